@@ -1,0 +1,5 @@
+"""`python -m adln` is `adln`."""
+
+from adln.cli.main import main
+
+main()

@@ -1,0 +1,100 @@
+"""``adln data``: look a data set over, or draw one.
+
+Puts the data sets of Sec. III.A before a person's eyes.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from adln.datasets.checking import DatasetReport
+    from adln.datasets.split import ReidDataset
+
+
+@click.group()
+def data() -> None:
+    """Check a data set, or draw people to try things out with."""
+
+
+@data.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--layout",
+    default="auto",
+    show_default=True,
+    help="How the data is laid out: market1501, dukemtmc, msmt17, folder, csv, or auto.",
+)
+@click.option("--decode", is_flag=True, help="Decode every picture, to find damaged ones.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Threads that decode.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for programs.")
+@click.pass_context
+def check(
+    context: click.Context, path: Path, layout: str, decode: bool, workers: int, as_json: bool
+) -> None:
+    """Count the pictures, persons and cameras of PATH and say what is wrong.
+
+    PATH is the folder of a data set, the folder above it, or a CSV table. The exit code is 0 if
+    all is fine and 1 if there are problems.
+    """
+    from adln.datasets.catalogue import open_dataset
+    from adln.datasets.checking import inspect_dataset
+    from adln.errors import DatasetError
+
+    try:
+        dataset = open_dataset(path, layout)
+    except DatasetError as error:
+        if as_json:
+            click.echo(json.dumps({"is_fine": False, "problems": [str(error)]}, indent=2))
+        else:
+            click.echo(f"This data set cannot be opened.\n\n{error}")
+        context.exit(1)
+    corrupt = _find_corrupt(dataset, workers) if decode else None
+    report = inspect_dataset(dataset, corrupt=corrupt)
+    if as_json:
+        click.echo(json.dumps(_as_json(report, dataset.notice), indent=2))
+    else:
+        click.echo(_as_text(report, dataset.notice))
+    context.exit(0 if report.is_fine else 1)
+
+
+def _find_corrupt(dataset: "ReidDataset", workers: int) -> tuple[str, ...]:
+    from adln.datasets.checking import find_corrupt
+
+    # A picture may be both query and gallery; junk is never opened by anyone.
+    paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
+    # On stderr, so that what is printed can be piped.
+    with click.progressbar(length=len(paths), label="Decoding", file=sys.stderr) as bar:
+        return find_corrupt(paths, workers=workers, on_progress=bar.update)
+
+
+def _as_json(report: "DatasetReport", notice: str) -> dict[str, Any]:
+    content = asdict(report)
+    content["root"] = str(report.root)
+    return {"is_fine": report.is_fine, **content, "notice": notice}
+
+
+def _as_text(report: "DatasetReport", notice: str) -> str:
+    lines = [f"{report.name}: {report.root}", ""]
+    if notice:
+        lines += [f"NOTICE: {notice}", ""]
+    lines.append(f"{'split':<10}{'images':>9}{'persons':>9}{'cameras':>9}")
+    lines += [
+        f"{split.name:<10}{split.images:>9,}{split.persons:>9,}{split.cameras:>9,}"
+        for split in report.splits
+    ]
+    lines += ["", "Good to know:", *(f"- {remark}" for remark in report.remarks)]
+    if report.is_fine:
+        return "\n".join([*lines, "", "No problems found."])
+    problems = (f"{number}. {text}" for number, text in enumerate(report.problems, start=1))
+    return "\n".join([*lines, "", f"Problems found: {len(report.problems)}", *problems])

@@ -1,0 +1,62 @@
+"""`adln`: the one command, with a sub-command for each job.
+
+Each sub-command's module is imported only when it is asked for, so that help is instant and a
+device without torch can run what needs none.
+"""
+
+import importlib
+import sys
+
+import click
+
+from adln import __version__
+from adln.errors import AdlnError
+
+# name -> (module with a click command of that name, one line of help)
+COMMANDS = {
+    "demo": ("adln.cli.demo", "Draw people, train on them, evaluate four depths, write a report."),
+    "data": ("adln.cli.data", "Check a data set, or draw people."),
+    "train": ("adln.cli.train", "Train the network; go on where a run was interrupted."),
+    "evaluate": ("adln.cli.evaluate", "Rank-1, mAP and mINP of a network at every depth."),
+    "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="adln")
+def adln() -> None:
+    """Person re-identification that runs where the cameras are.
+
+    One network is trained and cut at four depths, Res1 to Res4. Start with `adln demo`.
+    """
+
+
+def main() -> None:
+    """Run the command; an expected error becomes one line and exit status 1."""
+    try:
+        adln()
+    except AdlnError as error:
+        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        click.echo(str(error), err=True)
+        sys.exit(1)

@@ -1,0 +1,57 @@
+"""Options and parameter types that several commands share."""
+
+import re
+from pathlib import Path
+
+import click
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+data_option = click.option(
+    "--data",
+    "data_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder or CSV of the data set.",
+)
+layout_option = click.option(
+    "--layout",
+    default="auto",
+    show_default=True,
+    help="market1501, dukemtmc, msmt17, folder, csv, or auto to recognise it.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+
+
+class Duration(click.ParamType):
+    """A time such as 540s, 9m or 2h, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the text."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is not a time; write 540s, 9m or 2h.", param, ctx)
+        return float(match[1]) * UNITS_S[match[2]]
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person reads them: 42 s, 3:07 min, 2:15 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"

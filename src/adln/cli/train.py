@@ -1,0 +1,171 @@
+"""`adln train`: the recipe of the paper, or one of your own."""
+
+import json
+from pathlib import Path
+
+import click
+
+from adln.cli.options import Duration, clock, data_option, device_option, layout_option
+
+
+@click.command()
+@data_option
+@layout_option
+@click.option(
+    "--recipe",
+    "recipe_path",
+    type=click.Path(path_type=Path),
+    help="TOML file; what it leaves out has the paper's value.",
+)
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run. A run that was interrupted there goes on.",
+)
+@click.option(
+    "--imagenet",
+    help="ResNet-50 weights to start from: a path, an https URL, or none.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, e.g. --set schedule.epochs=3. May be repeated.",
+)
+@click.option(
+    "--stop-after",
+    "stop_after_s",
+    type=Duration(),
+    help="Store the state and end after this time, e.g. 540s. The same command goes on.",
+)
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+def train(
+    data_path: Path,
+    layout: str,
+    recipe_path: Path | None,
+    folder: Path,
+    imagenet: str | None,
+    overrides: tuple[str, ...],
+    stop_after_s: float | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Train the network with its four exits.
+
+    Interrupt it whenever you like (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
+    same command goes on to the same weights. Under torchrun it uses all processes.
+    """
+    from adln.datasets.catalogue import open_dataset
+    from adln.settings import read_settings
+    from adln.training.data import load_training_data
+    from adln.training.loop import build_fabric
+    from adln.training.loop import train as run
+    from adln.training.recipe import Recipe
+    from adln.training.stopping import stop_on_request
+
+    if imagenet is not None:
+        path = "" if imagenet == "none" else imagenet
+        overrides = (*overrides, f"network.imagenet={json.dumps(path)}")
+        if "://" not in path:
+            # A path that the user names needs no digest; one in the recipe is for the URL.
+            overrides = (*overrides, 'network.imagenet_sha256=""')
+    recipe = read_settings(Recipe, recipe_path, overrides)
+    dataset = open_dataset(data_path, layout)
+    fabric = build_fabric(recipe, device=device)
+    fabric.launch()
+    watch = _Watch(quiet=as_json or not fabric.is_global_zero)
+    watch.say(dataset.notice)
+    with stop_on_request(stop_after_s) as should_stop:
+        with watch.reading(len(dataset.train)) as on_read:
+            data = load_training_data(
+                dataset.train,
+                height_px=recipe.batch.height_px,
+                width_px=recipe.batch.width_px,
+                on_progress=on_read,
+            )
+        watch.say(f"{data.crops.shape[0]:,} crops of {data.num_classes:,} persons")
+        outcome = run(
+            recipe,
+            data,
+            folder,
+            fabric=fabric,
+            provenance={"data": dataset.name},
+            should_stop=should_stop,
+            on_start=watch.on_start,
+            on_progress=watch.on_progress,
+        )
+    watch.close()
+    if as_json and fabric.is_global_zero:
+        result = {
+            "finished": outcome.finished,
+            "reason": outcome.reason,
+            "network": str(outcome.network_path) if outcome.finished else None,
+            "epoch": outcome.position.epoch,
+            "step": outcome.position.step,
+        }
+        click.echo(json.dumps(result))
+    elif outcome.finished:
+        watch.say(f"done: {outcome.network_path}")
+        watch.say(f"next: adln evaluate {outcome.network_path} --data {data_path}")
+    else:
+        watch.say(
+            f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "
+            f"{outcome.reason}. The same command goes on."
+        )
+
+
+class _Watch:
+    """Shows a person where the run stands: one line that is renewed, one that stays per epoch."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = click.get_text_stream("stderr").isatty()
+        self._width = 0
+
+    def say(self, text: str) -> None:
+        if text and not self._quiet:
+            self._clear()
+            click.echo(text, err=True)
+
+    def reading(self, count: int):  # type: ignore[no-untyped-def]
+        from adln.cli.progress import counting
+
+        return counting(count, "reading crops", quiet=self._quiet)
+
+    def on_start(self, start, position) -> None:  # type: ignore[no-untyped-def]
+        if start is not None:
+            self.say(start.summary())
+        if position.step or position.epoch > 1:
+            self.say(
+                f"going on in epoch {position.epoch} after step {position.step} "
+                f"({clock(position.seconds)} of training so far)"
+            )
+
+    def on_progress(self, progress) -> None:  # type: ignore[no-untyped-def]
+        if self._quiet:
+            return
+        filled = round(20 * progress.step / progress.steps)
+        line = (
+            f"epoch {progress.epoch:>3}/{progress.epochs} "
+            f"[{'#' * filled}{'.' * (20 - filled)}] "
+            f"loss {progress.losses['total']:8.3f}  {progress.images_per_s:6.1f} images/s  "
+            f"{clock(progress.remaining_s)} left"
+        )
+        last = progress.step == progress.steps
+        if self._live:
+            click.echo("\r" + line.ljust(self._width), err=True, nl=last)
+            self._width = 0 if last else len(line)
+        elif last:
+            click.echo(line, err=True)
+
+    def close(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._width:
+            click.echo("", err=True)
+            self._width = 0

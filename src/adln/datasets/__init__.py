@@ -1,0 +1,1 @@
+"""Person re-identification data: splits of (path, person, camera), the public layouts, and people that we draw."""

@@ -1,0 +1,120 @@
+"""The known layouts of data sets, and the one that a folder has.
+
+Opens the data sets of Sec. III.A and data sets of one's own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
+from adln.datasets.folder import is_csv, is_folder, read_csv, read_folder
+from adln.datasets.listing import entries, shown
+from adln.datasets.market1501 import (
+    GALLERY_FOLDER,
+    QUERY_FOLDER,
+    TRAIN_FOLDER,
+    is_market1501,
+    read_market1501,
+)
+from adln.datasets.msmt17 import is_msmt17, read_msmt17
+from adln.datasets.split import ReidDataset
+from adln.errors import DatasetError
+
+LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
+    "market1501": read_market1501,
+    "dukemtmc": read_dukemtmc,
+    "msmt17": read_msmt17,
+    "folder": read_folder,
+    "csv": read_csv,
+}
+
+# In this order: MSMT17 has a folder train as well, so it is asked before "folder".
+_RECOGNISERS: dict[str, Callable[[Path], bool]] = {
+    "market1501": is_market1501,
+    "dukemtmc": is_dukemtmc,
+    "msmt17": is_msmt17,
+    "folder": is_folder,
+    "csv": is_csv,
+}
+
+_EXPECTED = f"""Expected one of:
+  market1501  folders {TRAIN_FOLDER}, {QUERY_FOLDER}, {GALLERY_FOLDER}
+              with pictures named like 0002_c1s1_000451_03.jpg
+  dukemtmc    the same folders with pictures named like 0005_c2_f0046985.jpg
+  msmt17      list_train.txt, list_val.txt, list_query.txt, list_gallery.txt beside
+              the folders train and test (V1) or mask_train_v2 and mask_test_v2 (V2)
+  folder      train, or query and gallery, each with a folder for every person:
+              train/anna/c1_0001.jpg or train/anna/entrance/0001.jpg
+  csv         a table with the columns path, person, camera and, if wanted, split"""
+
+
+def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
+    """Open a data set.
+
+    Args:
+        root: Its folder, the folder above it, or a CSV table.
+        layout: A key of ``LAYOUTS``, or "auto" to recognise it.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: There is no such path or layout, the layout is not recognised (the message
+            tells what was found and what was expected), or the reader finds the data incomplete.
+    """
+    root = Path(root).expanduser()
+    if layout != "auto":
+        if layout not in LAYOUTS:
+            raise DatasetError(f"There is no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}.")
+        if not root.exists():
+            raise DatasetError(f"{root}: there is no such file or folder.")
+        return LAYOUTS[layout](root)
+    if not root.exists():
+        raise DatasetError(f"{root}: there is no such file or folder.")
+    found = recognise(root)
+    if found is not None:
+        return LAYOUTS[found](root)
+    if not root.is_dir():
+        raise DatasetError(f"{root}: is neither a folder nor a .csv table.\n{_EXPECTED}")
+    inside = entries(root)
+    fitting = [
+        (entry, found)
+        for entry in inside
+        if entry.is_dir() and (found := recognise(entry)) is not None
+    ]
+    if len(fitting) == 1:
+        only, found = fitting[0]
+        return LAYOUTS[found](only)
+    if fitting:
+        names = shown(f"{entry.name} ({found})" for entry, found in fitting)
+        raise DatasetError(f"{root}: holds several data sets: {names}. Name one of them.")
+    raise DatasetError(
+        f"{root}: no known layout.\n"
+        f"Found: {shown(entry.name for entry in inside)}.\n{_missing_folders(root)}{_EXPECTED}"
+    )
+
+
+def recognise(path: Path) -> str | None:
+    """Tell the layout of exactly this folder or table.
+
+    Args:
+        path: A folder or a file.
+
+    Returns:
+        A key of ``LAYOUTS``, or None.
+    """
+    return next((layout for layout, fits in _RECOGNISERS.items() if fits(path)), None)
+
+
+def _missing_folders(root: Path) -> str:
+    """Say which of the three usual folders is missing when some are there."""
+    usual = (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)
+    missing = [name for name in usual if not (root / name).is_dir()]
+    if len(missing) == len(usual):
+        return ""
+    if not missing:
+        return (
+            "The three folders of market1501 are there, but no picture in them has a name that "
+            "tells person and camera.\n"
+        )
+    return f"For market1501 or dukemtmc these folders are missing: {', '.join(missing)}.\n"

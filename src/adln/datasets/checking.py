@@ -1,0 +1,386 @@
+"""What is in a data set and what is wrong with it, in words and numbers.
+
+Compares with the counts of Sec. III.A and of the owners.
+
+Deviation:
+    The paper gives Market-1501 19,364 gallery images. The original folder holds 19,732; 3,819 of
+    them are junk (person -1), and 15,913 are searched in. The latter is what is expected here.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.crops import read_image
+from adln.datasets.listing import shown
+from adln.datasets.split import ReidDataset, Split
+from adln.errors import ImageError, SettingsError
+
+_FILES_PER_TASK = 32
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """How much there is in one split.
+
+    Attributes:
+        name: "train", "query" or "gallery".
+        images: Number of pictures.
+        persons: Number of different person ids.
+        cameras: Number of different camera ids.
+    """
+
+    name: str
+    images: int
+    persons: int
+    cameras: int
+
+
+@dataclass(frozen=True)
+class KnownSizes:
+    """The size of a public data set as its owners give it.
+
+    Attributes:
+        title: Its name.
+        folder_word: A word that the original's folder name contains, in lower case.
+        train_images: Pictures to learn from.
+        train_persons: Persons in them.
+        query_images: Pictures to search with.
+        query_persons: Persons in them.
+        gallery_images: Pictures to search in, without junk.
+    """
+
+    title: str
+    folder_word: str
+    train_images: int
+    train_persons: int
+    query_images: int
+    query_persons: int
+    gallery_images: int
+
+
+KNOWN_SIZES = {
+    "market1501": KnownSizes("Market-1501", "market", 12_936, 751, 3_368, 750, 15_913),
+    "dukemtmc": KnownSizes("DukeMTMC-reID", "duke", 16_522, 702, 2_228, 702, 17_661),
+    "msmt17": KnownSizes("MSMT17", "msmt", 32_621, 1_041, 11_659, 3_060, 82_161),
+}
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What :func:`inspect_dataset` found.
+
+    Attributes:
+        name: The layout.
+        root: The folder or table.
+        splits: Counts of train, query and gallery.
+        junk_images: Pictures of person -1, left out of every split.
+        distractor_images: Gallery pictures of persons whom no query shows.
+        queries_without_match: Queries whose person no other camera of the gallery saw.
+        problems: What is wrong, one sentence or two each; empty if the data set is fine.
+        remarks: What is worth knowing but not wrong.
+    """
+
+    name: str
+    root: Path
+    splits: tuple[SplitCounts, ...]
+    junk_images: int
+    distractor_images: int
+    queries_without_match: int
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+
+def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = None) -> DatasetReport:
+    """Count a data set and look for what would spoil training or evaluation.
+
+    Args:
+        dataset: The data set, opened.
+        corrupt: What :func:`find_corrupt` found in its pictures; None if it was not asked.
+
+    Returns:
+        Counts, problems and remarks.
+    """
+    unmatched = dataset.query.select(~_has_match(dataset.query, dataset.gallery))
+    distractors = int(
+        np.isin(dataset.gallery.person_ids, dataset.query.person_ids, invert=True).sum()
+    )
+    size_problems, size_remarks = _compare_with_known(dataset)
+    problems = [
+        *_empty_splits(dataset),
+        *size_problems,
+        *_missing_files(dataset),
+        *_corrupt_files(corrupt or ()),
+        *_unreadable_names(dataset),
+        *_doubled_files(dataset),
+        *_shared_persons(dataset),
+        *_unmatched_queries(dataset, unmatched),
+    ]
+    remarks = [
+        *size_remarks,
+        *_junk_and_distractors(dataset, distractors),
+        *_doubled_suffixes(dataset),
+        *_train_persons_with_one_camera(dataset),
+        *_decoding(corrupt),
+    ]
+    return DatasetReport(
+        name=dataset.name,
+        root=dataset.root,
+        splits=tuple(_count(split) for split in dataset.splits),
+        junk_images=len(dataset.junk),
+        distractor_images=distractors,
+        queries_without_match=len(unmatched),
+        problems=tuple(problems),
+        remarks=tuple(remarks),
+    )
+
+
+def find_corrupt(
+    paths: Sequence[Path],
+    *,
+    workers: int = 2,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[str, ...]:
+    """Decode every picture and collect those that cannot be decoded.
+
+    Args:
+        paths: The picture files.
+        workers: Number of threads.
+        on_progress: Called in the calling thread with the number of files just finished.
+
+    Returns:
+        One message for each bad file, beginning with its path, in the order of ``paths``.
+
+    Raises:
+        SettingsError: ``workers`` is below one.
+    """
+    if workers < 1:
+        raise SettingsError(f"workers must be at least 1, got {workers}.")
+    chunks = [paths[at : at + _FILES_PER_TASK] for at in range(0, len(paths), _FILES_PER_TASK)]
+    messages: list[str] = []
+    executor = ThreadPoolExecutor(workers)
+    try:
+        for chunk, found in zip(chunks, executor.map(_decode_all, chunks), strict=True):
+            messages += found
+            if on_progress is not None:
+                on_progress(len(chunk))
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return tuple(messages)
+
+
+def _decode_all(paths: Sequence[Path]) -> list[str]:
+    messages: list[str] = []
+    for path in paths:
+        try:
+            read_image(path)
+        except ImageError as error:
+            messages.append(str(error))
+    return messages
+
+
+def _count(split: Split) -> SplitCounts:
+    return SplitCounts(
+        name=split.name,
+        images=len(split),
+        persons=len(np.unique(split.person_ids)),
+        cameras=len(np.unique(split.camera_ids)),
+    )
+
+
+def _has_match(query: Split, gallery: Split) -> NDArray[np.bool_]:
+    """Tell for each query whether the gallery holds its person from another camera."""
+    cameras_of: dict[int, set[int]] = {}
+    for person, camera in zip(gallery.person_ids, gallery.camera_ids, strict=True):
+        cameras_of.setdefault(int(person), set()).add(int(camera))
+    matched = [
+        bool(cameras_of.get(int(person), set()) - {int(camera)})
+        for person, camera in zip(query.person_ids, query.camera_ids, strict=True)
+    ]
+    return np.asarray(matched, dtype=np.bool_)
+
+
+def _empty_splits(dataset: ReidDataset) -> list[str]:
+    """A set may serve to train only or to evaluate only, but not to neither."""
+    has_train, has_query, has_gallery = (len(split) > 0 for split in dataset.splits)
+    if has_query != has_gallery:
+        empty, other = ("gallery", "query") if has_query else ("query", "gallery")
+        return [f"The {empty} split is empty, the {other} split is not: evaluating needs both."]
+    if not (has_train or has_query):
+        return ["All splits are empty."]
+    return []
+
+
+def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
+    """Return problems and remarks about the size.
+
+    A set in the layout of a public one need not be that one; only where the folder's name says
+    so is a different size a problem.
+    """
+    known = KNOWN_SIZES.get(dataset.name)
+    if known is None:
+        return [], []
+    train, query, gallery = (_count(split) for split in dataset.splits)
+    rows = (
+        ("train images", train.images, known.train_images),
+        ("train persons", train.persons, known.train_persons),
+        ("query images", query.images, known.query_images),
+        ("query persons", query.persons, known.query_persons),
+        ("gallery images", gallery.images, known.gallery_images),
+    )
+    different = [
+        f"{what} {found:,} instead of {expected:,}"
+        for what, found, expected in rows
+        if found != expected
+    ]
+    if not different:
+        remark = f"All counts are those of the original {known.title}."
+        if dataset.name == "market1501":
+            remark += (
+                " (The paper prints 19,364 gallery images; that is a slip: the folder holds "
+                "19,732, and 15,913 remain without junk.)"
+            )
+        return [], [remark]
+    if known.folder_word in dataset.root.resolve().name.lower():
+        return [
+            f"This is not all of {known.title}: {'; '.join(different)}. Unpack or copy the "
+            "data set again; results on it are not comparable with published ones."
+        ], []
+    return [], [
+        f"Laid out like {known.title} but of another size, so taken for a data set of your own."
+    ]
+
+
+def _missing_files(dataset: ReidDataset) -> list[str]:
+    # Readers that go through folders cannot list a missing file; those that read a list can.
+    missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]
+    if not missing:
+        return []
+    return [f"{_images(len(missing))} listed but not there: {shown(map(str, missing))}."]
+
+
+def _corrupt_files(corrupt: Sequence[str]) -> list[str]:
+    if not corrupt:
+        return []
+    first = "\n".join(f"  {message}" for message in corrupt[:8])
+    more = f"\n  and {len(corrupt) - 8:,} more" if len(corrupt) > 8 else ""
+    return [f"{_images(len(corrupt))} cannot be decoded:\n{first}{more}"]
+
+
+def _decoding(corrupt: Sequence[str] | None) -> list[str]:
+    if corrupt is None:
+        return [
+            "The pictures were not decoded; doing so (adln data check --decode) finds damaged ones."
+        ]
+    return [] if corrupt else ["Every picture of the splits can be decoded."]
+
+
+def _unreadable_names(dataset: ReidDataset) -> list[str]:
+    if not dataset.unreadable:
+        return []
+    names = shown(str(path.relative_to(dataset.root)) for path in dataset.unreadable)
+    return [
+        f"{_images(len(dataset.unreadable))} left out because the name does not tell person and "
+        f"camera: {names}."
+    ]
+
+
+def _doubled_files(dataset: ReidDataset) -> list[str]:
+    """Find a.jpg beside a.jpg.jpg, and files that one split lists twice."""
+    problems: list[str] = []
+    for split in dataset.splits:
+        listed = Counter(split.paths)
+        twice = [path for path, count in listed.items() if count > 1]
+        if twice:
+            problems.append(
+                f"The {split.name} split lists {_images(len(twice))} more than once: "
+                f"{shown(map(str, twice))}."
+            )
+        beside = [
+            path for path in listed if _has_doubled_suffix(path) and path.with_suffix("") in listed
+        ]
+        if beside:
+            problems.append(
+                f"The {split.name} split holds {_images(len(beside))} twice, as name.jpg and as "
+                f"name.jpg.jpg: {shown(path.name for path in beside)}. Remove one of each."
+            )
+    return problems
+
+
+def _shared_persons(dataset: ReidDataset) -> list[str]:
+    tested = np.concatenate([dataset.query.person_ids, dataset.gallery.person_ids])
+    shared = np.intersect1d(dataset.train.person_ids, tested)
+    if len(shared) == 0:
+        return []
+    return [
+        f"{_persons(len(shared))} in both the train and the test splits (ids "
+        f"{shown(map(str, shared))}): results would be too good. Keep each person to one side."
+    ]
+
+
+def _unmatched_queries(dataset: ReidDataset, unmatched: Split) -> list[str]:
+    if len(unmatched) == 0:
+        return []
+    persons = np.unique(unmatched.person_ids)
+    return [
+        f"{len(unmatched):,} of {len(dataset.query):,} queries have no match: the gallery does "
+        f"not show the person from a second camera ({_persons(len(persons))}, ids "
+        f"{shown(map(str, persons))}). Evaluation leaves these queries out."
+    ]
+
+
+def _junk_and_distractors(dataset: ReidDataset, distractors: int) -> list[str]:
+    remarks: list[str] = []
+    if dataset.junk:
+        remarks.append(f"{_images(len(dataset.junk))} of person -1 (junk) left out.")
+    if distractors and len(dataset.query) > 0:
+        remarks.append(
+            f"{distractors:,} gallery images are distractors: no query shows their person. They "
+            "stay in the gallery as wrong answers."
+        )
+    return remarks
+
+
+def _doubled_suffixes(dataset: ReidDataset) -> list[str]:
+    paths = [*(path for split in dataset.splits for path in split.paths), *dataset.junk]
+    doubled = sum(_has_doubled_suffix(path) for path in paths)
+    if doubled == 0:
+        return []
+    original = " (so they do in the original)" if dataset.name == "market1501" else ""
+    return [f"{doubled} names end in .jpg.jpg{original}; they are read like any other."]
+
+
+def _train_persons_with_one_camera(dataset: ReidDataset) -> list[str]:
+    train = dataset.train
+    views = np.unique(np.stack([train.person_ids, train.camera_ids]), axis=1)
+    persons, cameras = np.unique(views[0], return_counts=True)
+    alone = persons[cameras == 1]
+    if len(alone) == 0:
+        return []
+    return [
+        f"{_persons(len(alone))} of the train split seen by one camera only (ids "
+        f"{shown(map(str, alone))}): they teach nothing about the change of camera."
+    ]
+
+
+def _has_doubled_suffix(path: Path) -> bool:
+    suffixes = path.suffixes
+    return len(suffixes) > 1 and suffixes[-1].lower() == suffixes[-2].lower()
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image" if number == 1 else f"{number:,} images"
+
+
+def _persons(number: int) -> str:
+    return f"{number:,} person" if number == 1 else f"{number:,} persons"

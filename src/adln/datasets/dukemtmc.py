@@ -1,0 +1,60 @@
+"""DukeMTMC-reID: 1,404 persons before eight cameras. Withdrawn by its owners; layout only.
+
+Implements the second data set of Sec. III.A (Ristani et al., ECCV 2016 workshops; Zheng et al.,
+ICCV 2017), so that numbers of the paper can be followed by those who hold the data rightfully.
+
+Pictures are named ``0005_c2_f0046985.jpg``: person 5, camera 2, frame 46985.
+"""
+
+import re
+from pathlib import Path
+
+from adln.datasets.listing import find_root
+from adln.datasets.market1501 import (
+    GALLERY_FOLDER,
+    QUERY_FOLDER,
+    TRAIN_FOLDER,
+    has_three_folders,
+    read_three_folders,
+)
+from adln.datasets.split import ReidDataset
+
+NOTICE = (
+    "DukeMTMC was withdrawn by its owners in 2019: people were filmed without having agreed to "
+    "it. adln neither provides nor recommends DukeMTMC-reID; it only reads its layout, so that "
+    "published numbers can be followed. Do not use it for anything else."
+)
+
+_NAME = re.compile(r"(-1|\d+)_c(\d+)_f\d+")
+_EXAMPLE = "0005_c2_f0046985.jpg"
+
+
+def read_dukemtmc(root: Path) -> ReidDataset:
+    """List DukeMTMC-reID.
+
+    Person and camera ids are those of the file names (cameras from 1).
+
+    Args:
+        root: The folder that holds ``bounding_box_train``, ``query`` and ``bounding_box_test``,
+            or the folder above it.
+
+    Returns:
+        The data set, with a notice that it was withdrawn.
+
+    Raises:
+        DatasetError: A folder is missing, or a split is empty.
+
+    Source:
+        Sec. III.A.
+    """
+    expected = (
+        f"the folders {TRAIN_FOLDER}, {QUERY_FOLDER} and {GALLERY_FOLDER} of DukeMTMC-reID, "
+        f"with pictures named like {_EXAMPLE}"
+    )
+    folder = find_root(root, is_dukemtmc, expected=expected)
+    return read_three_folders(folder, "dukemtmc", _NAME, _EXAMPLE, NOTICE)
+
+
+def is_dukemtmc(folder: Path) -> bool:
+    """Tell whether a folder has the three folders and names of DukeMTMC-reID."""
+    return has_three_folders(folder, _NAME)

@@ -1,0 +1,266 @@
+"""Data sets of one's own: a folder for each person, or a table of files.
+
+Gives any pictures the three splits of Sec. III.A.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adln.datasets.listing import entries, find_root, image_files, shown
+from adln.datasets.split import ReidDataset, Split, make_split
+from adln.errors import DatasetError
+
+SPLITS = ("train", "query", "gallery")
+JUNK_PERSON = "-1"
+HALVING_SEED = 0
+
+_CAMERA = re.compile(r"(?:c|cam|camera)[-_ ]?(\d+)", re.IGNORECASE)
+_CAMERA_PREFIX = re.compile(rf"{_CAMERA.pattern}[-_ ]", re.IGNORECASE)
+_COLUMNS = ("path", "person", "camera")
+_TABLE_SUFFIX = ".csv"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One picture as a folder or table names it, before names become numbers."""
+
+    path: Path
+    split: str
+    person: str
+    camera: str
+
+
+def read_folder(root: Path) -> ReidDataset:
+    """List a folder with one sub-folder for each person.
+
+    Either of these, or both mixed::
+
+        train/anna/c1_0001.jpg          the file name begins with the camera: c1_, cam1_, camera1_
+        train/anna/entrance/0001.jpg    a folder for each camera, with any name
+
+    and the same under ``query`` and ``gallery``. A set that only serves to train needs only
+    ``train``; one that only serves to evaluate needs ``query`` and ``gallery``.
+
+    Person and camera names become ids: whole numbers are kept as they are, other names are
+    numbered from 1 in sorted order over the whole data set. The person folder ``-1`` is junk and
+    left out.
+
+    Args:
+        root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above.
+
+    Returns:
+        The data set; a part that has no folder is an empty split.
+
+    Raises:
+        DatasetError: The folders are missing, or one that is there holds no picture.
+    """
+    expected = (
+        "a folder train, or the folders query and gallery, each with a folder for every person "
+        "(for example train/anna/c1_0001.jpg, or train/anna/entrance/0001.jpg)"
+    )
+    folder = find_root(root, is_folder, expected=expected)
+    unreadable: list[Path] = []
+    records: list[_Record] = []
+    for split in SPLITS:
+        if not (folder / split).is_dir():
+            continue
+        found = [
+            record
+            for person in entries(folder / split)
+            if person.is_dir()
+            for record in _read_person(person, split, unreadable)
+        ]
+        if not found:
+            raise DatasetError(
+                f"{folder / split}: the {split} split is empty; expected a folder for every "
+                "person with pictures named like c1_0001.jpg or lying in a folder for each "
+                f"camera, found {shown(entry.name for entry in entries(folder / split))}."
+            )
+        records += found
+    return _number_names("folder", folder, records, unreadable)
+
+
+def is_folder(folder: Path) -> bool:
+    """Tell whether a folder has ``train``, or ``query`` and ``gallery``, with persons inside."""
+    has_train, has_query, has_gallery = ((folder / split).is_dir() for split in SPLITS)
+    return has_train or (has_query and has_gallery)
+
+
+def read_csv(root: Path) -> ReidDataset:
+    """List a table of pictures.
+
+    The first line names the columns ``path``, ``person``, ``camera`` and, if wanted, ``split``
+    (train, query or gallery); other columns are passed over. Commas, semicolons or tabs part the
+    columns. Paths are relative to the table. Names become ids as in :func:`read_folder`.
+
+    Without a column ``split`` the persons are parted in half, by a fixed draw from their sorted
+    names: one half trains; of the other, all pictures are the gallery and the first picture of
+    each person in each camera is a query, where that person was seen by a second camera. (That
+    a query also lies in the gallery does no harm: a picture by the same camera of the same
+    person is never an answer.)
+
+    Args:
+        root: The table, or a folder that holds exactly one ``.csv`` file.
+
+    Returns:
+        The data set; a part that the table does not mention is an empty split.
+
+    Raises:
+        DatasetError: The table is missing or empty, lacks a column, or has a line that cannot be
+            read; or there is no ``split`` and the persons cannot be parted in half.
+    """
+    table = _find_table(root)
+    try:
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{table}: cannot be read as a UTF-8 table ({error}).") from error
+    header = lines[0] if lines else ""
+    columns = _cells_of_header(header)
+    reader = csv.DictReader(lines[1:], fieldnames=columns, delimiter=_delimiter(header))
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise DatasetError(
+            f"{table}: the first line must name the columns path, person, camera and, if wanted, "
+            f"split; missing: {', '.join(missing)}; found: {shown(columns)}."
+        )
+    has_split = "split" in columns
+    records: list[_Record] = []
+    for row in reader:
+        where = f"{table}, line {reader.line_num + 1}"
+        cells = {column: (row[column] or "").strip() for column in _COLUMNS}
+        blank = [column for column, cell in cells.items() if not cell]
+        if blank:
+            raise DatasetError(f"{where}: nothing under {' and '.join(blank)}.")
+        split = (row["split"] or "").strip() if has_split else ""
+        if has_split and split not in SPLITS:
+            raise DatasetError(f"{where}: split must be train, query or gallery; found {split!r}.")
+        records.append(
+            _Record(table.parent / cells["path"], split, cells["person"], cells["camera"])
+        )
+    if not records:
+        raise DatasetError(f"{table}: the table lists no picture.")
+    if not has_split:
+        records = _part_in_half(records, table)
+    return _number_names("csv", table, records, [])
+
+
+def is_csv(path: Path) -> bool:
+    """Tell whether a path is a table, or a folder with exactly one table of pictures."""
+    if not path.is_dir():
+        return path.is_file() and path.suffix.lower() == _TABLE_SUFFIX
+    tables = _tables(path)
+    if len(tables) != 1:
+        return False
+    # A folder may well hold a table of something else.
+    with tables[0].open(encoding="utf-8-sig", errors="replace") as lines:
+        return set(_COLUMNS) <= set(_cells_of_header(lines.readline()))
+
+
+def _find_table(root: Path) -> Path:
+    if not root.is_dir():
+        if not root.is_file():
+            raise DatasetError(f"{root}: there is no such table.")
+        return root
+    tables = _tables(root)
+    if len(tables) != 1:
+        raise DatasetError(
+            f"{root}: expected one .csv file, found {shown(table.name for table in tables)}; "
+            "name the file itself."
+        )
+    return tables[0]
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [entry for entry in entries(folder) if entry.suffix.lower() == _TABLE_SUFFIX]
+
+
+def _delimiter(header: str) -> str:
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _cells_of_header(header: str) -> list[str]:
+    cells = next(csv.reader([header], delimiter=_delimiter(header)), [])
+    return [cell.strip() for cell in cells]
+
+
+def _read_person(person: Path, split: str, unreadable: list[Path]) -> list[_Record]:
+    records: list[_Record] = []
+    for path in image_files(person):
+        match = _CAMERA_PREFIX.match(path.name)
+        if match is None:
+            unreadable.append(path)
+        else:
+            records.append(_Record(path, split, person.name, match[1]))
+    for camera in entries(person):
+        if camera.is_dir():
+            match = _CAMERA.fullmatch(camera.name)
+            name = match[1] if match else camera.name
+            records += [_Record(path, split, person.name, name) for path in image_files(camera)]
+    return records
+
+
+def _number_names(
+    name: str, root: Path, records: Sequence[_Record], unreadable: Sequence[Path]
+) -> ReidDataset:
+    kept = [record for record in records if record.person != JUNK_PERSON]
+    person_ids = _ids({record.person for record in kept})
+    camera_ids = _ids({record.camera for record in kept})
+
+    def split(wanted: str) -> Split:
+        part = [record for record in kept if record.split == wanted]
+        return make_split(
+            wanted,
+            [record.path for record in part],
+            [person_ids[record.person] for record in part],
+            [camera_ids[record.camera] for record in part],
+        )
+
+    return ReidDataset(
+        name=name,
+        root=root,
+        train=split("train"),
+        query=split("query"),
+        gallery=split("gallery"),
+        junk=tuple(record.path for record in records if record.person == JUNK_PERSON),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _ids(names: set[str]) -> dict[str, int]:
+    """Give names numbers: their own if all are whole numbers, else 1, 2, ... in sorted order."""
+    if all(name.isascii() and name.isdigit() for name in names):
+        return {name: int(name) for name in names}
+    return {name: number for number, name in enumerate(sorted(names), start=1)}
+
+
+def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:
+    persons = sorted({record.person for record in records} - {JUNK_PERSON})
+    drawn = np.random.default_rng(HALVING_SEED).permutation(len(persons))
+    learned = {persons[index] for index in drawn[: len(persons) // 2]}
+    cameras_of: dict[str, set[str]] = {person: set() for person in (*persons, JUNK_PERSON)}
+    for record in records:
+        cameras_of[record.person].add(record.camera)
+    parted: list[_Record] = []
+    queried: set[tuple[str, str]] = set()
+    for record in records:
+        if record.person in learned:
+            parted.append(_Record(record.path, "train", record.person, record.camera))
+            continue
+        parted.append(_Record(record.path, "gallery", record.person, record.camera))
+        view = record.person, record.camera
+        searchable = record.person != JUNK_PERSON and len(cameras_of[record.person]) > 1
+        if searchable and view not in queried:
+            queried.add(view)
+            parted.append(_Record(record.path, "query", record.person, record.camera))
+    if not learned or not queried:
+        raise DatasetError(
+            f"{table}: has no column split, so its {len(persons)} persons are parted in half; "
+            "that needs two persons or more, and someone in the test half who is seen by two "
+            "cameras. Add a column split with train, query or gallery on every line."
+        )
+    return parted

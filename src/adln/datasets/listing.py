@@ -1,0 +1,92 @@
+"""What lies in a folder: picture files, and the one folder that has a wanted layout.
+
+Carries the readers of all layouts; Sec. III.A.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from adln.errors import DatasetError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+_NAMES_SHOWN = 8
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file name is that of a picture; hidden files never are.
+
+    Hidden files matter because macOS leaves a ``._0002_c1s1_000451_03.jpg`` beside each picture
+    that it copies to a foreign disk, and that is no picture.
+    """
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def entries(folder: Path) -> list[Path]:
+    """List a folder in the order of the names.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Its files and folders without the hidden ones.
+
+    Raises:
+        DatasetError: The folder is missing, is a file, or may not be read.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{folder}: there is no such folder.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(f"{folder}: this folder cannot be read ({reason}).") from error
+
+
+def image_files(folder: Path) -> list[Path]:
+    """List the picture files directly in a folder, in the order of their names.
+
+    Raises:
+        DatasetError: The folder is missing or may not be read.
+    """
+    return [entry for entry in entries(folder) if is_image_name(entry.name)]
+
+
+def shown(names: Iterable[str]) -> str:
+    """Write a few names for a message: "a, b, c and 12 more"; "nothing" if there are none."""
+    listed = list(names)
+    if not listed:
+        return "nothing"
+    text = ", ".join(listed[:_NAMES_SHOWN])
+    more = len(listed) - _NAMES_SHOWN
+    return f"{text} and {more:,} more" if more > 0 else text
+
+
+def find_root(root: Path, has_layout: Callable[[Path], bool], *, expected: str) -> Path:
+    """Find the folder of a data set: the given one, or the only fitting one right inside it.
+
+    Args:
+        root: What the user named.
+        has_layout: Tells whether a folder has the wanted layout.
+        expected: The layout in words, for the message.
+
+    Returns:
+        The folder that has the layout.
+
+    Raises:
+        DatasetError: None has it, or several have it.
+    """
+    if has_layout(root):
+        return root
+    inside = entries(root)
+    fitting = [entry for entry in inside if entry.is_dir() and has_layout(entry)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise DatasetError(
+            f"{root}: holds several data sets ({shown(entry.name for entry in fitting)}); "
+            "name one of them."
+        )
+    raise DatasetError(
+        f"{root}: expected {expected}; found {shown(entry.name for entry in inside)}. "
+        "Name the folder that holds them, or the one above it."
+    )

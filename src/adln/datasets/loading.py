@@ -1,0 +1,139 @@
+"""Crops from disk: many files at once with threads, whole or batch by batch.
+
+Implements the reading of the 256 x 128 px input of Sec. III.B. Pillow lets go of the interpreter
+while it decodes and resizes, so threads use several cores.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX, read_crop
+from adln.errors import SettingsError
+
+_FILES_PER_TASK = 32
+_BATCHES_AHEAD = 2
+
+
+def load_crops(
+    paths: Sequence[Path],
+    *,
+    height_px: int = CROP_HEIGHT_PX,
+    width_px: int = CROP_WIDTH_PX,
+    workers: int = 2,
+    on_progress: Callable[[int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Read and resize all files into one array.
+
+    At 256 x 128 px a crop takes 96 KiB: the training split of Market-1501 takes 1.3 GB.
+
+    Args:
+        paths: N picture files.
+        height_px: Height H of the crops.
+        width_px: Width W of the crops.
+        workers: Number of threads.
+        on_progress: Called in the calling thread with the number of files just finished.
+
+    Returns:
+        (N, H, W, 3) uint8 RGB in the order of ``paths``.
+
+    Raises:
+        ImageError: A file is missing or damaged; the message names it.
+        SettingsError: ``workers`` is below one.
+    """
+    _require_positive("workers", workers)
+    crops = np.empty((len(paths), height_px, width_px, 3), dtype=np.uint8)
+    executor = ThreadPoolExecutor(workers)
+    try:
+        tasks = [
+            executor.submit(_fill, crops[start : start + _FILES_PER_TASK], chunk)
+            for start, chunk in _chunks(paths, _FILES_PER_TASK)
+        ]
+        for task in tasks:
+            finished = task.result()
+            if on_progress is not None:
+                on_progress(finished)
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return crops
+
+
+def iterate_crops(
+    paths: Sequence[Path],
+    *,
+    batch_size: int,
+    height_px: int = CROP_HEIGHT_PX,
+    width_px: int = CROP_WIDTH_PX,
+    workers: int = 2,
+) -> Iterator[NDArray[np.uint8]]:
+    """Read and resize the files batch by batch, reading ahead while the caller works.
+
+    Args:
+        paths: N picture files.
+        batch_size: Number of crops B in a batch; the last batch holds what remains.
+        height_px: Height H of the crops.
+        width_px: Width W of the crops.
+        workers: Number of threads.
+
+    Returns:
+        An iterator over (B, H, W, 3) uint8 RGB arrays in the order of ``paths``. Each array is
+        new and belongs to the caller.
+
+    Raises:
+        ImageError: While iterating: a file is missing or damaged; the message names it.
+        SettingsError: ``batch_size`` or ``workers`` is below one.
+    """
+    _require_positive("batch_size", batch_size)
+    _require_positive("workers", workers)
+    return _iterate(paths, batch_size, (height_px, width_px), workers)
+
+
+def _iterate(
+    paths: Sequence[Path], batch_size: int, size_px: tuple[int, int], workers: int
+) -> Iterator[NDArray[np.uint8]]:
+    executor = ThreadPoolExecutor(workers)
+    waiting: deque[tuple[NDArray[np.uint8], list[Future[int]]]] = deque()
+    # A batch is shared out over all threads, so that the first batch too comes quickly.
+    files_per_task = -(-batch_size // workers)
+
+    def finish_first() -> NDArray[np.uint8]:
+        crops, tasks = waiting.popleft()
+        for task in tasks:
+            task.result()
+        return crops
+
+    try:
+        for _, batch in _chunks(paths, batch_size):
+            crops = np.empty((len(batch), *size_px, 3), dtype=np.uint8)
+            tasks = [
+                executor.submit(_fill, crops[start : start + files_per_task], chunk)
+                for start, chunk in _chunks(batch, files_per_task)
+            ]
+            waiting.append((crops, tasks))
+            if len(waiting) > _BATCHES_AHEAD:
+                yield finish_first()
+        while waiting:
+            yield finish_first()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _fill(crops: NDArray[np.uint8], paths: Sequence[Path]) -> int:
+    height_px, width_px = crops.shape[1:3]
+    for position, path in enumerate(paths):
+        crops[position] = read_crop(path, height_px=height_px, width_px=width_px)
+    return len(paths)
+
+
+def _chunks(paths: Sequence[Path], size: int) -> Iterator[tuple[int, Sequence[Path]]]:
+    for start in range(0, len(paths), size):
+        yield start, paths[start : start + size]
+
+
+def _require_positive(word: str, value: int) -> None:
+    if value < 1:
+        raise SettingsError(f"{word} must be at least 1, got {value}.")

@@ -1,0 +1,141 @@
+"""Market-1501: 1,501 persons before six cameras, and every data set laid out like it.
+
+Implements the first data set of Sec. III.A (Zheng et al., "Scalable Person Re-identification:
+A Benchmark", ICCV 2015).
+
+The layout is three folders of pictures named ``0002_c1s1_000451_03.jpg``: person 2, camera 1,
+sequence 1, frame 451, third box. Person -1 is *junk*: boxes that are neither a right nor a wrong
+answer, so they are left out when the folder is listed. Person 0 is a *distractor*: nobody who is
+searched for, a wrong answer that stays in the gallery.
+"""
+
+import re
+from pathlib import Path
+
+from adln.datasets.listing import entries, find_root, image_files, shown
+from adln.datasets.split import ReidDataset, Split, make_split
+from adln.errors import DatasetError
+
+TRAIN_FOLDER = "bounding_box_train"
+QUERY_FOLDER = "query"
+GALLERY_FOLDER = "bounding_box_test"
+JUNK_PERSON_ID = -1
+
+# Also "0002_c1_000451.jpg", without a sequence, as sets of one's own often have it; but not
+# "0005_c2_f0046985.jpg", which is how DukeMTMC-reID names its pictures.
+_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+_|_(?!f\d))")
+_EXAMPLE = "0002_c1s1_000451_03.jpg"
+
+
+def read_market1501(root: Path) -> ReidDataset:
+    """List Market-1501 or a data set of the same layout.
+
+    Person and camera ids are those of the file names (cameras from 1). Files that are no
+    pictures (each original folder has a ``Thumbs.db``) are passed over; names that end in
+    ``.jpg.jpg`` (24 of the original files) are read like any other.
+
+    Args:
+        root: The folder that holds ``bounding_box_train``, ``query`` and ``bounding_box_test``,
+            or the folder above it.
+
+    Returns:
+        The data set; junk (person -1) is not in its splits but in ``junk``.
+
+    Raises:
+        DatasetError: A folder is missing, or a split is empty.
+
+    Source:
+        Sec. III.A.
+
+    Deviation:
+        The paper counts 19,364 gallery images. The folder holds 19,732, of which 3,819 are junk,
+        so 15,913 are searched in; every public evaluation uses these.
+    """
+    folder = find_root(root, is_market1501, expected=_expected("Market-1501", _EXAMPLE))
+    return read_three_folders(folder, "market1501", _NAME, _EXAMPLE)
+
+
+def is_market1501(folder: Path) -> bool:
+    """Tell whether a folder has the three folders and names of Market-1501."""
+    return has_three_folders(folder, _NAME)
+
+
+def has_three_folders(folder: Path, name_pattern: re.Pattern[str]) -> bool:
+    """Tell whether the three folders are there and pictures in them fit the pattern.
+
+    One picture that fits is enough; folders without any picture fit too, so that the reader can
+    say what is wrong with them.
+    """
+    folders = [folder / name for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
+    if not all(part.is_dir() for part in folders):
+        return False
+    seen_picture = False
+    for part in folders:
+        pictures = image_files(part)
+        if any(name_pattern.match(path.name) for path in pictures):
+            return True
+        seen_picture = seen_picture or bool(pictures)
+    return not seen_picture
+
+
+def read_three_folders(
+    folder: Path, name: str, name_pattern: re.Pattern[str], example: str, notice: str = ""
+) -> ReidDataset:
+    """List the three folders that Market-1501 and DukeMTMC-reID share.
+
+    Args:
+        folder: The folder that holds the three.
+        name: The name of the data set.
+        name_pattern: Matches the start of a file name; its groups are person and camera.
+        example: A file name that fits, for messages.
+        notice: What users must be told.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DatasetError: A split is empty.
+    """
+    junk: list[Path] = []
+    unreadable: list[Path] = []
+
+    def read(split: str, folder_name: str) -> Split:
+        paths: list[Path] = []
+        person_ids: list[int] = []
+        camera_ids: list[int] = []
+        pictures = image_files(folder / folder_name)
+        for path in pictures:
+            match = name_pattern.match(path.name)
+            if match is None:
+                unreadable.append(path)
+            elif int(match[1]) == JUNK_PERSON_ID:
+                junk.append(path)
+            else:
+                paths.append(path)
+                person_ids.append(int(match[1]))
+                camera_ids.append(int(match[2]))
+        if not paths:
+            found = shown(path.name for path in pictures or entries(folder / folder_name))
+            raise DatasetError(
+                f"{folder / folder_name}: the {split} split is empty; expected pictures named "
+                f"like {example}, found {found}."
+            )
+        return make_split(split, paths, person_ids, camera_ids)
+
+    return ReidDataset(
+        name=name,
+        root=folder,
+        train=read("train", TRAIN_FOLDER),
+        query=read("query", QUERY_FOLDER),
+        gallery=read("gallery", GALLERY_FOLDER),
+        notice=notice,
+        junk=tuple(junk),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _expected(title: str, example: str) -> str:
+    return (
+        f"the folders {TRAIN_FOLDER}, {QUERY_FOLDER} and {GALLERY_FOLDER} of {title}, "
+        f"with pictures named like {example}"
+    )

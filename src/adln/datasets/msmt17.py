@@ -1,0 +1,108 @@
+"""MSMT17: 4,101 persons before fifteen cameras, listed in text files.
+
+Follows Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification",
+CVPR 2018; the paper does not use it, but it is the usual third data set beside those of
+Sec. III.A.
+
+A line of ``list_train.txt`` reads ``0000/0000_000_01_0303morning_0008_0.jpg 0``: the picture,
+whose third field is the camera, and the person. Pictures lie in ``train`` and ``test``, or, with
+faces blurred (V2), in ``mask_train_v2`` and ``mask_test_v2``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adln.datasets.listing import find_root
+from adln.datasets.split import ReidDataset, make_split
+from adln.errors import DatasetError
+
+_TRAIN_LISTS = ("list_train.txt", "list_val.txt")
+_QUERY_LISTS = ("list_query.txt",)
+_GALLERY_LISTS = ("list_gallery.txt",)
+_LISTS = _TRAIN_LISTS + _QUERY_LISTS + _GALLERY_LISTS
+_FOLDERS = (("mask_train_v2", "mask_test_v2"), ("train", "test"))
+_EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
+
+
+def read_msmt17(root: Path) -> ReidDataset:
+    """List MSMT17, V1 or V2.
+
+    Training takes the lists ``train`` and ``val`` together, as the 32,621 training images that
+    the owners and most papers count. Some toolboxes (fast-reid unless told otherwise) train
+    without ``val``; their numbers are then not comparable.
+
+    The lists number the persons of each part from 0. So that no number means two people, the
+    test persons are numbered on from the last training person. Camera ids are those of the file
+    names (from 1).
+
+    Args:
+        root: The folder that holds the four lists and the two picture folders, or the folder
+            above it.
+
+    Returns:
+        The data set. Whether each listed picture exists is not looked up here.
+
+    Raises:
+        DatasetError: Lists or folders are missing, a list is empty, or a line cannot be read.
+    """
+    expected = (
+        f"MSMT17: the lists {', '.join(_LISTS)} beside the picture folders train and test "
+        "(V1) or mask_train_v2 and mask_test_v2 (V2)"
+    )
+    folder = find_root(root, is_msmt17, expected=expected)
+    train_folder, test_folder = next(
+        (folder / train, folder / test)
+        for train, test in _FOLDERS
+        if (folder / train).is_dir() and (folder / test).is_dir()
+    )
+    train_records = _read_lists(folder, _TRAIN_LISTS, train_folder)
+    first_test_id = 1 + max(person for _, person, _ in train_records)
+
+    def split(
+        name: str, records: Sequence[tuple[Path, int, int]], first_id: int
+    ) -> tuple[str, list[Path], list[int], list[int]]:
+        paths, persons, cameras = zip(*records, strict=True)
+        return name, list(paths), [first_id + person for person in persons], list(cameras)
+
+    query = _read_lists(folder, _QUERY_LISTS, test_folder)
+    gallery = _read_lists(folder, _GALLERY_LISTS, test_folder)
+    return ReidDataset(
+        name="msmt17",
+        root=folder,
+        train=make_split(*split("train", train_records, 0)),
+        query=make_split(*split("query", query, first_test_id)),
+        gallery=make_split(*split("gallery", gallery, first_test_id)),
+    )
+
+
+def is_msmt17(folder: Path) -> bool:
+    """Tell whether a folder has the lists and picture folders of MSMT17."""
+    return all((folder / name).is_file() for name in _LISTS) and any(
+        (folder / train).is_dir() and (folder / test).is_dir() for train, test in _FOLDERS
+    )
+
+
+def _read_lists(
+    folder: Path, names: Sequence[str], picture_folder: Path
+) -> list[tuple[Path, int, int]]:
+    """Read lists into (path, person, camera)."""
+    records: list[tuple[Path, int, int]] = []
+    for name in names:
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                records.append(_read_line(line, f"{folder / name}, line {number}", picture_folder))
+    if not records:
+        raise DatasetError(
+            f"{folder}: {' and '.join(names)} list no picture; expected lines like {_EXAMPLE!r}."
+        )
+    return records
+
+
+def _read_line(line: str, where: str, picture_folder: Path) -> tuple[Path, int, int]:
+    try:
+        relative, person = line.split()
+        camera = relative.rsplit("/", maxsplit=1)[-1].split("_")[2]
+        return picture_folder / relative, int(person), int(camera)
+    except (ValueError, IndexError) as error:
+        raise DatasetError(f"{where}: expected a line like {_EXAMPLE!r}, got {line!r}.") from error

@@ -1,0 +1,137 @@
+"""Splits of a re-identification data set: pictures with their person and camera.
+
+Implements the division into train, query and gallery of Sec. III.A.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set, as three lists of equal length N.
+
+    Attributes:
+        name: "train", "query" or "gallery", or what the caller calls it.
+        paths: The N picture files.
+        person_ids: (N,) int64, who is seen. Any whole numbers; equal means the same person.
+        camera_ids: (N,) int64, which camera saw them.
+
+    Raises:
+        DatasetError: The lengths differ, or the ids are not int64 vectors.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    person_ids: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for word, ids in (("person_ids", self.person_ids), ("camera_ids", self.camera_ids)):
+            if not isinstance(ids, np.ndarray) or ids.dtype != np.int64 or ids.ndim != 1:
+                came = f"{getattr(ids, 'dtype', type(ids).__name__)}, shape {np.shape(ids)}"
+                raise DatasetError(
+                    f"Split {self.name!r}: {word} must be a vector of int64, got {came}."
+                )
+        counts = len(self.paths), len(self.person_ids), len(self.camera_ids)
+        if len(set(counts)) != 1:
+            raise DatasetError(
+                f"Split {self.name!r}: paths, person_ids and camera_ids must be equally long, "
+                f"got {counts[0]}, {counts[1]} and {counts[2]}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> "Split":
+        """Take some of the pictures.
+
+        Args:
+            indices: Positions in the order wanted, or a mask of N booleans.
+
+        Returns:
+            A split of the same name with those pictures.
+
+        Raises:
+            DatasetError: A position is outside the split, or the mask is not N long.
+        """
+        try:
+            chosen = np.arange(len(self), dtype=np.int64)[np.asarray(indices, dtype=None)]
+        except IndexError as error:
+            # An empty list becomes an array of floats, which numpy refuses as positions.
+            if len(indices) > 0:
+                raise DatasetError(
+                    f"Split {self.name!r} has {len(self)} pictures; cannot select from it: {error}."
+                ) from error
+            chosen = np.zeros(0, dtype=np.int64)
+        return Split(
+            name=self.name,
+            paths=tuple(self.paths[index] for index in chosen),
+            person_ids=self.person_ids[chosen],
+            camera_ids=self.camera_ids[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class ReidDataset:
+    """A data set: people to learn from, pictures to search with, pictures to search in.
+
+    Attributes:
+        name: The layout or the name of the data set, such as "market1501".
+        root: The folder (or CSV file) that was read.
+        train: Pictures to learn from; its persons should not occur in the others.
+        query: Pictures to search with.
+        gallery: Pictures to search in, distractors included, junk left out.
+        notice: What a user must be told about this data set; empty if nothing.
+        junk: Pictures that were left out because the layout calls them junk (person -1).
+        unreadable: Picture files that were left out because their name does not tell person
+            and camera.
+    """
+
+    name: str
+    root: Path
+    train: Split
+    query: Split
+    gallery: Split
+    notice: str = ""
+    junk: tuple[Path, ...] = ()
+    unreadable: tuple[Path, ...] = ()
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        """Train, query and gallery, in this order."""
+        return self.train, self.query, self.gallery
+
+
+def make_split(
+    name: str, paths: Sequence[Path], person_ids: Sequence[int], camera_ids: Sequence[int]
+) -> Split:
+    """Build a split from plain lists; see :class:`Split`."""
+    return Split(
+        name=name,
+        paths=tuple(paths),
+        person_ids=np.asarray(person_ids, dtype=np.int64),
+        camera_ids=np.asarray(camera_ids, dtype=np.int64),
+    )
+
+
+def identity_labels(
+    person_ids: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the persons of a training split from 0, as a classifier needs them.
+
+    Args:
+        person_ids: (N,) int64, any whole numbers.
+
+    Returns:
+        The labels, (N,) int64 in 0..K-1, and the K ids in ascending order, so that
+        ``ids[labels]`` gives the person ids again.
+    """
+    ids, labels = np.unique(person_ids, return_inverse=True)
+    return labels.astype(np.int64).reshape(-1), ids.astype(np.int64)

@@ -1,0 +1,105 @@
+"""Embeddings: what every embedder promises, and the arithmetic between embeddings.
+
+Implements the test features of Sec. III.B: features after batch norm, averaged with those of the
+mirrored crop, compared by cosine distance.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Features shorter than this count as all zero and stay so, instead of becoming noise of length 1.
+_SHORTEST = 1e-12
+
+
+class Embedder(Protocol):
+    """Anything that turns person crops into embeddings, at one depth of the network or several."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending: (1, 2, 3, 4), or (2,) for a network cut there."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops at every depth.
+
+        Args:
+            crops: (N, 256, 128, 3) RGB uint8.
+
+        Returns:
+            depth -> (N, D) float32 of unit length.
+        """
+        ...
+
+
+def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale each feature to Euclidean length 1.
+
+    Args:
+        features: (..., D), any float type.
+
+    Returns:
+        (..., D) float32. A feature of zeros stays zeros; one that holds a NaN becomes NaN.
+    """
+    # Half precision overflows when it squares; doubles keep their digits until the last step.
+    features = features.astype(np.promote_types(features.dtype, np.float32), copy=False)
+    lengths = np.sqrt(np.vecdot(features, features))[..., np.newaxis]
+    embeddings: NDArray[np.floating] = features / np.maximum(lengths, _SHORTEST)
+    return embeddings.astype(np.float32, copy=False)
+
+
+def flip_average(
+    features: NDArray[np.floating], flipped_features: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Embeddings from the features of crops and of their mirror images.
+
+    The average is taken of the features as they leave batch norm, then scaled once. Scaling each
+    of the two first would give another embedding.
+
+    Args:
+        features: (N, D) features after batch norm, of the crops.
+        flipped_features: (N, D) the same, of the mirrored crops.
+
+    Returns:
+        (N, D) float32 of unit length.
+
+    Source: Sec. III.B.
+    """
+    return unit_length((features + flipped_features) / 2)
+
+
+def cosine_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float32]:
+    """1 - cosine of the angle between each row of a and each row of b.
+
+    Args:
+        a: (N, D), of any length.
+        b: (M, D), of any length.
+
+    Returns:
+        (N, M) float32 in 0..2. For embeddings of unit length it is half the squared distance.
+    """
+    # Rounding can carry the cosine of equal rows a little above 1.
+    distances: NDArray[np.float32] = 1 - unit_length(a) @ unit_length(b).T
+    return distances.clip(0, 2)
+
+
+def euclidean_squared(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Squared Euclidean distance between each row of a and each row of b.
+
+    Args:
+        a: (N, D).
+        b: (M, D).
+
+    Returns:
+        (N, M), at least 0, in the more precise type of the two. Computed as |a|^2 + |b|^2 - 2ab:
+        distances much shorter than the rows are long lose digits.
+    """
+    lengths: NDArray[np.floating] = np.vecdot(a, a)[:, np.newaxis] + np.vecdot(b, b)
+    distances: NDArray[np.floating] = lengths - 2 * (a @ b.T)
+    return distances.clip(0)

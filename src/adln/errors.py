@@ -1,0 +1,37 @@
+"""Every error that adln raises on purpose.
+
+Each message says what was expected, what came and what to do, so that a program can catch one
+class (:class:`AdlnError`) and show its text to a person as it is.
+"""
+
+
+class AdlnError(Exception):
+    """Base of all errors raised on purpose by adln."""
+
+
+class ImageError(AdlnError):
+    """A picture cannot be read, decoded or cut; the message names it."""
+
+
+class DatasetError(AdlnError):
+    """A data set is missing, incomplete or not in the layout that was asked for."""
+
+
+class SettingsError(AdlnError):
+    """A settings file or option has an unknown key or a value that cannot be used."""
+
+
+class CheckpointError(AdlnError):
+    """A weights or checkpoint file is missing, truncated, or not of this network."""
+
+
+class TrainingError(AdlnError):
+    """Training cannot start or go on (for example, the loss is no longer a number)."""
+
+
+class EvaluationError(AdlnError):
+    """An evaluation cannot give a number (for example, no query has a match)."""
+
+
+class ModelFileError(AdlnError):
+    """An exported model is missing, truncated, foreign, or does not fit its manifest."""

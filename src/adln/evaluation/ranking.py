@@ -1,0 +1,371 @@
+"""Ranking: how well queries find the same person under other cameras, as CMC, mAP and mINP.
+
+Implements the protocol of Market-1501 that Sec. III.A-C reports, with one query at a time:
+
+- gallery pictures of the query's person from the query's own camera are junk and left out;
+- every other picture stays, also that of a person nobody searches for (a distractor);
+- a query without any match (same person, other camera) is skipped, it does not count as zero;
+- average precision is the mean of the precision at each match, without interpolation.
+
+Equal similarities keep the order of the gallery, as a stable sort would. The gallery is never
+sorted, though: the rank of a match is the number of pictures above it, and counting those
+among the few that beat the query's worst match gives exactly the ranks of a full sort.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import EvaluationError
+
+# Similarities of one block of queries: large blocks keep the matrix product fast, and this is
+# all that is ever held of the queries x gallery matrix.
+_BLOCK_BYTES = 128 * 2**20
+# Similarities that are ranked at a time: 4 MiB of float32 stay in a core's caches.
+_GROUP_SIZE = 2**20
+# Lengths this near to 1 are rounding errors of unit_length.
+_UNIT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalMetrics:
+    """The result of an evaluation. All shares are in 0..1.
+
+    Attributes:
+        cmc: (max_rank,) float64, cumulative matching characteristic: ``cmc[k - 1]`` is the share
+            of valid queries with a match among their k best gallery pictures.
+        mean_ap: Mean average precision over the valid queries.
+        minp: Mean inverse negative penalty over the valid queries: number of matches / rank of
+            the last one. It tells how far one must look to find them all.
+        average_precision: (V,) float64, one per valid query.
+        num_queries: Number of queries given.
+        num_valid_queries: V, number of queries with at least one match.
+        inverse_negative_penalty: (V,) float64, one per valid query.
+        first_match_rank: (V,) int64, rank of the best match, from 1.
+        valid_queries: (V,) int64, positions of the valid queries among those given, ascending.
+    """
+
+    cmc: NDArray[np.float64]
+    mean_ap: float
+    minp: float
+    average_precision: NDArray[np.float64]
+    num_queries: int
+    num_valid_queries: int
+    inverse_negative_penalty: NDArray[np.float64]
+    first_match_rank: NDArray[np.int64]
+    valid_queries: NDArray[np.int64]
+
+    @property
+    def rank1(self) -> float:
+        """Share of valid queries whose best gallery picture is a match."""
+        return self.rank(1)
+
+    def rank(self, k: int) -> float:
+        """Share of valid queries with a match among their k best gallery pictures.
+
+        Args:
+            k: From 1 to the ``max_rank`` of the evaluation.
+
+        Raises:
+            EvaluationError: The CMC was not computed up to k.
+        """
+        if not 1 <= k <= len(self.cmc):
+            raise EvaluationError(
+                f"Rank-{k} is not known: the CMC holds ranks 1 to {len(self.cmc)}. "
+                f"Evaluate with max_rank={max(k, 1)} or more."
+            )
+        return float(self.cmc[k - 1])
+
+
+def evaluate_features(
+    query_features: NDArray[np.floating],
+    query_person_ids: NDArray[np.integer],
+    query_camera_ids: NDArray[np.integer],
+    gallery_features: NDArray[np.floating],
+    gallery_person_ids: NDArray[np.integer],
+    gallery_camera_ids: NDArray[np.integer],
+    *,
+    max_rank: int = 50,
+) -> RetrievalMetrics:
+    """Evaluate features by cosine similarity, a block of queries at a time.
+
+    Memory beyond the features: about 150 MB, whatever their number.
+
+    Args:
+        query_features: (Q, D) float, of any length above zero.
+        query_person_ids: (Q,) whole numbers.
+        query_camera_ids: (Q,) whole numbers.
+        gallery_features: (G, D) float, of any length above zero.
+        gallery_person_ids: (G,) whole numbers.
+        gallery_camera_ids: (G,) whole numbers.
+        max_rank: Length of the CMC.
+
+    Returns:
+        The metrics over all queries that have a match.
+
+    Raises:
+        EvaluationError: Shapes disagree, a split is empty, a feature is NaN, infinite or all
+            zero, or no query has a match.
+    """
+    dtype = np.result_type(query_features, gallery_features, np.float32)
+    queries = np.asarray(query_features, dtype=dtype)
+    gallery = np.asarray(gallery_features, dtype=dtype)
+    query_ids = _checked_ids("query", len(queries), query_person_ids, query_camera_ids)
+    gallery_ids = _checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise EvaluationError(
+            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
+            f"got {queries.shape} and {gallery.shape}."
+        )
+    # A query's own length changes none of its ranks, so that only the gallery's is divided out.
+    _checked_lengths("query", queries)
+    gallery_lengths = _checked_lengths("gallery", gallery)
+    unit = bool(np.all(np.abs(gallery_lengths - 1) <= _UNIT_TOLERANCE))
+
+    tally = RankTally(*gallery_ids)
+    rows = rows_per_block(len(queries), len(gallery) * dtype.itemsize)
+    buffer = np.empty((rows, len(gallery)), dtype=dtype)
+    for start in range(0, len(queries), rows):
+        block = slice(start, start + rows)
+        similarity = buffer[: len(queries[block])]
+        np.matmul(queries[block], gallery.T, out=similarity)
+        if not unit:
+            similarity /= gallery_lengths
+        tally.add(similarity, query_ids[0][block], query_ids[1][block])
+    return tally.metrics(max_rank=max_rank)
+
+
+def evaluate_distance_matrix(
+    distance_matrix: NDArray[np.floating],
+    query_person_ids: NDArray[np.integer],
+    query_camera_ids: NDArray[np.integer],
+    gallery_person_ids: NDArray[np.integer],
+    gallery_camera_ids: NDArray[np.integer],
+    *,
+    max_rank: int = 50,
+) -> RetrievalMetrics:
+    """Evaluate given distances of any kind; small means alike.
+
+    Args:
+        distance_matrix: (Q, G) float, left as it is.
+        query_person_ids: (Q,) whole numbers.
+        query_camera_ids: (Q,) whole numbers.
+        gallery_person_ids: (G,) whole numbers.
+        gallery_camera_ids: (G,) whole numbers.
+        max_rank: Length of the CMC.
+
+    Returns:
+        The metrics over all queries that have a match.
+
+    Raises:
+        EvaluationError: Shapes disagree, a split is empty, a distance is NaN or infinite, or no
+            query has a match.
+    """
+    distances = np.asarray(distance_matrix)
+    if distances.ndim != 2:
+        raise EvaluationError(f"The distance matrix must be (Q, G), got {distances.shape}.")
+    num_queries, num_gallery = distances.shape
+    query_ids = _checked_ids("query", num_queries, query_person_ids, query_camera_ids)
+    gallery_ids = _checked_ids("gallery", num_gallery, gallery_person_ids, gallery_camera_ids)
+    tally = RankTally(*gallery_ids)
+    rows = rows_per_block(num_queries, num_gallery * distances.itemsize)
+    for start in range(0, num_queries, rows):
+        block = slice(start, start + rows)
+        similarity = -distances[block]
+        if not np.isfinite(similarity).all():
+            raise EvaluationError(
+                "The distance matrix holds NaN or infinite values in rows "
+                f"{start}..{start + len(similarity) - 1}; every distance must be a finite number."
+            )
+        tally.add(similarity, query_ids[0][block], query_ids[1][block])
+    return tally.metrics(max_rank=max_rank)
+
+
+def rows_per_block(num_rows: int, row_bytes: int) -> int:
+    """Rows of a large matrix to hold at a time, in blocks of nearly equal size.
+
+    Args:
+        num_rows: Number of rows of the whole matrix.
+        row_bytes: Bytes of one row.
+
+    Returns:
+        At least 1; a block takes at most 128 MiB unless one row alone takes more.
+    """
+    largest = max(1, _BLOCK_BYTES // max(1, row_bytes))
+    num_blocks = max(1, -(-num_rows // largest))
+    return max(1, -(-num_rows // num_blocks))
+
+
+class RankTally:
+    """Collects the ranks of all matches while blocks of similarities stream through.
+
+    Args:
+        gallery_person_ids: (G,) int64.
+        gallery_camera_ids: (G,) int64.
+    """
+
+    def __init__(
+        self, gallery_person_ids: NDArray[np.int64], gallery_camera_ids: NDArray[np.int64]
+    ) -> None:
+        self._camera_ids = gallery_camera_ids
+        # The gallery grouped by person; a stable sort keeps the gallery's order within a person.
+        self._by_person = np.argsort(gallery_person_ids, kind="stable")
+        self._sorted_person_ids = gallery_person_ids[self._by_person]
+        self._ranks: list[NDArray[np.int64]] = []
+        self._match_counts: list[NDArray[np.int64]] = []
+        self._num_seen_by_own_camera_only = 0
+
+    def add(
+        self,
+        similarity: NDArray[np.floating],
+        query_person_ids: NDArray[np.int64],
+        query_camera_ids: NDArray[np.int64],
+    ) -> None:
+        """Rank the matches of the next block of queries.
+
+        Args:
+            similarity: (B, G) finite floats, large means alike. It is used as scratch space and
+                holds other values afterwards.
+            query_person_ids: (B,) int64.
+            query_camera_ids: (B,) int64.
+        """
+        rows = max(1, _GROUP_SIZE // max(1, similarity.shape[1]))
+        for start in range(0, len(similarity), rows):
+            group = slice(start, start + rows)
+            self._add_group(similarity[group], query_person_ids[group], query_camera_ids[group])
+
+    def metrics(self, *, max_rank: int = 50) -> RetrievalMetrics:
+        """Compute the metrics over all queries added so far.
+
+        Args:
+            max_rank: Length of the CMC.
+
+        Returns:
+            The metrics over all queries that have a match.
+
+        Raises:
+            EvaluationError: No query has a match, or ``max_rank`` is below 1.
+        """
+        if max_rank < 1:
+            raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
+        counts = np.concatenate([np.zeros(0, np.int64), *self._match_counts])
+        valid_queries = np.flatnonzero(counts)
+        if len(valid_queries) == 0:
+            raise EvaluationError(
+                f"None of the {len(counts)} queries has a match in the gallery: a match is the "
+                "same person seen by another camera. "
+                f"{self._num_seen_by_own_camera_only} of the queries show a person whose gallery "
+                "pictures all come from the query's own camera, and "
+                f"{len(counts) - self._num_seen_by_own_camera_only} one that is not in the "
+                "gallery at all. Check that query and gallery number persons alike, and that "
+                "persons are seen by two cameras or more."
+            )
+        num_matches = counts[valid_queries]
+        ranks = np.concatenate(self._ranks)
+        ends = np.cumsum(num_matches)
+        starts = ends - num_matches
+        found = np.arange(1, len(ranks) + 1) - np.repeat(starts, num_matches)
+        average_precision = np.add.reduceat(found / ranks, starts) / num_matches
+        inverse_negative_penalty = num_matches / ranks[ends - 1]
+        first_match_rank = ranks[starts]
+        hits = np.bincount(np.minimum(first_match_rank, max_rank + 1), minlength=max_rank + 2)
+        return RetrievalMetrics(
+            cmc=np.cumsum(hits[1 : max_rank + 1]) / len(valid_queries),
+            mean_ap=float(average_precision.mean()),
+            minp=float(inverse_negative_penalty.mean()),
+            average_precision=average_precision,
+            num_queries=len(counts),
+            num_valid_queries=len(valid_queries),
+            inverse_negative_penalty=inverse_negative_penalty,
+            first_match_rank=first_match_rank,
+            valid_queries=valid_queries,
+        )
+
+    def _add_group(
+        self,
+        similarity: NDArray[np.floating],
+        query_person_ids: NDArray[np.int64],
+        query_camera_ids: NDArray[np.int64],
+    ) -> None:
+        rows, columns = self._same_person(query_person_ids)
+        scores = similarity[rows, columns]
+        # Neither junk nor matches may be counted among the others below.
+        similarity[rows, columns] = -np.inf
+        is_match = self._camera_ids[columns] != query_camera_ids[rows]
+        num_persons_found = len(np.unique(rows))
+        rows, columns, scores = rows[is_match], columns[is_match], scores[is_match]
+
+        # Best match first; lexsort is stable, so that equal scores keep the gallery's order.
+        order = np.lexsort((-scores, rows))
+        columns, scores = columns[order], scores[order]
+        counts = np.bincount(rows, minlength=len(similarity))
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        ranks = np.arange(1, len(scores) + 1) - np.repeat(starts, counts)
+        self._match_counts.append(counts)
+        self._ranks.append(ranks)
+        valid = np.flatnonzero(counts)
+        self._num_seen_by_own_camera_only += num_persons_found - len(valid)
+
+        # Only what reaches the worst match can stand above any match. For most queries that is
+        # a small part of the gallery.
+        worst = np.full((len(similarity), 1), np.inf, dtype=similarity.dtype)
+        worst[valid, 0] = scores[ends[valid] - 1]
+        others = np.flatnonzero(similarity >= worst)
+        other_scores = similarity.ravel()[others]
+        bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
+        for row in valid[bounds[valid] < bounds[valid + 1]]:
+            own = slice(bounds[row], bounds[row + 1])
+            matches = slice(starts[row], ends[row])
+            ordered = np.sort(other_scores[own])
+            not_above = np.searchsorted(ordered, scores[matches], side="right")
+            ranks[matches] += len(ordered) - not_above
+            tied = not_above - np.searchsorted(ordered, scores[matches], side="left")
+            for match in starts[row] + np.flatnonzero(tied):
+                earlier = others[own] < row * similarity.shape[1] + columns[match]
+                ranks[match] += np.count_nonzero(earlier & (other_scores[own] == scores[match]))
+
+    def _same_person(
+        self, query_person_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All pairs (query, gallery picture) of one person, by query, then by gallery order."""
+        starts = np.searchsorted(self._sorted_person_ids, query_person_ids, side="left")
+        counts = np.searchsorted(self._sorted_person_ids, query_person_ids, side="right") - starts
+        rows = np.repeat(np.arange(len(query_person_ids)), counts)
+        first_pair = np.repeat(np.cumsum(counts) - counts, counts)
+        within = np.arange(len(rows)) - first_pair
+        return rows, self._by_person[starts[rows] + within]
+
+
+def _checked_ids(
+    split: str, length: int, person_ids: NDArray[Any], camera_ids: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Person and camera ids as (length,) int64."""
+    persons, cameras = np.asarray(person_ids), np.asarray(camera_ids)
+    if persons.shape != (length,) or cameras.shape != (length,):
+        raise EvaluationError(
+            f"The {split} has {length} pictures, so that its person and camera ids must have "
+            f"shape ({length},), got {persons.shape} and {cameras.shape}."
+        )
+    if length == 0:
+        raise EvaluationError(f"The {split} is empty; nothing can be evaluated.")
+    for word, ids in (("person", persons), ("camera", cameras)):
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise EvaluationError(
+                f"The {word} ids of the {split} must be whole numbers, got {ids.dtype}."
+            )
+    return persons.astype(np.int64, copy=False), cameras.astype(np.int64, copy=False)
+
+
+def _checked_lengths(split: str, features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Euclidean lengths of the features, all of them finite and above zero."""
+    lengths: NDArray[np.floating] = np.sqrt(np.vecdot(features, features))
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if len(bad) > 0:
+        raise EvaluationError(
+            f"{len(bad)} of {len(features)} {split} features are NaN, infinite or all zero, the "
+            f"first at position {bad[0]}; every feature must be finite and longer than zero."
+        )
+    return lengths

@@ -1,0 +1,148 @@
+"""The objective: the sum of all losses over all exits.
+
+Sec. II.C, Eq. 10 of the paper.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from adln.errors import SettingsError, TrainingError
+from adln.losses.attention_transfer import attention_transfer_loss
+from adln.losses.center import CENTER_WEIGHT, center_loss
+from adln.losses.decoupled_distillation import decoupled_distillation_loss, warmup_factor
+from adln.losses.identity import identity_loss
+from adln.losses.triplet import weighted_regularised_triplet_loss
+from adln.model.exits import ExitOutput
+from adln.settings import settings
+
+
+@settings
+class ObjectiveWeights:
+    """Weights of the parts of the objective, and the few numbers that shape them.
+
+    A part with weight 0 is not computed, so each can be left out alone, as in Table 2.
+
+    Attributes:
+        identity: weight of the identity loss of each exit.
+        triplet: weight of the triplet loss of each exit.
+        center: weight of the centre loss of each exit.
+        attention_transfer: weight of the attention transfer between neighbouring exits.
+        distillation: weight of the distillation from the deepest exit into each other one.
+        label_smoothing: of the identity loss, 0 to less than 1.
+        distillation_alpha: weight of the target class within the distillation.
+        distillation_beta: weight of the other classes within the distillation.
+        distillation_temperature: more than 0.
+        distillation_warmup_epochs: epochs in which distillation rises to its full weight.
+
+    Raises:
+        SettingsError: a value is out of its range.
+
+    Source: Sec. II.C and III.B; what the paper leaves open is as in the public codes of its
+        parts, see each loss.
+    """
+
+    identity: float = 1.0
+    triplet: float = 1.0
+    center: float = CENTER_WEIGHT
+    attention_transfer: float = 1.0
+    distillation: float = 1.0
+    label_smoothing: float = 0.1
+    distillation_alpha: float = 1.0
+    distillation_beta: float = 8.0
+    distillation_temperature: float = 4.0
+    distillation_warmup_epochs: int = 20
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and value >= 0):
+                raise SettingsError(f"{name} must be a number of at least 0, got {value}")
+        if self.label_smoothing >= 1:
+            raise SettingsError(f"label_smoothing must be less than 1, got {self.label_smoothing}")
+        if self.distillation_temperature == 0:
+            raise SettingsError("distillation_temperature must be more than 0, got 0")
+
+
+@dataclass(frozen=True)
+class ObjectiveResult:
+    """What the objective is in one batch.
+
+    Attributes:
+        total: scalar with gradient, the weighted sum of the parts.
+        parts: name -> scalar without gradient, before its weight and before the warm-up:
+            "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer"
+            (all pairs together), "distillation/1" and so on for each exit but the deepest.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+def objective(
+    exits: Mapping[int, ExitOutput],
+    labels: Tensor,
+    centers: Mapping[int, Tensor],
+    *,
+    weights: ObjectiveWeights,
+    epoch: int,
+) -> ObjectiveResult:
+    """Sum of the losses of all exits, attention transfer and distillation.
+
+    Works with the exits that are there. Attention is transferred between neighbours among them;
+    the deepest of them is the teacher of the distillation. With one exit there is neither.
+    Nothing is read back from the device.
+
+    Args:
+        exits: depth -> what the exit says of the B crops of a batch.
+        labels: (B,) int64 identities, 0..K-1.
+        centers: depth -> (K, D) centres; not looked at if the centre loss has weight 0.
+        weights: of the parts.
+        epoch: counted from 1, for the warm-up of the distillation.
+
+    Raises:
+        TrainingError: no part is left, as all that the exits allow have weight 0.
+
+    Source: Sec. II.C, Eq. 10.
+    Deviation: the centre loss has a weight, see `center_loss`. Eq. 10 has a single distillation
+        term; here each exit but the deepest has one, as any of them may become the network that
+        is deployed. Distillation starts with a warm-up, see `warmup_factor`.
+    """
+    depths = sorted(exits)
+    students, teacher = depths[:-1], exits[depths[-1]]
+    terms: list[tuple[str, float, Tensor]] = []
+    for depth in depths:
+        answer = exits[depth]
+        if weights.identity:
+            value = identity_loss(answer.logits, labels, label_smoothing=weights.label_smoothing)
+            terms.append((f"identity/{depth}", weights.identity, value))
+        if weights.triplet:
+            value = weighted_regularised_triplet_loss(answer.feature, labels)
+            terms.append((f"triplet/{depth}", weights.triplet, value))
+        if weights.center:
+            value = center_loss(answer.feature, labels, centers[depth])
+            terms.append((f"center/{depth}", weights.center, value))
+    if weights.attention_transfer and students:
+        value = attention_transfer_loss([exits[depth].feature_map for depth in depths])
+        terms.append(("attention_transfer", weights.attention_transfer, value))
+    if weights.distillation:
+        warmup = warmup_factor(epoch, weights.distillation_warmup_epochs)
+        for depth in students:
+            value = decoupled_distillation_loss(
+                exits[depth].logits,
+                teacher.logits,
+                labels,
+                alpha=weights.distillation_alpha,
+                beta=weights.distillation_beta,
+                temperature=weights.distillation_temperature,
+            )
+            terms.append((f"distillation/{depth}", warmup * weights.distillation, value))
+    if not terms:
+        raise TrainingError(
+            f"the objective has no part left for exits {depths} with {weights}; "
+            "give at least one part that these exits allow a weight above 0"
+        )
+    total = torch.stack([weight * value for _, weight, value in terms]).sum()
+    return ObjectiveResult(total, {name: value.detach() for name, _, value in terms})

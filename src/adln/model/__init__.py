@@ -1,0 +1,1 @@
+"""The network: ResNet-50 in four stages, dimension interaction attention, four exits."""

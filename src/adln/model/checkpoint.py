@@ -1,0 +1,99 @@
+"""Trained networks on disk: one safetensors file with the architecture in its header.
+
+The header says how the network is built and where it comes from, so that a file needs no
+configuration beside it.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adln.errors import CheckpointError
+from adln.model.files import read_tensors, write_tensors
+from adln.model.network import ADLN, Architecture
+
+FORMAT = "adln-network-1"
+
+
+def save_network(path: Path, network: ADLN, *, provenance: dict[str, Any] | None = None) -> None:
+    """Write a network, whole or cut.
+
+    Args:
+        path: where to; written whole or not at all.
+        network: its weights are stored as they are (float32 stays float32).
+        provenance: what the weights come from (data set, recipe, version); anything JSON can hold.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "architecture": json.dumps(asdict(network.architecture)),
+        "provenance": json.dumps(provenance or {}),
+    }
+    write_tensors(path, network.state_dict(), header)
+
+
+def load_network(path: Path, *, exits: tuple[int, ...] | None = None) -> ADLN:
+    """Read a network in evaluation mode.
+
+    Args:
+        path: written by `save_network`.
+        exits: keep only these depths; all that the file has if left out.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, of another program or another network,
+            or has no such exit.
+    """
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} holds no adln network (its header says format={header.get('format')!r}, "
+            f"expected {FORMAT!r}). ImageNet weights are given to training, not loaded as a network."
+        )
+    architecture = _read_architecture(path, header.get("architecture", ""))
+    with torch.device("meta"):
+        network = ADLN(architecture)
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise CheckpointError(
+            f"{path} does not fit its own header: {len(wrong)} tensors are missing, superfluous "
+            f"or of another shape, first {wrong[0]!r}. Save it again with this version of adln."
+        )
+    network.load_state_dict(
+        {name: tensor.float() if tensor.is_floating_point() else tensor
+         for name, tensor in tensors.items()},
+        assign=True,
+    )
+    network.mean, network.std = ADLN.pixel_statistics()
+    network.eval()
+    return network if exits is None else network.keep(exits)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What the file says of its origin; empty if it says nothing.
+
+    Raises:
+        CheckpointError: the file is missing or truncated.
+    """
+    _, header = read_tensors(path)
+    provenance: dict[str, Any] = json.loads(header.get("provenance", "{}"))
+    return provenance
+
+
+def _read_architecture(path: Path, text: str) -> Architecture:
+    try:
+        fields = json.loads(text)
+        return Architecture(**{**fields, "exits": tuple(fields["exits"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: the architecture in its header cannot be read ({error}). "
+            "It was written by another version of adln or by hand."
+        ) from error

@@ -1,0 +1,89 @@
+"""Parameters and operations of a network, counted as Table 1 of the paper counts them.
+
+Table 1, columns Params and Flops: multiply-accumulates of the convolutions plus two operations
+for each element that a 2-D batch norm writes (the rule of thop 0.0.31, the counter of that time).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
+from adln.model.network import ADLN, Architecture
+
+OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Size and work of one network for one crop.
+
+    Attributes:
+        params: parameters of backbone, attention and exit reductions. BNNeck (4,096) and
+            classifiers are not counted, as in Table 1.
+        conv_macs: multiply-accumulates of the convolutions.
+        batch_norm_elements: elements written by 2-D batch norms.
+    """
+
+    params: int
+    conv_macs: int
+    batch_norm_elements: int
+
+    @property
+    def flops(self) -> int:
+        """The paper's "Flops": conv_macs + 2 * batch_norm_elements."""
+        return self.conv_macs + OPERATIONS_PER_BATCH_NORM_ELEMENT * self.batch_norm_elements
+
+
+def count(
+    network: ADLN, *, height_px: int = CROP_HEIGHT_PX, width_px: int = CROP_WIDTH_PX
+) -> Complexity:
+    """Count a network without computing anything.
+
+    Args:
+        network: whole or cut; it is not changed.
+        height_px: height of the crop.
+        width_px: width of the crop.
+
+    Source: Table 1.
+    """
+    with torch.device("meta"):
+        shadow = ADLN(network.architecture).eval()
+    conv_macs = 0
+    batch_norm_elements = 0
+
+    def count_conv(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal conv_macs
+        assert isinstance(module, nn.Conv2d)
+        # weight: (out, in / groups, k, k); each output element costs in / groups * k * k.
+        conv_macs += output.numel() * module.weight[0].numel()
+
+    def count_batch_norm(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal batch_norm_elements
+        batch_norm_elements += output.numel()
+
+    for module in shadow.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count_conv)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(count_batch_norm)
+    shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
+    params = sum(
+        parameter.numel()
+        for name, parameter in shadow.named_parameters()
+        if "bnneck" not in name and "classifier" not in name
+    )
+    return Complexity(params, conv_macs, batch_norm_elements)
+
+
+def count_depth(depth: int, architecture: Architecture | None = None) -> Complexity:
+    """Count the network cut at a depth (Res1 to Res4).
+
+    Args:
+        depth: 1 to 4.
+        architecture: of the whole network; the paper's if left out.
+    """
+    whole = architecture if architecture is not None else Architecture(num_classes=1)
+    with torch.device("meta"):
+        return count(ADLN(whole).cut(depth))

@@ -1,0 +1,62 @@
+"""Embeds crops with a torch network: the trainer's side of `adln.embeddings.Embedder`.
+
+Sec. III.B of the paper: features after batch norm, averaged with those of the mirrored crop.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adln.embeddings import flip_average, unit_length
+from adln.model.exits import EMBEDDING_DIM
+from adln.model.network import ADLN
+
+
+class TorchEmbedder:
+    """All exits of a network in one pass over the crops.
+
+    Args:
+        network: whole or cut; put into evaluation mode.
+        device: where it runs.
+        flip: average with the mirrored crop (the paper's test protocol, twice the work).
+    """
+
+    def __init__(self, network: ADLN, *, device: torch.device | str, flip: bool = True) -> None:
+        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = torch.device(device)
+        self.flip = flip
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return self.network.architecture.exits
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return EMBEDDING_DIM
+
+    @torch.inference_mode()
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops at every depth.
+
+        Args:
+            crops: (N, 256, 128, 3) RGB uint8.
+
+        Returns:
+            depth -> (N, 2048) float32 of unit length.
+        """
+        pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2)
+        features = self._features(pixels)
+        if not self.flip:
+            return {depth: unit_length(feature) for depth, feature in features.items()}
+        mirrored = self._features(pixels.flip(3))
+        return {depth: flip_average(features[depth], mirrored[depth]) for depth in features}
+
+    def _features(self, pixels: Tensor) -> dict[int, NDArray[np.float32]]:
+        output = self.network(pixels)
+        return {
+            depth: answer.bn_feature.float().cpu().numpy()
+            for depth, answer in output.exits.items()
+        }

@@ -1,0 +1,97 @@
+"""An exit after each stage: to 2048 channels at 16x8, then the BNNeck and a classifier.
+
+Sec. II and Fig. 1 of the paper ("bottleneck" and classifiers). The paper does not print the form
+of its bottlenecks; this one is the uniform rule that gives all sizes of Table 1.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from adln.model.backbone import BOTTLENECK_EXPANSION, STAGE_CHANNELS, convolution
+
+EMBEDDING_DIM = 2048
+CLASSIFIER_INIT_STD = 0.001
+# Kernel and stride that bring the map of stages 1, 2 and 3 to 16x8.
+REDUCTIONS = {1: (5, 4), 2: (3, 2), 3: (1, 1)}
+
+
+@dataclass(frozen=True)
+class ExitOutput:
+    """What one exit says of B crops.
+
+    Attributes:
+        feature_map: (B, 2048, H, W), not negative; (16, 8) for crops of 256x128 px.
+        feature: (B, 2048) float32, the mean of the map over its points: for metric losses.
+        bn_feature: (B, 2048) float32, after the BNNeck: for retrieval, by cosine.
+        logits: (B, K) float32, over the K training identities.
+    """
+
+    feature_map: Tensor
+    feature: Tensor
+    bn_feature: Tensor
+    logits: Tensor
+
+
+def build_reduction(depth: int, bn_eps: float) -> nn.Module:
+    """The bottleneck after stage `depth`: 1x1 to a quarter, kxk with stride, 1x1 to 2048.
+
+    Each convolution is followed by batch norm and ReLU. Stage 4 already has the form, so it
+    needs none.
+    """
+    if depth not in REDUCTIONS:
+        return nn.Identity()
+    in_channels = STAGE_CHANNELS[depth - 1]
+    inner = in_channels // BOTTLENECK_EXPANSION
+    kernel_size, stride = REDUCTIONS[depth]
+    return nn.Sequential(
+        convolution(in_channels, inner, 1),
+        nn.BatchNorm2d(inner, eps=bn_eps),
+        nn.ReLU(inplace=True),
+        convolution(inner, inner, kernel_size, stride=stride),
+        nn.BatchNorm2d(inner, eps=bn_eps),
+        nn.ReLU(inplace=True),
+        convolution(inner, EMBEDDING_DIM, 1),
+        nn.BatchNorm2d(EMBEDDING_DIM, eps=bn_eps),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    # The meta device, on which networks are counted, knows no autocast.
+    if tensor.is_meta:
+        return nullcontext()
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+class Exit(nn.Module):
+    """Reduction, global average pooling, BNNeck, classifier.
+
+    Source: Sec. II, Fig. 1; the BNNeck of Luo et al. 2019 with its bias frozen at zero.
+
+    Args:
+        depth: the stage that it follows, 1 to 4.
+        num_classes: K training identities.
+        bn_eps: epsilon of the reduction's batch norms.
+    """
+
+    def __init__(self, depth: int, num_classes: int, bn_eps: float) -> None:
+        super().__init__()
+        self.reduction = build_reduction(depth, bn_eps)
+        self.bnneck = nn.BatchNorm1d(EMBEDDING_DIM)
+        self.bnneck.bias.requires_grad_(False)
+        self.classifier = nn.Linear(EMBEDDING_DIM, num_classes, bias=False)
+        nn.init.normal_(self.classifier.weight, std=CLASSIFIER_INIT_STD)
+
+    def forward(self, stage_map: Tensor) -> ExitOutput:
+        """Map (B, C, H, W) of the stage to the exit's answers."""
+        feature_map: Tensor = self.reduction(stage_map)  # (B, 2048, 16, 8)
+        # Pooling and all that follows stay in full precision under mixed precision.
+        with _without_autocast(feature_map):
+            dtype = torch.promote_types(feature_map.dtype, torch.float32)
+            feature = feature_map.mean(dim=(2, 3), dtype=dtype)  # (B, 2048)
+            bn_feature = self.bnneck(feature)  # (B, 2048)
+            logits = self.classifier(bn_feature)  # (B, K)
+        return ExitOutput(feature_map, feature, bn_feature, logits)

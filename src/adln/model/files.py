@@ -1,0 +1,62 @@
+"""Reads and writes safetensors files so that a broken one is noticed and none is left half written."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adln.errors import CheckpointError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors to a file that appears whole or not at all.
+
+    The bytes reach the disk before the name does, so that a power cut leaves the old file.
+
+    Args:
+        path: ends in .safetensors; its folder is made if it is missing.
+        tensors: name -> tensor, on any device.
+        metadata: short texts kept in the header.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata=dict(metadata),
+        )
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write {path}: {error}. Free some space or choose another folder; "
+            "what was stored before is untouched."
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read all tensors of a file to the CPU, and the texts of its header.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or not a safetensors file.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such weights file: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or not a safetensors file ({error}). "
+            "Copy it again or train it again."
+        ) from error

@@ -1,0 +1,170 @@
+"""Gives the backbone its ImageNet start and names every part that the weights do not cover.
+
+Sec. III.B of the paper: "a ResNet50 network pretrained on the ImageNet dataset".
+"""
+
+import hashlib
+import pickle
+import re
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adln.errors import CheckpointError
+from adln.model.files import read_tensors
+from adln.model.network import ADLN
+
+# torchvision's ResNet50_Weights.IMAGENET1K_V1 (BSD-3); the name carries the digest's start.
+TORCHVISION_RESNET50_URL = "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+TORCHVISION_RESNET50_SHA256 = "0676ba61"
+MIN_DIGEST_CHARACTERS = 8
+DOWNLOAD_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class ImageNetStart:
+    """What a weights file gave to a network.
+
+    Attributes:
+        source: path or URL.
+        covered: parts of the network that start from the file, e.g. "stem", "stages.1".
+        random: parts that the file does not have; they start from random weights.
+    """
+
+    source: str
+    covered: tuple[str, ...]
+    random: tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line for a person."""
+        return (
+            f"ImageNet start from {self.source}: {', '.join(self.covered)}; "
+            f"not in the file, so random: {', '.join(self.random) or 'nothing'}"
+        )
+
+
+def load_imagenet(
+    network: ADLN, source: str, *, sha256: str | None = None, cache: Path | None = None
+) -> ImageNetStart:
+    """Copy ResNet-50 weights into the backbone of a network, in place.
+
+    Args:
+        network: its stem and stages are overwritten where the file has them.
+        source: a local .safetensors or .pth file with torchvision's names (conv1, bn1,
+            layer1 .. layer4), or an https URL of one. `fc` is not used. A whole stage may be
+            missing and is reported; a stage that is there in part is an error.
+        sha256: hex digest of the file, or its first 8 or more characters; a URL needs it.
+        cache: folder for downloads; ~/.cache/adln if left out.
+
+    Raises:
+        CheckpointError: missing or truncated file, wrong digest, failed download, or tensors
+            that do not fit a ResNet-50.
+    """
+    path = _download(source, sha256, cache) if "://" in source else Path(source)
+    if sha256 is not None:
+        _check_digest(path, sha256)
+    tensors = _read(path)
+    renamed = {
+        _own_name(name): tensor for name, tensor in tensors.items() if not name.startswith("fc.")
+    }
+    state = network.state_dict()
+    covered: dict[str, dict[str, Tensor]] = {}
+    random_parts: dict[str, None] = {}
+    for name, own in state.items():
+        part = _part(name)
+        if name not in renamed:
+            if not name.endswith("num_batches_tracked"):
+                random_parts[part] = None
+            continue
+        if renamed[name].shape != own.shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(renamed[name].shape)}, "
+                f"a ResNet-50 has {tuple(own.shape)}. Give ResNet-50 weights."
+            )
+        covered.setdefault(part, {})[name] = renamed[name]
+    torn = sorted(set(covered) & set(random_parts))
+    if torn or not covered:
+        problem = f"only a part of {torn}" if torn else "no tensor of a ResNet-50"
+        raise CheckpointError(
+            f"{path} has {problem}. Expected torchvision's names: conv1.weight, bn1.weight, "
+            "layer1.0.conv1.weight and so on."
+        )
+    network.load_state_dict({**state, **{n: t for part in covered.values() for n, t in part.items()}})
+    return ImageNetStart(source, tuple(covered), tuple(random_parts))
+
+
+def _own_name(name: str) -> str:
+    """torchvision's name -> ours: layer1.0.conv1 -> stages.1.0.conv1, conv1 -> stem.conv1."""
+    if name.startswith(("conv1.", "bn1.")):
+        return f"stem.{name}"
+    return re.sub(r"^layer(\d)\.", r"stages.\1.", name)
+
+
+def _part(name: str) -> str:
+    """The part of the network that a tensor belongs to, as a person would name it."""
+    pieces = name.split(".")
+    return pieces[0] if pieces[0] == "stem" else ".".join(pieces[:2])
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[0]
+    if not path.is_file():
+        raise CheckpointError(f"no such weights file: {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or not a PyTorch state dict ({error}). Download it again."
+        ) from error
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a state dict")
+    return state
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    if len(expected) < MIN_DIGEST_CHARACTERS:
+        raise CheckpointError(
+            f"a sha256 needs at least {MIN_DIGEST_CHARACTERS} hex characters, got {expected!r}"
+        )
+    if not path.is_file():
+        raise CheckpointError(f"no such weights file: {path}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(expected.lower()):
+        raise CheckpointError(
+            f"{path} has sha256 {digest}, expected {expected}. It is another file or damaged: "
+            "delete it and fetch it again."
+        )
+
+
+def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
+    if not url.startswith("https://"):
+        raise CheckpointError(f"only https URLs are fetched, got {url}")
+    if sha256 is None:
+        raise CheckpointError(f"{url}: a URL needs a sha256, so that nobody can swap the file")
+    folder = cache if cache is not None else Path.home() / ".cache" / "adln"
+    path = folder / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as response,
+            tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial,
+        ):
+            while piece := response.read(1 << 20):
+                partial.write(piece)
+        _check_digest(Path(partial.name), sha256)
+        Path(partial.name).replace(path)
+    except (OSError, urllib.error.URLError) as error:
+        raise CheckpointError(
+            f"cannot fetch {url}: {error}. Download it by other means and give its path."
+        ) from error
+    return path

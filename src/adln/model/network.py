@@ -1,0 +1,180 @@
+"""ADLN: ResNet-50 in four stages with an exit after each, and the networks cut from it.
+
+Sec. II, Fig. 1 of the paper. Dimension interaction attention stands after stage 3 and after
+stage 4; exit 3 reads stage 3 before the attention, so that Res3 is deployed without it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from adln.errors import CheckpointError
+from adln.model.attention import DimensionInteractionAttention
+from adln.model.backbone import Stem, StridePosition, build_stage
+from adln.model.exits import Exit, ExitOutput
+
+DEPTHS = (1, 2, 3, 4)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What it takes to build the same network again.
+
+    Attributes:
+        num_classes: K training identities.
+        exits: depths that have an exit, ascending; the deepest decides how many stages there are.
+        attention: dimension interaction attention after stages 3 and 4.
+        stride_position: convolution that carries a block's stride: "3x3" (Table 1, torchvision
+            weights) or "1x1" (weights of the original ResNet).
+        bn_eps: epsilon of the batch norms of backbone and exits.
+    """
+
+    num_classes: int
+    exits: tuple[int, ...] = DEPTHS
+    attention: bool = True
+    stride_position: StridePosition = "3x3"
+    bn_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not self.exits or not set(self.exits) <= set(DEPTHS):
+            raise CheckpointError(f"exits must be depths out of {DEPTHS}, got {self.exits}")
+        if tuple(sorted(set(self.exits))) != self.exits:
+            raise CheckpointError(f"exits must ascend without repetition, got {self.exits}")
+        if self.num_classes < 1:
+            raise CheckpointError(f"num_classes must be at least 1, got {self.num_classes}")
+        if self.stride_position not in ("3x3", "1x1"):
+            raise CheckpointError(
+                f'stride_position must be "3x3" or "1x1", got {self.stride_position!r}'
+            )
+
+    @property
+    def depth(self) -> int:
+        """Number of stages: the deepest exit."""
+        return self.exits[-1]
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network says of B crops, the same in training and evaluation.
+
+    Attributes:
+        exits: depth -> answers of that exit, ascending by depth.
+    """
+
+    exits: dict[int, ExitOutput]
+
+    @property
+    def deepest(self) -> ExitOutput:
+        """Answers of the deepest exit: the teacher."""
+        return self.exits[max(self.exits)]
+
+
+class ADLN(nn.Module):
+    """The network of the paper, or what is left of it after `cut`.
+
+    Args:
+        architecture: what to build. Weights are random (Kaiming); `adln.model.imagenet` gives
+            the backbone a start, `adln.model.checkpoint` reads trained weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        eps = architecture.bn_eps
+        self.stem = Stem(eps)
+        self.stages = nn.ModuleDict(
+            {
+                str(number): build_stage(number, architecture.stride_position, eps)
+                for number in range(1, architecture.depth + 1)
+            }
+        )
+        self.attention = nn.ModuleDict()
+        if architecture.attention and architecture.depth == 4:
+            self.attention["3"] = DimensionInteractionAttention()
+            self.attention["4"] = DimensionInteractionAttention()
+        self.exits = nn.ModuleDict(
+            {str(depth): Exit(depth, architecture.num_classes, eps) for depth in architecture.exits}
+        )
+        mean, std = self.pixel_statistics()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def pixel_statistics() -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of ImageNet pixels, (1, 3, 1, 1) each, RGB, for 0..255."""
+        shape = (1, 3, 1, 1)
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        return 255.0 * mean.reshape(shape), 255.0 * std.reshape(shape)
+
+    def forward(self, crops: Tensor) -> NetworkOutput:
+        """Run all exits in one pass.
+
+        Args:
+            crops: (B, 3, H, W) RGB, uint8 or float, 0..255; H = 256 and W = 128 px as trained.
+
+        Returns:
+            One `ExitOutput` for each depth of the architecture.
+        """
+        x = (crops - self.mean) / self.std  # (B, 3, 256, 128)
+        x = self.stem(x)  # (B, 64, 64, 32)
+        exits: dict[int, ExitOutput] = {}
+        for name, stage in self.stages.items():
+            depth = int(name)
+            x = stage(x)  # (B, 256 .. 2048, 64 .. 16, 32 .. 8)
+            attended = self.attention[name](x) if name in self.attention else x
+            if name in self.exits:
+                # Exit 3 reads its stage before the attention: only then has Res3 Table 1's size.
+                exits[depth] = self.exits[name](x if depth == 3 else attended)
+            x = attended
+        return NetworkOutput(exits)
+
+    def cut(self, depth: int) -> "ADLN":
+        """The network of this depth alone: its stages and its exit, weights copied.
+
+        Its answers are bit for bit those of the same exit of this network.
+
+        Args:
+            depth: 1 to 4; must be one of this network's exits.
+
+        Raises:
+            CheckpointError: this network has no exit at that depth.
+        """
+        return self.keep((depth,))
+
+    def keep(self, exits: Iterable[int]) -> "ADLN":
+        """The network that has only these exits and the stages that they need, weights copied.
+
+        Raises:
+            CheckpointError: this network has no such exit.
+        """
+        wanted = tuple(sorted(set(exits)))
+        missing = set(wanted) - set(self.architecture.exits)
+        if missing or not wanted:
+            raise CheckpointError(
+                f"cannot cut at depth {sorted(missing) or 'none'}: "
+                f"this network has exits at {list(self.architecture.exits)}"
+            )
+        with torch.device("meta"):
+            part = ADLN(replace(self.architecture, exits=wanted))
+        own = self.state_dict()
+        state = {name: own[name].detach().clone() for name in part.state_dict()}
+        part.load_state_dict(state, assign=True)
+        part.mean, part.std = self.mean.clone(), self.std.clone()  # not part of the state
+        return part.train(self.training)
+
+
+def build_network(architecture: Architecture, *, seed: int) -> ADLN:
+    """Build a network whose random weights depend on nothing but the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ADLN(architecture)

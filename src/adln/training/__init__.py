@@ -1,0 +1,1 @@
+"""The recipe of Sec. III.B and the loop that follows it."""

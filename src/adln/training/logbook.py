@@ -1,0 +1,68 @@
+"""One row per epoch, as CSV for programs and as TensorBoard curves for people."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+FILE_NAME = "log.csv"
+
+
+class Logbook:
+    """Writes the log of a run; a run that goes on continues it.
+
+    Args:
+        folder: of the run.
+        first_epoch: rows from this epoch on are dropped, because they will be written again.
+        enabled: write at all; with several processes only the first one does.
+    """
+
+    def __init__(self, folder: Path, *, first_epoch: int, enabled: bool = True) -> None:
+        self._path = folder / FILE_NAME
+        self._enabled = enabled
+        self._rows = [row for row in self._read() if int(row["epoch"]) < first_epoch]
+        self._curves: SummaryWriter | None = None
+        if enabled:
+            self._curves = SummaryWriter(  # type: ignore[no-untyped-call]
+                str(folder / "tensorboard"), purge_step=first_epoch
+            )
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._curves is not None:
+            self._curves.close()  # type: ignore[no-untyped-call]
+
+    def add(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Add the row of an epoch.
+
+        Args:
+            epoch: counted from 1.
+            values: column -> value; the same columns in every epoch.
+        """
+        if not self._enabled:
+            return
+        self._rows.append({"epoch": str(epoch), **{k: f"{v:.6g}" for k, v in values.items()}})
+        partial = self._path.with_suffix(".partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self._rows[-1]))
+            writer.writeheader()
+            writer.writerows(self._rows)
+        partial.replace(self._path)
+        if self._curves is not None:
+            for name, value in values.items():
+                self._curves.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.is_file():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))

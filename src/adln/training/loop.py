@@ -1,0 +1,361 @@
+"""The training loop, as a loop.
+
+Sec. III.B of the paper. A run may end after any step and go on later with the same weights as if
+it had not been interrupted: weights, moments and place are stored, chance depends on the step.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+import adln
+from adln.errors import TrainingError
+from adln.losses.center import ClassCenters, build_center_optimiser
+from adln.losses.objective import ObjectiveWeights, objective
+from adln.model.checkpoint import read_provenance, save_network
+from adln.model.exits import EMBEDDING_DIM
+from adln.model.imagenet import ImageNetStart, load_imagenet
+from adln.model.network import ADLN, Architecture, build_network
+from adln.training.augmentation import draw, gather
+from adln.training.data import TrainingData
+from adln.training.logbook import Logbook
+from adln.training.recipe import Recipe
+from adln.training.sampler import epoch_batches
+from adln.training.schedule import learning_rate
+from adln.training.state import Position, check_identity, read_state, write_state
+from adln.training.stopping import StopCheck, never
+
+NETWORK_FILE = "network.safetensors"
+STATE_FILE = "state.safetensors"
+LOOK_EVERY_STEPS = 10  # the device is read back this often: for progress and for NaN
+SAVE_EVERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for a person who watches.
+
+    Attributes:
+        epoch: in progress, counted from 1.
+        epochs: of the whole run.
+        step: done in this epoch.
+        steps: of this epoch.
+        images_per_s: over the last steps, all processes together.
+        remaining_s: until the last epoch ends, at this speed.
+        losses: part of the objective -> mean over this epoch so far; "total" among them.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_s: float
+    remaining_s: float
+    losses: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended.
+
+    Attributes:
+        finished: all epochs are done.
+        reason: why it stopped before; empty if it finished.
+        network_path: the trained network; it exists if `finished`.
+        start: what the ImageNet weights gave; None if there were none or the run went on.
+        position: where the run stands.
+    """
+
+    finished: bool
+    reason: str
+    network_path: Path
+    start: ImageNetStart | None
+    position: Position
+
+
+class StepModule(nn.Module):
+    """Network, centres and objective as one module, so that one forward pass gives the losses."""
+
+    def __init__(self, network: ADLN, centers: ClassCenters, weights: ObjectiveWeights) -> None:
+        super().__init__()
+        self.network = network
+        self.centers = centers
+        self.weights = weights
+
+    def forward(self, crops: Tensor, labels: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Losses of a batch: crops (B, 3, H, W) uint8, labels (B,) -> "total" and each part."""
+        output = self.network(crops)
+        result = objective(
+            output.exits, labels, self.centers(), weights=self.weights, epoch=epoch
+        )
+        return {"total": result.total, **result.parts}
+
+
+def build_fabric(recipe: Recipe, *, device: str = "auto") -> Fabric:
+    """The engine: one device, or as many processes as torchrun has started.
+
+    Args:
+        recipe: its precision is used.
+        device: "auto", "cpu" or "cuda".
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
+    several = processes * nodes > 1
+    return Fabric(
+        accelerator=device,
+        devices=processes,
+        num_nodes=nodes,
+        strategy="ddp" if several else "auto",
+        precision=recipe.precision,
+    )
+
+
+def train(
+    recipe: Recipe,
+    data: TrainingData,
+    folder: Path,
+    *,
+    fabric: Fabric,
+    provenance: Mapping[str, Any] | None = None,
+    should_stop: StopCheck = never,
+    on_start: Callable[[ImageNetStart | None, Position], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    """Train from the start, or go on where the run in the folder stopped.
+
+    Args:
+        recipe: all that decides the weights, apart from the data.
+        data: crops of the size that the recipe asks for.
+        folder: of the run: state, log, TensorBoard curves, and the network at the end.
+        fabric: the engine, from `build_fabric`.
+        provenance: stored with the network.
+        should_stop: asked after each step.
+        on_start: told what the ImageNet weights gave and where the run stands.
+        on_progress: told where the run stands, every few steps.
+
+    Returns:
+        How it ended. The folder holds the network if it finished, else the state.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+        CheckpointError: ImageNet weights or stored state cannot be used; the disk is full.
+        DatasetError: fewer persons than a batch needs.
+    """
+    fabric.launch()
+    network_path = folder / NETWORK_FILE
+    state_path = folder / STATE_FILE
+    identity = {
+        "recipe": asdict(recipe),
+        "data": data.fingerprint,
+        "processes": fabric.world_size,
+    }
+    if network_path.is_file():
+        _require_same_run(network_path, identity)
+        return Outcome(True, "", network_path, None, Position(recipe.schedule.epochs + 1))
+
+    network, start = _build(recipe, data.num_classes, fresh=not state_path.is_file())
+    generator = torch.Generator().manual_seed(recipe.seed)
+    with_centers = recipe.objective.center > 0
+    centers = ClassCenters(
+        recipe.network.exits if with_centers else (),
+        data.num_classes,
+        EMBEDDING_DIM,
+        generator=generator,
+    )
+    bare = StepModule(network, centers, recipe.objective)
+    bare.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.Adam(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=recipe.schedule.base_lr,
+        weight_decay=recipe.weight_decay,
+        fused=fabric.device.type == "cuda",
+    )
+    optimisers: list[torch.optim.Optimizer] = [optimiser]
+    if with_centers:
+        optimisers.append(build_center_optimiser(centers, weight=recipe.objective.center))
+    position = Position()
+    if start is None and state_path.is_file():
+        position = read_state(state_path, module=bare, optimiser=optimiser, identity=identity)
+    if recipe.compile:
+        network.compile()
+    module, *wrapped = fabric.setup(bare, *optimisers)
+    if on_start is not None and fabric.is_global_zero:
+        on_start(start, position)
+
+    pixels = torch.from_numpy(data.crops).to(fabric.device)  # (N, H, W, 3)
+    labels = torch.from_numpy(data.labels).to(fabric.device)  # (N,)
+    height_px, width_px = data.crops.shape[1:3]
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    trained_before_s = position.seconds
+
+    def save(at: Position) -> Position:
+        """Write the state from the first process; the others wait for it."""
+        at = replace(at, seconds=trained_before_s + time.monotonic() - begun)
+        if fabric.is_global_zero:
+            write_state(state_path, at, module=bare, optimiser=optimiser, identity=identity)
+        fabric.barrier()
+        return at
+
+    first_epoch = position.epoch
+    bare.train()
+    with Logbook(folder, first_epoch=first_epoch, enabled=fabric.is_global_zero) as logbook:
+        saved_at = time.monotonic()
+        for epoch in range(first_epoch, recipe.schedule.epochs + 1):
+            rate = learning_rate(recipe.schedule, epoch)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            batches = epoch_batches(
+                data.labels,
+                persons=recipe.batch.persons,
+                crops=recipe.batch.crops,
+                seed=recipe.seed,
+                epoch=epoch,
+                rank=fabric.global_rank,
+                world_size=fabric.world_size,
+            )
+            done = position.step
+            sums = _Sums(position.sums or {})
+            looked_at, looked_step = time.monotonic(), done
+            for step in range(done, len(batches)):
+                draws = draw(
+                    len(batches[step]),
+                    height_px,
+                    width_px,
+                    recipe.augmentation,
+                    (recipe.seed, epoch, step, fabric.global_rank),
+                )
+                indices = _to_device(torch.tensor(batches[step]), fabric.device)
+                chance = _to_device(torch.from_numpy(draws.values), fabric.device)
+                crops = gather(pixels, indices, chance)  # (B, 3, H, W) uint8
+                losses = module(crops, labels[indices], epoch)
+                fabric.backward(losses["total"])
+                for each in wrapped:
+                    each.step()
+                    each.zero_grad(set_to_none=True)
+                sums.add(losses)
+                position = replace(position, epoch=epoch, step=step + 1)
+
+                last = step + 1 == len(batches)
+                if last or (step + 1) % LOOK_EVERY_STEPS == 0:
+                    means = sums.means(epoch, step + 1)
+                    now = time.monotonic()
+                    speed = (step + 1 - looked_step) / max(now - looked_at, 1e-9)
+                    looked_at, looked_step = now, step + 1
+                    images_per_s = speed * len(batches[step]) * fabric.world_size
+                    if on_progress is not None and fabric.is_global_zero:
+                        left = (recipe.schedule.epochs - epoch + 1) * len(batches) - step - 1
+                        on_progress(
+                            Progress(
+                                epoch,
+                                recipe.schedule.epochs,
+                                step + 1,
+                                len(batches),
+                                images_per_s,
+                                left / speed,
+                                means,
+                            )
+                        )
+                    if last:
+                        row = {"learning_rate": rate, "images_per_s": images_per_s, **means}
+                        logbook.add(epoch, row)
+                        position = Position(epoch + 1, 0, position.seconds)
+                reason = _agree(fabric, should_stop(), step)
+                if reason is not None or time.monotonic() - saved_at > SAVE_EVERY_S:
+                    if not last:
+                        position = replace(position, sums=sums.read(epoch, step + 1))
+                    position = save(position)
+                    saved_at = time.monotonic()
+                if reason is not None and position.epoch <= recipe.schedule.epochs:
+                    return Outcome(False, reason, network_path, start, position)
+
+    if fabric.is_global_zero:
+        save_network(
+            network_path,
+            network,
+            provenance={**(provenance or {}), "version": adln.__version__, "run": identity},
+        )
+        state_path.unlink(missing_ok=True)
+    fabric.barrier()
+    return Outcome(True, "", network_path, start, position)
+
+
+class _Sums:
+    """Sums of the losses over an epoch, kept on the device until somebody looks."""
+
+    def __init__(self, before: Mapping[str, float]) -> None:
+        self._before = dict(before)
+        self._names: list[str] = []
+        self._sum: Tensor | None = None
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        self._names = list(losses)
+        # float64, so that adding in two legs gives what adding in one gives.
+        values = torch.stack([value.detach() for value in losses.values()]).double()
+        self._sum = values if self._sum is None else self._sum + values
+
+    def read(self, epoch: int, step: int) -> dict[str, float]:
+        if self._sum is None:
+            return dict(self._before)
+        sums = dict(zip(self._names, self._sum.tolist(), strict=True))
+        broken = [name for name, value in sums.items() if not math.isfinite(value)]
+        if broken:
+            raise TrainingError(
+                f"the loss is no longer a number in epoch {epoch}, by step {step}: "
+                f"{', '.join(broken)}. The state before it is kept. Lower schedule.base_lr, "
+                'set precision = "32-true", or look at the data with `adln data check --decode`.'
+            )
+        return {name: value + self._before.get(name, 0.0) for name, value in sums.items()}
+
+    def means(self, epoch: int, step: int) -> dict[str, float]:
+        return {name: value / step for name, value in self.read(epoch, step).items()}
+
+
+def _build(
+    recipe: Recipe, num_classes: int, *, fresh: bool
+) -> tuple[ADLN, ImageNetStart | None]:
+    """The network of a recipe, with its ImageNet start unless stored weights follow."""
+    chosen = recipe.network
+    architecture = Architecture(
+        num_classes=num_classes,
+        exits=chosen.exits,
+        attention=chosen.attention,
+        stride_position=chosen.stride_position,
+        bn_eps=chosen.bn_eps,
+    )
+    network = build_network(architecture, seed=recipe.seed)
+    if not (fresh and chosen.imagenet):
+        return network, None
+    digest = chosen.imagenet_sha256 or None
+    return network, load_imagenet(network, chosen.imagenet, sha256=digest)
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _agree(fabric: Fabric, reason: str | None, step: int) -> str | None:
+    """All processes stop after the same step, as soon as one wants to."""
+    if fabric.world_size == 1:
+        return reason
+    if (step + 1) % LOOK_EVERY_STEPS:
+        return None
+    wishes = fabric.all_reduce(
+        torch.tensor(float(reason is not None), device=fabric.device), reduce_op="sum"
+    )
+    return (reason or "another process was asked to stop") if float(wishes) else None
+
+
+def _require_same_run(network_path: Path, identity: Mapping[str, Any]) -> None:
+    """A finished run is only taken for this one if it is this one."""
+    check_identity(network_path, read_provenance(network_path).get("run", {}), dict(identity))

@@ -1,0 +1,94 @@
+"""The training recipe, typed, with the paper's values as defaults.
+
+Sec. III.B of the paper; what it leaves open is taken from APNet, whose recipe it follows.
+"""
+
+from typing import Literal
+
+from adln.errors import SettingsError
+from adln.losses.objective import ObjectiveWeights
+from adln.model.backbone import StridePosition
+from adln.model.imagenet import TORCHVISION_RESNET50_SHA256, TORCHVISION_RESNET50_URL
+from adln.model.network import DEPTHS
+from adln.settings import settings
+from adln.training.augmentation import Augmentation
+from adln.training.schedule import Schedule
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+@settings
+class NetworkSettings:
+    """What is trained.
+
+    Attributes:
+        exits: depths that have an exit; (1, 2) trains no stage 3 and 4.
+        attention: dimension interaction attention after stages 3 and 4.
+        stride_position: "3x3" (Table 1 and torchvision's weights) or "1x1" (original weights).
+        bn_eps: epsilon of batch norms; original Keras weights want 1.001e-5.
+        imagenet: path or https URL of ResNet-50 weights; "" starts from random weights.
+        imagenet_sha256: digest of the file or its first 8 or more characters; a URL needs it.
+    """
+
+    exits: tuple[int, ...] = DEPTHS
+    attention: bool = True
+    stride_position: StridePosition = "3x3"
+    bn_eps: float = 1e-5
+    imagenet: str = TORCHVISION_RESNET50_URL
+    imagenet_sha256: str = TORCHVISION_RESNET50_SHA256
+
+
+@settings
+class Batch:
+    """What a step sees.
+
+    Attributes:
+        persons: P, different persons.
+        crops: K, crops of each.
+        height_px: height of a crop.
+        width_px: width of a crop.
+    """
+
+    persons: int = 20
+    crops: int = 4
+    height_px: int = 256
+    width_px: int = 128
+
+    def __post_init__(self) -> None:
+        if self.persons < 2 or self.crops < 2:
+            raise SettingsError(
+                "batch.persons and batch.crops must be at least 2: a triplet needs another crop "
+                f"of the person and another person, got {self.persons} x {self.crops}"
+            )
+        if self.height_px % 16 or self.width_px % 16 or min(self.height_px, self.width_px) < 16:
+            raise SettingsError(
+                "batch.height_px and batch.width_px must be multiples of 16, "
+                f"got {self.height_px} x {self.width_px}"
+            )
+
+
+@settings
+class Recipe:
+    """All that decides the weights, apart from the data.
+
+    Attributes:
+        network: what is trained.
+        batch: what a step sees.
+        augmentation: how crops are varied.
+        objective: the losses and their weights.
+        schedule: learning rate over the epochs.
+        weight_decay: Adam's L2 term, on every parameter.
+        precision: "32-true", or "bf16-mixed" for autocast to bfloat16.
+        compile: compile the step with torch.compile.
+        seed: of weights, batches and augmentation.
+    """
+
+    network: NetworkSettings = NetworkSettings()
+    batch: Batch = Batch()
+    augmentation: Augmentation = Augmentation()
+    objective: ObjectiveWeights = ObjectiveWeights()
+    schedule: Schedule = Schedule()
+    weight_decay: float = 5e-4
+    precision: Precision = "32-true"
+    compile: bool = False
+    seed: int = 0

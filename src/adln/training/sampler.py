@@ -1,0 +1,110 @@
+"""Batches of P persons with K crops each.
+
+Sec. III.B of the paper gives no numbers; P = 20 and K = 4 are those of APNet, whose recipe it is.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import DatasetError
+
+
+def identity_batches(
+    person_ids: Sequence[int] | NDArray[np.int64],
+    *,
+    persons: int,
+    crops: int,
+    shuffler: random.Random,
+    chooser: np.random.RandomState,
+) -> list[list[int]]:
+    """One epoch of batches: each has `persons` different persons with `crops` crops each.
+
+    A person with fewer crops than `crops` repeats some; a person's crops are shuffled and used in
+    groups, what is left over waits for the next epoch; the epoch ends when fewer than `persons`
+    persons have a group left.
+
+    Args:
+        person_ids: (N,) of the training crops.
+        persons: P, different persons in a batch.
+        crops: K, crops of each person in a batch.
+        shuffler: shuffles and picks persons.
+        chooser: draws the repeats.
+
+    Returns:
+        Indices into `person_ids`, P * K to a batch, person by person.
+
+    Raises:
+        DatasetError: fewer than P persons.
+
+    Source: RandomIdentitySampler of BoT and AGW, with the same draws in the same order.
+    """
+    indices_of: dict[int, list[int]] = defaultdict(list)
+    for index, person_id in enumerate(person_ids):
+        indices_of[int(person_id)].append(index)
+    if len(indices_of) < persons:
+        raise DatasetError(
+            f"a batch needs {persons} different persons, the training split has "
+            f"{len(indices_of)}. Set batch.persons lower or add data."
+        )
+    groups_of: dict[int, list[list[int]]] = {}
+    for person_id, indices in indices_of.items():
+        pool = list(indices)
+        if len(pool) < crops:
+            pool = chooser.choice(pool, size=crops, replace=True).tolist()
+        shuffler.shuffle(pool)
+        groups_of[person_id] = [
+            pool[start : start + crops] for start in range(0, len(pool) - crops + 1, crops)
+        ]
+    available = list(groups_of)
+    batches: list[list[int]] = []
+    while len(available) >= persons:
+        batch: list[int] = []
+        for person_id in shuffler.sample(available, persons):
+            batch += groups_of[person_id].pop(0)
+            if not groups_of[person_id]:
+                available.remove(person_id)
+        batches.append(batch)
+    return batches
+
+
+def epoch_batches(
+    person_ids: NDArray[np.int64],
+    *,
+    persons: int,
+    crops: int,
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> list[list[int]]:
+    """The batches of one process in one epoch; they depend on nothing but the arguments.
+
+    With several processes each step has `persons` different persons in every process, and no
+    person is in two processes in the same step.
+
+    Args:
+        person_ids: (N,) of the training crops.
+        persons: P, for each process.
+        crops: K.
+        seed: of the run.
+        epoch: counted from 1.
+        rank: this process, 0 to world_size - 1.
+        world_size: number of processes.
+
+    Raises:
+        DatasetError: fewer than P * world_size persons.
+    """
+    state = np.random.SeedSequence((seed, epoch)).generate_state(2)
+    together = identity_batches(
+        person_ids,
+        persons=persons * world_size,
+        crops=crops,
+        shuffler=random.Random(int(state[0])),
+        chooser=np.random.RandomState(int(state[1])),
+    )
+    size = persons * crops
+    return [batch[rank * size : (rank + 1) * size] for batch in together]

@@ -1,0 +1,149 @@
+"""Everything that a run needs to go on as if it had never been interrupted.
+
+One safetensors file, written whole or not at all: weights, centres, Adam's moments, and the place
+in the epoch. Chance needs no state, because each step draws from its own seed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adln.errors import CheckpointError
+from adln.model.files import read_tensors, write_tensors
+
+FORMAT = "adln-training-state-1"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the epoch in progress, counted from 1.
+        step: steps of this epoch that are done.
+        seconds: time spent training so far, over all legs.
+        sums: part of the objective -> sum over the done steps of this epoch.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    seconds: float = 0.0
+    sums: Mapping[str, float] | None = None
+
+
+def write_state(
+    path: Path,
+    position: Position,
+    *,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
+) -> None:
+    """Write the state of a run.
+
+    Args:
+        path: where to.
+        position: where the run stands.
+        module: network and centres.
+        optimiser: Adam; the centres' optimiser has no state.
+        identity: what must be the same when the run goes on (recipe, data, processes).
+
+    Raises:
+        CheckpointError: the file cannot be written; the one before it is untouched.
+    """
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        for name, value in moments.items():
+            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    header = {
+        "format": FORMAT,
+        "identity": json.dumps(dict(identity), sort_keys=True),
+        "position": json.dumps(
+            {
+                "epoch": position.epoch,
+                "step": position.step,
+                "seconds": position.seconds,
+                "sums": dict(position.sums or {}),
+            }
+        ),
+    }
+    write_tensors(path, tensors, header)
+
+
+def read_state(
+    path: Path,
+    *,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
+) -> Position:
+    """Bring module and optimiser to where the run stood.
+
+    Args:
+        path: written by `write_state`.
+        module: network and centres; overwritten.
+        optimiser: Adam over the same parameters in the same order; overwritten.
+        identity: of this run; must be that of the stored one.
+
+    Raises:
+        CheckpointError: truncated or foreign file, or a run with another recipe, data or number
+            of processes.
+    """
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not the state of a training run of this version")
+    check_identity(path, json.loads(header["identity"]), dict(identity))
+    module.load_state_dict(_strip("module.", tensors))
+    state = optimiser.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _strip("optimiser.", tensors).items():
+        index, field = name.split(".", 1)
+        moments.setdefault(int(index), {})[field] = tensor
+    optimiser.load_state_dict({**state, "state": moments})
+    return Position(**json.loads(header["position"]))
+
+
+def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse to go on with a run that is not this one.
+
+    Args:
+        path: of the stored run, for the message.
+        stored: identity of the stored run.
+        own: identity of this run.
+
+    Raises:
+        CheckpointError: they differ; the message says in what.
+    """
+    # As JSON gives it back: tuples are lists there.
+    own = json.loads(json.dumps(own))
+    differences = _differences(stored, own)
+    if differences:
+        raise CheckpointError(
+            f"{path} belongs to another run: {'; '.join(differences)}. "
+            "Go on with what it was started with, or choose another output folder."
+        )
+
+
+def _differences(stored: Any, own: Any, name: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(own, dict):
+        return [
+            difference
+            for key in sorted(stored.keys() | own.keys())
+            for difference in _differences(
+                stored.get(key), own.get(key), f"{name}.{key}" if name else key
+            )
+        ]
+    return [] if stored == own else [f"{name} was {stored!r}, now {own!r}"]

@@ -1,0 +1,53 @@
+"""Ends a run between two steps: when its time is up, or when the system asks for it.
+
+SIGTERM and SIGINT only set a flag, so that the state is written at a step's end.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+StopCheck = Callable[[], str | None]
+"""Asked after each step: the reason to stop, or None to go on."""
+
+
+def never() -> str | None:
+    """Go on until the last epoch."""
+    return None
+
+
+@contextmanager
+def stop_on_request(stop_after_s: float | None) -> Iterator[StopCheck]:
+    """Watch the clock and the signals SIGTERM and SIGINT while the block runs.
+
+    Args:
+        stop_after_s: seconds from now; no limit if None.
+
+    Yields:
+        The check to hand to the training loop.
+    """
+    deadline = None if stop_after_s is None else time.monotonic() + stop_after_s
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt  # asked twice: the person does not want to wait
+        received.append(number)
+
+    watched = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, note) for number in watched}
+
+    def check() -> str | None:
+        if received:
+            return f"received {signal.Signals(received[0]).name}"
+        if deadline is not None and time.monotonic() >= deadline:
+            return f"the time of {stop_after_s:g} s is up"
+        return None
+
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,95 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adln.datasets.catalogue import LAYOUTS, open_dataset, recognise
+from adln.errors import DatasetError
+
+SavePicture = Callable[[Path], Path]
+
+
+def write_msmt17(root: Path) -> None:
+    for name in ("train", "test"):
+        (root / name).mkdir(parents=True)
+    for name in ("train", "val", "query", "gallery"):
+        (root / f"list_{name}.txt").write_text("0000/0000_000_01_0303morning_0008_0.jpg 0\n")
+
+
+def test_each_layout_is_recognised(tmp_path: Path, market: Path, save_picture: SavePicture) -> None:
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        save_picture(tmp_path / "duke" / name / "0005_c2_f0046985.jpg")
+    write_msmt17(tmp_path / "msmt")
+    save_picture(tmp_path / "own/train/anna/c1_a.jpg")
+    (tmp_path / "table.csv").write_text("path,person,camera,split\na.jpg,1,1,train\n")
+    found = {
+        layout: open_dataset(tmp_path / name).name
+        for layout, name in {
+            "market1501": market.name,
+            "dukemtmc": "duke",
+            "msmt17": "msmt",
+            "folder": "own",
+            "csv": "table.csv",
+        }.items()
+    }
+    assert found == {layout: layout for layout in LAYOUTS}
+
+
+def test_the_folder_above_is_enough(market: Path) -> None:
+    assert open_dataset(market.parent).root == market
+
+
+def test_a_named_layout_is_used(market: Path) -> None:
+    assert open_dataset(market, "market1501").name == "market1501"
+    with pytest.raises(DatasetError, match="expected MSMT17"):
+        open_dataset(market, "msmt17")
+
+
+def test_unknown_layout_lists_the_known_ones(market: Path) -> None:
+    with pytest.raises(DatasetError, match="no layout 'cuhk03'; known: auto, market1501"):
+        open_dataset(market, "cuhk03")
+
+
+@pytest.mark.parametrize("layout", ["auto", "folder"])
+def test_missing_path_is_named(tmp_path: Path, layout: str) -> None:
+    with pytest.raises(DatasetError, match="absent: there is no such file or folder"):
+        open_dataset(tmp_path / "absent", layout)
+
+
+def test_wrong_folder_tells_what_was_found_and_every_expected_layout(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DatasetError, match="Found: photos") as caught:
+        open_dataset(tmp_path)
+    for layout in LAYOUTS:
+        assert layout in str(caught.value)
+
+
+def test_missing_folder_of_market_is_named(market: Path) -> None:
+    shutil.rmtree(market / "bounding_box_test")
+    with pytest.raises(DatasetError, match="these folders are missing: bounding_box_test"):
+        open_dataset(market)
+
+
+def test_market_folders_with_foreign_names_are_explained(
+    tmp_path: Path, save_picture: SavePicture
+) -> None:
+    for name in ("bounding_box_train", "query", "bounding_box_test"):
+        save_picture(tmp_path / name / "holiday.jpg")
+    with pytest.raises(DatasetError, match="no picture in them has a name that tells person"):
+        open_dataset(tmp_path)
+
+
+def test_several_data_sets_below_are_listed(market: Path) -> None:
+    shutil.copytree(market, market.parent / "copy")
+    with pytest.raises(DatasetError, match=r"copy \(market1501\), tiny \(market1501\)"):
+        open_dataset(market.parent)
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, save_picture: SavePicture) -> None:
+    with pytest.raises(DatasetError, match=r"neither a folder nor a \.csv table"):
+        open_dataset(save_picture(tmp_path / "a.jpg"))
+
+
+def test_nothing_is_recognised_in_an_empty_folder(tmp_path: Path) -> None:
+    assert recognise(tmp_path) is None

@@ -1,0 +1,99 @@
+"""Settings are read strictly: what is wrong is named, with its file and key."""
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from adln.errors import SettingsError
+from adln.settings import from_mapping, read_settings, settings
+from adln.training.recipe import Recipe
+
+
+@settings
+class Inner:
+    size: int = 1
+    pair: tuple[float, float] = (0.0, 1.0)
+
+
+@settings
+class Outer:
+    inner: Inner = Inner()
+    name: str = "a"
+
+
+def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "b"\n[inner]\npair = [1, 2.5]\n')
+    assert read_settings(Outer, path) == Outer(name="b", inner=Inner(pair=(1.0, 2.5)))
+
+
+def test_overrides_come_last(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[inner]\nsize = 2\n")
+    read = read_settings(Outer, path, ["inner.size=3", 'name="c"'])
+    assert read == Outer(name="c", inner=Inner(size=3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[inner]\nsizee = 2\n", r"a.toml: inner.sizee: unknown key.*inner.size"),
+        ('[inner]\nsize = "2"\n', r"a.toml: inner.size: .*integer"),
+        ("[inner]\nsize = 2.5\n", r"a.toml: inner.size: .*integer"),
+        ("[inner]\npair = [1]\n", r"a.toml: inner.pair"),
+        ("name = \n", r"a.toml is not a readable TOML file"),
+        ("when = 2024-01-01\n", r"a.toml: a value has no place"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        read_settings(Outer, path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no such settings file: .*none.toml"):
+        read_settings(Outer, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["size", "inner.size=", "inner.size=abc"])
+def test_a_malformed_override_is_named(text: str) -> None:
+    with pytest.raises(SettingsError, match="Write it as in TOML"):
+        read_settings(Outer, None, [text])
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Inner().size = 2  # type: ignore[misc]
+
+
+def test_the_recipe_s_defaults_are_the_paper_s() -> None:
+    recipe = from_mapping(Recipe, {}, source="nothing")
+    assert recipe == Recipe()
+    assert (recipe.schedule.epochs, recipe.schedule.milestones) == (160, (40, 80, 120))
+    assert (recipe.batch.height_px, recipe.batch.width_px) == (256, 128)
+    assert recipe.batch.persons * recipe.batch.crops == 80
+    assert recipe.weight_decay == 5e-4
+    assert recipe.objective.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")))
+def test_every_recipe_in_the_project_can_be_read(path: Path) -> None:
+    assert isinstance(read_settings(Recipe, path), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch.persons=1", "at least 2"),
+        ("batch.height_px=100", "multiples of 16"),
+        ("schedule.epochs=0", "at least 1"),
+        ("objective.triplet=-1.0", "triplet must be"),
+        ('precision="fp8"', "precision"),
+    ],
+)
+def test_impossible_recipes_are_refused(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_settings(Recipe, None, [override])

@@ -1,0 +1,129 @@
+"""Mirror, shift and erasing: chance as in the official codes, pixels as in a naive loop."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from adln.training.augmentation import (
+    ERASING_PIXEL,
+    Augmentation,
+    Draws,
+    draw,
+    draw_rectangles,
+    gather,
+)
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "random_erasing.npz")
+HEIGHT, WIDTH = (int(side) for side in GOLDEN["image_hw"])
+
+
+def official_rectangle(rng: random.Random) -> tuple[int, int, int, int] | None:
+    """Random erasing as its authors describe it, one image at a time."""
+    if rng.uniform(0, 1) >= 0.5:
+        return None
+    for _ in range(100):
+        area = rng.uniform(0.02, 0.4) * HEIGHT * WIDTH
+        aspect = rng.uniform(0.3, 1 / 0.3)
+        height, width = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if width < WIDTH and height < HEIGHT:
+            return rng.randint(0, HEIGHT - height), rng.randint(0, WIDTH - width), height, width
+    return None
+
+
+def test_the_naive_loop_draws_the_official_rectangles() -> None:
+    rng = random.Random(0)
+    rows = [official_rectangle(rng) or (-1, -1, 0, 0) for _ in range(2000)]
+    np.testing.assert_array_equal(rows, GOLDEN["seed0_first2000_x1_y1_h_w"])
+
+
+@pytest.fixture(scope="module")
+def rectangles() -> NDArray[np.int64]:
+    rng = np.random.default_rng(1)
+    return draw_rectangles(50_000, HEIGHT, WIDTH, Augmentation(), rng)
+
+
+def test_rectangles_are_distributed_as_the_official_ones(rectangles: NDArray[np.int64]) -> None:
+    heights, widths = rectangles[:, 2].astype(float), rectangles[:, 3].astype(float)
+    area, aspect = heights * widths / (HEIGHT * WIDTH), heights / widths
+    assert area.mean() == pytest.approx(GOLDEN["area_mean"], rel=0.02)
+    assert area.std() == pytest.approx(GOLDEN["area_std"], rel=0.02)
+    assert heights.mean() == pytest.approx(GOLDEN["h_mean"], rel=0.02)
+    assert widths.mean() == pytest.approx(GOLDEN["w_mean"], rel=0.02)
+    assert aspect.mean() == pytest.approx(GOLDEN["aspect_mean"], rel=0.02)
+    np.testing.assert_allclose(
+        np.quantile(area, GOLDEN["area_quantiles_q"]), GOLDEN["area_quantiles"], rtol=0.03
+    )
+    np.testing.assert_allclose(
+        np.quantile(aspect, GOLDEN["area_quantiles_q"]),
+        GOLDEN["aspect_h_over_w_quantiles"],
+        rtol=0.05,
+    )
+
+
+def test_rectangles_stay_inside_the_crop(rectangles: NDArray[np.int64]) -> None:
+    top, left, height, width = rectangles.T
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= HEIGHT).all()
+    assert (left + width <= WIDTH).all()
+    assert top.min() == 0
+    assert (top + height).max() == HEIGHT
+
+
+def test_half_of_the_crops_are_erased_and_half_are_mirrored() -> None:
+    values = draw(20_000, HEIGHT, WIDTH, Augmentation(), (0,)).values
+    assert (values[:, 5] > 0).mean() == pytest.approx(GOLDEN["frac_erased"], abs=0.02)
+    assert values[:, 0].mean() == pytest.approx(0.5, abs=0.02)
+    assert values[:, 1:3].min() == -10
+    assert values[:, 1:3].max() == 10
+
+
+def test_the_erasing_pixel_is_the_official_fill_before_normalisation() -> None:
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    as_pixel = 255 * (mean + std * GOLDEN["fill_value"])
+    np.testing.assert_allclose(ERASING_PIXEL, as_pixel, atol=0.5)
+
+
+def naive_crop(image: NDArray[np.uint8], values: NDArray[np.int64], padding: int) -> NDArray[np.uint8]:
+    mirrored, down, right, top, left, erased_height, erased_width = values
+    if mirrored:
+        image = image[:, ::-1]
+    height, width, _ = image.shape
+    padded = np.zeros((height + 2 * padding, width + 2 * padding, 3), np.uint8)
+    padded[padding : padding + height, padding : padding + width] = image
+    cut = padded[padding + down :, padding + right :][:height, :width].copy()
+    cut[top : top + erased_height, left : left + erased_width] = ERASING_PIXEL
+    return cut
+
+
+def test_pixels_are_those_of_a_naive_loop() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, (5, 32, 16, 3), dtype=np.uint8)
+    indices = np.array([4, 0, 0, 2, 1, 3, 3, 4])
+    augmentation = Augmentation(padding_px=6)
+    values = draw(len(indices), 32, 16, augmentation, (3, 1)).values
+    crops = gather(torch.from_numpy(data), torch.from_numpy(indices), torch.from_numpy(values))
+    assert crops.shape == (8, 3, 32, 16)
+    assert crops.dtype == torch.uint8
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    for crop, index, row in zip(crops, indices, values, strict=True):
+        np.testing.assert_array_equal(crop.permute(1, 2, 0), naive_crop(data[index], row, 6))
+
+
+def test_without_chance_a_crop_stays_as_it_is() -> None:
+    data = torch.randint(0, 256, (3, 32, 16, 3), dtype=torch.uint8)
+    still = Augmentation(flip_probability=0.0, padding_px=0, erase_probability=0.0)
+    draws = draw(3, 32, 16, still, (0,))
+    assert isinstance(draws, Draws)
+    crops = gather(data, torch.arange(3), torch.from_numpy(draws.values))
+    assert torch.equal(crops, data.permute(0, 3, 1, 2))
+
+
+def test_the_same_seed_decides_the_same() -> None:
+    first, again, other = (draw(4, 64, 32, Augmentation(), seed).values for seed in ((1, 2), (1, 2), (1, 3)))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()

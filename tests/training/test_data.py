@@ -1,0 +1,59 @@
+"""The training split in memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adln.datasets.split import Split
+from adln.errors import DatasetError, ImageError
+from adln.training.data import load_training_data
+
+
+def split_of(folder: Path, persons: list[int]) -> Split:
+    paths = []
+    for index, person in enumerate(persons):
+        path = folder / f"{index}.png"
+        Image.new("RGB", (64, 128), (person, 0, 0)).save(path)
+        paths.append(path)
+    ids = np.array(persons, dtype=np.int64)
+    return Split("train", tuple(paths), ids, np.zeros_like(ids))
+
+
+def test_crops_and_labels_are_in_the_order_of_the_split(tmp_path: Path) -> None:
+    seen: list[int] = []
+    split = split_of(tmp_path, [70, 3, 70])
+    data = load_training_data(split, height_px=32, width_px=16, on_progress=seen.append)
+    assert data.crops.shape == (3, 32, 16, 3)
+    assert data.crops[:, 0, 0, 0].tolist() == [70, 3, 70]
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.num_classes == 2
+    assert sum(seen) == 3
+
+
+def test_the_fingerprint_changes_with_persons_and_files(tmp_path: Path) -> None:
+    def fingerprint(split: Split) -> str:
+        return load_training_data(split, height_px=16, width_px=16).fingerprint
+
+    split = split_of(tmp_path, [1, 2, 1])
+    assert fingerprint(split) == fingerprint(split)
+    assert fingerprint(split) != fingerprint(split_of(tmp_path, [1, 2, 2]))
+    assert fingerprint(split) != fingerprint(split.select([0, 1]))
+
+
+def test_an_empty_split_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"training split is empty.*adln data check"):
+        load_training_data(split_of(tmp_path, []), height_px=32, width_px=16)
+
+
+def test_a_single_person_is_not_enough(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="only person 5"):
+        load_training_data(split_of(tmp_path, [5, 5]), height_px=32, width_px=16)
+
+
+def test_a_corrupt_picture_is_named(tmp_path: Path) -> None:
+    split = split_of(tmp_path, [1, 2])
+    split.paths[1].write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"1\.png"):
+        load_training_data(split, height_px=32, width_px=16)

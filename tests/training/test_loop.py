@@ -1,0 +1,182 @@
+"""The loop: it learns, and an interruption leaves no trace in the weights."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adln.errors import CheckpointError, TrainingError
+from adln.losses.objective import ObjectiveWeights
+from adln.model.checkpoint import load_network, read_provenance
+from adln.training.data import TrainingData
+from adln.training.loop import NETWORK_FILE, STATE_FILE, Outcome, Progress, build_fabric, train
+from adln.training.recipe import Batch, NetworkSettings, Recipe
+from adln.training.schedule import Schedule
+
+PERSONS, CROPS_EACH = 4, 6
+
+
+def recipe(**changes: object) -> Recipe:
+    small: dict[str, object] = {
+        "network": NetworkSettings(exits=(1, 2), imagenet=""),
+        "batch": Batch(persons=2, crops=2, height_px=64, width_px=32),
+        "schedule": Schedule(epochs=2, warmup_epochs=1, base_lr=1e-3),
+    }
+    return Recipe(**(small | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    """Persons that are plain colours with noise: easy to learn."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(PERSONS), CROPS_EACH)
+    colours = rng.integers(0, 200, (PERSONS, 1, 1, 3))
+    noise = rng.integers(0, 56, (len(labels), 64, 32, 3))
+    return TrainingData((colours[labels] + noise).astype(np.uint8), labels, PERSONS, "drawn")
+
+
+def run(
+    folder: Path,
+    data: TrainingData,
+    chosen: Recipe | None = None,
+    should_stop: Callable[[], str | None] = lambda: None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Outcome:
+    chosen = chosen if chosen is not None else recipe()
+    return train(
+        chosen,
+        data,
+        folder,
+        fabric=build_fabric(chosen, device="cpu"),
+        should_stop=should_stop,
+        on_progress=on_progress,
+    )
+
+
+def stop_after(steps: int) -> Callable[[], str | None]:
+    left = steps
+
+    def check() -> str | None:
+        nonlocal left
+        left -= 1
+        return "enough" if left == 0 else None
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert run(folder, data).finished
+    return folder
+
+
+def test_an_interruption_at_a_random_step_leaves_no_trace(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    steps = random.SystemRandom().randint(1, 11)
+    first = run(tmp_path, data, should_stop=stop_after(steps))
+    assert not first.finished
+    assert first.reason == "enough"
+    assert not (tmp_path / NETWORK_FILE).exists()
+    assert run(tmp_path, data).finished
+    expected, got = load_file(uninterrupted / NETWORK_FILE), load_file(tmp_path / NETWORK_FILE)
+    assert expected.keys() == got.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, got[name]), f"{name} differs after stopping at step {steps}"
+    csv = "log.csv"
+    expected_rows = [row.split(",") for row in (uninterrupted / csv).read_text().splitlines()]
+    got_rows = [row.split(",") for row in (tmp_path / csv).read_text().splitlines()]
+    speed = expected_rows[0].index("images_per_s")
+    for expected_row, got_row in zip(expected_rows, got_rows, strict=True):
+        del expected_row[speed], got_row[speed]
+        assert expected_row == got_row
+
+
+def test_interrupted_after_every_step_it_still_ends_the_same(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    for _ in range(20):
+        if run(tmp_path, data, should_stop=lambda: "again").finished:
+            break
+    expected, got = load_file(uninterrupted / NETWORK_FILE), load_file(tmp_path / NETWORK_FILE)
+    assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
+
+
+def test_a_finished_run_is_not_trained_again(data: TrainingData, uninterrupted: Path) -> None:
+    before = (uninterrupted / NETWORK_FILE).stat().st_mtime_ns
+    assert run(uninterrupted, data).finished
+    assert (uninterrupted / NETWORK_FILE).stat().st_mtime_ns == before
+    assert not (uninterrupted / STATE_FILE).exists()
+
+
+def test_the_network_says_where_it_comes_from(uninterrupted: Path) -> None:
+    path = uninterrupted / NETWORK_FILE
+    assert load_network(path).architecture.num_classes == PERSONS
+    assert read_provenance(path)["run"]["recipe"]["seed"] == 0
+
+
+def test_another_recipe_is_refused_and_named(data: TrainingData, tmp_path: Path) -> None:
+    run(tmp_path, data, should_stop=stop_after(1))
+    with pytest.raises(CheckpointError, match=r"recipe.weight_decay was 0.0005, now 0.1"):
+        run(tmp_path, data, recipe(weight_decay=0.1))
+
+
+def test_a_truncated_state_is_refused(data: TrainingData, tmp_path: Path) -> None:
+    run(tmp_path, data, should_stop=stop_after(1))
+    state = tmp_path / STATE_FILE
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="truncated"):
+        run(tmp_path, data)
+
+
+def test_it_learns(data: TrainingData, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    chosen = recipe(schedule=Schedule(epochs=8, warmup_epochs=0, base_lr=2e-4))
+    run(tmp_path, data, chosen, on_progress=seen.append)
+    assert seen[-1].losses["identity/2"] < seen[0].losses["identity/2"]
+    assert seen[-1].epoch == seen[-1].epochs == 8
+    assert seen[-1].remaining_s == 0
+    assert set(seen[0].losses) == {
+        "total",
+        *(f"{part}/{depth}" for part in ("identity", "triplet", "center") for depth in (1, 2)),
+        "attention_transfer",
+        "distillation/1",
+    }
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(data: TrainingData, tmp_path: Path) -> None:
+    wild = recipe(schedule=Schedule(epochs=3, warmup_epochs=0, base_lr=1e30))
+    with pytest.raises(TrainingError, match=r"no longer a number in epoch \d.*schedule.base_lr"):
+        run(tmp_path, data, wild)
+    assert not (tmp_path / NETWORK_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "without",
+    [{"center": 0.0}, {"attention_transfer": 0.0}, {"distillation": 0.0}, {"triplet": 0.0}],
+)
+def test_parts_can_be_left_out(
+    data: TrainingData, tmp_path: Path, without: dict[str, float]
+) -> None:
+    seen: list[Progress] = []
+    chosen = recipe(
+        objective=ObjectiveWeights(**without), schedule=Schedule(epochs=1, warmup_epochs=0)
+    )
+    assert run(tmp_path, data, chosen, on_progress=seen.append).finished
+    (part,) = without
+    assert not [name for name in seen[0].losses if name.startswith(part)]
+
+
+def test_all_four_exits_and_mixed_precision_train(data: TrainingData, tmp_path: Path) -> None:
+    chosen = recipe(
+        network=NetworkSettings(imagenet=""),
+        schedule=Schedule(epochs=1, warmup_epochs=0),
+        precision="bf16-mixed",
+    )
+    outcome = run(tmp_path, data, chosen, should_stop=stop_after(2))
+    assert outcome.position.step == 2

@@ -1,0 +1,39 @@
+"""The learning rate of Sec. III.B."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adln.errors import SettingsError
+from adln.training.schedule import Schedule, learning_rate
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "lr_schedule.npz")
+
+
+def test_every_epoch_has_the_official_rate() -> None:
+    rates = [learning_rate(Schedule(), int(epoch)) for epoch in GOLDEN["epoch"]]
+    np.testing.assert_allclose(rates, GOLDEN["lr_step_at_epoch_end_APNet"], rtol=1e-9)
+
+
+def test_stepping_at_the_start_of_an_epoch_is_one_epoch_ahead() -> None:
+    rates = [learning_rate(Schedule(), int(epoch) + 1) for epoch in GOLDEN["epoch"]]
+    np.testing.assert_allclose(rates, GOLDEN["lr_step_at_epoch_start_BoT_AGW"], rtol=1e-9)
+
+
+def test_it_starts_and_ends_as_the_paper_says() -> None:
+    assert learning_rate(Schedule(), 1) == pytest.approx(4e-6)
+    assert learning_rate(Schedule(), 11) == pytest.approx(4e-4)
+    assert learning_rate(Schedule(), 41) == pytest.approx(4e-5)
+    assert learning_rate(Schedule(), 160) == pytest.approx(4e-7)
+
+
+def test_a_schedule_without_warm_up_starts_at_the_base_rate() -> None:
+    assert learning_rate(Schedule(warmup_epochs=0), 1) == pytest.approx(4e-4)
+
+
+def test_impossible_schedules_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"schedule.epochs must be at least 1"):
+        Schedule(epochs=0)
+    with pytest.raises(SettingsError, match=r"schedule.base_lr must be positive"):
+        Schedule(base_lr=0.0)
