@@ -2,8 +2,8 @@
 
 Each person has a centre, each person under each camera a shift, each picture its own noise, and
 some pictures are much worse than others. The spectrum falls off as that of trained networks
-does. The numbers are set so that Rank-1 is near 93 % and mAP near 80 %, as with a good
-network on Market-1501.
+does. The numbers are set so that, with the ids of Market-1501, Rank-1 is 97 %, mAP 78 % and mINP 32 %: the ranks of a
+good network, with rather more hard matches than one has.
 """
 
 from dataclasses import dataclass
@@ -49,9 +49,7 @@ def made_up_ids(
     persons = rng.integers(1, num_persons + 1, num_query + num_gallery)
     cameras = rng.integers(1, num_cameras + 1, num_query + num_gallery)
     persons[num_query : num_query + num_distractors] = 0
-    return Ids(
-        persons[:num_query], cameras[:num_query], persons[num_query:], cameras[num_query:]
-    )
+    return Ids(persons[:num_query], cameras[:num_query], persons[num_query:], cameras[num_query:])
 
 
 def made_up_features(
@@ -69,7 +67,7 @@ def made_up_features(
         used than they take.
     """
     rng = np.random.default_rng(seed)
-    spectrum = (1 / np.sqrt(np.arange(dim) + 3)).astype(np.float32)
+    spectrum = (1 / np.sqrt(np.arange(dim) + 6)).astype(np.float32)
     spectrum /= np.linalg.norm(spectrum)
     num_persons = int(max(ids.query_person_ids.max(), ids.gallery_person_ids.max())) + 1
     num_cameras = int(max(ids.query_camera_ids.max(), ids.gallery_camera_ids.max())) + 1
@@ -79,16 +77,18 @@ def made_up_features(
 
     # People come in groups of about 12 who dress alike.
     groups = normal(num_persons // 12 + 1)[rng.integers(0, num_persons // 12 + 1, num_persons)]
-    centres = 0.72 * groups + 0.62 * normal(num_persons)
+    centres = 0.82 * groups + 0.48 * normal(num_persons)
     cameras, common = normal(num_cameras), normal(1)
 
-    def features(person_ids: NDArray[np.int64], camera_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    def features(
+        person_ids: NDArray[np.int64], camera_ids: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
         made = np.empty((len(person_ids), dim), np.float32)
         for start in range(0, len(made), _BLOCK):
             block = made[start : start + _BLOCK]
             persons = person_ids[start : start + _BLOCK]
             block[:] = normal(len(block))
-            block *= 1.0 * rng.lognormal(0, 0.5, (len(block), 1)).astype(np.float32)
+            block *= 0.55 * rng.lognormal(0, 0.4, (len(block), 1)).astype(np.float32)
             # A distractor is nobody in particular: it has a centre of its own.
             distractors = np.flatnonzero(persons == 0)
             block[distractors] += normal(len(distractors))

@@ -1,3 +1,3 @@
-"""Person re-identification that runs where the cameras are: ADLN, one network cut at four depths."""
+"""Person re-identification that runs where the cameras are: one network, cut at four depths."""
 
 __version__ = "0.1.0"

@@ -67,9 +67,7 @@ def test_a_stage_that_is_there_in_part_is_refused(
         load_imagenet(network, str(path))
 
 
-def test_weights_of_another_network_are_refused(
-    donor: ADLN, network: ADLN, tmp_path: Path
-) -> None:
+def test_weights_of_another_network_are_refused(donor: ADLN, network: ADLN, tmp_path: Path) -> None:
     path = tmp_path / "wide.safetensors"
     tensors = torchvision_names(donor) | {"conv1.weight": torch.zeros(64, 3, 3, 3)}
     save_file(tensors, path)
@@ -119,9 +117,7 @@ def test_a_failed_download_says_what_to_do(network: ADLN, tmp_path: Path) -> Non
         )
 
 
-def test_a_download_is_kept_and_checked_again(
-    donor: ADLN, network: ADLN, tmp_path: Path
-) -> None:
+def test_a_download_is_kept_and_checked_again(donor: ADLN, network: ADLN, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file(torchvision_names(donor), path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -81,9 +81,7 @@ def test_cut_of_an_exit_that_is_not_there_says_which_there_are(network: ADLN) ->
 def test_uint8_and_float_pixels_give_the_same_answers(network: ADLN, crops: torch.Tensor) -> None:
     part = network.cut(1)
     with torch.inference_mode():
-        same = torch.equal(
-            part(crops).exits[1].bn_feature, part(crops.float()).exits[1].bn_feature
-        )
+        same = torch.equal(part(crops).exits[1].bn_feature, part(crops.float()).exits[1].bn_feature)
     assert same
 
 

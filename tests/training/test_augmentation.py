@@ -88,7 +88,9 @@ def test_the_erasing_pixel_is_the_official_fill_before_normalisation() -> None:
     np.testing.assert_allclose(ERASING_PIXEL, as_pixel, atol=0.5)
 
 
-def naive_crop(image: NDArray[np.uint8], values: NDArray[np.int64], padding: int) -> NDArray[np.uint8]:
+def naive_crop(
+    image: NDArray[np.uint8], values: NDArray[np.int64], padding: int
+) -> NDArray[np.uint8]:
     mirrored, down, right, top, left, erased_height, erased_width = values
     if mirrored:
         image = image[:, ::-1]
@@ -124,6 +126,8 @@ def test_without_chance_a_crop_stays_as_it_is() -> None:
 
 
 def test_the_same_seed_decides_the_same() -> None:
-    first, again, other = (draw(4, 64, 32, Augmentation(), seed).values for seed in ((1, 2), (1, 2), (1, 3)))
+    first, again, other = (
+        draw(4, 64, 32, Augmentation(), seed).values for seed in ((1, 2), (1, 2), (1, 3))
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

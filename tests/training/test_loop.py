@@ -15,6 +15,7 @@ from adln.model.checkpoint import load_network, read_provenance
 from adln.training.data import TrainingData
 from adln.training.loop import NETWORK_FILE, STATE_FILE, Outcome, Progress, build_fabric, train
 from adln.training.recipe import Batch, NetworkSettings, Recipe
+from adln.training.sampler import epoch_batches
 from adln.training.schedule import Schedule
 
 PERSONS, CROPS_EACH = 4, 6
@@ -78,7 +79,10 @@ def uninterrupted(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) 
 def test_an_interruption_at_a_random_step_leaves_no_trace(
     data: TrainingData, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    steps = random.SystemRandom().randint(1, 11)
+    all_steps = sum(
+        len(epoch_batches(data.labels, persons=2, crops=2, seed=0, epoch=epoch)) for epoch in (1, 2)
+    )
+    steps = random.SystemRandom().randint(1, all_steps - 1)
     first = run(tmp_path, data, should_stop=stop_after(steps))
     assert not first.finished
     assert first.reason == "enough"
@@ -180,3 +184,19 @@ def test_all_four_exits_and_mixed_precision_train(data: TrainingData, tmp_path: 
     )
     outcome = run(tmp_path, data, chosen, should_stop=stop_after(2))
     assert outcome.position.step == 2
+
+
+def test_a_run_can_start_from_a_trained_network(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    trained = uninterrupted / NETWORK_FILE
+    chosen = recipe(
+        network=NetworkSettings(exits=(1, 2), start_from=str(trained)),
+        schedule=Schedule(epochs=1, warmup_epochs=1, warmup_factor=0.0),
+    )
+    assert run(tmp_path, data, chosen).finished
+    before, after = load_file(trained), load_file(tmp_path / NETWORK_FILE)
+    assert torch.equal(before["stem.conv1.weight"], after["stem.conv1.weight"])  # rate 0
+    other = recipe(network=NetworkSettings(exits=(2,), start_from=str(trained)))
+    with pytest.raises(CheckpointError, match="may differ in the size of the crops only"):
+        run(tmp_path / "other", data, other)

@@ -52,9 +52,7 @@ def test_seed_and_epoch_alone_decide() -> None:
 
 def test_two_processes_never_share_a_person_in_a_step() -> None:
     first, second = (
-        epoch_batches(
-            PERSON_IDS, persons=2, crops=2, seed=0, epoch=1, rank=rank, world_size=2
-        )
+        epoch_batches(PERSON_IDS, persons=2, crops=2, seed=0, epoch=1, rank=rank, world_size=2)
         for rank in (0, 1)
     )
     assert len(first) == len(second) > 0

@@ -24,6 +24,7 @@ def complexity(no_attention: bool, as_json: bool) -> None:
                 "params": counted.params,
                 "conv_macs": counted.conv_macs,
                 "batch_norm_elements": counted.batch_norm_elements,
+                "pooled_elements": counted.pooled_elements,
                 "flops": counted.flops,
             }
             for depth, counted in counts.items()
@@ -39,5 +40,5 @@ def complexity(no_attention: bool, as_json: bool) -> None:
         )
     click.echo(
         "\nFor one crop of 256x128 px. Params without BNNeck (4,096) and classifier."
-        "\nFLOPs as the paper counts: multiply-accumulates + 2 per batch norm element."
+        "\nFLOPs as the paper counts: multiply-accumulates, 2 per batch norm element, pooling."
     )

@@ -29,21 +29,12 @@ device_option = click.option(
 )
 
 
-class Duration(click.ParamType):
-    """A time such as 540s, 9m or 2h, in seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Parse the text."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is not a time; write 540s, 9m or 2h.", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
+def duration(text: str) -> float:
+    """Seconds of a time such as 540s, 9m or 2h; an option type for click."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a time; write 540s, 9m or 2h.")
+    return float(match[1]) * UNITS_S[match[2]]
 
 
 def clock(seconds: float) -> str:

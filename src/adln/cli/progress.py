@@ -1,5 +1,6 @@
 """A progress bar for work that is counted in pictures."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,7 +22,5 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
     if quiet:
         yield lambda _: None
         return
-    with click.progressbar(
-        length=total, label=label, file=click.get_text_stream("stderr"), show_pos=True
-    ) as bar:
+    with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar.update

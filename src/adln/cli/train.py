@@ -1,11 +1,21 @@
 """`adln train`: the recipe of the paper, or one of your own."""
 
 import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.options import Duration, clock, data_option, device_option, layout_option
+from adln.cli.options import clock, data_option, device_option, duration, layout_option
+from adln.cli.progress import counting
+
+if TYPE_CHECKING:
+    from adln.model.imagenet import ImageNetStart
+    from adln.training.loop import Progress
+    from adln.training.state import Position
 
 
 @click.command()
@@ -38,7 +48,8 @@ from adln.cli.options import Duration, clock, data_option, device_option, layout
 @click.option(
     "--stop-after",
     "stop_after_s",
-    type=Duration(),
+    type=duration,
+    metavar="TIME",
     help="Store the state and end after this time, e.g. 540s. The same command goes on.",
 )
 @device_option
@@ -123,7 +134,7 @@ class _Watch:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._live = click.get_text_stream("stderr").isatty()
+        self._live = sys.stderr.isatty()
         self._width = 0
 
     def say(self, text: str) -> None:
@@ -131,12 +142,10 @@ class _Watch:
             self._clear()
             click.echo(text, err=True)
 
-    def reading(self, count: int):  # type: ignore[no-untyped-def]
-        from adln.cli.progress import counting
-
+    def reading(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
         return counting(count, "reading crops", quiet=self._quiet)
 
-    def on_start(self, start, position) -> None:  # type: ignore[no-untyped-def]
+    def on_start(self, start: "ImageNetStart | None", position: "Position") -> None:
         if start is not None:
             self.say(start.summary())
         if position.step or position.epoch > 1:
@@ -145,7 +154,7 @@ class _Watch:
                 f"({clock(position.seconds)} of training so far)"
             )
 
-    def on_progress(self, progress) -> None:  # type: ignore[no-untyped-def]
+    def on_progress(self, progress: "Progress") -> None:
         if self._quiet:
             return
         filled = round(20 * progress.step / progress.steps)

@@ -1,1 +1,1 @@
-"""Person re-identification data: splits of (path, person, camera), the public layouts, and people that we draw."""
+"""Data: splits of (path, person, camera), the public layouts, and people that we draw."""

@@ -316,16 +316,22 @@ class RankTally:
         others = np.flatnonzero(similarity >= worst)
         other_scores = similarity.ravel()[others]
         bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
-        for row in valid[bounds[valid] < bounds[valid + 1]]:
-            own = slice(bounds[row], bounds[row + 1])
-            matches = slice(starts[row], ends[row])
-            ordered = np.sort(other_scores[own])
-            not_above = np.searchsorted(ordered, scores[matches], side="right")
-            ranks[matches] += len(ordered) - not_above
-            tied = not_above - np.searchsorted(ordered, scores[matches], side="left")
-            for match in starts[row] + np.flatnonzero(tied):
-                earlier = others[own] < row * similarity.shape[1] + columns[match]
-                ranks[match] += np.count_nonzero(earlier & (other_scores[own] == scores[match]))
+        # Sorted within each query, the others from `first_above` to the query's bound are above.
+        first_above = np.zeros_like(ranks)
+        for row in valid.tolist():
+            own, matches = slice(*bounds[row : row + 2]), slice(starts[row], ends[row])
+            other_scores[own].sort()
+            first_above[matches] = other_scores[own].searchsorted(scores[matches], side="right")
+        matched_rows = np.repeat(np.arange(len(counts)), counts)
+        first_above += bounds[matched_rows]
+        ranks += bounds[matched_rows + 1] - first_above
+
+        # An equal score just below `first_above` is a tie; the earlier gallery picture wins it.
+        tied = first_above > bounds[matched_rows]
+        tied[tied] = other_scores[first_above[tied] - 1] == scores[tied]
+        for match in np.flatnonzero(tied):
+            earlier = similarity[matched_rows[match], : columns[match]]
+            ranks[match] += np.count_nonzero(earlier == scores[match])
 
     def _same_person(
         self, query_person_ids: NDArray[np.int64]

@@ -69,5 +69,5 @@ class DimensionInteractionAttention(nn.Module):
         channel_width = self.channel_width(feature_map, pooled_dim=2)  # (B, C, W)
         # The kernel's rows must run along H and its columns along C, as in the second branch.
         height_channel = self.height_channel(feature_map.transpose(1, 2), pooled_dim=3)  # (B, H, C)
-        gates = channel_width.unsqueeze(2) + height_channel.transpose(1, 2).unsqueeze(3)
+        gates: Tensor = channel_width.unsqueeze(2) + height_channel.transpose(1, 2).unsqueeze(3)
         return 0.5 * feature_map * gates  # (B, C, H, W)

@@ -52,7 +52,7 @@ def load_network(path: Path, *, exits: tuple[int, ...] | None = None) -> ADLN:
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} holds no adln network (its header says format={header.get('format')!r}, "
-            f"expected {FORMAT!r}). ImageNet weights are given to training, not loaded as a network."
+            f"expected {FORMAT!r}). ImageNet weights go to `adln train --imagenet`."
         )
     architecture = _read_architecture(path, header.get("architecture", ""))
     with torch.device("meta"):
@@ -68,8 +68,10 @@ def load_network(path: Path, *, exits: tuple[int, ...] | None = None) -> ADLN:
             f"or of another shape, first {wrong[0]!r}. Save it again with this version of adln."
         )
     network.load_state_dict(
-        {name: tensor.float() if tensor.is_floating_point() else tensor
-         for name, tensor in tensors.items()},
+        {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        },
         assign=True,
     )
     network.mean, network.std = ADLN.pixel_statistics()

@@ -1,7 +1,8 @@
 """Parameters and operations of a network, counted as Table 1 of the paper counts them.
 
-Table 1, columns Params and Flops: multiply-accumulates of the convolutions plus two operations
-for each element that a 2-D batch norm writes (the rule of thop 0.0.31, the counter of that time).
+Table 1, columns Params and Flops: multiply-accumulates of the convolutions, two operations for
+each element that a 2-D batch norm writes, and one for each that the global pooling reads or writes
+(the rule of thop 0.0.31, the counter of that time).
 """
 
 from dataclasses import dataclass
@@ -24,16 +25,19 @@ class Complexity:
             classifiers are not counted, as in Table 1.
         conv_macs: multiply-accumulates of the convolutions.
         batch_norm_elements: elements written by 2-D batch norms.
+        pooled_elements: elements read and written by the global average pooling of the exits.
     """
 
     params: int
     conv_macs: int
     batch_norm_elements: int
+    pooled_elements: int
 
     @property
     def flops(self) -> int:
-        """The paper's "Flops": conv_macs + 2 * batch_norm_elements."""
-        return self.conv_macs + OPERATIONS_PER_BATCH_NORM_ELEMENT * self.batch_norm_elements
+        """The paper's "Flops"."""
+        batch_norm = OPERATIONS_PER_BATCH_NORM_ELEMENT * self.batch_norm_elements
+        return self.conv_macs + batch_norm + self.pooled_elements
 
 
 def count(
@@ -68,13 +72,16 @@ def count(
             module.register_forward_hook(count_conv)
         elif isinstance(module, nn.BatchNorm2d):
             module.register_forward_hook(count_batch_norm)
-    shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
+    output = shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
+    pooled_elements = sum(
+        answer.feature_map.numel() + answer.feature.numel() for answer in output.exits.values()
+    )
     params = sum(
         parameter.numel()
         for name, parameter in shadow.named_parameters()
         if "bnneck" not in name and "classifier" not in name
     )
-    return Complexity(params, conv_macs, batch_norm_elements)
+    return Complexity(params, conv_macs, batch_norm_elements, pooled_elements)
 
 
 def count_depth(depth: int, architecture: Architecture | None = None) -> Complexity:

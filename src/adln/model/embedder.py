@@ -23,6 +23,7 @@ class TorchEmbedder:
     """
 
     def __init__(self, network: ADLN, *, device: torch.device | str, flip: bool = True) -> None:
+        self.architecture = network.architecture
         self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
         self.flip = flip
@@ -30,7 +31,12 @@ class TorchEmbedder:
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths that `embed` answers, ascending."""
-        return self.network.architecture.exits
+        return self.architecture.exits
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px of the crops that it takes."""
+        return self.architecture.height_px, self.architecture.width_px
 
     @property
     def dim(self) -> int:
@@ -42,7 +48,7 @@ class TorchEmbedder:
         """Embed crops at every depth.
 
         Args:
-            crops: (N, 256, 128, 3) RGB uint8.
+            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
 
         Returns:
             depth -> (N, 2048) float32 of unit length.
@@ -57,6 +63,5 @@ class TorchEmbedder:
     def _features(self, pixels: Tensor) -> dict[int, NDArray[np.float32]]:
         output = self.network(pixels)
         return {
-            depth: answer.bn_feature.float().cpu().numpy()
-            for depth, answer in output.exits.items()
+            depth: answer.bn_feature.float().cpu().numpy() for depth, answer in output.exits.items()
         }

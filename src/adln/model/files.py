@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files so that a broken one is noticed and none is left half written."""
+"""Safetensors files: a broken one is noticed, and none is left half written."""
 
 import os
 from collections.abc import Mapping

@@ -95,12 +95,14 @@ def load_imagenet(
             f"{path} has {problem}. Expected torchvision's names: conv1.weight, bn1.weight, "
             "layer1.0.conv1.weight and so on."
         )
-    network.load_state_dict({**state, **{n: t for part in covered.values() for n, t in part.items()}})
+    network.load_state_dict(
+        {**state, **{n: t for part in covered.values() for n, t in part.items()}}
+    )
     return ImageNetStart(source, tuple(covered), tuple(random_parts))
 
 
 def _own_name(name: str) -> str:
-    """torchvision's name -> ours: layer1.0.conv1 -> stages.1.0.conv1, conv1 -> stem.conv1."""
+    """Torchvision's name -> ours: layer1.0.conv1 -> stages.1.0.conv1, conv1 -> stem.conv1."""
     if name.startswith(("conv1.", "bn1.")):
         return f"stem.{name}"
     return re.sub(r"^layer(\d)\.", r"stages.\1.", name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
 from adln.errors import CheckpointError
 from adln.model.attention import DimensionInteractionAttention
 from adln.model.backbone import Stem, StridePosition, build_stage
@@ -31,6 +32,8 @@ class Architecture:
         stride_position: convolution that carries a block's stride: "3x3" (Table 1, torchvision
             weights) or "1x1" (weights of the original ResNet).
         bn_eps: epsilon of the batch norms of backbone and exits.
+        height_px: height of the crops that the weights were trained for.
+        width_px: their width.
     """
 
     num_classes: int
@@ -38,6 +41,8 @@ class Architecture:
     attention: bool = True
     stride_position: StridePosition = "3x3"
     bn_eps: float = 1e-5
+    height_px: int = CROP_HEIGHT_PX
+    width_px: int = CROP_WIDTH_PX
 
     def __post_init__(self) -> None:
         if not self.exits or not set(self.exits) <= set(DEPTHS):

@@ -49,7 +49,11 @@ class Draws:
 
 
 def draw(
-    batch_size: int, height_px: int, width_px: int, augmentation: Augmentation, seed: tuple[int, ...]
+    batch_size: int,
+    height_px: int,
+    width_px: int,
+    augmentation: Augmentation,
+    seed: tuple[int, ...],
 ) -> Draws:
     """Let chance decide for a batch; the same seed decides the same."""
     rng = np.random.default_rng(seed)
@@ -135,4 +139,3 @@ def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
     pixel = torch.tensor(ERASING_PIXEL, dtype=torch.uint8, device=data.device)
     crops = torch.where(erased.unsqueeze(3), pixel, crops)
     return crops.permute(0, 3, 1, 2)
-

@@ -61,9 +61,7 @@ def load_training_data(
         raise DatasetError(
             f"the training split has only person {persons[0]}; re-identification needs at least 2"
         )
-    crops = load_crops(
-        split.paths, height_px=height_px, width_px=width_px, on_progress=on_progress
-    )
+    crops = load_crops(split.paths, height_px=height_px, width_px=width_px, on_progress=on_progress)
     digest = hashlib.sha256(labels.tobytes())
     for path in split.paths:
         digest.update(path.name.encode())

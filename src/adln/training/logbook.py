@@ -25,9 +25,7 @@ class Logbook:
         self._rows = [row for row in self._read() if int(row["epoch"]) < first_epoch]
         self._curves: SummaryWriter | None = None
         if enabled:
-            self._curves = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(folder / "tensorboard"), purge_step=first_epoch
-            )
+            self._curves = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
 
     def __enter__(self) -> "Logbook":
         return self
@@ -39,7 +37,7 @@ class Logbook:
         trace: TracebackType | None,
     ) -> None:
         if self._curves is not None:
-            self._curves.close()  # type: ignore[no-untyped-call]
+            self._curves.close()
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
         """Add the row of an epoch.
@@ -59,7 +57,7 @@ class Logbook:
         partial.replace(self._path)
         if self._curves is not None:
             for name, value in values.items():
-                self._curves.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+                self._curves.add_scalar(name, value, epoch)
 
     def _read(self) -> list[dict[str, str]]:
         if not self._path.is_file():

@@ -17,10 +17,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 import adln
-from adln.errors import TrainingError
+from adln.errors import CheckpointError, TrainingError
 from adln.losses.center import ClassCenters, build_center_optimiser
 from adln.losses.objective import ObjectiveWeights, objective
-from adln.model.checkpoint import read_provenance, save_network
+from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import EMBEDDING_DIM
 from adln.model.imagenet import ImageNetStart, load_imagenet
 from adln.model.network import ADLN, Architecture, build_network
@@ -93,9 +93,7 @@ class StepModule(nn.Module):
     def forward(self, crops: Tensor, labels: Tensor, epoch: int) -> dict[str, Tensor]:
         """Losses of a batch: crops (B, 3, H, W) uint8, labels (B,) -> "total" and each part."""
         output = self.network(crops)
-        result = objective(
-            output.exits, labels, self.centers(), weights=self.weights, epoch=epoch
-        )
+        result = objective(output.exits, labels, self.centers(), weights=self.weights, epoch=epoch)
         return {"total": result.total, **result.parts}
 
 
@@ -161,7 +159,8 @@ def train(
         _require_same_run(network_path, identity)
         return Outcome(True, "", network_path, None, Position(recipe.schedule.epochs + 1))
 
-    network, start = _build(recipe, data.num_classes, fresh=not state_path.is_file())
+    fresh = not state_path.is_file()
+    network, start = _build(recipe, data.num_classes, fresh=fresh)
     generator = torch.Generator().manual_seed(recipe.seed)
     with_centers = recipe.objective.center > 0
     centers = ClassCenters(
@@ -182,7 +181,7 @@ def train(
     if with_centers:
         optimisers.append(build_center_optimiser(centers, weight=recipe.objective.center))
     position = Position()
-    if start is None and state_path.is_file():
+    if not fresh:
         position = read_state(state_path, module=bare, optimiser=optimiser, identity=identity)
     if recipe.compile:
         network.compile()
@@ -319,10 +318,8 @@ class _Sums:
         return {name: value / step for name, value in self.read(epoch, step).items()}
 
 
-def _build(
-    recipe: Recipe, num_classes: int, *, fresh: bool
-) -> tuple[ADLN, ImageNetStart | None]:
-    """The network of a recipe, with its ImageNet start unless stored weights follow."""
+def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, ImageNetStart | None]:
+    """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
     architecture = Architecture(
         num_classes=num_classes,
@@ -330,12 +327,28 @@ def _build(
         attention=chosen.attention,
         stride_position=chosen.stride_position,
         bn_eps=chosen.bn_eps,
+        height_px=recipe.batch.height_px,
+        width_px=recipe.batch.width_px,
     )
     network = build_network(architecture, seed=recipe.seed)
-    if not (fresh and chosen.imagenet):
-        return network, None
-    digest = chosen.imagenet_sha256 or None
-    return network, load_imagenet(network, chosen.imagenet, sha256=digest)
+    if fresh and chosen.start_from:
+        _copy_weights(Path(chosen.start_from), network)
+    elif fresh and chosen.imagenet:
+        digest = chosen.imagenet_sha256 or None
+        return network, load_imagenet(network, chosen.imagenet, sha256=digest)
+    return network, None
+
+
+def _copy_weights(path: Path, network: ADLN) -> None:
+    """Take all weights of a trained network of the same form."""
+    trained = load_network(path)
+    own = network.architecture
+    if replace(trained.architecture, height_px=own.height_px, width_px=own.width_px) != own:
+        raise CheckpointError(
+            f"network.start_from: {path} is {trained.architecture}, this recipe trains {own}. "
+            "They may differ in the size of the crops only."
+        )
+    network.load_state_dict(trained.state_dict())
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -350,10 +363,10 @@ def _agree(fabric: Fabric, reason: str | None, step: int) -> str | None:
         return reason
     if (step + 1) % LOOK_EVERY_STEPS:
         return None
-    wishes = fabric.all_reduce(
-        torch.tensor(float(reason is not None), device=fabric.device), reduce_op="sum"
-    )
-    return (reason or "another process was asked to stop") if float(wishes) else None
+    wish = torch.tensor(float(reason is not None), device=fabric.device)
+    wishes = fabric.all_reduce(wish, reduce_op="sum")
+    assert isinstance(wishes, Tensor)
+    return (reason or "another process was asked to stop") if wishes.item() else None
 
 
 def _require_same_run(network_path: Path, identity: Mapping[str, Any]) -> None:

@@ -28,6 +28,8 @@ class NetworkSettings:
         bn_eps: epsilon of batch norms; original Keras weights want 1.001e-5.
         imagenet: path or https URL of ResNet-50 weights; "" starts from random weights.
         imagenet_sha256: digest of the file or its first 8 or more characters; a URL needs it.
+        start_from: path of a trained adln network whose weights are taken instead, e.g. one
+            trained on smaller crops; its exits and persons must be these.
     """
 
     exits: tuple[int, ...] = DEPTHS
@@ -36,6 +38,7 @@ class NetworkSettings:
     bn_eps: float = 1e-5
     imagenet: str = TORCHVISION_RESNET50_URL
     imagenet_sha256: str = TORCHVISION_RESNET50_SHA256
+    start_from: str = ""
 
 
 @settings
