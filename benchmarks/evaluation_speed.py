@@ -24,10 +24,10 @@ from typing import Any
 
 import click
 import numpy as np
+from benchmarks.made_up_features import Ids, made_up_features, made_up_ids, market_ids
 from numpy.typing import NDArray
 
 from adln.evaluation.ranking import evaluate_features
-from benchmarks.made_up_features import Ids, made_up_features, made_up_ids, market_ids
 
 Numbers = tuple[NDArray[np.float64], float, float]
 """CMC (50,), mAP, mINP."""
@@ -61,10 +61,10 @@ def main(fastreid: Path | None, market: Path | None, rounds: int) -> None:
     for _ in range(rounds):
         for name, run in runs.items():
             wall_start, cpu_start = time.perf_counter(), time.process_time()
-            numbers[name], part = run()
+            numbers[name], seconds = run()
             wall[name].append(time.perf_counter() - wall_start)
             cpu[name].append(time.process_time() - cpu_start)
-            parts[name].append(part)
+            parts[name].append(seconds)
 
     products = [matrix_product_s(query, gallery) for _ in range(3)]
     click.echo(f"numpy's matrix product alone: {statistics.median(products):.2f} s")
@@ -76,8 +76,8 @@ def main(fastreid: Path | None, market: Path | None, rounds: int) -> None:
             f"Rank-1 {cmc[0]:.6f}  mAP {mean_ap:.6f}  mINP {minp:.6f}"
         )
         for part in parts[name][0]:
-            seconds = statistics.median(round_[part] for round_ in parts[name])
-            click.echo(f"            {part}: {seconds:.2f} s")
+            median = statistics.median(seconds[part] for seconds in parts[name])
+            click.echo(f"            {part}: {median:.2f} s")
     if fastreid is not None:
         ours, theirs = numbers["adln"], numbers["fast-reid"]
         apart = max(

@@ -1,9 +1,9 @@
 """Made-up re-identification features at the size of the public data sets, for the benchmarks.
 
 Each person has a centre, each person under each camera a shift, each picture its own noise, and
-some pictures are much worse than others. The spectrum falls off as that of trained networks
-does. The numbers are set so that, with the ids of Market-1501, Rank-1 is 97 %, mAP 78 % and mINP 32 %: the ranks of a
-good network, with rather more hard matches than one has.
+some pictures are much worse than others. The numbers are set so that, with the ids of
+Market-1501, Rank-1 is 97 %, mAP 78 % and mINP 32 %: the ranks of a good network, with rather more
+hard matches than one has.
 """
 
 from dataclasses import dataclass

@@ -79,7 +79,7 @@ def test_the_recipe_s_defaults_are_the_paper_s() -> None:
     assert recipe.objective.label_smoothing == 0.1
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")))
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "recipes").rglob("*.toml")))
 def test_every_recipe_in_the_project_can_be_read(path: Path) -> None:
     assert isinstance(read_settings(Recipe, path), Recipe)
 

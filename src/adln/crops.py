@@ -41,6 +41,21 @@ _UPRIGHT = {
 }
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """Read a picture file without decoding it.
+
+    Raises:
+        ImageError: The file is missing or cannot be read; the message names it.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: there is no such picture file.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ImageError(f"{path}: the picture file cannot be read ({reason}).") from error
+
+
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     """Decode the bytes of a picture file at its full size.
 
@@ -74,7 +89,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     Raises:
         ImageError: The file is missing, cannot be read, or cannot be decoded.
     """
-    return decode_image(_read_bytes(path), name=str(path))
+    return decode_image(read_bytes(path), name=str(path))
 
 
 def resize(
@@ -113,9 +128,6 @@ def read_crop(
 ) -> NDArray[np.uint8]:
     """Read a picture file and resize it to the network's input.
 
-    A JPEG of more than ``REDUCE_JPEG_ABOVE_PIXELS`` pixels is decoded at a reduced scale (still
-    at least four times the crop), so that a scan of 20,000 px does not take gigabytes.
-
     Args:
         path: The file.
         height_px: Height of the crop.
@@ -125,10 +137,39 @@ def read_crop(
         (height_px, width_px, 3) uint8 RGB, writable.
 
     Raises:
-        ImageError: The file is missing or cannot be decoded (see :func:`decode_image`), or a
+        ImageError: The file is missing or cannot be decoded (see :func:`decode_crop`), or a
             size is below one.
     """
-    picture = _decode(_read_bytes(path), str(path), reduce_to_px=4 * max(height_px, width_px))
+    data = read_bytes(path)
+    return decode_crop(data, name=str(path), height_px=height_px, width_px=width_px)
+
+
+def decode_crop(
+    data: bytes,
+    *,
+    name: str = "image",
+    height_px: int = CROP_HEIGHT_PX,
+    width_px: int = CROP_WIDTH_PX,
+) -> NDArray[np.uint8]:
+    """Decode the bytes of a picture file and resize it to the network's input.
+
+    A JPEG of more than ``REDUCE_JPEG_ABOVE_PIXELS`` pixels is decoded at a reduced scale (still
+    at least four times the crop), so that a scan of 20,000 px does not take gigabytes.
+
+    Args:
+        data: The content of a picture file.
+        name: What error messages call the picture; usually its path.
+        height_px: Height of the crop.
+        width_px: Width of the crop.
+
+    Returns:
+        (height_px, width_px, 3) uint8 RGB, writable.
+
+    Raises:
+        ImageError: The picture cannot be decoded (see :func:`decode_image`), or a size is below
+            one.
+    """
+    picture = _decode(data, name, reduce_to_px=4 * max(height_px, width_px))
     return _to_crop(picture, height_px, width_px)
 
 
@@ -181,16 +222,6 @@ def flip(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if crops.ndim < 3 or crops.shape[-1] != 3:
         raise ImageError(f"Expected crops of shape (..., H, W, 3), got {crops.shape}.")
     return np.ascontiguousarray(crops[..., ::-1, :])
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such picture file.") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ImageError(f"{path}: the picture file cannot be read ({reason}).") from error
 
 
 def _decode(data: bytes, name: str, *, reduce_to_px: int | None) -> Image.Image:

@@ -35,3 +35,7 @@ class EvaluationError(AdlnError):
 
 class ModelFileError(AdlnError):
     """An exported model is missing, truncated, foreign, or does not fit its manifest."""
+
+
+class ExportError(AdlnError):
+    """A network cannot be exported, or the exported file is not true to it."""

@@ -380,12 +380,18 @@ def test_perfect_features_reach_one_everywhere() -> None:
 
 def test_no_match_at_all_is_explained() -> None:
     case = Case(np.zeros((2, 1)), np.array([1, 5]), np.array([1, 1]), np.array([1]), np.array([1]))
-    with pytest.raises(EvaluationError, match=r"None of the 2 queries") as caught:
+    with pytest.raises(EvaluationError, match=r"None of the 2 queries has a match") as caught:
         case.evaluate()
-    assert "1 of the queries show a person whose gallery pictures all come from" in str(
-        caught.value
-    )
-    assert "two cameras" in str(caught.value)
+    assert "1 of the queries show a person who is not in the gallery at all" in str(caught.value)
+    assert "1 one whom the gallery shows only under the query's own camera" in str(caught.value)
+    assert "two cameras or more" in str(caught.value)
+
+
+def test_a_tally_without_matches_is_refused() -> None:
+    tally = RankTally(np.array([1]), np.array([1]))
+    tally.add(np.zeros((1, 1)), np.array([2]), np.array([1]))
+    with pytest.raises(EvaluationError, match="None of the 1 queries"):
+        tally.metrics()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -433,7 +439,7 @@ def test_ids_must_be_whole_numbers() -> None:
     with pytest.raises(EvaluationError, match="whole numbers, got float64"):
         evaluate_distance_matrix(
             case.distances,
-            case.query_persons.astype(np.float64),  # type: ignore[arg-type]
+            case.query_persons.astype(np.float64),
             case.query_cameras,
             case.gallery_persons,
             case.gallery_cameras,

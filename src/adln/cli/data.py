@@ -4,12 +4,14 @@ Puts the data sets of Sec. III.A before a person's eyes.
 """
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from adln.cli.options import layout_option
+from adln.cli.progress import counting
 
 if TYPE_CHECKING:
     from adln.datasets.checking import DatasetReport
@@ -23,12 +25,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--layout",
-    default="auto",
-    show_default=True,
-    help="How the data is laid out: market1501, dukemtmc, msmt17, folder, csv, or auto.",
-)
+@layout_option
 @click.option("--decode", is_flag=True, help="Decode every picture, to find damaged ones.")
 @click.option(
     "--workers",
@@ -68,14 +65,32 @@ def check(
     context.exit(0 if report.is_fine else 1)
 
 
+@data.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--persons",
+    type=click.IntRange(min=4),
+    default=80,
+    show_default=True,
+    help="How many people to draw.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+def draw(out: Path, persons: int, seed: int) -> None:
+    """Draw made-up people into the folder OUT, laid out like Market-1501."""
+    from adln.datasets.synthetic import draw_dataset
+
+    drawn = draw_dataset(out, num_persons=persons, seed=seed)
+    counts = ", ".join(f"{split.name} {len(split):,}" for split in drawn.splits)
+    click.echo(f"Drawn in {drawn.root}: {counts} images. Look it over: adln data check {out}")
+
+
 def _find_corrupt(dataset: "ReidDataset", workers: int) -> tuple[str, ...]:
     from adln.datasets.checking import find_corrupt
 
     # A picture may be both query and gallery; junk is never opened by anyone.
     paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
-    # On stderr, so that what is printed can be piped.
-    with click.progressbar(length=len(paths), label="Decoding", file=sys.stderr) as bar:
-        return find_corrupt(paths, workers=workers, on_progress=bar.update)
+    with counting(len(paths), "Decoding") as on_progress:
+        return find_corrupt(paths, workers=workers, on_progress=on_progress)
 
 
 def _as_json(report: "DatasetReport", notice: str) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def train(
     Interrupt it whenever you like (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command goes on to the same weights. Under torchrun it uses all processes.
     """
+    import logging
+
     from adln.datasets.catalogue import open_dataset
     from adln.settings import read_settings
     from adln.training.data import load_training_data
@@ -78,6 +80,7 @@ def train(
     from adln.training.recipe import Recipe
     from adln.training.stopping import stop_on_request
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if imagenet is not None:
         path = "" if imagenet == "none" else imagenet
         overrides = (*overrides, f"network.imagenet={json.dumps(path)}")

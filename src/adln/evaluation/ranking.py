@@ -112,8 +112,9 @@ def evaluate_features(
     dtype = np.result_type(query_features, gallery_features, np.float32)
     queries = np.asarray(query_features, dtype=dtype)
     gallery = np.asarray(gallery_features, dtype=dtype)
-    query_ids = _checked_ids("query", len(queries), query_person_ids, query_camera_ids)
-    gallery_ids = _checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    query_ids = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
+    gallery_ids = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    require_a_match(query_ids, gallery_ids)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise EvaluationError(
             "Query and gallery features must be (Q, D) and (G, D) with the same D, "
@@ -167,8 +168,9 @@ def evaluate_distance_matrix(
     if distances.ndim != 2:
         raise EvaluationError(f"The distance matrix must be (Q, G), got {distances.shape}.")
     num_queries, num_gallery = distances.shape
-    query_ids = _checked_ids("query", num_queries, query_person_ids, query_camera_ids)
-    gallery_ids = _checked_ids("gallery", num_gallery, gallery_person_ids, gallery_camera_ids)
+    query_ids = checked_ids("query", num_queries, query_person_ids, query_camera_ids)
+    gallery_ids = checked_ids("gallery", num_gallery, gallery_person_ids, gallery_camera_ids)
+    require_a_match(query_ids, gallery_ids)
     tally = RankTally(*gallery_ids)
     rows = rows_per_block(num_queries, num_gallery * distances.itemsize)
     for start in range(0, num_queries, rows):
@@ -181,6 +183,70 @@ def evaluate_distance_matrix(
             )
         tally.add(similarity, query_ids[0][block], query_ids[1][block])
     return tally.metrics(max_rank=max_rank)
+
+
+Ids = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Person and camera of each picture of a split, two vectors of equal length."""
+
+
+def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: NDArray[Any]) -> Ids:
+    """Check the ids of a split.
+
+    Args:
+        split: What error messages call it, "query" or "gallery".
+        length: Its number of pictures N.
+        person_ids: Anything; should be (N,) whole numbers.
+        camera_ids: Anything; should be (N,) whole numbers.
+
+    Returns:
+        Both as (N,) int64.
+
+    Raises:
+        EvaluationError: They are not N whole numbers each, or N is 0.
+    """
+    persons, cameras = np.asarray(person_ids), np.asarray(camera_ids)
+    if persons.shape != (length,) or cameras.shape != (length,):
+        raise EvaluationError(
+            f"The {split} has {length} pictures, so that its person and camera ids must have "
+            f"shape ({length},), got {persons.shape} and {cameras.shape}."
+        )
+    if length == 0:
+        raise EvaluationError(f"The {split} is empty; nothing can be evaluated.")
+    for word, ids in (("person", persons), ("camera", cameras)):
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise EvaluationError(
+                f"The {word} ids of the {split} must be whole numbers, got {ids.dtype}."
+            )
+    return persons.astype(np.int64, copy=False), cameras.astype(np.int64, copy=False)
+
+
+def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
+    """Make sure, before any work is done, that at least one query can be evaluated.
+
+    Args:
+        query_ids: Person and camera of the queries.
+        gallery_ids: Person and camera of the gallery pictures.
+
+    Raises:
+        EvaluationError: No query has a match; the message tells why.
+    """
+    num_query = len(query_ids[0])
+    persons = np.unique(np.concatenate([query_ids[0], gallery_ids[0]]), return_inverse=True)[1]
+    cameras = np.unique(np.concatenate([query_ids[1], gallery_ids[1]]), return_inverse=True)[1]
+    views = persons * (cameras.max() + 1) + cameras
+    by_any_camera = np.bincount(persons[num_query:], minlength=persons.max() + 1)
+    by_own_camera = np.bincount(views[num_query:], minlength=views.max() + 1)
+    num_pictures = by_any_camera[persons[:num_query]]
+    if np.any(num_pictures > by_own_camera[views[:num_query]]):
+        return
+    num_absent = np.count_nonzero(num_pictures == 0)
+    raise EvaluationError(
+        f"None of the {num_query} queries has a match in the gallery: a match is the same person "
+        f"seen by another camera. {num_absent} of the queries show a person who is not in the "
+        f"gallery at all, {num_query - num_absent} one whom the gallery shows only under the "
+        "query's own camera. Check that query and gallery number persons alike, and that persons "
+        "are seen by two cameras or more."
+    )
 
 
 def rows_per_block(num_rows: int, row_bytes: int) -> int:
@@ -215,7 +281,6 @@ class RankTally:
         self._sorted_person_ids = gallery_person_ids[self._by_person]
         self._ranks: list[NDArray[np.int64]] = []
         self._match_counts: list[NDArray[np.int64]] = []
-        self._num_seen_by_own_camera_only = 0
 
     def add(
         self,
@@ -253,15 +318,7 @@ class RankTally:
         counts = np.concatenate([np.zeros(0, np.int64), *self._match_counts])
         valid_queries = np.flatnonzero(counts)
         if len(valid_queries) == 0:
-            raise EvaluationError(
-                f"None of the {len(counts)} queries has a match in the gallery: a match is the "
-                "same person seen by another camera. "
-                f"{self._num_seen_by_own_camera_only} of the queries show a person whose gallery "
-                "pictures all come from the query's own camera, and "
-                f"{len(counts) - self._num_seen_by_own_camera_only} one that is not in the "
-                "gallery at all. Check that query and gallery number persons alike, and that "
-                "persons are seen by two cameras or more."
-            )
+            raise EvaluationError(f"None of the {len(counts)} queries has a match.")
         num_matches = counts[valid_queries]
         ranks = np.concatenate(self._ranks)
         ends = np.cumsum(num_matches)
@@ -294,7 +351,6 @@ class RankTally:
         # Neither junk nor matches may be counted among the others below.
         similarity[rows, columns] = -np.inf
         is_match = self._camera_ids[columns] != query_camera_ids[rows]
-        num_persons_found = len(np.unique(rows))
         rows, columns, scores = rows[is_match], columns[is_match], scores[is_match]
 
         # Best match first; lexsort is stable, so that equal scores keep the gallery's order.
@@ -307,7 +363,6 @@ class RankTally:
         self._match_counts.append(counts)
         self._ranks.append(ranks)
         valid = np.flatnonzero(counts)
-        self._num_seen_by_own_camera_only += num_persons_found - len(valid)
 
         # Only what reaches the worst match can stand above any match. For most queries that is
         # a small part of the gallery.
@@ -343,26 +398,6 @@ class RankTally:
         first_pair = np.repeat(np.cumsum(counts) - counts, counts)
         within = np.arange(len(rows)) - first_pair
         return rows, self._by_person[starts[rows] + within]
-
-
-def _checked_ids(
-    split: str, length: int, person_ids: NDArray[Any], camera_ids: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Person and camera ids as (length,) int64."""
-    persons, cameras = np.asarray(person_ids), np.asarray(camera_ids)
-    if persons.shape != (length,) or cameras.shape != (length,):
-        raise EvaluationError(
-            f"The {split} has {length} pictures, so that its person and camera ids must have "
-            f"shape ({length},), got {persons.shape} and {cameras.shape}."
-        )
-    if length == 0:
-        raise EvaluationError(f"The {split} is empty; nothing can be evaluated.")
-    for word, ids in (("person", persons), ("camera", cameras)):
-        if not np.issubdtype(ids.dtype, np.integer):
-            raise EvaluationError(
-                f"The {word} ids of the {split} must be whole numbers, got {ids.dtype}."
-            )
-    return persons.astype(np.int64, copy=False), cameras.astype(np.int64, copy=False)
 
 
 def _checked_lengths(split: str, features: NDArray[np.floating]) -> NDArray[np.floating]:

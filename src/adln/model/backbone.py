@@ -93,17 +93,16 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         y += self.downsample(x)
-        y = self.relu(y)
-        return y
+        out: Tensor = self.relu(y)
+        return out
 
 
 def build_stage(number: int, stride_position: StridePosition, bn_eps: float) -> nn.Sequential:
     """Stage 1 to 4 (the paper's "layer"): (B, C, H, W) -> (B, 256 * 2**(number-1), H', W')."""
     index = number - 1
     in_channels = STEM_CHANNELS if index == 0 else STAGE_CHANNELS[index - 1]
-    blocks = []
-    for block in range(STAGE_BLOCKS[index]):
-        blocks.append(
+    return nn.Sequential(
+        *(
             Bottleneck(
                 in_channels if block == 0 else STAGE_CHANNELS[index],
                 STAGE_CHANNELS[index],
@@ -111,5 +110,6 @@ def build_stage(number: int, stride_position: StridePosition, bn_eps: float) -> 
                 stride_position=stride_position,
                 bn_eps=bn_eps,
             )
+            for block in range(STAGE_BLOCKS[index])
         )
-    return nn.Sequential(*blocks)
+    )

@@ -95,9 +95,9 @@ def load_imagenet(
             f"{path} has {problem}. Expected torchvision's names: conv1.weight, bn1.weight, "
             "layer1.0.conv1.weight and so on."
         )
-    network.load_state_dict(
-        {**state, **{n: t for part in covered.values() for n, t in part.items()}}
-    )
+    for tensors_of_part in covered.values():
+        state.update(tensors_of_part)
+    network.load_state_dict(state)
     return ImageNetStart(source, tuple(covered), tuple(random_parts))
 
 

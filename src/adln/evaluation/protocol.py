@@ -1,0 +1,167 @@
+"""The protocol: crops of query and gallery through an embedder, then ranked, at every depth.
+
+Implements the evaluation of Sec. III.A-C for any embedder, in torch or ONNX. Each crop is read
+and embedded once for all depths.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.datasets.loading import iterate_crops
+from adln.datasets.split import Split
+from adln.embeddings import Embedder
+from adln.errors import EvaluationError
+from adln.evaluation.ranking import (
+    RetrievalMetrics,
+    checked_ids,
+    evaluate_features,
+    require_a_match,
+)
+from adln.evaluation.reranking import evaluate_reranked
+
+
+@dataclass(frozen=True, eq=False)
+class DepthResult:
+    """What the evaluation found at one depth.
+
+    Attributes:
+        query_features: (Q, D) float32.
+        gallery_features: (G, D) float32.
+        metrics: Ranked by cosine.
+        reranked: Ranked by re-ranked distances; None if that was not asked for.
+    """
+
+    query_features: NDArray[np.float32]
+    gallery_features: NDArray[np.float32]
+    metrics: RetrievalMetrics
+    reranked: RetrievalMetrics | None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What the evaluation found at all depths.
+
+    Attributes:
+        query: The pictures searched with.
+        gallery: The pictures searched in.
+        results: depth -> its result, by ascending depth.
+    """
+
+    query: Split
+    gallery: Split
+    results: dict[int, DepthResult]
+
+
+def evaluate(
+    embedder: Embedder,
+    query: Split,
+    gallery: Split,
+    *,
+    batch_size: int = 64,
+    rerank: bool = False,
+    workers: int = 2,
+    max_rank: int = 50,
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Evaluate an embedder on a query and a gallery.
+
+    The features of all depths stay in memory: for Market-1501, 158 MB a depth at D = 2048.
+
+    Args:
+        embedder: Turns crops into embeddings.
+        query: Pictures to search with.
+        gallery: Pictures to search in.
+        batch_size: Crops embedded at a time.
+        rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the
+            number of pictures.
+        workers: Threads that read pictures.
+        max_rank: Length of the CMC.
+        on_progress: Called with the number of pictures, of all Q + G, just embedded.
+
+    Returns:
+        Features and metrics at every depth of the embedder.
+
+    Raises:
+        EvaluationError: A split is empty, no query has a match (both found before any picture is
+            read), or the embedder gives something else than embeddings.
+        ImageError: A picture is missing or damaged.
+        SettingsError: ``batch_size`` or ``workers`` is below one.
+    """
+    query_ids = checked_ids("query", len(query), query.person_ids, query.camera_ids)
+    gallery_ids = checked_ids("gallery", len(gallery), gallery.person_ids, gallery.camera_ids)
+    require_a_match(query_ids, gallery_ids)
+    query_features, gallery_features = (
+        embed_split(
+            embedder, split, batch_size=batch_size, workers=workers, on_progress=on_progress
+        )
+        for split in (query, gallery)
+    )
+    results = {}
+    for depth in embedder.depths:
+        features = (query_features[depth], *query_ids, gallery_features[depth], *gallery_ids)
+        results[depth] = DepthResult(
+            query_features=query_features[depth],
+            gallery_features=gallery_features[depth],
+            metrics=evaluate_features(*features, max_rank=max_rank),
+            reranked=evaluate_reranked(*features, max_rank=max_rank) if rerank else None,
+        )
+    return Evaluation(query=query, gallery=gallery, results=results)
+
+
+def embed_split(
+    embedder: Embedder,
+    split: Split,
+    *,
+    batch_size: int = 64,
+    workers: int = 2,
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[int, NDArray[np.float32]]:
+    """Embed all pictures of a split, at every depth in one pass.
+
+    Args:
+        embedder: Turns crops into embeddings.
+        split: N pictures.
+        batch_size: Crops embedded at a time.
+        workers: Threads that read pictures.
+        on_progress: Called with the number of pictures just embedded.
+
+    Returns:
+        depth -> (N, D) float32, in the order of the split.
+
+    Raises:
+        EvaluationError: The embedder's answer has the wrong depths or shape, or is not finite;
+            the message names the picture.
+        ImageError: A picture is missing or damaged.
+        SettingsError: ``batch_size`` or ``workers`` is below one.
+    """
+    features = {
+        depth: np.empty((len(split), embedder.dim), np.float32) for depth in embedder.depths
+    }
+    start = 0
+    for crops in iterate_crops(split.paths, batch_size=batch_size, workers=workers):
+        embeddings = embedder.embed(crops)
+        if set(embeddings) != set(features):
+            raise EvaluationError(
+                f"The embedder promised depths {sorted(features)} and gave {sorted(embeddings)}."
+            )
+        for depth, embedding in embeddings.items():
+            if embedding.shape != (len(crops), embedder.dim):
+                raise EvaluationError(
+                    f"The embedder gave shape {embedding.shape} at depth {depth}; "
+                    f"expected {(len(crops), embedder.dim)} for {len(crops)} crops."
+                )
+            finite = np.isfinite(embedding).all(axis=1)
+            if not finite.all():
+                path = split.paths[start + int(np.argmin(finite))]
+                raise EvaluationError(
+                    f"The embedder gave NaN or infinite values at depth {depth} for {path}. "
+                    "Check its weights: a training that has diverged gives such values."
+                )
+            features[depth][start : start + len(crops)] = embedding
+        start += len(crops)
+        if on_progress is not None:
+            on_progress(len(crops))
+    return features

@@ -1,0 +1,328 @@
+"""Ranked lists as a picture: queries at the left, the gallery pictures found for them beside.
+
+Implements the usual figure of the field, by the same protocol as the numbers: gallery pictures
+of the query's person from the query's own camera (junk) are left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from adln.crops import read_crop
+from adln.datasets.split import Split
+from adln.embeddings import cosine_distance
+from adln.errors import EvaluationError
+from adln.evaluation.ranking import RetrievalMetrics
+
+Colour = tuple[int, int, int]
+
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (31, 41, 55)
+_FAINT: Colour = (107, 114, 128)
+_LINE: Colour = (229, 231, 235)
+# Green and red that differ in brightness too; the marks differ in shape as well.
+_RIGHT: Colour = (22, 163, 74)
+_WRONG: Colour = (220, 38, 38)
+
+_MARGIN_PX = 28
+_FRAME_PX = 4
+_GAP_PX = 14
+_QUERY_GAP_PX = 40
+_TEXT_PX = 15
+_SMALL_TEXT_PX = 14
+_TITLE_PX = 26
+_LINE_HEIGHT_PX = 20
+_ROW_GAP_PX = 22
+_MARK_PX = 22
+
+
+@dataclass(frozen=True, eq=False)
+class RankedRow:
+    """The answers to one query, best first.
+
+    Attributes:
+        query: Position of the query in its split.
+        gallery: (K,) positions in the gallery, junk left out.
+        similarity: (K,) cosine to the query, -1..1.
+        is_match: (K,) whether it shows the query's person.
+        first_match_rank: Rank of the first match among all answers, from 1; None if the gallery
+            has no match.
+    """
+
+    query: int
+    gallery: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    is_match: NDArray[np.bool_]
+    first_match_rank: int | None
+
+
+def choose_queries(
+    metrics: RetrievalMetrics, person_ids: NDArray[np.int64], *, count: int = 6, seed: int = 0
+) -> list[int]:
+    """Choose queries to show: mostly ones that succeed, at least a third that fail.
+
+    Each person is shown once as long as there are others. Where too few fail, more that succeed
+    are taken, and the other way round.
+
+    Args:
+        metrics: Result of the evaluation.
+        person_ids: (Q,) persons of its queries.
+        count: How many.
+        seed: Same seed, same choice.
+
+    Returns:
+        Positions in the query split, successes (a match at rank 1) before failures.
+    """
+    order = np.random.default_rng(seed).permutation(metrics.num_valid_queries)
+    _, first_of_person = np.unique(person_ids[metrics.valid_queries[order]], return_index=True)
+    repeated = np.ones(len(order), dtype=np.bool_)
+    repeated[first_of_person] = False
+    order = order[np.argsort(repeated, kind="stable")]
+    fails = metrics.first_match_rank[order] > 1
+    successes, failures = order[~fails], order[fails]
+    num_failures = min(len(failures), max(-(-count // 3), count - len(successes)))
+    chosen = [*successes[: count - num_failures], *failures[:num_failures]]
+    return [int(metrics.valid_queries[position]) for position in chosen]
+
+
+def rank_gallery(
+    query: Split,
+    gallery: Split,
+    query_features: NDArray[np.floating],
+    gallery_features: NDArray[np.floating],
+    positions: Sequence[int],
+    *,
+    top_k: int = 10,
+) -> list[RankedRow]:
+    """Find the best gallery pictures for some of the queries.
+
+    Args:
+        query: Q pictures.
+        gallery: G pictures.
+        query_features: (Q, D).
+        gallery_features: (G, D).
+        positions: Which queries.
+        top_k: Answers per query, K; fewer where the gallery has fewer.
+
+    Returns:
+        One row per position, in the same order.
+
+    Raises:
+        EvaluationError: A position is outside the query split, or ``top_k`` is below 1.
+    """
+    if top_k < 1:
+        raise EvaluationError(f"top_k must be at least 1, got {top_k}.")
+    for position in positions:
+        if not 0 <= position < len(query):
+            raise EvaluationError(
+                f"Query {position} does not exist: the split has {len(query)} pictures, "
+                f"numbered 0 to {len(query) - 1}."
+            )
+    distances = cosine_distance(query_features[list(positions)], gallery_features)
+    rows = []
+    for position, distance in zip(positions, distances, strict=True):
+        same_person = gallery.person_ids == query.person_ids[position]
+        junk = same_person & (gallery.camera_ids == query.camera_ids[position])
+        order = np.argsort(distance, kind="stable")
+        order = order[~junk[order]]
+        hits = np.flatnonzero(same_person[order])
+        best = order[:top_k]
+        rows.append(
+            RankedRow(
+                query=position,
+                gallery=best,
+                similarity=1 - distance[best],
+                is_match=same_person[best],
+                first_match_rank=int(hits[0]) + 1 if len(hits) > 0 else None,
+            )
+        )
+    return rows
+
+
+def draw_ranked_list(
+    query: Split,
+    gallery: Split,
+    rows: Sequence[RankedRow],
+    *,
+    title: str = "Ranked lists",
+    crop_height_px: int = 192,
+) -> Image.Image:
+    """Draw ranked lists: a row per query, answers framed green (same person) or red (other).
+
+    Args:
+        query: The split that the rows' queries are in.
+        gallery: The split that the rows' answers are in.
+        rows: What to draw, at least one row.
+        title: Headline of the picture.
+        crop_height_px: Height of a crop; its width is half of that.
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        EvaluationError: There are no rows.
+        ImageError: A picture is missing or damaged.
+    """
+    if len(rows) == 0:
+        raise EvaluationError("There are no ranked lists to draw; choose at least one query.")
+    page = _Page(crop_height_px, num_columns=max(len(row.gallery) for row in rows))
+    canvas = Image.new("RGB", (page.width, page.height(len(rows))), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    _draw_header(draw, page, title)
+    for number, row in enumerate(rows):
+        top = page.row_top(number)
+        if number > 0:
+            y = top - _ROW_GAP_PX // 2
+            draw.line([(_MARGIN_PX, y), (page.width - _MARGIN_PX, y)], fill=_LINE)
+        _draw_query(canvas, page, query, row, top)
+        for column, position in enumerate(row.gallery):
+            _draw_answer(canvas, page, gallery, row, column, int(position), top)
+    return canvas
+
+
+def describe_ranked_lists(rows: Sequence[RankedRow]) -> str:
+    """Say in words what a picture of these rows shows, for readers who cannot see it."""
+    sentences = []
+    for number, row in enumerate(rows, start=1):
+        right = [str(rank + 1) for rank in np.flatnonzero(row.is_match)]
+        ranks = f"same person at rank {', '.join(right)}" if right else "the same person nowhere"
+        sentences.append(f"Query {number}: {ranks} of the first {len(row.gallery)}.")
+    return " ".join(sentences)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where things stand, in pixels."""
+
+    crop_height: int
+    num_columns: int
+
+    @property
+    def crop_width(self) -> int:
+        return self.crop_height // 2
+
+    @property
+    def framed_width(self) -> int:
+        return self.crop_width + 2 * _FRAME_PX
+
+    @property
+    def width(self) -> int:
+        answers = self.num_columns * (self.framed_width + _GAP_PX) - _GAP_PX
+        # The header needs some width even where there are few answers.
+        return max(900, 2 * _MARGIN_PX + self.framed_width + _QUERY_GAP_PX + answers)
+
+    @property
+    def row_height(self) -> int:
+        # A line above (rank), the framed crop, two lines below.
+        return 3 * _LINE_HEIGHT_PX + self.crop_height + 2 * _FRAME_PX + _ROW_GAP_PX
+
+    def height(self, num_rows: int) -> int:
+        return self.row_top(num_rows) - _ROW_GAP_PX + _MARGIN_PX
+
+    def row_top(self, number: int) -> int:
+        return _MARGIN_PX + 112 + number * self.row_height
+
+    def answer_left(self, column: int) -> int:
+        first = _MARGIN_PX + self.framed_width + _QUERY_GAP_PX
+        return first + column * (self.framed_width + _GAP_PX)
+
+
+def _draw_header(draw: ImageDraw.ImageDraw, page: _Page, title: str) -> None:
+    draw.text((_MARGIN_PX, _MARGIN_PX), title, fill=_INK, font=_font(_TITLE_PX))
+    y = _MARGIN_PX + 46
+    x = float(_MARGIN_PX)
+    font = _font(_TEXT_PX)
+    for is_match, text in ((True, "same person"), (False, "other person")):
+        _draw_mark(draw, (round(x), y - 2), is_match=is_match)
+        x += _MARK_PX + 8
+        draw.text((x, y), text, fill=_INK, font=font)
+        x += draw.textlength(text, font=font) + 26
+    rule = (
+        "below each answer: its camera, its cosine similarity to the query; "
+        "the person's pictures from the query's own camera are left out"
+    )
+    draw.text((_MARGIN_PX, y + 30), rule, fill=_FAINT, font=_font(_SMALL_TEXT_PX))
+
+
+def _draw_query(canvas: Image.Image, page: _Page, query: Split, row: RankedRow, top: int) -> None:
+    draw = ImageDraw.Draw(canvas)
+    _draw_crop(canvas, page, query, row.query, (_MARGIN_PX, top + _LINE_HEIGHT_PX), _INK)
+    middle = _MARGIN_PX + page.framed_width // 2
+    _centred(draw, (middle, top), "query", _INK, _TEXT_PX)
+    below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
+    _centred(draw, (middle, below), f"camera {query.camera_ids[row.query]}", _INK, _SMALL_TEXT_PX)
+    found = "no match" if row.first_match_rank is None else f"found at rank {row.first_match_rank}"
+    _centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), found, _FAINT, _SMALL_TEXT_PX)
+    x = page.answer_left(0) - _QUERY_GAP_PX // 2
+    foot = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX
+    draw.line([(x, top + _LINE_HEIGHT_PX), (x, foot)], fill=_LINE, width=2)
+
+
+def _draw_answer(
+    canvas: Image.Image,
+    page: _Page,
+    gallery: Split,
+    row: RankedRow,
+    column: int,
+    position: int,
+    top: int,
+) -> None:
+    draw = ImageDraw.Draw(canvas)
+    is_match = bool(row.is_match[column])
+    left = page.answer_left(column)
+    colour = _RIGHT if is_match else _WRONG
+    _draw_crop(canvas, page, gallery, position, (left, top + _LINE_HEIGHT_PX), colour)
+    corner = left + page.framed_width - _MARK_PX, top + _LINE_HEIGHT_PX
+    _draw_mark(draw, corner, is_match=is_match)
+    middle = left + page.framed_width // 2
+    _centred(draw, (middle, top), str(column + 1), _INK, _TEXT_PX)
+    below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
+    _centred(draw, (middle, below), f"camera {gallery.camera_ids[position]}", _INK, _SMALL_TEXT_PX)
+    similarity = f"{row.similarity[column]:.2f}"
+    _centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), similarity, _FAINT, _SMALL_TEXT_PX)
+
+
+def _draw_crop(
+    canvas: Image.Image,
+    page: _Page,
+    split: Split,
+    position: int,
+    corner: tuple[int, int],
+    colour: Colour,
+) -> None:
+    crop = read_crop(split.paths[position], height_px=page.crop_height, width_px=page.crop_width)
+    left, top = corner
+    size = page.framed_width - 1, page.crop_height + 2 * _FRAME_PX - 1
+    ImageDraw.Draw(canvas).rounded_rectangle(
+        (left, top, left + size[0], top + size[1]), radius=5, fill=colour
+    )
+    canvas.paste(Image.fromarray(crop), (left + _FRAME_PX, top + _FRAME_PX))
+
+
+def _draw_mark(draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, is_match: bool) -> None:
+    """A white tick on green or a white cross on red, so that colour is not all there is."""
+    x, y = corner
+    draw.rounded_rectangle(
+        (x, y, x + _MARK_PX - 1, y + _MARK_PX - 1), radius=5, fill=_RIGHT if is_match else _WRONG
+    )
+    if is_match:
+        strokes = [[(5, 12), (9, 16), (17, 6)]]
+    else:
+        strokes = [[(6, 6), (15, 15)], [(15, 6), (6, 15)]]
+    for stroke in strokes:
+        points = [(x + dx, y + dy) for dx, dy in stroke]
+        draw.line(points, fill=_PAPER, width=3, joint="curve")
+
+
+def _centred(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: Colour, size_px: int
+) -> None:
+    draw.text(at, text, fill=colour, font=_font(size_px), anchor="ma")
+
+
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # The font that comes with Pillow, so that pictures look the same on every machine.
+    return ImageFont.load_default(size=size_px)

@@ -1,0 +1,301 @@
+"""Report: the numbers of an evaluation as one table, in the form of the paper's Table I.
+
+Implements the rows of Table I (Rank-1, mAP, parameters, FLOPs for Res1..Res4), with Rank-5,
+Rank-10 and mINP beside them, as text for a terminal and as JSON. `adln.evaluation.report_page`
+makes a web page of the same report.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from adln import __version__
+from adln.errors import EvaluationError
+from adln.evaluation.protocol import Evaluation
+
+FORMAT = "adln-evaluation-report-1"
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One depth. All shares are in 0..1.
+
+    Attributes:
+        depth: Stages kept, 1..4.
+        rank1: Share of queries with a match at rank 1.
+        rank5: Share of queries with a match among the first 5.
+        rank10: Share of queries with a match among the first 10.
+        mean_ap: Mean average precision.
+        minp: Mean inverse negative penalty.
+        cmc: The whole curve, for rank 1 and following.
+        params: Number of parameters; None if not known.
+        macs: Multiply-adds for one crop, which the paper calls FLOPs; None if not known.
+        reranked_rank1: Rank-1 after re-ranking; None if that was not evaluated.
+        reranked_mean_ap: mAP after re-ranking; None if that was not evaluated.
+    """
+
+    depth: int
+    rank1: float
+    rank5: float
+    rank10: float
+    mean_ap: float
+    minp: float
+    cmc: tuple[float, ...]
+    params: int | None = None
+    macs: int | None = None
+    reranked_rank1: float | None = None
+    reranked_mean_ap: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the depth in the paper: Res1..Res4."""
+        return f"Res{self.depth}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation, ready to be read.
+
+    Attributes:
+        dataset: Name of the data set.
+        num_query: Queries given.
+        num_valid_query: Queries with a match, over which all means are taken.
+        num_gallery: Gallery pictures, junk left out.
+        num_persons: Persons searched for.
+        num_cameras: Cameras in query and gallery.
+        flip: Whether features were averaged with those of the mirrored crop.
+        rows: One per depth, ascending.
+        command: What was run to get it; may be empty.
+        notes: Remarks to the reader, such as the notice of a data set.
+        version: Version of adln.
+    """
+
+    dataset: str
+    num_query: int
+    num_valid_query: int
+    num_gallery: int
+    num_persons: int
+    num_cameras: int
+    flip: bool
+    rows: tuple[ReportRow, ...]
+    command: str = ""
+    notes: tuple[str, ...] = ()
+    version: str = __version__
+
+    @property
+    def protocol(self) -> str:
+        """How the numbers were made, in a sentence."""
+        flip = "averaged with those of the mirrored crop" if self.flip else "of the crop alone"
+        return (
+            f"Single query, cosine similarity, features {flip}; pictures of the query's person "
+            "from the query's own camera are left out."
+        )
+
+    def to_text(self) -> str:
+        """Aligned table for a terminal of 80 columns, or 100 with re-ranking.
+
+        Returns:
+            Several lines, without a line break at the end.
+        """
+        columns = columns_of(self.rows)
+        cells = [[column.title for column in columns]]
+        cells += [[column.cell(row) for column in columns] for row in self.rows]
+        widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if index == 0 else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in cells
+        ]
+        rule = "─" * max(len(line) for line in lines)
+        head = [self.headline, self.counts, ""]
+        foot = ["", *_wrapped(self.protocol, 80)]
+        if self.command:
+            foot += ["", f"$ {self.command}"]
+        for note in self.notes:
+            foot += ["", *_wrapped(note, 80)]
+        return "\n".join([*head, lines[0], rule, *lines[1:], *foot])
+
+    @property
+    def headline(self) -> str:
+        """Data set and version in one line."""
+        return f"{self.dataset}, evaluated by adln {self.version}"
+
+    @property
+    def counts(self) -> str:
+        """How much was searched, in one line."""
+        skipped = self.num_query - self.num_valid_query
+        return (
+            f"{self.num_query:,} queries{f' ({skipped:,} without a match, skipped)' * (skipped > 0)}"
+            f" of {self.num_persons:,} persons in {self.num_gallery:,} gallery pictures, "
+            f"{self.num_cameras} cameras"
+        )
+
+    def to_json(self) -> str:
+        """The report as JSON, to be read by `from_json` or by other programs."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        title: Its head.
+        cell: Text of the cell of a row.
+        value: Number of the cell of a row, to compare rows by; None where there is none.
+        best: How to find the best row, `max` or `min`; None where rows do not compete.
+    """
+
+    title: str
+    cell: Callable[[ReportRow], str]
+    value: Callable[[ReportRow], float | None]
+    best: Callable[..., float] | None = None
+
+
+def columns_of(rows: Sequence[ReportRow]) -> list[Column]:
+    """The columns that a table of these rows needs: those of Table I, then re-ranking if known."""
+
+    def share(title: str, value: Callable[[ReportRow], float | None]) -> Column:
+        return Column(title, lambda row: _percent(value(row)), value, max)
+
+    columns = [
+        Column("Depth", lambda row: row.name, lambda row: row.depth),
+        share("Rank-1", lambda row: row.rank1),
+        share("Rank-5", lambda row: row.rank5),
+        share("Rank-10", lambda row: row.rank10),
+        share("mAP", lambda row: row.mean_ap),
+        share("mINP", lambda row: row.minp),
+    ]
+    if any(row.params is not None for row in rows):
+        columns.append(
+            Column("Params (M)", lambda row: _scaled(row.params, 1e6), lambda row: row.params, min)
+        )
+    if any(row.macs is not None for row in rows):
+        columns.append(
+            Column("FLOPs (G)", lambda row: _scaled(row.macs, 1e9), lambda row: row.macs, min)
+        )
+    if any(row.reranked_rank1 is not None for row in rows):
+        columns.append(share("RR Rank-1", lambda row: row.reranked_rank1))
+        columns.append(share("RR mAP", lambda row: row.reranked_mean_ap))
+    return columns
+
+
+def make_report(
+    evaluation: Evaluation,
+    *,
+    dataset: str,
+    flip: bool,
+    params: Mapping[int, int] | None = None,
+    macs: Mapping[int, int] | None = None,
+    command: str = "",
+    notes: Sequence[str] = (),
+) -> Report:
+    """Put the results of an evaluation into a report.
+
+    Args:
+        evaluation: Result of `adln.evaluation.protocol.evaluate`.
+        dataset: Name of the data set.
+        flip: Whether the embedder averaged with the mirrored crop.
+        params: depth -> number of parameters, where known.
+        macs: depth -> multiply-adds for one crop, where known.
+        command: What was run.
+        notes: Remarks to the reader.
+
+    Returns:
+        The report, rows by ascending depth.
+
+    Raises:
+        EvaluationError: The evaluation's CMC ends before rank 10.
+    """
+    query, gallery = evaluation.query, evaluation.gallery
+    rows = []
+    for depth in sorted(evaluation.results):
+        result = evaluation.results[depth]
+        metrics, reranked = result.metrics, result.reranked
+        rows.append(
+            ReportRow(
+                depth=depth,
+                rank1=metrics.rank(1),
+                rank5=metrics.rank(5),
+                rank10=metrics.rank(10),
+                mean_ap=metrics.mean_ap,
+                minp=metrics.minp,
+                cmc=tuple(metrics.cmc.tolist()),
+                params=(params or {}).get(depth),
+                macs=(macs or {}).get(depth),
+                reranked_rank1=None if reranked is None else reranked.rank(1),
+                reranked_mean_ap=None if reranked is None else reranked.mean_ap,
+            )
+        )
+    return Report(
+        dataset=dataset,
+        num_query=len(query),
+        num_valid_query=min(r.metrics.num_valid_queries for r in evaluation.results.values()),
+        num_gallery=len(gallery),
+        num_persons=len(np.unique(query.person_ids)),
+        num_cameras=len(np.unique(np.concatenate([query.camera_ids, gallery.camera_ids]))),
+        flip=flip,
+        rows=tuple(rows),
+        command=command,
+        notes=tuple(notes),
+    )
+
+
+def from_json(text: str) -> Report:
+    """Read a report that `Report.to_json` wrote.
+
+    Args:
+        text: JSON.
+
+    Returns:
+        A report equal to the one that was written.
+
+    Raises:
+        EvaluationError: The text is no JSON, or not a report of this format.
+    """
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise EvaluationError(f"This is no evaluation report: {error}.") from error
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise EvaluationError(f"This is no evaluation report of the format {FORMAT!r}.")
+    try:
+        rows = tuple(
+            ReportRow(**{**_known(ReportRow, row), "cmc": tuple(row["cmc"])})
+            for row in document["rows"]
+        )
+        return Report(
+            **{**_known(Report, document), "rows": rows, "notes": tuple(document["notes"])}
+        )
+    except (TypeError, KeyError) as error:
+        raise EvaluationError(f"The evaluation report is incomplete or altered: {error}.") from error
+
+
+def _known(kind: type[Report] | type[ReportRow], values: dict[str, Any]) -> dict[str, Any]:
+    unknown = set(values) - {field.name for field in fields(kind)}
+    if unknown:
+        raise KeyError(f"unknown entries {sorted(unknown)}")
+    return values
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f}"
+
+
+def _scaled(number: int | None, unit: float) -> str:
+    return "–" if number is None else f"{number / unit:.2f}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines

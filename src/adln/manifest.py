@@ -1,0 +1,237 @@
+"""What an exported model says of itself: a small JSON text that travels inside the model file.
+
+Carries the facts that a device needs to use a network of Table 1 rightly and to trust it: the
+input, the depths, where the weights come from, and what was measured when it was exported.
+"""
+
+import json
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, TypeVar, get_args
+
+from adln.errors import ModelFileError
+
+FORMAT = "adln-model-1"
+# Key of the manifest among the metadata of an ONNX file, and in OpenVINO's runtime information.
+METADATA_KEY = "adln.manifest"
+CROPS = "crops"
+
+Precision = Literal["fp32", "fp16", "int8"]
+InputForm = Literal["uint8_rgb_nhwc"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How near the embeddings of the file are to those of the torch network, by cosine.
+
+    Attributes:
+        depth: 1 to 4.
+        batch_size: crops given to the file at a time.
+        crops: how many crops were compared.
+        least: the smallest cosine.
+        mean: the mean cosine.
+        first_percentile: the cosine that one crop in a hundred falls below.
+    """
+
+    depth: int
+    batch_size: int
+    crops: int
+    least: float
+    mean: float
+    first_percentile: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Retrieval on one data set by the file and by the torch network, without the flip test.
+
+    Attributes:
+        dataset: name of the data set.
+        depth: 1 to 4.
+        rank1: share in 0..1, of the file.
+        mean_ap: share in 0..1, of the file.
+        torch_rank1: the same of the torch network.
+        torch_mean_ap: the same of the torch network.
+    """
+
+    dataset: str
+    depth: int
+    rank1: float
+    mean_ap: float
+    torch_rank1: float
+    torch_mean_ap: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an exported model says of itself.
+
+    Attributes:
+        depths: depths that the file answers, ascending.
+        precision: of the convolutions' arithmetic.
+        dim: D, length of an embedding.
+        height_px: height of a crop.
+        width_px: width of a crop.
+        input_form: what "crops" must be. "uint8_rgb_nhwc": (N, H, W, 3) uint8 RGB 0..255, as
+            `adln.crops` gives it; normalisation happens inside the file.
+        starts_after: 0 if the input is "crops"; a stage 1 to 3 if the input is "map_<stage>",
+            the map that a shallower file of the same weights has put out.
+        maps: stages whose maps the file puts out as "map_<stage>", for a deeper file to go on.
+        training_data: what the weights learned from.
+        licence: under which terms weights and data may be used; "" if unknown.
+        calibration: what the int8 ranges were measured on; "" for the other precisions.
+        source_sha256: hex digest of the network file that was exported.
+        adln_version: version that exported.
+        created_utc: when, ISO 8601.
+        parity: fidelity to the torch network, a row for each depth and batch size.
+        accuracy: retrieval as measured at export, a row for each data set and depth.
+        format: version of this manifest.
+
+    Raises:
+        ModelFileError: a value is impossible.
+    """
+
+    depths: tuple[int, ...]
+    precision: Precision
+    dim: int
+    height_px: int
+    width_px: int
+    source_sha256: str
+    adln_version: str
+    created_utc: str
+    input_form: InputForm = "uint8_rgb_nhwc"
+    training_data: str = ""
+    licence: str = ""
+    calibration: str = ""
+    starts_after: int = 0
+    maps: tuple[int, ...] = ()
+    parity: tuple[Parity, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
+    format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {getattr(self, name)!r}, expected {expected}"
+            for name, is_fine, expected in (
+                ("format", self.format == FORMAT, repr(FORMAT)),
+                ("depths", _ascending(self.depths), "depths 1 to 4, ascending"),
+                ("precision", self.precision in PRECISIONS, f"one of {PRECISIONS}"),
+                ("dim", self.dim > 0, "a positive number"),
+                ("height_px", self.height_px > 0, "a positive number"),
+                ("width_px", self.width_px > 0, "a positive number"),
+                ("input_form", self.input_form in INPUT_FORMS, f"one of {INPUT_FORMS}"),
+                (
+                    "starts_after",
+                    0 <= self.starts_after < min(self.depths, default=0),
+                    "0 or a stage before the first depth",
+                ),
+                ("maps", not self.maps or _ascending(self.maps), "stages 1 to 3, ascending"),
+            )
+            if not is_fine
+        ]
+        if problems:
+            raise ModelFileError(f"not a manifest of an adln model: {'; '.join(problems)}")
+
+    @property
+    def input_name(self) -> str:
+        """Name of the file's input."""
+        return CROPS if self.starts_after == 0 else map_name(self.starts_after)
+
+    def output_names(self, depth: int) -> tuple[str, str]:
+        """Names of the outputs for one depth.
+
+        The first is (N, D) float32 of unit length, the second (N, 1) float32, the length of the
+        feature before it was scaled: their product is the feature after the BNNeck.
+        """
+        if len(self.depths) == 1:
+            return "embedding", "norm"
+        return f"embedding_{depth}", f"norm_{depth}"
+
+    def to_json(self) -> str:
+        """As a JSON text, keys in a fixed order."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str) -> "Manifest":
+        """Read a manifest strictly.
+
+        Args:
+            text: as `to_json` wrote it.
+            source: the file that holds it, for messages.
+
+        Raises:
+            ModelFileError: no JSON, a key too many or too few, a value of the wrong type or out
+                of range.
+        """
+        try:
+            values = json.loads(text)
+            if isinstance(values, dict) and values.get("format") != FORMAT:
+                raise ModelFileError(
+                    f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
+                )
+            return _read(cls, values, "manifest")
+        except (json.JSONDecodeError, ModelFileError) as error:
+            raise ModelFileError(
+                f"{source}: the manifest inside cannot be read: {error}. "
+                "Export the model again with `adln export`."
+            ) from error
+
+
+def map_name(stage: int) -> str:
+    """Name of the input or output that carries the map of a stage, (N, C, H, W) float32."""
+    return f"map_{stage}"
+
+
+def _ascending(depths: tuple[int, ...]) -> bool:
+    return bool(depths) and set(depths) <= {1, 2, 3, 4} and tuple(sorted(set(depths))) == depths
+
+
+# Annotation of a field -> how JSON gives it.
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    Precision: (str,),
+    InputForm: (str,),
+}
+_LISTS: dict[Any, Any] = {
+    tuple[int, ...]: int,
+    tuple[Parity, ...]: Parity,
+    tuple[Accuracy, ...]: Accuracy,
+}
+R = TypeVar("R", Manifest, Parity, Accuracy)
+
+
+def _read(kind: type[R], values: object, where: str) -> R:
+    """Build a row or the manifest from what JSON gave; nothing is converted or left out."""
+    if not isinstance(values, dict):
+        raise ModelFileError(f"{where} is {values!r}, expected an object")
+    expected = {field.name: field for field in fields(kind)}
+    unknown = sorted(values.keys() - expected.keys())
+    missing = sorted(
+        name for name in expected.keys() - values.keys() if expected[name].default is MISSING
+    )
+    if unknown or missing:
+        raise ModelFileError(
+            f"{where} has unknown keys {unknown}" if unknown else f"{where} lacks {missing}"
+        )
+    return kind(
+        **{
+            name: _value(expected[name].type, value, f"{where}.{name}")
+            for name, value in values.items()
+        }
+    )
+
+
+def _value(kind: Any, value: object, where: str) -> Any:
+    if kind in _LISTS:
+        if not isinstance(value, list):
+            raise ModelFileError(f"{where} is {value!r}, expected a list")
+        return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if kind in (Parity, Accuracy):
+        return _read(kind, value, where)
+    if not isinstance(value, _PLAIN[kind]) or isinstance(value, bool):
+        names = " or ".join(plain.__name__ for plain in _PLAIN[kind])
+        raise ModelFileError(f"{where} is {value!r}, expected {names}")
+    return value

@@ -1,0 +1,1 @@
+"""The device side: runs exported networks with onnxruntime; knows no torch."""

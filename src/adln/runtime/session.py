@@ -1,0 +1,164 @@
+"""Opens exported networks: the onnxruntime session and the manifest that the file carries.
+
+Deploys the cut networks of Sec. II. A file that is truncated, foreign, or whose graph is not what
+its manifest says is refused here, so that nothing after this has to look again.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adln.errors import ModelFileError, SettingsError
+from adln.manifest import METADATA_KEY, Manifest, map_name
+
+# onnxruntime reports what it can live with; what it cannot live with comes as an exception.
+_LOG_ERRORS_ONLY = 3
+_INPUT_TYPES = {"uint8_nhwc": "tensor(uint8)", "float32_nchw": "tensor(float)"}
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """An exported network that is ready to run.
+
+    Attributes:
+        path: the file.
+        manifest: what it says of itself; the graph was found to agree.
+        session: onnxruntime.InferenceSession; may be run by several threads at a time.
+    """
+
+    path: Path
+    manifest: Manifest
+    session: Any
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use; a container often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_session(
+    path: str | Path, *, threads: int = 1, provider: str | None = None
+) -> OpenModel:
+    """Open an exported network.
+
+    Args:
+        path: ONNX file written by `adln export`.
+        threads: cores that one run may use.
+        provider: execution provider, with or without its ending: "cpu", "cuda",
+            "OpenVINOExecutionProvider". The CPU if left out.
+
+    Raises:
+        ModelFileError: the file is missing, truncated, no ONNX file, carries no manifest, or its
+            inputs and outputs are not those of its manifest.
+        SettingsError: `threads` is below one, or onnxruntime has no such provider here.
+    """
+    path = Path(path)
+    session = start_session(path, threads=threads, provider=provider)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path}: an ONNX file, but without the manifest that `adln export` puts inside; "
+            "export the network again, or give a foreign network to `adln bench --peer`."
+        )
+    manifest = Manifest.from_json(text, source=str(path))
+    _require_graph_of(manifest, session, path)
+    return OpenModel(path, manifest, session)
+
+
+def start_session(path: Path, *, threads: int = 1, provider: str | None = None) -> Any:
+    """Start onnxruntime on any ONNX file; see `open_session`."""
+    if threads < 1:
+        raise SettingsError(f"threads must be at least 1, got {threads}.")
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`."
+        ) from error
+    if size == 0:
+        raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
+
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    providers = [_provider_name(provider, onnxruntime.get_available_providers())]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        # onnxruntime's exceptions have no common base but Exception.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelFileError(
+            f"{path}: onnxruntime cannot read it; it is truncated, damaged or no ONNX file "
+            f"({size:,} bytes; {reason}). Copy or export it again."
+        ) from error
+
+
+def _provider_name(wanted: str | None, available: Sequence[str]) -> str:
+    if wanted is None:
+        return "CPUExecutionProvider"
+    ending = "executionprovider"
+    word = wanted.lower().removesuffix(ending)
+    for name in available:
+        if name.lower().removesuffix(ending) == word:
+            return name
+    names = ", ".join(name.removesuffix("ExecutionProvider").lower() for name in available)
+    raise SettingsError(
+        f"This onnxruntime has no execution provider {wanted!r}; it has: {names}. "
+        "Others come with other builds of onnxruntime, such as onnxruntime-gpu."
+    )
+
+
+def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
+    inputs = {node.name: (node.type, list(node.shape)) for node in session.get_inputs()}
+    outputs = {node.name: list(node.shape) for node in session.get_outputs()}
+    problems = _input_problems(manifest, inputs) + _output_problems(manifest, outputs)
+    if problems:
+        raise ModelFileError(
+            f"{path}: the graph is not what its manifest says: {'; '.join(problems)}. "
+            "The file was changed after its export; export the network again."
+        )
+
+
+def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]) -> list[str]:
+    if list(inputs) != [manifest.input_name]:
+        return [f"expected one input {manifest.input_name!r}, found {list(inputs)}"]
+    kind, shape = inputs[manifest.input_name]
+    problems = []
+    if shape and isinstance(shape[0], int):
+        problems.append(f"expected any number of crops at a time, found {shape[0]} only")
+    if manifest.starts_after == 0:
+        height, width = manifest.height_px, manifest.width_px
+        by_form = {"uint8_nhwc": [height, width, 3], "float32_nchw": [3, height, width]}
+        expected = by_form[manifest.input_form]
+        if shape[1:] != expected:
+            problems.append(f"expected crops of shape (N, {expected}), found {shape}")
+        if kind != _INPUT_TYPES[manifest.input_form]:
+            problems.append(f"expected {_INPUT_TYPES[manifest.input_form]}, found {kind}")
+    return problems
+
+
+def _output_problems(manifest: Manifest, outputs: dict[str, list[Any]]) -> list[str]:
+    names = [name for depth in manifest.depths for name in manifest.output_names(depth)]
+    names += [map_name(stage) for stage in manifest.maps]
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        return [f"expected outputs {names}, found {list(outputs)}"]
+    return [
+        f"expected {name} of shape (N, {manifest.dim}), found {outputs[name]}"
+        for name in (manifest.output_names(depth)[0] for depth in manifest.depths)
+        if outputs[name][1:] != [manifest.dim]
+    ]

@@ -1,0 +1,115 @@
+"""`adln train` as a person or a queue of jobs uses it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file
+
+from adln.cli.train import train
+
+SMALL = (
+    "network.exits=[1]",
+    'network.imagenet=""',
+    "batch.persons=2",
+    "batch.crops=2",
+    "batch.height_px=32",
+    "batch.width_px=16",
+    "schedule.epochs=2",
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four persons under two cameras, in the layout of Market-1501."""
+    root = tmp_path / "people"
+    rng = np.random.default_rng(0)
+    for folder, persons in (("bounding_box_train", (2, 7)), ("bounding_box_test", (3, 4))):
+        (root / folder).mkdir(parents=True)
+        for person in persons:
+            for camera in (1, 2):
+                for index in (1, 2):
+                    name = f"{person:04d}_c{camera}s1_{index:06d}_00.jpg"
+                    pixels = rng.integers(0, 256, (32, 16, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(root / folder / name)
+    (root / "query").mkdir()
+    for person in (3, 4):
+        name = f"{person:04d}_c1s1_000001_00.jpg"
+        (root / "query" / name).write_bytes((root / "bounding_box_test" / name).read_bytes())
+    return root
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    return ["--data", str(data), "--out", str(out), "--device", "cpu", *settings, *more]
+
+
+def test_it_trains_and_says_what_comes_next(data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, arguments(data, tmp_path / "run"))
+    assert result.exit_code == 0, result.output
+    assert "epoch   2/2" in result.output
+    assert f"next: adln evaluate {tmp_path / 'run' / 'network.safetensors'}" in result.output
+    assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_time_that_is_up_stores_the_state_and_the_same_command_goes_on(
+    data: Path, tmp_path: Path
+) -> None:
+    stopped = CliRunner().invoke(
+        train, arguments(data, tmp_path / "run", "--stop-after", "0s", "--json")
+    )
+    told = json.loads(stopped.stdout)
+    assert not told["finished"]
+    assert told["reason"] == "the time of 0 s is up"
+    gone_on = CliRunner().invoke(train, arguments(data, tmp_path / "run"))
+    assert "going on in epoch" in gone_on.output
+    assert "done:" in gone_on.output
+
+
+def test_sigterm_stores_the_state_and_leaves_no_trace_in_the_weights(
+    data: Path, tmp_path: Path
+) -> None:
+    long = ("--set", "schedule.epochs=40")
+    command = [sys.executable, "-m", "adln", "train", *arguments(data, tmp_path / "cut", *long)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch"):
+                break
+        os.kill(process.pid, signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 0, rest
+    assert "received SIGTERM. The same command goes on." in rest
+    assert (tmp_path / "cut" / "state.safetensors").is_file()
+    for out in ("cut", "whole"):
+        run = CliRunner().invoke(train, arguments(data, tmp_path / out, *long))
+        assert run.exit_code == 0, run.output
+    cut, whole = (load_file(tmp_path / out / "network.safetensors") for out in ("cut", "whole"))
+    assert all((tensor == whole[name]).all() for name, tensor in cut.items())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--set", "schedule.epoch=3"), "schedule.epoch: unknown key"),
+        (("--imagenet", "nowhere.pth"), "no such weights file: nowhere.pth"),
+        (("--layout", "msmt17"), "list_train.txt"),
+        (("--stop-after", "soon"), "'soon' is not a time; write 540s, 9m or 2h."),
+    ],
+)
+def test_bad_input_is_one_clear_error(
+    data: Path, tmp_path: Path, more: tuple[str, ...], message: str
+) -> None:
+    command = [sys.executable, "-m", "adln", "train", *arguments(data, tmp_path / "run", *more)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
