@@ -6,7 +6,8 @@ Market-1501 (3,368 queries, 15,913 gallery pictures), and must give the same num
     python -m benchmarks.evaluation_speed --fastreid ~/fast-reid [--market data/Market-1501]
 
 ``--fastreid`` is a checkout of fast-reid in which its own Cython module has been built
-(fastreid/evaluation/rank_cylib, see the README there); nothing of it is part of this project.
+(`pip install cython`, then `make` in fastreid/evaluation/rank_cylib); nothing of it is part of
+this project.
 What is timed of it is what its evaluator does with the features: the cosine distance matrix and
 the ranking with ``use_cython=True``. Without ``--fastreid``, adln alone is timed.
 """

@@ -86,6 +86,7 @@ def test_squared_distance_of_unit_vectors_is_twice_the_cosine_distance() -> None
 def test_a_plain_class_satisfies_the_embedder_protocol() -> None:
     class MeanColour:
         depths = (1,)
+        crop_size = (256, 128)
         dim = 3
 
         def embed(self, crops: np.ndarray) -> dict[int, np.ndarray]:

@@ -22,6 +22,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height H and width W in px of the crops that it takes: (256, 128) as in the paper."""
+        ...
+
+    @property
     def dim(self) -> int:
         """Length D of an embedding."""
         ...
@@ -30,7 +35,7 @@ class Embedder(Protocol):
         """Embed crops at every depth.
 
         Args:
-            crops: (N, 256, 128, 3) RGB uint8.
+            crops: (N, H, W, 3) RGB uint8.
 
         Returns:
             depth -> (N, D) float32 of unit length.

@@ -80,3 +80,12 @@ def test_help_names_every_layout() -> None:
     text = run("check", "--help").output
     for layout in (*LAYOUTS, "auto"):
         assert layout in text
+
+
+def test_drawn_people_can_be_checked_at_once(tmp_path: Path) -> None:
+    drawn = run("draw", tmp_path / "people", "--persons", "6", "--seed", "3")
+    assert drawn.exit_code == 0, drawn.output
+    assert "adln data check" in drawn.output
+    checked = run("check", tmp_path / "people", "--decode")
+    assert checked.exit_code == 0, checked.output
+    assert "No problems found" in checked.output

@@ -20,10 +20,11 @@ class ColourEmbedder:
 
     depths: tuple[int, ...] = (1, 2)
     dim: int = 3
+    crop_size: tuple[int, int] = (48, 32)
     batch_sizes: list[int] = field(default_factory=list)
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        assert crops.shape[1:] == (256, 128, 3)
+        assert crops.shape[1:] == (48, 32, 3)
         assert crops.dtype == np.uint8
         self.batch_sizes.append(len(crops))
         colours = crops.mean(axis=(1, 2))

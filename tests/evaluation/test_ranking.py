@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from adln.embeddings import cosine_distance, unit_length
 from adln.errors import EvaluationError
+from adln.evaluation import ranking
 from adln.evaluation.ranking import (
     RankTally,
     RetrievalMetrics,
@@ -285,10 +286,35 @@ def test_many_small_blocks_give_what_one_gives() -> None:
     np.testing.assert_array_equal(pieces.valid_queries, whole.valid_queries)
 
 
+def test_features_in_small_blocks_give_what_one_block_gives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = feature_case(2)
+    whole = case.evaluate()
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 4 * 150 * 7)
+    monkeypatch.setattr(ranking, "_GROUP_SIZE", 150 * 3)
+    blocks = case.evaluate()
+    np.testing.assert_array_equal(blocks.average_precision, whole.average_precision)
+    np.testing.assert_array_equal(blocks.valid_queries, whole.valid_queries)
+
+
 def test_blocks_are_of_nearly_equal_size_and_never_too_large() -> None:
     assert rows_per_block(3368, 4 * 15913) == 1684
     assert rows_per_block(10, 4) == 10
     assert rows_per_block(10, 2**30) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.float64])
+def test_distances_may_have_any_number_type(dtype: type[np.number]) -> None:
+    case = random_case(6, levels=9)
+    counted = evaluate_distance_matrix(
+        (8 * case.distances).astype(dtype),
+        case.query_persons,
+        case.query_cameras,
+        case.gallery_persons,
+        case.gallery_cameras,
+    )
+    np.testing.assert_array_equal(counted.average_precision, case.evaluate().average_precision)
 
 
 def test_the_distance_matrix_is_left_as_it_is() -> None:

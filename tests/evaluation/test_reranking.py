@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from adln.embeddings import euclidean_squared, unit_length
 from adln.errors import EvaluationError
+from adln.evaluation import ranking, reranking
 from adln.evaluation.ranking import evaluate_distance_matrix, evaluate_features
 from adln.evaluation.reranking import evaluate_reranked, rerank
 
@@ -150,6 +151,17 @@ def test_the_order_and_scale_of_the_points_do_not_matter(seed: int) -> None:
         reranked(4 * query, 4 * gallery[order], k1=6, k2=3),
         atol=1e-9,
     )
+
+
+def test_working_in_small_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, gallery = clustered(6, 23, 90)
+    whole = reranked(query, gallery, k1=8, k2=3)
+    monkeypatch.setattr(reranking, "_CHUNK", 300)
+    monkeypatch.setattr(reranking, "_GATHERED_PAIRS", 7)
+    monkeypatch.setattr(ranking, "_BLOCK_BYTES", 8 * 90 * 5)
+    blocks = list(rerank(query, gallery, k1=8, k2=3))
+    assert [rows.start for rows, _ in blocks] == [0, 5, 10, 15, 20]
+    np.testing.assert_allclose(np.concatenate([b for _, b in blocks]), whole, atol=1e-12)
 
 
 def test_distances_lie_between_zero_and_one() -> None:

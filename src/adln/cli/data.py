@@ -77,9 +77,15 @@ def check(
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
-    from adln.datasets.synthetic import draw_dataset
+    from adln.datasets.synthetic import Plan, draw_dataset, num_pictures
 
-    drawn = draw_dataset(out, num_persons=persons, seed=seed)
+    # More persons to learn from than to search for, as in the demo.
+    num_test_persons = max(2, persons * 2 // 5)
+    plan = Plan(
+        num_train_persons=persons - num_test_persons, num_test_persons=num_test_persons, seed=seed
+    )
+    with counting(num_pictures(plan), "Drawing") as on_progress:
+        drawn = draw_dataset(out, plan, on_progress=on_progress)
     counts = ", ".join(f"{split.name} {len(split):,}" for split in drawn.splits)
     click.echo(f"Drawn in {drawn.root}: {counts} images. Look it over: adln data check {out}")
 

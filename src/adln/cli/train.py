@@ -1,21 +1,13 @@
 """`adln train`: the recipe of the paper, or one of your own."""
 
 import json
-import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.options import clock, data_option, device_option, duration, layout_option
+from adln.cli.options import data_option, device_option, duration, layout_option
 from adln.cli.progress import counting
-
-if TYPE_CHECKING:
-    from adln.model.imagenet import ImageNetStart
-    from adln.training.loop import Progress
-    from adln.training.state import Position
+from adln.cli.watching import Watch
 
 
 @click.command()
@@ -91,10 +83,10 @@ def train(
     dataset = open_dataset(data_path, layout)
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
-    watch = _Watch(quiet=as_json or not fabric.is_global_zero)
+    watch = Watch(quiet=as_json or not fabric.is_global_zero)
     watch.say(dataset.notice)
     with stop_on_request(stop_after_s) as should_stop:
-        with watch.reading(len(dataset.train)) as on_read:
+        with counting(len(dataset.train), "reading crops", quiet=watch.quiet) as on_read:
             data = load_training_data(
                 dataset.train,
                 height_px=recipe.batch.height_px,
@@ -130,54 +122,3 @@ def train(
             f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "
             f"{outcome.reason}. The same command goes on."
         )
-
-
-class _Watch:
-    """Shows a person where the run stands: one line that is renewed, one that stays per epoch."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._live = sys.stderr.isatty()
-        self._width = 0
-
-    def say(self, text: str) -> None:
-        if text and not self._quiet:
-            self._clear()
-            click.echo(text, err=True)
-
-    def reading(self, count: int) -> AbstractContextManager[Callable[[int], None]]:
-        return counting(count, "reading crops", quiet=self._quiet)
-
-    def on_start(self, start: "ImageNetStart | None", position: "Position") -> None:
-        if start is not None:
-            self.say(start.summary())
-        if position.step or position.epoch > 1:
-            self.say(
-                f"going on in epoch {position.epoch} after step {position.step} "
-                f"({clock(position.seconds)} of training so far)"
-            )
-
-    def on_progress(self, progress: "Progress") -> None:
-        if self._quiet:
-            return
-        filled = round(20 * progress.step / progress.steps)
-        line = (
-            f"epoch {progress.epoch:>3}/{progress.epochs} "
-            f"[{'#' * filled}{'.' * (20 - filled)}] "
-            f"loss {progress.losses['total']:8.3f}  {progress.images_per_s:6.1f} images/s  "
-            f"{clock(progress.remaining_s)} left"
-        )
-        last = progress.step == progress.steps
-        if self._live:
-            click.echo("\r" + line.ljust(self._width), err=True, nl=last)
-            self._width = 0 if last else len(line)
-        elif last:
-            click.echo(line, err=True)
-
-    def close(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._width:
-            click.echo("", err=True)
-            self._width = 0

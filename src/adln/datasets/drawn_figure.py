@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import atan2, cos, hypot, pi, sin
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,14 @@ from PIL import Image, ImageDraw
 
 from adln.datasets.drawn_people import Colour, Person
 
-SUPERSAMPLING = 4
+SUPERSAMPLING = 3
 """The figure is painted this many times larger and then reduced, for smooth edges."""
 
 GESTURES = ("walk", "stand", "phone", "strap", "pocket")
 """What the arms and legs do."""
 
-_HALF_CIRCLE = tuple((cos(pi * (k / 4 - 0.5)), sin(pi * (k / 4 - 0.5))) for k in range(5))
 _CIRCLE = tuple((cos(pi * k / 6), sin(pi * k / 6)) for k in range(12))
+_EDGE_STEPS = (0.22, 0.5, 0.78)
 _WHITE: Colour = (250, 250, 250)
 _BLACK: Colour = (0, 0, 0)
 _COVERED = [0] + [255] * 255
@@ -87,6 +88,7 @@ def draw_figure(
     perspective: float = 0.05,
     light: float = -0.6,
     gesture: str = "walk",
+    supersampling: int = SUPERSAMPLING,
 ) -> Figure:
     """Draw a person of a given size, seen from a given side, at a moment of the walk.
 
@@ -99,12 +101,14 @@ def draw_figure(
         perspective: How much wider the head is drawn than the feet, for a camera above.
         light: Where the light comes from: -1 left, 0 in front, +1 right.
         gesture: One of :data:`GESTURES`.
+        supersampling: How many times larger it is painted and then reduced, for smooth edges.
 
     Returns:
         The figure, cut to the part that is covered.
     """
     brush = _Brush(
-        scale=height_px * SUPERSAMPLING,
+        scale=height_px * supersampling,
+        supersampling=supersampling,
         heading=heading_deg * pi / 180.0,
         tilt=tilt_deg * pi / 180.0,
         perspective=perspective,
@@ -119,8 +123,7 @@ def draw_figure(
 # ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Slice:
+class _Slice(NamedTuple):
     """One ring of a solid after projection, in pixels of the large canvas."""
 
     height: float
@@ -139,7 +142,14 @@ class _Brush:
     """
 
     def __init__(
-        self, *, scale: float, heading: float, tilt: float, perspective: float, light: float
+        self,
+        *,
+        scale: float,
+        supersampling: int,
+        heading: float,
+        tilt: float,
+        perspective: float,
+        light: float,
     ) -> None:
         self.scale = scale
         self.cos_heading = cos(heading)
@@ -150,7 +160,7 @@ class _Brush:
         self.side = 1.0 if light <= 0 else -1.0
         self.contrast = 0.7 + 0.5 * abs(light)
         self.lift = 0.0
-        n = SUPERSAMPLING
+        self.supersampling = n = supersampling
         width = n * round(0.86 * scale / n)
         height = n * round(1.22 * scale / n)
         self.origin_x = width / 2
@@ -162,7 +172,7 @@ class _Brush:
     def finish(self) -> Figure:
         """Reduce the canvas and cut it to the covered part."""
         coverage = self.canvas.getchannel("R").point(_COVERED)
-        n = SUPERSAMPLING
+        n = self.supersampling
         left, top, right, bottom = coverage.getbbox() or (0, 0, n, n)
         box = (left // n * n, top // n * n, -(-right // n) * n, -(-bottom // n) * n)
         return Figure(
@@ -226,59 +236,44 @@ class _Brush:
 
     def limb(
         self,
-        start: Point,
-        end: Point,
-        start_radius: float,
-        end_radius: float,
+        joints: Sequence[tuple[Point, float]],
         colour: Colour,
         *,
         shaded: bool = True,
         rim: bool = False,
+        ends: str = "round",
     ) -> None:
-        """Paint a round limb that tapers from one point to another.
+        """Paint a round limb that bends and tapers from joint to joint.
 
         Args:
-            start: Its first point.
-            end: Its last point.
-            start_radius: Radius at the first point.
-            end_radius: Radius at the last point.
+            joints: Points and the radius of the limb there.
             colour: Its colour.
             shaded: Whether to lay light and shade along it.
             rim: Whether to darken what lies next to it, which parts an arm from the body.
+            ends: "round"; "open" if only its beginning is, as with a sleeve; "flat" if neither.
         """
-        x0, y0 = self.at(start)
-        x1, y1 = self.at(end)
-        r0, r1 = start_radius * self.scale, end_radius * self.scale
-        length = hypot(x1 - x0, y1 - y0)
-        ux, uy = ((x1 - x0) / length, (y1 - y0) / length) if length > 1e-6 else (0.0, 1.0)
+        places = [(*self.at(point), radius * self.scale) for point, radius in joints]
+        normals = _normals(places)
         if rim:
-            grow = 0.007 * self.scale
-            self.polygon(_capsule(x0, y0, x1, y1, r0 + grow, r1 + grow, ux, uy), _BLACK, 56)
-        self.polygon(_capsule(x0, y0, x1, y1, r0, r1, ux, uy), colour)
+            grown = [(x, y, r + 0.007 * self.scale) for x, y, r in places]
+            self.polygon(_stripe(grown, normals, -1.0, 1.0), _BLACK, 60)
+        self.polygon(_stripe(places, normals, -1.0, 1.0), colour)
+        caps = {"round": places, "open": places[:-1], "flat": places[1:-1]}[ends]
+        for x, y, r in caps:
+            self._solid_ink.ellipse((x - r, y - r, x + r, y + r), fill=colour)
         if not shaded:
             return
-        # Across the limb, pointing away from the light; a limb along the light falls back on below.
-        nx, ny = -uy, ux
-        if nx * self.side + 0.35 * ny < 0:
-            nx, ny = -nx, -ny
-        for offset, width, ink, strength in (
-            (0.38, 0.62, _BLACK, 34 * self.contrast),
-            (0.66, 0.34, _BLACK, 40 * self.contrast),
-            (-0.36, 0.36, _WHITE, 30 * self.contrast),
+        # A limb that lies across the light is darker below.
+        nx, ny = normals[0]
+        away = 1.0 if nx * self.side + 0.35 * ny > 0 else -1.0
+        for near, far, ink, strength in (
+            (0.20, 0.98, _BLACK, 46.0),
+            (-0.75, -0.20, _WHITE, 26.0),
         ):
             self.polygon(
-                _capsule(
-                    x0 + nx * offset * r0,
-                    y0 + ny * offset * r0,
-                    x1 + nx * offset * r1,
-                    y1 + ny * offset * r1,
-                    r0 * width,
-                    r1 * width,
-                    ux,
-                    uy,
-                ),
+                _stripe(places, normals, near * away, far * away),
                 ink,
-                int(strength),
+                int(strength * self.contrast),
             )
 
     # -- solids ------------------------------------------------------------------------------
@@ -316,11 +311,9 @@ class _Brush:
     def shade(self, solid: list[_Slice], top: float, bottom: float) -> None:
         """Lay light and shade over a solid between two heights."""
         for low, high, ink, strength in (
-            (0.10, 1.571, _BLACK, 20.0),
-            (0.50, 1.571, _BLACK, 26.0),
-            (0.92, 1.571, _BLACK, 34.0),
-            (-1.571, -1.1, _BLACK, 16.0),
-            (-0.95, -0.2, _WHITE, 22.0),
+            (0.15, 1.571, _BLACK, 30.0),
+            (0.75, 1.571, _BLACK, 44.0),
+            (-0.95, -0.15, _WHITE, 22.0),
         ):
             lo, hi = (low, high) if self.side > 0 else (-high, -low)
             self._ribbon(solid, top, bottom, lo, hi, ink, int(strength * self.contrast))
@@ -403,47 +396,55 @@ class _Brush:
         grow: float = 0.0,
     ) -> None:
         """Paint a solid between two heights and two angles as seen from the camera."""
-        rings = [
-            _slice_at(solid, top),
-            *(ring for ring in solid if bottom < ring.height < top),
-            _slice_at(solid, bottom),
-        ]
+        rings = [ring for ring in solid if bottom < ring.height < top]
+        rings.insert(0, _slice_at(solid, top))
+        rings.append(_slice_at(solid, bottom))
         sin_low, cos_low = sin(low), cos(low)
         sin_high, cos_high = sin(high), cos(high)
         points: list[float] = []
-        for ring in rings:
-            points += (
-                ring.x + (ring.half_width + grow) * sin_high,
-                ring.y + ring.bulge * cos_high,
-            )
-        edges = 5 if high - low > 0.8 else 2
-        last, first = rings[-1], rings[0]
-        for k in range(1, edges):
-            angle = high + (low - high) * k / edges
-            points += (
-                last.x + (last.half_width + grow) * sin(angle),
-                last.y + last.bulge * cos(angle) + grow,
-            )
-        for ring in reversed(rings):
-            points += (ring.x + (ring.half_width + grow) * sin_low, ring.y + ring.bulge * cos_low)
-        for k in range(1, edges):
-            angle = low + (high - low) * k / edges
-            points += (
-                first.x + (first.half_width + grow) * sin(angle),
-                first.y + first.bulge * cos(angle) - grow,
-            )
+        for _, x, y, half_width, bulge, _ in rings:
+            points += (x + (half_width + grow) * sin_high, y + bulge * cos_high)
+        # The lower edge is curved, as seen from above; so is the upper one.
+        steps = _EDGE_STEPS if high - low > 0.8 else _EDGE_STEPS[1:2]
+        angles = [high + (low - high) * step for step in steps]
+        curve = [(sin(angle), cos(angle)) for angle in angles]
+        _, x, y, half_width, bulge, _ = rings[-1]
+        for s, c in curve:
+            points += (x + (half_width + grow) * s, y + bulge * c + grow)
+        for _, x, y, half_width, bulge, _ in reversed(rings):
+            points += (x + (half_width + grow) * sin_low, y + bulge * cos_low)
+        _, x, y, half_width, bulge, _ = rings[0]
+        for s, c in reversed(curve):
+            points += (x + (half_width + grow) * s, y + bulge * c - grow)
         self.polygon(points, colour, strength)
 
 
-def _capsule(
-    x0: float, y0: float, x1: float, y1: float, r0: float, r1: float, ux: float, uy: float
+_Place = tuple[float, float, float]
+
+
+def _normals(places: Sequence[_Place]) -> list[tuple[float, float]]:
+    """Unit vectors across a bent line, at each of its points (x, y, radius)."""
+    across = []
+    for (xa, ya, _), (xb, yb, _) in pairwise(places):
+        length = hypot(xb - xa, yb - ya)
+        across.append(((ya - yb) / length, (xb - xa) / length) if length > 1e-6 else (1.0, 0.0))
+    normals = [across[0]]
+    for (xa, ya), (xb, yb) in pairwise(across):
+        length = hypot(xa + xb, ya + yb)
+        normals.append(((xa + xb) / length, (ya + yb) / length) if length > 0.2 else (xa, ya))
+    normals.append(across[-1])
+    return normals
+
+
+def _stripe(
+    places: Sequence[_Place], normals: Sequence[tuple[float, float]], near: float, far: float
 ) -> list[float]:
-    """Outline of two half circles and the sides between them; (ux, uy) points along."""
+    """Outline of the part of a limb between two fractions of its radius."""
     points: list[float] = []
-    for c, s in _HALF_CIRCLE:
-        points += (x1 + r1 * (c * ux - s * uy), y1 + r1 * (c * uy + s * ux))
-    for c, s in _HALF_CIRCLE:
-        points += (x0 - r0 * (c * ux - s * uy), y0 - r0 * (c * uy + s * ux))
+    for (x, y, r), (nx, ny) in zip(places, normals, strict=True):
+        points += (x + far * r * nx, y + far * r * ny)
+    for (x, y, r), (nx, ny) in zip(reversed(places), reversed(normals), strict=True):
+        points += (x + near * r * nx, y + near * r * ny)
     return points
 
 
@@ -452,8 +453,10 @@ def _slice_at(solid: list[_Slice], height: float) -> _Slice:
     above = solid[0]
     if height >= above.height:
         return above
-    for below in solid[1:]:
-        if height >= below.height:
+    if height <= solid[-1].height:
+        return solid[-1]
+    for below in solid:
+        if height > below.height:
             t = (above.height - height) / (above.height - below.height)
             return _Slice(
                 height,
@@ -538,7 +541,7 @@ def _paint_person(brush: _Brush, person: Person, phase: float, gesture: str) -> 
     legs.sort(key=lambda leg: brush.nearness(_between(leg.hip, leg.ankle, 0.6)))
     far_arms = [arm for arm in arms if _arm_nearness(brush, arm) < -0.035]
     near_arms = [arm for arm in arms if arm not in far_arms]
-    hair_behind = person.hair_style == "long" and person.headwear != "headscarf"
+    hair_behind = person.hair_style in {"long", "ponytail"} and person.headwear != "headscarf"
 
     if person.bag == "suitcase" and facing > 0:
         _paint_suitcase(brush, person, arms)
@@ -547,13 +550,13 @@ def _paint_person(brush: _Brush, person: Person, phase: float, gesture: str) -> 
     if person.bag == "backpack" and facing > -0.15:
         _paint_backpack(brush, person)
     if hair_behind and facing > 0.1:
-        _paint_long_hair(brush, person)
+        _paint_hanging_hair(brush, person)
     for index, leg in enumerate(legs):
         _paint_leg(brush, person, leg, far=index == 0)
-    torso = _paint_torso(brush, person, phase)
+    torso = _paint_torso(brush, person, legs)
     _paint_neck_and_head(brush, person, torso)
     if hair_behind and facing <= 0.1:
-        _paint_long_hair(brush, person)
+        _paint_hanging_hair(brush, person)
     if person.bag == "backpack" and facing <= -0.15:
         _paint_backpack(brush, person)
     if person.bag == "messenger bag":
@@ -573,7 +576,11 @@ def _arm_nearness(brush: _Brush, arm: _Arm) -> float:
 def _leg(person: Person, side: int, phase: float, gesture: str) -> _Leg:
     """Bend a leg for a moment of the walk."""
     moment = phase if side > 0 else phase + pi
-    swing, bend = 0.40 * person.stride * sin(moment), 0.08 + 0.85 * max(0.0, cos(moment + 0.35))
+    step = person.stride * (
+        0.5 if person.bottom == "long skirt" else 0.75 if _wears_skirt(person) else 1.0
+    )
+    swing = 0.40 * step * sin(moment)
+    bend = 0.08 + 0.85 * step * max(0.0, cos(moment + 0.35))
     if gesture == "stand":
         swing, bend = 0.05 * side, 0.06
     hip_height = person.leg_ratio
@@ -599,6 +606,10 @@ def _leg(person: Person, side: int, phase: float, gesture: str) -> _Leg:
     return _Leg(hip, knee, ankle, toe, heel)
 
 
+def _wears_skirt(person: Person) -> bool:
+    return person.bottom.endswith("skirt") or _HEMS[person.top] < 0.45
+
+
 def _arm(person: Person, side: int, phase: float, gesture: str) -> _Arm:
     """Swing an arm against its leg, or give it something to do."""
     moment = phase if side > 0 else phase + pi
@@ -617,12 +628,12 @@ def _arm(person: Person, side: int, phase: float, gesture: str) -> _Arm:
         swing, bend, inwards = 0.05, 2.2, 0.5
     elif gesture == "pocket":
         swing, bend, inwards, spread = -0.12, 0.55, 0.3, 0.22
-    half = 0.103 * person.shoulders * (0.5 + 0.5 * person.build)
+    half = 0.097 * person.shoulders * (0.5 + 0.5 * person.build)
     upper, fore, palm = 0.165, 0.135, 0.035
-    shoulder = (side * half, 0.792, 0.0)
+    shoulder = (side * half, 0.780, 0.0)
     elbow = (
         side * (half + upper * sin(spread)),
-        0.792 - upper * cos(spread) * cos(swing),
+        0.780 - upper * cos(spread) * cos(swing),
         upper * sin(swing),
     )
     angle = swing + bend
@@ -643,37 +654,43 @@ def _paint_leg(brush: _Brush, person: Person, leg: _Leg, *, far: bool) -> None:
     covered = person.bottom.endswith(("trousers", "jeans"))
     _paint_shoe(brush, person, leg, tone)
     if not covered:
-        brush.limb(leg.knee, leg.ankle, 0.039 * plump, 0.024 * plump, skin)
-        brush.limb(leg.hip, leg.knee, 0.060 * plump, 0.040 * plump, skin)
-    boots = person.shoes == "boots"
-    if boots and (not covered or person.bottom == "slim trousers"):
-        top = _between(leg.ankle, leg.knee, 0.55)
-        boot = _toned(person.shoe_colour, tone)
-        if covered:
-            brush.limb(leg.knee, leg.ankle, 0.043 * plump, 0.030, cloth)
-        brush.limb(top, leg.ankle, 0.042 * plump, 0.031, boot)
+        bare = [(leg.hip, 0.058 * plump), (leg.knee, 0.039 * plump), (leg.ankle, 0.024 * plump)]
+        calf = (_between(leg.knee, leg.ankle, 0.3), 0.037 * plump)
+        brush.limb([*bare[:2], calf, bare[2]], skin)
+    boots = person.shoes == "boots" and (not covered or person.bottom == "slim trousers")
     if person.bottom == "shorts":
-        brush.limb(leg.hip, _between(leg.hip, leg.knee, 0.82), 0.069 * plump, 0.060 * plump, cloth)
+        end = _between(leg.hip, leg.knee, 0.92)
+        brush.limb([(leg.hip, 0.068 * plump), (end, 0.060 * plump)], cloth, ends="open")
+    if covered:
+        knee_radius, hem_radius = {
+            "slim trousers": (0.045, 0.029),
+            "straight trousers": (0.049, 0.041),
+            "wide trousers": (0.058, 0.064),
+            "turned-up jeans": (0.049, 0.039),
+            "side-stripe trousers": (0.049, 0.036),
+        }[person.bottom]
+        hem = _between(leg.knee, leg.ankle, 0.86 if person.bottom == "turned-up jeans" else 1.04)
+        brush.limb(
+            [
+                (leg.hip, 0.066 * plump),
+                (_between(leg.hip, leg.knee, 0.6), (0.45 * 0.066 + 0.55 * knee_radius) * plump),
+                (leg.knee, knee_radius * plump),
+                (hem, hem_radius * plump),
+            ],
+            cloth,
+            ends="open",
+        )
+    if boots:
+        boot = _toned(person.shoe_colour, tone)
+        top = _between(leg.ankle, leg.knee, 0.55)
+        brush.limb([(leg.ankle, 0.030), (top, 0.041 * plump)], boot, ends="open")
     if not covered:
         return
-    knee_radius, hem_radius = {
-        "slim trousers": (0.046, 0.031),
-        "straight trousers": (0.050, 0.042),
-        "wide trousers": (0.060, 0.062),
-        "turned-up jeans": (0.049, 0.040),
-        "side-stripe trousers": (0.049, 0.037),
-    }[person.bottom]
-    hem = _between(leg.knee, leg.ankle, 0.97 if person.bottom != "turned-up jeans" else 0.86)
-    if not (boots and person.bottom == "slim trousers"):
-        brush.limb(leg.knee, hem, knee_radius * plump, hem_radius * plump, cloth)
-    brush.limb(leg.hip, leg.knee, 0.067 * plump, knee_radius * plump, cloth)
     if person.bottom == "turned-up jeans":
         brush.limb(
-            _between(leg.knee, hem, 0.86),
-            hem,
-            0.045 * plump,
-            0.045 * plump,
-            _toned(person.bottom_colour, 1.5 * tone),
+            [(_between(hem, leg.knee, 0.12), 0.046 * plump), (hem, 0.047 * plump)],
+            _toned(person.bottom_colour, 1.45 * tone),
+            ends="flat",
             shaded=False,
         )
     elif person.bottom == "side-stripe trousers":
@@ -700,13 +717,11 @@ def _paint_shoe(brush: _Brush, person: Person, leg: _Leg, tone: float) -> None:
         lower = (0.0, -0.010, 0.0)
         heel = (leg.heel[0], leg.heel[1] + lower[1], leg.heel[2])
         toe = (leg.toe[0], leg.toe[1] + lower[1], leg.toe[2])
-        brush.limb(heel, toe, 0.027, 0.021, sole, shaded=False)
+        brush.limb([(heel, 0.027), (toe, 0.021)], sole, shaded=False)
         if sum(person.shoe_colour) > 640:
-            brush.limb(leg.heel, leg.toe, 0.025, 0.019, _toned(colour, 0.93), shaded=False)
-            brush.limb(leg.ankle, leg.heel, 0.026, 0.025, _toned(colour, 0.93), shaded=False)
-            return
-    brush.limb(leg.ankle, leg.heel, 0.027, 0.026, colour, shaded=False)
-    brush.limb(leg.heel, leg.toe, 0.026, 0.020, colour)
+            colour = _toned(colour, 0.93)
+    brush.limb([(leg.ankle, 0.026), (leg.heel, 0.026)], colour, shaded=False)
+    brush.limb([(leg.heel, 0.026), (leg.toe, 0.020)], colour, shaded=person.shoes != "trainers")
 
 
 def _torso_rings(person: Person) -> list[Ring]:
@@ -718,11 +733,11 @@ def _torso_rings(person: Person) -> list[Ring]:
     belly = 0.014 * max(person.build - 1.02, 0.0) / 0.2
     hem = _HEMS[person.top]
     rings: list[Ring] = [
-        (0.846, 0.036, 0.036, -0.004),
-        (0.834, 0.058 * wide, 0.042, -0.004),
-        (0.818, 0.092 * wide, 0.050 * build, -0.002),
-        (0.798, 0.113 * wide, 0.057 * build, 0.0),
-        (0.765, 0.115 * wide, 0.064 * build, 0.003),
+        (0.848, 0.036, 0.036, -0.004),
+        (0.838, 0.050 * wide, 0.042, -0.004),
+        (0.825, 0.075 * wide, 0.048 * build, -0.003),
+        (0.805, 0.100 * wide, 0.055 * build, 0.0),
+        (0.770, 0.109 * wide, 0.063 * build, 0.003),
         (0.715, 0.104 * (wide + build) / 2, 0.069 * build, 0.006),
         (0.655, 0.092 * build, 0.064 * build, 0.003 + 0.5 * belly),
         (0.610, 0.086 * build, 0.060 * build + belly, 0.002 + belly),
@@ -744,19 +759,30 @@ def _torso_rings(person: Person) -> list[Ring]:
     return rings
 
 
-def _paint_torso(brush: _Brush, person: Person, phase: float) -> list[_Slice]:
+def _round_legs(legs: Sequence[_Leg], height: float, half_width: float) -> Ring:
+    """Give the ring of a skirt or coat that goes round both legs at a height."""
+    forward = []
+    for leg in legs:
+        upper, lower = (leg.hip, leg.knee) if height > leg.knee[1] else (leg.knee, leg.ankle)
+        drop = max(upper[1] - lower[1], 1e-6)
+        t = min(max((upper[1] - height) / drop, 0.0), 1.0)
+        forward.append(upper[2] + t * (lower[2] - upper[2]))
+    middle, reach = sum(forward) / 2, abs(forward[0] - forward[1]) / 2
+    return height, half_width, max(reach + 0.062, 0.9 * half_width), middle
+
+
+def _paint_torso(brush: _Brush, person: Person, legs: Sequence[_Leg]) -> list[_Slice]:
     """Paint hips and upper garment with its pattern; return the solid for straps and bags."""
     hips = person.hips * person.build
     if person.bottom.endswith("skirt"):
-        sway = 0.012 * sin(phase)
         hem = 0.385 if person.bottom == "short skirt" else 0.150
         flare = 0.122 if person.bottom == "short skirt" else 0.128
         skirt = brush.solid(
             [
                 (0.590, 0.086 * hips, 0.062 * person.build, 0.0),
                 (0.520, 0.098 * hips, 0.074 * person.build, 0.0),
-                ((0.520 + hem) / 2, (0.100 + flare) / 2 * hips, 0.090 * person.build, sway / 2),
-                (hem, flare * hips, 0.110 * person.build, sway),
+                _round_legs(legs, (0.520 + hem) / 2, (0.100 + flare) / 2 * hips),
+                _round_legs(legs, hem, flare * hips),
             ]
         )
         brush.fill(skirt, person.bottom_colour)
@@ -772,8 +798,11 @@ def _paint_torso(brush: _Brush, person: Person, phase: float) -> list[_Slice]:
             ]
         )
         brush.fill(pelvis, person.bottom_colour)
-    torso = brush.solid(_torso_rings(person))
+    rings = _torso_rings(person)
     hem = _HEMS[person.top]
+    if hem < 0.45:
+        rings += [_round_legs(legs, height, wide) for height, wide, _, _ in (rings.pop(),)]
+    torso = brush.solid(rings)
     brush.fill(torso, person.top_colour, shaded=False)
     _paint_pattern(brush, person, torso, hem)
     _paint_cut(brush, person, torso, hem)
@@ -897,22 +926,37 @@ def _paint_arm(brush: _Brush, person: Person, arm: _Arm) -> None:
     carried = arm.side == person.bag_side
     if carried and person.bag == "handbag":
         _paint_handbag(brush, person, arm)
-    brush.spot(arm.hand, 0.0185, skin)
+    brush.limb([(arm.wrist, 0.015), (arm.hand, 0.018)], skin, shaded=False)
     if person.sleeves < 1.0:
-        brush.limb(arm.elbow, arm.wrist, 0.026 * plump, 0.019 * plump, skin, rim=True)
-        brush.limb(arm.shoulder, arm.elbow, 0.033 * plump, 0.026 * plump, skin, rim=True)
+        brush.limb(
+            [
+                (arm.shoulder, 0.031 * plump),
+                (arm.elbow, 0.025 * plump),
+                (arm.wrist, 0.017 * plump),
+            ],
+            skin,
+            rim=True,
+        )
         if person.sleeves > 0.0:
-            end = _between(arm.shoulder, arm.elbow, 0.72)
-            brush.limb(arm.shoulder, end, 0.038 * thick, 0.036 * thick, sleeve)
+            end = _between(arm.shoulder, arm.elbow, 0.80)
+            brush.limb([(arm.shoulder, 0.036 * thick), (end, 0.038 * thick)], sleeve, ends="open")
     else:
-        brush.limb(arm.elbow, arm.wrist, 0.031 * thick, 0.025 * thick, sleeve, rim=True)
-        brush.limb(arm.shoulder, arm.elbow, 0.038 * thick, 0.031 * thick, sleeve, rim=True)
+        brush.limb(
+            [
+                (arm.shoulder, 0.036 * thick),
+                (arm.elbow, 0.032 * thick),
+                (_between(arm.elbow, arm.wrist, 1.02), 0.025 * thick),
+            ],
+            sleeve,
+            rim=True,
+            ends="open",
+        )
     if person.pattern in {"hoops", "chest band"} and person.sleeves == 1.0:
         accent = _toned(person.accent, tone * 0.94)
-        places = (0.35, 0.8) if person.pattern == "hoops" else (0.55,)
+        places = (0.35, 0.75) if person.pattern == "hoops" else (0.45,)
         for t in places:
-            a, b = _between(arm.shoulder, arm.elbow, t), _between(arm.shoulder, arm.elbow, t + 0.16)
-            brush.limb(a, b, 0.034 * thick, 0.033 * thick, accent, shaded=False)
+            a, b = _between(arm.shoulder, arm.elbow, t), _between(arm.shoulder, arm.elbow, t + 0.2)
+            brush.limb([(a, 0.0345 * thick), (b, 0.0335 * thick)], accent, ends="flat")
     if carried and person.bag == "tote":
         _paint_tote(brush, person, arm)
 
@@ -920,7 +964,8 @@ def _paint_arm(brush: _Brush, person: Person, arm: _Arm) -> None:
 def _paint_neck_and_head(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
     """Paint neck, collar, head, face, hair and what is worn on the head."""
     skin = person.skin
-    brush.limb((0.0, 0.825, -0.004), (0.0, 0.885, 0.002), 0.030, 0.029, _toned(skin, 0.86))
+    neck = [((0.0, 0.850, -0.004), 0.030), ((0.0, 0.885, 0.002), 0.029)]
+    brush.limb(neck, _toned(skin, 0.86))
     _paint_collar(brush, person, torso)
     size = person.head_size
     middle = 0.932
@@ -1001,16 +1046,15 @@ def _paint_face(brush: _Brush, person: Person, head: list[_Slice]) -> None:
         brush.patch(head, 0.897, 0.860, -78, 78, person.hair)
         brush.patch(head, 0.925, 0.890, -95, -66, person.hair)
         brush.patch(head, 0.925, 0.890, 66, 95, person.hair)
-    brush.patch(head, 0.892, 0.8865, -17, 17, (158, 72, 70))
+    brush.strap(head, [(0.893, -17), (0.888, -7), (0.888, 7), (0.893, 17)], 0.0065, (158, 72, 70))
     for side in (-1, 1):
         if person.glasses:
             brush.mark(head, 0.928, 25 * side, 0.017, 0.013, (34, 34, 40))
         else:
-            brush.mark(head, 0.928, 24 * side, 0.0105, 0.0075, (244, 242, 238))
-            brush.mark(head, 0.928, 23 * side, 0.0065, 0.0080, (42, 34, 34))
-            brush.patch(
-                head, 0.945, 0.940, 25 * side - 11, 25 * side + 11, _toned(person.hair, 0.8)
-            )
+            brush.mark(head, 0.928, 24 * side, 0.0120, 0.0085, (244, 242, 238))
+            brush.mark(head, 0.928, 23 * side, 0.0070, 0.0088, (42, 34, 34))
+            brow = _toned(person.hair, 0.8)
+            brush.strap(head, [(0.950, 15 * side), (0.944, 37 * side)], 0.006, brow)
     if person.glasses:
         brush.patch(head, 0.932, 0.927, -90, 90, (34, 34, 40))
 
@@ -1068,19 +1112,18 @@ def _paint_hair(
         )
         brush.patch(bell, 0.930, 0.858, 58, 302, colour)
     brush.shade(mop, 1.02, crown)
-    if style == "ponytail":
-        root, tip = (0.0, 0.958, -0.066), (0.0, 0.840, -0.098)
-        if person.headwear == "none" or brush.cos_heading < 0.3:
-            brush.limb(root, _between(root, tip, 0.5), 0.021, 0.026, colour)
-            brush.limb(_between(root, tip, 0.5), tip, 0.026, 0.010, colour)
-            brush.spot(root, 0.015, _toned(person.accent, 0.9))
-    elif style == "bun" and person.headwear == "none":
+    if style == "bun" and person.headwear == "none":
         brush.spot((0.0, 1.012, -0.030), 0.031, colour)
         brush.spot((0.0, 1.018, -0.030), 0.018, _WHITE, strength=26)
 
 
-def _paint_long_hair(brush: _Brush, person: Person) -> None:
-    """Paint hair that falls over the back."""
+def _paint_hanging_hair(brush: _Brush, person: Person) -> None:
+    """Paint hair that falls over the back: a ponytail, or all of it."""
+    if person.hair_style == "ponytail":
+        root, middle, tip = (0.0, 0.962, -0.064), (0.0, 0.900, -0.100), (0.0, 0.815, -0.086)
+        brush.limb([(root, 0.018), (middle, 0.027), (tip, 0.010)], person.hair)
+        brush.spot(root, 0.016, _toned(person.accent, 0.9))
+        return
     sheet = brush.solid(
         [
             (0.975, 0.046, 0.040, -0.022),
@@ -1155,10 +1198,7 @@ def _paint_peak(brush: _Brush, person: Person) -> None:
     for x in (-0.022, 0.0, 0.022):
         reach = 0.104 if x == 0.0 else 0.094
         brush.limb(
-            (x * size, 0.960, 0.050 * size),
-            (x * size, 0.952, reach * size),
-            0.013,
-            0.011,
+            [((x * size, 0.962, 0.045 * size), 0.014), ((x * size, 0.953, reach * size), 0.011)],
             peak,
             shaded=False,
         )

@@ -181,7 +181,7 @@ class Person:
         shoulders: Factor on the shoulder width, 0.92 to 1.1.
         hips: Factor on the hip width, 0.92 to 1.12.
         leg_ratio: Height of the hip joint over stature, 0.47 to 0.53.
-        head_size: Factor on the head, 0.98 to 1.12.
+        head_size: Factor on the head, 1.06 to 1.18.
         skin: Skin colour.
         hair_style: One of the hair styles, for example "bob".
         hair: Hair colour.
@@ -297,7 +297,7 @@ def describe_person(seed: int, person_id: int) -> Person:
         shoulders=float(rng.uniform(0.92, 1.1)),
         hips=float(rng.uniform(0.92, 1.12)),
         leg_ratio=float(rng.uniform(0.475, 0.525)),
-        head_size=float(rng.uniform(1.0, 1.12)),
+        head_size=float(rng.uniform(1.06, 1.18)),
         skin=_vary(rng, SKIN[tan], 6),
         hair_style=hair_style,
         hair=_vary(rng, HAIR[hair_name], 6),

@@ -141,7 +141,14 @@ def embed_split(
         depth: np.empty((len(split), embedder.dim), np.float32) for depth in embedder.depths
     }
     start = 0
-    for crops in iterate_crops(split.paths, batch_size=batch_size, workers=workers):
+    height_px, width_px = embedder.crop_size
+    for crops in iterate_crops(
+        split.paths,
+        batch_size=batch_size,
+        height_px=height_px,
+        width_px=width_px,
+        workers=workers,
+    ):
         embeddings = embedder.embed(crops)
         if set(embeddings) != set(features):
             raise EvaluationError(

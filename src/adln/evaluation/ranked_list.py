@@ -188,8 +188,8 @@ def describe_ranked_lists(rows: Sequence[RankedRow]) -> str:
     sentences = []
     for number, row in enumerate(rows, start=1):
         right = [str(rank + 1) for rank in np.flatnonzero(row.is_match)]
-        ranks = f"same person at rank {', '.join(right)}" if right else "the same person nowhere"
-        sentences.append(f"Query {number}: {ranks} of the first {len(row.gallery)}.")
+        found = f"same person at rank {', '.join(right)}" if right else "other persons only"
+        sentences.append(f"Query {number}, first {len(row.gallery)} answers: {found}.")
     return " ".join(sentences)
 
 

@@ -168,14 +168,15 @@ def evaluate_distance_matrix(
     if distances.ndim != 2:
         raise EvaluationError(f"The distance matrix must be (Q, G), got {distances.shape}.")
     num_queries, num_gallery = distances.shape
+    dtype = np.result_type(distances, np.float32)
     query_ids = checked_ids("query", num_queries, query_person_ids, query_camera_ids)
     gallery_ids = checked_ids("gallery", num_gallery, gallery_person_ids, gallery_camera_ids)
     require_a_match(query_ids, gallery_ids)
     tally = RankTally(*gallery_ids)
-    rows = rows_per_block(num_queries, num_gallery * distances.itemsize)
+    rows = rows_per_block(num_queries, num_gallery * dtype.itemsize)
     for start in range(0, num_queries, rows):
         block = slice(start, start + rows)
-        similarity = -distances[block]
+        similarity = np.negative(distances[block], dtype=dtype)
         if not np.isfinite(similarity).all():
             raise EvaluationError(
                 "The distance matrix holds NaN or infinite values in rows "
@@ -357,36 +358,11 @@ class RankTally:
         order = np.lexsort((-scores, rows))
         columns, scores = columns[order], scores[order]
         counts = np.bincount(rows, minlength=len(similarity))
-        ends = np.cumsum(counts)
-        starts = ends - counts
-        ranks = np.arange(1, len(scores) + 1) - np.repeat(starts, counts)
+        starts = np.cumsum(counts) - counts
+        matches_above = np.arange(len(scores)) - np.repeat(starts, counts)
+        others_above = _count_others_above(similarity, counts, columns, scores)
         self._match_counts.append(counts)
-        self._ranks.append(ranks)
-        valid = np.flatnonzero(counts)
-
-        # Only what reaches the worst match can stand above any match. For most queries that is
-        # a small part of the gallery.
-        worst = np.full((len(similarity), 1), np.inf, dtype=similarity.dtype)
-        worst[valid, 0] = scores[ends[valid] - 1]
-        others = np.flatnonzero(similarity >= worst)
-        other_scores = similarity.ravel()[others]
-        bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
-        # Sorted within each query, the others from `first_above` to the query's bound are above.
-        first_above = np.zeros_like(ranks)
-        for row in valid.tolist():
-            own, matches = slice(*bounds[row : row + 2]), slice(starts[row], ends[row])
-            other_scores[own].sort()
-            first_above[matches] = other_scores[own].searchsorted(scores[matches], side="right")
-        matched_rows = np.repeat(np.arange(len(counts)), counts)
-        first_above += bounds[matched_rows]
-        ranks += bounds[matched_rows + 1] - first_above
-
-        # An equal score just below `first_above` is a tie; the earlier gallery picture wins it.
-        tied = first_above > bounds[matched_rows]
-        tied[tied] = other_scores[first_above[tied] - 1] == scores[tied]
-        for match in np.flatnonzero(tied):
-            earlier = similarity[matched_rows[match], : columns[match]]
-            ranks[match] += np.count_nonzero(earlier == scores[match])
+        self._ranks.append(1 + matches_above + others_above)
 
     def _same_person(
         self, query_person_ids: NDArray[np.int64]
@@ -398,6 +374,53 @@ class RankTally:
         first_pair = np.repeat(np.cumsum(counts) - counts, counts)
         within = np.arange(len(rows)) - first_pair
         return rows, self._by_person[starts[rows] + within]
+
+
+def _count_others_above(
+    similarity: NDArray[np.floating],
+    counts: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    scores: NDArray[np.floating],
+) -> NDArray[np.int64]:
+    """For each match, count the other persons' pictures that stand above it.
+
+    Args:
+        similarity: (B, G), -infinity for all pictures of the query's person.
+        counts: (B,) number of matches per query, M in all.
+        columns: (M,) gallery positions of the matches, by query, then best first.
+        scores: (M,) similarities of the matches.
+
+    Returns:
+        (M,) counts. Of equal scores, the earlier gallery picture stands above.
+    """
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    valid = np.flatnonzero(counts)
+    # Only what reaches the worst match can stand above any match. For most queries that is a
+    # small part of the gallery.
+    worst = np.full((len(similarity), 1), np.inf, dtype=similarity.dtype)
+    worst[valid, 0] = scores[ends[valid] - 1]
+    others = np.flatnonzero(similarity >= worst)
+    other_scores = similarity.ravel()[others]
+    bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
+
+    # Within each query, sort the others upwards; those from `first_above` on beat the match.
+    first_above = np.empty(len(scores), dtype=np.int64)
+    for row in valid.tolist():
+        own, matches = slice(*bounds[row : row + 2]), slice(starts[row], ends[row])
+        other_scores[own].sort()
+        first_above[matches] = other_scores[own].searchsorted(scores[matches], side="right")
+    rows = np.repeat(np.arange(len(counts)), counts)
+    first_above += bounds[rows]
+    above: NDArray[np.int64] = bounds[rows + 1] - first_above
+
+    # An equal score stands just before `first_above`. Ties are rare enough for a loop.
+    tied = first_above > bounds[rows]
+    tied[tied] = other_scores[first_above[tied] - 1] == scores[tied]
+    for match in np.flatnonzero(tied):
+        earlier = similarity[rows[match], : columns[match]]
+        above[match] += np.count_nonzero(earlier == scores[match])
+    return above
 
 
 def _checked_lengths(split: str, features: NDArray[np.floating]) -> NDArray[np.floating]:

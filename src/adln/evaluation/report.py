@@ -1,11 +1,12 @@
-"""Report: the numbers of an evaluation as one table, in the form of the paper's Table I.
+"""Report: the numbers of an evaluation as one table, in the form of the paper's Table 1.
 
-Implements the rows of Table I (Rank-1, mAP, parameters, FLOPs for Res1..Res4), with Rank-5,
+Implements the rows of Table 1 (Rank-1, mAP, parameters, FLOPs for Res1..Res4), with Rank-5,
 Rank-10 and mINP beside them, as text for a terminal and as JSON. `adln.evaluation.report_page`
 makes a web page of the same report.
 """
 
 import json
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -32,7 +33,8 @@ class ReportRow:
         minp: Mean inverse negative penalty.
         cmc: The whole curve, for rank 1 and following.
         params: Number of parameters; None if not known.
-        macs: Multiply-adds for one crop, which the paper calls FLOPs; None if not known.
+        flops: Operations for one crop, counted as in Table 1 (a multiply-add is one); None if
+            not known.
         reranked_rank1: Rank-1 after re-ranking; None if that was not evaluated.
         reranked_mean_ap: mAP after re-ranking; None if that was not evaluated.
     """
@@ -45,7 +47,7 @@ class ReportRow:
     minp: float
     cmc: tuple[float, ...]
     params: int | None = None
-    macs: int | None = None
+    flops: int | None = None
     reranked_rank1: float | None = None
     reranked_mean_ap: float | None = None
 
@@ -112,12 +114,12 @@ class Report:
             for line in cells
         ]
         rule = "─" * max(len(line) for line in lines)
-        head = [self.headline, self.counts, ""]
-        foot = ["", *_wrapped(self.protocol, 80)]
+        head = [self.headline, *textwrap.wrap(self.counts, 80), ""]
+        foot = ["", *textwrap.wrap(self.protocol, 80)]
         if self.command:
             foot += ["", f"$ {self.command}"]
         for note in self.notes:
-            foot += ["", *_wrapped(note, 80)]
+            foot += ["", *textwrap.wrap(note, 80)]
         return "\n".join([*head, lines[0], rule, *lines[1:], *foot])
 
     @property
@@ -129,10 +131,10 @@ class Report:
     def counts(self) -> str:
         """How much was searched, in one line."""
         skipped = self.num_query - self.num_valid_query
+        without_match = f" ({skipped:,} without a match, skipped)" if skipped > 0 else ""
         return (
-            f"{self.num_query:,} queries{f' ({skipped:,} without a match, skipped)' * (skipped > 0)}"
-            f" of {self.num_persons:,} persons in {self.num_gallery:,} gallery pictures, "
-            f"{self.num_cameras} cameras"
+            f"{self.num_query:,} queries{without_match} of {self.num_persons:,} persons in "
+            f"{self.num_gallery:,} gallery pictures, {self.num_cameras} cameras"
         )
 
     def to_json(self) -> str:
@@ -158,7 +160,7 @@ class Column:
 
 
 def columns_of(rows: Sequence[ReportRow]) -> list[Column]:
-    """The columns that a table of these rows needs: those of Table I, then re-ranking if known."""
+    """The columns that a table of these rows needs: those of Table 1, then re-ranking if known."""
 
     def share(title: str, value: Callable[[ReportRow], float | None]) -> Column:
         return Column(title, lambda row: _percent(value(row)), value, max)
@@ -175,9 +177,9 @@ def columns_of(rows: Sequence[ReportRow]) -> list[Column]:
         columns.append(
             Column("Params (M)", lambda row: _scaled(row.params, 1e6), lambda row: row.params, min)
         )
-    if any(row.macs is not None for row in rows):
+    if any(row.flops is not None for row in rows):
         columns.append(
-            Column("FLOPs (G)", lambda row: _scaled(row.macs, 1e9), lambda row: row.macs, min)
+            Column("FLOPs (G)", lambda row: _scaled(row.flops, 1e9), lambda row: row.flops, min)
         )
     if any(row.reranked_rank1 is not None for row in rows):
         columns.append(share("RR Rank-1", lambda row: row.reranked_rank1))
@@ -191,7 +193,7 @@ def make_report(
     dataset: str,
     flip: bool,
     params: Mapping[int, int] | None = None,
-    macs: Mapping[int, int] | None = None,
+    flops: Mapping[int, int] | None = None,
     command: str = "",
     notes: Sequence[str] = (),
 ) -> Report:
@@ -202,7 +204,7 @@ def make_report(
         dataset: Name of the data set.
         flip: Whether the embedder averaged with the mirrored crop.
         params: depth -> number of parameters, where known.
-        macs: depth -> multiply-adds for one crop, where known.
+        flops: depth -> operations for one crop, counted as in Table 1, where known.
         command: What was run.
         notes: Remarks to the reader.
 
@@ -227,7 +229,7 @@ def make_report(
                 minp=metrics.minp,
                 cmc=tuple(metrics.cmc.tolist()),
                 params=(params or {}).get(depth),
-                macs=(macs or {}).get(depth),
+                flops=(flops or {}).get(depth),
                 reranked_rank1=None if reranked is None else reranked.rank(1),
                 reranked_mean_ap=None if reranked is None else reranked.mean_ap,
             )
@@ -273,7 +275,9 @@ def from_json(text: str) -> Report:
             **{**_known(Report, document), "rows": rows, "notes": tuple(document["notes"])}
         )
     except (TypeError, KeyError) as error:
-        raise EvaluationError(f"The evaluation report is incomplete or altered: {error}.") from error
+        raise EvaluationError(
+            f"The evaluation report is incomplete or altered: {error}."
+        ) from error
 
 
 def _known(kind: type[Report] | type[ReportRow], values: dict[str, Any]) -> dict[str, Any]:
@@ -289,13 +293,3 @@ def _percent(share: float | None) -> str:
 
 def _scaled(number: int | None, unit: float) -> str:
     return "–" if number is None else f"{number / unit:.2f}"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append(word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines

@@ -27,12 +27,14 @@ class InteractionGate(nn.Module):
         self.conv = nn.Conv2d(2, 1, KERNEL_SIZE, padding=KERNEL_SIZE // 2, bias=False)
         self.bn = nn.BatchNorm2d(1, momentum=BATCH_NORM_MOMENTUM)
 
-    def forward(self, feature_map: Tensor, pooled_dim: int) -> Tensor:
+    def forward(self, feature_map: Tensor, pooled_dim: int, *, turned: bool = False) -> Tensor:
         """Weights between 0 and 1 for the two axes that pooling leaves.
 
         Args:
             feature_map: (B, C, H, W), or a view of it with the same four axes in another order.
             pooled_dim: the axis (1 to 3) that is pooled away.
+            turned: the two axes that are left stand for the kernel's columns and rows instead of
+                its rows and columns.
 
         Returns:
             (B, R, S): one weight for each point of the remaining axes R and S, in their order.
@@ -40,8 +42,10 @@ class InteractionGate(nn.Module):
         planes = torch.stack(
             (feature_map.amax(dim=pooled_dim), feature_map.mean(dim=pooled_dim)), dim=1
         )  # (B, 2, R, S)
-        gate: Tensor = torch.sigmoid(self.bn(self.conv(planes)))  # (B, 1, R, S)
-        return gate.squeeze(1)
+        if turned:
+            planes = planes.mT  # the planes are small, the feature map stays where it is
+        gate: Tensor = torch.sigmoid(self.bn(self.conv(planes))).squeeze(1)
+        return gate.mT if turned else gate
 
 
 class DimensionInteractionAttention(nn.Module):
@@ -49,7 +53,8 @@ class DimensionInteractionAttention(nn.Module):
 
     Source: Sec. II.A, Eq. 1-2. The rotations of Fig. 2 only serve to bring the pooled axis to
     the front; here the axis is pooled where it is, and the gate is spread over it, which gives
-    the same numbers without moving the feature map.
+    the same numbers without moving the feature map. The map is seen with its channels last, as
+    fast convolutions leave it in memory: every step then runs along the channels.
     """
 
     def __init__(self) -> None:
@@ -66,8 +71,10 @@ class DimensionInteractionAttention(nn.Module):
         Returns:
             (B, C, H, W).
         """
-        channel_width = self.channel_width(feature_map, pooled_dim=2)  # (B, C, W)
-        # The kernel's rows must run along H and its columns along C, as in the second branch.
-        height_channel = self.height_channel(feature_map.transpose(1, 2), pooled_dim=3)  # (B, H, C)
-        gates: Tensor = channel_width.unsqueeze(2) + height_channel.transpose(1, 2).unsqueeze(3)
-        return 0.5 * feature_map * gates  # (B, C, H, W)
+        rows = feature_map.permute(0, 2, 3, 1)  # (B, H, W, C)
+        # The kernel's rows run along C in the first branch and along H in the second.
+        channel_width = 0.5 * self.channel_width(rows, pooled_dim=1, turned=True)  # (B, W, C)
+        height_channel = 0.5 * self.height_channel(rows, pooled_dim=2)  # (B, H, C)
+        gates = channel_width.unsqueeze(1) + height_channel.unsqueeze(2)  # (B, H, W, C)
+        weighed: Tensor = rows * gates
+        return weighed.permute(0, 3, 1, 2)  # (B, C, H, W)

@@ -20,13 +20,23 @@ class TorchEmbedder:
         network: whole or cut; put into evaluation mode.
         device: where it runs.
         flip: average with the mirrored crop (the paper's test protocol, twice the work).
+        bf16: compute in bfloat16 where that is safe: faster on processors that have it, and
+            embeddings differ by about 0.001 in cosine.
     """
 
-    def __init__(self, network: ADLN, *, device: torch.device | str, flip: bool = True) -> None:
+    def __init__(
+        self,
+        network: ADLN,
+        *,
+        device: torch.device | str,
+        flip: bool = True,
+        bf16: bool = False,
+    ) -> None:
         self.architecture = network.architecture
         self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = torch.device(device)
         self.flip = flip
+        self.bf16 = bf16
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -61,7 +71,8 @@ class TorchEmbedder:
         return {depth: flip_average(features[depth], mirrored[depth]) for depth in features}
 
     def _features(self, pixels: Tensor) -> dict[int, NDArray[np.float32]]:
-        output = self.network(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            output = self.network(pixels)
         return {
             depth: answer.bn_feature.float().cpu().numpy() for depth, answer in output.exits.items()
         }

@@ -9,14 +9,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest, map_name
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
 _LOG_ERRORS_ONLY = 3
-_INPUT_TYPES = {"uint8_nhwc": "tensor(uint8)", "float32_nchw": "tensor(float)"}
+Runtime = Literal["onnxruntime", "openvino"]
+"""What can run a network file on a device."""
+
+_CROPS_TYPE = "tensor(uint8)"
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_session(
-    path: str | Path, *, threads: int = 1, provider: str | None = None
-) -> OpenModel:
+def open_session(path: str | Path, *, threads: int = 1, provider: str | None = None) -> OpenModel:
     """Open an exported network.
 
     Args:
@@ -89,7 +90,7 @@ def start_session(path: Path, *, threads: int = 1, provider: str | None = None) 
     if size == 0:
         raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
 
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -141,13 +142,11 @@ def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]
     if shape and isinstance(shape[0], int):
         problems.append(f"expected any number of crops at a time, found {shape[0]} only")
     if manifest.starts_after == 0:
-        height, width = manifest.height_px, manifest.width_px
-        by_form = {"uint8_nhwc": [height, width, 3], "float32_nchw": [3, height, width]}
-        expected = by_form[manifest.input_form]
+        expected = [manifest.height_px, manifest.width_px, 3]
         if shape[1:] != expected:
             problems.append(f"expected crops of shape (N, {expected}), found {shape}")
-        if kind != _INPUT_TYPES[manifest.input_form]:
-            problems.append(f"expected {_INPUT_TYPES[manifest.input_form]}, found {kind}")
+        if kind != _CROPS_TYPE:
+            problems.append(f"expected crops of type {_CROPS_TYPE}, found {kind}")
     return problems
 
 

@@ -1,0 +1,242 @@
+"""`adln bench`: how fast networks are on this machine, beside peers and the machine's own peak."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adln.runtime.benchmark import BenchReport, BenchRow
+    from adln.runtime.chart import ChartPoint
+
+
+def named_accuracy(text: str) -> tuple[str, float]:
+    """NAME=mAP with mAP in percent; an option type for click."""
+    name, equals, number = text.rpartition("=")
+    try:
+        percent = float(number)
+    except ValueError:
+        equals = ""
+    if not equals or not 0 <= percent <= 100:
+        raise click.BadParameter(f"{text!r}: write a name and its mAP in percent, res2=61.5.")
+    return name, percent
+
+
+@click.command()
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="File of `adln export`. May be repeated.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another network to compare with: .onnx, or .xml (needs OpenVINO). May be repeated.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cores that each network may use.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Turns of each network, in random order; five timed runs in each.",
+)
+@click.option(
+    "--accuracy",
+    "accuracies",
+    multiple=True,
+    type=named_accuracy,
+    metavar="NAME=mAP",
+    help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
+)
+@click.option(
+    "--picture",
+    "picture_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw accuracy against latency into this file (.png).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+def bench(
+    models: tuple[Path, ...],
+    peers: tuple[Path, ...],
+    threads: int,
+    rounds: int,
+    accuracies: tuple[tuple[str, float], ...],
+    picture_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure speed, memory and start of networks on this machine.
+
+    All networks run in one process, in turns and in random order, so that their ratios can be
+    trusted even where other work disturbs the milliseconds.
+    """
+    from adln.cli.progress import counting
+    from adln.errors import SettingsError
+    from adln.runtime.benchmark import count_steps, run_benchmark
+    from adln.runtime.candidates import Candidate, OnnxCandidate, open_peer
+
+    if picture_path is not None and not picture_path.parent.is_dir():
+        raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
+    candidates: list[Candidate] = [
+        *(OnnxCandidate(path, threads=threads, own=True) for path in models),
+        *(open_peer(path, threads=threads) for path in peers),
+    ]
+    given = dict(accuracies)
+    _require_known(given, [candidate.facts.name for candidate in candidates])
+    steps = count_steps(len(candidates), rounds=rounds)
+    with counting(steps, "measuring", quiet=as_json) as on_progress:
+        report = run_benchmark(candidates, threads=threads, rounds=rounds, on_progress=on_progress)
+    if as_json:
+        click.echo(json.dumps(_as_json(report, given), indent=2))
+    else:
+        click.echo(_as_text(report, given))
+    if picture_path is not None:
+        _draw(report, given, picture_path)
+
+
+def _require_known(given: dict[str, float], names: list[str]) -> None:
+    from adln.errors import SettingsError
+
+    unknown = sorted(given.keys() - set(names))
+    if unknown:
+        raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
+
+
+def _mean_ap(row: "BenchRow", given: dict[str, float]) -> float | None:
+    """In percent: what the user says, else what the manifest says."""
+    from adln.runtime.benchmark import best_accuracy
+
+    if row.name in given:
+        return given[row.name]
+    measured = best_accuracy(row.accuracy)
+    return None if measured is None else 100 * measured.mean_ap
+
+
+def _as_json(report: "BenchReport", given: dict[str, float]) -> dict[str, Any]:
+    content = asdict(report)
+    for row, content_row in zip(report.rows, content["rows"], strict=True):
+        content_row["mean_ap_percent"] = _mean_ap(row, given)
+    return content
+
+
+def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
+    batches = list(report.rows[0].images_per_s)
+    heads = [
+        "network",
+        "runtime",
+        "prec.",
+        "p50 ms",
+        "p95 ms",
+        *(f"img/s at {batch}" for batch in batches),
+        "of peak",
+        "start CPU s",
+        "peak MiB",
+        "file MB",
+        "mAP %",
+    ]
+    table = [heads]
+    for row in report.rows:
+        start = row.cold_start
+        table.append(
+            [
+                row.name,
+                row.runtime,
+                row.precision,
+                f"{row.p50_ms:.2f}",
+                f"{row.p95_ms:.2f}",
+                *(_number(row.images_per_s[batch], ".0f") for batch in batches),
+                _number(row.peak_share, ".0%"),
+                _number(start.cpu_s if start else None, ".2f"),
+                _number(start.peak_mib if start else None, ".0f"),
+                f"{row.file_bytes / 1e6:.2f}",
+                _number(_mean_ap(row, given), ".1f"),
+            ]
+        )
+    lines = [report.machine, f"{_threads(report)}, one crop at a time unless said otherwise"]
+    if report.load is not None and report.load > 0.5:
+        lines.append(
+            f"NOTE: the machine was busy (load {report.load:.1f}); ratios hold, times do not."
+        )
+    lines += ["", *_aligned(table), ""]
+    lines += [
+        f"peak {peak.precision}: {peak.operations_per_s / 1e9:.0f} G operations/s "
+        f"({peak.kernel} by onnxruntime, measured in the same run)"
+        for peak in report.peaks.values()
+    ]
+    return "\n".join(lines)
+
+
+def _threads(report: "BenchReport") -> str:
+    return "1 thread" if report.threads == 1 else f"{report.threads} threads"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    # Words to the left, numbers to the right.
+    return [
+        "  ".join(
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]":
+    from adln.runtime.chart import ChartPoint
+
+    points = []
+    for row in report.rows:
+        mean_ap = _mean_ap(row, given)
+        if mean_ap is not None:
+            points.append(
+                ChartPoint(row.name, row.p50_ms, mean_ap, row.precision, is_own=row.is_own)
+            )
+    return points
+
+
+def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
+    from adln.errors import SettingsError
+    from adln.runtime.benchmark import best_accuracy
+    from adln.runtime.chart import draw_chart
+
+    points = _points(report, given)
+    if not points:
+        raise SettingsError(
+            "No picture: no network has an accuracy. Export with a data set, or give "
+            "--accuracy NAME=mAP."
+        )
+    measured = [best_accuracy(row.accuracy) for row in report.rows]
+    datasets = {row.dataset for row in measured if row is not None}
+    where = f" on {datasets.pop()}" if len(datasets) == 1 else ""
+    picture = draw_chart(
+        points,
+        title="Accuracy against time of one crop",
+        accuracy_name=f"mAP{where} (%)",
+        footer=(report.machine, f"{_threads(report)}, one crop at a time, medians"),
+    )
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: the picture cannot be written ({error}).") from error
+    left_out = len(report.rows) - len(points)
+    rest = f" ({left_out} without an accuracy left out)" if left_out else ""
+    click.echo(f"picture: {path}{rest}", err=True)

@@ -1,0 +1,137 @@
+"""`adln demo`: the whole way from drawn people to a report, in a few minutes on a small machine."""
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adln.cli.options import clock, device_option
+from adln.cli.progress import counting
+from adln.cli.watching import Watch
+
+if TYPE_CHECKING:
+    from adln.training.recipe import Recipe
+
+TRAIN_PERSONS = 96
+TEST_PERSONS = 40
+PICTURE_NAME = "people.png"
+
+
+@click.command()
+@click.option(
+    "--out",
+    "folder",
+    default="out/demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for people, network and report.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of people, weights and batches.")
+@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
+@device_option
+def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
+    """Draw people, train briefly, evaluate the four depths, write a report.
+
+    Needs no download. The network starts from random weights and sees few people for a few
+    minutes: the point is to see the whole way, not a good figure. The same command goes on
+    where it was interrupted.
+    """
+    from PIL import Image
+
+    from adln.cli.report_files import write_report
+    from adln.datasets.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
+    from adln.evaluation.protocol import evaluate
+    from adln.evaluation.report import make_report
+    from adln.model.checkpoint import load_network
+    from adln.model.complexity import count
+    from adln.model.embedder import TorchEmbedder
+    from adln.training.data import load_training_data
+    from adln.training.loop import build_fabric, train
+    from adln.training.stopping import stop_on_request
+
+    begun = time.monotonic()
+    watch = Watch(quiet=False)
+    recipe = demo_recipe(seed=seed, epochs=epochs)
+    plan = Plan(num_train_persons=TRAIN_PERSONS, num_test_persons=TEST_PERSONS, seed=seed)
+    people = folder / "people"
+    watch.say(f"1/4  draw {TRAIN_PERSONS + TEST_PERSONS} people under {plan.num_cameras} cameras")
+    with counting(num_pictures(plan), "     drawing") as on_drawn:
+        dataset = draw_dataset(people, plan, on_progress=on_drawn)
+    Image.fromarray(contact_sheet(plan)).save(folder / PICTURE_NAME)
+
+    watch.say(
+        f"2/4  train all four exits on {len(dataset.train):,} crops of "
+        f"{recipe.batch.height_px}x{recipe.batch.width_px} px, for {epochs} epochs"
+    )
+    fabric = build_fabric(recipe, device=device)
+    data = load_training_data(
+        dataset.train, height_px=recipe.batch.height_px, width_px=recipe.batch.width_px
+    )
+    with stop_on_request(None) as should_stop:
+        outcome = train(
+            recipe,
+            data,
+            folder / "run",
+            fabric=fabric,
+            provenance={"data": "drawn people", "licence": "Apache-2.0"},
+            should_stop=should_stop,
+            on_start=watch.on_start,
+            on_progress=watch.on_progress,
+        )
+    watch.close()
+    if not outcome.finished:
+        watch.say(f"stopped: {outcome.reason}. The same command goes on.")
+        return
+
+    watch.say("3/4  evaluate the four depths on people that it has never seen")
+    network = load_network(outcome.network_path)
+    counts = {depth: count(network.cut(depth)) for depth in network.architecture.exits}
+    embedder = TorchEmbedder(network, device=fabric.device)
+    with counting(len(dataset.query) + len(dataset.gallery), "     embedding") as on_embedded:
+        evaluation = evaluate(embedder, dataset.query, dataset.gallery, on_progress=on_embedded)
+
+    watch.say("4/4  write the report")
+    report = make_report(
+        evaluation,
+        dataset="drawn people",
+        flip=embedder.flip,
+        params={depth: counted.params for depth, counted in counts.items()},
+        flops={depth: counted.flops for depth, counted in counts.items()},
+        command=shlex.join(["adln", *sys.argv[1:]]),
+        notes=[
+            f"Trained from random weights on {TRAIN_PERSONS} drawn people for {epochs} epochs at "
+            f"{recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
+        ],
+    )
+    page = write_report(folder / "report", report, evaluation)
+    click.echo()
+    click.echo(report.to_text())
+    click.echo()
+    click.echo(f"people:  {folder / PICTURE_NAME}")
+    click.echo(f"report:  {page}")
+    click.echo(f"network: {outcome.network_path}")
+    click.echo(f"{clock(time.monotonic() - begun)} in all")
+
+
+def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
+    """A recipe for minutes, not for accuracy: half-size crops, random weights, few epochs."""
+    from adln.training.augmentation import Augmentation
+    from adln.training.recipe import Batch, NetworkSettings, Recipe
+    from adln.training.schedule import Schedule
+
+    recipe = Recipe(
+        network=NetworkSettings(imagenet="", imagenet_sha256=""),
+        batch=Batch(persons=16, crops=4, height_px=64, width_px=32),
+        augmentation=Augmentation(padding_px=3, erase_probability=0.2),
+        schedule=Schedule(
+            epochs=epochs,
+            base_lr=5e-4,
+            warmup_epochs=1,
+            milestones=(epochs - max(epochs // 4, 1),),
+        ),
+    )
+    return replace(recipe, seed=seed)

@@ -1,0 +1,136 @@
+"""`adln export`: a trained network as a file for small devices, proved before it is written."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from adln.cli.options import layout_option
+from adln.cli.progress import counting
+from adln.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from adln.export.exporting import ExportedFile
+    from adln.manifest import Precision
+
+
+class Depths(click.ParamType):
+    """Depths such as 2 or 2,3,4."""
+
+    name = "depths"
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse the text."""
+        if isinstance(value, tuple):
+            return value
+        pieces = value.split(",")
+        if not all(piece.strip() in ("1", "2", "3", "4") for piece in pieces):
+            self.fail(f"{value!r} are not depths; write 2, or 2,3,4.", param, ctx)
+        return tuple(sorted({int(piece) for piece in pieces}))
+
+
+@click.command()
+@click.argument("network", type=click.Path(path_type=Path))
+@click.option(
+    "--depth",
+    "--depths",
+    "depths",
+    type=Depths(),
+    required=True,
+    help="Where to cut, 1 to 4. Several (2,3,4) give one file that answers all in one pass.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="int8 is about three times as fast; fp16 halves the file and is for GPUs.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .onnx, or .xml for OpenVINO.",
+)
+@click.option(
+    "--calibrate",
+    type=click.Path(path_type=Path),
+    help="Folder of crops, or a data set: measures the ranges of int8, and proves the file.",
+)
+@click.option(
+    "--data",
+    "data_path",
+    type=click.Path(path_type=Path),
+    help="Data set on which Rank-1 and mAP of file and network are compared too.",
+)
+@layout_option
+@click.option(
+    "--split",
+    "split_files",
+    is_flag=True,
+    help="A file for each depth, each going on from the map of the one before.",
+)
+@click.option("--licence", default="", help="Terms of weights and data, kept in the file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON for a program.")
+def export(
+    network: Path,
+    depths: tuple[int, ...],
+    precision: str,
+    out: Path,
+    calibrate: Path | None,
+    data_path: Path | None,
+    layout: str,
+    split_files: bool,
+    licence: str,
+    as_json: bool,
+) -> None:
+    """Write NETWORK, cut at a depth, as a file for a device without torch.
+
+    The file is compared with the network crop by crop, at batch 1, 7 and 32. If it is not true,
+    nothing is written.
+    """
+    from adln.datasets.catalogue import open_dataset
+    from adln.export.exporting import export_network
+
+    dataset = open_dataset(data_path, layout) if data_path is not None else None
+    # Both the network and the file embed them.
+    pictures = 2 * (len(dataset.query) + len(dataset.gallery)) if dataset is not None else 0
+    with counting(pictures, "embedding", quiet=as_json or dataset is None) as on_progress:
+        files = export_network(
+            network,
+            out,
+            depths=depths,
+            precision=cast("Precision", precision),
+            calibrate=calibrate,
+            dataset=dataset,
+            split_files=split_files,
+            licence=licence,
+            on_step=None if as_json else lambda text: click.echo(text, err=True),
+            on_progress=on_progress,
+        )
+    if as_json:
+        rows = [{"path": str(file.path), **asdict(file.manifest)} for file in files]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for file in files:
+        _report(file)
+
+
+def _report(file: "ExportedFile") -> None:
+    size_mb = file.path.stat().st_size / 1e6
+    click.echo(f"{file.path}  {size_mb:.1f} MB, {file.manifest.precision}")
+    for row in file.manifest.parity:
+        click.echo(
+            f"  Res{row.depth} batch {row.batch_size:>2}: cosine to torch least {row.least:.5f}, "
+            f"mean {row.mean:.5f}, first percentile {row.first_percentile:.5f}"
+        )
+    for accuracy in file.manifest.accuracy:
+        click.echo(
+            f"  Res{accuracy.depth} on {accuracy.dataset}: "
+            f"Rank-1 {accuracy.rank1:.1%} (torch {accuracy.torch_rank1:.1%}), "
+            f"mAP {accuracy.mean_ap:.1%} (torch {accuracy.torch_mean_ap:.1%})"
+        )

@@ -1,0 +1,56 @@
+"""The files of a report: a page, the table, JSON, and a ranked-list picture for each depth."""
+
+from pathlib import Path
+
+from adln.evaluation.protocol import Evaluation
+from adln.evaluation.ranked_list import (
+    choose_queries,
+    describe_ranked_lists,
+    draw_ranked_list,
+    rank_gallery,
+)
+from adln.evaluation.report import Report
+from adln.evaluation.report_page import RankedListPicture, write_html
+
+PAGE_NAME = "report.html"
+QUERIES_SHOWN = 6
+ANSWERS_SHOWN = 10
+
+
+def write_report(folder: Path, report: Report, evaluation: Evaluation) -> Path:
+    """Write report.html, report.txt, report.json and ranked_list_res1.png and so on.
+
+    Args:
+        folder: made if it is missing.
+        report: the numbers.
+        evaluation: what they were made of; its pictures are read again.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    query, gallery = evaluation.query, evaluation.gallery
+    depths = sorted(evaluation.results, reverse=True)
+    # The same queries at every depth, so that the lists can be compared.
+    deepest = evaluation.results[depths[0]].metrics
+    positions = choose_queries(deepest, query.person_ids, count=QUERIES_SHOWN)
+    pictures = []
+    for depth in depths:
+        result = evaluation.results[depth]
+        rows = rank_gallery(
+            query,
+            gallery,
+            result.query_features,
+            result.gallery_features,
+            positions,
+            top_k=ANSWERS_SHOWN,
+        )
+        title = f"Res{depth}: Rank-1 {100 * result.metrics.rank1:.1f} %"
+        picture = draw_ranked_list(query, gallery, rows, title=title)
+        picture.save(folder / f"ranked_list_res{depth}.png")
+        pictures.append(RankedListPicture(f"Res{depth}", picture, describe_ranked_lists(rows)))
+    (folder / "report.txt").write_text(report.to_text() + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+    page = folder / PAGE_NAME
+    write_html(page, report, pictures)
+    return page

@@ -1,0 +1,1 @@
+"""Cut networks as files for small devices: traced, rewritten, quantised, and proved true."""

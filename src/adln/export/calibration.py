@@ -1,0 +1,89 @@
+"""Chooses crops for calibration and for the parity gate.
+
+The crops of the gate are never those of the calibration: a file is judged on what it has not seen.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.crops import resize
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.listing import is_image_name
+from adln.datasets.loading import load_crops
+from adln.errors import DatasetError, ExportError
+from adln.export.precision import MIN_CALIBRATION_CROPS
+
+CALIBRATION_CROPS = 256
+GATE_CROPS = 128
+# Made-up pictures: so many patches of colour from head to foot and from side to side.
+_PATCHES = (24, 12)
+
+
+@dataclass(frozen=True)
+class ChosenCrops:
+    """Crops for the two jobs.
+
+    Attributes:
+        calibration: (N, H, W, 3) uint8 RGB; empty if there is nothing to calibrate.
+        gate: (M, H, W, 3) uint8 RGB.
+        description: what they are, in words.
+    """
+
+    calibration: NDArray[np.uint8]
+    gate: NDArray[np.uint8]
+    description: str
+
+
+def choose_crops(path: Path | None, *, height_px: int, width_px: int) -> ChosenCrops:
+    """Read crops from a folder of pictures or from a data set, or make some up for the gate.
+
+    They are spread evenly over the sorted names; every third serves the gate.
+
+    Args:
+        path: a data set (its training split is used, its gallery if it has none), or a folder
+            that holds pictures at any depth. Without, coloured patches are made up, which look
+            like nobody but drive every part of the network; they cannot calibrate.
+        height_px: height of the crops.
+        width_px: their width.
+
+    Raises:
+        ExportError: there are too few pictures.
+        ImageError: a picture is damaged; the message names it.
+    """
+    if path is None:
+        made_up = _make_up(GATE_CROPS, height_px, width_px)
+        return ChosenCrops(made_up[:0], made_up, "made-up pictures")
+    paths, name = _find(path)
+    least = MIN_CALIBRATION_CROPS * 3 // 2
+    if len(paths) < least:
+        raise ExportError(
+            f"{path}: {len(paths)} pictures of people are too few to calibrate and check int8; "
+            f"at least {least} are needed, a few hundred are better. Name a folder with crops "
+            "from the cameras that the network will serve."
+        )
+    wanted = min(len(paths), CALIBRATION_CROPS + GATE_CROPS)
+    spread = np.linspace(0, len(paths) - 1, wanted).astype(int)
+    crops = load_crops([paths[index] for index in spread], height_px=height_px, width_px=width_px)
+    is_gate = np.arange(wanted) % 3 == 2
+    count = int((~is_gate).sum())
+    return ChosenCrops(crops[~is_gate], crops[is_gate], f"{count} crops of {name}")
+
+
+def _make_up(count: int, height_px: int, width_px: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (count, *_PATCHES, 3), dtype=np.uint8)
+    return np.stack([resize(patch, height_px=height_px, width_px=width_px) for patch in patches])
+
+
+def _find(path: Path) -> tuple[list[Path], str]:
+    try:
+        dataset = open_dataset(path)
+    except DatasetError:
+        if not path.is_dir():
+            raise ExportError(f"{path}: there is no such folder of crops.") from None
+        return sorted(file for file in path.rglob("*") if is_image_name(file.name)), path.name
+    split = dataset.train if len(dataset.train) else dataset.gallery
+    return sorted(split.paths), f"{dataset.name} ({split.name})"

@@ -1,0 +1,273 @@
+"""Exports a trained network: trace, convert, prove, and only then give the file its name.
+
+Sec. III.C of the paper deploys Res1 to Res4 on edge devices; this is the way there.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from adln import __version__
+from adln.datasets.split import ReidDataset
+from adln.embeddings import Embedder
+from adln.errors import ExportError
+from adln.export import openvino
+from adln.export.calibration import choose_crops
+from adln.export.parity import (
+    BATCH_SIZES,
+    measure_accuracy,
+    measure_parity,
+    require_accuracy,
+    require_parity,
+)
+from adln.export.precision import to_half, to_int8
+from adln.export.splitting import ChainedEmbedder, Part, split
+from adln.export.tracing import trace
+from adln.manifest import METADATA_KEY, Accuracy, Manifest, Parity, Precision
+from adln.model.checkpoint import load_network, read_provenance
+from adln.model.embedder import TorchEmbedder
+from adln.model.exits import EMBEDDING_DIM
+from adln.model.network import ADLN
+from adln.runtime.embedder import OnnxEmbedder
+
+SUFFIXES = (".onnx", openvino.SUFFIX)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that passed the gate.
+
+    Attributes:
+        path: where it lies.
+        manifest: what it says of itself, with the figures of the gate.
+    """
+
+    path: Path
+    manifest: Manifest
+
+
+def export_network(
+    network_path: Path,
+    out: Path,
+    *,
+    depths: Sequence[int],
+    precision: Precision = "fp32",
+    calibrate: Path | None = None,
+    dataset: ReidDataset | None = None,
+    split_files: bool = False,
+    licence: str = "",
+    on_step: Callable[[str], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[ExportedFile, ...]:
+    """Export a network at one depth or several.
+
+    Args:
+        network_path: written by `adln train`.
+        out: file to write, .onnx or .xml (OpenVINO). Nothing appears there, and what is there
+            stays, unless the parity gate is passed.
+        depths: 1 to 4; several give one file that answers all of them in one pass.
+        precision: "fp32", "fp16" or "int8".
+        calibrate: folder of crops or data set, for calibration and gate; int8 needs it. Without,
+            the gate uses made-up pictures.
+        dataset: where Rank-1 and mAP are compared as well.
+        split_files: write a file for each depth, "<name>-<depth>", each of which goes on from the
+            map that the one before puts out.
+        licence: stored in the manifest.
+        on_step: called with what is being done.
+        on_progress: called with the number of pictures just embedded for Rank-1 and mAP.
+
+    Returns:
+        The files, ascending by depth.
+
+    Raises:
+        CheckpointError: the network is missing or truncated, or has no such exit.
+        ExportError: the target cannot be written, int8 has no crops or too few, or the file is
+            not true to the network.
+        ImageError: a picture for calibration is damaged; the message names it.
+    """
+    say = on_step if on_step is not None else _say_nothing
+    depths = tuple(sorted(set(depths)))
+    _check_request(out, depths, precision, calibrate, split_files)
+    network = load_network(network_path, exits=depths)
+    architecture = network.architecture
+    crops = choose_crops(
+        calibrate, height_px=architecture.height_px, width_px=architecture.width_px
+    )
+    manifest = Manifest(
+        depths=depths,
+        precision=precision,
+        dim=EMBEDDING_DIM,
+        height_px=architecture.height_px,
+        width_px=architecture.width_px,
+        source_sha256=_digest(network_path),
+        adln_version=__version__,
+        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        training_data=str(read_provenance(network_path).get("data", "")),
+        licence=licence,
+        calibration=crops.description if precision == "int8" else "",
+    )
+    say(f"tracing {_names(depths)}")
+    model = build_graph(
+        network, manifest, calibration=crops.calibration, maps=depths[:-1] if split_files else ()
+    )
+    parts = split(model, depths) if split_files else (Part(model, depths),)
+    with _staging_folder(out) as folder:
+        staged = []
+        for part in parts:
+            name = f"{out.stem}-{part.depths[0]}{out.suffix}" if split_files else out.name
+            own = replace(
+                manifest, depths=part.depths, starts_after=part.starts_after, maps=part.maps
+            )
+            _save(part.model, own, folder / name)
+            staged.append((part, own, folder / name))
+        paths = [path for _, _, path in staged]
+        say(f"comparing with torch on {len(crops.gate)} crops ({crops.description})")
+        parity, accuracy = _judge(network, paths, manifest, crops.gate, dataset, say, on_progress)
+        files = []
+        for part, own, path in staged:
+            proven = replace(
+                own,
+                parity=tuple(row for row in parity if row.depth in own.depths),
+                accuracy=tuple(row for row in accuracy if row.depth in own.depths),
+            )
+            _save(part.model, proven, path)
+            files.append(ExportedFile(out.with_name(path.name), proven))
+        for path in sorted(folder.iterdir()):
+            if path.suffix in (*SUFFIXES, ".bin"):
+                path.replace(out.with_name(path.name))
+    return tuple(files)
+
+
+def build_graph(
+    network: ADLN,
+    manifest: Manifest,
+    *,
+    calibration: NDArray[np.uint8],
+    maps: Sequence[int] = (),
+) -> ir.Model:
+    """Trace a network and bring it to the precision of its manifest.
+
+    Args:
+        network: with exactly the exits of the manifest.
+        manifest: names the outputs and the precision.
+        calibration: (N, H, W, 3) uint8 RGB crops for int8.
+        maps: stages whose maps are put out as well.
+
+    Raises:
+        ExportError: the network cannot be traced, or there are too few crops.
+    """
+    names = [name for depth in manifest.depths for name in manifest.output_names(depth)]
+    model = trace(network, names, maps=maps)
+    if manifest.precision == "fp16":
+        return to_half(model)
+    if manifest.precision == "int8":
+        return to_int8(model, calibration)
+    return model
+
+
+def _judge(
+    network: ADLN,
+    paths: Sequence[Path],
+    manifest: Manifest,
+    crops: NDArray[np.uint8],
+    dataset: ReidDataset | None,
+    say: Callable[[str], None],
+    on_progress: Callable[[int], None] | None,
+) -> tuple[tuple[Parity, ...], tuple[Accuracy, ...]]:
+    """Hold the files against the network: embeddings, then the flip test, then people found."""
+
+    def open_candidate(batch_size: int) -> Embedder:
+        if len(paths) > 1:
+            return ChainedEmbedder(paths, batch_size=batch_size)
+        if paths[0].suffix == openvino.SUFFIX:
+            return openvino.OpenVinoEmbedder(paths[0], manifest, batch_size=batch_size)
+        return OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
+
+    reference = TorchEmbedder(network, device="cpu", flip=False)
+    parity = measure_parity(reference, open_candidate, crops)
+    require_parity(parity, manifest.precision)
+    if isinstance(open_candidate(1), OnnxEmbedder):
+        # The flip test also needs the norm that the file puts out.
+        flipping = measure_parity(
+            TorchEmbedder(network, device="cpu", flip=True),
+            lambda batch_size: OnnxEmbedder(paths[0], threads=1, batch_size=batch_size, flip=True),
+            crops[: BATCH_SIZES[-1]],
+            batch_sizes=BATCH_SIZES[-1:],
+        )
+        require_parity(flipping, manifest.precision)
+    if dataset is None:
+        return parity, ()
+    say(f"comparing Rank-1 and mAP on {dataset.name}")
+    accuracy = measure_accuracy(reference, open_candidate(1), dataset, on_progress=on_progress)
+    require_accuracy(accuracy)
+    return parity, accuracy
+
+
+def _check_request(
+    out: Path,
+    depths: Sequence[int],
+    precision: Precision,
+    calibrate: Path | None,
+    split_files: bool,
+) -> None:
+    if out.suffix not in SUFFIXES:
+        raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
+    if precision == "int8" and calibrate is None:
+        raise ExportError(
+            "int8 needs crops for calibration: name a folder of crops or a data set (--calibrate)."
+        )
+    if precision == "fp16" and out.suffix == openvino.SUFFIX:
+        raise ExportError("OpenVINO chooses half precision when it runs; export fp32 for it.")
+    if split_files and (len(depths) < 2 or out.suffix != ".onnx"):
+        raise ExportError("split files need two depths or more, and .onnx.")
+
+
+def _save(model: ir.Model, manifest: Manifest, path: Path) -> None:
+    if path.suffix == openvino.SUFFIX:
+        openvino.save(model, manifest, path)
+        return
+    model.metadata_props[METADATA_KEY] = manifest.to_json()
+    model.producer_name, model.producer_version = "adln", manifest.adln_version
+    ir.save(model, path)
+
+
+@contextmanager
+def _staging_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, so that moving out of it is one step; always removed."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise IsADirectoryError(f"{out} is a folder")
+        folder = Path(tempfile.mkdtemp(prefix=".adln-export-", dir=out.parent))
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {out}: {error}. Name a file in a folder that may be written."
+        ) from error
+    try:
+        yield folder
+    except OSError as error:
+        raise ExportError(f"cannot write {out}: {error}. Free some space.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _names(depths: Sequence[int]) -> str:
+    return ", ".join(f"Res{depth}" for depth in depths)
+
+
+def _say_nothing(_: str) -> None:
+    pass

@@ -1,0 +1,156 @@
+"""Turns a float32 graph into one of half precision or of 8-bit integers.
+
+int8 is static: activations unsigned with one scale for each tensor, weights signed with one scale
+for each output channel, ranges measured on crops. Input, attention gates and everything behind
+the last pooling stay in float: they are few operations and their errors reach the embedding whole.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+
+from adln.errors import ExportError
+from adln.export.rewriting import (
+    add_constant,
+    move_channels_last_to_average,
+    remove_dead_nodes,
+)
+from adln.manifest import CROPS
+
+# Fewer crops do not show what a camera sees; the ranges of int8 would be cut too short.
+MIN_CALIBRATION_CROPS = 32
+_CALIBRATION_BATCH_SIZE = 8
+# Operations of the backbone that have a form for 8 bits.
+_COMPUTING = ("Conv", "Relu", "Add")
+# Operations that only move or choose numbers: 8 bits if what they read is.
+_MOVING = ("MaxPool", "Transpose")
+_PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
+_FLOAT_MODULES = ("normalise", "attention", "deployed")
+
+
+def to_half(model: ir.Model) -> ir.Model:
+    """Weights and arithmetic in float16; input, embedding and norm keep their types.
+
+    Normalisation and everything behind the last pooling stay in float32, as in mixed training.
+    Maps that are put out are float16.
+    """
+    half = model.clone()
+    graph = half.graph
+    casts: dict[tuple[str, ir.DataType], ir.Value] = {}
+
+    def cast(value: ir.Value, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
+        key = str(value.name), dtype
+        if key not in casts:
+            name = f"{value.name}/{dtype.name}"
+            if value.const_value is not None:
+                array = value.const_value.numpy().astype(dtype.numpy())
+                casts[key] = add_constant(graph, array, name)
+            else:
+                node = ir.node("Cast", [value], {"to": dtype}, name=name)
+                node.outputs[0].name, node.outputs[0].type = name, ir.TensorType(dtype)
+                graph.insert_before(reader, node)
+                casts[key] = node.outputs[0]
+        return casts[key]
+
+    wide: set[ir.Value] = set()  # results that stayed in float32
+    for node in list(graph):
+        dtype = ir.DataType.FLOAT if _stays_full(node) else ir.DataType.FLOAT16
+        for index, value in enumerate(node.inputs):
+            if value is None or value.name == CROPS:
+                continue
+            if value.const_value is not None:
+                if dtype == ir.DataType.FLOAT16 and value.dtype == ir.DataType.FLOAT:
+                    node.replace_input_with(index, cast(value, dtype, node))
+            elif (value in wide) != (dtype == ir.DataType.FLOAT):
+                node.replace_input_with(index, cast(value, dtype, node))
+        if dtype == ir.DataType.FLOAT:
+            wide.update(node.outputs)
+        else:
+            for value in node.outputs:
+                value.type = ir.TensorType(dtype)
+    remove_dead_nodes(graph)
+    return half
+
+
+def to_int8(model: ir.Model, crops: NDArray[np.uint8]) -> ir.Model:
+    """Quantise with ranges from crops.
+
+    Args:
+        model: as traced, with the input "crops".
+        crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
+
+    Raises:
+        ExportError: too few crops.
+    """
+    if len(crops) < MIN_CALIBRATION_CROPS:
+        raise ExportError(
+            f"int8 needs at least {MIN_CALIBRATION_CROPS} crops for calibration, got {len(crops)}. "
+            "Name a folder with a few hundred crops from the cameras that the network will serve."
+        )
+    model = model.clone()
+    move_channels_last_to_average(model.graph)
+    # The quantiser works from file to file and leaves notes beside its input.
+    with tempfile.TemporaryDirectory(prefix="adln-export-") as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        # What the quantiser's own preparation would do, the tracer has done already.
+        model.metadata_props.update(_PREPARED)
+        ir.save(model, source)
+        quantize_static(
+            source,
+            target,
+            _Batches(crops),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_quantize=_nodes_for_int8(model),
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        quantised = ir.from_proto(onnx.load(target))
+    for key in _PREPARED:
+        quantised.metadata_props.pop(key, None)
+    return quantised
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the crops out in batches, as the quantiser asks for them."""
+
+    def __init__(self, crops: NDArray[np.uint8]) -> None:
+        self._batches: Iterator[NDArray[np.uint8]] = (
+            crops[start : start + _CALIBRATION_BATCH_SIZE]
+            for start in range(0, len(crops), _CALIBRATION_BATCH_SIZE)
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {CROPS: batch}
+
+
+def _nodes_for_int8(model: ir.Model) -> list[str]:
+    chosen: dict[str, ir.Node] = {}
+    for node in model.graph:
+        name, source = str(node.name), node.inputs[0]
+        producer = source.producer() if source is not None else None
+        moves = node.op_type in _MOVING and producer is not None and producer.name in chosen
+        computes = node.op_type in _COMPUTING and not name.startswith(_FLOAT_MODULES)
+        if moves or computes:
+            chosen[name] = node
+    return list(chosen)
+
+
+def _stays_full(node: ir.Node) -> bool:
+    name = str(node.name)
+    behind_pooling = (name.startswith("exits") and "ReduceMean" in name) or "BatchNorm" in name
+    return behind_pooling or name.startswith(("normalise", "deployed"))

@@ -1,0 +1,110 @@
+"""Traces a torch network into an ONNX graph that takes crops and gives embeddings.
+
+Implements the deployment of Sec. III.C (Res1 to Res4) with the test features of Sec. III.B: after
+the BNNeck, of unit length. Batch norms behind convolutions are folded by the tracer.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from adln.errors import ExportError
+from adln.export.rewriting import rewrite
+from adln.manifest import CROPS, map_name
+from adln.model.network import ADLN
+
+OPSET = 20
+# With one example crop the tracer would take the batch axis for a constant.
+EXAMPLE_BATCH_SIZE = 2
+# Features shorter than this stay what they are, as in `adln.embeddings.unit_length`.
+SHORTEST = 1e-12
+
+
+class _Deployed(nn.Module):
+    """Crops (N, H, W, 3) uint8 -> embedding and norm of each exit, then the maps asked for."""
+
+    def __init__(self, network: ADLN, maps: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.maps = tuple(maps)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        maps: list[Tensor] = []
+        # Registered in here, because the tracer warns of tensors kept from one call to the next.
+        handles = [
+            self.network.stages[str(stage)].register_forward_hook(
+                lambda _module, _inputs, stage_map: maps.append(stage_map)
+            )
+            for stage in self.maps
+        ]
+        output = self.network(crops.permute(0, 3, 1, 2))
+        for handle in handles:
+            handle.remove()
+        answers = []
+        for answer in output.exits.values():
+            feature = answer.bn_feature  # (N, D)
+            norm = torch.linalg.vector_norm(feature, dim=1, keepdim=True).clamp_min(SHORTEST)
+            answers += [feature / norm, norm]
+        return (*answers, *maps)
+
+
+def trace(network: ADLN, output_names: Sequence[str], *, maps: Sequence[int] = ()) -> ir.Model:
+    """Trace and rewrite a network.
+
+    Args:
+        network: has exactly the exits that are wanted; it is not changed.
+        output_names: embedding and norm for each exit, ascending by depth.
+        maps: stages whose maps are put out as well, as "map_<stage>".
+
+    Returns:
+        A float32 graph, opset 20, with a dynamic batch axis.
+
+    Raises:
+        ExportError: the tracer gives up on this network.
+    """
+    architecture = network.architecture
+    deployed = _Deployed(network.keep(architecture.exits).cpu(), maps).eval()
+    example = torch.zeros(
+        EXAMPLE_BATCH_SIZE, architecture.height_px, architecture.width_px, 3, dtype=torch.uint8
+    )
+    try:
+        with _without_known_warnings():
+            program = torch.onnx.export(
+                deployed,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                opset_version=OPSET,
+                input_names=[CROPS],
+                output_names=[*output_names, *map(map_name, maps)],
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"torch cannot trace this network: {error}") from error
+    assert program is not None
+    model: ir.Model = program.model
+    rewrite(model)
+    return model
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Keep quiet what the tracer says of itself and of torchvision, and nothing else."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    logger.addFilter(is_news)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(is_news)

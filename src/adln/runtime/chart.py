@@ -1,0 +1,273 @@
+"""Draws accuracy against latency: the picture of Table 1 on the user's own machine.
+
+With Pillow alone, so that a device can draw it.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT = 1200, 760
+# Drawn at twice the size and averaged down, which smooths edges.
+_FINE = 2
+_LEFT, _RIGHT, _TOP, _BOTTOM = 110, 40, 110, 150
+
+_PAPER, _INK, _MUTED, _GRID = "#ffffff", "#1f2328", "#6b7280", "#e5e7eb"
+# Distinguishable with the common kinds of colour blindness (Okabe and Ito).
+_SERIES = {"fp32": "#0072b2", "fp16": "#009e73", "bf16": "#cc79a7", "int8": "#d55e00"}
+_STEPS = (1, 2, 5)
+
+# Where a name may stand around its point, the nicest first: right and down in px, and the corner
+# of the name that comes to lie there.
+_LABEL_PLACES = (
+    (0, -13, "mb"),
+    (0, 13, "mt"),
+    (14, 0, "lm"),
+    (-14, 0, "rm"),
+    (11, 9, "lt"),
+    (-11, -9, "rb"),
+    (11, -9, "lb"),
+    (-11, 9, "rt"),
+    (0, -30, "mb"),
+    (0, 30, "mt"),
+    (12, 26, "lt"),
+    (-12, -26, "rb"),
+    (12, -26, "lb"),
+    (-12, 26, "rt"),
+)
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ChartPoint:
+    """One network in the picture.
+
+    Attributes:
+        label: its name.
+        latency_ms: time of one crop, more than 0.
+        accuracy: on the upward axis, in percent.
+        precision: decides the colour.
+        is_own: own networks are dots joined by precision, peers are squares.
+    """
+
+    label: str
+    latency_ms: float
+    accuracy: float
+    precision: str
+    is_own: bool
+
+
+def draw_chart(
+    points: Sequence[ChartPoint], *, title: str, accuracy_name: str, footer: Sequence[str] = ()
+) -> Image.Image:
+    """Draw accuracy against latency.
+
+    Args:
+        points: at least one network.
+        title: in one line.
+        accuracy_name: what the upward axis shows, such as "mAP on Market-1501 (%)".
+        footer: lines under the picture: machine and conditions.
+
+    Returns:
+        An RGB picture of 1200 x 760 px.
+    """
+    chart = _Chart(points)
+    chart.axes(accuracy_name)
+    chart.text(_LEFT, 34, title, size=26)
+    chart.legend(_LEFT, 78)
+    for number, line in enumerate(footer):
+        chart.text(_LEFT, HEIGHT - 56 + 22 * number, line, size=15, colour=_MUTED)
+    chart.series()
+    chart.labels()
+    return chart.image.reduce(_FINE)
+
+
+class _Chart:
+    def __init__(self, points: Sequence[ChartPoint]) -> None:
+        self.points = points
+        self.image = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), _PAPER)
+        self._draw = ImageDraw.Draw(self.image)
+        times = [point.latency_ms for point in points]
+        # A third of an octave of air on both sides.
+        self._x_span = math.log(min(times) / 1.3), math.log(max(times) * 1.45)
+        heights = [point.accuracy for point in points]
+        air = max(1.0, 0.12 * (max(heights) - min(heights)))
+        self._y_span = min(heights) - air, max(heights) + air
+
+    def x(self, latency_ms: float) -> float:
+        low, high = self._x_span
+        share = (math.log(latency_ms) - low) / (high - low)
+        return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
+
+    def y(self, accuracy: float) -> float:
+        low, high = self._y_span
+        share = (accuracy - low) / (high - low)
+        return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
+
+    def axes(self, accuracy_name: str) -> None:
+        left, right = _LEFT, WIDTH - _RIGHT
+        top, bottom = _TOP, HEIGHT - _BOTTOM
+        for tick in _round_numbers(*self._y_span):
+            self.line([(left, self.y(tick)), (right, self.y(tick))], _GRID)
+            self.text(left - 12, self.y(tick), f"{tick:g}", anchor="rm", colour=_MUTED)
+        low, high = (math.exp(end) for end in self._x_span)
+        for tick in _round_ratios(low, high):
+            self.line([(self.x(tick), top), (self.x(tick), bottom)], _GRID)
+            self.text(self.x(tick), bottom + 10, f"{tick:g}", anchor="ma", colour=_MUTED)
+        self.line([(left, bottom), (right, bottom)], _MUTED)
+        middle = (left + right) / 2
+        self.text(middle, bottom + 36, "median time of one crop (ms, logarithmic)", anchor="ma")
+        self.upright_text(28, (top + bottom) / 2, accuracy_name)
+
+    def legend(self, left: float, middle: float) -> None:
+        own = [point.precision for point in self.points if point.is_own]
+        peers = [point.precision for point in self.points if not point.is_own]
+        for precision in (name for name in _SERIES if name in own):
+            self.dot(left + 7, middle, _SERIES[precision])
+            left = self.text(left + 20, middle, f"ADLN {precision}", anchor="lm") + 28
+        for precision in (name for name in _SERIES if name in peers):
+            self.square(left + 7, middle, _SERIES[precision])
+            left = self.text(left + 20, middle, f"peer {precision}", anchor="lm") + 28
+
+    def series(self) -> None:
+        for precision, colour in _SERIES.items():
+            own = [p for p in self.points if p.is_own and p.precision == precision]
+            places = [(self.x(p.latency_ms), self.y(p.accuracy)) for p in own]
+            self.line(sorted(places), colour, width=2.5)
+        for point in self.points:
+            mark = self.dot if point.is_own else self.square
+            mark(
+                self.x(point.latency_ms),
+                self.y(point.accuracy),
+                _SERIES.get(point.precision, _MUTED),
+            )
+
+    def labels(self) -> None:
+        """Name each point where the name covers neither a point nor another name."""
+        taken = [
+            (x - 8, y - 8, x + 8, y + 8)
+            for x, y in ((self.x(p.latency_ms), self.y(p.accuracy)) for p in self.points)
+        ]
+        segments = self._segments()
+        for point in sorted(self.points, key=lambda p: (not p.is_own, p.latency_ms)):
+            x, y = self.x(point.latency_ms), self.y(point.accuracy)
+            choices = [(x + dx, y + dy, anchor) for dx, dy, anchor in _LABEL_PLACES]
+            cover = [
+                self._cover(choice, point.label, taken, segments) + 2 * rank
+                for rank, choice in enumerate(choices)
+            ]
+            place = choices[cover.index(min(cover))]
+            colour = _INK if point.is_own else _MUTED
+            self.text(place[0], place[1], point.label, anchor=place[2], colour=colour, size=16)
+            taken.append(self.box(*place, point.label))
+
+    def _segments(self) -> list[tuple[float, float]]:
+        """Points along the joining lines, which names should not cross either."""
+        dots = []
+        for precision in _SERIES:
+            places = sorted(
+                (self.x(p.latency_ms), self.y(p.accuracy))
+                for p in self.points
+                if p.is_own and p.precision == precision
+            )
+            for (x1, y1), (x2, y2) in pairwise(places):
+                steps = 24
+                dots += [
+                    (x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps) for i in range(steps)
+                ]
+        return dots
+
+    def _cover(
+        self,
+        place: tuple[float, float, str],
+        label: str,
+        taken: Iterable[Box],
+        dots: Iterable[tuple[float, float]],
+    ) -> float:
+        left, top, right, bottom = self.box(*place, label)
+        cost = 0.0
+        if left < _LEFT or right > WIDTH - 8 or top < _TOP - 12 or bottom > HEIGHT - _BOTTOM:
+            cost += 1e6
+        for x1, y1, x2, y2 in taken:
+            across = min(right, x2) - max(left, x1)
+            down = min(bottom, y2) - max(top, y1)
+            cost += 10 * max(across, 0) * max(down, 0)
+        return cost + sum(20 for x, y in dots if left <= x <= right and top <= y <= bottom)
+
+    def box(self, x: float, y: float, anchor: str, label: str) -> Box:
+        font = _font(16)
+        sides = self._draw.textbbox((x * _FINE, y * _FINE), label, font=font, anchor=anchor)
+        left, top, right, bottom = (side / _FINE for side in sides)
+        return left - 2, top - 2, right + 2, bottom + 2
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: int = 17,
+        anchor: str = "lm",
+        colour: str = _INK,
+    ) -> float:
+        """Write; returns the right end."""
+        place, font = (x * _FINE, y * _FINE), _font(size)
+        # A rim in the colour of the paper keeps letters readable where lines pass behind them.
+        self._draw.text(
+            place,
+            text,
+            fill=colour,
+            font=font,
+            anchor=anchor,
+            stroke_width=2 * _FINE,
+            stroke_fill=_PAPER,
+        )
+        right: float = self._draw.textbbox(place, text, font=font, anchor=anchor)[2]
+        return right / _FINE
+
+    def upright_text(self, x: float, y: float, text: str) -> None:
+        font = _font(17)
+        _, _, width, height = self._draw.textbbox((0, 0), text, font=font)
+        strip = Image.new("RGB", (int(width) + 4, int(height) + 8), _PAPER)
+        ImageDraw.Draw(strip).text((2, 2), text, fill=_INK, font=font)
+        turned = strip.transpose(Image.Transpose.ROTATE_90)
+        place = (round(x * _FINE - turned.width / 2), round(y * _FINE - turned.height / 2))
+        self.image.paste(turned, place)
+
+    def line(self, places: Sequence[tuple[float, float]], colour: str, width: float = 1) -> None:
+        fine = [(x * _FINE, y * _FINE) for x, y in places]
+        if len(fine) > 1:
+            self._draw.line(fine, fill=colour, width=round(width * _FINE), joint="curve")
+
+    def dot(self, x: float, y: float, colour: str, radius: float = 7) -> None:
+        self._draw.circle(
+            (x * _FINE, y * _FINE), radius * _FINE, fill=colour, outline=_PAPER, width=_FINE
+        )
+
+    def square(self, x: float, y: float, colour: str, side: float = 6) -> None:
+        ends = ((x - side) * _FINE, (y - side) * _FINE, (x + side) * _FINE, (y + side) * _FINE)
+        self._draw.rectangle(ends, fill=_PAPER, outline=colour, width=2 * _FINE)
+
+
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size * _FINE)
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Four to ten round numbers between two ends."""
+    rough = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * s for s in (*_STEPS, 10) if power * s >= rough)
+    first = math.ceil(low / step)
+    return [round(step * i, 10) for i in range(first, math.floor(high / step) + 1)]
+
+
+def _round_ratios(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10, 20, 50 and so on between two ends."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = (round(step * 10.0**power, 10) for power in powers for step in _STEPS)
+    return [tick for tick in ticks if low <= tick <= high]

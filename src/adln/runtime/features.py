@@ -1,0 +1,173 @@
+"""Feature files: embeddings with the paths of their pictures and the network that made them.
+
+Carries the test features of Sec. III.B from `adln embed` to whatever searches or compares them.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import DatasetError, SettingsError
+
+SUFFIXES = (".npz", ".parquet")
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """What made the embeddings; those of different sources must not be compared.
+
+    Attributes:
+        depth: 1 to 4.
+        flip: whether they are averages with the mirrored crop.
+        model_sha256: hex digest of the model file.
+        source_sha256: hex digest of the network that the model file was exported from.
+        precision: "fp32", "fp16" or "int8".
+        adln_version: version that embedded.
+    """
+
+    depth: int
+    flip: bool
+    model_sha256: str
+    source_sha256: str
+    precision: str
+    adln_version: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """N embeddings with their pictures.
+
+    Attributes:
+        paths: N paths, as they were given.
+        embeddings: (N, D) float32 of unit length.
+        source: what made them.
+    """
+
+    paths: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+    source: FeatureSource
+
+
+def require_writable_format(path: Path) -> None:
+    """Tell before the work whether a feature file of this name can be written.
+
+    Raises:
+        SettingsError: the name ends in neither .npz nor .parquet, its folder is missing, or
+            Parquet is asked for and pyarrow is not installed.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"{path}: expected a name that ends in .npz or .parquet.")
+    if not path.parent.is_dir():
+        raise SettingsError(f"{path}: there is no folder {path.parent}.")
+    if path.suffix.lower() == ".parquet":
+        _pyarrow()
+
+
+def write_features(features: Features, path: Path) -> None:
+    """Write a feature file; whoever looks at the path finds the old file or the whole new one.
+
+    Args:
+        features: what to write.
+        path: ends in .npz (numpy) or .parquet (needs pyarrow).
+
+    Raises:
+        SettingsError: see `require_writable_format`; or the disk refuses.
+    """
+    require_writable_format(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            if path.suffix.lower() == ".npz":
+                _write_npz(features, file)
+            else:
+                _write_parquet(features, file)
+            # The bytes reach the disk before the name does.
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise SettingsError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
+            "another folder; what was there before is untouched."
+        ) from error
+
+
+def read_features(path: Path) -> Features:
+    """Read a feature file.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or not one of `write_features`.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            return Features(
+                paths=tuple(str(name) for name in content["paths"]),
+                embeddings=content["embeddings"],
+                source=FeatureSource(**json.loads(str(content["source"]))),
+            )
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: there is no such feature file.") from error
+    except SettingsError:
+        raise
+    except Exception as error:
+        # numpy and pyarrow answer damaged files with whatever their parsing runs into.
+        raise DatasetError(
+            f"{path}: no feature file of `adln embed`, or damaged ({error}); embed again."
+        ) from error
+
+
+def _write_npz(features: Features, file: Any) -> None:
+    np.savez(
+        file,
+        paths=np.array(features.paths, dtype=np.str_),
+        embeddings=features.embeddings,
+        source=np.array(json.dumps(asdict(features.source))),
+    )
+
+
+def _write_parquet(features: Features, file: Any) -> None:
+    pyarrow, parquet = _pyarrow()
+    dim = features.embeddings.shape[1]
+    flat = pyarrow.array(features.embeddings.reshape(-1))
+    table = pyarrow.table(
+        {
+            "path": pyarrow.array(list(features.paths), type=pyarrow.string()),
+            "embedding": pyarrow.FixedSizeListArray.from_arrays(flat, dim),
+        }
+    )
+    source = {b"adln.source": json.dumps(asdict(features.source)).encode()}
+    parquet.write_table(table.replace_schema_metadata(source), file)
+
+
+def _read_parquet(path: Path) -> Features:
+    _, parquet = _pyarrow()
+    with path.open("rb") as file:
+        table = parquet.read_table(file)
+    dim = table.schema.field("embedding").type.list_size
+    # Flattening, unlike `values`, minds where a chunk begins within its buffer.
+    flat = table.column("embedding").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return Features(
+        paths=tuple(table.column("path").to_pylist()),
+        embeddings=flat.astype(np.float32, copy=False).reshape(-1, dim),
+        source=FeatureSource(**json.loads(table.schema.metadata[b"adln.source"])),
+    )
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    import importlib
+
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise SettingsError(
+            "Parquet needs pyarrow, which is not installed; "
+            'pip install "adln[parquet]", or write a file that ends in .npz.'
+        ) from error

@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adln.manifest import METADATA_KEY, Manifest
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """Write an ONNX file like those of `adln export`, whose feature is the crop's mean colour."""
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+
+    def make(name: str = "tiny.onnx", *, depths: tuple[int, ...] = (2,), **facts: object) -> Path:
+        axes = onnx.numpy_helper.from_array(np.array([1, 2]), "axes")
+        nodes = [
+            helper.make_node("Cast", ["crops"], ["pixels"], to=kinds.FLOAT),
+            helper.make_node("ReduceMean", ["pixels", "axes"], ["feature"], keepdims=0),
+        ]
+        outputs = []
+        for depth in depths:
+            ending = "" if len(depths) == 1 else f"_{depth}"
+            nodes += [
+                helper.make_node("ReduceL2", ["feature", "axis_1"], [f"norm{ending}"], keepdims=1),
+                helper.make_node("Div", ["feature", f"norm{ending}"], [f"embedding{ending}"]),
+            ]
+            outputs += [
+                helper.make_tensor_value_info(f"embedding{ending}", kinds.FLOAT, ["batch", 3]),
+                helper.make_tensor_value_info(f"norm{ending}", kinds.FLOAT, ["batch", 1]),
+            ]
+        axis_1 = onnx.numpy_helper.from_array(np.array([1]), "axis_1")
+        crops = helper.make_tensor_value_info("crops", kinds.UINT8, ["batch", 256, 128, 3])
+        graph = helper.make_graph(nodes, "tiny", [crops], outputs, [axes, axis_1])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        manifest = Manifest(
+            depths=depths,
+            precision="fp32",
+            dim=3,
+            height_px=256,
+            width_px=128,
+            source_sha256="5" * 64,
+            adln_version="0.1.0",
+            created_utc="2026-01-01T00:00:00Z",
+            **facts,  # type: ignore[arg-type]
+        )
+        helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+        onnx.save(model, tmp_path / name)
+        return tmp_path / name
+
+    return make

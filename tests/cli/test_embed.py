@@ -1,0 +1,109 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from adln.cli.embed import embed
+from adln.errors import DatasetError, ImageError, ModelFileError, SettingsError
+from adln.runtime.features import read_features
+
+MakeModel = Callable[..., Path]
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(embed, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for number in range(6):
+        Image.new("RGB", (64, 128), (40 * number, 100, 50)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_folder_becomes_a_feature_file(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "features.npz"
+    result = run(people, "--model", make_model(), "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "6 pictures, 3 numbers each, Res2 fp32" in result.stdout
+    features = read_features(out)
+    assert features.paths == tuple(str(people / f"{number}.png") for number in range(6))
+    expected = np.array([[40 * number, 100, 50] for number in range(6)], dtype=np.float32)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(features.embeddings, expected, atol=1e-5)
+    assert (features.source.depth, features.source.flip) == (2, False)
+    assert features.source.source_sha256 == "5" * 64
+    assert len(features.source.model_sha256) == 64
+
+
+def test_the_deepest_is_stored_unless_a_depth_is_asked_for(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    out, model = tmp_path / "features.npz", make_model(depths=(2, 3))
+    assert run(people, "--model", model, "--out", out, "--flip").exit_code == 0
+    assert read_features(out).source.depth == 3
+    assert read_features(out).source.flip
+    assert run(people, "--model", model, "--out", out, "--depth", "2").exit_code == 0
+    assert read_features(out).source.depth == 2
+    result = run(people, "--model", model, "--out", out, "--depth", "4")
+    assert isinstance(result.exception, SettingsError)
+    assert "has no depth 4; it has: 2, 3" in str(result.exception)
+
+
+def test_bad_pictures_are_named_on_stderr_and_left_out(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    (people / "2.png").write_bytes(b"no picture")
+    out = tmp_path / "features.npz"
+    result = run(people, "--model", make_model(), "--out", out, "--quiet")
+    assert result.exit_code == 0
+    assert f"left out: {people / '2.png'}: not a picture" in result.stderr
+    assert "5 pictures, 1 left out" in result.stdout
+    assert str(people / "2.png") not in read_features(out).paths
+
+
+def test_only_bad_pictures_are_an_error_and_leave_no_file(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    result = run(tmp_path / "a.jpg", "--model", make_model(), "--out", tmp_path / "f.npz")
+    assert isinstance(result.exception, ImageError)
+    assert "none of the 1 pictures could be used" in str(result.exception)
+    assert not (tmp_path / "f.npz").exists()
+
+
+def test_a_list_and_files_are_sources_too(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_text("path\npeople/4.png\npeople/1.png\n")
+    out = tmp_path / "f.npz"
+    result = run(tmp_path / "list.csv", people / "0.png", "--model", make_model(), "--out", out)
+    assert result.exit_code == 0, result.output
+    assert [Path(path).name for path in read_features(out).paths] == ["4.png", "1.png", "0.png"]
+
+
+def test_what_cannot_be_written_is_told_before_the_work(
+    make_model: MakeModel, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for out in (tmp_path / "f.parquet", tmp_path / "f.csv", tmp_path / "gone" / "f.npz"):
+        result = run(people, "--model", make_model(), "--out", out)
+        assert isinstance(result.exception, SettingsError)
+
+
+def test_missing_model_and_source_are_told(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.npz"
+    result = run(people, "--model", tmp_path / "gone.onnx", "--out", out)
+    assert isinstance(result.exception, ModelFileError)
+    result = run(tmp_path / "gone", "--model", make_model(), "--out", out)
+    assert isinstance(result.exception, DatasetError)

@@ -1,0 +1,98 @@
+"""`adln evaluate`: the table, the page, and errors that say what to do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from adln.cli.evaluate import evaluate
+from adln.errors import AdlnError, CheckpointError, EvaluationError
+from adln.model.checkpoint import save_network
+from adln.model.network import Architecture, build_network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "network.safetensors"
+    architecture = Architecture(num_classes=2, exits=(1, 2), height_px=32, width_px=16)
+    save_network(path, build_network(architecture, seed=0))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Eight plainly coloured persons, each once under two cameras."""
+    root = tmp_path / "people"
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (8, 3), dtype=np.uint8)
+    for folder, camera in (("query", 1), ("bounding_box_test", 2), ("bounding_box_train", 1)):
+        (root / folder).mkdir(parents=True)
+        for person, colour in enumerate(colours, start=1):
+            picture = Image.new("RGB", (16, 32), tuple(int(value) for value in colour))
+            picture.save(root / folder / f"{person:04d}_c{camera}s1_000001_00.jpg")
+    return root
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+
+
+def test_all_depths_are_in_the_table(model: Path, data: Path) -> None:
+    result = run(model, "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "8 queries of 8 persons in 8 gallery pictures" in result.output
+    for row in ("Res1", "Res2", "0.48", "1.92"):
+        assert row in result.stdout
+
+
+def test_a_program_gets_json_of_the_depth_it_asked_for(model: Path, data: Path) -> None:
+    result = run(model, "--data", data, "--depth", 2, "--no-flip", "--json")
+    report = json.loads(result.stdout)
+    assert [row["depth"] for row in report["rows"]] == [2]
+    assert report["flip"] is False
+    assert 0 <= report["rows"][0]["mean_ap"] <= 1
+
+
+def test_the_report_s_files_are_written(model: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    result = run(model, "--data", data, "--rerank", "--report", out)
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "report.html",
+        "report.txt",
+        "report.json",
+        "ranked_list_res1.png",
+        "ranked_list_res2.png",
+    }
+    assert "RR mAP" in (out / "report.txt").read_text()
+    with Image.open(out / "ranked_list_res2.png") as picture:
+        assert picture.width > 800
+
+
+def error_of(result: Result) -> AdlnError:
+    assert isinstance(result.exception, AdlnError), result.output
+    return result.exception
+
+
+def test_truncated_weights_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(model.read_bytes()[:1000])
+    error = error_of(run(cut, "--data", data))
+    assert isinstance(error, CheckpointError)
+    assert "truncated" in str(error)
+
+
+def test_persons_without_a_second_camera_are_explained(model: Path, data: Path) -> None:
+    for path in list((data / "bounding_box_test").iterdir()):
+        path.rename(path.with_name(path.name.replace("c2", "c1")))
+    error = error_of(run(model, "--data", data))
+    assert isinstance(error, EvaluationError)
+    assert "camera" in str(error)
+
+
+def test_a_depth_that_the_file_lacks_is_refused(model: Path, data: Path) -> None:
+    assert "exits at [1, 2]" in str(error_of(run(model, "--data", data, "--depth", 4)))
