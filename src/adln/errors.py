@@ -38,4 +38,8 @@ class ModelFileError(AdlnError):
 
 
 class ExportError(AdlnError):
-    """A network cannot be exported, or the exported file is not true to it."""
+    """A network cannot be exported."""
+
+
+class ParityError(ExportError):
+    """An exported file does not answer like the network that it was made of."""

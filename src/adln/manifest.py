@@ -80,7 +80,8 @@ class Manifest:
         maps: stages whose maps the file puts out as "map_<stage>", for a deeper file to go on.
         training_data: what the weights learned from.
         licence: under which terms weights and data may be used; "" if unknown.
-        calibration: what the int8 ranges were measured on; "" for the other precisions.
+        calibration: what the int8 ranges were measured on and which modules stayed in float; ""
+            for the other precisions.
         source_sha256: hex digest of the network file that was exported.
         adln_version: version that exported.
         created_utc: when, ISO 8601.
@@ -179,7 +180,11 @@ class Manifest:
 
 
 def map_name(stage: int) -> str:
-    """Name of the input or output that carries the map of a stage, (N, C, H, W) float32."""
+    """Name of the input or output that carries the map of a stage, (N, C, H, W).
+
+    Its type is that in which the network holds it there: float32, float16 or, in int8, uint8. It
+    means nothing but to the files of the same export.
+    """
     return f"map_{stage}"
 
 

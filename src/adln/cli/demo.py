@@ -16,7 +16,7 @@ from adln.cli.watching import Watch
 if TYPE_CHECKING:
     from adln.training.recipe import Recipe
 
-TRAIN_PERSONS = 96
+TRAIN_PERSONS = 64
 TEST_PERSONS = 40
 PICTURE_NAME = "people.png"
 
@@ -31,7 +31,7 @@ PICTURE_NAME = "people.png"
     help="Folder for people, network and report.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of people, weights and batches.")
-@click.option("--epochs", default=10, show_default=True, type=click.IntRange(1))
+@click.option("--epochs", default=8, show_default=True, type=click.IntRange(1))
 @device_option
 def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """Draw people, train briefly, evaluate the four depths, write a report.
@@ -118,18 +118,18 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
 
 def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
-    """A recipe for minutes, not for accuracy: half-size crops, random weights, few epochs."""
+    """A recipe for minutes, not for accuracy: quarter-size crops, random weights, few epochs."""
     from adln.training.augmentation import Augmentation
     from adln.training.recipe import Batch, NetworkSettings, Recipe
     from adln.training.schedule import Schedule
 
     recipe = Recipe(
         network=NetworkSettings(imagenet="", imagenet_sha256=""),
-        batch=Batch(persons=16, crops=4, height_px=64, width_px=32),
+        batch=Batch(persons=8, crops=4, height_px=64, width_px=32),
         augmentation=Augmentation(padding_px=3, erase_probability=0.2),
         schedule=Schedule(
             epochs=epochs,
-            base_lr=5e-4,
+            base_lr=1e-3,
             warmup_epochs=1,
             milestones=(epochs - max(epochs // 4, 1),),
         ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adln.manifest import Precision
 
 
-class Depths(click.ParamType):
+class Depths(click.ParamType):  # type: ignore[type-arg]
     """Depths such as 2 or 2,3,4."""
 
     name = "depths"

@@ -18,6 +18,9 @@ COMMANDS = {
     "data": ("adln.cli.data", "Check a data set, or draw people."),
     "train": ("adln.cli.train", "Train the network; go on where a run was interrupted."),
     "evaluate": ("adln.cli.evaluate", "Rank-1, mAP and mINP of a network at every depth."),
+    "export": ("adln.cli.export", "Write a depth as ONNX, proved against the network."),
+    "embed": ("adln.cli.embed", "Features of pictures by an exported network."),
+    "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
     "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
 }
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from adln import __version__
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
-from adln.errors import ExportError
+from adln.errors import ExportError, ParityError
 from adln.export import openvino
-from adln.export.calibration import choose_crops
+from adln.export.calibration import ChosenCrops, choose_crops
 from adln.export.parity import (
     BATCH_SIZES,
     measure_accuracy,
@@ -40,6 +40,9 @@ from adln.model.network import ADLN
 from adln.runtime.embedder import OnnxEmbedder
 
 SUFFIXES = (".onnx", openvino.SUFFIX)
+# What int8 leaves in float, tried in this order until the gate is passed: errors of the first
+# layers go through all others.
+FLOAT_PARTS: tuple[tuple[str, ...], ...] = ((), ("stem",), ("stem", "stages.1"))
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def export_network(
 
     Raises:
         CheckpointError: the network is missing or truncated, or has no such exit.
-        ExportError: the target cannot be written, int8 has no crops or too few, or the file is
-            not true to the network.
+        ExportError: the target cannot be written, or int8 has no crops or too few.
+        ParityError: the file is not true to the network.
         ImageError: a picture for calibration is damaged; the message names it.
     """
     say = on_step if on_step is not None else _say_nothing
@@ -113,65 +116,93 @@ def export_network(
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         training_data=str(read_provenance(network_path).get("data", "")),
         licence=licence,
-        calibration=crops.description if precision == "int8" else "",
     )
     say(f"tracing {_names(depths)}")
-    model = build_graph(
-        network, manifest, calibration=crops.calibration, maps=depths[:-1] if split_files else ()
-    )
+    maps = depths[:-1] if split_files else ()
+    names = [name for depth in depths for name in manifest.output_names(depth)]
+    traced = trace(network, names, maps=maps)
+    for in_float in FLOAT_PARTS if precision == "int8" else FLOAT_PARTS[:1]:
+        model = convert(traced, precision, calibration=crops.calibration, in_float=in_float)
+        attempt = replace(
+            manifest,
+            calibration=", ".join([crops.description, *(f"{part} in float" for part in in_float)])
+            if precision == "int8"
+            else "",
+        )
+        try:
+            return _write(
+                network, model, attempt, out, crops, dataset, split_files, say, on_progress
+            )
+        except ParityError as error:
+            if precision != "int8" or in_float == FLOAT_PARTS[-1]:
+                raise
+            say(f"{error} Trying again with more of the first layers in float.")
+    raise AssertionError("the loop returns or raises")
+
+
+def convert(
+    traced: ir.Model,
+    precision: Precision,
+    *,
+    calibration: NDArray[np.uint8],
+    in_float: tuple[str, ...] = (),
+) -> ir.Model:
+    """Bring a traced graph to a precision; the graph itself is not changed.
+
+    Args:
+        traced: see `adln.export.tracing.trace`.
+        precision: "fp32", "fp16" or "int8".
+        calibration: (N, H, W, 3) uint8 RGB crops for int8.
+        in_float: modules that int8 leaves in float.
+
+    Raises:
+        ExportError: too few crops.
+    """
+    if precision == "fp16":
+        return to_half(traced)
+    if precision == "int8":
+        return to_int8(traced, calibration, in_float=in_float)
+    return traced
+
+
+def _write(
+    network: ADLN,
+    model: ir.Model,
+    manifest: Manifest,
+    out: Path,
+    crops: ChosenCrops,
+    dataset: ReidDataset | None,
+    split_files: bool,
+    say: Callable[[str], None],
+    on_progress: Callable[[int], None] | None,
+) -> tuple[ExportedFile, ...]:
+    """Write the files beside the target, judge them, and only then give them their names."""
+    depths = manifest.depths
     parts = split(model, depths) if split_files else (Part(model, depths),)
     with _staging_folder(out) as folder:
-        staged = []
+        staged: list[tuple[Part, ExportedFile]] = []
         for part in parts:
             name = f"{out.stem}-{part.depths[0]}{out.suffix}" if split_files else out.name
             own = replace(
                 manifest, depths=part.depths, starts_after=part.starts_after, maps=part.maps
             )
+            staged.append((part, ExportedFile(folder / name, own)))
             _save(part.model, own, folder / name)
-            staged.append((part, own, folder / name))
-        paths = [path for _, _, path in staged]
         say(f"comparing with torch on {len(crops.gate)} crops ({crops.description})")
+        paths = [file.path for _, file in staged]
         parity, accuracy = _judge(network, paths, manifest, crops.gate, dataset, say, on_progress)
         files = []
-        for part, own, path in staged:
+        for part, file in staged:
             proven = replace(
-                own,
-                parity=tuple(row for row in parity if row.depth in own.depths),
-                accuracy=tuple(row for row in accuracy if row.depth in own.depths),
+                file.manifest,
+                parity=tuple(row for row in parity if row.depth in part.depths),
+                accuracy=tuple(row for row in accuracy if row.depth in part.depths),
             )
-            _save(part.model, proven, path)
-            files.append(ExportedFile(out.with_name(path.name), proven))
+            _save(part.model, proven, file.path)
+            files.append(ExportedFile(out.with_name(file.path.name), proven))
         for path in sorted(folder.iterdir()):
-            if path.suffix in (*SUFFIXES, ".bin"):
-                path.replace(out.with_name(path.name))
+            path.replace(out.with_name(path.name))
     return tuple(files)
-
-
-def build_graph(
-    network: ADLN,
-    manifest: Manifest,
-    *,
-    calibration: NDArray[np.uint8],
-    maps: Sequence[int] = (),
-) -> ir.Model:
-    """Trace a network and bring it to the precision of its manifest.
-
-    Args:
-        network: with exactly the exits of the manifest.
-        manifest: names the outputs and the precision.
-        calibration: (N, H, W, 3) uint8 RGB crops for int8.
-        maps: stages whose maps are put out as well.
-
-    Raises:
-        ExportError: the network cannot be traced, or there are too few crops.
-    """
-    names = [name for depth in manifest.depths for name in manifest.output_names(depth)]
-    model = trace(network, names, maps=maps)
-    if manifest.precision == "fp16":
-        return to_half(model)
-    if manifest.precision == "int8":
-        return to_int8(model, calibration)
-    return model
 
 
 def _judge(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
-from adln.errors import ExportError
+from adln.errors import ParityError
 from adln.evaluation.protocol import evaluate
 from adln.manifest import Accuracy, Parity, Precision
 
@@ -64,12 +64,17 @@ def measure_parity(
         A row for each depth and batch size.
 
     Raises:
-        ExportError: the file's embeddings have not length 1.
+        ParityError: the file does not run, or its embeddings have not length 1.
     """
     expected = reference.embed(crops)
     rows = []
     for batch_size in batch_sizes:
-        found = open_candidate(batch_size).embed(crops)
+        candidate = open_candidate(batch_size)
+        try:
+            found = candidate.embed(crops)
+        except Exception as error:
+            # Runtimes raise what they like; whatever it is, the file does not work.
+            raise ParityError(f"the file fails at batch {batch_size}: {error}") from error
         for depth in sorted(expected):
             cosines = _cosines(expected[depth], found[depth], depth)
             rows.append(
@@ -89,7 +94,7 @@ def require_parity(rows: Sequence[Parity], precision: Precision) -> None:
     """Refuse a file whose embeddings are not those of the torch network.
 
     Raises:
-        ExportError: a row is beyond the tolerance of the precision; the message names all.
+        ParityError: a row is beyond the tolerance of the precision; the message names all.
     """
     tolerance = TOLERANCES[precision]
     failures = [
@@ -111,7 +116,7 @@ def require_parity(rows: Sequence[Parity], precision: Precision) -> None:
             if precision == "int8"
             else "The file was not written. Please report this with the versions of torch and onnx."
         )
-        raise ExportError(
+        raise ParityError(
             f"the {precision} file does not answer like the network: {'; '.join(failures)}. "
             f"{advice}"
         )
@@ -160,7 +165,7 @@ def require_accuracy(rows: Sequence[Accuracy]) -> None:
     """Refuse a file that finds people worse than the torch network.
 
     Raises:
-        ExportError: Rank-1 or mAP falls by more than half a point; the message names all.
+        ParityError: Rank-1 or mAP falls by more than half a point; the message names all.
     """
     failures = [
         f"Res{row.depth} on {row.dataset}: {words} falls from {_PERCENT * before:.2f} "
@@ -173,7 +178,7 @@ def require_accuracy(rows: Sequence[Accuracy]) -> None:
         if not before - after <= LARGEST_FALL
     ]
     if failures:
-        raise ExportError(
+        raise ParityError(
             f"the file finds people worse than the network: {'; '.join(failures)}; at most "
             f"{_PERCENT * LARGEST_FALL} points are allowed. Calibrate on other crops or export "
             "as fp32."
@@ -185,7 +190,7 @@ def _cosines(
 ) -> NDArray[np.float64]:
     lengths = np.linalg.norm(found.astype(np.float64), axis=1)
     if found.shape != expected.shape or not (np.abs(lengths - 1) <= _UNIT_TOLERANCE).all():
-        raise ExportError(
+        raise ParityError(
             f"Res{depth}: the file's embeddings must be {expected.shape} of length 1; they are "
             f"{found.shape} with lengths from {lengths.min():.4f} to {lengths.max():.4f}."
         )

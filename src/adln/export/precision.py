@@ -84,12 +84,15 @@ def to_half(model: ir.Model) -> ir.Model:
     return half
 
 
-def to_int8(model: ir.Model, crops: NDArray[np.uint8]) -> ir.Model:
+def to_int8(
+    model: ir.Model, crops: NDArray[np.uint8], *, in_float: tuple[str, ...] = ()
+) -> ir.Model:
     """Quantise with ranges from crops.
 
     Args:
         model: as traced, with the input "crops".
         crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
+        in_float: modules that stay in float besides those that always do, e.g. "stem".
 
     Raises:
         ExportError: too few crops.
@@ -115,8 +118,10 @@ def to_int8(model: ir.Model, crops: NDArray[np.uint8]) -> ir.Model:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            nodes_to_quantize=_nodes_for_int8(model),
+            nodes_to_quantize=_nodes_for_int8(model, in_float),
             calibrate_method=CalibrationMethod.MinMax,
+            # Extremes of single batches are averaged: one odd crop then widens no range.
+            extra_options={"CalibMovingAverage": True},
         )
         quantised = ir.from_proto(onnx.load(target))
     for key in _PREPARED:
@@ -138,13 +143,14 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {CROPS: batch}
 
 
-def _nodes_for_int8(model: ir.Model) -> list[str]:
+def _nodes_for_int8(model: ir.Model, in_float: tuple[str, ...]) -> list[str]:
+    modules = tuple(f"{module}{end}" for module in in_float for end in "./")
     chosen: dict[str, ir.Node] = {}
     for node in model.graph:
         name, source = str(node.name), node.inputs[0]
         producer = source.producer() if source is not None else None
         moves = node.op_type in _MOVING and producer is not None and producer.name in chosen
-        computes = node.op_type in _COMPUTING and not name.startswith(_FLOAT_MODULES)
+        computes = node.op_type in _COMPUTING and not name.startswith((*_FLOAT_MODULES, *modules))
         if moves or computes:
             chosen[name] = node
     return list(chosen)

@@ -6,6 +6,7 @@ a crop of exactly half the network's size (the size at which Market-1501 is stor
 """
 
 import importlib
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,10 +22,12 @@ from adln.errors import ImageError
 Picture = str | Path | bytes | NDArray[np.uint8]
 """A picture file, its bytes, or an RGB array (H, W, 3) uint8 of any size."""
 
-_JFIF_START = b"\xff\xd8\xff\xe0"
-# Segments that say nothing about how pixels become colours: JFIF, tables, comment, restarts.
-_HARMLESS_SEGMENTS = frozenset({0xE0, 0xDB, 0xC4, 0xDD, 0xFE})
-_BASELINE_FRAME = 0xC0
+_JFIF_START = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+# Start of a baseline frame of three colours, 8 bits each.
+_PLAIN_FRAME = b"\xff\xc0\x00\x11\x08"
+# EXIF, Adobe and the like, which may say how to turn the picture or to read its colours.
+_OTHER_SEGMENT = re.compile(rb"\xff[\xe1-\xef]")
+_LONGEST_HEAD = 4096
 
 
 class PixelWriter:
@@ -185,20 +188,15 @@ def _fast_decoder() -> Callable[[bytes], NDArray[np.uint8]] | None:
 
 def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height if the segments before the pixels are all of an ordinary JPEG."""
-    if not data.startswith(_JFIF_START) or data[6:11] != b"JFIF\x00":
+    if not data.startswith(_JFIF_START):
         return None
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        segment = data[at + 1]
-        if segment == _BASELINE_FRAME:
-            bits, colours = data[at + 4], data[at + 9]
-            if bits != 8 or colours != 3:
-                return None
-            return (data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6])
-        if segment not in _HARMLESS_SEGMENTS:
-            return None
-        at += 2 + (data[at + 2] << 8 | data[at + 3])
-    return None
+    frame = data.find(_PLAIN_FRAME, 0, _LONGEST_HEAD)
+    # A table may hold the bytes of a segment's mark; such a file is taken the long way, too.
+    if frame < 0 or len(data) < frame + 9 or _OTHER_SEGMENT.search(data, 2, frame):
+        return None
+    height = data[frame + 5] << 8 | data[frame + 6]
+    width = data[frame + 7] << 8 | data[frame + 8]
+    return width, height
 
 
 def _require_rgb(picture: Any, name: str) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from adln.losses.objective import ObjectiveWeights, objective
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import EMBEDDING_DIM
 from adln.model.imagenet import ImageNetStart, load_imagenet
-from adln.model.network import ADLN, Architecture, build_network
+from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
 from adln.training.data import TrainingData
 from adln.training.logbook import Logbook
@@ -321,16 +321,7 @@ class _Sums:
 def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, ImageNetStart | None]:
     """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
-    architecture = Architecture(
-        num_classes=num_classes,
-        exits=chosen.exits,
-        attention=chosen.attention,
-        stride_position=chosen.stride_position,
-        bn_eps=chosen.bn_eps,
-        height_px=recipe.batch.height_px,
-        width_px=recipe.batch.width_px,
-    )
-    network = build_network(architecture, seed=recipe.seed)
+    network = build_network(recipe.architecture(num_classes), seed=recipe.seed)
     if fresh and chosen.start_from:
         _copy_weights(Path(chosen.start_from), network)
     elif fresh and chosen.imagenet:

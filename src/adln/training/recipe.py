@@ -9,7 +9,7 @@ from adln.errors import SettingsError
 from adln.losses.objective import ObjectiveWeights
 from adln.model.backbone import StridePosition
 from adln.model.imagenet import TORCHVISION_RESNET50_SHA256, TORCHVISION_RESNET50_URL
-from adln.model.network import DEPTHS
+from adln.model.network import DEPTHS, Architecture
 from adln.settings import settings
 from adln.training.augmentation import Augmentation
 from adln.training.schedule import Schedule
@@ -95,3 +95,15 @@ class Recipe:
     precision: Precision = "32-true"
     compile: bool = False
     seed: int = 0
+
+    def architecture(self, num_classes: int) -> Architecture:
+        """The network that this recipe trains, for K identities."""
+        return Architecture(
+            num_classes=num_classes,
+            exits=self.network.exits,
+            attention=self.network.attention,
+            stride_position=self.network.stride_position,
+            bn_eps=self.network.bn_eps,
+            height_px=self.batch.height_px,
+            width_px=self.batch.width_px,
+        )

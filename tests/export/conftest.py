@@ -1,0 +1,63 @@
+"""A small network whose features differ from crop to crop, and pictures to calibrate it on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adln.export.calibration import choose_crops
+from adln.model.checkpoint import save_network
+from adln.model.network import ADLN, Architecture, build_network
+
+HEIGHT_PX, WIDTH_PX = 64, 32
+
+
+def settle_batch_norms(network: ADLN) -> ADLN:
+    """Let random weights answer as trained ones do: batch norms know what comes."""
+    height_px, width_px = network.architecture.height_px, network.architecture.width_px
+    crops = choose_crops(None, height_px=height_px, width_px=width_px).gate[:64]
+    network.train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.momentum = None  # type: ignore[assignment]  # a plain average
+    with torch.no_grad():
+        network(torch.from_numpy(crops).permute(0, 3, 1, 2))
+    return network.eval()
+
+
+def small_network(seed: int) -> ADLN:
+    architecture = Architecture(num_classes=3, exits=(1, 2), height_px=HEIGHT_PX, width_px=WIDTH_PX)
+    return settle_batch_norms(build_network(architecture, seed=seed))
+
+
+@pytest.fixture(scope="session")
+def network() -> ADLN:
+    return small_network(seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_network() -> ADLN:
+    """The same architecture with other weights."""
+    return small_network(seed=1)
+
+
+@pytest.fixture(scope="session")
+def network_path(network: ADLN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    save_network(path, network, provenance={"data": "made-up people"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 pictures of coloured patches in two folders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(5)
+    for index in range(60):
+        patches = Image.fromarray(rng.integers(0, 256, (24, 12, 3), dtype=np.uint8))
+        path = folder / f"camera{index % 2}" / f"{index:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        patches.resize((WIDTH_PX, HEIGHT_PX)).save(path)
+    return folder
