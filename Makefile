@@ -32,7 +32,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export]" --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export,fast,parquet,openvino]" --group dev
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from adln.manifest import METADATA_KEY, Manifest
@@ -12,7 +13,6 @@ MakeModel = Callable[..., Path]
 @pytest.fixture
 def make_model(tmp_path: Path) -> MakeModel:
     """Write an ONNX file like those of `adln export`, whose feature is the crop's mean colour."""
-    onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
 
     def make(name: str = "tiny.onnx", *, depths: tuple[int, ...] = (2,), **facts: object) -> Path:

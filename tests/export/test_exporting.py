@@ -272,7 +272,6 @@ def test_an_unwritable_target_is_refused(case: str, network_path: Path, tmp_path
 def test_openvino_files_pass_the_same_gate(
     network_path: Path, picture_folder: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("openvino")
     (file,) = export_network(
         network_path,
         tmp_path / "res1.xml",

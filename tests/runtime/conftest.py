@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 MakeModel = Callable[..., Path]
@@ -14,7 +15,6 @@ def make_model(tmp_path: Path) -> MakeModel:
     The feature of a crop is a fixed random mixture of the mean colours of its 32 x 32 px patches,
     so it changes when the crop is mirrored.
     """
-    onnx = pytest.importorskip("onnx")
     import numpy as np
 
     from adln.manifest import METADATA_KEY, Manifest

@@ -69,7 +69,6 @@ def test_an_xml_peer_without_openvino_is_told(
 
 
 def test_openvino_counts_and_computes_like_onnxruntime(peer: Path) -> None:
-    pytest.importorskip("openvino")
     candidate = OpenVinoCandidate(peer, threads=1, name="peer@openvino")
     assert candidate.facts.macs == open_peer(peer, threads=1).facts.macs
     assert (candidate.facts.name, candidate.facts.precision) == ("peer@openvino", "fp32")
@@ -80,7 +79,6 @@ def test_openvino_counts_and_computes_like_onnxruntime(peer: Path) -> None:
 
 
 def test_a_damaged_xml_peer_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
     (tmp_path / "net.xml").write_text("<net")
     with pytest.raises(ModelFileError, match=r"net\.xml: OpenVINO cannot read it"):
         open_peer(tmp_path / "net.xml", threads=1)

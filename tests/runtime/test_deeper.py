@@ -2,13 +2,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from adln.errors import ImageError, ModelFileError
 from adln.runtime.deeper import DeeperEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 
-onnx = pytest.importorskip("onnx")
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]
 CROPS = np.random.default_rng(5).integers(0, 256, (5, 256, 128, 3), dtype=np.uint8)

@@ -44,7 +44,6 @@ def test_npz_is_read_by_numpy_alone(tmp_path: Path) -> None:
 
 
 def test_parquet_comes_back_as_it_went(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     written = some_features()
     write_features(written, tmp_path / "f.parquet")
     back = read_features(tmp_path / "f.parquet")

@@ -1,5 +1,5 @@
 import numpy as np
-import pytest
+import onnx
 
 from adln.runtime.kernels import build_kernels, one_operator
 
@@ -22,7 +22,6 @@ def test_operations_are_two_for_each_multiply_accumulate() -> None:
 
 
 def test_a_model_written_by_hand_passes_the_checker_and_computes() -> None:
-    onnx = pytest.importorskip("onnx")
     import onnxruntime  # type: ignore[import-untyped]
 
     rng = np.random.default_rng(0)

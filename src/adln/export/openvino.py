@@ -28,7 +28,8 @@ def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
     source = path.with_suffix(".onnx")
     ir.save(model, source)
     try:
-        converted = ov.convert_model(source)
+        # Not convert_model, which reports its use to Intel.
+        converted = ov.Core().read_model(source)
         converted.set_rt_info(manifest.to_json(), METADATA_KEY)
         ov.save_model(converted, path, compress_to_fp16=False)
     except RuntimeError as error:

@@ -22,11 +22,7 @@ from onnxruntime.quantization import (  # type: ignore[import-untyped]
 )
 
 from adln.errors import ExportError
-from adln.export.rewriting import (
-    add_constant,
-    move_channels_last_to_average,
-    remove_dead_nodes,
-)
+from adln.export.rewriting import add_constant, remove_dead_nodes
 from adln.manifest import CROPS
 
 # Fewer crops do not show what a camera sees; the ranges of int8 would be cut too short.
@@ -34,8 +30,6 @@ MIN_CALIBRATION_CROPS = 32
 _CALIBRATION_BATCH_SIZE = 8
 # Operations of the backbone that have a form for 8 bits.
 _COMPUTING = ("Conv", "Relu", "Add")
-# Operations that only move or choose numbers: 8 bits if what they read is.
-_MOVING = ("MaxPool", "Transpose")
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 _FLOAT_MODULES = ("normalise", "attention", "deployed")
 
@@ -102,14 +96,13 @@ def to_int8(
             f"int8 needs at least {MIN_CALIBRATION_CROPS} crops for calibration, got {len(crops)}. "
             "Name a folder with a few hundred crops from the cameras that the network will serve."
         )
-    model = model.clone()
-    move_channels_last_to_average(model.graph)
     # The quantiser works from file to file and leaves notes beside its input.
     with tempfile.TemporaryDirectory(prefix="adln-export-") as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         # What the quantiser's own preparation would do, the tracer has done already.
-        model.metadata_props.update(_PREPARED)
-        ir.save(model, source)
+        prepared = model.clone()
+        prepared.metadata_props.update(_PREPARED)
+        ir.save(prepared, source)
         quantize_static(
             source,
             target,
@@ -149,9 +142,10 @@ def _nodes_for_int8(model: ir.Model, in_float: tuple[str, ...]) -> list[str]:
     for node in model.graph:
         name, source = str(node.name), node.inputs[0]
         producer = source.producer() if source is not None else None
-        moves = node.op_type in _MOVING and producer is not None and producer.name in chosen
+        # Choosing the largest number is exact in 8 bits, if it is there in 8 bits.
+        chooses = node.op_type == "MaxPool" and producer is not None and producer.name in chosen
         computes = node.op_type in _COMPUTING and not name.startswith((*_FLOAT_MODULES, *modules))
-        if moves or computes:
+        if chooses or computes:
             chosen[name] = node
     return list(chosen)
 

@@ -105,24 +105,6 @@ def pool_maxima(graph: ir.Graph, node: ir.Node) -> None:
     make.replace(node)
 
 
-def move_channels_last_to_average(graph: ir.Graph) -> None:
-    """Average maps over all their points with the channels last, where int8 leaves them."""
-    for node in list(graph):
-        source = node.inputs[0]
-        if source is None or source.shape is None:
-            continue
-        if node.op_type == "ReduceMean" and _axes(node) == (2, 3):
-            make = _Maker(graph, str(node.name))
-            last = make("Transpose", source, perm=_TO_CHANNELS_LAST)
-            last.shape = ir.Shape([source.shape[axis] for axis in _TO_CHANNELS_LAST])
-            last.type = source.type
-            first = make("Transpose", last, perm=_TO_CHANNELS_FIRST)
-            graph.insert_before(node, make.nodes)
-            node.replace_input_with(0, first)
-            average_by_product(graph, node)
-    remove_dead_nodes(graph)
-
-
 def average_by_product(graph: ir.Graph, node: ir.Node) -> None:
     """Average a map with channels last over its rows, or over all points, by a matrix product.
 
