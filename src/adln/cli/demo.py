@@ -31,7 +31,7 @@ PICTURE_NAME = "people.png"
     help="Folder for people, network and report.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of people, weights and batches.")
-@click.option("--epochs", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--epochs", default=6, show_default=True, type=click.IntRange(1))
 @device_option
 def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """Draw people, train briefly, evaluate the four depths, write a report.

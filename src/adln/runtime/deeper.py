@@ -5,6 +5,7 @@ stages that are still missing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,9 @@ class DeeperEmbedder:
         provider: str | None = None,
     ) -> None:
         self._model = open_session(path, threads=threads, provider=provider)
-        self._shape = _map_shape(shallower, self.manifest, Path(path))
+        # Maps of an int8 file are bytes, those of an fp16 file halves.
+        example = _empty_map(shallower, self.manifest, Path(path))
+        self._shape, self._dtype = example.shape[1:], example.dtype
 
     @property
     def manifest(self) -> Manifest:
@@ -55,11 +58,11 @@ class DeeperEmbedder:
         """Depths that `embed` answers, ascending."""
         return self.manifest.depths
 
-    def embed(self, maps: NDArray[np.float32]) -> dict[int, NDArray[np.float32]]:
+    def embed(self, maps: NDArray[Any]) -> dict[int, NDArray[np.float32]]:
         """Embed crops by their maps, as `OnnxEmbedder.embed_with_maps` gave them.
 
         Args:
-            maps: (N, C, H, W) float32, of stage `starts_after`.
+            maps: (N, C, H, W) of stage `starts_after`, in the type that the file puts out.
 
         Returns:
             depth -> (N, D) float32 of unit length.
@@ -67,9 +70,9 @@ class DeeperEmbedder:
         Raises:
             ImageError: the maps are of another shape or type.
         """
-        if maps.dtype != np.float32 or maps.shape[1:] != self._shape:
+        if maps.dtype != self._dtype or maps.shape[1:] != self._shape:
             raise ImageError(
-                f"expected maps of stage {self.starts_after}, (N, {self._shape}) float32, got "
+                f"expected maps of stage {self.starts_after}, (N, {self._shape}) {self._dtype}, got "
                 f"shape {maps.shape} and type {maps.dtype}."
             )
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
@@ -77,8 +80,8 @@ class DeeperEmbedder:
         return dict(zip(self.depths, answers, strict=True))
 
 
-def _map_shape(shallower: OnnxEmbedder, manifest: Manifest, path: Path) -> tuple[int, ...]:
-    """Shape (C, H, W) of the maps; refuses files that do not belong together."""
+def _empty_map(shallower: OnnxEmbedder, manifest: Manifest, path: Path) -> NDArray[Any]:
+    """Maps (0, C, H, W) of no crop; refuses files that do not belong together."""
     first = shallower.manifest
     if manifest.starts_after not in first.maps:
         raise ModelFileError(
@@ -93,4 +96,4 @@ def _map_shape(shallower: OnnxEmbedder, manifest: Manifest, path: Path) -> tuple
             f"they differ in {', '.join(other)}. Export both again with `adln export`."
         )
     empty = np.empty((0, *shallower.crop_size, 3), dtype=np.uint8)
-    return shallower.embed_with_maps(empty)[1][manifest.starts_after].shape[1:]
+    return shallower.embed_with_maps(empty)[1][manifest.starts_after]
