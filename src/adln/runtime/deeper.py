@@ -72,8 +72,8 @@ class DeeperEmbedder:
         """
         if maps.dtype != self._dtype or maps.shape[1:] != self._shape:
             raise ImageError(
-                f"expected maps of stage {self.starts_after}, (N, {self._shape}) {self._dtype}, got "
-                f"shape {maps.shape} and type {maps.dtype}."
+                f"expected maps of stage {self.starts_after}, (N, {self._shape}) {self._dtype}, "
+                f"got shape {maps.shape} and type {maps.dtype}."
             )
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
         answers = self._model.session.run(names, {self.manifest.input_name: maps})
