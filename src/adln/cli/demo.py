@@ -3,7 +3,6 @@
 import shlex
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     from adln.evaluation.protocol import evaluate
     from adln.evaluation.report import make_report
     from adln.model.checkpoint import load_network
-    from adln.model.complexity import count
+    from adln.model.complexity import count_exits
     from adln.model.embedder import TorchEmbedder
     from adln.training.data import load_training_data
     from adln.training.loop import build_fabric, train
@@ -89,7 +88,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
     watch.say("3/4  evaluate the four depths on people that it has never seen")
     network = load_network(outcome.network_path)
-    counts = {depth: count(network.cut(depth)) for depth in network.architecture.exits}
+    counts = count_exits(network)
     embedder = TorchEmbedder(network, device=fabric.device)
     with counting(len(dataset.query) + len(dataset.gallery), "     embedding") as on_embedded:
         evaluation = evaluate(embedder, dataset.query, dataset.gallery, on_progress=on_embedded)
@@ -123,7 +122,8 @@ def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
     from adln.training.recipe import Batch, NetworkSettings, Recipe
     from adln.training.schedule import Schedule
 
-    recipe = Recipe(
+    return Recipe(
+        seed=seed,
         network=NetworkSettings(imagenet="", imagenet_sha256=""),
         batch=Batch(persons=8, crops=4, height_px=64, width_px=32),
         augmentation=Augmentation(padding_px=3, erase_probability=0.2),
@@ -134,4 +134,3 @@ def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
             milestones=(epochs - max(epochs // 4, 1),),
         ),
     )
-    return replace(recipe, seed=seed)

@@ -108,11 +108,11 @@ def _open_trained(
     import torch
 
     from adln.model.checkpoint import load_network
-    from adln.model.complexity import count
+    from adln.model.complexity import count_exits
     from adln.model.embedder import TorchEmbedder
 
     network = load_network(path, exits=depths or None)
-    counts = {depth: count(network.cut(depth)) for depth in network.architecture.exits}
+    counts = count_exits(network)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=flip, bf16=bf16)

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from adln.datasets.drawn_figure import GESTURES, SUPERSAMPLING, Figure, draw_figure
 from adln.datasets.drawn_people import Colour, Person, describe_person, person_generator
 
-PIXELS_PER_M = 64.0
 PLACE_WIDTH_PX = 900
 PLACE_HEIGHT_PX = 280
 GROUND_PX = 170

@@ -84,6 +84,13 @@ def count(
     return Complexity(params, conv_macs, batch_norm_elements, pooled_elements)
 
 
+def count_exits(network: ADLN) -> dict[int, Complexity]:
+    """Count the networks that can be cut from a network: depth -> its size and work."""
+    with torch.device("meta"):
+        shadow = ADLN(network.architecture)
+        return {depth: count(shadow.cut(depth)) for depth in network.architecture.exits}
+
+
 def count_depth(depth: int, architecture: Architecture | None = None) -> Complexity:
     """Count the network cut at a depth (Res1 to Res4).
 
