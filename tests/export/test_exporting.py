@@ -13,11 +13,11 @@ from adln.errors import AdlnError, CheckpointError, ExportError, ModelFileError,
 from adln.export import exporting
 from adln.export.calibration import choose_crops
 from adln.export.exporting import ExportedFile, export_network
-from adln.export.splitting import ChainedEmbedder
 from adln.export.tracing import trace
 from adln.manifest import PRECISIONS, Precision
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
+from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.session import open_session
 

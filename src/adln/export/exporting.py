@@ -30,13 +30,14 @@ from adln.export.parity import (
     require_parity,
 )
 from adln.export.precision import to_half, to_int8
-from adln.export.splitting import ChainedEmbedder, Part, split
+from adln.export.splitting import Part, split
 from adln.export.tracing import trace
 from adln.manifest import METADATA_KEY, Accuracy, Manifest, Parity, Precision
 from adln.model.checkpoint import load_network, read_provenance
 from adln.model.embedder import TorchEmbedder
 from adln.model.exits import EMBEDDING_DIM
 from adln.model.network import ADLN
+from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 
 SUFFIXES = (".onnx", openvino.SUFFIX)

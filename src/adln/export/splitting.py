@@ -6,15 +6,10 @@ crop, keeps the map that it puts out, and runs the deeper file only for the crop
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from adln.manifest import CROPS, Manifest, map_name
-from adln.runtime.session import OpenModel, open_session
+from adln.manifest import map_name
 
 
 @dataclass(frozen=True)
@@ -84,52 +79,3 @@ def _boundary(value: ir.Value) -> ir.Value:
         quantised.type = ir.TensorType(ir.DataType.UINT8)
         return quantised
     return value
-
-
-class ChainedEmbedder:
-    """Runs split files one after the other, each on the map of the one before.
-
-    Args:
-        paths: the files, from the shallowest on.
-        batch_size: crops computed at a time.
-
-    Raises:
-        ModelFileError: see `adln.runtime.session.open_session`.
-    """
-
-    def __init__(self, paths: Sequence[Path], *, batch_size: int) -> None:
-        self._models: list[OpenModel] = [open_session(path) for path in paths]
-        self._batch_size = batch_size
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return tuple(depth for model in self._models for depth in model.manifest.depths)
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._first.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self._first.height_px, self._first.width_px
-
-    @property
-    def _first(self) -> Manifest:
-        return self._models[0].manifest
-
-    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at every depth, each part on the map of the part before."""
-        answers: dict[int, list[NDArray[np.float32]]] = {depth: [] for depth in self.depths}
-        for start in range(0, len(crops), self._batch_size):
-            tensors: dict[str, Any] = {CROPS: crops[start : start + self._batch_size]}
-            for model in self._models:
-                manifest = model.manifest
-                names = [node.name for node in model.session.get_outputs()]
-                given = {manifest.input_name: tensors[manifest.input_name]}
-                tensors = dict(zip(names, model.session.run(names, given), strict=True))
-                for depth in manifest.depths:
-                    answers[depth].append(tensors[manifest.output_names(depth)[0]])
-        return {depth: np.concatenate(parts) for depth, parts in answers.items()}

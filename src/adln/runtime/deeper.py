@@ -4,6 +4,7 @@ Sec. III.C of the paper: the depths share their stages, so the deeper answer cos
 stages that are still missing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import ImageError, ModelFileError
-from adln.manifest import Manifest
+from adln.manifest import Manifest, map_name
 from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.session import open_session
+from adln.runtime.session import OpenModel, open_session
 
 
 class DeeperEmbedder:
@@ -21,7 +22,7 @@ class DeeperEmbedder:
 
     Args:
         path: a file of `adln export` that starts after a stage.
-        shallower: the embedder whose maps it goes on from.
+        shallower: the embedder whose maps it goes on from; it may itself go on from another.
         threads: cores that one run may use.
         provider: see `adln.runtime.session.open_session`.
 
@@ -33,15 +34,21 @@ class DeeperEmbedder:
     def __init__(
         self,
         path: str | Path,
-        shallower: OnnxEmbedder,
+        shallower: "OnnxEmbedder | DeeperEmbedder",
         *,
         threads: int = 1,
         provider: str | None = None,
     ) -> None:
         self._model = open_session(path, threads=threads, provider=provider)
+        _require_same_export(self._model, shallower.model)
         # Maps of an int8 file are bytes, those of an fp16 file halves.
-        example = _empty_map(shallower, self.manifest, Path(path))
+        example = shallower.empty_maps()[self.starts_after]
         self._shape, self._dtype = example.shape[1:], example.dtype
+
+    @property
+    def model(self) -> OpenModel:
+        """The open file."""
+        return self._model
 
     @property
     def manifest(self) -> Manifest:
@@ -70,30 +77,96 @@ class DeeperEmbedder:
         Raises:
             ImageError: the maps are of another shape or type.
         """
+        return self.embed_with_maps(maps)[0]
+
+    def embed_with_maps(
+        self, maps: NDArray[Any]
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[Any]]]:
+        """As `embed`, and keep the maps from which a still deeper file can go on.
+
+        Returns:
+            depth -> (N, D) float32 of unit length; and stage -> its map (N, C, H, W), for the
+            stages in the manifest's `maps`.
+
+        Raises:
+            ImageError: the maps are of another shape or type.
+        """
         if maps.dtype != self._dtype or maps.shape[1:] != self._shape:
             raise ImageError(
                 f"expected maps of stage {self.starts_after}, (N, {self._shape}) {self._dtype}, "
                 f"got shape {maps.shape} and type {maps.dtype}."
             )
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
+        names += [map_name(stage) for stage in self.manifest.maps]
         answers = self._model.session.run(names, {self.manifest.input_name: maps})
-        return dict(zip(self.depths, answers, strict=True))
+        embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
+        return embeddings, dict(zip(self.manifest.maps, answers[len(self.depths) :], strict=True))
+
+    def empty_maps(self) -> dict[int, NDArray[Any]]:
+        """Maps (0, C, H, W) of no crop: their shapes and types."""
+        return self.embed_with_maps(np.empty((0, *self._shape), dtype=self._dtype))[1]
 
 
-def _empty_map(shallower: OnnxEmbedder, manifest: Manifest, path: Path) -> NDArray[Any]:
-    """Maps (0, C, H, W) of no crop; refuses files that do not belong together."""
-    first = shallower.manifest
+class ChainedEmbedder:
+    """Runs all files of a split export, each on the map of the one before.
+
+    Args:
+        paths: the files, from the shallowest on.
+        batch_size: crops computed at a time.
+
+    Raises:
+        ModelFileError: a file cannot be opened, or they do not belong together.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], *, batch_size: int) -> None:
+        self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
+        self._deeper: list[DeeperEmbedder] = []
+        for path in paths[1:]:
+            self._deeper.append(DeeperEmbedder(path, [self._first, *self._deeper][-1]))
+        self._batch_size = batch_size
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return tuple(depth for part in (self._first, *self._deeper) for depth in part.depths)
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self._first.dim
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px of the crops that it takes."""
+        return self._first.crop_size
+
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D) float32."""
+        empty = np.empty((0, self.dim), dtype=np.float32)
+        answers: dict[int, list[NDArray[np.float32]]] = {depth: [empty] for depth in self.depths}
+        for start in range(0, len(crops), self._batch_size):
+            batch = crops[start : start + self._batch_size]
+            embeddings, maps = self._first.embed_with_maps(batch)
+            for part in self._deeper:
+                deeper, maps = part.embed_with_maps(maps[part.starts_after])
+                embeddings |= deeper
+            for depth in self.depths:
+                answers[depth].append(embeddings[depth])
+        return {depth: np.concatenate(parts) for depth, parts in answers.items()}
+
+
+def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:
+    """Refuse files that do not belong together."""
+    manifest, first = deeper.manifest, shallower.manifest
     if manifest.starts_after not in first.maps:
         raise ModelFileError(
-            f"{path}: starts after stage {manifest.starts_after}; the shallower file "
-            f"{shallower.model.path} puts out the maps of {list(first.maps) or 'no stage'}."
+            f"{deeper.path}: starts after stage {manifest.starts_after}; the shallower file "
+            f"{shallower.path} puts out the maps of {list(first.maps) or 'no stage'}."
         )
     facts = ("source_sha256", "precision", "height_px", "width_px")
     other = [name for name in facts if getattr(first, name) != getattr(manifest, name)]
     if other:
         raise ModelFileError(
-            f"{path}: not of the same export as {shallower.model.path}: "
+            f"{deeper.path}: not of the same export as {shallower.path}: "
             f"they differ in {', '.join(other)}. Export both again with `adln export`."
         )
-    empty = np.empty((0, *shallower.crop_size, 3), dtype=np.uint8)
-    return shallower.embed_with_maps(empty)[1][manifest.starts_after]

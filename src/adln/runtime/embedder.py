@@ -150,7 +150,7 @@ class OnnxEmbedder:
 
     def embed_with_maps(
         self, crops: NDArray[np.uint8]
-    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[np.float32]]]:
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[Any]]]:
         """Embed crops and keep the maps from which a deeper file can go on.
 
         The mirrored crop plays no part here, whatever `flip` says: it would need maps of its own.
@@ -159,8 +159,9 @@ class OnnxEmbedder:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
 
         Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map (N, C, H', W') float32,
-            for the stages in the manifest's `maps`. See `adln.runtime.deeper`.
+            depth -> (N, D) float32 of unit length; and stage -> its map (N, C, H', W') in
+            the file's own type, for the stages in the manifest's `maps`. See
+            `adln.runtime.deeper`.
 
         Raises:
             ImageError: the array is of another shape or type.
@@ -177,6 +178,10 @@ class OnnxEmbedder:
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
         embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
         return embeddings, dict(zip(self.manifest.maps, joined[len(self.depths) :], strict=True))
+
+    def empty_maps(self) -> dict[int, NDArray[Any]]:
+        """Maps (0, C, H, W) of no crop: their shapes and types."""
+        return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
 
     def embed_pictures(
         self,
