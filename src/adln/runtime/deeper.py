@@ -121,14 +121,17 @@ class ChainedEmbedder:
     def __init__(self, paths: Sequence[str | Path], *, batch_size: int) -> None:
         self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
         self._deeper: list[DeeperEmbedder] = []
+        shallower: OnnxEmbedder | DeeperEmbedder = self._first
         for path in paths[1:]:
-            self._deeper.append(DeeperEmbedder(path, [self._first, *self._deeper][-1]))
+            shallower = DeeperEmbedder(path, shallower)
+            self._deeper.append(shallower)
         self._batch_size = batch_size
 
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths that `embed` answers, ascending."""
-        return tuple(depth for part in (self._first, *self._deeper) for depth in part.depths)
+        deeper = (depth for part in self._deeper for depth in part.depths)
+        return (*self._first.depths, *deeper)
 
     @property
     def dim(self) -> int:
