@@ -111,6 +111,20 @@ def test_interrupted_after_every_step_it_still_ends_the_same(
     assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
 
 
+def test_the_average_of_the_weights_survives_an_interruption(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    chosen = recipe(average_decay=0.9)
+    assert run(tmp_path / "whole", data, chosen).finished
+    assert not run(tmp_path / "legs", data, chosen, should_stop=stop_after(5)).finished
+    assert run(tmp_path / "legs", data, chosen).finished
+    whole, legs = (load_file(tmp_path / name / NETWORK_FILE) for name in ("whole", "legs"))
+    last = load_file(uninterrupted / NETWORK_FILE)
+    assert whole.keys() == legs.keys() == last.keys()
+    assert all(torch.equal(tensor, legs[name]) for name, tensor in whole.items())
+    assert not all(torch.equal(tensor, last[name]) for name, tensor in whole.items())
+
+
 def test_a_finished_run_is_not_trained_again(data: TrainingData, uninterrupted: Path) -> None:
     before = (uninterrupted / NETWORK_FILE).stat().st_mtime_ns
     assert run(uninterrupted, data).finished

@@ -32,8 +32,25 @@ def test_a_schedule_without_warm_up_starts_at_the_base_rate() -> None:
     assert learning_rate(Schedule(warmup_epochs=0), 1) == pytest.approx(4e-4)
 
 
+def test_a_cosine_falls_from_the_base_rate_to_its_floor() -> None:
+    schedule = Schedule(epochs=21, warmup_epochs=0, shape="cosine", final_factor=0.1)
+    rates = [learning_rate(schedule, epoch) for epoch in range(1, 22)]
+    assert rates[0] == pytest.approx(4e-4)
+    assert rates[10] == pytest.approx(4e-4 * 0.55)  # half way down
+    assert rates[-1] == pytest.approx(4e-5)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_cosine_warms_up_like_the_steps() -> None:
+    cosine, steps = Schedule(shape="cosine"), Schedule()
+    for epoch in range(1, 12):
+        assert learning_rate(cosine, epoch) == pytest.approx(learning_rate(steps, epoch))
+
+
 def test_impossible_schedules_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"schedule.epochs must be at least 1"):
         Schedule(epochs=0)
     with pytest.raises(SettingsError, match=r"schedule.base_lr must be positive"):
         Schedule(base_lr=0.0)
+    with pytest.raises(SettingsError, match=r"schedule.shape must be"):
+        Schedule(shape="line")  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from adln.model.exits import EMBEDDING_DIM
 from adln.model.imagenet import ImageNetStart, load_imagenet
 from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
+from adln.training.averaging import averaged_copy
 from adln.training.data import TrainingData
 from adln.training.logbook import Logbook
 from adln.training.recipe import Recipe
@@ -177,12 +178,14 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=fabric.device.type == "cuda",
     )
+    average = averaged_copy(network, recipe.average_decay) if recipe.average_decay else None
+    stored = nn.ModuleList([bare] if average is None else [bare, average])
     optimisers: list[torch.optim.Optimizer] = [optimiser]
     if with_centers:
         optimisers.append(build_center_optimiser(centers, weight=recipe.objective.center))
     position = Position()
     if not fresh:
-        position = read_state(state_path, module=bare, optimiser=optimiser, identity=identity)
+        position = read_state(state_path, module=stored, optimiser=optimiser, identity=identity)
     if recipe.compile:
         network.compile()
     module, *wrapped = fabric.setup(bare, *optimisers)
@@ -200,7 +203,7 @@ def train(
         """Write the state from the first process; the others wait for it."""
         at = replace(at, seconds=trained_before_s + time.monotonic() - begun)
         if fabric.is_global_zero:
-            write_state(state_path, at, module=bare, optimiser=optimiser, identity=identity)
+            write_state(state_path, at, module=stored, optimiser=optimiser, identity=identity)
         fabric.barrier()
         return at
 
@@ -240,6 +243,8 @@ def train(
                 for each in wrapped:
                     each.step()
                     each.zero_grad(set_to_none=True)
+                if average is not None:
+                    average.update_parameters(network)
                 sums.add(losses)
                 position = replace(position, epoch=epoch, step=step + 1)
 
@@ -279,7 +284,7 @@ def train(
     if fabric.is_global_zero:
         save_network(
             network_path,
-            network,
+            network if average is None else average.module,
             provenance={**(provenance or {}), "version": adln.__version__, "run": identity},
         )
         state_path.unlink(missing_ok=True)

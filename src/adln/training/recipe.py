@@ -81,6 +81,8 @@ class Recipe:
         objective: the losses and their weights.
         schedule: learning rate over the epochs.
         weight_decay: Adam's L2 term, on every parameter.
+        average_decay: the network that is stored is the moving average of the weights, of which
+            each step keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
         precision: "32-true", or "bf16-mixed" for autocast to bfloat16.
         compile: compile the step with torch.compile.
         seed: of weights, batches and augmentation.
@@ -92,9 +94,16 @@ class Recipe:
     objective: ObjectiveWeights = ObjectiveWeights()
     schedule: Schedule = Schedule()
     weight_decay: float = 5e-4
+    average_decay: float = 0.0
     precision: Precision = "32-true"
     compile: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.average_decay < 1:
+            raise SettingsError(
+                f"average_decay must be at least 0 and less than 1, got {self.average_decay}"
+            )
 
     def architecture(self, num_classes: int) -> Architecture:
         """The network that this recipe trains, for K identities."""

@@ -1,8 +1,11 @@
 """The learning rate of each epoch.
 
 Sec. III.B of the paper: linear warm-up from 4e-6 to 4e-4 over 10 epochs, then a tenth at epochs
-40, 80 and 120.
+40, 80 and 120. Half a cosine instead of the steps is for improved recipes.
 """
+
+import math
+from typing import Literal
 
 from adln.errors import SettingsError
 from adln.settings import settings
@@ -17,22 +20,28 @@ class Schedule:
         base_lr: learning rate after warm-up.
         warmup_factor: fraction of `base_lr` in the first epoch.
         warmup_epochs: epochs of linear warm-up.
-        milestones: after each of these epochs the learning rate is multiplied by `decay`.
-        decay: factor at a milestone.
+        shape: "steps" as in the paper, or "cosine".
+        milestones: after each of these epochs the learning rate is multiplied by `decay` (steps).
+        decay: factor at a milestone (steps).
+        final_factor: fraction of `base_lr` in the last epoch (cosine).
     """
 
     epochs: int = 160
     base_lr: float = 4e-4
     warmup_factor: float = 0.01
     warmup_epochs: int = 10
+    shape: Literal["steps", "cosine"] = "steps"
     milestones: tuple[int, ...] = (40, 80, 120)
     decay: float = 0.1
+    final_factor: float = 0.01
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise SettingsError(f"schedule.epochs must be at least 1, got {self.epochs}")
         if self.base_lr <= 0:
             raise SettingsError(f"schedule.base_lr must be positive, got {self.base_lr}")
+        if self.shape not in ("steps", "cosine"):
+            raise SettingsError(f'schedule.shape must be "steps" or "cosine", got {self.shape!r}')
 
 
 def learning_rate(schedule: Schedule, epoch: int) -> float:
@@ -50,6 +59,11 @@ def learning_rate(schedule: Schedule, epoch: int) -> float:
     if passed < schedule.warmup_epochs:
         progress = passed / schedule.warmup_epochs
         rate *= schedule.warmup_factor * (1 - progress) + progress
+    if schedule.shape == "cosine":
+        falling = max(schedule.epochs - 1 - schedule.warmup_epochs, 1)
+        way = min(max(passed - schedule.warmup_epochs, 0) / falling, 1.0)
+        floor = schedule.final_factor
+        return rate * (floor + (1 - floor) * (1 + math.cos(math.pi * way)) / 2)
     reached = sum(1 for milestone in schedule.milestones if milestone <= passed)
     rate *= schedule.decay**reached
     return rate
