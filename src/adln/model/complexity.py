@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
 from adln.model.network import ADLN, Architecture
 
 OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
@@ -41,17 +40,19 @@ class Complexity:
 
 
 def count(
-    network: ADLN, *, height_px: int = CROP_HEIGHT_PX, width_px: int = CROP_WIDTH_PX
+    network: ADLN, *, height_px: int | None = None, width_px: int | None = None
 ) -> Complexity:
     """Count a network without computing anything.
 
     Args:
         network: whole or cut; it is not changed.
-        height_px: height of the crop.
-        width_px: width of the crop.
+        height_px: height of the crop; the network's own if left out.
+        width_px: width of the crop; the network's own if left out.
 
     Source: Table 1.
     """
+    height_px = height_px or network.architecture.height_px
+    width_px = width_px or network.architecture.width_px
     with torch.device("meta"):
         shadow = ADLN(network.architecture).eval()
     conv_macs = 0
