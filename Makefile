@@ -32,7 +32,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export,fast,parquet,openvino]" --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export,camera,fast,parquet,gallery,milvus,cluster,openvino,ncnn,watch,serve]" --group dev
 	touch $@
 
 clean:

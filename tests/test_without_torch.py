@@ -9,6 +9,9 @@ from pathlib import Path
 import adln
 
 EDGE = (
+    "boxes",
+    "cameras",
+    "calibration",
     "crops",
     "embeddings",
     "errors",
@@ -17,6 +20,9 @@ EDGE = (
     "datasets",
     "evaluation",
     "runtime",
+    "gallery",
+    "pipeline",
+    "service",
 )
 TORCH_TOWER = ("torch", "lightning_fabric", "safetensors", "tensorboard", "onnx", "onnxscript")
 

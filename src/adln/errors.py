@@ -43,3 +43,39 @@ class ExportError(AdlnError):
 
 class ParityError(ExportError):
     """An exported file does not answer like the network that it was made of."""
+
+
+class GalleryError(AdlnError):
+    """A gallery cannot store, find or erase what was asked; nothing of it has happened."""
+
+
+class SightingError(AdlnError):
+    """A sighting has an impossible value, or a text is not a sighting."""
+
+
+class DeliveryError(AdlnError):
+    """A sighting cannot be stored or handed over for now; it is kept and tried again."""
+
+
+class CameraError(AdlnError):
+    """A camera, a video or a list of boxes cannot be read, or gives what cannot be used."""
+
+
+class ServiceError(AdlnError):
+    """The service cannot start, or cannot keep its tokens or its audit log."""
+
+
+class UndeliveredError(DeliveryError):
+    """A receiver has not acknowledged all sightings it was given.
+
+    Args:
+        reason: Why, for the log.
+        acknowledged: How many it has, counted from the front.
+        refused: Whether the receiver refused the one after them for what it is, so that trying
+            again will not help.
+    """
+
+    def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.acknowledged = acknowledged
+        self.refused = refused

@@ -16,7 +16,7 @@ METADATA_KEY = "adln.manifest"
 CROPS = "crops"
 
 Precision = Literal["fp32", "fp16", "int8"]
-InputForm = Literal["uint8_rgb_nhwc"]
+InputForm = Literal["uint8_rgb_nhwc", "float_rgb_nchw"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 
@@ -74,7 +74,8 @@ class Manifest:
         height_px: height of a crop.
         width_px: width of a crop.
         input_form: what "crops" must be. "uint8_rgb_nhwc": (N, H, W, 3) uint8 RGB 0..255, as
-            `adln.crops` gives it; normalisation happens inside the file.
+            `adln.crops` gives it. "float_rgb_nchw": (N, 3, H, W) float32 RGB 0..255, for ncnn,
+            which knows no bytes. Normalisation always happens inside the file.
         starts_after: 0 if the input is "crops"; a stage 1 to 3 if the input is "map_<stage>",
             the map that a shallower file of the same weights has put out.
         maps: stages whose maps the file puts out as "map_<stage>", for a deeper file to go on.

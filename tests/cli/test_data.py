@@ -89,3 +89,13 @@ def test_drawn_people_can_be_checked_at_once(tmp_path: Path) -> None:
     checked = run("check", tmp_path / "people", "--decode")
     assert checked.exit_code == 0, checked.output
     assert "No problems found" in checked.output
+
+
+def test_a_drawn_scene_has_a_folder_for_each_camera_and_the_truth(tmp_path: Path) -> None:
+    result = run("draw-scene", tmp_path / "scene", "--seconds", "0.2", "--persons", "4")
+    assert result.exit_code == 0, result.output
+    assert "3 cameras with 2 pictures each" in result.output
+    names = sorted(p.relative_to(tmp_path / "scene").as_posix() for p in tmp_path.rglob("*.jpg"))
+    assert names == [f"camera_{camera}/00000{n}.jpg" for camera in (1, 2, 3) for n in (0, 1)]
+    rows = (tmp_path / "scene" / "truth.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["file"] for row in rows[:3]] == [names[0], names[2], names[4]]

@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from adln.cli.embed import embed
-from adln.errors import DatasetError, ImageError, ModelFileError, SettingsError
+from adln.errors import CameraError, DatasetError, ImageError, ModelFileError, SettingsError
+from adln.runtime.columns import read_columns
 from adln.runtime.features import read_features
 
 MakeModel = Callable[..., Path]
@@ -107,3 +109,50 @@ def test_missing_model_and_source_are_told(
     assert isinstance(result.exception, ModelFileError)
     result = run(tmp_path / "gone", "--model", make_model(), "--out", out)
     assert isinstance(result.exception, DatasetError)
+
+
+def boxes_file(folder: Path, *, camera: str = "door") -> Path:
+    """Two people in frame 0, one in frame 2, and one who stands outside the picture."""
+    lines = [
+        {"camera_id": camera, "frame": 0, "box_xyxy": [0, 0, 30, 100], "track_id": 7},
+        {"camera_id": camera, "frame": 0, "box_xyxy": [30, 0, 64, 100], "track_id": 8},
+        {"camera_id": camera, "frame": 2, "box_xywh": [0, 0, 30, 100], "track_id": 7},
+        {"camera_id": camera, "frame": 2, "box_xyxy": [500, 0, 530, 100], "track_id": 9},
+    ]
+    path = folder / "boxes.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet"])
+def test_the_people_of_a_video_come_with_camera_track_and_time(
+    make_model: MakeModel, people: Path, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"features{ending}"
+    boxes = boxes_file(tmp_path)
+    result = run(people, "--boxes", boxes, "--model", make_model(), "--out", out, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert "3 pictures, 1 left out" in result.stdout
+    assert "holds no pixel" in result.stderr
+    features = read_features(out)
+    assert features.paths == tuple(f"{people}#{name}" for name in ("0.0", "0.1", "2.0"))
+    columns = read_columns(out, features.paths, None)
+    assert columns["track"].tolist() == ["7", "8", "7"]
+    assert columns["camera"].tolist() == ["door"] * 3
+    np.testing.assert_allclose(columns["time_s"], [0, 0, 0.2])
+    # The frame is of one colour, so its two people look alike; the later frame is redder.
+    assert features.embeddings[0] @ features.embeddings[1] == pytest.approx(1, abs=1e-5)
+    assert features.embeddings[0] @ features.embeddings[2] < 0.9
+
+
+def test_boxes_of_another_camera_are_refused(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    boxes = boxes_file(tmp_path)
+    common = ("--boxes", boxes, "--model", make_model(), "--out", tmp_path / "f.npz", "--quiet")
+    result = run(people, *common, "--camera", "yard")
+    assert isinstance(result.exception, CameraError)
+    assert "the boxes are of door, none of 'yard'" in str(result.exception)
+    result = run(people, people, *common)
+    assert isinstance(result.exception, SettingsError)
+    assert "belong to one video, 2 were named" in str(result.exception)

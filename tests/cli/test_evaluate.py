@@ -73,6 +73,16 @@ def test_the_report_s_files_are_written(model: Path, data: Path, tmp_path: Path)
         assert picture.width > 800
 
 
+def test_open_set_figures_are_given_when_asked_for(model: Path, data: Path) -> None:
+    result = run(model, "--data", data, "--open-set", "--depth", 2)
+    assert result.exit_code == 0, result.output
+    assert "4 persons enrolled" in result.stdout
+    (row,) = json.loads(run(model, "--data", data, "--open-set", "--depth", 2, "--json").stdout)[
+        "open_set"
+    ]
+    assert (row["depth"], row["num_different_pairs"]) == (2, 56)
+
+
 def error_of(result: Result) -> AdlnError:
     assert isinstance(result.exception, AdlnError), result.output
     return result.exception

@@ -238,7 +238,7 @@ def test_int8_keeps_first_layers_in_float_where_the_gate_asks_for_it(
 
 
 def test_wrong_requests_are_refused_before_work_begins(network_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"must end in \.onnx or \.xml"):
+    with pytest.raises(ExportError, match=r"must end in \.onnx or \.xml or \.param"):
         export_network(network_path, tmp_path / "a.pt", depths=(1,))
     with pytest.raises(ExportError, match="--calibrate"):
         export_network(network_path, tmp_path / "a.onnx", depths=(1,), precision="int8")

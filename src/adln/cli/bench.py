@@ -32,7 +32,7 @@ def named_accuracy(text: str) -> tuple[str, float]:
     "models",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="File of `adln export`. May be repeated.",
+    help="File of `adln export`, or res1 or res2, which come with adln. May be repeated.",
 )
 @click.option(
     "--peer",
@@ -88,11 +88,12 @@ def bench(
     from adln.errors import SettingsError
     from adln.runtime.benchmark import count_steps, run_benchmark
     from adln.runtime.candidates import Candidate, OnnxCandidate, open_peer
+    from adln.runtime.shipped import find_network
 
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
     candidates: list[Candidate] = [
-        *(OnnxCandidate(path, threads=threads, own=True) for path in models),
+        *(OnnxCandidate(find_network(path), threads=threads, own=True) for path in models),
         *(open_peer(path, threads=threads) for path in peers),
     ]
     given = dict(accuracies)

@@ -90,6 +90,43 @@ def draw(out: Path, persons: int, seed: int) -> None:
     click.echo(f"Drawn in {drawn.root}: {counts} images. Look it over: adln data check {out}")
 
 
+@data.command("draw-scene")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--persons",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    help="How many people come and go.",
+)
+@click.option(
+    "--crowd",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How many more gather in the square in the middle third.",
+)
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="Length of the scene.")
+@click.option("--fps", type=float, default=10.0, show_default=True, help="Pictures a second.")
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
+def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, seed: int) -> None:
+    """Draw people who walk past three cameras into the folder OUT, with the truth about them.
+
+    There is a folder of pictures for each camera, and truth.jsonl says who is where in each.
+    """
+    from adln.datasets.walking_scene import CAMERA_IDS, ScenePlan, write_scene
+
+    plan = ScenePlan(
+        num_persons=persons, crowd=crowd, duration_s=seconds, frames_per_s=fps, seed=seed
+    )
+    with counting(plan.num_frames * len(CAMERA_IDS), "Drawing") as on_progress:
+        write_scene(out, plan, on_progress=on_progress)
+    click.echo(
+        f"Drawn in {out}: {len(CAMERA_IDS)} cameras with {plan.num_frames:,} pictures each, "
+        "and truth.jsonl. Cameras 1 and 2 see the same square, camera 3 a hall further on."
+    )
+
+
 def _find_corrupt(dataset: "ReidDataset", workers: int) -> tuple[str, ...]:
     from adln.datasets.checking import find_corrupt
 

@@ -1,10 +1,23 @@
 """`adln embed`: features of pictures by an exported network, on any device."""
 
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from adln.runtime.shipped import DEFAULT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adln.runtime.embedder import OnnxEmbedder
+
 _NAMED = 20
+# Crops of a video that are held at a time.
+_CROPS_AT_ONCE = 256
 
 
 @click.command()
@@ -12,9 +25,10 @@ _NAMED = 20
 @click.option(
     "--model",
     "model_path",
-    required=True,
+    default=DEFAULT,
+    show_default=True,
     type=click.Path(path_type=Path),
-    help="File of `adln export`.",
+    help="File of `adln export`, or a network that comes with adln: res1, res2.",
 )
 @click.option(
     "--out",
@@ -23,6 +37,14 @@ _NAMED = 20
     type=click.Path(path_type=Path, dir_okay=False),
     help="Feature file to write: .npz, or .parquet (needs pyarrow).",
 )
+@click.option(
+    "--boxes",
+    "boxes_path",
+    type=click.Path(path_type=Path),
+    help="SOURCES is a video or a folder of its frames, and this file of JSON lines says where "
+    "the people are; see docs/device.md.",
+)
+@click.option("--camera", help="Camera of the video in the boxes, if they are of several.")
 @click.option(
     "--depth",
     type=click.IntRange(1, 4),
@@ -49,6 +71,8 @@ def embed(
     sources: tuple[Path, ...],
     model_path: Path,
     out_path: Path,
+    boxes_path: Path | None,
+    camera: str | None,
     depth: int | None,
     flip: bool,
     threads: int | None,
@@ -60,10 +84,9 @@ def embed(
 
     Each of SOURCES is a folder (searched with its sub-folders), a picture, or a list: a .csv with
     a column "path", or a .txt with one path a line. Pictures that cannot be read are named and
-    left out.
+    left out. With --boxes, the people in one video instead, with camera, time and track.
     """
     from adln import __version__
-    from adln.cli.progress import counting
     from adln.errors import ImageError, SettingsError
     from adln.runtime.embedder import OnnxEmbedder
     from adln.runtime.features import (
@@ -72,7 +95,6 @@ def embed(
         require_writable_format,
         write_features,
     )
-    from adln.runtime.pictures import find_pictures
 
     # What can go wrong at the end is looked at before the work.
     require_writable_format(out_path)
@@ -84,20 +106,23 @@ def embed(
         raise SettingsError(
             f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
         )
-    paths = find_pictures(sources)
-    with counting(len(paths), "embedding", quiet=quiet) as on_progress:
-        result = embedder.embed_pictures(paths, on_progress=on_progress)
-    for picture in result.unusable[:_NAMED]:
+    if boxes_path is None:
+        found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
+    else:
+        found = _embed_video(embedder, sources, boxes_path, camera, chosen, quiet=quiet)
+    for problem in found.problems[:_NAMED]:
         click.secho("left out: ", fg="yellow", err=True, nl=False)
-        click.echo(picture.reason, err=True)
-    if len(result.unusable) > _NAMED:
-        click.echo(f"... and {len(result.unusable) - _NAMED:,} more", err=True)
-    if len(result.indices) == 0:
-        raise ImageError(f"none of the {len(paths):,} pictures could be used; nothing was written.")
+        click.echo(problem, err=True)
+    if len(found.problems) > _NAMED:
+        click.echo(f"... and {len(found.problems) - _NAMED:,} more", err=True)
+    if not found.names:
+        raise ImageError(
+            f"none of the {len(found.problems):,} pictures could be used; nothing was written."
+        )
     manifest = embedder.manifest
     features = Features(
-        paths=tuple(str(paths[index]) for index in result.indices),
-        embeddings=result.embeddings[chosen],
+        paths=tuple(found.names),
+        embeddings=found.embeddings,
         source=FeatureSource(
             depth=chosen,
             flip=flip,
@@ -106,10 +131,103 @@ def embed(
             precision=manifest.precision,
             adln_version=__version__,
         ),
+        columns=found.columns,
     )
     write_features(features, out_path)
-    left_out = f", {len(result.unusable):,} left out" if result.unusable else ""
+    left_out = f", {len(found.problems):,} left out" if found.problems else ""
     click.echo(
         f"{out_path}: {len(features.paths):,} pictures{left_out}, "
         f"{manifest.dim} numbers each, Res{chosen} {manifest.precision}"
     )
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """N pictures that could be used, and what was wrong with the others."""
+
+    names: list[str]
+    embeddings: "NDArray[np.float32]"
+    problems: list[str]
+    columns: "dict[str, NDArray[Any]]"
+
+
+def _embed_pictures(
+    embedder: "OnnxEmbedder", sources: tuple[Path, ...], depth: int, *, quiet: bool
+) -> _Embedded:
+    from adln.cli.progress import counting
+    from adln.runtime.pictures import find_pictures
+
+    paths = find_pictures(sources)
+    with counting(len(paths), "embedding", quiet=quiet) as on_progress:
+        result = embedder.embed_pictures(paths, on_progress=on_progress)
+    return _Embedded(
+        [str(paths[index]) for index in result.indices],
+        result.embeddings[depth],
+        [picture.reason for picture in result.unusable],
+        {},
+    )
+
+
+def _embed_video(
+    embedder: "OnnxEmbedder",
+    sources: tuple[Path, ...],
+    boxes_path: Path,
+    camera: str | None,
+    depth: int,
+    *,
+    quiet: bool,
+) -> _Embedded:
+    """The people that boxes show in one recording, with their tracks and times."""
+    import numpy as np
+
+    from adln.cameras.boxed_crops import boxed_crops
+    from adln.cameras.boxes_file import BoxesFile
+    from adln.cameras.recordings import ImageFolder, VideoFile
+    from adln.cli.progress import counting
+    from adln.errors import SettingsError
+
+    if len(sources) != 1:
+        raise SettingsError(f"--boxes belong to one video, {len(sources)} were named.")
+    boxes = BoxesFile(boxes_path)
+    if camera is None:
+        if len(boxes.camera_ids) != 1:
+            known = ", ".join(boxes.camera_ids) or "none"
+            raise SettingsError(f"{boxes_path}: say which of its cameras (--camera): {known}.")
+        camera = boxes.camera_ids[0]
+    open_source = ImageFolder if sources[0].is_dir() else VideoFile
+    video = open_source(sources[0], camera)
+    names: list[str] = []
+    rows: list[tuple[str, float]] = []
+    problems: list[str] = []
+    parts = [np.empty((0, embedder.dim), dtype=np.float32)]
+    crops = boxed_crops(video, boxes)
+    try:
+        with counting(boxes.count(camera), "embedding", quiet=quiet) as on_progress:
+            while batch := list(islice(crops, _CROPS_AT_ONCE)):
+                called = [f"{sources[0]}#{each.frame}.{each.number}" for each in batch]
+                problems += [
+                    f"{name}: {each.problem}"
+                    for name, each in zip(called, batch, strict=True)
+                    if each.crop is None
+                ]
+                good = [at for at, each in enumerate(batch) if each.crop is not None]
+                result = embedder.embed_pictures(
+                    [crop for each in batch if (crop := each.crop) is not None],
+                    names=[called[at] for at in good],
+                )
+                problems += [picture.reason for picture in result.unusable]
+                for index in result.indices:
+                    each = batch[good[index]]
+                    names.append(called[good[index]])
+                    rows.append(("" if each.track_id is None else str(each.track_id), each.time_s))
+                parts.append(result.embeddings[depth])
+                on_progress(len(batch))
+    finally:
+        video.close()
+    columns: dict[str, NDArray[Any]] = {
+        "camera": np.full(len(names), camera),
+        "time_s": np.array([time_s for _, time_s in rows]),
+    }
+    if boxes.has_tracks(camera):
+        columns["track"] = np.array([track for track, _ in rows])
+    return _Embedded(names, np.concatenate(parts), problems, columns)

@@ -1,19 +1,22 @@
 """`adln evaluate`: Table 1 of the paper for a network of your own."""
 
+import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from adln.cli.embedders import is_exported, open_exported, open_trained
 from adln.cli.options import data_option, device_option, layout_option
 from adln.cli.progress import counting
 
 if TYPE_CHECKING:
     from adln.embeddings import Embedder
-
-ONNX_SUFFIXES = (".onnx",)
+    from adln.evaluation.open_set import OpenSetResult
+    from adln.evaluation.protocol import Evaluation
 
 
 @click.command()
@@ -34,6 +37,12 @@ ONNX_SUFFIXES = (".onnx",)
     help="Average with the mirrored crop, as the paper does; twice the work.",
 )
 @click.option("--rerank", is_flag=True, help="Also rank after k-reciprocal re-ranking.")
+@click.option(
+    "--open-set",
+    "with_open_set",
+    is_flag=True,
+    help="Also judge pairs and searches with a threshold: TPR@FPR and DIR@FAR.",
+)
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16 (torch networks).")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @device_option
@@ -51,6 +60,7 @@ def evaluate(
     depths: tuple[int, ...],
     flip: bool,
     rerank: bool,
+    with_open_set: bool,
     bf16: bool,
     batch_size: int,
     device: str,
@@ -60,7 +70,7 @@ def evaluate(
     """Rank-1, mAP and mINP of MODEL at every depth, by the protocol of Market-1501.
 
     MODEL is a network written by `adln train` (.safetensors), or an exported one (.onnx), which
-    needs no torch.
+    needs no torch: a file, or res1 or res2, which come with adln.
     """
     from adln.datasets.catalogue import open_dataset
     from adln.evaluation.protocol import evaluate as run
@@ -70,10 +80,11 @@ def evaluate(
     wanted = tuple(sorted(set(depths)))
     params: dict[int, int] = {}
     flops: dict[int, int] = {}
-    if model.suffix in ONNX_SUFFIXES:
-        embedder = _open_exported(model, wanted, flip=flip)
+    embedder: Embedder
+    if is_exported(model):
+        embedder = open_exported(model, wanted, flip=flip)
     else:
-        embedder, params, flops = _open_trained(model, wanted, device=device, flip=flip, bf16=bf16)
+        embedder, params, flops = open_trained(model, wanted, device=device, flip=flip, bf16=bf16)
     pictures = len(dataset.query) + len(dataset.gallery)
     with counting(pictures, "embedding", quiet=as_json) as on_progress:
         evaluation = run(
@@ -93,43 +104,41 @@ def evaluate(
         command=shlex.join(["adln", *sys.argv[1:]]),
         notes=[dataset.notice] if dataset.notice else [],
     )
+    open_set = _open_set(evaluation) if with_open_set else {}
     if report_folder is not None:
         from adln.cli.report_files import write_report
 
         page = write_report(report_folder, report, evaluation)
         click.echo(f"report: {page}", err=True)
-    click.echo(report.to_json() if as_json else report.to_text())
+    if as_json:
+        click.echo(_json(report.to_json(), open_set))
+        return
+    click.echo(report.to_text())
+    if open_set:
+        from adln.evaluation.open_set import open_set_text
+
+        click.echo("\n" + open_set_text(open_set))
 
 
-def _open_trained(
-    path: Path, depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
-) -> tuple["Embedder", dict[int, int], dict[int, int]]:
-    """A network in torch, and size and work of its depths."""
-    import torch
+def _open_set(evaluation: "Evaluation") -> "dict[int, OpenSetResult]":
+    from adln.evaluation.open_set import evaluate_open_set
 
-    from adln.model.checkpoint import load_network
-    from adln.model.complexity import count_exits
-    from adln.model.embedder import TorchEmbedder
-
-    network = load_network(path, exits=depths or None)
-    counts = count_exits(network)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    embedder = TorchEmbedder(network, device=device, flip=flip, bf16=bf16)
-    params = {depth: counted.params for depth, counted in counts.items()}
-    flops = {depth: counted.flops for depth, counted in counts.items()}
-    return embedder, params, flops
-
-
-def _open_exported(path: Path, depths: tuple[int, ...], *, flip: bool) -> "Embedder":
-    """An exported network, on the device's own runtime."""
-    from adln.errors import ModelFileError
-    from adln.runtime.embedder import OnnxEmbedder
-
-    embedder = OnnxEmbedder(path, flip=flip)
-    if depths and depths != embedder.depths:
-        raise ModelFileError(
-            f"{path} holds depth {list(embedder.depths)}, asked for {list(depths)}. "
-            "Leave --depth out, or export that depth."
+    query, gallery = evaluation.query, evaluation.gallery
+    return {
+        depth: evaluate_open_set(
+            result.query_features,
+            query.person_ids,
+            query.camera_ids,
+            result.gallery_features,
+            gallery.person_ids,
+            gallery.camera_ids,
         )
-    return embedder
+        for depth, result in evaluation.results.items()
+    }
+
+
+def _json(report: str, open_set: "dict[int, OpenSetResult]") -> str:
+    if not open_set:
+        return report
+    rows = [{"depth": depth, **asdict(result)} for depth, result in open_set.items()]
+    return json.dumps({**json.loads(report), "open_set": rows}, indent=2, ensure_ascii=False)

@@ -54,7 +54,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg]
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="File to write: .onnx, or .xml for OpenVINO.",
+    help="File to write: .onnx, .xml for OpenVINO, or .param for ncnn.",
 )
 @click.option(
     "--calibrate",
@@ -121,7 +121,11 @@ def export(
 
 
 def _report(file: "ExportedFile") -> None:
-    size_mb = file.path.stat().st_size / 1e6
+    # All but ONNX keep their weights beside the file.
+    paths = (
+        [file.path] if file.path.suffix == ".onnx" else [file.path, file.path.with_suffix(".bin")]
+    )
+    size_mb = sum(path.stat().st_size for path in paths) / 1e6
     click.echo(f"{file.path}  {size_mb:.1f} MB, {file.manifest.precision}")
     for row in file.manifest.parity:
         click.echo(

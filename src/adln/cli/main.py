@@ -18,9 +18,16 @@ COMMANDS = {
     "data": ("adln.cli.data", "Check a data set, or draw people."),
     "train": ("adln.cli.train", "Train the network; go on where a run was interrupted."),
     "evaluate": ("adln.cli.evaluate", "Rank-1, mAP and mINP of a network at every depth."),
+    "calibrate": ("adln.cli.calibrate", "Which score means the same person, at which risk."),
     "export": ("adln.cli.export", "Write a depth as ONNX, proved against the network."),
     "embed": ("adln.cli.embed", "Features of pictures by an exported network."),
+    "gallery": ("adln.cli.gallery", "Who was seen: enrol, list, merge, forget, retain."),
+    "search": ("adln.cli.search", "Find who a picture shows, in a gallery."),
+    "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
+    "tokens": ("adln.cli.tokens", "Who may use a service."),
     "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
+    "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),
+    "doctor": ("adln.cli.doctor", "Does re-identification do anything on your recording?"),
     "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
 }
 

@@ -255,7 +255,7 @@ def _expose(
     gains = np.array(camera.gains) * rng.normal(1, 0.03, 3)
     tones = gains[:, None] * (exposure * _TONES) ** camera.gamma  # (3, 256)
     canvas = canvas.point(np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist())
-    canvas = canvas.convert("RGB", _colour_matrix(camera))
+    canvas = canvas.convert("RGB", colour_matrix(camera))
     blur_px = camera.blur_px + (float(rng.uniform(0.3, 0.8)) if rng.random() < 0.15 else 0.0)
     if blur_px > 0.25:
         canvas = canvas.filter(ImageFilter.BoxBlur(blur_px * height / 128))
@@ -265,8 +265,8 @@ def _expose(
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def _colour_matrix(camera: Camera) -> tuple[float, ...]:
-    """Saturation, contrast and haze as one 3x4 matrix for Pillow."""
+def colour_matrix(camera: Camera) -> tuple[float, ...]:
+    """Give a camera's saturation, contrast and haze as one 3x4 matrix for Pillow."""
     grey = camera.contrast * (1 - camera.saturation) / 3
     own = camera.contrast * camera.saturation
     offset = 255 * (0.5 * (1 - camera.contrast) + camera.lift)

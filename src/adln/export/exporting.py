@@ -20,7 +20,7 @@ from adln import __version__
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
 from adln.errors import ExportError, ParityError
-from adln.export import openvino
+from adln.export import ncnn, openvino
 from adln.export.calibration import ChosenCrops, choose_crops
 from adln.export.parity import (
     BATCH_SIZES,
@@ -40,7 +40,7 @@ from adln.model.network import ADLN
 from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 
-SUFFIXES = (".onnx", openvino.SUFFIX)
+SUFFIXES = (".onnx", openvino.SUFFIX, ncnn.SUFFIX)
 # What int8 leaves in float, tried in this order until the gate is passed: errors of the first
 # layers go through all others.
 FLOAT_PARTS: tuple[tuple[str, ...], ...] = ((), ("stem",), ("stem", "stages.1"))
@@ -76,8 +76,8 @@ def export_network(
 
     Args:
         network_path: written by `adln train`.
-        out: file to write, .onnx or .xml (OpenVINO). Nothing appears there, and what is there
-            stays, unless the parity gate is passed.
+        out: file to write, .onnx, .xml (OpenVINO) or .param (ncnn). Nothing appears there, and
+            what is there stays, unless the parity gate is passed.
         depths: 1 to 4; several give one file that answers all of them in one pass.
         precision: "fp32", "fp16" or "int8".
         calibrate: folder of crops or data set, for calibration and gate; int8 needs it. Without,
@@ -117,13 +117,16 @@ def export_network(
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         training_data=str(read_provenance(network_path).get("data", "")),
         licence=licence,
+        input_form=ncnn.INPUT_FORM if out.suffix == ncnn.SUFFIX else "uint8_rgb_nhwc",
     )
     say(f"tracing {_names(depths)}")
     maps = depths[:-1] if split_files else ()
     names = [name for depth in depths for name in manifest.output_names(depth)]
-    traced = trace(network, names, maps=maps)
+    traced = trace(network, names, maps=maps, input_form=manifest.input_form)
     for in_float in FLOAT_PARTS if precision == "int8" else FLOAT_PARTS[:1]:
-        model = convert(traced, precision, calibration=crops.calibration, in_float=in_float)
+        # pnnx brings the weights to half precision itself.
+        wanted: Precision = "fp32" if out.suffix == ncnn.SUFFIX else precision
+        model = convert(traced, wanted, calibration=crops.calibration, in_float=in_float)
         attempt = replace(
             manifest,
             calibration=", ".join([crops.description, *(f"{part} in float" for part in in_float)])
@@ -199,7 +202,10 @@ def _write(
                 parity=tuple(row for row in parity if row.depth in part.depths),
                 accuracy=tuple(row for row in accuracy if row.depth in part.depths),
             )
-            _save(part.model, proven, file.path)
+            if out.suffix == ncnn.SUFFIX:
+                ncnn.write_manifest(proven, file.path)
+            else:
+                _save(part.model, proven, file.path)
             files.append(ExportedFile(out.with_name(file.path.name), proven))
         for path in sorted(folder.iterdir()):
             path.replace(out.with_name(path.name))
@@ -222,6 +228,8 @@ def _judge(
             return ChainedEmbedder(paths, batch_size=batch_size)
         if paths[0].suffix == openvino.SUFFIX:
             return openvino.OpenVinoEmbedder(paths[0], manifest, batch_size=batch_size)
+        if paths[0].suffix == ncnn.SUFFIX:
+            return ncnn.NcnnEmbedder(paths[0])
         return OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
 
     reference = TorchEmbedder(network, device="cpu", flip=False)
@@ -253,6 +261,14 @@ def _check_request(
 ) -> None:
     if out.suffix not in SUFFIXES:
         raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
+    if out.suffix == ncnn.SUFFIX and precision == "int8":
+        raise ExportError("ncnn files are written as fp32 or fp16: its packages quantise nothing.")
+    if out.suffix == ncnn.SUFFIX and max(depths) > ncnn.DEEPEST:
+        raise ExportError(
+            f"ncnn cannot run the attention of Res4; export depths 1 to {ncnn.DEEPEST} for it."
+        )
+    if out.suffix == ncnn.SUFFIX:
+        ncnn.require_packages()
     if precision == "int8" and calibrate is None:
         raise ExportError(
             "int8 needs crops for calibration: name a folder of crops or a data set (--calibrate)."
@@ -266,6 +282,9 @@ def _check_request(
 def _save(model: ir.Model, manifest: Manifest, path: Path) -> None:
     if path.suffix == openvino.SUFFIX:
         openvino.save(model, manifest, path)
+        return
+    if path.suffix == ncnn.SUFFIX:
+        ncnn.save(model, manifest, path)
         return
     model.metadata_props[METADATA_KEY] = manifest.to_json()
     model.producer_name, model.producer_version = "adln", manifest.adln_version

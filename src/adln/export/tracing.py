@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adln.errors import ExportError
 from adln.export.rewriting import rewrite
-from adln.manifest import CROPS, map_name
+from adln.manifest import CROPS, InputForm, map_name
 from adln.model.network import ADLN
 
 OPSET = 20
@@ -25,15 +25,36 @@ EXAMPLE_BATCH_SIZE = 2
 SHORTEST = 1e-12
 
 
-class _Deployed(nn.Module):
-    """Crops (N, H, W, 3) uint8 -> embedding and norm of each exit, then the maps asked for."""
+class Deployed(nn.Module):
+    """Crops -> embedding and norm of each exit, then the maps asked for.
 
-    def __init__(self, network: ADLN, maps: Sequence[int]) -> None:
+    Args:
+        network: has exactly the exits that are wanted; it is not changed.
+        maps: stages whose maps are put out as well.
+        input_form: what crops come as, see `adln.manifest.Manifest`.
+    """
+
+    def __init__(
+        self, network: ADLN, *, maps: Sequence[int] = (), input_form: InputForm = "uint8_rgb_nhwc"
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.keep(network.architecture.exits).cpu()
         self.maps = tuple(maps)
+        self.input_form = input_form
+        self.eval()
+
+    def example(self, count: int) -> Tensor:
+        """As many black crops, in the input form."""
+        height_px, width_px = (
+            self.network.architecture.height_px,
+            self.network.architecture.width_px,
+        )
+        if self.input_form == "float_rgb_nchw":
+            return torch.zeros(count, 3, height_px, width_px)
+        return torch.zeros(count, height_px, width_px, 3, dtype=torch.uint8)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Crops in the input form -> embedding (N, D) and norm (N, 1) of each exit, and maps."""
         maps: list[Tensor] = []
         # Registered in here, because the tracer warns of tensors kept from one call to the next.
         handles = [
@@ -42,7 +63,8 @@ class _Deployed(nn.Module):
             )
             for stage in self.maps
         ]
-        output = self.network(crops.permute(0, 3, 1, 2))
+        planes = crops if self.input_form == "float_rgb_nchw" else crops.permute(0, 3, 1, 2)
+        output = self.network(planes)
         for handle in handles:
             handle.remove()
         answers = []
@@ -53,13 +75,20 @@ class _Deployed(nn.Module):
         return (*answers, *maps)
 
 
-def trace(network: ADLN, output_names: Sequence[str], *, maps: Sequence[int] = ()) -> ir.Model:
+def trace(
+    network: ADLN,
+    output_names: Sequence[str],
+    *,
+    maps: Sequence[int] = (),
+    input_form: InputForm = "uint8_rgb_nhwc",
+) -> ir.Model:
     """Trace and rewrite a network.
 
     Args:
         network: has exactly the exits that are wanted; it is not changed.
         output_names: embedding and norm for each exit, ascending by depth.
         maps: stages whose maps are put out as well, as "map_<stage>".
+        input_form: what crops come as, see `adln.manifest.Manifest`.
 
     Returns:
         A float32 graph, opset 20, with a dynamic batch axis.
@@ -67,16 +96,12 @@ def trace(network: ADLN, output_names: Sequence[str], *, maps: Sequence[int] = (
     Raises:
         ExportError: the tracer gives up on this network.
     """
-    architecture = network.architecture
-    deployed = _Deployed(network.keep(architecture.exits).cpu(), maps).eval()
-    example = torch.zeros(
-        EXAMPLE_BATCH_SIZE, architecture.height_px, architecture.width_px, 3, dtype=torch.uint8
-    )
+    deployed = Deployed(network, maps=maps, input_form=input_form)
     try:
         with _without_known_warnings():
             program = torch.onnx.export(
                 deployed,
-                (example,),
+                (deployed.example(EXAMPLE_BATCH_SIZE),),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 opset_version=OPSET,

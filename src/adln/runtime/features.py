@@ -5,7 +5,8 @@ Carries the test features of Sec. III.B from `adln embed` to whatever searches o
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from adln.errors import DatasetError, SettingsError
 
 SUFFIXES = (".npz", ".parquet")
+_OWN_ARRAYS = ("paths", "embeddings", "source")
+_OWN_COLUMNS = ("path", "embedding")
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ class Features:
         paths: N paths, as they were given.
         embeddings: (N, D) float32 of unit length.
         source: what made them.
+        columns: more that is known of the pictures, name -> (N,) numbers or text, such as
+            "camera", "track" and "time_s"; see `adln.runtime.columns`.
     """
 
     paths: tuple[str, ...]
     embeddings: NDArray[np.float32]
     source: FeatureSource
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def require_writable_format(path: Path) -> None:
@@ -112,6 +118,7 @@ def read_features(path: Path) -> Features:
                 paths=tuple(str(name) for name in content["paths"]),
                 embeddings=content["embeddings"],
                 source=FeatureSource(**json.loads(str(content["source"]))),
+                columns={name: content[name] for name in content.files if name not in _OWN_ARRAYS},
             )
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: there is no such feature file.") from error
@@ -125,12 +132,13 @@ def read_features(path: Path) -> Features:
 
 
 def _write_npz(features: Features, file: Any) -> None:
-    np.savez(
-        file,
-        paths=np.array(features.paths, dtype=np.str_),
-        embeddings=features.embeddings,
-        source=np.array(json.dumps(asdict(features.source))),
-    )
+    arrays: dict[str, Any] = {
+        "paths": np.array(features.paths, dtype=np.str_),
+        "embeddings": features.embeddings,
+        "source": np.array(json.dumps(asdict(features.source))),
+        **features.columns,
+    }
+    np.savez(file, **arrays)
 
 
 def _write_parquet(features: Features, file: Any) -> None:
@@ -141,6 +149,7 @@ def _write_parquet(features: Features, file: Any) -> None:
         {
             "path": pyarrow.array(list(features.paths), type=pyarrow.string()),
             "embedding": pyarrow.FixedSizeListArray.from_arrays(flat, dim),
+            **{name: pyarrow.array(values) for name, values in features.columns.items()},
         }
     )
     source = {b"adln.source": json.dumps(asdict(features.source)).encode()}
@@ -158,6 +167,11 @@ def _read_parquet(path: Path) -> Features:
         paths=tuple(table.column("path").to_pylist()),
         embeddings=flat.astype(np.float32, copy=False).reshape(-1, dim),
         source=FeatureSource(**json.loads(table.schema.metadata[b"adln.source"])),
+        columns={
+            name: np.array(table.column(name).to_pylist())
+            for name in table.schema.names
+            if name not in _OWN_COLUMNS
+        },
     )
 
 

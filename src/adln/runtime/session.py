@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest, map_name
+from adln.runtime.shipped import find_network
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
 _LOG_ERRORS_ONLY = 3
@@ -54,7 +55,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     """Open an exported network.
 
     Args:
-        path: ONNX file written by `adln export`.
+        path: ONNX file written by `adln export`, or the name of a shipped network ("res2").
         threads: cores that one run may use.
         provider: execution provider, with or without its ending: "cpu", "cuda",
             "OpenVINOExecutionProvider". The CPU if left out.
@@ -64,7 +65,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
             inputs and outputs are not those of its manifest.
         SettingsError: `threads` is below one, or onnxruntime has no such provider here.
     """
-    path = Path(path)
+    path = find_network(path)
     session = start_session(path, threads=threads, provider=provider)
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:

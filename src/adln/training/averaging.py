@@ -16,8 +16,15 @@ def averaged_copy(network: ADLN, decay: float) -> AveragedModel:
         decay: share of the average that a step keeps, 0.999 for about the last 1,000 steps.
 
     Returns:
-        The average is its `module`; statistics of batch norms are averaged like weights. The
-        first update copies.
+        `averaged_network` takes the average out; statistics of batch norms are averaged like
+        weights. The first update copies.
     """
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     return average.requires_grad_(False)
+
+
+def averaged_network(average: AveragedModel) -> ADLN:
+    """The network that an average holds."""
+    network = average.module
+    assert isinstance(network, ADLN)
+    return network

@@ -25,7 +25,7 @@ from adln.model.exits import EMBEDDING_DIM
 from adln.model.imagenet import ImageNetStart, load_imagenet
 from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
-from adln.training.averaging import averaged_copy
+from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
 from adln.training.logbook import Logbook
 from adln.training.recipe import Recipe
@@ -284,7 +284,7 @@ def train(
     if fabric.is_global_zero:
         save_network(
             network_path,
-            network if average is None else average.module,
+            network if average is None else averaged_network(average),
             provenance={**(provenance or {}), "version": adln.__version__, "run": identity},
         )
         state_path.unlink(missing_ok=True)

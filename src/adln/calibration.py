@@ -1,0 +1,392 @@
+"""Calibration: what a score means, as matched, candidate or unknown with a probability.
+
+A cosine of 0.6 is proof in a gallery of ten people and an accident in one of a million: each
+further person is one more stranger who may look alike. So thresholds belong to a size of gallery,
+counted in persons, and to a stated error rate: the share of searches for people who are *not*
+enrolled that are answered all the same (FPIR of ISO/IEC 19795-1). `adln.evaluation.calibrating`
+fits them.
+
+A calibration is kept beside its model, as ``<model file>.calibration.json``, and names the model's
+digest. It is not written into the model: galleries and feature files know a model by its digest,
+and a new calibration must not make them foreign. It belongs to the cameras as much as to the
+model, too. (The ``calibration`` in a model's manifest is another thing: the ranges of int8.)
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from adln.errors import ModelFileError, SettingsError
+
+FORMAT = "adln-calibration-1"
+ENDING = ".calibration.json"
+Verdict = Literal["matched", "candidate", "unknown"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The answer to a search.
+
+    Attributes:
+        verdict: "matched", "candidate" (for a person to look at) or "unknown".
+        probability: That the best person found is the right one, in 0..1.
+    """
+
+    verdict: Verdict
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """The thresholds for one error rate.
+
+    Attributes:
+        rate: Share of searches for people who are not enrolled that exceed the threshold.
+        thresholds: One for each of the calibration's gallery sizes, never falling.
+    """
+
+    rate: float
+    thresholds: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a calibration was fitted to.
+
+    Attributes:
+        kind: "persons" (named pictures) or "tracks".
+        data: Name of the data.
+        num_persons: Persons, or tracks.
+        num_searches: Probes that were compared with all of them.
+        num_comparisons: Comparisons of a probe with another person.
+        across_cameras: Whether a person was found again under other cameras only. If not, finding
+            people again is easier here than it will be between cameras.
+    """
+
+    kind: Literal["persons", "tracks"]
+    data: str
+    num_persons: int
+    num_searches: int
+    num_comparisons: int
+    across_cameras: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """What held on the half of the persons that a trial fit had not seen. Shares are in 0..1.
+
+    Attributes:
+        gallery_size: Persons enrolled in these searches.
+        brier: Mean squared error of the probability.
+        base_brier: The same if every answer gave the mean; a calibration must do better.
+        log_loss: Mean negative log-likelihood, in nats.
+        calibration_error: Expected calibration error, over ten groups of equal size.
+        matched_strangers: Strangers answered with "matched"; to be compared with the rate asked.
+        matched_enrolled: Enrolled people answered with "matched" and the right name.
+        candidate_strangers: Strangers answered with "matched" or "candidate".
+        candidate_enrolled: Enrolled people answered with either and the right name.
+    """
+
+    gallery_size: int
+    brier: float
+    base_brier: float
+    log_loss: float
+    calibration_error: float
+    matched_strangers: float
+    matched_enrolled: float
+    candidate_strangers: float
+    candidate_enrolled: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What scores mean at one depth of a model.
+
+    Attributes:
+        depth: 1 to 4.
+        flip: Whether embeddings are averages with the mirrored crop.
+        sizes: Gallery sizes in persons, ascending from 1.
+        match: Thresholds above which an answer is "matched".
+        candidate: Thresholds above which it is "candidate"; the looser rate.
+        slope: Of the log-odds that the best answer is right, over the score; above 0.
+        size_slope: What a gallery e times as large takes off the log-odds; at least 0.
+        intercept: Log-odds at a score of 0 in a gallery of one person.
+        enrolled_share: Share of searches for enrolled people that the probability assumes.
+        evidence: What it was fitted to.
+        reliability: What held on persons not seen.
+
+    Raises:
+        ModelFileError: A value is impossible.
+    """
+
+    depth: int
+    flip: bool
+    sizes: tuple[int, ...]
+    match: Level
+    candidate: Level
+    slope: float
+    size_slope: float
+    intercept: float
+    enrolled_share: float
+    evidence: Evidence
+    reliability: Reliability
+
+    def __post_init__(self) -> None:
+        numbers = (self.slope, self.size_slope, self.intercept)
+        levels = (self.match, self.candidate)
+        checks = (
+            (1 <= self.depth <= 4, "depth must be 1 to 4"),
+            (_rising(self.sizes, strictly=True), "sizes must rise"),
+            (self.sizes[:1] == (1,), "sizes must begin with 1"),
+            (
+                all(len(level.thresholds) == len(self.sizes) for level in levels),
+                "there must be a threshold for each size",
+            ),
+            (
+                all(math.isfinite(value) for level in levels for value in level.thresholds),
+                "thresholds must be finite",
+            ),
+            (all(_rising(level.thresholds) for level in levels), "thresholds must not fall"),
+            (
+                0 < self.match.rate <= self.candidate.rate < 1,
+                "rates must be 0 < match <= candidate",
+            ),
+            (
+                all(
+                    loose <= strict
+                    for loose, strict in zip(
+                        self.candidate.thresholds, self.match.thresholds, strict=False
+                    )
+                ),
+                "a candidate's threshold must not exceed that of a match",
+            ),
+            (all(map(math.isfinite, numbers)), "the fit must be finite"),
+            (self.slope > 0, "slope must be positive"),
+            (self.size_slope >= 0, "size_slope must not be negative"),
+            (0 < self.enrolled_share < 1, "enrolled_share must be between 0 and 1"),
+        )
+        problems = [text for is_fine, text in checks if not is_fine]
+        if problems:
+            raise ModelFileError(f"not a calibration: {'; '.join(problems)}")
+
+    @property
+    def largest_size(self) -> int:
+        """Persons in the largest gallery that was measured; beyond, thresholds are extrapolated."""
+        return self.sizes[-1]
+
+    def threshold(self, level: Level, gallery_size: int) -> float:
+        """The threshold in a gallery of so many persons.
+
+        Between the sizes measured it is linear in their logarithm. Beyond the largest it goes on
+        as steeply as it rose over any of the last three of them, which errs on the strict side.
+
+        Args:
+            level: `match` or `candidate`.
+            gallery_size: Persons enrolled, at least 1.
+
+        Raises:
+            SettingsError: The size is below 1.
+        """
+        if gallery_size < 1:
+            raise SettingsError(f"A gallery of {gallery_size} persons has no threshold.")
+        logs = [math.log(size) for size in self.sizes]
+        at = math.log(gallery_size)
+        steps = [
+            (logs[i + 1] - logs[i], level.thresholds[i + 1] - level.thresholds[i])
+            for i in range(len(logs) - 1)
+        ]
+        if at >= logs[-1]:
+            steepest = max((rise / run for run, rise in steps[-3:]), default=0.0)
+            return level.thresholds[-1] + steepest * (at - logs[-1])
+        i = max(index for index, log in enumerate(logs) if log <= at)
+        run, rise = steps[i]
+        return level.thresholds[i] + rise * (at - logs[i]) / run
+
+    def probability(self, score: float, gallery_size: int) -> float:
+        """Probability that the best person found is the right one.
+
+        It assumes that `enrolled_share` of all searches are for people who are enrolled.
+
+        Args:
+            score: The best person's cosine.
+            gallery_size: Persons enrolled, at least 1.
+
+        Raises:
+            SettingsError: The size is below 1, or the score is not a number.
+        """
+        if gallery_size < 1 or not math.isfinite(score):
+            raise SettingsError(
+                f"A probability needs a finite score and a gallery of one person or more, got "
+                f"{score} and {gallery_size}."
+            )
+        odds = self.intercept + self.slope * score - self.size_slope * math.log(gallery_size)
+        # Written so that neither branch overflows.
+        return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """Turn the best score of a search into an answer.
+
+        Args:
+            score: The best person's cosine; None if the search found nobody.
+            gallery_size: Persons enrolled; with a filter, those that the filter leaves.
+
+        Raises:
+            SettingsError: See `probability`.
+        """
+        if score is None or gallery_size == 0:
+            return Decision(verdict="unknown", probability=0.0)
+        probability = self.probability(score, gallery_size)
+        verdict: Verdict = "unknown"
+        if score >= self.threshold(self.match, gallery_size):
+            verdict = "matched"
+        elif score >= self.threshold(self.candidate, gallery_size):
+            verdict = "candidate"
+        return Decision(verdict=verdict, probability=probability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFile:
+    """All calibrations of one model file.
+
+    Attributes:
+        model_sha256: Hex digest of the model file.
+        source_sha256: Hex digest of the network that the model file was exported from.
+        precision: "fp32", "fp16" or "int8".
+        adln_version: Version that calibrated.
+        created_utc: When, ISO 8601.
+        calibrations: One for each depth and flip.
+        format: Version of this file.
+    """
+
+    model_sha256: str
+    source_sha256: str
+    precision: str
+    adln_version: str
+    created_utc: str
+    calibrations: tuple[Calibration, ...]
+    format: str = FORMAT
+
+    def of(self, depth: int, *, flip: bool) -> Calibration | None:
+        """The calibration for a depth, with or without the mirrored crop; None if there is none."""
+        return next((c for c in self.calibrations if (c.depth, c.flip) == (depth, flip)), None)
+
+
+def calibration_path(model_path: Path) -> Path:
+    """Where a model's calibration is kept: beside it, under its name with an ending."""
+    return model_path.with_name(model_path.name + ENDING)
+
+
+def write_calibration(content: CalibrationFile, model_path: Path) -> Path:
+    """Write a model's calibration; whoever looks finds the old file or the whole new one.
+
+    Returns:
+        The file written.
+
+    Raises:
+        SettingsError: The disk refuses.
+    """
+    path = calibration_path(model_path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(asdict(content), file, indent=1)
+            # The bytes reach the disk before the name does.
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise SettingsError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or make the "
+            "folder writable; what was there before is untouched."
+        ) from error
+    return path
+
+
+def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile | None:
+    """Read the calibration beside a model.
+
+    Args:
+        model_path: The model file.
+        model_sha256: Its digest.
+
+    Returns:
+        The calibration; None if the model has none.
+
+    Raises:
+        ModelFileError: The file is damaged, or was made for another model.
+    """
+    path = calibration_path(model_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
+    try:
+        values = json.loads(text)
+        if isinstance(values, dict) and values.get("format") != FORMAT:
+            raise ModelFileError(
+                f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
+            )
+        content = _read(CalibrationFile, values, "file")
+    except (json.JSONDecodeError, ModelFileError) as error:
+        raise ModelFileError(f"{path}: no calibration of adln: {error}. {_AGAIN}") from error
+    if content.model_sha256 != model_sha256:
+        raise ModelFileError(
+            f"{path} was made for the model {content.model_sha256[:12]}, but {model_path.name} is "
+            f"{model_sha256[:12]}. {_AGAIN}"
+        )
+    return content
+
+
+_AGAIN = "Calibrate with `adln calibrate`, or remove the file to go without."
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    bool: (bool,),
+    Literal["persons", "tracks"]: (str,),
+}
+_LISTS: dict[Any, Any] = {
+    tuple[int, ...]: int,
+    tuple[float, ...]: float,
+    tuple[Calibration, ...]: Calibration,
+}
+_NESTED = (Level, Evidence, Reliability, Calibration)
+
+
+def _read(kind: Callable[..., T], values: object, where: str) -> T:
+    """Build a dataclass from what JSON gave; nothing is converted, added or left out."""
+    expected = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or values.keys() != expected.keys():
+        found = sorted(values) if isinstance(values, dict) else repr(values)
+        raise ModelFileError(f"{where} should have the keys {sorted(expected)}, found {found}")
+    return kind(
+        **{name: _value(expected[name], value, f"{where}.{name}") for name, value in values.items()}
+    )
+
+
+def _value(kind: Any, value: object, where: str) -> Any:
+    if kind in _LISTS:
+        if not isinstance(value, list):
+            raise ModelFileError(f"{where} is {value!r}, expected a list")
+        return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if kind in _NESTED:
+        return _read(kind, value, where)
+    if not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise ModelFileError(f"{where} is {value!r}, expected {_PLAIN[kind][0].__name__}")
+    return value
+
+
+def _rising(values: tuple[float, ...], *, strictly: bool = False) -> bool:
+    pairs = list(pairwise(values))
+    return bool(values) and all(a < b if strictly else a <= b for a, b in pairs)

@@ -1,0 +1,1 @@
+"""Cameras: frames in, people found and followed, the crops worth embedding out."""

@@ -1,0 +1,181 @@
+"""Decodes video with OpenCV: files, RTSP and USB cameras, one picture at a time.
+
+OpenCV because its Linux wheels carry an FFmpeg under the LGPL, open and read with time limits, and
+go on after damaged pictures. PyAV says more about damage, but its wheels bundle x264 and x265,
+which are under the GPL; whoever would rather use it writes a `Capture` of a few lines.
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import CameraError
+
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+_USB = re.compile(r"usb:(\d+)")
+_STREAM = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        time_s: its time in the recording, in seconds; None if the source does not say.
+    """
+
+    image: NDArray[np.uint8]
+    time_s: float | None
+
+
+class Capture(Protocol):
+    """An open video or camera."""
+
+    @property
+    def fps(self) -> float:
+        """Pictures a second that it announces; 0 if it does not."""
+        ...
+
+    @property
+    def announced_frames(self) -> int:
+        """Pictures that a file announces; 0 if it does not."""
+        ...
+
+    def read(self) -> Picture | None:
+        """The next picture; None if there is none: damaged, at the end, or none came in time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class OpenCvCapture:
+    """A video file, a stream or a USB camera that OpenCV has opened.
+
+    Args:
+        capture: cv2.VideoCapture, open.
+        name: without password.
+    """
+
+    def __init__(self, capture: Any, name: str) -> None:
+        self._cv2 = load_opencv()
+        self._capture = capture
+        self._name = name
+
+    @property
+    def fps(self) -> float:
+        """Pictures a second that it announces; 0 if it does not."""
+        fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
+        return fps if np.isfinite(fps) and 0 < fps < 1000 else 0.0
+
+    @property
+    def announced_frames(self) -> int:
+        """Pictures that a file announces; 0 if it does not."""
+        return max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
+
+    def read(self) -> Picture | None:
+        """The next picture, or None.
+
+        Raises:
+            CameraError: OpenCV itself failed.
+        """
+        try:
+            came, bgr = self._capture.read()
+            if not came or bgr is None or bgr.size == 0:
+                return None
+            image = self._cv2.cvtColor(bgr, self._cv2.COLOR_BGR2RGB)
+        except self._cv2.error as error:
+            raise CameraError(f"{self._name}: OpenCV cannot read on ({error}).") from error
+        return Picture(image, float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._capture.release()
+
+
+def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture:
+    """Open a video file, a stream or a USB camera.
+
+    Args:
+        source: path of a video file; URL such as rtsp://...; or "usb:0" for the first USB camera.
+        timeout_s: a stream that does not answer for this long counts as gone.
+
+    Raises:
+        CameraError: it cannot be opened, or OpenCV is not installed.
+    """
+    cv2 = load_opencv()
+    text, name = str(source), public_name(source)
+    usb = _USB.fullmatch(text)
+    if usb is None and not is_stream(text) and not Path(text).is_file():
+        raise CameraError(f"{name}: there is no such video file.")
+    if usb is not None:
+        capture = cv2.VideoCapture(int(usb[1]))
+    else:
+        limit_ms = int(1000 * timeout_s)
+        # One thread a video: several cameras share the cores anyway, and a damaged file gives
+        # the same pictures each time.
+        options = [cv2.CAP_PROP_N_THREADS, 1]
+        if is_stream(text):
+            options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
+            options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG, options)
+    if not capture.isOpened():
+        capture.release()
+        raise CameraError(_why_not(text, name, usb is not None, timeout_s))
+    return OpenCvCapture(capture, name)
+
+
+def is_live(source: str | Path) -> bool:
+    """Whether a source goes on by itself: a stream or a USB camera, not a file."""
+    text = str(source)
+    return is_stream(text) or _USB.fullmatch(text) is not None
+
+
+def is_stream(text: str) -> bool:
+    """Whether a source is a URL."""
+    return _STREAM.match(text) is not None and not text.startswith("file:")
+
+
+def public_name(source: str | Path) -> str:
+    """A source as it may be logged: without the user name and password of a URL."""
+    return _PASSWORD.sub("***@", str(source))
+
+
+def load_opencv() -> Any:
+    """Import OpenCV when it is needed, and keep it from writing to the terminal.
+
+    Raises:
+        CameraError: it is not installed.
+    """
+    if "cv2" in sys.modules:
+        return sys.modules["cv2"]
+    # FFmpeg reports each damaged block on standard error; the sources count and log damage.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise CameraError(
+            f"reading video needs OpenCV, which is not here ({error}); "
+            "install it with: pip install 'adln[camera]'"
+        ) from error
+
+
+def _why_not(text: str, name: str, usb: bool, timeout_s: float) -> str:
+    if usb:
+        return f"{name}: there is no such camera, or another program is using it."
+    if is_stream(text):
+        return (
+            f"{name}: no video came within {timeout_s:g} s; check the address, user name, "
+            "password and that the camera is on."
+        )
+    return f"{name}: not a video that OpenCV can decode; it may be empty, damaged or cut short."

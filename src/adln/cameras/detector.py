@@ -1,0 +1,221 @@
+"""Finds people in frames: the `Detector` interface, and YOLOX in ONNX behind it.
+
+Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the ONNX files of its release.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.boxes import areas, clip_to_picture, iou
+from adln.cameras.captures import load_opencv
+from adln.cameras.detections import Detections
+from adln.cameras.frames import Frame
+from adln.errors import ModelFileError, SettingsError
+from adln.runtime.session import start_session
+
+STRIDES = (8, 16, 32)
+"""Sizes in px of the cells of YOLOX's three grids."""
+
+_PADDING = 114
+_PERSON = 0  # of the 80 classes of COCO
+_NUMBERS_BEFORE_CLASSES = 5  # centre x, centre y, log width, log height, objectness
+# Of boxes below the threshold of a tracker's second look there are thousands; so many are kept.
+_MOST_CANDIDATES = 300
+
+
+class Detector(Protocol):
+    """Anything that finds people in frames."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find the people in each frame.
+
+        Args:
+            frames: of any cameras and sizes.
+
+        Returns:
+            One set of detections a frame, in their order.
+        """
+        ...
+
+
+class YoloxDetector:
+    """YOLOX as its release exports it: BGR 0..255 in, the raw grid out.
+
+    Args:
+        path: ONNX file.
+        min_confidence: weaker boxes are left out. Low, because a tracker can use weak boxes of
+            people whom it knows already.
+        max_iou: of two boxes that overlap more than this, the weaker is left out.
+        threads: cores to use.
+        provider: onnxruntime's execution provider; the CPU if left out.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or not an export of YOLOX.
+        SettingsError: a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        min_confidence: float = 0.1,
+        max_iou: float = 0.6,
+        threads: int = 1,
+        provider: str | None = None,
+    ) -> None:
+        for name, value in (("min_confidence", min_confidence), ("max_iou", max_iou)):
+            if not 0 < value < 1:
+                raise SettingsError(f"{name} must be between 0 and 1, got {value}.")
+        self._session = start_session(Path(path), threads=threads, provider=provider)
+        self._min_confidence = min_confidence
+        self._max_iou = max_iou
+        self._input_name, self._batch, self._size_hw = _shape_of(self._session, path)
+        self._grid = grid_cells(*self._size_hw)
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find the people in each frame."""
+        found: list[Detections] = []
+        step = self._batch or max(1, len(frames))
+        for start in range(0, len(frames), step):
+            part = frames[start : start + step]
+            prepared = [letterbox(frame.image, *self._size_hw) for frame in part]
+            batch = np.stack([pixels for pixels, _ in prepared])
+            if self._batch and len(part) < self._batch:
+                rest = np.zeros((self._batch - len(part), *batch.shape[1:]), np.float32)
+                batch = np.concatenate([batch, rest])
+            (raw,) = self._session.run(None, {self._input_name: batch})
+            for frame, (_, scale), rows in zip(part, prepared, raw, strict=False):
+                height_px, width_px = frame.image.shape[:2]
+                boxes, confidences = decode(rows, self._grid, self._min_confidence)
+                boxes = clip_to_picture(boxes / scale, height_px=height_px, width_px=width_px)
+                some = areas(boxes) > 0
+                boxes, confidences = boxes[some], confidences[some]
+                kept = suppress(boxes, confidences, max_iou=self._max_iou)
+                found.append(
+                    Detections(boxes[kept].astype(np.float32), confidences[kept].astype(np.float32))
+                )
+        return found
+
+
+def letterbox(
+    image: NDArray[np.uint8], height_px: int, width_px: int
+) -> tuple[NDArray[np.float32], float]:
+    """Shrink or enlarge a picture into YOLOX's input, upper left, on grey.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        height_px: of the input.
+        width_px: of the input.
+
+    Returns:
+        (3, height_px, width_px) float32 BGR 0..255; and the scale: input px = picture px * scale.
+    """
+    cv2 = load_opencv()
+    height, width = image.shape[:2]
+    scale = min(height_px / height, width_px / width)
+    inner_hw = max(1, int(height * scale)), max(1, int(width * scale))
+    small = cv2.resize(image, inner_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    canvas = np.full((3, height_px, width_px), _PADDING, dtype=np.float32)
+    canvas[:, : inner_hw[0], : inner_hw[1]] = small[..., ::-1].transpose(2, 0, 1)
+    return canvas, scale
+
+
+def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
+    """Where the rows of YOLOX's output lie.
+
+    Args:
+        height_px: of the input.
+        width_px: of the input.
+
+    Returns:
+        (R, 3) float32: column and row of each cell in its grid, and the grid's stride in px.
+    """
+    grids = []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[: height_px // stride, : width_px // stride]
+        strides = np.full(rows.size, stride)
+        grids.append(np.stack([columns.ravel(), rows.ravel(), strides], axis=1))
+    return np.concatenate(grids).astype(np.float32)
+
+
+def decode(
+    rows: NDArray[np.float32], grid: NDArray[np.float32], min_confidence: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """People in YOLOX's raw output.
+
+    Args:
+        rows: (R, 5 + K): centre x and y in cells from the cell's corner, logarithms of width and
+            height in cells, objectness, K classes.
+        grid: (R, 3), of `grid_cells`.
+        min_confidence: least objectness times probability of a person.
+
+    Returns:
+        (N, 4) boxes xyxy in px of the input, and (N,) confidences.
+    """
+    confidences = rows[:, 4] * rows[:, _NUMBERS_BEFORE_CLASSES + _PERSON]
+    strong = np.flatnonzero(confidences >= min_confidence)
+    if len(strong) > _MOST_CANDIDATES:
+        order = np.argsort(-confidences[strong], kind="stable")
+        strong = strong[order[:_MOST_CANDIDATES]]
+    rows, cells, strides = rows[strong], grid[strong, :2], grid[strong, 2:]
+    centre = (rows[:, :2] + cells) * strides
+    # An export gone wrong must not turn into infinite boxes.
+    half = np.exp(np.clip(rows[:, 2:4], -10, 10)) * strides / 2
+    return np.concatenate([centre - half, centre + half], axis=1), confidences[strong]
+
+
+def suppress(
+    boxes_xyxy: NDArray[np.floating], confidences: NDArray[np.floating], *, max_iou: float
+) -> NDArray[np.intp]:
+    """Leave out boxes that overlap a stronger one: greedy non-maximum suppression.
+
+    Args:
+        boxes_xyxy: (N, 4).
+        confidences: (N,).
+        max_iou: the overlap that is still allowed.
+
+    Returns:
+        (M,) positions of the boxes that stay, strongest first; of equals, the earlier.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    overlaps = iou(boxes_xyxy[order], boxes_xyxy[order]) > max_iou
+    gone = np.zeros(len(order), dtype=bool)
+    for at in range(len(order)):
+        if not gone[at]:
+            gone[at + 1 :] |= overlaps[at, at + 1 :]
+    kept: NDArray[np.intp] = order[~gone]
+    return kept
+
+
+def _shape_of(session: Any, path: str | Path) -> tuple[str, int | None, tuple[int, int]]:
+    """Name, batch size (None if free), height and width of the input of an export of YOLOX."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = list(inputs[0].shape)
+    sizes = [side for side in shape[2:] if isinstance(side, int) and side % STRIDES[-1] == 0]
+    if (
+        len(inputs) != 1
+        or len(outputs) != 1
+        or inputs[0].type != "tensor(float)"
+        or len(shape) != 4
+        or shape[1] != 3
+        or len(sizes) != 2
+    ):
+        raise ModelFileError(
+            f"{path}: not an export of YOLOX: expected one float input (N, 3, H, W) with H and W "
+            f"multiples of {STRIDES[-1]} and one output; found inputs "
+            f"{[(node.name, node.type, node.shape) for node in inputs]} and outputs "
+            f"{[node.name for node in outputs]}."
+        )
+    cells = sum((sizes[0] // stride) * (sizes[1] // stride) for stride in STRIDES)
+    out = list(outputs[0].shape)
+    if len(out) != 3 or (isinstance(out[1], int) and out[1] != cells):
+        raise ModelFileError(
+            f"{path}: not a raw export of YOLOX: expected an output (N, {cells}, 5 + classes), "
+            f"found {out}. Export it without decoding (--decode_in_inference left out)."
+        )
+    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+    return inputs[0].name, batch, (sizes[0], sizes[1])

@@ -1,0 +1,129 @@
+"""Fetches the detector's file on request, from its authors' release, checked by its digest.
+
+Nothing is fetched unless a person asks for it; a file of one's own needs none of this.
+"""
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from adln.errors import ModelFileError
+
+_CHUNK_BYTES = 1 << 16
+_TIMEOUT_S = 30.0
+
+Opener = Callable[[str], AbstractContextManager[IO[bytes]]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A file that its authors have published.
+
+    Attributes:
+        file_name: what it is called in the cache folder.
+        url: where it is.
+        sha256: hex digest of its content.
+        size_bytes: its length.
+        licence: of its authors' repository.
+    """
+
+    file_name: str
+    url: str
+    sha256: str
+    size_bytes: int
+    licence: str
+
+
+YOLOX_NANO = Release(
+    file_name="yolox_nano.onnx",
+    url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
+    # The release itself publishes no digest. This one is that of several independent projects
+    # which pin the same address.
+    sha256="c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
+    size_bytes=3_659_407,
+    licence="Apache-2.0",
+)
+"""The smallest of YOLOX's detectors with a full-size input of 416 x 416 px."""
+
+
+def default_cache() -> Path:
+    """Where fetched files are kept: $XDG_CACHE_HOME/adln, or ~/.cache/adln."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "adln"
+
+
+def fetch(
+    release: Release = YOLOX_NANO, *, cache: Path | None = None, opener: Opener | None = None
+) -> Path:
+    """Fetch a released file once; later calls find it in the cache folder.
+
+    Args:
+        release: which file.
+        cache: folder to keep it in; `default_cache()` if left out.
+        opener: opens an address for reading; by urllib if left out.
+
+    Returns:
+        The file, whose content has the digest of the release.
+
+    Raises:
+        ModelFileError: it cannot be fetched or stored, or is not what was released. The cache
+            then holds what it held before.
+    """
+    target = (cache or default_cache()) / release.file_name
+    try:
+        if target.is_file() and _digest(target) == release.sha256:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{release.file_name}.")
+    except OSError as error:
+        raise ModelFileError(
+            f"{target}: cannot be stored ({error}); name another folder."
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file, (opener or _open_url)(release.url) as answer:
+            digest = _copy(answer, file, release)
+        if digest != release.sha256:
+            raise ModelFileError(
+                f"{release.url}: the content is not what was released: expected sha256 "
+                f"{release.sha256}, got {digest}. Try again, or name a file of your own."
+            )
+        Path(partial).replace(target)
+    except OSError as error:  # urllib's errors are OSErrors as well
+        raise ModelFileError(
+            f"{release.url}: cannot be fetched ({error}); fetch it on another machine and name "
+            "the file."
+        ) from error
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return target
+
+
+def _copy(answer: IO[bytes], file: IO[bytes], release: Release) -> str:
+    digest = hashlib.sha256()
+    length = 0
+    while chunk := answer.read(_CHUNK_BYTES):
+        length += len(chunk)
+        if length > release.size_bytes:
+            raise ModelFileError(
+                f"{release.url}: longer than the released {release.size_bytes:,} bytes; it is "
+                "another file. Name a file of your own."
+            )
+        digest.update(chunk)
+        file.write(chunk)
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_url(url: str) -> AbstractContextManager[IO[bytes]]:
+    answer: AbstractContextManager[IO[bytes]] = urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+    return answer

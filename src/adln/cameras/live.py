@@ -1,0 +1,233 @@
+"""Live cameras: each read in a thread of its own, tried again when it dies, dropping what is late.
+
+A camera that is slow, silent or gone holds up nobody: whoever takes frames takes those that are
+there. Of decoded frames only the newest few are kept, so memory stays flat however slow the rest
+of the pipeline is.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adln.cameras.captures import Capture, open_capture, public_name
+from adln.cameras.clocks import Backoff, RecentRate, SteadyClock
+from adln.cameras.frames import CameraState, CameraStatus, Frame
+from adln.errors import CameraError, SettingsError
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """When a camera counts as gone.
+
+    Attributes:
+        silent_s: no picture for this long.
+        failures: this many pictures in a row could not be read. A USB camera that was pulled out
+            answers at once, each time.
+        proved_s: a connection that has delivered pictures for this long is a good one: the pauses
+            between attempts begin from the shortest again.
+        close_s: how long `close` waits for a thread that is still reading.
+    """
+
+    silent_s: float = 10.0
+    failures: int = 25
+    proved_s: float = 10.0
+    close_s: float = 2.0
+
+
+class LiveCamera:
+    """A stream or USB camera, read in its own thread until it is closed.
+
+    Args:
+        source: what `open_capture` takes: "rtsp://...", "usb:0".
+        camera_id: which camera it is.
+        buffer_frames: decoded frames that may wait; of more, the oldest are dropped and counted.
+        opener: opens the camera; by OpenCV if left out.
+        backoff: pauses between attempts to reach it.
+        clock: times of its frames.
+        monotonic: measures silence, in s.
+        wait: sleeps for so many seconds or until the camera is closed; for tests.
+        patience: when it counts as gone.
+        on_frame: called in the camera's thread when a frame has come or the camera has ended.
+
+    Raises:
+        SettingsError: `buffer_frames` is below one.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        source: str,
+        camera_id: str,
+        *,
+        buffer_frames: int = 2,
+        opener: Callable[[str], Capture] = open_capture,
+        backoff: Backoff | None = None,
+        clock: SteadyClock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
+        patience: Patience | None = None,
+        on_frame: Callable[[], object] | None = None,
+    ) -> None:
+        if buffer_frames < 1:
+            raise SettingsError(f"buffer_frames must be at least 1, got {buffer_frames}.")
+        self._source = source
+        self._name = public_name(source)
+        self._camera_id = camera_id
+        self._opener = opener
+        self._backoff = backoff or Backoff()
+        self._clock = clock or SteadyClock()
+        self._monotonic = monotonic
+        self._closing = threading.Event()
+        self._wait = wait or self._closing.wait
+        self._patience = patience or Patience()
+        self._on_frame = on_frame
+        self._thread: threading.Thread | None = None
+        # All below is shared between the two threads.
+        self._lock = threading.Lock()
+        self._waiting: deque[Frame] = deque()
+        self._buffer_frames = buffer_frames
+        self._state: CameraState = "opening"
+        self._read = self._dropped = self._corrupt = self._connections = 0
+        self._last_error = ""
+        self._last_frame_s: float | None = None
+        self._rate = RecentRate()
+
+    @property
+    def camera_id(self) -> str:
+        """Which camera."""
+        return self._camera_id
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed; a live camera does not end otherwise."""
+        return self._closing.is_set()
+
+    def start(self) -> None:
+        """Begin to read; calling it again changes nothing."""
+        if self._thread is None:
+            # A driver that hangs in spite of its time limits must not keep the program alive.
+            self._thread = threading.Thread(
+                target=self.run, name=f"camera {self._camera_id}", daemon=True
+            )
+            self._thread.start()
+
+    def run(self) -> None:
+        """Read until the camera is closed; what the thread of `start` does."""
+        while not self._closing.is_set():
+            reason = self._read_one_connection()
+            if self._closing.is_set():
+                break
+            pause_s = self._backoff.next_pause_s()
+            with self._lock:
+                self._state = "waiting"
+                self._last_error = reason
+            _LOG.warning("camera %s: %s; trying again in %.1f s", self._camera_id, reason, pause_s)
+            self._wait(pause_s)
+        with self._lock:
+            self._state = "closed"
+
+    def next_frame(self) -> Frame | None:
+        """The oldest of the frames that are waiting; None if there is none at the moment."""
+        with self._lock:
+            return self._waiting.popleft() if self._waiting else None
+
+    def status(self) -> CameraStatus:
+        """How it is doing."""
+        with self._lock:
+            return CameraStatus(
+                camera_id=self._camera_id,
+                source=self._name,
+                state=self._state,
+                frames_read=self._read,
+                frames_dropped=self._dropped,
+                frames_corrupt=self._corrupt,
+                reconnects=max(0, self._connections - 1),
+                clock_jumps=0,
+                last_error=self._last_error,
+                last_frame_s=self._last_frame_s,
+                fps=self._rate.fps if self._state == "running" else 0.0,
+            )
+
+    def close(self) -> None:
+        """Stop reading and let go of the camera."""
+        self._closing.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self._patience.close_s)
+        with self._lock:
+            self._waiting.clear()
+            self._state = "closed"
+        if self._on_frame is not None:
+            self._on_frame()
+
+    def _read_one_connection(self) -> str:
+        """Open the camera and read until it is gone; says why it is."""
+        try:
+            capture = self._opener(self._source)
+        except CameraError as error:
+            return str(error)
+        except Exception as error:  # a driver's own errors; no camera may stop the others
+            return f"{self._name}: cannot be opened ({error!r})"
+        try:
+            with self._lock:
+                self._connections += 1
+                again = self._connections > 1
+            if again:
+                _LOG.info("camera %s: connected again", self._camera_id)
+            return self._read_until_gone(capture)
+        except CameraError as error:
+            return str(error)
+        except Exception as error:
+            return f"{self._name}: cannot be read on ({error!r})"
+        finally:
+            try:
+                capture.close()
+            except Exception as error:
+                _LOG.warning("camera %s: did not close well: %r", self._camera_id, error)
+
+    def _read_until_gone(self, capture: Capture) -> str:
+        opened_s = last_s = self._monotonic()
+        failures = 0
+        while not self._closing.is_set():
+            picture = capture.read()
+            now_s = self._monotonic()
+            if picture is None:
+                failures += 1
+                if now_s - last_s >= self._patience.silent_s:
+                    return f"{self._name}: no picture for {now_s - last_s:.0f} s"
+                if failures >= self._patience.failures:
+                    return f"{self._name}: {failures} pictures in a row could not be read"
+                continue
+            if failures:
+                with self._lock:
+                    self._corrupt += failures
+                    total = self._corrupt
+                    self._last_error = f"{failures} damaged frame(s) left out"
+                _LOG.warning(
+                    "camera %s: %s: %d damaged frame(s) left out (%d so far)",
+                    self._camera_id,
+                    self._name,
+                    failures,
+                    total,
+                )
+            failures, last_s = 0, now_s
+            if now_s - opened_s >= self._patience.proved_s:
+                self._backoff.reset()
+            with self._lock:
+                frame = Frame(self._camera_id, self._read, self._clock.now(), picture.image)
+                self._state = "running"
+                self._read += 1
+                self._rate.add(frame.time_s)
+                self._last_frame_s = frame.time_s
+                self._waiting.append(frame)
+                if len(self._waiting) > self._buffer_frames:
+                    self._waiting.popleft()
+                    self._dropped += 1
+            if self._on_frame is not None:
+                self._on_frame()
+        return "closed"

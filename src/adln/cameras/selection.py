@@ -1,0 +1,331 @@
+"""Which crops of a track are worth embedding: the best few, spread over time.
+
+A person who crosses a camera gives a hundred crops that say much the same. A few good ones of
+different moments say more than all, at a fraction of the price; so a track's crops compete for a
+few places, and only what wins a place is embedded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.boxes import clip_to_picture
+from adln.cameras.frames import Frame
+from adln.cameras.quality import QualitySettings, judge_boxes, sharpness_quality
+from adln.cameras.tracker import TrackUpdate
+from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX, cut, resize
+from adln.embeddings import unit_length
+from adln.errors import SettingsError
+from adln.settings import settings
+
+Reason = Literal["first", "better", "ended"]
+"""Why a track is reported: it can be recognised now; its crops are better now; it is over."""
+
+
+@settings
+class SelectionSettings:
+    """When crops are good and tracks are reported.
+
+    Attributes:
+        good: a track is reported for the first time with a crop of at least this quality.
+        usable: crops below this quality are never kept.
+        apart_s: kept crops of a track lie at least this far apart in time.
+        patience_s: a track with no good crop is reported with the best it has after so long.
+        better: a track is reported again when the sum of its crops' qualities has grown by this
+            factor,
+        again_s: and no sooner than so long after the last report.
+        gain: a crop must be better than the one it replaces by this factor.
+        quality: what makes a crop good.
+    """
+
+    good: float = 0.35
+    usable: float = 0.05
+    apart_s: float = 0.5
+    patience_s: float = 1.5
+    better: float = 1.25
+    again_s: float = 0.5
+    gain: float = 1.1
+    quality: QualitySettings = QualitySettings()
+
+
+@dataclass(frozen=True, eq=False)
+class SelectedCrop:
+    """A crop that won a place.
+
+    Attributes:
+        crop_id: unique within its camera's selector; what an embedding is kept under.
+        image: (H, W, 3) uint8 RGB, of the network's size.
+        box_xyxy: (4,) float32 px in its frame.
+        frame_index: number of its frame.
+        time_s: of its frame.
+        quality: 0..1.
+    """
+
+    crop_id: int
+    image: NDArray[np.uint8]
+    box_xyxy: NDArray[np.float32]
+    frame_index: int
+    time_s: float
+    quality: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrackReport:
+    """A track whose crops should be embedded now.
+
+    Attributes:
+        camera_id: which camera.
+        track_id: unique within the camera.
+        reason: see `Reason`.
+        time_s: of the frame that gave rise to the report.
+        first_s: when the track was first seen.
+        last_s: when it was last seen.
+        last_box_xyxy: (4,) float32, where it was last seen.
+        crops: those that hold a place now, in the order of time; may be empty when a track ends
+            that never had a usable crop. Some may have been in an earlier report: their crop_id
+            tells.
+    """
+
+    camera_id: str
+    track_id: int
+    reason: Reason
+    time_s: float
+    first_s: float
+    last_s: float
+    last_box_xyxy: NDArray[np.float32]
+    crops: tuple[SelectedCrop, ...]
+
+
+class CropSelector:
+    """Chooses the crops of one camera's tracks.
+
+    Holds at most `crops_per_track` crops of each track that goes on, and nothing of those that
+    have ended.
+
+    Args:
+        camera_id: which camera.
+        crops_per_track: places of a track; see the property.
+        crop_size: height and width in px of the network's input.
+        settings: what counts as good.
+
+    Raises:
+        SettingsError: `crops_per_track` is below one.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        *,
+        crops_per_track: int = 4,
+        crop_size: tuple[int, int] = (CROP_HEIGHT_PX, CROP_WIDTH_PX),
+        settings: SelectionSettings | None = None,
+    ) -> None:
+        self._camera_id = camera_id
+        self._crop_size = crop_size
+        self._settings = settings or SelectionSettings()
+        self._candidates: dict[int, _Candidates] = {}
+        self._next_crop_id = 1
+        self._places = 1
+        self.crops_per_track = crops_per_track
+
+    @property
+    def crops_per_track(self) -> int:
+        """How many crops a track may have. May be set at any time: tracks keep their best."""
+        return self._places
+
+    @crops_per_track.setter
+    def crops_per_track(self, places: int) -> None:
+        if places < 1:
+            raise SettingsError(f"crops_per_track must be at least 1, got {places}.")
+        self._places = places
+        for candidates in self._candidates.values():
+            candidates.keep_best(places)
+
+    def update(self, frame: Frame, tracks: TrackUpdate) -> list[TrackReport]:
+        """Take in one frame.
+
+        Args:
+            frame: of this selector's camera.
+            tracks: what the tracker made of it.
+
+        Returns:
+            Tracks to embed now, those seen in this frame before those that ended.
+        """
+        height_px, width_px = frame.image.shape[:2]
+        people = tracks.people
+        boxes = np.array([person.box_xyxy for person in people], np.float32).reshape(-1, 4)
+        most = judge_boxes(
+            boxes,
+            np.array([person.confidence for person in people], np.float64),
+            height_px=height_px,
+            width_px=width_px,
+            settings=self._settings.quality,
+        ).quality.tolist()
+        inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
+        reports = []
+        for person, box, possible in zip(people, inside, most, strict=True):
+            candidates = self._candidates.get(person.track_id)
+            if candidates is None:
+                candidates = _Candidates(first_s=person.first_s)
+                self._candidates[person.track_id] = candidates
+            candidates.last_s, candidates.last_box_xyxy = frame.time_s, person.box_xyxy
+            self._consider(candidates, frame, box, possible)
+            reason = candidates.due(frame.time_s, self._settings)
+            if reason is not None:
+                reports.append(self._report(person.track_id, candidates, reason, frame.time_s))
+        return reports + self.end(tracks.ended, frame.time_s)
+
+    def end(self, track_ids: tuple[int, ...], time_s: float) -> list[TrackReport]:
+        """Report tracks that are over, and let go of their crops.
+
+        Args:
+            track_ids: as `Tracker.finish` gives them when the camera ends.
+            time_s: now.
+        """
+        reports = []
+        for track_id in track_ids:
+            candidates = self._candidates.pop(track_id, None)
+            if candidates is not None:
+                reports.append(self._report(track_id, candidates, "ended", time_s))
+        return reports
+
+    def _consider(
+        self, candidates: "_Candidates", frame: Frame, box: NDArray[np.float32], possible: float
+    ) -> None:
+        """Give a crop its place if it wins one; `possible` is the most it can be worth."""
+        wanted = self._settings.usable
+        rival = candidates.rival(frame.time_s, self._places, self._settings.apart_s)
+        if rival is not None:
+            wanted = max(wanted, rival.quality * self._settings.gain)
+        if possible < wanted or box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            return
+        height, width = self._crop_size
+        image = resize(cut(frame.image, box.tolist()), height_px=height, width_px=width)
+        quality = possible * sharpness_quality(image, self._settings.quality)
+        if quality < wanted:
+            return
+        crop = SelectedCrop(
+            crop_id=self._next_crop_id,
+            image=image,
+            box_xyxy=box,
+            frame_index=frame.index,
+            time_s=frame.time_s,
+            quality=quality,
+        )
+        self._next_crop_id += 1
+        candidates.give_place(crop, instead_of=rival)
+
+    def _report(
+        self, track_id: int, candidates: "_Candidates", reason: Reason, time_s: float
+    ) -> TrackReport:
+        candidates.reported_s = time_s
+        candidates.reported_worth = candidates.worth
+        return TrackReport(
+            camera_id=self._camera_id,
+            track_id=track_id,
+            reason=reason,
+            time_s=time_s,
+            first_s=candidates.first_s,
+            last_s=candidates.last_s,
+            last_box_xyxy=candidates.last_box_xyxy,
+            crops=tuple(candidates.crops),
+        )
+
+
+def pool_embeddings(
+    embeddings: NDArray[np.floating], qualities: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """One embedding of a track: the mean of its crops', weighed with their qualities.
+
+    Args:
+        embeddings: (N, D) of unit length, all of one depth.
+        qualities: (N,), above 0.
+
+    Returns:
+        (D,) float32 of unit length.
+
+    Raises:
+        SettingsError: there is none, the numbers differ, or a quality is not above 0.
+    """
+    if len(embeddings) == 0 or qualities.shape != (len(embeddings),) or not (qualities > 0).all():
+        raise SettingsError(
+            f"expected N >= 1 embeddings with N qualities above 0, got {len(embeddings)} with "
+            f"qualities {qualities.tolist()}."
+        )
+    weighed: NDArray[np.floating] = qualities.astype(np.float64) @ embeddings.astype(np.float64)
+    return unit_length(weighed)
+
+
+def pool_crops(
+    crops: tuple[SelectedCrop, ...], by_crop_id: Mapping[int, NDArray[np.floating]]
+) -> NDArray[np.float32]:
+    """One embedding of a report's crops.
+
+    Args:
+        crops: of a `TrackReport`, at least one.
+        by_crop_id: crop_id -> (D,) embedding of unit length, of one depth.
+
+    Returns:
+        (D,) float32 of unit length.
+
+    Raises:
+        SettingsError: there is no crop, or one has no embedding.
+    """
+    missing = [crop.crop_id for crop in crops if crop.crop_id not in by_crop_id]
+    if missing or not crops:
+        raise SettingsError(f"expected an embedding for each of the crops; missing: {missing}.")
+    return pool_embeddings(
+        np.stack([by_crop_id[crop.crop_id] for crop in crops]),
+        np.array([crop.quality for crop in crops]),
+    )
+
+
+class _Candidates:
+    """The crops of one track that hold a place, in the order of time."""
+
+    def __init__(self, *, first_s: float) -> None:
+        self.first_s = self.last_s = first_s
+        self.last_box_xyxy: NDArray[np.float32] = np.zeros(4, np.float32)
+        self.crops: list[SelectedCrop] = []
+        self.reported_s: float | None = None
+        self.reported_worth = 0.0
+
+    @property
+    def worth(self) -> float:
+        return sum(crop.quality for crop in self.crops)
+
+    def rival(self, time_s: float, places: int, apart_s: float) -> SelectedCrop | None:
+        """The crop that a new one would have to beat; None if there is a free place."""
+        near = [crop for crop in self.crops if abs(crop.time_s - time_s) < apart_s]
+        if near:
+            # All that are near would go, so the new one must beat the best of them.
+            return max(near, key=lambda crop: crop.quality)
+        if len(self.crops) >= places:
+            return min(self.crops, key=lambda crop: crop.quality)
+        return None
+
+    def give_place(self, crop: SelectedCrop, *, instead_of: SelectedCrop | None) -> None:
+        self.crops = [kept for kept in self.crops if kept is not instead_of]
+        self.crops.append(crop)
+
+    def keep_best(self, places: int) -> None:
+        best = sorted(self.crops, key=lambda crop: -crop.quality)[:places]
+        self.crops = sorted(best, key=lambda crop: crop.time_s)
+
+    def due(self, time_s: float, settings: SelectionSettings) -> Reason | None:
+        """Why the track should be reported now; None if it should not."""
+        if not self.crops:
+            return None
+        if self.reported_s is None:
+            best = max(crop.quality for crop in self.crops)
+            waited = time_s - self.first_s >= settings.patience_s
+            return "first" if best >= settings.good or waited else None
+        if (
+            time_s - self.reported_s >= settings.again_s
+            and self.worth >= settings.better * self.reported_worth
+        ):
+            return "better"
+        return None

@@ -1,0 +1,131 @@
+"""Several cameras at once: rounds of at most one frame of each, ready to be detected together."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from adln.cameras.captures import is_live
+from adln.cameras.frames import CameraStatus, Frame, Source
+from adln.cameras.live import LiveCamera
+from adln.cameras.recordings import ImageFolder, VideoFile
+from adln.errors import SettingsError
+
+# Frames of files that lie this close together in time go into one round.
+_SAME_MOMENT_S = 0.02
+
+
+def open_source(
+    source: str,
+    camera_id: str,
+    *,
+    fps: float = 10.0,
+    start_s: float = 0.0,
+    on_frame: Callable[[], object] | None = None,
+) -> Source:
+    """Open whatever a user names.
+
+    Args:
+        source: path of a video file or of a folder of pictures, "rtsp://...", or "usb:0". A live
+            camera is not waited for: it is tried until it answers.
+        camera_id: which camera it stands for.
+        fps: pictures a second, for a folder.
+        start_s: time of the first frame, for a file or folder.
+        on_frame: called when a live camera has a frame; see `CameraGroup.wake`.
+
+    Raises:
+        CameraError: a file or folder cannot be read.
+    """
+    if is_live(source):
+        camera = LiveCamera(source, camera_id, on_frame=on_frame)
+        camera.start()
+        return camera
+    if Path(source).is_dir():
+        return ImageFolder(source, camera_id, fps=fps, start_s=start_s)
+    return VideoFile(source, camera_id, start_s=start_s)
+
+
+class CameraGroup:
+    """Takes frames of several cameras in rounds.
+
+    Files take turns by the times of their frames, so that the rounds are the same on each run. Of
+    live cameras, a round holds what has come by then.
+
+    Args:
+        sources: the cameras.
+
+    Raises:
+        SettingsError: there is none, or two have the same camera_id.
+    """
+
+    def __init__(self, sources: Sequence[Source] = ()) -> None:
+        self._sources: list[Source] = []
+        self._ahead: dict[str, Frame] = {}
+        self._news = threading.Event()
+        for source in sources:
+            self.add(source)
+
+    def add(self, source: Source) -> None:
+        """Take in one more camera.
+
+        Raises:
+            SettingsError: there is one with its camera_id.
+        """
+        if any(source.camera_id == other.camera_id for other in self._sources):
+            raise SettingsError(
+                f"two cameras are called {source.camera_id!r}; give each camera its own name."
+            )
+        self._sources.append(source)
+
+    def wake(self) -> None:
+        """Tell a waiting `rounds` that a live camera has a frame; may be called by any thread."""
+        self._news.set()
+
+    def rounds(self, *, wait_s: float = 0.05) -> Iterator[list[Frame]]:
+        """Frames until all cameras have ended.
+
+        Args:
+            wait_s: how long to wait for live cameras when nothing is there, at most; then an
+                empty round is given, so that the caller can do other work and may stop.
+
+        Yields:
+            At most one frame of each camera, in the order of the cameras.
+        """
+        while True:
+            self._news.clear()
+            frames = self._recorded() + self._live()
+            if frames:
+                places = {source.camera_id: at for at, source in enumerate(self._sources)}
+                yield sorted(frames, key=lambda frame: places[frame.camera_id])
+                continue
+            if all(source.ended for source in self._sources):
+                return
+            self._news.wait(wait_s)
+            if not self._news.is_set():
+                yield []
+
+    def statuses(self) -> list[CameraStatus]:
+        """How each camera is doing."""
+        return [source.status() for source in self._sources]
+
+    def close(self) -> None:
+        """Close all cameras."""
+        for source in self._sources:
+            source.close()
+        self._ahead.clear()
+        self.wake()
+
+    def _recorded(self) -> list[Frame]:
+        for source in self._sources:
+            if not source.live and source.camera_id not in self._ahead:
+                frame = source.next_frame()
+                if frame is not None:
+                    self._ahead[source.camera_id] = frame
+        if not self._ahead:
+            return []
+        end_s = min(frame.time_s for frame in self._ahead.values()) + _SAME_MOMENT_S
+        due = [camera_id for camera_id, frame in self._ahead.items() if frame.time_s <= end_s]
+        return [self._ahead.pop(camera_id) for camera_id in due]
+
+    def _live(self) -> list[Frame]:
+        frames = [source.next_frame() for source in self._sources if source.live]
+        return [frame for frame in frames if frame is not None]

@@ -1,0 +1,172 @@
+"""`adln doctor`: does re-identification do anything on a recording of one's own?"""
+
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adln.pipeline.doctor import Examination, Separation
+    from adln.pipeline.watch_settings import WatchSettings
+
+_CLEAR, _SOME = 0.98, 0.90
+
+
+@click.command()
+@click.argument("recording", type=click.Path(exists=True, path_type=Path))
+@click.option("--network", default="res2", show_default=True, help="Exported network to examine.")
+@click.option("--detector", default="", help="YOLOX in ONNX; the fetched one if left out.")
+@click.option("--boxes", default="", help="JSONL of boxes in place of a detector.")
+@click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
+def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
+    """Examine RECORDING: a video, a folder of pictures, or the settings (TOML) of a watch.
+
+    Says whether the tracks of one person stand out from those of two people who were seen
+    together, which thresholds follow, whether identities come out differently with them, and
+    where the time goes. Nobody has to name anyone, and nothing is stored.
+    """
+    from adln.pipeline.doctor import examine, thresholds_of
+    from adln.pipeline.watch_settings import (
+        CameraSettings,
+        DetectorSettings,
+        NetworkSettings,
+        WatchSettings,
+        read_watch_settings,
+    )
+
+    if recording.suffix == ".toml":
+        settings = read_watch_settings(recording)
+        folder = recording.resolve().parent
+    else:
+        folder = Path.cwd()
+        source = CameraSettings(name=camera, number=1, source=str(recording.resolve()))
+        settings = WatchSettings(
+            cameras=(source,),
+            detector=DetectorSettings(model=detector, boxes=boxes),
+            network=NetworkSettings(files=(network,)),
+        )
+    # What has not been examined yet needs no warning about its calibration.
+    logging.getLogger("adln.pipeline.assembly").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="adln-doctor-") as work:
+        click.echo("finding and following people ...", err=True)
+        found = examine(settings, folder, gallery_folder=Path(work) / "examined")
+        click.echo("\n".join(_people(found)))
+        click.echo("\n".join(_separation(found)))
+        depth = settings.network.depth or max(found.depths)
+        if found.depths[depth].is_enough:
+            thresholds = thresholds_of(found, depth)
+            click.echo("\nTHRESHOLDS")
+            click.echo(f"  For Res{depth} and {found.tracks} people. Put this into the settings:\n")
+            click.echo(f"  [thresholds]\n  match = {thresholds.match}")
+            click.echo(f"  candidate = {thresholds.candidate}")
+            settings = replace(settings, thresholds=thresholds)
+        click.echo("watching with and without re-identification ...", err=True)
+        click.echo("\n".join(_effect(settings, folder, Path(work))))
+        click.echo("\n".join(_device(found)))
+
+
+def _people(found: "Examination") -> list[str]:
+    return [
+        "RECORDING",
+        f"  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks with usable crops, "
+        f"{found.without_crop} without; at most {found.most_together} people at once.",
+    ]
+
+
+def _separation(found: "Examination") -> list[str]:
+    lines = ["", "DO PEOPLE STAND APART?  (cosines: one person's crops, two people in one frame)"]
+    for depth, scores in found.depths.items():
+        same = _quantiles(scores.same)
+        different = _quantiles(scores.different)
+        lines.append(
+            f"  Res{depth}  same person {same} ({len(scores.same)} tracks)   "
+            f"two people {different} ({len(scores.different)} pairs)"
+        )
+        lines.append(f"        {_judgement(scores)}")
+    return lines
+
+
+def _quantiles(scores: "NDArray[np.float64]") -> str:
+    import numpy as np
+
+    if len(scores) == 0:
+        return "none"
+    low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _judgement(scores: "Separation") -> str:
+    if not scores.is_enough:
+        return (
+            "Too few to judge: it takes 20 tracks, and 20 pairs of people seen in one frame. "
+            "Give a longer recording of a busier time."
+        )
+    share = scores.in_order
+    text = f"In {100 * share:.1f} % of comparisons the same person scores higher: "
+    if share >= _CLEAR:
+        return text + "they stand apart well."
+    if share >= _SOME:
+        return text + "they stand apart, with mistakes. A deeper or better network would help."
+    return text + (
+        "they hardly stand apart. No threshold will help; use a better network, larger people or "
+        "better light."
+    )
+
+
+def _effect(settings: "WatchSettings", folder: Path, work: Path) -> list[str]:
+    from adln.cli.watch import run_watch
+    from adln.pipeline.watch_settings import (
+        JsonlSettings,
+        MetricsSettings,
+        MqttSettings,
+        WebhookSettings,
+    )
+
+    settings = replace(
+        settings,
+        gallery=str(work / "gallery"),
+        outbox=str(work / "outbox.db"),
+        jsonl=JsonlSettings(path=str(work / "sightings.jsonl")),
+        mqtt=MqttSettings(),
+        webhook=WebhookSettings(),
+        metrics=MetricsSettings(),
+    )
+    summary = run_watch(settings, folder)
+    tracks = sum(summary["tracks"].values())
+    verdicts = summary["tracks_by_verdict"]
+    identities = summary["identities"]
+    lines = [
+        "",
+        "DOES RE-IDENTIFICATION CHANGE ANYTHING?",
+        f"  Without it: {tracks} tracks, each an identity of its own.",
+        f"  With it: {identities} identities; {verdicts.get('matched', 0)} tracks were matched to "
+        f"somebody seen before, {verdicts.get('candidate', 0)} are candidates, "
+        f"{verdicts.get('unknown', 0)} were new or unknown.",
+    ]
+    if not verdicts.get("matched"):
+        lines.append(
+            "  Nobody was found again: either nobody came back, or the threshold is too strict."
+        )
+    return lines
+
+
+def _device(found: "Examination") -> list[str]:
+    total = sum(found.stage_ms.values())
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.stage_ms.items())
+    slowest = max(found.stage_ms, key=lambda stage: found.stage_ms[stage])
+    rate = found.frames / max(found.video_s, 1e-9)
+    crops = ", ".join(f"Res{depth} {ms:.1f}" for depth, ms in found.crop_ms.items())
+    in_time = "in" if rate * total < 1000 else "NOT in"
+    return [
+        "",
+        "THIS DEVICE",
+        f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
+        f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
+        f"second: {in_time} real time. Most goes into: {slowest}.",
+    ]

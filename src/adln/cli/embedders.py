@@ -1,0 +1,51 @@
+"""Opens a network of either kind for the commands that judge it: .safetensors or .onnx."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adln.runtime.shipped import find_network
+
+if TYPE_CHECKING:
+    from adln.model.embedder import TorchEmbedder
+    from adln.runtime.embedder import OnnxEmbedder
+
+_ONNX_SUFFIX = ".onnx"
+
+
+def is_exported(model: Path) -> bool:
+    """Whether a network is an exported one, given as a file or by the name of a shipped one."""
+    return find_network(model).suffix == _ONNX_SUFFIX
+
+
+def open_trained(
+    path: Path, depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
+) -> tuple["TorchEmbedder", dict[int, int], dict[int, int]]:
+    """A network in torch, and size and work of its depths."""
+    import torch
+
+    from adln.model.checkpoint import load_network
+    from adln.model.complexity import count_exits
+    from adln.model.embedder import TorchEmbedder
+
+    network = load_network(path, exits=depths or None)
+    counts = count_exits(network)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    embedder = TorchEmbedder(network, device=device, flip=flip, bf16=bf16)
+    params = {depth: counted.params for depth, counted in counts.items()}
+    flops = {depth: counted.flops for depth, counted in counts.items()}
+    return embedder, params, flops
+
+
+def open_exported(path: Path, depths: tuple[int, ...], *, flip: bool) -> "OnnxEmbedder":
+    """An exported network, on the device's own runtime."""
+    from adln.errors import ModelFileError
+    from adln.runtime.embedder import OnnxEmbedder
+
+    embedder = OnnxEmbedder(path, flip=flip)
+    if depths and depths != embedder.depths:
+        raise ModelFileError(
+            f"{path} holds depth {list(embedder.depths)}, asked for {list(depths)}. "
+            "Leave --depth out, or export that depth."
+        )
+    return embedder

@@ -1,0 +1,179 @@
+"""`adln gallery cluster`: who might be who among the sightings that nobody has named."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adln.cli.gallery_places import open_place
+
+if TYPE_CHECKING:
+    from adln.gallery.clustering import Group
+
+_ROWS_SHOWN = 20
+
+
+@click.command()
+@click.argument("place")
+@click.option(
+    "--model",
+    "model_path",
+    type=click.Path(path_type=Path),
+    help="The model file; its calibration gives the threshold (see `adln calibrate`).",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["matched", "candidate"]),
+    default="matched",
+    show_default=True,
+    help="Which of the calibration's thresholds.",
+)
+@click.option("--flip", is_flag=True, help="The embeddings are averages with the mirrored picture.")
+@click.option("--threshold", type=float, help="Cosine from which to join, instead of --model.")
+@click.option("--depth", type=click.IntRange(1, 4), help="Depth, if the gallery has several.")
+@click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
+@click.option(
+    "--least",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Groups of fewer sightings are left alone.",
+)
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the groups into this picture, where thumbnails were kept.",
+)
+@click.option("--apply", "apply_them", is_flag=True, help="Make every group a person, unnamed.")
+def cluster(
+    place: str,
+    model_path: Path | None,
+    level: str,
+    flip: bool,
+    threshold: float | None,
+    depth: int | None,
+    cameras: tuple[int, ...],
+    least: int,
+    sheet: Path | None,
+    apply_them: bool,
+) -> None:
+    """Group the unnamed sightings of the gallery at PLACE into people.
+
+    PLACE is a folder, or an address such as http://localhost:19530/shop. Nothing is changed without
+    --apply. Sightings of one track stay together; two that a camera saw at the same moment never
+    come into one group.
+    """
+    from adln.errors import GalleryError
+    from adln.gallery.clustering import group_sightings
+    from adln.gallery.records import NO_PERSON, Filter
+
+    if (model_path is None) == (threshold is None):
+        raise GalleryError(
+            "Give --model, whose calibration tells the threshold, or a --threshold of your own."
+        )
+    with open_place(place) as gallery:
+        where = Filter(
+            persons=frozenset({NO_PERSON}),
+            cameras=frozenset(cameras) if cameras else None,
+            depth=depth,
+        )
+        sightings = [record for batch in gallery.iterate(where) for record in batch]
+        depths = sorted({record.model.depth for record in sightings})
+        if len(depths) > 1:
+            raise GalleryError(f"{place} holds depths {depths}; choose one with --depth.")
+        if not sightings:
+            click.echo(f"{place}: no unnamed sightings.")
+            return
+        if threshold is None:
+            assert model_path is not None
+            digest, _ = gallery.model or ("", 0)
+            tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
+            units = len(tracks) + sum(s.track_id is None for s in sightings)
+            threshold = _calibrated(model_path, digest, depths[0], flip, level, units)
+        groups = group_sightings(sightings, threshold=threshold)
+        kept = [group for group in groups if len(group.sighting_ids) >= least]
+        click.echo(_text(place, len(sightings), groups, kept, threshold))
+        if sheet is not None:
+            _draw(sheet, kept, {s.sighting_id: s.thumbnail for s in sightings if s.thumbnail})
+        if apply_them:
+            numbers = [gallery.split(group.sighting_ids) for group in kept]
+            click.echo(f"made {len(numbers):,} persons" + (f": {_few(numbers)}" if numbers else ""))
+        elif kept:
+            click.echo("nothing was changed; --apply makes every group a person")
+
+
+def _calibrated(
+    model_path: Path, digest: str, depth: int, flip: bool, level: str, units: int
+) -> float:
+    from adln.calibration import calibration_path, read_calibration
+    from adln.errors import GalleryError
+    from adln.runtime.shipped import find_network
+
+    model_path = find_network(model_path)
+    content = read_calibration(model_path, model_sha256=digest)
+    found = None if content is None else content.of(depth, flip=flip)
+    if found is None:
+        raise GalleryError(
+            f"{calibration_path(model_path)} has no calibration of Res{depth}"
+            f"{' with the mirrored picture' if flip else ''}; run `adln calibrate`, or give "
+            "--threshold."
+        )
+    return found.threshold(found.match if level == "matched" else found.candidate, units)
+
+
+def _text(
+    place: str, sightings: int, groups: "list[Group]", kept: "list[Group]", threshold: float
+) -> str:
+    in_groups = sum(len(group.sighting_ids) for group in kept)
+    units = sum(group.tracks for group in groups)
+    lines = [
+        f"{place}: {sightings:,} unnamed sightings of {units:,} tracks; {in_groups:,} of them in "
+        f"{len(kept):,} groups,",
+        f"joined from a cosine of {threshold:.3f}",
+    ]
+    if not kept:
+        return "\n".join(lines)
+    lines += ["", "Group  Sightings  Tracks  Likeness  First seen        Last seen         Cameras"]
+    lines.append("─" * len(lines[-1]))
+    for number, group in enumerate(kept[:_ROWS_SHOWN], start=1):
+        lines.append(
+            f"{number:>5}  {len(group.sighting_ids):>9,}  {group.tracks:>6,}  "
+            f"{group.likeness:>8.3f}  {_clock(group.first_seen_s)}  {_clock(group.last_seen_s)}  "
+            f"{_few(group.cameras)}"
+        )
+    if len(kept) > _ROWS_SHOWN:
+        lines.append(f"... and {len(kept) - _ROWS_SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def _draw(path: Path, groups: "list[Group]", thumbnails: dict[int, bytes]) -> None:
+    from adln.errors import GalleryError
+    from adln.gallery.contact_sheet import draw_contact_sheet
+
+    if not thumbnails:
+        click.echo("no sheet: no thumbnails were kept", err=True)
+        return
+    rows = [
+        (
+            f"Group {number}\n{len(group.sighting_ids):,} sightings\n{group.tracks:,} tracks\n"
+            f"cameras {_few(group.cameras)}",
+            group.sighting_ids,
+        )
+        for number, group in enumerate(groups, start=1)
+    ]
+    try:
+        draw_contact_sheet(rows, thumbnails).save(path)
+    except (OSError, ValueError) as error:
+        raise GalleryError(
+            f"{path}: cannot be written ({error}); name a .jpg or .png in a folder that is there."
+        ) from error
+    click.echo(f"sheet: {path}")
+
+
+def _clock(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _few(numbers: "list[int] | tuple[int, ...]") -> str:
+    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")

@@ -1,0 +1,50 @@
+"""`adln gallery move`: from this device to a server, or back, proved."""
+
+from pathlib import Path
+
+import click
+
+from adln.cli.gallery_places import open_place
+from adln.cli.progress import counting
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--ids",
+    "ids_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write old and new numbers of sightings into this CSV file.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
+    """Copy the gallery SOURCE to the empty TARGET and prove that both answer alike.
+
+    Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
+    is left as it is.
+    """
+    from adln.errors import GalleryError
+    from adln.gallery.moving import move_gallery
+
+    if ids_path is not None and not ids_path.absolute().parent.is_dir():
+        raise GalleryError(f"{ids_path}: there is no folder {ids_path.parent}.")
+    with (
+        open_place(source) as old,
+        open_place(target, create=True) as new,
+        counting(old.count(), "moving", quiet=quiet) as on_progress,
+    ):
+        moved = move_gallery(old, new, on_progress=on_progress)
+    if ids_path is not None:
+        lines = [f"{old_id},{new_id}" for old_id, new_id in moved.sighting_ids.items()]
+        ids_path.write_text("\n".join(["old,new", *lines]) + "\n", encoding="utf-8")
+    click.echo(
+        f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
+        f"each compared with {source}; {moved.searches} searches answered alike."
+    )
+    click.secho("note: ", fg="yellow", err=True, nl=False)
+    click.echo(
+        "people who were forgotten at the old place are not known at the new one: their names and "
+        "templates stay behind, as do rules and log.",
+        err=True,
+    )

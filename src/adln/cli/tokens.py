@@ -1,0 +1,69 @@
+"""`adln tokens`: who may use a service."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from adln.service.state import ServiceState
+
+_ROLES = ["viewer", "operator", "admin"]
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+
+
+@click.group()
+def tokens() -> None:
+    """Who may use a service. FOLDER is its gallery, or its `state` folder if that is elsewhere."""
+
+
+@tokens.command("list")
+@folder_argument
+def list_tokens(folder: Path) -> None:
+    """List the tokens, without their secrets."""
+    state = _open(folder)
+    try:
+        for token in state.tokens():
+            made = time.strftime("%Y-%m-%d", time.gmtime(token.created_s))
+            note = "" if token.revoked_s is None else "  revoked"
+            click.echo(f"{token.token_id}  {token.role:<9} {made}  {token.name}{note}")
+    finally:
+        state.close()
+
+
+@tokens.command()
+@folder_argument
+@click.argument("name")
+@click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True)
+def add(folder: Path, name: str, role: str) -> None:
+    """Make a token for NAME and show it, once."""
+    state = _open(folder)
+    try:
+        click.echo(state.create_token(name, role))  # type: ignore[arg-type]
+    finally:
+        state.close()
+
+
+@tokens.command()
+@folder_argument
+@click.argument("token_id")
+def revoke(folder: Path, token_id: str) -> None:
+    """Make a token worthless, at once."""
+    state = _open(folder)
+    try:
+        state.revoke(token_id)
+        click.echo(f"{token_id} is revoked")
+    finally:
+        state.close()
+
+
+def _open(folder: Path) -> "ServiceState":
+    from adln.errors import ServiceError
+    from adln.service.state import DATABASE_NAME, ServiceState
+
+    for place in (folder, folder / "service"):
+        if (place / DATABASE_NAME).exists():
+            return ServiceState(place)
+    raise ServiceError(f"{folder}: no service has run here; start `adln serve` first.")

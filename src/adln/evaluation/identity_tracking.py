@@ -1,0 +1,290 @@
+"""Identities over time: who kept one id from frame to frame and from camera to camera.
+
+Implements IDF1, IDP and IDR (Ristani et al., "Performance Measures and a Data Set for
+Multi-Target, Multi-Camera Tracking", 2016): true and predicted identities are paired one to one,
+once for all frames of all cameras, such that as many boxes as possible agree. A person who gets a
+new id under each camera, or after each absence, is right under one of them only. Next to it stand
+the id switches of CLEAR MOT (Bernardin and Stiefelhagen, 2008), counted within a camera.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import EvaluationError
+from adln.evaluation.assignment import best_assignment
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IdentityBoxes:
+    """Boxes with identities, a row for each person in each frame of each camera.
+
+    Attributes:
+        frames: (N,) whole numbers.
+        camera_ids: (N,) whole numbers.
+        identities: (N,) whole numbers, the same for a person under all cameras.
+        boxes_xyxy: (N, 4) float, left, top, right, bottom.
+
+    Raises:
+        EvaluationError: Shapes or types do not fit, a box is not finite or inside out, or an
+            identity has two boxes in one frame of one camera.
+    """
+
+    frames: NDArray[np.integer]
+    camera_ids: NDArray[np.integer]
+    identities: NDArray[np.integer]
+    boxes_xyxy: NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        count = len(self.frames)
+        for name in ("frames", "camera_ids", "identities"):
+            column = np.asarray(getattr(self, name))
+            if column.shape != (count,) or not np.issubdtype(column.dtype, np.integer):
+                raise EvaluationError(
+                    f"{name} must be {count} whole numbers, got {column.dtype} {column.shape}."
+                )
+        boxes = np.asarray(self.boxes_xyxy)
+        if boxes.shape != (count, 4):
+            raise EvaluationError(f"boxes_xyxy must be ({count}, 4), got {boxes.shape}.")
+        if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+            raise EvaluationError(
+                "boxes_xyxy must be finite, with left <= right and top <= bottom in every row."
+            )
+        keys = np.stack([self.camera_ids, self.frames, self.identities])
+        unique, counts = np.unique(keys, axis=1, return_counts=True)
+        if (counts > 1).any():
+            camera, frame, identity = unique[:, counts > 1][:, 0]
+            raise EvaluationError(
+                f"Identity {identity} has several boxes in frame {frame} of camera {camera}; "
+                "nobody is in two places at once. Keep the best one."
+            )
+
+    def of_camera(self, camera_id: int) -> "IdentityBoxes":
+        """The rows of one camera."""
+        mine = self.camera_ids == camera_id
+        return IdentityBoxes(
+            frames=self.frames[mine],
+            camera_ids=self.camera_ids[mine],
+            identities=self.identities[mine],
+            boxes_xyxy=self.boxes_xyxy[mine],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityScore:
+    """How well identities were kept; shares are in 0..1.
+
+    Attributes:
+        idf1: Share of boxes, true and predicted ones together, whose identities agree.
+        idp: Share of the predicted boxes whose identity is right.
+        idr: Share of the true boxes whose identity was found.
+        agreeing_boxes: Boxes whose identities agree, IDTP.
+        true_boxes: All true boxes.
+        predicted_boxes: All predicted boxes.
+        pairs: True identity -> the predicted one it was paired with; only pairs that share a box.
+    """
+
+    idf1: float
+    idp: float
+    idr: float
+    agreeing_boxes: int
+    true_boxes: int
+    predicted_boxes: int
+    pairs: Mapping[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityMetrics:
+    """The result of a measurement.
+
+    Attributes:
+        overall: One pairing of identities for all cameras: what cross-camera tracking is about.
+        by_camera: A pairing for each camera on its own, which forgives a new id per camera.
+        id_switches: Camera -> how often a person's predicted identity changed from one frame
+            in which the person was found to the next.
+    """
+
+    overall: IdentityScore
+    by_camera: Mapping[int, IdentityScore]
+    id_switches: Mapping[int, int]
+
+    @property
+    def idf1(self) -> float:
+        """IDF1 over all cameras."""
+        return self.overall.idf1
+
+
+def measure_identities(
+    truth: IdentityBoxes, predicted: IdentityBoxes, *, min_iou: float = 0.5
+) -> IdentityMetrics:
+    """Measure how well predicted identities follow the true ones, within and across cameras.
+
+    Args:
+        truth: Who was where.
+        predicted: Who was said to be where; frames and cameras are numbered as in the truth.
+        min_iou: Least intersection over union of boxes that may be the same person, above 0.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        EvaluationError: There are no true boxes, or ``min_iou`` is not in 0..1.
+    """
+    if len(truth.frames) == 0:
+        raise EvaluationError("There are no true boxes; nothing can be measured.")
+    cameras = np.unique(np.concatenate([truth.camera_ids, predicted.camera_ids])).tolist()
+    by_camera = {
+        camera: (truth.of_camera(camera), predicted.of_camera(camera)) for camera in cameras
+    }
+    return IdentityMetrics(
+        overall=score_identities(truth, predicted, min_iou=min_iou),
+        by_camera={
+            camera: score_identities(*boxes, min_iou=min_iou) for camera, boxes in by_camera.items()
+        },
+        id_switches={
+            camera: count_id_switches(*boxes, min_iou=min_iou)
+            for camera, boxes in by_camera.items()
+        },
+    )
+
+
+def score_identities(
+    truth: IdentityBoxes, predicted: IdentityBoxes, *, min_iou: float = 0.5
+) -> IdentityScore:
+    """Compute IDF1, IDP and IDR with one pairing of identities for all frames and cameras.
+
+    Args:
+        truth: Who was where.
+        predicted: Who was said to be where.
+        min_iou: Least intersection over union of boxes that may be the same person, above 0.
+
+    Returns:
+        The score; a share of nothing (no boxes at all) is 0.
+
+    Raises:
+        EvaluationError: ``min_iou`` is not in 0..1.
+    """
+    true_ids, true_rows = np.unique(truth.identities, return_inverse=True)
+    predicted_ids, predicted_rows = np.unique(predicted.identities, return_inverse=True)
+    shared = np.zeros((len(true_ids), len(predicted_ids)), np.int64)
+    for mine, theirs in _frames_of(truth, predicted):
+        iou = box_iou(truth.boxes_xyxy[mine], predicted.boxes_xyxy[theirs])
+        rows, columns = np.nonzero(iou >= _checked(min_iou))
+        shared[true_rows[mine[rows]], predicted_rows[theirs[columns]]] += 1
+    rows, columns = best_assignment(shared)
+    agreeing = int(shared[rows, columns].sum())
+    num_true, num_predicted = len(truth.frames), len(predicted.frames)
+    return IdentityScore(
+        idf1=2 * agreeing / max(num_true + num_predicted, 1),
+        idp=agreeing / max(num_predicted, 1),
+        idr=agreeing / max(num_true, 1),
+        agreeing_boxes=agreeing,
+        true_boxes=num_true,
+        predicted_boxes=num_predicted,
+        pairs={
+            int(true_ids[row]): int(predicted_ids[column])
+            for row, column in zip(rows, columns, strict=True)
+            if shared[row, column] > 0
+        },
+    )
+
+
+def count_id_switches(
+    truth: IdentityBoxes, predicted: IdentityBoxes, *, min_iou: float = 0.5
+) -> int:
+    """Count how often a person's predicted identity changes, in one camera's frames.
+
+    In each frame pairs of the last frame are kept where their boxes still overlap enough; the
+    others are paired by overlap (CLEAR MOT).
+
+    Args:
+        truth: Who was where, of one camera.
+        predicted: Who was said to be where, of the same camera.
+        min_iou: Least intersection over union of boxes that may be the same person, above 0.
+
+    Raises:
+        EvaluationError: ``min_iou`` is not in 0..1, or the boxes are of several cameras.
+    """
+    cameras = np.unique(np.concatenate([truth.camera_ids, predicted.camera_ids]))
+    if len(cameras) > 1:
+        raise EvaluationError(
+            f"Id switches are counted camera by camera, got boxes of cameras {cameras.tolist()}."
+        )
+    last: dict[int, int] = {}
+    switches = 0
+    for mine, theirs in _frames_of(truth, predicted):
+        iou = box_iou(truth.boxes_xyxy[mine], predicted.boxes_xyxy[theirs])
+        fits = iou >= _checked(min_iou)
+        true_ids, predicted_ids = truth.identities[mine], predicted.identities[theirs]
+        # A pair that still fits goes before all others; between the others overlap decides.
+        kept = np.array([[last.get(int(t)) == int(p) for p in predicted_ids] for t in true_ids])
+        rows, columns = best_assignment(np.where(fits, iou + len(mine) * 4.0 * (1 + kept), 0.0))
+        for row, column in zip(rows, columns, strict=True):
+            if not fits[row, column]:
+                continue
+            identity, found = int(true_ids[row]), int(predicted_ids[column])
+            switches += last.get(identity, found) != found
+            last[identity] = found
+    return switches
+
+
+def box_iou(
+    boxes_xyxy: NDArray[np.floating], others_xyxy: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Intersection over union of all pairs; 0 where both are empty.
+
+    Args:
+        boxes_xyxy: (N, 4) float.
+        others_xyxy: (M, 4) float.
+
+    Returns:
+        (N, M) float64 in 0..1.
+    """
+    a = np.asarray(boxes_xyxy, dtype=np.float64)[:, None, :]
+    b = np.asarray(others_xyxy, dtype=np.float64)[None, :, :]
+    sides = np.clip(
+        np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None
+    )
+    shared = sides[..., 0] * sides[..., 1]
+    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
+    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
+    either = area_a + area_b - shared
+    iou: NDArray[np.float64] = np.zeros_like(shared)
+    np.divide(shared, either, out=iou, where=either > 0)
+    return iou
+
+
+def _frames_of(
+    truth: IdentityBoxes, predicted: IdentityBoxes
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows of truth and prediction in each camera's frame that has both, in order of time."""
+    moments, inverse = np.unique(
+        np.stack(
+            [
+                np.concatenate([truth.camera_ids, predicted.camera_ids]),
+                np.concatenate([truth.frames, predicted.frames]),
+            ]
+        ),
+        axis=1,
+        return_inverse=True,
+    )
+    num_true, num_moments = len(truth.frames), moments.shape[1]
+    of_truth, of_prediction = inverse[:num_true], inverse[num_true:]
+    bounds = np.arange(num_moments + 1)
+    true_order = np.argsort(of_truth, kind="stable")
+    predicted_order = np.argsort(of_prediction, kind="stable")
+    true_starts = np.searchsorted(of_truth[true_order], bounds)
+    predicted_starts = np.searchsorted(of_prediction[predicted_order], bounds)
+    for moment in range(num_moments):
+        mine = true_order[true_starts[moment] : true_starts[moment + 1]]
+        theirs = predicted_order[predicted_starts[moment] : predicted_starts[moment + 1]]
+        if len(mine) > 0 and len(theirs) > 0:
+            yield mine, theirs
+
+
+def _checked(min_iou: float) -> float:
+    if not 0 < min_iou <= 1:
+        raise EvaluationError(f"min_iou must be above 0 and at most 1, got {min_iou}.")
+    return min_iou

@@ -1,0 +1,513 @@
+"""Open-set figures: how often the right person is found while strangers raise no alarm.
+
+Table 1 of the paper is closed-set: every query's person is in the gallery. Cameras mostly see
+people who are in no gallery, so that a score needs a threshold, and errors come in two kinds:
+
+- pairs (verification): TPR@FPR, the share of pairs of one person that are accepted while a stated
+  share of pairs of two persons is accepted too;
+- searches (identification): DIR@FAR, the share of enrolled people who are found, at or above the
+  threshold and among the first ``max_rank`` answers, while a stated share of strangers gets an
+  answer at or above it. FNIR = 1 - DIR and FPIR = FAR are other names of the same two shares.
+
+A score at or above the threshold counts as accepted. The threshold for a rate is the smallest one
+whose false share, as counted, does not exceed that rate: curves are steps, nothing is interpolated
+between them, and of equal scores all pass or none does. A person's score in a search is that of the
+best of the pictures enrolled; of equal scores the wrong person is put first. As in Table 1,
+pictures of the query's person from the query's own camera play no part.
+
+Source: ISO/IEC 19795-1:2021 and NIST IR 8271 "FRVT Part 2: Identification" (FPIR, FNIR); Phillips,
+Grother, Micheals, "Evaluation Methods in Face Recognition", Handbook of Face Recognition, 2011
+(detection and identification rate, false alarm rate, watch list).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import EvaluationError
+from adln.evaluation.ranking import checked_ids, rows_per_block
+
+DEFAULT_PAIR_RATES = (1e-4, 1e-3, 1e-2)
+DEFAULT_SEARCH_RATES = (0.001, 0.01, 0.1)
+# 0.29 * 100 is a little less than 29 in binary.
+_ROUNDING = 1e-9
+Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What one threshold does. All shares are in 0..1.
+
+    Attributes:
+        asked: The false share that was not to be exceeded.
+        threshold: Scores at or above it are accepted.
+        false_share: What is accepted wrongly: FPR of pairs, FAR (= FPIR) of searches.
+        true_share: What is accepted rightly: TPR of pairs, DIR (= 1 - FNIR) of searches.
+    """
+
+    asked: float
+    threshold: float
+    false_share: float
+    true_share: float
+
+    @property
+    def missed_share(self) -> float:
+        """1 - true share: FNMR of pairs, FNIR of searches."""
+        return 1 - self.true_share
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """All thresholds that matter, from strict to loose; K points, the first accepts nothing.
+
+    Attributes:
+        thresholds: (K,) descending; +inf, then every score that occurs.
+        false_share: (K,) float64, ascending from 0.
+        true_share: (K,) float64, ascending from 0.
+    """
+
+    thresholds: NDArray[np.float64]
+    false_share: NDArray[np.float64]
+    true_share: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PersonScores:
+    """How alike each query is to each person of a gallery.
+
+    Attributes:
+        scores: (Q, P) float32, the best cosine with any picture of the person; -inf where all of
+            them are the query's own person under the query's own camera.
+        person_ids: (P,) int64, ascending: the gallery's persons.
+        query_person_ids: (Q,) int64.
+        mates: (Q,) int64, column of the query's own person; -1 if the gallery lacks that person.
+    """
+
+    scores: NDArray[np.float32]
+    person_ids: NDArray[np.int64]
+    query_person_ids: NDArray[np.int64]
+    mates: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Searches:
+    """Searches in a gallery in which only some persons are enrolled.
+
+    Attributes:
+        num_enrolled: Persons in the gallery.
+        mated_scores: (M,) score of the right person, for queries whose person is enrolled.
+        mated_ranks: (M,) int64, the right person's rank among the persons enrolled, from 1.
+        stranger_scores: (U,) best score of any person enrolled, for queries of all others.
+    """
+
+    num_enrolled: int
+    mated_scores: NDArray[np.float32]
+    mated_ranks: NDArray[np.int64]
+    stranger_scores: NDArray[np.float32]
+
+
+def threshold_at(false_scores: Scores, rate: float) -> float:
+    """The smallest threshold that accepts no more than a share of scores that should be refused.
+
+    Args:
+        false_scores: (N,) scores of what must not be accepted.
+        rate: The share, 0 < rate < 1.
+
+    Returns:
+        The threshold; scores at or above it are accepted.
+
+    Raises:
+        EvaluationError: There are fewer than 1 / rate scores, so that the rate cannot be told
+            from zero; the rate is out of range; or a score is NaN.
+    """
+    scores = _checked(false_scores, "scores of false matches")
+    if not 0 < rate < 1:
+        raise EvaluationError(f"An error rate must be between 0 and 1, got {rate}.")
+    accepted = int(np.floor(rate * len(scores) + _ROUNDING))
+    if accepted < 1:
+        raise EvaluationError(
+            f"A rate of {rate:g} cannot be told from zero with {len(scores):,} trials; at least "
+            f"{int(np.ceil(1 / rate - _ROUNDING)):,} are needed."
+        )
+    position = len(scores) - accepted - 1
+    refused = np.partition(scores, position)[position]
+    return float(np.nextafter(refused, np.inf, dtype=scores.dtype))
+
+
+def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> OperatingPoint:
+    """Verification: pairs of one person accepted while a share of pairs of two persons is.
+
+    Args:
+        same_scores: (S,) scores of pairs of one person.
+        different_scores: (D,) scores of pairs of two persons.
+        rate: The FPR not to be exceeded.
+
+    Raises:
+        EvaluationError: See `threshold_at`; or there is no pair of one person.
+    """
+    same = _checked(same_scores, "scores of pairs of one person")
+    threshold = threshold_at(different_scores, rate)
+    return OperatingPoint(
+        asked=rate,
+        threshold=threshold,
+        false_share=float(np.mean(np.asarray(different_scores) >= threshold)),
+        true_share=float(np.mean(same >= threshold)),
+    )
+
+
+def pair_curve(same_scores: Scores, different_scores: Scores) -> Curve:
+    """ROC of pairs: TPR over FPR at every threshold.
+
+    Raises:
+        EvaluationError: One of the two kinds is missing, or a score is NaN.
+    """
+    same = _checked(same_scores, "scores of pairs of one person")
+    return _curve(same, same, _checked(different_scores, "scores of pairs of two persons"))
+
+
+def dir_at_far(searches: Searches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
+    """Identification: enrolled people found while a share of strangers raises an alarm.
+
+    The same point is FNIR@FPIR: its `missed_share` is FNIR(N, max_rank, threshold).
+
+    Args:
+        searches: Their outcomes.
+        rate: The FAR (= FPIR) not to be exceeded.
+        max_rank: The right person must be among so many.
+
+    Raises:
+        EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.
+    """
+    found = _found(searches, max_rank)
+    threshold = threshold_at(searches.stranger_scores, rate)
+    return OperatingPoint(
+        asked=rate,
+        threshold=threshold,
+        false_share=float(np.mean(searches.stranger_scores >= threshold)),
+        true_share=float(np.mean(found >= threshold)),
+    )
+
+
+def search_curve(searches: Searches, *, max_rank: int = 1) -> Curve:
+    """DIR over FAR at every threshold; 1 - true_share over false_share is the DET curve of NIST.
+
+    Raises:
+        EvaluationError: There is no mated search or no stranger, or max_rank is below 1.
+    """
+    found = _found(searches, max_rank)
+    strangers = _checked(searches.stranger_scores, "searches for strangers")
+    return _curve(found, searches.mated_scores, strangers)
+
+
+def person_scores(
+    query_features: Scores,
+    query_person_ids: NDArray[np.integer],
+    query_camera_ids: NDArray[np.integer],
+    gallery_features: Scores,
+    gallery_person_ids: NDArray[np.integer],
+    gallery_camera_ids: NDArray[np.integer],
+    *,
+    across_cameras: bool = True,
+) -> PersonScores:
+    """Compare queries with persons, a block of queries at a time.
+
+    Args:
+        query_features: (Q, D) of unit length.
+        query_person_ids: (Q,).
+        query_camera_ids: (Q,).
+        gallery_features: (G, D) of unit length.
+        gallery_person_ids: (G,).
+        gallery_camera_ids: (G,).
+        across_cameras: Leave out pictures of the query's person from the query's own camera.
+
+    Raises:
+        EvaluationError: Shapes disagree, a split is empty, or a feature is NaN or infinite.
+    """
+    queries, gallery = _features(query_features, gallery_features)
+    persons, cameras = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
+    ids = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    order = np.argsort(ids[0], kind="stable")
+    gallery, sorted_persons, sorted_cameras = gallery[order], ids[0][order], ids[1][order]
+    person_ids, starts = np.unique(sorted_persons, return_index=True)
+    columns = np.searchsorted(person_ids, persons).clip(max=len(person_ids) - 1)
+    mates = np.where(person_ids[columns] == persons, columns, -1)
+    scores = np.empty((len(queries), len(person_ids)), np.float32)
+    rows = rows_per_block(len(queries), len(gallery) * 4)
+    for start in range(0, len(queries), rows):
+        block = slice(start, start + rows)
+        similarity = queries[block] @ gallery.T
+        if across_cameras:
+            junk = (persons[block, np.newaxis] == sorted_persons) & (
+                cameras[block, np.newaxis] == sorted_cameras
+            )
+            similarity[junk] = -np.inf
+        np.maximum.reduceat(similarity, starts, axis=1, out=scores[block])
+    return PersonScores(scores, person_ids, persons, mates)
+
+
+def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> Searches:
+    """Outcomes of all searches if only some of the gallery's persons were enrolled.
+
+    Queries of an enrolled person whom only the query's own camera has seen are left out.
+
+    Args:
+        compared: Queries and persons.
+        enrolled: (P,) bool, which persons are enrolled.
+
+    Raises:
+        EvaluationError: `enrolled` has another shape, or nobody is enrolled.
+    """
+    if enrolled.shape != compared.person_ids.shape or enrolled.dtype != np.bool_:
+        raise EvaluationError(
+            f"`enrolled` must be {len(compared.person_ids)} booleans, one for each person of the "
+            f"gallery, got {enrolled.dtype} of shape {enrolled.shape}."
+        )
+    if not enrolled.any():
+        raise EvaluationError("Nobody is enrolled; a search needs at least one person.")
+    has_mate = (compared.mates >= 0) & enrolled[compared.mates]
+    rows = np.flatnonzero(has_mate)
+    own = compared.scores[rows, compared.mates[rows]]
+    rows, own = rows[np.isfinite(own)], own[np.isfinite(own)]
+    # The right person is among those at least as good, and so counts itself.
+    ranks = (compared.scores[np.ix_(rows, np.flatnonzero(enrolled))] >= own[:, np.newaxis]).sum(1)
+    strangers = compared.scores[np.ix_(~has_mate, enrolled)].max(axis=1)
+    return Searches(int(enrolled.sum()), own, ranks.astype(np.int64), strangers)
+
+
+@dataclass(frozen=True)
+class OpenSetResult:
+    """Open-set figures of one embedder at one depth.
+
+    Attributes:
+        num_same_pairs: Pairs of one person under two cameras.
+        num_different_pairs: Pairs of two persons.
+        pairs: TPR at each FPR that so many pairs can tell.
+        num_enrolled: Persons enrolled in each draw: half of those searched for.
+        num_mated: Searches for people enrolled, mean over the draws.
+        num_strangers: Searches for others, mean over the draws.
+        draws: Random choices of the half that is enrolled.
+        searches: DIR at each FAR that so many strangers can tell, means over the draws.
+        spread: Standard deviation of DIR over the draws, one for each of `searches`.
+    """
+
+    num_same_pairs: int
+    num_different_pairs: int
+    pairs: tuple[OperatingPoint, ...]
+    num_enrolled: int
+    num_mated: float
+    num_strangers: float
+    draws: int
+    searches: tuple[OperatingPoint, ...]
+    spread: tuple[float, ...]
+
+
+def evaluate_open_set(
+    query_features: Scores,
+    query_person_ids: NDArray[np.integer],
+    query_camera_ids: NDArray[np.integer],
+    gallery_features: Scores,
+    gallery_person_ids: NDArray[np.integer],
+    gallery_camera_ids: NDArray[np.integer],
+    *,
+    pair_rates: Sequence[float] = DEFAULT_PAIR_RATES,
+    search_rates: Sequence[float] = DEFAULT_SEARCH_RATES,
+    draws: int = 10,
+    seed: int = 0,
+) -> OpenSetResult:
+    """Evaluate features where only half of the persons searched for are enrolled.
+
+    Pairs are all of query x gallery. For the searches, half of the persons that queries show are
+    drawn and enrolled with all their gallery pictures; everybody else's queries are strangers.
+    Persons whom no query shows (distractors) are not enrolled, as one id may stand for many.
+
+    Args:
+        query_features: (Q, D) of unit length.
+        query_person_ids: (Q,).
+        query_camera_ids: (Q,).
+        gallery_features: (G, D) of unit length.
+        gallery_person_ids: (G,).
+        gallery_camera_ids: (G,).
+        pair_rates: FPRs; those that the number of pairs cannot tell are left out.
+        search_rates: FARs; the same.
+        draws: Random halves.
+        seed: Of the draws.
+
+    Raises:
+        EvaluationError: See `person_scores`; or fewer than two persons can be searched for.
+    """
+    split = (query_features, query_person_ids, query_camera_ids)
+    gallery = (gallery_features, gallery_person_ids, gallery_camera_ids)
+    same, top_different, num_different = _pair_scores(*split, *gallery, max(pair_rates))
+    pairs = tuple(
+        _point_of_top(same, top_different, num_different, rate)
+        for rate in pair_rates
+        if rate * num_different >= 1 - _ROUNDING
+    )
+    compared = person_scores(*split, *gallery)
+    searched = np.flatnonzero(np.isin(compared.person_ids, compared.query_person_ids))
+    if len(searched) < 2:
+        raise EvaluationError(
+            f"{len(searched)} persons are in query and gallery; open-set figures need two or more."
+        )
+    rng = np.random.default_rng(seed)
+    outcomes = []
+    for _ in range(draws):
+        enrolled = np.zeros(len(compared.person_ids), dtype=np.bool_)
+        enrolled[rng.permutation(searched)[: len(searched) // 2]] = True
+        outcomes.append(searches_among(compared, enrolled))
+    fewest = min(len(outcome.stranger_scores) for outcome in outcomes)
+    points = [
+        [dir_at_far(outcome, rate) for outcome in outcomes]
+        for rate in search_rates
+        if rate * fewest >= 1 - _ROUNDING
+    ]
+    return OpenSetResult(
+        num_same_pairs=len(same),
+        num_different_pairs=num_different,
+        pairs=pairs,
+        num_enrolled=len(searched) // 2,
+        num_mated=float(np.mean([len(outcome.mated_scores) for outcome in outcomes])),
+        num_strangers=float(np.mean([len(outcome.stranger_scores) for outcome in outcomes])),
+        draws=draws,
+        searches=tuple(
+            OperatingPoint(
+                asked=row[0].asked,
+                threshold=float(np.mean([point.threshold for point in row])),
+                false_share=float(np.mean([point.false_share for point in row])),
+                true_share=float(np.mean([point.true_share for point in row])),
+            )
+            for row in points
+        ),
+        spread=tuple(float(np.std([point.true_share for point in row])) for row in points),
+    )
+
+
+def open_set_text(results: dict[int, OpenSetResult]) -> str:
+    """Table of the open-set figures for a terminal; results by depth."""
+    first = next(iter(results.values()))
+    heads = [f"{f'TPR@{_rate(point.asked)}':>10}" for point in first.pairs]
+    heads += [f"{f'DIR@{_rate(point.asked)}':>14}" for point in first.searches]
+    lines = ["Depth" + "".join(heads)]
+    lines.append("─" * len(lines[0]))
+    for depth, result in sorted(results.items()):
+        cells = [f"{100 * point.true_share:>10.2f}" for point in result.pairs]
+        cells += [
+            f"{f'{100 * point.true_share:.2f} ± {100 * spread:.2f}':>14}"
+            for point, spread in zip(result.searches, result.spread, strict=True)
+        ]
+        lines.append(f"Res{depth} " + "".join(cells))
+    lines += [
+        "",
+        "Open set. TPR: pairs of one person accepted while so many pairs of two persons are,",
+        f"from {first.num_same_pairs:,} and {first.num_different_pairs:,} pairs. "
+        "DIR: enrolled people found at rank 1 while",
+        f"so many strangers raise an alarm; {first.num_enrolled:,} persons enrolled, "
+        f"{first.num_mated:,.0f} searches for them and",
+        f"{first.num_strangers:,.0f} for strangers, mean and spread over "
+        f"{first.draws} random halves.",
+    ]
+    return "\n".join(lines)
+
+
+def _rate(rate: float) -> str:
+    return f"{100 * rate:g}%"
+
+
+def _checked(scores: Scores, what: str) -> NDArray[Any]:
+    checked = np.asarray(scores)
+    if checked.ndim != 1 or len(checked) == 0:
+        raise EvaluationError(f"There are no {what}; got an array of shape {checked.shape}.")
+    if not np.issubdtype(checked.dtype, np.floating) or np.isnan(checked).any():
+        raise EvaluationError(
+            f"The {what} must be floats without NaN, got {checked.dtype}"
+            f"{' with NaN' if np.issubdtype(checked.dtype, np.floating) else ''}."
+        )
+    return checked
+
+
+def _found(searches: Searches, max_rank: int) -> NDArray[Any]:
+    """Mated scores, -inf where the right person is not among the first."""
+    if max_rank < 1:
+        raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
+    scores = _checked(searches.mated_scores, "searches for people who are enrolled")
+    return np.where(searches.mated_ranks <= max_rank, scores, -np.inf).astype(scores.dtype)
+
+
+def _curve(true_scores: NDArray[Any], all_true: NDArray[Any], false: NDArray[Any]) -> Curve:
+    occurring = np.unique(np.concatenate([all_true, false]).astype(np.float64))[::-1]
+    thresholds = np.concatenate([[np.inf], occurring[np.isfinite(occurring)]])
+
+    def share(scores: NDArray[Any]) -> NDArray[np.float64]:
+        ascending = np.sort(scores.astype(np.float64))
+        below = np.searchsorted(ascending, thresholds, side="left")
+        return (len(scores) - below) / len(scores)
+
+    return Curve(thresholds, share(false), share(true_scores))
+
+
+def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    queries = np.asarray(query, dtype=np.float32)
+    others = np.asarray(gallery, dtype=np.float32)
+    if queries.ndim != 2 or others.ndim != 2 or queries.shape[1] != others.shape[1]:
+        raise EvaluationError(
+            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
+            f"got {queries.shape} and {others.shape}."
+        )
+    for word, features in (("query", queries), ("gallery", others)):
+        if not np.isfinite(features).all():
+            raise EvaluationError(f"The {word} features hold NaN or infinite values.")
+    return queries, others
+
+
+def _pair_scores(
+    query_features: Scores,
+    query_person_ids: NDArray[np.integer],
+    query_camera_ids: NDArray[np.integer],
+    gallery_features: Scores,
+    gallery_person_ids: NDArray[np.integer],
+    gallery_camera_ids: NDArray[np.integer],
+    share: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """Scores of all pairs of one person, the best share of those of two, and the latter's number.
+
+    Sorting all pairs of two persons would take hundreds of megabytes for Market-1501.
+    """
+    queries, gallery = _features(query_features, gallery_features)
+    persons, cameras = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
+    others = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    keep = int(share * len(queries) * len(gallery)) + 2
+    same: list[NDArray[np.float32]] = []
+    best = np.empty(0, np.float32)
+    num_different = 0
+    rows = rows_per_block(len(queries), len(gallery) * 16)
+    for start in range(0, len(queries), rows):
+        block = slice(start, start + rows)
+        similarity = queries[block] @ gallery.T
+        one_person = persons[block, np.newaxis] == others[0]
+        other_camera = cameras[block, np.newaxis] != others[1]
+        same.append(similarity[one_person & other_camera])
+        different = similarity[~one_person]
+        num_different += len(different)
+        best = np.concatenate([best, different])
+        if len(best) > keep:
+            best = np.partition(best, len(best) - keep)[-keep:]
+    return np.concatenate(same), best, num_different
+
+
+def _point_of_top(
+    same: NDArray[np.float32], top: NDArray[np.float32], num_false: int, rate: float
+) -> OperatingPoint:
+    """`tpr_at_fpr` where only the best of the false scores were kept."""
+    _checked(same, "pairs of one person under two cameras")
+    accepted = int(np.floor(rate * num_false + _ROUNDING))
+    refused = np.partition(top, len(top) - accepted - 1)[len(top) - accepted - 1]
+    threshold = float(np.nextafter(refused, np.float32(np.inf)))
+    return OperatingPoint(
+        asked=rate,
+        threshold=threshold,
+        false_share=float((top >= threshold).sum() / num_false),
+        true_share=float(np.mean(same >= threshold)),
+    )

@@ -1,0 +1,148 @@
+"""The answers of a search as a picture: the query at the left, what was found beside it.
+
+Shows what the numbers of Sec. III.C mean for one search; unlike there, nobody knows the truth, so
+that nothing is marked right or wrong.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from adln.crops import decode_crop, resize
+from adln.errors import GalleryError, ImageError
+from adln.gallery.records import SearchResult, StoredSighting
+
+Colour = tuple[int, int, int]
+
+_PAPER: Colour = (255, 255, 255)
+_INK: Colour = (31, 41, 55)
+_FAINT: Colour = (107, 114, 128)
+_EMPTY: Colour = (229, 231, 235)
+_BAR: Colour = (37, 99, 235)
+
+_CROP_HEIGHT_PX = 192
+_CROP_WIDTH_PX = 96
+_MARGIN_PX = 28
+_COLUMN_PX = 124
+_QUERY_GAP_PX = 28
+_PER_LINE = 10
+_TITLE_PX = 24
+_TEXT_PX = 15
+_SMALL_TEXT_PX = 13
+_LINE_PX = 18
+_TOP_PX = 74
+_ROW_PX = _LINE_PX + _CROP_HEIGHT_PX + 8 + 4 * _LINE_PX + 20
+
+
+def draw_answers(
+    query: NDArray[np.uint8],
+    result: SearchResult,
+    records: Sequence[StoredSighting],
+    names: dict[int, str | None],
+    *,
+    title: str,
+) -> Image.Image:
+    """Draw a ranked list.
+
+    Args:
+        query: (H, W, 3) uint8 RGB, the picture that was searched for.
+        result: the answers, best first.
+        records: their records, those that are still there.
+        names: person -> name.
+        title: headline.
+
+    Returns:
+        An RGB picture. Answers without a stored thumbnail are grey.
+
+    Raises:
+        GalleryError: There are no answers.
+    """
+    if len(result) == 0:
+        raise GalleryError("Nothing was found, so that there is no ranked list to draw.")
+    by_id = {record.sighting_id: record for record in records}
+    columns = min(len(result), _PER_LINE)
+    lines = -(-len(result) // _PER_LINE)
+    first = _MARGIN_PX + _COLUMN_PX + _QUERY_GAP_PX
+    width = max(640, first + columns * _COLUMN_PX + _MARGIN_PX - (_COLUMN_PX - _CROP_WIDTH_PX))
+    canvas = Image.new("RGB", (width, _TOP_PX + lines * _ROW_PX + 8), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_MARGIN_PX, 22), title, fill=_INK, font=_font(_TITLE_PX))
+    _draw_crop(canvas, query, _MARGIN_PX, _TOP_PX)
+    _centred(draw, _MARGIN_PX, _TOP_PX, "query", _INK, _TEXT_PX)
+    for rank in range(len(result)):
+        record = by_id.get(int(result.sighting_ids[rank]))
+        left = first + rank % _PER_LINE * _COLUMN_PX
+        top = _TOP_PX + rank // _PER_LINE * _ROW_PX
+        _centred(draw, left, top, str(rank + 1), _INK, _TEXT_PX)
+        _draw_crop(canvas, _thumbnail(record), left, top)
+        _draw_facts(draw, result, rank, names, left, top)
+    return canvas
+
+
+def _draw_facts(
+    draw: ImageDraw.ImageDraw,
+    result: SearchResult,
+    rank: int,
+    names: dict[int, str | None],
+    left: int,
+    top: int,
+) -> None:
+    similarity = float(result.similarity[rank])
+    y = top + _LINE_PX + _CROP_HEIGHT_PX + 4
+    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + 4), fill=_EMPTY)
+    length = round(max(similarity, 0) * (_CROP_WIDTH_PX - 1))
+    draw.rectangle((left, y, left + length, y + 4), fill=_BAR)
+    y += 9
+    _centred(draw, left, y, f"{similarity:.3f}", _INK, _TEXT_PX)
+    person = int(result.person_ids[rank])
+    who = "nobody yet" if person < 0 else names.get(person) or f"person {person}"
+    _centred(draw, left, y + _LINE_PX, _shortened(draw, who), _INK, _SMALL_TEXT_PX)
+    camera = f"camera {result.camera_ids[rank]}"
+    _centred(draw, left, y + 2 * _LINE_PX, camera, _FAINT, _SMALL_TEXT_PX)
+    when = time.strftime("%d %b %H:%M", time.gmtime(float(result.time_s[rank])))
+    _centred(draw, left, y + 3 * _LINE_PX - 2, when, _FAINT, _SMALL_TEXT_PX)
+
+
+def _thumbnail(record: StoredSighting | None) -> NDArray[np.uint8] | None:
+    if record is None or record.thumbnail is None:
+        return None
+    try:
+        return decode_crop(record.thumbnail, name=f"thumbnail of sighting {record.sighting_id}")
+    except ImageError:
+        # One damaged picture is no reason to show none.
+        return None
+
+
+def _draw_crop(canvas: Image.Image, crop: NDArray[np.uint8] | None, left: int, top: int) -> None:
+    y = top + _LINE_PX
+    if crop is not None:
+        small = resize(crop, height_px=_CROP_HEIGHT_PX, width_px=_CROP_WIDTH_PX)
+        canvas.paste(Image.fromarray(small), (left, y))
+        return
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + _CROP_HEIGHT_PX - 1), fill=_EMPTY)
+    middle = y + _CROP_HEIGHT_PX // 2
+    _centred(draw, left, middle - _LINE_PX, "no picture", _FAINT, _SMALL_TEXT_PX)
+    _centred(draw, left, middle, "stored", _FAINT, _SMALL_TEXT_PX)
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
+    if draw.textlength(text, font=_font(_SMALL_TEXT_PX)) <= _COLUMN_PX - 8:
+        return text
+    while text and draw.textlength(text + "…", font=_font(_SMALL_TEXT_PX)) > _COLUMN_PX - 8:
+        text = text[:-1]
+    return text + "…"
+
+
+def _centred(
+    draw: ImageDraw.ImageDraw, left: int, y: int, text: str, colour: Colour, size_px: int
+) -> None:
+    draw.text((left + _CROP_WIDTH_PX // 2, y), text, fill=colour, font=_font(size_px), anchor="ma")
+
+
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # The font that comes with Pillow, so that pictures look the same on every machine.
+    return ImageFont.load_default(size=size_px)

@@ -1,0 +1,143 @@
+"""The audit log: who searched, merged and erased, in rows that cannot be rewritten unnoticed.
+
+Each row carries a digest of itself and of the row before it. Changing or removing a row breaks
+all digests after it; only cutting off the end leaves no break, and that shows by comparing the
+newest digest with a copy kept elsewhere. Names of people and embeddings never go in here, so that
+the log needs no rewriting when somebody is forgotten.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY,
+    time_s REAL NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    details TEXT NOT NULL,            -- JSON, without names
+    digest TEXT NOT NULL
+);
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_is_not_removed BEFORE DELETE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+"""
+_START = "0" * 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One thing that was done.
+
+    Attributes:
+        number: from 1, without gaps.
+        time_s: when, in seconds since 1970.
+        actor: who, as the program that opened the gallery was told.
+        action: "search", "merge", "forget", ...
+        details: numbers that say more.
+        digest: SHA-256 over this row and the digest before it, in hex.
+    """
+
+    number: int
+    time_s: float
+    actor: str
+    action: str
+    details: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCheck:
+    """What a check of the log found.
+
+    Attributes:
+        entries: rows looked at.
+        first_broken: number of the first row that was changed, or that follows a removed one;
+            None if there is none.
+        newest_digest: of the last row; keep it elsewhere, and ask for it at the next check.
+        holds_expected: whether the digest that was asked for is among the rows; None if none was
+            asked for.
+    """
+
+    entries: int
+    first_broken: int | None
+    newest_digest: str
+    holds_expected: bool | None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was changed or removed, as far as can be told."""
+        return self.first_broken is None and self.holds_expected is not False
+
+
+class AuditLog:
+    """The log in one database; writes belong to the transaction that the caller has open.
+
+    Args:
+        connection: to a database with the tables of `SCHEMA`.
+        actor: who is at work.
+        clock: gives seconds since 1970.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, actor: str, clock: Callable[[], float]
+    ) -> None:
+        self._connection = connection
+        self._actor = actor
+        self._clock = clock
+
+    def record(self, action: str, details: Mapping[str, Any]) -> None:
+        """Append one row."""
+        row = self._connection.execute(
+            "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
+        ).fetchone()
+        number, before = (0, _START) if row is None else row
+        text = json.dumps(details, sort_keys=True)
+        facts = (number + 1, float(self._clock()), self._actor, action, text)
+        self._connection.execute(
+            "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", (*facts, _digest(before, facts))
+        )
+
+    def entries(self) -> Iterator[AuditEntry]:
+        """All rows, oldest first."""
+        for number, time_s, actor, action, details, digest in self._connection.execute(
+            "SELECT * FROM audit ORDER BY number"
+        ):
+            yield AuditEntry(
+                number=number,
+                time_s=time_s,
+                actor=actor,
+                action=action,
+                details=json.loads(details),
+                digest=digest,
+            )
+
+    def check(self, *, expected_digest: str | None = None) -> AuditCheck:
+        """Compute all digests anew.
+
+        Args:
+            expected_digest: a newest digest from an earlier check; it must still be there.
+        """
+        before, count, broken, found = _START, 0, None, False
+        for row in self._connection.execute("SELECT * FROM audit ORDER BY number"):
+            facts, digest = row[:5], row[5]
+            count += 1
+            if broken is None and (row[0] != count or _digest(before, facts) != digest):
+                broken = row[0]
+            found |= digest == expected_digest
+            before = digest
+        return AuditCheck(
+            entries=count,
+            first_broken=broken,
+            newest_digest=before,
+            holds_expected=None if expected_digest is None else found,
+        )
+
+
+def _digest(before: str, facts: tuple[Any, ...]) -> str:
+    return hashlib.sha256(json.dumps([before, *facts]).encode()).hexdigest()

@@ -1,0 +1,146 @@
+"""Groups sightings of nobody yet into identities, for a person to look at.
+
+Sightings of one track are one unit, by their mean embedding. Units are joined as long as their mean
+cosine reaches a threshold (agglomerative clustering with average linkage, by scikit-learn). Two
+units that one camera saw in the same frame are two persons and never end up in one group, not even
+by way of others.
+
+Needs the extra ``cluster`` (scikit-learn).
+"""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import GalleryError
+from adln.gallery.records import StoredSighting, pool_track
+
+# Distances of all pairs of so many units take 0.8 GB for a while.
+MOST_UNITS = 8000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Sightings that seem to show one person.
+
+    Attributes:
+        sighting_ids: Those of the group, the best quality first.
+        tracks: Units joined: tracks, and sightings without one.
+        cameras: Cameras that saw them, ascending.
+        first_seen_s: Time of the oldest.
+        last_seen_s: Time of the newest.
+        likeness: Mean cosine between the units; 1 for a single one.
+    """
+
+    sighting_ids: tuple[int, ...]
+    tracks: int
+    cameras: tuple[int, ...]
+    first_seen_s: float
+    last_seen_s: float
+    likeness: float
+
+
+def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) -> list[Group]:
+    """Group sightings by likeness.
+
+    Args:
+        sightings: Of one model at one depth.
+        threshold: Cosine from which two units may be joined, -1 < threshold < 1.
+
+    Returns:
+        Groups, the largest first; every sighting is in exactly one.
+
+    Raises:
+        GalleryError: scikit-learn is not installed, the sightings are of several models or
+            depths, there are too many, or the threshold is out of range.
+    """
+    if not -1 < threshold < 1:
+        raise GalleryError(f"The threshold is a cosine between -1 and 1, got {threshold}.")
+    models = {sighting.model for sighting in sightings}
+    if len(models) > 1:
+        raise GalleryError(
+            "Only sightings of one model at one depth can be grouped, these are of: "
+            + "; ".join(sorted(map(str, models)))
+            + "."
+        )
+    units = _units(sightings)
+    if len(units) > MOST_UNITS:
+        raise GalleryError(
+            f"{len(units):,} tracks are too many to group at a time; at most {MOST_UNITS:,}. Name "
+            "a time or cameras to group fewer."
+        )
+    if not units:
+        return []
+    embeddings = np.stack(
+        [pool_track(np.stack([sightings[at].embedding for at in unit])) for unit in units]
+    )
+    cosines = np.clip(embeddings.astype(np.float64) @ embeddings.T, -1, 1)
+    labels = _join(cosines, _seen_together(sightings, units), threshold)
+    groups = []
+    for label in range(labels.max() + 1):
+        members = np.flatnonzero(labels == label)
+        looks = [sightings[at] for unit in members for at in units[unit]]
+        between = cosines[np.ix_(members, members)][np.triu_indices(len(members), 1)]
+        best_first = sorted(looks, key=lambda look: (-look.quality, look.sighting_id))
+        groups.append(
+            Group(
+                sighting_ids=tuple(look.sighting_id for look in best_first),
+                tracks=len(members),
+                cameras=tuple(sorted({look.camera_id for look in looks})),
+                first_seen_s=min(look.time_s for look in looks),
+                last_seen_s=max(look.time_s for look in looks),
+                likeness=float(between.mean()) if len(between) else 1.0,
+            )
+        )
+    return sorted(groups, key=lambda g: (-len(g.sighting_ids), g.first_seen_s, g.sighting_ids))
+
+
+def _units(sightings: Sequence[StoredSighting]) -> list[list[int]]:
+    """Positions of the sightings of each track; a sighting without a track stands alone."""
+    units: dict[tuple[int, ...], list[int]] = {}
+    for at, sighting in enumerate(sightings):
+        alone = sighting.track_id is None
+        key = (-1, at) if alone else (sighting.camera_id, sighting.track_id or 0)
+        units.setdefault(key, []).append(at)
+    return list(units.values())
+
+
+def _seen_together(
+    sightings: Sequence[StoredSighting], units: Sequence[Sequence[int]]
+) -> set[tuple[int, int]]:
+    """Pairs of units that one camera saw in one frame."""
+    frames: dict[tuple[int, float], set[int]] = {}
+    for unit, members in enumerate(units):
+        for at in members:
+            frames.setdefault((sightings[at].camera_id, sightings[at].time_s), set()).add(unit)
+    return {(a, b) for seen in frames.values() if len(seen) > 1 for a in seen for b in seen - {a}}
+
+
+def _join(
+    cosines: NDArray[np.float64], apart: set[tuple[int, int]], threshold: float
+) -> NDArray[np.int64]:
+    if len(cosines) == 1:
+        return np.zeros(1, np.int64)
+    try:
+        cluster = importlib.import_module("sklearn.cluster")
+    except ImportError as error:
+        raise GalleryError('Grouping needs scikit-learn; pip install "adln[cluster]".') from error
+    distances = 1 - cosines
+    np.fill_diagonal(distances, 0)
+    # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among
+    # them, their mean is 8 or more, beyond every threshold.
+    far = 2.0 * len(cosines) ** 2
+    for one, other in apart:
+        distances[one, other] = far
+    model = cluster.AgglomerativeClustering(
+        n_clusters=None,
+        metric="precomputed",
+        linkage="average",
+        # Joined are those below; a hair more lets the threshold itself count as reached.
+        distance_threshold=float(np.nextafter(1 - threshold, 2)),
+    )
+    labels: NDArray[np.int64] = model.fit(distances).labels_.astype(np.int64)
+    return labels

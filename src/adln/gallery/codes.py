@@ -1,0 +1,238 @@
+"""Codes of one byte a number, with the error of each known, in files that are mapped into memory.
+
+A code is a quarter of its embedding, so that a quarter of the memory is read to compare all of a
+gallery with a query. How far a code's answer can be from the embedding's is kept beside it: that
+turns a rough comparison into a proof of which embeddings need no exact one.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import GalleryError
+
+# A float32 computed from float32 may lie a little below the truth; an error bound must not.
+_ROUND_UP = np.float32(1 + 1e-5)
+# Files grow by a quarter, so that processes that read them seldom have to map them anew.
+_GROWTH = 1.25
+_LEAST_SLOTS = 4096
+_SUFFIX = ".bin"
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """N embeddings in one byte a number: ``embedding = scale * numbers + rest``.
+
+    Attributes:
+        numbers: (N, D) int8, -127..127.
+        scales: (N,) float32.
+        errors: (N,) float32, at least the length of each rest.
+    """
+
+    numbers: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    errors: NDArray[np.float32]
+
+
+def encode(embeddings: NDArray[np.float32]) -> Codes:
+    """Round embeddings to one byte a number, each by a scale of its own.
+
+    Args:
+        embeddings: (N, D).
+    """
+    scales = np.abs(embeddings).max(axis=1, initial=0) / np.float32(127)
+    # An embedding of zeros has no largest number to be scaled by.
+    divisors = np.where(scales > 0, scales, np.float32(1))
+    numbers = np.rint(embeddings / divisors[:, np.newaxis]).astype(np.int8)
+    rests = embeddings - scales[:, np.newaxis] * numbers
+    errors = np.sqrt(np.vecdot(rests, rests)) * _ROUND_UP
+    return Codes(numbers, scales.astype(np.float32), errors.astype(np.float32))
+
+
+class CodeFiles:
+    """The codes of a gallery by slot, and if wanted its embeddings, mapped into memory.
+
+    A slot is a place for one embedding; slot s is at byte s x (bytes of one) in each file. All
+    content can be computed again from the database. Only the process that holds the database's
+    write lock may write here, and only to slots that no sighting occupies: others may be reading.
+
+    Args:
+        folder: of the gallery.
+        epoch: number of this generation of files, part of their names.
+        dim: D.
+        with_embeddings: whether there is a file of float32 embeddings, too.
+    """
+
+    def __init__(self, folder: Path, epoch: int, dim: int, *, with_embeddings: bool) -> None:
+        self._paths: dict[str, tuple[Path, np.dtype[Any], tuple[int, ...]]] = {
+            "codes": (_path(folder, "codes", epoch), np.dtype(np.int8), (dim,)),
+            "scales": (_path(folder, "scales", epoch), np.dtype(np.float32), ()),
+            "errors": (_path(folder, "errors", epoch), np.dtype(np.float32), ()),
+        }
+        if with_embeddings:
+            embeddings = _path(folder, "embeddings", epoch)
+            self._paths["embeddings"] = (embeddings, np.dtype(np.float32), (dim,))
+        self._maps: dict[str, NDArray[Any]] = {}
+        self.capacity = 0
+
+    @property
+    def numbers(self) -> NDArray[np.int8]:
+        """(capacity, D) int8."""
+        return self._maps["codes"]
+
+    @property
+    def scales(self) -> NDArray[np.float32]:
+        """(capacity,) float32."""
+        return self._maps["scales"]
+
+    @property
+    def errors(self) -> NDArray[np.float32]:
+        """(capacity,) float32."""
+        return self._maps["errors"]
+
+    @property
+    def embeddings(self) -> NDArray[np.float32] | None:
+        """(capacity, D) float32, if these are kept here."""
+        return self._maps.get("embeddings")
+
+    def open(self, slots: int) -> bool:
+        """Map the files, if not mapped widely enough.
+
+        Args:
+            slots: that are in use.
+
+        Returns:
+            Whether the files are there and hold that many; if not, they have to be rebuilt.
+        """
+        if slots <= self.capacity and self._maps:
+            return True
+        sizes = []
+        for path, dtype, shape in self._paths.values():
+            try:
+                sizes.append(path.stat().st_size // _row_bytes(dtype, shape))
+            except FileNotFoundError:
+                return False
+        capacity = min(sizes)
+        if capacity < max(slots, 1):
+            return False
+        self._maps = {
+            name: np.memmap(path, dtype, "r", shape=(capacity, *shape)).view(np.ndarray)
+            for name, (path, dtype, shape) in self._paths.items()
+        }
+        self.capacity = capacity
+        return True
+
+    def reserve(self, slots: int) -> None:
+        """Make room for at least that many slots, and map it."""
+        if slots <= self.capacity and self._maps:
+            return
+        capacity = max(_LEAST_SLOTS, int(slots * _GROWTH) if self.capacity else slots)
+        for path, dtype, shape in self._paths.values():
+            with path.open("ab") as file:
+                if file.tell() < capacity * _row_bytes(dtype, shape):
+                    file.truncate(capacity * _row_bytes(dtype, shape))
+        self._maps = {}
+        if not self.open(slots):
+            raise GalleryError("The files of the gallery's codes vanished while they were grown.")
+
+    def write(self, slots: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
+        """Write embeddings and their codes; `reserve` comes first.
+
+        Args:
+            slots: (N,) where to.
+            embeddings: (N, D).
+
+        Raises:
+            OSError: The disk is full. Written through the file and not through the map, because a
+                map answers a full disk by ending the process.
+        """
+        codes = encode(embeddings)
+        self._write("codes", slots, codes.numbers)
+        self._write("scales", slots, codes.scales)
+        self._write("errors", slots, codes.errors)
+        if "embeddings" in self._paths:
+            self._write("embeddings", slots, embeddings)
+
+    def hold(self, slots: NDArray[np.int64], embeddings: NDArray[np.float32]) -> bool:
+        """Whether these slots hold exactly these embeddings, as after `write`."""
+        codes = encode(embeddings)
+        return (
+            np.array_equal(self.numbers[slots], codes.numbers)
+            and np.array_equal(self.scales[slots], codes.scales)
+            and np.array_equal(self.errors[slots], codes.errors)
+            and (self.embeddings is None or np.array_equal(self.embeddings[slots], embeddings))
+        )
+
+    def wipe(self, slots: NDArray[np.int64]) -> None:
+        """Overwrite slots with zeros, down to the disk."""
+        for name, (_, dtype, shape) in self._paths.items():
+            self._write(name, slots, np.zeros((len(slots), *shape), dtype))
+        self.sync()
+
+    def sync(self) -> None:
+        """Wait until everything written is on the disk."""
+        for path, _, _ in self._paths.values():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        self._maps = {}
+        self.capacity = 0
+
+    def _write(self, name: str, slots: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        path, dtype, shape = self._paths[name]
+        size = _row_bytes(dtype, shape)
+        # Neighbouring slots go in one piece.
+        starts = np.flatnonzero(np.diff(slots, prepend=slots[:1] - 2) != 1)
+        with path.open("rb+", buffering=0) as file:
+            for start, stop in zip(starts, [*starts[1:], len(slots)], strict=True):
+                file.seek(int(slots[start]) * size)
+                _write_all(file, rows[start:stop].tobytes())
+
+
+def remove_other_epochs(folder: Path, epoch: int | None) -> None:
+    """Overwrite and remove the files of other generations.
+
+    Args:
+        folder: of the gallery.
+        epoch: the one to keep; none if left out.
+    """
+    for name in ("codes", "scales", "errors", "embeddings"):
+        for path in folder.glob(f"{name}-*{_SUFFIX}"):
+            if epoch is None or path != _path(folder, name, epoch):
+                wipe_file(path)
+
+
+def wipe_file(path: Path) -> None:
+    """Overwrite a file with zeros, down to the disk, and remove it."""
+    try:
+        with path.open("rb+") as file:
+            left = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            while left > 0:
+                left -= file.write(bytes(min(left, 2**20)))
+            file.flush()
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    path.unlink(missing_ok=True)
+
+
+def _write_all(file: Any, data: bytes) -> None:
+    # A write may stop short where the disk ends; the next attempt then says why.
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _path(folder: Path, name: str, epoch: int) -> Path:
+    return folder / f"{name}-{epoch:06d}{_SUFFIX}"
+
+
+def _row_bytes(dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> int:
+    return int(dtype.itemsize * np.prod(shape))

@@ -1,0 +1,133 @@
+"""What a search must know of every sighting, in memory by slot: who, where, when, which depth.
+
+About 30 bytes a sighting, so that a filter costs next to nothing beside the comparison.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.gallery.records import Filter
+
+_FEW = 8
+_DTYPES: dict[str, Any] = {
+    "sighting_ids": np.int64,
+    "person_ids": np.int64,
+    "times_s": np.float64,
+    "camera_ids": np.int32,
+    # 0 where the slot is free.
+    "depths": np.int8,
+}
+
+Row = tuple[int, int, int, float, int, int]
+"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth."""
+
+
+class Columns:
+    """Facts of the sightings by slot."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+        self._arrays = {name: np.zeros(0, dtype) for name, dtype in _DTYPES.items()}
+
+    @property
+    def sighting_ids(self) -> NDArray[np.int64]:
+        """(S,) of the slots in use so far."""
+        return self._arrays["sighting_ids"][: self.slots]
+
+    @property
+    def person_ids(self) -> NDArray[np.int64]:
+        """(S,) with `NO_PERSON` for nobody."""
+        return self._arrays["person_ids"][: self.slots]
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """(S,) seconds."""
+        return self._arrays["times_s"][: self.slots]
+
+    @property
+    def camera_ids(self) -> NDArray[np.int32]:
+        """(S,)."""
+        return self._arrays["camera_ids"][: self.slots]
+
+    @property
+    def depths(self) -> NDArray[np.int8]:
+        """(S,) with 0 for free slots."""
+        return self._arrays["depths"][: self.slots]
+
+    def set_slots(self, slots: int) -> None:
+        """Say how many slots are in use; new ones are free."""
+        capacity = len(self._arrays["depths"])
+        if slots > capacity:
+            for name, array in self._arrays.items():
+                grown = np.zeros(max(slots, capacity * 5 // 4), array.dtype)
+                grown[:capacity] = array
+                self._arrays[name] = grown
+        self.slots = slots
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Fill slots."""
+        columns = list(zip(*rows, strict=True))
+        if columns:
+            slots = np.array(columns[0], dtype=np.int64)
+            for (_, array), values in zip(self._arrays.items(), columns[1:], strict=True):
+                array[slots] = values
+
+    def free(self, slots: Iterable[int]) -> None:
+        """Mark slots as free and forget what they held."""
+        where = np.fromiter(slots, np.int64)
+        for array in self._arrays.values():
+            array[where] = 0
+
+    def free_slots(self, count: int) -> NDArray[np.int64]:
+        """The lowest free slots, beyond those in use if need be; ascending."""
+        holes = np.flatnonzero(self.depths == 0)[:count]
+        more = np.arange(self.slots, self.slots + count - len(holes), dtype=np.int64)
+        return np.concatenate([holes, more])
+
+    def mask(self, where: Filter, *, depth: int | None) -> NDArray[np.bool_]:
+        """Which slots hold a sighting that passes.
+
+        Args:
+            where: the filter.
+            depth: only this depth, besides what the filter says.
+
+        Returns:
+            (S,) bool.
+        """
+        passing = self.depths > 0 if depth is None else self.depths == depth
+        if where.depth is not None:
+            passing &= self.depths == where.depth
+        if where.cameras is not None:
+            passing &= _is_among(self.camera_ids, where.cameras)
+        if where.not_cameras:
+            passing &= ~_is_among(self.camera_ids, where.not_cameras)
+        if where.persons is not None:
+            passing &= _is_among(self.person_ids, where.persons)
+        if where.not_persons:
+            passing &= ~_is_among(self.person_ids, where.not_persons)
+        if where.from_s is not None:
+            passing &= self.times_s >= where.from_s
+        if where.until_s is not None:
+            passing &= self.times_s < where.until_s
+        return passing
+
+    def saved(self) -> dict[str, NDArray[Any]]:
+        """All columns, to be saved and given to `restore`."""
+        return {name: array[: self.slots] for name, array in self._arrays.items()}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Take columns from `saved`."""
+        self._arrays = {name: saved[name].astype(dtype) for name, dtype in _DTYPES.items()}
+        self.slots = len(self._arrays["depths"])
+
+
+def _is_among(values: NDArray[Any], wanted: frozenset[int]) -> NDArray[np.bool_]:
+    if len(wanted) > _FEW:
+        return np.isin(values, list(wanted))
+    found = np.zeros(len(values), dtype=np.bool_)
+    for value in wanted:
+        found |= values == value
+    return found

@@ -1,0 +1,219 @@
+"""A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, Sighting, StoredSighting
+
+FORMAT = "adln-gallery-1"
+_METADATA_KEY = b"adln.gallery"
+_BATCH = 2_000
+
+
+def export_parquet(
+    gallery: Gallery,
+    path: Path,
+    *,
+    where: Filter = EVERYTHING,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write sightings with the names of their people; whoever looks finds all of it or nothing.
+
+    Args:
+        gallery: any that is not empty.
+        path: file to write.
+        where: which sightings.
+        on_progress: called with the number of sightings just written.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
+    """
+    pyarrow, parquet = _pyarrow()
+    held = gallery.model
+    if held is None:
+        raise GalleryError("This gallery is still empty; there is nothing to export.")
+    digest, dim = held
+    schema = _schema(pyarrow, dim).with_metadata(
+        {_METADATA_KEY: json.dumps({"format": FORMAT, "digest": digest, "dim": dim}).encode()}
+    )
+    names = {person.person_id: person.name for person in gallery.persons()}
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with partial.open("wb") as file:
+            with parquet.ParquetWriter(file, schema) as writer:
+                for batch in gallery.iterate(where, batch_size=_BATCH):
+                    writer.write_table(_table(pyarrow, schema, batch, names))
+                    count += len(batch)
+                    if on_progress is not None:
+                        on_progress(len(batch))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise GalleryError(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
+            "another folder; what was there before is untouched."
+        ) from error
+    return count
+
+
+def import_parquet(
+    gallery: Gallery, path: Path, *, on_progress: Callable[[int], None] | None = None
+) -> int:
+    """Add the sightings of a file to a gallery.
+
+    People with a name that the gallery knows become that person, all others new people; sightings
+    get new ids. Each batch is stored when the next begins, so that an interrupted import leaves
+    whole batches behind: import into a new gallery if that matters.
+
+    Args:
+        gallery: any, empty or of the same model.
+        path: file of `export_parquet`.
+        on_progress: called with the number of sightings just read.
+
+    Returns:
+        How many were stored: fewer than the file has where somebody asked not to be enrolled.
+
+    Raises:
+        GalleryError: The file is missing, damaged or of another model; pyarrow is missing; or a
+            name in it was forgotten on request.
+    """
+    digest, dim = _read_facts(path)
+    held = gallery.model
+    if held is not None and held != (digest, dim):
+        raise GalleryError(
+            f"{path}: its embeddings are of model {digest[:12]} with {dim} numbers, this gallery "
+            f"holds those of {held[0][:12]} with {held[1]}. They cannot be compared; import into "
+            "a new gallery."
+        )
+    here = {person.name: person.person_id for person in gallery.persons() if person.name}
+    persons: dict[int, int] = {}
+    count = 0
+    for rows in _read_rows(path):
+        sightings = []
+        for row in rows:
+            theirs, name = row["person_id"], row["person_name"]
+            if theirs is not None and theirs not in persons:
+                persons[theirs] = here[name] if name in here else gallery.enrol(name)
+            sightings.append(
+                Sighting(
+                    embedding=np.array(row["embedding"], dtype=np.float32),
+                    model=ModelKey(digest, row["depth"], dim),
+                    camera_id=row["camera_id"],
+                    time_s=row["time_s"],
+                    person_id=None if theirs is None else persons[theirs],
+                    track_id=row["track_id"],
+                    box_xyxy=None if row["box_xyxy"] is None else tuple(row["box_xyxy"]),
+                    quality=row["quality"],
+                    thumbnail=row["thumbnail"],
+                )
+            )
+        count += sum(sighting_id is not None for sighting_id in gallery.add(sightings))
+        if on_progress is not None:
+            on_progress(len(rows))
+    return count
+
+
+def count_rows(path: Path) -> int:
+    """How many sightings a file has; see `import_parquet` for what is raised."""
+    _read_facts(path)
+    _, parquet = _pyarrow()
+    return int(parquet.read_metadata(path).num_rows)
+
+
+def _read_facts(path: Path) -> tuple[str, int]:
+    _, parquet = _pyarrow()
+    try:
+        metadata = parquet.read_schema(path).metadata or {}
+        facts = json.loads(metadata[_METADATA_KEY])
+        if facts["format"] != FORMAT:
+            raise GalleryError(
+                f"{path}: its format is {facts['format']!r}, this version of adln reads {FORMAT!r}."
+            )
+        return str(facts["digest"]), int(facts["dim"])
+    except FileNotFoundError as error:
+        raise GalleryError(f"{path}: there is no such file.") from error
+    except GalleryError:
+        raise
+    except Exception as error:
+        # pyarrow answers foreign and damaged files with whatever its parsing runs into.
+        raise GalleryError(
+            f"{path}: no file of `adln gallery export`, or damaged ({error})."
+        ) from error
+
+
+def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
+    _, parquet = _pyarrow()
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield batch.to_pylist()
+
+
+def _schema(pyarrow: Any, dim: int) -> Any:
+    return pyarrow.schema(
+        [
+            ("sighting_id", pyarrow.int64()),
+            ("embedding", pyarrow.list_(pyarrow.float32(), dim)),
+            ("depth", pyarrow.int8()),
+            ("person_id", pyarrow.int64()),
+            ("person_name", pyarrow.string()),
+            ("camera_id", pyarrow.int32()),
+            ("time_s", pyarrow.float64()),
+            ("track_id", pyarrow.int64()),
+            ("box_xyxy", pyarrow.list_(pyarrow.float64())),
+            ("quality", pyarrow.float64()),
+            ("thumbnail", pyarrow.binary()),
+        ]
+    )
+
+
+def _table(
+    pyarrow: Any, schema: Any, batch: list[StoredSighting], names: dict[int, str | None]
+) -> Any:
+    flat = np.concatenate([np.asarray(one.embedding, np.float32) for one in batch])
+    embedding = pyarrow.FixedSizeListArray.from_arrays(
+        pyarrow.array(flat), type=schema.field("embedding").type
+    )
+    columns: dict[str, list[Any]] = {
+        "sighting_id": [one.sighting_id for one in batch],
+        "depth": [one.model.depth for one in batch],
+        "person_id": [one.person_id for one in batch],
+        "person_name": [
+            None if one.person_id is None else names.get(one.person_id) for one in batch
+        ],
+        "camera_id": [one.camera_id for one in batch],
+        "time_s": [one.time_s for one in batch],
+        "track_id": [one.track_id for one in batch],
+        "box_xyxy": [one.box_xyxy for one in batch],
+        "quality": [one.quality for one in batch],
+        "thumbnail": [one.thumbnail for one in batch],
+    }
+    arrays = [
+        embedding
+        if field.name == "embedding"
+        else pyarrow.array(columns[field.name], type=field.type)
+        for field in schema
+    ]
+    return pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise GalleryError(
+            'Parquet needs pyarrow, which is not installed; pip install "adln[parquet]".'
+        ) from error

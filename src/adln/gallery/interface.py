@@ -1,0 +1,196 @@
+"""What every gallery promises, whether it is a folder on this device or a server far away.
+
+`adln.gallery.sqlite_gallery.SqliteGallery` is the default: one folder, exact answers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.gallery.records import (
+    EVERYTHING,
+    Erasure,
+    Filter,
+    ModelKey,
+    Person,
+    SearchResult,
+    Sighting,
+    StoredSighting,
+)
+
+
+class Gallery(Protocol):
+    """Who was seen, where and when; found again by likeness.
+
+    All sightings of a gallery come from the same model file; those of its depths are kept apart.
+    What a call has returned from is on the disk (or with the server) for good. Every method
+    raises `GalleryError` with the reason if it cannot do what was asked; then nothing of it has
+    happened. A gallery may be used by several threads.
+    """
+
+    @property
+    def model(self) -> tuple[str, int] | None:
+        """Digest of the model and length D of the embeddings; None before the first sighting."""
+        ...
+
+    def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
+        """Store sightings, all or none.
+
+        Args:
+            sightings: of the gallery's model, at any of its depths.
+
+        Returns:
+            The id of each; None for one that was refused because it looks like somebody who
+            asked not to be enrolled again (see `forget`).
+
+        Raises:
+            GalleryError: Another model's embedding, an impossible value, an unknown person, or
+                the disk is full.
+        """
+        ...
+
+    def search(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int = 10,
+        where: Filter = EVERYTHING,
+    ) -> list[SearchResult]:
+        """Find the most similar sightings.
+
+        Sightings of another depth than the queries' are never compared. For a track, search with
+        `adln.gallery.records.pool_track` of its crops.
+
+        Args:
+            embeddings: (Q, D), or (D,) for one query; unit length.
+            model: what made them.
+            k: at most that many answers a query.
+            where: only sightings that pass are counted.
+
+        Returns:
+            One result per query. None holds a sighting whose erasure was acknowledged before the
+            call. A gallery that is still empty gives empty results.
+
+        Raises:
+            GalleryError: The gallery's embeddings are of another model; or k is below one.
+        """
+        ...
+
+    def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
+        """Whole records, in the order of the ids; ids that are gone are left out."""
+        ...
+
+    def iterate(
+        self, where: Filter = EVERYTHING, *, batch_size: int = 1000
+    ) -> Iterator[list[StoredSighting]]:
+        """All records that pass, by ascending id, in batches; what is added meanwhile may lack."""
+        ...
+
+    def count(self, where: Filter = EVERYTHING) -> int:
+        """How many sightings pass."""
+        ...
+
+    def enrol(self, name: str | None = None) -> int:
+        """Make a new person, as yet without sightings.
+
+        Returns:
+            The person's id.
+
+        Raises:
+            GalleryError: The name is taken, or belonged to somebody who was forgotten.
+        """
+        ...
+
+    def persons(self) -> list[Person]:
+        """Everybody, by ascending id."""
+        ...
+
+    def name_person(self, person_id: int, name: str | None) -> None:
+        """Give a person a name, another name, or take it away.
+
+        Raises:
+            GalleryError: There is no such person, or see `enrol`.
+        """
+        ...
+
+    def assign(self, sighting_ids: Iterable[int], person_id: int | None) -> int:
+        """Say who was seen; None takes it back.
+
+        Returns:
+            How many sightings changed.
+
+        Raises:
+            GalleryError: There is no such person or no such sighting.
+        """
+        ...
+
+    def merge(self, person_ids: Iterable[int], into: int) -> int:
+        """Two or more people turn out to be one: all their sightings go to `into`.
+
+        The others cease to exist; `into` keeps its own name, or takes the first of theirs.
+
+        Returns:
+            How many sightings moved.
+        """
+        ...
+
+    def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
+        """One person turns out to be two: these sightings become a new person.
+
+        Returns:
+            The new person's id.
+        """
+        ...
+
+    def delete(self, sighting_ids: Iterable[int]) -> int:
+        """Erase single sightings; ids that are gone already count as nothing.
+
+        Returns:
+            How many were erased.
+        """
+        ...
+
+    def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
+        """Erase sightings that were seen before a time and pass the filter.
+
+        Returns:
+            How many were erased.
+        """
+        ...
+
+    def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
+        """Erase a person everywhere, and prove it.
+
+        Their id is never given again and their name cannot be enrolled again. By default no
+        template stays behind, so that nobody, the gallery included, could recognise them.
+
+        Args:
+            person_id: who.
+            suppress_above: keep one mean embedding per depth after all, for the sole purpose of
+                refusing new sightings whose cosine to it is at least this.
+
+        Raises:
+            GalleryError: There is no such person, or bytes of them could not be removed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; closing twice does nothing."""
+        ...
+
+    def __enter__(self) -> Self:
+        """The gallery itself."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        ...

@@ -1,0 +1,181 @@
+"""Moves a gallery to another place, from a folder to a server or back, and proves the copy.
+
+Everything goes through what every gallery promises, so that any two kinds will do. The new place
+gives new numbers; the answer says which became which.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import Person, Sighting, StoredSighting
+
+_BATCH = 500
+_SEARCHES = 20
+_ANSWERS = 10
+# Two ways of summing the same products differ in the last digits.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Move:
+    """What was moved and how it was proved.
+
+    Attributes:
+        person_ids: Old number -> new number, of every person.
+        sighting_ids: The same of every sighting.
+        searches: Searches that gave the same answers in both places.
+    """
+
+    person_ids: dict[int, int]
+    sighting_ids: dict[int, int]
+    searches: int
+
+
+def move_gallery(
+    source: Gallery, target: Gallery, *, on_progress: Callable[[int], None] | None = None
+) -> Move:
+    """Copy everything to an empty gallery, then compare the two.
+
+    The source stays as it is; remove it when the copy has proved itself in use. Names and
+    templates of people who were forgotten are not part of what a gallery tells, and stay behind.
+
+    Args:
+        source: Read only; nobody should write to it meanwhile.
+        target: Without persons and sightings.
+        on_progress: Called with the number of sightings just copied.
+
+    Raises:
+        GalleryError: The target is not empty, refuses something, or differs afterwards.
+    """
+    if target.count() > 0 or target.persons():
+        raise GalleryError(
+            "A gallery is only moved to an empty place, so that nobody is mixed up; this one has "
+            f"{len(target.persons())} persons and {target.count():,} sightings. Choose another."
+        )
+    person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}
+    sighting_ids: dict[int, int] = {}
+    for batch in source.iterate(batch_size=_BATCH):
+        new_ids = target.add([_moved(record, person_ids) for record in batch])
+        for record, new_id in zip(batch, new_ids, strict=True):
+            if new_id is None:
+                raise GalleryError(
+                    f"The new place refuses sighting {record.sighting_id} as somebody who was "
+                    "forgotten there. Choose a place where nobody was."
+                )
+            sighting_ids[record.sighting_id] = new_id
+        if on_progress is not None:
+            on_progress(len(batch))
+    searches = verify_move(source, target, person_ids, sighting_ids)
+    return Move(person_ids, sighting_ids, searches)
+
+
+def verify_move(
+    source: Gallery, target: Gallery, person_ids: dict[int, int], sighting_ids: dict[int, int]
+) -> int:
+    """Make sure that two galleries hold and answer the same.
+
+    Persons and records are compared one by one, then the answers to a sample of searches.
+
+    Returns:
+        How many searches were compared.
+
+    Raises:
+        GalleryError: They differ; the message names the first difference.
+    """
+    counts = source.count(), target.count()
+    if counts != (len(sighting_ids), len(sighting_ids)):
+        raise GalleryError(
+            f"After the move the old place has {counts[0]:,} sightings and the new one "
+            f"{counts[1]:,}; {len(sighting_ids):,} were moved. Was somebody writing? {_AGAIN}"
+        )
+    expected = [_as_moved(person, person_ids) for person in source.persons()]
+    found = target.persons()
+    if sorted(expected, key=_number) != sorted(found, key=_number):
+        raise GalleryError(f"After the move the persons of the two places differ. {_AGAIN}")
+    sample: list[StoredSighting] = []
+    # Drawn at random: every tenth one might always be of the same camera.
+    rng = np.random.default_rng(0)
+    chosen = set(rng.permutation(list(sighting_ids))[:_SEARCHES].tolist())
+    for batch in source.iterate(batch_size=_BATCH):
+        copies = target.get([sighting_ids[record.sighting_id] for record in batch])
+        same = len(copies) == len(batch) and all(
+            _alike(_moved(record, person_ids), copy)
+            for record, copy in zip(batch, copies, strict=True)
+        )
+        if not same:
+            raise GalleryError(
+                f"After the move some of the sightings {batch[0].sighting_id} to "
+                f"{batch[-1].sighting_id} differ. {_AGAIN}"
+            )
+        sample += [record for record in batch if record.sighting_id in chosen]
+    for record in sample:
+        _require_same_answers(source, target, record, sighting_ids)
+    return len(sample)
+
+
+_AGAIN = "The old place is as it was; empty the new one and move again."
+
+
+def _require_same_answers(
+    source: Gallery, target: Gallery, query: StoredSighting, sighting_ids: dict[int, int]
+) -> None:
+    old, new = (
+        place.search(query.embedding, model=query.model, k=_ANSWERS)[0]
+        for place in (source, target)
+    )
+    same = len(old) == len(new) and np.allclose(old.similarity, new.similarity, atol=_TOLERANCE)
+    if same and len(old) > 0:
+        # Answers as good as the last one may have been cut off in one place.
+        last = old.similarity[-1] + _TOLERANCE
+        clear = [
+            {
+                number
+                for number, similarity in zip(numbers, result.similarity, strict=True)
+                if similarity > last
+            }
+            for numbers, result in (
+                ([sighting_ids[number] for number in old.sighting_ids.tolist()], old),
+                (new.sighting_ids.tolist(), new),
+            )
+        ]
+        same = clear[0] <= set(new.sighting_ids.tolist()) and clear[1] <= {
+            sighting_ids[number] for number in old.sighting_ids.tolist()
+        }
+    if not same:
+        raise GalleryError(
+            f"After the move a search with sighting {query.sighting_id} is answered differently. "
+            f"An index that misses some (HNSW) does that. {_AGAIN}"
+        )
+
+
+def _moved(record: StoredSighting, person_ids: dict[int, int]) -> Sighting:
+    return Sighting(
+        embedding=record.embedding,
+        model=record.model,
+        camera_id=record.camera_id,
+        time_s=record.time_s,
+        person_id=None if record.person_id is None else person_ids[record.person_id],
+        track_id=record.track_id,
+        box_xyxy=record.box_xyxy,
+        quality=record.quality,
+        thumbnail=record.thumbnail,
+    )
+
+
+def _alike(sighting: Sighting, copy: Sighting) -> bool:
+    names = set(Sighting.__dataclass_fields__) - {"embedding"}
+    return all(getattr(sighting, name) == getattr(copy, name) for name in names) and np.array_equal(
+        sighting.embedding, copy.embedding
+    )
+
+
+def _as_moved(person: Person, person_ids: dict[int, int]) -> Person:
+    return replace(person, person_id=person_ids[person.person_id])
+
+
+def _number(person: Person) -> int:
+    return person.person_id

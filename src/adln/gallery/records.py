@@ -1,0 +1,299 @@
+"""The records of a gallery: sightings, people, filters and answers, as frozen dataclasses.
+
+A sighting is one look at one person: the embedding of Sec. III.B with where and when it was taken.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.embeddings import unit_length
+from adln.errors import GalleryError
+
+NO_PERSON = -1
+"""In arrays of person ids: nobody has said yet who this is. In records it is None."""
+
+# Lengths this near to 1 are rounding errors of float32.
+_UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """What made an embedding. Embeddings can only be compared if all three agree.
+
+    Attributes:
+        digest: SHA-256 of the model file, in hex (`adln.runtime.session.OpenModel.sha256`), or
+            any other text that names the weights for good.
+        depth: stages of the network kept, 1 to 4.
+        dim: D, length of an embedding.
+    """
+
+    digest: str
+    depth: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        if not self.digest or not 1 <= self.depth <= 4 or self.dim < 1:
+            raise GalleryError(
+                f"A model is named by a digest, a depth of 1 to 4 and a length above 0; this is "
+                f"digest {self.digest!r}, depth {self.depth}, length {self.dim}."
+            )
+
+    def __str__(self) -> str:
+        return f"model {self.digest[:12]} at Res{self.depth}, {self.dim} numbers"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sighting:
+    """One look at one person, as it is handed to a gallery.
+
+    Attributes:
+        embedding: (D,) float of unit length; stored as float32.
+        model: what made the embedding.
+        camera_id: which camera, 0 or more.
+        time_s: when, in seconds since 1970 (UTC).
+        person_id: who, as the gallery numbers people; None as long as nobody has said.
+        track_id: the track it was taken from, unique within the camera; None if there is none.
+        box_xyxy: where in the frame, in pixels; None if not known.
+        quality: how good the crop is, 0 (useless) to 1 (best).
+        thumbnail: a small JPEG of the crop. Only kept where the operator wants pictures kept.
+    """
+
+    embedding: NDArray[np.floating]
+    model: ModelKey
+    camera_id: int
+    time_s: float
+    person_id: int | None = None
+    track_id: int | None = None
+    box_xyxy: tuple[float, float, float, float] | None = None
+    quality: float = 1.0
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredSighting(Sighting):
+    """A sighting as it comes back out of a gallery.
+
+    Attributes:
+        sighting_id: number that the gallery gave it, never given twice.
+    """
+
+    sighting_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody whom the gallery knows, named or not.
+
+    Attributes:
+        person_id: number that the gallery gave, never given twice.
+        name: what people call them; None if nobody has said.
+        num_sightings: how many sightings of them are kept.
+        first_seen_s: time of the oldest of these; None if there are none.
+        last_seen_s: time of the newest.
+        cameras: cameras of these, ascending.
+    """
+
+    person_id: int
+    name: str | None
+    num_sightings: int
+    first_seen_s: float | None
+    last_seen_s: float | None
+    cameras: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which sightings count. All conditions that are set must hold; an empty filter holds for all.
+
+    Attributes:
+        cameras: only these cameras.
+        not_cameras: none of these cameras (in re-identification usually the query's own).
+        from_s: seen at this time or later.
+        until_s: seen before this time.
+        persons: only these people; `NO_PERSON` stands for sightings of nobody yet.
+        not_persons: none of these people; `NO_PERSON` leaves out sightings of nobody yet.
+        depth: only embeddings of this depth. A search needs none: it only ever looks at the
+            query's own depth.
+    """
+
+    cameras: frozenset[int] | None = None
+    not_cameras: frozenset[int] = frozenset()
+    from_s: float | None = None
+    until_s: float | None = None
+    persons: frozenset[int] | None = None
+    not_persons: frozenset[int] = frozenset()
+    depth: int | None = None
+
+    def holds_for(self, sighting: Sighting) -> bool:
+        """Whether one sighting passes."""
+        person = NO_PERSON if sighting.person_id is None else sighting.person_id
+        return (
+            (self.cameras is None or sighting.camera_id in self.cameras)
+            and sighting.camera_id not in self.not_cameras
+            and (self.from_s is None or sighting.time_s >= self.from_s)
+            and (self.until_s is None or sighting.time_s < self.until_s)
+            and (self.persons is None or person in self.persons)
+            and person not in self.not_persons
+            and (self.depth is None or sighting.model.depth == self.depth)
+        )
+
+
+EVERYTHING = Filter()
+"""The filter that lets everything pass."""
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The K sightings most like one query, best first; fewer where fewer pass the filter.
+
+    Equal similarities are ordered by sighting id, so that the same gallery gives the same list.
+
+    Attributes:
+        sighting_ids: (K,) int64.
+        similarity: (K,) float32, cosine to the query, -1..1.
+        person_ids: (K,) int64, `NO_PERSON` where nobody has said who it is.
+        camera_ids: (K,) int64.
+        time_s: (K,) float64.
+    """
+
+    sighting_ids: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    person_ids: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+    time_s: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.sighting_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """What an erasure did, and how it was proved.
+
+    Attributes:
+        person_id: who was forgotten.
+        sightings: how many sightings were erased.
+        thumbnails: how many of these had a picture.
+        found_by_search: sightings of the person that a search with their own embeddings still
+            found afterwards; 0 proves the erasure to whoever asks the gallery.
+        files_searched: files of the gallery that were searched for the erased bytes; 0 if they
+            are out of reach, on a server.
+        traces_found: places in these files that still hold bytes of an erased embedding, code or
+            picture; 0 proves it to whoever reads the disk. File systems that keep old copies
+            (snapshots, worn blocks of an SSD) are out of reach.
+        suppressed_above: cosine from which new sightings are refused as this person; None if
+            no template of them was kept.
+    """
+
+    person_id: int
+    sightings: int
+    thumbnails: int
+    found_by_search: int
+    files_searched: int
+    traces_found: int
+    suppressed_above: float | None
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether neither a search nor the files, all of them read, know the person any more."""
+        return self.files_searched > 0 and not self.left_behind
+
+    @property
+    def left_behind(self) -> int:
+        """What was found of the person after all, by a search or in the files."""
+        return self.found_by_search + self.traces_found
+
+
+def pool_track(
+    embeddings: NDArray[np.floating], qualities: NDArray[np.floating] | None = None
+) -> NDArray[np.float32]:
+    """One query of several crops of a track: their mean, weighted by quality, of unit length.
+
+    Args:
+        embeddings: (N, D), N at least 1.
+        qualities: (N,) weights of 0 or more, not all 0; all equal if left out.
+
+    Returns:
+        (D,) float32.
+
+    Raises:
+        GalleryError: There is no crop, the shapes disagree, or the weights cannot be used.
+    """
+    crops = np.asarray(embeddings)
+    weights = np.ones(len(crops)) if qualities is None else np.asarray(qualities, dtype=np.float64)
+    if crops.ndim != 2 or len(crops) == 0 or weights.shape != (len(crops),):
+        raise GalleryError(
+            "A track is pooled from (N, D) embeddings and (N,) qualities with N at least 1, got "
+            f"{crops.shape} and {weights.shape}."
+        )
+    if not np.isfinite(weights).all() or weights.min() < 0 or weights.max() <= 0:
+        raise GalleryError("Qualities must be finite, not negative, and not all zero.")
+    return unit_length(weights @ crops)
+
+
+def checked_embeddings(
+    embeddings: NDArray[Any], *, dim: int, what: str = "embedding"
+) -> NDArray[np.float32]:
+    """Make sure that embeddings can be stored and searched for.
+
+    Args:
+        embeddings: anything; should be (D,) or (N, D) float of unit length.
+        dim: D.
+        what: what messages call them.
+
+    Returns:
+        (N, D) float32, contiguous, of unit length.
+
+    Raises:
+        GalleryError: Another shape or type, NaN or infinite, or not of unit length.
+    """
+    given = np.asarray(embeddings)
+    rows = np.atleast_2d(given)
+    if not np.issubdtype(given.dtype, np.floating) or rows.ndim != 2 or rows.shape[1] != dim:
+        raise GalleryError(
+            f"Expected {what}s of shape (N, {dim}) and a float type, got shape {given.shape} and "
+            f"type {given.dtype}."
+        )
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    lengths = np.sqrt(np.vecdot(rows, rows))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))
+    if len(wrong) > 0:
+        raise GalleryError(
+            f"{what.capitalize()} {wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1. "
+            "Take it from an embedder, or scale it with adln.embeddings.unit_length."
+        )
+    return rows
+
+
+def require_usable(sighting: Sighting) -> None:
+    """Make sure that the facts of a sighting are possible; the embedding is checked elsewhere.
+
+    Raises:
+        GalleryError: A value is impossible; the message names it.
+    """
+    box = sighting.box_xyxy
+    problems = [
+        f"{name} is {getattr(sighting, name)!r}, expected {expected}"
+        for name, is_fine, expected in (
+            ("camera_id", 0 <= sighting.camera_id < 2**31, "0 or more"),
+            ("time_s", math.isfinite(sighting.time_s), "seconds since 1970"),
+            ("person_id", sighting.person_id is None or sighting.person_id >= 0, "None or an id"),
+            (
+                "box_xyxy",
+                box is None
+                or (
+                    (len(box) == 4 and all(map(math.isfinite, box)) and box[0] < box[2])
+                    and box[1] < box[3]
+                ),
+                "left, top, right, bottom",
+            ),
+            ("quality", 0 <= sighting.quality <= 1, "0 to 1"),
+        )
+        if not is_fine
+    ]
+    if problems:
+        raise GalleryError(f"This sighting cannot be stored: {'; '.join(problems)}.")

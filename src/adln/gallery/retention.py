@@ -1,0 +1,131 @@
+"""How long sightings are kept, and how many of a person: what keeps a gallery small for ever."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import NO_PERSON, Filter
+from adln.gallery.templates import choose_templates
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Rules for what is erased by itself. None means: no such rule.
+
+    For how long a sighting is kept is said by its person's rule if there is one, else by its
+    camera's, else by the general one.
+
+    Attributes:
+        keep_s: for how long sightings are kept, in seconds.
+        camera_keep_s: camera -> the same.
+        person_keep_s: person -> the same.
+        max_templates: sightings kept of a person at each depth: the good ones that differ. The
+            gallery itself sees to this when it adds.
+        max_unnamed: sightings kept that are nobody's yet; the oldest go first.
+    """
+
+    keep_s: float | None = None
+    camera_keep_s: Mapping[int, float] = field(default_factory=dict)
+    person_keep_s: Mapping[int, float] = field(default_factory=dict)
+    max_templates: int | None = None
+    max_unnamed: int | None = None
+
+    def __post_init__(self) -> None:
+        times = [self.keep_s, *self.camera_keep_s.values(), *self.person_keep_s.values()]
+        counts = [self.max_templates, self.max_unnamed]
+        if any(time is not None and not time > 0 for time in times) or any(
+            count is not None and count < 1 for count in counts
+        ):
+            raise GalleryError(f"Times must be above 0 and counts at least 1, got {self}.")
+
+    def to_json(self) -> str:
+        """As a JSON text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Retention":
+        """Read what `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("camera_keep_s", "person_keep_s"):
+            # JSON has only texts as keys.
+            values[name] = {int(key): value for key, value in values[name].items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tidied:
+    """What `apply_retention` erased.
+
+    Attributes:
+        expired: sightings that were too old.
+        surplus_templates: sightings of people of whom there were too many.
+        surplus_unnamed: sightings of nobody of which there were too many.
+    """
+
+    expired: int
+    surplus_templates: int
+    surplus_unnamed: int
+
+
+def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> Tidied:
+    """Erase what the rules no longer keep; to be called now and then, for example every hour.
+
+    Args:
+        gallery: any.
+        retention: the rules.
+        now_s: the time, in seconds since 1970.
+    """
+    cameras, persons = frozenset(retention.camera_keep_s), frozenset(retention.person_keep_s)
+    expired = 0
+    if retention.keep_s is not None:
+        others = Filter(not_cameras=cameras, not_persons=persons)
+        expired += gallery.expire_before(now_s - retention.keep_s, others)
+    for camera_id, keep_s in retention.camera_keep_s.items():
+        seen_there = Filter(cameras=frozenset({camera_id}), not_persons=persons)
+        expired += gallery.expire_before(now_s - keep_s, seen_there)
+    for person_id, keep_s in retention.person_keep_s.items():
+        expired += gallery.expire_before(now_s - keep_s, Filter(persons=frozenset({person_id})))
+    templates = surplus_templates(gallery, retention.max_templates)
+    unnamed = _surplus_unnamed(gallery, retention.max_unnamed)
+    # One erasure for all, because each waits for the disk.
+    gallery.delete([*templates, *unnamed])
+    return Tidied(expired=expired, surplus_templates=len(templates), surplus_unnamed=len(unnamed))
+
+
+def surplus_templates(gallery: Gallery, most: int | None) -> list[int]:
+    """Ids of sightings of which their people have enough."""
+    if most is None:
+        return []
+    surplus: list[int] = []
+    for person in gallery.persons():
+        if person.num_sightings <= most:
+            continue
+        theirs = Filter(persons=frozenset({person.person_id}))
+        records = [record for batch in gallery.iterate(theirs) for record in batch]
+        for depth in {record.model.depth for record in records}:
+            same = [record for record in records if record.model.depth == depth]
+            kept = choose_templates(
+                np.stack([record.embedding for record in same]).astype(np.float32),
+                np.array([record.quality for record in same]),
+                most,
+            )
+            gone = np.setdiff1d(np.arange(len(same)), kept)
+            surplus += [same[position].sighting_id for position in gone]
+    return surplus
+
+
+def _surplus_unnamed(gallery: Gallery, most: int | None) -> list[int]:
+    nobody = Filter(persons=frozenset({NO_PERSON}))
+    if most is None or gallery.count(nobody) <= most:
+        return []
+    found = [
+        (record.time_s, record.sighting_id) for batch in gallery.iterate(nobody) for record in batch
+    ]
+    return [sighting_id for _, sighting_id in sorted(found)[: len(found) - most]]

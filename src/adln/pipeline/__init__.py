@@ -1,0 +1,1 @@
+"""From cameras to sightings: what is seen, said, kept and sent."""

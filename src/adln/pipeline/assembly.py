@@ -1,0 +1,348 @@
+"""Puts the parts of a watch together, as its settings say."""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from adln.calibration import read_calibration
+from adln.cameras.boxes_file import BoxesFile
+from adln.cameras.captures import is_live
+from adln.cameras.detector import Detector, YoloxDetector
+from adln.cameras.fetching import YOLOX_NANO, default_cache
+from adln.cameras.selection import CropSelector
+from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
+from adln.cameras.watching import CameraGroup, open_source
+from adln.errors import SettingsError
+from adln.gallery.interface import Gallery
+from adln.gallery.retention import Retention
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.delivery import Delivery, Sink
+from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.identity import IdentityBook, Scale, StatedThresholds
+from adln.pipeline.jsonl_sink import JsonlSink
+from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
+from adln.pipeline.mqtt_sink import MqttSink
+from adln.pipeline.outbox import Outbox
+from adln.pipeline.roster import enter_cameras
+from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch import CameraParts
+from adln.pipeline.watch_settings import CameraSettings, WatchSettings
+from adln.pipeline.webhook_sink import WebhookSink
+
+# Of sightings that are nobody's (candidates to look at) the gallery keeps so many.
+_MOST_UNNAMED = 2_000
+# Files are faster than a disk: after so many sightings the outbox is waited for.
+_SYNC_EVERY = 200
+_SYNC_WAIT_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Assembly:
+    """The parts of a watch, ready to run; close it in the end.
+
+    Attributes:
+        cameras: where frames come from.
+        parts: camera name -> what belongs to it.
+        detector: finds people.
+        embedder: the network.
+        gallery: who was seen.
+        book: who is who.
+        load: keeps the pace.
+        costs: stated costs; None if work is measured.
+        run: how manieth start on this gallery.
+        live: whether the cameras are live.
+    """
+
+    cameras: CameraGroup
+    parts: Mapping[str, CameraParts]
+    detector: Detector
+    embedder: DepthEmbedder
+    gallery: Gallery
+    book: IdentityBook
+    load: LoadController
+    costs: Costs | None
+    run: int
+    live: bool
+
+    def close(self) -> None:
+        """Close cameras and gallery."""
+        self.cameras.close()
+        self.gallery.close()
+
+
+def assemble(
+    settings: WatchSettings, folder: Path, *, gallery_folder: Path | None = None
+) -> Assembly:
+    """Open everything that a watch needs, except the ways out; see `open_delivery`.
+
+    Args:
+        settings: of the watch.
+        folder: that paths in the settings are relative to.
+        gallery_folder: in place of the gallery of the settings.
+
+    Raises:
+        AdlnError: anything cannot be opened or contradicts another thing.
+    """
+    live = _all_live(settings.cameras)
+    embedder = DepthEmbedder(
+        [_network_path(name, folder) for name in settings.network.files],
+        threads=settings.network.threads,
+    )
+    depth = settings.network.depth or max(embedder.depths)
+    if depth not in embedder.depths:
+        raise SettingsError(
+            f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
+        )
+    detector, has_tracks = _open_detector(settings, folder)
+    load, costs = _open_load(settings, embedder, depth, live=live)
+    gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
+    group = CameraGroup()
+    try:
+        if gallery.retention == Retention():
+            gallery.set_retention(
+                Retention(max_templates=settings.templates_per_person, max_unnamed=_MOST_UNNAMED)
+            )
+        run = enter_cameras(
+            gallery.folder, {camera.name: camera.number for camera in settings.cameras}
+        )
+        book = IdentityBook(
+            gallery,
+            digest=embedder.digest,
+            dim=embedder.dim,
+            scales=_scales(settings, embedder),
+            settings=settings.identity,
+            travel_s=_travel(settings),
+        )
+        parts = {}
+        for camera in settings.cameras:
+            source = _source_path(camera, folder)
+            group.add(
+                open_source(
+                    source,
+                    camera.name,
+                    fps=camera.fps,
+                    start_s=camera.start_s,
+                    on_frame=group.wake,
+                )
+            )
+            tracker: Tracker = ByteTracker(settings.tracker)
+            if has_tracks(camera.name):
+                tracker = GivenTracks(keep_s=settings.tracker.keep_s)
+            parts[camera.name] = CameraParts(
+                number=camera.number,
+                tracker=tracker,
+                selector=CropSelector(
+                    camera.name,
+                    crops_per_track=settings.crops_per_track,
+                    crop_size=embedder.crop_size,
+                    settings=settings.selection,
+                ),
+                source_name=f"live {run} {time.time()}" if live else _content_name(Path(source)),
+            )
+    except BaseException:
+        group.close()
+        gallery.close()
+        raise
+    return Assembly(
+        cameras=group,
+        parts=parts,
+        detector=detector,
+        embedder=embedder,
+        gallery=gallery,
+        book=book,
+        load=load,
+        costs=costs,
+        run=run,
+        live=live,
+    )
+
+
+def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
+    """Open outbox and sinks.
+
+    Raises:
+        DeliveryError: one cannot be used.
+        SettingsError: there is no sink, or an environment variable is missing.
+    """
+    sinks: dict[str, Sink] = {}
+    if settings.jsonl.path:
+        sinks["jsonl"] = JsonlSink(folder / settings.jsonl.path)
+    mqtt, webhook = settings.mqtt, settings.webhook
+    if mqtt.host:
+        sinks["mqtt"] = MqttSink(
+            mqtt.host,
+            mqtt.port,
+            topic=mqtt.topic,
+            client_id=mqtt.client_id,
+            username=mqtt.username or None,
+            password=_secret(mqtt.password_env, "mqtt.password_env"),
+            tls=mqtt.tls,
+            ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
+        )
+    if webhook.url:
+        secret = _secret(webhook.secret_env, "webhook.secret_env")
+        sinks["webhook"] = WebhookSink(
+            webhook.url,
+            secret=None if secret is None else secret.encode("utf-8"),
+            batch_size=webhook.batch_size,
+            ca_file=folder / webhook.ca_file if webhook.ca_file else None,
+        )
+    if not sinks:
+        raise SettingsError(
+            "sightings go nowhere: name jsonl.path, mqtt.host or webhook.url in the settings."
+        )
+    return Delivery(Outbox(folder / settings.outbox, list(sinks)), sinks)
+
+
+def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
+    """A `deliver` for the loop: live cameras never wait for the disk, recordings do now and then.
+
+    Args:
+        delivery: where sightings go.
+        live: whether the cameras are live.
+    """
+    since = 0
+
+    def submit(event: SightingEvent) -> None:
+        nonlocal since
+        delivery.submit(event)
+        since += 1
+        if not live and since >= _SYNC_EVERY:
+            since = 0
+            if not delivery.flush(_SYNC_WAIT_S):
+                _log.error("the outbox takes no sightings; they wait in memory")
+
+    return submit
+
+
+def _all_live(cameras: Sequence[CameraSettings]) -> bool:
+    live = {is_live(camera.source) for camera in cameras}
+    if len(live) > 1:
+        raise SettingsError(
+            "live cameras and recordings cannot be watched together, because their clocks differ; "
+            "write two settings files on one gallery."
+        )
+    return live == {True}
+
+
+def _source_path(camera: CameraSettings, folder: Path) -> str:
+    return camera.source if is_live(camera.source) else str(folder / camera.source)
+
+
+def _network_path(name: str, folder: Path) -> Path:
+    path = folder / name
+    # A shipped network is known by its name alone.
+    return path if path.exists() else Path(name)
+
+
+def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Callable[[str], bool]]:
+    chosen = settings.detector
+    if chosen.boxes:
+        boxes = BoxesFile(folder / chosen.boxes)
+        names = {camera.name for camera in settings.cameras}
+        strangers = sorted(set(boxes.camera_ids) - names)
+        if strangers:
+            raise SettingsError(
+                f"{chosen.boxes}: has boxes of camera {strangers[0]!r}; the settings have "
+                f"{sorted(names)}."
+            )
+        return boxes, boxes.has_tracks
+    path = folder / chosen.model if chosen.model else default_cache() / YOLOX_NANO.file_name
+    if not path.is_file():
+        raise SettingsError(
+            f"{path}: there is no such detector. Name a YOLOX file in detector.model, or boxes in "
+            "detector.boxes, or run `adln watch --fetch-detector` once."
+        )
+    detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
+    return detector, lambda _: False
+
+
+def _open_load(
+    settings: WatchSettings, embedder: DepthEmbedder, depth: int, *, live: bool
+) -> tuple[LoadController, Costs | None]:
+    load, stated = settings.load, settings.costs
+    depths = [one for one in embedder.priced_depths if one < depth] + [depth]
+    costs: Costs | None = None
+    if live:
+        measured = embedder.measure_ms()
+        # A depth within a file costs as much as the deepest of that file.
+        crop_ms = {one: measured[min(p for p in measured if p >= one)] for one in depths}
+    elif stated.frame_ms > 0:
+        if len(stated.crop_ms) != len(settings.network.files):
+            raise SettingsError(
+                f"costs.crop_ms needs one number for each of the {len(settings.network.files)} "
+                f"network files, got {len(stated.crop_ms)}."
+            )
+        prices = dict(zip(embedder.priced_depths, stated.crop_ms, strict=True))
+        crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
+        costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms)
+    else:
+        _log.info("recordings are worked through in full; costs.frame_ms would adapt to a load")
+        crop_ms = dict.fromkeys(depths, 1.0)
+        load = LoadSettings(budget_ms=0.0)
+    ladder = make_ladder(
+        crops_per_track=settings.crops_per_track,
+        depths=depths,
+        most_skipping=load.most_skipping,
+    )
+    return LoadController(ladder, crop_ms, load), costs
+
+
+def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
+    numbers = {camera.name: camera.number for camera in settings.cameras}
+    return {
+        (numbers[a], numbers[b]): way.least_s
+        for way in settings.travel
+        for a, b in combinations(way.cameras, 2)
+    }
+
+
+def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> dict[int, Scale]:
+    stated = StatedThresholds(
+        match=settings.thresholds.match, candidate=settings.thresholds.candidate
+    )
+    scales: dict[int, Scale] = {}
+    missing = []
+    for depth in embedder.depths:
+        path, digest = embedder.file_of(depth)
+        content = read_calibration(path, model_sha256=digest)
+        found = None if content is None else content.of(depth, flip=False)
+        scales[depth] = stated if found is None else found
+        if found is None:
+            missing.append(f"Res{depth}")
+    if missing:
+        _log.warning(
+            "no calibration for %s: a cosine of %.2f counts as a match, %.2f as a candidate, and "
+            "probabilities are guesses; `adln doctor` or `adln calibrate` finds better ones",
+            ", ".join(missing),
+            stated.match,
+            stated.candidate,
+        )
+    return scales
+
+
+def _content_name(path: Path) -> str:
+    """Names a recording by its content, so that working on it again gives the same ids."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.iterdir()):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _secret(variable: str, setting: str) -> str | None:
+    if not variable:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise SettingsError(f"{setting} names {variable}, which is not set in the environment.")
+    return value

@@ -1,0 +1,346 @@
+"""Delivery: hands sightings from the outbox to every sink, each at its own pace, at least once.
+
+One thread stores what comes in, and one thread per sink sends what is stored. So a sink that is
+down holds up neither the others nor the cameras. A sink is tried again with growing pauses, drawn
+at random so that many devices do not return to a restarted broker at the same moment.
+"""
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.outbox import Outbox, SinkCounts, StoredEvent
+from adln.pipeline.sightings import SightingEvent
+
+BATCH = 100
+REFUSALS = 5
+"""A sighting that a sink refused so many times in a row is set aside."""
+MAX_WAITING = 10_000
+"""Sightings held in memory while the disk takes none."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sink(Protocol):
+    """A receiver of sightings. Only one thread uses it."""
+
+    def deliver(self, events: Sequence[StoredEvent]) -> None:
+        """Hand over sightings in order; on return the receiver has acknowledged all of them.
+
+        Raises:
+            UndeliveredError: Not all were acknowledged.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Pauses between attempts: doubled each time up to a bound, and each drawn from its upper half.
+
+    Attributes:
+        first_s: The first pause, before drawing.
+        most_s: The longest one.
+    """
+
+    first_s: float = 0.5
+    most_s: float = 60.0
+
+    def pause_s(self, failures: int, chance: float) -> float:
+        """Length of the pause after so many failures in a row.
+
+        Args:
+            failures: From 1.
+            chance: Drawn from 0..1.
+        """
+        # The exponent is bounded because a float is.
+        whole = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
+        return whole * (0.5 + 0.5 * chance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryCounts:
+    """How delivery stands.
+
+    Attributes:
+        submitted: Sightings handed in since the start.
+        stored: Of these, those that are or were safely in the outbox.
+        waiting: In memory, not yet stored.
+        lost_unstored: Given up because the disk took none for too long, or by a fault of ours.
+        sinks: Where each sink stands.
+        failures: Failed attempts of each sink in a row; 0 while it works.
+    """
+
+    submitted: int
+    stored: int
+    waiting: int
+    lost_unstored: int
+    sinks: Mapping[str, SinkCounts]
+    failures: Mapping[str, int]
+
+
+class Delivery:
+    """Takes sightings without ever blocking, stores them, and delivers them to all sinks.
+
+    Args:
+        outbox: Where they are stored; it has the same sinks. It is closed with the delivery.
+        sinks: The receivers by name.
+        backoff: Pauses between attempts.
+        chance: Draws from 0..1, for the pauses.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        sinks: Mapping[str, Sink],
+        *,
+        backoff: Backoff | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._outbox = outbox
+        self._backoff = backoff if backoff is not None else Backoff()
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._waiting: deque[SightingEvent] = deque()
+        self._submitted = self._stored = self._lost = self._storing = 0
+        self._couriers = {
+            name: _Courier(name, sink, outbox, self._backoff, chance)
+            for name, sink in sinks.items()
+        }
+        self._writer = threading.Thread(target=self._store, name="adln-outbox", daemon=True)
+        self._writer.start()
+        for courier in self._couriers.values():
+            courier.start()
+
+    def submit(self, event: SightingEvent) -> None:
+        """Hand in a sighting; returns at once, see `flush`."""
+        with self._changed:
+            self._submitted += 1
+            if len(self._waiting) >= MAX_WAITING:
+                self._waiting.popleft()
+                self._lost += 1
+                if self._lost == 1 or self._lost % 1000 == 0:
+                    _log.error(
+                        "%d sightings were lost so far: the outbox could not be written and"
+                        " %d more wait in memory",
+                        self._lost,
+                        MAX_WAITING,
+                    )
+            self._waiting.append(event)
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was handed in is safely on the disk.
+
+        Returns:
+            Whether it is; False if the time ran out.
+        """
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._waiting and self._storing == 0, timeout=timeout_s
+            )
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every sink has acknowledged all that was handed in.
+
+        Returns:
+            Whether they have; False if the time ran out.
+        """
+        until = monotonic() + timeout_s
+        done = self.flush(timeout_s)
+        while done and any(count.pending for count in self._outbox.counts().values()):
+            if monotonic() >= until or self._stop.wait(0.02):
+                return False
+        return done
+
+    def counts(self) -> DeliveryCounts:
+        """How delivery stands.
+
+        Raises:
+            DeliveryError: The outbox cannot be read.
+        """
+        sinks = self._outbox.counts()
+        with self._changed:
+            return DeliveryCounts(
+                submitted=self._submitted,
+                stored=self._stored,
+                waiting=len(self._waiting) + self._storing,
+                lost_unstored=self._lost,
+                sinks=sinks,
+                failures={name: courier.failures for name, courier in self._couriers.items()},
+            )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Store what waits, stop sending, and close outbox and sinks.
+
+        What was stored and not sent is sent when the outbox is opened again.
+
+        Args:
+            timeout_s: Longest time to wait for the disk, and for each sink.
+        """
+        if self._stop.is_set():
+            return
+        if not self.flush(timeout_s):
+            _log.error("%d sightings could not be stored before the end", len(self._waiting))
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._writer.join(timeout_s)
+        for courier in self._couriers.values():
+            courier.ask_to_stop()
+        for courier in self._couriers.values():
+            courier.finish(timeout_s)
+        self._outbox.close()
+
+    def _store(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stop.is_set())
+                if self._stop.is_set():
+                    return
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                self._storing = len(batch)
+            try:
+                self._outbox.append(batch)
+            except DeliveryError as error:
+                failures += 1
+                if failures == 1 or failures % 60 == 0:
+                    _log.error("%s Sightings wait in memory.", error)
+                with self._changed:
+                    self._waiting.extendleft(reversed(batch))
+                    self._storing = 0
+                self._stop.wait(1.0)
+                continue
+            except Exception:
+                # A fault of the program, not of the disk: again would be the same again.
+                _log.exception("%d sightings could not be stored and are lost", len(batch))
+                with self._changed:
+                    self._lost += len(batch)
+                    self._storing = 0
+                    self._changed.notify_all()
+                continue
+            if failures:
+                _log.warning("the outbox can be written again after %d attempts", failures)
+            failures = 0
+            with self._changed:
+                self._stored += len(batch)
+                self._storing = 0
+                self._changed.notify_all()
+            for courier in self._couriers.values():
+                courier.wake()
+
+
+class _Courier:
+    """The thread of one sink."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        outbox: Outbox,
+        backoff: Backoff,
+        chance: Callable[[], float],
+    ) -> None:
+        self.failures = 0
+        self._name = name
+        self._sink = sink
+        self._outbox = outbox
+        self._backoff = backoff
+        self._chance = chance
+        self._refused: tuple[int, int] = (-1, 0)  # position, times in a row
+        self._stop = threading.Event()
+        self._news = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"adln-sink-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def ask_to_stop(self) -> None:
+        self._stop.set()
+        self._news.set()
+
+    def finish(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            # The process is about to end; a daemon thread does not hold it up.
+            _log.warning("sink %s did not come to an end in time", self._name)
+            return
+        self._sink.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._news.clear()
+            # A stop asked for before the line above is seen here, one asked for later wakes it.
+            if self._attempt() and not self._stop.is_set():
+                self._news.wait()
+
+    def _attempt(self) -> bool:
+        """Send the next sightings; tell whether there are none left."""
+        events: list[StoredEvent] = []
+        try:
+            events = self._outbox.pending(self._name, BATCH)
+            if not events:
+                return True
+            self._sink.deliver(events)
+        except UndeliveredError as error:
+            self._outbox.acknowledge(self._name, events[: error.acknowledged])
+            if error.refused:
+                self._note_refusal(events[error.acknowledged], str(error))
+            self._fail(str(error), progress=error.acknowledged > 0)
+            return False
+        except Exception as error:
+            # A courier must outlive whatever a sink does; nothing was acknowledged.
+            if not isinstance(error, DeliveryError):
+                _log.exception("sink %s failed in an unexpected way", self._name)
+            self._fail(str(error), progress=False)
+            return False
+        self._outbox.acknowledge(self._name, events)
+        if self.failures:
+            _log.warning("sink %s works again after %d failures", self._name, self.failures)
+        self.failures = 0
+        return False
+
+    def _note_refusal(self, event: StoredEvent, reason: str) -> None:
+        position, times = self._refused
+        self._refused = event.position, times + 1 if position == event.position else 1
+        if self._refused[1] < REFUSALS:
+            return
+        try:
+            self._outbox.set_aside(self._name, event, reason)
+        except DeliveryError as error:
+            _log.error("%s", error)
+            return
+        _log.error(
+            "sink %s refused sighting %s %d times; it is kept in the outbox's table set_aside: %s",
+            self._name,
+            event.event_id,
+            REFUSALS,
+            reason,
+        )
+
+    def _fail(self, reason: str, *, progress: bool) -> None:
+        self.failures = 1 if progress else self.failures + 1
+        pause_s = self._backoff.pause_s(self.failures, self._chance())
+        # The first failure and then ever more rarely: 1, 2, 4, 8, ...
+        if self.failures & (self.failures - 1) == 0:
+            _log.warning(
+                "sink %s: %s (failure %d in a row, next attempt in %.1f s)",
+                self._name,
+                reason,
+                self.failures,
+                pause_s,
+            )
+        self._stop.wait(pause_s)

@@ -1,0 +1,225 @@
+"""Examines a recording of one's own: is re-identification of any use here, and from which score on?
+
+Nobody has to name anyone. One track shows one person, and two tracks in one frame show two. If
+the scores of the first kind do not stand out from those of the second, no threshold will help.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.cameras.selection import TrackReport
+from adln.errors import SettingsError
+from adln.gallery.records import pool_track
+from adln.pipeline.assembly import assemble
+from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
+
+MATCH_RATE, CANDIDATE_RATE = 0.01, 0.1
+"""Share of searches for strangers that may be answered with a match, or with a candidate."""
+_FEWEST_PAIRS = 20
+# A threshold from fewer pairs than three beyond it is read off a normal curve.
+_PAIRS_BEYOND = 3
+_HIGHEST_THRESHOLD = 0.98
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Separation:
+    """Scores at one depth: cosines of pooled crops, as the gallery compares tracks.
+
+    Attributes:
+        same: (S,) one half of a track's crops against the other.
+        different: (R,) two tracks that were seen in one frame.
+    """
+
+    same: NDArray[np.float64]
+    different: NDArray[np.float64]
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough of both to say anything."""
+        return min(len(self.same), len(self.different)) >= _FEWEST_PAIRS
+
+    @property
+    def in_order(self) -> float:
+        """Share of pairs of a same and a different score of which the same is higher (AUC)."""
+        ranks = np.searchsorted(np.sort(self.different), self.same, side="left")
+        return float(ranks.mean() / max(1, len(self.different)))
+
+    def threshold(self, rate: float, gallery_size: int) -> float:
+        """The score that a stranger reaches against a gallery at this rate.
+
+        Args:
+            rate: share of searches.
+            gallery_size: people to be mistaken for.
+
+        Raises:
+            SettingsError: there are not enough different pairs.
+        """
+        if len(self.different) < _FEWEST_PAIRS:
+            raise SettingsError(
+                f"{len(self.different)} comparisons of people seen together are too few for a "
+                f"threshold; at least {_FEWEST_PAIRS} are needed."
+            )
+        per_pair = 1 - (1 - rate) ** (1 / max(1, gallery_size))
+        if per_pair * len(self.different) >= _PAIRS_BEYOND:
+            return float(np.quantile(self.different, 1 - per_pair))
+        normal = NormalDist(float(self.different.mean()), float(self.different.std()) or 1e-6)
+        # Never below what was seen, where the normal curve is the thinner of the two.
+        reached = float(np.quantile(self.different, 1 - _PAIRS_BEYOND / len(self.different)))
+        return min(max(normal.inv_cdf(1 - per_pair), reached), _HIGHEST_THRESHOLD)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examination:
+    """What was found in a recording.
+
+    Attributes:
+        tracks: with at least one usable crop.
+        without_crop: tracks that had none.
+        most_together: most people in one frame.
+        depths: depth -> scores.
+        stage_ms: stage -> ms for a frame.
+        crop_ms: depth -> ms to embed a crop.
+        frames: looked at.
+        video_s: length of the recording.
+    """
+
+    tracks: int
+    without_crop: int
+    most_together: int
+    depths: Mapping[int, Separation]
+    stage_ms: Mapping[str, float]
+    crop_ms: Mapping[int, float]
+    frames: int
+    video_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The crops of a track that is over."""
+
+    camera: str
+    embeddings: dict[int, NDArray[np.float32]]  # depth -> (N, D)
+    qualities: NDArray[np.float64]
+
+
+def examine(
+    settings: WatchSettings, folder: Path, *, gallery_folder: Path | None = None
+) -> Examination:
+    """Find and follow people in recordings, and compare their tracks.
+
+    Args:
+        settings: of a watch of recordings.
+        folder: that paths in the settings are relative to.
+        gallery_folder: an empty one for the time being; nobody is stored in it.
+
+    Raises:
+        SettingsError: the cameras are live.
+        AdlnError: see `assemble`.
+    """
+    assembly = assemble(settings, folder, gallery_folder=gallery_folder)
+    try:
+        if assembly.live:
+            raise SettingsError("an examination needs recordings; record the cameras for a while.")
+        spent: dict[str, float] = defaultdict(float)
+        together: set[tuple[str, int, int]] = set()
+        tracks: dict[tuple[str, int], _Seen] = {}
+        frames = most = without = 0
+        first_s, last_s = math.inf, -math.inf
+
+        def take(reports: Sequence[TrackReport]) -> int:
+            """Embed tracks that are over; gives the number of those without a crop."""
+            start = time.perf_counter()
+            over = [report for report in reports if report.reason == "ended"]
+            for report in over:
+                if report.crops:
+                    images = np.stack([crop.image for crop in report.crops])
+                    tracks[report.camera_id, report.track_id] = _Seen(
+                        report.camera_id,
+                        assembly.embedder.embed(images, max(assembly.embedder.depths)),
+                        np.array([crop.quality for crop in report.crops]),
+                    )
+            spent["embed"] += time.perf_counter() - start
+            return sum(not report.crops for report in over)
+
+        start = time.perf_counter()
+        for round_ in assembly.cameras.rounds():
+            spent["read"] += time.perf_counter() - start
+            start = time.perf_counter()
+            found = assembly.detector.detect(round_)
+            spent["detect"] += time.perf_counter() - start
+            for frame, detections in zip(round_, found, strict=True):
+                part = assembly.parts[frame.camera_id]
+                start = time.perf_counter()
+                update = part.tracker.update(detections, frame.time_s)
+                spent["track"] += time.perf_counter() - start
+                start = time.perf_counter()
+                reports = part.selector.update(frame, update)
+                spent["select"] += time.perf_counter() - start
+                without += take(reports)
+                ids = [person.track_id for person in update.people]
+                together |= {(frame.camera_id, a, b) for a in ids for b in ids if a != b}
+                most = max(most, len(ids))
+                frames += 1
+                first_s, last_s = min(first_s, frame.time_s), max(last_s, frame.time_s)
+            start = time.perf_counter()
+        for part in assembly.parts.values():
+            without += take(part.selector.end(part.tracker.finish(), last_s))
+        return Examination(
+            tracks=len(tracks),
+            without_crop=without,
+            most_together=most,
+            depths={
+                depth: _separate(tracks, together, depth) for depth in assembly.embedder.depths
+            },
+            stage_ms={stage: 1000 * s / max(1, frames) for stage, s in spent.items()},
+            crop_ms=assembly.embedder.measure_ms(),
+            frames=frames,
+            video_s=max(0.0, last_s - first_s),
+        )
+    finally:
+        assembly.close()
+
+
+def thresholds_of(examination: Examination, depth: int) -> ThresholdSettings:
+    """Thresholds for a gallery of as many people as the recording has tracks.
+
+    Raises:
+        SettingsError: too few people were seen together.
+    """
+    scores = examination.depths[depth]
+    size = max(1, examination.tracks)
+    match = scores.threshold(MATCH_RATE, size)
+    candidate = min(scores.threshold(CANDIDATE_RATE, size), match)
+    return ThresholdSettings(match=round(match, 3), candidate=round(candidate, 3))
+
+
+def _separate(
+    tracks: Mapping[tuple[str, int], _Seen], together: set[tuple[str, int, int]], depth: int
+) -> Separation:
+    same = [
+        _halves(seen.embeddings[depth], seen.qualities)
+        for seen in tracks.values()
+        if len(seen.qualities) >= 2
+    ]
+    pooled = {
+        key: pool_track(seen.embeddings[depth], seen.qualities) for key, seen in tracks.items()
+    }
+    different = [
+        float(pooled[camera, a] @ pooled[camera, b])
+        for camera, a, b in sorted(together)
+        if a < b and (camera, a) in pooled and (camera, b) in pooled
+    ]
+    return Separation(same=np.array(same, np.float64), different=np.array(different, np.float64))
+
+
+def _halves(rows: NDArray[np.float32], qualities: NDArray[np.float64]) -> float:
+    """Every second crop against the others."""
+    return float(pool_track(rows[::2], qualities[::2]) @ pool_track(rows[1::2], qualities[1::2]))

@@ -1,0 +1,730 @@
+"""Who it is: from the crops of tracks to identities that hold across cameras and restarts.
+
+A track is searched for in the gallery and becomes matched, candidate or unknown. Somebody unknown
+of whom enough was seen is enrolled as a new, unnamed person. The gallery is the only memory: what
+it has stored is what a restart knows.
+
+The rules, in the order in which they decide:
+
+- People who are seen in one frame are never one person, nor are those whom two cameras see closer
+  in time than the way between them takes, where that was stated. Of two tracks that want the same
+  person the more alike gets it, in one batch as well.
+- A candidate stays open and is tried again when better crops come. At its end it is a candidate
+  still, or a new person if it is more likely somebody else.
+- Somebody who left this very camera a moment ago is matched from the candidate's score on.
+- A track keeps its person, unless another one matches and its own is not even a candidate.
+- Whoever was enrolled too early, and with better crops turns out to be somebody known, is merged
+  into that person.
+"""
+
+import heapq
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.calibration import Decision, Verdict
+from adln.errors import GalleryError, SettingsError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import NO_PERSON, Filter, ModelKey, Sighting, pool_track
+from adln.settings import settings
+
+_log = logging.getLogger(__name__)
+
+TrackKey = tuple[int, int]
+"""Camera number and track number."""
+
+# Answers asked of the gallery: templates of one person stand together at the top, and some are
+# the track's own.
+_ANSWERS = 8
+# At most one line about a gallery in trouble each so many failures.
+_LOG_EVERY = 100
+
+
+class Scale(Protocol):
+    """Says what a score means; `adln.calibration.Calibration` does."""
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """Turn the best score of a search into an answer."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedThresholds:
+    """A scale for models without calibration: two cosines that somebody chose.
+
+    The probability is a guess: one half between the two, 0.88 at `match`.
+
+    Attributes:
+        match: from this cosine on it is the same person.
+        candidate: from this one on it may be.
+
+    Raises:
+        SettingsError: not -1 <= candidate <= match <= 1.
+    """
+
+    match: float
+    candidate: float
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.candidate <= self.match <= 1:
+            raise SettingsError(
+                "thresholds must be -1 <= candidate <= match <= 1, got candidate "
+                f"{self.candidate} and match {self.match}."
+            )
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """Turn the best score of a search into an answer; the size of the gallery plays no part."""
+        if score is None or gallery_size == 0:
+            return Decision(verdict="unknown", probability=0.0)
+        width = max(self.match - self.candidate, 1e-3)
+        odds = 4 * (score - (self.match + self.candidate) / 2) / width
+        verdict: Verdict = "unknown"
+        if score >= self.match:
+            verdict = "matched"
+        elif score >= self.candidate:
+            verdict = "candidate"
+        return Decision(verdict=verdict, probability=1 / (1 + math.exp(-max(odds, -500.0))))
+
+
+@settings
+class IdentitySettings:
+    """When somebody is enrolled, and what is kept of them.
+
+    Attributes:
+        enrol_quality: crops of at least this quality count for enrolling.
+        enrol_crops: so many of them are needed, or as many as a track may have at the moment.
+        enrol_track_s: and the person must have been seen for so long.
+        return_s: somebody who left this camera no longer ago is expected back.
+        least_gallery: scores are judged as in a gallery of at least so many people. A calibration
+            asks little of a gallery of three, but a wrong match in it stays for ever.
+    """
+
+    enrol_quality: float = 0.2
+    enrol_crops: int = 2
+    enrol_track_s: float = 1.0
+    return_s: float = 10.0
+    least_gallery: int = 100
+
+    def __post_init__(self) -> None:
+        if self.enrol_crops < 1 or self.least_gallery < 1:
+            raise SettingsError(
+                "enrol_crops and least_gallery must be at least 1, got "
+                f"{self.enrol_crops} and {self.least_gallery}."
+            )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EmbeddedCrop:
+    """A crop of a track and what the network said of it.
+
+    Attributes:
+        crop_id: unique within the camera.
+        time_s: of its frame.
+        box_xyxy: in its frame, px.
+        quality: above 0, at most 1.
+        embeddings: depth -> (D,) of unit length, for each depth that was computed.
+        thumbnail: JPEG to be kept in the gallery; None unless pictures are wanted.
+    """
+
+    crop_id: int
+    time_s: float
+    box_xyxy: tuple[float, float, float, float]
+    quality: float
+    embeddings: Mapping[int, NDArray[np.floating]]
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """What is known of a track now.
+
+    Attributes:
+        camera: its number.
+        track: its number, unique within the camera for ever.
+        first_s: when it was first seen.
+        last_s: when it was last seen.
+        crops: its best crops; may be empty.
+        most_crops: so many a track may have at the moment.
+        is_last: whether the track is over.
+    """
+
+    camera: int
+    track: int
+    first_s: float
+    last_s: float
+    crops: tuple[EmbeddedCrop, ...]
+    most_crops: int = 4
+    is_last: bool = False
+
+    @property
+    def key(self) -> TrackKey:
+        """Camera and track."""
+        return self.camera, self.track
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Who a track is, as far as is known now.
+
+    Attributes:
+        camera: number of the camera.
+        track: number of the track.
+        person_id: who; None if unknown and not enrolled.
+        verdict: "matched", "candidate", or "unknown"; with a person_id, "unknown" is somebody who
+            was just enrolled.
+        probability: that this is the person named.
+        depth: at which it was decided; None if the track never had a crop.
+        changed: whether verdict or person are others than in the answer before.
+        is_last: whether the track is over.
+    """
+
+    camera: int
+    track: int
+    person_id: int | None
+    verdict: Verdict
+    probability: float
+    depth: int | None
+    changed: bool
+    is_last: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The person most like a track, among those it may be."""
+
+    person_id: int | None
+    score: float | None
+    decision: Decision
+    depth: int
+    seen_here_s: float | None  # newest template of this person from this camera
+    version: int
+
+
+@dataclass(eq=False)
+class _Track:
+    key: TrackKey
+    first_s: float
+    last_s: float
+    person_id: int | None = None
+    claims: bool = False  # holds the person; a candidate only names one
+    is_founder: bool = False
+    verdict: Verdict = "unknown"
+    probability: float = 0.0
+    depth: int | None = None
+    evidence: Evidence | None = None
+    retry_s: float | None = None
+    is_refused: bool = False
+    met: set[int] = field(default_factory=set)
+    barred: set[int] = field(default_factory=set)
+    own_sightings: set[int] = field(default_factory=set)
+    pooled: frozenset[int] = frozenset()  # crops of these
+    said: tuple[Verdict, int | None] | None = None
+
+
+class IdentityBook:
+    """Keeps who the open tracks of all cameras are, and writes the gallery.
+
+    The same evidence on the same gallery gives the same answers. A gallery in trouble (a full
+    disk) is logged; tracks then stay undecided and are tried again.
+
+    Args:
+        gallery: who was seen.
+        digest: names the network for good; see `ModelKey`.
+        dim: length of an embedding.
+        scales: depth -> what scores mean there.
+        settings: when somebody is enrolled.
+        travel_s: two cameras' numbers -> seconds that the way between them takes at least.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        digest: str,
+        dim: int,
+        scales: Mapping[int, Scale],
+        settings: IdentitySettings | None = None,
+        travel_s: Mapping[tuple[int, int], float] | None = None,
+    ) -> None:
+        self._travel_s = {
+            pair: seconds
+            for (a, b), seconds in (travel_s or {}).items()
+            for pair in ((a, b), (b, a))
+        }
+        self._gallery = gallery
+        self._digest, self._dim = digest, dim
+        self._scales = dict(scales)
+        self._settings = settings or IdentitySettings()
+        self._tracks: dict[TrackKey, _Track] = {}
+        self._left: dict[tuple[int, int], float] = {}  # camera, person -> when
+        self._redo: set[TrackKey] = set()
+        self._num_persons = len(gallery.persons())
+        self._version = 0
+        self._failures = 0
+
+    @property
+    def num_persons(self) -> int:
+        """People in the gallery, as far as this book knows."""
+        return self._num_persons
+
+    @property
+    def num_open(self) -> int:
+        """Tracks that go on."""
+        return len(self._tracks)
+
+    @property
+    def failures(self) -> int:
+        """How often the gallery could not do what was asked."""
+        return self._failures
+
+    def who(self, camera: int, track: int) -> tuple[int | None, Verdict]:
+        """The person and verdict of a track that goes on."""
+        state = self._tracks.get((camera, track))
+        return (None, "unknown") if state is None else (state.person_id, state.verdict)
+
+    def saw(self, camera: int, time_s: float, tracks: Sequence[int]) -> None:
+        """Take in who is in one frame: they are different people.
+
+        Args:
+            camera: number of the camera.
+            time_s: of the frame.
+            tracks: numbers of the tracks that are seen in it.
+        """
+        together = set(tracks)
+        for track in tracks:
+            key = camera, track
+            state = self._tracks.get(key)
+            if state is None:
+                state = self._tracks[key] = _Track(key, time_s, time_s)
+            state.last_s = time_s
+            new = together - state.met - {track}
+            if new:
+                state.met |= new
+                for other in sorted(new):
+                    self._part(state, self._tracks.get((camera, other)))
+
+    def decide(self, evidence: Sequence[Evidence]) -> list[Answer]:
+        """Decide who tracks are.
+
+        Args:
+            evidence: what is new, of any cameras, at most one for each track. Call it in every
+                round, with nothing new as well: tracks that could not be decided are tried again.
+
+        Returns:
+            An answer for each track with new evidence, and for others whose answer has changed.
+        """
+        asked = []
+        for one in evidence:
+            state = self._tracks.setdefault(one.key, _Track(one.key, one.first_s, one.last_s))
+            state.first_s, state.last_s = one.first_s, one.last_s
+            if one.crops or state.evidence is None:
+                state.evidence = one
+            asked.append(state)
+        again = [
+            state
+            for key, state in self._tracks.items()
+            if state not in asked
+            and state.evidence is not None
+            and (key in self._redo or (state.retry_s is not None and state.last_s >= state.retry_s))
+        ]
+        ending = {one.key for one in evidence if one.is_last}
+        for state in again:
+            state.retry_s = None
+        self._redo -= {state.key for state in again + asked}
+        self._decide_all(asked + again, ending)
+        answers = []
+        for state in asked + again:
+            is_last = state.key in ending
+            changed = state.said != (state.verdict, state.person_id)
+            if changed or state in asked:
+                answers.append(
+                    Answer(
+                        camera=state.key[0],
+                        track=state.key[1],
+                        person_id=state.person_id,
+                        verdict=state.verdict,
+                        probability=state.probability,
+                        depth=state.depth,
+                        changed=changed,
+                        is_last=is_last,
+                    )
+                )
+            state.said = (state.verdict, state.person_id)
+        for key in sorted(ending):
+            self._close(key)
+        return answers
+
+    def _decide_all(self, states: Sequence[_Track], ending: set[TrackKey]) -> None:
+        """Decide a batch, the surest first; `states` are in a fixed order."""
+        queue: list[tuple[float, int]] = []
+        found: dict[int, _Found] = {}
+        for at, state in enumerate(states):
+            if state.evidence is None or not state.evidence.crops or state.is_refused:
+                continue
+            if state.claims:
+                self._guarded(state, partial(self._confirm, state))
+            else:
+                self._look(at, state, found, queue)
+        while queue:
+            _, at = heapq.heappop(queue)
+            state, best = states[at], found[at]
+            if best.version != self._version:
+                # Somebody of this batch was stored meanwhile: it may be the same person, or one
+                # who is barred now.
+                self._look(at, state, found, queue)
+                continue
+            is_last = state.key in ending
+            self._guarded(state, partial(self._settle, state, best, is_last))
+
+    def _look(
+        self, at: int, state: _Track, found: dict[int, _Found], queue: list[tuple[float, int]]
+    ) -> None:
+        """Search for a track and line it up, the most alike in front."""
+
+        def search() -> None:
+            found[at] = best = self._find(state)
+            heapq.heappush(queue, (2.0 if best.score is None else -best.score, at))
+
+        self._guarded(state, search)
+
+    def _guarded(self, state: _Track, work: Callable[[], object]) -> None:
+        """Do something with the gallery; if it cannot, the track is tried again later."""
+        try:
+            work()
+        except GalleryError as error:
+            self._failures += 1
+            if self._failures % _LOG_EVERY == 1:
+                _log.error(
+                    "the gallery cannot be used, tracks stay undecided until it can: %s", error
+                )
+            if state.claims and not self._exists(state.person_id):
+                self._let_go(state)
+            state.retry_s = state.last_s + 1.0
+
+    def _exists(self, person_id: int | None) -> bool:
+        """Whether a person is still in the gallery; True if that cannot be said."""
+        try:
+            return self._gallery.count(Filter(persons=frozenset({person_id or 0}))) > 0
+        except GalleryError:
+            return True
+
+    def _settle(self, state: _Track, best: _Found, is_last: bool) -> None:
+        """Decide a track that holds nobody."""
+        evidence = state.evidence
+        assert evidence is not None
+        state.depth = best.depth
+        verdict, probability = best.decision.verdict, best.decision.probability
+        if verdict == "candidate" and self._is_back(state, best):
+            verdict = "matched"
+        if verdict == "matched" and best.person_id is not None:
+            state.verdict, state.probability = "matched", probability
+            self._claim(state, best.person_id)
+            return
+        enough = self._suffices(state, evidence)
+        doubtful = verdict == "candidate" and probability < 0.5
+        if enough and (verdict == "unknown" or (is_last and doubtful)):
+            self._enrol(state, 1 - probability)
+            return
+        if verdict == "unknown":
+            state.verdict, state.person_id, state.probability = "unknown", None, 0.0
+            due_s = state.first_s + self._settings.enrol_track_s
+            state.retry_s = due_s if state.last_s < due_s else None
+            return
+        state.verdict, state.person_id, state.probability = "candidate", best.person_id, probability
+        if is_last:
+            # Kept as nobody's, for a person to look at and to assign.
+            self._store(state, None)
+
+    def _suffices(self, state: _Track, evidence: Evidence) -> bool:
+        limits = self._settings
+        good = sum(crop.quality >= limits.enrol_quality for crop in evidence.crops)
+        needed = max(1, min(limits.enrol_crops, evidence.most_crops))
+        return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
+
+    def _is_back(self, state: _Track, best: _Found) -> bool:
+        assert best.person_id is not None
+        times = (self._left.get((state.key[0], best.person_id)), best.seen_here_s)
+        return any(
+            time_s is not None and 0 <= state.first_s - time_s <= self._settings.return_s
+            for time_s in times
+        )
+
+    def _confirm(self, state: _Track) -> None:
+        """Look again at a track that holds a person: keep, switch or merge."""
+        mine = state.person_id
+        assert mine is not None
+        own = self._find(state, only=mine)
+        other = self._find(state, but=mine)
+        state.depth = own.depth
+        elsewhere = other.person_id if other.decision.verdict == "matched" else None
+        if elsewhere is None or own.decision.verdict != "unknown":
+            if own.score is not None:
+                state.probability = max(state.probability, own.decision.probability)
+            self._store(state, mine)
+            return
+        state.verdict, state.probability = "matched", other.decision.probability
+        held_by = [one for one in self._tracks.values() if one.claims and one.person_id == mine]
+        if state.is_founder and own.score is None and held_by == [state]:
+            _log.info("person %d turns out to be person %d", mine, elsewhere)
+            self._gallery.merge([mine], into=elsewhere)
+            self._num_persons -= 1
+            self._rename(mine, elsewhere)
+        else:
+            mine_still = self._still_there(state)
+            if mine_still:
+                self._gallery.assign(mine_still, elsewhere)
+        state.is_founder = False
+        self._claim(state, elsewhere)
+
+    def _claim(self, state: _Track, person_id: int) -> None:
+        self._store(state, person_id)
+        if not state.is_refused:
+            state.person_id, state.claims, state.retry_s = person_id, True, None
+
+    def _enrol(self, state: _Track, probability: float) -> None:
+        # First the sightings, then the person of these: no crash leaves a person of nothing.
+        self._store(state, None)
+        if state.is_refused:
+            return
+        state.person_id = self._gallery.split(self._still_there(state))
+        state.claims = state.is_founder = True
+        state.verdict, state.probability, state.retry_s = "unknown", probability, None
+        self._num_persons += 1
+        self._version += 1
+
+    def _store(self, state: _Track, person_id: int | None) -> None:
+        """Keep the pooled crops of a track in the gallery, at every depth that all of them have.
+
+        One template of several crops tells people apart better than each crop by itself.
+        """
+        evidence = state.evidence
+        assert evidence is not None
+        pooled = frozenset(crop.crop_id for crop in evidence.crops)
+        if pooled == state.pooled:
+            return
+        best = max(evidence.crops, key=lambda crop: (crop.quality, -crop.crop_id))
+        depths = _common_depths(evidence)
+        ids = self._gallery.add(
+            [
+                Sighting(
+                    embedding=_pool(evidence, depth),
+                    model=ModelKey(self._digest, depth, self._dim),
+                    camera_id=state.key[0],
+                    time_s=best.time_s,
+                    person_id=person_id,
+                    track_id=state.key[1],
+                    box_xyxy=best.box_xyxy,
+                    quality=best.quality,
+                    thumbnail=best.thumbnail if depth == depths[0] else None,
+                )
+                for depth in depths
+            ]
+        )
+        self._version += 1
+        stored = {sighting_id for sighting_id in ids if sighting_id is not None}
+        if not stored:
+            # Refused: this is somebody who asked not to be enrolled again.
+            self._give_up(state)
+            state.is_refused = True
+            return
+        # First the new, then without the old: no crash leaves a person with nothing.
+        earlier, state.own_sightings, state.pooled = state.own_sightings, stored, pooled
+        if earlier:
+            self._gallery.delete(earlier)
+
+    def _still_there(self, state: _Track) -> list[int]:
+        """The sightings of a track that the gallery's rules have not erased meanwhile."""
+        there = self._gallery.get(sorted(state.own_sightings))
+        return [one.sighting_id for one in there]
+
+    def _find(self, state: _Track, *, only: int | None = None, but: int | None = None) -> _Found:
+        """The person most like a track; `only` this one, or anybody `but` this one."""
+        assert state.evidence is not None
+        depths = _common_depths(state.evidence)
+        barred = self._barred(state) | ({but} if but is not None else set())
+        best: _Found | None = None
+        for depth in depths:
+            if best is not None and not self._has_gaps(depth, depths[0]):
+                break
+            unless_at = None if best is None else depths[0]
+            found = self._search(state, depth, only, barred, unless_at=unless_at)
+            if best is None or found.decision.verdict == "matched":
+                best = found
+            if best.decision.verdict == "matched":
+                break
+        assert best is not None
+        return best
+
+    def _has_gaps(self, depth: int, deepest: int) -> bool:
+        """Whether people may be known at a shallower depth only, from a time of much work."""
+        count = self._gallery.count
+        return count(Filter(depth=depth)) > count(Filter(depth=deepest))
+
+    def _search(
+        self,
+        state: _Track,
+        depth: int,
+        only: int | None,
+        barred: set[int],
+        *,
+        unless_at: int | None,
+    ) -> _Found:
+        evidence = state.evidence
+        assert evidence is not None
+        query = _pool(evidence, depth)
+        own = state.own_sightings
+        where = Filter(
+            persons=None if only is None else frozenset({only}),
+            not_persons=frozenset(barred | {NO_PERSON}),
+        )
+        (result,) = self._gallery.search(
+            query,
+            model=ModelKey(self._digest, depth, self._dim),
+            k=_ANSWERS + len(own),
+            where=where,
+        )
+        person: int | None = None
+        score: float | None = None
+        here_s: float | None = None
+        for sighting_id, similarity, person_id, camera_id, time_s in zip(
+            result.sighting_ids.tolist(),
+            result.similarity.tolist(),
+            result.person_ids.tolist(),
+            result.camera_ids.tolist(),
+            result.time_s.tolist(),
+            strict=True,
+        ):
+            if sighting_id in own:
+                continue
+            if person is None:
+                if unless_at is not None and self._known_at(person_id, unless_at):
+                    continue
+                person, score = person_id, similarity
+            if person_id == person and camera_id == state.key[0]:
+                here_s = max(here_s or time_s, time_s)
+        size = max(self._settings.least_gallery, self._num_persons - len(barred))
+        decision = self._scale(depth).decide(score, size)
+        return _Found(
+            person_id=person,
+            score=score,
+            decision=decision,
+            depth=depth,
+            seen_here_s=here_s,
+            version=self._version,
+        )
+
+    def _known_at(self, person_id: int, depth: int) -> bool:
+        return self._gallery.count(Filter(persons=frozenset({person_id}), depth=depth)) > 0
+
+    def _scale(self, depth: int) -> Scale:
+        if depth not in self._scales:
+            raise SettingsError(
+                f"no calibration and no thresholds for depth {depth}; there are some for "
+                f"{sorted(self._scales)}."
+            )
+        return self._scales[depth]
+
+    def _barred(self, state: _Track) -> set[int]:
+        """People whom a track cannot be, because they were seen beside it."""
+        barred = set(state.barred)
+        for other in state.met:
+            held = self._tracks.get((state.key[0], other))
+            if held is not None and held.claims and held.person_id is not None:
+                barred.add(held.person_id)
+        return barred | self._elsewhere(state)
+
+    def _elsewhere(self, state: _Track) -> set[int]:
+        """People who were before another camera too shortly before or after to have come here."""
+        if not self._travel_s:
+            return set()
+        here = state.key[0]
+        found = {
+            other.person_id
+            for other in self._tracks.values()
+            if other.claims
+            and other.person_id is not None
+            and max(other.first_s - state.last_s, state.first_s - other.last_s)
+            < self._travel_s.get((here, other.key[0]), -math.inf)
+        }
+        found |= {
+            person
+            for (camera, person), left_s in self._left.items()
+            if left_s <= state.last_s
+            and state.first_s - left_s < self._travel_s.get((here, camera), -math.inf)
+        }
+        return found
+
+    def _part(self, a: _Track, b: _Track | None) -> None:
+        """Two tracks are seen together: if both hold the same person, the less sure lets go."""
+        if b is None or not (a.claims and b.claims and a.person_id == b.person_id):
+            return
+        loser = min(a, b, key=lambda track: (track.probability, -track.first_s, -track.key[1]))
+        self._guarded(loser, partial(self._give_up, loser))
+
+    def _give_up(self, state: _Track) -> None:
+        if state.own_sightings:
+            self._gallery.delete(state.own_sightings)
+        self._let_go(state)
+
+    def _let_go(self, state: _Track) -> None:
+        state.own_sightings, state.pooled = set(), frozenset()
+        state.person_id, state.claims, state.is_founder = None, False, False
+        state.verdict, state.probability = "unknown", 0.0
+        self._redo.add(state.key)
+        self._version += 1
+
+    def _rename(self, old: int, new: int) -> None:
+        """A person became part of another one."""
+        for state in self._tracks.values():
+            if old in state.barred:
+                state.barred = (state.barred - {old}) | {new}
+        for (camera, person), time_s in list(self._left.items()):
+            if person == old:
+                del self._left[camera, person]
+                self._left[camera, new] = max(time_s, self._left.get((camera, new), time_s))
+        self._version += 1
+
+    def _close(self, key: TrackKey) -> None:
+        state = self._tracks.pop(key)
+        self._redo.discard(key)
+        camera, track = key
+        for other in state.met:
+            neighbour = self._tracks.get((camera, other))
+            if neighbour is not None:
+                neighbour.met.discard(track)
+                if state.claims and state.person_id is not None:
+                    neighbour.barred.add(state.person_id)
+        if state.claims and state.person_id is not None:
+            self._left[camera, state.person_id] = state.last_s
+        longest_s = max(self._settings.return_s, *self._travel_s.values(), 0.0)
+        horizon_s = state.last_s - 2 * longest_s - 60
+        for place in _older_than(self._left, camera, horizon_s):
+            del self._left[place]
+
+
+def _common_depths(evidence: Evidence) -> list[int]:
+    """Depths that all crops of a track have, deepest first."""
+    common = set.intersection(*(set(crop.embeddings) for crop in evidence.crops))
+    if not common:
+        raise GalleryError("the crops of a track have no depth in common.")
+    return sorted(common, reverse=True)
+
+
+def _pool(evidence: Evidence, depth: int) -> NDArray[np.float32]:
+    """The crops of a track as one embedding (D,)."""
+    return pool_track(
+        np.stack([crop.embeddings[depth] for crop in evidence.crops]),
+        np.array([crop.quality for crop in evidence.crops]),
+    )
+
+
+def _older_than(
+    left: Mapping[tuple[int, int], float], camera: int, time_s: float
+) -> Iterable[tuple[int, int]]:
+    return [place for place, left_s in left.items() if place[0] == camera and left_s < time_s]

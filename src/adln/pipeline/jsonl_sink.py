@@ -1,0 +1,125 @@
+"""Sightings as a file with one JSON object a line, cut into parts by size.
+
+A line is acknowledged once it is on the disk (fsync). Lines are whole: what a crash or a full disk
+leaves of a torn one is cut off before the next is written.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.outbox import StoredEvent
+
+MAX_BYTES = 64 * 2**20
+KEEP = 10
+
+
+class JsonlSink:
+    """Appends sightings to a file.
+
+    When the file would grow beyond its bound it becomes ``<name>.1``, the earlier ``<name>.1``
+    becomes ``<name>.2`` and so on; the last of them is removed. The file may also be renamed or
+    removed from outside (logrotate): a new one is begun.
+
+    Args:
+        path: The file; made if it does not exist.
+        max_bytes: Bound on its size.
+        keep: How many earlier parts are kept.
+
+    Raises:
+        DeliveryError: A number is out of range.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+        if max_bytes < 1 or keep < 1:
+            raise DeliveryError(
+                f"A JSONL file needs max_bytes and keep of 1 or more, got {max_bytes} and {keep}."
+            )
+        self._path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._file = -1
+        self._size = 0
+
+    def deliver(self, events: Sequence[StoredEvent]) -> None:
+        """Append sightings; on return they are on the disk.
+
+        Raises:
+            UndeliveredError: The disk is full or broken; the file is left with whole lines.
+        """
+        lines = "".join(event.body + "\n" for event in events).encode("utf-8")
+        try:
+            self._open_current()
+            if self._size > 0 and self._size + len(lines) > self._max_bytes:
+                self._rotate()
+                self._open_current()
+            self._write(lines)
+        except OSError as error:
+            self.close()
+            raise UndeliveredError(f"{self._path} cannot be written: {error}") from error
+
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open_current(self) -> None:
+        if self._file >= 0:
+            mine = os.fstat(self._file)
+            try:
+                there = self._path.stat()
+            except FileNotFoundError:
+                self.close()
+            else:
+                if (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino):
+                    return
+                self.close()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        self._sync_folder()
+        self._size = _end_of_last_line(self._file)
+        os.ftruncate(self._file, self._size)
+
+    def _write(self, lines: bytes) -> None:
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[os.write(self._file, left) :]
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(lines)
+
+    def _rotate(self) -> None:
+        self.close()
+        parts = [self._path, *(self._part(number) for number in range(1, self._keep + 1))]
+        for older, newer in zip(reversed(parts[1:]), reversed(parts[:-1]), strict=True):
+            if newer.exists():
+                newer.replace(older)
+        self._sync_folder()
+
+    def _part(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    def _sync_folder(self) -> None:
+        """A new or another name is on the disk only once its folder is."""
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _end_of_last_line(file: int) -> int:
+    """Offset after the last line break; what follows is the rest of a torn line."""
+    end = os.fstat(file).st_size
+    while end > 0:
+        start = max(end - 65536, 0)
+        found = os.pread(file, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

@@ -1,0 +1,167 @@
+"""What the pipeline is doing, as numbers for Prometheus.
+
+The registry belongs to the instance, never to the process, so that two pipelines in one process
+(or in one test) do not count into each other. The endpoint listens on this machine only unless
+told otherwise: camera names and counts of people are nobody else's business.
+"""
+
+from collections.abc import Callable, Iterator
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from adln.errors import DeliveryError, SettingsError
+from adln.pipeline.delivery import DeliveryCounts
+
+_MILLISECONDS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+class PipelineMetrics:
+    """The counters and gauges of one pipeline.
+
+    Attributes:
+        registry: Holds all of them; further ones may be registered with it.
+        frames: Frames taken from a camera. Label camera.
+        frames_dropped: Frames left out because there was no time for them. Label camera.
+        camera_up: 1 while a camera delivers, else 0. Label camera.
+        reconnects: How often a camera was connected anew. Label camera.
+        people: Persons in view. Label camera.
+        queue: Frames waiting. Label camera.
+        crops_embedded: Crops that went through the network. Labels camera, depth.
+        depth: Stages of the network in use, 1 to 4.
+        crops_per_track: Most crops taken of a track.
+        stage_ms: Time of a stage of the work, in milliseconds. Label stage.
+        sightings: Sightings said. Labels camera, verdict.
+        identities: People known to the gallery.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"adln_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"adln_{name}", text, labels, registry=registry)
+
+        self.frames = counter("frames", "Frames taken from a camera.", "camera")
+        self.frames_dropped = counter("frames_dropped", "Frames there was no time for.", "camera")
+        self.camera_up = gauge("camera_up", "1 while a camera delivers.", "camera")
+        self.reconnects = counter("reconnects", "Times a camera was connected anew.", "camera")
+        self.people = gauge("people", "Persons in view.", "camera")
+        self.queue = gauge("queue_frames", "Frames waiting.", "camera")
+        self.crops_embedded = counter(
+            "crops_embedded", "Crops that went through the network.", "camera", "depth"
+        )
+        self.depth = gauge("depth", "Stages of the network in use.")
+        self.crops_per_track = gauge("crops_per_track", "Most crops taken of a track.")
+        self.stage_ms = Histogram(
+            "adln_stage_milliseconds",
+            "Time of a stage of the work.",
+            ("stage",),
+            registry=registry,
+            buckets=_MILLISECONDS,
+        )
+        self.sightings = counter("sightings", "Sightings said.", "camera", "verdict")
+        self.identities = gauge("identities", "People known to the gallery.")
+
+    def watch_delivery(self, counts: Callable[[], DeliveryCounts]) -> None:
+        """Add what delivery counts, asked for whenever the metrics are read.
+
+        Args:
+            counts: `adln.pipeline.delivery.Delivery.counts`.
+        """
+        self.registry.register(_DeliveryCollector(counts))
+
+    def text(self) -> str:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry).decode("utf-8")
+
+
+class MetricsServer:
+    """Serves metrics over HTTP at ``/metrics``.
+
+    Args:
+        metrics: What to serve.
+        port: 0 takes a free one.
+        host: The address to listen on; by default only this machine can read.
+
+    Attributes:
+        port: The port in use.
+
+    Raises:
+        SettingsError: The address cannot be used.
+    """
+
+    def __init__(self, metrics: PipelineMetrics, port: int, *, host: str = "127.0.0.1") -> None:
+        self._server: WSGIServer
+        self._thread: Thread
+        try:
+            self._server, self._thread = start_http_server(
+                port, addr=host, registry=metrics.registry
+            )
+        except OSError as error:
+            raise SettingsError(
+                f"Metrics cannot be served at {host}:{port}: {error}. Choose another port."
+            ) from error
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5.0)
+
+
+class _DeliveryCollector(Collector):
+    def __init__(self, counts: Callable[[], DeliveryCounts]) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing up front: asking for the counts would touch the disk before it is needed."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            counts = self._counts()
+        except DeliveryError:
+            return  # a scrape must not fail because the outbox's disk does
+        submitted = CounterMetricFamily("adln_sightings_submitted", "Sightings handed in.")
+        submitted.add_metric([], counts.submitted)
+        stored = CounterMetricFamily("adln_sightings_stored", "Sightings safely in the outbox.")
+        stored.add_metric([], counts.stored)
+        lost = CounterMetricFamily(
+            "adln_sightings_lost_unstored", "Sightings given up because the disk took none."
+        )
+        lost.add_metric([], counts.lost_unstored)
+        waiting = GaugeMetricFamily("adln_sightings_waiting", "Sightings not yet in the outbox.")
+        waiting.add_metric([], counts.waiting)
+        label = ["sink"]
+        pending = GaugeMetricFamily("adln_sink_pending", "Stored, not acknowledged.", labels=label)
+        failing = GaugeMetricFamily(
+            "adln_sink_failures_in_a_row", "0 while a sink works.", labels=label
+        )
+        delivered = CounterMetricFamily("adln_sink_delivered", "Acknowledged.", labels=label)
+        dropped = CounterMetricFamily(
+            "adln_sink_dropped", "Pushed out of a full outbox, unsent.", labels=label
+        )
+        set_aside = CounterMetricFamily("adln_sink_set_aside", "Refused for good.", labels=label)
+        for name, sink in counts.sinks.items():
+            pending.add_metric([name], sink.pending)
+            failing.add_metric([name], counts.failures.get(name, 0))
+            delivered.add_metric([name], sink.delivered)
+            dropped.add_metric([name], sink.dropped)
+            set_aside.add_metric([name], sink.set_aside)
+        yield from (submitted, stored, lost, waiting)
+        yield from (pending, failing, delivered, dropped, set_aside)

@@ -1,0 +1,180 @@
+"""Sightings by MQTT 3.1.1 with quality of service 1, one topic per camera.
+
+A sighting is acknowledged when the broker's PUBACK for it has come, never before.
+"""
+
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.outbox import StoredEvent
+
+TIMEOUT_S = 10.0
+TOPIC = "adln/sightings"
+
+
+class MqttSink:
+    """Publishes sightings to ``<topic>/<camera name>``.
+
+    Args:
+        host: The broker.
+        port: Usually 1883, with TLS 8883.
+        topic: Under which the topics of the cameras lie.
+        client_id: Under which the broker knows this device; two devices need two. "" lets the
+            broker choose.
+        username: If the broker asks for one.
+        password: If the broker asks for one; give a username, too.
+        tls: Whether the connection is encrypted and the broker's certificate verified.
+        ca_file: Certificates to trust in place of the system's, in PEM.
+        timeout_s: Longest wait for the connection, and for the acknowledgements of a batch.
+
+    Raises:
+        DeliveryError: paho-mqtt is not installed, the topic has a wildcard, or the file of
+            certificates cannot be used.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 1883,
+        *,
+        topic: str = TOPIC,
+        client_id: str = "",
+        username: str | None = None,
+        password: str | None = None,
+        tls: bool = False,
+        ca_file: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise DeliveryError(
+                'MQTT needs paho-mqtt, which is not installed: pip install "adln[watch]".'
+            ) from error
+        if not topic or any(letter in topic for letter in "+#\0"):
+            raise DeliveryError(f"An MQTT topic must not be empty nor hold + or #, got {topic!r}.")
+        self._tls: ssl.SSLContext | None = None
+        if tls:
+            try:
+                self._tls = ssl.create_default_context(cafile=ca_file)
+            except OSError as error:
+                raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._make_client = partial(Client, CallbackAPIVersion.VERSION2, client_id=client_id)
+        self._host, self._port = host, port
+        self._topic = topic.strip("/")
+        self._login = (username, password)
+        self._timeout_s = timeout_s
+        self._client: Any = None
+        self._changed = threading.Condition()
+        self._is_connected = False
+        self._refusal = ""
+        self._acknowledged: set[int] = set()
+
+    def deliver(self, events: Sequence[StoredEvent]) -> None:
+        """Publish sightings in order; on return the broker has acknowledged all of them.
+
+        Raises:
+            UndeliveredError: The broker cannot be reached, refuses the connection, or has not
+                acknowledged all in time.
+        """
+        numbers: list[int] = []
+        try:
+            self._connect()
+            with self._changed:
+                self._acknowledged.clear()
+            for event in events:
+                sent = self._client.publish(
+                    f"{self._topic}/{event.camera_name}", event.body.encode("utf-8"), qos=1
+                )
+                numbers.append(sent.mid)
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._acknowledged.issuperset(numbers) or not self._is_connected,
+                    timeout=self._timeout_s,
+                )
+        except (OSError, ValueError, RuntimeError) as error:
+            self._fail(numbers, str(error) or repr(error), error)
+        if not self._acknowledged.issuperset(numbers):
+            why = "no answer in time" if self._is_connected else "the connection was lost"
+            self._fail(numbers, why, None)
+
+    def close(self) -> None:
+        """Leave the broker; the connection is made again when needed."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._is_connected:
+            client.disconnect()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_connected, timeout=1.0)
+        # A broker that hangs would keep paho's thread, and so loop_stop, waiting for ever.
+        connection = client.socket()
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        client.loop_stop()
+
+    def _connect(self) -> None:
+        if self._client is not None and self._is_connected:
+            return
+        self.close()
+        # A fresh client each time: the outbox remembers what has to be sent again, and what an
+        # old client still held would come a third time.
+        client = self._make_client(clean_session=True, reconnect_on_failure=False)
+        if self._login[0] is not None:
+            client.username_pw_set(*self._login)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.connect_timeout = self._timeout_s
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        self._is_connected, self._refusal = False, ""
+        self._client = client
+        client.connect(self._host, self._port, keepalive=30)
+        client.loop_start()
+        until = monotonic() + self._timeout_s
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._is_connected or self._refusal, timeout=until - monotonic()
+            )
+            if not self._is_connected:
+                raise ConnectionError(self._refusal or "the broker did not answer in time")
+
+    def _fail(self, numbers: list[int], why: str, cause: Exception | None) -> None:
+        with self._changed:
+            acknowledged = 0
+            while acknowledged < len(numbers) and numbers[acknowledged] in self._acknowledged:
+                acknowledged += 1
+        self.close()
+        raise UndeliveredError(
+            f"MQTT broker {self._host}:{self._port}: {why}", acknowledged=acknowledged
+        ) from cause
+
+    # paho calls these on its own thread.
+
+    def _on_connect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
+        with self._changed:
+            self._is_connected = not reason.is_failure
+            self._refusal = str(reason) if reason.is_failure else ""
+            self._changed.notify_all()
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
+        with self._changed:
+            self._is_connected = False
+            self._refusal = self._refusal or str(reason)
+            self._changed.notify_all()
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _: Any) -> None:
+        with self._changed:
+            self._acknowledged.add(mid)
+            self._changed.notify_all()

@@ -1,0 +1,101 @@
+"""Which camera has which number in a gallery, and how often a pipeline was started on it.
+
+The gallery numbers cameras, people name them. What was said once holds: a settings file that
+contradicts the gallery's folder is refused, because sightings would change cameras.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from adln.errors import SettingsError
+
+FILE_NAME = "cameras.json"
+TRACKS_PER_RUN = 10**9
+"""Trackers count from 1 at each start; tracks in the gallery are run * this + the tracker's id."""
+
+
+def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
+    """Note the cameras of a start, on the disk.
+
+    Args:
+        folder: of the gallery; it must exist.
+        cameras: name -> number of those that are watched now; others are remembered.
+
+    Returns:
+        How many starts there have been, this one included.
+
+    Raises:
+        SettingsError: a name or number is given twice or was given otherwise before, the file is
+            damaged, or it cannot be written.
+    """
+    path = folder / FILE_NAME
+    known, runs = _read(path)
+    _require_same(path, known, cameras)
+    content = {"runs": runs + 1, "cameras": dict(sorted((known | dict(cameras)).items()))}
+    partial = path.with_name(f".{FILE_NAME}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be written ({error}). Free some space or make the folder writable."
+        ) from error
+    return runs + 1
+
+
+def read_cameras(folder: Path) -> dict[str, int]:
+    """Name -> number of all cameras that were ever watched with a gallery.
+
+    Raises:
+        SettingsError: the file is damaged.
+    """
+    return _read(folder / FILE_NAME)[0]
+
+
+def track_number(run: int, track_id: int) -> int:
+    """The number of a track in the gallery: unique within its camera over all starts.
+
+    Raises:
+        SettingsError: the id is too large to be numbered.
+    """
+    if not 0 <= track_id < TRACKS_PER_RUN:
+        raise SettingsError(
+            f"track ids must be below {TRACKS_PER_RUN:,}, got {track_id}; number the tracks anew."
+        )
+    return run * TRACKS_PER_RUN + track_id
+
+
+def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, int]) -> None:
+    numbers = {number: name for name, number in known.items()}
+    for name, number in cameras.items():
+        if known.get(name, number) != number:
+            raise SettingsError(
+                f"camera {name!r} has number {number} in the settings, but the gallery knows it "
+                f"as {known[name]} ({path}). Put {known[name]} there, or use another gallery."
+            )
+        if numbers.get(number, name) != name:
+            raise SettingsError(
+                f"camera {name!r} has number {number} in the settings, which in the gallery is "
+                f"camera {numbers[number]!r} ({path}). Give it a number of its own; used are "
+                f"{sorted(numbers)}."
+            )
+        numbers[number] = name
+
+
+def _read(path: Path) -> tuple[dict[str, int], int]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        cameras = {str(name): int(number) for name, number in values["cameras"].items()}
+        return cameras, int(values["runs"])
+    except FileNotFoundError:
+        return {}, 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error!r}). It says which camera has which number; write it "
+            'again as {"runs": 1, "cameras": {"door": 1}} with the numbers used so far.'
+        ) from error

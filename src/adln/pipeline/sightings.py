@@ -1,0 +1,200 @@
+"""A sighting as it leaves the device: this person, here, now, this sure.
+
+One JSON object per sighting, format ``adln-sighting-1``; `docs/sightings.md` describes it to those
+who receive it. There is no picture in it unless the operator asked for one.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
+
+from adln.calibration import Verdict
+from adln.errors import SightingError
+
+FORMAT = "adln-sighting-1"
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# What may stand in an MQTT topic, a file name and a metric's label without any escaping.
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SightingEvent:
+    """One sighting, ready to be sent.
+
+    Attributes:
+        event_id: Names this sighting for good. A receiver that sees it again has got the same
+            sighting twice and drops one. See `make_event_id`.
+        camera_id: Which camera, from 0, as the gallery numbers them.
+        camera_name: What people call it: letters, digits, "_", "." and "-", at most 64.
+        track_id: The track, unique within the camera.
+        first_time_s: When the person was first seen in this track, seconds since 1970 (UTC).
+        last_time_s: When last.
+        person_id: The identity across all cameras; None for somebody unknown who was not
+            enrolled.
+        verdict: "matched", "candidate" (for a person to look at) or "unknown".
+        probability: That this is the person named, in 0..1.
+        depth: Stages of the network in use, 1 to 4.
+        model: SHA-256 of the model file, in hex.
+        box_xyxy: Where in the frame the person was last seen, in pixels.
+        quality: Of the best crop, 0 (useless) to 1 (best).
+        crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
+        format: Version of this record.
+
+    Raises:
+        SightingError: A value is impossible.
+    """
+
+    event_id: str
+    camera_id: int
+    camera_name: str
+    track_id: int
+    first_time_s: float
+    last_time_s: float
+    person_id: int | None
+    verdict: Verdict
+    probability: float
+    depth: int
+    model: str
+    box_xyxy: tuple[float, float, float, float]
+    quality: float
+    crop_jpeg: bytes | None = None
+    format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        for name, types in _TYPES.items():
+            # Here, and not when it is written: a numpy integer, for one, is no JSON.
+            _plain(name, getattr(self, name), types)
+        if not isinstance(self.box_xyxy, tuple) or len(self.box_xyxy) != 4:
+            raise SightingError(
+                f"not a sighting: box_xyxy is {self.box_xyxy!r}, expected four numbers."
+            )
+        for side in self.box_xyxy:
+            _plain("box_xyxy", side, (int, float))
+        left, top, right, bottom = self.box_xyxy
+        numbers = (self.first_time_s, self.last_time_s, *self.box_xyxy)
+        problems = [
+            f"{name} is {getattr(self, name)!r}, expected {expected}"
+            for name, is_fine, expected in (
+                ("format", self.format == FORMAT, repr(FORMAT)),
+                ("event_id", _EVENT_ID.fullmatch(self.event_id), f"text like {_EVENT_ID.pattern}"),
+                ("camera_id", self.camera_id >= 0, "0 or more"),
+                ("camera_name", _NAME.fullmatch(self.camera_name), f"text like {_NAME.pattern}"),
+                ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as all times"),
+                ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
+                ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
+                ("verdict", self.verdict in VERDICTS, f"one of {VERDICTS}"),
+                (
+                    "person_id",
+                    self.person_id is not None or self.verdict == "unknown",
+                    f"a person, as the verdict is {self.verdict!r}",
+                ),
+                ("probability", 0 <= self.probability <= 1, "0 to 1"),
+                ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
+                ("model", self.model != "", "the digest of a model file"),
+                ("quality", 0 <= self.quality <= 1, "0 to 1"),
+            )
+            if not is_fine
+        ]
+        if problems:
+            raise SightingError(f"not a sighting: {'; '.join(problems)}")
+
+    def to_json(self) -> str:
+        """As one line of JSON, keys in a fixed order; the picture only if there is one."""
+        values = {"format": self.format, **asdict(self)}
+        del values["crop_jpeg"]
+        if self.crop_jpeg is not None:
+            values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
+        return json.dumps(values, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "SightingEvent":
+        """Read a sighting strictly.
+
+        Args:
+            text: As `to_json` wrote it.
+
+        Raises:
+            SightingError: No JSON, a key too many or too few, or a value of the wrong type or
+                out of range.
+        """
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SightingError(f"not a sighting: {error}. Expected one JSON object.") from error
+        if not isinstance(values, dict):
+            raise SightingError(f"not a sighting: {values!r} is not a JSON object.")
+        if values.get("format") != FORMAT:
+            raise SightingError(
+                f"not a sighting: format is {values.get('format')!r}, this version of adln reads "
+                f"{FORMAT!r}."
+            )
+        picture = values.pop("crop_jpeg_base64", None)
+        expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
+        unknown, missing = sorted(values.keys() - expected), sorted(expected - values.keys())
+        if unknown or missing:
+            what = f"unknown keys {unknown}" if unknown else f"no {', '.join(missing)}"
+            raise SightingError(f"not a sighting: it has {what}.")
+        if isinstance(values["box_xyxy"], list):
+            values["box_xyxy"] = tuple(values["box_xyxy"])
+        return cls(**values, crop_jpeg=_decoded(picture))
+
+
+def make_event_id(*parts: str | int) -> str:
+    """Make an id of what sets a sighting apart, so that doing the work again gives the same id.
+
+    Args:
+        parts: For example what names the run (for a video file its digest, for a live camera the
+            time of the start), the camera, the track, and the number of the event in the track.
+
+    Returns:
+        32 hex digits.
+    """
+    # Each part with its length: "1", "23" must not become what "12", "3" is.
+    text = "".join(f"{len(str(part))}:{part}," for part in parts)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "event_id": (str,),
+    "camera_id": (int,),
+    "camera_name": (str,),
+    "track_id": (int,),
+    "first_time_s": (int, float),
+    "last_time_s": (int, float),
+    "person_id": (int, type(None)),
+    "verdict": (str,),
+    "probability": (int, float),
+    "depth": (int,),
+    "model": (str,),
+    "quality": (int, float),
+    "format": (str,),
+}
+
+
+def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:
+    if not isinstance(value, types) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__ for kind in types)
+        raise SightingError(f"not a sighting: {name} is {value!r}, expected {expected}.")
+    return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _decoded(picture: object) -> bytes | None:
+    if picture is None:
+        return None
+    try:
+        return base64.b64decode(_plain("crop_jpeg_base64", picture, (str,)), validate=True)
+    except binascii.Error as error:
+        raise SightingError(f"not a sighting: crop_jpeg_base64 is not base64: {error}.") from error

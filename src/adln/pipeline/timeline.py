@@ -1,0 +1,101 @@
+"""Who was where and when, as far as a report needs it: one line for each track that is over."""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.calibration import Verdict
+from adln.pipeline.watch import TrackEnd
+
+# A report is for people to read; of a watch that goes on for weeks it holds the newest visits.
+MOST_VISITS = 5_000
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Visit:
+    """One track: somebody before one camera.
+
+    Attributes:
+        camera_name: which camera.
+        first_s: when the person was first seen, Unix time.
+        last_s: when last.
+        person_id: who; None if nobody knows.
+        verdict: how sure.
+        probability: that this is the person.
+        upper: mean colour of the upper body; None if the track had no usable crop.
+        lower: mean colour of the legs.
+        crop: (H, W, 3) uint8 RGB, only where pictures are wanted.
+    """
+
+    camera_name: str
+    first_s: float
+    last_s: float
+    person_id: int | None
+    verdict: Verdict
+    probability: float
+    upper: Colour | None
+    lower: Colour | None
+    crop: NDArray[np.uint8] | None
+
+
+class Timeline:
+    """Collects visits.
+
+    Args:
+        pictures: whether crops are kept.
+        most: newest visits that are kept.
+    """
+
+    def __init__(self, *, pictures: bool = False, most: int = MOST_VISITS) -> None:
+        self._pictures = pictures
+        self._visits: deque[Visit] = deque(maxlen=most)
+        self._all = 0
+
+    @property
+    def visits(self) -> Sequence[Visit]:
+        """Those that are kept, in the order in which they ended."""
+        return tuple(self._visits)
+
+    @property
+    def forgotten(self) -> int:
+        """Older visits that are no longer kept."""
+        return self._all - len(self._visits)
+
+    def add(self, end: TrackEnd) -> None:
+        """Take in a track that is over."""
+        event, crop = end.event, end.crop
+        self._all += 1
+        self._visits.append(
+            Visit(
+                camera_name=event.camera_name,
+                first_s=event.first_time_s,
+                last_s=event.last_time_s,
+                person_id=event.person_id,
+                verdict=event.verdict,
+                probability=event.probability,
+                upper=None if crop is None else _colour(crop, 0.2, 0.45),
+                lower=None if crop is None else _colour(crop, 0.55, 0.85),
+                crop=crop if self._pictures else None,
+            )
+        )
+
+    def by_person(self) -> dict[int, list[Visit]]:
+        """Visits of each person, candidates included, people by their first visit."""
+        found: dict[int, list[Visit]] = defaultdict(list)
+        for visit in sorted(self._visits, key=lambda one: (one.first_s, one.camera_name)):
+            if visit.person_id is not None:
+                found[visit.person_id].append(visit)
+        return dict(found)
+
+
+def _colour(crop: NDArray[np.uint8], top: float, bottom: float) -> Colour:
+    """The middle colour of a band of a crop, from its inner half, where the body is."""
+    height, width = crop.shape[:2]
+    band = crop[int(top * height) : int(bottom * height), width // 4 : width - width // 4]
+    red, green, blue = np.median(band.reshape(-1, 3), axis=0)
+    return int(red), int(green), int(blue)

@@ -1,0 +1,599 @@
+"""The loop: frames -> people -> tracks -> crops -> embeddings -> identities -> sightings.
+
+Gets all its parts as arguments and keeps nothing of tracks that are over, so that its memory is
+flat. Trouble with one camera is logged and leaves the others alone.
+"""
+
+import io
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.calibration import Verdict
+from adln.cameras.detections import Detections, nobody
+from adln.cameras.detector import Detector
+from adln.cameras.frames import CameraStatus, Frame
+from adln.cameras.selection import CropSelector, SelectedCrop, TrackReport
+from adln.cameras.tracker import Tracker, TrackUpdate
+from adln.errors import AdlnError
+from adln.pipeline.identity import Answer, EmbeddedCrop, Evidence, IdentityBook
+from adln.pipeline.load import Costs, LoadController
+from adln.pipeline.roster import track_number
+from adln.pipeline.sightings import SightingEvent, make_event_id
+
+if TYPE_CHECKING:
+    from adln.pipeline.metrics import PipelineMetrics
+
+STAGES = ("read", "detect", "track", "select", "embed", "identify", "deliver")
+# A camera from which nothing came for so long has nobody in view any more.
+_SILENT_S = 3.0
+_JPEG_QUALITY = 85
+# At most one line about a camera in trouble each so many failures.
+_LOG_EVERY = 100
+
+_log = logging.getLogger(__name__)
+
+
+class DepthSwitch(Protocol):
+    """Embeds at a depth that may change; `adln.pipeline.depths.DepthEmbedder` does."""
+
+    @property
+    def digest(self) -> str:
+        """Names the weights."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        """Embed crops at a depth and the shallower ones that come with it."""
+        ...
+
+
+class Rounds(Protocol):
+    """Frames of all cameras in rounds; `adln.cameras.watching.CameraGroup` does."""
+
+    def rounds(self) -> Iterator[list[Frame]]:
+        """At most one frame of each camera in a round; an empty one if nothing came."""
+        ...
+
+    def statuses(self) -> list[CameraStatus]:
+        """How each camera is doing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CameraParts:
+    """What belongs to one camera.
+
+    Attributes:
+        number: in the gallery.
+        tracker: follows its people.
+        selector: chooses their crops.
+        source_name: names the recording or the run in the ids of sightings.
+    """
+
+    number: int
+    tracker: Tracker
+    selector: CropSelector
+    source_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedBox:
+    """A person in a frame, with what is known of them.
+
+    Attributes:
+        track_id: of the tracker.
+        box_xyxy: in the frame, px.
+        person_id: who; None if not known.
+        verdict: how sure.
+    """
+
+    track_id: int
+    box_xyxy: tuple[float, float, float, float]
+    person_id: int | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SeenFrame:
+    """A frame that was worked through.
+
+    Attributes:
+        frame: the frame.
+        people: who is in it.
+    """
+
+    frame: Frame
+    people: tuple[NamedBox, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackEnd:
+    """A track that is over, and who it was.
+
+    Attributes:
+        event: the last sighting said of it.
+        crop: (H, W, 3) uint8 RGB, its best crop; None if it had none.
+    """
+
+    event: SightingEvent
+    crop: NDArray[np.uint8] | None
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where the loop stands; one object that is renewed in each round.
+
+    Attributes:
+        rounds: worked through.
+        video_s: seconds of video, from the first frame to the newest.
+        wall_s: seconds since the start.
+        stage_ms: stage -> ms spent so far.
+        frames: camera -> frames looked at.
+        skipped: camera -> frames left out to keep the pace.
+        people: camera -> people in view now.
+        tracks: camera -> tracks so far.
+        crops: depth -> crops embedded so far.
+        verdicts: verdict -> tracks that ended with it.
+        identities: people in the gallery.
+        depth: in use.
+        crops_per_track: in use.
+        keep_one_in: in use.
+        steps: changes of the level so far.
+        load_ms: work for a second of video lately.
+    """
+
+    rounds: int = 0
+    video_s: float = 0.0
+    wall_s: float = 0.0
+    stage_ms: Counter[str] = field(default_factory=Counter)
+    frames: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    people: dict[str, int] = field(default_factory=dict)
+    tracks: Counter[str] = field(default_factory=Counter)
+    crops: Counter[int] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    identities: int = 0
+    depth: int = 0
+    crops_per_track: int = 0
+    keep_one_in: int = 1
+    steps: int = 0
+    load_ms: float = 0.0
+
+
+@dataclass(eq=False)
+class _OpenTrack:
+    """What is kept of a track that goes on."""
+
+    embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
+    report: TrackReport | None = None
+    said: int = 0
+
+
+class Watch:
+    """Works through the frames of all cameras.
+
+    Args:
+        cameras: where frames come from.
+        parts: camera name -> what belongs to it, for each camera.
+        detector: finds people, in the frames of all cameras at once.
+        embedder: the network.
+        book: who is who.
+        load: keeps the pace.
+        run: how manieth start this is; see `adln.pipeline.roster`.
+        deliver: takes each sighting.
+        costs: stated costs, by which the pace is kept; by measured ones if left out.
+        pictures: whether sightings and gallery get pictures.
+        metrics: counts for monitoring.
+        on_frame: is shown each frame that was worked through.
+        on_track_end: is told of each track that is over.
+        clock: seconds, for the times of the stages.
+    """
+
+    def __init__(
+        self,
+        *,
+        cameras: Rounds,
+        parts: Mapping[str, CameraParts],
+        detector: Detector,
+        embedder: DepthSwitch,
+        book: IdentityBook,
+        load: LoadController,
+        run: int,
+        deliver: Callable[[SightingEvent], object],
+        costs: Costs | None = None,
+        pictures: bool = False,
+        metrics: "PipelineMetrics | None" = None,
+        on_frame: Callable[[SeenFrame], object] | None = None,
+        on_track_end: Callable[[TrackEnd], object] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._cameras = cameras
+        self._parts = dict(parts)
+        self._names = {part.number: name for name, part in parts.items()}
+        self._detector = detector
+        self._embedder = embedder
+        self._book = book
+        self._load = load
+        self._run = run
+        self._deliver = deliver
+        self._costs = costs
+        self._pictures = pictures
+        self._metrics = metrics
+        self._on_frame = on_frame
+        self._on_track_end = on_track_end
+        self._clock = clock
+        self._open: dict[tuple[str, int], _OpenTrack] = {}
+        self._latest_s: dict[str, float] = {}
+        self._first_s: float | None = None
+        self._heard_s = clock()
+        self._has_frames = False
+        self._failures: Counter[str] = Counter()
+        self._dropped_before: Counter[str] = Counter()
+        self._reconnects_before: Counter[str] = Counter()
+        self.progress = Progress()
+        self._use_level()
+
+    def run(
+        self,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_round: Callable[[Progress, list[CameraStatus]], object] | None = None,
+    ) -> Progress:
+        """Work until all cameras have ended, or until asked to stop; then end all tracks.
+
+        Args:
+            should_stop: asked before each round.
+            on_round: is told where the loop stands after each round.
+
+        Returns:
+            Where the loop stood at the end.
+        """
+        begun = self._clock()
+        rounds = iter(self._cameras.rounds())
+        while not should_stop():
+            start = self._clock()
+            frames = next(rounds, None)
+            self._took("read", start)
+            if frames is None:
+                break
+            self._round(frames)
+            self.progress.wall_s = self._clock() - begun
+            if on_round is not None:
+                on_round(self.progress, self._cameras.statuses())
+        self._end_cameras(list(self._parts))
+        self.progress.wall_s = self._clock() - begun
+        return self.progress
+
+    # -- a round -----------------------------------------------------------------------------
+
+    def _round(self, frames: Sequence[Frame]) -> None:
+        wanted = []
+        self._has_frames = bool(frames)
+        keep = self._load.level.keep_one_in
+        for frame in frames:
+            self._latest_s[frame.camera_id] = frame.time_s
+            if frame.index % keep:
+                self.progress.skipped[frame.camera_id] += 1
+            else:
+                wanted.append(frame)
+        before = self.progress.stage_ms.copy()
+        reports = self._reports(wanted)
+        crops = self._embed(reports)
+        self._identify(reports)
+        self._end_silent(frames)
+        self._keep_pace(frames, before, len(wanted), crops)
+        if self._metrics is not None:
+            self._count(frames)
+
+    def _reports(self, frames: Sequence[Frame]) -> list[TrackReport]:
+        """Detect, follow and select; what is to be embedded now."""
+        reports: list[TrackReport] = []
+        start = self._clock()
+        detections = self._detect(frames)
+        self._took("detect", start)
+        for frame, found in zip(frames, detections, strict=True):
+            name, part = frame.camera_id, self._parts[frame.camera_id]
+            start = self._clock()
+            try:
+                update = part.tracker.update(found, frame.time_s)
+                self._took("track", start)
+                start = self._clock()
+                reports += part.selector.update(frame, update)
+                self._took("select", start)
+            except AdlnError as error:
+                self._trouble(name, error)
+                continue
+            self._book.saw(
+                part.number,
+                frame.time_s,
+                [track_number(self._run, person.track_id) for person in update.people],
+            )
+            for person in update.people:
+                if (name, person.track_id) not in self._open:
+                    self._open[name, person.track_id] = _OpenTrack()
+                    self.progress.tracks[name] += 1
+            self.progress.frames[name] += 1
+            self.progress.people[name] = len(update.people)
+            if self._on_frame is not None:
+                self._on_frame(self._named(frame, update))
+        return reports
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        if not frames:
+            return []
+        try:
+            return self._detector.detect(frames)
+        except AdlnError:
+            # One by one, so that a frame that cannot be used costs its own camera only.
+            found = []
+            for frame in frames:
+                try:
+                    found += self._detector.detect([frame])
+                except AdlnError as error:
+                    self._trouble(frame.camera_id, error)
+                    found.append(nobody())
+            return found
+
+    def _embed(self, reports: Sequence[TrackReport]) -> int:
+        """Embed what is new in the reports, of all cameras in one go; gives the number of crops."""
+        start = self._clock()
+        new: list[tuple[_OpenTrack, str, SelectedCrop]] = []
+        for report in reports:
+            track = self._open.setdefault((report.camera_id, report.track_id), _OpenTrack())
+            track.report = report
+            kept = {crop.crop_id for crop in report.crops}
+            track.embeddings = {
+                crop_id: found for crop_id, found in track.embeddings.items() if crop_id in kept
+            }
+            new += [
+                (track, report.camera_id, crop)
+                for crop in report.crops
+                if crop.crop_id not in track.embeddings
+            ]
+        if new:
+            depth = self._load.level.depth
+            answers = self._embedder.embed(np.stack([crop.image for _, _, crop in new]), depth)
+            for at, (track, name, crop) in enumerate(new):
+                track.embeddings[crop.crop_id] = {
+                    depth_: rows[at] for depth_, rows in answers.items()
+                }
+                if self._metrics is not None:
+                    self._metrics.crops_embedded.labels(name, depth).inc()
+            self.progress.crops[depth] += len(new)
+        self._took("embed", start)
+        return len(new)
+
+    def _identify(self, reports: Sequence[TrackReport]) -> None:
+        start = self._clock()
+        answers = self._book.decide([self._evidence(report) for report in reports])
+        self._took("identify", start)
+        start = self._clock()
+        for answer in answers:
+            self._say(answer)
+        self.progress.identities = self._book.num_persons
+        self._took("deliver", start)
+
+    def _evidence(self, report: TrackReport) -> Evidence:
+        track = self._open[report.camera_id, report.track_id]
+        return Evidence(
+            camera=self._parts[report.camera_id].number,
+            track=track_number(self._run, report.track_id),
+            first_s=report.first_s,
+            last_s=report.last_s,
+            crops=tuple(
+                EmbeddedCrop(
+                    crop_id=crop.crop_id,
+                    time_s=crop.time_s,
+                    box_xyxy=_plain_box(crop.box_xyxy),
+                    quality=crop.quality,
+                    embeddings=track.embeddings[crop.crop_id],
+                    thumbnail=_jpeg(crop.image) if self._pictures else None,
+                )
+                for crop in report.crops
+            ),
+            most_crops=self._load.level.crops_per_track,
+            is_last=report.reason == "ended",
+        )
+
+    def _say(self, answer: Answer) -> None:
+        """Make a sighting of an answer, if it says something new."""
+        name = self._names[answer.camera]
+        track_id = answer.track - track_number(self._run, 0)
+        key = name, track_id
+        track = self._open.get(key)
+        if track is None or track.report is None:
+            return
+        report = track.report
+        nothing_known = answer.verdict == "unknown" and answer.person_id is None
+        if answer.is_last or (answer.changed and not (nothing_known and track.said == 0)):
+            crop = max(report.crops, key=lambda one: one.quality, default=None)
+            part = self._parts[name]
+            event = SightingEvent(
+                # A tracker's ids may come again after its camera was silent, at another time.
+                event_id=make_event_id(
+                    part.source_name, name, track_id, round(1000 * report.first_s), track.said
+                ),
+                camera_id=answer.camera,
+                camera_name=name,
+                track_id=answer.track,
+                first_time_s=report.first_s,
+                last_time_s=max(report.first_s, report.last_s),
+                person_id=answer.person_id,
+                verdict=answer.verdict,
+                probability=round(min(1.0, max(0.0, answer.probability)), 6),
+                depth=answer.depth or self._load.level.depth,
+                model=self._embedder.digest,
+                box_xyxy=_plain_box(report.last_box_xyxy),
+                quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
+                crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
+            )
+            track.said += 1
+            self._deliver(event)
+            if self._metrics is not None:
+                self._metrics.sightings.labels(name, event.verdict).inc()
+            if answer.is_last:
+                self.progress.verdicts[event.verdict] += 1
+                if self._on_track_end is not None:
+                    image = None if crop is None else crop.image
+                    self._on_track_end(TrackEnd(event=event, crop=image))
+        if answer.is_last:
+            del self._open[key]
+
+    # -- the end of tracks -------------------------------------------------------------------
+
+    def _end_silent(self, frames: Sequence[Frame]) -> None:
+        """End the tracks of cameras from which nothing has come for a while."""
+        if frames:
+            self._heard_s = self._clock()
+        elif self._clock() - self._heard_s > _SILENT_S:
+            # No camera delivers, so that no time of a frame tells how long it has been.
+            self._end_cameras(list(self._latest_s))
+        if not self._latest_s:
+            return
+        newest_s = max(self._latest_s.values())
+        silent = [name for name, time_s in self._latest_s.items() if newest_s - time_s > _SILENT_S]
+        if silent:
+            self._end_cameras(silent)
+
+    def _end_cameras(self, names: Sequence[str]) -> None:
+        reports: list[TrackReport] = []
+        for name in names:
+            time_s = self._latest_s.pop(name, None)
+            if time_s is None:
+                continue
+            part = self._parts[name]
+            reports += part.selector.end(part.tracker.finish(), time_s)
+            self.progress.people[name] = 0
+        if reports:
+            self._embed(reports)
+            self._identify(reports)
+
+    # -- pace and counts ---------------------------------------------------------------------
+
+    def _keep_pace(
+        self, frames: Sequence[Frame], before: Counter[str], looked_at: int, crops: int
+    ) -> None:
+        if not frames:
+            return
+        newest_s = max(frame.time_s for frame in frames)
+        if self._first_s is None:
+            self._first_s = newest_s
+        self.progress.rounds += 1
+        self.progress.video_s = newest_s - self._first_s
+        if self._costs is not None:
+            frames_ms, crops_ms = self._costs.of(looked_at, crops, self._load.level.depth)
+        else:
+            spent = self.progress.stage_ms - before
+            crops_ms = spent["embed"]
+            frames_ms = sum(ms for stage, ms in spent.items() if stage not in ("read", "embed"))
+        step = self._load.observe(newest_s, frames_ms=frames_ms, crops_ms=crops_ms)
+        self.progress.load_ms = self._load.load_ms
+        if step is not None:
+            self.progress.steps += 1
+            self._use_level()
+            level = self._load.level
+            _log.info(
+                "%.0f ms of work for a second of video: now %d crops a track, Res%d, 1 frame in %d",
+                step.load_ms,
+                level.crops_per_track,
+                level.depth,
+                level.keep_one_in,
+            )
+
+    def _use_level(self) -> None:
+        level = self._load.level
+        for part in self._parts.values():
+            part.selector.crops_per_track = level.crops_per_track
+        self.progress.depth = level.depth
+        self.progress.crops_per_track = level.crops_per_track
+        self.progress.keep_one_in = level.keep_one_in
+
+    def _count(self, frames: Sequence[Frame]) -> None:
+        metrics, progress = self._metrics, self.progress
+        assert metrics is not None
+        for frame in frames:
+            metrics.frames.labels(frame.camera_id).inc()
+        metrics.depth.set(progress.depth)
+        metrics.crops_per_track.set(progress.crops_per_track)
+        metrics.identities.set(progress.identities)
+        for status in self._cameras.statuses():
+            name = status.camera_id
+            metrics.camera_up.labels(name).set(status.state == "running")
+            metrics.people.labels(name).set(progress.people.get(name, 0))
+            dropped = status.frames_dropped + progress.skipped[name]
+            metrics.frames_dropped.labels(name).inc(dropped - self._dropped_before[name])
+            self._dropped_before[name] = dropped
+            metrics.reconnects.labels(name).inc(status.reconnects - self._reconnects_before[name])
+            self._reconnects_before[name] = status.reconnects
+
+    def _took(self, stage: str, start: float) -> None:
+        spent_ms = 1000 * (self._clock() - start)
+        self.progress.stage_ms[stage] += spent_ms  # type: ignore[assignment]
+        # Rounds in which no camera had a frame would hide what frames cost.
+        if self._metrics is not None and stage != "read" and self._has_frames:
+            self._metrics.stage_ms.labels(stage).observe(spent_ms)
+
+    def _named(self, frame: Frame, update: TrackUpdate) -> SeenFrame:
+        number = self._parts[frame.camera_id].number
+        people = []
+        for person in update.people:
+            person_id, verdict = self._book.who(number, track_number(self._run, person.track_id))
+            people.append(
+                NamedBox(
+                    track_id=person.track_id,
+                    box_xyxy=_plain_box(person.box_xyxy),
+                    person_id=person_id,
+                    verdict=verdict,
+                )
+            )
+        return SeenFrame(frame=frame, people=tuple(people))
+
+    def _trouble(self, name: str, error: AdlnError) -> None:
+        self._failures[name] += 1
+        if self._failures[name] % _LOG_EVERY == 1:
+            _log.error(
+                "camera %s: a frame could not be used (%d so far): %s",
+                name,
+                self._failures[name],
+                error,
+            )
+
+
+def _plain_box(box: NDArray[np.floating]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (round(float(side), 2) for side in box)
+    return left, top, right, bottom
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` on Ctrl-C and SIGTERM while the block runs; the second one ends at once."""
+
+    def ask(number: int, _: object) -> None:
+        signal.signal(number, earlier[number])
+        stop()
+
+    earlier: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    for number in earlier:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,276 @@
+"""The settings of `adln watch`: one TOML file, read strictly. Paths are relative to that file."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+from adln.cameras.selection import SelectionSettings
+from adln.cameras.tracker import TrackerSettings
+from adln.errors import SettingsError
+from adln.pipeline.identity import IdentitySettings
+from adln.pipeline.load import LoadSettings
+from adln.settings import read_settings, settings
+
+
+@settings
+class CameraSettings:
+    """One camera.
+
+    Attributes:
+        name: letters, digits, "_", "." and "-"; stands in sightings and topics.
+        number: from 0; the same for ever, because the gallery knows the camera by it.
+        source: "rtsp://...", "usb:0", a video file, or a folder of pictures.
+        fps: pictures a second of a folder.
+        start: when a recording began, such as "2026-05-01T12:00:00+02:00"; 1970 if left out.
+    """
+
+    name: str = ""
+    number: int = 0
+    source: str = ""
+    fps: float = 10.0
+    start: str = ""
+
+    @property
+    def start_s(self) -> float:
+        """Begin of the recording in Unix time.
+
+        Raises:
+            SettingsError: it is no time, or its time zone is missing.
+        """
+        if not self.start:
+            return 0.0
+        try:
+            begin = datetime.fromisoformat(self.start)
+        except ValueError as error:
+            raise SettingsError(f"camera {self.name!r}: start is no time: {error}.") from error
+        if begin.tzinfo is None:
+            raise SettingsError(
+                f"camera {self.name!r}: start {self.start!r} needs a zone, such as +02:00 or Z."
+            )
+        return begin.timestamp()
+
+
+@settings
+class DetectorSettings:
+    """Who finds people.
+
+    Attributes:
+        model: YOLOX in ONNX. Left out, with `boxes` left out too: the one that
+            `adln watch --fetch-detector` has fetched.
+        boxes: JSONL of boxes in place of a detector; see `adln.cameras.boxes_file`.
+        min_confidence: weaker boxes are left out.
+        threads: cores for the detector.
+    """
+
+    model: str = ""
+    boxes: str = ""
+    min_confidence: float = 0.1
+    threads: int = 1
+
+
+@settings
+class NetworkSettings:
+    """The network that recognises people.
+
+    Attributes:
+        files: one file of `adln export`, or all of a split export from the shallowest on, between
+            which the depth can change with the load.
+        depth: deepest depth to use; the deepest there is if 0.
+        threads: cores for the network.
+    """
+
+    files: tuple[str, ...] = ("res2",)
+    depth: int = 0
+    threads: int = 1
+
+
+@settings
+class ThresholdSettings:
+    """What scores mean where a network has no calibration (`adln calibrate`).
+
+    Attributes:
+        match: cosine from which on it is the same person.
+        candidate: cosine from which on it may be.
+    """
+
+    match: float = 0.65
+    candidate: float = 0.55
+
+
+@settings
+class TravelSettings:
+    """How far cameras are apart, where that is known.
+
+    Attributes:
+        cameras: names, at least two; none of them overlaps another.
+        least_s: nobody gets from one of them to another in less time.
+    """
+
+    cameras: tuple[str, ...] = ()
+    least_s: float = 0.0
+
+
+@settings
+class CostSettings:
+    """Stated costs, by which recordings are adapted to the load, so that each run does the same.
+
+    Attributes:
+        frame_ms: to detect and follow people in one frame; 0 adapts no recordings.
+        crop_ms: to embed a crop, for each network file in their order.
+    """
+
+    frame_ms: float = 0.0
+    crop_ms: tuple[float, ...] = ()
+
+
+@settings
+class JsonlSettings:
+    """Sightings as a file.
+
+    Attributes:
+        path: of the file; "" writes none.
+    """
+
+    path: str = "sightings.jsonl"
+
+
+@settings
+class MqttSettings:
+    """Sightings to an MQTT broker.
+
+    Attributes:
+        host: the broker; "" publishes nothing.
+        port: of the broker.
+        topic: under which the cameras' topics lie.
+        client_id: under which the broker knows this device.
+        username: if the broker asks for one.
+        password_env: name of the environment variable that holds the password.
+        tls: whether the connection is encrypted.
+        ca_file: certificates to trust in place of the system's.
+    """
+
+    host: str = ""
+    port: int = 1883
+    topic: str = "adln/sightings"
+    client_id: str = ""
+    username: str = ""
+    password_env: str = ""
+    tls: bool = False
+    ca_file: str = ""
+
+
+@settings
+class WebhookSettings:
+    """Sightings by HTTP POST.
+
+    Attributes:
+        url: where to; "" posts nothing.
+        secret_env: name of the environment variable that holds the secret of the signature.
+        batch_size: most sightings in a request.
+        ca_file: certificates to trust in place of the system's.
+    """
+
+    url: str = ""
+    secret_env: str = ""
+    batch_size: int = 1
+    ca_file: str = ""
+
+
+@settings
+class MetricsSettings:
+    """Numbers for Prometheus.
+
+    Attributes:
+        port: 0 serves none.
+        host: address to listen on; only this machine can read by default.
+    """
+
+    port: int = 0
+    host: str = "127.0.0.1"
+
+
+@settings
+class WatchSettings:
+    """All that `adln watch` is told.
+
+    Attributes:
+        cameras: at least one; all live, or all recorded.
+        gallery: folder of the gallery; made if it does not exist.
+        outbox: file in which sightings wait until everyone has them.
+        pictures: whether gallery, sightings and report keep pictures of people.
+        crops_per_track: crops that are embedded of a track, at most.
+        templates_per_person: crops that the gallery keeps of a person at each depth.
+        detector: who finds people.
+        network: who recognises them.
+        thresholds: what scores mean without a calibration.
+        travel: how far cameras are apart; nothing is assumed of cameras that are not named.
+        tracker: who is followed.
+        selection: which crops are good.
+        identity: who is enrolled.
+        load: when less is done.
+        costs: stated costs.
+        jsonl: sightings as a file.
+        mqtt: sightings to a broker.
+        webhook: sightings by HTTP.
+        metrics: numbers for Prometheus.
+    """
+
+    cameras: tuple[CameraSettings, ...] = ()
+    gallery: str = "gallery"
+    outbox: str = "outbox.db"
+    pictures: bool = False
+    crops_per_track: int = 4
+    templates_per_person: int = 24
+    detector: DetectorSettings = DetectorSettings()
+    network: NetworkSettings = NetworkSettings()
+    thresholds: ThresholdSettings = ThresholdSettings()
+    travel: tuple[TravelSettings, ...] = ()
+    tracker: TrackerSettings = TrackerSettings()
+    selection: SelectionSettings = SelectionSettings()
+    identity: IdentitySettings = IdentitySettings()
+    load: LoadSettings = LoadSettings()
+    costs: CostSettings = CostSettings()
+    jsonl: JsonlSettings = JsonlSettings()
+    mqtt: MqttSettings = MqttSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    def __post_init__(self) -> None:
+        for what in ("name", "number"):
+            for value, count in Counter(getattr(one, what) for one in self.cameras).items():
+                if count > 1:
+                    raise SettingsError(
+                        f"{count} cameras have the {what} {value!r}; each needs its own."
+                    )
+        for camera in self.cameras:
+            if not camera.name or not camera.source or camera.number < 0:
+                raise SettingsError(
+                    "a camera needs a name, a number from 0 and a source, got "
+                    f"name {camera.name!r}, number {camera.number}, source {camera.source!r}."
+                )
+        names = {camera.name for camera in self.cameras}
+        for way in self.travel:
+            strangers = sorted(set(way.cameras) - names)
+            if strangers or len(set(way.cameras)) < 2 or not way.least_s >= 0:
+                raise SettingsError(
+                    f"travel needs two or more of the cameras {sorted(names)} and least_s of 0 or "
+                    f"more, got {list(way.cameras)} and {way.least_s}."
+                )
+        if self.detector.model and self.detector.boxes:
+            raise SettingsError("name detector.model or detector.boxes, not both.")
+
+
+def read_watch_settings(path: Path, overrides: tuple[str, ...] = ()) -> WatchSettings:
+    """Read the settings of a watch.
+
+    Raises:
+        SettingsError: missing or malformed file, unknown key, a value that cannot be used, or no
+            camera.
+    """
+    found = read_settings(WatchSettings, path, overrides)
+    if not found.cameras:
+        raise SettingsError(
+            f"{path}: no camera. Write at least one:\n"
+            '[[cameras]]\nname = "door"\nnumber = 1\nsource = "rtsp://..."'
+        )
+    return found

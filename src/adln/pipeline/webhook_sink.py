@@ -1,0 +1,166 @@
+"""Sightings by HTTP POST, signed, over verified HTTPS.
+
+Every request carries an ``Idempotency-Key`` and, if a secret is shared, a signature over time and
+body (`sign`), so that the receiver knows who sent it and when, and can drop what comes twice.
+"""
+
+import hashlib
+import hmac
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.outbox import StoredEvent
+
+TIMEOUT_S = 10.0
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# The request itself is at fault; the same again will be refused again.
+_REFUSED = {400, 413, 415, 422}
+
+
+class WebhookSink:
+    """Posts sightings to an address.
+
+    With ``batch_size`` 1 the body is one sighting and the ``Idempotency-Key`` its ``event_id``;
+    with more it is a JSON array, and the key a digest of all their ids. Any answer 2xx
+    acknowledges; redirections are not followed.
+
+    Args:
+        url: Where to; https, or http to this machine only unless ``allow_plain_http``.
+        secret: Shared with the receiver, for the signature; None sends none.
+        headers: Further headers, for example ``Authorization``.
+        batch_size: Most sightings in a request.
+        timeout_s: Longest silence of the receiver.
+        ca_file: Certificates to trust in place of the system's, in PEM.
+        allow_plain_http: Whether sightings may travel unencrypted.
+        clock: Seconds since 1970, for the signature.
+
+    Raises:
+        DeliveryError: The address or the file of certificates cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        batch_size: int = 1,
+        timeout_s: float = TIMEOUT_S,
+        ca_file: Path | None = None,
+        allow_plain_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        is_plain = parts.scheme == "http"
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise DeliveryError(f"A webhook needs an address like https://host/path, got {url!r}.")
+        if is_plain and parts.hostname not in _LOOPBACK and not allow_plain_http:
+            raise DeliveryError(
+                f"{url} would send sightings of people unencrypted. Use https, or allow plain "
+                "http if the network is your own."
+            )
+        if batch_size < 1:
+            raise DeliveryError(f"batch_size must be at least 1, got {batch_size}.")
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._url = url
+        self._secret = secret
+        self._headers = dict(headers or {})
+        self._batch_size = batch_size
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=context), _NoRedirect()
+        )
+
+    def deliver(self, events: Sequence[StoredEvent]) -> None:
+        """Post sightings in order; on return the receiver has answered 2xx to all of them.
+
+        Raises:
+            UndeliveredError: The receiver cannot be reached, does not answer in time, or answers
+                otherwise.
+        """
+        done = 0
+        while done < len(events):
+            batch = events[done : done + self._batch_size]
+            status, reason = self._post(batch)
+            if status in _REFUSED and len(batch) > 1:
+                # One of them is at fault; the others shall not suffer for it.
+                for single in batch:
+                    status, reason = self._post([single])
+                    if not 200 <= status < 300:
+                        break
+                    done += 1
+            elif 200 <= status < 300:
+                done += len(batch)
+            if not 200 <= status < 300:
+                raise UndeliveredError(
+                    f"{self._url}: {reason}", acknowledged=done, refused=status in _REFUSED
+                )
+
+    def close(self) -> None:
+        """Nothing is held between requests."""
+
+    def _post(self, batch: Sequence[StoredEvent]) -> tuple[int, str]:
+        """Send one request; give status and reason, status 0 if there was no answer."""
+        if self._batch_size == 1:
+            body, key = batch[0].body, batch[0].event_id
+        else:
+            body = f"[{','.join(event.body for event in batch)}]"
+            ids = "\n".join(event.event_id for event in batch)
+            key = hashlib.sha256(ids.encode("utf-8")).hexdigest()[:32]
+        payload = body.encode("utf-8")
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "adln",
+            **self._headers,
+            "Idempotency-Key": key,
+        }
+        if self._secret is not None:
+            sent_at = str(int(self._clock()))
+            headers["Adln-Timestamp"] = sent_at
+            headers["Adln-Signature"] = sign(self._secret, sent_at, payload)
+        request = urllib.request.Request(self._url, data=payload, headers=headers, method="POST")
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as answer:
+                return answer.status, "answered"
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, f"answered {error.code} {error.reason}"
+        except (OSError, HTTPException) as error:
+            return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}"
+
+
+def sign(secret: bytes, timestamp: str, body: bytes) -> str:
+    """Sign a request, as the header ``Adln-Signature`` carries it.
+
+    A receiver computes the same, compares with `hmac.compare_digest`, and refuses timestamps that
+    are some minutes old.
+
+    Args:
+        secret: Shared by both sides.
+        timestamp: The header ``Adln-Timestamp``.
+        body: The body as it came.
+
+    Returns:
+        "sha256=" and the HMAC-SHA256 of ``timestamp + "." + body`` in hex.
+    """
+    message = timestamp.encode("ascii") + b"." + body
+    return "sha256=" + hmac.new(secret, message, hashlib.sha256).hexdigest()
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A followed redirection would turn the POST into a GET, whose 200 acknowledges nothing."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None

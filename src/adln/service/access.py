@@ -1,0 +1,120 @@
+"""Who may do what: tokens, roles and rates, before anything of a request's body is read."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adln.service.metrics import ServiceMetrics
+from adln.service.rate_limits import RateLimit
+from adln.service.state import Caller, Role, ServiceState
+
+API = "/api/v1"
+_OPEN_PATHS = frozenset({f"{API}/health", f"{API}/openapi.json"})
+_CALLER = "adln.caller"
+_NOT_GIVEN = Caller(name="this machine", role="admin")
+
+_log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Asks each request to the API who it is from, and how often.
+
+    Args:
+        app: what lies behind.
+        state: knows the tokens.
+        metrics: counts wrong tokens.
+        required: whether there must be a token. If not, whoever has none may do all; the service
+            then listens to this machine only.
+        requests: limit for each caller.
+        failures: limit for wrong tokens from each address.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        state: ServiceState,
+        metrics: ServiceMetrics,
+        required: bool,
+        requests: RateLimit,
+        failures: RateLimit,
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._metrics = metrics
+        self._required = required
+        self._requests = requests
+        self._failures = failures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, see ASGI."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith("/api/") or path in _OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        token = _token(Headers(scope=scope))
+        caller: Caller | None = None if self._required else _NOT_GIVEN
+        if token is not None:
+            if self._state.knows(token):
+                caller = self._state.caller(token)
+            elif wait_s := self._failures.wait_s(address, take=False):
+                await _refuse(send, 429, "too_many_wrong_tokens", "Too many wrong tokens.", wait_s)
+                return
+            else:
+                caller = await run_in_threadpool(self._state.caller, token)
+            if caller is None:
+                self._failures.wait_s(address)
+                self._metrics.refused_tokens.inc()
+                _log.warning("wrong token from %s", address)
+        if caller is None:
+            message = "This token is not valid." if token else "A token is required."
+            await _refuse(send, 401, "no_valid_token", message)
+            return
+        # On one machine programs without a token share a limit, whatever their port.
+        if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
+            await _refuse(send, 429, "too_many_requests", "Too many requests; go slower.", wait_s)
+            return
+        scope[_CALLER] = caller
+        await self._app(scope, receive, send)
+
+
+def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency of a route: the caller, if their role allows what `role` does."""
+
+    async def caller_with_role(request: Request) -> Caller:
+        caller: Caller = request.scope[_CALLER]
+        if not caller.may(role):
+            raise HTTPException(403, f"This needs the role {role}; your token's is {caller.role}.")
+        return caller
+
+    return caller_with_role
+
+
+def _token(headers: Headers) -> str | None:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
+
+
+async def _refuse(
+    send: Send, status: int, problem: str, message: str, wait_s: float | None = None
+) -> None:
+    body = json.dumps({"problem": problem, "message": message}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        # The body is not read.
+        (b"connection", b"close"),
+    ]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if wait_s is not None:
+        headers.append((b"retry-after", str(int(wait_s) + 1).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

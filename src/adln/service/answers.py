@@ -1,0 +1,403 @@
+"""What the API takes and gives, as OpenAPI describes it."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from adln.calibration import Verdict
+from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
+from adln.service.live import CameraView
+from adln.service.state import Role
+
+# What SQLite and the gallery's columns can hold.
+_LARGEST_ID = 2**53
+_LARGEST_CAMERA = 2**31 - 1
+_LATEST_S = 1e11
+_FLOAT_BYTES = 4
+
+PersonId = Annotated[int, Field(ge=0, le=_LARGEST_ID)]
+SightingId = Annotated[int, Field(ge=1, le=_LARGEST_ID)]
+CameraId = Annotated[int, Field(ge=0, le=_LARGEST_CAMERA)]
+Time = Annotated[
+    float,
+    Field(ge=-_LATEST_S, le=_LATEST_S, description="Seconds since 1970 (UTC)."),
+]
+
+
+def _usable_name(name: str) -> str:
+    stripped = " ".join(name.split())
+    if not stripped or not stripped.isprintable():
+        raise ValueError("a name has at least one letter and no control characters")
+    return stripped
+
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="Printable text; spaces are tidied."),
+    AfterValidator(_usable_name),
+]
+Embedding = Annotated[
+    str,
+    Field(
+        max_length=65_536,
+        pattern=r"^[A-Za-z0-9+/]*={0,2}$",
+        description="Base64 of D float32, little-endian, of unit length.",
+    ),
+]
+Verdict_ = Annotated[
+    Verdict | None,
+    Field(
+        description="matched, candidate (for a person to look at) or unknown; null if nobody has "
+        "said which scores mean what (no calibration)."
+    ),
+]
+Probability = Annotated[
+    float | None, Field(description="That it is the same person, 0 to 1; null without calibration.")
+]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Problem(_Out):
+    """Why a request was refused."""
+
+    problem: str = Field(description="For programs, such as too_large.")
+    message: str = Field(description="For people.")
+
+
+class ModelName(BaseModel):
+    """What made an embedding; embeddings can only be compared if all three agree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str = Field(min_length=1, max_length=128, description="SHA-256 of the model file.")
+    depth: int = Field(ge=1, le=4, description="Stages of the network, 1 to 4.")
+    dim: int = Field(ge=1, le=16_384, description="D, length of an embedding.")
+
+    @classmethod
+    def of(cls, key: ModelKey) -> "ModelName":
+        """As the gallery names it."""
+        return cls(digest=key.digest, depth=key.depth, dim=key.dim)
+
+    def key(self) -> ModelKey:
+        """For the gallery."""
+        return ModelKey(self.digest, self.depth, self.dim)
+
+
+class EmbeddedPicture(_Out):
+    """The embedding of a picture."""
+
+    model: ModelName
+    embedding: Embedding
+
+
+class FilterIn(_In):
+    """Only sightings that pass all conditions that are set."""
+
+    cameras: list[CameraId] | None = Field(default=None, max_length=1000)
+    not_cameras: list[CameraId] = Field(default=[], max_length=1000)
+    persons: list[PersonId] | None = Field(default=None, max_length=1000)
+    from_s: Time | None = None
+    until_s: Time | None = None
+
+
+class SearchIn(_In):
+    """Search by a stored sighting, or by an embedding; one of the two."""
+
+    sighting_id: SightingId | None = None
+    embedding: Embedding | None = None
+    model: ModelName | None = Field(default=None, description="What made the embedding.")
+    k: int = Field(default=20, ge=1, le=200)
+    least_similarity: float = Field(
+        default=-1.0, ge=-1, le=1, description="Leave out what is less."
+    )
+    where: FilterIn = FilterIn()
+
+
+class PersonOut(_Out):
+    """Somebody whom the gallery knows."""
+
+    person_id: int
+    name: str | None
+    num_sightings: int
+    first_seen_s: float | None
+    last_seen_s: float | None
+    cameras: list[int]
+
+    @classmethod
+    def of(cls, person: Person) -> "PersonOut":
+        """From the gallery's record."""
+        return cls(**{**vars(person), "cameras": list(person.cameras)})
+
+
+class SightingOut(_Out):
+    """One look at one person. Its embedding is not given out."""
+
+    sighting_id: int
+    person_id: int | None
+    name: str | None
+    camera_id: int
+    camera_name: str
+    time_s: float
+    track_id: int | None
+    box_xyxy: tuple[float, float, float, float] | None
+    quality: float
+    depth: int
+    has_picture: bool
+
+
+class Found(_Out):
+    """One answer to a search."""
+
+    rank: int
+    similarity: float = Field(description="Cosine, -1 to 1.")
+    verdict: Verdict_
+    probability: Probability
+    sighting: SightingOut
+
+
+class SearchOut(_Out):
+    """Answers, best first, and what they mean together."""
+
+    model: ModelName
+    verdict: Verdict_
+    probability: Probability
+    person_id: int | None = Field(description="The person of the best answer.")
+    name: str | None
+    gallery_size: int = Field(description="People that the search was among.")
+    found: list[Found]
+
+
+class Sightings(_Out):
+    """A page of sightings, newest first."""
+
+    sightings: list[SightingOut]
+    next: str | None = Field(description="Give it as `before` for the next page; null at the end.")
+
+
+class People(_Out):
+    """A page of people, last seen first."""
+
+    total: int
+    people: list[PersonOut]
+
+
+class NameIn(_In):
+    """A name, or null for none."""
+
+    name: Name | None
+
+
+class EnrolIn(_In):
+    """A new person; pictures or sightings are added afterwards."""
+
+    name: Name | None = None
+    sighting_ids: list[SightingId] = Field(default=[], max_length=1000)
+
+
+class MergeIn(_In):
+    """People who are one person."""
+
+    person_ids: list[PersonId] = Field(min_length=1, max_length=100)
+
+
+class SplitIn(_In):
+    """Sightings that are another person."""
+
+    sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
+    name: Name | None = None
+
+
+class ForgetIn(_In):
+    """How to forget."""
+
+    suppress_above: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Keep one template after all, only to refuse new sightings above this cosine.",
+    )
+
+
+class Done(_Out):
+    """What was changed, and how to take it back."""
+
+    person_id: int
+    changed: int = Field(description="Sightings that changed.")
+    undo_id: str | None = Field(description="POST to /api/v1/undo/… within ten minutes.")
+
+
+class Undone(_Out):
+    """What was taken back."""
+
+    action: str
+
+
+class Stored(_Out):
+    """What became of sightings handed in; on the disk when this is answered."""
+
+    sighting_ids: list[int | None] = Field(
+        description="null for one that looks like somebody who asked not to be enrolled again."
+    )
+
+
+class PushedSighting(_In):
+    """A sighting from a box."""
+
+    embedding: Embedding
+    camera_id: CameraId
+    time_s: Time
+    person_id: PersonId | None = None
+    track_id: int | None = Field(default=None, ge=0, le=_LARGEST_ID)
+    box_xyxy: tuple[float, float, float, float] | None = None
+    quality: float = Field(default=1.0, ge=0, le=1)
+    picture: str | None = Field(
+        default=None,
+        max_length=2**20,
+        description="Base64 of a small picture; kept only where the service keeps pictures.",
+    )
+
+
+class PushIn(_In):
+    """Sightings of one model."""
+
+    model: ModelName
+    sightings: list[PushedSighting] = Field(min_length=1, max_length=256)
+
+
+class ErasureOut(_Out):
+    """Proof of an erasure: what was erased, and what is left (nothing, if it is proved)."""
+
+    person_id: int
+    sightings: int
+    thumbnails: int
+    found_by_search: int
+    files_searched: int
+    traces_found: int
+    suppressed_above: float | None
+    is_proved: bool
+
+    @classmethod
+    def of(cls, erasure: Erasure) -> "ErasureOut":
+        """From the gallery's record."""
+        return cls(**vars(erasure), is_proved=erasure.is_proved)
+
+
+class Session(_Out):
+    """Who asks, and what they may do."""
+
+    name: str
+    role: Role
+    token_required: bool
+
+
+class CameraOut(_Out):
+    """How a camera is doing."""
+
+    camera_id: int
+    name: str
+    state: str
+    fps: float
+    people: int
+    last_frame_s: float | None
+    last_error: str
+
+    @classmethod
+    def of(cls, view: CameraView) -> "CameraOut":
+        """From the event source."""
+        return cls(**vars(view))
+
+
+class Status(_Out):
+    """What this service runs with, and how it is doing."""
+
+    version: str
+    model: ModelName | None = Field(description="The network for pictures; null if there is none.")
+    precision: str | None
+    gives_verdicts: bool = Field(description="Whether answers have a verdict.")
+    keeps_pictures: bool
+    sightings: int
+    people: int
+    camera_names: dict[int, str] = Field(description="Names of the settings.")
+    cameras: list[CameraOut]
+    listeners: int
+    load: float | None = Field(description="Work waiting for each core; 1 is fully busy.")
+    up_s: float
+
+
+class Health(_Out):
+    """Whether the service can answer."""
+
+    status: Literal["ok"] = "ok"
+
+
+class AuditRow(_Out):
+    """One thing that was done."""
+
+    number: int
+    time_s: float
+    actor: str
+    action: str
+    details: dict[str, Any]
+    digest: str
+
+
+class Audit(_Out):
+    """The newest rows of the log, and whether the whole of it holds."""
+
+    entries: list[AuditRow]
+    num_entries: int
+    is_sound: bool
+    first_broken: int | None
+    newest_digest: str
+
+
+def encode_embedding(embedding: NDArray[np.float32]) -> str:
+    """(D,) as the API writes it."""
+    return base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
+
+
+def decode_embedding(text: str, dim: int) -> NDArray[np.float32]:
+    """(D,) float32 of what `encode_embedding` wrote.
+
+    Raises:
+        ValueError: no base64, or another length.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"an embedding is base64: {error}") from error
+    if len(data) != _FLOAT_BYTES * dim:
+        raise ValueError(f"an embedding of {dim} float32 has {4 * dim} bytes, got {len(data)}")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def sighting_out(
+    record: StoredSighting, names: Mapping[int, str | None], camera_name: str
+) -> SightingOut:
+    """A stored sighting as the API gives it."""
+    person_id = record.person_id
+    return SightingOut(
+        sighting_id=record.sighting_id,
+        person_id=person_id,
+        name=None if person_id is None else names.get(person_id),
+        camera_id=record.camera_id,
+        camera_name=camera_name,
+        time_s=record.time_s,
+        track_id=record.track_id,
+        box_xyxy=record.box_xyxy,
+        quality=record.quality,
+        depth=record.model.depth,
+        has_picture=record.thumbnail is not None,
+    )

@@ -1,0 +1,170 @@
+"""Puts the service together: parts, routes, guards, page."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.security import HTTPBearer
+from starlette.types import Scope
+
+from adln import __version__
+from adln.gallery.interface import Gallery
+from adln.pipeline.identity import Scale
+from adln.service.access import API, Gate
+from adln.service.guarding import Guard, known_hosts
+from adln.service.live import Events, EventSource, NoCameras
+from adln.service.metrics import ServiceMetrics
+from adln.service.network import Network
+from adln.service.page_files import page_routes
+from adln.service.parts import Parts
+from adln.service.people import People
+from adln.service.problems import add_handlers
+from adln.service.rate_limits import RateLimit
+from adln.service.routes_people import people_routes
+from adln.service.routes_search import Pictures, search_routes
+from adln.service.routes_sightings import sighting_routes
+from adln.service.routes_status import EVENTS, status_routes
+from adln.service.settings import ServeSettings
+from adln.service.state import ServiceState
+from adln.service.undoing import UndoList
+
+_CAMERAS_EVERY_S = 2.0
+_ABOUT = """Person re-identification: who was seen where, found again by likeness.
+
+Send a token as `Authorization: Bearer adln_…`. Roles: a *viewer* looks and searches, an *operator*
+enrols, names, merges, splits and pushes sightings, an *admin* forgets people and reads the audit
+log. Refusals are one JSON object with `problem` (for programs) and `message` (for people).
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def make_app(
+    settings: ServeSettings,
+    *,
+    gallery: Gallery,
+    network: Network | None,
+    scale: Scale | None,
+    state: ServiceState,
+    source: EventSource | None = None,
+    events: Events | None = None,
+) -> FastAPI:
+    """Make the service.
+
+    Args:
+        settings: as read.
+        gallery: any; stays open when the service ends.
+        network: embeds pictures; without one, boxes push embeddings.
+        scale: what scores mean; without one, answers have no verdict.
+        state: tokens and audit log; stays open when the service ends.
+        source: where live events come from.
+        events: hands them to pages; whoever makes the service may close them to end it.
+    """
+    events = events if events is not None else Events()
+    source = source if source is not None else NoCameras()
+    metrics = ServiceMetrics(lambda: events.listeners)
+    parts = Parts(
+        settings=settings,
+        gallery=gallery,
+        network=network,
+        scale=scale,
+        state=state,
+        source=source,
+        events=events,
+        metrics=metrics,
+        people=People(gallery),
+        undo=UndoList(),
+        started_s=time.monotonic(),
+        embedding=CapacityLimiter(settings.embed_at_once),
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The gallery answers one at a time; more threads would only wait in each other's way.
+        to_thread.current_default_thread_limiter().total_tokens = settings.threads
+        unsubscribe = source.subscribe(events.publish_sighting)
+        watching = asyncio.create_task(_watch_cameras(parts))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            unsubscribe()
+            events.close()
+
+    app = FastAPI(
+        title="adln",
+        version=__version__,
+        description=_ABOUT,
+        openapi_url=f"{API}/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        routes=page_routes(),
+    )
+    add_handlers(app)
+    pictures = Pictures(parts)
+    token = HTTPBearer(auto_error=False, description="A token that `adln serve` has shown.")
+    api = APIRouter(prefix=API, dependencies=[Security(token)])
+    for router in (
+        search_routes(parts, pictures),
+        people_routes(parts, pictures),
+        sighting_routes(parts),
+        status_routes(parts),
+    ):
+        api.include_router(router)
+    app.include_router(api)
+    app.add_middleware(
+        Gate,
+        state=state,
+        metrics=metrics,
+        required=settings.tokens_required,
+        requests=RateLimit(settings.requests_per_minute),
+        failures=RateLimit(
+            settings.failed_tokens_per_minute, at_once=settings.failed_tokens_per_minute
+        ),
+    )
+    # Added last, it comes first.
+    app.add_middleware(
+        Guard,
+        hosts=known_hosts(settings.hosts),
+        tokens_required=settings.tokens_required,
+        picture_bytes=settings.max_picture_bytes,
+        json_bytes=settings.max_json_bytes,
+        body_s=settings.body_s,
+        tls=settings.tls_certificate is not None,
+        on_answer=lambda scope, status, seconds: _count(metrics, scope, status, seconds),
+    )
+    return app
+
+
+async def _watch_cameras(parts: Parts) -> None:
+    shown: object = None
+    while True:
+        await asyncio.sleep(_CAMERAS_EVERY_S)
+        if parts.events.listeners == 0:
+            continue
+        try:
+            views = [asdict(view) for view in parts.source.cameras()]
+        except Exception:
+            # Cameras in trouble must not end the page that shows their trouble.
+            _log.exception("cameras cannot be asked how they are")
+            continue
+        if views != shown:
+            shown = views
+            parts.events.publish("cameras", {"cameras": views})
+
+
+def _count(metrics: ServiceMetrics, scope: Scope, status: int, seconds: float) -> None:
+    # By route, not by path: paths are the client's and have no end.
+    name = getattr(scope.get("route"), "path", "none")
+    method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE") else "other"
+    metrics.requests.labels(name, method, str(status)).inc()
+    if not name.endswith(EVENTS):
+        metrics.seconds.labels(name).observe(seconds)
+    _log.info("%s %s %d in %.1f ms", method, name, status, 1000 * seconds)

@@ -1,0 +1,212 @@
+"""What every request passes before it reaches the API: names, origins, sizes, times, headers.
+
+Against pages of other sites that a browser on this machine has open (cross-site requests, DNS
+rebinding), against bodies that never end, and against this service's own page being misused.
+"""
+
+import asyncio
+import ipaddress
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PICTURE_PATH_END = "/picture"
+"""Paths that end so take a picture; all others take JSON."""
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    # Who was seen is in no cache of a browser or of what stands between.
+    "Cache-Control": "no-store",
+}
+_HSTS = "max-age=31536000"
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_LOCAL_NAMES = ("localhost",)
+
+
+class Guard:
+    """Lets through what may pass, and sets the headers of every answer.
+
+    Args:
+        app: what it guards.
+        hosts: names by which browsers may reach this service. Addresses are always fine: a page
+            of another site can only point a *name* of its own at this machine.
+        tokens_required: whether each request is asked for a token; if not, what came through a
+            proxy is refused, because then everybody would be let in.
+        picture_bytes: largest body of requests that send a picture.
+        json_bytes: largest body of all others.
+        body_s: how long a body may take.
+        tls: whether the service speaks HTTPS.
+        on_answer: told method, path, status and seconds of every request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        tokens_required: bool,
+        picture_bytes: int,
+        json_bytes: int,
+        body_s: float,
+        tls: bool,
+        on_answer: Callable[[Scope, int, float], None],
+    ) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._tokens_required = tokens_required
+        self._picture_bytes = picture_bytes
+        self._json_bytes = json_bytes
+        self._body_s = body_s
+        self._headers = {
+            **_SECURITY_HEADERS,
+            **({"Strict-Transport-Security": _HSTS} if tls else {}),
+        }
+        self._on_answer = on_answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request, see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                if status in (408, 413):
+                    # What is still on its way is not read any more.
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            headers = Headers(scope=scope)
+            refusal = self._refusal(scope, headers)
+            if refusal is not None:
+                await _answer(send_guarded, *refusal)
+                return
+            limit = (
+                self._picture_bytes
+                if scope["path"].endswith(PICTURE_PATH_END)
+                else self._json_bytes
+            )
+            if _stated_length(headers) > limit:
+                await _answer(send_guarded, *_too_large(limit))
+                return
+            await self._app(scope, self._limited(receive, limit), send_guarded)
+        finally:
+            self._on_answer(scope, status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+        host = _host_name(headers.get("host", ""))
+        if not (_is_address(host) or host in self._hosts):
+            return (
+                400,
+                "wrong_host",
+                "This service is not known by that name. Open it by its address, or add the name "
+                "to the setting `hosts`.",
+            )
+        if not self._tokens_required and any(name in headers for name in _FORWARDED):
+            return (
+                403,
+                "behind_a_proxy",
+                "This request came through a proxy, and no token is required. Set `require_token`.",
+            )
+        is_safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        site = headers.get("sec-fetch-site", "none")
+        origin = headers.get("origin")
+        is_foreign = site not in ("none", "same-origin") or (
+            origin is not None
+            and origin.partition("://")[2].lower() != headers.get("host", "").lower()
+        )
+        # A link on another page may lead here; nothing else of other pages may.
+        is_link = (
+            is_safe
+            and headers.get("sec-fetch-mode") == "navigate"
+            and not scope["path"].startswith("/api/")
+        )
+        if is_foreign and not is_link:
+            return 403, "foreign_page", "Only this service's own page may ask, no page of others."
+        return None
+
+    def _limited(self, receive: Receive, limit: int) -> Receive:
+        taken = 0
+        until = time.monotonic() + self._body_s
+        whole = False
+
+        async def receive_limited() -> Message:
+            nonlocal taken, whole
+            if whole:
+                # Only tells when the client has gone; may take as long as it likes.
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            except TimeoutError as error:
+                raise HTTPException(408, "The request took too long to arrive.") from error
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if taken > limit:
+                    raise HTTPException(413, _too_large(limit)[2])
+            return message
+
+        return receive_limited
+
+
+def known_hosts(more: Iterable[str]) -> list[str]:
+    """Names of this machine, and those of the settings."""
+    own = socket.gethostname().lower()
+    return [*_LOCAL_NAMES, own, f"{own}.local", *more]
+
+
+def _too_large(limit: int) -> tuple[int, str, str]:
+    return 413, "too_large", f"The request is too large; at most {limit:,} bytes are taken."
+
+
+def _stated_length(headers: Headers) -> int:
+    text = headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 2**63
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _answer(send: Send, status: int, problem: str, message: str) -> None:
+    body = json.dumps({"problem": problem, "message": message}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,51 @@
+"""What the service is doing, as numbers for Prometheus.
+
+The registry belongs to the instance, as in `adln.pipeline.metrics`.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ServiceMetrics:
+    """The counters of one service.
+
+    Args:
+        listeners: says how many pages follow live events.
+
+    Attributes:
+        registry: holds all of them; further ones may be registered with it.
+        requests: answers by route, method and status.
+        seconds: time of a request, by route.
+        stored: sightings stored, by where they came from ("picture" or "push").
+        refused_tokens: wrong tokens.
+    """
+
+    def __init__(self, listeners: Callable[[], int]) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "adln_http_requests",
+            "Answers given.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "adln_http_seconds",
+            "Time of a request.",
+            ("route",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.stored = Counter("adln_stored", "Sightings stored.", ("source",), registry=registry)
+        self.refused_tokens = Counter("adln_refused_tokens", "Wrong tokens.", registry=registry)
+        Gauge("adln_listeners", "Pages that follow events.", registry=registry).set_function(
+            listeners
+        )
+
+    def text(self) -> str:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry).decode("utf-8")

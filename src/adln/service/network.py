@@ -1,0 +1,141 @@
+"""The network of a service: pictures in, embeddings and their meaning out.
+
+Pictures come from strangers. Their kind and size are checked before anything is decoded.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.calibration import read_calibration
+from adln.crops import decode_crop
+from adln.errors import ImageError, SettingsError
+from adln.gallery.records import ModelKey
+from adln.pipeline.identity import Scale, StatedThresholds
+from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.shipped import find_network
+from adln.service.settings import ServeSettings
+
+# First bytes -> Pillow's name of the format. No other decoder is ever run: some of Pillow's start
+# other programs or were never meant for strangers' files.
+_FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"RIFF", "WEBP"))
+_THUMBNAIL_HEIGHT_PX, _THUMBNAIL_WIDTH_PX = 256, 128
+_THUMBNAIL_QUALITY = 80
+
+
+class PictureRefusedError(ImageError):
+    """A picture is of a kind or size that the service does not take.
+
+    Args:
+        reason: in words.
+        too_large: whether it is its size.
+    """
+
+    def __init__(self, reason: str, *, too_large: bool) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What turns pictures into embeddings.
+
+    Attributes:
+        model: what made an embedding.
+        embed: content of a picture file -> (D,) float32 of unit length; raises `ImageError`.
+        precision: of its arithmetic, for people to read.
+    """
+
+    model: ModelKey
+    embed: Callable[[bytes], NDArray[np.float32]]
+    precision: str
+
+
+def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
+    """Open what the settings name.
+
+    Returns:
+        The network, None if the settings name none; and what its scores mean: the calibration
+        beside it, else the thresholds of the settings, else None.
+
+    Raises:
+        ModelFileError: the file or its calibration cannot be used.
+        SettingsError: the file does not have the depth.
+    """
+    stated = None
+    if settings.match is not None and settings.candidate is not None:
+        stated = StatedThresholds(match=settings.match, candidate=settings.candidate)
+    if not settings.network:
+        return None, stated
+    path = find_network(settings.network)
+    embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
+    depth = embedder.depths[-1] if settings.depth is None else settings.depth
+    if depth not in embedder.depths:
+        raise SettingsError(
+            f"{path} has no depth {depth}; it has: {', '.join(map(str, embedder.depths))}."
+        )
+    calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
+    calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
+
+    def embed(picture: bytes) -> NDArray[np.float32]:
+        embedding: NDArray[np.float32] = embedder.embed_picture(picture)[depth]
+        return embedding
+
+    network = Network(
+        model=ModelKey(embedder.model.sha256, depth, embedder.dim),
+        embed=embed,
+        precision=embedder.manifest.precision,
+    )
+    return network, calibration if calibration is not None else stated
+
+
+def check_picture(data: bytes, *, max_pixels: int) -> None:
+    """Refuse what is no JPEG, PNG or WebP, and what is too large once decoded.
+
+    Only the header is read.
+
+    Raises:
+        PictureRefusedError: see above.
+    """
+    kind = next((kind for start, kind in _FORMATS if data.startswith(start)), None)
+    if kind is None:
+        raise PictureRefusedError(
+            "This is no picture that is taken here; send a JPEG, PNG or WebP.", too_large=False
+        )
+    try:
+        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+            width, height = picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureRefusedError(
+            f"The picture has too many pixels; at most {max_pixels:,} are taken.", too_large=True
+        ) from error
+    except Exception as error:
+        # Pillow's readers answer damaged data with whatever their parsing runs into.
+        raise PictureRefusedError(
+            f"The picture is damaged: it begins like a {kind} but cannot be read as one.",
+            too_large=False,
+        ) from error
+    if width * height > max_pixels:
+        raise PictureRefusedError(
+            f"The picture is {width} x {height} px; at most {max_pixels:,} pixels are taken.",
+            too_large=True,
+        )
+
+
+def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:
+    """A small JPEG of a picture, drawn anew: nothing else that was in the file is left.
+
+    Raises:
+        ImageError: the picture cannot be used.
+    """
+    check_picture(data, max_pixels=max_pixels)
+    crop = decode_crop(
+        data, name="picture", height_px=_THUMBNAIL_HEIGHT_PX, width_px=_THUMBNAIL_WIDTH_PX
+    )
+    stream = io.BytesIO()
+    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,100 @@
+// Talks to the service this page came from, with the token that is kept for this tab only.
+
+const API = "/api/v1";
+const KEY = "adln.token";
+
+export class Refused extends Error {
+  constructor(status, problem, message) {
+    super(message);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+let onLogin = () => {};
+/** What to do when the service asks for a token. */
+export function whenLoggedOut(callback) { onLogin = callback; }
+
+async function request(method, path, { body, type, headers = {}, signal } = {}) {
+  const given = token.get();
+  if (given) headers.Authorization = `Bearer ${given}`;
+  if (type) headers["Content-Type"] = type;
+  let answer;
+  try {
+    answer = await fetch(API + path, { method, body, headers, signal, credentials: "omit" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, "unreachable", "The service does not answer. Is it running?");
+  }
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    if (answer.status === 401) onLogin();
+    throw new Refused(answer.status, told.problem, told.message ?? `The service answered ${answer.status}.`);
+  }
+  return answer;
+}
+
+const json = async (method, path, content) => {
+  const answer = await request(method, path, content === undefined ? {} : { body: JSON.stringify(content), type: "application/json" });
+  return answer.status === 204 ? null : answer.json();
+};
+
+export const get = (path) => json("GET", path);
+export const post = (path, content = {}) => json("POST", path, content);
+export const put = (path, content) => json("PUT", path, content);
+
+const TYPES = ["image/jpeg", "image/png", "image/webp"];
+
+/** Sends a picture as it is. */
+export async function sendPicture(path, file) {
+  if (!TYPES.includes(file.type)) throw new Refused(415, "wrong_type", "This is no JPEG, PNG or WebP picture.");
+  return (await request("POST", path, { body: file, type: file.type })).json();
+}
+
+/** Loads the stored picture of a sighting into an image; pictures need the token, too. */
+export async function loadPicture(sighting_id, image) {
+  try {
+    const answer = await request("GET", `/sightings/${sighting_id}/picture`);
+    const address = URL.createObjectURL(await answer.blob());
+    image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+    image.src = address;
+  } catch { /* It has been erased since: the frame stays empty. */ }
+}
+
+/** Follows live events until `signal` ends it; connects again by itself. */
+export async function follow(onEvent, onState, signal) {
+  let last = null;
+  while (!signal.aborted) {
+    try {
+      const headers = last === null ? {} : { "Last-Event-ID": last };
+      const answer = await request("GET", "/events", { headers, signal });
+      onState(true);
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        text += value;
+        const events = text.split("\n\n");
+        text = events.pop();
+        for (const event of events) {
+          const fields = Object.fromEntries(event.split("\n").filter((line) => !line.startsWith(":")).map((line) => {
+            const at = line.indexOf(": ");
+            return [line.slice(0, at), line.slice(at + 2)];
+          }));
+          if (fields.id) last = fields.id;
+          if (fields.event) onEvent(fields.event, JSON.parse(fields.data));
+        }
+      }
+    } catch (error) {
+      if (signal.aborted || error.status === 401) return;
+    }
+    onState(false);
+    await new Promise((wake) => setTimeout(wake, 2000));
+  }
+}

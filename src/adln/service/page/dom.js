@@ -1,0 +1,107 @@
+// Builds what is seen: elements (never from text of a server), dialogs, messages.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element with properties (on… for events, class, aria-… and the like) and children. */
+export function h(tag, properties = {}, ...children) {
+  return fill(document.createElement(tag), properties, children);
+}
+
+export function s(tag, properties = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), properties, children);
+}
+
+function fill(element, properties, children) {
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value" || name === "checked") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Replaces what a place shows. */
+export function show(place, ...children) {
+  place.replaceChildren(...children.flat().filter(Boolean));
+}
+
+/** Says something at the bottom of the page; with an undo until it is dismissed. */
+export function say(text, undo = null) {
+  const place = document.getElementById("toasts");
+  const close = () => toast.remove();
+  const toast = h("div", { class: "toast" }, h("span", {}, text),
+    undo && h("button", { type: "button", class: "undo", onclick: () => { close(); undo(); } }, "Undo"),
+    h("button", { type: "button", "aria-label": "Dismiss", onclick: close }, "✕"));
+  place.replaceChildren(toast);
+  if (!undo) setTimeout(close, 6000);
+}
+
+/** A dialog with a form; `send` gets its data, and it closes when that has gone well. */
+export function ask({ title, body, submit, danger = false, send }) {
+  const problem = h("p", { class: "error", role: "alert", hidden: true });
+  const go = h("button", { type: "submit", class: danger ? "primary danger" : "primary" }, submit);
+  const form = h("form", {}, h("h2", { id: "dialog-title" }, title), ...body, problem,
+    h("div", { class: "actions" },
+      h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), go));
+  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    go.disabled = true;
+    problem.hidden = true;
+    try {
+      await send(new FormData(form), dialog);
+      if (!dialog.dataset.stays) dialog.close();
+    } catch (error) {
+      problem.textContent = error.message;
+      problem.hidden = false;
+    } finally {
+      go.disabled = false;
+    }
+  });
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+export function field(label, input) {
+  return h("label", { class: "field" }, h("span", {}, label), input);
+}
+
+const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+
+export const dayOf = (time_s) => day.format(time_s * 1000);
+export const clockOf = (time_s) => clock.format(time_s * 1000);
+
+/** A moment as people say it: today 14:02, yesterday 9:30, or the day. */
+export function moment(time_s) {
+  if (time_s === null) return "never";
+  const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
+  if (time_s >= midnight && time_s < midnight + 86400) return `today ${clockOf(time_s)}`;
+  if (time_s >= midnight - 86400 && time_s < midnight) return `yesterday ${clockOf(time_s)}`;
+  return `${dayOf(time_s)}, ${clockOf(time_s)}`;
+}
+
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString()} ${number === 1 ? one : many}`;
+}
+
+export const called = (person_id, name) => name ?? (person_id === null ? "Nobody yet" : `Person ${person_id}`);
+
+export function empty(title, text, ...more) {
+  return h("div", { class: "empty" }, silhouette(null), h("strong", {}, title), h("p", {}, text), ...more);
+}
+
+/** A figure in colours that belong to a person's number, so that people can be told apart. */
+export function silhouette(person_id) {
+  const grey = person_id === null;
+  const hue = grey ? 0 : (person_id * 137.508) % 360;
+  const colour = (turn, light) => grey ? `hsl(212 10% ${light}%)` : `hsl(${(hue + turn) % 360} 48% ${light}%)`;
+  return s("svg", { viewBox: "0 0 64 128", "aria-hidden": "true", preserveAspectRatio: "xMidYMid meet" },
+    s("path", { fill: colour(150, 42), d: "M22 66h20l3 50a4 4 0 0 1-8 .6L32 82l-5 34.6a4 4 0 0 1-8-.6z" }),
+    s("path", { fill: colour(0, 56), d: "M24 34h16c6 0 9 4 9.5 9l2.5 25a3.5 3.5 0 0 1-7 .8L42 50v20H22V50l-3 18.8a3.5 3.5 0 0 1-7-.8l2.5-25C15 38 18 34 24 34z" }),
+    s("circle", { fill: colour(0, 70), cx: 32, cy: 20, r: 10.5 }));
+}

@@ -1,0 +1,46 @@
+"""The files of the web page, read once from the package; no path of a client is ever opened."""
+
+import hashlib
+from importlib import resources
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+_START = "index.html"
+
+
+def page_routes() -> list[BaseRoute]:
+    """A route for each file of the page; "/" is its start."""
+    routes: list[BaseRoute] = []
+    for file in sorted(resources.files("adln.service").joinpath("page").iterdir(), key=_name):
+        kind = _TYPES.get(f".{file.name.rpartition('.')[2]}")
+        if kind is None:
+            continue
+        path = "/" if file.name == _START else f"/page/{file.name}"
+        routes.append(_route(path, file.read_bytes(), kind))
+    return routes
+
+
+def _name(file: object) -> str:
+    return str(getattr(file, "name", ""))
+
+
+def _route(path: str, content: bytes, kind: str) -> Route:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    # Nothing of it is secret; browsers ask whether it has changed.
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+
+    async def serve(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
+
+    return Route(path, serve, methods=["GET"])

@@ -1,0 +1,55 @@
+"""The parts of a running service, handed to its routes."""
+
+import threading
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter
+
+from adln.gallery.interface import Gallery
+from adln.pipeline.identity import Scale
+from adln.service.live import Events, EventSource
+from adln.service.metrics import ServiceMetrics
+from adln.service.network import Network
+from adln.service.people import People
+from adln.service.settings import ServeSettings
+from adln.service.state import ServiceState
+from adln.service.undoing import UndoList
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the routes work with.
+
+    Attributes:
+        settings: as read.
+        gallery: any.
+        network: embeds pictures; None if this service does not.
+        scale: what scores mean; None if nobody has said.
+        state: tokens and audit log.
+        source: where live events come from.
+        events: hands them to pages.
+        metrics: counts.
+        people: everybody in the gallery.
+        undo: what can be taken back.
+        started_s: when, of `time.monotonic`.
+        changing: held by whoever changes people, so that what can be taken back is what was.
+        embedding: how many pictures are embedded at a time.
+    """
+
+    settings: ServeSettings
+    gallery: Gallery
+    network: Network | None
+    scale: Scale | None
+    state: ServiceState
+    source: EventSource
+    events: Events
+    metrics: ServiceMetrics
+    people: People
+    undo: UndoList
+    started_s: float
+    embedding: CapacityLimiter
+    changing: threading.Lock = field(default_factory=threading.Lock)
+
+    def camera_name(self, camera_id: int) -> str:
+        """What people call a camera."""
+        return self.settings.camera_names.get(camera_id, f"camera {camera_id}")

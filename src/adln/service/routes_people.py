@@ -1,0 +1,294 @@
+"""Routes that show and change who is who."""
+
+import time
+from functools import partial
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from starlette.exceptions import HTTPException
+
+from adln.errors import GalleryError
+from adln.gallery.records import Filter, Person, Sighting, StoredSighting
+from adln.service.access import needs
+from adln.service.answers import (
+    CameraId,
+    Done,
+    EnrolIn,
+    ErasureOut,
+    ForgetIn,
+    MergeIn,
+    NameIn,
+    People,
+    PersonId,
+    PersonOut,
+    SplitIn,
+    Stored,
+    Time,
+    Undone,
+)
+from adln.service.network import make_thumbnail
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.routes_search import PICTURE_BODY, Pictures
+from adln.service.searching import require_model
+from adln.service.state import Caller
+from adln.service.undoing import Step
+
+
+def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+    """List, enrol, name, merge, split and forget people."""
+    router = APIRouter(tags=["people"])
+    viewer = Annotated[Caller, Depends(needs("viewer"))]
+    operator = Annotated[Caller, Depends(needs("operator"))]
+    admin = Annotated[Caller, Depends(needs("admin"))]
+    one = Annotated[PersonId, Path()]
+
+    @router.get("/persons", response_model=People, responses=documented())
+    def list_persons(
+        caller: viewer,
+        text: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    ) -> People:
+        """Everybody, last seen first."""
+        wanted = text.casefold().strip()
+        everybody = [
+            person
+            for person in parts.people.by_id().values()
+            if wanted in (person.name or f"person {person.person_id}").casefold()
+        ]
+        everybody.sort(key=lambda person: (-(person.last_seen_s or 0), person.person_id))
+        page = everybody[offset : offset + limit]
+        return People(total=len(everybody), people=[PersonOut.of(person) for person in page])
+
+    @router.get("/persons/{person_id}", response_model=PersonOut, responses=documented(404))
+    def get_person(person_id: one, caller: viewer) -> PersonOut:
+        """One person."""
+        return PersonOut.of(_person(parts, person_id))
+
+    @router.post(
+        "/persons", response_model=PersonOut, status_code=201, responses=documented(404, 409)
+    )
+    def enrol(asked: Annotated[EnrolIn, Body()], caller: operator) -> PersonOut:
+        """Make a new person, of sightings of nobody yet or without any."""
+        with parts.changing:
+            parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
+            if asked.sighting_ids:
+                _require_sightings(parts, asked.sighting_ids)
+                person_id = parts.gallery.split(asked.sighting_ids, asked.name)
+            else:
+                person_id = parts.gallery.enrol(asked.name)
+        _tell(parts, "enrol", person_id)
+        return PersonOut.of(_person(parts, person_id))
+
+    @router.post(
+        "/persons/{person_id}/picture",
+        response_model=Stored,
+        status_code=201,
+        responses=documented(404, 409, 415),
+        openapi_extra=PICTURE_BODY,
+    )
+    async def add_picture(
+        request: Request,
+        person_id: one,
+        caller: operator,
+        camera_id: Annotated[CameraId, Query()] = 0,
+        time_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
+    ) -> Stored:
+        """Add a picture of a person. The picture itself is kept only if the service keeps any."""
+        await to_thread.run_sync(partial(_person, parts, person_id))
+        data, embedding = await pictures.take(request)
+
+        def work() -> Stored:
+            model = pictures.network().model
+            require_model(parts, model)
+            settings = parts.settings
+            thumbnail = None
+            if settings.keep_pictures:
+                thumbnail = make_thumbnail(data, max_pixels=settings.max_picture_pixels)
+            parts.state.record(caller.name, "add picture", {"person": person_id})
+            ids = parts.gallery.add(
+                [
+                    Sighting(
+                        embedding=embedding,
+                        model=model,
+                        camera_id=camera_id,
+                        time_s=time.time() if time_s is None else time_s,
+                        person_id=person_id,
+                        thumbnail=thumbnail,
+                    )
+                ]
+            )
+            parts.metrics.stored.labels("picture").inc(len(ids) - ids.count(None))
+            _tell(parts, "add", person_id)
+            return Stored(sighting_ids=ids)
+
+        return await to_thread.run_sync(work)
+
+    @router.put("/persons/{person_id}/name", response_model=Done, responses=documented(404, 409))
+    def name(person_id: one, asked: Annotated[NameIn, Body()], caller: operator) -> Done:
+        """Give a person a name, another one, or take it away."""
+        with parts.changing:
+            before = _person(parts, person_id, fresh=True).name
+            parts.state.record(caller.name, "name", {"person": person_id})
+            parts.gallery.name_person(person_id, asked.name)
+        take_back = partial(parts.gallery.name_person, person_id, before)
+        undo_id = parts.undo.add(Step("name", frozenset({person_id}), take_back))
+        _tell(parts, "name", person_id)
+        return Done(person_id=person_id, changed=0, undo_id=undo_id)
+
+    @router.post("/persons/{person_id}/merge", response_model=Done, responses=documented(404, 409))
+    def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: operator) -> Done:
+        """Say that others are this person, too. They cease to exist; this one stays."""
+        others = sorted(set(asked.person_ids) - {person_id})
+        if not others:
+            raise HTTPException(422, "Merging needs somebody else.")
+        with parts.changing:
+            name_before = _person(parts, person_id, fresh=True).name
+            before = [(_person(parts, other).name, _sightings_of(parts, other)) for other in others]
+            parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
+            moved = parts.gallery.merge(others, person_id)
+
+        def take_back() -> None:
+            # The name first: it may have come from one of the others.
+            parts.gallery.name_person(person_id, name_before)
+            for other_name, sighting_ids in before:
+                left = [
+                    record.sighting_id
+                    for record in parts.gallery.get(sighting_ids)
+                    if record.person_id == person_id
+                ]
+                if left:
+                    parts.gallery.split(left, other_name)
+                else:
+                    parts.gallery.enrol(other_name)
+
+        undo_id = parts.undo.add(Step("merge", frozenset({person_id, *others}), take_back))
+        _tell(parts, "merge", person_id)
+        return Done(person_id=person_id, changed=moved, undo_id=undo_id)
+
+    @router.post("/persons/{person_id}/split", response_model=Done, responses=documented(404, 409))
+    def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: operator) -> Done:
+        """Say that some of a person's sightings are somebody else, a new person."""
+        ids = sorted(set(asked.sighting_ids))
+        with parts.changing:
+            before = _person(parts, person_id, fresh=True)
+            records = parts.gallery.get(ids)
+            if [record.person_id for record in records] != [person_id] * len(ids):
+                raise HTTPException(404, f"These are not all sightings of person {person_id}.")
+            parts.state.record(caller.name, "split", {"person": person_id, "sightings": len(ids)})
+            new_id = parts.gallery.split(ids, asked.name)
+
+        def take_back() -> None:
+            parts.gallery.merge([new_id], person_id)
+            # A nameless person would have taken the name.
+            parts.gallery.name_person(person_id, before.name)
+
+        undo_id = parts.undo.add(Step("split", frozenset({person_id, new_id}), take_back))
+        _tell(parts, "split", person_id)
+        return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
+
+    @router.post(
+        "/persons/{person_id}/sightings", response_model=Done, responses=documented(404, 409)
+    )
+    def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: operator) -> Done:
+        """Say that sightings show this person (`name` plays no part)."""
+        ids = sorted(set(asked.sighting_ids))
+        with parts.changing:
+            _person(parts, person_id, fresh=True)
+            records = _require_sightings(parts, ids)
+            owners = {record.sighting_id: record.person_id for record in records}
+            parts.state.record(caller.name, "assign", {"person": person_id, "sightings": len(ids)})
+            changed = parts.gallery.assign(ids, person_id)
+
+        def take_back() -> None:
+            for owner in set(owners.values()):
+                theirs = [one for one in ids if owners[one] == owner]
+                parts.gallery.assign(theirs, owner)
+
+        concerned = frozenset({person_id, *(one for one in owners.values() if one is not None)})
+        undo_id = parts.undo.add(Step("assign", concerned, take_back))
+        _tell(parts, "assign", person_id)
+        return Done(person_id=person_id, changed=changed, undo_id=undo_id)
+
+    @router.post("/undo/{undo_id}", response_model=Undone, responses=documented(404, 409))
+    def undo(undo_id: Annotated[str, Path(max_length=64)], caller: operator) -> Undone:
+        """Take back what was done in the last ten minutes; once."""
+        with parts.changing:
+            step = parts.undo.take(undo_id)
+            if step is None:
+                raise HTTPException(404, "There is nothing of that name to take back any more.")
+            parts.state.record(
+                caller.name, "undo", {"action": step.action, "persons": sorted(step.persons)}
+            )
+            try:
+                step.take_back()
+            except GalleryError as error:
+                raise HTTPException(
+                    409, f"This cannot be taken back, because things have changed since: {error}"
+                ) from error
+            finally:
+                parts.people.changed()
+        _tell(parts, "undo", min(step.persons))
+        return Undone(action=step.action)
+
+    @router.post(
+        "/persons/{person_id}/forget", response_model=ErasureOut, responses=documented(404, 409)
+    )
+    def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: admin) -> ErasureOut:
+        """Erase a person everywhere, and prove it. This cannot be taken back."""
+        with parts.changing:
+            _person(parts, person_id, fresh=True)
+            parts.state.record(caller.name, "forget", {"person": person_id})
+            parts.undo.forget([person_id])
+            parts.events.forget(person_id)
+            try:
+                erasure = parts.gallery.forget(person_id, suppress_above=asked.suppress_above)
+            finally:
+                parts.people.changed()
+            # What a search or a page read meanwhile may have been remembered again.
+            parts.undo.forget([person_id])
+            parts.state.record(
+                caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
+            )
+        _tell(parts, "forget", None)
+        return ErasureOut.of(erasure)
+
+    return router
+
+
+def _person(parts: Parts, person_id: int, *, fresh: bool = False) -> Person:
+    if fresh:
+        parts.people.changed()
+    person = parts.people.by_id().get(person_id)
+    if person is None and not fresh:
+        # A camera may have enrolled them a moment ago.
+        parts.people.changed()
+        person = parts.people.by_id().get(person_id)
+    if person is None:
+        raise HTTPException(404, f"There is no person {person_id}.")
+    return person
+
+
+def _require_sightings(parts: Parts, ids: list[int]) -> list[StoredSighting]:
+    records = parts.gallery.get(ids)
+    missing = set(ids) - {record.sighting_id for record in records}
+    if missing:
+        raise HTTPException(404, f"There is no sighting {min(missing)}.")
+    return records
+
+
+def _sightings_of(parts: Parts, person_id: int) -> list[int]:
+    where = Filter(persons=frozenset({person_id}))
+    return [
+        record.sighting_id
+        for batch in parts.gallery.iterate(where, batch_size=200)
+        for record in batch
+    ]
+
+
+def _tell(parts: Parts, what: str, person_id: int | None) -> None:
+    """Let pages know, so that they show what is."""
+    parts.people.changed()
+    parts.events.publish("gallery", {"what": what, "person_id": person_id})

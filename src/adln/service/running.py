@@ -1,0 +1,93 @@
+"""Runs the service until it is told to stop."""
+
+import ipaddress
+import signal
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from adln.errors import ServiceError
+from adln.service.live import Events
+from adln.service.settings import ServeSettings
+
+_MOST_CONNECTIONS = 512
+
+
+class _Server(uvicorn.Server):
+    """Ends live events as soon as it is told to stop: they would never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, events: Events) -> None:
+        super().__init__(config)
+        self._events = events
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._events.close()
+        super().handle_exit(sig, frame)
+
+
+def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are running then are finished.
+
+    Args:
+        app: of `adln.service.app.make_app`.
+        settings: as read.
+        events: those of the app.
+
+    Raises:
+        ServiceError: the address cannot be listened to, or the certificate cannot be read.
+    """
+    try:
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            # The guard logs requests, without what clients have put into paths.
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=max(1, round(settings.stop_s)),
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+            lifespan="on",
+        )
+        server = _Server(config, events)
+        config.load()
+    except OSError as error:
+        raise ServiceError(f"The certificate cannot be used ({error}).") from error
+    # Uvicorn raises the signal again when it has ended; then it is this program's turn to end, in
+    # order: the gallery is closed so that the next start is quick.
+    before = {one: signal.signal(one, _ended_already) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run()
+    except SystemExit as error:
+        # Uvicorn has logged why.
+        raise ServiceError(
+            f"{settings.host}:{settings.port} cannot be listened to. Choose another port or "
+            "address, or stop who uses it."
+        ) from error
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _ended_already(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def address(settings: ServeSettings) -> str:
+    """Where to point a browser."""
+    host = settings.host
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        shown = host
+    else:
+        # "Everywhere" is no place to go to.
+        shown = (
+            "localhost" if parsed.is_unspecified else f"[{host}]" if parsed.version == 6 else host
+        )
+    kind = "http" if settings.tls_certificate is None else "https"
+    return f"{kind}://{shown}:{settings.port}/"

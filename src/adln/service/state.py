@@ -1,0 +1,300 @@
+"""What the service itself keeps: tokens, as salted digests, and a log of who did what.
+
+One SQLite file in a folder that only its owner may read. The log is that of
+`adln.gallery.audit`: each row carries a digest over the row before it, so that a row that is
+changed or taken away shows.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from adln.errors import ServiceError
+from adln.gallery import audit
+from adln.gallery.audit import AuditCheck, AuditEntry, AuditLog
+
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+"""Each may do what those before it may."""
+
+DATABASE_NAME = "service.db"
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE tokens (
+    token_id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    created_s REAL NOT NULL,
+    revoked_s REAL
+);
+"""
+_TOKEN = re.compile(r"adln_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+_NAME = re.compile(r"[A-Za-z0-9 ._@-]{1,64}")
+_WAIT_S = 10.0
+_MOST_KNOWN = 1000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token as it is listed; its secret is nowhere.
+
+    Attributes:
+        token_id: its first part, by which it is named in lists and in the log.
+        name: whose it is.
+        role: what it allows.
+        created_s: when, in seconds since 1970.
+        revoked_s: when it was revoked; None if it is valid.
+    """
+
+    token_id: str
+    name: str
+    role: Role
+    created_s: float
+    revoked_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who makes a request.
+
+    Attributes:
+        name: for the log.
+        role: what they may do.
+    """
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Whether they may do what a role allows."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+class ServiceState:
+    """Tokens and the audit log, in a folder. May be used by several threads and processes.
+
+    Args:
+        folder: made if there is none.
+        clock: seconds since 1970.
+
+    Raises:
+        ServiceError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._reader_lock = threading.Lock()
+        # Tokens that were checked the slow way, by a digest that means nothing elsewhere.
+        self._known: dict[bytes, str] = {}
+        self._key = secrets.token_bytes(32)
+        self._path = path = folder / DATABASE_NAME
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
+            self._connection = _connect(path)
+            self._prepare(path)
+            # Tokens are looked up beside whatever is being written.
+            self._reader = _connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise ServiceError(
+                f"{path}: tokens and the audit log cannot be opened ({error}). Check that the "
+                "folder may be written to, or set another one with `state`."
+            ) from error
+
+    def _prepare(self, path: Path) -> None:
+        connection = self._connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in (_SCHEMA + audit.SCHEMA).split(";\n"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        connection.execute("COMMIT")
+        if version not in (0, _FORMAT):
+            connection.close()
+            raise ServiceError(f"{path} has format {version}; this version of adln reads 1.")
+
+    def create_token(self, name: str, role: Role) -> str:
+        """Make a token.
+
+        Args:
+            name: whose it is: letters, digits and " ._@-", at most 64.
+            role: what it allows.
+
+        Returns:
+            The token. It is not kept and cannot be shown again.
+
+        Raises:
+            ServiceError: the name cannot be used.
+        """
+        if not _NAME.fullmatch(name):
+            raise ServiceError(f"{name!r} is no name for a token; use text like {_NAME.pattern}.")
+        token_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+        salt = secrets.token_bytes(16)
+        with self._writing("command line", "token", {"token": token_id, "role": role}):
+            self._connection.execute(
+                "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                (token_id, name, role, salt, _slow_digest(secret, salt), self._clock()),
+            )
+        return f"adln_{token_id}_{secret}"
+
+    def create_first_tokens(self) -> dict[Role, str]:
+        """One token for each role if there never was any; else none."""
+        if self.tokens():
+            return {}
+        return {role: self.create_token(role, role) for role in ROLES}
+
+    def tokens(self) -> list[Token]:
+        """All tokens, the revoked ones too, oldest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT token_id, name, role, created_s, revoked_s FROM tokens ORDER BY created_s"
+            ).fetchall()
+        return [
+            Token(token_id=row[0], name=row[1], role=row[2], created_s=row[3], revoked_s=row[4])
+            for row in rows
+        ]
+
+    def revoke(self, token_id: str) -> None:
+        """Make a token worthless, at once and for good.
+
+        Raises:
+            ServiceError: there is no such valid token.
+        """
+        with self._writing("command line", "revoke", {"token": token_id}):
+            changed = self._connection.execute(
+                "UPDATE tokens SET revoked_s = ? WHERE token_id = ? AND revoked_s IS NULL",
+                (self._clock(), token_id),
+            ).rowcount
+            if not changed:
+                raise ServiceError(f"There is no valid token {token_id!r}; `adln tokens list`.")
+
+    def caller(self, token: str) -> Caller | None:
+        """Whose token it is; None if it is nobody's. Slow for a token not seen before."""
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            return None
+        token_id, secret = match[1], match[2]
+        with self._reader_lock:
+            row = self._reader.execute(
+                "SELECT name, role, salt, digest FROM tokens "
+                "WHERE token_id = ? AND revoked_s IS NULL",
+                (token_id,),
+            ).fetchone()
+        if row is None:
+            return None
+        name, role, salt, digest = row
+        quick = self._quick_digest(token)
+        if self._known.get(quick) != token_id:
+            if not hmac.compare_digest(_slow_digest(secret, salt), digest):
+                return None
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[quick] = token_id
+        return Caller(name=f"{name} ({token_id})", role=role)
+
+    def knows(self, token: str) -> bool:
+        """Whether `caller` would answer for this token at once."""
+        return self._quick_digest(token) in self._known
+
+    def record(self, actor: str, action: str, details: Mapping[str, Any]) -> None:
+        """Append to the audit log; what is not logged must not be done.
+
+        Args:
+            actor: who.
+            action: what.
+            details: numbers that say more; no names of people.
+
+        Raises:
+            ServiceError: the disk refuses.
+        """
+        with self._writing(actor, action, details):
+            pass
+
+    def entries(self, *, newest: int) -> list[AuditEntry]:
+        """The newest rows of the log, newest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT number, time_s, actor, action, details, digest FROM audit "
+                "ORDER BY number DESC LIMIT ?",
+                (newest,),
+            ).fetchall()
+        return [
+            AuditEntry(
+                number=row[0],
+                time_s=row[1],
+                actor=row[2],
+                action=row[3],
+                details=json.loads(row[4]),
+                digest=row[5],
+            )
+            for row in rows
+        ]
+
+    def check(self, *, expected_digest: str | None = None) -> AuditCheck:
+        """Check that nobody rewrote the log; see `AuditLog.check`."""
+        # Beside everything else: a long log takes seconds.
+        with closing(_connect(self._path)) as connection:
+            log = AuditLog(connection, actor="", clock=self._clock)
+            return log.check(expected_digest=expected_digest)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock, self._reader_lock:
+            self._reader.close()
+            self._connection.close()
+
+    def _quick_digest(self, token: str) -> bytes:
+        return hmac.digest(self._key, token.encode(), "sha256")
+
+    @contextmanager
+    def _writing(self, actor: str, action: str, details: Mapping[str, Any]) -> Iterator[None]:
+        """A transaction that is in the audit log; all of it happens, or nothing."""
+        connection = self._connection
+        with self._lock:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield
+                log = AuditLog(connection, actor=actor, clock=self._clock)
+                log.record(action, details)
+                (number, digest) = connection.execute(
+                    "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
+                ).fetchone()
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise ServiceError(
+                    f"The audit log cannot be written ({error}), so nothing was done."
+                ) from error
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        # In the system's journal the digest is out of this program's reach: a log that was cut
+        # short or written anew does not hold it any more.
+        _log.info("audit %d %s by %s, digest %s", number, action, actor, digest)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+
+
+def _slow_digest(secret: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1)

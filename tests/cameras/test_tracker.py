@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from adln.cameras.detections import Detections, nobody
+from adln.cameras.tracker import ByteTracker, GivenTracks
+from adln.errors import CameraError
+
+
+def people(*boxes: tuple[float, float], confidence: float = 0.9) -> Detections:
+    """People of 40 x 100 px at these left upper corners."""
+    found = [[x, y, x + 40, y + 100] for x, y in boxes]
+    return Detections(
+        np.array(found, np.float32).reshape(-1, 4), np.full(len(boxes), confidence, np.float32)
+    )
+
+
+def ids(tracker: ByteTracker, detections: Detections, time_s: float) -> list[int]:
+    return [person.track_id for person in tracker.update(detections, time_s).people]
+
+
+def test_each_camera_counts_its_own_ids() -> None:
+    cameras = ByteTracker(), ByteTracker()
+    for step in range(5):
+        seen = [ids(tracker, people((10 * step, 0)), step / 10) for tracker in cameras]
+    assert seen == [[1], [1]]
+
+
+def test_two_who_cross_keep_their_ids() -> None:
+    tracker = ByteTracker()
+    lefts = {}
+    for step in range(41):
+        found = people((5 * step, 0), (200 - 5 * step, 30))
+        for person in tracker.update(found, step / 10).people:
+            lefts.setdefault(person.track_id, []).append(float(person.box_xyxy[0]))
+    assert sorted(lefts) == [1, 2]
+    for path in lefts.values():
+        assert abs(path[-1] - path[0]) > 150
+
+
+def test_weak_detections_continue_tracks_but_start_none() -> None:
+    tracker = ByteTracker()
+    for step in range(4):
+        tracker.update(people((0, 0)), step / 10)
+    found = Detections(
+        np.array([[0, 0, 40, 100], [300, 0, 340, 100]], np.float32), np.full(2, 0.3, np.float32)
+    )
+    seen = [ids(tracker, found, 0.4 + step / 10) for step in range(5)]
+    assert seen == [[1]] * 5
+
+
+def test_a_gap_is_bridged_and_a_long_one_ends_the_track_once() -> None:
+    tracker = ByteTracker()
+    for step in range(10):
+        tracker.update(people((8 * step, 0)), step / 10)
+    for step in range(10, 15):
+        assert tracker.update(nobody(), step / 10).ended == ()
+    assert ids(tracker, people((8 * 15, 0)), 1.5) == [1]
+    ended = [tracker.update(nobody(), 2 + step / 2).ended for step in range(6)]
+    assert [track for update in ended for track in update] == [1]
+    assert tracker.finish() == ()
+
+
+def test_a_flash_of_one_frame_is_nobody() -> None:
+    tracker = ByteTracker()
+    assert ids(tracker, people((0, 0)), 0.0) == []
+    updates = [tracker.update(nobody(), step / 10) for step in range(1, 30)]
+    assert not any(update.people or update.ended for update in updates)
+
+
+def test_time_must_rise() -> None:
+    tracker = ByteTracker()
+    tracker.update(nobody(), 1.0)
+    with pytest.raises(CameraError, match="times must rise"):
+        tracker.update(nobody(), 1.0)
+
+
+def test_given_ids_are_kept_and_required() -> None:
+    tracker = GivenTracks(keep_s=1.0)
+    box = np.array([[0, 0, 4, 9]], np.float32)
+    with_id = Detections(box, np.ones(1, np.float32), np.array([7]))
+    assert tracker.update(with_id, 0.0).people[0].track_id == 7
+    assert tracker.update(nobody(), 2.0).ended == (7,)
+    with pytest.raises(CameraError, match="track_id"):
+        tracker.update(people((0, 0)), 3.0)

@@ -1,0 +1,222 @@
+"""`adln calibrate`: from a data set, from named pictures, from tracks; and what it refuses."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from adln.calibration import read_calibration
+from adln.cli.calibrate import calibrate
+from adln.embeddings import unit_length
+from adln.errors import AdlnError, DatasetError, EvaluationError, ModelFileError, SettingsError
+from adln.runtime.features import Features, FeatureSource, write_features
+
+MakeModel = Callable[..., Path]
+LOOSE = ("--match-rate", 0.1, "--candidate-rate", 0.3)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(calibrate, [str(argument) for argument in arguments])
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty persons, each a colour, twice before each of two cameras."""
+    root = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    for person, colour in enumerate(rng.integers(0, 256, (50, 3)), start=1):
+        for number, (folder, camera) in enumerate(
+            (("query", 1), ("query", 2), ("bounding_box_test", 1), ("bounding_box_test", 2))
+        ):
+            (root / folder).mkdir(exist_ok=True)
+            seen = (colour + rng.integers(-6, 7, 3)).clip(0, 255)
+            picture = Image.new("RGB", (8, 16), tuple(int(value) for value in seen))
+            picture.save(root / folder / f"{person:04d}_c{camera}s1_00000{number}_00.png")
+    (root / "bounding_box_train").mkdir()
+    picture.save(root / "bounding_box_train" / "0999_c1s1_000001_00.png")
+    return root
+
+
+def test_a_data_set_gives_thresholds_for_every_depth(make_model: MakeModel, colours: Path) -> None:
+    model = make_model(depths=(2, 3))
+    digest = sha256(model)
+    result = run(model, "--data", colours, *LOOSE)
+    assert result.exit_code == 0, result.output
+    for text in ("Res2: 50 persons", "Res3", "matched", "candidate", "490*", "found again under"):
+        assert text in result.stdout
+    assert sha256(model) == digest
+    content = read_calibration(model, model_sha256=digest)
+    assert content is not None
+    assert [one.depth for one in content.calibrations] == [2, 3]
+    assert (content.precision, content.source_sha256) == ("fp32", "5" * 64)
+    fitted = content.of(2, flip=False)
+    assert fitted is not None
+    assert fitted.evidence.num_searches == 100
+    assert fitted.decide(1.0, 49).verdict == "matched"
+    assert fitted.decide(0.2, 49).verdict == "unknown"
+
+
+def test_a_second_run_keeps_the_calibration_of_the_other_kind(
+    make_model: MakeModel, colours: Path
+) -> None:
+    model = make_model()
+    assert run(model, "--data", colours, *LOOSE).exit_code == 0
+    result = run(model, "--data", colours, "--flip", *LOOSE, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["calibrations"]
+    assert [(row["depth"], row["flip"]) for row in rows] == [(2, False), (2, True)]
+
+
+def features_of(model: Path, count: int, seed: int = 0) -> tuple[Features, np.ndarray]:
+    """Ten pictures each of `count` persons."""
+    rng = np.random.default_rng(seed)
+    person = np.repeat(np.arange(count), 10)
+    embeddings = rng.normal(size=(count, 16))[person] + 0.6 * rng.normal(size=(len(person), 16))
+    source = FeatureSource(
+        depth=3,
+        flip=False,
+        model_sha256=sha256(model),
+        source_sha256="5" * 64,
+        precision="fp32",
+        adln_version="0.1.0",
+    )
+    paths = tuple(f"crops/{number:05d}.jpg" for number in range(len(person)))
+    return Features(paths, unit_length(embeddings), source), person
+
+
+def write_table(target: Path, /, **columns: object) -> Path:
+    with target.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))  # type: ignore[arg-type]
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_tracks_from_a_feature_file_and_a_table(
+    make_model: MakeModel, tmp_path: Path, suffix: str
+) -> None:
+    model = make_model()
+    features, track = features_of(model, 120)
+    write_features(features, tmp_path / f"f{suffix}")
+    table = write_table(
+        tmp_path / "tracks.csv",
+        path=features.paths,
+        camera=["door"] * len(track),
+        track=track,
+        time_s=track // 4 * 100.0 + np.tile(np.arange(10.0), 120),
+    )
+    result = run(model, "--features", tmp_path / f"f{suffix}", "--table", table, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert f"Res3: 120 tracks of f{suffix}, 480 searches" in result.stdout
+    assert "found again by the same camera" in result.stdout
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    fitted = content.of(3, flip=False)
+    assert fitted is not None
+    assert fitted.evidence.num_comparisons == 480 * 3
+
+
+def test_named_pictures_from_a_feature_file_with_columns(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model()
+    features, person = features_of(model, 40)
+    write_features(features, tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as content:
+        columns = dict(content)
+    np.savez(tmp_path / "f.npz", **columns, person=person, camera=np.arange(len(person)) % 3)
+    result = run(model, "--features", tmp_path / "f.npz", *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "40 persons of f.npz, 400 searches" in result.stdout
+    assert "found again under other cameras" in result.stdout
+
+
+def test_one_camera_alone_calibrates_too_and_says_so(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model()
+    features, person = features_of(model, 40)
+    write_features(features, tmp_path / "f.npz")
+    table = write_table(
+        tmp_path / "t.csv", path=features.paths, person=person, camera=["a"] * len(person)
+    )
+    result = run(model, "--features", tmp_path / "f.npz", "--table", table, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "found again by the same camera" in result.stdout
+    assert "under other cameras" not in result.stdout
+
+
+def error_of(result: Result) -> AdlnError:
+    assert isinstance(result.exception, AdlnError), result.output
+    return result.exception
+
+
+def test_what_cannot_be_used_is_refused_and_nothing_is_stored(
+    make_model: MakeModel, colours: Path, tmp_path: Path
+) -> None:
+    model = make_model()
+    features, person = features_of(model, 40)
+    write_features(features, tmp_path / "f.npz")
+    other = make_model("other.onnx", depths=(1,))
+    table = write_table(tmp_path / "t.csv", path=features.paths[1:], camera=person[1:])
+    cases: list[tuple[tuple[object, ...], type[AdlnError], str]] = [
+        ((model,), SettingsError, "either --data or --features"),
+        ((tmp_path / "gone.onnx", "--data", colours), ModelFileError, "cannot be opened"),
+        ((model, "--data", colours), EvaluationError, "1,000 are needed"),
+        ((model, "--features", tmp_path / "f.npz"), DatasetError, "found none of them"),
+        ((other, "--features", tmp_path / "f.npz"), ModelFileError, "embed again"),
+        (
+            (model, "--features", tmp_path / "f.npz", "--table", table),
+            DatasetError,
+            "1 of 400 pictures .* crops/00000.jpg",
+        ),
+    ]
+    for arguments, kind, reason in cases:
+        error = error_of(run(*arguments))
+        assert isinstance(error, kind)
+        with pytest.raises(kind, match=reason):
+            raise error
+    assert not list(tmp_path.glob("*.calibration.json"))
+
+
+def test_a_table_that_is_wrong_is_refused(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model()
+    features, person = features_of(model, 40)
+    write_features(features, tmp_path / "f.npz")
+    table = tmp_path / "t.csv"
+    twice = [features.paths[0], *features.paths]
+    for columns, reason in (
+        ({"file_no": person}, "column named path"),
+        ({"path": twice, "camera": [1] * len(twice)}, "in it twice"),
+        (
+            {"path": features.paths, "camera": person, "track": person, "time_s": ["noon"] * 400},
+            "not a number of seconds",
+        ),
+    ):
+        write_table(table, **columns)
+        error = error_of(run(model, "--features", tmp_path / "f.npz", "--table", table))
+        with pytest.raises(DatasetError, match=reason):
+            raise error
+
+
+def test_a_calibration_of_a_model_that_was_replaced_is_replaced_too(
+    make_model: MakeModel, colours: Path
+) -> None:
+    model = make_model()
+    assert run(model, "--data", colours, *LOOSE).exit_code == 0
+    make_model(depths=(3,))
+    result = run(model, "--data", colours, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "replaced: " in result.stderr
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    assert [one.depth for one in content.calibrations] == [3]

@@ -1,0 +1,151 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from adln.cli.gallery import gallery
+from adln.cli.search import search
+from adln.errors import GalleryError, SettingsError
+
+MakeModel = Callable[..., Path]
+RED, GREEN, BLUE = (220, 30, 20), (30, 200, 40), (20, 40, 210)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(gallery, [str(argument) for argument in arguments])
+
+
+def find(*arguments: object) -> Result:
+    return CliRunner().invoke(search, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def model(make_model: MakeModel) -> Path:
+    return make_model()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: Path) -> Path:
+    """Red Rita with three pictures, green Gus with two, and a blue one of nobody."""
+    people = {"rita": (RED, 3), "gus": (GREEN, 2), "blue": (BLUE, 1)}
+    for name, (colour, count) in people.items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            shade = tuple(max(0, part - 5 * number) for part in colour)
+            Image.new("RGB", (64, 128), shade).save(tmp_path / name / f"{number}.png")
+    made = tmp_path / "gallery"
+    common = ["--model", model, "--thumbnails", "--time", "2026-11-22T14:30"]
+    for name, camera in (("rita", 1), ("gus", 2)):
+        result = run("enrol", made, tmp_path / name, "--name", name, "--camera", camera, *common)
+        assert result.exit_code == 0, result.output
+    assert run("enrol", made, tmp_path / "blue", "--nobody", *common).exit_code == 0
+    return made
+
+
+def test_info_and_list_say_who_is_there(folder: Path) -> None:
+    facts = json.loads(run("info", folder, "--json").output)
+    assert (facts["sightings"], facts["unnamed_sightings"], facts["persons"]) == (6, 1, 2)
+    assert facts["by_depth"] == {"2": 6}
+    text = run("info", folder).output
+    assert "6 (6 at Res2)" in text
+    assert "for ever (no retention set)" in text
+    lines = run("list", folder).output.splitlines()
+    assert " ".join(lines[1].split()) == "1 rita 3 2026-11-22 14:30 2026-11-22 14:30 1"
+    (first, *_) = json.loads(run("list", folder, "--person", "gus", "--json").output)
+    assert (first["camera_id"], first["has_thumbnail"]) == (2, True)
+    assert "2026-11-22 14:30" in run("list", folder, "--person", 2).output
+
+
+def test_a_search_finds_the_person_and_draws_the_list(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "list.png"
+    query = tmp_path / "rita" / "2.png"
+    result = find(query, "--gallery", folder, "--model", model, "-k", 4, "--out", picture)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()[1:]]
+    assert [row[3] for row in rows] == ["rita", "rita", "rita", "gus"]
+    with Image.open(io.BytesIO(picture.read_bytes())) as drawn:
+        colours = {colour for _, colour in drawn.convert("RGB").getcolors(2**20) or []}
+    assert any(abs(r - 210) < 12 and g < 50 and b < 40 for r, g, b in colours)
+    found = json.loads(
+        find(query, "--gallery", folder, "--model", model, "--not-camera", 1, "--json").stdout
+    )
+    assert [row["name"] for row in found["answers"]] == ["gus", "gus", None]
+
+
+def test_people_are_named_merged_and_split(folder: Path) -> None:
+    assert "now called Margarita" in run("name", folder, "rita", "Margarita").output
+    assert "2 sightings moved to person 1" in run("merge", folder, "Margarita", "gus").output
+    assert "2 sightings moved to new person 3" in run("split", folder, 4, 5, "--name", "G").output
+    assert "1 sighting changed" in run("assign", folder, "G", 6).output
+    assert "1 sighting changed" in run("assign", folder, "nobody", 6).output
+    assert "1 sighting erased" in run("delete", folder, 6).output
+    people = json.loads(run("list", folder, "--json").output)
+    assert [(one["name"], one["num_sightings"]) for one in people] == [("Margarita", 3), ("G", 2)]
+
+
+def test_forgetting_asks_first_proves_itself_and_lasts(
+    folder: Path, model: Path, tmp_path: Path
+) -> None:
+    assert run("forget", folder, "rita").exit_code == 1
+    result = run("forget", folder, "rita", "--yes", "--suppress", 0.95)
+    assert result.exit_code == 0, result.output
+    assert "3 sightings, 3 pictures erased" in result.output
+    assert "searched for again: 0 found" in result.output
+    assert ": 0 found" in result.output.splitlines()[2]
+    again = run("enrol", folder, tmp_path / "rita", "--name", "rita", "--model", model)
+    assert isinstance(again.exception, GalleryError)
+    unnamed = run("enrol", folder, tmp_path / "rita", "--nobody", "--model", model)
+    assert "0 of 3 pictures stored" in unnamed.output
+    assert "asked not to be enrolled again" in unnamed.output
+
+
+def test_retention_is_set_shown_and_applied(folder: Path) -> None:
+    result = run("retention", folder, "--keep", "30d", "--camera", "2=12h", "--max-templates", 2)
+    assert result.output.splitlines() == [
+        "sightings for 30 d",
+        "camera 2 for 12 h",
+        "at most 2 sightings a person and depth",
+    ]
+    assert "sightings for 30 d" in run("retention", folder).output
+    back = run("retention", folder, "--keep", "ever", "--camera", "2=ever", "--apply").output
+    assert "0 too old, 1 surplus of people" in back
+    assert isinstance(run("retention", folder, "--keep", "soon").exception, SettingsError)
+
+
+def test_a_gallery_travels_as_parquet(folder: Path, tmp_path: Path) -> None:
+    file, other = tmp_path / "all.parquet", tmp_path / "other"
+    assert "6 sightings" in run("export", folder, file).output
+    assert "6 of 6 sightings stored" in run("import", other, file, "--low-memory").output
+    assert json.loads(run("list", other, "--json").output) == json.loads(
+        run("list", folder, "--json").output
+    )
+    assert json.loads(run("info", other, "--json").output)["low_memory"] is True
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    bad = run("import", other, tmp_path / "bad.parquet")
+    assert isinstance(bad.exception, GalleryError)
+
+
+def test_the_audit_log_is_shown_and_verified(folder: Path, model: Path, tmp_path: Path) -> None:
+    find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", model)
+    assert "search" in run("audit", folder).output
+    check = run("audit", folder, "--verify")
+    assert check.exit_code == 0
+    digest = check.output.split()[-1]
+    run("compact", folder)
+    assert run("audit", folder, "--expect", digest).exit_code == 0
+    assert run("audit", folder, "--expect", "0" * 64).exit_code == 1
+
+
+def test_the_gallery_refuses_another_model(
+    folder: Path, make_model: MakeModel, tmp_path: Path
+) -> None:
+    other = make_model("other.onnx", training_data="something else")
+    result = find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", other)
+    assert isinstance(result.exception, GalleryError)
+    assert "different models cannot be compared" in str(result.exception)

@@ -1,0 +1,37 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from adln.cli.serve import serve
+from adln.embeddings import unit_length
+from adln.errors import SettingsError
+from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.runtime.shipped import find_network
+
+
+def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(serve, [])
+    assert isinstance(result.exception, SettingsError)
+    assert "adln[serve]" in str(result.exception)
+
+
+def test_a_gallery_of_another_network_is_refused(tmp_path: Path) -> None:
+    key = ModelKey("e" * 64, 2, 8)
+    embedding = unit_length(np.ones(8))
+    with SqliteGallery(tmp_path, create=True) as gallery:
+        gallery.add([Sighting(embedding=embedding, model=key, camera_id=0, time_s=0.0)])
+    options = ["--gallery", str(tmp_path), "--network", str(find_network("res1"))]
+    result = CliRunner().invoke(serve, options)
+    assert isinstance(result.exception, SettingsError)
+    assert "eeeeeeeeeeee" in str(result.exception)
+
+
+def test_a_setting_that_does_not_exist_is_named() -> None:
+    result = CliRunner().invoke(serve, ["--set", "prot=1"])
+    assert isinstance(result.exception, SettingsError)
+    assert "prot" in str(result.exception)

@@ -1,0 +1,254 @@
+"""`adln watch` and `adln doctor` on pictures of coloured figures, with real files all along."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from adln.cli.main import adln
+
+MakeModel = Callable[..., Path]
+RED, GREEN = (200, 30, 30), (30, 200, 30)
+
+
+def draw_camera(
+    folder: Path, walks: list[tuple[tuple[int, int, int], range, int]], *, frames: int
+) -> list[dict[str, object]]:
+    """Pictures of figures before a camera, and their boxes."""
+    folder.mkdir(parents=True)
+    boxes: list[dict[str, object]] = []
+    for index in range(frames):
+        rng = np.random.default_rng(index)
+        image = rng.integers(90, 120, (160, 240, 3)).astype(np.uint8)
+        for colour, seen, left in walks:
+            if index in seen:
+                # Grain, because a flat figure counts as blurred.
+                grain = rng.integers(-25, 26, (140, 50, 1))
+                image[10:150, left : left + 50] = (np.array(colour) + grain).clip(0, 255)
+                box = [left, 10, left + 50, 150]
+                boxes.append({"camera_id": folder.name, "frame": index, "box_xyxy": box})
+        Image.fromarray(image).save(folder / f"{index:04d}.png")
+    return boxes
+
+
+@pytest.fixture
+def config(tmp_path: Path, make_model: MakeModel) -> Path:
+    """Settings of two cameras: red is before both, green before one, beside red."""
+    boxes = draw_camera(
+        tmp_path / "door", [(RED, range(25), 20), (GREEN, range(25), 150)], frames=40
+    )
+    boxes += draw_camera(tmp_path / "yard", [(RED, range(12, 38), 90)], frames=40)
+    (tmp_path / "boxes.jsonl").write_text("".join(json.dumps(box) + "\n" for box in boxes))
+    model = make_model(depths=(1, 2))
+    path = tmp_path / "watch.toml"
+    path.write_text(
+        f"""
+        [[cameras]]
+        name = "door"
+        number = 1
+        source = "door"
+
+        [[cameras]]
+        name = "yard"
+        number = 2
+        source = "yard"
+
+        [detector]
+        boxes = "boxes.jsonl"
+
+        [network]
+        files = ["{model}"]
+
+        [thresholds]
+        match = 0.95
+        candidate = 0.9
+        """
+    )
+    return path
+
+
+def watch(*arguments: object) -> str:
+    result = CliRunner().invoke(adln, ["watch", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def sightings(config: Path) -> list[dict[str, object]]:
+    text = (config.parent / "sightings.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_watching_finds_the_same_person_under_two_cameras(config: Path) -> None:
+    summary = json.loads(watch(config, "--json"))
+    assert summary["identities"] == 2
+    assert summary["tracks"] == {"door": 2, "yard": 1}
+    assert summary["frames"] == {"door": 40, "yard": 40}
+    by_camera: dict[object, set[object]] = {}
+    for one in sightings(config):
+        by_camera.setdefault(one["camera_name"], set()).add(one["person_id"])
+    assert by_camera["yard"] < by_camera["door"]
+
+
+def test_two_runs_say_the_same(config: Path) -> None:
+    for name in "ab":
+        watch(
+            config,
+            "--quiet",
+            *(f"--set={key}='{name}{ending}'" for key, ending in FILES.items()),
+        )
+    first, second = ((config.parent / f"{name}.jsonl").read_bytes() for name in "ab")
+    assert first == second
+    assert first.count(b"\n") >= 3
+
+
+FILES = {"gallery": "-gallery", "outbox": "-outbox.db", "jsonl.path": ".jsonl"}
+
+
+def test_the_report_shows_identities_and_no_picture(config: Path, tmp_path: Path) -> None:
+    output = CliRunner().invoke(adln, ["watch", str(config), "--report", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "identities.html").read_text()
+    assert "identities.html" in output.stderr
+    assert "person 1" in page
+    assert "<img" not in page
+    assert "http" not in page
+    visits = json.loads((tmp_path / "out" / "identities.json").read_text())["visits"]
+    assert len(visits) == 3
+
+
+def test_the_report_shows_pictures_where_they_are_wanted(config: Path, tmp_path: Path) -> None:
+    watch(config, "--quiet", "--set=pictures=true", "--report", tmp_path / "out")
+    page = (tmp_path / "out" / "identities.html").read_text()
+    assert "data:image/jpeg;base64," in page
+
+
+def test_the_annotated_video_has_every_frame(config: Path, tmp_path: Path) -> None:
+    import cv2
+
+    watch(config, "--quiet", "--video", tmp_path / "videos")
+    video = cv2.VideoCapture(str(tmp_path / "videos" / "door.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 40
+    video.release()
+
+
+def test_the_terminal_gets_a_table_at_the_end(config: Path) -> None:
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert "door    ended" in result.stderr
+    assert "2 people known" in result.stderr
+    assert "no calibration" in result.stderr
+
+
+def test_a_camera_may_not_change_its_number(config: Path) -> None:
+    watch(config, "--quiet")
+    config.write_text(config.read_text().replace("number = 2", "number = 3"))
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert result.exit_code == 1
+    assert "the gallery knows it as 2" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("load.budgett=3", "unknown key"),
+        ("network.depth=4", "network.depth is 4"),
+        ("jsonl.path=''", "sightings go nowhere"),
+        ("detector.model='x.onnx'", "not both"),
+        ("detector.boxes='none.jsonl'", "none.jsonl"),
+    ],
+)
+def test_wrong_settings_are_named(config: Path, setting: str, message: str) -> None:
+    result = CliRunner().invoke(adln, ["watch", str(config), "--set", setting])
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+
+
+def test_live_and_recorded_cameras_do_not_mix(config: Path) -> None:
+    more = '[[cameras]]\nname = "gate"\nnumber = 5\nsource = "rtsp://127.0.0.1:1/x"\n'
+    config.write_text(more + config.read_text())
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert result.exit_code == 1
+    assert "live cameras and recordings" in str(result.exception)
+
+
+def start(config: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "adln", "watch", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def lengthen(config: Path, frames: int) -> None:
+    """More frames, so that a signal meets the watch at work."""
+    for name in ("door", "yard"):
+        last = sorted((config.parent / name).iterdir())[-1].read_bytes()
+        for index in range(40, frames):
+            (config.parent / name / f"{index:04d}.png").write_bytes(last)
+
+
+def wait_for_sightings(config: Path, running: "subprocess.Popen[str]") -> None:
+    path = config.parent / "sightings.jsonl"
+    until = time.monotonic() + 60
+    while not (path.exists() and path.stat().st_size > 0):
+        assert running.poll() is None, running.stderr and running.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_sigterm_ends_it_in_good_order(config: Path) -> None:
+    lengthen(config, 1500)
+    running = start(config)
+    wait_for_sightings(config, running)
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert "people known" in errors
+
+
+def test_after_a_kill_ids_are_the_same_and_nothing_acknowledged_is_lost(config: Path) -> None:
+    lengthen(config, 1500)
+    running = start(config)
+    wait_for_sightings(config, running)
+    running.kill()
+    running.communicate(timeout=60)
+    before = sightings(config)
+    for name in ("door", "yard"):
+        for path in sorted((config.parent / name).iterdir())[40:]:
+            path.unlink()
+    watch(config, "--quiet")
+    after = sightings(config)
+    assert after[: len(before)] == before
+    known = {one["person_id"] for one in after if one["person_id"] is not None}
+    assert len(known) == 2
+
+
+def test_doctor_says_what_it_found(config: Path) -> None:
+    result = CliRunner().invoke(adln, ["doctor", str(config)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "3 tracks with usable crops" in result.stdout
+    assert "Too few to judge" in result.stdout
+    assert "With it: 2 identities" in result.stdout
+    assert "ms a frame" in result.stdout
+    assert not (config.parent / "gallery").exists()
+
+
+def test_doctor_takes_a_plain_recording(config: Path) -> None:
+    folder = config.parent
+    model = next(folder.rglob("*.onnx"))
+    lines = (folder / "boxes.jsonl").read_text().splitlines(keepends=True)
+    boxes = [line for line in lines if '"yard"' in line]
+    (folder / "yard.jsonl").write_text("".join(boxes))
+    arguments = ["doctor", str(folder / "yard"), "--network", str(model), "--camera", "yard"]
+    arguments += ["--boxes", str(folder / "yard.jsonl")]
+    result = CliRunner().invoke(adln, arguments, catch_exceptions=False)
+    assert "1 tracks with usable crops" in result.stdout

@@ -1,0 +1,127 @@
+"""A gallery moved elsewhere is the same gallery, and a copy that differs is not called a move."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adln.embeddings import unit_length
+from adln.errors import GalleryError
+from adln.gallery.moving import move_gallery, verify_move
+from adln.gallery.records import Filter, ModelKey, Sighting, StoredSighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+
+MODEL = ModelKey("a" * 64, 2, 16)
+
+
+def filled(path: Path) -> SqliteGallery:
+    rng = np.random.default_rng(0)
+    gallery = SqliteGallery(path, create=True)
+    # Numbers that the new place will not give again.
+    gone = gallery.enrol("Nobody")
+    anna, nameless = gallery.enrol("Anna"), gallery.enrol()
+    gallery.forget(gone)
+    people = [anna, None, nameless]
+    sightings = [
+        Sighting(
+            embedding=embedding,
+            model=replace(MODEL, depth=2 + number % 2),
+            camera_id=number % 4,
+            time_s=1e9 + number / 3,
+            person_id=people[number % 3],
+            track_id=number // 2 if number % 5 else None,
+            box_xyxy=(0.1, 0.2, 3.3, 4.4) if number % 2 else None,
+            quality=number / 100,
+            thumbnail=b"jpeg %d" % number if number % 7 == 0 else None,
+        )
+        for number, embedding in enumerate(unit_length(rng.normal(size=(100, 16))))
+    ]
+    ids = gallery.add(sightings)
+    gallery.delete([number for number in ids[:10] if number is not None])
+    return gallery
+
+
+def test_everything_arrives_under_new_numbers(tmp_path: Path) -> None:
+    done: list[int] = []
+    with filled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        moved = move_gallery(old, new, on_progress=done.append)
+        assert sum(done) == len(moved.sighting_ids) == new.count() == old.count() == 90
+        assert moved.searches == 20
+        assert list(moved.person_ids) == [2, 3]
+        assert [(p.name, p.num_sightings) for p in new.persons()] == [
+            (p.name, p.num_sightings) for p in old.persons()
+        ]
+        ((first, *_),) = old.iterate(batch_size=90)
+        (copy,) = new.get([moved.sighting_ids[first.sighting_id]])
+        assert (copy.box_xyxy, copy.thumbnail, copy.time_s, copy.track_id) == (
+            first.box_xyxy,
+            first.thumbnail,
+            first.time_s,
+            first.track_id,
+        )
+        # A second move would mix people up.
+        with pytest.raises(GalleryError, match="empty place"):
+            move_gallery(old, new)
+
+
+def test_an_empty_gallery_moves_too(tmp_path: Path) -> None:
+    with (
+        SqliteGallery(tmp_path / "old", create=True) as old,
+        SqliteGallery(tmp_path / "new", create=True) as new,
+    ):
+        assert move_gallery(old, new).sighting_ids == {}
+
+
+@pytest.mark.parametrize("fault", ["lost", "person", "quality", "extra"])
+def test_a_copy_that_differs_is_found(tmp_path: Path, fault: str) -> None:
+    with filled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        moved = move_gallery(old, new)
+        last = list(moved.sighting_ids.values())[-1]
+        (record,) = new.get([last])
+        if fault == "lost":
+            new.delete([last])
+        elif fault == "extra":
+            new.add([_again(record)])
+        elif fault == "person":
+            new.assign([last], None if record.person_id is not None else new.persons()[0].person_id)
+        else:
+            new.delete([last])
+            (given,) = new.add([replace(_again(record), quality=0.123)])
+            assert given is not None
+            old_id = next(old for old, new_id in moved.sighting_ids.items() if new_id == last)
+            moved.sighting_ids[old_id] = given
+        with pytest.raises(GalleryError, match="After the move"):
+            verify_move(old, new, moved.person_ids, moved.sighting_ids)
+
+
+def _again(record: StoredSighting) -> Sighting:
+    names: Sequence[str] = list(Sighting.__dataclass_fields__)
+    return Sighting(**{name: getattr(record, name) for name in names})
+
+
+def test_searches_that_differ_are_found(tmp_path: Path) -> None:
+    class Forgetful(SqliteGallery):
+        """Answers as an index that misses some."""
+
+        def search(self, *args: object, **kwargs: object) -> list:  # type: ignore[override]
+            where = Filter(not_cameras=frozenset({1}))
+            return super().search(*args, **{**kwargs, "where": where})  # type: ignore[arg-type]
+
+    with (
+        filled(tmp_path / "old") as old,
+        Forgetful(tmp_path / "new", create=True) as new,
+        pytest.raises(GalleryError, match="answered differently"),
+    ):
+        move_gallery(old, new)
+
+
+def test_a_place_that_refuses_somebody_is_no_place_to_move_to(tmp_path: Path) -> None:
+    with filled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        ((first, *_),) = old.iterate(batch_size=90)
+        (given,) = new.add([replace(_again(first), person_id=None)])
+        assert given is not None
+        new.forget(new.split([given]), suppress_above=0.99)
+        with pytest.raises(GalleryError, match="refuses sighting"):
+            move_gallery(old, new)

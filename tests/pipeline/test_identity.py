@@ -1,0 +1,439 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adln.calibration import Decision
+from adln.errors import GalleryError, SettingsError
+from adln.gallery.records import Filter
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.identity import (
+    Answer,
+    EmbeddedCrop,
+    Evidence,
+    IdentityBook,
+    IdentitySettings,
+    StatedThresholds,
+)
+
+DIM = 64
+SCALE = StatedThresholds(match=0.7, candidate=0.5)
+
+
+def face(person: int, *, like: float = 1.0, other: int = 99) -> np.ndarray:
+    """The embedding of a person, mixed with that of another one to a cosine of `like`."""
+
+    def axis(number: int) -> np.ndarray:
+        return np.eye(DIM, dtype=np.float32)[number % DIM]
+
+    return (like * axis(person) + np.sqrt(1 - like**2) * axis(other)).astype(np.float32)
+
+
+def evidence(
+    camera: int,
+    track: int,
+    embedding: np.ndarray,
+    *,
+    first_s: float = 0.0,
+    last_s: float = 5.0,
+    crops: int = 2,
+    quality: float = 0.8,
+    first_crop: int = 1,
+    is_last: bool = False,
+    depths: tuple[int, ...] = (2,),
+    most_crops: int = 4,
+) -> Evidence:
+    return Evidence(
+        camera=camera,
+        track=track,
+        first_s=first_s,
+        last_s=last_s,
+        crops=tuple(
+            EmbeddedCrop(
+                crop_id=first_crop + at,
+                time_s=first_s + at,
+                box_xyxy=(0.0, 0.0, 10.0, 30.0),
+                quality=quality,
+                embeddings=dict.fromkeys(depths, embedding),
+            )
+            for at in range(crops)
+        ),
+        is_last=is_last,
+        most_crops=most_crops,
+    )
+
+
+Open = Callable[..., IdentityBook]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[SqliteGallery]:
+    with SqliteGallery(tmp_path / "gallery", create=True) as opened:
+        yield opened
+
+
+def make_book(gallery: SqliteGallery, **changes: float) -> IdentityBook:
+    settings = IdentitySettings(**changes)  # type: ignore[arg-type]
+    scales = dict.fromkeys((1, 2, 3, 4), SCALE)
+    return IdentityBook(gallery, digest="ab", dim=DIM, scales=scales, settings=settings)
+
+
+def only(answers: list[Answer]) -> Answer:
+    (answer,) = answers
+    return answer
+
+
+def seen_before(book: IdentityBook, embedding: np.ndarray, camera: int = 1, track: int = 1) -> int:
+    """Somebody who was before a camera for a while and left."""
+    answer = only(book.decide([evidence(camera, track, embedding, is_last=True)]))
+    assert answer.person_id is not None
+    return answer.person_id
+
+
+def test_somebody_of_whom_enough_was_seen_is_enrolled(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    answer = only(book.decide([evidence(1, 1, face(1))]))
+    assert (answer.verdict, answer.changed) == ("unknown", True)
+    assert [person.person_id for person in gallery.persons()] == [answer.person_id]
+    assert book.num_persons == 1
+
+
+@pytest.mark.parametrize(
+    "poor", [{"crops": 1}, {"quality": 0.1}, {"last_s": 0.5}], ids=["few", "bad", "short"]
+)
+def test_nobody_is_enrolled_on_little_evidence(
+    gallery: SqliteGallery, poor: dict[str, float]
+) -> None:
+    answer = only(make_book(gallery).decide([evidence(1, 1, face(1), **poor)]))  # type: ignore[arg-type]
+    assert answer.person_id is None
+    assert gallery.count() == 0
+
+
+def test_one_crop_suffices_when_the_load_allows_no_more(gallery: SqliteGallery) -> None:
+    answer = only(make_book(gallery).decide([evidence(1, 1, face(1), crops=1, most_crops=1)]))
+    assert answer.person_id is not None
+
+
+def test_a_track_that_was_too_short_is_enrolled_once_it_is_not(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    book.saw(1, 0.5, [1])
+    assert only(book.decide([evidence(1, 1, face(1), last_s=0.5)])).person_id is None
+    book.saw(1, 0.8, [1])
+    assert book.decide([]) == []
+    book.saw(1, 1.2, [1])
+    assert only(book.decide([])).person_id is not None
+
+
+def test_a_person_is_found_again_by_another_camera(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    answer = only(book.decide([evidence(2, 1, face(1, like=0.8))]))
+    assert (answer.person_id, answer.verdict) == (person, "matched")
+    assert gallery.persons()[0].cameras == (1, 2)
+
+
+def test_ids_survive_a_restart_even_of_tracks_that_were_open(
+    gallery: SqliteGallery, tmp_path: Path
+) -> None:
+    book = make_book(gallery)
+    left = seen_before(book, face(1))
+    open_one = only(book.decide([evidence(1, 2, face(2))])).person_id
+    # Another process on the same folder, as after a kill -9: nothing was closed or told.
+    with SqliteGallery(tmp_path / "gallery") as again:
+        after = make_book(again)
+        assert only(after.decide([evidence(2, 10, face(1))])).person_id == left
+        assert only(after.decide([evidence(1, 10, face(2))])).person_id == open_one
+        assert after.num_persons == 2
+
+
+def test_people_seen_together_are_never_one_person(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    book.saw(1, 10.0, [2, 3])
+    answers = book.decide(
+        [
+            evidence(1, 2, face(1, like=0.8), first_s=10, last_s=12),
+            evidence(1, 3, face(1, like=0.95), first_s=10, last_s=12),
+        ]
+    )
+    second, third = answers
+    assert (third.person_id, third.verdict) == (person, "matched")
+    assert second.person_id not in (None, person)
+
+
+def test_the_same_holds_for_a_track_that_is_over_by_now(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    book.saw(1, 0.0, [1, 2])
+    first = only(book.decide([evidence(1, 1, face(1), is_last=True)]))
+    second = only(book.decide([evidence(1, 2, face(1))]))
+    assert None not in (first.person_id, second.person_id)
+    assert first.person_id != second.person_id
+
+
+def test_two_tracks_of_one_person_that_meet_are_parted(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    book.saw(1, 10.0, [2])
+    book.saw(1, 10.1, [3])
+    answers = book.decide(
+        [
+            evidence(1, 2, face(1, like=0.9), first_s=10, last_s=12),
+            evidence(1, 3, face(1, like=0.8, other=40), first_s=10, last_s=12),
+        ]
+    )
+    assert [answer.person_id for answer in answers] == [person, person]
+    book.saw(1, 12.0, [2, 3])
+    parted = only(book.decide([]))
+    assert parted.track == 3
+    assert parted.person_id not in (None, person)
+    assert book.who(1, 2) == (person, "matched")
+
+
+@pytest.mark.parametrize(
+    ("first_s", "is_possible"), [(2.0, False), (9.0, False), (16.0, True)], ids=str
+)
+@pytest.mark.parametrize("is_over", [True, False])
+def test_nobody_is_faster_than_the_way_between_two_cameras(
+    gallery: SqliteGallery, first_s: float, is_possible: bool, is_over: bool
+) -> None:
+    scales = dict.fromkeys((1, 2, 3, 4), SCALE)
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales=scales, travel_s={(2, 1): 10.0})
+    here = only(book.decide([evidence(1, 1, face(1), is_last=is_over)])).person_id  # until 5 s
+    there = only(
+        book.decide([evidence(2, 1, face(1), first_s=first_s, last_s=first_s + 4)])
+    ).person_id
+    elsewhere = only(
+        book.decide([evidence(3, 1, face(1), first_s=first_s, last_s=first_s + 4)])
+    ).person_id
+    assert (there == here) == is_possible
+    assert elsewhere in (here, there)
+
+
+def test_two_cameras_that_see_a_new_person_at_once_enrol_one(gallery: SqliteGallery) -> None:
+    answers = make_book(gallery).decide([evidence(1, 1, face(1)), evidence(2, 1, face(1))])
+    assert len({answer.person_id for answer in answers}) == 1
+    assert len(gallery.persons()) == 1
+
+
+def test_a_candidate_stays_open_and_is_settled_by_better_crops(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    first = only(book.decide([evidence(2, 1, face(1, like=0.6))]))
+    assert (first.person_id, first.verdict) == (person, "candidate")
+    assert gallery.persons()[0].cameras == (1,)  # nothing is stored of a guess
+    better = only(book.decide([evidence(2, 1, face(1, like=0.9), first_crop=7)]))
+    assert (better.person_id, better.verdict, better.changed) == (person, "matched", True)
+
+
+def test_a_doubtful_candidate_is_enrolled_at_its_end(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    answer = only(book.decide([evidence(2, 1, face(1, like=0.55), is_last=True)]))
+    assert answer.person_id not in (None, person)
+
+
+def test_a_likely_candidate_ends_as_one_and_is_kept_for_a_look(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    answer = only(book.decide([evidence(2, 1, face(1, like=0.65), is_last=True)]))
+    assert (answer.person_id, answer.verdict) == (person, "candidate")
+    assert gallery.count(Filter(persons=frozenset({-1}))) == 1
+
+
+def test_who_just_left_this_camera_is_matched_from_the_candidates_score_on(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))  # until 5 s
+    late = only(book.decide([evidence(1, 2, face(1, like=0.65), first_s=60, last_s=65)]))
+    soon = only(book.decide([evidence(1, 3, face(1, like=0.65), first_s=8, last_s=12)]))
+    assert late.verdict == "candidate"
+    assert (soon.verdict, soon.person_id) == ("matched", person)
+
+
+def test_a_track_keeps_its_person_when_another_is_a_little_more_alike(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    one, two = seen_before(book, face(1)), seen_before(book, face(2), track=2)
+    mixed = face(1, like=0.65, other=2)  # 0.76 like the other one
+    assert only(book.decide([evidence(2, 1, face(1, like=0.9))])).person_id == one
+    kept = only(book.decide([evidence(2, 1, mixed, first_crop=9)]))
+    assert kept.person_id == one
+    assert not kept.changed
+    assert two != one
+
+
+def test_a_track_is_given_to_another_person_when_clearly_contradicted(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    one, two = seen_before(book, face(1)), seen_before(book, face(2), track=2)
+    assert only(book.decide([evidence(2, 1, face(1, like=0.8))])).person_id == one
+    switched = only(book.decide([evidence(2, 1, face(2), first_crop=9)]))
+    assert (switched.person_id, switched.verdict, switched.changed) == (two, "matched", True)
+    assert gallery.persons()[0].cameras == (1,)  # its crops went along
+
+
+def test_who_was_enrolled_too_early_is_merged_into_whom_they_turn_out_to_be(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    early = only(book.decide([evidence(2, 1, face(1, like=0.3))]))
+    assert early.person_id not in (None, person)
+    late = only(book.decide([evidence(2, 1, face(1, like=0.95), first_crop=9, quality=0.9)]))
+    assert (late.person_id, late.verdict) == (person, "matched")
+    assert [one.person_id for one in gallery.persons()] == [person]
+    assert book.num_persons == 1
+
+
+def test_a_track_is_one_template_which_better_crops_replace(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    book.decide([evidence(1, 1, face(1), crops=4)])
+    assert gallery.count() == 1
+    book.decide([evidence(1, 1, face(1), crops=4, first_crop=9, quality=0.9)])
+    ((stored,),) = list(gallery.iterate())
+    assert stored.quality == 0.9
+
+
+def test_crops_that_the_gallery_has_erased_by_its_rules_are_no_trouble(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    seen_before(book, face(1)), seen_before(book, face(2), track=2)
+    book.decide([evidence(2, 1, face(1, like=0.8))])
+    state = book._tracks[2, 1]
+    gallery.delete(list(state.own_sightings)[:1])
+    switched = only(book.decide([evidence(2, 1, face(2), first_crop=9)]))
+    assert switched.changed
+    assert book.failures == 0
+
+
+def test_depths_are_never_compared_and_all_that_were_computed_are_stored(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    deep = only(book.decide([evidence(1, 1, face(1), depths=(1, 2), is_last=True)]))
+    assert {one.model.depth for batch in gallery.iterate() for one in batch} == {1, 2}
+    shallow = only(book.decide([evidence(2, 1, face(1), depths=(1,))]))
+    other = only(book.decide([evidence(3, 1, face(1), depths=(4,))]))
+    assert shallow.person_id == deep.person_id
+    assert other.person_id not in (None, deep.person_id)
+
+
+def test_who_was_enrolled_at_a_low_depth_is_found_when_the_depth_has_risen(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    low = only(book.decide([evidence(1, 1, face(1), depths=(1,), is_last=True)]))
+    high = only(book.decide([evidence(2, 1, face(1), depths=(1, 2))]))
+    assert (high.person_id, high.verdict, high.depth) == (low.person_id, "matched", 1)
+
+
+def test_who_asked_not_to_be_enrolled_is_not(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    gallery.forget(seen_before(book, face(1)), suppress_above=0.8)
+    answer = only(make_book(gallery).decide([evidence(1, 5, face(1))]))
+    assert (answer.person_id, answer.verdict) == (None, "unknown")
+    assert gallery.count() == 0
+
+
+def test_a_person_who_is_forgotten_meanwhile_is_let_go(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = only(book.decide([evidence(1, 1, face(1))])).person_id
+    assert person is not None
+    gallery.forget(person)
+    book.decide([evidence(1, 1, face(1), first_crop=9, quality=0.9)])
+    assert book.who(1, 1)[0] != person
+
+
+class FullDisk(SqliteGallery):
+    is_full = False
+
+    def add(self, sightings):  # type: ignore[no-untyped-def]
+        if self.is_full:
+            raise GalleryError("the disk is full")
+        return super().add(sightings)
+
+
+def test_a_full_disk_leaves_tracks_undecided_until_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FullDisk(tmp_path / "full", create=True) as gallery:
+        book = make_book(gallery)
+        gallery.is_full = True
+        assert only(book.decide([evidence(1, 1, face(1))])).person_id is None
+        assert "the disk is full" in caplog.text
+        gallery.is_full = False
+        book.saw(1, 7.0, [1])
+        assert only(book.decide([])).person_id is not None
+        assert book.failures == 1
+
+
+def test_nothing_is_kept_of_tracks_that_are_over(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    for track in range(1, 30):
+        book.saw(1, track * 100.0, [track])
+        book.decide(
+            [
+                evidence(
+                    1, track, face(track), first_s=track * 100, last_s=track * 100 + 5, is_last=True
+                )
+            ]
+        )
+    assert book.num_open == 0
+    assert len(book._left) <= 2
+
+
+def test_the_same_evidence_gives_the_same_answers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    steps = [
+        [
+            evidence(
+                camera,
+                track,
+                face(int(rng.integers(6)), like=float(rng.uniform(0.3, 1))),
+                first_crop=10 * track,
+            )
+            for camera in (1, 2)
+        ]
+        for track in range(12)
+    ]
+    answers = []
+    for name in "ab":
+        with SqliteGallery(tmp_path / name, create=True) as gallery:
+            book = make_book(gallery)
+            answers.append([book.decide(step) for step in steps])
+    assert answers[0] == answers[1]
+
+
+class BySize:
+    """A scale that remembers the sizes of galleries that it was asked about."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        self.sizes.append(gallery_size)
+        return SCALE.decide(score, gallery_size)
+
+
+def test_a_small_gallery_is_judged_as_a_larger_one(gallery: SqliteGallery) -> None:
+    scale = BySize()
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales={2: scale})
+    book.decide([evidence(1, 1, face(1)), evidence(2, 1, face(2))])
+    assert set(scale.sizes) == {100}
+
+
+def test_thresholds_must_be_in_order() -> None:
+    with pytest.raises(SettingsError, match="candidate"):
+        StatedThresholds(match=0.4, candidate=0.5)
+
+
+def test_stated_thresholds_rise_with_the_score() -> None:
+    chances = [SCALE.decide(score, 5).probability for score in (-1.0, 0.5, 0.6, 0.7, 1.0)]
+    assert chances == sorted(chances)
+    assert chances[2] == pytest.approx(0.5)
+    assert SCALE.decide(None, 5).verdict == "unknown"

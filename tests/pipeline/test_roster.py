@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from adln.errors import SettingsError
+from adln.pipeline.roster import FILE_NAME, enter_cameras, read_cameras, track_number
+
+
+def test_starts_are_counted_and_cameras_remembered(tmp_path: Path) -> None:
+    assert enter_cameras(tmp_path, {"door": 1}) == 1
+    assert enter_cameras(tmp_path, {"yard": 2}) == 2
+    assert read_cameras(tmp_path) == {"door": 1, "yard": 2}
+
+
+def test_a_name_with_another_number_is_refused(tmp_path: Path) -> None:
+    enter_cameras(tmp_path, {"door": 1})
+    with pytest.raises(SettingsError, match="'door' has number 2"):
+        enter_cameras(tmp_path, {"door": 2})
+    assert read_cameras(tmp_path) == {"door": 1}
+
+
+def test_a_number_with_another_name_is_refused(tmp_path: Path) -> None:
+    enter_cameras(tmp_path, {"door": 1})
+    with pytest.raises(SettingsError, match="camera 'door'"):
+        enter_cameras(tmp_path, {"gate": 1})
+
+
+def test_two_new_cameras_with_one_number_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="number 1"):
+        enter_cameras(tmp_path, {"door": 1, "gate": 1})
+
+
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("{", encoding="utf-8")
+    with pytest.raises(SettingsError, match=FILE_NAME):
+        enter_cameras(tmp_path, {"door": 1})
+    assert (tmp_path / FILE_NAME).read_text(encoding="utf-8") == "{"
+
+
+def test_tracks_of_two_starts_have_different_numbers() -> None:
+    assert track_number(1, 7) != track_number(2, 7)
+    with pytest.raises(SettingsError):
+        track_number(1, 10**9)

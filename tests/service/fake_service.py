@@ -1,0 +1,191 @@
+"""A service over a gallery of made-up people, with a network that looks at colours."""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.crops import decode_crop
+from adln.embeddings import unit_length
+from adln.errors import GalleryError
+from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.identity import StatedThresholds
+from adln.pipeline.sightings import SightingEvent
+from adln.service.app import make_app
+from adln.service.live import CameraView, Events
+from adln.service.network import Network
+from adln.service.settings import ServeSettings
+from adln.service.state import Role, ServiceState
+
+DIM = 48
+MODEL = ModelKey("c" * 64, 2, DIM)
+NOW_S = 1_760_000_000.0
+PEOPLE = ("Anna", "Bela", None)
+
+
+def embed_colours(picture: bytes) -> NDArray[np.float32]:
+    """(48,) of how a picture's parts are coloured."""
+    crop = decode_crop(picture, height_px=4, width_px=4)
+    return unit_length(crop.reshape(-1).astype(np.float32) - 120.5)
+
+
+def person_picture(person: int, look: int = 0, kind: str = "JPEG", size: int = 16) -> bytes:
+    """A picture of somebody made of patches: the same person has nearly the same ones."""
+    patches = np.random.default_rng(person).integers(20, 236, (4, 4, 3))
+    noise = np.random.default_rng([person, look]).integers(-8, 9, (4, 4, 3))
+    pixels = np.clip(patches + noise, 0, 255).astype(np.uint8).repeat(size, 0).repeat(size, 1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, quality=95)
+    return stream.getvalue()
+
+
+NETWORK = Network(model=MODEL, embed=embed_colours, precision="fp32")
+SCALE = StatedThresholds(match=0.9, candidate=0.6)
+
+
+class FakeCameras:
+    """Cameras that say what a test tells them to."""
+
+    def __init__(self) -> None:
+        self.receivers: list[Callable[[SightingEvent], None]] = []
+        self.views: list[CameraView] = []
+
+    def cameras(self) -> list[CameraView]:
+        return list(self.views)
+
+    def subscribe(self, receive: Callable[[SightingEvent], None]) -> Callable[[], None]:
+        self.receivers.append(receive)
+        return lambda: self.receivers.remove(receive)
+
+    def say(self, event: SightingEvent) -> None:
+        for receive in self.receivers:
+            receive(event)
+
+
+class Served:
+    """A service in this process, and what it is made of."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.settings = replace(
+            ServeSettings(
+                gallery=str(folder / "gallery"),
+                network="",
+                requests_per_minute=0,
+                camera_names={0: "gate", 1: "yard"},
+            ),
+            **changes,
+        )
+        self.gallery = SqliteGallery(self.settings.gallery, create=True)
+        self.state = ServiceState(self.settings.state_folder)
+        self.cameras = FakeCameras()
+        self.events = Events()
+        self.app: FastAPI = make_app(
+            self.settings,
+            gallery=self.gallery,
+            network=NETWORK,
+            scale=SCALE,
+            state=self.state,
+            source=self.cameras,
+            events=self.events,
+        )
+        self.listening: tuple[uvicorn.Server, threading.Thread, str] | None = None
+        self.http: httpx.Client | None = None
+
+    @cached_property
+    def tokens(self) -> dict[Role, str]:
+        """A token for each role."""
+        return self.state.create_first_tokens()
+
+    @property
+    def address(self) -> str:
+        """Where the service listens; it starts to when first asked for."""
+        if self.listening is None:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            config = uvicorn.Config(
+                self.app,
+                host="127.0.0.1",
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=2,
+            )
+            server = uvicorn.Server(config)
+            thread = threading.Thread(target=server.run, daemon=True)
+            thread.start()
+            until = time.monotonic() + 20
+            while not server.started and time.monotonic() < until:
+                time.sleep(0.01)
+            assert server.started
+            self.listening = server, thread, f"http://127.0.0.1:{port}"
+        return self.listening[2]
+
+    @property
+    def client(self) -> httpx.Client:
+        """Asks the service, as a program on this machine."""
+        if self.http is None:
+            self.http = httpx.Client(base_url=self.address, timeout=30)
+        return self.http
+
+    def without_network(self) -> None:
+        """Serve without a network and without a scale; before the first request."""
+        self.app = make_app(
+            self.settings, gallery=self.gallery, network=None, scale=None, state=self.state
+        )
+
+    def full_disk(self) -> GalleryError:
+        """What the gallery raises when the disk is full."""
+        error = GalleryError(f"{self.gallery.folder}: the disk is full.")
+        error.__cause__ = OSError(28, "No space left on device")
+        return error
+
+    def fill(self, *, thumbnails: bool = False) -> list[int]:
+        """Three people, four looks each under two cameras, and two looks at nobody."""
+        ids = []
+        for number, name in enumerate(PEOPLE):
+            person_id = self.gallery.enrol(name)
+            ids.append(person_id)
+            self.gallery.add([self.look(number, at, person_id, thumbnails) for at in range(4)])
+        self.gallery.add([self.look(7, at, None, thumbnails) for at in range(2)])
+        return ids
+
+    def look(self, number: int, at: int, person_id: int | None, thumbnails: bool) -> Sighting:
+        picture = person_picture(number, at)
+        return Sighting(
+            embedding=embed_colours(picture),
+            model=MODEL,
+            camera_id=at % 2,
+            time_s=NOW_S + 100 * number + 10 * at,
+            person_id=person_id,
+            thumbnail=picture if thumbnails else None,
+        )
+
+    def as_(self, role: Role) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens[role]}"}
+
+    def close(self) -> None:
+        if self.http is not None:
+            self.http.close()
+        if self.listening is not None:
+            server, thread, _ = self.listening
+            self.events.close()
+            server.should_exit = True
+            thread.join(10)
+        self.gallery.close()
+        self.state.close()

@@ -1,0 +1,123 @@
+import asyncio
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from fake_service import Served
+
+from adln.pipeline.sightings import SightingEvent
+from adln.service.live import CameraView, Events, NoCameras
+
+
+def sighting(number: int, person_id: int | None = 7) -> SightingEvent:
+    return SightingEvent(
+        event_id=f"event{number}",
+        camera_id=1,
+        camera_name="yard",
+        track_id=number,
+        first_time_s=1.0,
+        last_time_s=2.0,
+        person_id=person_id,
+        verdict="unknown" if person_id is None else "matched",
+        probability=0.9,
+        depth=2,
+        model="ab" * 32,
+        box_xyxy=(0.0, 0.0, 10.0, 20.0),
+        quality=0.5,
+        crop_jpeg=b"picture",
+    )
+
+
+def test_all_listeners_get_all_events_and_those_who_come_back_what_they_missed() -> None:
+    async def listen() -> None:
+        events = Events()
+        for number in range(3):
+            events.publish_sighting(sighting(number))
+        first, second = events.listen(), events.listen(after=2)
+        assert [await anext(first), await anext(second)] == ["retry: 2000\n\n"] * 2
+        assert (await anext(second)).startswith("id: 3\nevent: sighting\n")
+        events.publish("gallery", {"what": "name"})
+        for listener in (first, second):
+            assert await anext(listener) == 'id: 4\nevent: gallery\ndata: {"what":"name"}\n\n'
+        assert events.listeners == 2
+        events.close()
+        assert [text async for text in first] == []
+        await second.aclose()
+        assert events.listeners == 0
+
+    asyncio.run(listen())
+
+
+def test_a_slow_listener_loses_the_oldest_and_is_told() -> None:
+    async def listen() -> None:
+        events = Events()
+        listener = events.listen()
+        await anext(listener)
+        for number in range(600):
+            events.publish("gallery", {"n": number})
+        assert await anext(listener) == 'event: lost\ndata: {"events":100}\n\n'
+        assert '{"n":100}' in await anext(listener)
+        await listener.aclose()
+
+    asyncio.run(listen())
+
+
+def test_of_somebody_forgotten_no_event_is_kept() -> None:
+    async def listen() -> None:
+        events = Events()
+        events.publish_sighting(sighting(1, 7))
+        events.publish_sighting(sighting(2, 8))
+        events.forget(7)
+        listener = events.listen(after=0)
+        await anext(listener)
+        assert '"person_id":8' in await anext(listener)
+        await listener.aclose()
+
+    asyncio.run(listen())
+
+
+def test_without_cameras_nothing_comes() -> None:
+    source = NoCameras()
+    assert list(source.cameras()) == []
+    source.subscribe(lambda event: None)()
+
+
+def test_a_page_gets_sightings_without_pictures_cameras_and_changes(served: Served) -> None:
+    served.cameras.views = [
+        CameraView(camera_id=1, name="yard", state="lost", fps=0, people=0, last_frame_s=None)
+    ]
+    with served.client.stream("GET", "/api/v1/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
+        served.cameras.say(sighting(5))
+        httpx.put(f"{served.address}/api/v1/persons/1/name", json={"name": "Ada"})
+        kinds: dict[str, dict[str, object]] = {}
+        kind = ""
+        for line in lines:
+            if line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                kinds[kind] = json.loads(line[6:])
+            if len(kinds) == 3:
+                break
+    assert kinds["sighting"]["event_id"] == "event5"
+    assert "crop_jpeg" not in kinds["sighting"]
+    assert kinds["gallery"] == {"what": "name", "person_id": 1}
+    assert kinds["cameras"]["cameras"][0]["state"] == "lost"  # type: ignore[index]
+
+
+def test_too_many_pages_are_turned_away(make_served: Callable[..., Served]) -> None:
+    served = make_served(max_listeners=1)
+    with served.client.stream("GET", "/api/v1/events") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert httpx.get(f"{served.address}/api/v1/events").status_code == 503
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1" * 30])
+def test_a_strange_last_event_is_refused(served: Served, last: str) -> None:
+    headers = {"Last-Event-ID": last}
+    assert served.client.get("/api/v1/events", headers=headers).status_code == 422

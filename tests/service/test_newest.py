@@ -1,0 +1,67 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from fake_service import MODEL
+
+from adln.embeddings import unit_length
+from adln.gallery.records import EVERYTHING, Filter, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.service.newest import newest_sightings
+
+
+def test_pages_give_everything_once_newest_first_whatever_the_times(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    times = [*rng.uniform(1.7e9, 1.8e9, 60), *[1.75e9] * 45, -5.0, 0.0, 4e9, *[1.75e9 + 1e-6] * 3]
+    look = Sighting(
+        embedding=unit_length(rng.normal(size=MODEL.dim)), model=MODEL, camera_id=0, time_s=0.0
+    )
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        gallery.add(
+            [replace(look, time_s=float(t), camera_id=at % 3) for at, t in enumerate(times)]
+        )
+        for where in (EVERYTHING, Filter(cameras=frozenset({1})), Filter(from_s=1.74e9)):
+            wanted = sorted(
+                (
+                    (one.time_s, one.sighting_id)
+                    for batch in gallery.iterate(where)
+                    for one in batch
+                ),
+                reverse=True,
+            )
+            found: list[tuple[float, int]] = []
+            before = None
+            while page := newest_sightings(gallery, where, limit=7, before=before):
+                found += [(one.time_s, one.sighting_id) for one in page]
+                before = found[-1]
+            assert found == wanted
+
+
+def test_of_many_only_a_page_is_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    embeddings = unit_length(rng.normal(size=(3000, MODEL.dim)))
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        gallery.add(
+            [
+                Sighting(embedding=one, model=MODEL, camera_id=0, time_s=1.7e9 + at)
+                for at, one in enumerate(embeddings)
+            ]
+        )
+        read = 0
+        get = gallery.get
+
+        def counted(ids):  # type: ignore[no-untyped-def]
+            nonlocal read
+            records = get(ids)
+            read += len(records)
+            return records
+
+        gallery.get = counted  # type: ignore[method-assign]
+        page = newest_sightings(gallery, EVERYTHING, limit=50)
+        assert [one.time_s for one in page] == [1.7e9 + at for at in range(2999, 2949, -1)]
+        assert read <= 200
+
+
+def test_an_empty_gallery_has_no_newest(tmp_path: Path) -> None:
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        assert newest_sightings(gallery, EVERYTHING, limit=5) == []

@@ -1,0 +1,314 @@
+"""Walks the page in a browser; where there is none, these tests are left out."""
+
+import importlib.resources
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fake_service import NOW_S, PEOPLE, Served, person_picture
+
+from adln.pipeline.sightings import SightingEvent
+from adln.service.live import CameraView
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
+SIZES = {"desktop": (1280, 860), "phone": (360, 740)}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
+    """Opens pages; in the end none of them may have complained or asked for anything elsewhere."""
+    complaints: list[str] = []
+    elsewhere: list[str] = []
+    contexts = []
+
+    def listen_to(message: "ConsoleMessage") -> None:
+        # What is refused is told on the page; the browser reports the answer by itself.
+        if message.type in ("error", "warning") and "Failed to load" not in message.text:
+            complaints.append(message.text)
+
+    def open_one(address: str, size: str = "desktop", **options: str) -> "Page":
+        width, height = SIZES[size]
+        origin = address.partition("/#")[0]
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", listen_to)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((origin, "blob:" + origin))
+                else elsewhere.append(request.url)
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert elsewhere == []
+
+
+def serious(page: "Page") -> list[str]:
+    """What axe finds serious, as text."""
+    import axe_playwright_python
+
+    source = importlib.resources.files(axe_playwright_python).joinpath("axe.min.js").read_text()
+    # The page's own policy lets no other script in; the debugger may.
+    page.evaluate(source + "; null")
+    found = page.evaluate(
+        "axe.run({ resultTypes: ['violations'] }).then((result) => result.violations"
+        ".map((one) => one.impact + ' ' + one.id + ' '"
+        " + one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')))"
+    )
+    return [text for text in found if text.startswith(("serious", "critical"))]
+
+
+def wait_for_count(page: "Page", selector: str, count: int) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_have_count(count, timeout=15_000)
+
+
+def too_wide(page: "Page") -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    made = {"anna": person_picture(0, 9), "stranger": person_picture(50), "broken": b"\xff\xd8\xff"}
+    for name, content in made.items():
+        (tmp_path / f"{name}.jpg").write_bytes(content)
+    return {name: tmp_path / f"{name}.jpg" for name in made}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_becomes_a_ranked_strip_and_a_plain_answer(
+    served: Served, open_page: Callable[..., "Page"], pictures: dict[str, Path], size: str
+) -> None:
+    page = open_page(served.address, size)
+    page.set_input_files(".drop input", pictures["anna"])
+    page.get_by_role("heading", name="This is Anna").wait_for()
+    assert page.locator(".answer .verdict").inner_text().startswith("Matched · ")
+    assert page.locator(".strip > li").count() == 14
+    first = page.locator(".strip > li").first
+    assert "Anna" in first.inner_text()
+    assert "gate" in first.inner_text() or "yard" in first.inner_text()
+    assert serious(page) == []
+    assert not too_wide(page)
+    page.set_input_files(".drop input", pictures["stranger"])
+    page.get_by_role("heading", name="Nobody who is known here").wait_for()
+    assert page.locator(".answer .verdict").inner_text().startswith("Unknown · ")
+    page.set_input_files(".drop input", pictures["broken"])
+    page.get_by_role("alert").wait_for()
+
+
+def test_a_filter_searches_again(
+    served: Served, open_page: Callable[..., "Page"], pictures: dict[str, Path]
+) -> None:
+    page = open_page(served.address)
+    page.set_input_files(".drop input", pictures["anna"])
+    page.locator(".strip").wait_for()
+    page.get_by_text("Filters").click()
+    page.get_by_label("yard").check()
+    wait_for_count(page, ".strip > li", 7)
+
+
+def test_a_stranger_is_enrolled_and_found_by_the_next_search(
+    served: Served, open_page: Callable[..., "Page"], pictures: dict[str, Path]
+) -> None:
+    page = open_page(served.address)
+    page.set_input_files(".drop input", pictures["stranger"])
+    page.get_by_role("button", name="Enrol this picture").click()
+    page.get_by_label("Name (can be given later)").fill("Cleo")
+    assert serious(page) == []
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    page.get_by_role("heading", name="This is Cleo").wait_for()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_timeline_shows_where_somebody_was_and_can_be_split_and_put_back(
+    served: Served, open_page: Callable[..., "Page"], size: str
+) -> None:
+    page = open_page(served.address + "/#/people", size)
+    page.get_by_role("link", name="Anna").click()
+    page.get_by_role("heading", name="Timeline").wait_for()
+    assert page.locator(".lane").count() == 2
+    assert page.locator(".look").count() == 4
+    assert serious(page) == []
+    assert not too_wide(page)
+    page.locator(".look input").first.check()
+    page.get_by_role("button", name="Somebody else").click()
+    page.get_by_role("button", name="Split").click()
+    wait_for_count(page, ".look", 3)
+    page.get_by_role("button", name="Undo").click()
+    wait_for_count(page, ".look", 4)
+    assert [person.num_sightings for person in served.gallery.persons()] == [4, 4, 4]
+
+
+def test_people_are_merged_and_put_back(served: Served, open_page: Callable[..., "Page"]) -> None:
+    page = open_page(served.address + "/#/people")
+    page.get_by_label("Choose Anna").check()
+    page.get_by_label("Choose Person 3").check()
+    assert serious(page) == []
+    page.get_by_role("button", name="Merge").click()
+    page.locator("dialog").get_by_role("button", name="Merge").click()
+    page.get_by_text("8 sightings at 2 cameras").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("4 sightings at 2 cameras").wait_for()
+    assert sorted(person.num_sightings for person in served.gallery.persons()) == [4, 4, 4]
+
+
+def test_a_name_is_given_and_taken_back(served: Served, open_page: Callable[..., "Page"]) -> None:
+    page = open_page(served.address + "/#/people/1")
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("textbox", name="Name").fill("Bela")
+    page.get_by_role("button", name="Save").click()
+    # The name is taken: the dialog stays and says so.
+    page.locator("dialog .error").wait_for()
+    page.get_by_role("textbox", name="Name").fill("Ada")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("heading", name="Ada").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("heading", name="Anna").wait_for()
+
+
+def test_forgetting_asks_twice_and_shows_its_proof(
+    served: Served, open_page: Callable[..., "Page"]
+) -> None:
+    page = open_page(served.address + "/#/people/1")
+    page.get_by_role("button", name="Forget").click()
+    page.get_by_role("button", name="Forget for good").click()
+    page.get_by_role("alert").wait_for()
+    assert len(served.gallery.persons()) == len(PEOPLE)
+    page.get_by_label("Type Anna to go on").fill("Anna")
+    page.get_by_role("button", name="Forget for good").click()
+    page.get_by_role("heading", name="Forgotten, and proved").wait_for()
+    assert "4" in page.locator(".proof").inner_text()
+    assert serious(page) == []
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("link", name="Bela").wait_for()
+    assert page.get_by_role("link", name="Anna").count() == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_wrong_token_stays_outside_and_a_right_one_sees_what_its_role_may(
+    make_served: Callable[..., Served], open_page: Callable[..., "Page"], size: str
+) -> None:
+    served = make_served(require_token=True)
+    served.fill()
+    page = open_page(served.address, size)
+    page.get_by_label("Token").fill("adln_00000000_" + "A" * 43)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_text("This token is not valid").wait_for()
+    assert serious(page) == []
+    assert page.locator(".tabs").is_hidden()
+    page.get_by_label("Token").fill(served.tokens["viewer"])
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Search").wait_for()
+    page.goto(served.address + "/#/people/1")
+    page.get_by_role("heading", name="Anna").wait_for()
+    assert page.get_by_role("button", name="Forget").count() == 0
+    assert page.get_by_role("button", name="Rename").count() == 0
+    # Another tab knows nothing of it.
+    assert page.evaluate("localStorage.length") == 0
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("heading", name="Log in").wait_for()
+
+
+def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[..., "Page"]) -> None:
+    page = open_page(served.address + "/#/live")
+    page.get_by_text("No camera runs in this service").wait_for()
+    served.cameras.views = [
+        CameraView(camera_id=1, name="yard", state="running", fps=9, people=1, last_frame_s=NOW_S)
+    ]
+    page.get_by_role("link", name="Status").click()
+    page.get_by_role("cell", name="yard").wait_for()
+    assert serious(page) == []
+    page.get_by_role("link", name="Live", exact=True).click()
+    page.locator(".state.running", has_text="Live").wait_for()
+    served.cameras.say(
+        SightingEvent(
+            event_id="e",
+            camera_id=1,
+            camera_name="yard",
+            track_id=1,
+            first_time_s=NOW_S,
+            last_time_s=NOW_S,
+            person_id=1,
+            verdict="matched",
+            probability=0.97,
+            depth=2,
+            model="c" * 64,
+            box_xyxy=(0.0, 0.0, 9.0, 30.0),
+            quality=0.9,
+        )
+    )
+    page.locator(".feed").get_by_role("link", name="Anna").wait_for()
+    assert "Matched · 97 %" in page.locator(".feed").inner_text()
+    assert serious(page) == []
+
+
+def test_an_empty_gallery_says_what_to_do_in_the_dark_as_well(
+    make_served: Callable[..., Served], open_page: Callable[..., "Page"]
+) -> None:
+    page = open_page(make_served().address + "/#/people", color_scheme="dark")
+    page.get_by_text("Nobody is known yet").wait_for()
+    assert serious(page) == []
+    page.get_by_role("link", name="Search").click()
+    page.get_by_text("What an answer says").wait_for()
+    assert serious(page) == []
+
+
+def test_pictures_show_only_where_they_are_kept(
+    make_served: Callable[..., Served], open_page: Callable[..., "Page"]
+) -> None:
+    served = make_served(keep_pictures=True)
+    served.fill(thumbnails=True)
+    page = open_page(served.address + "/#/people/1")
+    wait_for_count(page, ".look img[src^='blob:']", 4)
+    served.gallery.add([served.look(0, 7, 1, False)])
+    page.reload()
+    page.locator(".look svg").wait_for()
+    assert page.locator(".look img").count() == 4
+
+
+def test_the_page_is_walked_by_keyboard(served: Served, open_page: Callable[..., "Page"]) -> None:
+    page = open_page(served.address + "/#/people")
+    page.get_by_role("link", name="Anna").wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Anna":
+            break
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Timeline").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Anna"

@@ -1,0 +1,161 @@
+from collections.abc import Callable
+
+from fake_service import Served, person_picture
+
+from adln.gallery.records import Filter
+
+API = "/api/v1"
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def of(served: Served, person_id: int) -> list[int]:
+    where = Filter(persons=frozenset({person_id}))
+    return [one.sighting_id for batch in served.gallery.iterate(where) for one in batch]
+
+
+def test_people_are_listed_last_seen_first_and_found_by_name(served: Served) -> None:
+    everybody = served.client.get(f"{API}/persons").json()
+    assert everybody["total"] == 3
+    assert [one["name"] for one in everybody["people"]] == [None, "Bela", "Anna"]
+    found = served.client.get(f"{API}/persons", params={"text": "ANN"}).json()
+    assert [one["name"] for one in found["people"]] == ["Anna"]
+    page = served.client.get(f"{API}/persons", params={"limit": 1, "offset": 1}).json()
+    assert ([one["name"] for one in page["people"]], page["total"]) == (["Bela"], 3)
+    assert served.client.get(f"{API}/persons/9").status_code == 404
+
+
+def test_somebody_is_enrolled_with_pictures_that_are_not_kept(served: Served) -> None:
+    person = served.client.post(f"{API}/persons", json={"name": " Cleo  Q "}).json()
+    assert (person["name"], person["num_sightings"]) == ("Cleo Q", 0)
+    stored = served.client.post(
+        f"{API}/persons/{person['person_id']}/picture?camera_id=1&time_s=5",
+        content=person_picture(9),
+        headers=JPEG,
+    )
+    assert stored.status_code == 201
+    (record,) = served.gallery.get(stored.json()["sighting_ids"])
+    assert (record.camera_id, record.time_s, record.thumbnail) == (1, 5.0, None)
+    answer = served.client.post(
+        f"{API}/search/picture", content=person_picture(9, 5), headers=JPEG
+    ).json()
+    assert answer["name"] == "Cleo Q"
+
+
+def test_pictures_are_kept_where_that_was_chosen(make_served: Callable[..., Served]) -> None:
+    served = make_served(keep_pictures=True)
+    served.fill()
+    stored = served.client.post(
+        f"{API}/persons/1/picture",
+        content=person_picture(0, 8, "PNG"),
+        headers={"Content-Type": "image/png"},
+    ).json()
+    picture = served.client.get(f"{API}/sightings/{stored['sighting_ids'][0]}/picture")
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert picture.content.startswith(b"\xff\xd8\xff")
+    assert served.client.get(f"{API}/sightings/1/picture").status_code == 404
+
+
+def test_a_name_can_be_taken_back_once(served: Served) -> None:
+    done = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}).json()
+    assert served.client.get(f"{API}/persons/1").json()["name"] == "Ada"
+    undo = f"{API}/undo/{done['undo_id']}"
+    assert served.client.post(undo).json() == {"action": "name"}
+    assert served.client.get(f"{API}/persons/1").json()["name"] == "Anna"
+    assert served.client.post(undo).status_code == 404
+
+
+def test_a_name_that_is_taken_or_empty_is_refused(served: Served) -> None:
+    taken = served.client.put(f"{API}/persons/1/name", json={"name": "Bela"})
+    assert taken.status_code == 409
+    assert str(served.gallery.folder) not in taken.text
+    for name in ("", "   ", "a\x00b", "x" * 201, 5):
+        answer = served.client.put(f"{API}/persons/1/name", json={"name": name})
+        assert answer.status_code == 422
+    assert served.client.put(f"{API}/persons/99/name", json={"name": "x"}).status_code == 404
+
+
+def test_a_merge_can_be_taken_back_with_names(served: Served) -> None:
+    before = {person: of(served, person) for person in (1, 2, 3)}
+    done = served.client.post(f"{API}/persons/3/merge", json={"person_ids": [1, 2]}).json()
+    assert done["changed"] == 8
+    merged = served.client.get(f"{API}/persons").json()["people"]
+    assert [(one["person_id"], one["name"], one["num_sightings"]) for one in merged] == [
+        (3, "Anna", 12)
+    ]
+    assert served.client.post(f"{API}/undo/{done['undo_id']}").status_code == 200
+    people = served.client.get(f"{API}/persons").json()["people"]
+    back = {one["name"]: of(served, one["person_id"]) for one in people}
+    assert back == {"Anna": before[1], "Bela": before[2], None: before[3]}
+
+
+def test_a_split_can_be_taken_back(served: Served) -> None:
+    before = of(served, 3)
+    done = served.client.post(
+        f"{API}/persons/3/split", json={"sighting_ids": before[:2], "name": "Cleo"}
+    ).json()
+    assert of(served, done["person_id"]) == before[:2]
+    assert served.client.post(f"{API}/undo/{done['undo_id']}").status_code == 200
+    assert of(served, 3) == before
+    people = {one["name"] for one in served.client.get(f"{API}/persons").json()["people"]}
+    assert people == {"Anna", "Bela", None}
+
+
+def test_only_a_persons_own_sightings_can_be_split_off(served: Served) -> None:
+    for ids in ([1, 5], [99], []):
+        answer = served.client.post(f"{API}/persons/1/split", json={"sighting_ids": ids})
+        assert answer.status_code in (404, 422)
+    assert len(of(served, 1)) == 4
+
+
+def test_sightings_of_nobody_are_given_to_somebody_and_back(served: Served) -> None:
+    path = f"{API}/persons/1/sightings"
+    done = served.client.post(path, json={"sighting_ids": [13, 14, 5]}).json()
+    assert done["changed"] == 3
+    assert of(served, 1) == [1, 2, 3, 4, 5, 13, 14]
+    served.client.post(f"{API}/undo/{done['undo_id']}")
+    assert of(served, 1) == [1, 2, 3, 4]
+    assert of(served, 2) == [5, 6, 7, 8]
+    assert [one.person_id for one in served.gallery.get([13, 14])] == [None, None]
+
+
+def test_somebody_is_enrolled_from_sightings_of_nobody(served: Served) -> None:
+    answer = served.client.post(f"{API}/persons", json={"name": "Cleo", "sighting_ids": [13, 14]})
+    assert answer.json()["num_sightings"] == 2
+    answer = served.client.post(f"{API}/persons", json={"sighting_ids": [99]})
+    assert answer.status_code == 404
+
+
+def test_an_undo_that_is_not_possible_any_more_says_so(served: Served) -> None:
+    done = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}).json()
+    served.client.post(f"{API}/persons", json={"name": "Anna"})
+    answer = served.client.post(f"{API}/undo/{done['undo_id']}")
+    assert answer.status_code == 409
+    assert "changed since" in answer.json()["message"]
+
+
+def test_forgetting_erases_proves_and_leaves_nothing_to_take_back(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(keep_pictures=True)
+    served.fill(thumbnails=True)
+    renamed = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}).json()
+    proof = served.client.post(f"{API}/persons/1/forget", json={}).json()
+    assert proof["is_proved"]
+    assert (proof["sightings"], proof["thumbnails"], proof["suppressed_above"]) == (4, 4, None)
+    assert served.client.get(f"{API}/persons/1").status_code == 404
+    assert served.client.post(f"{API}/undo/{renamed['undo_id']}").status_code == 404
+    assert "Ada" not in served.client.get(f"{API}/persons").text
+    found = served.client.post(
+        f"{API}/search/picture", content=person_picture(0), headers=JPEG
+    ).json()
+    assert 1 not in {one["sighting"]["person_id"] for one in found["found"]}
+    # The name is barred, too.
+    assert served.client.post(f"{API}/persons", json={"name": "Ada"}).status_code == 409
+
+
+def test_whoever_asked_to_stay_out_is_refused_later(served: Served) -> None:
+    served.client.post(f"{API}/persons/1/forget", json={"suppress_above": 0.9})
+    answer = served.client.post(
+        f"{API}/persons/2/picture", content=person_picture(0, 7), headers=JPEG
+    )
+    assert answer.json() == {"sighting_ids": [None]}

@@ -1,0 +1,134 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fake_service import DIM, MODEL, NOW_S, Served, embed_colours, person_picture
+
+from adln.service.answers import decode_embedding, encode_embedding
+
+JPEG = {"Content-Type": "image/jpeg"}
+NAMED = {"digest": MODEL.digest, "depth": MODEL.depth, "dim": DIM}
+
+
+def search(served: Served, picture: bytes, **asked: object) -> dict:  # type: ignore[type-arg]
+    answer = served.client.post(
+        "/api/v1/search/picture", content=picture, headers=JPEG, params=asked
+    )
+    assert answer.status_code == 200, answer.text
+    found: dict = answer.json()  # type: ignore[type-arg]
+    return found
+
+
+def test_a_picture_is_embedded_as_the_network_does(served: Served) -> None:
+    picture = person_picture(3)
+    answer = served.client.post("/api/v1/embed/picture", content=picture, headers=JPEG).json()
+    assert answer["model"] == NAMED
+    embedding = decode_embedding(answer["embedding"], DIM)
+    np.testing.assert_array_equal(embedding, embed_colours(picture))
+    assert served.gallery.count() == 14
+
+
+def test_somebody_known_is_matched_and_a_stranger_is_unknown(served: Served) -> None:
+    known = search(served, person_picture(0, 9))
+    assert (known["verdict"], known["name"], known["gallery_size"]) == ("matched", "Anna", 3)
+    assert known["probability"] > 0.9
+    assert [one["rank"] for one in known["found"]] == list(range(1, 15))
+    assert {one["sighting"]["person_id"] for one in known["found"][:4]} == {1}
+    assert known["found"][0]["sighting"]["camera_name"] in ("gate", "yard")
+    stranger = search(served, person_picture(50))
+    assert (stranger["verdict"], stranger["name"], stranger["person_id"]) == ("unknown", None, None)
+
+
+def test_sightings_of_nobody_are_listed_but_name_nobody(served: Served) -> None:
+    answer = search(served, person_picture(7, 9), k=2)
+    assert [one["verdict"] for one in answer["found"]] == ["matched", "matched"]
+    assert answer["person_id"] is None
+
+
+def test_filters_leave_out_what_they_should(served: Served) -> None:
+    picture = person_picture(0, 9)
+    cameras = {one["sighting"]["camera_id"] for one in search(served, picture, camera=1)["found"]}
+    assert cameras == {1}
+    cameras = {o["sighting"]["camera_id"] for o in search(served, picture, not_camera=1)["found"]}
+    assert cameras == {0}
+    late = search(served, picture, from_s=NOW_S + 100)
+    assert all(one["sighting"]["time_s"] >= NOW_S + 100 for one in late["found"])
+    assert late["gallery_size"] == 2
+    alike = search(served, picture, least_similarity=0.9)["found"]
+    assert all(one["similarity"] > 0.9 for one in alike)
+    assert {o["sighting"]["person_id"] for o in search(served, picture, person=2)["found"]} == {2}
+    assert search(served, picture, camera=9)["found"] == []
+
+
+def test_a_sighting_finds_the_others_but_not_itself(served: Served) -> None:
+    answer = served.client.post("/api/v1/search", json={"sighting_id": 1, "k": 3}).json()
+    assert {one["sighting"]["sighting_id"] for one in answer["found"]} == {2, 3, 4}
+    where = {"cameras": [1]}
+    answer = served.client.post("/api/v1/search", json={"sighting_id": 1, "where": where}).json()
+    assert {one["sighting"]["camera_id"] for one in answer["found"]} == {1}
+    assert served.client.post("/api/v1/search", json={"sighting_id": 99}).status_code == 404
+
+
+def test_an_embedding_finds_what_its_picture_finds(served: Served) -> None:
+    picture = person_picture(1, 9)
+    asked = {"embedding": encode_embedding(embed_colours(picture)), "model": NAMED}
+    answer = served.client.post("/api/v1/search", json=asked).json()
+    assert answer == search(served, picture)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"digest": "other"}, 409),
+        ({"dim": 47}, 409),
+        ({"depth": 9}, 422),
+    ],
+)
+def test_embeddings_of_another_model_are_refused(
+    served: Served, changes: dict[str, object], status: int
+) -> None:
+    asked = {"embedding": encode_embedding(embed_colours(person_picture(1)))}
+    answer = served.client.post("/api/v1/search", json={**asked, "model": {**NAMED, **changes}})
+    assert answer.status_code == status
+    if status == 409:
+        assert "different models" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"sighting_id": 1, "embedding": "AAAA", "model": NAMED},
+        {"embedding": "AAAA"},
+        {"embedding": "AAAA", "model": NAMED},
+        {"embedding": "A===", "model": NAMED},
+        {"embedding": encode_embedding(np.zeros(DIM, np.float32)), "model": NAMED},
+        {"embedding": encode_embedding(np.full(DIM, np.nan, np.float32)), "model": NAMED},
+        {"sighting_id": 1, "k": 0},
+        {"sighting_id": 1, "colour": "red"},
+        {"sighting_id": 1, "where": {"cameras": [-1]}},
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(served: Served, asked: dict[str, object]) -> None:
+    assert served.client.post("/api/v1/search", json=asked).status_code in (409, 422)
+
+
+def test_without_a_network_embeddings_still_find(make_served: Callable[..., Served]) -> None:
+    served = make_served()
+    served.fill()
+    served.without_network()
+    answer = served.client.post("/api/v1/embed/picture", content=person_picture(1), headers=JPEG)
+    assert answer.status_code == 503
+    answer = served.client.post("/api/v1/search", json={"sighting_id": 1})
+    assert answer.json()["verdict"] is None
+    assert len(answer.json()["found"]) == 13
+
+
+def test_unknown_numbers_in_a_search_are_not_the_same_as_no_filter(served: Served) -> None:
+    look = replace(served.look(0, 0, None, False), camera_id=5)
+    served.gallery.add([look])
+    answer = search(served, person_picture(0), camera=5)
+    assert len(answer["found"]) == 1
+    assert answer["gallery_size"] == 0
+    assert answer["verdict"] == "unknown"

@@ -1,0 +1,138 @@
+"""The service as a process: it stops well, and what it acknowledged outlives it."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from adln.embeddings import unit_length
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.service.answers import encode_embedding
+from adln.service.running import address
+from adln.service.settings import ServeSettings
+
+MODEL = {"digest": "ab" * 32, "depth": 2, "dim": 16}
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def serving(folder: Path, port: int, *more: str) -> Iterator["subprocess.Popen[str]"]:
+    options = ("--gallery", str(folder), "--network", "", "--port", str(port), *more)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adln", "serve", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={key: value for key, value in os.environ.items() if not key.startswith("ADLN_")},
+    )
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and process.poll() is None:
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/api/v1/health").status_code == 200:
+                    break
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def push(port: int, number: int) -> list[int]:
+    rng = np.random.default_rng(number)
+    content = {
+        "model": MODEL,
+        "sightings": [
+            {"embedding": encode_embedding(one), "camera_id": 1, "time_s": number}
+            for one in unit_length(rng.normal(size=(5, 16)))
+        ],
+    }
+    answer = httpx.post(f"http://127.0.0.1:{port}/api/v1/sightings", json=content)
+    assert answer.status_code == 201
+    ids: list[int] = answer.json()["sighting_ids"]
+    return ids
+
+
+def test_nothing_acknowledged_is_lost_when_it_is_killed_and_it_stops_well_when_asked(
+    tmp_path: Path,
+) -> None:
+    folder, port = tmp_path / "gallery", free_port()
+    acknowledged: list[int] = []
+    with serving(folder, port) as process:
+        for number in range(6):
+            acknowledged += push(port, number)
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    with serving(folder, port, "--set", 'log_format="json"') as process:
+        acknowledged += push(port, 7)
+        # A page that follows events must not hold up the end.
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/api/v1/events") as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "retry: 2000"
+            process.send_signal(signal.SIGTERM)
+            assert list(lines) == [""]
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert '"message": "POST /sightings 201' in told
+    # Tokens were shown at the first start only.
+    assert "adln_" not in told
+    with SqliteGallery(folder) as gallery:
+        assert len(gallery.get(acknowledged)) == len(acknowledged) == 35
+
+
+def test_beyond_loopback_nobody_gets_in_without_the_token_that_was_shown(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path / "gallery", port, "--host", "0.0.0.0") as process:
+        where = f"http://127.0.0.1:{port}/api/v1/session"
+        assert httpx.get(where).status_code == 401
+        assert process.stderr is not None
+        shown = [process.stderr.readline() for _ in range(5)]
+        tokens = dict(line.split() for line in shown if "adln_" in line)
+        assert list(tokens) == ["viewer", "operator", "admin"]
+        answer = httpx.get(where, headers={"Authorization": f"Bearer {tokens['operator']}"})
+        assert answer.json()["role"] == "operator"
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        options = ("--gallery", str(tmp_path / "gallery"), "--network", "")
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "adln", "serve", *options, "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "cannot be listened to" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8484/"),
+        ("0.0.0.0", "http://localhost:8484/"),
+        ("::1", "http://[::1]:8484/"),
+        ("reid.example", "http://reid.example:8484/"),
+    ],
+)
+def test_the_address_is_one_that_a_browser_can_open(host: str, shown: str) -> None:
+    assert address(ServeSettings(host=host)) == shown

@@ -1,0 +1,93 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from adln.errors import ServiceError
+from adln.service.state import DATABASE_NAME, ROLES, ServiceState
+
+
+def test_first_tokens_are_made_once_and_work(tmp_path: Path) -> None:
+    state = ServiceState(tmp_path)
+    tokens = state.create_first_tokens()
+    assert list(tokens) == list(ROLES)
+    assert state.create_first_tokens() == {}
+    for role, token in tokens.items():
+        caller = state.caller(token)
+        assert caller is not None
+        assert caller.role == role
+        assert state.knows(token)
+    state.close()
+    again = ServiceState(tmp_path)
+    assert again.create_first_tokens() == {}
+    assert again.caller(tokens["admin"]) is not None
+    again.close()
+
+
+def test_no_secret_is_in_any_file_and_only_the_owner_may_read(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    state = ServiceState(folder)
+    token = state.create_token("box 7", "operator")
+    secret = token.rpartition("_")[2].encode()
+    for path in folder.iterdir():
+        assert secret not in path.read_bytes()
+        assert path.stat().st_mode & 0o077 == 0
+    assert folder.stat().st_mode & 0o077 == 0
+    state.close()
+
+
+def test_wrong_tokens_are_nobodys(tmp_path: Path) -> None:
+    state = ServiceState(tmp_path)
+    token = state.create_token("a", "viewer")
+    other = state.create_token("b", "admin")
+    swapped = f"{token[:13]}_{other.split('_', 2)[2]}"
+    for wrong in ("", "adln_", token[:-1], token + "x", token.upper(), swapped, "é" * 57):
+        assert state.caller(wrong) is None
+    state.close()
+
+
+def test_a_revoked_token_is_worthless_at_once_even_if_it_was_used(tmp_path: Path) -> None:
+    state, other = ServiceState(tmp_path), ServiceState(tmp_path)
+    token = state.create_token("a", "viewer")
+    assert state.caller(token) is not None
+    other.revoke(other.tokens()[0].token_id)
+    assert state.caller(token) is None
+    with pytest.raises(ServiceError, match="no valid token"):
+        state.revoke("00000000")
+    state.close()
+    other.close()
+
+
+def test_names_that_would_blur_the_log_are_refused(tmp_path: Path) -> None:
+    state = ServiceState(tmp_path)
+    for name in ("", "a\nb", "x" * 65, "<b>"):
+        with pytest.raises(ServiceError):
+            state.create_token(name, "viewer")
+    assert state.tokens() == []
+    state.close()
+
+
+def test_the_log_tells_who_did_what_and_shows_when_it_is_rewritten(tmp_path: Path) -> None:
+    state = ServiceState(tmp_path, clock=lambda: 12.0)
+    state.record("anna", "search", {"k": 3})
+    state.record("bela", "forget", {"person": 4})
+    newest = state.check().newest_digest
+    entries = state.entries(newest=1)
+    assert [(one.actor, one.action, one.details) for one in entries] == [
+        ("bela", "forget", {"person": 4})
+    ]
+    assert state.check(expected_digest=newest).is_sound
+    connection = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute("UPDATE audit SET actor = 'nobody'")
+    connection.execute("DROP TRIGGER audit_is_not_changed")
+    connection.execute("UPDATE audit SET actor = 'nobody' WHERE number = 2")
+    connection.close()
+    assert state.check().first_broken == 2
+    state.close()
+
+
+def test_a_state_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_NAME).write_bytes(b"no database at all, but long enough" * 100)
+    with pytest.raises(ServiceError, match="cannot be opened"):
+        ServiceState(tmp_path)

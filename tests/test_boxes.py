@@ -1,0 +1,34 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adln.boxes import areas, clip_to_picture, iou, xywh_to_xyxy, xyxy_to_xywh
+
+SIDE = st.integers(-50, 50).map(float)
+BOXES = st.lists(st.tuples(SIDE, SIDE, SIDE, SIDE), min_size=1, max_size=5).map(np.array)
+
+
+@given(BOXES)
+def test_formats_convert_there_and_back(boxes: np.ndarray) -> None:
+    np.testing.assert_array_equal(xyxy_to_xywh(xywh_to_xyxy(boxes)), boxes)
+
+
+@given(BOXES, BOXES)
+def test_overlap_agrees_with_counting_pixels(a: np.ndarray, b: np.ndarray) -> None:
+    def pixels(box: np.ndarray) -> set[tuple[int, int]]:
+        left, top, right, bottom = box.astype(int).tolist()
+        return {(x, y) for x in range(left, right) for y in range(top, bottom)}
+
+    a, b = a / 5 // 1, b / 5 // 1
+    for row, one in zip(iou(a, b), a, strict=True):
+        for value, other in zip(row, b, strict=True):
+            union = pixels(one) | pixels(other)
+            expected = len(pixels(one) & pixels(other)) / len(union) if union else 0.0
+            assert value == expected
+
+
+def test_boxes_are_cut_at_the_border() -> None:
+    boxes = np.array([[-5.0, -5, 200, 50], [300, 0, 310, 10]])
+    cut = clip_to_picture(boxes, height_px=40, width_px=100)
+    np.testing.assert_array_equal(cut[0], [0, 0, 100, 40])
+    np.testing.assert_array_equal(areas(cut), [4000, 0])

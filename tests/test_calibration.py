@@ -1,0 +1,192 @@
+"""What scores mean, and the file beside the model that says so."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adln.calibration import (
+    Calibration,
+    CalibrationFile,
+    Evidence,
+    Level,
+    Reliability,
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
+from adln.errors import ModelFileError, SettingsError
+
+CALIBRATION = Calibration(
+    depth=2,
+    flip=False,
+    sizes=(1, 2, 4, 8),
+    match=Level(rate=0.01, thresholds=(0.5, 0.55, 0.6, 0.63)),
+    candidate=Level(rate=0.1, thresholds=(0.3, 0.4, 0.45, 0.5)),
+    slope=20.0,
+    size_slope=0.8,
+    intercept=-9.0,
+    enrolled_share=0.5,
+    evidence=Evidence(
+        kind="persons",
+        data="people",
+        num_persons=50,
+        num_searches=1000,
+        num_comparisons=49000,
+        across_cameras=True,
+    ),
+    reliability=Reliability(
+        gallery_size=8,
+        brier=0.03,
+        base_brier=0.25,
+        log_loss=0.1,
+        calibration_error=0.01,
+        matched_strangers=0.012,
+        matched_enrolled=0.9,
+        candidate_strangers=0.11,
+        candidate_enrolled=0.97,
+    ),
+)
+FILE = CalibrationFile(
+    model_sha256="a" * 64,
+    source_sha256="b" * 64,
+    precision="int8",
+    adln_version="0.1.0",
+    created_utc="2026-01-01T00:00:00Z",
+    calibrations=(CALIBRATION,),
+)
+sizes = st.integers(1, 10**7)
+scores = st.floats(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [(0.56, "matched"), (0.55, "matched"), (0.41, "candidate"), (0.39, "unknown")],
+)
+def test_a_score_is_held_against_the_thresholds_of_the_gallery_s_size(
+    score: float, verdict: str
+) -> None:
+    assert CALIBRATION.decide(score, 2).verdict == verdict
+
+
+def test_an_empty_gallery_knows_nobody() -> None:
+    assert CALIBRATION.decide(None, 8).verdict == "unknown"
+    assert CALIBRATION.decide(0.99, 0).verdict == "unknown"
+    assert CALIBRATION.decide(None, 0).probability == 0
+
+
+def test_thresholds_between_sizes_follow_the_logarithm() -> None:
+    between = CALIBRATION.threshold(CALIBRATION.match, 3)
+    assert between == pytest.approx(0.55 + 0.05 * math.log(1.5) / math.log(2))
+
+
+def test_beyond_the_largest_size_the_steepest_rise_goes_on() -> None:
+    assert CALIBRATION.threshold(CALIBRATION.match, 16) == pytest.approx(0.63 + 0.05)
+    assert CALIBRATION.threshold(CALIBRATION.candidate, 32) == pytest.approx(0.5 + 0.2)
+
+
+@given(scores, scores, sizes, sizes)
+def test_a_higher_score_or_a_smaller_gallery_is_never_less_sure(
+    score: float, other: float, size: int, other_size: int
+) -> None:
+    order = ["unknown", "candidate", "matched"]
+    low, high = sorted((score, other))
+    small, large = sorted((size, other_size))
+    for worse, better in (
+        (CALIBRATION.decide(low, size), CALIBRATION.decide(high, size)),
+        (CALIBRATION.decide(score, large), CALIBRATION.decide(score, small)),
+    ):
+        assert 0 <= worse.probability <= better.probability <= 1
+        assert order.index(worse.verdict) <= order.index(better.verdict)
+
+
+def test_the_probability_is_the_logistic_of_its_formula() -> None:
+    odds = -9 + 20 * 0.6 - 0.8 * math.log(5)
+    assert CALIBRATION.probability(0.6, 5) == pytest.approx(1 / (1 + math.exp(-odds)))
+    steep = replace(CALIBRATION, slope=1e5)
+    assert steep.probability(1.0, 1) == 1
+    assert steep.probability(-1.0, 1) == 0
+
+
+def test_no_probability_without_a_score_or_a_gallery() -> None:
+    with pytest.raises(SettingsError, match="gallery of one person"):
+        CALIBRATION.probability(math.nan, 3)
+    with pytest.raises(SettingsError, match="gallery of one person"):
+        CALIBRATION.probability(0.5, 0)
+    with pytest.raises(SettingsError, match="no threshold"):
+        CALIBRATION.threshold(CALIBRATION.match, 0)
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    path = write_calibration(FILE, model)
+    assert path == tmp_path / "res2.onnx.calibration.json"
+    assert read_calibration(model, model_sha256="a" * 64) == FILE
+    assert FILE.of(2, flip=False) == CALIBRATION
+    assert FILE.of(2, flip=True) is None
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_without_calibration_has_none(tmp_path: Path) -> None:
+    assert read_calibration(tmp_path / "res2.onnx", model_sha256="a" * 64) is None
+
+
+def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    write_calibration(FILE, model)
+    with pytest.raises(
+        ModelFileError, match=r"made for the model aaaaaaaaaaaa, but res2.onnx is c"
+    ):
+        read_calibration(model, model_sha256="c" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda v: v.pop("precision"), "should have the keys"),
+        (lambda v: v.update(more=1), "should have the keys"),
+        (lambda v: v.update(format="adln-calibration-9"), "adln-calibration-9"),
+        (lambda v: v["calibrations"][0].update(depth=True), "expected int"),
+        (lambda v: v["calibrations"][0].update(slope=-1.0), "slope must be positive"),
+        (lambda v: v["calibrations"][0].update(slope=math.inf), "finite"),
+        (lambda v: v["calibrations"][0].update(sizes=[1, 2, 2, 8]), "sizes must rise"),
+        (lambda v: v["calibrations"][0].update(sizes=[]), "sizes must"),
+        (lambda v: v["calibrations"][0]["match"].update(thresholds=[0.5]), "each size"),
+        (lambda v: v["calibrations"][0]["match"].update(thresholds=[1, 1, 1, 0]), "not fall"),
+        (lambda v: v["calibrations"][0]["candidate"].update(rate=0.001), "rates must"),
+        (lambda v: v["calibrations"][0].update(evidence="none"), "should have the keys"),
+        (lambda v: v.update(calibrations={}), "expected a list"),
+    ],
+)
+def test_an_altered_file_is_refused_with_the_reason(
+    tmp_path: Path, change: object, reason: str
+) -> None:
+    model = tmp_path / "res2.onnx"
+    path = write_calibration(FILE, model)
+    values = json.loads(path.read_text())
+    change(values)  # type: ignore[operator]
+    path.write_text(json.dumps(values))
+    with pytest.raises(ModelFileError, match=reason):
+        read_calibration(model, model_sha256="a" * 64)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    path = write_calibration(FILE, model)
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(ModelFileError, match="adln calibrate"):
+        read_calibration(model, model_sha256="a" * 64)
+
+
+def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    write_calibration(FILE, model)
+    # A folder in the place of the temporary file: nothing can be written there.
+    (tmp_path / f".{calibration_path(model).name}.partial").mkdir()
+    with pytest.raises(SettingsError, match="untouched"):
+        write_calibration(replace(FILE, precision="fp32"), model)
+    assert read_calibration(model, model_sha256="a" * 64) == FILE
