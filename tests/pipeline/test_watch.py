@@ -1,6 +1,5 @@
 """The loop with real trackers, selectors and gallery; cameras, detector and network are fakes."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -293,6 +292,6 @@ def test_a_signal_asks_to_stop_and_the_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     asked: list[bool] = []
     with stopping_on_signals(lambda: asked.append(True)):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert asked == [True]
     assert signal.getsignal(signal.SIGTERM) is before

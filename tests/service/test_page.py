@@ -77,6 +77,8 @@ def serious(page: "Page") -> list[str]:
     """What axe finds serious, as text."""
     import axe_playwright_python
 
+    # What is still fading in has too little contrast for a moment.
+    page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished)).then(() => 0)")
     source = importlib.resources.files(axe_playwright_python).joinpath("axe.min.js").read_text()
     # The page's own policy lets no other script in; the debugger may.
     page.evaluate(source + "; null")

@@ -1,6 +1,5 @@
 """Signals and the clock end a run between two steps."""
 
-import os
 import signal
 
 import pytest
@@ -12,15 +11,15 @@ from adln.training.stopping import never, stop_on_request
 def test_a_signal_is_noted(number: signal.Signals) -> None:
     with stop_on_request(None) as check:
         assert check() is None
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert check() == f"received {number.name}"
 
 
 def test_a_second_signal_ends_at_once() -> None:
     with stop_on_request(None):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_time_runs_out() -> None:
