@@ -1,6 +1,7 @@
 """The loop with real trackers, selectors and gallery; cameras, detector and network are fakes."""
 
-import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from adln.pipeline.identity import IdentityBook, StatedThresholds
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.metrics import PipelineMetrics
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch, stopping_on_signals
+from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
 
 FPS = 10
 RED, GREEN, BLUE = (220, 20, 20), (20, 220, 20), (20, 20, 220)
@@ -289,9 +290,17 @@ def test_frames_are_shown_with_their_people(make_watch: Run) -> None:
 
 
 def test_a_signal_asks_to_stop_and_the_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    asked: list[bool] = []
-    with stopping_on_signals(lambda: asked.append(True)):
-        signal.raise_signal(signal.SIGTERM)
-    assert asked == [True]
-    assert signal.getsignal(signal.SIGTERM) is before
+    # In a process of its own: a signal concerns all libraries of a process.
+    program = """
+import subprocess
+import sys
+from adln.pipeline.watch import stopping_on_signals
+before = signal.getsignal(signal.SIGTERM)
+with stopping_on_signals(lambda: print("asked")):
+    signal.raise_signal(signal.SIGTERM)
+print(signal.getsignal(signal.SIGTERM) is before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["asked", "True"]
