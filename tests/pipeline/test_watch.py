@@ -292,8 +292,7 @@ def test_frames_are_shown_with_their_people(make_watch: Run) -> None:
 def test_a_signal_asks_to_stop_and_the_handlers_come_back() -> None:
     # In a process of its own: a signal concerns all libraries of a process.
     program = """
-import subprocess
-import sys
+import signal
 from adln.pipeline.watch import stopping_on_signals
 before = signal.getsignal(signal.SIGTERM)
 with stopping_on_signals(lambda: print("asked")):
