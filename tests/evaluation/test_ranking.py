@@ -300,8 +300,6 @@ def test_features_in_small_blocks_give_what_one_block_gives(
 
 def test_blocks_are_of_nearly_equal_size_and_never_too_large() -> None:
     assert rows_per_block(3368, 4 * 15913) == 1684
-    assert rows_per_block(3368, 4 * 15913, cores=3) == 1123
-    assert rows_per_block(3, 4, cores=8) == 1
     assert rows_per_block(10, 4) == 10
     assert rows_per_block(10, 2**30) == 1
 

@@ -12,19 +12,16 @@ sorted, though: the rank of a match is the number of pictures above it, and coun
 among the few that beat the query's worst match gives exactly the ranks of a full sort.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from adln.errors import EvaluationError
 
-# Similarities of one block of queries: large blocks keep the matrix product fast, and one block a
-# core is all that is ever held of the queries x gallery matrix.
+# Similarities of one block of queries: large blocks keep the matrix product fast, and this is
+# all that is ever held of the queries x gallery matrix.
 _BLOCK_BYTES = 128 * 2**20
 # Similarities that are ranked at a time: 4 MiB of float32 stay in a core's caches.
 _GROUP_SIZE = 2**20
@@ -92,10 +89,9 @@ def evaluate_features(
     *,
     max_rank: int = 50,
 ) -> RetrievalMetrics:
-    """Evaluate features by cosine similarity, a block of queries on each core at a time.
+    """Evaluate features by cosine similarity, a block of queries at a time.
 
-    Memory beyond the features: about 150 MB a core, whatever their number. As many cores are used
-    as numpy's BLAS may use threads (OMP_NUM_THREADS, or threadpoolctl, sets that).
+    Memory beyond the features: about 150 MB, whatever their number.
 
     Args:
         query_features: (Q, D) float, of any length above zero.
@@ -129,32 +125,16 @@ def evaluate_features(
     gallery_lengths = _checked_lengths("gallery", gallery)
     unit = bool(np.all(np.abs(gallery_lengths - 1) <= _UNIT_TOLERANCE))
 
-    # A core that multiplies and ranks its own blocks beats cores that share each product: BLAS
-    # loses a little where its threads meet, and ranking is not left to one core alone.
-    blas = ThreadpoolController().select(user_api="blas")
-    cores = max((library["num_threads"] for library in blas.info()), default=1)
-    rows = rows_per_block(len(queries), len(gallery) * dtype.itemsize, cores=cores)
-    blocks = [slice(start, start + rows) for start in range(0, len(queries), rows)]
-    buffers: SimpleQueue[NDArray[np.floating]] = SimpleQueue()
-    for _ in range(min(cores, len(blocks))):
-        buffers.put(np.empty((rows, len(gallery)), dtype=dtype))
     tally = RankTally(*gallery_ids)
-
-    def rank(block: slice) -> Ranks:
-        buffer = buffers.get()
-        try:
-            similarity = buffer[: len(queries[block])]
-            # BLAS packs its left side faster by columns.
-            np.matmul(np.asfortranarray(queries[block]), gallery.T, out=similarity)
-            if not unit:
-                similarity /= gallery_lengths
-            return tally.rank(similarity, query_ids[0][block], query_ids[1][block])
-        finally:
-            buffers.put(buffer)
-
-    with blas.limit(limits=1), ThreadPoolExecutor(cores) as pool:
-        for ranks in pool.map(rank, blocks):
-            tally.collect(ranks)
+    rows = rows_per_block(len(queries), len(gallery) * dtype.itemsize)
+    buffer = np.empty((rows, len(gallery)), dtype=dtype)
+    for start in range(0, len(queries), rows):
+        block = slice(start, start + rows)
+        similarity = buffer[: len(queries[block])]
+        np.matmul(queries[block], gallery.T, out=similarity)
+        if not unit:
+            similarity /= gallery_lengths
+        tally.add(similarity, query_ids[0][block], query_ids[1][block])
     return tally.metrics(max_rank=max_rank)
 
 
@@ -270,33 +250,19 @@ def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
     )
 
 
-def rows_per_block(num_rows: int, row_bytes: int, *, cores: int = 1) -> int:
+def rows_per_block(num_rows: int, row_bytes: int) -> int:
     """Rows of a large matrix to hold at a time, in blocks of nearly equal size.
 
     Args:
         num_rows: Number of rows of the whole matrix.
         row_bytes: Bytes of one row.
-        cores: That share the blocks; each gets as many.
 
     Returns:
         At least 1; a block takes at most 128 MiB unless one row alone takes more.
     """
     largest = max(1, _BLOCK_BYTES // max(1, row_bytes))
-    rounds = max(1, -(-num_rows // (largest * cores)))
-    return max(1, -(-num_rows // (rounds * cores)))
-
-
-@dataclass(frozen=True, eq=False)
-class Ranks:
-    """Ranks of all matches of B queries.
-
-    Attributes:
-        ranks: (M,) int64, from 1, by query, then best first.
-        match_counts: (B,) int64, matches of each query, M in all.
-    """
-
-    ranks: NDArray[np.int64]
-    match_counts: NDArray[np.int64]
+    num_blocks = max(1, -(-num_rows // largest))
+    return max(1, -(-num_rows // num_blocks))
 
 
 class RankTally:
@@ -323,7 +289,7 @@ class RankTally:
         query_person_ids: NDArray[np.int64],
         query_camera_ids: NDArray[np.int64],
     ) -> None:
-        """Rank the matches of the next block of queries and collect them.
+        """Rank the matches of the next block of queries.
 
         Args:
             similarity: (B, G) finite floats, large means alike. It is used as scratch space and
@@ -331,36 +297,10 @@ class RankTally:
             query_person_ids: (B,) int64.
             query_camera_ids: (B,) int64.
         """
-        self.collect(self.rank(similarity, query_person_ids, query_camera_ids))
-
-    def rank(
-        self,
-        similarity: NDArray[np.floating],
-        query_person_ids: NDArray[np.int64],
-        query_camera_ids: NDArray[np.int64],
-    ) -> Ranks:
-        """Rank the matches of a block of queries, without collecting them.
-
-        Threads may rank blocks of their own at the same time. Arguments as in `add`.
-        """
         rows = max(1, _GROUP_SIZE // max(1, similarity.shape[1]))
-        groups = [
-            self._rank_group(
-                similarity[start : start + rows],
-                query_person_ids[start : start + rows],
-                query_camera_ids[start : start + rows],
-            )
-            for start in range(0, len(similarity), rows)
-        ]
-        return Ranks(
-            np.concatenate([np.zeros(0, np.int64), *(group.ranks for group in groups)]),
-            np.concatenate([np.zeros(0, np.int64), *(group.match_counts for group in groups)]),
-        )
-
-    def collect(self, ranks: Ranks) -> None:
-        """Take the ranks of the next block of queries."""
-        self._ranks.append(ranks.ranks)
-        self._match_counts.append(ranks.match_counts)
+        for start in range(0, len(similarity), rows):
+            group = slice(start, start + rows)
+            self._add_group(similarity[group], query_person_ids[group], query_camera_ids[group])
 
     def metrics(self, *, max_rank: int = 50) -> RetrievalMetrics:
         """Compute the metrics over all queries added so far.
@@ -401,12 +341,12 @@ class RankTally:
             valid_queries=valid_queries,
         )
 
-    def _rank_group(
+    def _add_group(
         self,
         similarity: NDArray[np.floating],
         query_person_ids: NDArray[np.int64],
         query_camera_ids: NDArray[np.int64],
-    ) -> Ranks:
+    ) -> None:
         rows, columns = self._same_person(query_person_ids)
         scores = similarity[rows, columns]
         # Neither junk nor matches may be counted among the others below.
@@ -421,7 +361,8 @@ class RankTally:
         starts = np.cumsum(counts) - counts
         matches_above = np.arange(len(scores)) - np.repeat(starts, counts)
         others_above = _count_others_above(similarity, counts, columns, scores)
-        return Ranks(1 + matches_above + others_above, counts)
+        self._match_counts.append(counts)
+        self._ranks.append(1 + matches_above + others_above)
 
     def _same_person(
         self, query_person_ids: NDArray[np.int64]
