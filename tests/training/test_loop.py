@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adln.errors import CheckpointError, TrainingError
+from adln.errors import CheckpointError, SettingsError, TrainingError
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import load_network, read_provenance
 from adln.training.data import TrainingData
@@ -211,6 +211,64 @@ def test_a_run_can_start_from_a_trained_network(
     assert run(tmp_path, data, chosen).finished
     before, after = load_file(trained), load_file(tmp_path / NETWORK_FILE)
     assert torch.equal(before["stem.conv1.weight"], after["stem.conv1.weight"])  # rate 0
-    other = recipe(network=NetworkSettings(exits=(2,), start_from=str(trained)))
-    with pytest.raises(CheckpointError, match="may differ in the size of the crops only"):
+    other = recipe(network=NetworkSettings(exits=(3,), imagenet="", start_from=str(trained)))
+    with pytest.raises(CheckpointError, match="of which they must share one"):
         run(tmp_path / "other", data, other)
+
+
+def test_a_trained_network_grows_deeper_and_its_own_answers_stay(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    trained = uninterrupted / NETWORK_FILE
+    chosen = recipe(
+        network=NetworkSettings(
+            exits=(2, 3),
+            imagenet="",
+            start_from=str(trained),
+            shared_classifier=True,
+            frozen_depth=2,
+        ),
+        schedule=Schedule(epochs=1, warmup_epochs=0),
+    )
+    assert not run(tmp_path, data, chosen, should_stop=stop_after(1)).finished
+    assert run(tmp_path, data, chosen).finished
+    before, after = load_file(trained), load_file(tmp_path / NETWORK_FILE)
+    for name in after.keys() & before.keys():
+        assert torch.equal(before[name], after[name]), name
+    shared = after["exits.2.classifier.weight"]
+    assert torch.equal(shared, after["exits.3.classifier.weight"])
+    grown = load_network(tmp_path / NETWORK_FILE)
+    crops = torch.from_numpy(data.crops[:3]).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        assert torch.equal(
+            load_network(trained)(crops).exits[2].bn_feature, grown(crops).exits[2].bn_feature
+        )
+
+
+def test_one_classifier_learns_from_all_exits(data: TrainingData, tmp_path: Path) -> None:
+    chosen = recipe(
+        network=NetworkSettings(exits=(1, 2), imagenet="", shared_classifier=True),
+        objective=ObjectiveWeights(alignment=1.0),
+        average_decay=0.5,
+    )
+    seen: list[Progress] = []
+    assert run(tmp_path, data, chosen, on_progress=seen.append).finished
+    assert 0 < seen[-1].losses["alignment/1"] < 2
+    stored = load_file(tmp_path / NETWORK_FILE)
+    assert torch.equal(stored["exits.1.classifier.weight"], stored["exits.2.classifier.weight"])
+    assert not torch.equal(stored["exits.1.bnneck.weight"], stored["exits.2.bnneck.weight"])
+
+
+def test_what_cannot_stay_frozen_is_named(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    trained = str(uninterrupted / NETWORK_FILE)
+    with pytest.raises(SettingsError, match="less than the deepest exit 2"):
+        NetworkSettings(exits=(1, 2), start_from=trained, frozen_depth=2)
+    with pytest.raises(SettingsError, match="must name the network that has them"):
+        NetworkSettings(frozen_depth=2)
+    chosen = recipe(
+        network=NetworkSettings(exits=(2, 3, 4), imagenet="", start_from=trained, frozen_depth=3)
+    )
+    with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot stay"):
+        run(tmp_path, data, chosen)

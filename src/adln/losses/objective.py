@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adln.errors import SettingsError, TrainingError
+from adln.losses.alignment import alignment_loss
 from adln.losses.attention_transfer import attention_transfer_loss
 from adln.losses.center import CENTER_WEIGHT, center_loss
 from adln.losses.decoupled_distillation import decoupled_distillation_loss, warmup_factor
@@ -32,6 +33,8 @@ class ObjectiveWeights:
         center: weight of the centre loss of each exit.
         attention_transfer: weight of the attention transfer between neighbouring exits.
         distillation: weight of the distillation from the deepest exit into each other one.
+        alignment: weight of the pull of each other exit's embedding towards the deepest's; not in
+            the paper, for exits that share a space.
         label_smoothing: of the identity loss, 0 to less than 1.
         distillation_alpha: weight of the target class within the distillation.
         distillation_beta: weight of the other classes within the distillation.
@@ -50,6 +53,7 @@ class ObjectiveWeights:
     center: float = CENTER_WEIGHT
     attention_transfer: float = 1.0
     distillation: float = 1.0
+    alignment: float = 0.0
     label_smoothing: float = 0.1
     distillation_alpha: float = 1.0
     distillation_beta: float = 8.0
@@ -74,7 +78,8 @@ class ObjectiveResult:
         total: scalar with gradient, the weighted sum of the parts.
         parts: name -> scalar without gradient, before its weight and before the warm-up:
             "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer"
-            (all pairs together), "distillation/1" and so on for each exit but the deepest.
+            (all pairs together), "distillation/1" and so on for each exit but the deepest, and
+            "alignment/1" likewise.
     """
 
     total: Tensor
@@ -139,6 +144,10 @@ def objective(
                 temperature=weights.distillation_temperature,
             )
             terms.append((f"distillation/{depth}", warmup * weights.distillation, value))
+    if weights.alignment:
+        for depth in students:
+            value = alignment_loss(exits[depth].bn_feature, teacher.bn_feature)
+            terms.append((f"alignment/{depth}", weights.alignment, value))
     if not terms:
         raise TrainingError(
             f"the objective has no part left for exits {depths} with {weights}; "

@@ -28,7 +28,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            _apart(tensors),
             partial,
             metadata=dict(metadata),
         )
@@ -41,6 +41,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             f"cannot write {path}: {error}. Free some space or choose another folder; "
             "what was stored before is untouched."
         ) from error
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each with memory of its own, as the format asks."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        ready = tensor.detach().cpu().contiguous()
+        apart[name] = ready.clone() if ready.data_ptr() in seen else ready
+        seen.add(ready.data_ptr())
+    return apart
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

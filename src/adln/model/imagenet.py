@@ -9,8 +9,8 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,6 +40,15 @@ class ImageNetStart:
     source: str
     covered: tuple[str, ...]
     random: tuple[str, ...]
+
+    def except_for(self, names: Iterable[str]) -> "ImageNetStart":
+        """What is left of it once these tensors have come from elsewhere."""
+        parts = {_part(name) for name in names}
+        return replace(
+            self,
+            covered=tuple(part for part in self.covered if part not in parts),
+            random=tuple(part for part in self.random if part not in parts),
+        )
 
     def summary(self) -> str:
         """One line for a person."""

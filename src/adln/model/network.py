@@ -156,6 +156,32 @@ class ADLN(nn.Module):
         """
         return self.keep((depth,))
 
+    def share_classifier(self) -> None:
+        """Let all exits use the classifier of the shallowest, from now on.
+
+        Their embeddings then come to lie in one space. The copies of `cut` and `keep`, and stored
+        networks, hold the same numbers once for each exit.
+        """
+        shared = self.exits[str(self.architecture.exits[0])].classifier
+        for branch in self.exits.values():
+            branch.classifier = shared
+
+    def freeze(self, depth: int) -> None:
+        """Keep stages and exits up to a depth as they are: no gradients, fixed statistics.
+
+        To be called again after `train()`, which would let the statistics of their batch norms
+        move.
+
+        Args:
+            depth: 0 freezes nothing.
+        """
+        if depth:
+            self.stem.requires_grad_(False).eval()
+        for parts in (self.stages, self.exits):
+            for name, part in parts.items():
+                if int(name) <= depth:
+                    part.requires_grad_(False).eval()
+
     def keep(self, exits: Iterable[int]) -> "ADLN":
         """The network that has only these exits and the stages that they need, weights copied.
 

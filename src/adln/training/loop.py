@@ -7,7 +7,7 @@ it had not been interrupted: weights, moments and place are stored, chance depen
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +209,7 @@ def train(
 
     first_epoch = position.epoch
     bare.train()
+    network.freeze(recipe.network.frozen_depth)
     with Logbook(folder, first_epoch=first_epoch, enabled=fabric.is_global_zero) as logbook:
         saved_at = time.monotonic()
         for epoch in range(first_epoch, recipe.schedule.epochs + 1):
@@ -327,24 +328,44 @@ def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, Imag
     """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
     network = build_network(recipe.architecture(num_classes), seed=recipe.seed)
-    if fresh and chosen.start_from:
-        _copy_weights(Path(chosen.start_from), network)
-    elif fresh and chosen.imagenet:
-        digest = chosen.imagenet_sha256 or None
-        return network, load_imagenet(network, chosen.imagenet, sha256=digest)
-    return network, None
+    trained = load_network(Path(chosen.start_from)) if fresh and chosen.start_from else None
+    grows = trained is not None and not set(chosen.exits) <= set(trained.architecture.exits)
+    start = None
+    if fresh and chosen.imagenet and (trained is None or grows):
+        start = load_imagenet(network, chosen.imagenet, sha256=chosen.imagenet_sha256 or None)
+    if trained is not None:
+        taken = _copy_weights(trained, network, recipe)
+        start = None if start is None else start.except_for(taken)
+    if chosen.shared_classifier:
+        network.share_classifier()
+    network.freeze(chosen.frozen_depth)
+    return network, start
 
 
-def _copy_weights(path: Path, network: ADLN) -> None:
-    """Take all weights of a trained network of the same form."""
-    trained = load_network(path)
-    own = network.architecture
-    if replace(trained.architecture, height_px=own.height_px, width_px=own.width_px) != own:
+def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Iterable[str]:
+    """Take the stages and exits that a trained network of the same form has; their tensors."""
+    chosen, own, theirs = recipe.network, network.architecture, trained.architecture
+    same_form = replace(theirs, exits=own.exits, height_px=own.height_px, width_px=own.width_px)
+    common = set(own.exits) & set(theirs.exits)
+    lacking = sorted(set(range(1, chosen.frozen_depth + 1)) & set(own.exits) - common)
+    if theirs.depth < own.depth:  # it has no attention that could differ
+        same_form = replace(same_form, attention=own.attention)
+    if same_form != own or not common:
         raise CheckpointError(
-            f"network.start_from: {path} is {trained.architecture}, this recipe trains {own}. "
-            "They may differ in the size of the crops only."
+            f"network.start_from: {chosen.start_from} is {theirs}, this recipe trains {own}. "
+            "They may differ in the size of the crops and in the exits, of which they must share "
+            "one."
         )
-    network.load_state_dict(trained.state_dict())
+    if lacking or theirs.depth < chosen.frozen_depth:
+        raise CheckpointError(
+            f"network.start_from: {chosen.start_from} has exits {list(theirs.exits)}, so exits "
+            f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot stay as they "
+            "are there. Choose another network or a smaller frozen_depth."
+        )
+    state = network.state_dict()
+    given = {name: tensor for name, tensor in trained.state_dict().items() if name in state}
+    network.load_state_dict({**state, **given})
+    return given
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

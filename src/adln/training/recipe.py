@@ -28,8 +28,14 @@ class NetworkSettings:
         bn_eps: epsilon of batch norms; original Keras weights want 1.001e-5.
         imagenet: path or https URL of ResNet-50 weights; "" starts from random weights.
         imagenet_sha256: digest of the file or its first 8 or more characters; a URL needs it.
-        start_from: path of a trained adln network whose weights are taken instead, e.g. one
-            trained on smaller crops; its exits and persons must be these.
+        start_from: path of a trained adln network whose stages and exits are taken, e.g. one
+            trained on smaller crops, or a shallower one that shall grow; its persons must be
+            these. What it does not have starts from the ImageNet weights.
+        shared_classifier: one classifier for all exits, which puts their embeddings into one
+            space: a query at one depth then finds a gallery of another.
+        frozen_depth: stages and exits up to this depth stay as `start_from` has them, bit for
+            bit; 0 trains all. With a shared classifier, that of the shallowest exit stays too, so
+            that deeper exits grow into the space of a network that is already in use.
     """
 
     exits: tuple[int, ...] = DEPTHS
@@ -39,6 +45,20 @@ class NetworkSettings:
     imagenet: str = TORCHVISION_RESNET50_URL
     imagenet_sha256: str = TORCHVISION_RESNET50_SHA256
     start_from: str = ""
+    shared_classifier: bool = False
+    frozen_depth: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frozen_depth < max(self.exits):
+            raise SettingsError(
+                "network.frozen_depth must be at least 0 and less than the deepest exit "
+                f"{max(self.exits)}, got {self.frozen_depth}"
+            )
+        if self.frozen_depth and not self.start_from:
+            raise SettingsError(
+                "network.frozen_depth keeps trained weights, so network.start_from must name "
+                "the network that has them"
+            )
 
 
 @settings

@@ -1,0 +1,24 @@
+"""Alignment: the embeddings of a shallow exit come to lie where those of the deepest do.
+
+Not part of the paper. With one classifier for all exits, it lets a query at one depth find a
+gallery of another.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine of each crop's two embeddings, mean over the batch.
+
+    Args:
+        student: (B, D) of the shallow exit, after the BNNeck.
+        teacher: (B, D) of the deepest exit, after the BNNeck; gets no gradient.
+
+    Returns:
+        Scalar in 0..2, computed in float32 or better.
+    """
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    similarity = F.cosine_similarity(student.to(dtype), teacher.detach().to(dtype), dim=1)
+    return (1 - similarity).mean()
