@@ -8,13 +8,14 @@ belong to a machine and a day.
         --model res1_fp32.onnx --model res1_int8.onnx ... --model res4_int8.onnx \
         --peer osnet_x1_0_fp32.onnx --peer osnet_x1_0_int8.onnx --peer mobilenetv2_fp32.onnx \
         --peer person-reidentification-retail-0277.xml ... \
-        --openvino res2_fp32.onnx --openvino res2_int8.onnx \
+        --openvino res2_fp32.onnx --openvino res2_int8.xml \
         --require res2_int8/res2_fp32=2.7 --require res2_int8/osnet_x1_0_int8=1.6 \
         --require-peak res2_int8=0.65 --pictures data/Market-1501/query --json edge.json
 
 Peers are files: ONNX (run by onnxruntime) or OpenVINO's .xml (run by OpenVINO in f32, pip install
 openvino). None of them is part of this project. `--openvino` runs any file, one of this project's
-included, in OpenVINO as well; it is then called "NAME@openvino".
+included, in OpenVINO as well; it is then called "NAME@openvino". An int8 file of this project should
+be the .xml that `adln export` writes for OpenVINO: the .onnx is laid out for onnxruntime.
 
 `--require A/B=2.7`: A takes at most 1/2.7 of B's time. `--require-peak A=0.65`: A reaches 65 % of
 the machine's peak, the best rate of an onnxruntime convolution (3x3, 256 channels) or matrix

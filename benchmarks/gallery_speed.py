@@ -177,10 +177,8 @@ def start(folder: Path, *, low_memory: bool) -> None:
     """In a fresh process: open, search, tell times and memory as JSON."""
     began = time.perf_counter()
     gallery = SqliteGallery(folder, low_memory=low_memory)
-    held = gallery.model
+    (model,) = gallery.models
     ready = time.perf_counter()
-    assert held is not None
-    model = ModelKey(held[0], 4, held[1])
     rng = np.random.default_rng(5)
     queries = rng.standard_normal((100, model.dim), dtype=np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)

@@ -15,6 +15,7 @@ from adln.calibration import (
     Evidence,
     Level,
     Reliability,
+    Scales,
     calibration_path,
     read_calibration,
     write_calibration,
@@ -190,3 +191,48 @@ def test_a_disk_that_refuses_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="untouched"):
         write_calibration(replace(FILE, precision="fp32"), model)
     assert read_calibration(model, model_sha256="a" * 64) == FILE
+
+
+PAIR = replace(CALIBRATION, gallery_depth=4, slope=15.0)
+
+
+def test_a_pair_of_depths_is_kept_beside_the_depths_own(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    file = replace(FILE, calibrations=(PAIR, CALIBRATION, replace(PAIR, flip=True)))
+    write_calibration(file, model)
+    found = read_calibration(model, model_sha256="a" * 64)
+    assert found == file
+    assert found.of(2, flip=False) == CALIBRATION
+    scales = found.scales(flip=False)
+    assert (scales.own, scales.pairs) == ({2: CALIBRATION}, {(2, 4): PAIR})
+    with pytest.raises(ModelFileError, match="another depth"):
+        replace(PAIR, gallery_depth=2)
+
+
+def test_files_from_before_there_were_pairs_are_read(tmp_path: Path) -> None:
+    model = tmp_path / "res2.onnx"
+    path = write_calibration(FILE, model)
+    values = json.loads(path.read_text())
+    del values["calibrations"][0]["gallery_depth"]
+    path.write_text(json.dumps(values))
+    assert read_calibration(model, model_sha256="a" * 64) == FILE
+
+
+def test_a_pair_that_nothing_was_fitted_to_is_judged_by_the_more_cautious_depth() -> None:
+    strict = replace(
+        CALIBRATION, depth=3, match=Level(rate=0.01, thresholds=(0.7, 0.75, 0.8, 0.83)), slope=30
+    )
+    scales = Scales(own={2: CALIBRATION, 3: strict}, pairs={(2, 4): PAIR})
+    assert scales.between(2, 2) == CALIBRATION
+    assert scales.between(2, 4) == PAIR
+    assert scales.between(4, 2) == CALIBRATION
+    assert scales.between(1, 4) is None
+    for pair in ((2, 3), (3, 2)):
+        between = scales.between(*pair)
+        assert between is not None
+        for score in (None, 0.2, 0.45, 0.62, 0.7, 0.9):
+            decisions = [one.decide(score, 8) for one in (CALIBRATION, strict)]
+            found = between.decide(score, 8)
+            assert found.probability == min(one.probability for one in decisions)
+            order = ["unknown", "candidate", "matched"]
+            assert order.index(found.verdict) == min(order.index(d.verdict) for d in decisions)

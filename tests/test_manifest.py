@@ -42,9 +42,24 @@ def test_what_is_written_is_read() -> None:
 
 def test_optional_keys_may_be_missing() -> None:
     values = asdict(MANIFEST)
-    for key in ("parity", "accuracy", "maps", "calibration", "licence", "starts_after"):
+    for key in ("parity", "accuracy", "maps", "calibration", "licence", "starts_after", "spaces"):
         del values[key]
     assert Manifest.from_json(json.dumps(values), source="a.onnx").parity == ()
+
+
+def test_a_depth_may_name_its_space() -> None:
+    named = replace(MANIFEST, spaces=("0123456789abcdef", ""))
+    assert Manifest.from_json(named.to_json(), source="a.onnx") == named
+    assert (named.space_of(2), named.space_of(3), MANIFEST.space_of(2)) == (
+        "0123456789abcdef",
+        "",
+        "",
+    )
+    with pytest.raises(ModelFileError, match="no depth 4"):
+        named.space_of(4)
+    for spaces in (("0123456789abcdef",), ("0123", "4567"), ("0123456789ABCDEF", "")):
+        with pytest.raises(ModelFileError, match="16 hex digits"):
+            replace(MANIFEST, spaces=spaces)
 
 
 def test_outputs_are_numbered_only_if_there_are_several_depths() -> None:

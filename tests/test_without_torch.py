@@ -17,6 +17,7 @@ EDGE = (
     "errors",
     "manifest",
     "settings",
+    "sureness",
     "datasets",
     "evaluation",
     "runtime",

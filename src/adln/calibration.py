@@ -10,17 +10,20 @@ A calibration is kept beside its model, as ``<model file>.calibration.json``, an
 digest. It is not written into the model: galleries and feature files know a model by its digest,
 and a new calibration must not make them foreign. It belongs to the cameras as much as to the
 model, too. (The ``calibration`` in a model's manifest is another thing: the ranges of int8.)
+
+Where embeddings of several depths share a space, a score belongs to a pair of depths: the query's
+and that of the embedding found. `Scales` says what it means.
 """
 
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from adln.errors import ModelFileError, SettingsError
 
@@ -41,6 +44,64 @@ class Decision:
 
     verdict: Verdict
     probability: float
+
+
+class Scale(Protocol):
+    """Says what a score means; `Calibration` does."""
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """Turn the best score of a search into an answer."""
+        ...
+
+
+_CAUTION: tuple[Verdict, ...] = ("unknown", "candidate", "matched")
+
+
+@dataclass(frozen=True)
+class MostCautious:
+    """A scale that asks several others and keeps to the most cautious of them.
+
+    Attributes:
+        scales: Those asked, at least one.
+    """
+
+    scales: tuple[Scale, ...]
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """The least of the verdicts, and the least of the probabilities."""
+        decisions = [scale.decide(score, gallery_size) for scale in self.scales]
+        return Decision(
+            verdict=min((one.verdict for one in decisions), key=_CAUTION.index),
+            probability=min(one.probability for one in decisions),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """What scores mean between the depth of a query and that of a stored embedding.
+
+    Attributes:
+        own: Depth -> scale of queries among embeddings of their own depth.
+        pairs: (query's depth, stored depth) -> scale that was fitted to this pair.
+    """
+
+    own: Mapping[int, Scale]
+    pairs: Mapping[tuple[int, int], Scale] = field(default_factory=dict)
+
+    def between(self, query_depth: int, stored_depth: int) -> Scale | None:
+        """The scale of a pair of depths.
+
+        A pair that nothing was fitted to is judged by the more cautious of the two depths' own
+        scales, or by the one that is there; None if there is neither.
+        """
+        pair = self.pairs.get((query_depth, stored_depth))
+        if pair is not None and query_depth != stored_depth:
+            return pair
+        depths = dict.fromkeys((query_depth, stored_depth))
+        scales = tuple(self.own[depth] for depth in depths if depth in self.own)
+        if len(scales) > 1:
+            return MostCautious(scales)
+        return scales[0] if scales else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +168,10 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What scores mean at one depth of a model.
+    """What scores mean at one depth of a model, or between two.
 
     Attributes:
-        depth: 1 to 4.
+        depth: 1 to 4, of the queries.
         flip: Whether embeddings are averages with the mirrored crop.
         sizes: Gallery sizes in persons, ascending from 1.
         match: Thresholds above which an answer is "matched".
@@ -121,6 +182,7 @@ class Calibration:
         enrolled_share: Share of searches for enrolled people that the probability assumes.
         evidence: What it was fitted to.
         reliability: What held on persons not seen.
+        gallery_depth: Depth of the stored embeddings; None if it is that of the queries.
 
     Raises:
         ModelFileError: A value is impossible.
@@ -137,12 +199,18 @@ class Calibration:
     enrolled_share: float
     evidence: Evidence
     reliability: Reliability
+    gallery_depth: int | None = None
 
     def __post_init__(self) -> None:
         numbers = (self.slope, self.size_slope, self.intercept)
         levels = (self.match, self.candidate)
         checks = (
             (1 <= self.depth <= 4, "depth must be 1 to 4"),
+            (
+                self.gallery_depth is None
+                or (1 <= self.gallery_depth <= 4 and self.gallery_depth != self.depth),
+                "gallery_depth must be another depth, 1 to 4",
+            ),
             (_rising(self.sizes, strictly=True), "sizes must rise"),
             (self.sizes[:1] == (1,), "sizes must begin with 1"),
             (
@@ -261,7 +329,7 @@ class CalibrationFile:
         precision: "fp32", "fp16" or "int8".
         adln_version: Version that calibrated.
         created_utc: When, ISO 8601.
-        calibrations: One for each depth and flip.
+        calibrations: One for each depth (of queries, and of the gallery) and flip.
         format: Version of this file.
     """
 
@@ -275,7 +343,26 @@ class CalibrationFile:
 
     def of(self, depth: int, *, flip: bool) -> Calibration | None:
         """The calibration for a depth, with or without the mirrored crop; None if there is none."""
-        return next((c for c in self.calibrations if (c.depth, c.flip) == (depth, flip)), None)
+        return next(
+            (
+                one
+                for one in self.calibrations
+                if (one.depth, one.flip, one.gallery_depth) == (depth, flip, None)
+            ),
+            None,
+        )
+
+    def scales(self, *, flip: bool) -> Scales:
+        """All that is known of this model's depths, with or without the mirrored crop."""
+        known = [one for one in self.calibrations if one.flip == flip]
+        return Scales(
+            own={one.depth: one for one in known if one.gallery_depth is None},
+            pairs={
+                (one.depth, one.gallery_depth): one
+                for one in known
+                if one.gallery_depth is not None
+            },
+        )
 
 
 def calibration_path(model_path: Path) -> Path:
@@ -365,9 +452,10 @@ _NESTED = (Level, Evidence, Reliability, Calibration)
 
 
 def _read(kind: Callable[..., T], values: object, where: str) -> T:
-    """Build a dataclass from what JSON gave; nothing is converted, added or left out."""
-    expected = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or values.keys() != expected.keys():
+    """Build a dataclass from what JSON gave; nothing is converted or left out."""
+    expected = {one.name: one.type for one in fields(kind)}  # type: ignore[arg-type]
+    needed = {one.name for one in fields(kind) if one.default is MISSING}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or not needed <= values.keys() <= expected.keys():
         found = sorted(values) if isinstance(values, dict) else repr(values)
         raise ModelFileError(f"{where} should have the keys {sorted(expected)}, found {found}")
     return kind(
@@ -382,6 +470,10 @@ def _value(kind: Any, value: object, where: str) -> Any:
         return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
     if kind in _NESTED:
         return _read(kind, value, where)
+    if kind == int | None:
+        if value is None:
+            return None
+        kind = int
     if not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
         raise ModelFileError(f"{where} is {value!r}, expected {_PLAIN[kind][0].__name__}")
     return value

@@ -5,6 +5,7 @@ input, the depths, where the weights come from, and what was measured when it wa
 """
 
 import json
+import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
@@ -17,6 +18,8 @@ CROPS = "crops"
 
 Precision = Literal["fp32", "fp16", "int8"]
 InputForm = Literal["uint8_rgb_nhwc", "float_rgb_nchw"]
+# A space is named by the first digits of a SHA-256, see `adln.export.spaces`.
+_SPACE = re.compile("[0-9a-f]{16}")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 
@@ -88,6 +91,10 @@ class Manifest:
         created_utc: when, ISO 8601.
         parity: fidelity to the torch network, a row for each depth and batch size.
         accuracy: retrieval as measured at export, a row for each data set and depth.
+        spaces: the space that each depth's embeddings lie in, in the order of `depths`: exits that
+            were trained against one classifier share one, and their embeddings can be compared,
+            whatever the depth, precision or file. "" if unknown; empty if all are. What is unknown
+            can only be compared with the same depth of the same file.
         format: version of this manifest.
 
     Raises:
@@ -110,6 +117,7 @@ class Manifest:
     maps: tuple[int, ...] = ()
     parity: tuple[Parity, ...] = ()
     accuracy: tuple[Accuracy, ...] = ()
+    spaces: tuple[str, ...] = ()
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -129,6 +137,12 @@ class Manifest:
                     "0 or a stage before the first depth",
                 ),
                 ("maps", not self.maps or _ascending(self.maps), "stages 1 to 3, ascending"),
+                (
+                    "spaces",
+                    len(self.spaces) in (0, len(self.depths))
+                    and all(not space or _SPACE.fullmatch(space) for space in self.spaces),
+                    "nothing, or for each depth 16 hex digits or nothing",
+                ),
             )
             if not is_fine
         ]
@@ -149,6 +163,16 @@ class Manifest:
         if len(self.depths) == 1:
             return "embedding", "norm"
         return f"embedding_{depth}", f"norm_{depth}"
+
+    def space_of(self, depth: int) -> str:
+        """The space that a depth's embeddings lie in; "" if unknown.
+
+        Raises:
+            ModelFileError: the file does not answer this depth.
+        """
+        if depth not in self.depths:
+            raise ModelFileError(f"there is no depth {depth}; the file answers {self.depths}.")
+        return self.spaces[self.depths.index(depth)] if self.spaces else ""
 
     def to_json(self) -> str:
         """As a JSON text, keys in a fixed order."""
@@ -203,6 +227,7 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 }
 _LISTS: dict[Any, Any] = {
     tuple[int, ...]: int,
+    tuple[str, ...]: str,
     tuple[Parity, ...]: Parity,
     tuple[Accuracy, ...]: Accuracy,
 }

@@ -15,13 +15,30 @@ def make_model(tmp_path: Path) -> MakeModel:
     """Write an ONNX file like those of `adln export`, whose feature is the crop's mean colour."""
     helper, kinds = onnx.helper, onnx.TensorProto
 
-    def make(name: str = "tiny.onnx", *, depths: tuple[int, ...] = (2,), **facts: object) -> Path:
+    def make(
+        name: str = "tiny.onnx",
+        *,
+        depths: tuple[int, ...] = (2,),
+        starts_after: int = 0,
+        maps: tuple[int, ...] = (),
+        **facts: object,
+    ) -> Path:
         axes = onnx.numpy_helper.from_array(np.array([1, 2]), "axes")
+        start = helper.make_tensor_value_info("crops", kinds.UINT8, ["batch", 256, 128, 3])
         nodes = [
             helper.make_node("Cast", ["crops"], ["pixels"], to=kinds.FLOAT),
             helper.make_node("ReduceMean", ["pixels", "axes"], ["feature"], keepdims=0),
         ]
-        outputs = []
+        if starts_after:
+            # The map of a file is its feature.
+            source = f"map_{starts_after}"
+            start = helper.make_tensor_value_info(source, kinds.FLOAT, ["batch", 3])
+            nodes = [helper.make_node("Identity", [source], ["feature"])]
+        nodes += [helper.make_node("Identity", ["feature"], [f"map_{stage}"]) for stage in maps]
+        outputs = [
+            helper.make_tensor_value_info(f"map_{stage}", kinds.FLOAT, ["batch", 3])
+            for stage in maps
+        ]
         for depth in depths:
             ending = "" if len(depths) == 1 else f"_{depth}"
             nodes += [
@@ -33,8 +50,8 @@ def make_model(tmp_path: Path) -> MakeModel:
                 helper.make_tensor_value_info(f"norm{ending}", kinds.FLOAT, ["batch", 1]),
             ]
         axis_1 = onnx.numpy_helper.from_array(np.array([1]), "axis_1")
-        crops = helper.make_tensor_value_info("crops", kinds.UINT8, ["batch", 256, 128, 3])
-        graph = helper.make_graph(nodes, "tiny", [crops], outputs, [axes, axis_1])
+        constants = [axis_1] if starts_after else [axes, axis_1]
+        graph = helper.make_graph(nodes, "tiny", [start], outputs, constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
         manifest = Manifest(
             depths=depths,
@@ -45,6 +62,8 @@ def make_model(tmp_path: Path) -> MakeModel:
             source_sha256="5" * 64,
             adln_version="0.1.0",
             created_utc="2026-01-01T00:00:00Z",
+            starts_after=starts_after,
+            maps=maps,
             **facts,  # type: ignore[arg-type]
         )
         helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})

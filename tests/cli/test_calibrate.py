@@ -66,6 +66,57 @@ def test_a_data_set_gives_thresholds_for_every_depth(make_model: MakeModel, colo
     assert fitted.decide(0.2, 49).verdict == "unknown"
 
 
+def test_depths_of_one_space_are_fitted_in_pairs_too(make_model: MakeModel, colours: Path) -> None:
+    model = make_model(depths=(2, 3), spaces=("a" * 16, "a" * 16))
+    result = run(model, "--data", colours, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "Res2 in a gallery of Res3: 50 persons" in result.stdout
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    pairs = [(one.depth, one.gallery_depth) for one in content.calibrations]
+    assert pairs == [(2, None), (2, 3), (3, 2), (3, None)]
+    # Both depths of this model say the same, so that all four were fitted to equal scores.
+    assert len({one.match for one in content.calibrations}) == 1
+    again = run(model, "--data", colours, "--depth", 2, "--depth", 3, *LOOSE, "--json")
+    assert len(json.loads(again.stdout)["calibrations"]) == 4
+
+
+def test_a_file_is_fitted_against_another_of_its_space(
+    make_model: MakeModel, colours: Path
+) -> None:
+    model = make_model("shallow.onnx", depths=(2,), spaces=("a" * 16,))
+    deep = make_model("deep.onnx", depths=(4,), spaces=("a" * 16,))
+    result = run(model, "--data", colours, "--against", deep, *LOOSE)
+    assert result.exit_code == 0, result.output
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    scales = content.scales(flip=False)
+    assert (set(scales.own), set(scales.pairs)) == ({2}, {(2, 4)})
+    assert read_calibration(deep, model_sha256=sha256(deep)) is None
+    foreign = make_model("foreign.onnx", depths=(4,), spaces=("b" * 16,))
+    error = error_of(run(model, "--data", colours, "--against", foreign, *LOOSE))
+    with pytest.raises(SettingsError, match="share no space"):
+        raise error
+
+
+def test_files_of_a_split_export_are_calibrated_together(
+    make_model: MakeModel, colours: Path
+) -> None:
+    first = make_model("net-1.onnx", depths=(1,), maps=(1,), spaces=("a" * 16,))
+    second = make_model("net-3.onnx", depths=(3,), starts_after=1, spaces=("a" * 16,))
+    result = run(first, "--deeper", second, "--data", colours, "--flip", *LOOSE)
+    assert result.exit_code == 0, result.output
+    for path, depth, other in ((first, 1, 3), (second, 3, 1)):
+        content = read_calibration(path, model_sha256=sha256(path))
+        assert content is not None
+        scales = content.scales(flip=True)
+        assert (set(scales.own), set(scales.pairs)) == ({depth}, {(depth, other)})
+        assert f"Res{depth} in a gallery of Res{other}, with the mirrored crop" in result.stdout
+    features = run(first, "--deeper", second, "--features", colours / "x.npz")
+    with pytest.raises(SettingsError, match="need pictures"):
+        raise error_of(features)
+
+
 def test_a_second_run_keeps_the_calibration_of_the_other_kind(
     make_model: MakeModel, colours: Path
 ) -> None:

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from adln.cli.evaluate import evaluate
-from adln.errors import AdlnError, CheckpointError, EvaluationError
+from adln.errors import AdlnError, CheckpointError, EvaluationError, ModelFileError
+from adln.export.exporting import export_network
 from adln.model.checkpoint import save_network
 from adln.model.network import Architecture, build_network
 
@@ -81,6 +82,67 @@ def test_open_set_figures_are_given_when_asked_for(model: Path, data: Path) -> N
         "open_set"
     ]
     assert (row["depth"], row["num_different_pairs"]) == (2, 56)
+
+
+def test_every_depth_searches_in_every_depth_when_asked_for(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    result = run(model, "--data", data, "--cross-depth", "--report", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "mAP (%) in a gallery by" in result.stdout
+    assert "Across depths" in (tmp_path / "report.html").read_text()
+    cells = json.loads((tmp_path / "report.json").read_text())["cross_depth"]
+    pairs = [(cell["query_depth"], cell["gallery_depth"]) for cell in cells]
+    assert pairs == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_network_of_several_depths_is_a_cascade_without_costs(model: Path, data: Path) -> None:
+    result = run(model, "--data", data, "--cascade")
+    assert result.exit_code == 0, result.output
+    assert "Cascade Res1 to Res2" in result.stdout
+    assert "GMACs" not in result.stdout
+    content = json.loads(run(model, "--data", data, "--cascade", "--json").stdout)["cascade"]
+    assert (content["from_depth"], content["to_depth"], content["costs"]) == (1, 2, None)
+    assert len(content["curves"]) == 8
+
+
+@pytest.fixture(scope="module")
+def parts(model: Path) -> list[Path]:
+    """The files of a split export."""
+    out = model.parent / "part.onnx"
+    files = export_network(model, out, depths=(1, 2), split_files=True)
+    return [file.path for file in files]
+
+
+def test_the_files_of_a_split_export_are_judged_as_one_and_timed(
+    parts: list[Path], model: Path, data: Path
+) -> None:
+    result = run(*parts, "--data", data, "--cascade", "--cross-depth", "--json")
+    assert result.exit_code == 0, result.output
+    content, expected = (
+        json.loads(result.stdout),
+        json.loads(run(model, "--data", data, "--cross-depth", "--json").stdout),
+    )
+    for found, torch in zip(content["cross_depth"], expected["cross_depth"], strict=True):
+        assert found["mean_ap"] == pytest.approx(torch["mean_ap"], abs=1e-6)
+    costs = content["cascade"]["costs"]
+    assert costs["depths"] == [1, 2]
+    assert costs["deeper_macs"] > 0
+    text = run(*parts, "--data", data, "--cascade").stdout
+    assert "GMACs" in text
+    assert "--no-flip" in text
+
+
+def test_one_depth_of_several_files_is_enough(parts: list[Path], data: Path) -> None:
+    report = json.loads(run(*parts, "--data", data, "--depth", 2, "--json").stdout)
+    assert [row["depth"] for row in report["rows"]] == [2]
+
+
+def test_files_that_make_no_cascade_are_refused(parts: list[Path], model: Path, data: Path) -> None:
+    assert "only (1,)" in str(error_of(run(parts[0], "--data", data, "--cascade")))
+    error = error_of(run(model, parts[1], "--data", data))
+    assert isinstance(error, ModelFileError)
+    assert "give a trained network (.safetensors) alone" in str(error)
 
 
 def error_of(result: Result) -> AdlnError:

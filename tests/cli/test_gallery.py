@@ -78,6 +78,34 @@ def test_a_search_finds_the_person_and_draws_the_list(
     assert [row["name"] for row in found["answers"]] == ["gus", "gus", None]
 
 
+def test_a_file_of_the_same_space_is_searched_with_and_another_is_not(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    shallow = make_model("shallow.onnx", depths=(1,), spaces=("a" * 16,))
+    deep = make_model("deep.onnx", depths=(4,), spaces=("a" * 16,))
+    other = make_model("other.onnx", depths=(4,), spaces=("b" * 16,))
+    for name, colour in (("red", RED), ("green", GREEN)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (64, 128), colour).save(tmp_path / name / "0.png")
+    folder = tmp_path / "gallery"
+    for name, model in (("red", deep), ("green", shallow)):
+        result = run("enrol", folder, tmp_path / name, "--name", name, "--model", model)
+        assert result.exit_code == 0, result.output
+    query = tmp_path / "red" / "0.png"
+    result = find(query, "--gallery", folder, "--model", shallow)
+    assert [line.split()[3] for line in result.stdout.splitlines()[1:]] == ["red", "green"]
+    answers = json.loads(find(query, "--gallery", folder, "--model", shallow, "--json").stdout)
+    assert [row["depth"] for row in answers["answers"]] == [4, 1]
+    text = run("info", folder).output
+    assert "2 (1 at Res1, 1 at Res4)" in text
+    assert text.count(f"space {'a' * 16}") == 2
+    models = json.loads(run("info", folder, "--json").output)["models"]
+    assert [(model["depth"], model["dim"]) for model in models] == [(4, 3), (1, 3)]
+    refused = find(query, "--gallery", folder, "--model", other)
+    with pytest.raises(GalleryError, match="unless their files say that they share a space"):
+        raise refused.exception or AssertionError(refused.output)
+
+
 def test_people_are_named_merged_and_split(folder: Path) -> None:
     assert "now called Margarita" in run("name", folder, "rita", "Margarita").output
     assert "2 sightings moved to person 1" in run("merge", folder, "Margarita", "gus").output

@@ -31,6 +31,21 @@ def test_a_gallery_of_another_network_is_refused(tmp_path: Path) -> None:
     assert "eeeeeeeeeeee" in str(result.exception)
 
 
+def test_cameras_that_cannot_be_read_of_are_said_before_anything_is_served(tmp_path: Path) -> None:
+    options = ["--gallery", str(tmp_path / "gallery"), "--network", ""]
+    result = CliRunner().invoke(serve, [*options, "--watch", str(tmp_path / "none.toml")])
+    assert isinstance(result.exception, SettingsError)
+    assert "none.toml" in str(result.exception)
+    assert not (tmp_path / "gallery").exists()
+
+
+def test_a_demonstration_needs_a_network(tmp_path: Path) -> None:
+    options = ["--demo", str(tmp_path / "demo"), "--network", ""]
+    result = CliRunner().invoke(serve, options)
+    assert isinstance(result.exception, SettingsError)
+    assert "--network" in str(result.exception)
+
+
 def test_a_setting_that_does_not_exist_is_named() -> None:
     result = CliRunner().invoke(serve, ["--set", "prot=1"])
     assert isinstance(result.exception, SettingsError)

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from adln.cli.main import adln
+from adln.gallery.records import Filter
+from adln.gallery.sqlite_gallery import SqliteGallery
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
@@ -96,6 +98,31 @@ def test_watching_finds_the_same_person_under_two_cameras(config: Path) -> None:
     for one in sightings(config):
         by_camera.setdefault(one["camera_name"], set()).add(one["person_id"])
     assert by_camera["yard"] < by_camera["door"]
+
+
+def test_depth_may_change_on_one_gallery_where_depths_share_a_space(
+    config: Path, make_model: MakeModel
+) -> None:
+    make_model(depths=(1, 2), spaces=("a" * 16, "a" * 16))
+    for depth in (1, 2):
+        watch(
+            config,
+            "--quiet",
+            f"--set=network.depth={depth}",
+            f"--set=outbox='{depth}.db'",
+            f"--set=jsonl.path='{depth}.jsonl'",
+        )
+    first, second = (
+        {json.loads(line)["person_id"] for line in (config.parent / name).read_text().splitlines()}
+        for name in ("1.jsonl", "2.jsonl")
+    )
+    assert second == first
+    assert len(first) == 2
+    with SqliteGallery(config.parent / "gallery") as gallery:
+        assert len(gallery.persons()) == 2
+        assert {model.space for model in gallery.models} == {"a" * 16}
+        # One template a track, at the depth of its time.
+        assert [gallery.count(Filter(depth=depth)) for depth in (1, 2)] == [3, 3]
 
 
 def test_two_runs_say_the_same(config: Path) -> None:

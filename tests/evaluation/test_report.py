@@ -9,6 +9,7 @@ from adln import __version__
 from adln.datasets.split import Split
 from adln.embeddings import unit_length
 from adln.errors import EvaluationError
+from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
 from adln.evaluation.report import Report, ReportRow, from_json, make_report
@@ -166,3 +167,20 @@ def test_a_report_is_made_from_an_evaluation() -> None:
     assert (report.num_query, report.num_gallery) == (20, 40)
     assert (report.num_persons, report.num_cameras) == (5, 3)
     assert from_json(report.to_json()) == report
+
+
+def test_a_report_may_hold_searches_across_depths() -> None:
+    cells = (CrossDepthCell(2, 4, rank1=0.81, mean_ap=0.7),)
+    square = tuple(
+        CrossDepthCell(row, column, rank1=0.8, mean_ap=0.7) for row in (2, 4) for column in (2, 4)
+    )
+    report = replace(paper_report(), cross_depth=square)
+    assert "mAP (%) in a gallery by" in report.to_text()
+    assert max(map(len, report.to_text().splitlines())) <= 80
+    assert from_json(report.to_json()) == report
+    without = json.loads(paper_report().to_json())
+    del without["cross_depth"]
+    assert from_json(json.dumps(without)).cross_depth == ()
+    assert from_json(json.dumps({**without, "cross_depth": [vars(cells[0])]})).cross_depth == cells
+    with pytest.raises(EvaluationError, match="unknown entries"):
+        from_json(json.dumps({**without, "cross_depth": [{**vars(cells[0]), "more": 1}]}))

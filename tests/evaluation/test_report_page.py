@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Report, ReportRow
 from adln.evaluation.report_page import RankedListPicture, report_html, write_html
 
@@ -144,3 +145,17 @@ def test_the_page_is_written_as_utf8(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_html(path, replace(REPORT, dataset="Übungsdaten"), PICTURES)
     assert "Übungsdaten" in path.read_text(encoding="utf-8")
+
+
+def test_searches_across_depths_are_two_matrices() -> None:
+    square = tuple(
+        CrossDepthCell(row, column, rank1=0.9, mean_ap=row / 10 + column / 100)
+        for row in (1, 2)
+        for column in (1, 2)
+    )
+    page = Page(report_html(replace(REPORT, cross_depth=square)))
+    captions = [name for name, _ in page.elements if name == "caption"]
+    assert len(captions) == 2
+    for text in ("Across depths", "query \\ gallery", "12.00", "21.00", "90.00"):
+        assert text in page.text
+    assert "Across depths" not in Page(report_html(REPORT)).text

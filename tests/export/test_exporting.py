@@ -7,19 +7,23 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from adln.errors import AdlnError, CheckpointError, ExportError, ModelFileError, ParityError
 from adln.export import exporting
 from adln.export.calibration import choose_crops
 from adln.export.exporting import ExportedFile, export_network
+from adln.export.spaces import name_space
 from adln.export.tracing import trace
 from adln.manifest import PRECISIONS, Precision
+from adln.model.checkpoint import save_network
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.session import open_session
+from adln.training.common_space import CommonSpace, with_common_space
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,37 @@ def test_the_file_answers_like_torch(
     assert (expected * found).sum(axis=1).min() > least
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_depths_of_a_common_space_keep_it_in_every_precision(
+    precision: Precision,
+    network: ADLN,
+    picture_folder: Path,
+    crops: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = {depth: torch.randn(64, 2048, generator=generator) for depth in (1, 2)}
+    aligned = with_common_space(network, CommonSpace(maps, torch.eye(3, 64)))
+    source = tmp_path / "aligned.safetensors"
+    save_network(source, aligned)
+    (file,) = export_network(
+        source,
+        tmp_path / "both.onnx",
+        depths=(1, 2),
+        precision=precision,
+        calibrate=picture_folder,
+    )
+    assert file.manifest.dim == 64
+    assert len(set(file.manifest.spaces)) == 1
+    expected = TorchEmbedder(aligned, device="cpu", flip=False).embed(crops)
+    found = OnnxEmbedder(file.path, threads=1).embed(crops)
+    for depth in (1, 2):
+        assert found[depth].shape == (9, 64)
+        assert (expected[depth] * found[depth]).sum(axis=1).min() > 0.95
+
+
 def test_the_manifest_inside_has_origin_and_figures(
-    exported: ExportedFile, network_path: Path, picture_folder: Path
+    exported: ExportedFile, network: ADLN, network_path: Path, picture_folder: Path
 ) -> None:
     manifest = open_session(exported.path).manifest
     assert manifest == exported.manifest
@@ -66,6 +99,8 @@ def test_the_manifest_inside_has_origin_and_figures(
     assert (manifest.height_px, manifest.width_px, manifest.dim) == (64, 32, 2048)
     assert manifest.training_data == "made-up people"
     assert manifest.licence == "CC0"
+    # The same in every precision: embeddings of all three can be compared.
+    assert manifest.spaces == (name_space(network, 1),)
     assert manifest.source_sha256 == hashlib.sha256(network_path.read_bytes()).hexdigest()
     assert [(row.depth, row.batch_size) for row in manifest.parity] == [(1, 1), (1, 7), (1, 32)]
     assert all(row.crops == 20 and row.mean > 0.99 for row in manifest.parity)
@@ -91,6 +126,7 @@ def test_several_depths_share_a_file(
     expected = TorchEmbedder(network, device="cpu", flip=False).embed(crops)
     for depth in (1, 2):
         np.testing.assert_allclose(found[depth], expected[depth], atol=1e-4)
+        assert file.manifest.space_of(depth) == name_space(network, depth)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
@@ -113,6 +149,8 @@ def test_split_files_go_on_from_each_others_maps(
     assert [file.path.name for file in files] == ["deeper-1.onnx", "deeper-2.onnx"]
     shallow, deep = (open_session(file.path) for file in files)
     assert (shallow.manifest.maps, deep.manifest.starts_after) == ((1,), 1)
+    spaces = [file.manifest.spaces for file in (shallow, deep)]
+    assert spaces == [(name_space(network, depth),) for depth in (1, 2)]
     kind = {"fp32": "tensor(float)", "int8": "tensor(uint8)"}[precision]
     assert deep.session.get_inputs()[0].type == kind
     assert {row.depth for row in deep.manifest.parity} == {2}

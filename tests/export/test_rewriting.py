@@ -97,7 +97,7 @@ def test_normalisation_is_exact_at_the_border_too(network: ADLN, tmp_path: Path)
     embedding, norm = run(model, tmp_path / "n.onnx", crops=crops)
     with torch.inference_mode():
         output = network.cut(1)(torch.from_numpy(crops).permute(0, 3, 1, 2))
-    expected = output.exits[1].bn_feature.numpy()
+    expected = output.exits[1].embedding.numpy()
     np.testing.assert_allclose(embedding * norm, expected, rtol=1e-3, atol=1e-3)
 
 

@@ -13,6 +13,7 @@ def result(count: int) -> SearchResult:
         person_ids=np.where(np.arange(count) % 2, -1, 3),
         camera_ids=np.zeros(count, np.int64),
         time_s=np.full(count, 1e9),
+        depths=np.full(count, 2),
     )
 
 

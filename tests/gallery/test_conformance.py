@@ -67,7 +67,7 @@ def added(gallery: Gallery, sightings: list[Sighting]) -> list[int]:
 
 
 def test_an_empty_gallery_answers_with_nothing(gallery: Gallery) -> None:
-    assert gallery.model is None
+    assert gallery.models == ()
     assert gallery.count() == 0
     assert gallery.persons() == []
     assert list(gallery.iterate()) == []
@@ -85,9 +85,9 @@ def test_what_was_added_comes_back_whole_and_to_others(open_gallery: Open) -> No
         given[3] = replace(given[3], person_id=anna)
         ids = added(gallery, given)
         assert ids == sorted(set(ids))
-        assert gallery.model == (MODEL.digest, DIM)
+        assert gallery.models == (MODEL,)
     with open_gallery() as gallery:
-        assert gallery.model == (MODEL.digest, DIM)
+        assert gallery.models == (MODEL,)
         back = gallery.get(reversed(ids))
         assert [record.sighting_id for record in back] == ids[::-1]
         assert [plain(record) for record in back[::-1]] == [plain(sighting) for sighting in given]
@@ -156,6 +156,69 @@ def test_searches_and_counts_are_exact_under_every_filter(gallery: Gallery) -> N
             assert result.person_ids.tolist() == people
             assert result.camera_ids.tolist() == [s.camera_id for _, s in best]
             assert result.time_s.tolist() == [s.time_s for _, s in best]
+            assert result.depths.tolist() == [2] * len(best)
+
+
+def test_one_space_is_searched_whatever_depth_and_file_it_comes_from(open_gallery: Open) -> None:
+    shared = replace(MODEL, space="space-one")
+    deep = ModelKey("b" * 64, 4, DIM, "space-one")
+    other_space = replace(deep, depth=1, space="space-two")
+    models = (shared, deep, other_space)
+    given = [one for seed, model in enumerate(models) for one in looks(9, seed=seed, model=model)]
+    with open_gallery() as gallery:
+        ids = added(gallery, given)
+        assert set(gallery.models) == set(models)
+    everything = list(zip(ids, given, strict=True))
+    with open_gallery() as gallery:
+        assert [record.model for record in gallery.get(ids)] == [one.model for one in given]
+        query = looks(1, seed=5)[0].embedding
+        # A network that the gallery has not seen yet, but of its space.
+        int8 = ModelKey("c" * 64, 3, DIM, "space-one")
+        for model, fits in (
+            (shared, {shared, deep}),
+            (deep, {shared, deep}),
+            (int8, {shared, deep}),
+            (other_space, {other_space}),
+            # Without saying its space, it is known by its file.
+            (replace(deep, space=""), {shared, deep}),
+        ):
+            (result,) = gallery.search(query, model=model, k=30)
+            best = sorted(
+                (one for one in everything if one[1].model in fits),
+                key=lambda one: -float(query @ one[1].embedding),
+            )
+            assert result.sighting_ids.tolist() == [number for number, _ in best]
+            assert result.depths.tolist() == [one.model.depth for _, one in best]
+        (result,) = gallery.search(query, model=shared, k=30, where=Filter(depth=4))
+        assert set(result.depths.tolist()) == {4}
+
+
+def test_a_space_may_be_learned_after_the_first_sightings(open_gallery: Open) -> None:
+    named = replace(MODEL, space="space-one")
+    deep = ModelKey("b" * 64, 4, DIM, "space-one")
+    with open_gallery() as gallery:
+        first = added(gallery, looks(3))
+        with pytest.raises(GalleryError, match="cannot be compared"):
+            gallery.add(looks(1, seed=1, model=deep))
+        added(gallery, looks(2, seed=2, model=named))
+        added(gallery, looks(1, seed=1, model=deep))
+        assert gallery.models == (named, deep)
+        assert {record.model for record in gallery.get(first)} == {named}
+        with pytest.raises(GalleryError, match="two spaces"):
+            gallery.add(looks(1, model=replace(MODEL, space="space-two")))
+        assert gallery.count() == 6
+
+
+def test_who_asked_not_to_be_enrolled_is_refused_at_every_depth_of_the_space(
+    gallery: Gallery,
+) -> None:
+    shallow, deep = replace(MODEL, space="space-one"), replace(MODEL, depth=4, space="space-one")
+    given = looks(3, model=shallow)
+    anna = gallery.enrol()
+    added(gallery, [replace(given[0], person_id=anna), *given[1:]])
+    gallery.forget(anna, suppress_above=0.9)
+    assert gallery.add([replace(given[0], model=deep)]) == [None]
+    assert gallery.add([replace(given[1], model=deep)]) != [None]
 
 
 def test_embeddings_of_another_model_are_refused_and_nothing_is_stored(gallery: Gallery) -> None:

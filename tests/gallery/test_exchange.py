@@ -1,8 +1,10 @@
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from adln.errors import GalleryError
@@ -11,7 +13,7 @@ from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 sys.path.insert(0, str(Path(__file__).parent))
-from made_up import sightings, unit_rows
+from made_up import DIM, MODEL, sightings, unit_rows
 
 
 def facts(record: StoredSighting) -> dict[str, object]:
@@ -54,6 +56,40 @@ def test_another_models_file_is_refused_whole(tmp_path: Path) -> None:
         with pytest.raises(GalleryError, match="cannot be compared"):
             import_parquet(other, file)
         assert other.count() == 1
+
+
+def test_models_and_spaces_of_every_row_come_along(tmp_path: Path) -> None:
+    file = tmp_path / "file.parquet"
+    models = [ModelKey("a" * 64, 2, DIM, "space-one"), ModelKey("b" * 64, 4, DIM, "space-one")]
+    given = [
+        replace(one, model=models[number % 2]) for number, one in enumerate(sightings(unit_rows(6)))
+    ]
+    with (
+        SqliteGallery(tmp_path / "a", create=True) as one,
+        SqliteGallery(tmp_path / "b", create=True) as other,
+    ):
+        one.add(given)
+        export_parquet(one, file)
+        other.add(given[1:2])
+        assert import_parquet(other, file) == 6
+        assert [record.model for batch in other.iterate() for record in batch][1:] == models * 3
+        assert set(other.models) == set(models)
+
+
+def test_files_of_one_model_from_earlier_versions_are_read(tmp_path: Path) -> None:
+    file, old = tmp_path / "file.parquet", tmp_path / "old.parquet"
+    with (
+        SqliteGallery(tmp_path / "a", create=True) as one,
+        SqliteGallery(tmp_path / "b", create=True) as other,
+    ):
+        one.add(sightings(unit_rows(3)))
+        export_parquet(one, file)
+        table = pyarrow.parquet.read_table(file).drop_columns(["model_digest", "space"])
+        about = {"format": "adln-gallery-1", "digest": MODEL.digest, "dim": DIM}
+        table = table.replace_schema_metadata({b"adln.gallery": json.dumps(about).encode()})
+        pyarrow.parquet.write_table(table, old)
+        assert import_parquet(other, old) == 3
+        assert other.models == (MODEL,)
 
 
 def test_missing_empty_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def batch(golden: dict[str, Tensor]) -> Batch:
         exits[depth] = ExitOutput(
             feature_map=leaf(golden[f"map{depth}"]),
             feature=feature,
-            bn_feature=feature,
+            embedding=feature,
             logits=leaf(golden[f"logits{depth}"]),
         )
         centers[depth] = leaf(golden[f"centers{depth}"])
@@ -233,7 +233,7 @@ def test_mixed_precision_outputs_give_a_full_precision_total(batch: Batch) -> No
         depth: ExitOutput(
             feature_map=answer.feature_map.to(torch.bfloat16),
             feature=answer.feature.float(),
-            bn_feature=answer.bn_feature.float(),
+            embedding=answer.embedding.float(),
             logits=answer.logits.to(torch.bfloat16),
         )
         for depth, answer in exits.items()

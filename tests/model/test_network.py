@@ -37,7 +37,7 @@ def test_every_exit_answers_with_the_same_shapes(network: ADLN, crops: torch.Ten
     assert list(output.exits) == [1, 2, 3, 4]
     for answer in output.exits.values():
         assert answer.feature_map.shape == (2, 2048, 16, 8)
-        assert answer.feature.shape == answer.bn_feature.shape == (2, 2048)
+        assert answer.feature.shape == answer.embedding.shape == (2, 2048)
         assert answer.logits.shape == (2, 5)
         assert (answer.feature_map >= 0).all()
     assert output.deepest is output.exits[4]
@@ -52,7 +52,7 @@ def test_cut_gives_bit_for_bit_the_answers_of_its_exit(
         whole_answer = network(crops).exits[depth]
         part_output = part(crops)
     assert list(part_output.exits) == [depth]
-    for field in ("feature_map", "feature", "bn_feature", "logits"):
+    for field in ("feature_map", "feature", "embedding", "logits"):
         assert torch.equal(getattr(part_output.exits[depth], field), getattr(whole_answer, field))
 
 
@@ -81,7 +81,7 @@ def test_cut_of_an_exit_that_is_not_there_says_which_there_are(network: ADLN) ->
 def test_uint8_and_float_pixels_give_the_same_answers(network: ADLN, crops: torch.Tensor) -> None:
     part = network.cut(1)
     with torch.inference_mode():
-        same = torch.equal(part(crops).exits[1].bn_feature, part(crops.float()).exits[1].bn_feature)
+        same = torch.equal(part(crops).exits[1].embedding, part(crops.float()).exits[1].embedding)
     assert same
 
 
@@ -138,14 +138,14 @@ def answer(exit_: Exit, feature: np.ndarray) -> ExitOutput:
 def test_bnneck_is_the_official_one_in_evaluation() -> None:
     exit_ = bnneck_exit().eval()
     for source, target in (("gap_feat", "bn_eval"), ("gap_feat_flip", "bn_eval_flip")):
-        got = answer(exit_, GOLDEN[source]).bn_feature.detach().numpy()
+        got = answer(exit_, GOLDEN[source]).embedding.detach().numpy()
         np.testing.assert_allclose(got, GOLDEN[target], rtol=1e-9)
 
 
 def test_bnneck_and_classifier_are_the_official_ones_in_training() -> None:
     exit_ = bnneck_exit().train()
     got = answer(exit_, GOLDEN["gap_feat"])
-    np.testing.assert_allclose(got.bn_feature.detach().numpy(), GOLDEN["bn_train"], rtol=1e-9)
+    np.testing.assert_allclose(got.embedding.detach().numpy(), GOLDEN["bn_train"], rtol=1e-9)
     np.testing.assert_allclose(got.logits.detach().numpy(), GOLDEN["logits_train"], rtol=1e-9)
     np.testing.assert_allclose(exit_.bnneck.running_mean.numpy(), GOLDEN["rm_after"], rtol=1e-9)
     np.testing.assert_allclose(exit_.bnneck.running_var.numpy(), GOLDEN["rv_after"], rtol=1e-9)

@@ -18,7 +18,14 @@ def write(tmp_path: Path) -> Write:
     """Write a network whose depth d is the mean colour of each quarter, rolled by d."""
     helper, kinds = onnx.helper, onnx.TensorProto
 
-    def make(name: str, depths: tuple[int, ...], *, after: int = 0, maps: tuple[int, ...] = ()):  # type: ignore[no-untyped-def]
+    def make(  # type: ignore[no-untyped-def]
+        name: str,
+        depths: tuple[int, ...],
+        *,
+        after: int = 0,
+        maps: tuple[int, ...] = (),
+        spaces: tuple[str, ...] = (),
+    ):
         nodes = []
         if after:
             start = helper.make_tensor_value_info(f"map_{after}", kinds.FLOAT, ["batch", 12])
@@ -69,6 +76,7 @@ def write(tmp_path: Path) -> Write:
             created_utc="2026-01-01T00:00:00Z",
             starts_after=after,
             maps=maps,
+            spaces=spaces,
         )
         helper.set_model_props(model, {METADATA_KEY: about.to_json()})
         onnx.save(model, tmp_path / name)
@@ -108,6 +116,12 @@ def test_no_crops_give_no_embeddings(write: Write) -> None:
     parts = [write("1.onnx", (1,), maps=(1,)), write("2.onnx", (2,), after=1)]
     found = DepthEmbedder(parts).embed(CROPS[:0], 2)
     assert {depth: rows.shape for depth, rows in found.items()} == {1: (0, 12), 2: (0, 12)}
+
+
+def test_spaces_are_those_of_the_files(write: Write) -> None:
+    parts = [write("1.onnx", (1,), maps=(1,), spaces=("a" * 16,)), write("2.onnx", (2,), after=1)]
+    assert DepthEmbedder(parts).spaces == {1: "a" * 16, 2: ""}
+    assert DepthEmbedder([write("whole.onnx", (1, 4))]).spaces == {1: "", 4: ""}
 
 
 def test_each_priced_depth_has_a_cost(write: Write) -> None:

@@ -73,10 +73,24 @@ def gallery(tmp_path: Path) -> Iterator[SqliteGallery]:
         yield opened
 
 
-def make_book(gallery: SqliteGallery, **changes: float) -> IdentityBook:
+def make_book(
+    gallery: SqliteGallery,
+    *,
+    spaces: dict[int, str] | None = None,
+    pairs: dict[tuple[int, int], StatedThresholds] | None = None,
+    **changes: float,
+) -> IdentityBook:
     settings = IdentitySettings(**changes)  # type: ignore[arg-type]
     scales = dict.fromkeys((1, 2, 3, 4), SCALE)
-    return IdentityBook(gallery, digest="ab", dim=DIM, scales=scales, settings=settings)
+    return IdentityBook(
+        gallery,
+        digest="ab",
+        dim=DIM,
+        scales=scales,
+        pairs=pairs,
+        spaces=spaces,
+        settings=settings,
+    )
 
 
 def only(answers: list[Answer]) -> Answer:
@@ -329,6 +343,54 @@ def test_who_was_enrolled_at_a_low_depth_is_found_when_the_depth_has_risen(
     book = make_book(gallery)
     low = only(book.decide([evidence(1, 1, face(1), depths=(1,), is_last=True)]))
     high = only(book.decide([evidence(2, 1, face(1), depths=(1, 2))]))
+    assert (high.person_id, high.verdict, high.depth) == (low.person_id, "matched", 1)
+
+
+ONE_SPACE = dict.fromkeys((1, 2, 3, 4), "space-one")
+
+
+def test_depths_of_one_space_find_each_other_and_one_of_them_is_stored(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery, spaces=ONE_SPACE)
+    deep = only(book.decide([evidence(1, 1, face(1), depths=(1, 2, 4), is_last=True)]))
+    ((stored,),) = gallery.iterate()
+    assert (stored.model.depth, stored.model.space) == (4, "space-one")
+    # The load has risen: less depth, the same person; then it falls again.
+    shallow = only(book.decide([evidence(2, 1, face(1, like=0.8), depths=(1,), is_last=True)]))
+    again = only(book.decide([evidence(3, 1, face(1, like=0.8), depths=(1, 2))]))
+    for answer, depth in ((shallow, 1), (again, 2)):
+        assert (answer.person_id, answer.verdict) == (deep.person_id, "matched")
+        assert answer.depth == depth
+    depths = [one.model.depth for batch in gallery.iterate() for one in batch]
+    assert depths == [4, 1, 2]
+    assert book.failures == 0
+
+
+def test_a_score_is_judged_by_the_depths_of_both_embeddings(gallery: SqliteGallery) -> None:
+    strict = StatedThresholds(match=0.95, candidate=0.9)
+    book = make_book(gallery, spaces=ONE_SPACE, pairs={(1, 4): strict})
+    seen_before(book, face(1))
+    deep = only(book.decide([evidence(1, 2, face(2), depths=(4,), is_last=True)]))
+    for track, query, depth, verdict in (
+        (1, face(2, like=0.8), 1, "unknown"),
+        (2, face(2, like=0.8), 2, "matched"),
+        (3, face(2, like=0.96), 1, "matched"),
+    ):
+        # Too short to be enrolled if nobody is found.
+        asked = evidence(2, track, query, depths=(depth,), last_s=0.1, is_last=True)
+        answer = only(book.decide([asked]))
+        assert answer.verdict == verdict
+        assert answer.person_id == (deep.person_id if verdict == "matched" else None)
+
+
+def test_spaces_of_some_depths_are_kept_apart_from_the_others(gallery: SqliteGallery) -> None:
+    book = make_book(gallery, spaces={1: "space-one", 2: "space-two", 3: "space-two", 4: ""})
+    book.decide([evidence(1, 1, face(1), depths=(1, 2, 3, 4), is_last=True)])
+    depths = {one.model.depth for batch in gallery.iterate() for one in batch}
+    assert depths == {1, 3, 4}
+    low = only(book.decide([evidence(1, 2, face(2), depths=(1,), is_last=True)]))
+    high = only(book.decide([evidence(2, 1, face(2), depths=(1, 2, 3))]))
     assert (high.person_id, high.verdict, high.depth) == (low.person_id, "matched", 1)
 
 

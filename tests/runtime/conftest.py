@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 MakeModel = Callable[..., Path]
+MakePair = Callable[..., tuple[Path, Path]]
 
 
 @pytest.fixture
@@ -77,5 +78,46 @@ def make_model(tmp_path: Path) -> MakeModel:
         path = tmp_path / name
         onnx.save(model, path)
         return path
+
+    return make
+
+
+@pytest.fixture
+def make_pair(make_model: MakeModel) -> MakePair:
+    """Split a network of depths 1 and 2 at its pooled colours, here called the map of stage 1."""
+
+    def make(**deep_says: object) -> tuple[Path, Path]:
+        whole = onnx.load(make_model("whole.onnx", depths=(1, 2)))
+        kinds, helper = onnx.TensorProto, onnx.helper
+        paths = []
+        for name, depth, says in (
+            ("shallow.onnx", 1, {"maps": (1,)}),
+            ("deep.onnx", 2, {"starts_after": 1, **deep_says}),
+        ):
+            path = make_model(name, depths=(depth,), says=says)
+            model = onnx.load(path)
+            del model.graph.node[:]
+            del model.graph.initializer[:]
+            model.graph.initializer.extend(whole.graph.initializer)
+            map_1 = helper.make_tensor_value_info("map_1", kinds.FLOAT, ["batch", 3, 8, 4])
+            for node in whole.graph.node:
+                is_shared = node.op_type in ("Cast", "Sub", "Transpose", "AveragePool")
+                if not (is_shared and depth == 2):
+                    model.graph.node.append(node)
+            new_names = {
+                "pooled": "map_1",
+                f"embedding_{depth}": "embedding",
+                f"norm_{depth}": "norm",
+            }
+            for node in model.graph.node:
+                for names in (node.input, node.output):
+                    names[:] = [new_names.get(value, value) for value in names]
+            if depth == 1:
+                model.graph.output.append(map_1)
+            else:
+                model.graph.input[0].CopyFrom(map_1)
+            onnx.save(model, path)
+            paths.append(path)
+        return paths[0], paths[1]
 
     return make

@@ -43,3 +43,10 @@ def test_one_network_alone_can_be_drawn(accuracy: float) -> None:
 def test_equal_networks_and_an_unknown_precision_can_be_drawn() -> None:
     point = ChartPoint("twin", 5.0, 50.0, "fp4", is_own=False)
     assert drawn(point, point).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_dial_has_a_colour_of_its_own_and_nameless_positions_are_small() -> None:
+    named, nameless = (
+        drawn(ChartPoint(label, 5.0, 70.0, "cascade", is_own=True)) for label in ("30%", "")
+    )
+    assert len(pixels_of(named, "cascade")) > len(pixels_of(nameless, "cascade")) > 20

@@ -2,57 +2,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
-from adln.errors import ImageError, ModelFileError
-from adln.runtime.deeper import DeeperEmbedder
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.runtime.deeper import ChainedEmbedder, DeeperEmbedder
 from adln.runtime.embedder import OnnxEmbedder
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]
 CROPS = np.random.default_rng(5).integers(0, 256, (5, 256, 128, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def make_pair(make_model: MakeModel) -> MakePair:
-    """Split a network of depths 1 and 2 at its pooled colours, here called the map of stage 1."""
-
-    def make(**deep_says: object) -> tuple[Path, Path]:
-        whole = onnx.load(make_model("whole.onnx", depths=(1, 2)))
-        kinds, helper = onnx.TensorProto, onnx.helper
-        paths = []
-        for name, depth, says in (
-            ("shallow.onnx", 1, {"maps": (1,)}),
-            ("deep.onnx", 2, {"starts_after": 1, **deep_says}),
-        ):
-            path = make_model(name, depths=(depth,), says=says)
-            model = onnx.load(path)
-            del model.graph.node[:]
-            del model.graph.initializer[:]
-            model.graph.initializer.extend(whole.graph.initializer)
-            map_1 = helper.make_tensor_value_info("map_1", kinds.FLOAT, ["batch", 3, 8, 4])
-            for node in whole.graph.node:
-                is_shared = node.op_type in ("Cast", "Sub", "Transpose", "AveragePool")
-                if not (is_shared and depth == 2):
-                    model.graph.node.append(node)
-            new_names = {
-                "pooled": "map_1",
-                f"embedding_{depth}": "embedding",
-                f"norm_{depth}": "norm",
-            }
-            for node in model.graph.node:
-                for names in (node.input, node.output):
-                    names[:] = [new_names.get(value, value) for value in names]
-            if depth == 1:
-                model.graph.output.append(map_1)
-            else:
-                model.graph.input[0].CopyFrom(map_1)
-            onnx.save(model, path)
-            paths.append(path)
-        return paths[0], paths[1]
-
-    return make
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -89,3 +47,41 @@ def test_maps_of_another_shape_are_refused(make_pair: MakePair) -> None:
     shallow, deep = make_pair()
     with pytest.raises(ImageError, match="expected maps of stage 1"):
         DeeperEmbedder(deep, OnnxEmbedder(shallow)).embed(np.zeros((2, 3, 4, 8), np.float32))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_chain_answers_like_one_file_of_all_depths(
+    make_pair: MakePair, make_model: MakeModel, flip: bool, threads: int
+) -> None:
+    chain = ChainedEmbedder(make_pair(), batch_size=2, flip=flip, threads=threads)
+    whole = OnnxEmbedder(make_model("whole.onnx", depths=(1, 2)), flip=flip)
+    assert chain.depths == (1, 2)
+    found, expected = chain.embed(CROPS), whole.embed(CROPS)
+    for depth in (1, 2):
+        np.testing.assert_allclose(found[depth], expected[depth], atol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_chain_answers_only_the_depths_asked_for(
+    make_pair: MakePair, make_model: MakeModel, depth: int
+) -> None:
+    for paths in (make_pair(), [make_model("whole.onnx", depths=(1, 2))]):
+        chain = ChainedEmbedder(paths, batch_size=8, depths=[depth])
+        whole = OnnxEmbedder(make_model("whole.onnx", depths=(1, 2))).embed(CROPS)
+        found = chain.embed(CROPS)
+        assert (chain.depths, list(found)) == ((depth,), [depth])
+        np.testing.assert_allclose(found[depth], whole[depth], atol=1e-6)
+        assert chain.embed(CROPS[:0])[depth].shape == (0, 16)
+
+
+def test_a_chain_refuses_what_it_cannot_answer(make_pair: MakePair) -> None:
+    paths = make_pair()
+    with pytest.raises(ModelFileError, match=r"no file answers depth \[4\]"):
+        ChainedEmbedder(paths, batch_size=8, depths=[2, 4])
+    with pytest.raises(SettingsError, match="name at least one"):
+        ChainedEmbedder([], batch_size=8)
+    with pytest.raises(SettingsError, match="threads"):
+        ChainedEmbedder(paths, batch_size=8, threads=0)
+    with pytest.raises(ImageError, match="expected crops"):
+        ChainedEmbedder(paths, batch_size=8).embed(CROPS[:, :32])

@@ -10,6 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_service import Served
 
+from adln.datasets.walking_scene import ScenePlan
+from adln.service.demo import demo_in, draw_demo
+from adln.service.network import open_network
+from adln.service.settings import ServeSettings
+
 
 @pytest.fixture
 def make_served(tmp_path: Path) -> Iterator[Callable[..., Served]]:
@@ -23,6 +28,16 @@ def make_served(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     yield make
     for served in made:
         served.close()
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short demonstration, drawn and enrolled by the network that is shipped."""
+    demo = demo_in(tmp_path_factory.mktemp("demo"))
+    network, _ = open_network(ServeSettings())
+    assert network is not None
+    draw_demo(demo, network, plan=ScenePlan(num_persons=4, duration_s=5.0, frames_per_s=4.0))
+    return demo.folder
 
 
 @pytest.fixture

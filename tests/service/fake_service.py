@@ -25,10 +25,11 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.identity import StatedThresholds
 from adln.pipeline.sightings import SightingEvent
 from adln.service.app import make_app
-from adln.service.live import CameraView, Events
+from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
 from adln.service.settings import ServeSettings
 from adln.service.state import Role, ServiceState
+from adln.service.tidying import Tidying
 
 DIM = 48
 MODEL = ModelKey("c" * 64, 2, DIM)
@@ -60,25 +61,36 @@ class FakeCameras:
     """Cameras that say what a test tells them to."""
 
     def __init__(self) -> None:
-        self.receivers: list[Callable[[SightingEvent], None]] = []
+        self.receive: Callable[[SightingEvent | Scene], None] | None = None
         self.views: list[CameraView] = []
+        self.work: PipelineView | None = None
+        self.pictures: dict[int, CameraPicture] = {}
+        self.has_stopped = False
+
+    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+        self.receive = receive
+
+    def stop(self) -> None:
+        self.has_stopped = True
 
     def cameras(self) -> list[CameraView]:
         return list(self.views)
 
-    def subscribe(self, receive: Callable[[SightingEvent], None]) -> Callable[[], None]:
-        self.receivers.append(receive)
-        return lambda: self.receivers.remove(receive)
+    def pipeline(self) -> PipelineView | None:
+        return self.work
 
-    def say(self, event: SightingEvent) -> None:
-        for receive in self.receivers:
-            receive(event)
+    def picture(self, camera_id: int) -> CameraPicture | None:
+        return self.pictures.get(camera_id)
+
+    def say(self, event: SightingEvent | Scene) -> None:
+        assert self.receive is not None
+        self.receive(event)
 
 
 class Served:
     """A service in this process, and what it is made of."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, network: Network = NETWORK, **changes: Any) -> None:
         self.settings = replace(
             ServeSettings(
                 gallery=str(folder / "gallery"),
@@ -92,17 +104,26 @@ class Served:
         self.state = ServiceState(self.settings.state_folder)
         self.cameras = FakeCameras()
         self.events = Events()
-        self.app: FastAPI = make_app(
+        self.network = network
+        self.app = self._make_app()
+        self.listening: tuple[uvicorn.Server, threading.Thread, str] | None = None
+        self.http: httpx.Client | None = None
+
+    def _make_app(self, tidying: Tidying | None = None) -> FastAPI:
+        return make_app(
             self.settings,
             gallery=self.gallery,
-            network=NETWORK,
+            network=self.network,
             scale=SCALE,
             state=self.state,
             source=self.cameras,
             events=self.events,
+            tidying=tidying,
         )
-        self.listening: tuple[uvicorn.Server, threading.Thread, str] | None = None
-        self.http: httpx.Client | None = None
+
+    def tidied_by(self, tidying: Tidying) -> None:
+        """Serve with rules on what is kept; before the first request."""
+        self.app = self._make_app(tidying)
 
     @cached_property
     def tokens(self) -> dict[Role, str]:

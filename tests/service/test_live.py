@@ -7,7 +7,7 @@ import pytest
 from fake_service import Served
 
 from adln.pipeline.sightings import SightingEvent
-from adln.service.live import CameraView, Events, NoCameras
+from adln.service.live import CameraView, Events, NoCameras, PersonInView, Scene
 
 
 def sighting(number: int, person_id: int | None = 7) -> SightingEvent:
@@ -33,7 +33,7 @@ def test_all_listeners_get_all_events_and_those_who_come_back_what_they_missed()
     async def listen() -> None:
         events = Events()
         for number in range(3):
-            events.publish_sighting(sighting(number))
+            events.take(sighting(number))
         first, second = events.listen(), events.listen(after=2)
         assert [await anext(first), await anext(second)] == ["retry: 2000\n\n"] * 2
         assert (await anext(second)).startswith("id: 3\nevent: sighting\n")
@@ -66,8 +66,8 @@ def test_a_slow_listener_loses_the_oldest_and_is_told() -> None:
 def test_of_somebody_forgotten_no_event_is_kept() -> None:
     async def listen() -> None:
         events = Events()
-        events.publish_sighting(sighting(1, 7))
-        events.publish_sighting(sighting(2, 8))
+        events.take(sighting(1, 7))
+        events.take(sighting(2, 8))
         events.forget(7)
         listener = events.listen(after=0)
         await anext(listener)
@@ -77,10 +77,32 @@ def test_of_somebody_forgotten_no_event_is_kept() -> None:
     asyncio.run(listen())
 
 
+def test_who_is_where_goes_to_those_who_look_and_is_not_kept() -> None:
+    async def listen() -> None:
+        events = Events()
+        person = PersonInView(
+            track_id=4, box_xyxy=(1.0, 2.0, 3.0, 4.0), person_id=7, verdict="matched"
+        )
+        scene = Scene(camera_id=1, time_s=5.0, width_px=64, height_px=36, people=(person,))
+        events.take(scene)
+        listener = events.listen(after=0)
+        await anext(listener)
+        events.take(scene)
+        text = await anext(listener)
+        assert text.startswith("event: scene\ndata: ")
+        assert json.loads(text.partition("data: ")[2])["people"][0]["box_xyxy"] == [1, 2, 3, 4]
+        await listener.aclose()
+
+    asyncio.run(listen())
+
+
 def test_without_cameras_nothing_comes() -> None:
     source = NoCameras()
+    source.start(lambda event: None)
     assert list(source.cameras()) == []
-    source.subscribe(lambda event: None)()
+    assert source.pipeline() is None
+    assert source.picture(0) is None
+    source.stop()
 
 
 def test_a_page_gets_sightings_without_pictures_cameras_and_changes(served: Served) -> None:

@@ -4,13 +4,14 @@ import importlib.resources
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from fake_service import NOW_S, PEOPLE, Served, person_picture
 
+from adln.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
-from adln.service.live import CameraView
+from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
@@ -98,6 +99,29 @@ def wait_for_count(page: "Page", selector: str, count: int) -> None:
 
 def too_wide(page: "Page") -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+class NamedPerson(NamedTuple):
+    person_id: int | None
+    verdict: Verdict
+
+
+def scene(*people: NamedPerson) -> Scene:
+    return Scene(
+        camera_id=1,
+        time_s=NOW_S,
+        width_px=640,
+        height_px=360,
+        people=tuple(
+            PersonInView(
+                track_id=at,
+                box_xyxy=(100.0 * at, 90.0, 100.0 * at + 60, 250.0),
+                person_id=one.person_id,
+                verdict=one.verdict,
+            )
+            for at, one in enumerate(people, 1)
+        ),
+    )
 
 
 @pytest.fixture
@@ -254,6 +278,12 @@ def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[...,
     assert serious(page) == []
     page.get_by_role("link", name="Live", exact=True).click()
     page.locator(".state.running", has_text="Live").wait_for()
+    served.cameras.say(scene(NamedPerson(1, "matched"), NamedPerson(None, "unknown")))
+    page.locator(".camera").get_by_role("link", name="Anna").wait_for()
+    page.get_by_text("1 not known yet").wait_for()
+    # Without pictures: silhouettes where they are.
+    assert page.locator(".stage svg svg").count() == 2
+    assert page.locator(".stage img").is_hidden()
     served.cameras.say(
         SightingEvent(
             event_id="e",
@@ -273,6 +303,43 @@ def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[...,
     )
     page.locator(".feed").get_by_role("link", name="Anna").wait_for()
     assert "Matched · 97 %" in page.locator(".feed").inner_text()
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_cameras_see_is_shown_where_opted_in_with_names_on_it(
+    served: Served, open_page: Callable[..., "Page"], size: str
+) -> None:
+    served.cameras.views = [
+        CameraView(camera_id=1, name="yard", state="running", fps=9, people=1, last_frame_s=NOW_S)
+    ]
+    served.cameras.work = PipelineView(
+        state="running", depth=2, crops_per_track=4, load_ms=200, budget_ms=800, pictures=True
+    )
+    served.cameras.pictures = {
+        1: CameraPicture(camera_id=1, time_s=NOW_S, jpeg=person_picture(3, size=40))
+    }
+    page = open_page(served.address + "/#/live", size)
+    page.locator(".state.running", has_text="Live").wait_for()
+    page.get_by_text("25 % of the work allowed").wait_for()
+    served.cameras.say(scene(NamedPerson(2, "candidate")))
+    page.locator(".stage img").wait_for()
+    page.locator(".stage text", has_text="Bela?").wait_for()
+    assert serious(page) == []
+    assert not too_wide(page)
+
+
+def test_trouble_with_all_cameras_is_said(served: Served, open_page: Callable[..., "Page"]) -> None:
+    served.cameras.views = [
+        CameraView(camera_id=1, name="yard", state="lost", fps=0, people=0, last_frame_s=None)
+    ]
+    served.cameras.work = PipelineView(state="failed", problem="There is no such detector.")
+    page = open_page(served.address + "/#/live")
+    page.get_by_role("alert").filter(has_text="There is no such detector.").wait_for()
+    assert serious(page) == []
+    page.get_by_role("link", name="Status").click()
+    page.get_by_role("heading", name="Who did what").wait_for()
+    page.get_by_text("There is no such detector.").wait_for()
     assert serious(page) == []
 
 

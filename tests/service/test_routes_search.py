@@ -3,12 +3,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_service import DIM, MODEL, NOW_S, Served, embed_colours, person_picture
+from fake_service import (
+    DIM,
+    MODEL,
+    NETWORK,
+    NOW_S,
+    SCALE,
+    Served,
+    embed_colours,
+    person_picture,
+)
 
+from adln.calibration import Scales
+from adln.gallery.records import ModelKey
+from adln.pipeline.identity import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
 
 JPEG = {"Content-Type": "image/jpeg"}
-NAMED = {"digest": MODEL.digest, "depth": MODEL.depth, "dim": DIM}
+NAMED = {"digest": MODEL.digest, "depth": MODEL.depth, "dim": DIM, "space": ""}
 
 
 def search(served: Served, picture: bytes, **asked: object) -> dict:  # type: ignore[type-arg]
@@ -132,3 +144,30 @@ def test_unknown_numbers_in_a_search_are_not_the_same_as_no_filter(served: Serve
     assert len(answer["found"]) == 1
     assert answer["gallery_size"] == 0
     assert answer["verdict"] == "unknown"
+
+
+def test_a_score_is_judged_by_the_depths_of_query_and_answer(
+    make_served: Callable[..., Served],
+) -> None:
+    strict = StatedThresholds(match=1.0, candidate=1.0)
+    network = replace(
+        NETWORK,
+        model=replace(MODEL, space="space-one"),
+        scales=Scales(own={2: SCALE}, pairs={(2, 4): strict}),
+    )
+    served = make_served(network=network)
+    served.fill()
+    # The gallery learns the space of the people in it.
+    served.gallery.add([replace(served.look(9, 0, None, False), model=network.model)])
+    picture = person_picture(8)
+    assert search(served, picture)["verdict"] == "unknown"
+    person = served.gallery.enrol("Zoe")
+    for depth, verdict in ((4, "unknown"), (2, "matched")):
+        model = ModelKey("d" * 64, depth, DIM, "space-one")
+        look = served.look(8, 1, person, False)
+        (sighting_id,) = served.gallery.add([replace(look, model=model)])
+        answer = search(served, picture)
+        assert answer["found"][0]["sighting"]["sighting_id"] == sighting_id
+        assert answer["found"][0]["sighting"]["depth"] == depth
+        assert answer["verdict"] == verdict
+        served.gallery.delete([sighting_id or 0])

@@ -1,6 +1,7 @@
 import base64
 from collections.abc import Callable
 
+import httpx
 import pytest
 from fake_service import DIM, MODEL, NOW_S, Served, embed_colours, person_picture
 
@@ -20,6 +21,38 @@ def pushed(number: int, **changes: object) -> dict[str, object]:
         "quality": 0.5,
     }
     return {**values, **changes}
+
+
+def test_boxes_of_one_space_mix_depths_and_every_answer_names_what_made_it(
+    served: Served,
+) -> None:
+    own = {**NAMED, "space": "0123456789abcdef"}
+    deep = {"digest": "d" * 64, "depth": 4, "dim": DIM, "space": "0123456789abcdef"}
+    strange = {**deep, "digest": "e" * 64, "space": "fedcba9876543210"}
+
+    def push(model: dict[str, object], number: int) -> httpx.Response:
+        content = {"model": model, "sightings": [pushed(number)]}
+        return served.client.post(f"{API}/sightings", json=content)
+
+    # As long as nobody has said which space the service's network is of, all else is foreign.
+    assert push(deep, 5).status_code == 409
+    assert push(own, 6).status_code == 201
+    (sighting_id,) = push(deep, 5).json()["sighting_ids"]
+    refused = push(strange, 5)
+    assert refused.status_code == 409
+    assert "unless their files say that they share a space" in refused.json()["message"]
+    assert served.gallery.count() == 16
+    one = served.client.get(f"{API}/sightings/{sighting_id}").json()
+    assert (one["depth"], one["model"]) == (4, deep)
+    answer = served.client.post(
+        f"{API}/search/picture",
+        content=person_picture(5),
+        headers={"Content-Type": "image/jpeg"},
+        params={"k": 2},
+    ).json()
+    assert answer["model"]["depth"] == 2
+    assert answer["found"][0]["sighting"]["model"] == deep
+    assert answer["found"][1]["sighting"]["model"] == own
 
 
 def test_pages_of_sightings_give_all_newest_first(served: Served) -> None:

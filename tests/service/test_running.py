@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -105,6 +106,26 @@ def test_beyond_loopback_nobody_gets_in_without_the_token_that_was_shown(tmp_pat
         assert list(tokens) == ["viewer", "operator", "admin"]
         answer = httpx.get(where, headers={"Authorization": f"Bearer {tokens['operator']}"})
         assert answer.json()["role"] == "operator"
+
+
+def test_cameras_run_with_the_service_and_end_with_it(demo_folder: Path, tmp_path: Path) -> None:
+    folder, port = tmp_path / "gallery", free_port()
+    options = ("--watch", str(demo_folder / "watch.toml"), "--set", "repeat_recordings=true")
+    status: dict[str, Any] = {}
+    with serving(folder, port, *options) as process:
+        until = time.monotonic() + 60
+        while not status.get("sightings") and time.monotonic() < until:
+            status = httpx.get(f"http://127.0.0.1:{port}/api/v1/status").json()
+            time.sleep(0.05)
+        assert status["pipeline"]["state"] == "running"
+        assert status["camera_names"] == {"1": "square-north", "2": "square-south", "3": "hall"}
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in told
+    with SqliteGallery(folder) as gallery:
+        # Tracks that were open are finished: nobody is left without an answer.
+        assert gallery.count() >= status["sightings"]
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_trained_network_grows_deeper_and_its_own_answers_stay(
     crops = torch.from_numpy(data.crops[:3]).permute(0, 3, 1, 2)
     with torch.inference_mode():
         assert torch.equal(
-            load_network(trained)(crops).exits[2].bn_feature, grown(crops).exits[2].bn_feature
+            load_network(trained)(crops).exits[2].embedding, grown(crops).exits[2].embedding
         )
 
 

@@ -1,5 +1,6 @@
 """`adln calibrate`: which score means "same person", for a model and its cameras."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import click
 
 from adln.cli.embedders import is_exported, open_exported, open_trained
 from adln.cli.options import layout_option
+from adln.runtime.shipped import find_network
 
 if TYPE_CHECKING:
     from adln.calibration import Calibration, CalibrationFile, Level
@@ -26,6 +28,20 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
     help="Folder or CSV of a data set whose persons the model has not learned from.",
 )
 @layout_option
+@click.option(
+    "--deeper",
+    "deeper_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="With --data: the next file of a split export, which goes on from MODEL; repeatable.",
+)
+@click.option(
+    "--against",
+    "against_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="With --data: a file whose embeddings MODEL's will also be compared with; repeatable.",
+)
 @click.option(
     "--features",
     "features_path",
@@ -85,6 +101,8 @@ def calibrate(
     model: Path,
     data_path: Path | None,
     layout: str,
+    deeper_paths: tuple[Path, ...],
+    against_paths: tuple[Path, ...],
     features_path: Path | None,
     table: Path | None,
     depths: tuple[int, ...],
@@ -101,66 +119,112 @@ def calibrate(
     Fitted to named pictures (--data, or --features with persons), or to tracks that nobody has
     named: one track shows one person, two tracks in one frame show two. The result is stored
     beside MODEL, as MODEL.calibration.json.
+
+    Depths that share a space are also fitted in pairs, with --data: queries at one depth in a
+    gallery of the other. Those of a split export need all its files (--deeper); each file gets a
+    calibration of the queries at its depth.
     """
-    import hashlib
     import json
     from dataclasses import asdict
 
-    from adln import __version__
-    from adln.calibration import CalibrationFile, read_calibration, write_calibration
-    from adln.errors import ModelFileError, SettingsError
+    from adln.calibration import calibration_path
+    from adln.errors import SettingsError
     from adln.evaluation.calibrating import calibrate as fit
-    from adln.runtime.shipped import find_network
 
     if (data_path is None) == (features_path is None):
         raise SettingsError("Give either --data or --features to calibrate with.")
-    model = find_network(model)
-    try:
-        with model.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelFileError(f"{model}: cannot be opened ({error.strerror}).") from error
+    if features_path is not None and (deeper_paths or against_paths):
+        raise SettingsError("--deeper and --against need pictures: give --data, not --features.")
+    paths = [find_network(path) for path in (model, *deeper_paths)]
     if data_path is not None:
-        name, facts, materials = _from_dataset(
-            model, data_path, layout, depths, flip=flip, batch_size=batch_size, quiet=as_json
+        found = _from_dataset(
+            paths,
+            against_paths,
+            data_path,
+            layout,
+            depths,
+            flip=flip,
+            batch_size=batch_size,
+            quiet=as_json,
         )
     else:
         assert features_path is not None
-        name, facts, flip, materials = _from_features(features_path, table, digest, gap_s)
-    fitted = tuple(
-        fit(
-            material,
-            depth=depth,
-            flip=flip,
-            data=name,
-            match_rate=match_rate,
-            candidate_rate=candidate_rate,
-            enrolled_share=enrolled_share,
+        found = _from_features(paths[0], features_path, table, gap_s)
+    contents = []
+    for judged in found:
+        fitted = tuple(
+            fit(
+                material,
+                depth=depth,
+                gallery_depth=None if gallery_depth == depth else gallery_depth,
+                flip=judged.flip,
+                data=judged.data,
+                match_rate=match_rate,
+                candidate_rate=candidate_rate,
+                enrolled_share=enrolled_share,
+            )
+            for (depth, gallery_depth), material in judged.materials.items()
         )
-        for depth, material in materials.items()
-    )
-    # Calibrations of other depths, or of the other --flip, are kept.
-    earlier = _earlier(model, digest, read_calibration)
-    new = {(one.depth, one.flip) for one in fitted}
-    kept = tuple(one for one in earlier if (one.depth, one.flip) not in new)
+        contents.append((_store(judged, fitted), fitted, calibration_path(judged.path)))
+    if as_json:
+        plain = [asdict(content) for content, _, _ in contents]
+        click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
+        return
+    for _, fitted, path in contents:
+        for calibration in fitted:
+            click.echo(describe(calibration) + "\n")
+        click.echo(f"stored: {path}")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Scores of one model file whose truth is known."""
+
+    path: Path
+    digest: str
+    facts: dict[str, Any]
+    data: str
+    flip: bool
+    # (query's depth, gallery's depth) -> scores
+    materials: "dict[tuple[int, int], Material]"
+
+
+def _store(judged: _Judged, fitted: "tuple[Calibration, ...]") -> "CalibrationFile":
+    """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
+    from adln import __version__
+    from adln.calibration import CalibrationFile, write_calibration
+
+    def kind(one: "Calibration") -> tuple[int, int, bool]:
+        return one.depth, one.gallery_depth or one.depth, one.flip
+
+    new = {kind(one) for one in fitted}
+    kept = tuple(one for one in _earlier(judged.path, judged.digest) if kind(one) not in new)
     content = CalibrationFile(
-        model_sha256=digest,
+        model_sha256=judged.digest,
         adln_version=__version__,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        calibrations=tuple(sorted(kept + fitted, key=lambda one: (one.depth, one.flip))),
-        **facts,
+        calibrations=tuple(sorted(kept + fitted, key=kind)),
+        **judged.facts,
     )
-    path = write_calibration(content, model)
-    if as_json:
-        click.echo(json.dumps(asdict(content), indent=1))
-        return
-    for calibration in fitted:
-        click.echo(describe(calibration) + "\n")
-    click.echo(f"stored: {path}")
+    write_calibration(content, judged.path)
+    return content
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    from adln.errors import ModelFileError
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be opened ({error.strerror}).") from error
 
 
 def _from_dataset(
-    model: Path,
+    paths: list[Path],
+    against_paths: tuple[Path, ...],
     data_path: Path,
     layout: str,
     depths: tuple[int, ...],
@@ -168,41 +232,102 @@ def _from_dataset(
     flip: bool,
     batch_size: int,
     quiet: bool,
-) -> tuple[str, dict[str, Any], "dict[int, Material]"]:
+) -> list[_Judged]:
     from adln.cli.progress import counting
     from adln.datasets.catalogue import open_dataset
+    from adln.errors import SettingsError
     from adln.evaluation.protocol import embed_split
 
-    dataset = open_dataset(data_path, layout)
     wanted = tuple(sorted(set(depths)))
-    embedder: Embedder
-    if is_exported(model):
-        exported = embedder = open_exported(model, wanted, flip=flip)
-        facts = {name: getattr(exported.manifest, name) for name in ("source_sha256", "precision")}
+    others: list[_Opened] = []
+    if is_exported(paths[0]):
+        own = _open_files(paths, wanted, flip=flip)
+        others = [_open_files([find_network(path)], (), flip=flip) for path in against_paths]
     else:
-        embedder, _, _ = open_trained(model, wanted, device="auto", flip=flip, bf16=False)
+        if len(paths) > 1 or against_paths:
+            raise SettingsError("--deeper and --against are for files of `adln export`.")
+        embedder, _, _ = open_trained(paths[0], wanted, device="auto", flip=flip, bf16=False)
         facts = {"source_sha256": "", "precision": "fp32"}
+        own = _Opened(embedder, [facts], [dict.fromkeys(embedder.depths, "")])
+    for path, other in zip(against_paths, others, strict=True):
+        if not set(own.spaces.values()) & set(other.spaces.values()) - {""}:
+            raise SettingsError(
+                f"{path}: its embeddings share no space with those of {paths[0]}, so that they "
+                "are never compared; leave --against out."
+            )
+    dataset = open_dataset(data_path, layout)
     # A data set of one's own often has no query: then every picture is searched for.
     splits = (dataset.query, dataset.gallery)
     if not all(map(len, splits)):
         splits = (dataset.train, dataset.train)
     parts = splits if splits[0] is not splits[1] else splits[:1]
-    with counting(sum(map(len, parts)), "embedding", quiet=quiet) as on_progress:
-        features = [
-            embed_split(embedder, part, batch_size=batch_size, on_progress=on_progress)
-            for part in parts
-        ]
-    materials = {}
-    for depth in embedder.depths:
-        sides = [
-            (by_depth[depth], part.person_ids, part.camera_ids)
-            for by_depth, part in zip(features, parts, strict=True)
-        ]
-        materials[depth] = _of_persons(sides[0], sides[-1])
-    return dataset.name, facts, materials
+    pictures = sum(map(len, parts)) + len(parts[-1]) * len(others)
+    with counting(pictures, "embedding", quiet=quiet) as on_progress:
+
+        def embed(opened: _Opened, part: Any) -> Any:
+            return embed_split(
+                opened.embedder, part, batch_size=batch_size, on_progress=on_progress
+            )
+
+        queries = embed(own, parts[0])
+        # The network itself is searched at its other depths, too.
+        stored = [embed(own, parts[1]) if len(parts) > 1 else queries]
+        stored += [embed(other, parts[-1]) for other in others]
+    judged = []
+    for path, facts, spaces in zip(paths, own.facts, own.depths, strict=True):
+        materials = {}
+        for depth, space in spaces.items():
+            query = (queries[depth], parts[0].person_ids, parts[0].camera_ids)
+            among = {depth: stored[0][depth]}
+            for opened, features in zip([own, *others], stored, strict=True):
+                for their_depth, their_space in opened.spaces.items():
+                    if space and space == their_space:
+                        among.setdefault(their_depth, features[their_depth])
+            for their_depth, embeddings in among.items():
+                gallery = (embeddings, parts[-1].person_ids, parts[-1].camera_ids)
+                materials[depth, their_depth] = _of_persons(query, gallery, is_same=len(parts) == 1)
+        judged.append(_Judged(path, _digest(path), facts, dataset.name, flip, materials))
+    return judged
 
 
-def _of_persons(query: Any, gallery: Any) -> "Material":
+@dataclass(frozen=True)
+class _Opened:
+    """A network: what its files say, and for each file depth -> space."""
+
+    embedder: "Embedder"
+    facts: list[dict[str, Any]]
+    depths: list[dict[int, str]]
+
+    @property
+    def spaces(self) -> dict[int, str]:
+        """Depth -> space, of all files."""
+        return {depth: space for one in self.depths for depth, space in one.items()}
+
+
+def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> _Opened:
+    """An exported network in one file, or in several that go on from each other."""
+    from adln.runtime.deeper import ChainedEmbedder
+    from adln.runtime.embedder import DEFAULT_BATCH_SIZE
+    from adln.runtime.session import open_session
+
+    if len(paths) == 1:
+        exported = open_exported(paths[0], depths, flip=flip)
+        embedder: Embedder = exported
+        manifests = [exported.manifest]
+    else:
+        embedder = ChainedEmbedder(paths, batch_size=DEFAULT_BATCH_SIZE, depths=depths, flip=flip)
+        manifests = [open_session(path).manifest for path in paths]
+    return _Opened(
+        embedder,
+        [{"source_sha256": one.source_sha256, "precision": one.precision} for one in manifests],
+        [
+            {depth: one.space_of(depth) for depth in one.depths if depth in embedder.depths}
+            for one in manifests
+        ],
+    )
+
+
+def _of_persons(query: Any, gallery: Any, *, is_same: bool) -> "Material":
     import numpy as np
 
     from adln.evaluation.calibrating import person_material
@@ -211,7 +336,6 @@ def _of_persons(query: Any, gallery: Any) -> "Material":
     across = len(np.unique(np.concatenate([query[2], gallery[2]]))) > 1
     if not across:
         # With one camera only, nothing but the picture itself must be left out.
-        is_same = query[0] is gallery[0]
         own = np.arange(len(query[2]))
         other = own if is_same else np.arange(len(gallery[2])) + len(own)
         query, gallery = (*query[:2], own), (*gallery[:2], other)
@@ -219,8 +343,8 @@ def _of_persons(query: Any, gallery: Any) -> "Material":
 
 
 def _from_features(
-    features_path: Path, table: Path | None, digest: str, gap_s: float
-) -> tuple[str, dict[str, Any], bool, "dict[int, Material]"]:
+    model: Path, features_path: Path, table: Path | None, gap_s: float
+) -> list[_Judged]:
     import numpy as np
 
     from adln.errors import DatasetError, ModelFileError
@@ -228,6 +352,7 @@ def _from_features(
     from adln.runtime.columns import read_columns
     from adln.runtime.features import read_features
 
+    digest = _digest(model)
     features = read_features(features_path)
     source = features.source
     if source.model_sha256 != digest:
@@ -242,7 +367,7 @@ def _from_features(
             for name in ("person", "camera")
         )
         side = (features.embeddings, person, camera)
-        material = _of_persons(side, side)
+        material = _of_persons(side, side, is_same=True)
     elif {"camera", "track", "time_s"} <= columns.keys():
         material = track_material(
             features.embeddings, columns["camera"], columns["track"], columns["time_s"], gap_s=gap_s
@@ -254,14 +379,16 @@ def _from_features(
             "--table."
         )
     facts = {"source_sha256": source.source_sha256, "precision": source.precision}
-    return features_path.name, facts, source.flip, {source.depth: material}
+    materials = {(source.depth, source.depth): material}
+    return [_Judged(model, digest, facts, features_path.name, source.flip, materials)]
 
 
-def _earlier(model: Path, digest: str, read: Any) -> "tuple[Calibration, ...]":
+def _earlier(model: Path, digest: str) -> "tuple[Calibration, ...]":
+    from adln.calibration import read_calibration
     from adln.errors import ModelFileError
 
     try:
-        content: CalibrationFile | None = read(model, model_sha256=digest)
+        content = read_calibration(model, model_sha256=digest)
     except ModelFileError as error:
         click.secho("replaced: ", fg="yellow", err=True, nl=False)
         click.echo(str(error), err=True)
@@ -276,6 +403,8 @@ def describe(calibration: "Calibration") -> str:
     sizes = sorted({*(size for size in _SIZES_SHOWN if size < largest), largest, 10 * largest})
     heads = [f"{size:,}{'*' if size > largest else ''}" for size in sizes]
     flip = ", with the mirrored crop" if calibration.flip else ""
+    stored = calibration.gallery_depth
+    among = "" if stored is None else f" in a gallery of Res{stored}"
 
     def row(name: str, level: "Level") -> str:
         cells = [f"{calibration.threshold(level, size):.3f}" for size in sizes]
@@ -289,8 +418,8 @@ def describe(calibration: "Calibration") -> str:
 
     words = evidence.kind
     lines = [
-        f"Res{calibration.depth}{flip}: {evidence.num_persons:,} {words} of {evidence.data}, "
-        f"{evidence.num_searches:,} searches,",
+        f"Res{calibration.depth}{among}{flip}: {evidence.num_persons:,} {words} of "
+        f"{evidence.data}, {evidence.num_searches:,} searches,",
         f"{evidence.num_comparisons:,} comparisons with others"
         + (", people found again under other cameras" if evidence.across_cameras else ""),
         "",

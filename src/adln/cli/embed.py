@@ -130,6 +130,7 @@ def embed(
             source_sha256=manifest.source_sha256,
             precision=manifest.precision,
             adln_version=__version__,
+            space=manifest.space_of(chosen),
         ),
         columns=found.columns,
     )

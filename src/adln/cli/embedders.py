@@ -1,5 +1,6 @@
 """Opens a network of either kind for the commands that judge it: .safetensors or .onnx."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from adln.runtime.shipped import find_network
 
 if TYPE_CHECKING:
     from adln.model.embedder import TorchEmbedder
+    from adln.runtime.deeper import ChainedEmbedder
     from adln.runtime.embedder import OnnxEmbedder
 
 _ONNX_SUFFIX = ".onnx"
@@ -49,3 +51,25 @@ def open_exported(path: Path, depths: tuple[int, ...], *, flip: bool) -> "OnnxEm
             "Leave --depth out, or export that depth."
         )
     return embedder
+
+
+def open_chain(
+    paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
+) -> "OnnxEmbedder | ChainedEmbedder":
+    """An exported network of one file or several, or only some of the depths that they have."""
+    from adln.errors import ModelFileError
+    from adln.runtime.deeper import ChainedEmbedder
+    from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+    from adln.runtime.session import usable_cores
+
+    if len(paths) == 1 and not depths:
+        return OnnxEmbedder(paths[0], flip=flip)
+    foreign = [str(path) for path in paths if not is_exported(path)]
+    if foreign:
+        raise ModelFileError(
+            f"{', '.join(foreign)}: several files are those of one split export, all .onnx, from "
+            "the shallowest on; give a trained network (.safetensors) alone."
+        )
+    return ChainedEmbedder(
+        paths, batch_size=DEFAULT_BATCH_SIZE, depths=depths, flip=flip, threads=usable_cores()
+    )

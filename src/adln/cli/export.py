@@ -138,3 +138,8 @@ def _report(file: "ExportedFile") -> None:
             f"Rank-1 {accuracy.rank1:.1%} (torch {accuracy.torch_rank1:.1%}), "
             f"mAP {accuracy.mean_ap:.1%} (torch {accuracy.torch_mean_ap:.1%})"
         )
+    for space in dict.fromkeys(file.manifest.spaces):
+        depths = [d for d in file.manifest.depths if file.manifest.space_of(d) == space]
+        names = ", ".join(f"Res{depth}" for depth in depths)
+        shared = ", can be compared with each other" if len(depths) > 1 else ""
+        click.echo(f"  {names} in space {space}{shared}")

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,11 @@ def info(folder: Path, as_json: bool) -> None:
     from adln.gallery.records import NO_PERSON, Filter
 
     with _open(folder) as opened:
-        held = opened.model
+        models = opened.models
         persons = opened.persons()
         facts: dict[str, Any] = {
             "folder": str(folder),
-            "model": None if held is None else held[0],
-            "dim": None if held is None else held[1],
+            "models": [asdict(model) for model in models],
             "sightings": opened.count(),
             "unnamed_sightings": opened.count(Filter(persons=frozenset({NO_PERSON}))),
             "persons": len(persons),
@@ -70,12 +70,12 @@ def info(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     depths = ", ".join(f"{count:,} at Res{depth}" for depth, count in facts["by_depth"].items())
-    model = "none yet" if held is None else f"{held[0][:12]}, {held[1]} numbers an embedding"
+    made_by = [str(model).removeprefix("model ") for model in models] or ["none yet"]
     lines = [
         ("sightings", f"{facts['sightings']:,}" + (f" ({depths})" if depths else "")),
         ("of nobody yet", f"{facts['unnamed_sightings']:,}"),
         ("people", f"{facts['persons']:,}, {facts['named_persons']:,} with a name"),
-        ("model", model),
+        *zip(["model", *[""] * len(made_by)], made_by, strict=False),
         ("search", f"exact, {facts['engine']}{', low memory' if facts['low_memory'] else ''}"),
         ("on disk", f"{facts['bytes'] / 2**20:,.1f} MiB"),
         ("kept", "; ".join(_rules(rules)) or "for ever (no retention set)"),
@@ -94,7 +94,7 @@ def info(folder: Path, as_json: bool) -> None:
     default=DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path),
-    help="File of `adln export`, res1 or res2; the same for all of a gallery.",
+    help="File of `adln export`, res1 or res2; in a gallery all of one file or one space.",
 )
 @click.option("--name", help="Whom the pictures show; a new person if nobody is called that.")
 @click.option("--nobody", is_flag=True, help="Store them without saying who it is.")
@@ -136,7 +136,7 @@ def enrol(
         raise SettingsError(
             f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
         )
-    key = ModelKey(embedder.model.sha256, chosen, embedder.dim)
+    key = ModelKey(embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen))
     paths = find_pictures(sources)
     stored = refused = 0
     with _open(folder, create=True, low_memory=low_memory) as opened:
@@ -499,6 +499,7 @@ def _list_sightings(records: list[Any], *, as_json: bool) -> None:
             {
                 "sighting_id": record.sighting_id,
                 "depth": record.model.depth,
+                "model": record.model.digest,
                 "camera_id": record.camera_id,
                 "time_s": record.time_s,
                 "track_id": record.track_id,

@@ -67,6 +67,7 @@ def cluster(
     from adln.errors import GalleryError
     from adln.gallery.clustering import group_sightings
     from adln.gallery.records import NO_PERSON, Filter
+    from adln.gallery.spaces import group_by_space
 
     if (model_path is None) == (threshold is None):
         raise GalleryError(
@@ -80,17 +81,20 @@ def cluster(
         )
         sightings = [record for batch in gallery.iterate(where) for record in batch]
         depths = sorted({record.model.depth for record in sightings})
-        if len(depths) > 1:
-            raise GalleryError(f"{place} holds depths {depths}; choose one with --depth.")
+        if len(group_by_space(record.model for record in sightings)) > 1:
+            raise GalleryError(
+                f"{place} holds depths {depths}, which cannot be compared with each other; choose "
+                "one with --depth."
+            )
         if not sightings:
             click.echo(f"{place}: no unnamed sightings.")
             return
         if threshold is None:
             assert model_path is not None
-            digest, _ = gallery.model or ("", 0)
+            digests = {record.model.digest for record in sightings}
             tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
             units = len(tracks) + sum(s.track_id is None for s in sightings)
-            threshold = _calibrated(model_path, digest, depths[0], flip, level, units)
+            threshold = _calibrated(model_path, digests, depths, flip, level, units)
         groups = group_sightings(sightings, threshold=threshold)
         kept = [group for group in groups if len(group.sighting_ids) >= least]
         click.echo(_text(place, len(sightings), groups, kept, threshold))
@@ -104,22 +108,48 @@ def cluster(
 
 
 def _calibrated(
-    model_path: Path, digest: str, depth: int, flip: bool, level: str, units: int
+    model_path: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
+    """The threshold; the most cautious one where sightings are of several depths."""
     from adln.calibration import calibration_path, read_calibration
     from adln.errors import GalleryError
     from adln.runtime.shipped import find_network
 
     model_path = find_network(model_path)
+    digest = _digest(model_path)
     content = read_calibration(model_path, model_sha256=digest)
-    found = None if content is None else content.of(depth, flip=flip)
-    if found is None:
+    if digest not in digests:
+        made_by = ", ".join(sorted(one[:12] for one in digests))
         raise GalleryError(
-            f"{calibration_path(model_path)} has no calibration of Res{depth}"
+            f"{model_path} is model {digest[:12]}, the sightings are of {made_by}. Name the file "
+            "that made them, or give --threshold."
+        )
+    found = None if content is None else [content.of(depth, flip=flip) for depth in depths]
+    thresholds = [
+        one.threshold(one.match if level == "matched" else one.candidate, units)
+        for one in found or ()
+        if one is not None
+    ]
+    if len(thresholds) < len(depths):
+        raise GalleryError(
+            f"{calibration_path(model_path)} has no calibration of "
+            f"{' and '.join(f'Res{depth}' for depth in depths)}"
             f"{' with the mirrored picture' if flip else ''}; run `adln calibrate`, or give "
             "--threshold."
         )
-    return found.threshold(found.match if level == "matched" else found.candidate, units)
+    return max(thresholds)
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    from adln.errors import ModelFileError
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be opened ({error.strerror}).") from error
 
 
 def _text(

@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
     "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),
     "doctor": ("adln.cli.doctor", "Does re-identification do anything on your recording?"),
+    "align": ("adln.cli.align", "Put a network's depths into one space, to mix them."),
     "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
 }
 

@@ -31,7 +31,7 @@ _BAR_LETTERS = 20
     default=DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path),
-    help="The network that the gallery was made with: a file of `adln export`, res1 or res2.",
+    help="The network that the gallery was made with, or one of its space.",
 )
 @click.option("-k", "top_k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
 @click.option("--depth", type=click.IntRange(1, 4), help="The deepest of the file if left out.")
@@ -84,10 +84,12 @@ def search(
             f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
         )
     query = pool_track(np.stack([embedder.embed_picture(picture)[chosen] for picture in pictures]))
-    model = ModelKey(embedder.model.sha256, chosen, embedder.dim)
+    model = ModelKey(
+        embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen)
+    )
     decision, who = None, ""
     calibrated = read_calibration(embedder.model.path, model_sha256=embedder.model.sha256)
-    calibration = None if calibrated is None else calibrated.of(chosen, flip=False)
+    scales = None if calibrated is None else calibrated.scales(flip=False)
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
     ) as gallery:
@@ -95,12 +97,15 @@ def search(
         people = gallery.persons()
         names = {person.person_id: person.name for person in people}
         enrolled = [person.person_id for person in people if person.num_sightings > 0]
-        if calibration is not None:
-            known = replace(where, not_persons=frozenset({NO_PERSON}))
-            (best,) = gallery.search(query, model=model, k=1, where=known)
+        known = replace(where, not_persons=frozenset({NO_PERSON}))
+        (best,) = gallery.search(query, model=model, k=1, where=known)
+        # A score belongs to the depths of both embeddings.
+        stored_depth = int(best.depths[0]) if len(best) else chosen
+        scale = None if scales is None else scales.between(chosen, stored_depth)
+        if scale is not None:
             score = float(best.similarity[0]) if len(best) else None
             # People whom the filter leaves out are counted, too, which errs on the strict side.
-            decision = calibration.decide(score, len(enrolled))
+            decision = scale.decide(score, len(enrolled))
             who = _person(int(best.person_ids[0]), names) if len(best) else "nobody enrolled"
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
@@ -140,6 +145,7 @@ def _as_json(result: "SearchResult", names: dict[int, str | None]) -> list[dict[
                 "name": names.get(person),
                 "camera_id": int(result.camera_ids[rank]),
                 "time_s": float(result.time_s[rank]),
+                "depth": int(result.depths[rank]),
             }
         )
     return rows
@@ -153,7 +159,7 @@ def _as_text(result: "SearchResult", names: dict[int, str | None]) -> str:
     lines = [
         click.style(
             f"{'rank':>4}  {'cosine':>6}  {'':<{_BAR_LETTERS}}  {'person':<{width}}  "
-            f"{'camera':>6}  {'seen (UTC)':<16}  sighting",
+            f"{'camera':>6}  {'seen (UTC)':<16}  depth  sighting",
             bold=True,
         )
     ]
@@ -163,7 +169,8 @@ def _as_text(result: "SearchResult", names: dict[int, str | None]) -> str:
         when = datetime.fromtimestamp(float(result.time_s[rank]), UTC).strftime("%Y-%m-%d %H:%M")
         lines.append(
             f"{rank + 1:>4}  {similarity:>6.3f}  {bar:<{_BAR_LETTERS}}  {person:<{width}}  "
-            f"{result.camera_ids[rank]:>6}  {when:<16}  {result.sighting_ids[rank]}"
+            f"{result.camera_ids[rank]:>6}  {when:<16}  Res{result.depths[rank]}   "
+            f"{result.sighting_ids[rank]}"
         )
     return "\n".join(lines)
 

@@ -1,10 +1,20 @@
 """`adln serve`: the HTTP API and the web page over a gallery."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from adln.cli.progress import counting
+
+if TYPE_CHECKING:
+    from adln.gallery.records import ModelKey
+    from adln.service.cameras import WatchedCameras
+    from adln.service.demo import Demo
+    from adln.service.network import Network
+    from adln.service.settings import ServeSettings
 
 
 @click.command()
@@ -13,6 +23,15 @@ import click
 )
 @click.option("--gallery", help="Folder of the gallery; made if there is none.")
 @click.option("--network", help="Exported network, a file or res1 or res2; '' for none.")
+@click.option("--watch", help="Watch the cameras of this file, too; see `adln watch`.")
+@click.option(
+    "--demo",
+    "demo_folder",
+    is_flag=False,
+    flag_value="adln-demo",
+    type=click.Path(path_type=Path),
+    help="Draw people and cameras into a folder and serve these.  [folder: adln-demo]",
+)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port.  [default: 8484]")
 @click.option("--keep-pictures", is_flag=True, help="Keep a small picture of each sighting.")
@@ -21,12 +40,16 @@ def serve(
     config_path: Path | None,
     gallery: str | None,
     network: str | None,
+    watch: str | None,
+    demo_folder: Path | None,
     host: str | None,
     port: int | None,
     keep_pictures: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Serve a gallery to browsers and programs.
+
+    To see what it is like: adln serve --demo
 
     It listens to this machine only, unless --host says otherwise; then every request needs a
     token. On the first start a token for each role is made and shown once.
@@ -44,30 +67,35 @@ def serve(
         ) from error
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.service.app import make_app
+    from adln.service.demo import demo_in
     from adln.service.live import Events
     from adln.service.logs import set_up_logs
     from adln.service.network import open_network
     from adln.service.running import address, run
     from adln.service.settings import is_loopback, read_serve_settings
     from adln.service.state import ServiceState
+    from adln.service.tidying import Tidying
 
-    given = {"gallery": gallery, "network": network, "host": host, "port": port}
+    demo = None if demo_folder is None else demo_in(demo_folder)
+    given = {"gallery": gallery, "network": network, "watch": watch, "host": host, "port": port}
+    if demo is not None:
+        given |= {"gallery": str(demo.gallery), "watch": str(demo.watch)}
     from_options = [
         f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
     ]
-    if keep_pictures:
+    if keep_pictures or demo is not None:
         from_options.append("keep_pictures=true")
+    if demo is not None:
+        from_options.append("repeat_recordings=true")
     settings = read_serve_settings(config_path, os.environ, [*overrides, *from_options])
     opened_network, scale = open_network(settings)
+    if demo is not None:
+        _draw(demo, opened_network)
+    cameras = None if settings.watch is None else _cameras(settings, opened_network)
     with SqliteGallery(settings.gallery, create=True, actor="service") as opened:
-        held = opened.model
-        own = None if opened_network is None else opened_network.model
-        if held is not None and own is not None and held != (own.digest, own.dim):
-            raise SettingsError(
-                f"{settings.gallery} holds embeddings of model {held[0][:12]}, the network "
-                f"{settings.network!r} is {own.digest[:12]}. Name the network that the gallery was "
-                'made with, or none (network = "").'
-            )
+        if opened_network is not None:
+            _require_family(opened.models, opened_network.model, settings)
+        settings = _with_camera_names(settings, opened.folder)
         state = ServiceState(settings.state_folder)
         try:
             _greet(state.create_first_tokens().items(), address(settings), settings.tokens_required)
@@ -82,6 +110,8 @@ def serve(
                     fg="yellow",
                     err=True,
                 )
+            if demo is not None:
+                click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
             set_up_logs(settings.log_format)
             events = Events()
             app = make_app(
@@ -90,11 +120,77 @@ def serve(
                 network=opened_network,
                 scale=scale,
                 state=state,
+                source=cameras,
                 events=events,
+                tidying=Tidying(opened, state, every_s=settings.retention_every_s),
             )
             run(app, settings, events)
         finally:
             state.close()
+
+
+def _draw(demo: "Demo", network: "Network | None") -> None:
+    """Draw the demonstration, unless that was done before."""
+    from adln.datasets.walking_scene import CAMERA_IDS
+    from adln.errors import SettingsError
+    from adln.service.demo import PLAN, draw_demo
+
+    if network is None:
+        raise SettingsError("--demo recognises people and needs a network; leave --network out.")
+    if demo.is_ready(network):
+        return
+    click.echo(f"Drawing people and cameras into {demo.folder}, once.", err=True)
+    with counting(PLAN.num_frames * len(CAMERA_IDS), "drawing") as on_progress:
+        draw_demo(demo, network, on_progress=on_progress)
+
+
+def _cameras(settings: "ServeSettings", network: "Network | None") -> "WatchedCameras":
+    """What watches the cameras that the settings name."""
+    from dataclasses import replace
+
+    from adln.pipeline.watch_settings import read_watch_settings
+    from adln.service.camera_process import Order
+    from adln.service.cameras import WatchedCameras
+
+    path = Path(settings.watch or "")
+    watched = read_watch_settings(path)
+    order = Order(
+        settings=replace(watched, pictures=watched.pictures or settings.keep_pictures),
+        folder=path.resolve().parent,
+        gallery=Path(settings.gallery).resolve(),
+        models=() if network is None else (network.model,),
+        log_format=settings.log_format,
+    )
+    return WatchedCameras(order, repeat=settings.repeat_recordings, stop_s=settings.stop_s)
+
+
+def _with_camera_names(settings: "ServeSettings", gallery: Path) -> "ServeSettings":
+    """Cameras are called what the settings say, else what they were watched as."""
+    from dataclasses import replace
+
+    from adln.pipeline.roster import read_cameras
+    from adln.pipeline.watch_settings import read_watch_settings
+
+    names = {number: name for name, number in read_cameras(gallery).items()}
+    if settings.watch is not None:
+        watched = read_watch_settings(Path(settings.watch))
+        names |= {camera.number: camera.name for camera in watched.cameras}
+    return replace(settings, camera_names=names | settings.camera_names)
+
+
+def _require_family(
+    models: "Sequence[ModelKey]", own: "ModelKey", settings: "ServeSettings"
+) -> None:
+    from adln.errors import GalleryError, SettingsError
+    from adln.gallery.spaces import admit
+
+    try:
+        admit(models, [own], place=str(settings.gallery))
+    except GalleryError as error:
+        raise SettingsError(
+            f"{error} Name the network that the gallery was made with, one of its space, or none "
+            f'(network = "") in place of {settings.network!r}.'
+        ) from error
 
 
 def _greet(tokens: Collection[tuple[str, str]], where: str, required: bool) -> None:

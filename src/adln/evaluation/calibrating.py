@@ -160,18 +160,20 @@ def calibrate(
     candidate_rate: float = CANDIDATE_RATE,
     enrolled_share: float = 0.5,
     seed: int = 0,
+    gallery_depth: int | None = None,
 ) -> Calibration:
     """Fit thresholds and probability.
 
     Args:
         material: Scores whose truth is known.
-        depth: 1 to 4, of the embeddings.
+        depth: 1 to 4, of the queries' embeddings.
         flip: Whether they are averages with the mirrored crop.
         data: Name of the data, for the record.
         match_rate: Share of strangers who may be answered with "matched".
         candidate_rate: Share of strangers who may be answered with "matched" or "candidate".
         enrolled_share: Share of searches for enrolled people that the probability assumes.
         seed: Of the galleries drawn.
+        gallery_depth: Depth of the embeddings that they were compared with; None if the same.
 
     Raises:
         EvaluationError: There is too little data, the scores do not tell persons apart, or a rate
@@ -212,6 +214,7 @@ def calibrate(
             across_cameras=material.across_cameras,
         ),
         reliability=reliability,
+        gallery_depth=gallery_depth,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from adln import __version__
 from adln.errors import EvaluationError
+from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
 
 FORMAT = "adln-evaluation-report-1"
@@ -73,6 +74,7 @@ class Report:
         command: What was run to get it; may be empty.
         notes: Remarks to the reader, such as the notice of a data set.
         version: Version of adln.
+        cross_depth: Every depth's queries in every depth's gallery; empty if not asked for.
     """
 
     dataset: str
@@ -86,6 +88,7 @@ class Report:
     command: str = ""
     notes: tuple[str, ...] = ()
     version: str = __version__
+    cross_depth: tuple[CrossDepthCell, ...] = ()
 
     @property
     def protocol(self) -> str:
@@ -116,6 +119,8 @@ class Report:
         rule = "─" * max(len(line) for line in lines)
         head = [self.headline, *textwrap.wrap(self.counts, 80), ""]
         foot = ["", *textwrap.wrap(self.protocol, 80)]
+        if self.cross_depth:
+            foot = ["", cross_depth_text(self.cross_depth), *foot]
         if self.command:
             foot += ["", f"$ {self.command}"]
         for note in self.notes:
@@ -196,6 +201,7 @@ def make_report(
     flops: Mapping[int, int] | None = None,
     command: str = "",
     notes: Sequence[str] = (),
+    cross_depth: Sequence[CrossDepthCell] = (),
 ) -> Report:
     """Put the results of an evaluation into a report.
 
@@ -207,6 +213,7 @@ def make_report(
         flops: depth -> operations for one crop, counted as in Table 1, where known.
         command: What was run.
         notes: Remarks to the reader.
+        cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`, if wanted.
 
     Returns:
         The report, rows by ascending depth.
@@ -245,6 +252,7 @@ def make_report(
         rows=tuple(rows),
         command=command,
         notes=tuple(notes),
+        cross_depth=tuple(cross_depth),
     )
 
 
@@ -271,8 +279,17 @@ def from_json(text: str) -> Report:
             ReportRow(**{**_known(ReportRow, row), "cmc": tuple(row["cmc"])})
             for row in document["rows"]
         )
+        cells = tuple(
+            CrossDepthCell(**_known(CrossDepthCell, cell))
+            for cell in document.get("cross_depth", ())
+        )
         return Report(
-            **{**_known(Report, document), "rows": rows, "notes": tuple(document["notes"])}
+            **{
+                **_known(Report, document),
+                "rows": rows,
+                "notes": tuple(document["notes"]),
+                "cross_depth": cells,
+            }
         )
     except (TypeError, KeyError) as error:
         raise EvaluationError(
@@ -280,7 +297,9 @@ def from_json(text: str) -> Report:
         ) from error
 
 
-def _known(kind: type[Report] | type[ReportRow], values: dict[str, Any]) -> dict[str, Any]:
+def _known(
+    kind: type[Report] | type[ReportRow] | type[CrossDepthCell], values: dict[str, Any]
+) -> dict[str, Any]:
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise KeyError(f"unknown entries {sorted(unknown)}")

@@ -7,7 +7,7 @@ the file can be mailed and opened without a network.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -15,12 +15,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Column, Report, ReportRow, columns_of
 
 _CMC_RANKS = 20
 _JPEG_QUALITY = 88
 # From light to dark with the depth, each dark enough to be read as text on white.
 _DEPTH_COLOURS = ("#0d8585", "#2679b5", "#3f51a3", "#2b2560")
+# Shades of a share of 0 and of 1; ink stands out from both by more than 4.5 to 1.
+_PALEST, _DARKEST = (246, 249, 252), (96, 165, 220)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,7 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
         '<main class="sheet">',
         _highlights(report),
         _table(report),
+        _cross_depth(report),
         '<div class="charts">',
         _cmc_figure(report),
         _cost_figure(report),
@@ -137,6 +141,44 @@ def _cell(report: Report, row: ReportRow, column: Column) -> str:
 
 def _colour(row: ReportRow) -> str:
     return _DEPTH_COLOURS[(row.depth - 1) % len(_DEPTH_COLOURS)]
+
+
+def _cross_depth(report: Report) -> str:
+    if not report.cross_depth:
+        return ""
+    tables = _matrix(report, "Rank-1", lambda cell: cell.rank1)
+    tables += _matrix(report, "mAP", lambda cell: cell.mean_ap)
+    return (
+        "<section><h2>Across depths</h2><p>Queries embedded at one depth (rows), searched for in a "
+        "gallery embedded at another (columns), in percent. The darker, the better; where all is "
+        f'dark, depths may be mixed freely.</p><div class="matrices">{tables}</div></section>'
+    )
+
+
+def _matrix(report: Report, title: str, value: Callable[[CrossDepthCell], float]) -> str:
+    depths = sorted({cell.query_depth for cell in report.cross_depth})
+    shares = {(cell.query_depth, cell.gallery_depth): value(cell) for cell in report.cross_depth}
+    head = "".join(f'<th scope="col">Res{depth}</th>' for depth in depths)
+    body = "".join(
+        f'<tr><th scope="row">Res{of_query}</th>'
+        + "".join(_shaded(shares[of_query, of_gallery]) for of_gallery in depths)
+        + "</tr>"
+        for of_query in depths
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{title} across depths">'
+        f'<table class="matrix"><caption>{title}</caption><thead><tr>'
+        f'<td class="corner">query \\ gallery</td>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div>"
+    )
+
+
+def _shaded(share: float) -> str:
+    shade = ",".join(
+        str(round(light + (dark - light) * share))
+        for light, dark in zip(_PALEST, _DARKEST, strict=True)
+    )
+    return f'<td style="background:rgb({shade})">{100 * share:.2f}</td>'
 
 
 @dataclass(frozen=True)
@@ -361,6 +403,11 @@ thead th { color: var(--faint); font-weight: 600; font-size: .88rem;
   border-bottom: 2px solid var(--line); }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 th:first-child { text-align: left; }
+.matrices { display: grid; gap: 24px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 380px), 1fr)); }
+.matrix caption { font-weight: 600; text-align: left; padding: 0 0 6px; }
+.matrix td, .matrix thead th { text-align: center; }
+.matrix .corner { color: var(--faint); font-size: .88rem; text-align: left; }
 .dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .55em; }
 svg { display: block; width: 100%; height: auto; font-family: inherit; }
 svg .grid { stroke: var(--line); }

@@ -30,12 +30,13 @@ from adln.export.parity import (
     require_parity,
 )
 from adln.export.precision import to_half, to_int8
+from adln.export.rewriting_int8 import rewrite_int8
+from adln.export.spaces import name_space
 from adln.export.splitting import Part, split
 from adln.export.tracing import trace
 from adln.manifest import METADATA_KEY, Accuracy, Manifest, Parity, Precision
 from adln.model.checkpoint import load_network, read_provenance
 from adln.model.embedder import TorchEmbedder
-from adln.model.exits import EMBEDDING_DIM
 from adln.model.network import ADLN
 from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
@@ -109,7 +110,7 @@ def export_network(
     manifest = Manifest(
         depths=depths,
         precision=precision,
-        dim=EMBEDDING_DIM,
+        dim=architecture.embedding_dim,
         height_px=architecture.height_px,
         width_px=architecture.width_px,
         source_sha256=_digest(network_path),
@@ -118,6 +119,7 @@ def export_network(
         training_data=str(read_provenance(network_path).get("data", "")),
         licence=licence,
         input_form=ncnn.INPUT_FORM if out.suffix == ncnn.SUFFIX else "uint8_rgb_nhwc",
+        spaces=tuple(name_space(network, depth) for depth in depths),
     )
     say(f"tracing {_names(depths)}")
     maps = depths[:-1] if split_files else ()
@@ -127,6 +129,9 @@ def export_network(
         # pnnx brings the weights to half precision itself.
         wanted: Precision = "fp32" if out.suffix == ncnn.SUFFIX else precision
         model = convert(traced, wanted, calibration=crops.calibration, in_float=in_float)
+        if precision == "int8" and out.suffix == ".onnx":
+            # Other runtimes know the graph as quantisers write it, and run that faster.
+            rewrite_int8(model, traced)
         attempt = replace(
             manifest,
             calibration=", ".join([crops.description, *(f"{part} in float" for part in in_float)])
@@ -188,7 +193,11 @@ def _write(
         for part in parts:
             name = f"{out.stem}-{part.depths[0]}{out.suffix}" if split_files else out.name
             own = replace(
-                manifest, depths=part.depths, starts_after=part.starts_after, maps=part.maps
+                manifest,
+                depths=part.depths,
+                spaces=tuple(map(manifest.space_of, part.depths)),
+                starts_after=part.starts_after,
+                maps=part.maps,
             )
             staged.append((part, ExportedFile(folder / name, own)))
             _save(part.model, own, folder / name)

@@ -6,17 +6,27 @@ runtime for ResNets has no fast form for. A step that finds nothing to do change
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from adln.export.nodes import (
+    TO_CHANNELS_FIRST,
+    TO_CHANNELS_LAST,
+    Maker,
+    chain,
+    constant,
+    dim,
+    drops_axes,
+    is_permutation,
+    producer,
+    reduced_axes,
+    remove_dead_nodes,
+)
+
 # Where torch's tracer notes the modules that a node comes from.
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_TO_CHANNELS_LAST = (0, 2, 3, 1)
-_TO_CHANNELS_FIRST = (0, 3, 1, 2)
 _CHANNELS = 3
 
 
@@ -60,23 +70,23 @@ def normalise_rows(graph: ir.Graph) -> None:
     Dividing inside the convolution is exact also at the border: its padding of 0 stays 0.
     """
     for convolution in list(graph):
-        chain = _chain(convolution, ("Conv", "Div", "Sub", "Cast", "Transpose"))
-        if chain is None or not _is_permutation(chain[-1], _TO_CHANNELS_FIRST):
+        path = chain(convolution, "Conv", "Div", "Sub", "Cast", "Transpose")
+        if path is None or not is_permutation(path[-1], TO_CHANNELS_FIRST):
             continue
-        _, divide, subtract, _, transpose = chain
+        _, divide, subtract, _, transpose = path
         crops = transpose.inputs[0]
         assert crops is not None
-        mean, std = _constant(subtract.inputs[1]), _constant(divide.inputs[1])
-        kernel = _constant(convolution.inputs[1])
+        mean, std = constant(subtract.inputs[1]), constant(divide.inputs[1])
+        kernel = constant(convolution.inputs[1])
         if mean is None or std is None or kernel is None or mean.size != _CHANNELS:
             continue
-        height, width = _dim(crops, 1), _dim(crops, 2)
-        make = _Maker(graph, "normalise")
+        height, width = dim(crops, 1), dim(crops, 2)
+        make = Maker(graph, "normalise")
         rows = make("Reshape", crops, np.array([0, height, width * _CHANNELS]))
         pixels = make("Cast", rows, to=ir.DataType.FLOAT)
         centred = make("Sub", pixels, np.tile(mean.reshape(-1), width))
         picture = make("Reshape", centred, np.array([0, height, width, _CHANNELS]))
-        first = make("Transpose", picture, perm=_TO_CHANNELS_FIRST)
+        first = make("Transpose", picture, perm=TO_CHANNELS_FIRST)
         graph.insert_before(convolution, make.nodes)
         convolution.replace_input_with(0, first)
         weight = make.constant((kernel / std).astype(np.float32), "kernel")
@@ -89,18 +99,18 @@ def pool_maxima(graph: ir.Graph, node: ir.Node) -> None:
     Reductions over an outer axis jump through memory; pooling has kernels for every layout, and
     it works on 8-bit maps as they are.
     """
-    if node.op_type != "ReduceMax" or not _drops_axes(node):
+    if node.op_type != "ReduceMax" or not drops_axes(node):
         return
-    axes, transpose = _axes(node), _producer(node, "Transpose")
-    if transpose is None or not _is_permutation(transpose, _TO_CHANNELS_LAST):
+    axes, transpose = reduced_axes(node), producer(node, "Transpose")
+    if transpose is None or not is_permutation(transpose, TO_CHANNELS_LAST):
         return
     first = transpose.inputs[0]
     if axes not in ((1,), (2,)) or first is None:
         return
-    kernel = (_dim(first, 2), 1) if axes == (1,) else (1, _dim(first, 3))
-    make = _Maker(graph, str(node.name))
+    kernel = (dim(first, 2), 1) if axes == (1,) else (1, dim(first, 3))
+    make = Maker(graph, str(node.name))
     pooled = make("MaxPool", first, kernel_shape=kernel)
-    last = make("Transpose", pooled, perm=_TO_CHANNELS_LAST)
+    last = make("Transpose", pooled, perm=TO_CHANNELS_LAST)
     make("Squeeze", last, np.array(axes))
     make.replace(node)
 
@@ -110,23 +120,23 @@ def average_by_product(graph: ir.Graph, node: ir.Node) -> None:
 
     The same sum, in the order in which the map lies in memory.
     """
-    if node.op_type != "ReduceMean" or not _drops_axes(node):
+    if node.op_type != "ReduceMean" or not drops_axes(node):
         return
-    axes, source = _axes(node), node.inputs[0]
-    transpose = _producer(node, "Transpose")
+    axes, source = reduced_axes(node), node.inputs[0]
+    transpose = producer(node, "Transpose")
     if source is None or transpose is None:
         return
-    if axes == (1,) and _is_permutation(transpose, _TO_CHANNELS_LAST):
-        height, width, channels = (_dim(source, axis) for axis in (1, 2, 3))
+    if axes == (1,) and is_permutation(transpose, TO_CHANNELS_LAST):
+        height, width, channels = (dim(source, axis) for axis in (1, 2, 3))
         folded, summands, kept = [0, height, width * channels], height, [0, width, channels]
-    elif axes == (2, 3) and _is_permutation(transpose, _TO_CHANNELS_FIRST):
+    elif axes == (2, 3) and is_permutation(transpose, TO_CHANNELS_FIRST):
         source = transpose.inputs[0]
         assert source is not None
-        height, width, channels = (_dim(source, axis) for axis in (1, 2, 3))
+        height, width, channels = (dim(source, axis) for axis in (1, 2, 3))
         folded, summands, kept = [0, height * width, channels], height * width, [0, channels]
     else:
         return
-    make = _Maker(graph, str(node.name))
+    make = Maker(graph, str(node.name))
     table = make("Reshape", source, np.array(folded))
     weights = make.constant(np.full((1, summands), 1 / summands, dtype=np.float32), "weights")
     mean = make("MatMul", weights, table)
@@ -142,7 +152,7 @@ def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "Conv":
         return
-    kernel, planes = _constant(node.inputs[1]), node.inputs[0]
+    kernel, planes = constant(node.inputs[1]), node.inputs[0]
     if kernel is None or planes is None or kernel.shape[0] != 1 or kernel.shape[2] == 1:
         return
     size = kernel.shape[2]
@@ -150,13 +160,13 @@ def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
     plain = kernel.shape[3] == size and node.attributes["pads"].as_ints() == (padding,) * 4
     if not plain or len(node.inputs) != 3:
         return
-    bias = _constant(node.inputs[2])
+    bias = constant(node.inputs[2])
     assert bias is not None
-    count, rows, columns = (_dim(planes, axis) for axis in (1, 2, 3))
+    count, rows, columns = (dim(planes, axis) for axis in (1, 2, 3))
     turned = columns < rows
     short, long = min(rows, columns), max(rows, columns)
     taps = kernel[0].swapaxes(1, 2) if turned else kernel[0]  # (P, along short, along long)
-    make = _Maker(graph, str(node.name))
+    make = Maker(graph, str(node.name))
     if turned:
         planes = make("Transpose", planes, perm=(0, 1, 3, 2))
     lines = make("Reshape", planes, np.array([0, count * short, 1, long]))
@@ -185,104 +195,3 @@ def _band(taps: NDArray[np.float32], points: int) -> NDArray[np.float32]:
             if 0 <= source < points:
                 band[out, :, source] = taps[:, tap]
     return band
-
-
-def remove_dead_nodes(graph: ir.Graph) -> None:
-    """Remove nodes and constants that nobody reads any more."""
-    outputs = set(graph.outputs)
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value in outputs for value in node.outputs):
-            graph.remove(node, safe=True)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses():
-            del graph.initializers[name]
-
-
-def add_constant(graph: ir.Graph, array: NDArray[np.generic], name: str) -> ir.Value:
-    """Give a graph a constant."""
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape)
-    )
-    graph.register_initializer(value)
-    return value
-
-
-class _Maker:
-    """Makes nodes and constants whose names begin with that of the node they stand for."""
-
-    def __init__(self, graph: ir.Graph, name: str) -> None:
-        self.graph = graph
-        self.name = name
-        self.nodes: list[ir.Node] = []
-
-    def __call__(
-        self, op_type: str, *inputs: ir.Value | NDArray[np.generic], **attributes: Any
-    ) -> ir.Value:
-        name = f"{self.name}/{op_type}"
-        if any(node.name == name for node in self.nodes):
-            name = f"{name}_{len(self.nodes)}"
-        values = [
-            value if isinstance(value, ir.Value) else self.constant(value, f"{op_type}_{index}")
-            for index, value in enumerate(inputs)
-        ]
-        node = ir.node(op_type, values, attributes, name=name)
-        node.outputs[0].name = name
-        self.nodes.append(node)
-        return node.outputs[0]
-
-    def constant(self, array: NDArray[np.generic], role: str) -> ir.Value:
-        return add_constant(self.graph, array, f"{self.name}/{role}_{len(self.nodes)}")
-
-    def replace(self, old: ir.Node) -> None:
-        """Put the nodes in the place of an old one; the last gives what it gave."""
-        self.graph.insert_before(old, self.nodes)
-        new_value, old_value = self.nodes[-1].outputs[0], old.outputs[0]
-        new_value.shape, new_value.type = old_value.shape, old_value.type
-        old_value.replace_all_uses_with(new_value, replace_graph_outputs=True)
-        name = old_value.name
-        self.graph.remove(old, safe=True)
-        new_value.name = name
-
-
-def _chain(node: ir.Node, op_types: Sequence[str]) -> list[ir.Node] | None:
-    """The nodes that lead to this one by first inputs, if they are of these types."""
-    nodes: list[ir.Node] = []
-    current: ir.Node | None = node
-    for op_type in op_types:
-        if current is None or current.op_type != op_type:
-            return None
-        nodes.append(current)
-        current = current.inputs[0].producer() if current.inputs[0] is not None else None
-    return nodes
-
-
-def _producer(node: ir.Node, op_type: str) -> ir.Node | None:
-    chain = _chain(node, (node.op_type, op_type))
-    return None if chain is None else chain[1]
-
-
-def _constant(value: ir.Value | None) -> NDArray[np.float32] | None:
-    if value is None or value.const_value is None:
-        return None
-    array: NDArray[np.float32] = value.const_value.numpy()
-    return array
-
-
-def _is_permutation(node: ir.Node, order: Sequence[int]) -> bool:
-    return tuple(node.attributes["perm"].as_ints()) == tuple(order)
-
-
-def _axes(node: ir.Node) -> tuple[int, ...]:
-    axes = _constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    return () if axes is None else tuple(int(axis) for axis in axes.reshape(-1))
-
-
-def _drops_axes(node: ir.Node) -> bool:
-    return "keepdims" in node.attributes and node.attributes["keepdims"].as_int() == 0
-
-
-def _dim(value: ir.Value, axis: int) -> int:
-    size = value.shape[axis] if value.shape is not None else None
-    assert isinstance(size, int), f"{value.name} must have a fixed size along axis {axis}"
-    return size

@@ -69,7 +69,7 @@ class Deployed(nn.Module):
             handle.remove()
         answers = []
         for answer in output.exits.values():
-            feature = answer.bn_feature  # (N, D)
+            feature = answer.embedding  # (N, D)
             norm = torch.linalg.vector_norm(feature, dim=1, keepdim=True).clamp_min(SHORTEST)
             answers += [feature / norm, norm]
         return (*answers, *maps)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.records import StoredSighting, pool_track
+from adln.gallery.spaces import group_by_space
 
 # Distances of all pairs of so many units take 0.8 GB for a while.
 MOST_UNITS = 8000
@@ -47,23 +48,23 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
     """Group sightings by likeness.
 
     Args:
-        sightings: Of one model at one depth.
+        sightings: Of one space, or of one model at one depth.
         threshold: Cosine from which two units may be joined, -1 < threshold < 1.
 
     Returns:
         Groups, the largest first; every sighting is in exactly one.
 
     Raises:
-        GalleryError: scikit-learn is not installed, the sightings are of several models or
-            depths, there are too many, or the threshold is out of range.
+        GalleryError: scikit-learn is not installed, the sightings are of several spaces,
+            there are too many, or the threshold is out of range.
     """
     if not -1 < threshold < 1:
         raise GalleryError(f"The threshold is a cosine between -1 and 1, got {threshold}.")
-    models = {sighting.model for sighting in sightings}
-    if len(models) > 1:
+    spaces = group_by_space(sighting.model for sighting in sightings)
+    if len(spaces) > 1:
         raise GalleryError(
-            "Only sightings of one model at one depth can be grouped, these are of: "
-            + "; ".join(sorted(map(str, models)))
+            "Only sightings that can be compared with each other can be grouped, these are of: "
+            + "; ".join(sorted(str(models[0]) for models in spaces))
             + "."
         )
     units = _units(sightings)

@@ -1,4 +1,4 @@
-"""What a search must know of every sighting, in memory by slot: who, where, when, which depth.
+"""What a search must know of every sighting, in memory by slot: who, where, when, which model.
 
 About 30 bytes a sighting, so that a filter costs next to nothing beside the comparison.
 """
@@ -19,10 +19,11 @@ _DTYPES: dict[str, Any] = {
     "camera_ids": np.int32,
     # 0 where the slot is free.
     "depths": np.int8,
+    "model_ids": np.int32,
 }
 
-Row = tuple[int, int, int, float, int, int]
-"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth."""
+Row = tuple[int, int, int, float, int, int, int]
+"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model."""
 
 
 class Columns:
@@ -57,6 +58,11 @@ class Columns:
         """(S,) with 0 for free slots."""
         return self._arrays["depths"][: self.slots]
 
+    @property
+    def model_ids(self) -> NDArray[np.int32]:
+        """(S,) numbers of the models as the database has them."""
+        return self._arrays["model_ids"][: self.slots]
+
     def set_slots(self, slots: int) -> None:
         """Say how many slots are in use; new ones are free."""
         capacity = len(self._arrays["depths"])
@@ -87,17 +93,19 @@ class Columns:
         more = np.arange(self.slots, self.slots + count - len(holes), dtype=np.int64)
         return np.concatenate([holes, more])
 
-    def mask(self, where: Filter, *, depth: int | None) -> NDArray[np.bool_]:
+    def mask(self, where: Filter, *, models: frozenset[int] | None = None) -> NDArray[np.bool_]:
         """Which slots hold a sighting that passes.
 
         Args:
             where: the filter.
-            depth: only this depth, besides what the filter says.
+            models: only of the models with these numbers, besides what the filter says.
 
         Returns:
             (S,) bool.
         """
-        passing = self.depths > 0 if depth is None else self.depths == depth
+        passing = self.depths > 0
+        if models is not None:
+            passing &= _is_among(self.model_ids, models)
         if where.depth is not None:
             passing &= self.depths == where.depth
         if where.cameras is not None:

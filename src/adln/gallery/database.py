@@ -13,20 +13,27 @@ from pathlib import Path
 from adln.errors import GalleryError
 
 DATABASE_NAME = "gallery.db"
-FORMAT = 1
+FORMAT = 2
 # How long to wait for another process before giving up.
 WAIT_S = 30.0
 
 _SCHEMA = """
 CREATE TABLE state (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    digest TEXT,                      -- of the model; NULL before the first sighting
+    digest TEXT,                      -- of the first model; NULL before the first sighting
     dim INTEGER,
     epoch INTEGER NOT NULL,           -- generation of the code files
     slots INTEGER NOT NULL,           -- slots in use in these files
     synced_id INTEGER NOT NULL,       -- code files were synced to disk up to this sighting
     mapped INTEGER NOT NULL,          -- whether there is a file of embeddings, too
     retention TEXT                    -- JSON
+);
+CREATE TABLE models (                 -- what made the embeddings, each depth by itself
+    model_id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    space TEXT NOT NULL,              -- '' if unknown
+    UNIQUE (digest, depth)
 );
 CREATE TABLE persons (
     person_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -41,7 +48,8 @@ CREATE TABLE sightings (
     depth INTEGER NOT NULL,
     track_id INTEGER,
     box BLOB,                         -- four float64: left, top, right, bottom
-    quality REAL NOT NULL
+    quality REAL NOT NULL,
+    model_id INTEGER REFERENCES models (model_id)
 );
 CREATE INDEX sightings_by_person ON sightings (person_id);
 CREATE TABLE embeddings (
@@ -67,9 +75,36 @@ CREATE TABLE suppressed (             -- templates of the forgotten, only if the
     person_id INTEGER NOT NULL,
     depth INTEGER NOT NULL,
     above REAL NOT NULL,
-    embedding BLOB NOT NULL
+    embedding BLOB NOT NULL,
+    model_id INTEGER REFERENCES models (model_id)
 );
 """
+# From format 1, in which all sightings were of the one model in `state`. New columns come last, as
+# above; a program of the older version that still has the gallery open is refused from then on.
+_FROM_FORMAT_1 = """
+CREATE TABLE models (
+    model_id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL,
+    depth INTEGER NOT NULL,
+    space TEXT NOT NULL,
+    UNIQUE (digest, depth)
+);
+INSERT INTO models (digest, depth, space)
+    SELECT digest, depth, '' FROM state JOIN (
+        SELECT depth FROM sightings UNION SELECT depth FROM suppressed
+        -- A gallery that was emptied is its model's still.
+        UNION SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM sightings)
+    ) WHERE digest IS NOT NULL ORDER BY depth;
+ALTER TABLE sightings ADD COLUMN model_id INTEGER REFERENCES models (model_id);
+UPDATE sightings SET model_id = (SELECT model_id FROM models WHERE depth = sightings.depth);
+ALTER TABLE suppressed ADD COLUMN model_id INTEGER REFERENCES models (model_id);
+UPDATE suppressed SET model_id = (SELECT model_id FROM models WHERE depth = suppressed.depth)
+"""
+# Spaces of the files that came with adln before files told them: their galleries go on.
+_SPACES_OF_OLD = {
+    "9deb003e0cb4164d64dd643cd2c391f75e8353d601a1e8d6a4b09b5265ded317": "b039df58b34998de",
+    "e96a55817f2a4923dd2c520e82b3c7f86eab98f0b5c7c096b3a243ef332c565c": "d290aa33c9733173",
+}
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
@@ -110,9 +145,9 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
 
 def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, FORMAT):
+    if not 0 <= version <= FORMAT:
         raise GalleryError(
-            f"This gallery has format {version}, this version of adln reads {FORMAT}. "
+            f"This gallery has format {version}, this version of adln reads up to {FORMAT}. "
             "Export it to Parquet with the version that wrote it, and import that."
         )
     connection.execute("PRAGMA secure_delete = ON")
@@ -132,6 +167,16 @@ def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) 
                     connection.execute(statement)
                 connection.execute(
                     "INSERT INTO state VALUES (1, NULL, NULL, 1, 0, 0, ?, NULL)", (int(mapped),)
+                )
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+    elif version < FORMAT:
+        with writing(connection):
+            if connection.execute("PRAGMA user_version").fetchone()[0] == version:
+                for statement in _FROM_FORMAT_1.split(";\n"):
+                    connection.execute(statement)
+                connection.executemany(
+                    "UPDATE models SET space = ? WHERE digest = ?",
+                    [(space, digest) for digest, space in _SPACES_OF_OLD.items()],
                 )
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
 

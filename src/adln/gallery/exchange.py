@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import EVERYTHING, Filter, ModelKey, Sighting, StoredSighting
+from adln.gallery.spaces import admit
 
-FORMAT = "adln-gallery-1"
+FORMAT = "adln-gallery-2"
+# Written by earlier versions: all sightings of the one model that the metadata name.
+_FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
 
@@ -40,13 +44,12 @@ def export_parquet(
         GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
     """
     pyarrow, parquet = _pyarrow()
-    held = gallery.model
-    if held is None:
+    models = gallery.models
+    if not models:
         raise GalleryError("This gallery is still empty; there is nothing to export.")
-    digest, dim = held
-    schema = _schema(pyarrow, dim).with_metadata(
-        {_METADATA_KEY: json.dumps({"format": FORMAT, "digest": digest, "dim": dim}).encode()}
-    )
+    dim = models[0].dim
+    facts = {"format": FORMAT, "dim": dim, "models": [asdict(model) for model in models]}
+    schema = _schema(pyarrow, dim).with_metadata({_METADATA_KEY: json.dumps(facts).encode()})
     names = {person.person_id: person.name for person in gallery.persons()}
     partial = path.with_name(f".{path.name}.partial")
     count = 0
@@ -80,7 +83,7 @@ def import_parquet(
     whole batches behind: import into a new gallery if that matters.
 
     Args:
-        gallery: any, empty or of the same model.
+        gallery: any, empty or of models that share a file or a space with the file's.
         path: file of `export_parquet`.
         on_progress: called with the number of sightings just read.
 
@@ -88,17 +91,12 @@ def import_parquet(
         How many were stored: fewer than the file has where somebody asked not to be enrolled.
 
     Raises:
-        GalleryError: The file is missing, damaged or of another model; pyarrow is missing; or a
+        GalleryError: The file is missing, damaged or of foreign models; pyarrow is missing; or a
             name in it was forgotten on request.
     """
-    digest, dim = _read_facts(path)
-    held = gallery.model
-    if held is not None and held != (digest, dim):
-        raise GalleryError(
-            f"{path}: its embeddings are of model {digest[:12]} with {dim} numbers, this gallery "
-            f"holds those of {held[0][:12]} with {held[1]}. They cannot be compared; import into "
-            "a new gallery."
-        )
+    facts = _read_facts(path)
+    # Before anybody is enrolled.
+    admit(gallery.models, facts.models, place=str(path))
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
     persons: dict[int, int] = {}
     count = 0
@@ -111,7 +109,7 @@ def import_parquet(
             sightings.append(
                 Sighting(
                     embedding=np.array(row["embedding"], dtype=np.float32),
-                    model=ModelKey(digest, row["depth"], dim),
+                    model=facts.model_of(row),
                     camera_id=row["camera_id"],
                     time_s=row["time_s"],
                     person_id=None if theirs is None else persons[theirs],
@@ -134,16 +132,34 @@ def count_rows(path: Path) -> int:
     return int(parquet.read_metadata(path).num_rows)
 
 
-def _read_facts(path: Path) -> tuple[str, int]:
+@dataclass(frozen=True)
+class _Facts:
+    """What a file says of its rows."""
+
+    dim: int
+    models: tuple[ModelKey, ...]
+    digest: str = ""  # of all rows, in files of one model
+
+    def model_of(self, row: dict[str, Any]) -> ModelKey:
+        """What made the embedding of a row."""
+        if self.digest:
+            return ModelKey(self.digest, row["depth"], self.dim)
+        return ModelKey(row["model_digest"], row["depth"], self.dim, row["space"])
+
+
+def _read_facts(path: Path) -> _Facts:
     _, parquet = _pyarrow()
     try:
         metadata = parquet.read_schema(path).metadata or {}
         facts = json.loads(metadata[_METADATA_KEY])
+        if facts["format"] == _FORMAT_OF_ONE_MODEL:
+            digest, dim = str(facts["digest"]), int(facts["dim"])
+            return _Facts(dim, (ModelKey(digest, 1, dim),), digest)
         if facts["format"] != FORMAT:
             raise GalleryError(
                 f"{path}: its format is {facts['format']!r}, this version of adln reads {FORMAT!r}."
             )
-        return str(facts["digest"]), int(facts["dim"])
+        return _Facts(int(facts["dim"]), tuple(ModelKey(**model) for model in facts["models"]))
     except FileNotFoundError as error:
         raise GalleryError(f"{path}: there is no such file.") from error
     except GalleryError:
@@ -167,7 +183,9 @@ def _schema(pyarrow: Any, dim: int) -> Any:
         [
             ("sighting_id", pyarrow.int64()),
             ("embedding", pyarrow.list_(pyarrow.float32(), dim)),
+            ("model_digest", pyarrow.string()),
             ("depth", pyarrow.int8()),
+            ("space", pyarrow.string()),
             ("person_id", pyarrow.int64()),
             ("person_name", pyarrow.string()),
             ("camera_id", pyarrow.int32()),
@@ -189,7 +207,9 @@ def _table(
     )
     columns: dict[str, list[Any]] = {
         "sighting_id": [one.sighting_id for one in batch],
+        "model_digest": [one.model.digest for one in batch],
         "depth": [one.model.depth for one in batch],
+        "space": [one.model.space for one in batch],
         "person_id": [one.person_id for one in batch],
         "person_name": [
             None if one.person_id is None else names.get(one.person_id) for one in batch

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from adln.gallery.codes import CodeFiles, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import empty_log, writing
-from adln.gallery.records import NO_PERSON
+from adln.gallery.records import NO_PERSON, ModelKey
 
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
@@ -28,7 +28,7 @@ _PARTIAL_NAME = "columns.partial"
 # So many changes are followed at a start as fast as saved columns are read.
 _WORTH_SAVING = 5_000
 _COLUMNS_SQL = (
-    f"SELECT slot, sighting_id, IFNULL(person_id, {NO_PERSON}), time_s, camera_id, depth "
+    f"SELECT slot, sighting_id, IFNULL(person_id, {NO_PERSON}), time_s, camera_id, depth, model_id "
     "FROM sightings"
 )
 
@@ -52,6 +52,8 @@ class SearchIndex:
         self.change_id = 0
         self.digest: str | None = None
         self.dim = 0
+        self.models: dict[int, ModelKey] = {}
+        self._model_rows: list[tuple[int, str, int, str]] = []
         self.columns = Columns()
         self.files: CodeFiles | None = None
 
@@ -75,7 +77,9 @@ class SearchIndex:
             self.close()
             self.digest, self.files, self._epoch = None, None, -1
             self.columns, self.change_id = Columns(), 0
+            self.models, self._model_rows = {}, []
             return True
+        self.read_models(dim)
         if epoch != self._epoch or digest != self.digest:
             if self.files is not None:
                 self.files.close()
@@ -87,6 +91,28 @@ class SearchIndex:
             self.change_id = change_id
         assert self.files is not None
         return self.files.open(slots)
+
+    def read_models(self, dim: int) -> None:
+        """Take over the models as the open transaction sees them; there are a few at most."""
+        # Read anew each time: a number may have been given in a transaction that did not get
+        # through, and then to another model.
+        rows = self._connection.execute(
+            "SELECT model_id, digest, depth, space FROM models ORDER BY model_id"
+        ).fetchall()
+        if rows != self._model_rows:
+            self._model_rows = rows
+            self.models = {
+                model_id: ModelKey(digest, depth, dim, space)
+                for model_id, digest, depth, space in rows
+            }
+
+    def comparable(self, model: ModelKey) -> frozenset[int] | None:
+        """Numbers of the models whose embeddings can be compared with this one's.
+
+        None if that is all of them.
+        """
+        numbers = {number for number, one in self.models.items() if one.shares_space(model)}
+        return None if len(numbers) == len(self.models) else frozenset(numbers)
 
     def still_holds(self, slots: NDArray[np.int64]) -> bool:
         """Whether these slots were not given to other sightings since the last `refresh`.

@@ -25,29 +25,30 @@ from adln.gallery.records import (
 class Gallery(Protocol):
     """Who was seen, where and when; found again by likeness.
 
-    All sightings of a gallery come from the same model file; those of its depths are kept apart.
+    Embeddings of one space are compared with each other, whatever model and depth made them; all
+    others of the gallery's models are kept apart (`adln.gallery.spaces`).
     What a call has returned from is on the disk (or with the server) for good. Every method
     raises `GalleryError` with the reason if it cannot do what was asked; then nothing of it has
     happened. A gallery may be used by several threads.
     """
 
     @property
-    def model(self) -> tuple[str, int] | None:
-        """Digest of the model and length D of the embeddings; None before the first sighting."""
+    def models(self) -> tuple[ModelKey, ...]:
+        """What made the embeddings that were ever stored; empty before the first sighting."""
         ...
 
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """Store sightings, all or none.
 
         Args:
-            sightings: of the gallery's model, at any of its depths.
+            sightings: of the gallery's models, or of others that share a file or a space with one.
 
         Returns:
             The id of each; None for one that was refused because it looks like somebody who
             asked not to be enrolled again (see `forget`).
 
         Raises:
-            GalleryError: Another model's embedding, an impossible value, an unknown person, or
+            GalleryError: A foreign model's embedding, an impossible value, an unknown person, or
                 the disk is full.
         """
         ...
@@ -62,8 +63,8 @@ class Gallery(Protocol):
     ) -> list[SearchResult]:
         """Find the most similar sightings.
 
-        Sightings of another depth than the queries' are never compared. For a track, search with
-        `adln.gallery.records.pool_track` of its crops.
+        Only sightings that share the queries' space are compared, at whatever depth they were
+        embedded. For a track, search with `adln.gallery.records.pool_track` of its crops.
 
         Args:
             embeddings: (Q, D), or (D,) for one query; unit length.
@@ -76,7 +77,7 @@ class Gallery(Protocol):
             call. A gallery that is still empty gives empty results.
 
         Raises:
-            GalleryError: The gallery's embeddings are of another model; or k is below one.
+            GalleryError: The gallery's embeddings are of foreign models; or k is below one.
         """
         ...
 
@@ -170,7 +171,7 @@ class Gallery(Protocol):
 
         Args:
             person_id: who.
-            suppress_above: keep one mean embedding per depth after all, for the sole purpose of
+            suppress_above: keep one mean embedding per space after all, for the sole purpose of
                 refusing new sightings whose cosine to it is at least this.
 
         Raises:

@@ -41,6 +41,7 @@ from adln.gallery.records import (
     pool_track,
     require_usable,
 )
+from adln.gallery.spaces import admit, group_by_space
 
 Consistency = Literal["Session", "Strong", "Bounded"]
 # Milvus's own limits: answers a query, and bytes of a text field.
@@ -51,7 +52,9 @@ _BATCH_BYTES = 16 * 2**20
 _BATCH_IDS = 5_000
 _TIMEOUT_S = 60.0
 _NO_TRACK = -1
-_FORMAT = "adln-gallery-1"
+_FORMAT = "adln-gallery-2"
+# Made by earlier versions: all sightings of one model file, told apart by depth.
+_FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 # A row without a vector is refused by the server, also where there is nothing to compare.
 _NO_VECTOR = [0.0, 1.0]
 # Low bits of an id tell apart who gave it, high bits when; 2^51 microseconds end in 2041.
@@ -104,7 +107,10 @@ class MilvusGallery:
         self._suppressed = f"adln_{name}_suppressed"
         self._consistency: Consistency = consistency
         self._index = index
-        self._model: tuple[str, int] | None = None
+        self._models_of = f"adln_{name}_models"
+        self._dim = 0  # 0 before the first sighting
+        self._models: dict[int, ModelKey] = {}
+        self._key_of_models = "model_id"
         self._lock = threading.RLock()
         self._giver = secrets.randbelow(1 << _GIVER_BITS)
         self._last_id = 0
@@ -119,29 +125,32 @@ class MilvusGallery:
             self._find_sightings()
 
     @property
-    def model(self) -> tuple[str, int] | None:
-        """Digest of the model and length D of the embeddings; None before the first sighting."""
-        if self._model is None:
-            with self._answers("read"):
-                self._find_sightings()
-        return self._model
+    def models(self) -> tuple[ModelKey, ...]:
+        """What made the embeddings that were ever stored; empty before the first sighting."""
+        with self._answers("read"):
+            self._find_sightings()
+        return tuple(self._models.values())
 
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """Store sightings; see `Gallery.add`."""
         if not sightings:
             return []
-        model = sightings[0].model
         rows = []
         for sighting in sightings:
             require_usable(sighting)
-            self._require_model(sighting.model, model)
-            (embedding,) = checked_embeddings(sighting.embedding, dim=model.dim)
+            (embedding,) = checked_embeddings(sighting.embedding, dim=sighting.model.dim)
             rows.append(_row(sighting, embedding))
+        models = list(dict.fromkeys(sighting.model for sighting in sightings))
         known = {p for s in sightings if (p := s.person_id) is not None}
         with self._lock, self._answers("store"):
+            self._find_sightings()
+            admitted = admit(self._models.values(), models, place=self._place)
             self._require_persons(known)
-            if self.model is None:
-                self._make_sightings(model)
+            if not self._dim:
+                self._make_sightings(models[0].dim)
+            numbers = dict(zip(models, self._take_models(admitted), strict=True))
+            for row, sighting in zip(rows, sightings, strict=True):
+                row[self._key_of_models] = numbers[sighting.model]
             refused = self._is_suppressed(rows)
             ids: list[int | None] = []
             for row, is_refused in zip(rows, refused, strict=True):
@@ -165,20 +174,21 @@ class MilvusGallery:
                 f"A server gives 1 to {_MOST_ANSWERS:,} answers to a query, asked for {k:,}."
             )
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
-        expression = _expression(replace(where, depth=model.depth))
-        if self.model is not None:
-            self._require_model(model, model)
-        impossible = where.depth is not None and where.depth != model.depth
-        if self.model is None or expression is None or impossible or len(queries) == 0:
-            return [_result([]) for _ in queries]
+        expression = _expression(where)
         with self._answers("search"):
+            self._find_sightings()
+            comparable = self._comparable(model) if self._models else []
+            if not comparable or expression is None or len(queries) == 0:
+                return [_result([]) for _ in queries]
+            if len(comparable) < len(self._models):
+                expression += f" and {self._key_of_models} in {comparable}"
             answers = self._client.search(
                 self._sightings,
                 data=list(queries),
                 anns_field="embedding",
                 filter=expression,
                 limit=k,
-                output_fields=["sighting_id", "person_id", "camera_id", "time_s"],
+                output_fields=["sighting_id", "person_id", "camera_id", "time_s", "depth"],
                 search_params={"metric_type": "IP", "params": self._search_params(k)},
                 consistency_level=self._consistency,
                 timeout=_TIMEOUT_S,
@@ -207,7 +217,7 @@ class MilvusGallery:
     def count(self, where: Filter = EVERYTHING) -> int:
         """How many sightings pass."""
         expression = _expression(where)
-        if self.model is None or expression is None:
+        if not self._is_begun() or expression is None:
             return 0
         with self._answers("count"):
             ((counted),) = self._query(self._sightings, expression, ["count(*)"])
@@ -386,15 +396,23 @@ class MilvusGallery:
         schema.add_field("nothing", kind.FLOAT_VECTOR, dim=len(_NO_VECTOR))
         self._make(self._persons, schema, "nothing", "FLAT")
 
-    def _make_sightings(self, model: ModelKey) -> None:
+    def _make_sightings(self, dim: int) -> None:
         kind = self._pymilvus.DataType
-        # The server keeps this description; it tells whose embeddings these are.
-        facts = {"format": _FORMAT, "digest": model.digest, "dim": model.dim}
-        schema = self._pymilvus.MilvusClient.create_schema(
-            auto_id=False, description=json.dumps(facts)
-        )
+        client = self._pymilvus.MilvusClient
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("model_id", kind.INT64, is_primary=True)
+        schema.add_field("digest", kind.VARCHAR, max_length=_MOST_TEXT)
+        schema.add_field("depth", kind.INT64)
+        schema.add_field("space", kind.VARCHAR, max_length=64)
+        schema.add_field("nothing", kind.FLOAT_VECTOR, dim=len(_NO_VECTOR))
+        if not self._client.has_collection(self._models_of):
+            self._make(self._models_of, schema, "nothing", "FLAT")
+        # The server keeps this description.
+        facts = {"format": _FORMAT, "dim": dim}
+        schema = client.create_schema(auto_id=False, description=json.dumps(facts))
         schema.add_field("sighting_id", kind.INT64, is_primary=True)
         schema.add_field("depth", kind.INT64)
+        schema.add_field("model_id", kind.INT64)
         schema.add_field("person_id", kind.INT64)
         schema.add_field("camera_id", kind.INT64)
         schema.add_field("time_s", kind.DOUBLE)
@@ -402,18 +420,17 @@ class MilvusGallery:
         schema.add_field("box_xyxy", kind.VARCHAR, max_length=256)
         schema.add_field("quality", kind.DOUBLE)
         schema.add_field("thumbnail", kind.VARCHAR, max_length=_MOST_TEXT)
-        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=model.dim)
+        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=dim)
         self._make(self._sightings, schema, "embedding", self._index)
         self._find_sightings()
-        self._require_model(model, model)
 
-    def _make_suppressed(self, dim: int) -> None:
+    def _make_suppressed(self) -> None:
         kind = self._pymilvus.DataType
         schema = self._pymilvus.MilvusClient.create_schema(auto_id=False)
         schema.add_field("template_id", kind.INT64, is_primary=True)
-        schema.add_field("depth", kind.INT64)
+        schema.add_field(self._key_of_models, kind.INT64)
         schema.add_field("above", kind.DOUBLE)
-        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=dim)
+        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=self._dim)
         self._make(self._suppressed, schema, "embedding", "FLAT")
 
     def _make(self, name: str, schema: Any, vector: str, index: str) -> None:
@@ -425,30 +442,85 @@ class MilvusGallery:
         )
         self._client.load_collection(name)
 
+    def _is_begun(self) -> bool:
+        """Whether there ever was a sighting."""
+        if not self._dim:
+            with self._answers("read"):
+                self._find_sightings()
+        return self._dim > 0
+
     def _find_sightings(self) -> None:
-        if not self._client.has_collection(self._sightings):
-            return
+        """Look whether there are sightings by now, and what made them."""
+        if not self._dim:
+            if not self._client.has_collection(self._sightings):
+                return
+            facts = self._facts_of_collection()
+            self._client.load_collection(self._sightings)
+            self._dim = int(facts["dim"])
+            if facts["format"] == _FORMAT_OF_ONE_MODEL:
+                self._key_of_models = "depth"
+                self._models = {
+                    depth: ModelKey(str(facts["digest"]), depth, self._dim)
+                    for depth in (1, 2, 3, 4)
+                }
+            else:
+                self._client.load_collection(self._models_of)
+        if self._key_of_models == "model_id":
+            rows = self._query(
+                self._models_of, "depth >= 0", ["model_id", "digest", "depth", "space"]
+            )
+            self._models = {
+                row["model_id"]: ModelKey(row["digest"], row["depth"], self._dim, row["space"])
+                for row in sorted(rows, key=lambda row: (row["digest"], row["depth"]))
+            }
+
+    def _facts_of_collection(self) -> dict[str, Any]:
         described = self._client.describe_collection(self._sightings)
         try:
-            facts = json.loads(described["description"])
-            if facts["format"] != _FORMAT:
+            facts: dict[str, Any] = json.loads(described["description"])
+            if facts["format"] not in (_FORMAT, _FORMAT_OF_ONE_MODEL) or int(facts["dim"]) < 1:
                 raise KeyError(facts["format"])
-            self._model = (str(facts["digest"]), int(facts["dim"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise GalleryError(
                 f"{self._place}: the server has a collection {self._sightings} that no gallery of "
                 "this version made; choose another name."
             ) from error
-        self._client.load_collection(self._sightings)
+        return facts
 
-    def _require_model(self, model: ModelKey, first: ModelKey) -> None:
-        expected = self.model or (first.digest, first.dim)
-        if (model.digest, model.dim) != expected:
-            raise GalleryError(
-                f"This gallery holds embeddings of model {expected[0][:12]} ({expected[1]} "
-                f"numbers); those of {model} cannot be compared with them. Open another gallery "
-                "for them, or embed the pictures again."
-            )
+    def _comparable(self, model: ModelKey) -> list[int]:
+        """Numbers of the models whose embeddings can be compared with this one's."""
+        (named,) = admit(self._models.values(), [model], place=self._place)
+        return [number for number, one in self._models.items() if one.shares_space(named)]
+
+    def _take_models(self, admitted: Sequence[ModelKey]) -> list[int]:
+        """The number of each; what is new is written down before sightings name it."""
+        if self._key_of_models == "depth":
+            if any(model.digest != self._models[1].digest for model in admitted):
+                raise GalleryError(
+                    f"{self._place}: made by an earlier version of adln, this gallery takes one "
+                    "model file only. `adln gallery move` it to a new name first."
+                )
+            return [model.depth for model in admitted]
+        numbers = [_number_of(model) for model in admitted]
+        new = [
+            (number, model)
+            for number, model in zip(numbers, admitted, strict=True)
+            if self._models.get(number) != model
+        ]
+        if new:
+            rows = [
+                {
+                    "model_id": number,
+                    "digest": model.digest,
+                    "depth": model.depth,
+                    "space": model.space,
+                    "nothing": _NO_VECTOR,
+                }
+                for number, model in new
+            ]
+            self._client.upsert(self._models_of, rows, timeout=_TIMEOUT_S)
+            self._models |= dict(new)
+        return numbers
 
     def _require_persons(self, person_ids: set[int]) -> dict[int, str | None]:
         """Names of people who must be there."""
@@ -509,29 +581,33 @@ class MilvusGallery:
     def _is_suppressed(self, rows: list[dict[str, Any]]) -> list[bool]:
         if not self._client.has_collection(self._suppressed):
             return [False] * len(rows)
-        templates = self._query(
-            self._suppressed, "template_id >= 0", ["depth", "above", "embedding"]
-        )
+        key = self._key_of_models
+        templates = [
+            (self._models[template[key]], template)
+            for template in self._query(
+                self._suppressed, "template_id >= 0", [key, "above", "embedding"]
+            )
+        ]
         return [
             any(
-                template["depth"] == row["depth"]
+                self._models[row[key]].shares_space(model)
                 and np.dot(template["embedding"], row["embedding"]) >= template["above"]
-                for template in templates
+                for model, template in templates
             )
             for row in rows
         ]
 
     def _suppress(self, person_id: int, records: list[StoredSighting], above: float) -> None:
-        dim = records[0].model.dim
         if not self._client.has_collection(self._suppressed):
-            self._make_suppressed(dim)
+            self._make_suppressed()
+        numbers = {model: number for number, model in self._models.items()}
         rows = []
-        for depth in sorted({record.model.depth for record in records}):
-            looks = np.array([r.embedding for r in records if r.model.depth == depth])
+        for models in group_by_space(record.model for record in records):
+            looks = np.array([r.embedding for r in records if r.model in models])
             rows.append(
                 {
                     "template_id": self._new_id(),
-                    "depth": depth,
+                    self._key_of_models: numbers[models[0]],
                     "above": above,
                     "embedding": pool_track(looks),
                 }
@@ -562,7 +638,7 @@ class MilvusGallery:
     def _facts(self, where: Filter, fields: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Some fields of all sightings that pass, by ascending id; a million are some 40 MB."""
         expression = _expression(where)
-        if self.model is None or expression is None:
+        if not self._is_begun() or expression is None:
             return []
         with self._answers("read"):
             rows = self._query(self._sightings, expression, ["sighting_id", *fields])
@@ -570,7 +646,7 @@ class MilvusGallery:
 
     def _rows(self, ids: Sequence[int], fields: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        if self.model is None:
+        if not self._is_begun():
             return rows
         # A row may have a picture of 64 kB.
         step = _BATCH_IDS if fields != ("*",) else 200
@@ -610,7 +686,6 @@ class MilvusGallery:
             self._client.delete(collection, filter=f"{key} in {chosen}", timeout=_TIMEOUT_S)
 
     def _record(self, row: dict[str, Any]) -> StoredSighting:
-        digest, dim = self._model or ("", 0)
         box = json.loads(row["box_xyxy"]) if row["box_xyxy"] else None
         try:
             thumbnail = base64.b64decode(row["thumbnail"], validate=True) or None
@@ -621,7 +696,7 @@ class MilvusGallery:
         return StoredSighting(
             sighting_id=row["sighting_id"],
             embedding=np.asarray(row["embedding"], dtype=np.float32),
-            model=ModelKey(digest, row["depth"], dim),
+            model=self._model_of(row[self._key_of_models]),
             camera_id=row["camera_id"],
             time_s=row["time_s"],
             person_id=None if row["person_id"] == NO_PERSON else row["person_id"],
@@ -630,6 +705,12 @@ class MilvusGallery:
             quality=row["quality"],
             thumbnail=thumbnail,
         )
+
+    def _model_of(self, number: int) -> ModelKey:
+        if number not in self._models:
+            # Another process has added one.
+            self._find_sightings()
+        return self._models[number]
 
     def _search_params(self, k: int) -> dict[str, int]:
         return {"ef": max(128, 2 * k)} if self._index == "HNSW" else {}
@@ -654,6 +735,12 @@ def _row(sighting: Sighting, embedding: NDArray[np.float32]) -> dict[str, Any]:
         "thumbnail": thumbnail,
         "embedding": embedding,
     }
+
+
+def _number_of(model: ModelKey) -> int:
+    """The number of an exit: the same for all processes, without asking."""
+    name = f"{model.digest}/{model.depth}".encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
 
 def _expression(where: Filter) -> str | None:
@@ -692,6 +779,7 @@ def _result(hits: list[Any]) -> SearchResult:
         person_ids=column("person_id", np.int64),
         camera_ids=column("camera_id", np.int64),
         time_s=column("time_s", np.float64),
+        depths=column("depth", np.int64),
     )
 
 

@@ -18,32 +18,56 @@ NO_PERSON = -1
 
 # Lengths this near to 1 are rounding errors of float32.
 _UNIT_TOLERANCE = 1e-3
+_LONGEST_SPACE = 64
 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What made an embedding. Embeddings can only be compared if all three agree.
+    """What made an embedding, and what it can be compared with.
 
     Attributes:
         digest: SHA-256 of the model file, in hex (`adln.runtime.session.OpenModel.sha256`), or
             any other text that names the weights for good.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.
+        space: the space that the embedding lies in (`adln.manifest.Manifest.space_of`);
+            embeddings of one space can be compared, whatever model and depth made them. "" if
+            unknown: then only those of the same model and depth can.
     """
 
     digest: str
     depth: int
     dim: int
+    space: str = ""
 
     def __post_init__(self) -> None:
-        if not self.digest or not 1 <= self.depth <= 4 or self.dim < 1:
+        if (
+            not self.digest
+            or not 1 <= self.depth <= 4
+            or self.dim < 1
+            or len(self.space) > _LONGEST_SPACE
+        ):
             raise GalleryError(
-                f"A model is named by a digest, a depth of 1 to 4 and a length above 0; this is "
-                f"digest {self.digest!r}, depth {self.depth}, length {self.dim}."
+                "A model is named by a digest, a depth of 1 to 4, a length above 0 and a space of "
+                f"at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
+                f"{self.depth}, length {self.dim}, space {self.space!r}."
             )
 
+    def shares_space(self, other: "ModelKey") -> bool:
+        """Whether embeddings of the two can be compared."""
+        if self.dim != other.dim:
+            return False
+        # A depth of a file is of one space, also if only one of the two says of which.
+        return self.exit == other.exit or (bool(self.space) and self.space == other.space)
+
+    @property
+    def exit(self) -> tuple[str, int]:
+        """Model file and depth: one exit, whatever is known of its space."""
+        return self.digest, self.depth
+
     def __str__(self) -> str:
-        return f"model {self.digest[:12]} at Res{self.depth}, {self.dim} numbers"
+        space = f", space {self.space}" if self.space else ""
+        return f"model {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -116,8 +140,8 @@ class Filter:
         until_s: seen before this time.
         persons: only these people; `NO_PERSON` stands for sightings of nobody yet.
         not_persons: none of these people; `NO_PERSON` leaves out sightings of nobody yet.
-        depth: only embeddings of this depth. A search needs none: it only ever looks at the
-            query's own depth.
+        depth: only embeddings of this depth. A search needs none: it only ever looks at what can
+            be compared with the query.
     """
 
     cameras: frozenset[int] | None = None
@@ -158,6 +182,7 @@ class SearchResult:
         person_ids: (K,) int64, `NO_PERSON` where nobody has said who it is.
         camera_ids: (K,) int64.
         time_s: (K,) float64.
+        depths: (K,) int64, at which each was embedded, 1 to 4.
     """
 
     sighting_ids: NDArray[np.int64]
@@ -165,6 +190,7 @@ class SearchResult:
     person_ids: NDArray[np.int64]
     camera_ids: NDArray[np.int64]
     time_s: NDArray[np.float64]
+    depths: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.sighting_ids)

@@ -10,6 +10,7 @@ import numpy as np
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter
+from adln.gallery.spaces import template_kind
 from adln.gallery.templates import choose_templates
 
 DAY_S = 86_400.0
@@ -109,8 +110,8 @@ def surplus_templates(gallery: Gallery, most: int | None) -> list[int]:
             continue
         theirs = Filter(persons=frozenset({person.person_id}))
         records = [record for batch in gallery.iterate(theirs) for record in batch]
-        for depth in {record.model.depth for record in records}:
-            same = [record for record in records if record.model.depth == depth]
+        for kind in {template_kind(record.model) for record in records}:
+            same = [record for record in records if template_kind(record.model) == kind]
             kept = choose_templates(
                 np.stack([record.embedding for record in same]).astype(np.float32),
                 np.array([record.quality for record in same]),

@@ -39,6 +39,7 @@ from adln.gallery.records import (
     require_usable,
 )
 from adln.gallery.retention import Retention
+from adln.gallery.spaces import admit, group_by_space, template_kind
 from adln.gallery.templates import choose_templates
 
 _IDS_AT_A_TIME = 500
@@ -52,8 +53,8 @@ _WIPE_EVERY = 1_000
 _PROOF_QUERIES = 256
 _PROOF_ANSWERS = 10
 _RECORD_SQL = (
-    "SELECT sighting_id, embedding, depth, camera_id, time_s, person_id, track_id, box, quality, "
-    "jpeg FROM sightings JOIN embeddings USING (sighting_id) LEFT JOIN thumbnails "
+    "SELECT sighting_id, embedding, model_id, camera_id, time_s, person_id, track_id, box, "
+    "quality, jpeg FROM sightings JOIN embeddings USING (sighting_id) LEFT JOIN thumbnails "
     "USING (sighting_id)"
 )
 
@@ -125,11 +126,10 @@ class SqliteGallery:
         return self._engine
 
     @property
-    def model(self) -> tuple[str, int] | None:
+    def models(self) -> tuple[ModelKey, ...]:
         """See `Gallery`."""
         with self._reading():
-            digest = self._index.digest
-            return None if digest is None else (digest, self._index.dim)
+            return tuple(self._index.models.values())
 
     @property
     def retention(self) -> Retention:
@@ -153,23 +153,27 @@ class SqliteGallery:
             return []
         for sighting in sightings:
             require_usable(sighting)
-        first = sightings[0].model
-        others = {(one.model.digest, one.model.dim) for one in sightings}
-        if len(others) > 1:
+        models = list(dict.fromkeys(one.model for one in sightings))
+        if len({model.dim for model in models}) > 1:
             raise GalleryError(
-                "These sightings were embedded by different models, which cannot be compared: "
-                + "; ".join(sorted({str(one.model) for one in sightings}))
+                "These embeddings are of different lengths, which cannot be compared: "
+                + "; ".join(sorted(map(str, models)))
                 + ". Embed all pictures with one model file."
             )
         embeddings = checked_embeddings(
-            np.stack([np.asarray(one.embedding) for one in sightings]), dim=first.dim
+            np.stack([np.asarray(one.embedding) for one in sightings]), dim=models[0].dim
         )
         with self._writing():
-            self._take_model(first)
+            numbers = self._take_models(models)
+            model_ids = [numbers[one.model] for one in sightings]
             self._require_persons({one.person_id for one in sightings} - {None})
-            welcome = ~self._suppressed(embeddings, [one.model.depth for one in sightings])
+            welcome = ~self._suppressed(embeddings, model_ids)
             positions = np.flatnonzero(welcome).tolist()
-            ids = self._insert([sightings[at] for at in positions], embeddings[welcome])
+            ids = self._insert(
+                [sightings[at] for at in positions],
+                [model_ids[at] for at in positions],
+                embeddings[welcome],
+            )
             answer: list[int | None] = [None] * len(sightings)
             for at, sighting_id in zip(positions, ids, strict=True):
                 answer[at] = sighting_id
@@ -335,7 +339,7 @@ class SqliteGallery:
         details: dict[str, Any] = {"before_s": time_s, "where": _plain(where)}
         with self._writing("expire", details):
             columns = self._index.columns
-            old = columns.mask(where, depth=None) & (columns.times_s < time_s)
+            old = columns.mask(where) & (columns.times_s < time_s)
             details["sightings"] = erased = self._erase(columns.sighting_ids[old].tolist())
         self._wipe()
         return erased
@@ -511,7 +515,7 @@ class SqliteGallery:
 
     def _passing(self, where: Filter) -> NDArray[np.int64]:
         columns = self._index.columns
-        return columns.sighting_ids[columns.mask(where, depth=None)]
+        return columns.sighting_ids[columns.mask(where)]
 
     def _find(
         self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
@@ -534,8 +538,8 @@ class SqliteGallery:
         if index.digest is None:
             nothing = np.empty(0, np.int64)
             return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
-        self._require_model(model)
-        mask = columns.mask(where, depth=model.depth)
+        (model,) = admit(index.models.values(), [model], place=str(self._folder))
+        mask = columns.mask(where, models=index.comparable(model))
         found = []
         for batch in scan.batches(len(queries)):
             comparison = scan.compare(
@@ -558,17 +562,18 @@ class SqliteGallery:
             person_ids=columns.person_ids[slots],
             camera_ids=columns.camera_ids[slots].astype(np.int64),
             time_s=columns.times_s[slots],
+            depths=columns.depths[slots].astype(np.int64),
         )
 
     def _record(self, row: tuple[Any, ...]) -> StoredSighting:
-        sighting_id, blob, depth, camera_id, time_s, person_id, track_id, box, quality, jpeg = row
-        index = self._index
-        assert index.digest is not None
+        sighting_id, blob, model_id, camera_id, time_s, person_id, track_id, box, quality, jpeg = (
+            row
+        )
         left, top, right, bottom = (0.0,) * 4 if box is None else np.frombuffer(box, "<f8").tolist()
         return StoredSighting(
             sighting_id=sighting_id,
             embedding=np.frombuffer(blob, "<f4").astype(np.float32),
-            model=ModelKey(index.digest, depth, index.dim),
+            model=self._index.models[model_id],
             camera_id=camera_id,
             time_s=time_s,
             person_id=person_id,
@@ -578,27 +583,34 @@ class SqliteGallery:
             thumbnail=jpeg,
         )
 
-    def _require_model(self, model: ModelKey) -> None:
+    def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
+        """Make sure that these models may be here; the number of each."""
         index = self._index
-        if (model.digest, model.dim) != (index.digest, index.dim):
-            raise GalleryError(
-                f"{self._folder}: this gallery holds embeddings of model "
-                f"{str(index.digest)[:12]} with {index.dim} numbers, these are of {model}. "
-                "Embeddings of different models cannot be compared. Use the gallery's model, or "
-                "embed the pictures again into a new gallery."
-            )
-
-    def _take_model(self, model: ModelKey) -> None:
-        if self._index.digest is None:
-            # The first sighting says which model this gallery is for.
+        admitted = admit(index.models.values(), models, place=str(self._folder))
+        self._connection.executemany(
+            "INSERT INTO models (digest, depth, space) VALUES (?, ?, ?) "
+            # What a file says of itself may be learned after its first sightings.
+            "ON CONFLICT (digest, depth) DO UPDATE SET space = excluded.space "
+            "WHERE models.space != excluded.space",
+            [(model.digest, model.depth, model.space) for model in admitted],
+        )
+        if index.digest is None:
+            # The first sighting says what this gallery is for.
             self._connection.execute(
-                "UPDATE state SET digest = ?, dim = ?", (model.digest, model.dim)
+                "UPDATE state SET digest = ?, dim = ?", (models[0].digest, models[0].dim)
             )
-            if not self._index.refresh():
-                self._index.require_files().reserve(1)
-        self._require_model(model)
+            if not index.refresh():
+                index.require_files().reserve(1)
+        index.read_models(index.dim)
+        numbers = {model.exit: number for number, model in index.models.items()}
+        return {model: numbers[model.exit] for model in models}
 
-    def _insert(self, sightings: Sequence[Sighting], embeddings: NDArray[np.float32]) -> list[int]:
+    def _insert(
+        self,
+        sightings: Sequence[Sighting],
+        model_ids: Sequence[int],
+        embeddings: NDArray[np.float32],
+    ) -> list[int]:
         if not sightings:
             return []
         execute, index = self._connection.execute, self._index
@@ -612,7 +624,7 @@ class SqliteGallery:
         ids = list(range(first, first + len(sightings)))
         places = slots.tolist()
         self._connection.executemany(
-            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     sighting_id,
@@ -624,8 +636,11 @@ class SqliteGallery:
                     one.track_id,
                     None if one.box_xyxy is None else np.array(one.box_xyxy, "<f8").tobytes(),
                     float(one.quality),
+                    model_id,
                 )
-                for sighting_id, slot, one in zip(ids, places, sightings, strict=True)
+                for sighting_id, slot, one, model_id in zip(
+                    ids, places, sightings, model_ids, strict=True
+                )
             ],
         )
         self._connection.executemany(
@@ -701,14 +716,16 @@ class SqliteGallery:
         gone: list[int] = []
         for person_id in person_ids:
             rows = self._connection.execute(
-                "SELECT sighting_id, depth, quality FROM sightings WHERE person_id = ?",
+                "SELECT sighting_id, model_id, quality FROM sightings WHERE person_id = ?",
                 (person_id,),
             ).fetchall()
             if len(rows) <= most * (1 + _SURPLUS_SHARE):
                 continue
-            for depth in {row[1] for row in rows}:
-                ids = np.array([row[0] for row in rows if row[1] == depth])
-                qualities = np.array([row[2] for row in rows if row[1] == depth])
+            kinds = [template_kind(self._index.models[row[1]]) for row in rows]
+            for kind in set(kinds):
+                same = [row for row, its in zip(rows, kinds, strict=True) if its == kind]
+                ids = np.array([row[0] for row in same])
+                qualities = np.array([row[2] for row in same])
                 kept = choose_templates(self._index.read_embeddings(ids), qualities, most)
                 gone += np.delete(ids, kept).tolist()
         if gone:
@@ -772,23 +789,26 @@ class SqliteGallery:
             )
 
     def _suppress(self, person_id: int, records: Sequence[StoredSighting], above: float) -> None:
-        for depth in sorted({record.model.depth for record in records}):
-            same = [record.embedding for record in records if record.model.depth == depth]
-            mean = unit_length(np.mean(same, axis=0, dtype=np.float64))
+        numbers = {model: number for number, model in self._index.models.items()}
+        for models in group_by_space(record.model for record in records):
+            same = [record.embedding for record in records if record.model in models]
+            mean = unit_length(np.mean(same, axis=0, dtype=np.float64)).astype("<f4")
             self._connection.execute(
-                "INSERT INTO suppressed VALUES (?, ?, ?, ?)",
-                (person_id, depth, above, mean.astype("<f4").tobytes()),
+                "INSERT INTO suppressed VALUES (?, ?, ?, ?, ?)",
+                (person_id, models[0].depth, above, mean.tobytes(), numbers[models[0]]),
             )
 
     def _suppressed(
-        self, embeddings: NDArray[np.float32], depths: Sequence[int]
+        self, embeddings: NDArray[np.float32], model_ids: Sequence[int]
     ) -> NDArray[np.bool_]:
+        models = self._index.models
         refused = np.zeros(len(embeddings), dtype=np.bool_)
-        for depth, above, blob in self._connection.execute(
-            "SELECT depth, above, embedding FROM suppressed"
+        for model_id, above, blob in self._connection.execute(
+            "SELECT model_id, above, embedding FROM suppressed"
         ):
             alike = np.vecdot(embeddings, np.frombuffer(blob, "<f4")) >= above
-            refused |= alike & (np.array(depths) == depth)
+            same = [models[number].shares_space(models[model_id]) for number in model_ids]
+            refused |= alike & np.array(same)
         return refused
 
     def _prove(
@@ -797,8 +817,8 @@ class SqliteGallery:
         """Search for somebody who is gone, in the gallery and in its files."""
         erased = {record.sighting_id for record in records}
         found = self.count(Filter(persons=frozenset({person_id}))) + len(self.get(erased))
-        for depth in {record.model.depth for record in records}:
-            same = [record for record in records if record.model.depth == depth][:_PROOF_QUERIES]
+        for model in {record.model for record in records}:
+            same = [record for record in records if record.model == model][:_PROOF_QUERIES]
             queries = np.stack([record.embedding for record in same]).astype(np.float32)
             for result in self._find(queries, same[0].model, _PROOF_ANSWERS, EVERYTHING):
                 found += len(erased.intersection(result.sighting_ids.tolist()))

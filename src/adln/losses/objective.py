@@ -146,7 +146,7 @@ def objective(
             terms.append((f"distillation/{depth}", warmup * weights.distillation, value))
     if weights.alignment:
         for depth in students:
-            value = alignment_loss(exits[depth].bn_feature, teacher.bn_feature)
+            value = alignment_loss(exits[depth].embedding, teacher.embedding)
             terms.append((f"alignment/{depth}", weights.alignment, value))
     if not terms:
         raise TrainingError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from adln.model.exits import Exit
 from adln.model.network import ADLN, Architecture
 
 OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
@@ -64,6 +65,11 @@ def count(
         # weight: (out, in / groups, k, k); each output element costs in / groups * k * k.
         conv_macs += output.numel() * module.weight[0].numel()
 
+    def count_projection(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal conv_macs
+        assert isinstance(module, nn.Linear)
+        conv_macs += output.numel() * module.in_features  # a 1x1 convolution of a single point
+
     def count_batch_norm(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal batch_norm_elements
         batch_norm_elements += output.numel()
@@ -73,6 +79,10 @@ def count(
             module.register_forward_hook(count_conv)
         elif isinstance(module, nn.BatchNorm2d):
             module.register_forward_hook(count_batch_norm)
+    for branch in shadow.exits.values():
+        assert isinstance(branch, Exit)
+        if isinstance(branch.projection, nn.Linear):
+            branch.projection.register_forward_hook(count_projection)
     output = shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
     pooled_elements = sum(
         answer.feature_map.numel() + answer.feature.numel() for answer in output.exits.values()

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adln.embeddings import flip_average, unit_length
-from adln.model.exits import EMBEDDING_DIM
 from adln.model.network import ADLN
 
 
@@ -51,7 +50,7 @@ class TorchEmbedder:
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        return EMBEDDING_DIM
+        return self.architecture.embedding_dim
 
     @torch.inference_mode()
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
@@ -61,7 +60,7 @@ class TorchEmbedder:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
 
         Returns:
-            depth -> (N, 2048) float32 of unit length.
+            depth -> (N, D) float32 of unit length.
         """
         pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2)
         features = self._features(pixels)
@@ -74,5 +73,5 @@ class TorchEmbedder:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.network(pixels)
         return {
-            depth: answer.bn_feature.float().cpu().numpy() for depth, answer in output.exits.items()
+            depth: answer.embedding.float().cpu().numpy() for depth, answer in output.exits.items()
         }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adln.model.backbone import BOTTLENECK_EXPANSION, STAGE_CHANNELS, convolution
 
-EMBEDDING_DIM = 2048
+FEATURE_DIM = 2048
 CLASSIFIER_INIT_STD = 0.001
 # Kernel and stride that bring the map of stages 1, 2 and 3 to 16x8.
 REDUCTIONS = {1: (5, 4), 2: (3, 2), 3: (1, 1)}
@@ -25,13 +25,14 @@ class ExitOutput:
     Attributes:
         feature_map: (B, 2048, H, W), not negative; (16, 8) for crops of 256x128 px.
         feature: (B, 2048) float32, the mean of the map over its points: for metric losses.
-        bn_feature: (B, 2048) float32, after the BNNeck: for retrieval, by cosine.
+        embedding: (B, D) float32, for retrieval, by cosine: the feature after the BNNeck, D = 2048,
+            and after the projection into a common space, if the network has one.
         logits: (B, K) float32, over the K training identities.
     """
 
     feature_map: Tensor
     feature: Tensor
-    bn_feature: Tensor
+    embedding: Tensor
     logits: Tensor
 
 
@@ -53,8 +54,8 @@ def build_reduction(depth: int, bn_eps: float) -> nn.Module:
         convolution(inner, inner, kernel_size, stride=stride),
         nn.BatchNorm2d(inner, eps=bn_eps),
         nn.ReLU(inplace=True),
-        convolution(inner, EMBEDDING_DIM, 1),
-        nn.BatchNorm2d(EMBEDDING_DIM, eps=bn_eps),
+        convolution(inner, FEATURE_DIM, 1),
+        nn.BatchNorm2d(FEATURE_DIM, eps=bn_eps),
         nn.ReLU(inplace=True),
     )
 
@@ -69,20 +70,29 @@ def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 class Exit(nn.Module):
     """Reduction, global average pooling, BNNeck, classifier.
 
-    Source: Sec. II, Fig. 1; the BNNeck of Luo et al. 2019 with its bias frozen at zero.
+    Source: Sec. II, Fig. 1; the BNNeck of Luo et al. 2019 with its bias frozen at zero. The
+        projection is not in the paper, see `adln.training.common_space`.
 
     Args:
         depth: the stage that it follows, 1 to 4.
         num_classes: K training identities.
         bn_eps: epsilon of the reduction's batch norms.
+        embedding_dim: D; less than 2048 puts a projection behind the BNNeck.
     """
 
-    def __init__(self, depth: int, num_classes: int, bn_eps: float) -> None:
+    def __init__(
+        self, depth: int, num_classes: int, bn_eps: float, embedding_dim: int = FEATURE_DIM
+    ) -> None:
         super().__init__()
         self.reduction = build_reduction(depth, bn_eps)
-        self.bnneck = nn.BatchNorm1d(EMBEDDING_DIM)
+        self.bnneck = nn.BatchNorm1d(FEATURE_DIM)
         self.bnneck.bias.requires_grad_(False)
-        self.classifier = nn.Linear(EMBEDDING_DIM, num_classes, bias=False)
+        self.projection = (
+            nn.Linear(FEATURE_DIM, embedding_dim, bias=False)
+            if embedding_dim < FEATURE_DIM
+            else nn.Identity()
+        )
+        self.classifier = nn.Linear(embedding_dim, num_classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=CLASSIFIER_INIT_STD)
 
     def forward(self, stage_map: Tensor) -> ExitOutput:
@@ -92,6 +102,6 @@ class Exit(nn.Module):
         with _without_autocast(feature_map):
             dtype = torch.promote_types(feature_map.dtype, torch.float32)
             feature = feature_map.mean(dim=(2, 3), dtype=dtype)  # (B, 2048)
-            bn_feature = self.bnneck(feature)  # (B, 2048)
-            logits = self.classifier(bn_feature)  # (B, K)
-        return ExitOutput(feature_map, feature, bn_feature, logits)
+            embedding = self.projection(self.bnneck(feature))  # (B, D)
+            logits = self.classifier(embedding)  # (B, K)
+        return ExitOutput(feature_map, feature, embedding, logits)

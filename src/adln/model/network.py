@@ -14,7 +14,7 @@ from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
 from adln.errors import CheckpointError
 from adln.model.attention import DimensionInteractionAttention
 from adln.model.backbone import Stem, StridePosition, build_stage
-from adln.model.exits import Exit, ExitOutput
+from adln.model.exits import FEATURE_DIM, Exit, ExitOutput
 
 DEPTHS = (1, 2, 3, 4)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1
@@ -32,6 +32,8 @@ class Architecture:
         stride_position: convolution that carries a block's stride: "3x3" (Table 1, torchvision
             weights) or "1x1" (weights of the original ResNet).
         bn_eps: epsilon of the batch norms of backbone and exits.
+        embedding_dim: D, length of an embedding; less than 2048 means that the exits project
+            into a common space.
         height_px: height of the crops that the weights were trained for.
         width_px: their width.
     """
@@ -41,6 +43,7 @@ class Architecture:
     attention: bool = True
     stride_position: StridePosition = "3x3"
     bn_eps: float = 1e-5
+    embedding_dim: int = FEATURE_DIM
     height_px: int = CROP_HEIGHT_PX
     width_px: int = CROP_WIDTH_PX
 
@@ -51,6 +54,10 @@ class Architecture:
             raise CheckpointError(f"exits must ascend without repetition, got {self.exits}")
         if self.num_classes < 1:
             raise CheckpointError(f"num_classes must be at least 1, got {self.num_classes}")
+        if not 1 <= self.embedding_dim <= FEATURE_DIM:
+            raise CheckpointError(
+                f"embedding_dim must be 1 to {FEATURE_DIM}, got {self.embedding_dim}"
+            )
         if self.stride_position not in ("3x3", "1x1"):
             raise CheckpointError(
                 f'stride_position must be "3x3" or "1x1", got {self.stride_position!r}'
@@ -105,7 +112,10 @@ class ADLN(nn.Module):
             self.attention["3"] = DimensionInteractionAttention()
             self.attention["4"] = DimensionInteractionAttention()
         self.exits = nn.ModuleDict(
-            {str(depth): Exit(depth, architecture.num_classes, eps) for depth in architecture.exits}
+            {
+                str(depth): Exit(depth, architecture.num_classes, eps, architecture.embedding_dim)
+                for depth in architecture.exits
+            }
         )
         mean, std = self.pixel_statistics()
         self.register_buffer("mean", mean, persistent=False)

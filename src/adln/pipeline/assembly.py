@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from adln.calibration import read_calibration
+from adln.calibration import Scale, Scales, read_calibration
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
@@ -23,7 +23,7 @@ from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
-from adln.pipeline.identity import IdentityBook, Scale, StatedThresholds
+from adln.pipeline.identity import IdentityBook, StatedThresholds
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
@@ -112,11 +112,14 @@ def assemble(
         run = enter_cameras(
             gallery.folder, {camera.name: camera.number for camera in settings.cameras}
         )
+        scales = _scales(settings, embedder)
         book = IdentityBook(
             gallery,
             digest=embedder.digest,
             dim=embedder.dim,
-            scales=_scales(settings, embedder),
+            scales=scales.own,
+            pairs=scales.pairs,
+            spaces=embedder.spaces,
             settings=settings.identity,
             travel_s=_travel(settings),
         )
@@ -304,17 +307,20 @@ def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
     }
 
 
-def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> dict[int, Scale]:
+def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
     stated = StatedThresholds(
         match=settings.thresholds.match, candidate=settings.thresholds.candidate
     )
     scales: dict[int, Scale] = {}
+    pairs: dict[tuple[int, int], Scale] = {}
     missing = []
     for depth in embedder.depths:
         path, digest = embedder.file_of(depth)
         content = read_calibration(path, model_sha256=digest)
-        found = None if content is None else content.of(depth, flip=False)
+        known = Scales(own={}) if content is None else content.scales(flip=False)
+        found = known.own.get(depth)
         scales[depth] = stated if found is None else found
+        pairs |= known.pairs
         if found is None:
             missing.append(f"Res{depth}")
     if missing:
@@ -325,7 +331,7 @@ def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> dict[int, Scale
             stated.match,
             stated.candidate,
         )
-    return scales
+    return Scales(own=scales, pairs=pairs)
 
 
 def _content_name(path: Path) -> str:

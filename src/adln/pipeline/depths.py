@@ -2,6 +2,7 @@
 
 Files of a split export go on from each other's maps, so a shallower answer costs less and a deeper
 one brings the shallower ones with it. A single file has one price, whatever depth is asked of it.
+Embeddings of depths that share a space can be compared with each other.
 """
 
 import hashlib
@@ -77,6 +78,11 @@ class DepthEmbedder:
     def crop_size(self) -> tuple[int, int]:
         """Height and width in px of the crops that it takes."""
         return self._first.crop_size
+
+    @property
+    def spaces(self) -> dict[int, str]:
+        """Depth -> the space that its embeddings lie in; "" if unknown."""
+        return {depth: model.manifest.space_of(depth) for depth, model in self._files.items()}
 
     def file_of(self, depth: int) -> tuple[Path, str]:
         """The file that answers a depth, and its SHA-256."""

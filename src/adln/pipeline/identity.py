@@ -4,6 +4,11 @@ A track is searched for in the gallery and becomes matched, candidate or unknown
 of whom enough was seen is enrolled as a new, unnamed person. The gallery is the only memory: what
 it has stored is what a restart knows.
 
+Where depths of the network share a space, a track is searched for and kept at its deepest depth
+only, and people are found whatever depth they were kept at. Depths of different spaces are never
+compared: then a track is kept at all its depths, and searched for at shallower ones, too, if people
+may be known there only.
+
 The rules, in the order in which they decide:
 
 - People who are seen in one frame are never one person, nor are those whom two cameras see closer
@@ -23,12 +28,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.calibration import Decision, Verdict
+from adln.calibration import Decision, Scale, Scales, Verdict
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, Sighting, pool_track
@@ -44,14 +48,6 @@ TrackKey = tuple[int, int]
 _ANSWERS = 8
 # At most one line about a gallery in trouble each so many failures.
 _LOG_EVERY = 100
-
-
-class Scale(Protocol):
-    """Says what a score means; `adln.calibration.Calibration` does."""
-
-    def decide(self, score: float | None, gallery_size: int) -> Decision:
-        """Turn the best score of a search into an answer."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +175,7 @@ class Answer:
         verdict: "matched", "candidate", or "unknown"; with a person_id, "unknown" is somebody who
             was just enrolled.
         probability: that this is the person named.
-        depth: at which it was decided; None if the track never had a crop.
+        depth: of the track's embedding that decided; None if the track never had a crop.
         changed: whether verdict or person are others than in the answer before.
         is_last: whether the track is over.
     """
@@ -238,6 +234,9 @@ class IdentityBook:
         digest: names the network for good; see `ModelKey`.
         dim: length of an embedding.
         scales: depth -> what scores mean there.
+        pairs: (depth of the track, depth of who is found) -> what scores mean between the two,
+            where that is known; else the more cautious of the two depths decides.
+        spaces: depth -> the space of its embeddings; "" or left out if unknown.
         settings: when somebody is enrolled.
         travel_s: two cameras' numbers -> seconds that the way between them takes at least.
     """
@@ -249,6 +248,8 @@ class IdentityBook:
         digest: str,
         dim: int,
         scales: Mapping[int, Scale],
+        pairs: Mapping[tuple[int, int], Scale] | None = None,
+        spaces: Mapping[int, str] | None = None,
         settings: IdentitySettings | None = None,
         travel_s: Mapping[tuple[int, int], float] | None = None,
     ) -> None:
@@ -259,7 +260,8 @@ class IdentityBook:
         }
         self._gallery = gallery
         self._digest, self._dim = digest, dim
-        self._scales = dict(scales)
+        self._scales = Scales(own=dict(scales), pairs=dict(pairs or {}))
+        self._spaces = dict(spaces or {})
         self._settings = settings or IdentitySettings()
         self._tracks: dict[TrackKey, _Track] = {}
         self._left: dict[tuple[int, int], float] = {}  # camera, person -> when
@@ -499,7 +501,7 @@ class IdentityBook:
         self._version += 1
 
     def _store(self, state: _Track, person_id: int | None) -> None:
-        """Keep the pooled crops of a track in the gallery, at every depth that all of them have.
+        """Keep the pooled crops of a track in the gallery, in each space that all of them have.
 
         One template of several crops tells people apart better than each crop by itself.
         """
@@ -509,12 +511,12 @@ class IdentityBook:
         if pooled == state.pooled:
             return
         best = max(evidence.crops, key=lambda crop: (crop.quality, -crop.crop_id))
-        depths = _common_depths(evidence)
+        depths = self._depths_of(evidence)
         ids = self._gallery.add(
             [
                 Sighting(
                     embedding=_pool(evidence, depth),
-                    model=ModelKey(self._digest, depth, self._dim),
+                    model=self._key(depth),
                     camera_id=state.key[0],
                     time_s=best.time_s,
                     person_id=person_id,
@@ -546,7 +548,7 @@ class IdentityBook:
     def _find(self, state: _Track, *, only: int | None = None, but: int | None = None) -> _Found:
         """The person most like a track; `only` this one, or anybody `but` this one."""
         assert state.evidence is not None
-        depths = _common_depths(state.evidence)
+        depths = self._depths_of(state.evidence)
         barred = self._barred(state) | ({but} if but is not None else set())
         best: _Found | None = None
         for depth in depths:
@@ -561,10 +563,26 @@ class IdentityBook:
         assert best is not None
         return best
 
-    def _has_gaps(self, depth: int, deepest: int) -> bool:
-        """Whether people may be known at a shallower depth only, from a time of much work."""
+    def _depths_of(self, evidence: Evidence) -> list[int]:
+        """Depths at which to keep a track and to look for it, the deepest of each space."""
+        depths: dict[str | int, int] = {}
+        for depth in _common_depths(evidence):
+            depths.setdefault(self._spaces.get(depth) or depth, depth)
+        return list(depths.values())
+
+    def _key(self, depth: int) -> ModelKey:
+        return ModelKey(self._digest, depth, self._dim, self._spaces.get(depth, ""))
+
+    def _count(self, depth: int, persons: frozenset[int] | None = None) -> int:
+        """How many sightings there are in the space of a depth."""
+        space = self._spaces.get(depth)
+        same = [depth] if not space else [d for d, its in self._spaces.items() if its == space]
         count = self._gallery.count
-        return count(Filter(depth=depth)) > count(Filter(depth=deepest))
+        return sum(count(Filter(persons=persons, depth=one)) for one in same)
+
+    def _has_gaps(self, depth: int, deepest: int) -> bool:
+        """Whether people may be known in a shallower space only, from a time of much work."""
+        return self._count(depth) > self._count(deepest)
 
     def _search(
         self,
@@ -585,19 +603,21 @@ class IdentityBook:
         )
         (result,) = self._gallery.search(
             query,
-            model=ModelKey(self._digest, depth, self._dim),
+            model=self._key(depth),
             k=_ANSWERS + len(own),
             where=where,
         )
         person: int | None = None
         score: float | None = None
         here_s: float | None = None
-        for sighting_id, similarity, person_id, camera_id, time_s in zip(
+        found_depth = depth
+        for sighting_id, similarity, person_id, camera_id, time_s, stored_depth in zip(
             result.sighting_ids.tolist(),
             result.similarity.tolist(),
             result.person_ids.tolist(),
             result.camera_ids.tolist(),
             result.time_s.tolist(),
+            result.depths.tolist(),
             strict=True,
         ):
             if sighting_id in own:
@@ -605,11 +625,11 @@ class IdentityBook:
             if person is None:
                 if unless_at is not None and self._known_at(person_id, unless_at):
                     continue
-                person, score = person_id, similarity
+                person, score, found_depth = person_id, similarity, stored_depth
             if person_id == person and camera_id == state.key[0]:
                 here_s = max(here_s or time_s, time_s)
         size = max(self._settings.least_gallery, self._num_persons - len(barred))
-        decision = self._scale(depth).decide(score, size)
+        decision = self._scale(depth, found_depth).decide(score, size)
         return _Found(
             person_id=person,
             score=score,
@@ -620,15 +640,16 @@ class IdentityBook:
         )
 
     def _known_at(self, person_id: int, depth: int) -> bool:
-        return self._gallery.count(Filter(persons=frozenset({person_id}), depth=depth)) > 0
+        return self._count(depth, frozenset({person_id})) > 0
 
-    def _scale(self, depth: int) -> Scale:
-        if depth not in self._scales:
+    def _scale(self, depth: int, stored_depth: int) -> Scale:
+        scale = self._scales.between(depth, stored_depth)
+        if scale is None:
             raise SettingsError(
                 f"no calibration and no thresholds for depth {depth}; there are some for "
-                f"{sorted(self._scales)}."
+                f"{sorted(self._scales.own)}."
             )
-        return self._scales[depth]
+        return scale
 
     def _barred(self, state: _Track) -> set[int]:
         """People whom a track cannot be, because they were seen beside it."""

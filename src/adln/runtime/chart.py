@@ -17,7 +17,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 110, 40, 110, 150
 
 _PAPER, _INK, _MUTED, _GRID = "#ffffff", "#1f2328", "#6b7280", "#e5e7eb"
 # Distinguishable with the common kinds of colour blindness (Okabe and Ito).
-_SERIES = {"fp32": "#0072b2", "fp16": "#009e73", "bf16": "#cc79a7", "int8": "#d55e00"}
+_SERIES = {
+    "fp32": "#0072b2",
+    "fp16": "#009e73",
+    "bf16": "#cc79a7",
+    "int8": "#d55e00",
+    "cascade": "#56b4e9",
+}
 _STEPS = (1, 2, 5)
 
 # Where a name may stand around its point, the nicest first: right and down in px, and the corner
@@ -47,10 +53,10 @@ class ChartPoint:
     """One network in the picture.
 
     Attributes:
-        label: its name.
+        label: its name; "" for a small dot without one.
         latency_ms: time of one crop, more than 0.
         accuracy: on the upward axis, in percent.
-        precision: decides the colour.
+        precision: decides the colour; "cascade" for the positions of a dial.
         is_own: own networks are dots joined by precision, peers are squares.
     """
 
@@ -139,12 +145,12 @@ class _Chart:
             places = [(self.x(p.latency_ms), self.y(p.accuracy)) for p in own]
             self.line(sorted(places), colour, width=2.5)
         for point in self.points:
-            mark = self.dot if point.is_own else self.square
-            mark(
-                self.x(point.latency_ms),
-                self.y(point.accuracy),
-                _SERIES.get(point.precision, _MUTED),
-            )
+            x, y = self.x(point.latency_ms), self.y(point.accuracy)
+            colour = _SERIES.get(point.precision, _MUTED)
+            if point.is_own:
+                self.dot(x, y, colour, radius=7 if point.label else 4.5)
+            else:
+                self.square(x, y, colour)
 
     def labels(self) -> None:
         """Name each point where the name covers neither a point nor another name."""

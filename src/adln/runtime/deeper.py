@@ -5,14 +5,18 @@ stages that are still missing.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import ImageError, ModelFileError
-from adln.manifest import Manifest, map_name
+from adln.crops import flip as flip_crops
+from adln.embeddings import flip_average
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.manifest import CROPS, Manifest, map_name
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.session import OpenModel, open_session
 
@@ -108,30 +112,58 @@ class DeeperEmbedder:
 
 
 class ChainedEmbedder:
-    """Runs all files of a split export, each on the map of the one before.
+    """Runs one file, or all files of a split export, each on the map of the one before.
+
+    Batches are shared out over the threads, each of which computes on one core.
 
     Args:
         paths: the files, from the shallowest on.
-        batch_size: crops computed at a time.
+        batch_size: crops that a thread computes at a time.
+        depths: which to answer; all that the files have if left out. Files that only deeper ones
+            need are opened and not run.
+        flip: average with the mirrored crop; twice the work.
+        threads: cores to use.
 
     Raises:
-        ModelFileError: a file cannot be opened, or they do not belong together.
+        ModelFileError: a file cannot be opened, they do not belong together, or no file answers a
+            depth that is asked for.
+        SettingsError: no file is named, or `batch_size` or `threads` is below one.
     """
 
-    def __init__(self, paths: Sequence[str | Path], *, batch_size: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        batch_size: int,
+        depths: Sequence[int] = (),
+        flip: bool = False,
+        threads: int = 1,
+    ) -> None:
+        if not paths:
+            raise SettingsError("name at least one network file.")
+        if threads < 1:
+            raise SettingsError(f"threads must be at least 1, got {threads}.")
         self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
-        self._deeper: list[DeeperEmbedder] = []
-        shallower: OnnxEmbedder | DeeperEmbedder = self._first
+        files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]
         for path in paths[1:]:
-            shallower = DeeperEmbedder(path, shallower)
-            self._deeper.append(shallower)
+            files.append(DeeperEmbedder(path, files[-1]))
+        known = [depth for file in files for depth in file.depths]
+        missing = sorted(set(depths) - set(known))
+        if missing:
+            raise ModelFileError(
+                f"no file answers depth {missing}; {', '.join(map(str, paths))} have {known}."
+            )
+        self._depths = tuple(depth for depth in known if not depths or depth in depths)
+        last = max(at for at, file in enumerate(files) if set(file.depths) & set(self._depths))
+        self._models = [file.model for file in files[: last + 1]]
         self._batch_size = batch_size
+        self._flip = flip
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths that `embed` answers, ascending."""
-        deeper = (depth for part in self._deeper for depth in part.depths)
-        return (*self._first.depths, *deeper)
+        return self._depths
 
     @property
     def dim(self) -> int:
@@ -144,18 +176,51 @@ class ChainedEmbedder:
         return self._first.crop_size
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D) float32."""
+        """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.
+
+        Raises:
+            ImageError: the array is of another shape or type.
+        """
+        self._first.require_crops(crops)
+        starts = range(0, len(crops), self._batch_size)
+        batches = (crops[start : start + self._batch_size] for start in starts)
+        parts = list(
+            map(self._run, batches) if self._pool is None else self._pool.map(self._run, batches)
+        )
         empty = np.empty((0, self.dim), dtype=np.float32)
-        answers: dict[int, list[NDArray[np.float32]]] = {depth: [empty] for depth in self.depths}
-        for start in range(0, len(crops), self._batch_size):
-            batch = crops[start : start + self._batch_size]
-            embeddings, maps = self._first.embed_with_maps(batch)
-            for part in self._deeper:
-                deeper, maps = part.embed_with_maps(maps[part.starts_after])
-                embeddings |= deeper
-            for depth in self.depths:
-                answers[depth].append(embeddings[depth])
-        return {depth: np.concatenate(parts) for depth, parts in answers.items()}
+        return {
+            depth: np.concatenate([empty, *(part[depth] for part in parts)])
+            for depth in self._depths
+        }
+
+    def _run(self, batch: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        ahead = self._answers(batch)
+        if not self._flip:
+            return {depth: embedding for depth, (embedding, _) in ahead.items()}
+        mirrored = self._answers(flip_crops(batch))
+        # The average is of features as they left batch norm: embedding times length.
+        return {
+            depth: flip_average(embedding * norm, mirrored[depth][0] * mirrored[depth][1])
+            for depth, (embedding, norm) in ahead.items()
+        }
+
+    def _answers(
+        self, batch: NDArray[np.uint8]
+    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Depth -> embedding (B, D) and its length (B, 1) before it was scaled."""
+        found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
+        answers = {}
+        for model, after in zip_longest(self._models, self._models[1:]):
+            manifest = model.manifest
+            wanted = [depth for depth in manifest.depths if depth in self._depths]
+            names = [name for depth in wanted for name in manifest.output_names(depth)]
+            passed_on = [after.manifest.input_name] if after is not None else []
+            feeds = {manifest.input_name: found[manifest.input_name]}
+            outputs = model.session.run(names + passed_on, feeds)
+            found = dict(zip(passed_on, outputs[len(names) :], strict=True))
+            for at, depth in enumerate(wanted):
+                answers[depth] = outputs[2 * at], outputs[2 * at + 1]
+        return answers
 
 
 def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:

@@ -140,7 +140,7 @@ class OnnxEmbedder:
             ImageError: the array is of another shape or type. Pictures of any size are taken by
                 `embed_pictures`.
         """
-        self._require_crops(crops)
+        self.require_crops(crops)
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             return self._run(np.ascontiguousarray(crops[start:stop]))
@@ -166,7 +166,7 @@ class OnnxEmbedder:
         Raises:
             ImageError: the array is of another shape or type.
         """
-        self._require_crops(crops)
+        self.require_crops(crops)
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
         names += [map_name(stage) for stage in self.manifest.maps]
 
@@ -178,6 +178,19 @@ class OnnxEmbedder:
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
         embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
         return embeddings, dict(zip(self.manifest.maps, joined[len(self.depths) :], strict=True))
+
+    def require_crops(self, crops: NDArray[np.uint8]) -> None:
+        """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
+
+        Raises:
+            ImageError: the array is of another shape or type.
+        """
+        height, width = self.crop_size
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
+            raise ImageError(
+                f"expected crops of shape (N, {height}, {width}, 3) and type uint8 in RGB, got "
+                f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
+            )
 
     def empty_maps(self) -> dict[int, NDArray[Any]]:
         """Maps (0, C, H, W) of no crop: their shapes and types."""
@@ -252,14 +265,6 @@ class OnnxEmbedder:
             depth: embeddings[0]
             for depth, embeddings in zip(self.depths, self._run(batch), strict=True)
         }
-
-    def _require_crops(self, crops: NDArray[np.uint8]) -> None:
-        height, width = self.crop_size
-        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
-            raise ImageError(
-                f"expected crops of shape (N, {height}, {width}, 3) and type uint8 in RGB, got "
-                f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
-            )
 
     def _writer(self) -> PixelWriter:
         writer: PixelWriter | None = getattr(self._own, "writer", None)

@@ -22,7 +22,7 @@ _OWN_COLUMNS = ("path", "embedding")
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What made the embeddings; those of different sources must not be compared.
+    """What made the embeddings; only those of one space and one `flip` can be compared.
 
     Attributes:
         depth: 1 to 4.
@@ -31,6 +31,7 @@ class FeatureSource:
         source_sha256: hex digest of the network that the model file was exported from.
         precision: "fp32", "fp16" or "int8".
         adln_version: version that embedded.
+        space: see `adln.manifest.Manifest.spaces`; "" if unknown, then it is the depth and file.
     """
 
     depth: int
@@ -39,6 +40,7 @@ class FeatureSource:
     source_sha256: str
     precision: str
     adln_version: str
+    space: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ onnxruntime's profile names each node with the shapes that went in and out.
 """
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from math import prod
@@ -19,6 +20,9 @@ from adln.errors import ModelFileError
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "FusedMatMul", "QLinearMatMul"})
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
+# `adln export` fills some kernels up with columns of zeros and says so in the node's name:
+# ".../7_of_8_columns/...". Zeros are no work of the network.
+_FILLED_UP = re.compile(r"/(\d+)_of_(\d+)_columns/")
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def profile_nodes(
     """Run a file under onnxruntime's profiler, on one core.
 
     Returns:
-        A row for each node that ran, in order: "op_name", "dur" (microseconds), "starts_run"
+        A row for each node that ran, in order: "name", "op_name", "dur" (microseconds), "starts_run"
         (first node of a run), and the shapes that went in and out.
 
     Raises:
@@ -117,6 +121,7 @@ def profile_nodes(
             starts_run = True
         about = event.get("args", {})
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            about["name"] = event["name"].removesuffix("_kernel_time")
             rows.append({**about, "dur": event["dur"], "starts_run": starts_run})
             starts_run = False
     return rows
@@ -126,7 +131,9 @@ def _macs(node: dict[str, Any]) -> int:
     name = node["op_name"]
     outputs, inputs = _shapes(node, "output_type_shape"), _shapes(node, "input_type_shape")
     if name in _CONVOLUTIONS:
-        return prod(outputs[0]) * prod(inputs[_CONVOLUTIONS[name]][1:])
+        macs = prod(outputs[0]) * prod(inputs[_CONVOLUTIONS[name]][1:])
+        filled_up = _FILLED_UP.search(node["name"])
+        return macs if filled_up is None else macs * int(filled_up[1]) // int(filled_up[2])
     if name in _PRODUCTS:
         return prod(outputs[0]) * inputs[0][-1]
     return 0

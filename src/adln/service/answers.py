@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from adln.calibration import Verdict
 from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
-from adln.service.live import CameraView
+from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
 
 # What SQLite and the gallery's columns can hold.
@@ -77,22 +77,28 @@ class Problem(_Out):
 
 
 class ModelName(BaseModel):
-    """What made an embedding; embeddings can only be compared if all three agree."""
+    """What made an embedding; embeddings of one space, or of one file and depth, are compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str = Field(min_length=1, max_length=128, description="SHA-256 of the model file.")
     depth: int = Field(ge=1, le=4, description="Stages of the network, 1 to 4.")
     dim: int = Field(ge=1, le=16_384, description="D, length of an embedding.")
+    space: str = Field(
+        default="",
+        max_length=64,
+        description="The space that the embedding lies in, as the manifest of the model file "
+        "says; empty if unknown. Embeddings of one space are compared, whatever made them.",
+    )
 
     @classmethod
     def of(cls, key: ModelKey) -> "ModelName":
         """As the gallery names it."""
-        return cls(digest=key.digest, depth=key.depth, dim=key.dim)
+        return cls(digest=key.digest, depth=key.depth, dim=key.dim, space=key.space)
 
     def key(self) -> ModelKey:
         """For the gallery."""
-        return ModelKey(self.digest, self.depth, self.dim)
+        return ModelKey(self.digest, self.depth, self.dim, self.space)
 
 
 class EmbeddedPicture(_Out):
@@ -154,6 +160,7 @@ class SightingOut(_Out):
     box_xyxy: tuple[float, float, float, float] | None
     quality: float
     depth: int
+    model: ModelName = Field(description="What made its embedding.")
     has_picture: bool
 
 
@@ -319,6 +326,39 @@ class CameraOut(_Out):
         return cls(**vars(view))
 
 
+class PipelineOut(_Out):
+    """How the work on the cameras' pictures is going."""
+
+    state: Literal["starting", "running", "ended", "failed", "stopped"]
+    problem: str = Field(description="Why it failed; it is tried again.")
+    restarts: int
+    depth: int = Field(description="Stages of the network in use; 0 before the first picture.")
+    crops_per_track: int
+    keep_one_in: int = Field(description="Of so many pictures one is looked at.")
+    load_ms: float = Field(description="Work for a second of video lately, in ms.")
+    budget_ms: float = Field(description="If it is more, less is done; 0 for never.")
+    pictures: bool = Field(description="Whether what the cameras see may be shown.")
+
+    @classmethod
+    def of(cls, view: PipelineView) -> "PipelineOut":
+        """From the event source."""
+        return cls(**vars(view))
+
+
+class RetentionOut(_Out):
+    """What is kept for how long, and when that was last seen to."""
+
+    keep_s: float | None = Field(description="For how long sightings are kept; null for ever.")
+    camera_keep_s: dict[int, float]
+    person_keep_s: dict[int, float]
+    max_templates: int | None = Field(description="Sightings kept of a person at each depth.")
+    max_unnamed: int | None = Field(description="Sightings kept that are of nobody yet.")
+    every_s: float = Field(description="How often the rules are applied; 0 for never.")
+    applied_s: float | None
+    erased: int = Field(description="Sightings erased by the rules since the service started.")
+    problem: str = Field(description="Why they could not be applied the last time.")
+
+
 class Status(_Out):
     """What this service runs with, and how it is doing."""
 
@@ -331,6 +371,8 @@ class Status(_Out):
     people: int
     camera_names: dict[int, str] = Field(description="Names of the settings.")
     cameras: list[CameraOut]
+    pipeline: PipelineOut | None = Field(description="null if this service has no cameras.")
+    retention: RetentionOut | None = Field(description="null if others see to it.")
     listeners: int
     load: float | None = Field(description="Work waiting for each core; 1 is fully busy.")
     up_s: float
@@ -399,5 +441,6 @@ def sighting_out(
         box_xyxy=record.box_xyxy,
         quality=record.quality,
         depth=record.model.depth,
+        model=ModelName.of(record.model),
         has_picture=record.thumbnail is not None,
     )

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, FastAPI, Security
@@ -13,9 +12,10 @@ from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from adln import __version__
+from adln.calibration import Scale
 from adln.gallery.interface import Gallery
-from adln.pipeline.identity import Scale
 from adln.service.access import API, Gate
+from adln.service.batching import Searches
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
 from adln.service.metrics import ServiceMetrics
@@ -28,9 +28,10 @@ from adln.service.rate_limits import RateLimit
 from adln.service.routes_people import people_routes
 from adln.service.routes_search import Pictures, search_routes
 from adln.service.routes_sightings import sighting_routes
-from adln.service.routes_status import EVENTS, status_routes
+from adln.service.routes_status import CAMERA_PICTURE, EVENTS, live_views, status_routes
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
+from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
@@ -53,6 +54,7 @@ def make_app(
     state: ServiceState,
     source: EventSource | None = None,
     events: Events | None = None,
+    tidying: Tidying | None = None,
 ) -> FastAPI:
     """Make the service.
 
@@ -62,12 +64,13 @@ def make_app(
         network: embeds pictures; without one, boxes push embeddings.
         scale: what scores mean; without one, answers have no verdict.
         state: tokens and audit log; stays open when the service ends.
-        source: where live events come from.
+        source: where live events come from; runs for as long as the service does.
         events: hands them to pages; whoever makes the service may close them to end it.
+        tidying: applies the gallery's rules on what is kept; without, somebody else has to.
     """
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
-    metrics = ServiceMetrics(lambda: events.listeners)
+    metrics = ServiceMetrics(lambda: events.listeners, source)
     parts = Parts(
         settings=settings,
         gallery=gallery,
@@ -77,24 +80,31 @@ def make_app(
         source=source,
         events=events,
         metrics=metrics,
+        searches=Searches(gallery),
         people=People(gallery),
         undo=UndoList(),
         started_s=time.monotonic(),
         embedding=CapacityLimiter(settings.embed_at_once),
+        tidying=tidying,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # The gallery answers one at a time; more threads would only wait in each other's way.
+        # So many searches at most are answered together; more threads would only wait.
         to_thread.current_default_thread_limiter().total_tokens = settings.threads
-        unsubscribe = source.subscribe(events.publish_sighting)
-        watching = asyncio.create_task(_watch_cameras(parts))
+        source.start(events.take)
+        tasks = [asyncio.create_task(_watch_cameras(parts))]
+        if tidying is not None and tidying.every_s > 0:
+            tasks.append(asyncio.create_task(_tidy(parts, tidying)))
         try:
             yield
         finally:
-            watching.cancel()
-            unsubscribe()
             events.close()
+            for task in tasks:
+                task.cancel()
+            # What is just being erased is erased before the gallery is closed.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await to_thread.run_sync(source.stop)
 
     app = FastAPI(
         title="adln",
@@ -144,20 +154,25 @@ def make_app(
 
 
 async def _watch_cameras(parts: Parts) -> None:
-    shown: object = None
     while True:
         await asyncio.sleep(_CAMERAS_EVERY_S)
         if parts.events.listeners == 0:
             continue
         try:
-            views = [asdict(view) for view in parts.source.cameras()]
+            parts.events.show("cameras", live_views(parts))
         except Exception:
             # Cameras in trouble must not end the page that shows their trouble.
             _log.exception("cameras cannot be asked how they are")
-            continue
-        if views != shown:
-            shown = views
-            parts.events.publish("cameras", {"cameras": views})
+
+
+async def _tidy(parts: Parts, tidying: Tidying) -> None:
+    while True:
+        erased_before = tidying.last.erased
+        await to_thread.run_sync(tidying.apply)
+        if tidying.last.erased != erased_before:
+            parts.people.changed()
+            parts.events.publish("gallery", {"what": "retention", "person_id": None})
+        await asyncio.sleep(tidying.every_s)
 
 
 def _count(metrics: ServiceMetrics, scope: Scope, status: int, seconds: float) -> None:
@@ -167,4 +182,6 @@ def _count(metrics: ServiceMetrics, scope: Scope, status: int, seconds: float) -
     metrics.requests.labels(name, method, str(status)).inc()
     if not name.endswith(EVENTS):
         metrics.seconds.labels(name).observe(seconds)
-    _log.info("%s %s %d in %.1f ms", method, name, status, 1000 * seconds)
+    # Pages ask for the cameras' pictures each second; that would be all the log says.
+    level = logging.DEBUG if name.endswith(CAMERA_PICTURE) and status < 500 else logging.INFO
+    _log.log(level, "%s %s %d in %.1f ms", method, name, status, 1000 * seconds)

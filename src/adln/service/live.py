@@ -9,8 +9,9 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from adln.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
 
 _HEARTBEAT_S = 15.0
@@ -41,32 +42,129 @@ class CameraView:
     last_error: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PipelineView:
+    """How the work on the cameras' pictures is going.
+
+    Attributes:
+        state: "starting", "running", "ended" (recordings only), "failed" (it is tried again) or
+            "stopped".
+        problem: why it failed; "" if it did not.
+        restarts: how often it was started again.
+        depth: stages of the network in use; 0 before the first picture.
+        crops_per_track: crops in use of a track.
+        keep_one_in: of so many pictures one is looked at.
+        load_ms: work for a second of video lately, in ms.
+        budget_ms: when it is more than this, less is done; 0 if nothing is adapted.
+        pictures: whether what the cameras see may be shown.
+    """
+
+    state: Literal["starting", "running", "ended", "failed", "stopped"]
+    problem: str = ""
+    restarts: int = 0
+    depth: int = 0
+    crops_per_track: int = 0
+    keep_one_in: int = 1
+    load_ms: float = 0.0
+    budget_ms: float = 0.0
+    pictures: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonInView:
+    """Somebody before a camera.
+
+    Attributes:
+        track_id: of the camera's tracker.
+        box_xyxy: where, in px of the camera's picture.
+        person_id: who; None if not known.
+        verdict: how sure.
+    """
+
+    track_id: int
+    box_xyxy: tuple[float, float, float, float]
+    person_id: int | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Who is where before a camera, at a moment.
+
+    Attributes:
+        camera_id: its number in the gallery.
+        time_s: of the picture, in seconds since 1970.
+        width_px: of the picture.
+        height_px: of the picture.
+        people: who is in it.
+    """
+
+    camera_id: int
+    time_s: float
+    width_px: int
+    height_px: int
+    people: tuple[PersonInView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraPicture:
+    """What a camera sees.
+
+    Attributes:
+        camera_id: its number.
+        time_s: when; there is a `Scene` of the same moment.
+        jpeg: the picture, made smaller.
+    """
+
+    camera_id: int
+    time_s: float
+    jpeg: bytes
+
+
 class EventSource(Protocol):
-    """Where live events come from: a pipeline in this process, or anything else."""
+    """Where live events come from: a pipeline, or anything else."""
+
+    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+        """Begin, and hand each event to a function, which never blocks, in any thread."""
+        ...
+
+    def stop(self) -> None:
+        """End in good order; returns when all is done."""
+        ...
 
     def cameras(self) -> Sequence[CameraView]:
         """How each camera is doing; quick, as it is asked for every few seconds."""
         ...
 
-    def subscribe(self, receive: Callable[[SightingEvent], None]) -> Callable[[], None]:
-        """Have each sighting handed to a function, which never blocks, in any thread.
+    def pipeline(self) -> PipelineView | None:
+        """How the work is going; None if there is none. Quick, too."""
+        ...
 
-        Returns:
-            Ends it.
-        """
+    def picture(self, camera_id: int) -> CameraPicture | None:
+        """What a camera sees; None where that was not opted in, or nothing new came."""
         ...
 
 
 class NoCameras:
     """The source of a service without cameras."""
 
+    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+        """Nothing ever comes."""
+
+    def stop(self) -> None:
+        """Nothing ran."""
+
     def cameras(self) -> Sequence[CameraView]:
         """None."""
         return ()
 
-    def subscribe(self, receive: Callable[[SightingEvent], None]) -> Callable[[], None]:
-        """Nothing ever comes."""
-        return lambda: None
+    def pipeline(self) -> PipelineView | None:
+        """None."""
+        return None
+
+    def picture(self, camera_id: int) -> CameraPicture | None:
+        """None."""
+        return None
 
 
 class Events:
@@ -88,22 +186,37 @@ class Events:
         return len(self._listeners)
 
     def publish(self, kind: str, content: dict[str, Any]) -> None:
-        """Send an event to all.
+        """Send an event to all, and keep it for those who come later.
 
         Args:
-            kind: "sighting", "cameras" or "gallery".
+            kind: "sighting" or "gallery".
             content: what JSON takes.
         """
         with self._lock:
             self._number += 1
-            body = json.dumps(content, separators=(",", ":"))
-            text = f"id: {self._number}\nevent: {kind}\ndata: {body}\n\n"
+            text = f"id: {self._number}\n{_text(kind, content)}"
             self._kept.append(_Event(self._number, text, content.get("person_id")))
             for listener in self._listeners:
                 listener.put(text)
 
-    def publish_sighting(self, event: SightingEvent) -> None:
-        """Send a sighting; its picture, if any, stays here."""
+    def show(self, kind: str, content: dict[str, Any]) -> None:
+        """Send what is of worth at this moment only to all who listen now.
+
+        Args:
+            kind: "cameras" or "scene".
+            content: what JSON takes.
+        """
+        with self._lock:
+            text = _text(kind, content)
+            for listener in self._listeners:
+                listener.put(text)
+
+    def take(self, event: SightingEvent | Scene) -> None:
+        """Send what the cameras say. The picture of a sighting, if any, stays here."""
+        if isinstance(event, Scene):
+            if self._listeners:
+                self.show("scene", asdict(event))
+            return
         content = asdict(event)
         del content["crop_jpeg"]
         self.publish("sighting", content)
@@ -144,6 +257,10 @@ class Events:
             self._closed = True
             for listener in self._listeners:
                 listener.close()
+
+
+def _text(kind: str, content: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(content, separators=(',', ':'))}\n\n"
 
 
 @dataclass(frozen=True)

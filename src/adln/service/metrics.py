@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from adln.service.live import EventSource
+
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -16,6 +18,7 @@ class ServiceMetrics:
 
     Args:
         listeners: says how many pages follow live events.
+        source: the cameras.
 
     Attributes:
         registry: holds all of them; further ones may be registered with it.
@@ -25,7 +28,7 @@ class ServiceMetrics:
         refused_tokens: wrong tokens.
     """
 
-    def __init__(self, listeners: Callable[[], int]) -> None:
+    def __init__(self, listeners: Callable[[], int], source: EventSource) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "adln_http_requests",
@@ -45,6 +48,12 @@ class ServiceMetrics:
         Gauge("adln_listeners", "Pages that follow events.", registry=registry).set_function(
             listeners
         )
+        running = Gauge("adln_cameras_running", "Cameras that deliver.", registry=registry)
+        running.set_function(lambda: sum(one.state == "running" for one in source.cameras()))
+        restarts = Gauge(
+            "adln_cameras_restarts", "Times the cameras were started again.", registry=registry
+        )
+        restarts.set_function(lambda: 0 if (view := source.pipeline()) is None else view.restarts)
 
     def text(self) -> str:
         """All metrics in Prometheus' text format."""

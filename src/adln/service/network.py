@@ -5,17 +5,17 @@ Pictures come from strangers. Their kind and size are checked before anything is
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.calibration import read_calibration
+from adln.calibration import Scale, Scales, read_calibration
 from adln.crops import decode_crop
 from adln.errors import ImageError, SettingsError
 from adln.gallery.records import ModelKey
-from adln.pipeline.identity import Scale, StatedThresholds
+from adln.pipeline.identity import StatedThresholds
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings
@@ -48,11 +48,13 @@ class Network:
         model: what made an embedding.
         embed: content of a picture file -> (D,) float32 of unit length; raises `ImageError`.
         precision: of its arithmetic, for people to read.
+        scales: what scores mean at the depths of its file, as far as that was calibrated.
     """
 
     model: ModelKey
     embed: Callable[[bytes], NDArray[np.float32]]
     precision: str
+    scales: Scales = field(default_factory=lambda: Scales(own={}))
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
@@ -86,9 +88,12 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         return embedding
 
     network = Network(
-        model=ModelKey(embedder.model.sha256, depth, embedder.dim),
+        model=ModelKey(
+            embedder.model.sha256, depth, embedder.dim, embedder.manifest.space_of(depth)
+        ),
         embed=embed,
         precision=embedder.manifest.precision,
+        scales=Scales(own={}) if calibrations is None else calibrations.scales(flip=settings.flip),
     )
     return network, calibration if calibration is not None else stated
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter
 
+from adln.calibration import Scale
 from adln.gallery.interface import Gallery
-from adln.pipeline.identity import Scale
+from adln.service.batching import Searches
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
 from adln.service.people import People
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
+from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
 
@@ -29,11 +31,13 @@ class Parts:
         source: where live events come from.
         events: hands them to pages.
         metrics: counts.
+        searches: searches the gallery, for several callers at a time.
         people: everybody in the gallery.
         undo: what can be taken back.
         started_s: when, of `time.monotonic`.
         changing: held by whoever changes people, so that what can be taken back is what was.
         embedding: how many pictures are embedded at a time.
+        tidying: applies the rules on what is kept; None if this service does not.
     """
 
     settings: ServeSettings
@@ -44,10 +48,12 @@ class Parts:
     source: EventSource
     events: Events
     metrics: ServiceMetrics
+    searches: Searches
     people: People
     undo: UndoList
     started_s: float
     embedding: CapacityLimiter
+    tidying: Tidying | None = None
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     def camera_name(self, camera_id: int) -> str:

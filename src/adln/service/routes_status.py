@@ -2,11 +2,12 @@
 
 import os
 import time
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.exceptions import HTTPException
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from adln import __version__
 from adln.service import metrics
@@ -14,10 +15,13 @@ from adln.service.access import needs
 from adln.service.answers import (
     Audit,
     AuditRow,
+    CameraId,
     CameraOut,
     Health,
     ModelName,
+    PipelineOut,
     Problem,
+    RetentionOut,
     Session,
     Status,
 )
@@ -26,6 +30,8 @@ from adln.service.problems import documented
 from adln.service.state import Caller
 
 EVENTS = "/events"
+PICTURE_TIME = "Adln-Time"
+CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 
 
 def status_routes(parts: Parts) -> APIRouter:
@@ -67,11 +73,37 @@ def status_routes(parts: Parts) -> APIRouter:
             sightings=parts.gallery.count(),
             people=len(parts.people.by_id()),
             camera_names=parts.settings.camera_names,
-            cameras=[CameraOut.of(view) for view in parts.source.cameras()],
+            cameras=_cameras(parts),
+            pipeline=_pipeline(parts),
+            retention=_retention(parts),
             listeners=parts.events.listeners,
             load=_load(),
             up_s=time.monotonic() - parts.started_s,
         )
+
+    @router.get(
+        CAMERA_PICTURE,
+        response_class=Response,
+        responses={
+            200: {
+                "description": f"The picture; {PICTURE_TIME} is the `time_s` of its scene.",
+                "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+            },
+            204: {"description": "There will be one in a moment: ask again."},
+            **documented(404),
+        },
+    )
+    async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: viewer) -> Response:
+        """What a camera sees now, where showing pictures was opted in. None is stored."""
+        pipeline = parts.source.pipeline()
+        known = any(view.camera_id == camera_id for view in parts.source.cameras())
+        if pipeline is None or not (pipeline.pictures and known):
+            raise HTTPException(404, f"No pictures of camera {camera_id} are shown.")
+        picture = parts.source.picture(camera_id)
+        if picture is None:
+            return Response(status_code=204)
+        headers = {PICTURE_TIME: repr(picture.time_s)}
+        return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
 
     @router.get(
         "/metrics",
@@ -108,8 +140,8 @@ def status_routes(parts: Parts) -> APIRouter:
         response_class=StreamingResponse,
         responses={
             200: {
-                "description": "Events `sighting`, `cameras`, `gallery` and `lost`, until the "
-                "client leaves.",
+                "description": "Events `sighting`, `scene`, `cameras`, `gallery` and `lost`, until "
+                "the client leaves.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
             **documented(),
@@ -130,6 +162,34 @@ def status_routes(parts: Parts) -> APIRouter:
         )
 
     return router
+
+
+def live_views(parts: Parts) -> dict[str, Any]:
+    """How cameras and pipeline are doing, as events tell it."""
+    pipeline = _pipeline(parts)
+    return {
+        "cameras": [camera.model_dump() for camera in _cameras(parts)],
+        "pipeline": None if pipeline is None else pipeline.model_dump(),
+    }
+
+
+def _cameras(parts: Parts) -> list[CameraOut]:
+    return [
+        CameraOut.of(replace(view, name=parts.camera_name(view.camera_id)))
+        for view in parts.source.cameras()
+    ]
+
+
+def _pipeline(parts: Parts) -> PipelineOut | None:
+    view = parts.source.pipeline()
+    return None if view is None else PipelineOut.of(view)
+
+
+def _retention(parts: Parts) -> RetentionOut | None:
+    tidying = parts.tidying
+    if tidying is None:
+        return None
+    return RetentionOut(**vars(tidying.rules), **vars(tidying.last), every_s=tidying.every_s)
 
 
 def _load() -> float | None:

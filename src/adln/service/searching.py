@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from adln.calibration import Decision
+from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult
+from adln.gallery.spaces import admit
 from adln.service.answers import FilterIn, Found, ModelName, SearchOut, SightingOut, sighting_out
 from adln.service.parts import Parts
 
@@ -27,18 +29,11 @@ def require_model(parts: Parts, model: ModelKey) -> None:
     Raises:
         HTTPException: 409, naming both models.
     """
-    held = parts.gallery.model
-    own = None if parts.network is None else parts.network.model
-    for digest, dim, whose in (
-        *([(*held, "this gallery holds embeddings of")] if held is not None else []),
-        *([(own.digest, own.dim, "this service embeds with")] if own is not None else []),
-    ):
-        if (model.digest, model.dim) != (digest, dim):
-            raise HTTPException(
-                409,
-                f"The embeddings are of {model}; {whose} model {digest[:12]} with {dim} numbers. "
-                "Embeddings of different models cannot be compared.",
-            )
+    own = [] if parts.network is None else [parts.network.model]
+    try:
+        admit(parts.gallery.models or own, [model], place="this service")
+    except GalleryError as error:
+        raise HTTPException(409, str(error)) from error
 
 
 def search(
@@ -63,17 +58,20 @@ def search(
         leave_out: a sighting that is the query itself.
     """
     more = 0 if leave_out is None else 1
-    (result,) = parts.gallery.search(query, model=model, k=k + more, where=where)
+    result = parts.searches.search(query, model=model, k=k + more, where=where)
     places = [
         at
         for at in range(len(result))
         if result.sighting_ids[at] != leave_out and result.similarity[at] >= least_similarity
     ][:k]
     size = parts.people.count(where)
-    found = _found(parts, result, places, size)
+    found = _found(parts, result, places, size, model.depth)
     # The answer is a person: what nobody has named yet is listed, but says nothing of who it is.
     best = next((one for one in found if one.sighting.person_id is not None), None)
-    decision = _decide(parts, None if best is None else best.similarity, size)
+    similarity, stored_depth = (
+        (None, model.depth) if best is None else (best.similarity, best.sighting.depth)
+    )
+    decision = _decide(parts, similarity, size, (model.depth, stored_depth))
     # Nobody is named for an answer that is not even a candidate.
     meant = best if decision is None or decision.verdict != "unknown" else None
     return SearchOut(
@@ -87,7 +85,9 @@ def search(
     )
 
 
-def _found(parts: Parts, result: SearchResult, places: list[int], size: int) -> list[Found]:
+def _found(
+    parts: Parts, result: SearchResult, places: list[int], size: int, depth: int
+) -> list[Found]:
     names = parts.people.names()
     ids = [int(result.sighting_ids[at]) for at in places]
     records = {record.sighting_id: record for record in parts.gallery.get(ids)}
@@ -99,7 +99,7 @@ def _found(parts: Parts, result: SearchResult, places: list[int], size: int) -> 
             continue
         similarity = float(result.similarity[at])
         # Of unnamed sightings it says whether they show the same person.
-        decision = _decide(parts, similarity, max(1, size))
+        decision = _decide(parts, similarity, max(1, size), (depth, record.model.depth))
         sighting: SightingOut = sighting_out(record, names, parts.camera_name(record.camera_id))
         found.append(
             Found(
@@ -113,8 +113,13 @@ def _found(parts: Parts, result: SearchResult, places: list[int], size: int) -> 
     return found
 
 
-def _decide(parts: Parts, similarity: float | None, size: int) -> Decision | None:
-    return None if parts.scale is None else parts.scale.decide(similarity, size)
+def _decide(
+    parts: Parts, similarity: float | None, size: int, depths: tuple[int, int]
+) -> Decision | None:
+    """What a score means between the depths of a query and of what was found."""
+    known = None if parts.network is None else parts.network.scales.between(*depths)
+    scale = parts.scale if known is None else known
+    return None if scale is None else scale.decide(similarity, size)
 
 
 NOBODY = frozenset({NO_PERSON})

@@ -34,7 +34,11 @@ class ServeSettings:
         tls_certificate: file of a certificate chain; together with `tls_key` the service speaks
             HTTPS.
         tls_key: file of its private key.
-        keep_pictures: keep a small picture of each sighting where one is given.
+        keep_pictures: keep a small picture of each sighting where one is given, and show what
+            the cameras see.
+        watch: settings of the cameras, a file as of `adln watch`; none if left out.
+        repeat_recordings: play recordings named there again and again, as if taken now.
+        retention_every_s: how often the gallery's rules on what is kept are applied; 0 for never.
         camera_names: camera number -> what people call it.
         match: cosine from which on it is the same person, where there is no calibration.
         candidate: cosine from which on it may be.
@@ -63,6 +67,9 @@ class ServeSettings:
     tls_certificate: str | None = None
     tls_key: str | None = None
     keep_pictures: bool = False
+    watch: str | None = None
+    repeat_recordings: bool = False
+    retention_every_s: float = 3600.0
     camera_names: dict[int, str] = field(default_factory=dict)
     match: float | None = None
     candidate: float | None = None
@@ -72,7 +79,7 @@ class ServeSettings:
     body_s: float = 60.0
     requests_per_minute: int = 1200
     failed_tokens_per_minute: int = 10
-    threads: int = 8
+    threads: int = 16
     embed_at_once: int = 2
     max_listeners: int = 32
     stop_s: float = 10.0
@@ -98,6 +105,10 @@ class ServeSettings:
                 "limits of size must be at least 1024",
             ),
             (min(self.body_s, self.stop_s) > 0, "times must be above 0"),
+            (
+                self.retention_every_s == 0 or self.retention_every_s >= 1,
+                "retention_every_s must be 0 or at least 1",
+            ),
             (
                 min(self.requests_per_minute, self.max_listeners) >= 0,
                 "requests_per_minute and max_listeners must not be negative",

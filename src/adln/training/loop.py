@@ -21,7 +21,7 @@ from adln.errors import CheckpointError, TrainingError
 from adln.losses.center import ClassCenters, build_center_optimiser
 from adln.losses.objective import ObjectiveWeights, objective
 from adln.model.checkpoint import load_network, read_provenance, save_network
-from adln.model.exits import EMBEDDING_DIM
+from adln.model.exits import FEATURE_DIM
 from adln.model.imagenet import ImageNetStart, load_imagenet
 from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
@@ -167,7 +167,7 @@ def train(
     centers = ClassCenters(
         recipe.network.exits if with_centers else (),
         data.num_classes,
-        EMBEDDING_DIM,
+        FEATURE_DIM,
         generator=generator,
     )
     bare = StepModule(network, centers, recipe.objective)

@@ -66,13 +66,27 @@ export async function loadPicture(sighting_id, image) {
   } catch { /* It has been erased since: the frame stays empty. */ }
 }
 
-/** Follows live events until `signal` ends it; connects again by itself. */
+/** Loads what a camera sees into an image; gives its time, or null where there is none now. */
+export async function loadCamera(camera_id, image) {
+  try {
+    const answer = await request("GET", `/cameras/${camera_id}/picture`);
+    if (answer.status === 204) return null;
+    const address = URL.createObjectURL(await answer.blob());
+    await new Promise((done) => {
+      image.onload = image.onerror = done;
+      image.src = address;
+    });
+    URL.revokeObjectURL(address);
+    return Number(answer.headers.get("Adln-Time"));
+  } catch { return null; }
+}
+
+/** Follows live events, the newest before now first, until `signal` ends it; connects again. */
 export async function follow(onEvent, onState, signal) {
-  let last = null;
+  let last = "0";
   while (!signal.aborted) {
     try {
-      const headers = last === null ? {} : { "Last-Event-ID": last };
-      const answer = await request("GET", "/events", { headers, signal });
+      const answer = await request("GET", "/events", { headers: { "Last-Event-ID": last }, signal });
       onState(true);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";

@@ -44,6 +44,12 @@ const page = {
     }));
   },
   open,
+  /** Does something again and again for as long as the view is shown. */
+  every(interval_ms, work) {
+    const { signal } = leaving;
+    const timer = setInterval(work, interval_ms);
+    signal.addEventListener("abort", () => clearInterval(timer));
+  },
   follow: (onEvent, onState) => follow(onEvent, onState, leaving.signal),
 };
 

@@ -95,6 +95,11 @@ export function empty(title, text, ...more) {
   return h("div", { class: "empty" }, silhouette(null), h("strong", {}, title), h("p", {}, text), ...more);
 }
 
+/** The colour by which a person is told apart in a picture of several. */
+export function colourOf(person_id) {
+  return person_id === null ? "hsl(212 12% 62%)" : `hsl(${(person_id * 137.508) % 360} 62% 56%)`;
+}
+
 /** A figure in colours that belong to a person's number, so that people can be told apart. */
 export function silhouette(person_id) {
   const grey = person_id === null;

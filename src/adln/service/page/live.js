@@ -1,55 +1,69 @@
 // Live: what the cameras see now. Status: what the service runs with and what was done.
 
-import { get } from "./api.js";
-import { h, show, moment, clockOf, called, count, empty, silhouette } from "./dom.js";
+import { get, loadCamera } from "./api.js";
+import { h, s, show, moment, clockOf, called, count, empty, silhouette, colourOf } from "./dom.js";
 import { badge, cameraName } from "./search.js";
 
 const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 const FEED = 50;
-// Somebody not seen for so long has gone.
-const PRESENT_S = 15;
+// What a camera showed so long ago does not hold any more.
+const SCENE_MS = 3000;
+const PICTURE_MS = 500;
+const MANY_CAMERAS = 4;
+// Scenes that are remembered until the picture of their moment comes.
+const SCENES = 24;
 
 export async function liveView(page) {
   const { people } = await get("/persons?limit=500");
   const names = new Map(people.map((person) => [person.person_id, person.name]));
+  const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
   const state = h("span", { class: "state connecting", role: "status" }, "Connecting…");
-  const cameras = h("ul", { class: "cameras" });
-  const feed = h("ol", { class: "feed card", "aria-label": "Sightings, newest first" });
+  const place = h("div");
+  const trouble = h("div");
+  const work = h("p", { class: "faint small numbers" });
+  const feed = h("ol", { class: "feed card", "aria-label": "Sightings, newest first", hidden: true });
   const nothing = empty("Quiet so far", "As soon as a camera recognises somebody, it shows here.");
-  const here = new Map();
-  let views = page.status.cameras;
+  const stages = new Map();
+  const told = new Map();
 
-  function drawCameras() {
-    const now = Date.now() / 1000;
-    show(cameras, views.map((camera) => {
-      const present = [...(here.get(camera.camera_id) ?? new Map()).values()].filter((one) => now - one.last_time_s < PRESENT_S);
-      return h("li", { class: "card" }, h("h2", {}, camera.name),
-        h("span", { class: `state ${camera.state}` }, STATES[camera.state] ?? camera.state),
-        h("p", { class: "small faint numbers" }, `${camera.fps.toFixed(1)} pictures a second, ${count(camera.people, "person", "people")} in view`),
-        camera.last_error && h("p", { class: "small" }, camera.last_error),
-        h("div", { class: "present" }, present.map((one) => h("a", { class: "shot small-shot", href: one.person_id === null ? "#/live" : `#/people/${one.person_id}`, "aria-label": called(one.person_id, names.get(one.person_id) ?? null) }, silhouette(one.person_id)))));
-    }));
+  function draw({ cameras, pipeline }) {
+    show(trouble, troubleOf(pipeline));
+    work.textContent = workOf(pipeline);
+    const numbers = cameras.map((one) => one.camera_id).join();
+    if (place.dataset.cameras !== numbers) {
+      place.dataset.cameras = numbers;
+      stages.clear();
+      for (const one of cameras) stages.set(one.camera_id, stageOf(one, nameOf));
+      show(place, cameras.length ? h("ul", { class: "cameras" }, [...stages.values()].map((one) => one.item))
+        : h("p", { class: "note" }, "No camera runs in this service. Boxes that push sightings need none; what they push is found by searching."));
+    }
+    for (const one of cameras) stages.get(one.camera_id).update(one, pipeline);
   }
 
   function sighting(event) {
     nothing.remove();
-    if (!here.has(event.camera_id)) here.set(event.camera_id, new Map());
-    here.get(event.camera_id).set(event.track_id, event);
-    const name = event.verdict === "unknown" && event.person_id === null ? "Somebody unknown" : called(event.person_id, names.get(event.person_id) ?? null);
     feed.hidden = false;
-    feed.prepend(h("li", {}, h("span", { class: "shot small-shot" }, silhouette(event.person_id)),
+    const key = `${event.camera_id} ${event.track_id}`;
+    // Whoever is recognised better now stands there once.
+    told.get(key)?.remove();
+    const name = event.person_id === null ? "Somebody unknown" : nameOf(event.person_id);
+    const item = h("li", {}, h("span", { class: "shot small-shot" }, silhouette(event.person_id)),
       h("div", { class: "text" }, event.person_id === null ? h("strong", {}, name) : h("a", { href: `#/people/${event.person_id}` }, name),
-        h("p", { class: "small faint" }, `${event.camera_name}, ${clockOf(event.last_time_s)}`)),
-      badge(event.verdict, event.probability)));
+        h("p", { class: "small faint" }, `${cameraName(page, event.camera_id)}, ${clockOf(event.last_time_s)}`)),
+      event.verdict === "unknown" && event.person_id !== null ? h("span", { class: "verdict scored" }, "New") : badge(event.verdict, event.probability));
+    told.set(key, item);
+    feed.prepend(item);
     while (feed.children.length > FEED) feed.lastChild.remove();
-    drawCameras();
+    if (told.size > 4 * FEED) for (const [one, shown] of told) if (!shown.isConnected) told.delete(one);
   }
 
-  feed.hidden = true;
-  drawCameras();
+  draw(page.status);
   page.follow((kind, content) => {
-    if (kind === "sighting") sighting(content);
-    else if (kind === "cameras") { views = content.cameras; drawCameras(); }
+    if (kind === "sighting") {
+      sighting(content);
+      if (content.person_id !== null && !names.has(content.person_id)) names.set(content.person_id, null);
+    } else if (kind === "scene") stages.get(content.camera_id)?.see(content);
+    else if (kind === "cameras") draw(content);
     else if (kind === "gallery" && content.person_id !== null) {
       get(`/persons/${content.person_id}`).then((person) => names.set(person.person_id, person.name)).catch(() => names.delete(content.person_id));
     }
@@ -57,10 +71,122 @@ export async function liveView(page) {
     state.className = connected ? "state running" : "state lost";
     state.textContent = connected ? "Live" : "Connection lost; trying again…";
   });
+  let turn = 0;
+  page.every(PICTURE_MS, () => {
+    turn += 1;
+    if (stages.size <= MANY_CAMERAS || turn % 2) for (const one of stages.values()) one.tick();
+  });
   return h("div", {},
-    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Live"), state),
-    views.length ? cameras : h("p", { class: "note" }, "No camera runs in this service. Boxes that push sightings need none; what they push is found by searching."),
-    h("section", {}, h("h2", {}, "Latest"), nothing, feed));
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Live"), state, work), trouble, place,
+    h("section", { class: "section" }, h("h2", {}, "Latest"), nothing, feed));
+}
+
+/** One camera: who is where in it, before its picture if pictures may be shown. */
+function stageOf(camera, nameOf) {
+  const image = h("img", { alt: "", hidden: true });
+  const people = s("svg", { viewBox: "0 0 16 9", "aria-hidden": "true" });
+  const quiet = h("span", { class: "quiet small" });
+  const stage = h("div", { class: "stage" }, image, people, quiet);
+  const state = h("span", { class: "state" });
+  const facts = h("span", { class: "small faint numbers" });
+  const chips = h("div", { class: "present" });
+  const error = h("p", { class: "small faint", hidden: true });
+  const item = h("li", { class: "card camera" }, stage,
+    h("div", { class: "text" }, h("div", { class: "row" }, h("h2", {}, camera.name), state, facts), error, chips));
+  let seen_ms = -Infinity;
+  let view = camera;
+  let pictures = false;
+  let asking = false;
+  let shown = null;
+  let scenes = [];
+
+  const clear = (text) => { people.replaceChildren(); chips.replaceChildren(); shown = null; quiet.textContent = text; };
+  function drawScene(scene) {
+    people.setAttribute("viewBox", `0 0 ${scene.width_px} ${scene.height_px}`);
+    people.replaceChildren(...scene.people.flatMap((one) => figureOf(one, scene, nameOf, !image.hidden)));
+  }
+  function picture(there) {
+    image.hidden = !there;
+    stage.classList.toggle("pictured", there);
+  }
+  clear(STATES[camera.state] ?? camera.state);
+  return {
+    item,
+    update(now, pipeline) {
+      view = now;
+      pictures = Boolean(pipeline?.pictures) && now.state === "running";
+      if (!pictures) picture(false);
+      state.className = `state ${now.state}`;
+      state.textContent = STATES[now.state] ?? now.state;
+      facts.textContent = now.state === "running" ? `${now.fps.toFixed(1)} pictures/s` : "";
+      error.hidden = !now.last_error;
+      error.textContent = now.last_error;
+    },
+    see(scene) {
+      seen_ms = performance.now();
+      scenes = [...scenes.slice(-SCENES), scene];
+      if (image.hidden) drawScene(scene);
+      quiet.textContent = scene.people.length ? "" : "Nobody in view";
+      const who = scene.people.map((one) => `${one.person_id} ${nameOf(one.person_id)}`).sort().join();
+      if (who === shown) return;
+      shown = who;
+      const known = [...new Set(scene.people.map((one) => one.person_id))].filter((one) => one !== null);
+      const unknown = scene.people.filter((one) => one.person_id === null).length;
+      chips.replaceChildren(...known.map((one) => h("a", { class: "tag", href: `#/people/${one}` }, dotOf(one), nameOf(one))),
+        ...(unknown ? [h("span", { class: "tag" }, dotOf(null), `${unknown} not known yet`)] : []));
+    },
+    tick() {
+      if (performance.now() - seen_ms > SCENE_MS) clear(STATES[view.state] === "Running" ? "Nothing new" : STATES[view.state] ?? view.state);
+      if (!pictures || asking || document.hidden) return;
+      asking = true;
+      loadCamera(view.camera_id, image).then((time_s) => {
+        asking = false;
+        picture(time_s !== null);
+        const scene = scenes.findLast((one) => one.time_s === time_s);
+        if (scene) drawScene(scene);
+      });
+    },
+  };
+}
+
+/** Somebody in a camera's picture: a frame around them, or a silhouette where there is no picture. */
+function figureOf(one, scene, nameOf, pictured) {
+  const [left, top, right, bottom] = one.box_xyxy;
+  const colour = colourOf(one.person_id);
+  const size = scene.height_px / 17;
+  const frame = pictured
+    ? s("rect", { x: left, y: top, width: right - left, height: bottom - top, rx: size / 5, fill: "none", stroke: colour, "stroke-width": size / 7, ...(one.verdict === "candidate" ? { "stroke-dasharray": `${size / 3} ${size / 4}` } : {}) })
+    : silhouette(one.person_id);
+  // Closer around the figure than elsewhere, so that it is as tall as the person.
+  if (!pictured) for (const [name, value] of Object.entries({ viewBox: "10 9 44 110", x: left, y: top, width: right - left, height: bottom - top })) frame.setAttribute(name, value);
+  if (one.person_id === null) return [frame];
+  const text = `${nameOf(one.person_id)}${one.verdict === "candidate" ? "?" : ""}`;
+  const width = size * (0.6 * text.length + 0.8);
+  const x = Math.min(Math.max(0, (left + right - width) / 2), scene.width_px - width);
+  const y = Math.max(0, top - 1.35 * size);
+  return [frame, s("rect", { x, y, width, height: 1.25 * size, rx: size / 3, class: "label-box" }),
+    s("text", { x: x + width / 2, y: y + 0.92 * size, "font-size": size, class: "label" }, text)];
+}
+
+function dotOf(person_id) {
+  return s("svg", { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" }, s("circle", { cx: 5, cy: 5, r: 4.5, fill: colourOf(person_id) }));
+}
+
+function troubleOf(pipeline) {
+  if (!pipeline) return null;
+  if (pipeline.state === "failed") return h("p", { class: "error", role: "alert" }, `The cameras are not watched: ${pipeline.problem} It is tried again by itself.`);
+  if (pipeline.state === "starting") return h("p", { class: "note" }, "The cameras are being started…");
+  if (pipeline.state === "ended") return h("p", { class: "note" }, "All recordings are at their end.");
+  return null;
+}
+
+/** How hard the cameras' work is, in words. */
+function workOf(pipeline) {
+  if (!pipeline || pipeline.state !== "running" || !pipeline.depth) return "";
+  const parts = [`Res${pipeline.depth}`, `${count(pipeline.crops_per_track, "look")} a person`];
+  if (pipeline.keep_one_in > 1) parts.push(`1 picture in ${pipeline.keep_one_in}`);
+  if (pipeline.budget_ms) parts.push(`${Math.round(100 * pipeline.load_ms / pipeline.budget_ms)} % of the work allowed`);
+  return parts.join(" · ");
 }
 
 export async function statusView(page) {
@@ -72,14 +198,35 @@ export async function statusView(page) {
       fact("Load of the machine", status.load === null ? "not known" : `${Math.round(status.load * 100)} %`), fact("Running for", since(status.up_s)),
       fact("Network", status.model ? `Res${status.model.depth}, ${status.precision}` : "none"),
       fact("Verdicts", status.gives_verdicts ? "given" : "none, no calibration"),
-      fact("Pictures", status.keeps_pictures ? "kept" : "not kept"), fact("Pages that follow", status.listeners)),
+      fact("Pictures", status.keeps_pictures ? "kept" : "not kept"), fact("Sightings are kept", keptFor(status.retention))),
+    retentionNote(status.retention),
     status.model && h("p", { class: "section small faint" }, "Model ", h("code", {}, status.model.digest)),
-    h("section", { class: "section" }, h("h2", {}, "Cameras"), status.cameras.length
+    h("section", { class: "section" }, h("h2", {}, "Cameras"), troubleOf(status.pipeline),
+      status.pipeline && h("p", { class: "small faint numbers" }, [workOf(status.pipeline), status.pipeline.restarts ? `restarted ${count(status.pipeline.restarts, "time")}` : ""].filter(Boolean).join(" · ")),
+      status.cameras.length
       ? h("div", { class: "table-box", tabindex: "0" }, h("table", {}, h("thead", {}, h("tr", {}, ["Camera", "State", "Pictures/s", "In view", "Newest picture", "Trouble"].map((one) => h("th", { scope: "col" }, one)))),
         h("tbody", {}, status.cameras.map((one) => h("tr", {}, [one.name, STATES[one.state] ?? one.state, one.fps.toFixed(1), one.people, moment(one.last_frame_s), one.last_error || "none"].map((text) => h("td", {}, text)))))))
       : h("p", { class: "faint" }, "None in this service.")));
   if (page.may("admin")) content.append(await auditSection());
   return content;
+}
+
+function keptFor(retention) {
+  if (!retention || retention.keep_s === null) return "for ever";
+  return retention.keep_s < 172800 ? since(retention.keep_s) : count(Math.round(retention.keep_s / 86400), "day");
+}
+
+function retentionNote(retention) {
+  if (!retention) return null;
+  if (retention.problem) return h("p", { class: "error" }, `What is too old could not be erased: ${retention.problem}`);
+  const own = [...Object.entries(retention.camera_keep_s).map(([id, kept]) => `camera ${id}: ${since(kept)}`), ...Object.entries(retention.person_keep_s).map(([id, kept]) => `person ${id}: ${since(kept)}`)];
+  const parts = [
+    retention.max_templates !== null && `at most ${count(retention.max_templates, "sighting")} of a person`,
+    retention.max_unnamed !== null && `at most ${count(retention.max_unnamed, "sighting")} of nobody`,
+    ...own,
+    retention.every_s ? retention.applied_s !== null && `rules last applied ${moment(retention.applied_s)}, ${count(retention.erased, "sighting")} erased since the start` : "the rules are not applied by this service",
+  ].filter(Boolean);
+  return h("p", { class: "section small faint" }, `Kept: ${parts.join("; ")}.`);
 }
 
 async function auditSection() {

@@ -1,0 +1,102 @@
+"""`adln align`: depths that can be mixed."""
+
+import json
+from pathlib import Path
+
+import click
+
+from adln.cli.options import data_option, device_option, layout_option
+from adln.cli.progress import counting
+
+
+@click.command()
+@click.argument("network_path", metavar="NETWORK", type=click.Path(path_type=Path))
+@data_option
+@layout_option
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write, .safetensors.",
+)
+@click.option(
+    "--join",
+    "joined_path",
+    metavar="NETWORK",
+    type=click.Path(path_type=Path),
+    help="Take further exits from this network, with which the first shares its lower stages.",
+)
+@click.option(
+    "--dim",
+    type=click.IntRange(1, 2047),
+    help="Length of the new embeddings; 512, or the number of persons if that is less.",
+)
+@click.option(
+    "--ridge",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How strongly the maps are kept simple.",
+)
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
+def align(
+    network_path: Path,
+    data_path: Path,
+    layout: str,
+    out: Path,
+    joined_path: Path | None,
+    dim: int | None,
+    ridge: float,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Fit a linear map behind each exit of NETWORK that brings all depths into one space.
+
+    A query at one depth then finds a gallery of another, and embeddings become shorter. NETWORK
+    is one that `adln train` wrote, DATA what it was trained on: only its training split is used.
+    """
+    import torch
+
+    from adln.datasets.catalogue import open_dataset
+    from adln.datasets.split import identity_labels
+    from adln.errors import TrainingError
+    from adln.evaluation.protocol import embed_split
+    from adln.model.checkpoint import load_network, read_provenance, save_network
+    from adln.model.embedder import TorchEmbedder
+    from adln.training.common_space import (
+        DEFAULT_DIM,
+        fit_common_space,
+        join_exits,
+        with_common_space,
+    )
+
+    if out.suffix != ".safetensors":
+        raise TrainingError(f"{out} must end in .safetensors")
+    network = load_network(network_path)
+    if joined_path is not None:
+        network = join_exits(network, load_network(joined_path))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    embedder = TorchEmbedder(network, device=device, flip=False)
+    split = open_dataset(data_path, layout).train
+    labels, persons = identity_labels(split.person_ids)
+    with counting(len(split), "embedding", quiet=as_json) as on_progress:
+        embeddings = embed_split(embedder, split, on_progress=on_progress)
+    chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
+    space = fit_common_space(
+        {depth: torch.from_numpy(values) for depth, values in embeddings.items()},
+        torch.from_numpy(labels),
+        dim=chosen_dim,
+        ridge=ridge,
+    )
+    aligned = with_common_space(network.cpu(), space)
+    provenance = read_provenance(network_path)
+    facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
+    save_network(out, aligned, provenance={**provenance, "common_space": facts})
+    if as_json:
+        click.echo(json.dumps({"network": str(out), "depths": list(embeddings), **facts}))
+    else:
+        depths = ", ".join(f"Res{depth}" for depth in embeddings)
+        click.echo(f"{depths} share a space of {chosen_dim} dimensions: {out}")
+        click.echo(f"next: adln evaluate {out} --data {data_path} --cross-depth")

@@ -1,0 +1,323 @@
+"""Cascade: what is found if only the queries whose shallow answer is unsure go deeper.
+
+Sec. III.C of the paper cuts one network at four depths; a cascade spends the deeper stages on the
+crops that need them. This says what that costs in accuracy, for a dial from no query to all.
+
+How a query that stays shallow is answered:
+
+- by a gallery of its **own** depth: always possible, but the gallery is held at two depths;
+- by the deep gallery, if the exits **share** a space;
+- in either case, it may then **borrow** the deep embeddings of its best answers and search the deep
+  gallery with them (`adln.sureness.borrow`). Where this is done, queries that went deeper do it,
+  too, so that both ends of the dial are on equal terms.
+
+Thresholds are fitted on one half of the persons searched for and judged on the other, in turns:
+what is said of a share is how many other people's queries went deeper, and what they found. Ranking
+never looks at the gallery's persons; a query's sureness may (`persons_known`), as in a gallery of
+people who are enrolled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.datasets.split import Split
+from adln.errors import EvaluationError
+from adln.evaluation.protocol import Evaluation
+from adln.evaluation.ranking import RetrievalMetrics, evaluate_features, rows_per_block
+from adln.sureness import ANSWERS, MORE_ANSWERS, borrow, sureness, threshold_for
+
+Gallery = Literal["own", "shared"]
+DIAL = tuple(step / 10 for step in range(11))
+
+
+@dataclass(frozen=True)
+class CascadePoint:
+    """One position of the dial. Shares are in 0..1.
+
+    Attributes:
+        asked: Share of queries that were to go deeper.
+        deeper: Share that did, by thresholds fitted on other people.
+        threshold: Of sureness, fitted on all queries: below it a crop goes deeper. None at 0 and
+            1, where nothing has to be asked.
+        rank1: Share of queries with a match at rank 1.
+        mean_ap: Mean average precision.
+    """
+
+    asked: float
+    deeper: float
+    threshold: float | None
+    rank1: float
+    mean_ap: float
+
+
+@dataclass(frozen=True)
+class CascadeCurve:
+    """The dial from one end to the other.
+
+    Attributes:
+        gallery: Where queries that stay shallow are searched for.
+        persons_known: Whether sureness may look at whom the answers show.
+        borrows: Whether queries search a second time, by what they borrow from their best answers.
+        points: By ascending share.
+    """
+
+    gallery: Gallery
+    persons_known: bool
+    borrows: bool
+    points: tuple[CascadePoint, ...]
+
+
+@dataclass(frozen=True)
+class CascadeResult:
+    """What a cascade of two depths finds. Shares are in 0..1.
+
+    Attributes:
+        from_depth: Depth at which every query is embedded.
+        to_depth: Depth of those that go deeper.
+        curves: One for each gallery, with persons known or not, borrowing or not.
+    """
+
+    from_depth: int
+    to_depth: int
+    curves: tuple[CascadeCurve, ...]
+
+    def curve(self, gallery: Gallery, *, persons_known: bool, borrows: bool) -> CascadeCurve:
+        """The curve of one way of searching."""
+        wanted = (gallery, persons_known, borrows)
+        return next(
+            curve
+            for curve in self.curves
+            if (curve.gallery, curve.persons_known, curve.borrows) == wanted
+        )
+
+    @property
+    def better_gallery(self) -> Gallery:
+        """The gallery in which shallow queries find more; "shared" if they find as much."""
+        own, shared = (
+            self.curve(gallery, persons_known=True, borrows=False).points[0].mean_ap
+            for gallery in ("own", "shared")
+        )
+        return "shared" if shared >= own else "own"
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """What a crop costs in a cascade, one at a time; measured by `adln.runtime.cascade`.
+
+    Attributes:
+        depths: The shallow one and the deep one.
+        shallow_macs: Multiply-accumulates of the first file.
+        deeper_macs: Multiply-accumulates of the others, from the map on.
+        shallow_ms: Median time computed by the first file, on one core.
+        deeper_ms: Median time computed by the others, on one core.
+    """
+
+    depths: tuple[int, int]
+    shallow_macs: int
+    deeper_macs: int
+    shallow_ms: float
+    deeper_ms: float
+
+    def macs(self, share: float) -> float:
+        """Mean multiply-accumulates of a crop if a share of them goes deeper."""
+        return self.shallow_macs + share * self.deeper_macs
+
+    def ms(self, share: float) -> float:
+        """Mean time of a crop if a share of them goes deeper, searching left out."""
+        return self.shallow_ms + share * self.deeper_ms
+
+
+def evaluate_cascade(
+    evaluation: Evaluation,
+    *,
+    from_depth: int | None = None,
+    to_depth: int | None = None,
+    shares: Sequence[float] = DIAL,
+    seed: int = 0,
+) -> CascadeResult:
+    """Turn the dial on features that are there already.
+
+    Args:
+        evaluation: Result of `adln.evaluation.protocol.evaluate` at two depths or more.
+        from_depth: Depth of all queries; the least if left out.
+        to_depth: Depth of those that go deeper; the greatest if left out.
+        shares: Of queries to go deeper, each in 0..1.
+        seed: Of the choice of the two halves of the persons.
+
+    Raises:
+        EvaluationError: The evaluation lacks one of the depths or they are not two, or only one
+            person is searched for.
+        SettingsError: A share is out of range.
+    """
+    depths = sorted(evaluation.results)
+    from_depth = depths[0] if from_depth is None else from_depth
+    to_depth = depths[-1] if to_depth is None else to_depth
+    if not {from_depth, to_depth} <= set(depths) or from_depth >= to_depth:
+        raise EvaluationError(
+            f"A cascade goes from a depth to a deeper one; asked for {from_depth} and {to_depth}, "
+            f"evaluated were {depths}."
+        )
+    first, last = evaluation.results[from_depth], evaluation.results[to_depth]
+    query, gallery = evaluation.query, evaluation.gallery
+    halves = _halves(query.person_ids, seed)
+
+    def found_by(queries: NDArray[np.float32], among: NDArray[np.float32]) -> RetrievalMetrics:
+        ids = (query.person_ids, query.camera_ids, gallery.person_ids, gallery.camera_ids)
+        return evaluate_features(queries, *ids[:2], among, *ids[2:])
+
+    def found_by_borrowing(answers: _Answers) -> RetrievalMetrics:
+        borrowed = _borrow(answers, last.gallery_features, last.query_features)
+        return found_by(borrowed, last.gallery_features)
+
+    deep_answers = _best_answers(last.query_features, query, last.gallery_features, gallery)
+    deep = {False: last.metrics, True: found_by_borrowing(deep_answers)}
+    curves = []
+    galleries: tuple[tuple[Gallery, NDArray[np.float32]], ...] = (
+        ("own", first.gallery_features),
+        ("shared", last.gallery_features),
+    )
+    for name, features in galleries:
+        answers = _best_answers(first.query_features, query, features, gallery)
+        plain = first.metrics if name == "own" else found_by(first.query_features, features)
+        shallow = {False: plain, True: found_by_borrowing(answers)}
+        persons = gallery.person_ids[answers.positions]
+        for known, borrows in product((True, False), (False, True)):
+            sure = sureness(answers.similarity, persons if known else None)
+            points = tuple(
+                _point(share, sure, halves, shallow[borrows], deep[borrows]) for share in shares
+            )
+            curves.append(CascadeCurve(name, known, borrows, points))
+    return CascadeResult(
+        from_depth=from_depth,
+        to_depth=to_depth,
+        curves=tuple(curves),
+    )
+
+
+def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
+    """The dial as a table for a terminal, in the gallery where shallow queries find more.
+
+    Args:
+        result: What was found.
+        costs: What it costs, if that was measured.
+
+    Returns:
+        Several lines, without a line break at the end.
+    """
+    gallery = result.better_gallery
+    ways = ((True, False), (False, False), (True, True))
+    curves = [result.curve(gallery, persons_known=known, borrows=b) for known, b in ways]
+    deep, shallow = f"Res{result.to_depth}", f"Res{result.from_depth}"
+    where = f"a gallery of {shallow}" if gallery == "own" else f"the gallery of {deep}: one space"
+    head, above = "deeper     below", " " * 16
+    if costs is not None:
+        head, above = f"{head}{'GMACs':>8}{'ms':>8}", above + " " * 16
+    head += f"{'Rank-1':>10}{'mAP':>7}" * len(ways)
+    above += "".join(f"{name:>17}" for name in ("persons known", "unknown", "borrowing"))
+    lines = [
+        f"Cascade {shallow} to {deep}; who stays at {shallow} is searched for in {where}.",
+        "",
+        above,
+        head,
+        "─" * len(head),
+    ]
+    for points in zip(*(curve.points for curve in curves), strict=True):
+        point = points[0]
+        limit = "–" if point.threshold is None else f"{point.threshold:.5f}"
+        line = f"{100 * point.deeper:4.0f} %{limit:>10}"
+        if costs is not None:
+            line += f"{costs.macs(point.deeper) / 1e9:8.2f}{costs.ms(point.deeper):8.2f}"
+        lines.append(line + "".join(f"{100 * p.rank1:10.2f}{100 * p.mean_ap:7.2f}" for p in points))
+    lines += [
+        "",
+        "A crop goes deeper if its sureness is below the threshold, which was fitted on others",
+        "than it was judged on. Shares, thresholds and cost are those with the gallery's persons",
+        "known. Borrowing: all search again, by the deep embeddings of their best answers.",
+    ]
+    if costs is not None:
+        lines.append("Time: median computed for one crop on one core, searching left out.")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The 50 best of the gallery for each of Q queries, (Q, 50); -inf where there are fewer."""
+
+    similarity: NDArray[np.float32]
+    positions: NDArray[np.int64]
+
+
+def _best_answers(
+    queries: NDArray[np.float32], query: Split, features: NDArray[np.float32], gallery: Split
+) -> _Answers:
+    """Search as the protocol does: pictures of the query's person and camera are not there."""
+    count = min(MORE_ANSWERS, len(features))
+    similarity = np.full((len(queries), MORE_ANSWERS), -np.inf, np.float32)
+    positions = np.zeros((len(queries), MORE_ANSWERS), np.int64)
+    rows = rows_per_block(len(queries), len(features) * 16)
+    for start in range(0, len(queries), rows):
+        block = slice(start, start + rows)
+        scores = queries[block] @ features.T
+        junk = query.person_ids[block, np.newaxis] == gallery.person_ids
+        junk &= query.camera_ids[block, np.newaxis] == gallery.camera_ids
+        scores[junk] = -np.inf
+        best = np.argpartition(scores, len(features) - count, axis=1)[:, -count:]
+        best_scores = np.take_along_axis(scores, best, axis=1)
+        order = np.argsort(-best_scores, axis=1, kind="stable")
+        positions[block, :count] = np.take_along_axis(best, order, axis=1)
+        similarity[block, :count] = np.take_along_axis(best_scores, order, axis=1)
+    return _Answers(similarity, positions)
+
+
+def _borrow(
+    answers: _Answers, features: NDArray[np.float32], own: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """What each query borrows, (Q, D); its own feature where there is no answer."""
+    borrowed = np.empty((len(answers.positions), features.shape[1]), np.float32)
+    rows = rows_per_block(len(borrowed), ANSWERS * features.shape[1] * 4)
+    for start in range(0, len(borrowed), rows):
+        block = slice(start, start + rows), slice(ANSWERS)
+        borrowed[block[0]] = borrow(features[answers.positions[block]], answers.similarity[block])
+    has_none = ~borrowed.any(axis=1)
+    borrowed[has_none] = own[has_none]
+    return borrowed
+
+
+def _halves(person_ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Divide the persons searched for, and with them their queries, into two halves."""
+    persons = np.unique(person_ids)
+    if len(persons) < 2:
+        raise EvaluationError(
+            "Thresholds are fitted on some persons and judged on others; the queries show "
+            f"{len(persons)} person only."
+        )
+    shuffled = np.random.default_rng(seed).permutation(persons)
+    return np.isin(person_ids, shuffled[: len(persons) // 2])
+
+
+def _point(
+    share: float,
+    sure: NDArray[np.float64],
+    halves: NDArray[np.bool_],
+    stays: RetrievalMetrics,
+    goes_deeper: RetrievalMetrics,
+) -> CascadePoint:
+    is_deeper = np.empty(len(sure), np.bool_)
+    for half in (halves, ~halves):
+        is_deeper[half] = sure[half] < threshold_for(sure[~half], share)
+    # Which queries have a match depends on ids alone, so both metrics speak of the same ones.
+    is_deeper = is_deeper[stays.valid_queries]
+    precision = np.where(is_deeper, goes_deeper.average_precision, stays.average_precision)
+    first_rank = np.where(is_deeper, goes_deeper.first_match_rank, stays.first_match_rank)
+    return CascadePoint(
+        asked=share,
+        deeper=float(is_deeper.mean()),
+        threshold=threshold_for(sure, share) if 0 < share < 1 else None,
+        rank1=float(np.mean(first_rank == 1)),
+        mean_ap=float(precision.mean()),
+    )

@@ -1,0 +1,79 @@
+"""Cross-depth: queries embedded at one depth, searched for in a gallery embedded at another.
+
+The depths of Table 1 are judged there each by itself. If the exits share a space, a device may
+change its depth, or ask a gallery that a stronger machine has made, and nothing is embedded again:
+this is how much such a search finds.
+"""
+
+from dataclasses import dataclass
+
+from adln.evaluation.protocol import Evaluation
+from adln.evaluation.ranking import evaluate_features
+
+
+@dataclass(frozen=True)
+class CrossDepthCell:
+    """One pair of depths. Shares are in 0..1.
+
+    Attributes:
+        query_depth: Stages kept for the queries, 1..4.
+        gallery_depth: Stages kept for the gallery, 1..4.
+        rank1: Share of queries with a match at rank 1.
+        mean_ap: Mean average precision.
+    """
+
+    query_depth: int
+    gallery_depth: int
+    rank1: float
+    mean_ap: float
+
+
+def evaluate_cross_depth(evaluation: Evaluation) -> tuple[CrossDepthCell, ...]:
+    """Rank every depth's queries in every depth's gallery.
+
+    Args:
+        evaluation: Result of `adln.evaluation.protocol.evaluate`; its features are compared again,
+            no picture is read.
+
+    Returns:
+        A cell for each pair, by query depth, then by gallery depth.
+
+    Raises:
+        EvaluationError: A feature is all zero.
+    """
+    query, gallery = evaluation.query, evaluation.gallery
+    cells = []
+    for query_depth, of_query in evaluation.results.items():
+        for gallery_depth, of_gallery in evaluation.results.items():
+            metrics = of_query.metrics
+            if query_depth != gallery_depth:
+                metrics = evaluate_features(
+                    of_query.query_features,
+                    query.person_ids,
+                    query.camera_ids,
+                    of_gallery.gallery_features,
+                    gallery.person_ids,
+                    gallery.camera_ids,
+                )
+            cells.append(CrossDepthCell(query_depth, gallery_depth, metrics.rank1, metrics.mean_ap))
+    return tuple(cells)
+
+
+def cross_depth_text(cells: tuple[CrossDepthCell, ...]) -> str:
+    """Two tables for a terminal, Rank-1 and mAP in percent.
+
+    Returns:
+        Several lines, without a line break at the end.
+    """
+    by_depths = {(cell.query_depth, cell.gallery_depth): cell for cell in cells}
+    depths = sorted({cell.query_depth for cell in cells})
+    head = "query by" + "".join(f"{f'Res{depth}':>8}" for depth in depths)
+    lines = []
+    for name, attribute in (("Rank-1", "rank1"), ("mAP", "mean_ap")):
+        lines += [f"{name} (%) in a gallery by", head, "─" * len(head)]
+        for of_query in depths:
+            cells_in_row = (by_depths[of_query, of_gallery] for of_gallery in depths)
+            shares = (100 * getattr(cell, attribute) for cell in cells_in_row)
+            lines.append(f"Res{of_query:<5}" + "".join(f"{share:8.2f}" for share in shares))
+        lines.append("")
+    return "\n".join(lines[:-1])

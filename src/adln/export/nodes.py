@@ -1,0 +1,129 @@
+"""Small tools for editing the nodes of a graph: find, make, replace, remove.
+
+Serves the deployment of Sec. III.C.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+TO_CHANNELS_LAST = (0, 2, 3, 1)
+TO_CHANNELS_FIRST = (0, 3, 1, 2)
+
+
+class Maker:
+    """Makes nodes and constants whose names begin with that of the node they stand for.
+
+    Args:
+        graph: where they will stand.
+        name: what their names begin with.
+    """
+
+    def __init__(self, graph: ir.Graph, name: str) -> None:
+        self.graph = graph
+        self.name = name
+        self.nodes: list[ir.Node] = []
+
+    def __call__(
+        self, op_type: str, *inputs: ir.Value | NDArray[np.generic] | None, **attributes: Any
+    ) -> ir.Value:
+        """Make a node; arrays become constants, None leaves an input out.
+
+        Returns:
+            Its output.
+        """
+        name = f"{self.name}/{op_type}"
+        if any(node.name == name for node in self.nodes):
+            name = f"{name}_{len(self.nodes)}"
+        values = [
+            self.constant(value, f"{op_type}_{index}") if isinstance(value, np.ndarray) else value
+            for index, value in enumerate(inputs)
+        ]
+        node = ir.node(op_type, values, attributes, name=name)
+        node.outputs[0].name = name
+        self.nodes.append(node)
+        return node.outputs[0]
+
+    def constant(self, array: NDArray[np.generic], role: str) -> ir.Value:
+        """Give the graph a constant."""
+        return add_constant(self.graph, array, f"{self.name}/{role}_{len(self.nodes)}")
+
+    def replace(self, old: ir.Node) -> None:
+        """Put the nodes in the place of an old one; the last gives what it gave."""
+        self.graph.insert_before(old, self.nodes)
+        new_value, old_value = self.nodes[-1].outputs[0], old.outputs[0]
+        new_value.shape, new_value.type = old_value.shape, old_value.type
+        old_value.replace_all_uses_with(new_value, replace_graph_outputs=True)
+        name = old_value.name
+        self.graph.remove(old, safe=True)
+        new_value.name = name
+
+
+def add_constant(graph: ir.Graph, array: NDArray[np.generic], name: str) -> ir.Value:
+    """Give a graph a constant."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape)
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def remove_dead_nodes(graph: ir.Graph) -> None:
+    """Remove nodes and constants that nobody reads any more."""
+    outputs = set(graph.outputs)
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value in outputs for value in node.outputs):
+            graph.remove(node, safe=True)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]
+
+
+def chain(node: ir.Node | None, *op_types: str) -> list[ir.Node] | None:
+    """The nodes that lead to this one by first inputs, itself first, if they are of these types."""
+    nodes: list[ir.Node] = []
+    current = node
+    for op_type in op_types:
+        if current is None or current.op_type != op_type:
+            return None
+        nodes.append(current)
+        current = current.inputs[0].producer() if current.inputs[0] is not None else None
+    return nodes
+
+
+def producer(node: ir.Node, op_type: str) -> ir.Node | None:
+    """The node that gives the first input, if it is of this type."""
+    path = chain(node, node.op_type, op_type)
+    return None if path is None else path[1]
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """What a constant holds; None for everything else."""
+    return None if value is None or value.const_value is None else value.const_value.numpy()
+
+
+def reduced_axes(node: ir.Node) -> tuple[int, ...]:
+    """The axes that a reduction is told to reduce; none if it is told nothing."""
+    wanted = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return () if wanted is None else tuple(int(axis) for axis in wanted.reshape(-1))
+
+
+def drops_axes(node: ir.Node) -> bool:
+    """Whether a reduction takes the reduced axes out of the shape."""
+    return "keepdims" in node.attributes and node.attributes["keepdims"].as_int() == 0
+
+
+def is_permutation(node: ir.Node, order: Sequence[int]) -> bool:
+    """Whether a transposition moves the axes in this order."""
+    return tuple(node.attributes["perm"].as_ints()) == tuple(order)
+
+
+def dim(value: ir.Value, axis: int) -> int:
+    """Length of an axis; it must be fixed."""
+    size = value.shape[axis] if value.shape is not None else None
+    assert isinstance(size, int), f"{value.name} must have a fixed size along axis {axis}"
+    return size

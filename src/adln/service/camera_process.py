@@ -1,0 +1,325 @@
+"""The cameras of a service, in a process of their own.
+
+A decoder that crashes or hangs takes neither the page nor the API with it, and the work on frames
+and the answers do not wait for each other. The service hears of it through a pipe; when the pipe
+ends, because the service has ended in whatever way, this process ends in good order.
+"""
+
+import importlib.util
+import io
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.cameras.frames import CameraStatus
+from adln.cameras.tracker import ByteTracker
+from adln.errors import AdlnError, SettingsError
+from adln.gallery.records import ModelKey
+from adln.gallery.spaces import admit
+from adln.pipeline.assembly import Assembly, assemble, open_delivery, paced_submit
+from adln.pipeline.metrics import MetricsServer, PipelineMetrics
+from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch import Progress, SeenFrame, Watch
+from adln.pipeline.watch_settings import WatchSettings
+from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
+from adln.service.logs import set_up_logs
+
+REPORT_EVERY_S = 1.0
+_SCENE_EVERY_S = 0.4
+_PICTURE_EVERY_S = 0.4
+# Pictures are made for so long after somebody has looked at one.
+_LOOKED_AT_S = 5.0
+_PICTURE_WIDTH_PX = 640
+_PICTURE_QUALITY = 70
+_STATES = {"opening": "connecting", "waiting": "lost", "closed": "ended"}
+_FLUSH_S = 5.0
+
+STOP = "stop"
+SHOW = "show"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the process is to do.
+
+    Attributes:
+        settings: of the watch.
+        folder: that paths in the settings are relative to.
+        gallery: folder of the service's gallery, in place of that of the settings.
+        models: what the service embeds with; cameras must go with it.
+        log_format: "text" or "json".
+    """
+
+    settings: WatchSettings
+    folder: Path
+    gallery: Path
+    models: tuple[ModelKey, ...] = ()
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How cameras and pipeline are doing; sent about every second.
+
+    Attributes:
+        cameras: each of them.
+        pipeline: what is done with their pictures.
+    """
+
+    cameras: tuple[CameraView, ...]
+    pipeline: PipelineView
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The last that is said.
+
+    Attributes:
+        problem: why; "" if all recordings are at their end, or it was asked to stop.
+    """
+
+    problem: str = ""
+
+
+Message = SightingEvent | Report | Scene | CameraPicture | Ended
+
+
+def watch_cameras(link: Connection, order: Order) -> None:
+    """Watch until told to stop, until the service is gone, or until all recordings have ended.
+
+    Args:
+        link: to the service, which sends `STOP` and `SHOW`.
+        order: what to do.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    set_up_logs(order.log_format)
+    teller = _Teller(link, stop)
+    threading.Thread(target=teller.listen, name="adln-orders", daemon=True).start()
+    try:
+        _watch(teller, order, stop)
+    except AdlnError as error:
+        teller.tell(Ended(problem=str(error)))
+    except Exception as error:
+        _log.exception("the cameras' process failed")
+        teller.tell(Ended(problem=f"{type(error).__name__}: {error}"))
+    else:
+        teller.tell(Ended())
+
+
+class _Teller:
+    """This end of the pipe."""
+
+    def __init__(self, link: Connection, stop: threading.Event) -> None:
+        self._link = link
+        self._stop = stop
+        self._sending = threading.Lock()
+        self._shown_until_s = 0.0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody looks at pictures."""
+        return time.monotonic() < self._shown_until_s
+
+    def tell(self, message: Message) -> None:
+        try:
+            with self._sending:
+                self._link.send(message)
+        except OSError:
+            # Nobody is there any more.
+            self._stop.set()
+
+    def listen(self) -> None:
+        try:
+            while (asked := self._link.recv()) != STOP:
+                if asked == SHOW:
+                    self._shown_until_s = time.monotonic() + _LOOKED_AT_S
+        except (EOFError, OSError):
+            pass
+        self._stop.set()
+
+
+@dataclass(eq=False)
+class _Shown:
+    """When something of a camera was last shown."""
+
+    scene_s: float = float("-inf")
+    picture_s: float = float("-inf")
+
+
+def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
+    settings = order.settings
+    with ExitStack() as stack:
+        assembly = assemble(settings, order.folder, gallery_folder=order.gallery)
+        stack.callback(assembly.close)
+        _require_same_model(assembly, order.models)
+        _require_tracker(assembly)
+        deliver = _delivery(teller, order, assembly, stack)
+        metrics = None
+        if settings.metrics.port:
+            metrics = PipelineMetrics()
+            server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
+            stack.callback(server.close)
+        numbers = {name: part.number for name, part in assembly.parts.items()}
+        loop = Watch(
+            cameras=assembly.cameras,
+            parts=assembly.parts,
+            detector=assembly.detector,
+            embedder=assembly.embedder,
+            book=assembly.book,
+            load=assembly.load,
+            costs=assembly.costs,
+            run=assembly.run,
+            deliver=deliver,
+            pictures=settings.pictures,
+            metrics=metrics,
+            on_frame=_showing(teller, numbers, pictures=settings.pictures),
+        )
+        reported_s = float("-inf")
+        # Recordings without stated costs are worked through in full.
+        is_adapted = assembly.live or assembly.costs is not None
+        budget_ms = settings.load.budget_ms if is_adapted else 0.0
+
+        def report(progress: Progress, statuses: list[CameraStatus]) -> None:
+            pipeline = PipelineView(
+                state="running",
+                depth=progress.depth,
+                crops_per_track=progress.crops_per_track,
+                keep_one_in=progress.keep_one_in,
+                load_ms=progress.load_ms,
+                budget_ms=budget_ms,
+                pictures=settings.pictures,
+            )
+            views = _camera_views(progress, statuses, numbers)
+            teller.tell(Report(cameras=views, pipeline=pipeline))
+
+        def on_round(progress: Progress, statuses: list[CameraStatus]) -> None:
+            nonlocal reported_s
+            now_s = time.monotonic()
+            if now_s - reported_s >= REPORT_EVERY_S:
+                reported_s = now_s
+                report(progress, statuses)
+            if not assembly.live:
+                # A recording plays as fast as it was taken, as a camera would.
+                stop.wait(min(REPORT_EVERY_S, progress.video_s - progress.wall_s))
+
+        report(loop.progress, assembly.cameras.statuses())
+        loop.run(should_stop=stop.is_set, on_round=on_round)
+
+
+def _require_same_model(assembly: Assembly, own: Sequence[ModelKey]) -> None:
+    """Say at the start, and not of each person, that cameras and service do not go together."""
+    embedder = assembly.embedder
+    keys = [
+        ModelKey(embedder.digest, depth, embedder.dim, space)
+        for depth, space in embedder.spaces.items()
+    ]
+    admit(assembly.gallery.models or own, keys, place="the service")
+
+
+def _require_tracker(assembly: Assembly) -> None:
+    """Say at the start, and not of each picture, that people cannot be followed."""
+    follows = any(isinstance(part.tracker, ByteTracker) for part in assembly.parts.values())
+    if follows and importlib.util.find_spec("lap") is None:
+        raise SettingsError(
+            "Following people needs lap, which is not installed: pip install 'adln[camera]'."
+        )
+
+
+def _delivery(
+    teller: _Teller, order: Order, assembly: Assembly, stack: ExitStack
+) -> Callable[[SightingEvent], None]:
+    """Sightings go to the service, and to what the settings name."""
+    settings = order.settings
+    if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url):
+        return teller.tell
+    delivery = open_delivery(settings, order.folder)
+    stack.callback(delivery.close)
+    stack.callback(lambda: delivery.flush(_FLUSH_S))
+    submit = paced_submit(delivery, live=assembly.live)
+
+    def deliver(event: SightingEvent) -> None:
+        teller.tell(event)
+        submit(event)
+
+    return deliver
+
+
+def _showing(
+    teller: _Teller, numbers: Mapping[str, int], *, pictures: bool
+) -> Callable[[SeenFrame], None]:
+    """Shows now and then who is where in the frames; and the frames, where that was opted in."""
+    shown = {number: _Shown() for number in numbers.values()}
+
+    def on_frame(seen: SeenFrame) -> None:
+        now_s = time.monotonic()
+        number = numbers[seen.frame.camera_id]
+        last = shown[number]
+        due = pictures and teller.is_watched and now_s - last.picture_s >= _PICTURE_EVERY_S
+        # With each picture goes who is in it, so that frames sit on people.
+        if due or now_s - last.scene_s >= _SCENE_EVERY_S:
+            last.scene_s = now_s
+            teller.tell(_scene(seen, number))
+        if due:
+            last.picture_s = now_s
+            jpeg = _smaller(seen.frame.image)
+            time_s = seen.frame.time_s
+            teller.tell(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
+
+    return on_frame
+
+
+def _scene(seen: SeenFrame, number: int) -> Scene:
+    height, width = seen.frame.image.shape[:2]
+    return Scene(
+        camera_id=number,
+        time_s=seen.frame.time_s,
+        width_px=width,
+        height_px=height,
+        people=tuple(
+            PersonInView(
+                track_id=one.track_id,
+                box_xyxy=one.box_xyxy,
+                person_id=one.person_id,
+                verdict=one.verdict,
+            )
+            for one in seen.people
+        ),
+    )
+
+
+def _smaller(image: NDArray[np.uint8]) -> bytes:
+    picture = Image.fromarray(image)
+    picture.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_PICTURE_QUALITY)
+    return stream.getvalue()
+
+
+def _camera_views(
+    progress: Progress, statuses: list[CameraStatus], numbers: Mapping[str, int]
+) -> tuple[CameraView, ...]:
+    return tuple(
+        CameraView(
+            camera_id=numbers[one.camera_id],
+            name=one.camera_id,
+            state=_STATES.get(one.state, one.state),
+            fps=one.fps,
+            people=progress.people.get(one.camera_id, 0),
+            last_frame_s=one.last_frame_s,
+            last_error=one.last_error if one.state != "running" else "",
+        )
+        for one in statuses
+    )

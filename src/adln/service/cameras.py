@@ -1,0 +1,244 @@
+"""Keeps the cameras' process alive, and tells the service what it says."""
+
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from adln.pipeline.sightings import SightingEvent
+from adln.service.camera_process import (
+    SHOW,
+    STOP,
+    Ended,
+    Message,
+    Order,
+    Report,
+    watch_cameras,
+)
+from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
+
+# A loop that says nothing for so long hangs. Opening networks and detectors comes before.
+_SILENT_S = 60.0
+_OPENING_S = 300.0
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+# After so long without trouble the next trouble is a new one.
+_SOUND_S = 120.0
+_PICTURE_NEW_S = 5.0
+_ASK_AGAIN_S = 1.0
+_KILL_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class WatchedCameras:
+    """The cameras of a service: an `EventSource`.
+
+    They are watched by a process of its own, which is started again when it fails, with growing
+    pauses. Its sightings are in the gallery before they are told, so nothing is lost with it but
+    the tracks that were open.
+
+    Args:
+        order: what the process is to do.
+        repeat: play recordings again and again, as if taken now.
+        stop_s: how long it may take to end.
+        work: what the process runs.
+        first_pause_s: before it is started again for the first time.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        repeat: bool = False,
+        stop_s: float = 10.0,
+        work: Callable[[Connection, Order], None] = watch_cameras,
+        first_pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
+        self._order = order
+        self._repeat = repeat
+        self._stop_s = stop_s
+        self._work = work
+        self._first_pause_s = first_pause_s
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._link: Connection | None = None
+        self._asked_s = float("-inf")
+        self._pictures: dict[int, tuple[float, CameraPicture]] = {}
+        self._pipeline = PipelineView(state="stopped")
+        self._restarts = 0
+        self._views = tuple(
+            CameraView(
+                camera_id=one.number,
+                name=one.name,
+                state="connecting",
+                fps=0.0,
+                people=0,
+                last_frame_s=None,
+            )
+            for one in order.settings.cameras
+        )
+
+    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+        """See `EventSource`."""
+        self._pipeline = PipelineView(state="starting")
+        self._thread = threading.Thread(
+            target=self._keep_alive, args=(receive,), name="adln-cameras", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """See `EventSource`."""
+        self._stop.set()
+        self._say(STOP)
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def cameras(self) -> Sequence[CameraView]:
+        """See `EventSource`."""
+        return self._views
+
+    def pipeline(self) -> PipelineView | None:
+        """See `EventSource`."""
+        return replace(self._pipeline, restarts=self._restarts)
+
+    def picture(self, camera_id: int) -> CameraPicture | None:
+        """See `EventSource`."""
+        if not self._order.settings.pictures:
+            return None
+        now_s = time.monotonic()
+        if now_s - self._asked_s > _ASK_AGAIN_S:
+            self._asked_s = now_s
+            self._say(SHOW)
+        came_s, picture = self._pictures.get(camera_id, (float("-inf"), None))
+        return picture if now_s - came_s < _PICTURE_NEW_S else None
+
+    # -- the process -------------------------------------------------------------------------
+
+    def _keep_alive(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
+        # Inherited by the process: Ctrl-C is for the service alone, which then ends it in order.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        pause_s = self._first_pause_s
+        while not self._stop.is_set():
+            begun_s = time.monotonic()
+            ended = self._run_once(receive)
+            self._pictures.clear()
+            if self._stop.is_set():
+                break
+            if not ended.problem and not self._repeat:
+                self._settle(PipelineView(state="ended"), "ended")
+                return
+            if ended.problem:
+                if time.monotonic() - begun_s > _SOUND_S:
+                    pause_s = self._first_pause_s
+                _log.error("cameras: %s Trying again in %.0f s.", ended.problem, pause_s)
+                failed = PipelineView(state="failed", problem=ended.problem)
+                self._settle(failed, "lost")
+                self._stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                self._restarts += 1
+        self._settle(PipelineView(state="stopped"), "ended")
+
+    def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
+        """Start the process and pass on what it says, until it is gone."""
+        context = multiprocessing.get_context("spawn")
+        link, theirs = context.Pipe()
+        process = context.Process(
+            target=self._work, args=(theirs, self._next_order()), name="adln-cameras", daemon=True
+        )
+        try:
+            process.start()
+        except OSError as error:
+            link.close()
+            return Ended(problem=f"The cameras' process cannot be started ({error}).")
+        finally:
+            # When the process ends, the last copy of its end is gone, and the pipe with it.
+            theirs.close()
+        with self._lock:
+            self._link = link
+        if self._stop.is_set():
+            self._say(STOP)
+        try:
+            ended = self._listen(link, process, receive)
+        finally:
+            with self._lock:
+                self._link = None
+            _end(process)
+            link.close()
+        if ended is not None:
+            return ended
+        return Ended(problem=f"The cameras' process ended with status {process.exitcode}.")
+
+    def _next_order(self) -> Order:
+        order = self._order
+        if not self._repeat:
+            return order
+        now = datetime.now(UTC).isoformat()
+        cameras = tuple(replace(one, start=now) for one in order.settings.cameras)
+        return replace(order, settings=replace(order.settings, cameras=cameras))
+
+    def _listen(
+        self,
+        link: Connection,
+        process: BaseProcess,
+        receive: Callable[[SightingEvent | Scene], None],
+    ) -> Ended | None:
+        """Pass on what the process says; None if it ended, or was ended, without a last word."""
+        heard_s, patience_s = time.monotonic(), _OPENING_S
+        stopped_s: float | None = None
+        while True:
+            now_s = time.monotonic()
+            if self._stop.is_set():
+                stopped_s = now_s if stopped_s is None else stopped_s
+                if now_s - stopped_s > self._stop_s:
+                    _log.error("cameras: they do not end and are killed; open tracks are lost.")
+                    process.kill()
+                    return None
+            elif now_s - heard_s > patience_s:
+                process.kill()
+                return Ended(problem=f"The cameras' process said nothing for {patience_s:.0f} s.")
+            try:
+                if not link.poll(0.2):
+                    continue
+                message: Message = link.recv()
+            except (EOFError, OSError):
+                return None
+            heard_s = time.monotonic()
+            if isinstance(message, Ended):
+                return message
+            if isinstance(message, Report):
+                patience_s = _SILENT_S
+                self._views, self._pipeline = message.cameras, message.pipeline
+            elif isinstance(message, CameraPicture):
+                self._pictures[message.camera_id] = time.monotonic(), message
+            else:
+                receive(message)
+
+    def _say(self, what: str) -> None:
+        with self._lock:
+            if self._link is not None:
+                try:
+                    self._link.send(what)
+                except OSError:
+                    _log.debug("cameras: the process is gone already")
+
+    def _settle(self, pipeline: PipelineView, state: str) -> None:
+        """Show what holds while no process runs."""
+        self._pipeline = pipeline
+        self._views = tuple(replace(one, state=state, fps=0.0, people=0) for one in self._views)
+
+
+def _end(process: BaseProcess) -> None:
+    """Wait for a process that should be ending; end it if it does not."""
+    process.join(_KILL_S)
+    if process.is_alive():
+        process.kill()
+        process.join()

@@ -1,0 +1,253 @@
+"""A demonstration: drawn people whom a gallery knows by name, and three cameras that see them.
+
+Nobody in it is real. All of it is drawn on this machine and lies in one folder.
+"""
+
+import io
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adln.datasets.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
+from adln.errors import SettingsError
+from adln.gallery.records import Sighting
+from adln.gallery.retention import Retention
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.service.network import Network, make_thumbnail
+
+CAMERAS: Mapping[int, str] = {1: "square-north", 2: "square-south", 3: "hall"}
+NAMES = ("Alex", "Charlie", "Jo", "Kim", "Noor", "Robin", "Sam", "Sasha")
+PLAN = ScenePlan(num_persons=len(NAMES), duration_s=60.0, frames_per_s=5.0)
+STRANGERS = ("Noor", "Sasha")
+"""Before the cameras, but in no gallery: somebody to enrol."""
+_LOOKS = 8
+_DAY_S = 86_400.0
+_CLEAR = 0.97
+_LEAST_HEIGHT_PX = 60
+_EDGE_PX = 3
+_APART_S = 1.0
+_MARGIN = 0.06
+_TRACK_GAP_S = 1.0
+_RECEIPT = "demo.json"
+_FORMAT = 1
+_MAX_PIXELS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Where a demonstration is.
+
+    Attributes:
+        folder: all of it.
+        gallery: folder of the gallery.
+        watch: settings of the cameras.
+        pictures: folder of pictures to search with; the gallery does not hold them.
+    """
+
+    folder: Path
+    gallery: Path
+    watch: Path
+    pictures: Path
+
+    def is_ready(self, network: Network) -> bool:
+        """Whether it has been drawn, and its people enrolled by this network."""
+        return self._receipt() == _receipt_of(network)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a demonstration was begun here, or nothing is here yet."""
+        if self._receipt() is not None:
+            return True
+        return not self.folder.exists() or not any(self.folder.iterdir())
+
+    def _receipt(self) -> object:
+        try:
+            return json.loads((self.folder / _RECEIPT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+
+def demo_in(folder: Path) -> Demo:
+    """The demonstration in a folder, whether it is drawn yet or not."""
+    return Demo(
+        folder=folder,
+        gallery=folder / "gallery",
+        watch=folder / "watch.toml",
+        pictures=folder / "pictures",
+    )
+
+
+def draw_demo(
+    demo: Demo,
+    network: Network,
+    *,
+    plan: ScenePlan = PLAN,
+    on_progress: Callable[[int], None] | None = None,
+) -> None:
+    """Draw the scene, enrol its people, and write the settings of the cameras.
+
+    Args:
+        demo: where.
+        network: what the gallery's embeddings are made with.
+        plan: who walks how long.
+        on_progress: told the number of pictures just drawn.
+
+    Raises:
+        AdlnError: the folder holds something else, or cannot be written.
+    """
+    scene = demo.folder / "scene"
+    try:
+        if not demo.is_ours:
+            raise SettingsError(
+                f"{demo.folder} holds files that are not of a demonstration; they are left alone. "
+                "Give a new or empty folder."
+            )
+        demo.folder.mkdir(parents=True, exist_ok=True)
+        (demo.folder / _RECEIPT).write_text(json.dumps({"format": _FORMAT}), encoding="utf-8")
+        write_scene(scene, plan, on_progress=on_progress)
+        truth = read_truth(scene)
+        # Of another network, or of a start that was interrupted.
+        shutil.rmtree(demo.gallery, ignore_errors=True)
+        _write_boxes(demo.folder / "boxes.jsonl", truth)
+        _write_settings(demo, plan)
+        demo.pictures.mkdir(exist_ok=True)
+        _enrol(demo, truth, network, scene)
+        receipt = json.dumps(_receipt_of(network))
+        (demo.folder / _RECEIPT).write_text(receipt, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{demo.folder} cannot be written ({error}). Free some space or choose another folder."
+        ) from error
+
+
+def _receipt_of(network: Network) -> dict[str, object]:
+    model = network.model
+    return {"format": _FORMAT, "model": model.digest, "depth": model.depth}
+
+
+def _write_boxes(path: Path, truth: SceneTruth) -> None:
+    """The truth in place of detector and tracker, which would have to be fetched and installed."""
+    tracks: dict[tuple[int, int], tuple[int, float]] = {}
+    with path.open("w", encoding="utf-8") as file:
+        for at in range(len(truth.person_ids)):
+            if truth.visible_fractions[at] < 0.5:
+                continue
+            place = int(truth.camera_ids[at]), int(truth.person_ids[at])
+            time_s = float(truth.times_s[at])
+            track_id, last_s = tracks.get(place, (0, float("-inf")))
+            if time_s - last_s > _TRACK_GAP_S:
+                # Whoever comes back is a new track, as with any tracker.
+                track_id = 1 + max((one for one, _ in tracks.values()), default=0)
+            tracks[place] = track_id, time_s
+            row = {
+                "camera_id": CAMERAS[int(truth.camera_ids[at])],
+                "frame": int(truth.frame_indices[at]),
+                "box_xyxy": truth.boxes_xyxy[at].tolist(),
+                "confidence": float(truth.visible_fractions[at]),
+                "track_id": track_id,
+            }
+            file.write(json.dumps(row) + "\n")
+
+
+def _write_settings(demo: Demo, plan: ScenePlan) -> None:
+    lines = [
+        "# Drawn people before drawn cameras; docs/watch.md lists all settings.",
+        "pictures = true",
+        "",
+        "[detector]",
+        "# The drawing knows where everybody is. With real cameras leave this out.",
+        'boxes = "boxes.jsonl"',
+        "",
+        "[jsonl]",
+        'path = ""',
+    ]
+    for number, name in CAMERAS.items():
+        lines += [
+            "",
+            "[[cameras]]",
+            f'name = "{name}"',
+            f"number = {number}",
+            f'source = "scene/camera_{number}"',
+            f"fps = {plan.frames_per_s}",
+        ]
+    demo.watch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None:
+    now_s = time.time()
+    with SqliteGallery(demo.gallery, create=True, actor="demo") as gallery:
+        gallery.set_retention(Retention(keep_s=30 * _DAY_S, max_templates=24, max_unnamed=2000))
+        for person_id, rows in _clear_looks(truth).items():
+            name = NAMES[(person_id - 1) % len(NAMES)]
+            *kept, last = rows
+            (demo.pictures / f"{name.lower()}.jpg").write_bytes(_cut(scene, truth, last))
+            if name in STRANGERS or not kept:
+                continue
+            number = gallery.enrol(name)
+            sightings = []
+            for row in kept:
+                picture = _cut(scene, truth, row)
+                sightings.append(
+                    Sighting(
+                        embedding=network.embed(picture),
+                        model=network.model,
+                        camera_id=int(truth.camera_ids[row]),
+                        time_s=now_s - _DAY_S + float(truth.times_s[row]) * 60,
+                        person_id=number,
+                        quality=1.0,
+                        thumbnail=make_thumbnail(picture, max_pixels=_MAX_PIXELS),
+                    )
+                )
+            gallery.add(sightings)
+
+
+def _clear_looks(truth: SceneTruth) -> dict[int, list[int]]:
+    """Person -> rows in which nothing hides them, spread over cameras and time."""
+    heights = truth.boxes_xyxy[:, 3] - truth.boxes_xyxy[:, 1]
+    inside = (
+        (truth.boxes_xyxy[:, 0] > _EDGE_PX)
+        & (truth.boxes_xyxy[:, 1] > _EDGE_PX)
+        & (truth.boxes_xyxy[:, 2] < PLAN.width_px - _EDGE_PX)
+        & (truth.boxes_xyxy[:, 3] < PLAN.height_px - _EDGE_PX)
+    )
+    clear = inside & (truth.visible_fractions >= _CLEAR) & (heights >= _LEAST_HEIGHT_PX)
+    looks: dict[int, list[int]] = defaultdict(list)
+    newest_s: dict[tuple[int, int], float] = {}
+    for row in np.flatnonzero(clear).tolist():
+        place = int(truth.person_ids[row]), int(truth.camera_ids[row])
+        if truth.times_s[row] - newest_s.get(place, -_APART_S) < _APART_S:
+            continue
+        newest_s[place] = float(truth.times_s[row])
+        looks[place[0]].append(row)
+    return {person: _spread(rows) for person, rows in sorted(looks.items())}
+
+
+def _spread(rows: Sequence[int]) -> list[int]:
+    at = np.linspace(0, len(rows) - 1, min(_LOOKS, len(rows))).round().astype(int)
+    return [rows[place] for place in dict.fromkeys(at.tolist())]
+
+
+def _cut(scene: Path, truth: SceneTruth, row: int) -> bytes:
+    """The picture of somebody, with a little around them."""
+    camera, frame = int(truth.camera_ids[row]), int(truth.frame_indices[row])
+    left, top, right, bottom = truth.boxes_xyxy[row].tolist()
+    more_x, more_y = _MARGIN * (right - left), _MARGIN * (bottom - top)
+    with Image.open(scene / f"camera_{camera}" / f"{frame:06d}.jpg") as picture:
+        person = picture.crop(
+            (
+                max(0, round(left - more_x)),
+                max(0, round(top - more_y)),
+                min(picture.width, round(right + more_x)),
+                min(picture.height, round(bottom + more_y)),
+            )
+        )
+        stream = io.BytesIO()
+        person.save(stream, "JPEG", quality=92)
+    return stream.getvalue()

@@ -1,0 +1,162 @@
+"""Puts the exits of a trained network into one space, by a linear map behind each BNNeck.
+
+Not part of the paper: all four exits of Fig. 1 learn the same persons, but each in directions of
+its own. Each map is fitted to bring an exit's embeddings to where the deepest exit has the mean of
+the same person, so that a query at one depth finds a gallery of another. The networks themselves
+stay as they are. The fit is a ridge regression: seconds, no further training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adln.errors import TrainingError
+from adln.model.exits import FEATURE_DIM
+from adln.model.network import ADLN
+
+DEFAULT_DIM = 512
+DEFAULT_RIDGE = 1.0
+
+
+@dataclass(frozen=True)
+class CommonSpace:
+    """Where all exits meet.
+
+    Attributes:
+        maps: depth -> (D, 2048) float32, what turns an embedding of that exit into one of the
+            common space.
+        centers: (K, D) float32 of unit length, where the persons of the training data lie.
+    """
+
+    maps: Mapping[int, Tensor]
+    centers: Tensor
+
+
+def fit_common_space(
+    embeddings: Mapping[int, Tensor],
+    labels: Tensor,
+    *,
+    dim: int = DEFAULT_DIM,
+    ridge: float = DEFAULT_RIDGE,
+) -> CommonSpace:
+    """Fit a map for each exit.
+
+    The goal is the mean of each person's embeddings at the deepest exit, reduced to its first
+    principal directions. A mean per person rather than each crop's own embedding, because it also
+    brings an exit's crops of one person together.
+
+    Args:
+        embeddings: depth -> (N, 2048) of unit length, of the same N crops at each exit.
+        labels: (N,) int64 persons, 0..K-1, each of them there.
+        dim: D of the common space, at most K and at most 2047.
+        ridge: how strongly a map is kept simple, in units of the embeddings' mean variance.
+
+    Raises:
+        TrainingError: `dim` or `ridge` is out of range, or a person has no crop.
+    """
+    num_classes = int(labels.max()) + 1
+    counts = torch.bincount(labels, minlength=num_classes)
+    if not 1 <= dim <= min(num_classes, FEATURE_DIM - 1):
+        raise TrainingError(
+            f"a common space of {num_classes} persons has 1 to "
+            f"{min(num_classes, FEATURE_DIM - 1)} dimensions, got {dim}"
+        )
+    if not ridge > 0:
+        raise TrainingError(f"ridge must be more than 0, got {ridge}")
+    if bool((counts == 0).any()):
+        raise TrainingError(f"person {int((counts == 0).nonzero()[0])} has no crop")
+
+    teacher = embeddings[max(embeddings)].double()
+    means = torch.zeros(num_classes, teacher.shape[1], dtype=torch.float64)
+    means = means.index_add_(0, labels, teacher) / counts[:, None]  # (K, 2048)
+    # Directions weigh by the crops that they explain, so each person counts with its crops.
+    _, _, directions = torch.linalg.svd(means * counts.sqrt()[:, None], full_matrices=False)
+    reduced = means @ directions[:dim].T  # (K, D)
+    goal = reduced[labels]  # (N, D)
+    maps = {
+        depth: _ridge_regression(embedding.double(), goal, ridge).float()
+        for depth, embedding in embeddings.items()
+    }
+    return CommonSpace(maps, F.normalize(reduced).float())
+
+
+def with_common_space(network: ADLN, space: CommonSpace) -> ADLN:
+    """The network with a projection behind each BNNeck; all else is copied.
+
+    Each classifier becomes the persons' places in the space, the same for all exits: it names the
+    space, and training may go on from it.
+
+    Args:
+        network: without projections.
+        space: fitted on embeddings of exactly its exits.
+
+    Raises:
+        TrainingError: the network has projections already, or the space is of other exits.
+    """
+    architecture = network.architecture
+    if architecture.embedding_dim < FEATURE_DIM:
+        raise TrainingError("this network has a common space already; start from the one before")
+    if set(space.maps) != set(architecture.exits):
+        raise TrainingError(
+            f"the space is of exits {sorted(space.maps)}, the network has {architecture.exits}"
+        )
+    num_classes, dim = space.centers.shape
+    with torch.device("meta"):
+        whole = ADLN(replace(architecture, embedding_dim=dim, num_classes=num_classes))
+    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    for depth, projection in space.maps.items():
+        state[f"exits.{depth}.projection.weight"] = projection.clone()
+        state[f"exits.{depth}.classifier.weight"] = space.centers.clone()
+    whole.load_state_dict(state, assign=True)
+    whole.mean, whole.std = network.mean.clone(), network.std.clone()  # not part of the state
+    return whole.train(network.training)
+
+
+def join_exits(network: ADLN, other: ADLN) -> ADLN:
+    """A network with the exits of two that share their stages, bit for bit.
+
+    Such networks come from `network.frozen_depth`: one grew from the other.
+
+    Args:
+        network: gives all that it has.
+        other: gives the exits that `network` lacks; none may be deeper than `network`.
+
+    Raises:
+        TrainingError: they differ in a stage that an exit of `other` stands on, or in their form.
+    """
+    ours, theirs = network.architecture, other.architecture
+    exits = tuple(sorted({*ours.exits, *theirs.exits}))
+    added = [depth for depth in theirs.exits if depth not in ours.exits]
+    form = replace(ours, exits=exits)
+    if replace(theirs, exits=exits, attention=ours.attention) != form or theirs.depth > ours.depth:
+        raise TrainingError(f"these networks differ in their form: {ours} and {theirs}")
+    state, given = dict(network.state_dict()), other.state_dict()
+    for name, tensor in given.items():
+        part, _, rest = name.partition(".")
+        depth = 0 if part == "stem" else int(rest.partition(".")[0])
+        if part == "exits":
+            if depth in added:
+                state[name] = tensor
+        elif depth <= max(added, default=0) and not torch.equal(state[name], tensor):
+            raise TrainingError(
+                f"these networks differ in {name}, so exits {added} of the one do not fit the "
+                "other. Only networks that grew from one another can be joined."
+            )
+    with torch.device("meta"):
+        whole = ADLN(form)
+    copies = {name: tensor.detach().clone() for name, tensor in state.items()}
+    whole.load_state_dict(copies, assign=True)
+    whole.mean, whole.std = network.mean.clone(), network.std.clone()
+    return whole.train(network.training)
+
+
+def _ridge_regression(inputs: Tensor, goal: Tensor, ridge: float) -> Tensor:
+    """W (D, 2048) of least |inputs W^T - goal|^2 + ridge x mean variance x |W|^2."""
+    covariance = inputs.T @ inputs
+    weight = ridge * covariance.diagonal().mean()
+    covariance.diagonal().add_(weight)
+    weights: Tensor = torch.linalg.solve(covariance, inputs.T @ goal)  # (2048, D)
+    return weights.T.contiguous()

@@ -1,0 +1,92 @@
+import threading
+import time
+from typing import cast
+
+import numpy as np
+import pytest
+from fake_service import MODEL, Served, embed_colours, person_picture
+from numpy.typing import NDArray
+
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, SearchResult
+from adln.service.batching import Searches
+
+YARD = Filter(cameras=frozenset({1}))
+
+
+class SlowGallery:
+    """A gallery whose first search lasts until it is let go."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self.may_go = threading.Event()
+        self.sizes: list[int] = []
+        self.fails_together = False
+
+    def search(
+        self, embeddings: NDArray[np.floating], *, model: ModelKey, k: int, where: Filter
+    ) -> list[SearchResult]:
+        self.sizes.append(len(np.atleast_2d(embeddings)))
+        if len(self.sizes) == 1:
+            assert self.may_go.wait(20)
+        if self.fails_together and embeddings.ndim == 2:
+            raise GalleryError("the disk hiccuped")
+        return self._gallery.search(embeddings, model=model, k=k, where=where)
+
+
+def ask_together(slow: SlowGallery, queries: list[tuple[NDArray[np.float32], Filter]]) -> list[int]:
+    """Ask the first, then all others while it is being searched for; the best sighting of each."""
+    searches = Searches(cast("Gallery", slow))
+    best: dict[int, int] = {}
+
+    def ask(at: int) -> None:
+        query, where = queries[at]
+        result = searches.search(query, model=MODEL, k=3, where=where)
+        best[at] = int(result.sighting_ids[0])
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(len(queries))]
+    threads[0].start()
+    until_s = time.monotonic() + 20
+    while not slow.sizes and time.monotonic() < until_s:
+        time.sleep(0.001)
+    for thread in threads[1:]:
+        thread.start()
+    while len(searches._waiting) < len(queries) - 1 and time.monotonic() < until_s:
+        time.sleep(0.001)
+    slow.may_go.set()
+    for thread in threads:
+        thread.join(20)
+    return [best[at] for at in range(len(queries))]
+
+
+def test_those_who_ask_alike_meanwhile_are_answered_by_one_search(served: Served) -> None:
+    slow = SlowGallery(served.gallery)
+    looks = [embed_colours(person_picture(number, 1)) for number in (0, 1, 2, 0, 1)]
+    wheres = [EVERYTHING, EVERYTHING, YARD, EVERYTHING, EVERYTHING]
+    queries = list(zip(looks, wheres, strict=True))
+    best = ask_together(slow, queries)
+    assert sorted(slow.sizes) == [1, 1, 3]
+    alone = [
+        int(served.gallery.search(query, model=MODEL, k=3, where=where)[0].sighting_ids[0])
+        for query, where in queries
+    ]
+    assert best == alone
+
+
+def test_when_a_search_for_several_fails_each_is_searched_for_alone(served: Served) -> None:
+    slow = SlowGallery(served.gallery)
+    slow.fails_together = True
+    query = embed_colours(person_picture(0, 1))
+    best = ask_together(slow, [(query, EVERYTHING)] * 3)
+    assert len(set(best)) == 1
+    assert slow.sizes == [1, 1, 2, 1, 1]
+
+
+def test_what_is_wrong_with_a_search_is_told_to_who_asked(served: Served) -> None:
+    searches = Searches(served.gallery)
+    other = ModelKey("d" * 64, 2, MODEL.dim)
+    with pytest.raises(GalleryError, match="different models"):
+        searches.search(embed_colours(person_picture(0)), model=other, k=3, where=EVERYTHING)
+    found = searches.search(embed_colours(person_picture(0)), model=MODEL, k=3, where=EVERYTHING)
+    assert len(found) == 3

@@ -1,0 +1,207 @@
+"""The cameras' process, and who keeps it alive."""
+
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from adln.gallery.records import ModelKey
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_watch_settings
+from adln.service.camera_process import SHOW, STOP, Ended, Order, Report
+from adln.service.cameras import WatchedCameras
+from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
+
+SETTINGS = WatchSettings(
+    cameras=(CameraSettings(name="yard", number=1, source="rtsp://192.0.2.1/"),), pictures=True
+)
+RUNNING = Report(
+    cameras=(
+        CameraView(camera_id=1, name="yard", state="running", fps=9.0, people=1, last_frame_s=5.0),
+    ),
+    pipeline=PipelineView(state="running", depth=2, pictures=True),
+)
+SCENE = Scene(camera_id=1, time_s=5.0, width_px=64, height_px=36, people=())
+
+
+def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
+    end_s = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def work_well(link: Connection, order: Order) -> None:
+    link.send(RUNNING)
+    link.send(SCENE)
+    while (asked := link.recv()) != STOP:
+        assert asked == SHOW
+        link.send(CameraPicture(camera_id=1, time_s=5.0, jpeg=b"picture"))
+    (order.folder / "ended").touch()
+    link.send(Ended())
+
+
+def crash_once(link: Connection, order: Order) -> None:
+    try:
+        (order.folder / "crashed").touch(exist_ok=False)
+    except FileExistsError:
+        work_well(link, order)
+    else:
+        os._exit(3)
+
+
+def fail_to_begin(link: Connection, order: Order) -> None:
+    link.send(Ended(problem="There is no such detector."))
+
+
+def hang(link: Connection, order: Order) -> None:
+    link.send(RUNNING)
+    time.sleep(3600)
+
+
+def order_in(folder: Path) -> Order:
+    return Order(settings=SETTINGS, folder=folder, gallery=folder / "gallery")
+
+
+def test_what_the_process_says_is_told_and_it_ends_in_order(tmp_path: Path) -> None:
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order_in(tmp_path), work=work_well)
+    assert [view.state for view in cameras.cameras()] == ["connecting"]
+    cameras.start(told.append)
+    until(lambda: bool(told))
+    assert told == [SCENE]
+    assert cameras.cameras() == RUNNING.cameras
+    assert cameras.pipeline() == RUNNING.pipeline
+    # The first one who asks has the pictures made.
+    assert cameras.picture(1) is None
+    until(lambda: cameras.picture(1) is not None)
+    assert cameras.picture(2) is None
+    cameras.stop()
+    assert (tmp_path / "ended").exists()
+    pipeline = cameras.pipeline()
+    assert pipeline is not None
+    assert pipeline.state == "stopped"
+    assert cameras.picture(1) is None
+
+
+def test_a_crash_is_told_and_the_process_is_started_again(tmp_path: Path) -> None:
+    cameras = WatchedCameras(order_in(tmp_path), work=crash_once, first_pause_s=0.3)
+    problems: set[str] = set()
+
+    def is_back() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        problems.add(pipeline.problem)
+        return pipeline.state == "running" and pipeline.restarts == 1
+
+    cameras.start(lambda event: None)
+    until(is_back)
+    cameras.stop()
+    assert "The cameras' process ended with status 3." in problems
+
+
+def test_why_it_cannot_begin_is_told_and_stopping_does_not_wait_for_the_next_try(
+    tmp_path: Path,
+) -> None:
+    cameras = WatchedCameras(order_in(tmp_path), work=fail_to_begin, first_pause_s=600.0)
+    cameras.start(lambda event: None)
+
+    def has_failed() -> bool:
+        pipeline = cameras.pipeline()
+        return pipeline is not None and pipeline.problem == "There is no such detector."
+
+    until(has_failed)
+    assert [view.state for view in cameras.cameras()] == ["lost"]
+    cameras.stop()
+
+
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    cameras = WatchedCameras(order_in(tmp_path), work=hang, stop_s=0.1)
+    cameras.start(lambda event: None)
+    until(lambda: cameras.cameras() == RUNNING.cameras)
+    # It would sleep for an hour.
+    cameras.stop()
+    pipeline = cameras.pipeline()
+    assert pipeline is not None
+    assert pipeline.state == "stopped"
+
+
+def test_drawn_people_are_watched_recognised_and_in_the_gallery(demo_folder: Path) -> None:
+    order = Order(
+        settings=read_watch_settings(demo_folder / "watch.toml"),
+        folder=demo_folder,
+        gallery=demo_folder / "gallery",
+    )
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order)
+    cameras.start(told.append)
+
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        cameras.picture(1)
+        return pipeline.state == "ended"
+
+    with SqliteGallery(demo_folder / "gallery") as gallery:
+        before = gallery.count()
+        until(has_ended, 60)
+        assert gallery.count() > before
+        people = {person.person_id for person in gallery.persons()}
+    cameras.stop()
+    sightings = [event for event in told if isinstance(event, SightingEvent)]
+    assert "matched" in {event.verdict for event in sightings}
+    assert {event.person_id for event in sightings} - {None} <= people
+    scenes = [event for event in told if isinstance(event, Scene)]
+    assert {scene.camera_id for scene in scenes} == {1, 2, 3}
+    assert any(scene.people for scene in scenes)
+    assert {view.state for view in cameras.cameras()} == {"ended"}
+
+
+def test_cameras_of_another_network_than_the_services_do_not_begin(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    order = Order(
+        settings=read_watch_settings(demo_folder / "watch.toml"),
+        folder=demo_folder,
+        gallery=tmp_path / "gallery",
+        models=(ModelKey("ab" * 32, 2, 48),),
+    )
+    cameras = WatchedCameras(order, first_pause_s=600.0)
+    cameras.start(lambda event: None)
+    problems: set[str] = set()
+
+    def has_failed() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        problems.add(pipeline.problem)
+        return pipeline.state == "failed"
+
+    until(has_failed, 60)
+    cameras.stop()
+    assert any("different models cannot be compared" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_recordings_are_of_their_time_or_repeated_as_if_taken_now(
+    tmp_path: Path, repeat: bool
+) -> None:
+    starts: list[str] = []
+
+    class Spied(WatchedCameras):
+        """Looks at the order that would be given."""
+
+        def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
+            starts.append(self._next_order().settings.cameras[0].start)
+            self._stop.set()
+            return Ended()
+
+    cameras = Spied(order_in(tmp_path), repeat=repeat)
+    cameras.start(lambda event: None)
+    until(lambda: bool(starts))
+    cameras.stop()
+    assert bool(starts[0]) is repeat

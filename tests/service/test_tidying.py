@@ -1,0 +1,55 @@
+import time
+from collections.abc import Callable
+
+from fake_service import NOW_S, Served
+
+from adln.gallery.retention import Retention
+from adln.service.tidying import Tidying
+
+LATER_S = NOW_S + 1000.0
+
+
+def tidying_of(served: Served, every_s: float = 3600.0) -> Tidying:
+    return Tidying(served.gallery, served.state, every_s=every_s, clock=lambda: LATER_S)
+
+
+def test_what_is_too_old_is_erased_and_both_logs_say_so(served: Served) -> None:
+    # People are seen 100 s apart; the first one too long ago.
+    served.gallery.set_retention(Retention(keep_s=LATER_S - NOW_S - 50))
+    tidying = tidying_of(served)
+    tidying.apply()
+    assert served.gallery.count() == 10
+    assert (tidying.last.applied_s, tidying.last.erased, tidying.last.problem) == (LATER_S, 4, "")
+    (newest, *_) = served.state.entries(newest=1)
+    assert (newest.actor, newest.action, newest.details["expired"]) == ("retention", "retention", 4)
+    assert "expire" in {entry.action for entry in served.gallery.audit_entries()}
+    tidying.apply()
+    # Nothing more is erased, and nothing is said of it.
+    assert served.state.entries(newest=1) == [newest]
+    assert tidying.last.erased == 4
+
+
+def test_trouble_is_told_and_the_next_time_is_tried_again(served: Served) -> None:
+    tidying = tidying_of(served)
+    tidying.apply()
+    served.gallery.close()
+    tidying.apply()
+    assert "closed" in tidying.last.problem
+    assert tidying.last.applied_s == LATER_S
+
+
+def test_the_service_applies_the_rules_by_itself_and_shows_them(
+    make_served: Callable[..., Served],
+) -> None:
+    assert make_served().client.get("/api/v1/status").json()["retention"] is None
+    served = make_served()
+    served.fill()
+    served.gallery.set_retention(Retention(keep_s=1.0, camera_keep_s={1: 5.0}))
+    served.tidied_by(tidying_of(served))
+    shown = served.client.get("/api/v1/status").json()["retention"]
+    assert (shown["keep_s"], shown["camera_keep_s"], shown["every_s"]) == (1.0, {"1": 5.0}, 3600.0)
+    end_s = time.monotonic() + 20
+    while shown["erased"] < 14 and time.monotonic() < end_s:
+        shown = served.client.get("/api/v1/status").json()["retention"]
+    assert shown["applied_s"] == LATER_S
+    assert served.gallery.count() == 0
