@@ -14,8 +14,8 @@ belong to a machine and a day.
 
 Peers are files: ONNX (run by onnxruntime) or OpenVINO's .xml (run by OpenVINO in f32, pip install
 openvino). None of them is part of this project. `--openvino` runs any file, one of this project's
-included, in OpenVINO as well; it is then called "NAME@openvino". An int8 file of this project should
-be the .xml that `adln export` writes for OpenVINO: the .onnx is laid out for onnxruntime.
+included, in OpenVINO as well; it is then called "NAME@openvino". An int8 file of this project
+should be the .xml that `adln export` writes for OpenVINO: the .onnx is laid out for onnxruntime.
 
 `--require A/B=2.7`: A takes at most 1/2.7 of B's time. `--require-peak A=0.65`: A reaches 65 % of
 the machine's peak, the best rate of an onnxruntime convolution (3x3, 256 channels) or matrix

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fake_service import Served
+from fake_service import NOW_S, Served, person_picture
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
+
+from adln.service.live import CameraPicture, CameraView, PipelineView
 
 # A stream that does not end is for another test.
 _ENDLESS = "/api/v1/events"
@@ -28,6 +30,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     # Broken requests bring broken tokens.
     made = Served(tmp_path_factory.mktemp("contract"), failed_tokens_per_minute=10**6)
     made.fill(thumbnails=True)
+    # Cameras 0 and 1, of which one has no picture yet.
+    made.cameras.views = [
+        CameraView(camera_id=at, name="c", state="running", fps=1, people=0, last_frame_s=None)
+        for at in range(2)
+    ]
+    made.cameras.work = PipelineView(state="running", pictures=True)
+    made.cameras.pictures = {1: CameraPicture(camera_id=1, time_s=NOW_S, jpeg=person_picture(1))}
     yield made
     made.close()
 
@@ -68,5 +77,5 @@ def test_no_request_breaks_the_service_or_gets_an_undocumented_answer(served: Se
             case.call_and_validate(base_url=served.address, checks=_CHECKS)
 
         ask()
-    assert tried == len(operations) - 1 >= 19
+    assert tried == len(operations) - 1 >= 20
     assert served.client.get("/api/v1/health").status_code == 200

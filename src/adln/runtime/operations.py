@@ -85,8 +85,8 @@ def profile_nodes(
     """Run a file under onnxruntime's profiler, on one core.
 
     Returns:
-        A row for each node that ran, in order: "name", "op_name", "dur" (microseconds), "starts_run"
-        (first node of a run), and the shapes that went in and out.
+        A row for each node that ran, in order: "name", "op_name", "dur" (microseconds),
+        "starts_run" (first node of a run), and the shapes that went in and out.
 
     Raises:
         ModelFileError: onnxruntime cannot run the file.
