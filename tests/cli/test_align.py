@@ -35,7 +35,9 @@ def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder = root / split / f"{person:04d}"
                 folder.mkdir(parents=True, exist_ok=True)
                 patches = Image.fromarray(rng.integers(0, 256, (8, 4, 3), dtype=np.uint8))
-                patches.resize((16, 32), Image.Resampling.NEAREST).save(folder / f"c{camera}_0001.png")
+                patches.resize((16, 32), Image.Resampling.NEAREST).save(
+                    folder / f"c{camera}_0001.png"
+                )
     return root
 
 

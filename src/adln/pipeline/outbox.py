@@ -260,7 +260,9 @@ class Outbox:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA journal_size_limit = 4194304")
+            db.execute("PRAGMA journal_size_limit = 1048576")
+            # Pages of 4 KiB; a small disk shall not fill up with what the outbox says to itself.
+            db.execute("PRAGMA wal_autocheckpoint = 100")
             problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
