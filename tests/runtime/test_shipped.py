@@ -17,7 +17,7 @@ def test_a_shipped_network_embeds_by_its_name(name: str) -> None:
     embedder = OnnxEmbedder(name, threads=1)
     crops = np.random.default_rng(0).integers(0, 256, (2, *embedder.crop_size, 3), dtype=np.uint8)
     embeddings = embedder.embed(crops)[int(name[-1])]
-    assert embeddings.shape == (2, 2048)
+    assert embeddings.shape == (2, 512)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
 
 
@@ -31,6 +31,12 @@ def test_a_shipped_network_says_what_it_is(name: str) -> None:
     assert model.manifest.parity
     # The card speaks of this very file.
     assert model.sha256 in (FOLDER / "README.md").read_text()
+
+
+def test_the_shipped_networks_share_a_space() -> None:
+    spaces = {open_session(name).manifest.spaces for name in SHIPPED}
+    assert len(spaces) == 1
+    assert all(spaces.pop())
 
 
 def test_the_shipped_networks_are_small() -> None:
