@@ -121,3 +121,11 @@ def test_a_depth_without_a_cost_is_refused() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         LoadSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_it_rises_again_also_where_frames_alone_take_most_of_the_budget() -> None:
+    load = control()
+    run(load, 80, 60, begin=0, end=10)  # a crowd
+    assert load.position > 0
+    run(load, 80, 10, begin=10, end=60)  # 80 for the frames, 10 of the 20 that are left for crops
+    assert load.position == 0

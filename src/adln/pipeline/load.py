@@ -37,7 +37,8 @@ class LoadSettings:
     Attributes:
         budget_ms: work allowed for a second of video, of all cameras together. 0 adapts nothing.
         window_s: how much video is looked at before a step.
-        headroom: more is done again when it would take this share of the budget at most,
+        headroom: more is done again when what grows by it would take this share, at most, of the
+            budget that is left to it,
         rise_after_s: for so long.
         most_skipping: at the last level one in so many frames is looked at.
     """
@@ -202,9 +203,7 @@ class LoadController:
 
     def _rise(self, time_s: float, frames: float, crops: float) -> Step | None:
         limits = self._settings
-        if self._at == 0 or (
-            self._predict(self._at - 1, frames, crops) > limits.headroom * limits.budget_ms
-        ):
+        if self._at == 0 or not self._has_room(self._at - 1, frames, crops):
             self._calm_since_s = None
             return None
         if self._calm_since_s is None:
@@ -215,6 +214,15 @@ class LoadController:
             self._patience = 1
         self._rose_s = time_s
         return self._go(self._at - 1, time_s)
+
+    def _has_room(self, at: int, frames: float, crops: float) -> bool:
+        """Whether a higher level would stay well within the budget.
+
+        The cost of frames that are looked at anyway is known; only what would be added is a guess.
+        """
+        known = frames if self._ladder[at].keep_one_in == self.level.keep_one_in else 0.0
+        guess = self._predict(at, frames, crops) - known
+        return guess <= self._settings.headroom * (self._settings.budget_ms - known)
 
     def _predict(self, at: int, frames: float, crops: float) -> float:
         """What the work seen would have cost at another level."""
