@@ -371,7 +371,7 @@ def count_macs(path: Path) -> int:
     """Multiply-accumulates for one crop of a file of its own."""
     manifest = open_session(path).manifest
     crop = np.zeros((1, manifest.height_px, manifest.width_px, 3), np.uint8)
-    return count_operations(path, {manifest.input_name: crop}).macs
+    return count_operations(path, {manifest.input_names[0]: crop}).macs
 
 
 def run_stream(

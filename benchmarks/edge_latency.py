@@ -216,7 +216,7 @@ def picture_share(path: Path, folder: Path, batch_size: int) -> PictureShare:
     chosen = np.random.default_rng(0).permutation(len(files))[:PICTURES]
     contents = [files[index].read_bytes() for index in chosen]
     batch = np.empty((batch_size, *size, 3), dtype=np.uint8)
-    feeds = {manifest.input_name: batch}
+    feeds = {manifest.input_names[0]: batch}
     outputs = [manifest.output_names(depth)[0] for depth in manifest.depths]
     before, inside = [], []
     for start in range(0, len(contents) - batch_size + 1, batch_size):

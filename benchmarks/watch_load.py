@@ -59,6 +59,7 @@ class SlowDetector:
 @click.option("--fps", default=5.0, show_default=True)
 @click.option("--frame-ms", default=30.0, show_default=True, help="Cost of detecting in a frame.")
 @click.option("--budget-ms", default=900.0, show_default=True, help="For a second of video.")
+@click.option("--match", default=0.8, show_default=True, help="Cosine from which on it is a match.")
 def main(
     models: tuple[Path, ...],
     work: Path,
@@ -67,6 +68,7 @@ def main(
     fps: float,
     frame_ms: float,
     budget_ms: float,
+    match: float,
 ) -> None:
     """Draw, watch, report every twentieth part of the video."""
     logging.getLogger("adln.pipeline.assembly").setLevel(logging.ERROR)
@@ -76,7 +78,7 @@ def main(
     costs = DepthEmbedder(models).measure_ms()
     click.echo("ms a crop: " + ", ".join(f"Res{d} {ms:.1f}" for d, ms in costs.items()))
     settings = scene_settings(
-        scene, models[0], depth=0, frames_per_s=fps, thresholds=ThresholdSettings(match=0.8)
+        scene, models[0], depth=0, frames_per_s=fps, thresholds=ThresholdSettings(match=match)
     )
     cameras = settings.cameras
     again = replace(cameras[0], name="camera_4", number=4)

@@ -68,8 +68,8 @@ def test_outputs_are_numbered_only_if_there_are_several_depths() -> None:
 
 
 def test_the_input_is_the_crops_or_a_map() -> None:
-    assert MANIFEST.input_name == "crops"
-    assert replace(MANIFEST, starts_after=1).input_name == map_name(1) == "map_1"
+    assert MANIFEST.input_names == ("crops",)
+    assert replace(MANIFEST, starts_after=1).input_names == (map_name(1),) == ("map_1",)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ class Manifest:
         starts_after: 0 if the input is "crops"; a stage 1 to 3 if the input is "map_<stage>",
             the map that a shallower file of the same weights has put out.
         maps: stages whose maps the file puts out as "map_<stage>", for a deeper file to go on.
+        sums: stages at which exits answer together: besides the map, "sum_<stage>" (N, D) float32
+            is put out or taken there, the sum of their embeddings so far.
         training_data: what the weights learned from.
         licence: under which terms weights and data may be used; "" if unknown.
         calibration: what the int8 ranges were measured on and which modules stayed in float; ""
@@ -115,6 +117,7 @@ class Manifest:
     calibration: str = ""
     starts_after: int = 0
     maps: tuple[int, ...] = ()
+    sums: tuple[int, ...] = ()
     parity: tuple[Parity, ...] = ()
     accuracy: tuple[Accuracy, ...] = ()
     spaces: tuple[str, ...] = ()
@@ -137,6 +140,7 @@ class Manifest:
                     "0 or a stage before the first depth",
                 ),
                 ("maps", not self.maps or _ascending(self.maps), "stages 1 to 3, ascending"),
+                ("sums", set(self.sums) <= {self.starts_after, *self.maps}, "stages of maps"),
                 (
                     "spaces",
                     len(self.spaces) in (0, len(self.depths))
@@ -150,9 +154,18 @@ class Manifest:
             raise ModelFileError(f"not a manifest of an adln model: {'; '.join(problems)}")
 
     @property
-    def input_name(self) -> str:
-        """Name of the file's input."""
-        return CROPS if self.starts_after == 0 else map_name(self.starts_after)
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the file's inputs: the crops, or what a shallower file has put out."""
+        return (CROPS,) if self.starts_after == 0 else self.names_after(self.starts_after)
+
+    @property
+    def handed_over(self) -> tuple[str, ...]:
+        """Names of the outputs that deeper files go on from."""
+        return tuple(name for stage in self.maps for name in self.names_after(stage))
+
+    def names_after(self, stage: int) -> tuple[str, ...]:
+        """Names of what is handed over after a stage: the map, and a sum if there is one."""
+        return (map_name(stage), *([sum_name(stage)] if stage in self.sums else []))
 
     def output_names(self, depth: int) -> tuple[str, str]:
         """Names of the outputs for one depth.
@@ -211,6 +224,11 @@ def map_name(stage: int) -> str:
     means nothing but to the files of the same export.
     """
     return f"map_{stage}"
+
+
+def sum_name(stage: int) -> str:
+    """Name of the input or output (N, D) float32 that carries the sum of embeddings so far."""
+    return f"sum_{stage}"
 
 
 def _ascending(depths: tuple[int, ...]) -> bool:

@@ -44,6 +44,27 @@ def other_network() -> ADLN:
 
 
 @pytest.fixture(scope="session")
+def together() -> ADLN:
+    """A network of three exits that answer together."""
+    architecture = Architecture(
+        num_classes=3,
+        exits=(1, 2, 3),
+        summed_exits=(1, 2, 3),
+        embedding_dim=64,
+        height_px=HEIGHT_PX,
+        width_px=WIDTH_PX,
+    )
+    return settle_batch_norms(build_network(architecture, seed=0))
+
+
+@pytest.fixture(scope="session")
+def together_path(together: ADLN, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("together") / "network.safetensors"
+    save_network(path, together)
+    return path
+
+
+@pytest.fixture(scope="session")
 def network_path(network: ADLN, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
     save_network(path, network, provenance={"data": "made-up people"})

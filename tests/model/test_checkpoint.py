@@ -35,6 +35,14 @@ def test_a_stored_network_comes_back_bit_for_bit(network: ADLN, stored: Path) ->
     assert read_provenance(stored) == {"data": "drawn people"}
 
 
+def test_exits_that_answer_together_come_back(tmp_path: Path) -> None:
+    architecture = Architecture(num_classes=5, exits=(2, 3), summed_exits=(2, 3))
+    save_network(tmp_path / "together.safetensors", build_network(architecture, seed=0))
+    assert load_network(tmp_path / "together.safetensors").architecture == architecture
+    last = load_network(tmp_path / "together.safetensors", exits=(3,)).architecture
+    assert (last.exits, last.summed_exits) == ((3,), (2, 3))
+
+
 def test_only_the_wanted_exits_are_kept(stored: Path) -> None:
     assert load_network(stored, exits=(1,)).architecture.exits == (1,)
 

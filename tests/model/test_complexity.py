@@ -1,5 +1,6 @@
 """Table 1: Params and Flops, exactly."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def test_sizes_and_work_round_to_table_1(depth: int, params: int) -> None:
     printed_flops = GOLDEN["paper_table1_res1to4_G"][depth - 1]
     assert round(counted.params / 1e6, 2) == printed_params
     assert round(counted.flops / 1e9, 2) == printed_flops
+
+
+def test_an_exit_that_another_answers_together_with_is_counted() -> None:
+    paper = Architecture(num_classes=1)
+    alone, both = count_depth(4), count_depth(4, replace(paper, summed_exits=(3, 4)))
+    exit_3 = 1024 * 256 + 256 * 256 + 256 * 2048
+    assert both.conv_macs - alone.conv_macs == 16 * 8 * exit_3
+    assert both.pooled_elements == 2 * alone.pooled_elements
+    assert both.params - alone.params == exit_3 + 2 * (256 + 256 + 2048)
 
 
 def test_without_attention_res4_is_a_plain_resnet50() -> None:

@@ -1,10 +1,12 @@
 """One network, four exits; cutting gives bit for bit the same answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from adln.errors import CheckpointError
 from adln.model.exits import Exit, ExitOutput
@@ -61,6 +63,38 @@ def test_cut_keeps_only_what_its_depth_needs(network: ADLN) -> None:
     assert not [n for n in names if n.startswith(("stages.3", "stages.4", "attention"))]
     assert {n.split(".")[1] for n in names if n.startswith("exits")} == {"2"}
     assert not network.cut(3).attention
+
+
+def test_exits_that_answer_together_give_the_sum_of_their_unit_embeddings(
+    network: ADLN, crops: torch.Tensor
+) -> None:
+    together = ADLN(replace(network.architecture, summed_exits=(2, 3, 4))).eval()
+    together.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        alone, output = network(crops), together(crops)
+        own = {d: F.normalize(answer.embedding) for d, answer in alone.exits.items()}
+        expected = {2: own[2], 3: own[2] + own[3], 4: own[2] + own[3] + own[4]}
+        assert torch.equal(output.exits[1].embedding, alone.exits[1].embedding)
+        for depth, embedding in expected.items():
+            torch.testing.assert_close(output.exits[depth].embedding, embedding)
+            part = together.cut(depth)
+            assert list(part(crops).exits) == [depth]
+            assert torch.equal(part(crops).exits[depth].embedding, output.exits[depth].embedding)
+    assert together.cut(1).architecture.summed_exits == ()
+    assert together.cut(3).architecture.built_exits == (2, 3)
+    assert not {"exits.1.bnneck.weight", "exits.4.bnneck.weight"} & set(
+        together.cut(3).state_dict()
+    )
+
+
+@pytest.mark.parametrize(
+    ("exits", "summed"), [((1, 2), (2, 3)), ((1, 2), (2, 1)), ((1, 2, 3), (1, 3)), ((4,), (0, 4))]
+)
+def test_exits_that_cannot_answer_together_are_refused(
+    exits: tuple[int, ...], summed: tuple[int, ...]
+) -> None:
+    with pytest.raises(CheckpointError, match="summed_exits"):
+        Architecture(num_classes=5, exits=exits, summed_exits=summed)
 
 
 def test_cut_copies_the_weights(network: ADLN) -> None:

@@ -7,6 +7,7 @@ import pytest
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.runtime.deeper import ChainedEmbedder, DeeperEmbedder
 from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.handover import Handover
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]
@@ -21,7 +22,7 @@ def test_going_on_from_a_map_gives_the_answer_of_the_whole(
     whole = OnnxEmbedder(make_model("whole.onnx", depths=(1, 2))).embed(CROPS)
     shallow = OnnxEmbedder(shallow_path, threads=threads, batch_size=2)
     embeddings, maps = shallow.embed_with_maps(CROPS)
-    assert maps[1].shape == (5, 3, 8, 4)
+    assert maps[1].arrays["map_1"].shape == (5, 3, 8, 4)
     np.testing.assert_allclose(embeddings[1], whole[1], atol=1e-6)
     worth_it = [0, 3]
     deep = DeeperEmbedder(deep_path, shallow)
@@ -46,7 +47,9 @@ def test_a_file_without_the_map_is_not_gone_on_from(
 def test_maps_of_another_shape_are_refused(make_pair: MakePair) -> None:
     shallow, deep = make_pair()
     with pytest.raises(ImageError, match="expected maps of stage 1"):
-        DeeperEmbedder(deep, OnnxEmbedder(shallow)).embed(np.zeros((2, 3, 4, 8), np.float32))
+        DeeperEmbedder(deep, OnnxEmbedder(shallow)).embed(
+            Handover({"map_1": np.zeros((2, 3, 4, 8), np.float32)})
+        )
 
 
 @pytest.mark.parametrize("flip", [False, True])

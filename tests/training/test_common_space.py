@@ -91,6 +91,14 @@ def test_projections_stand_behind_the_bnneck_and_the_rest_stays(network: ADLN) -
         with_common_space(network, CommonSpace({1: maps[1]}, centers))
 
 
+@pytest.mark.parametrize(("together", "summed"), [(True, (2, 3)), (False, ())])
+def test_from_the_second_on_exits_answer_together(together: bool, summed: tuple[int, ...]) -> None:
+    whole = build_network(Architecture(num_classes=6, exits=(1, 2, 3)), seed=0)
+    maps = {depth: torch.zeros(4, FEATURE_DIM) for depth in (1, 2, 3)}
+    aligned = with_common_space(whole, CommonSpace(maps, torch.eye(6, 4)), together=together)
+    assert aligned.architecture.summed_exits == summed
+
+
 @pytest.mark.parametrize(
     ("labels", "dim", "ridge", "message"),
     [

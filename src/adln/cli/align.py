@@ -38,6 +38,12 @@ from adln.cli.progress import counting
     type=click.FloatRange(0, min_open=True),
     help="How strongly the maps are kept simple.",
 )
+@click.option(
+    "--together/--alone",
+    default=True,
+    show_default=True,
+    help="From Res2 on: answer by the sum of all exits on the way, or by the last alone.",
+)
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
 def align(
@@ -48,6 +54,7 @@ def align(
     joined_path: Path | None,
     dim: int | None,
     ridge: float,
+    together: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -90,13 +97,26 @@ def align(
         dim=chosen_dim,
         ridge=ridge,
     )
-    aligned = with_common_space(network.cpu(), space)
+    aligned = with_common_space(network.cpu(), space, together=together)
     provenance = read_provenance(network_path)
+    summed = aligned.architecture.summed_exits
     facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
     save_network(out, aligned, provenance={**provenance, "common_space": facts})
     if as_json:
-        click.echo(json.dumps({"network": str(out), "depths": list(embeddings), **facts}))
+        click.echo(
+            json.dumps(
+                {
+                    "network": str(out),
+                    "depths": list(embeddings),
+                    "summed_exits": list(summed),
+                    **facts,
+                }
+            )
+        )
     else:
         depths = ", ".join(f"Res{depth}" for depth in embeddings)
         click.echo(f"{depths} share a space of {chosen_dim} dimensions: {out}")
+        if summed:
+            names = ", ".join(f"Res{depth}" for depth in summed)
+            click.echo(f"{names} answer together: each by the sum of its own and those before it")
         click.echo(f"next: adln evaluate {out} --data {data_path} --cross-depth")

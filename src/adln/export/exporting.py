@@ -198,6 +198,7 @@ def _write(
                 spaces=tuple(map(manifest.space_of, part.depths)),
                 starts_after=part.starts_after,
                 maps=part.maps,
+                sums=part.sums,
             )
             staged.append((part, ExportedFile(folder / name, own)))
             _save(part.model, own, folder / name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from adln.manifest import map_name
+from adln.manifest import map_name, sum_name
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Part:
         depths: depths that it answers.
         starts_after: stage whose map it takes; 0 if it takes crops.
         maps: stages whose maps it puts out.
+        sums: stages at which the sum of embeddings goes with the map, out or in.
     """
 
     model: ir.Model
     depths: tuple[int, ...]
     starts_after: int = 0
     maps: tuple[int, ...] = ()
+    sums: tuple[int, ...] = ()
 
 
 def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
@@ -34,7 +36,8 @@ def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
 
     Args:
         model: of all depths, with the outputs "embedding_<depth>", "norm_<depth>" and, for each
-            depth but the last, "map_<depth>". It is used up.
+            depth but the last, "map_<depth>", and "sum_<depth>" if exits answer together there.
+            It is used up.
         depths: ascending, two or more.
 
     Returns:
@@ -47,14 +50,19 @@ def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
     for stage, value in boundary.items():
         outputs[map_name(stage)].name = f"{map_name(stage)}/float"
         value.name = map_name(stage)
+    sums = {
+        stage: [outputs[sum_name(stage)]] for stage in depths[:-1] if sum_name(stage) in outputs
+    }
     parts = []
     before = 0
     for depth in depths:
         maps = (depth,) if depth in boundary else ()
         ends = [outputs[f"embedding_{depth}"], outputs[f"norm_{depth}"]]
-        ends += [boundary[stage] for stage in maps]
-        start = boundary[before] if before else graph.inputs[0]
-        part = ir.convenience.extract(graph, [start], ends)
+        starts = [boundary[before]] if before else [graph.inputs[0]]
+        for stage in maps:
+            ends += [boundary[stage], *sums.get(stage, [])]
+        starts += sums.get(before, [])
+        part = ir.convenience.extract(graph, starts, ends)
         for value, name in zip(part.outputs, ("embedding", "norm"), strict=False):
             value.name = name
         parts.append(
@@ -63,6 +71,7 @@ def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
                 depths=(depth,),
                 starts_after=before,
                 maps=maps,
+                sums=tuple(stage for stage in (before, *maps) if stage in sums),
             )
         )
         before = depth

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adln.errors import ExportError
 from adln.export.rewriting import rewrite
-from adln.manifest import CROPS, InputForm, map_name
+from adln.manifest import CROPS, InputForm, map_name, sum_name
 from adln.model.network import ADLN
 
 OPSET = 20
@@ -26,20 +26,26 @@ SHORTEST = 1e-12
 
 
 class Deployed(nn.Module):
-    """Crops -> embedding and norm of each exit, then the maps asked for.
+    """Crops -> embedding and norm of each exit, then the maps and sums asked for.
 
     Args:
         network: has exactly the exits that are wanted; it is not changed.
         maps: stages whose maps are put out as well.
+        sums: depths whose sum of embeddings is put out as well.
         input_form: what crops come as, see `adln.manifest.Manifest`.
     """
 
     def __init__(
-        self, network: ADLN, *, maps: Sequence[int] = (), input_form: InputForm = "uint8_rgb_nhwc"
+        self,
+        network: ADLN,
+        *,
+        maps: Sequence[int] = (),
+        sums: Sequence[int] = (),
+        input_form: InputForm = "uint8_rgb_nhwc",
     ) -> None:
         super().__init__()
         self.network = network.keep(network.architecture.exits).cpu()
-        self.maps = tuple(maps)
+        self.maps, self.sums = tuple(maps), tuple(sums)
         self.input_form = input_form
         self.eval()
 
@@ -54,7 +60,7 @@ class Deployed(nn.Module):
         return torch.zeros(count, height_px, width_px, 3, dtype=torch.uint8)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """Crops in the input form -> embedding (N, D) and norm (N, 1) of each exit, and maps."""
+        """Crops in the input form -> embedding (N, D) and norm (N, 1) of each exit, maps, sums."""
         maps: list[Tensor] = []
         # Registered in here, because the tracer warns of tensors kept from one call to the next.
         handles = [
@@ -72,7 +78,7 @@ class Deployed(nn.Module):
             feature = answer.embedding  # (N, D)
             norm = torch.linalg.vector_norm(feature, dim=1, keepdim=True).clamp_min(SHORTEST)
             answers += [feature / norm, norm]
-        return (*answers, *maps)
+        return (*answers, *maps, *(output.exits[depth].embedding for depth in self.sums))
 
 
 def trace(
@@ -87,7 +93,8 @@ def trace(
     Args:
         network: has exactly the exits that are wanted; it is not changed.
         output_names: embedding and norm for each exit, ascending by depth.
-        maps: stages whose maps are put out as well, as "map_<stage>".
+        maps: stages whose maps are put out as well, as "map_<stage>", each with "sum_<stage>" if
+            exits answer together there.
         input_form: what crops come as, see `adln.manifest.Manifest`.
 
     Returns:
@@ -96,7 +103,8 @@ def trace(
     Raises:
         ExportError: the tracer gives up on this network.
     """
-    deployed = Deployed(network, maps=maps, input_form=input_form)
+    sums = [stage for stage in maps if stage in network.architecture.summed_exits]
+    deployed = Deployed(network, maps=maps, sums=sums, input_form=input_form)
     try:
         with _without_known_warnings():
             program = torch.onnx.export(
@@ -106,7 +114,7 @@ def trace(
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 opset_version=OPSET,
                 input_names=[CROPS],
-                output_names=[*output_names, *map(map_name, maps)],
+                output_names=[*output_names, *map(map_name, maps), *map(sum_name, sums)],
                 external_data=False,
                 verbose=False,
             )

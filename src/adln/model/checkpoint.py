@@ -93,7 +93,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def _read_architecture(path: Path, text: str) -> Architecture:
     try:
         fields = json.loads(text)
-        return Architecture(**{**fields, "exits": tuple(fields["exits"])})
+        depths = {name: tuple(fields[name]) for name in ("exits", "summed_exits") if name in fields}
+        return Architecture(**{**fields, **depths})
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: the architecture in its header cannot be read ({error}). "

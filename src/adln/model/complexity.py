@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adln.model.exits import Exit
+from adln.model.exits import Exit, ExitOutput
 from adln.model.network import ADLN, Architecture
 
 OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
@@ -58,6 +58,7 @@ def count(
         shadow = ADLN(network.architecture).eval()
     conv_macs = 0
     batch_norm_elements = 0
+    pooled_elements = 0
 
     def count_conv(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal conv_macs
@@ -70,6 +71,10 @@ def count(
         assert isinstance(module, nn.Linear)
         conv_macs += output.numel() * module.in_features  # a 1x1 convolution of a single point
 
+    def count_pooling(_: nn.Module, __: tuple[Tensor, ...], output: ExitOutput) -> None:
+        nonlocal pooled_elements
+        pooled_elements += output.feature_map.numel() + output.feature.numel()
+
     def count_batch_norm(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal batch_norm_elements
         batch_norm_elements += output.numel()
@@ -81,12 +86,10 @@ def count(
             module.register_forward_hook(count_batch_norm)
     for branch in shadow.exits.values():
         assert isinstance(branch, Exit)
+        branch.register_forward_hook(count_pooling)
         if isinstance(branch.projection, nn.Linear):
             branch.projection.register_forward_hook(count_projection)
-    output = shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
-    pooled_elements = sum(
-        answer.feature_map.numel() + answer.feature.numel() for answer in output.exits.values()
-    )
+    shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
     params = sum(
         parameter.numel()
         for name, parameter in shadow.named_parameters()

@@ -26,7 +26,8 @@ class ExitOutput:
         feature_map: (B, 2048, H, W), not negative; (16, 8) for crops of 256x128 px.
         feature: (B, 2048) float32, the mean of the map over its points: for metric losses.
         embedding: (B, D) float32, for retrieval, by cosine: the feature after the BNNeck, D = 2048,
-            and after the projection into a common space, if the network has one.
+            and after the projection into a common space, if the network has one. Where exits answer
+            together, the sum of theirs.
         logits: (B, K) float32, over the K training identities.
     """
 

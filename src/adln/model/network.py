@@ -17,6 +17,7 @@ from adln.model.backbone import Stem, StridePosition, build_stage
 from adln.model.exits import FEATURE_DIM, Exit, ExitOutput
 
 DEPTHS = (1, 2, 3, 4)
+_SHORTEST = 1e-12  # what is shorter stays as it is, as in torch's own normalize
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of pixels scaled to 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -34,6 +35,10 @@ class Architecture:
         bn_eps: epsilon of the batch norms of backbone and exits.
         embedding_dim: D, length of an embedding; less than 2048 means that the exits project
             into a common space.
+        summed_exits: exits that answer together, ascending: at each of these depths the embedding
+            is the sum of their own and all shallower ones', each of unit length. They are there
+            even where `exits` does not ask for them. Not in the paper; only of use in a common
+            space.
         height_px: height of the crops that the weights were trained for.
         width_px: their width.
     """
@@ -44,6 +49,7 @@ class Architecture:
     stride_position: StridePosition = "3x3"
     bn_eps: float = 1e-5
     embedding_dim: int = FEATURE_DIM
+    summed_exits: tuple[int, ...] = ()
     height_px: int = CROP_HEIGHT_PX
     width_px: int = CROP_WIDTH_PX
 
@@ -52,6 +58,19 @@ class Architecture:
             raise CheckpointError(f"exits must be depths out of {DEPTHS}, got {self.exits}")
         if tuple(sorted(set(self.exits))) != self.exits:
             raise CheckpointError(f"exits must ascend without repetition, got {self.exits}")
+        if tuple(sorted(set(self.summed_exits))) != self.summed_exits or not (
+            set(self.summed_exits[-1:]) <= set(self.exits) and set(self.summed_exits) <= set(DEPTHS)
+        ):
+            raise CheckpointError(
+                f"summed_exits must ascend without repetition and end with one of the exits "
+                f"{self.exits}, got {self.summed_exits}"
+            )
+        alone = [d for d in self.exits if self.summed_exits and d > self.summed_exits[0]]
+        if not set(alone) <= set(self.summed_exits):
+            raise CheckpointError(
+                f"behind the first of summed_exits {self.summed_exits} all of {self.exits} belong "
+                "to them"
+            )
         if self.num_classes < 1:
             raise CheckpointError(f"num_classes must be at least 1, got {self.num_classes}")
         if not 1 <= self.embedding_dim <= FEATURE_DIM:
@@ -67,6 +86,18 @@ class Architecture:
     def depth(self) -> int:
         """Number of stages: the deepest exit."""
         return self.exits[-1]
+
+    @property
+    def built_exits(self) -> tuple[int, ...]:
+        """Depths that have an exit, ascending: those that answer and those that they need."""
+        return tuple(sorted({*self.exits, *self.summed_exits}))
+
+    def cut(self, exits: Iterable[int]) -> "Architecture":
+        """The same with only these exits and what they need."""
+        wanted = tuple(sorted(set(exits)))
+        last_summed = max((depth for depth in wanted if depth in self.summed_exits), default=0)
+        summed = tuple(depth for depth in self.summed_exits if depth <= last_summed)
+        return replace(self, exits=wanted, summed_exits=summed)
 
 
 @dataclass(frozen=True)
@@ -114,7 +145,7 @@ class ADLN(nn.Module):
         self.exits = nn.ModuleDict(
             {
                 str(depth): Exit(depth, architecture.num_classes, eps, architecture.embedding_dim)
-                for depth in architecture.exits
+                for depth in architecture.built_exits
             }
         )
         mean, std = self.pixel_statistics()
@@ -143,18 +174,29 @@ class ADLN(nn.Module):
         x = (crops - self.mean) / self.std  # (B, 3, 256, 128)
         x = self.stem(x)  # (B, 64, 64, 32)
         exits: dict[int, ExitOutput] = {}
+        total: Tensor | None = None  # of the exits that answer together, (B, D)
         for name, stage in self.stages.items():
             depth = int(name)
             x = stage(x)  # (B, 256 .. 2048, 64 .. 16, 32 .. 8)
             attended = self.attention[name](x) if name in self.attention else x
             if name in self.exits:
                 # Exit 3 reads its stage before the attention: only then has Res3 Table 1's size.
-                exits[depth] = self.exits[name](x if depth == 3 else attended)
+                answer: ExitOutput = self.exits[name](x if depth == 3 else attended)
+                if depth in self.architecture.summed_exits:
+                    # F.normalize would make exported graphs ask for the number of crops.
+                    length = torch.linalg.vector_norm(answer.embedding, dim=1, keepdim=True)
+                    own = answer.embedding / length.clamp_min(_SHORTEST)
+                    total = own if total is None else total + own
+                    answer = replace(answer, embedding=total)
+                if depth in self.architecture.exits:
+                    exits[depth] = answer
             x = attended
         return NetworkOutput(exits)
 
     def cut(self, depth: int) -> "ADLN":
         """The network of this depth alone: its stages and its exit, weights copied.
+
+        With the exits that it answers together with, if there are any.
 
         Its answers are bit for bit those of the same exit of this network.
 
@@ -206,7 +248,7 @@ class ADLN(nn.Module):
                 f"this network has exits at {list(self.architecture.exits)}"
             )
         with torch.device("meta"):
-            part = ADLN(replace(self.architecture, exits=wanted))
+            part = ADLN(self.architecture.cut(wanted))
         own = self.state_dict()
         state = {name: own[name].detach().clone() for name in part.state_dict()}
         part.load_state_dict(state, assign=True)

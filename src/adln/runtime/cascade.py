@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from adln.errors import ModelFileError, SettingsError
 from adln.evaluation.cascade import StageCosts
+from adln.manifest import CROPS
 from adln.runtime.deeper import DeeperEmbedder
 from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+from adln.runtime.handover import Handover
 from adln.runtime.measuring import time_in_turns
 from adln.runtime.operations import count_operations
 from adln.runtime.session import OpenModel
@@ -163,13 +165,13 @@ class Cascade:
             embeddings=np.concatenate([part.embeddings for part in parts]),
         )
 
-    def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Embed crops by the first file: (N, D), and the maps (N, ...) to go deeper from."""
+    def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Handover]:
+        """Embed crops by the first file: (N, D), and the maps to go deeper from."""
         embeddings, maps = self._shallow.embed_with_maps(crops)
         return embeddings[self.depths[0]], maps[self._deeper[0].starts_after]
 
-    def embed_deeper(self, maps: NDArray[Any]) -> NDArray[np.float32]:
-        """Go on from maps (N, ...) of `embed_first` to the last file: (N, D)."""
+    def embed_deeper(self, maps: Handover) -> NDArray[np.float32]:
+        """Go on from maps of `embed_first`, for N crops, to the last file: (N, D)."""
         for part, after in pairwise(self._deeper):
             maps = part.embed_with_maps(maps)[1][after.starts_after]
         return self._deeper[-1].embed(maps)[self.depths[1]]
@@ -178,10 +180,10 @@ class Cascade:
         """Multiply-accumulates for one crop: of the first file, and of all others together."""
         crop = np.zeros((1, *self.crop_size, 3), dtype=np.uint8)
         _, maps = self._shallow.embed_with_maps(crop)
-        first = _count_macs(self._shallow.model, crop)
+        first = _count_macs(self._shallow.model, {CROPS: crop})
         others = 0
         for part in self._deeper:
-            others += _count_macs(part.model, maps[part.starts_after])
+            others += _count_macs(part.model, maps[part.starts_after].arrays)
             maps = part.embed_with_maps(maps[part.starts_after])[1]
         return first, others
 
@@ -252,8 +254,8 @@ def measure_costs(
     )
 
 
-def _count_macs(model: OpenModel, given: NDArray[Any]) -> int:
-    return count_operations(model.path, {model.manifest.input_name: given}).macs
+def _count_macs(model: OpenModel, given: dict[str, NDArray[Any]]) -> int:
+    return count_operations(model.path, given).macs
 
 
 def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> Found:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from adln.crops import flip as flip_crops
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.manifest import CROPS, Manifest, map_name
+from adln.manifest import CROPS, Manifest
 from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.handover import Handover, handovers
 from adln.runtime.session import OpenModel, open_session
 
 
@@ -46,8 +47,7 @@ class DeeperEmbedder:
         self._model = open_session(path, threads=threads, provider=provider)
         _require_same_export(self._model, shallower.model)
         # Maps of an int8 file are bytes, those of an fp16 file halves.
-        example = shallower.empty_maps()[self.starts_after]
-        self._shape, self._dtype = example.shape[1:], example.dtype
+        self._no_crop = shallower.empty_maps()[self.starts_after]
 
     @property
     def model(self) -> OpenModel:
@@ -69,11 +69,11 @@ class DeeperEmbedder:
         """Depths that `embed` answers, ascending."""
         return self.manifest.depths
 
-    def embed(self, maps: NDArray[Any]) -> dict[int, NDArray[np.float32]]:
+    def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
         """Embed crops by their maps, as `OnnxEmbedder.embed_with_maps` gave them.
 
         Args:
-            maps: (N, C, H, W) of stage `starts_after`, in the type that the file puts out.
+            maps: of stage `starts_after`, for N crops.
 
         Returns:
             depth -> (N, D) float32 of unit length.
@@ -84,31 +84,31 @@ class DeeperEmbedder:
         return self.embed_with_maps(maps)[0]
 
     def embed_with_maps(
-        self, maps: NDArray[Any]
-    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[Any]]]:
+        self, maps: Handover
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
         """As `embed`, and keep the maps from which a still deeper file can go on.
 
         Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map (N, C, H, W), for the
-            stages in the manifest's `maps`.
+            depth -> (N, D) float32 of unit length; and stage -> its map, for the stages in the
+            manifest's `maps`.
 
         Raises:
             ImageError: the maps are of another shape or type.
         """
-        if maps.dtype != self._dtype or maps.shape[1:] != self._shape:
+        if maps.form != self._no_crop.form:
             raise ImageError(
-                f"expected maps of stage {self.starts_after}, (N, {self._shape}) {self._dtype}, "
-                f"got shape {maps.shape} and type {maps.dtype}."
+                f"expected maps of stage {self.starts_after} with {self._no_crop.form} for each "
+                f"crop, got {maps.form}."
             )
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += [map_name(stage) for stage in self.manifest.maps]
-        answers = self._model.session.run(names, {self.manifest.input_name: maps})
+        names += self.manifest.handed_over
+        answers = self._model.session.run(names, maps.arrays)
         embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
-        return embeddings, dict(zip(self.manifest.maps, answers[len(self.depths) :], strict=True))
+        return embeddings, handovers(self.manifest, answers[len(self.depths) :])
 
-    def empty_maps(self) -> dict[int, NDArray[Any]]:
-        """Maps (0, C, H, W) of no crop: their shapes and types."""
-        return self.embed_with_maps(np.empty((0, *self._shape), dtype=self._dtype))[1]
+    def empty_maps(self) -> dict[int, Handover]:
+        """Maps of no crop: their shapes and types."""
+        return self.embed_with_maps(self._no_crop)[1]
 
 
 class ChainedEmbedder:
@@ -214,8 +214,8 @@ class ChainedEmbedder:
             manifest = model.manifest
             wanted = [depth for depth in manifest.depths if depth in self._depths]
             names = [name for depth in wanted for name in manifest.output_names(depth)]
-            passed_on = [after.manifest.input_name] if after is not None else []
-            feeds = {manifest.input_name: found[manifest.input_name]}
+            passed_on = list(after.manifest.input_names) if after is not None else []
+            feeds = {name: found[name] for name in manifest.input_names}
             outputs = model.session.run(names + passed_on, feeds)
             found = dict(zip(passed_on, outputs[len(names) :], strict=True))
             for at, depth in enumerate(wanted):

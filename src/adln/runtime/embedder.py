@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from adln.crops import flip
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.manifest import Manifest, map_name
+from adln.manifest import CROPS, Manifest
+from adln.runtime.handover import Handover, handovers
 from adln.runtime.pixels import Picture, PixelWriter
 from adln.runtime.session import OpenModel, open_session, usable_cores
 
@@ -150,7 +151,7 @@ class OnnxEmbedder:
 
     def embed_with_maps(
         self, crops: NDArray[np.uint8]
-    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[Any]]]:
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
         """Embed crops and keep the maps from which a deeper file can go on.
 
         The mirrored crop plays no part here, whatever `flip` says: it would need maps of its own.
@@ -159,16 +160,15 @@ class OnnxEmbedder:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
 
         Returns:
-            depth -> (N, D) float32 of unit length; and stage -> its map (N, C, H', W') in
-            the file's own type, for the stages in the manifest's `maps`. See
-            `adln.runtime.deeper`.
+            depth -> (N, D) float32 of unit length; and stage -> its map, and what else a deeper
+            file needs, for the stages in the manifest's `maps`. See `adln.runtime.deeper`.
 
         Raises:
             ImageError: the array is of another shape or type.
         """
         self.require_crops(crops)
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
-        names += [map_name(stage) for stage in self.manifest.maps]
+        names += self.manifest.handed_over
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
@@ -177,7 +177,7 @@ class OnnxEmbedder:
         parts = self._share_out(len(crops), work, None) or [work(0, 0)]
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
         embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
-        return embeddings, dict(zip(self.manifest.maps, joined[len(self.depths) :], strict=True))
+        return embeddings, handovers(self.manifest, joined[len(self.depths) :])
 
     def require_crops(self, crops: NDArray[np.uint8]) -> None:
         """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
@@ -192,8 +192,8 @@ class OnnxEmbedder:
                 f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
             )
 
-    def empty_maps(self) -> dict[int, NDArray[Any]]:
-        """Maps (0, C, H, W) of no crop: their shapes and types."""
+    def empty_maps(self) -> dict[int, Handover]:
+        """Maps of no crop: their shapes and types."""
         return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
 
     def embed_pictures(
@@ -315,7 +315,7 @@ class OnnxEmbedder:
         ]
 
     def _session_run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[Any]:
-        answers: list[Any] = self._model.session.run(outputs, {self.manifest.input_name: batch})
+        answers: list[Any] = self._model.session.run(outputs, {CROPS: batch})
         return answers
 
     def _by_depth(self, parts: list[list[NDArray[np.float32]]]) -> dict[int, NDArray[np.float32]]:

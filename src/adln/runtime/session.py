@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adln.errors import ModelFileError, SettingsError
-from adln.manifest import METADATA_KEY, Manifest, map_name
+from adln.manifest import METADATA_KEY, Manifest
 from adln.runtime.shipped import find_network
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
@@ -136,9 +136,10 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
 
 
 def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]) -> list[str]:
-    if list(inputs) != [manifest.input_name]:
-        return [f"expected one input {manifest.input_name!r}, found {list(inputs)}"]
-    kind, shape = inputs[manifest.input_name]
+    if sorted(inputs) != sorted(manifest.input_names):
+        names = " and ".join(map(repr, manifest.input_names))
+        return [f"expected one input {names}, found {list(inputs)}"]
+    kind, shape = inputs[manifest.input_names[0]]
     problems = []
     if shape and isinstance(shape[0], int):
         problems.append(f"expected any number of crops at a time, found {shape[0]} only")
@@ -153,7 +154,7 @@ def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]
 
 def _output_problems(manifest: Manifest, outputs: dict[str, list[Any]]) -> list[str]:
     names = [name for depth in manifest.depths for name in manifest.output_names(depth)]
-    names += [map_name(stage) for stage in manifest.maps]
+    names += manifest.handed_over
     missing = [name for name in names if name not in outputs]
     if missing:
         return [f"expected outputs {names}, found {list(outputs)}"]

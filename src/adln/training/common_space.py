@@ -19,6 +19,7 @@ from adln.model.network import ADLN
 
 DEFAULT_DIM = 512
 DEFAULT_RIDGE = 1.0
+_FIRST_SUMMED = 2
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def fit_common_space(
     return CommonSpace(maps, F.normalize(reduced).float())
 
 
-def with_common_space(network: ADLN, space: CommonSpace) -> ADLN:
+def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = True) -> ADLN:
     """The network with a projection behind each BNNeck; all else is copied.
 
     Each classifier becomes the persons' places in the space, the same for all exits: it names the
@@ -92,6 +93,8 @@ def with_common_space(network: ADLN, space: CommonSpace) -> ADLN:
     Args:
         network: without projections.
         space: fitted on embeddings of exactly its exits.
+        together: let each depth from 2 on answer by the sum of its embedding and those of the
+            exits before it, which costs only these exits. Exit 1 is too weak to be asked.
 
     Raises:
         TrainingError: the network has projections already, or the space is of other exits.
@@ -104,8 +107,13 @@ def with_common_space(network: ADLN, space: CommonSpace) -> ADLN:
             f"the space is of exits {sorted(space.maps)}, the network has {architecture.exits}"
         )
     num_classes, dim = space.centers.shape
+    summed = tuple(depth for depth in architecture.exits if depth >= _FIRST_SUMMED)
+    if not together or len(summed) == 1:
+        summed = ()
     with torch.device("meta"):
-        whole = ADLN(replace(architecture, embedding_dim=dim, num_classes=num_classes))
+        whole = ADLN(
+            replace(architecture, embedding_dim=dim, num_classes=num_classes, summed_exits=summed)
+        )
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     for depth, projection in space.maps.items():
         state[f"exits.{depth}.projection.weight"] = projection.clone()
