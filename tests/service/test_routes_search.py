@@ -16,7 +16,7 @@ from fake_service import (
 
 from adln.calibration import Scales
 from adln.gallery.records import ModelKey
-from adln.pipeline.identity import StatedThresholds
+from adln.pipeline.thresholds import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
 
 JPEG = {"Content-Type": "image/jpeg"}

@@ -23,13 +23,14 @@ from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
-from adln.pipeline.identity import IdentityBook, StatedThresholds
+from adln.pipeline.identity import IdentityBook
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.thresholds import StatedThresholds
 from adln.pipeline.watch import CameraParts
 from adln.pipeline.watch_settings import CameraSettings, WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink

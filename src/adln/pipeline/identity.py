@@ -29,63 +29,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
-from adln.calibration import Decision, Scale, Scales, Verdict
+from adln.calibration import Scale, Scales, Verdict
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import NO_PERSON, Filter, ModelKey, Sighting, pool_track
+from adln.gallery.records import Filter, Sighting
+from adln.pipeline.evidence import Answer, Evidence, TrackKey
+from adln.pipeline.people_search import Found, PeopleSearch
 from adln.settings import settings
 
 _log = logging.getLogger(__name__)
 
-TrackKey = tuple[int, int]
-"""Camera number and track number."""
-
-# Answers asked of the gallery: templates of one person stand together at the top, and some are
-# the track's own.
-_ANSWERS = 8
 # At most one line about a gallery in trouble each so many failures.
 _LOG_EVERY = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatedThresholds:
-    """A scale for models without calibration: two cosines that somebody chose.
-
-    The probability is a guess: one half between the two, 0.88 at `match`.
-
-    Attributes:
-        match: from this cosine on it is the same person.
-        candidate: from this one on it may be.
-
-    Raises:
-        SettingsError: not -1 <= candidate <= match <= 1.
-    """
-
-    match: float
-    candidate: float
-
-    def __post_init__(self) -> None:
-        if not -1 <= self.candidate <= self.match <= 1:
-            raise SettingsError(
-                "thresholds must be -1 <= candidate <= match <= 1, got candidate "
-                f"{self.candidate} and match {self.match}."
-            )
-
-    def decide(self, score: float | None, gallery_size: int) -> Decision:
-        """Turn the best score of a search into an answer; the size of the gallery plays no part."""
-        if score is None or gallery_size == 0:
-            return Decision(verdict="unknown", probability=0.0)
-        width = max(self.match - self.candidate, 1e-3)
-        odds = 4 * (score - (self.match + self.candidate) / 2) / width
-        verdict: Verdict = "unknown"
-        if score >= self.match:
-            verdict = "matched"
-        elif score >= self.candidate:
-            verdict = "candidate"
-        return Decision(verdict=verdict, probability=1 / (1 + math.exp(-max(odds, -500.0))))
 
 
 @settings
@@ -113,93 +68,6 @@ class IdentitySettings:
                 "enrol_crops and least_gallery must be at least 1, got "
                 f"{self.enrol_crops} and {self.least_gallery}."
             )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class EmbeddedCrop:
-    """A crop of a track and what the network said of it.
-
-    Attributes:
-        crop_id: unique within the camera.
-        time_s: of its frame.
-        box_xyxy: in its frame, px.
-        quality: above 0, at most 1.
-        embeddings: depth -> (D,) of unit length, for each depth that was computed.
-        thumbnail: JPEG to be kept in the gallery; None unless pictures are wanted.
-    """
-
-    crop_id: int
-    time_s: float
-    box_xyxy: tuple[float, float, float, float]
-    quality: float
-    embeddings: Mapping[int, NDArray[np.floating]]
-    thumbnail: bytes | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Evidence:
-    """What is known of a track now.
-
-    Attributes:
-        camera: its number.
-        track: its number, unique within the camera for ever.
-        first_s: when it was first seen.
-        last_s: when it was last seen.
-        crops: its best crops; may be empty.
-        most_crops: so many a track may have at the moment.
-        is_last: whether the track is over.
-    """
-
-    camera: int
-    track: int
-    first_s: float
-    last_s: float
-    crops: tuple[EmbeddedCrop, ...]
-    most_crops: int = 4
-    is_last: bool = False
-
-    @property
-    def key(self) -> TrackKey:
-        """Camera and track."""
-        return self.camera, self.track
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """Who a track is, as far as is known now.
-
-    Attributes:
-        camera: number of the camera.
-        track: number of the track.
-        person_id: who; None if unknown and not enrolled.
-        verdict: "matched", "candidate", or "unknown"; with a person_id, "unknown" is somebody who
-            was just enrolled.
-        probability: that this is the person named.
-        depth: of the track's embedding that decided; None if the track never had a crop.
-        changed: whether verdict or person are others than in the answer before.
-        is_last: whether the track is over.
-    """
-
-    camera: int
-    track: int
-    person_id: int | None
-    verdict: Verdict
-    probability: float
-    depth: int | None
-    changed: bool
-    is_last: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """The person most like a track, among those it may be."""
-
-    person_id: int | None
-    score: float | None
-    decision: Decision
-    depth: int
-    seen_here_s: float | None  # newest template of this person from this camera
-    version: int
 
 
 @dataclass(eq=False)
@@ -259,9 +127,13 @@ class IdentityBook:
             for pair in ((a, b), (b, a))
         }
         self._gallery = gallery
-        self._digest, self._dim = digest, dim
-        self._scales = Scales(own=dict(scales), pairs=dict(pairs or {}))
-        self._spaces = dict(spaces or {})
+        self._people = PeopleSearch(
+            gallery,
+            digest=digest,
+            dim=dim,
+            scales=Scales(own=dict(scales), pairs=dict(pairs or {})),
+            spaces=spaces or {},
+        )
         self._settings = settings or IdentitySettings()
         self._tracks: dict[TrackKey, _Track] = {}
         self._left: dict[tuple[int, int], float] = {}  # camera, person -> when
@@ -365,7 +237,7 @@ class IdentityBook:
     def _decide_all(self, states: Sequence[_Track], ending: set[TrackKey]) -> None:
         """Decide a batch, the surest first; `states` are in a fixed order."""
         queue: list[tuple[float, int]] = []
-        found: dict[int, _Found] = {}
+        found: dict[int, tuple[int, Found]] = {}  # with the version of the book
         for at, state in enumerate(states):
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
@@ -375,8 +247,8 @@ class IdentityBook:
                 self._look(at, state, found, queue)
         while queue:
             _, at = heapq.heappop(queue)
-            state, best = states[at], found[at]
-            if best.version != self._version:
+            state, (version, best) = states[at], found[at]
+            if version != self._version:
                 # Somebody of this batch was stored meanwhile: it may be the same person, or one
                 # who is barred now.
                 self._look(at, state, found, queue)
@@ -385,12 +257,17 @@ class IdentityBook:
             self._guarded(state, partial(self._settle, state, best, is_last))
 
     def _look(
-        self, at: int, state: _Track, found: dict[int, _Found], queue: list[tuple[float, int]]
+        self,
+        at: int,
+        state: _Track,
+        found: dict[int, tuple[int, Found]],
+        queue: list[tuple[float, int]],
     ) -> None:
         """Search for a track and line it up, the most alike in front."""
 
         def search() -> None:
-            found[at] = best = self._find(state)
+            best = self._find(state)
+            found[at] = self._version, best
             heapq.heappush(queue, (2.0 if best.score is None else -best.score, at))
 
         self._guarded(state, search)
@@ -416,7 +293,7 @@ class IdentityBook:
         except GalleryError:
             return True
 
-    def _settle(self, state: _Track, best: _Found, is_last: bool) -> None:
+    def _settle(self, state: _Track, best: Found, is_last: bool) -> None:
         """Decide a track that holds nobody."""
         evidence = state.evidence
         assert evidence is not None
@@ -449,7 +326,7 @@ class IdentityBook:
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
 
-    def _is_back(self, state: _Track, best: _Found) -> bool:
+    def _is_back(self, state: _Track, best: Found) -> bool:
         assert best.person_id is not None
         times = (self._left.get((state.key[0], best.person_id)), best.seen_here_s)
         return any(
@@ -510,13 +387,13 @@ class IdentityBook:
         pooled = frozenset(crop.crop_id for crop in evidence.crops)
         if pooled == state.pooled:
             return
-        best = max(evidence.crops, key=lambda crop: (crop.quality, -crop.crop_id))
-        depths = self._depths_of(evidence)
+        best = evidence.best_crop
+        depths = self._people.depths_of(evidence)
         ids = self._gallery.add(
             [
                 Sighting(
-                    embedding=_pool(evidence, depth),
-                    model=self._key(depth),
+                    embedding=evidence.pool(depth),
+                    model=self._people.key(depth),
                     camera_id=state.key[0],
                     time_s=best.time_s,
                     person_id=person_id,
@@ -545,111 +422,17 @@ class IdentityBook:
         there = self._gallery.get(sorted(state.own_sightings))
         return [one.sighting_id for one in there]
 
-    def _find(self, state: _Track, *, only: int | None = None, but: int | None = None) -> _Found:
+    def _find(self, state: _Track, *, only: int | None = None, but: int | None = None) -> Found:
         """The person most like a track; `only` this one, or anybody `but` this one."""
         assert state.evidence is not None
-        depths = self._depths_of(state.evidence)
         barred = self._barred(state) | ({but} if but is not None else set())
-        best: _Found | None = None
-        for depth in depths:
-            if best is not None and not self._has_gaps(depth, depths[0]):
-                break
-            unless_at = None if best is None else depths[0]
-            found = self._search(state, depth, only, barred, unless_at=unless_at)
-            if best is None or found.decision.verdict == "matched":
-                best = found
-            if best.decision.verdict == "matched":
-                break
-        assert best is not None
-        return best
-
-    def _depths_of(self, evidence: Evidence) -> list[int]:
-        """Depths at which to keep a track and to look for it, the deepest of each space."""
-        depths: dict[str | int, int] = {}
-        for depth in _common_depths(evidence):
-            depths.setdefault(self._spaces.get(depth) or depth, depth)
-        return list(depths.values())
-
-    def _key(self, depth: int) -> ModelKey:
-        return ModelKey(self._digest, depth, self._dim, self._spaces.get(depth, ""))
-
-    def _count(self, depth: int, persons: frozenset[int] | None = None) -> int:
-        """How many sightings there are in the space of a depth."""
-        space = self._spaces.get(depth)
-        same = [depth] if not space else [d for d, its in self._spaces.items() if its == space]
-        count = self._gallery.count
-        return sum(count(Filter(persons=persons, depth=one)) for one in same)
-
-    def _has_gaps(self, depth: int, deepest: int) -> bool:
-        """Whether people may be known in a shallower space only, from a time of much work."""
-        return self._count(depth) > self._count(deepest)
-
-    def _search(
-        self,
-        state: _Track,
-        depth: int,
-        only: int | None,
-        barred: set[int],
-        *,
-        unless_at: int | None,
-    ) -> _Found:
-        evidence = state.evidence
-        assert evidence is not None
-        query = _pool(evidence, depth)
-        own = state.own_sightings
-        where = Filter(
-            persons=None if only is None else frozenset({only}),
-            not_persons=frozenset(barred | {NO_PERSON}),
+        return self._people.find(
+            state.evidence,
+            gallery_size=max(self._settings.least_gallery, self._num_persons - len(barred)),
+            barred=barred,
+            only=only,
+            own=state.own_sightings,
         )
-        (result,) = self._gallery.search(
-            query,
-            model=self._key(depth),
-            k=_ANSWERS + len(own),
-            where=where,
-        )
-        person: int | None = None
-        score: float | None = None
-        here_s: float | None = None
-        found_depth = depth
-        for sighting_id, similarity, person_id, camera_id, time_s, stored_depth in zip(
-            result.sighting_ids.tolist(),
-            result.similarity.tolist(),
-            result.person_ids.tolist(),
-            result.camera_ids.tolist(),
-            result.time_s.tolist(),
-            result.depths.tolist(),
-            strict=True,
-        ):
-            if sighting_id in own:
-                continue
-            if person is None:
-                if unless_at is not None and self._known_at(person_id, unless_at):
-                    continue
-                person, score, found_depth = person_id, similarity, stored_depth
-            if person_id == person and camera_id == state.key[0]:
-                here_s = max(here_s or time_s, time_s)
-        size = max(self._settings.least_gallery, self._num_persons - len(barred))
-        decision = self._scale(depth, found_depth).decide(score, size)
-        return _Found(
-            person_id=person,
-            score=score,
-            decision=decision,
-            depth=depth,
-            seen_here_s=here_s,
-            version=self._version,
-        )
-
-    def _known_at(self, person_id: int, depth: int) -> bool:
-        return self._count(depth, frozenset({person_id})) > 0
-
-    def _scale(self, depth: int, stored_depth: int) -> Scale:
-        scale = self._scales.between(depth, stored_depth)
-        if scale is None:
-            raise SettingsError(
-                f"no calibration and no thresholds for depth {depth}; there are some for "
-                f"{sorted(self._scales.own)}."
-            )
-        return scale
 
     def _barred(self, state: _Track) -> set[int]:
         """People whom a track cannot be, because they were seen beside it."""
@@ -727,22 +510,6 @@ class IdentityBook:
         horizon_s = state.last_s - 2 * longest_s - 60
         for place in _older_than(self._left, camera, horizon_s):
             del self._left[place]
-
-
-def _common_depths(evidence: Evidence) -> list[int]:
-    """Depths that all crops of a track have, deepest first."""
-    common = set.intersection(*(set(crop.embeddings) for crop in evidence.crops))
-    if not common:
-        raise GalleryError("the crops of a track have no depth in common.")
-    return sorted(common, reverse=True)
-
-
-def _pool(evidence: Evidence, depth: int) -> NDArray[np.float32]:
-    """The crops of a track as one embedding (D,)."""
-    return pool_track(
-        np.stack([crop.embeddings[depth] for crop in evidence.crops]),
-        np.array([crop.quality for crop in evidence.crops]),
-    )
 
 
 def _older_than(

@@ -25,7 +25,8 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector, SelectedCrop, TrackReport
 from adln.cameras.tracker import Tracker, TrackUpdate
 from adln.errors import AdlnError
-from adln.pipeline.identity import Answer, EmbeddedCrop, Evidence, IdentityBook
+from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
+from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController
 from adln.pipeline.roster import track_number
 from adln.pipeline.sightings import SightingEvent, make_event_id

@@ -1,0 +1,45 @@
+"""What scores mean where a network has no calibration: two thresholds that somebody chose."""
+
+import math
+from dataclasses import dataclass
+
+from adln.calibration import Decision, Verdict
+from adln.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedThresholds:
+    """A scale for models without calibration: two cosines that somebody chose.
+
+    The probability is a guess: one half between the two, 0.88 at `match`.
+
+    Attributes:
+        match: from this cosine on it is the same person.
+        candidate: from this one on it may be.
+
+    Raises:
+        SettingsError: not -1 <= candidate <= match <= 1.
+    """
+
+    match: float
+    candidate: float
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.candidate <= self.match <= 1:
+            raise SettingsError(
+                "thresholds must be -1 <= candidate <= match <= 1, got candidate "
+                f"{self.candidate} and match {self.match}."
+            )
+
+    def decide(self, score: float | None, gallery_size: int) -> Decision:
+        """Turn the best score of a search into an answer; the size of the gallery plays no part."""
+        if score is None or gallery_size == 0:
+            return Decision(verdict="unknown", probability=0.0)
+        width = max(self.match - self.candidate, 1e-3)
+        odds = 4 * (score - (self.match + self.candidate) / 2) / width
+        verdict: Verdict = "unknown"
+        if score >= self.match:
+            verdict = "matched"
+        elif score >= self.candidate:
+            verdict = "candidate"
+        return Decision(verdict=verdict, probability=1 / (1 + math.exp(-max(odds, -500.0))))
