@@ -127,7 +127,12 @@ class LiveCamera:
             with self._lock:
                 self._state = "waiting"
                 self._last_error = reason
-            _LOG.warning("camera %s: %s; trying again in %.1f s", self._camera_id, reason, pause_s)
+            _LOG.warning(
+                "camera %s: %s; trying again in %.1f s",
+                self._camera_id,
+                reason.removesuffix("."),
+                pause_s,
+            )
             self._wait(pause_s)
         with self._lock:
             self._state = "closed"

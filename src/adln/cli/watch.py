@@ -153,10 +153,11 @@ def run_watch(
                 should_stop=stop.is_set,
                 on_round=lambda now, cameras: view.show(now, cameras, delivery),
             )
+        is_stored, is_delivered = delivery.flush(60.0), delivery.drain(_DRAIN_S)
         view.end(progress, assembly.cameras.statuses(), delivery)
-        if not delivery.flush(60.0):
+        if not is_stored:
             view.say("the disk takes no sightings; some are lost")
-        if not delivery.drain(_DRAIN_S):
+        if not is_delivered:
             view.say("some sightings are not delivered yet; they stay in the outbox")
         summary = _summary(progress, assembly)
         if timeline is not None and report_folder is not None:
