@@ -175,7 +175,7 @@ def _why_not(text: str, name: str, usb: bool, timeout_s: float) -> str:
         return f"{name}: there is no such camera, or another program is using it."
     if is_stream(text):
         return (
-            f"{name}: no video came (within {timeout_s:g} s at most); check the address, user name, "
-            "password and that the camera is on."
+            f"{name}: no video came (within {timeout_s:g} s at most); check the address, user "
+            "name, password and that the camera is on."
         )
     return f"{name}: not a video that OpenCV can decode; it may be empty, damaged or cut short."
