@@ -15,7 +15,7 @@ from adln.calibration import read_calibration
 from adln.cli.calibrate import calibrate
 from adln.embeddings import unit_length
 from adln.errors import AdlnError, DatasetError, EvaluationError, ModelFileError, SettingsError
-from adln.runtime.features import Features, FeatureSource, write_features
+from adln.features import Features, FeatureSource, write_features
 
 MakeModel = Callable[..., Path]
 LOOSE = ("--match-rate", 0.1, "--candidate-rate", 0.3)

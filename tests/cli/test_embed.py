@@ -10,8 +10,8 @@ from PIL import Image
 
 from adln.cli.embed import embed
 from adln.errors import CameraError, DatasetError, ImageError, ModelFileError, SettingsError
+from adln.features import read_features
 from adln.runtime.columns import read_columns
-from adln.runtime.features import read_features
 
 MakeModel = Callable[..., Path]
 

@@ -349,8 +349,8 @@ def _from_features(
 
     from adln.errors import DatasetError, ModelFileError
     from adln.evaluation.calibrating import track_material
+    from adln.features import read_features
     from adln.runtime.columns import read_columns
-    from adln.runtime.features import read_features
 
     digest = _digest(model)
     features = read_features(features_path)

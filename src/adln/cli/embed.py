@@ -88,13 +88,13 @@ def embed(
     """
     from adln import __version__
     from adln.errors import ImageError, SettingsError
-    from adln.runtime.embedder import OnnxEmbedder
-    from adln.runtime.features import (
+    from adln.features import (
         Features,
         FeatureSource,
         require_writable_format,
         write_features,
     )
+    from adln.runtime.embedder import OnnxEmbedder
 
     # What can go wrong at the end is looked at before the work.
     require_writable_format(out_path)

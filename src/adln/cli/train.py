@@ -91,6 +91,7 @@ def train(
                 dataset.train,
                 height_px=recipe.batch.height_px,
                 width_px=recipe.batch.width_px,
+                teacher=Path(recipe.teacher) if recipe.teacher else None,
                 on_progress=on_read,
             )
         watch.say(f"{data.crops.shape[0]:,} crops of {data.num_classes:,} persons")

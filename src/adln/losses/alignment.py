@@ -1,7 +1,8 @@
-"""Alignment: the embeddings of a shallow exit come to lie where those of the deepest do.
+"""Alignment: the embeddings of a shallow exit come to lie where those of a teacher do.
 
-Not part of the paper. With one classifier for all exits, it lets a query at one depth find a
-gallery of another.
+Not part of the paper. With the deepest exit as the teacher and one classifier for all exits, it
+lets a query at one depth find a gallery of another. With another network as the teacher, it is
+imitation.
 """
 
 import torch
@@ -13,8 +14,9 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """1 - cosine of each crop's two embeddings, mean over the batch.
 
     Args:
-        student: (B, D) of the shallow exit, after the BNNeck.
-        teacher: (B, D) of the deepest exit, after the BNNeck; gets no gradient.
+        student: (B, D) of the exit that learns, after the BNNeck.
+        teacher: (B, D) of the deepest exit, after the BNNeck, or of another network; gets no
+            gradient.
 
     Returns:
         Scalar in 0..2, computed in float32 or better.

@@ -35,6 +35,8 @@ class ObjectiveWeights:
         distillation: weight of the distillation from the deepest exit into each other one.
         alignment: weight of the pull of each other exit's embedding towards the deepest's; not in
             the paper, for exits that share a space.
+        imitation: weight of each exit's imitation of another network's embeddings; not in the
+            paper, needs a teacher, see `adln.training.imitation`.
         label_smoothing: of the identity loss, 0 to less than 1.
         distillation_alpha: weight of the target class within the distillation.
         distillation_beta: weight of the other classes within the distillation.
@@ -54,6 +56,7 @@ class ObjectiveWeights:
     attention_transfer: float = 1.0
     distillation: float = 1.0
     alignment: float = 0.0
+    imitation: float = 0.0
     label_smoothing: float = 0.1
     distillation_alpha: float = 1.0
     distillation_beta: float = 8.0
@@ -78,8 +81,8 @@ class ObjectiveResult:
         total: scalar with gradient, the weighted sum of the parts.
         parts: name -> scalar without gradient, before its weight and before the warm-up:
             "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer"
-            (all pairs together), "distillation/1" and so on for each exit but the deepest, and
-            "alignment/1" likewise.
+            (all pairs together), "distillation/1" and so on for each exit but the deepest,
+            "alignment/1" likewise, and "imitation/1" for each.
     """
 
     total: Tensor
@@ -93,6 +96,8 @@ def objective(
     *,
     weights: ObjectiveWeights,
     epoch: int,
+    guesses: Mapping[int, Tensor] | None = None,
+    shown: Tensor | None = None,
 ) -> ObjectiveResult:
     """Sum of the losses of all exits, attention transfer and distillation.
 
@@ -106,6 +111,9 @@ def objective(
         centers: depth -> (K, D) centres; not looked at if the centre loss has weight 0.
         weights: of the parts.
         epoch: counted from 1, for the warm-up of the distillation.
+        guesses: depth -> (B, T) what each exit takes the other network's embeddings to be; not
+            looked at if imitation has weight 0.
+        shown: (B, T) what they are.
 
     Raises:
         TrainingError: no part is left, as all that the exits allow have weight 0.
@@ -148,6 +156,10 @@ def objective(
         for depth in students:
             value = alignment_loss(exits[depth].embedding, teacher.embedding)
             terms.append((f"alignment/{depth}", weights.alignment, value))
+    if weights.imitation and guesses is not None and shown is not None:
+        for depth in depths:
+            value = alignment_loss(guesses[depth], shown)
+            terms.append((f"imitation/{depth}", weights.imitation, value))
     if not terms:
         raise TrainingError(
             f"the objective has no part left for exits {depths} with {weights}; "

@@ -27,6 +27,7 @@ from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
 from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
+from adln.training.imitation import Imitators
 from adln.training.logbook import Logbook
 from adln.training.recipe import Recipe
 from adln.training.sampler import epoch_batches
@@ -85,16 +86,40 @@ class Outcome:
 class StepModule(nn.Module):
     """Network, centres and objective as one module, so that one forward pass gives the losses."""
 
-    def __init__(self, network: ADLN, centers: ClassCenters, weights: ObjectiveWeights) -> None:
+    def __init__(
+        self,
+        network: ADLN,
+        centers: ClassCenters,
+        weights: ObjectiveWeights,
+        imitators: Imitators | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.centers = centers
         self.weights = weights
+        self.imitators = imitators
 
-    def forward(self, crops: Tensor, labels: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Losses of a batch: crops (B, 3, H, W) uint8, labels (B,) -> "total" and each part."""
+    def forward(
+        self, crops: Tensor, labels: Tensor, epoch: int, lessons: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of a batch: "total" and each part.
+
+        Args:
+            crops: (B, 3, H, W) uint8.
+            labels: (B,) int64.
+            epoch: counted from 1.
+            lessons: (B, T), what another network says of the crops, if it is imitated.
+        """
         output = self.network(crops)
-        result = objective(output.exits, labels, self.centers(), weights=self.weights, epoch=epoch)
+        result = objective(
+            output.exits,
+            labels,
+            self.centers(),
+            weights=self.weights,
+            epoch=epoch,
+            guesses=None if self.imitators is None else self.imitators(output.exits),
+            shown=lessons,
+        )
         return {"total": result.total, **result.parts}
 
 
@@ -144,7 +169,8 @@ def train(
         How it ended. The folder holds the network if it finished, else the state.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is no longer a number, or another network is to be imitated and the
+            data do not hold what it says.
         CheckpointError: ImageNet weights or stored state cannot be used; the disk is full.
         DatasetError: fewer persons than a batch needs.
     """
@@ -170,10 +196,16 @@ def train(
         FEATURE_DIM,
         generator=generator,
     )
-    bare = StepModule(network, centers, recipe.objective)
+    imitators = _build_imitators(recipe, data)
+    bare = StepModule(network, centers, recipe.objective, imitators)
     bare.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        [
+            parameter
+            for part in (network, imitators or nn.Module())
+            for parameter in part.parameters()
+            if parameter.requires_grad
+        ],
         lr=recipe.schedule.base_lr,
         weight_decay=recipe.weight_decay,
         fused=fabric.device.type == "cuda",
@@ -194,6 +226,7 @@ def train(
 
     pixels = torch.from_numpy(data.crops).to(fabric.device)  # (N, H, W, 3)
     labels = torch.from_numpy(data.labels).to(fabric.device)  # (N,)
+    lessons = None if imitators is None else torch.from_numpy(data.lessons).to(fabric.device)
     height_px, width_px = data.crops.shape[1:3]
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
@@ -239,7 +272,8 @@ def train(
                 indices = _to_device(torch.tensor(batches[step]), fabric.device)
                 chance = _to_device(torch.from_numpy(draws.values), fabric.device)
                 crops = gather(pixels, indices, chance)  # (B, 3, H, W) uint8
-                losses = module(crops, labels[indices], epoch)
+                shown = None if lessons is None else lessons[indices]
+                losses = module(crops, labels[indices], epoch, shown)
                 fabric.backward(losses["total"])
                 for each in wrapped:
                     each.step()
@@ -340,6 +374,14 @@ def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, Imag
         network.share_classifier()
     network.freeze(chosen.frozen_depth)
     return network, start
+
+
+def _build_imitators(recipe: Recipe, data: TrainingData) -> Imitators | None:
+    if not recipe.objective.imitation:
+        return None
+    if data.lessons is None:
+        raise TrainingError("objective.imitation has a weight, but the data hold no lessons")
+    return Imitators(recipe.network.exits, data.lessons.shape[1], seed=recipe.seed)
 
 
 def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Iterable[str]:

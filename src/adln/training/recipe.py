@@ -100,6 +100,8 @@ class Recipe:
         augmentation: how crops are varied.
         objective: the losses and their weights.
         schedule: learning rate over the epochs.
+        teacher: path of a feature file, as `adln embed` writes it: another network's embeddings
+            of the training pictures, for `objective.imitation`; "" without.
         weight_decay: Adam's L2 term, on every parameter.
         average_decay: the network that is stored is the moving average of the weights, of which
             each step keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
@@ -113,6 +115,7 @@ class Recipe:
     augmentation: Augmentation = Augmentation()
     objective: ObjectiveWeights = ObjectiveWeights()
     schedule: Schedule = Schedule()
+    teacher: str = ""
     weight_decay: float = 5e-4
     average_decay: float = 0.0
     precision: Precision = "32-true"
@@ -123,6 +126,12 @@ class Recipe:
         if not 0 <= self.average_decay < 1:
             raise SettingsError(
                 f"average_decay must be at least 0 and less than 1, got {self.average_decay}"
+            )
+        if bool(self.teacher) != bool(self.objective.imitation):
+            raise SettingsError(
+                "teacher and objective.imitation belong together: name a feature file to imitate "
+                f"and give it a weight above 0, got {self.teacher!r} and "
+                f"{self.objective.imitation}"
             )
 
     def architecture(self, num_classes: int) -> Architecture:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adln import features as module
 from adln.errors import DatasetError, SettingsError
-from adln.runtime import features as module
-from adln.runtime.features import Features, FeatureSource, read_features, write_features
+from adln.features import Features, FeatureSource, read_features, write_features
 
 SOURCE = FeatureSource(
     depth=2,
