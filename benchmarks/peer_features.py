@@ -11,12 +11,12 @@ networks want them; for those of torchreid and fast-reid give `--colours rgb
 """
 
 import hashlib
+import importlib
 import time
 from pathlib import Path
 
 import click
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 import adln
@@ -39,7 +39,7 @@ class PeerEmbedder:
     def __init__(
         self, path: Path, *, threads: int, bgr: bool, imagenet_statistics: bool, flip: bool
     ) -> None:
-        core = openvino.Core()
+        core = importlib.import_module("openvino").Core()
         model = core.read_model(path)
         sides = model.input(0).get_partial_shape()
         height, width = (
