@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from torch.testing import assert_close
 
 from adln.cli.align import align
 from adln.errors import CheckpointError, TrainingError
@@ -56,6 +57,13 @@ def test_it_writes_a_network_whose_depths_share_a_space(
     provenance = read_provenance(out)
     assert provenance["data"] == "patches"
     assert provenance["common_space"] == {"dim": 3, "ridge": 1.0, "crops": 6, "persons": 3}
+    half = tmp_path / "half.safetensors"
+    result = CliRunner().invoke(align, [*arguments[:-1], str(half), "--half"])
+    assert result.exit_code == 0, result.output
+    assert half.stat().st_size < 0.6 * out.stat().st_size
+    whole, halved = (load_network(path).state_dict() for path in (out, half))
+    for name, tensor in whole.items():
+        assert_close(halved[name], tensor, rtol=1e-3, atol=1e-6)
 
 
 def test_it_joins_exits_and_answers_a_program(

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from adln.errors import CheckpointError, SettingsError, TrainingError
 from adln.losses.objective import ObjectiveWeights
-from adln.model.checkpoint import load_network, read_provenance
+from adln.model.checkpoint import load_network, read_provenance, save_network
+from adln.training.common_space import CommonSpace, with_common_space
 from adln.training.data import TrainingData
 from adln.training.loop import NETWORK_FILE, STATE_FILE, Outcome, Progress, build_fabric, train
 from adln.training.recipe import Batch, NetworkSettings, Recipe
@@ -214,6 +215,36 @@ def test_a_run_can_start_from_a_trained_network(
     other = recipe(network=NetworkSettings(exits=(3,), imagenet="", start_from=str(trained)))
     with pytest.raises(CheckpointError, match="of which they must share one"):
         run(tmp_path / "other", data, other)
+
+
+def test_a_network_that_knows_other_people_gives_all_but_its_classifiers(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    known = load_network(uninterrupted / NETWORK_FILE)
+    maps = {depth: torch.ones(3, 2048) for depth in (1, 2)}
+    aligned = with_common_space(known, CommonSpace(maps, torch.ones(PERSONS, 3)))
+    save_network(tmp_path / "aligned.safetensors", aligned)
+    some = data.labels < PERSONS - 1
+    fewer = TrainingData(data.crops[some], data.labels[some], PERSONS - 1, "fewer")
+    for number, (trained, persons) in enumerate(
+        ((uninterrupted / NETWORK_FILE, fewer), (tmp_path / "aligned.safetensors", data))
+    ):
+        chosen = recipe(
+            network=NetworkSettings(exits=(1, 2), start_from=str(trained)),
+            schedule=Schedule(epochs=1, warmup_epochs=1, warmup_factor=0.0),
+        )
+        outcome = run(tmp_path / str(number), persons, chosen)
+        assert "classifiers" in outcome.start
+        before = load_file(uninterrupted / NETWORK_FILE)
+        after = load_file(tmp_path / str(number) / NETWORK_FILE)
+        name = "exits.2.reduction.0.weight"
+        assert torch.equal(before[name], after[name])  # rate 0
+        assert after["exits.2.classifier.weight"].shape == (persons.num_classes, 2048)
+    frozen = NetworkSettings(
+        exits=(2, 3), imagenet="", start_from=str(uninterrupted / NETWORK_FILE), frozen_depth=2
+    )
+    with pytest.raises(CheckpointError, match=f"knows {PERSONS} persons"):
+        run(tmp_path / "frozen", fewer, recipe(network=frozen))
 
 
 def test_a_trained_network_grows_deeper_and_its_own_answers_stay(

@@ -29,11 +29,15 @@ def main(folder: Path) -> None:
     original = loop.StepModule.forward
 
     def forward(
-        self: loop.StepModule, crops: torch.Tensor, labels: torch.Tensor, epoch: int
+        self: loop.StepModule,
+        crops: torch.Tensor,
+        labels: torch.Tensor,
+        epoch: int,
+        lessons: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         seen.append(labels.tolist())
         modules.append(self)
-        return original(self, crops, labels, epoch)
+        return original(self, crops, labels, epoch, lessons)
 
     loop.StepModule.forward = forward  # type: ignore[method-assign]
     fabric = build_fabric(recipe, device="cpu")

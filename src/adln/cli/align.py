@@ -44,6 +44,7 @@ from adln.cli.progress import counting
     show_default=True,
     help="From Res2 on: answer by the sum of all exits on the way, or by the last alone.",
 )
+@click.option("--half", is_flag=True, help="Store in fp16: half the size.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
 def align(
@@ -55,6 +56,7 @@ def align(
     dim: int | None,
     ridge: float,
     together: bool,
+    half: bool,
     device: str,
     as_json: bool,
 ) -> None:
@@ -101,6 +103,8 @@ def align(
     provenance = read_provenance(network_path)
     summed = aligned.architecture.summed_exits
     facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
+    if half:
+        aligned.half()
     save_network(out, aligned, provenance={**provenance, "common_space": facts})
     if as_json:
         click.echo(

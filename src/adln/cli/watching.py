@@ -8,7 +8,6 @@ import click
 from adln.cli.options import clock
 
 if TYPE_CHECKING:
-    from adln.model.imagenet import ImageNetStart
     from adln.training.loop import Progress
     from adln.training.state import Position
 
@@ -31,10 +30,9 @@ class Watch:
             self._clear()
             click.echo(text, err=True)
 
-    def on_start(self, start: "ImageNetStart | None", position: "Position") -> None:
+    def on_start(self, start: str, position: "Position") -> None:
         """What the weights start from, and where a run goes on."""
-        if start is not None:
-            self.say(start.summary())
+        self.say(start)
         if position.step or position.epoch > 1:
             self.say(
                 f"going on in epoch {position.epoch} after step {position.step} "

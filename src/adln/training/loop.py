@@ -7,7 +7,7 @@ it had not been interrupted: weights, moments and place are stored, chance depen
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from adln.losses.center import ClassCenters, build_center_optimiser
 from adln.losses.objective import ObjectiveWeights, objective
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import FEATURE_DIM
-from adln.model.imagenet import ImageNetStart, load_imagenet
+from adln.model.imagenet import load_imagenet
 from adln.model.network import ADLN, build_network
 from adln.training.augmentation import draw, gather
 from adln.training.averaging import averaged_copy, averaged_network
@@ -72,14 +72,15 @@ class Outcome:
         finished: all epochs are done.
         reason: why it stopped before; empty if it finished.
         network_path: the trained network; it exists if `finished`.
-        start: what the ImageNet weights gave; None if there were none or the run went on.
+        start: what the weights come from, for a person to read; empty if all are random or the run
+            went on.
         position: where the run stands.
     """
 
     finished: bool
     reason: str
     network_path: Path
-    start: ImageNetStart | None
+    start: str
     position: Position
 
 
@@ -150,7 +151,7 @@ def train(
     fabric: Fabric,
     provenance: Mapping[str, Any] | None = None,
     should_stop: StopCheck = never,
-    on_start: Callable[[ImageNetStart | None, Position], None] | None = None,
+    on_start: Callable[[str, Position], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Train from the start, or go on where the run in the folder stopped.
@@ -162,7 +163,7 @@ def train(
         fabric: the engine, from `build_fabric`.
         provenance: stored with the network.
         should_stop: asked after each step.
-        on_start: told what the ImageNet weights gave and where the run stands.
+        on_start: told what the weights come from and where the run stands.
         on_progress: told where the run stands, every few steps.
 
     Returns:
@@ -184,7 +185,7 @@ def train(
     }
     if network_path.is_file():
         _require_same_run(network_path, identity)
-        return Outcome(True, "", network_path, None, Position(recipe.schedule.epochs + 1))
+        return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
 
     fresh = not state_path.is_file()
     network, start = _build(recipe, data.num_classes, fresh=fresh)
@@ -358,7 +359,7 @@ class _Sums:
         return {name: value / step for name, value in self.read(epoch, step).items()}
 
 
-def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, ImageNetStart | None]:
+def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, str]:
     """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
     network = build_network(recipe.architecture(num_classes), seed=recipe.seed)
@@ -367,13 +368,28 @@ def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, Imag
     start = None
     if fresh and chosen.imagenet and (trained is None or grows):
         start = load_imagenet(network, chosen.imagenet, sha256=chosen.imagenet_sha256 or None)
+    said = []
     if trained is not None:
         taken = _copy_weights(trained, network, recipe)
         start = None if start is None else start.except_for(taken)
+        said.append(_start_summary(chosen.start_from, trained, network, taken))
+    if start is not None:
+        said.append(start.summary())
     if chosen.shared_classifier:
         network.share_classifier()
     network.freeze(chosen.frozen_depth)
-    return network, start
+    return network, "\n".join(said)
+
+
+def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[str]) -> str:
+    common = sorted(set(network.architecture.exits) & set(trained.architecture.exits))
+    text = f"start from {path}: stages and exits {', '.join(map(str, common))}"
+    if any(name.endswith("classifier.weight") for name in taken):
+        return text
+    return (
+        f"{text}; not its classifiers, which know {trained.architecture.num_classes:,} persons in "
+        f"{trained.architecture.embedding_dim} dimensions: they start at random"
+    )
 
 
 def _build_imitators(recipe: Recipe, data: TrainingData) -> Imitators | None:
@@ -384,10 +400,19 @@ def _build_imitators(recipe: Recipe, data: TrainingData) -> Imitators | None:
     return Imitators(recipe.network.exits, data.lessons.shape[1], seed=recipe.seed)
 
 
-def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Iterable[str]:
+def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[str]:
     """Take the stages and exits that a trained network of the same form has; their tensors."""
     chosen, own, theirs = recipe.network, network.architecture, trained.architecture
-    same_form = replace(theirs, exits=own.exits, height_px=own.height_px, width_px=own.width_px)
+    # What knows the persons of its training, or was fitted after it, is not needed to go on.
+    same_form = replace(
+        theirs,
+        num_classes=own.num_classes,
+        embedding_dim=own.embedding_dim,
+        summed_exits=(),
+        exits=own.exits,
+        height_px=own.height_px,
+        width_px=own.width_px,
+    )
     common = set(own.exits) & set(theirs.exits)
     lacking = sorted(set(range(1, chosen.frozen_depth + 1)) & set(own.exits) - common)
     if theirs.depth < own.depth:  # it has no attention that could differ
@@ -395,8 +420,8 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Iterable[str]
     if same_form != own or not common:
         raise CheckpointError(
             f"network.start_from: {chosen.start_from} is {theirs}, this recipe trains {own}. "
-            "They may differ in the size of the crops and in the exits, of which they must share "
-            "one."
+            "They may differ in the persons, in the size of the crops and in the exits, of which "
+            "they must share one."
         )
     if lacking or theirs.depth < chosen.frozen_depth:
         raise CheckpointError(
@@ -404,10 +429,23 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Iterable[str]
             f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot stay as they "
             "are there. Choose another network or a smaller frozen_depth."
         )
-    state = network.state_dict()
-    given = {name: tensor for name, tensor in trained.state_dict().items() if name in state}
-    network.load_state_dict({**state, **given})
-    return given
+    state, given = network.state_dict(), trained.state_dict()
+    if chosen.frozen_depth and (
+        theirs.num_classes != own.num_classes or theirs.embedding_dim != own.embedding_dim
+    ):
+        raise CheckpointError(
+            f"network.start_from: {chosen.start_from} knows {theirs.num_classes} persons in "
+            f"{theirs.embedding_dim} dimensions, these are {own.num_classes} in "
+            f"{own.embedding_dim}, so its exits cannot stay as they are. Set frozen_depth = 0, or "
+            "take the network as `adln train` wrote it, and the data that it was trained on."
+        )
+    taken = {
+        name: tensor
+        for name, tensor in given.items()
+        if name in state and tensor.shape == state[name].shape
+    }
+    network.load_state_dict({**state, **taken})
+    return taken
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -29,8 +29,9 @@ class NetworkSettings:
         imagenet: path or https URL of ResNet-50 weights; "" starts from random weights.
         imagenet_sha256: digest of the file or its first 8 or more characters; a URL needs it.
         start_from: path of a trained adln network whose stages and exits are taken, e.g. one
-            trained on smaller crops, or a shallower one that shall grow; its persons must be
-            these. What it does not have starts from the ImageNet weights.
+            trained on smaller crops or other people, or a shallower one that shall grow. Its
+            classifiers are taken if it knows as many persons, which should then be these. What
+            it does not have starts from the ImageNet weights.
         shared_classifier: one classifier for all exits, which puts their embeddings into one
             space: a query at one depth then finds a gallery of another.
         frozen_depth: stages and exits up to this depth stay as `start_from` has them, bit for
