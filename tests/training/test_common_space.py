@@ -65,6 +65,20 @@ def test_persons_lie_where_the_deepest_exit_sees_them(
     assert (own @ space.centers.T).argmax(dim=1).equal(labels)
 
 
+def test_an_exit_that_is_added_later_comes_into_the_space_in_use(
+    exits: tuple[dict[int, Tensor], Tensor],
+) -> None:
+    embeddings, labels = exits
+    before = fit_common_space({2: embeddings[2]}, labels, dim=20)
+    after = fit_common_space(embeddings, labels, dim=20, goal_depth=2)
+    assert torch.equal(before.maps[2], after.maps[2])
+    assert torch.equal(before.centers, after.centers)
+    old, new = embeddings[2] @ before.maps[2].T, embeddings[4] @ after.maps[4].T
+    assert share_found(new, old, labels) > 0.9
+    with pytest.raises(TrainingError, match=r"exit 3 cannot be the goal.* of \[2, 4\]"):
+        fit_common_space(embeddings, labels, dim=20, goal_depth=3)
+
+
 @pytest.fixture(scope="module")
 def network() -> ADLN:
     return build_network(Architecture(num_classes=6, exits=(1, 2)), seed=0).eval()

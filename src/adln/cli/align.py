@@ -44,6 +44,13 @@ from adln.cli.progress import counting
     show_default=True,
     help="From Res2 on: answer by the sum of all exits on the way, or by the last alone.",
 )
+@click.option(
+    "--goal",
+    "goal_depth",
+    type=click.IntRange(1, 4),
+    help="Meet where this exit sees the persons, not the deepest: exits that were added later "
+    "then come into a space that is in use.",
+)
 @click.option("--half", is_flag=True, help="Store in fp16: half the size.")
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
@@ -56,6 +63,7 @@ def align(
     dim: int | None,
     ridge: float,
     together: bool,
+    goal_depth: int | None,
     half: bool,
     device: str,
     as_json: bool,
@@ -98,6 +106,7 @@ def align(
         torch.from_numpy(labels),
         dim=chosen_dim,
         ridge=ridge,
+        goal_depth=goal_depth,
     )
     aligned = with_common_space(network.cpu(), space, together=together)
     provenance = read_provenance(network_path)

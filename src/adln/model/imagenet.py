@@ -53,7 +53,7 @@ class ImageNetStart:
     def summary(self) -> str:
         """One line for a person."""
         return (
-            f"ImageNet start from {self.source}: {', '.join(self.covered)}; "
+            f"ImageNet start from {self.source}: {', '.join(self.covered) or 'nothing'}; "
             f"not in the file, so random: {', '.join(self.random) or 'nothing'}"
         )
 

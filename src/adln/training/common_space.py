@@ -42,6 +42,7 @@ def fit_common_space(
     *,
     dim: int = DEFAULT_DIM,
     ridge: float = DEFAULT_RIDGE,
+    goal_depth: int | None = None,
 ) -> CommonSpace:
     """Fit a map for each exit.
 
@@ -49,14 +50,19 @@ def fit_common_space(
     principal directions. A mean per person rather than each crop's own embedding, because it also
     brings an exit's crops of one person together.
 
+    A map depends on its own exit and on that of the goal only. So exits that were added later
+    come into a space that is in use if the goal is the exit that was the deepest then.
+
     Args:
         embeddings: depth -> (N, 2048) of unit length, of the same N crops at each exit.
         labels: (N,) int64 persons, 0..K-1, each of them there.
         dim: D of the common space, at most K and at most 2047.
         ridge: how strongly a map is kept simple, in units of the embeddings' mean variance.
+        goal_depth: the exit whose means are the goal; the deepest if None.
 
     Raises:
-        TrainingError: `dim` or `ridge` is out of range, or a person has no crop.
+        TrainingError: `dim` or `ridge` is out of range, a person has no crop, or there are no
+            embeddings of `goal_depth`.
     """
     num_classes = int(labels.max()) + 1
     counts = torch.bincount(labels, minlength=num_classes)
@@ -69,8 +75,13 @@ def fit_common_space(
         raise TrainingError(f"ridge must be more than 0, got {ridge}")
     if bool((counts == 0).any()):
         raise TrainingError(f"person {int((counts == 0).nonzero()[0])} has no crop")
+    goal_depth = max(embeddings) if goal_depth is None else goal_depth
+    if goal_depth not in embeddings:
+        raise TrainingError(
+            f"exit {goal_depth} cannot be the goal, there are embeddings of {sorted(embeddings)}"
+        )
 
-    teacher = embeddings[max(embeddings)].double()
+    teacher = embeddings[goal_depth].double()
     means = torch.zeros(num_classes, teacher.shape[1], dtype=torch.float64)
     means = means.index_add_(0, labels, teacher) / counts[:, None]  # (K, 2048)
     # Directions weigh by the crops that they explain, so each person counts with its crops.
