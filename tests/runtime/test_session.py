@@ -43,6 +43,13 @@ def test_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
         open_session(path)
 
 
+def test_a_network_for_training_must_be_exported_first(tmp_path: Path) -> None:
+    path = tmp_path / "market.safetensors"
+    path.write_bytes(b"weights")
+    with pytest.raises(ModelFileError, match="adln export .*market.safetensors --depth 2"):
+        open_session(path)
+
+
 def test_foreign_onnx_file_is_refused(make_model: MakeModel) -> None:
     with pytest.raises(ModelFileError, match="without the manifest"):
         open_session(make_model(manifest=None))

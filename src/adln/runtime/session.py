@@ -90,6 +90,11 @@ def start_session(path: Path, *, threads: int = 1, provider: str | None = None) 
         ) from error
     if size == 0:
         raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
+    if path.suffix == ".safetensors":
+        raise ModelFileError(
+            f"{path}: a network for training, not for a device; make a file for one by "
+            f"`adln export {path} --depth 2 --out res2.onnx`."
+        )
 
     import onnxruntime  # type: ignore[import-untyped]
 
