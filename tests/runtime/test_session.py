@@ -46,7 +46,7 @@ def test_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
 def test_a_network_for_training_must_be_exported_first(tmp_path: Path) -> None:
     path = tmp_path / "market.safetensors"
     path.write_bytes(b"weights")
-    with pytest.raises(ModelFileError, match="adln export .*market.safetensors --depth 2"):
+    with pytest.raises(ModelFileError, match=r"adln export .*market\.safetensors --depth 2"):
         open_session(path)
 
 
