@@ -24,11 +24,10 @@ from adln.datasets.catalogue import open_dataset
 from adln.embeddings import flip_average, unit_length
 from adln.evaluation.protocol import embed_split, evaluate
 from adln.features import Features, FeatureSource, write_features
+from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
 
 BATCH_SIZE = 16
 _NO_DEPTH = 0
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
-_STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 
 class PeerEmbedder:
@@ -63,7 +62,8 @@ class PeerEmbedder:
     def _run(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = crops.astype(np.float32)
         if self._imagenet:
-            pixels = (pixels - _MEAN) / _STD
+            mean, std = np.array([IMAGENET_MEAN, IMAGENET_STD], np.float32)
+            pixels = (pixels / 255 - mean) / std
         if self._bgr:
             pixels = pixels[..., ::-1]
         missing = -len(pixels) % BATCH_SIZE
@@ -107,17 +107,18 @@ def main(
     begun = time.monotonic()
     if lessons_path is not None:
         embeddings = embed_split(embedder(True), dataset.train)[_NO_DEPTH]
-        digest = hashlib.sha256(model_path.read_bytes())
+        content = model_path.read_bytes()
         if model_path.suffix == ".xml":
-            digest.update(model_path.with_suffix(".bin").read_bytes())
+            content += model_path.with_suffix(".bin").read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
         source = FeatureSource(
             depth=_NO_DEPTH,
             flip=True,
-            model_sha256=digest.hexdigest(),
-            source_sha256=digest.hexdigest(),
+            model_sha256=digest,
+            source_sha256=digest,
             precision="fp32",
             adln_version=adln.__version__,
-            space=digest.hexdigest()[:16],
+            space=digest[:16],
         )
         paths = tuple(str(path) for path in dataset.train.paths)
         write_features(Features(paths, embeddings, source), lessons_path)

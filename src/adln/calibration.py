@@ -17,14 +17,13 @@ and that of the embedding found. `Scales` says what it means.
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from adln.atomic import atomic_write
 from adln.errors import ModelFileError, SettingsError
 
 FORMAT = "adln-calibration-1"
@@ -380,21 +379,8 @@ def write_calibration(content: CalibrationFile, model_path: Path) -> Path:
         SettingsError: The disk refuses.
     """
     path = calibration_path(model_path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(asdict(content), file, indent=1)
-            # The bytes reach the disk before the name does.
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise SettingsError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or make the "
-            "folder writable; what was there before is untouched."
-        ) from error
+    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
+        file.write(json.dumps(asdict(content), indent=1).encode())
     return path
 
 

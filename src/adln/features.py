@@ -4,7 +4,6 @@ Carries the test features of Sec. III.B from `adln embed` to whatever searches o
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import atomic_write
 from adln.errors import DatasetError, SettingsError
 
 SUFFIXES = (".npz", ".parquet")
@@ -25,7 +25,7 @@ class FeatureSource:
     """What made the embeddings; only those of one space and one `flip` can be compared.
 
     Attributes:
-        depth: 1 to 4.
+        depth: 1 to 4; 0 for a network of another make.
         flip: whether they are averages with the mirrored crop.
         model_sha256: hex digest of the model file.
         source_sha256: hex digest of the network that the model file was exported from.
@@ -87,23 +87,11 @@ def write_features(features: Features, path: Path) -> None:
         SettingsError: see `require_writable_format`; or the disk refuses.
     """
     require_writable_format(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            if path.suffix.lower() == ".npz":
-                _write_npz(features, file)
-            else:
-                _write_parquet(features, file)
-            # The bytes reach the disk before the name does.
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise SettingsError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
-            "another folder; what was there before is untouched."
-        ) from error
+    with atomic_write(path, raises=SettingsError) as file:
+        if path.suffix.lower() == ".npz":
+            _write_npz(features, file)
+        else:
+            _write_parquet(features, file)
 
 
 def read_features(path: Path) -> Features:

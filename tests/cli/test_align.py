@@ -66,6 +66,23 @@ def test_it_writes_a_network_whose_depths_share_a_space(
         assert_close(halved[name], tensor, rtol=1e-3, atol=1e-6)
 
 
+def test_what_cannot_be_fitted_is_said_before_the_crops_are_embedded(
+    network_path: Path, data_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "aligned.safetensors"
+    arguments = [str(network_path), "--data", str(data_path), "--out", str(out)]
+    assert CliRunner().invoke(align, arguments).exit_code == 0
+    for refused, message in (
+        ([*arguments, "--goal", "3"], "exit 3 cannot be the goal"),
+        ([*arguments, "--dim", "4"], "has 1 to 3 dimensions, got 4"),
+        ([str(out), *arguments[1:]], "has a common space already"),
+    ):
+        result = CliRunner().invoke(align, refused)
+        assert isinstance(result.exception, TrainingError)
+        assert message in str(result.exception)
+        assert "embedding" not in result.output
+
+
 def test_it_joins_exits_and_answers_a_program(
     network_path: Path, data_path: Path, tmp_path: Path
 ) -> None:

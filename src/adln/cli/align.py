@@ -85,6 +85,7 @@ def align(
         DEFAULT_DIM,
         fit_common_space,
         join_exits,
+        require_alignable,
         with_common_space,
     )
 
@@ -97,13 +98,17 @@ def align(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=False)
     split = open_dataset(data_path, layout).train
-    labels, persons = identity_labels(split.person_ids)
+    identities, persons = identity_labels(split.person_ids)
+    labels = torch.from_numpy(identities)
+    chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
+    require_alignable(
+        network.architecture, labels, dim=chosen_dim, ridge=ridge, goal_depth=goal_depth
+    )
     with counting(len(split), "embedding", quiet=as_json) as on_progress:
         embeddings = embed_split(embedder, split, on_progress=on_progress)
-    chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
     space = fit_common_space(
         {depth: torch.from_numpy(values) for depth, values in embeddings.items()},
-        torch.from_numpy(labels),
+        labels,
         dim=chosen_dim,
         ridge=ridge,
         goal_depth=goal_depth,

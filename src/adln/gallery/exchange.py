@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adln.atomic import atomic_write
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import EVERYTHING, Filter, ModelKey, Sighting, StoredSighting
@@ -51,25 +51,16 @@ def export_parquet(
     facts = {"format": FORMAT, "dim": dim, "models": [asdict(model) for model in models]}
     schema = _schema(pyarrow, dim).with_metadata({_METADATA_KEY: json.dumps(facts).encode()})
     names = {person.person_id: person.name for person in gallery.persons()}
-    partial = path.with_name(f".{path.name}.partial")
     count = 0
-    try:
-        with partial.open("wb") as file:
-            with parquet.ParquetWriter(file, schema) as writer:
-                for batch in gallery.iterate(where, batch_size=_BATCH):
-                    writer.write_table(_table(pyarrow, schema, batch, names))
-                    count += len(batch)
-                    if on_progress is not None:
-                        on_progress(len(batch))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise GalleryError(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
-            "another folder; what was there before is untouched."
-        ) from error
+    with (
+        atomic_write(path, raises=GalleryError) as file,
+        parquet.ParquetWriter(file, schema) as writer,
+    ):
+        for batch in gallery.iterate(where, batch_size=_BATCH):
+            writer.write_table(_table(pyarrow, schema, batch, names))
+            count += len(batch)
+            if on_progress is not None:
+                on_progress(len(batch))
     return count
 
 

@@ -5,10 +5,10 @@ contradicts the gallery's folder is refused, because sightings would change came
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from adln.atomic import atomic_write
 from adln.errors import SettingsError
 
 FILE_NAME = "cameras.json"
@@ -34,17 +34,8 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
     known, runs = _read(path)
     _require_same(path, known, cameras)
     content = {"runs": runs + 1, "cameras": dict(sorted((known | dict(cameras)).items()))}
-    partial = path.with_name(f".{FILE_NAME}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be written ({error}). Free some space or make the folder writable."
-        ) from error
+    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
+        file.write(json.dumps(content, indent=1).encode())
     return runs + 1
 
 

@@ -6,7 +6,7 @@ the same person, so that a query at one depth finds a gallery of another. The ne
 stay as they are. The fit is a ridge regression: seconds, no further training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from adln.errors import TrainingError
 from adln.model.exits import FEATURE_DIM
-from adln.model.network import ADLN
+from adln.model.network import ADLN, Architecture
 
 DEFAULT_DIM = 512
 DEFAULT_RIDGE = 1.0
@@ -34,6 +34,30 @@ class CommonSpace:
 
     maps: Mapping[int, Tensor]
     centers: Tensor
+
+
+def require_alignable(
+    architecture: Architecture,
+    labels: Tensor,
+    *,
+    dim: int = DEFAULT_DIM,
+    ridge: float = DEFAULT_RIDGE,
+    goal_depth: int | None = None,
+) -> None:
+    """Tell before the crops are embedded whether a network can be given a common space.
+
+    Args:
+        architecture: of the network.
+        labels: see `fit_common_space`, as all others.
+        dim: D of the common space.
+        ridge: of the fit.
+        goal_depth: the exit whose means are the goal.
+
+    Raises:
+        TrainingError: see `fit_common_space` and `with_common_space`.
+    """
+    _require_no_space(architecture)
+    _require_fittable(architecture.exits, labels, dim=dim, ridge=ridge, goal_depth=goal_depth)
 
 
 def fit_common_space(
@@ -64,25 +88,11 @@ def fit_common_space(
         TrainingError: `dim` or `ridge` is out of range, a person has no crop, or there are no
             embeddings of `goal_depth`.
     """
-    num_classes = int(labels.max()) + 1
-    counts = torch.bincount(labels, minlength=num_classes)
-    if not 1 <= dim <= min(num_classes, FEATURE_DIM - 1):
-        raise TrainingError(
-            f"a common space of {num_classes} persons has 1 to "
-            f"{min(num_classes, FEATURE_DIM - 1)} dimensions, got {dim}"
-        )
-    if not ridge > 0:
-        raise TrainingError(f"ridge must be more than 0, got {ridge}")
-    if bool((counts == 0).any()):
-        raise TrainingError(f"person {int((counts == 0).nonzero()[0])} has no crop")
-    goal_depth = max(embeddings) if goal_depth is None else goal_depth
-    if goal_depth not in embeddings:
-        raise TrainingError(
-            f"exit {goal_depth} cannot be the goal, there are embeddings of {sorted(embeddings)}"
-        )
+    _require_fittable(embeddings.keys(), labels, dim=dim, ridge=ridge, goal_depth=goal_depth)
 
-    teacher = embeddings[goal_depth].double()
-    means = torch.zeros(num_classes, teacher.shape[1], dtype=torch.float64)
+    counts = torch.bincount(labels)  # (K,)
+    teacher = embeddings[max(embeddings) if goal_depth is None else goal_depth].double()
+    means = torch.zeros(len(counts), teacher.shape[1], dtype=torch.float64)
     means = means.index_add_(0, labels, teacher) / counts[:, None]  # (K, 2048)
     # Directions weigh by the crops that they explain, so each person counts with its crops.
     _, _, directions = torch.linalg.svd(means * counts.sqrt()[:, None], full_matrices=False)
@@ -111,8 +121,7 @@ def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = Tru
         TrainingError: the network has projections already, or the space is of other exits.
     """
     architecture = network.architecture
-    if architecture.embedding_dim < FEATURE_DIM:
-        raise TrainingError("this network has a common space already; start from the one before")
+    _require_no_space(architecture)
     if set(space.maps) != set(architecture.exits):
         raise TrainingError(
             f"the space is of exits {sorted(space.maps)}, the network has {architecture.exits}"
@@ -170,6 +179,30 @@ def join_exits(network: ADLN, other: ADLN) -> ADLN:
     whole.load_state_dict(copies, assign=True)
     whole.mean, whole.std = network.mean.clone(), network.std.clone()
     return whole.train(network.training)
+
+
+def _require_no_space(architecture: Architecture) -> None:
+    if architecture.embedding_dim < FEATURE_DIM:
+        raise TrainingError("this network has a common space already; start from the one before")
+
+
+def _require_fittable(
+    depths: Collection[int], labels: Tensor, *, dim: int, ridge: float, goal_depth: int | None
+) -> None:
+    counts = torch.bincount(labels)
+    most = min(len(counts), FEATURE_DIM - 1)
+    if not 1 <= dim <= most:
+        raise TrainingError(
+            f"a common space of {len(counts)} persons has 1 to {most} dimensions, got {dim}"
+        )
+    if not ridge > 0:
+        raise TrainingError(f"ridge must be more than 0, got {ridge}")
+    if bool((counts == 0).any()):
+        raise TrainingError(f"person {int((counts == 0).nonzero()[0])} has no crop")
+    if goal_depth is not None and goal_depth not in depths:
+        raise TrainingError(
+            f"exit {goal_depth} cannot be the goal, there are embeddings of {sorted(depths)}"
+        )
 
 
 def _ridge_regression(inputs: Tensor, goal: Tensor, ridge: float) -> Tensor:
