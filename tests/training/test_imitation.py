@@ -15,7 +15,7 @@ from adln.features import Features, FeatureSource, write_features
 from adln.losses.objective import ObjectiveWeights
 from adln.model.exits import FEATURE_DIM, ExitOutput
 from adln.training.data import TrainingData
-from adln.training.imitation import Imitators, load_lessons
+from adln.training.imitation import Imitators, load_teacher_embeddings
 from adln.training.loop import NETWORK_FILE, build_fabric, train
 from adln.training.recipe import Batch, NetworkSettings, Recipe
 from adln.training.schedule import Schedule
@@ -36,23 +36,23 @@ def feature_file(folder: Path, paths: tuple[str, ...] = PATHS) -> Path:
     return path
 
 
-def test_lessons_follow_the_order_of_the_split_wherever_it_lies(tmp_path: Path) -> None:
-    lessons = load_lessons(feature_file(tmp_path), split("/x/8/2_b.jpg", "/x/7/1_a.jpg"))
+def test_teacher_embeddings_follow_the_order_of_the_split_wherever_it_lies(tmp_path: Path) -> None:
+    lessons = load_teacher_embeddings(feature_file(tmp_path), split("/x/8/2_b.jpg", "/x/7/1_a.jpg"))
     assert lessons.tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
-def test_a_picture_without_a_lesson_is_named(tmp_path: Path) -> None:
+def test_a_picture_without_a_teacher_embedding_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"9/1_a\.jpg"):
-        load_lessons(feature_file(tmp_path), split("/x/9/1_a.jpg"))
+        load_teacher_embeddings(feature_file(tmp_path), split("/x/9/1_a.jpg"))
 
 
 def test_pictures_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     path = feature_file(tmp_path, ("a/train/1.jpg", "b/train/1.jpg"))
     with pytest.raises(DatasetError, match="same name"):
-        load_lessons(path, split("b/train/1.jpg"))
+        load_teacher_embeddings(path, split("b/train/1.jpg"))
 
 
-def test_each_exit_foretells_by_a_map_of_its_own_that_depends_on_the_seed_alone() -> None:
+def test_each_exit_predicts_by_a_map_of_its_own_that_depends_on_the_seed_alone() -> None:
     torch.manual_seed(5)
     one = Imitators((1, 2), 6, seed=3)
     torch.manual_seed(6)
@@ -116,10 +116,10 @@ def test_an_interruption_leaves_no_trace(data: TrainingData, tmp_path: Path) -> 
     assert all(torch.equal(tensor, legs[name]) for name, tensor in whole.items())
 
 
-def test_data_without_lessons_are_an_error(data: TrainingData, tmp_path: Path) -> None:
+def test_data_without_teacher_embeddings_are_an_error(data: TrainingData, tmp_path: Path) -> None:
     chosen = recipe()
-    bare = replace(data, lessons=None)
-    with pytest.raises(TrainingError, match="lessons"):
+    bare = replace(data, teacher_embeddings=None)
+    with pytest.raises(TrainingError, match="embeddings of a teacher"):
         train(chosen, bare, tmp_path, fabric=build_fabric(chosen, device="cpu"))
 
 

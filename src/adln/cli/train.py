@@ -5,14 +5,28 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import data_option, device_option, duration, layout_option
+from adln.cli.options import device_option, duration, layout_option
 from adln.cli.progress import counting
 from adln.cli.watching import Watch
 
 
 @click.command()
-@data_option
+@click.option(
+    "--data",
+    "data_paths",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder or CSV of a data set. May be repeated: persons and cameras are kept apart.",
+)
 @layout_option
+@click.option(
+    "--unlabelled",
+    "unlabelled_folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with pictures of people without a name, to imitate a teacher on. May be repeated.",
+)
 @click.option(
     "--recipe",
     "recipe_path",
@@ -47,8 +61,9 @@ from adln.cli.watching import Watch
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
 def train(
-    data_path: Path,
+    data_paths: tuple[Path, ...],
     layout: str,
+    unlabelled_folders: tuple[Path, ...],
     recipe_path: Path | None,
     folder: Path,
     imagenet: str | None,
@@ -65,8 +80,9 @@ def train(
     import logging
 
     from adln.datasets.catalogue import open_dataset
+    from adln.datasets.listing import pictures_below
     from adln.settings import read_settings
-    from adln.training.data import load_training_data
+    from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
     from adln.training.loop import train as run
     from adln.training.recipe import Recipe
@@ -80,18 +96,23 @@ def train(
             # A path that the user names needs no digest; one in the recipe is for the URL.
             overrides = (*overrides, 'network.imagenet_sha256=""')
     recipe = read_settings(Recipe, recipe_path, overrides)
-    dataset = open_dataset(data_path, layout)
+    datasets = [open_dataset(path, layout) for path in data_paths]
+    split = join_splits([dataset.train for dataset in datasets])
+    unlabelled = [path for folder in unlabelled_folders for path in pictures_below(folder)]
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = Watch(quiet=as_json or not fabric.is_global_zero)
-    watch.say(dataset.notice)
+    for dataset in datasets:
+        watch.say(dataset.notice)
     with stop_on_request(stop_after_s) as should_stop:
-        with counting(len(dataset.train), "reading crops", quiet=watch.quiet) as on_read:
+        count = len(split) + len(unlabelled)
+        with counting(count, "reading crops", quiet=watch.quiet) as on_read:
             data = load_training_data(
-                dataset.train,
-                height_px=recipe.batch.height_px,
-                width_px=recipe.batch.width_px,
+                split,
+                height_px=recipe.batch.stored_size_px[0],
+                width_px=recipe.batch.stored_size_px[1],
                 teacher=Path(recipe.teacher) if recipe.teacher else None,
+                unlabelled=unlabelled,
                 on_progress=on_read,
             )
         watch.say(f"{data.crops.shape[0]:,} crops of {data.num_classes:,} persons")
@@ -100,7 +121,7 @@ def train(
             data,
             folder,
             fabric=fabric,
-            provenance={"data": dataset.name},
+            provenance={"data": " + ".join(dataset.name for dataset in datasets)},
             should_stop=should_stop,
             on_start=watch.on_start,
             on_progress=watch.on_progress,
@@ -117,7 +138,7 @@ def train(
         click.echo(json.dumps(result))
     elif outcome.finished:
         watch.say(f"done: {outcome.network_path}")
-        watch.say(f"next: adln evaluate {outcome.network_path} --data {data_path}")
+        watch.say(f"next: adln evaluate {outcome.network_path} --data {data_paths[0]}")
     else:
         watch.say(
             f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "

@@ -51,6 +51,21 @@ def image_files(folder: Path) -> list[Path]:
     return [entry for entry in entries(folder) if is_image_name(entry.name)]
 
 
+def pictures_below(folder: Path) -> list[Path]:
+    """List all picture files in a folder and the folders in it, in the order of their names.
+
+    Raises:
+        DatasetError: The folder is missing or may not be read.
+    """
+    found: list[Path] = []
+    for entry in entries(folder):
+        if entry.is_dir():
+            found += pictures_below(entry)
+        elif is_image_name(entry.name):
+            found.append(entry)
+    return found
+
+
 def shown(names: Iterable[str]) -> str:
     """Write a few names for a message: "a, b, c and 12 more"; "nothing" if there are none."""
     listed = list(names)

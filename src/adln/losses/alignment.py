@@ -24,3 +24,23 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
     dtype = torch.promote_types(student.dtype, torch.float32)
     similarity = F.cosine_similarity(student.to(dtype), teacher.detach().to(dtype), dim=1)
     return (1 - similarity).mean()
+
+
+def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosines between all pairs of crops of a batch.
+
+    Who is like whom is what a search asks for; 1 - cosine of each crop alone does not say it.
+
+    Args:
+        student: (B, D) of the exit that learns.
+        teacher: (B, T) of another network; gets no gradient. T may differ from D.
+
+    Returns:
+        Scalar in 0..4, computed in float32 or better.
+
+    Source: similarity-preserving distillation, Tung and Mori 2019, with cosines.
+    """
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    own = F.normalize(student.to(dtype))
+    given = F.normalize(teacher.detach().to(dtype))
+    return (own @ own.T - given @ given.T).square().mean()

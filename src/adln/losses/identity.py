@@ -30,3 +30,24 @@ def identity_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def margin_identity_loss(
+    cosines: Tensor, labels: Tensor, *, margin: float = 0.35, scale: float = 30.0
+) -> Tensor:
+    """Cross entropy of scaled cosines, the true identity's less by a margin; mean over the batch.
+
+    Args:
+        cosines: (B, K), float, of the embedding and each identity's direction.
+        labels: (B,) int64, 0..K-1.
+        margin: by which a crop's own cosine must be larger than all others.
+        scale: of the cosines, more than 0.
+
+    Returns:
+        Scalar, computed in float32 or better.
+
+    Source: AM-softmax, Wang et al. 2018 (also CosFace). Not in the paper.
+    """
+    cosines = cosines.to(torch.promote_types(cosines.dtype, torch.float32))
+    own = F.one_hot(labels, cosines.shape[1]).to(cosines.dtype)
+    return F.cross_entropy(scale * (cosines - margin * own), labels)

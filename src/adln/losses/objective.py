@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from adln.errors import SettingsError, TrainingError
-from adln.losses.alignment import alignment_loss
+from adln.losses.alignment import alignment_loss, relation_loss
 from adln.losses.attention_transfer import attention_transfer_loss
 from adln.losses.center import CENTER_WEIGHT, center_loss
 from adln.losses.decoupled_distillation import decoupled_distillation_loss, warmup_factor
-from adln.losses.identity import identity_loss
+from adln.losses.identity import identity_loss, margin_identity_loss
 from adln.losses.triplet import weighted_regularised_triplet_loss
 from adln.model.exits import ExitOutput
 from adln.settings import settings
@@ -37,7 +37,12 @@ class ObjectiveWeights:
             the paper, for exits that share a space.
         imitation: weight of each exit's imitation of another network's embeddings; not in the
             paper, needs a teacher, see `adln.training.imitation`.
+        relation: weight of each exit's imitation of that network's cosines between crops.
+        margin_identity: weight of a second identity loss of each exit, with a margin between
+            cosines; not in the paper.
         label_smoothing: of the identity loss, 0 to less than 1.
+        margin: of the identity loss with a margin.
+        margin_scale: of its cosines, more than 0.
         distillation_alpha: weight of the target class within the distillation.
         distillation_beta: weight of the other classes within the distillation.
         distillation_temperature: more than 0.
@@ -57,7 +62,11 @@ class ObjectiveWeights:
     distillation: float = 1.0
     alignment: float = 0.0
     imitation: float = 0.0
+    relation: float = 0.0
+    margin_identity: float = 0.0
     label_smoothing: float = 0.1
+    margin: float = 0.35
+    margin_scale: float = 30.0
     distillation_alpha: float = 1.0
     distillation_beta: float = 8.0
     distillation_temperature: float = 4.0
@@ -69,8 +78,21 @@ class ObjectiveWeights:
                 raise SettingsError(f"{name} must be a number of at least 0, got {value}")
         if self.label_smoothing >= 1:
             raise SettingsError(f"label_smoothing must be less than 1, got {self.label_smoothing}")
-        if self.distillation_temperature == 0:
-            raise SettingsError("distillation_temperature must be more than 0, got 0")
+        for name in ("distillation_temperature", "margin_scale"):
+            if getattr(self, name) == 0:
+                raise SettingsError(f"{name} must be more than 0, got 0")
+
+    @property
+    def imitates(self) -> bool:
+        """Whether another network is imitated."""
+        return self.imitation > 0 or self.relation > 0
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a part needs to know who is seen."""
+        return any(
+            (self.identity, self.margin_identity, self.triplet, self.center, self.distillation)
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,8 @@ class ObjectiveResult:
         parts: name -> scalar without gradient, before its weight and before the warm-up:
             "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer"
             (all pairs together), "distillation/1" and so on for each exit but the deepest,
-            "alignment/1" likewise, and "imitation/1" for each.
+            "alignment/1" likewise, and "imitation/1", "relation/1" and "margin_identity/1" for
+            each.
     """
 
     total: Tensor
@@ -96,8 +119,9 @@ def objective(
     *,
     weights: ObjectiveWeights,
     epoch: int,
-    guesses: Mapping[int, Tensor] | None = None,
-    shown: Tensor | None = None,
+    predictions: Mapping[int, Tensor] | None = None,
+    teacher_embeddings: Tensor | None = None,
+    cosines: Mapping[int, Tensor] | None = None,
 ) -> ObjectiveResult:
     """Sum of the losses of all exits, attention transfer and distillation.
 
@@ -106,14 +130,16 @@ def objective(
     Nothing is read back from the device.
 
     Args:
-        exits: depth -> what the exit says of the B crops of a batch.
+        exits: depth -> what the exit says of the B labelled crops of a batch.
         labels: (B,) int64 identities, 0..K-1.
         centers: depth -> (K, D) centres; not looked at if the centre loss has weight 0.
         weights: of the parts.
         epoch: counted from 1, for the warm-up of the distillation.
-        guesses: depth -> (B, T) what each exit takes the other network's embeddings to be; not
-            looked at if imitation has weight 0.
-        shown: (B, T) what they are.
+        predictions: depth -> (N, T) what each exit predicts the other network's embeddings to be;
+            not looked at if imitation and relation have weight 0. Of N crops, labelled or not.
+        teacher_embeddings: (N, T) what they are.
+        cosines: depth -> (B, K) of each embedding and each identity's direction; not looked at if
+            the identity loss with a margin has weight 0.
 
     Raises:
         TrainingError: no part is left, as all that the exits allow have weight 0.
@@ -131,6 +157,11 @@ def objective(
         if weights.identity:
             value = identity_loss(answer.logits, labels, label_smoothing=weights.label_smoothing)
             terms.append((f"identity/{depth}", weights.identity, value))
+        if weights.margin_identity and cosines is not None:
+            value = margin_identity_loss(
+                cosines[depth], labels, margin=weights.margin, scale=weights.margin_scale
+            )
+            terms.append((f"margin_identity/{depth}", weights.margin_identity, value))
         if weights.triplet:
             value = weighted_regularised_triplet_loss(answer.feature, labels)
             terms.append((f"triplet/{depth}", weights.triplet, value))
@@ -156,10 +187,14 @@ def objective(
         for depth in students:
             value = alignment_loss(exits[depth].embedding, teacher.embedding)
             terms.append((f"alignment/{depth}", weights.alignment, value))
-    if weights.imitation and guesses is not None and shown is not None:
-        for depth in depths:
-            value = alignment_loss(guesses[depth], shown)
-            terms.append((f"imitation/{depth}", weights.imitation, value))
+    if predictions is not None and teacher_embeddings is not None:
+        for name, weight, loss in (
+            ("imitation", weights.imitation, alignment_loss),
+            ("relation", weights.relation, relation_loss),
+        ):
+            for depth in depths if weight else ():
+                value = loss(predictions[depth], teacher_embeddings)
+                terms.append((f"{name}/{depth}", weight, value))
     if not terms:
         raise TrainingError(
             f"the objective has no part left for exits {depths} with {weights}; "

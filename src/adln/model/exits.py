@@ -36,6 +36,15 @@ class ExitOutput:
     embedding: Tensor
     logits: Tensor
 
+    def first(self, count: int) -> "ExitOutput":
+        """What the exit says of the first crops of the batch."""
+        return ExitOutput(
+            self.feature_map[:count],
+            self.feature[:count],
+            self.embedding[:count],
+            self.logits[:count],
+        )
+
 
 def build_reduction(depth: int, bn_eps: float) -> nn.Module:
     """The bottleneck after stage `depth`: 1x1 to a quarter, kxk with stride, 1x1 to 2048.

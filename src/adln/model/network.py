@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
 from adln.errors import CheckpointError
@@ -207,6 +208,19 @@ class ADLN(nn.Module):
             CheckpointError: this network has no exit at that depth.
         """
         return self.keep((depth,))
+
+    def identity_cosines(self, depth: int, embeddings: Tensor) -> Tensor:
+        """Cosine of embeddings and each training identity's direction.
+
+        Args:
+            depth: of the exit.
+            embeddings: (B, D) of that exit.
+
+        Returns:
+            (B, K) float32.
+        """
+        weight = self.exits[str(depth)].classifier.weight
+        return F.linear(F.normalize(embeddings.float()), F.normalize(weight.float()))
 
     def share_classifier(self) -> None:
         """Let all exits use the classifier of the shallowest, from now on.

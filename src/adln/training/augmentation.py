@@ -1,6 +1,8 @@
-"""Random mirror, shift and erasing, for a whole batch at once on the training device.
+"""Random mirror, shift, zoom, colour, composition and erasing, for a batch at once on the device.
 
-Sec. III.B of the paper: "random cropping, horizontal flipping, and erasing".
+Sec. III.B of the paper: "random cropping, horizontal flipping, and erasing". Zoom, colour and
+composition are not in the paper: they are for networks that must know people whom nobody has shown
+them, and are off by default.
 """
 
 from dataclasses import dataclass
@@ -10,9 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adln.errors import SettingsError
 from adln.settings import settings
 
 ERASING_TRIES = 100
+_CUT_RANGE = (0.35, 0.65)  # of the height: about where a person's clothes change
+# RGB to grey and two axes of colour, after NTSC.
+_YIQ = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
 # The official codes write (0.485, 0.456, 0.406) after normalisation: as pixels of 0..255, RGB.
 ERASING_PIXEL = (152, 142, 127)
 
@@ -27,6 +33,19 @@ class Augmentation:
         erase_probability: of erasing a rectangle.
         erase_area: least and largest part of the crop that is erased.
         erase_aspect: least height over width of the rectangle; the largest is its inverse.
+        zoom: a crop is enlarged or reduced by a factor from 1 / (1 + zoom) to 1 + zoom, as boxes
+            of a detector are too large or too small; 0 leaves its size.
+        recolour_probability: of a crop whose colours change at all, by the next six.
+        brightness: a crop's colours are multiplied by a factor from 1 - brightness to
+            1 + brightness; 0 leaves them, as do the next three.
+        contrast: its colours' distances from its mean grey are, likewise.
+        saturation: its colours' distances from their own grey are, likewise.
+        hue: its colours are turned by an angle from -hue to +hue, as a share of the full circle,
+            0 to 0.5.
+        grey_probability: of a crop without colour.
+        shuffle_probability: of a crop whose three channels change places.
+        compose_probability: of a crop that is put together from the upper part of one person and
+            the lower part of another. Only for crops without a label (`Batch.unlabelled`).
     """
 
     flip_probability: float = 0.5
@@ -34,18 +53,58 @@ class Augmentation:
     erase_probability: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.4)
     erase_aspect: float = 0.3
+    zoom: float = 0.0
+    recolour_probability: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grey_probability: float = 0.0
+    shuffle_probability: float = 0.0
+    compose_probability: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "erase", "recolour", "grey", "shuffle", "compose"):
+            _require_share(f"{name}_probability", getattr(self, f"{name}_probability"), 1.0)
+        for name in ("brightness", "contrast", "saturation"):
+            _require_share(name, getattr(self, name), 1.0)
+        _require_share("hue", self.hue, 0.5)
+        _require_share("zoom", self.zoom, 1.0)
+
+    @property
+    def recolours(self) -> bool:
+        """Whether any setting changes colours."""
+        return any(
+            (
+                self.brightness,
+                self.contrast,
+                self.saturation,
+                self.hue,
+                self.grey_probability,
+                self.shuffle_probability,
+            )
+        )
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decided for B crops.
+    """Random parameters of the augmentation of B crops.
 
     Attributes:
         values: (B, 7) int64: mirrored (0 or 1), shift down and right in px (-padding to +padding),
             then the erased rectangle as top, left, height, width in px (all 0: nothing erased).
+        zooms: (B,) float32, factor of the size; None if no crop changes its size.
+        colours: (B, 3, 3) float32, what RGB is multiplied by; None if no colour changes.
+        contrasts: (B,) float32, factor of the contrast; None if no colour changes.
+        cuts: (B,) float32, share of the height at which a crop goes on as its partner; 1 for a
+            crop that stays whole. None if all do.
     """
 
     values: NDArray[np.int64]
+    zooms: NDArray[np.float32] | None = None
+    colours: NDArray[np.float32] | None = None
+    contrasts: NDArray[np.float32] | None = None
+    cuts: NDArray[np.float32] | None = None
 
 
 def draw(
@@ -54,8 +113,19 @@ def draw(
     width_px: int,
     augmentation: Augmentation,
     seed: tuple[int, ...],
+    *,
+    unlabelled: int = 0,
 ) -> Draws:
-    """Let chance decide for a batch; the same seed decides the same."""
+    """Draw the random parameters of a batch; the same seed draws the same.
+
+    Args:
+        batch_size: B.
+        height_px: height of the crops that are erased.
+        width_px: their width.
+        augmentation: the settings.
+        seed: of everything drawn here.
+        unlabelled: so many crops at the end of the batch may be composed.
+    """
     rng = np.random.default_rng(seed)
     values = np.zeros((batch_size, 7), dtype=np.int64)
     values[:, 0] = rng.random(batch_size) < augmentation.flip_probability
@@ -64,7 +134,53 @@ def draw(
     rectangles = draw_rectangles(batch_size, height_px, width_px, augmentation, rng)
     erased = rng.random(batch_size) < augmentation.erase_probability
     values[:, 3:] = rectangles * erased[:, None]
-    return Draws(values)
+    zooms = colours = contrasts = cuts = None
+    if augmentation.zoom:
+        limit = np.log1p(augmentation.zoom)
+        zooms = np.exp(rng.uniform(-limit, limit, batch_size)).astype(np.float32)
+    if augmentation.recolours:
+        colours = draw_colours(batch_size, augmentation, rng)
+        spread = augmentation.contrast
+        contrasts = rng.uniform(1 - spread, 1 + spread, batch_size).astype(np.float32)
+        kept = rng.random(batch_size) >= augmentation.recolour_probability
+        colours[kept], contrasts[kept] = np.eye(3, dtype=np.float32), 1.0
+    if augmentation.compose_probability and unlabelled:
+        cuts = np.ones(batch_size, dtype=np.float32)
+        chosen = rng.random(unlabelled) < augmentation.compose_probability
+        places = rng.uniform(*_CUT_RANGE, unlabelled)
+        cuts[batch_size - unlabelled :] = np.where(chosen, places, 1.0)
+    return Draws(values, zooms, colours, contrasts, cuts)
+
+
+def draw_colours(
+    count: int, augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Matrices that change the colours of crops: hue, saturation, grey, brightness, channels.
+
+    Args:
+        count: how many.
+        augmentation: how far colours move.
+        rng: source of the random parameters.
+
+    Returns:
+        (count, 3, 3) float32; a column of RGB is multiplied from the left.
+
+    Source: hue and saturation as linear maps in YIQ, whose first axis is grey.
+    """
+    turn = rng.uniform(-augmentation.hue, augmentation.hue, count) * 2 * np.pi
+    vivid = rng.uniform(1 - augmentation.saturation, 1 + augmentation.saturation, count)
+    vivid *= rng.random(count) >= augmentation.grey_probability
+    chroma = np.zeros((count, 3, 3))
+    chroma[:, 0, 0] = 1.0
+    chroma[:, 1, 1] = chroma[:, 2, 2] = vivid * np.cos(turn)
+    chroma[:, 1, 2], chroma[:, 2, 1] = -vivid * np.sin(turn), vivid * np.sin(turn)
+    matrices = np.linalg.inv(_YIQ) @ chroma @ _YIQ
+    bright = rng.uniform(1 - augmentation.brightness, 1 + augmentation.brightness, count)
+    matrices *= bright[:, None, None]
+    orders = rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)
+    shuffled = rng.random(count) < augmentation.shuffle_probability
+    orders[~shuffled] = np.arange(3)
+    return np.take_along_axis(matrices, orders[:, :, None], axis=1).astype(np.float32)
 
 
 def draw_rectangles(
@@ -81,7 +197,7 @@ def draw_rectangles(
         height_px: height H of the crop.
         width_px: width W of the crop.
         augmentation: area and aspect.
-        rng: source of chance.
+        rng: source of the random parameters.
 
     Returns:
         (count, 4) int64: top, left, height, width. All 0 where no try fitted.
@@ -105,7 +221,7 @@ def draw_rectangles(
 
 
 def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Pick crops out of the data set and vary them, in one go on the device of the data.
+    """Pick crops out of the data set, mirror, shift and erase them.
 
     Args:
         data: (N, H, W, 3) uint8 RGB, the whole training split.
@@ -116,15 +232,26 @@ def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
         (B, 3, H, W) uint8 in channels_last memory.
 
     Source: Sec. III.B. Order of the official codes: mirror, pad, cut, erase.
-    Deviation: the erasing pixel is rounded to a whole value of 0..255 (at most 0.01 off after
-        normalisation), so that pixels stay bytes until the network.
+    """
+    return erase(pick(data, indices, draws), draws)
+
+
+def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = None) -> Tensor:
+    """Pick crops out of the data set, mirror and shift them, in one go on the device of the data.
+
+    Args:
+        data: (N, H, W, 3) uint8 RGB, the whole training split.
+        indices: (B,) int64, on the same device.
+        draws: (B, 7) int64, `Draws.values` on the same device.
+        zooms: (B,) float32, `Draws.zooms` on the same device.
+
+    Returns:
+        (B, 3, H, W) uint8 in channels_last memory; what lies outside a crop is black.
     """
     _, height, width, _ = data.shape
-    row_range = torch.arange(height, device=data.device)
-    column_range = torch.arange(width, device=data.device)
-    mirrored, down, right, top, left, erased_height, erased_width = draws.unsqueeze(-1).unbind(1)
-    rows = row_range + down  # (B, H), places in the source
-    columns = column_range + right  # (B, W)
+    mirrored, down, right = draws[:, :3].unsqueeze(-1).unbind(1)  # (B, 1) each
+    rows = _places(height, down, zooms)  # (B, H), places in the source
+    columns = _places(width, right, zooms)  # (B, W)
     inside = ((rows >= 0) & (rows < height)).unsqueeze(2) & (
         (columns >= 0) & (columns < width)
     ).unsqueeze(1)  # (B, H, W)
@@ -132,10 +259,82 @@ def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
     columns = columns.clamp(0, width - 1)
     columns = torch.where(mirrored.bool(), width - 1 - columns, columns)
     crops = data[indices[:, None, None], rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
-    crops = crops * inside.unsqueeze(3)
-    erased = ((row_range >= top) & (row_range < top + erased_height)).unsqueeze(2) & (
-        (column_range >= left) & (column_range < left + erased_width)
-    ).unsqueeze(1)
-    pixel = torch.tensor(ERASING_PIXEL, dtype=torch.uint8, device=data.device)
-    crops = torch.where(erased.unsqueeze(3), pixel, crops)
-    return crops.permute(0, 3, 1, 2)
+    return (crops * inside.unsqueeze(3)).permute(0, 3, 1, 2)
+
+
+def recolour(crops: Tensor, colours: Tensor, contrasts: Tensor) -> Tensor:
+    """Change the colours of crops.
+
+    Args:
+        crops: (B, 3, H, W) uint8 RGB.
+        colours: (B, 3, 3) float32, `Draws.colours` on the same device.
+        contrasts: (B,) float32, `Draws.contrasts` on the same device.
+
+    Returns:
+        (B, 3, H, W) uint8.
+    """
+    points = crops.flatten(2).float()  # (B, 3, H * W)
+    points = torch.bmm(colours * contrasts[:, None, None], points)
+    # The mean grey stays where the contrast is turned about it.
+    mean = points.mean(dim=(1, 2), keepdim=True)
+    points += mean * (1 / contrasts[:, None, None] - 1)
+    return points.round_().clamp_(0, 255).to(torch.uint8).reshape(crops.shape)
+
+
+def compose(crops: Tensor, cuts: Tensor, unlabelled: int) -> Tensor:
+    """Put people together from two: above a row the one, below it the next of the batch.
+
+    A person in clothes that nobody of the data set wears together is one more person to a teacher
+    that looks at the same crop.
+
+    Args:
+        crops: (B, 3, H, W) uint8.
+        cuts: (B,) float32, `Draws.cuts` on the same device.
+        unlabelled: U, so many crops at the end are each other's partners; the others stay.
+
+    Returns:
+        (B, 3, H, W) uint8.
+    """
+    start = len(crops) - unlabelled
+    free = crops[start:]
+    rows = torch.arange(crops.shape[2], device=crops.device)
+    above = rows < (cuts[start:] * crops.shape[2])[:, None]  # (U, H)
+    return torch.cat((crops[:start], torch.where(above[:, None, :, None], free, free.roll(1, 0))))
+
+
+def erase(crops: Tensor, draws: Tensor) -> Tensor:
+    """Erase a rectangle of each crop that is to lose one.
+
+    Args:
+        crops: (B, 3, H, W) uint8.
+        draws: (B, 7) int64, `Draws.values` on the same device.
+
+    Returns:
+        (B, 3, H, W) uint8 in the memory format of the crops.
+
+    Deviation: the erasing pixel is rounded to a whole value of 0..255 (at most 0.01 off after
+        normalisation), so that pixels stay bytes until the network.
+    """
+    height, width = crops.shape[2:]
+    rows = torch.arange(height, device=crops.device)
+    columns = torch.arange(width, device=crops.device)
+    top, left, erased_height, erased_width = draws[:, 3:].unsqueeze(-1).unbind(1)
+    erased = ((rows >= top) & (rows < top + erased_height)).unsqueeze(2) & (
+        (columns >= left) & (columns < left + erased_width)
+    ).unsqueeze(1)  # (B, H, W)
+    pixel = torch.tensor(ERASING_PIXEL, dtype=torch.uint8, device=crops.device)
+    return torch.where(erased.unsqueeze(1), pixel[:, None, None], crops)
+
+
+def _places(side_px: int, shift: Tensor, zooms: Tensor | None) -> Tensor:
+    """Places in the source of the points along a side, (B, side)."""
+    points = torch.arange(side_px, device=shift.device)
+    if zooms is None:
+        return points + shift
+    middle = (side_px - 1) / 2
+    return ((points - middle) / zooms[:, None] + middle).round().long() + shift
+
+
+def _require_share(name: str, value: float, limit: float) -> None:
+    if not 0 <= value <= limit:
+        raise SettingsError(f"augmentation.{name} must be 0 to {limit:g}, got {value}")

@@ -4,7 +4,7 @@ All crops as bytes: 12,936 crops of 256x128 px take 1.3 GB.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from adln.datasets.loading import load_crops
 from adln.datasets.split import Split, identity_labels
 from adln.errors import DatasetError
-from adln.training.imitation import load_lessons
+from adln.training.imitation import load_teacher_embeddings
+
+UNLABELLED = -1
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,45 @@ class TrainingData:
 
     Attributes:
         crops: (N, H, W, 3) uint8 RGB.
-        labels: (N,) int64 identities, 0..K-1.
+        labels: (N,) int64 identities, 0..K-1; -1 for a crop of nobody knows whom.
         num_classes: K.
-        fingerprint: changes with the files and persons of the split, and with the lessons.
-        lessons: (N, T) float32 of unit length, what another network says of the crops; None
-            without a teacher.
+        fingerprint: changes with the files and persons of the split, and with the teacher's
+            embeddings.
+        teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
+            crops; None without a teacher, or with one that embeds crops during the training.
     """
 
     crops: NDArray[np.uint8]
     labels: NDArray[np.int64]
     num_classes: int
     fingerprint: str
-    lessons: NDArray[np.float32] | None = None
+    teacher_embeddings: NDArray[np.float32] | None = None
+
+
+def join_splits(splits: Sequence[Split]) -> Split:
+    """One training split of several data sets; their persons and cameras are kept apart.
+
+    Args:
+        splits: at least one; the same number means somebody else in another split.
+    """
+    if len(splits) == 1:
+        return splits[0]
+    persons, cameras = [], []
+    first_person = first_camera = 0
+    for split in splits:
+        for ids, kept, first in (
+            (split.person_ids, persons, first_person),
+            (split.camera_ids, cameras, first_camera),
+        ):
+            kept.append(identity_labels(ids)[0] + first)
+        first_person = int(persons[-1].max(initial=first_person - 1)) + 1
+        first_camera = int(cameras[-1].max(initial=first_camera - 1)) + 1
+    return Split(
+        name=splits[0].name,
+        paths=tuple(path for split in splits for path in split.paths),
+        person_ids=np.concatenate(persons),
+        camera_ids=np.concatenate(cameras),
+    )
 
 
 def load_training_data(
@@ -43,15 +72,17 @@ def load_training_data(
     height_px: int,
     width_px: int,
     teacher: Path | None = None,
+    unlabelled: Sequence[Path] = (),
     on_progress: Callable[[int], None] | None = None,
 ) -> TrainingData:
     """Read a split into memory.
 
     Args:
-        split: with at least two persons.
+        split: with at least two persons, unless there are unlabelled crops.
         height_px: height H of the crops.
         width_px: width W of the crops.
         teacher: feature file with another network's embeddings of the same pictures.
+        unlabelled: pictures of people without a name, to imitate a teacher on.
         on_progress: told how many crops were read since the last call.
 
     Raises:
@@ -59,21 +90,30 @@ def load_training_data(
             fit it.
         ImageError: a picture is missing or corrupt; the message names it.
     """
-    if len(split) == 0:
+    if len(split) + len(unlabelled) == 0:
         raise DatasetError(
             "the training split is empty: nothing to learn from. "
             "`adln data check` on the same folder says what it expects."
         )
     labels, persons = identity_labels(split.person_ids)
-    if len(persons) < 2:
+    if len(persons) < 2 and not unlabelled:
         raise DatasetError(
             f"the training split has only person {persons[0]}; re-identification needs at least 2"
         )
-    lessons = None if teacher is None else load_lessons(teacher, split)
+    if unlabelled:
+        more = np.full(len(unlabelled), UNLABELLED, np.int64)
+        labels = np.concatenate((labels, more))
+        split = Split(
+            split.name,
+            (*split.paths, *unlabelled),
+            np.concatenate((split.person_ids, more)),
+            np.concatenate((split.camera_ids, more)),
+        )
+    embeddings = None if teacher is None else load_teacher_embeddings(teacher, split)
     crops = load_crops(split.paths, height_px=height_px, width_px=width_px, on_progress=on_progress)
     digest = hashlib.sha256(labels.tobytes())
     for path in split.paths:
         digest.update(path.name.encode())
-    if lessons is not None:
-        digest.update(lessons.tobytes())
-    return TrainingData(crops, labels, len(persons), digest.hexdigest()[:16], lessons)
+    if embeddings is not None:
+        digest.update(embeddings.tobytes())
+    return TrainingData(crops, labels, len(persons), digest.hexdigest()[:16], embeddings)

@@ -1,9 +1,11 @@
-"""Imitation: the exits learn to say what another network says of the same pictures.
+"""Imitation: the exits learn to predict the embeddings of another network.
 
 Not part of the paper, whose teacher is the deepest exit. A network that has seen more cameras and
 more people has more to teach than labels have. Its embeddings of the training pictures are made
-once, before the training; each exit learns to foretell them by a linear map, which is left behind
-with the teacher when the training is over.
+once, before the training (`load_teacher_embeddings`), or for each crop as it is varied
+(`adln.training.teacher`). Either each exit predicts them by a linear map, which is left behind
+with the teacher when the training is over, or the exits' own embeddings are in the teacher's space
+(`NetworkSettings.teacher_space`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,8 +23,8 @@ from adln.features import read_features
 from adln.model.exits import FEATURE_DIM, ExitOutput
 
 
-def load_lessons(path: Path, split: Split) -> NDArray[np.float32]:
-    """What the teacher says of the pictures of a split.
+def load_teacher_embeddings(path: Path, split: Split) -> NDArray[np.float32]:
+    """The teacher's embeddings of the pictures of a split.
 
     Args:
         path: feature file, as `adln embed` writes it, of at least these pictures. They are told
@@ -46,30 +48,33 @@ def load_lessons(path: Path, split: Split) -> NDArray[np.float32]:
         order = [rows[_short(picture)] for picture in split.paths]
     except KeyError as missing:
         raise DatasetError(
-            f"{path}: the teacher says nothing of {missing.args[0]}; embed all training pictures."
+            f"{path}: has no embedding of {missing.args[0]}; embed all training pictures."
         ) from missing
     return unit_length(features.embeddings[order]).astype(np.float32)
 
 
 class Imitators(nn.Module):
-    """A linear map behind each exit that foretells the teacher's embeddings.
+    """A linear map behind each exit that predicts the teacher's embeddings.
 
     Args:
         depths: that have an exit.
         dim: T, length of the teacher's embeddings.
         seed: of the weights that they start from.
+        input_dim: D, length of the exits' embeddings.
     """
 
-    def __init__(self, depths: Iterable[int], dim: int, *, seed: int) -> None:
+    def __init__(
+        self, depths: Iterable[int], dim: int, *, seed: int, input_dim: int = FEATURE_DIM
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.maps = nn.ModuleDict(
-                {str(depth): nn.Linear(FEATURE_DIM, dim, bias=False) for depth in depths}
+                {str(depth): nn.Linear(input_dim, dim, bias=False) for depth in depths}
             )
 
     def forward(self, exits: Mapping[int, ExitOutput]) -> dict[int, Tensor]:
-        """Answers of the exits for B crops -> depth -> (B, T)."""
+        """Outputs of the exits for B crops -> depth -> (B, T)."""
         return {int(name): each(exits[int(name)].embedding) for name, each in self.maps.items()}
 
 

@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import adln
 from adln.errors import CheckpointError, TrainingError
@@ -24,7 +27,7 @@ from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import FEATURE_DIM
 from adln.model.imagenet import load_imagenet
 from adln.model.network import ADLN, build_network
-from adln.training.augmentation import draw, gather
+from adln.training.augmentation import Draws, compose, draw, erase, pick, recolour
 from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
 from adln.training.imitation import Imitators
@@ -34,6 +37,7 @@ from adln.training.sampler import epoch_batches
 from adln.training.schedule import learning_rate
 from adln.training.state import Position, check_identity, read_state, write_state
 from adln.training.stopping import StopCheck, never
+from adln.training.teacher import Teacher
 
 NETWORK_FILE = "network.safetensors"
 STATE_FILE = "state.safetensors"
@@ -101,25 +105,42 @@ class StepModule(nn.Module):
         self.imitators = imitators
 
     def forward(
-        self, crops: Tensor, labels: Tensor, epoch: int, lessons: Tensor | None = None
+        self, crops: Tensor, labels: Tensor, epoch: int, teacher_embeddings: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Losses of a batch: "total" and each part.
 
         Args:
-            crops: (B, 3, H, W) uint8.
-            labels: (B,) int64.
+            crops: (N, 3, H, W) uint8.
+            labels: (B,) int64 of the first B crops; the others are nobody's.
             epoch: counted from 1.
-            lessons: (B, T), what another network says of the crops, if it is imitated.
+            teacher_embeddings: (N, T) of another network, if it is imitated.
         """
-        output = self.network(crops)
+        exits = self.network(crops).exits
+        predictions = None
+        if teacher_embeddings is not None:
+            predictions = (
+                {depth: output.embedding for depth, output in exits.items()}
+                if self.imitators is None
+                else self.imitators(exits)
+            )
+        labelled = exits
+        if len(labels) < len(crops):
+            labelled = {depth: output.first(len(labels)) for depth, output in exits.items()}
+        cosines = None
+        if self.weights.margin_identity:
+            cosines = {
+                depth: self.network.identity_cosines(depth, output.embedding)
+                for depth, output in labelled.items()
+            }
         result = objective(
-            output.exits,
+            labelled,
             labels,
             self.centers(),
             weights=self.weights,
             epoch=epoch,
-            guesses=None if self.imitators is None else self.imitators(output.exits),
-            shown=lessons,
+            predictions=predictions,
+            teacher_embeddings=teacher_embeddings,
+            cosines=cosines,
         )
         return {"total": result.total, **result.parts}
 
@@ -183,12 +204,17 @@ def train(
         "data": data.fingerprint,
         "processes": fabric.world_size,
     }
+    teacher = None
+    if recipe.teacher_network.path:
+        teacher = Teacher(recipe.teacher_network, bf16=recipe.precision != "32-true")
+        identity["teacher"] = teacher.digest
     if network_path.is_file():
         _require_same_run(network_path, identity)
         return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
 
     fresh = not state_path.is_file()
-    network, start = _build(recipe, data.num_classes, fresh=fresh)
+    teacher_dim = _teacher_dim(recipe, data, teacher)
+    network, start = _build(recipe, data.num_classes, fresh=fresh, teacher_dim=teacher_dim)
     generator = torch.Generator().manual_seed(recipe.seed)
     with_centers = recipe.objective.center > 0
     centers = ClassCenters(
@@ -197,10 +223,16 @@ def train(
         FEATURE_DIM,
         generator=generator,
     )
-    imitators = _build_imitators(recipe, data)
+    imitators = None
+    if teacher_dim is not None and not recipe.network.teacher_space:
+        imitators = Imitators(recipe.network.exits, teacher_dim, seed=recipe.seed)
     bare = StepModule(network, centers, recipe.objective, imitators)
     bare.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(
+    kinds: dict[str, type[torch.optim.Adam]] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    optimiser = kinds[recipe.optimiser](
         [
             parameter
             for part in (network, imitators or nn.Module())
@@ -227,8 +259,11 @@ def train(
 
     pixels = torch.from_numpy(data.crops).to(fabric.device)  # (N, H, W, 3)
     labels = torch.from_numpy(data.labels).to(fabric.device)  # (N,)
-    lessons = None if imitators is None else torch.from_numpy(data.lessons).to(fabric.device)
-    height_px, width_px = data.crops.shape[1:3]
+    stored_embeddings = None
+    if teacher_dim is not None and teacher is None:
+        stored_embeddings = torch.from_numpy(data.teacher_embeddings).to(fabric.device)
+    size_px = recipe.batch.height_px, recipe.batch.width_px
+    unlabelled = recipe.batch.unlabelled
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     trained_before_s = position.seconds
@@ -247,9 +282,6 @@ def train(
     with Logbook(folder, first_epoch=first_epoch, enabled=fabric.is_global_zero) as logbook:
         saved_at = time.monotonic()
         for epoch in range(first_epoch, recipe.schedule.epochs + 1):
-            rate = learning_rate(recipe.schedule, epoch)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
             batches = epoch_batches(
                 data.labels,
                 persons=recipe.batch.persons,
@@ -258,23 +290,33 @@ def train(
                 epoch=epoch,
                 rank=fabric.global_rank,
                 world_size=fabric.world_size,
+                unlabelled=unlabelled,
             )
             done = position.step
             sums = _Sums(position.sums or {})
             looked_at, looked_step = time.monotonic(), done
             for step in range(done, len(batches)):
+                rate = learning_rate(recipe.schedule, epoch, step / len(batches))
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
                 draws = draw(
                     len(batches[step]),
-                    height_px,
-                    width_px,
+                    *size_px,
                     recipe.augmentation,
                     (recipe.seed, epoch, step, fabric.global_rank),
+                    unlabelled=unlabelled,
                 )
                 indices = _to_device(torch.tensor(batches[step]), fabric.device)
-                chance = _to_device(torch.from_numpy(draws.values), fabric.device)
-                crops = gather(pixels, indices, chance)  # (B, 3, H, W) uint8
-                shown = None if lessons is None else lessons[indices]
-                losses = module(crops, labels[indices], epoch, shown)
+                values = _to_device(torch.from_numpy(draws.values), fabric.device)
+                crops = _vary(pixels, indices, values, draws, unlabelled)  # (B, 3, H, W) uint8
+                embeddings = None
+                if teacher is not None:
+                    embeddings = teacher(_resize(crops, teacher.crop_size))  # (B, T)
+                elif stored_embeddings is not None:
+                    embeddings = stored_embeddings[indices]
+                crops = erase(_resize(crops, size_px), values)
+                known = labels[indices[: len(indices) - unlabelled]]
+                losses = module(crops, known, epoch, embeddings)
                 fabric.backward(losses["total"])
                 for each in wrapped:
                     each.step()
@@ -359,10 +401,49 @@ class _Sums:
         return {name: value / step for name, value in self.read(epoch, step).items()}
 
 
-def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, str]:
+def _vary(pixels: Tensor, indices: Tensor, values: Tensor, draws: Draws, unlabelled: int) -> Tensor:
+    """All of the augmentation but erasing, which the teacher does not see; (B, 3, H, W) uint8."""
+
+    def on_device(array: NDArray[np.float32]) -> Tensor:
+        return _to_device(torch.from_numpy(array), pixels.device)
+
+    crops = pick(pixels, indices, values, None if draws.zooms is None else on_device(draws.zooms))
+    if draws.colours is not None and draws.contrasts is not None:
+        crops = recolour(crops, on_device(draws.colours), on_device(draws.contrasts))
+    if draws.cuts is not None:
+        crops = compose(crops, on_device(draws.cuts), unlabelled)
+    return crops
+
+
+def _resize(crops: Tensor, size_px: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) uint8 -> the same at another size, in channels_last memory."""
+    if tuple(crops.shape[2:]) == size_px:
+        return crops
+    resized = F.interpolate(crops.float(), size=size_px, mode="bilinear", antialias=True)
+    resized = resized.round_().clamp_(0, 255).to(torch.uint8)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: Teacher | None) -> int | None:
+    """T, length of the teacher's embeddings; None without a teacher."""
+    if not recipe.objective.imitates:
+        return None
+    if teacher is not None:
+        return teacher.dim
+    if data.teacher_embeddings is None:
+        raise TrainingError(
+            "objective.imitation has a weight, but the data hold no embeddings of a teacher"
+        )
+    return data.teacher_embeddings.shape[1]
+
+
+def _build(
+    recipe: Recipe, num_classes: int, *, fresh: bool, teacher_dim: int | None = None
+) -> tuple[ADLN, str]:
     """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
-    network = build_network(recipe.architecture(num_classes), seed=recipe.seed)
+    architecture = recipe.architecture(num_classes, teacher_dim=teacher_dim)
+    network = build_network(architecture, seed=recipe.seed)
     trained = load_network(Path(chosen.start_from)) if fresh and chosen.start_from else None
     grows = trained is not None and not set(chosen.exits) <= set(trained.architecture.exits)
     start = None
@@ -377,6 +458,10 @@ def _build(recipe: Recipe, num_classes: int, *, fresh: bool) -> tuple[ADLN, str]
         said.append(start.summary())
     if chosen.shared_classifier:
         network.share_classifier()
+    if chosen.teacher_space:
+        # The mean of a teacher's embeddings need not be zero.
+        for branch in network.exits.values():
+            branch.bnneck.bias.requires_grad_(True)
     network.freeze(chosen.frozen_depth)
     return network, "\n".join(said)
 
@@ -390,14 +475,6 @@ def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[st
         f"{text}; not its classifiers, which know {trained.architecture.num_classes:,} persons in "
         f"{trained.architecture.embedding_dim} dimensions: they start at random"
     )
-
-
-def _build_imitators(recipe: Recipe, data: TrainingData) -> Imitators | None:
-    if not recipe.objective.imitation:
-        return None
-    if data.lessons is None:
-        raise TrainingError("objective.imitation has a weight, but the data hold no lessons")
-    return Imitators(recipe.network.exits, data.lessons.shape[1], seed=recipe.seed)
 
 
 def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[str]:

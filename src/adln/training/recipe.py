@@ -8,11 +8,13 @@ from typing import Literal
 from adln.errors import SettingsError
 from adln.losses.objective import ObjectiveWeights
 from adln.model.backbone import StridePosition
+from adln.model.exits import FEATURE_DIM
 from adln.model.imagenet import TORCHVISION_RESNET50_SHA256, TORCHVISION_RESNET50_URL
 from adln.model.network import DEPTHS, Architecture
 from adln.settings import settings
 from adln.training.augmentation import Augmentation
 from adln.training.schedule import Schedule
+from adln.training.teacher import TeacherNetwork
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -37,6 +39,9 @@ class NetworkSettings:
         frozen_depth: stages and exits up to this depth stay as `start_from` has them, bit for
             bit; 0 trains all. With a shared classifier, that of the shallowest exit stays too, so
             that deeper exits grow into the space of a network that is already in use.
+        teacher_space: the exits' embeddings are in the space of the network that is imitated, as
+            long as its embeddings and comparable with them; else each exit predicts them by a map
+            that is left behind.
     """
 
     exits: tuple[int, ...] = DEPTHS
@@ -48,6 +53,7 @@ class NetworkSettings:
     start_from: str = ""
     shared_classifier: bool = False
     frozen_depth: int = 0
+    teacher_space: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frozen_depth < max(self.exits):
@@ -69,21 +75,43 @@ class Batch:
     Attributes:
         persons: P, different persons.
         crops: K, crops of each.
+        unlabelled: crops beside them, of whomever, with or without a label, to imitate a teacher
+            on. With `persons` and `crops` 0 there are no others.
         height_px: height of a crop.
         width_px: width of a crop.
+        stored_height_px: height at which crops lie in memory and are varied, if larger, so that a
+            teacher sees them at the size that it wants; 0 stores them as they are trained.
+        stored_width_px: their width, likewise.
     """
 
     persons: int = 20
     crops: int = 4
+    unlabelled: int = 0
     height_px: int = 256
     width_px: int = 128
+    stored_height_px: int = 0
+    stored_width_px: int = 0
+
+    @property
+    def stored_size_px(self) -> tuple[int, int]:
+        """Height and width of the crops in memory."""
+        return self.stored_height_px or self.height_px, self.stored_width_px or self.width_px
 
     def __post_init__(self) -> None:
-        if self.persons < 2 or self.crops < 2:
+        stored_height, stored_width = self.stored_size_px
+        if stored_height < self.height_px or stored_width < self.width_px:
+            raise SettingsError(
+                "batch.stored_height_px and batch.stored_width_px must be 0 or at least the size "
+                f"of the crops, got {stored_height} x {stored_width}"
+            )
+        nobody = self.persons == 0 and self.crops == 0 and self.unlabelled > 1
+        if (self.persons < 2 or self.crops < 2) and not nobody:
             raise SettingsError(
                 "batch.persons and batch.crops must be at least 2: a triplet needs another crop "
                 f"of the person and another person, got {self.persons} x {self.crops}"
             )
+        if self.unlabelled < 0:
+            raise SettingsError(f"batch.unlabelled must be at least 0, got {self.unlabelled}")
         if self.height_px % 16 or self.width_px % 16 or min(self.height_px, self.width_px) < 16:
             raise SettingsError(
                 "batch.height_px and batch.width_px must be multiples of 16, "
@@ -103,6 +131,9 @@ class Recipe:
         schedule: learning rate over the epochs.
         teacher: path of a feature file, as `adln embed` writes it: another network's embeddings
             of the training pictures, for `objective.imitation`; "" without.
+        teacher_network: in place of `teacher`, a network that embeds each crop as it is varied.
+        optimiser: "adam", as in the paper, or "adamw", whose weight decay is apart from its
+            moments.
         weight_decay: Adam's L2 term, on every parameter.
         average_decay: the network that is stored is the moving average of the weights, of which
             each step keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
@@ -117,6 +148,8 @@ class Recipe:
     objective: ObjectiveWeights = ObjectiveWeights()
     schedule: Schedule = Schedule()
     teacher: str = ""
+    teacher_network: TeacherNetwork = TeacherNetwork()
+    optimiser: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 5e-4
     average_decay: float = 0.0
     precision: Precision = "32-true"
@@ -128,16 +161,35 @@ class Recipe:
             raise SettingsError(
                 f"average_decay must be at least 0 and less than 1, got {self.average_decay}"
             )
-        if bool(self.teacher) != bool(self.objective.imitation):
+        taught = bool(self.teacher) + bool(self.teacher_network.path)
+        if taught > 1 or bool(taught) != self.objective.imitates:
             raise SettingsError(
-                "teacher and objective.imitation belong together: name a feature file to imitate "
-                f"and give it a weight above 0, got {self.teacher!r} and "
-                f"{self.objective.imitation}"
+                "a teacher and objective.imitation or objective.relation belong together: name a "
+                "feature file as teacher, or a network as teacher_network.path, to imitate, and "
+                f"give it a weight above 0, got {self.teacher!r}, {self.teacher_network.path!r} "
+                f"and {self.objective.imitation}, {self.objective.relation}"
+            )
+        if not taught and (self.batch.unlabelled or self.network.teacher_space):
+            raise SettingsError(
+                "batch.unlabelled and network.teacher_space need a teacher to imitate, see "
+                "teacher and teacher_network"
+            )
+        if not self.batch.persons and self.objective.needs_labels:
+            raise SettingsError(
+                "batch.persons = 0 leaves no labelled crops, but the objective asks who is seen: "
+                "set identity, margin_identity, triplet, center and distillation to 0"
             )
 
-    def architecture(self, num_classes: int) -> Architecture:
-        """The network that this recipe trains, for K identities."""
+    def architecture(self, num_classes: int, *, teacher_dim: int | None = None) -> Architecture:
+        """The network that this recipe trains, for K identities.
+
+        Args:
+            num_classes: K.
+            teacher_dim: T, length of the teacher's embeddings, for `network.teacher_space`.
+        """
+        dim = teacher_dim if self.network.teacher_space else None
         return Architecture(
+            embedding_dim=FEATURE_DIM if dim is None else dim,
             num_classes=num_classes,
             exits=self.network.exits,
             attention=self.network.attention,

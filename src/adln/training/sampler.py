@@ -80,6 +80,7 @@ def epoch_batches(
     epoch: int,
     rank: int = 0,
     world_size: int = 1,
+    unlabelled: int = 0,
 ) -> list[list[int]]:
     """The batches of one process in one epoch; they depend on nothing but the arguments.
 
@@ -87,24 +88,48 @@ def epoch_batches(
     person is in two processes in the same step.
 
     Args:
-        person_ids: (N,) of the training crops.
-        persons: P, for each process.
+        person_ids: (N,) of the training crops; crops of nobody knows whom have -1.
+        persons: P, for each process; 0 if no crop's person matters.
         crops: K.
         seed: of the run.
         epoch: counted from 1.
         rank: this process, 0 to world_size - 1.
         world_size: number of processes.
+        unlabelled: U, for each process: so many crops out of all follow in each batch, whoever
+            they show. Without other crops an epoch is one pass over all.
 
     Raises:
         DatasetError: fewer than P * world_size persons.
     """
-    state = np.random.SeedSequence((seed, epoch)).generate_state(2)
-    together = identity_batches(
-        person_ids,
-        persons=persons * world_size,
-        crops=crops,
-        shuffler=random.Random(int(state[0])),
-        chooser=np.random.RandomState(int(state[1])),
+    sequence = np.random.SeedSequence((seed, epoch))
+    state = sequence.generate_state(2)
+    together = _labelled_batches(
+        person_ids, persons * world_size, crops, int(state[0]), int(state[1])
     )
     size = persons * crops
-    return [batch[rank * size : (rank + 1) * size] for batch in together]
+    own = [batch[rank * size : (rank + 1) * size] for batch in together]
+    if not unlabelled:
+        return own
+    total = len(person_ids)
+    steps = len(own) if persons else max(1, total // (unlabelled * world_size))
+    needed = steps * unlabelled * world_size
+    rng = np.random.default_rng(sequence.spawn(1)[0])
+    order = np.concatenate([rng.permutation(total) for _ in range(-(-needed // total))])[:needed]
+    free = order.reshape(steps, world_size, unlabelled)[:, rank].tolist()
+    return [a + b for a, b in zip(own, free, strict=True)] if persons else free
+
+
+def _labelled_batches(
+    person_ids: NDArray[np.int64], persons: int, crops: int, *seeds: int
+) -> list[list[int]]:
+    if not persons:
+        return []
+    labelled = np.flatnonzero(person_ids >= 0)
+    batches = identity_batches(
+        person_ids[labelled],
+        persons=persons,
+        crops=crops,
+        shuffler=random.Random(seeds[0]),
+        chooser=np.random.RandomState(seeds[1]),
+    )
+    return [labelled[batch].tolist() for batch in batches]

@@ -24,6 +24,7 @@ class Schedule:
         milestones: after each of these epochs the learning rate is multiplied by `decay` (steps).
         decay: factor at a milestone (steps).
         final_factor: fraction of `base_lr` in the last epoch (cosine).
+        every_step: change the rate at every step, not at every epoch; for few long epochs.
     """
 
     epochs: int = 160
@@ -34,6 +35,7 @@ class Schedule:
     milestones: tuple[int, ...] = (40, 80, 120)
     decay: float = 0.1
     final_factor: float = 0.01
+    every_step: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -44,23 +46,25 @@ class Schedule:
             raise SettingsError(f'schedule.shape must be "steps" or "cosine", got {self.shape!r}')
 
 
-def learning_rate(schedule: Schedule, epoch: int) -> float:
-    """Learning rate of an epoch.
+def learning_rate(schedule: Schedule, epoch: int, progress: float = 0.0) -> float:
+    """Learning rate of an epoch, or at a place in it.
 
     Args:
         schedule: the settings.
         epoch: counted from 1.
+        progress: share of the epoch that is done, 0 to 1; looked at if `schedule.every_step`.
 
     Source: Sec. III.B; the order of steps is APNet's (the rate changes at the end of an epoch),
         which starts at exactly 4e-6, as the paper says.
     """
-    passed = epoch - 1
+    passed = epoch - 1 + (progress if schedule.every_step else 0.0)
     rate = schedule.base_lr
     if passed < schedule.warmup_epochs:
-        progress = passed / schedule.warmup_epochs
-        rate *= schedule.warmup_factor * (1 - progress) + progress
+        warm = passed / schedule.warmup_epochs
+        rate *= schedule.warmup_factor * (1 - warm) + warm
     if schedule.shape == "cosine":
-        falling = max(schedule.epochs - 1 - schedule.warmup_epochs, 1)
+        last = schedule.epochs if schedule.every_step else schedule.epochs - 1
+        falling = max(last - schedule.warmup_epochs, 1)
         way = min(max(passed - schedule.warmup_epochs, 0) / falling, 1.0)
         floor = schedule.final_factor
         return rate * (floor + (1 - floor) * (1 + math.cos(math.pi * way)) / 2)

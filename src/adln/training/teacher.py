@@ -1,0 +1,121 @@
+"""A network of another make that embeds each crop as the training varies it.
+
+Not part of the paper. A teacher that looks at the very crop that the student looks at, with its
+colours changed and put together from two people, tells more than one that saw the picture once.
+
+Source: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and consistent".
+"""
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from adln.errors import TrainingError
+from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
+from adln.settings import settings
+
+_DEFAULT_SIZE_PX = (256, 128)  # where the file leaves it open
+_TOGETHER = 8  # crops; more leave the caches of a processor core
+_SUFFIXES = (".xml", ".onnx")
+
+
+@settings
+class TeacherNetwork:
+    """The network that is imitated.
+
+    Attributes:
+        path: .xml with its .bin beside it (OpenVINO) or .onnx; "" without. OpenVINO runs it.
+        colours: order of the channels that it wants.
+        imagenet_statistics: subtract ImageNet's mean and divide by its standard deviation; else
+            pixels are 0..255.
+    """
+
+    path: str = ""
+    colours: str = "bgr"
+    imagenet_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        if self.colours not in ("bgr", "rgb"):
+            raise TrainingError(f'teacher_network.colours must be "bgr" or "rgb": {self.colours!r}')
+
+
+class Teacher:
+    """Embeds crops.
+
+    Args:
+        chosen: the network.
+        bf16: let it compute in bfloat16, where the processor can.
+
+    Attributes:
+        dim: T, length of its embeddings.
+        crop_size: height and width in px that it wants.
+        digest: of its files, for the identity of a run.
+
+    Raises:
+        TrainingError: there is no such file, it is no network, or OpenVINO is not installed.
+    """
+
+    def __init__(self, chosen: TeacherNetwork, *, bf16: bool) -> None:
+        path = Path(chosen.path)
+        files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+        missing = [str(file) for file in files if not file.is_file()]
+        if missing or path.suffix not in _SUFFIXES:
+            raise TrainingError(
+                f"teacher_network.path: {path} should be an .onnx file, or an .xml file with its "
+                f".bin beside it; not there: {', '.join(missing) or 'a known suffix'}"
+            )
+        try:
+            core = importlib.import_module("openvino").Core()
+        except ImportError as error:
+            raise TrainingError(
+                "a teacher that embeds crops during the training is run by OpenVINO, which is not "
+                'installed: pip install ".[openvino]", or write its embeddings to a file first and '
+                "name that as teacher"
+            ) from error
+        try:
+            model = core.read_model(path)
+            sides = list(model.input(0).get_partial_shape())
+            self.crop_size: tuple[int, int] = tuple(  # type: ignore[assignment]
+                side.get_length() if side.is_static else usual
+                for side, usual in zip(sides[2:], _DEFAULT_SIZE_PX, strict=True)
+            )
+            model.reshape([_TOGETHER, 3, *self.crop_size])
+            self._model: Any = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+                    "INFERENCE_NUM_THREADS": max(1, torch.get_num_threads()),
+                },
+            )
+            self.dim: int = self._model.output(0).get_shape()[1]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise TrainingError(
+                f"teacher_network.path: {path} is no network that takes (N, 3, H, W) crops and "
+                f"gives (N, D) embeddings: {error}"
+            ) from error
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(file.read_bytes())
+        self.digest = digest.hexdigest()
+        self._chosen = chosen
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""
+        pixels = crops.float()
+        if self._chosen.imagenet_statistics:
+            mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
+            pixels = (pixels / 255 - mean.to(pixels.device)) / std.to(pixels.device)
+        if self._chosen.colours == "bgr":
+            pixels = pixels.flip(1)
+        missing = -len(crops) % _TOGETHER
+        parts = F.pad(pixels.contiguous().cpu(), (0, 0) * 3 + (0, missing)).split(_TOGETHER)
+        given = np.concatenate([self._model([part.numpy()])[0] for part in parts])
+        embeddings = torch.from_numpy(given[: len(crops)].reshape(len(crops), -1))
+        return F.normalize(embeddings).to(crops.device)
