@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from adln.losses.identity import identity_loss
+from adln.losses.identity import identity_loss, margin_identity_loss
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "label_smooth_ce.npz"
 
@@ -106,3 +106,21 @@ def test_half_precision_input_is_computed_in_full_precision(dtype: torch.dtype) 
     with torch.autocast("cpu", dtype=dtype):
         loss = identity_loss(half, labels)
     assert_close(loss, identity_loss(half.float(), labels), rtol=0, atol=0)
+
+
+def test_a_margin_lowers_the_own_cosine_before_the_scale() -> None:
+    cosines = torch.tensor([[0.8, 0.3, -0.2], [0.1, 0.5, 0.4]])
+    labels = torch.tensor([0, 2])
+    total = 0.0
+    for row, label in zip(cosines.tolist(), labels.tolist(), strict=True):
+        scores = [10.0 * (c - 0.25 * (k == label)) for k, c in enumerate(row)]
+        total += math.log(sum(math.exp(score) for score in scores)) - scores[label]
+    loss = margin_identity_loss(cosines, labels, margin=0.25, scale=10.0)
+    assert_close(loss, torch.tensor(total / 2))
+
+
+def test_without_a_margin_it_is_the_cross_entropy_of_scaled_cosines() -> None:
+    cosines = torch.rand(4, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    labels = torch.tensor([0, 3, 5, 1])
+    loss = margin_identity_loss(cosines, labels, margin=0.0, scale=7.0)
+    assert_close(loss, identity_loss(7.0 * cosines, labels, label_smoothing=0.0))

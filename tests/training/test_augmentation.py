@@ -8,13 +8,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from adln.errors import SettingsError
 from adln.training.augmentation import (
     ERASING_PIXEL,
     Augmentation,
     Draws,
+    compose,
     draw,
+    draw_colours,
     draw_rectangles,
     gather,
+    pick,
+    recolour,
 )
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "random_erasing.npz")
@@ -131,3 +136,98 @@ def test_the_same_seed_decides_the_same() -> None:
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def picture(height: int = 32, width: int = 16, count: int = 4) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = (count, 3, height, width)
+    return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+
+def test_what_is_new_is_off_by_default_and_leaves_the_old_parameters_alone() -> None:
+    plain = draw(6, 64, 32, Augmentation(), (1, 2), unlabelled=6)
+    assert (plain.zooms, plain.colours, plain.contrasts, plain.cuts) == (None, None, None, None)
+    more = Augmentation(zoom=0.2, brightness=0.3, hue=0.1, compose_probability=0.5)
+    varied = draw(6, 64, 32, more, (1, 2), unlabelled=6)
+    np.testing.assert_array_equal(plain.values, varied.values)
+
+
+def test_a_colour_matrix_without_change_is_the_identity() -> None:
+    still = draw_colours(3, Augmentation(), np.random.default_rng(0))
+    np.testing.assert_allclose(still, np.tile(np.eye(3), (3, 1, 1)), atol=1e-6)
+    crops = picture()
+    assert torch.equal(recolour(crops, torch.eye(3).repeat(4, 1, 1), torch.ones(4)), crops)
+
+
+def test_hue_and_saturation_keep_grey_and_luminance() -> None:
+    augmentation = Augmentation(hue=0.5, saturation=0.9)
+    colours = draw_colours(50, augmentation, np.random.default_rng(0))
+    np.testing.assert_allclose(colours @ np.ones(3), np.ones((50, 3)), atol=1e-5)
+    luma = np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(luma @ colours, np.tile(luma, (50, 1)), atol=1e-5)
+
+
+def test_brightness_scales_grey_within_its_range() -> None:
+    colours = draw_colours(500, Augmentation(brightness=0.3), np.random.default_rng(0))
+    factors = (colours @ np.ones(3))[:, 0]
+    assert 0.7 <= factors.min() < 0.72
+    assert 1.28 < factors.max() <= 1.3
+
+
+def test_a_grey_crop_has_three_equal_channels() -> None:
+    colours = draw_colours(4, Augmentation(grey_probability=1.0), np.random.default_rng(0))
+    grey = recolour(picture(), torch.from_numpy(colours), torch.ones(4))
+    assert torch.equal(grey[:, 0], grey[:, 1])
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_shuffled_channels_are_those_of_the_crop_in_another_order() -> None:
+    colours = draw_colours(4, Augmentation(shuffle_probability=1.0), np.random.default_rng(3))
+    crops = picture()
+    shuffled = recolour(crops, torch.from_numpy(colours), torch.ones(4))
+    assert torch.equal(shuffled.sort(dim=1).values, crops.sort(dim=1).values)
+    assert not torch.equal(shuffled, crops)
+
+
+def test_contrast_moves_colours_from_the_mean_of_the_crop() -> None:
+    crops = (picture().float() / 4 + 96).to(torch.uint8)
+    harder = recolour(crops, torch.eye(3).repeat(4, 1, 1), torch.full((4,), 1.5))
+    mean = crops.float().mean(dim=(1, 2, 3), keepdim=True)
+    expected = (1.5 * (crops.float() - mean) + mean).round().clamp(0, 255)
+    torch.testing.assert_close(harder.float(), expected, atol=1.0, rtol=0)
+
+
+def test_only_the_asked_share_of_crops_changes_colour() -> None:
+    some = Augmentation(brightness=0.3, recolour_probability=0.25)
+    colours = draw(4000, 8, 8, some, (0,)).colours
+    assert colours is not None
+    unchanged = (colours == np.eye(3, dtype=np.float32)).all(axis=(1, 2))
+    assert unchanged.mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_zoom_enlarges_about_the_middle_and_leaves_black_outside() -> None:
+    data = torch.full((1, 32, 16, 3), 200, dtype=torch.uint8)
+    still = torch.zeros(1, 7, dtype=torch.int64)
+    smaller = pick(data, torch.zeros(1, dtype=torch.int64), still, torch.tensor([0.5]))
+    assert smaller[0, 0].count_nonzero() == 16 * 8
+    assert smaller[0, 0, 8:24, 4:12].min() == 200
+    larger = pick(data, torch.zeros(1, dtype=torch.int64), still, torch.tensor([1.5]))
+    assert larger.min() == 200
+
+
+def test_a_composed_crop_has_the_head_of_one_and_the_feet_of_the_next() -> None:
+    crops = picture(count=5)
+    cuts = torch.tensor([1.0, 1.0, 0.5, 1.0, 0.25])
+    composed = compose(crops, cuts, 3)
+    assert torch.equal(composed[:2], crops[:2]), "labelled crops stay"
+    assert torch.equal(composed[2, :, :16], crops[2, :, :16])
+    assert torch.equal(composed[2, :, 16:], crops[4, :, 16:])
+    assert torch.equal(composed[3], crops[3])
+    assert torch.equal(composed[4, :, 8:], crops[3, :, 8:])
+
+
+@pytest.mark.parametrize("name", ["hue", "brightness", "zoom", "compose_probability"])
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Augmentation(**{name: value})

@@ -8,7 +8,7 @@ from PIL import Image
 
 from adln.datasets.split import Split
 from adln.errors import DatasetError, ImageError
-from adln.training.data import load_training_data
+from adln.training.data import UNLABELLED, join_splits, load_training_data
 
 
 def split_of(folder: Path, persons: list[int]) -> Split:
@@ -57,3 +57,35 @@ def test_a_corrupt_picture_is_named(tmp_path: Path) -> None:
     split.paths[1].write_bytes(b"not a picture")
     with pytest.raises(ImageError, match=r"1\.png"):
         load_training_data(split, height_px=32, width_px=16)
+
+
+def numbered(name: str, persons: list[int], cameras: list[int]) -> Split:
+    paths = tuple(Path(f"{name}/{index}.png") for index in range(len(persons)))
+    return Split("train", paths, np.array(persons, np.int64), np.array(cameras, np.int64))
+
+
+def test_persons_and_cameras_of_several_data_sets_are_kept_apart() -> None:
+    a, b = numbered("a", [7, 7, 9], [1, 2, 1]), numbered("b", [7, 8], [1, 1])
+    joined = join_splits([a, b])
+    assert joined.paths == a.paths + b.paths
+    assert joined.person_ids.tolist() == [0, 0, 1, 2, 3]
+    assert joined.camera_ids.tolist() == [0, 1, 0, 2, 2]
+
+
+def test_one_data_set_stays_as_it_is() -> None:
+    only = numbered("a", [7, 9], [1, 2])
+    assert join_splits([only]) is only
+
+
+def test_unlabelled_pictures_follow_the_persons_and_change_the_fingerprint(
+    tmp_path: Path,
+) -> None:
+    split = split_of(tmp_path, [3, 3, 5])
+    path = tmp_path / "free.png"
+    Image.new("RGB", (64, 128), (9, 0, 0)).save(path)
+    plain = load_training_data(split, height_px=32, width_px=16)
+    more = load_training_data(split, height_px=32, width_px=16, unlabelled=[path])
+    assert more.labels.tolist() == [0, 0, 1, UNLABELLED]
+    assert more.num_classes == 2
+    assert more.crops[3, 0, 0, 0] == 9
+    assert more.fingerprint != plain.fingerprint

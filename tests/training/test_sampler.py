@@ -63,3 +63,26 @@ def test_two_processes_never_share_a_person_in_a_step() -> None:
 def test_too_few_persons_say_what_to_do() -> None:
     with pytest.raises(DatasetError, match=r"needs 20 different persons.*has 7.*batch.persons"):
         epoch_batches(PERSON_IDS, persons=20, crops=4, seed=0, epoch=1)
+
+
+def test_unlabelled_crops_follow_and_labels_are_never_asked_of_them() -> None:
+    labels = np.append(PERSON_IDS, np.full(30, -1))
+    batches = epoch_batches(labels, persons=3, crops=2, seed=0, epoch=1, unlabelled=8)
+    plain = epoch_batches(PERSON_IDS, persons=3, crops=2, seed=0, epoch=1)
+    assert [batch[:6] for batch in batches] == plain, "the labelled part stays as it was"
+    assert all(len(batch) == 14 for batch in batches)
+    free = [index for batch in batches for index in batch[6:]]
+    assert max(free) >= len(PERSON_IDS), "unlabelled crops are among them"
+    assert min(free) < len(PERSON_IDS), "and so are labelled ones"
+
+
+def test_without_labels_an_epoch_is_one_pass_shared_by_the_processes() -> None:
+    labels = np.full(24, -1)
+    first, second = (
+        epoch_batches(
+            labels, persons=0, crops=0, seed=0, epoch=1, unlabelled=4, rank=rank, world_size=2
+        )
+        for rank in (0, 1)
+    )
+    seen = [index for batch in (*first, *second) for index in batch]
+    assert sorted(seen) == list(range(24))

@@ -1,5 +1,6 @@
 """The learning rate of Sec. III.B."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +55,17 @@ def test_impossible_schedules_are_refused() -> None:
         Schedule(base_lr=0.0)
     with pytest.raises(SettingsError, match=r"schedule.shape must be"):
         Schedule(shape="line")  # type: ignore[arg-type]
+
+
+def test_a_rate_for_every_step_falls_without_a_jump_and_ends_at_the_floor() -> None:
+    schedule = Schedule(
+        epochs=3, warmup_epochs=0, shape="cosine", final_factor=0.1, every_step=True
+    )
+    rates = [learning_rate(schedule, 1 + step // 50, step % 50 / 50) for step in range(150)]
+    assert rates == sorted(rates, reverse=True)
+    assert max(a - b for a, b in pairwise(rates)) < 0.02 * rates[0]
+    assert learning_rate(schedule, 3, 1.0) == pytest.approx(0.1 * schedule.base_lr)
+
+
+def test_progress_within_an_epoch_counts_only_if_asked_for() -> None:
+    assert learning_rate(Schedule(), 5, 0.5) == learning_rate(Schedule(), 5)

@@ -26,7 +26,7 @@ class TrainingData:
     Attributes:
         crops: (N, H, W, 3) uint8 RGB.
         labels: (N,) int64 identities, 0..K-1; -1 for a crop of nobody knows whom.
-        num_classes: K.
+        num_classes: K, at least 1.
         fingerprint: changes with the files and persons of the split, and with the teacher's
             embeddings.
         teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
@@ -116,4 +116,4 @@ def load_training_data(
         digest.update(path.name.encode())
     if embeddings is not None:
         digest.update(embeddings.tobytes())
-    return TrainingData(crops, labels, len(persons), digest.hexdigest()[:16], embeddings)
+    return TrainingData(crops, labels, max(1, len(persons)), digest.hexdigest()[:16], embeddings)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adln.errors import TrainingError
+from adln.errors import SettingsError, TrainingError
 from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
 from adln.settings import settings
 
@@ -42,7 +42,7 @@ class TeacherNetwork:
 
     def __post_init__(self) -> None:
         if self.colours not in ("bgr", "rgb"):
-            raise TrainingError(f'teacher_network.colours must be "bgr" or "rgb": {self.colours!r}')
+            raise SettingsError(f'teacher_network.colours must be "bgr" or "rgb": {self.colours!r}')
 
 
 class Teacher:
