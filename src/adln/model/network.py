@@ -219,7 +219,7 @@ class ADLN(nn.Module):
         Returns:
             (B, K) float32.
         """
-        weight = self.exits[str(depth)].classifier.weight
+        weight: Tensor = self.get_parameter(f"exits.{depth}.classifier.weight")
         return F.linear(F.normalize(embeddings.float()), F.normalize(weight.float()))
 
     def share_classifier(self) -> None:

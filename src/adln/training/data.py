@@ -48,7 +48,8 @@ def join_splits(splits: Sequence[Split]) -> Split:
     """
     if len(splits) == 1:
         return splits[0]
-    persons, cameras = [], []
+    persons: list[NDArray[np.int64]] = []
+    cameras: list[NDArray[np.int64]] = []
     first_person = first_camera = 0
     for split in splits:
         for ids, kept, first in (

@@ -434,7 +434,8 @@ def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: Teacher | None) ->
         raise TrainingError(
             "objective.imitation has a weight, but the data hold no embeddings of a teacher"
         )
-    return data.teacher_embeddings.shape[1]
+    dim: int = data.teacher_embeddings.shape[1]
+    return dim
 
 
 def _build(
@@ -460,8 +461,8 @@ def _build(
         network.share_classifier()
     if chosen.teacher_space:
         # The mean of a teacher's embeddings need not be zero.
-        for branch in network.exits.values():
-            branch.bnneck.bias.requires_grad_(True)
+        for depth in network.architecture.built_exits:
+            network.get_parameter(f"exits.{depth}.bnneck.bias").requires_grad_(True)
     network.freeze(chosen.frozen_depth)
     return network, "\n".join(said)
 
