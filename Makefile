@@ -3,17 +3,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The server that galleries are tested against exists for x86-64 Linux only.
+SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),--group milvus-server)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint types floors format clean
+.PHONY: demo test check lint types floors docs format clean
 
 demo: $(INSTALLED)
 	$(BIN)/adln demo --out out/demo
 
 test: check
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: lint types floors
+check: lint types floors docs
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -25,6 +27,9 @@ types: $(INSTALLED)
 floors: $(INSTALLED)
 	$(BIN)/lint-imports
 
+docs: $(INSTALLED)
+	$(BIN)/zensical build --strict > $(VENV)/docs.log 2>&1 || { cat $(VENV)/docs.log; exit 1; }
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -32,7 +37,7 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export,camera,fast,parquet,gallery,milvus,cluster,openvino,ncnn,watch,serve]" --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,export,camera,fast,parquet,gallery,milvus,cluster,openvino,ncnn,watch,serve]" --group dev $(SERVER)
 	touch $@
 
 clean:

@@ -1,6 +1,66 @@
-"""Settings for all tests."""
+"""Settings for all tests; and no test is skipped but for a reason that is known."""
 
 import os
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+
+from adln.cameras.fetching import YOLOX_NANO, fetch
+from adln.errors import ModelFileError
 
 # Two test processes share two cores; more threads than cores only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ON_X86_LINUX = sys.platform == "linux" and platform.machine() == "x86_64"
+NO_CHROMIUM = "no Chromium on this machine"
+NO_DETECTOR = "the detector's file is not here and cannot be fetched"
+NO_SERVER = "no Milvus server: it exists for x86-64 Linux only"
+# A test that is skipped for any other reason fails the run: what is never tried does not hold.
+EXPECTED_SKIPS = (
+    NO_CHROMIUM,  # a browser is no Python package
+    NO_DETECTOR,  # a machine without a network
+    *(() if ON_X86_LINUX else (NO_SERVER,)),
+)
+
+_unexpected: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def detector_path() -> Path:
+    """The real detector: named in ADLN_YOLOX, beside the project, or fetched once."""
+    named = os.environ.get("ADLN_YOLOX")
+    beside = Path(__file__).parents[2] / "shared" / "detector" / "yolox_nano_416.onnx"
+    for path in ([Path(named)] if named else []) + [beside]:
+        if path.is_file():
+            return path
+    try:
+        return fetch(YOLOX_NANO)
+    except ModelFileError:
+        pytest.skip(NO_DETECTOR)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember tests that were skipped for a reason that is not known."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(known in reason for known in EXPECTED_SKIPS):
+            _unexpected.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip that nobody expects fails the run."""
+    if _unexpected and session.exitstatus in (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which skips fail the run."""
+    if _unexpected:
+        terminalreporter.section("skipped for a reason that is not in EXPECTED_SKIPS")
+        for line in _unexpected:
+            terminalreporter.line(line)

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +76,6 @@ def test_a_foreign_network_is_refused(tmp_path: Path) -> None:
         YoloxDetector(write_yolox(tmp_path / "d.onnx", np.zeros((1, 5, 85), np.float32)))
 
 
-def test_the_real_detector_finds_nobody_on_grey() -> None:
-    path = os.environ.get("ADLN_YOLOX")
-    if path is None:
-        pytest.skip("ADLN_YOLOX names no detector file")
+def test_the_real_detector_finds_nobody_on_grey(detector_path: Path) -> None:
     frame = Frame("a", 0, 0.0, np.full((240, 320, 3), 114, np.uint8))
-    assert (YoloxDetector(path).detect([frame])[0].confidences < 0.3).all()
+    assert (YoloxDetector(detector_path).detect([frame])[0].confidences < 0.3).all()

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,13 +14,22 @@ from pathlib import Path
 from tempfile import gettempdir
 
 import pytest
+from tests.conftest import NO_SERVER
 
 RUNNING = os.environ.get("ADLN_MILVUS_URI")
-SERVER = os.environ.get("ADLN_MILVUS_SERVER") or shutil.which("milvus-server")
-WHY_NOT = (
-    "no Milvus server here: it exists for x86-64 only; pip install milvus==2.3.5, or name the "
-    "command milvus-server in ADLN_MILVUS_SERVER, or a server that runs in ADLN_MILVUS_URI"
+_BESIDE_PYTHON = Path(sys.executable).with_name("milvus-server")
+SERVER = (
+    os.environ.get("ADLN_MILVUS_SERVER")
+    or shutil.which("milvus-server")
+    or (str(_BESIDE_PYTHON) if _BESIDE_PYTHON.exists() else None)
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two of these servers cannot live on one machine: one process runs the tests that need it."""
+    for item in items:
+        if "milvus_uri" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("milvus"))
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +39,10 @@ def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield RUNNING
         return
     if SERVER is None or find_spec("pymilvus") is None:
-        pytest.skip(WHY_NOT)
+        pytest.skip(
+            f"{NO_SERVER}; pip install milvus==2.3.5, or name the command milvus-server in "
+            "ADLN_MILVUS_SERVER, or a server that runs in ADLN_MILVUS_URI"
+        )
     import fcntl
 
     folder = tmp_path_factory.mktemp("milvus")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from fake_service import NOW_S, PEOPLE, Served, person_picture
+from tests.conftest import NO_CHROMIUM
 
 from adln.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
@@ -20,7 +21,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
 SIZES = {"desktop": (1280, 860), "phone": (360, 740)}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 
 @pytest.fixture(scope="module")
