@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import NO_CHROMIUM
 
 ROOT = Path(__file__).parents[1]
