@@ -37,8 +37,10 @@ def feature_file(folder: Path, paths: tuple[str, ...] = PATHS) -> Path:
 
 
 def test_teacher_embeddings_follow_the_order_of_the_split_wherever_it_lies(tmp_path: Path) -> None:
-    lessons = load_teacher_embeddings(feature_file(tmp_path), split("/x/8/2_b.jpg", "/x/7/1_a.jpg"))
-    assert lessons.tolist() == [[0, 0, 1], [1, 0, 0]]
+    wanted = split("/x/8/2_b.jpg", "/x/7/1_a.jpg")
+    embeddings, space = load_teacher_embeddings(feature_file(tmp_path), wanted)
+    assert embeddings.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert space == ""
 
 
 def test_a_picture_without_a_teacher_embedding_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 
 from adln.errors import SettingsError, TrainingError
+from adln.export.spaces import name_space
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import load_network
 from adln.training.augmentation import Augmentation
@@ -134,7 +135,10 @@ def test_exits_learn_its_space_from_crops_that_nobody_named(
     )
     assert outcome.finished
     assert losses[-1] < 0.7 * losses[0]
-    assert load_network(outcome.network_path).architecture.embedding_dim == 6
+    network = load_network(outcome.network_path)
+    assert network.architecture.embedding_dim == 6
+    space = Teacher(chosen.teacher_network, bf16=False).digest[:16]
+    assert {name_space(network, depth) for depth in (1, 2)} == {space}, "the teacher's own"
 
 
 def test_an_interruption_leaves_no_trace(

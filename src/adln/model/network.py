@@ -42,6 +42,9 @@ class Architecture:
             space.
         height_px: height of the crops that the weights were trained for.
         width_px: their width.
+        space: name of the space that all exits' embeddings lie in, 16 hex digits, if they were
+            taught one, such as another network's; "" if their classifiers tell it, see
+            `adln.export.spaces`.
     """
 
     num_classes: int
@@ -53,6 +56,7 @@ class Architecture:
     summed_exits: tuple[int, ...] = ()
     height_px: int = CROP_HEIGHT_PX
     width_px: int = CROP_WIDTH_PX
+    space: str = ""
 
     def __post_init__(self) -> None:
         if not self.exits or not set(self.exits) <= set(DEPTHS):

@@ -31,6 +31,7 @@ class TrainingData:
             embeddings.
         teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
             crops; None without a teacher, or with one that embeds crops during the training.
+        teacher_space: name of the space that they lie in; "" if unknown.
     """
 
     crops: NDArray[np.uint8]
@@ -38,6 +39,7 @@ class TrainingData:
     num_classes: int
     fingerprint: str
     teacher_embeddings: NDArray[np.float32] | None = None
+    teacher_space: str = ""
 
 
 def join_splits(splits: Sequence[Split]) -> Split:
@@ -110,11 +112,14 @@ def load_training_data(
             np.concatenate((split.person_ids, more)),
             np.concatenate((split.camera_ids, more)),
         )
-    embeddings = None if teacher is None else load_teacher_embeddings(teacher, split)
+    embeddings, space = None, ""
+    if teacher is not None:
+        embeddings, space = load_teacher_embeddings(teacher, split)
     crops = load_crops(split.paths, height_px=height_px, width_px=width_px, on_progress=on_progress)
     digest = hashlib.sha256(labels.tobytes())
     for path in split.paths:
         digest.update(path.name.encode())
     if embeddings is not None:
         digest.update(embeddings.tobytes())
-    return TrainingData(crops, labels, max(1, len(persons)), digest.hexdigest()[:16], embeddings)
+    fingerprint = digest.hexdigest()[:16]
+    return TrainingData(crops, labels, max(1, len(persons)), fingerprint, embeddings, space)

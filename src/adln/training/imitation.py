@@ -23,7 +23,7 @@ from adln.features import read_features
 from adln.model.exits import FEATURE_DIM, ExitOutput
 
 
-def load_teacher_embeddings(path: Path, split: Split) -> NDArray[np.float32]:
+def load_teacher_embeddings(path: Path, split: Split) -> tuple[NDArray[np.float32], str]:
     """The teacher's embeddings of the pictures of a split.
 
     Args:
@@ -32,7 +32,8 @@ def load_teacher_embeddings(path: Path, split: Split) -> NDArray[np.float32]:
         split: N pictures.
 
     Returns:
-        (N, T) float32 of unit length, in the order of the split.
+        (N, T) float32 of unit length, in the order of the split; and the name of the space that
+        they lie in, "" if unknown.
 
     Raises:
         DatasetError: the file cannot be read, lacks a picture, or has two of one name.
@@ -50,7 +51,8 @@ def load_teacher_embeddings(path: Path, split: Split) -> NDArray[np.float32]:
         raise DatasetError(
             f"{path}: has no embedding of {missing.args[0]}; embed all training pictures."
         ) from missing
-    return unit_length(features.embeddings[order]).astype(np.float32)
+    embeddings = unit_length(features.embeddings[order]).astype(np.float32)
+    return embeddings, features.source.space
 
 
 class Imitators(nn.Module):

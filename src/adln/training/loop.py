@@ -26,7 +26,7 @@ from adln.losses.objective import ObjectiveWeights, objective
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import FEATURE_DIM
 from adln.model.imagenet import load_imagenet
-from adln.model.network import ADLN, build_network
+from adln.model.network import ADLN, Architecture, build_network
 from adln.training.augmentation import Draws, compose, draw, erase, pick, recolour
 from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
@@ -43,6 +43,7 @@ NETWORK_FILE = "network.safetensors"
 STATE_FILE = "state.safetensors"
 LOOK_EVERY_STEPS = 10  # the device is read back this often: for progress and for NaN
 SAVE_EVERY_S = 120.0
+_SPACE_DIGITS = 16  # of a digest name a space
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,12 @@ def train(
 
     fresh = not state_path.is_file()
     teacher_dim = _teacher_dim(recipe, data, teacher)
-    network, start = _build(recipe, data.num_classes, fresh=fresh, teacher_dim=teacher_dim)
+    architecture = recipe.architecture(
+        data.num_classes,
+        teacher_dim=teacher_dim,
+        teacher_space=data.teacher_space if teacher is None else teacher.digest[:_SPACE_DIGITS],
+    )
+    network, start = _build(recipe, architecture, fresh=fresh)
     generator = torch.Generator().manual_seed(recipe.seed)
     with_centers = recipe.objective.center > 0
     centers = ClassCenters(
@@ -438,12 +444,9 @@ def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: Teacher | None) ->
     return dim
 
 
-def _build(
-    recipe: Recipe, num_classes: int, *, fresh: bool, teacher_dim: int | None = None
-) -> tuple[ADLN, str]:
+def _build(recipe: Recipe, architecture: Architecture, *, fresh: bool) -> tuple[ADLN, str]:
     """The network of a recipe, with the weights that it starts from unless a state follows."""
     chosen = recipe.network
-    architecture = recipe.architecture(num_classes, teacher_dim=teacher_dim)
     network = build_network(architecture, seed=recipe.seed)
     trained = load_network(Path(chosen.start_from)) if fresh and chosen.start_from else None
     grows = trained is not None and not set(chosen.exits) <= set(trained.architecture.exits)
@@ -487,6 +490,7 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
         num_classes=own.num_classes,
         embedding_dim=own.embedding_dim,
         summed_exits=(),
+        space=own.space,
         exits=own.exits,
         height_px=own.height_px,
         width_px=own.width_px,

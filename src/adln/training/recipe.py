@@ -180,16 +180,20 @@ class Recipe:
                 "set identity, margin_identity, triplet, center and distillation to 0"
             )
 
-    def architecture(self, num_classes: int, *, teacher_dim: int | None = None) -> Architecture:
+    def architecture(
+        self, num_classes: int, *, teacher_dim: int | None = None, teacher_space: str = ""
+    ) -> Architecture:
         """The network that this recipe trains, for K identities.
 
         Args:
             num_classes: K.
             teacher_dim: T, length of the teacher's embeddings, for `network.teacher_space`.
+            teacher_space: name of the space that they lie in, likewise.
         """
-        dim = teacher_dim if self.network.teacher_space else None
+        own = teacher_dim is None or not self.network.teacher_space
         return Architecture(
-            embedding_dim=FEATURE_DIM if dim is None else dim,
+            embedding_dim=FEATURE_DIM if teacher_dim is None or own else teacher_dim,
+            space="" if own else teacher_space,
             num_classes=num_classes,
             exits=self.network.exits,
             attention=self.network.attention,
