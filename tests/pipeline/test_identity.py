@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adln.calibration import Decision
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.records import Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Decision
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook, IdentitySettings
-from adln.pipeline.thresholds import StatedThresholds
 
 DIM = 64
 SCALE = StatedThresholds(match=0.7, candidate=0.5)

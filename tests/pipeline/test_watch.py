@@ -16,11 +16,11 @@ from adln.cameras.tracker import ByteTracker
 from adln.embeddings import unit_length
 from adln.errors import CameraError
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.metrics import PipelineMetrics
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.thresholds import StatedThresholds
 from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
 
 FPS = 10

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from fake_service import NOW_S, PEOPLE, Served, person_picture
 
-from adln.calibration import Verdict
+from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 

@@ -14,9 +14,9 @@ from fake_service import (
     person_picture,
 )
 
-from adln.calibration import Scales
 from adln.gallery.records import ModelKey
-from adln.pipeline.thresholds import StatedThresholds
+from adln.matching.calibration import Scales
+from adln.matching.thresholds import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
 
 JPEG = {"Content-Type": "image/jpeg"}

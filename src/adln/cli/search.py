@@ -62,13 +62,13 @@ def search(
     """
     import numpy as np
 
-    from adln.calibration import read_calibration
     from adln.cli.gallery import actor, moment
     from adln.crops import read_crop
     from adln.errors import SettingsError
     from adln.gallery.answer_picture import draw_answers
     from adln.gallery.records import NO_PERSON, Filter, ModelKey, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.matching.calibration import read_calibration
     from adln.runtime.embedder import OnnxEmbedder
 
     where = Filter(

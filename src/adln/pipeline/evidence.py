@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.calibration import Verdict
 from adln.errors import GalleryError
 from adln.gallery.records import pool_track
+from adln.matching.calibration import Verdict
 
 TrackKey = tuple[int, int]
 """Camera number and track number."""

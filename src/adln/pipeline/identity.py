@@ -29,12 +29,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from adln.calibration import Scale, Scales, Verdict
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Sighting
+from adln.matching.calibration import Scale, Scales, Verdict
+from adln.matching.people_search import Found, PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
-from adln.pipeline.people_search import Found, PeopleSearch
 from adln.settings import settings
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
-from adln.calibration import Verdict
 from adln.errors import SightingError
+from adln.matching.calibration import Verdict
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.calibration import Verdict
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector, SelectedCrop, TrackReport
 from adln.cameras.tracker import Tracker, TrackUpdate
 from adln.errors import AdlnError
+from adln.matching.calibration import Verdict
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from adln.calibration import Verdict
 from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
+from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
 

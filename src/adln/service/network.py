@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.calibration import Scale, Scales, read_calibration
 from adln.crops import decode_crop
 from adln.errors import ImageError, SettingsError
 from adln.gallery.records import ModelKey
-from adln.pipeline.thresholds import StatedThresholds
+from adln.matching.calibration import Scale, Scales, read_calibration
+from adln.matching.thresholds import StatedThresholds
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings

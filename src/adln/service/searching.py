@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from adln.calibration import Decision
 from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult
 from adln.gallery.spaces import admit
+from adln.matching.calibration import Decision
 from adln.service.answers import FilterIn, Found, ModelName, SearchOut, SightingOut, sighting_out
 from adln.service.parts import Parts
 

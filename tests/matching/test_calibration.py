@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adln.calibration import (
+from adln.errors import ModelFileError, SettingsError
+from adln.matching.calibration import (
     Calibration,
     CalibrationFile,
     Evidence,
@@ -20,7 +21,6 @@ from adln.calibration import (
     read_calibration,
     write_calibration,
 )
-from adln.errors import ModelFileError, SettingsError
 
 CALIBRATION = Calibration(
     depth=2,

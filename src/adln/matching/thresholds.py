@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from adln.calibration import Decision, Verdict
 from adln.errors import SettingsError
+from adln.matching.calibration import Decision, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

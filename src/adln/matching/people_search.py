@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from adln.calibration import Decision, Scale, Scales
 from adln.errors import SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, ModelKey
+from adln.matching.calibration import Decision, Scale, Scales
 from adln.pipeline.evidence import Evidence
 
 # Answers asked of the gallery: templates of one person stand together at the top, and some are
