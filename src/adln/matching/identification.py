@@ -59,7 +59,7 @@ class PersonScore:
     Attributes:
         person_id: As the gallery numbers people.
         name: What people call them; None if nobody has said.
-        score: Cosine to the best of their sightings.
+        score: Cosine to the best of their sightings, to six digits.
         depth: At which that sighting was embedded.
         sighting_id: That sighting.
     """
@@ -302,7 +302,8 @@ def _rows(result: PersonsResult) -> list[PersonScore]:
         PersonScore(
             person_id=int(best.person_ids[at]),
             name=name,
-            score=float(best.similarity[at]),
+            # In the last digits two computations of one cosine differ, which must decide nothing.
+            score=round(float(best.similarity[at]), 6),
             depth=int(best.depths[at]),
             sighting_id=int(best.sighting_ids[at]),
         )
