@@ -11,17 +11,16 @@ import adln
 EDGE = (
     "boxes",
     "cameras",
-    "calibration",
     "crops",
     "embeddings",
     "errors",
     "manifest",
     "settings",
-    "sureness",
     "datasets",
     "evaluation",
     "runtime",
     "gallery",
+    "matching",
     "pipeline",
     "service",
 )

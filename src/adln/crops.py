@@ -40,6 +40,13 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_ON_ITS_SIDE = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+
 
 def read_bytes(path: str | Path) -> bytes:
     """Read a picture file without decoding it.
@@ -54,6 +61,22 @@ def read_bytes(path: str | Path) -> bytes:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ImageError(f"{path}: the picture file cannot be read ({reason}).") from error
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture, upright, in px; only its header is decoded.
+
+    Raises:
+        ImageError: The file is missing, or is no picture.
+    """
+    with _open(read_bytes(path), str(path)) as picture:
+        width, height = picture.size
+        try:
+            turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1))
+        except Exception:
+            # A broken EXIF block says nothing about the pixels.
+            turn = None
+    return (height, width) if turn in _ON_ITS_SIDE else (width, height)
 
 
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:

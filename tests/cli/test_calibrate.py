@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from adln.calibration import read_calibration
 from adln.cli.calibrate import calibrate
 from adln.embeddings import unit_length
 from adln.errors import AdlnError, DatasetError, EvaluationError, ModelFileError, SettingsError
 from adln.features import Features, FeatureSource, write_features
+from adln.matching.calibration import read_calibration
 
 MakeModel = Callable[..., Path]
 LOOSE = ("--match-rate", 0.1, "--candidate-rate", 0.3)

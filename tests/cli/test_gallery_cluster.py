@@ -9,14 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from adln.calibration import (
-    Calibration,
-    CalibrationFile,
-    Evidence,
-    Level,
-    Reliability,
-    write_calibration,
-)
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
 from adln.cli.gallery_places import open_place
@@ -24,6 +16,14 @@ from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import (
+    Calibration,
+    CalibrationFile,
+    Evidence,
+    Level,
+    Reliability,
+    write_calibration,
+)
 
 MODEL_BYTES = b"a model"
 MODEL = ModelKey(hashlib.sha256(MODEL_BYTES).hexdigest(), 2, 16)

@@ -9,7 +9,7 @@ from adln.errors import EvaluationError, SettingsError
 from adln.evaluation.cascade import CascadeResult, StageCosts, cascade_text, evaluate_cascade
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
-from adln.sureness import borrow, sureness, threshold_for
+from adln.matching.confidence import borrow, confidence, threshold_for
 
 MakeEvaluation = Callable[..., Evaluation]
 NOISES = {2: 0.9, 4: 0.45}
@@ -87,7 +87,7 @@ def test_going_deeper_where_it_is_unsure_beats_going_deeper_anywhere(
 def test_a_threshold_is_judged_on_people_it_was_not_fitted_on(evaluation: Evaluation) -> None:
     (point,) = evaluate_cascade(evaluation, shares=[0.3]).curves[0].points
     similarity, persons, _ = searched(evaluation, 2, 2)
-    sure = sureness(similarity, persons)
+    sure = confidence(similarity, persons)
     query = evaluation.query
     shuffled = np.random.default_rng(0).permutation(np.unique(query.person_ids))
     first = set(shuffled[: len(shuffled) // 2].tolist())

@@ -399,3 +399,49 @@ def test_a_gallery_moves_here_and_back(open_gallery: Open, tmp_path: Path) -> No
             assert [plain(r) for batch in back.iterate() for r in batch] == [
                 plain(r) for batch in old.iterate() for r in batch
             ]
+
+
+def near(person: int, cosine: float, *, person_id: int | None, number: int = 0) -> Sighting:
+    """A look at a cosine to the first axis."""
+    other = np.zeros(DIM)
+    other[1 + person] = 1
+    embedding = cosine * np.eye(DIM)[0] + np.sqrt(1 - cosine**2) * other
+    return Sighting(
+        embedding=embedding.astype(np.float32),
+        model=MODEL,
+        camera_id=number % 3,
+        time_s=1e9 + number,
+        person_id=person_id,
+    )
+
+
+def test_persons_are_found_by_their_best_sighting_whoever_has_many(gallery: Gallery) -> None:
+    query = np.eye(DIM, dtype=np.float32)[0]
+    assert [len(one) for one in gallery.search_persons(query, model=MODEL)] == [0]
+    anna, nameless, bela = gallery.enrol("Anna"), gallery.enrol(), gallery.enrol("Bela")
+    gallery.enrol("Nobody saw her")
+    ids = added(
+        gallery,
+        [
+            *(near(9, 0.99, person_id=None, number=at) for at in range(30)),
+            *(near(1, 0.9, person_id=nameless, number=at) for at in range(20)),
+            near(0, 0.3, person_id=anna),
+            near(0, 0.8, person_id=anna, number=1),
+            near(2, 0.5, person_id=bela, number=2),
+        ],
+    )
+    (result,) = gallery.search_persons(query, model=MODEL, k=2)
+    assert result.best.person_ids.tolist() == [nameless, anna]
+    assert result.names == (None, "Anna")
+    np.testing.assert_allclose(result.best.similarity, [0.9, 0.8], atol=1e-6)
+    assert int(result.best.sighting_ids[1]) == ids[-2]
+    (result,) = gallery.search_persons(query, model=MODEL, named=True)
+    assert result.names == ("Anna", "Bela")
+    (result,) = gallery.search_persons(query, model=MODEL, without={ids[-2]})
+    np.testing.assert_allclose(result.best.similarity, [0.9, 0.5, 0.3], atol=1e-6)
+    assert result.num_persons >= 3
+    where = Filter(cameras=frozenset({2}))
+    (result,) = gallery.search_persons(query, model=MODEL, named=True, where=where)
+    assert result.best.person_ids.tolist() == [bela]
+    both = gallery.search_persons(np.stack([query, query]), model=MODEL, k=1)
+    assert [one.names for one in both] == [(None,), (None,)]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adln.gallery.codes import CodeFiles, encode
-from adln.gallery.scan import compare, find_best
+from adln.gallery.scan import compare, find_best, find_best_of_persons
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_up import unit_rows
@@ -89,3 +89,34 @@ def test_garbage_in_free_slots_changes_no_answer(tmp_path: Path) -> None:
     ((slots, _),) = find_best(comparison, rows[:1], mask, np.arange(100), 5, lambda s: rows[s])
     expected = np.argsort(-(rows[:50] @ rows[0]), kind="stable")[:5]
     assert slots.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("engine", ["numkong", "numpy"])
+@pytest.mark.parametrize("num_queries", [1, 9])
+@pytest.mark.parametrize("num_persons", [3, 40, 9000])
+def test_persons_are_ranked_by_their_best_row_as_by_comparing_all(
+    tmp_path: Path, engine: str, num_queries: int, num_persons: int
+) -> None:
+    rng = np.random.default_rng(num_persons)
+    files = CodeFiles(tmp_path, 1, 32, with_embeddings=False)
+    persons = np.sort(rng.integers(0, num_persons, 12_000))
+    middles = unit_rows(num_persons, dim=32)
+    rows = middles[persons] + 0.1 * rng.standard_normal((len(persons), 32))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    files.reserve(len(rows))
+    files.write(np.arange(len(rows)), rows)
+    queries = middles[:num_queries] if num_persons >= num_queries else rows[:num_queries]
+    mask = np.arange(len(rows)) % 5 != 0
+    comparison = compare(queries, files, engine=engine, low_memory=True)
+    ids = np.arange(len(rows))
+    answers = find_best_of_persons(
+        comparison, queries, mask, ids, persons, 4, lambda slots: rows[slots]
+    )
+    scores = queries @ rows.T
+    scores[:, ~mask] = -2
+    for (slots, similarity), row in zip(answers, scores, strict=True):
+        best: dict[int, int] = {}
+        for slot in np.argsort(-row, kind="stable")[: mask.sum()]:
+            best.setdefault(int(persons[slot]), int(slot))
+        assert slots.tolist() == list(best.values())[:4]
+        np.testing.assert_allclose(similarity, row[slots], atol=1e-6)

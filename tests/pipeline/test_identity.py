@@ -4,13 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adln.calibration import Decision
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.records import Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Decision
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook, IdentitySettings
-from adln.pipeline.thresholds import StatedThresholds
 
 DIM = 64
 SCALE = StatedThresholds(match=0.7, candidate=0.5)
@@ -494,3 +494,101 @@ def test_stated_thresholds_rise_with_the_score() -> None:
     assert chances == sorted(chances)
     assert chances[2] == pytest.approx(0.5)
     assert SCALE.decide(None, 5).verdict == "unknown"
+
+
+def between(one: int, like: float, other: int, other_like: float) -> np.ndarray:
+    """An embedding at a cosine to two people."""
+    rest = np.sqrt(1 - like**2 - other_like**2)
+    return (like * face(one) + other_like * face(other) + rest * face(98)).astype(np.float32)
+
+
+def test_a_template_that_is_nearer_to_somebody_else_is_not_learned(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    one = seen_before(book, face(1))
+    seen_before(book, face(2), track=2)
+    assert only(book.decide([evidence(2, 1, face(1, like=0.9))])).person_id == one
+    before = [record.sighting_id for batch in gallery.iterate() for record in batch]
+    kept = only(book.decide([evidence(2, 1, face(1, like=0.65, other=2), first_crop=9)]))
+    assert (kept.person_id, kept.verdict) == (one, "matched")
+    assert before == [record.sighting_id for batch in gallery.iterate() for record in batch]
+
+
+def test_a_track_between_two_people_is_a_candidate_and_learned_by_neither(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    seen_before(book, face(1)), seen_before(book, face(2), track=2)
+    answer = only(book.decide([evidence(2, 1, between(1, 0.705, 2, 0.7))]))
+    assert answer.verdict == "candidate"
+    assert "too close to tell apart" in answer.why.reason
+    assert gallery.count(Filter(cameras=frozenset({2}))) == 0
+
+
+def test_who_was_here_a_moment_ago_is_held_without_learning_if_another_is_as_alike(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    seen_before(book, face(2), camera=2, track=2)
+    back = only(book.decide([evidence(1, 3, between(1, 0.66, 2, 0.65), first_s=8, last_s=12)]))
+    assert (back.person_id, back.verdict) == (person, "matched")
+    assert "left this camera a moment ago" in back.why.reason
+    assert gallery.count(Filter(cameras=frozenset({1}))) == 1
+
+
+def test_who_was_here_a_moment_before_a_restart_is_back_too(gallery: SqliteGallery) -> None:
+    person = seen_before(make_book(gallery), face(1))
+    late, soon = (
+        evidence(1, 5, face(1, like=0.65), first_s=60, last_s=65),
+        evidence(1, 6, face(1, like=0.65), first_s=8, last_s=12),
+    )
+    assert only(make_book(gallery).decide([late])).verdict == "candidate"
+    answer = only(make_book(gallery).decide([soon]))
+    assert (answer.person_id, answer.verdict) == (person, "matched")
+
+
+def test_a_person_who_was_named_meanwhile_is_never_merged_away(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    early = only(book.decide([evidence(2, 1, face(1, like=0.3))])).person_id
+    assert early is not None
+    gallery.name_person(early, "Anna")
+    late = only(book.decide([evidence(2, 1, face(1, like=0.95), first_crop=9, quality=0.9)]))
+    assert late.person_id == person
+    assert [one.person_id for one in gallery.persons()] == [person, early]
+
+
+def test_every_answer_says_why_and_none_names_anybody(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    gallery.name_person(person, "Anna")
+    reasons = [
+        only(book.decide([asked])).why.reason
+        for asked in (
+            evidence(2, 1, face(1, like=0.9)),
+            evidence(3, 1, face(1, like=0.6, other=40)),
+            evidence(4, 1, face(1, like=0.3, other=41)),
+            evidence(5, 1, face(5), last_s=0.1),
+            evidence(6, 1, face(6), crops=0),
+        )
+    ]
+    assert reasons == [
+        "person 1 0.90 reaches 0.70; nobody else was compared",
+        "person 1 0.60 is below 0.70, from which on it is a match",
+        "enrolled as person 2: nearest is person 1 0.30, below 0.50",
+        "nearest is person 1 0.00, below 0.50; too little was seen to enrol them",
+        "not asked: there was no crop of them that could be used",
+    ]
+
+
+def test_a_depth_that_nothing_is_known_of_leaves_a_track_undecided(
+    gallery: SqliteGallery, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen_before(make_book(gallery), face(1))
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales={})
+    answer = only(book.decide([evidence(1, 9, face(1))]))
+    assert (answer.verdict, answer.person_id) == ("unknown", None)
+    assert answer.why.reason == "not asked: the gallery could not be used"
+    assert "no calibration" in caplog.text

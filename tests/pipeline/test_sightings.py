@@ -10,6 +10,13 @@ from adln.errors import SightingError
 from adln.pipeline.sightings import FORMAT, VERDICTS, SightingEvent, make_event_id
 
 Make = Callable[..., SightingEvent]
+WHY: dict[str, Any] = {
+    "score": 0.91,
+    "threshold": 0.87,
+    "runner_up_id": 3,
+    "runner_up_score": 0.52,
+    "reason": "person 7 0.91 reaches 0.87; next is person 3 0.52",
+}
 
 
 def test_a_sighting_survives_json(make_event: Make) -> None:
@@ -17,6 +24,7 @@ def test_a_sighting_survives_json(make_event: Make) -> None:
         make_event(1),
         make_event(2, person_id=None, verdict="unknown"),
         make_event(3, crop_jpeg=b"\xff\xd8\xff"),
+        make_event(4, **WHY),
     ):
         text = event.to_json()
         assert "\n" not in text
@@ -54,6 +62,9 @@ def test_there_is_no_picture_unless_one_was_given(make_event: Make) -> None:
         ({"probability": 1.2}, "probability"),
         ({"probability": float("nan")}, "probability"),
         ({"quality": -0.1}, "quality"),
+        ({**WHY, "score": float("inf")}, "score"),
+        ({**WHY, "runner_up_id": None}, "runner_up_score"),
+        ({**WHY, "reason": ""}, "reason"),
         ({"depth": 5}, "depth"),
         ({"verdict": "surely"}, "verdict"),
         ({"verdict": "matched", "person_id": None}, "person_id"),
@@ -127,7 +138,8 @@ def test_the_published_schema_names_the_same_keys_and_verdicts(make_event: Make)
     schema = json.loads(path.read_text(encoding="utf-8"))
     written = list(json.loads(make_event(1).to_json()))
     assert schema["required"] == written
-    assert list(schema["properties"]) == [*written, "crop_jpeg_base64"]
+    assert list(json.loads(make_event(1, **WHY).to_json())) == [*written, *WHY]
+    assert list(schema["properties"]) == [*written, *WHY, "crop_jpeg_base64"]
     assert schema["properties"]["verdict"]["enum"] == list(VERDICTS)
     assert schema["properties"]["format"]["const"] == FORMAT
     assert schema["additionalProperties"] is False

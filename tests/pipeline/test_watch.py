@@ -16,11 +16,11 @@ from adln.cameras.tracker import ByteTracker
 from adln.embeddings import unit_length
 from adln.errors import CameraError
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.metrics import PipelineMetrics
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.thresholds import StatedThresholds
 from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
 
 FPS = 10
@@ -304,3 +304,21 @@ print(signal.getsignal(signal.SIGTERM) is before)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["asked", "True"]
+
+
+def test_every_sighting_says_why_in_one_line_of_the_log_as_well(
+    make_watch: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "adln.pipeline.watch")
+    film = Film({"a": [(RED, 0, 25, 50)], "b": [(RED, 30, 55, 100)]})
+    watch, said = make_watch(film)
+    watch.run()
+    assert said[0].reason.startswith("enrolled as person 1: nobody is enrolled")
+    assert said[0].score is None
+    again = said[-1]
+    assert again.score == pytest.approx(1, abs=1e-3)
+    assert (again.threshold, again.runner_up_id) == (0.9, None)
+    assert again.reason == "person 1 1.00 reaches 0.90; nobody else was compared"
+    lines = [record.message for record in caplog.records if "track" in record.message]
+    assert len(lines) == len(said)
+    assert lines[-1] == f"b, track 1: matched ({again.reason})"

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.matching.confidence import borrow, confidence
 from adln.runtime.cascade import Cascade, Found, measure_costs
 from adln.runtime.deeper import ChainedEmbedder
-from adln.sureness import borrow, sureness
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]
@@ -72,11 +72,11 @@ def test_only_unsure_crops_go_deeper(
     gallery.knows_persons = knows_persons
     embeddings = ChainedEmbedder(paths, batch_size=8).embed(CROPS)
     first = gallery.search(embeddings[1], 1)
-    sure = sureness(first.similarity, first.person_ids)
+    sure = confidence(first.similarity, first.person_ids)
     threshold = float(np.sort(sure)[3:5].mean())
     gallery.asked.clear()
     answers = Cascade(paths, batch_size=4).search(CROPS, gallery.search, threshold=threshold)
-    np.testing.assert_allclose(answers.sureness, sure, atol=1e-6)
+    np.testing.assert_allclose(answers.confidence, sure, atol=1e-6)
     np.testing.assert_array_equal(answers.depths, np.where(sure < threshold, 2, 1))
     deep = gallery.search(embeddings[2], 2)
     expected = np.where((sure < threshold)[:, np.newaxis], deep.sighting_ids, first.sighting_ids)

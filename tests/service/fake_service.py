@@ -22,8 +22,8 @@ from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.thresholds import StatedThresholds
 from adln.service.app import make_app
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network

@@ -10,7 +10,7 @@ import pytest
 from fake_service import NOW_S, PEOPLE, Served, person_picture
 from tests.conftest import NO_CHROMIUM
 
-from adln.calibration import Verdict
+from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 

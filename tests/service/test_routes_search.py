@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,10 +14,11 @@ from fake_service import (
     embed_colours,
     person_picture,
 )
+from PIL import Image
 
-from adln.calibration import Scales
 from adln.gallery.records import ModelKey
-from adln.pipeline.thresholds import StatedThresholds
+from adln.matching.calibration import Scales
+from adln.matching.thresholds import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -171,3 +173,54 @@ def test_a_score_is_judged_by_the_depths_of_query_and_answer(
         assert answer["found"][0]["sighting"]["depth"] == depth
         assert answer["verdict"] == verdict
         served.gallery.delete([sighting_id or 0])
+
+
+@pytest.mark.parametrize("k", [1, 20, 21, 200])
+def test_who_it_is_does_not_depend_on_how_many_are_listed(served: Served, k: int) -> None:
+    served.gallery.add(
+        [replace(served.look(0, 0, None, False), time_s=NOW_S + at) for at in range(20)]
+    )
+    answer = search(served, person_picture(0), k=k)
+    assert (answer["verdict"], answer["name"]) == ("matched", "Anna")
+    assert answer["reason"].startswith("Anna ")
+    assert len(answer["found"]) == min(k, 34)
+
+
+def test_the_answer_says_why_and_who_is_next(served: Served) -> None:
+    known = search(served, person_picture(0, 9))
+    assert known["score"] > known["threshold"] == 0.9
+    assert [one["person_id"] for one in known["runners_up"]] in ([2, 3], [3, 2])
+    assert f"reaches {known['threshold']:.2f}; next is" in known["reason"]
+    stranger = search(served, person_picture(50))
+    assert stranger["reason"].startswith("nearest is ")
+    assert "below 0.60" in stranger["reason"]
+    assert stranger["score"] < 0.6
+
+
+def test_nothing_in_the_list_contradicts_the_answer(served: Served) -> None:
+    nobody = search(served, person_picture(7, 9))
+    assert nobody["verdict"] == "unknown"
+    assert nobody["reason"].endswith("is nobody's yet")
+    of_people = [one for one in nobody["found"] if one["sighting"]["person_id"] is not None]
+    assert {one["verdict"] for one in of_people} == {"unknown"}
+    # A second person who looks just like Anna: neither is matched, and no sighting of theirs.
+    twin = served.gallery.enrol("Twin")
+    served.gallery.add([served.look(0, 1, twin, False)])
+    answer = search(served, person_picture(0, 1))
+    assert answer["verdict"] == "candidate"
+    assert "too close to tell apart" in answer["reason"]
+    assert "matched" not in {one["verdict"] for one in answer["found"]}
+
+
+def test_a_whole_frame_is_not_taken_for_a_person(served: Served) -> None:
+    stream = io.BytesIO()
+    with Image.open(io.BytesIO(person_picture(0, 1))) as picture:
+        picture.resize((320, 180)).save(stream, "JPEG")
+    answer = search(served, stream.getvalue())
+    assert (answer["verdict"], answer["person_id"], answer["probability"]) == (
+        "unknown",
+        None,
+        None,
+    )
+    assert "320 x 180 px" in answer["reason"]
+    assert len(answer["found"]) == 14

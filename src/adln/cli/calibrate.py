@@ -12,9 +12,9 @@ from adln.cli.options import layout_option
 from adln.runtime.shipped import find_network
 
 if TYPE_CHECKING:
-    from adln.calibration import Calibration, CalibrationFile, Level
     from adln.embeddings import Embedder
     from adln.evaluation.calibrating import Material
+    from adln.matching.calibration import Calibration, CalibrationFile, Level
 
 _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
@@ -127,9 +127,9 @@ def calibrate(
     import json
     from dataclasses import asdict
 
-    from adln.calibration import calibration_path
     from adln.errors import SettingsError
     from adln.evaluation.calibrating import calibrate as fit
+    from adln.matching.calibration import calibration_path
 
     if (data_path is None) == (features_path is None):
         raise SettingsError("Give either --data or --features to calibrate with.")
@@ -192,7 +192,7 @@ class _Judged:
 def _store(judged: _Judged, fitted: "tuple[Calibration, ...]") -> "CalibrationFile":
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
     from adln import __version__
-    from adln.calibration import CalibrationFile, write_calibration
+    from adln.matching.calibration import CalibrationFile, write_calibration
 
     def kind(one: "Calibration") -> tuple[int, int, bool]:
         return one.depth, one.gallery_depth or one.depth, one.flip
@@ -384,8 +384,8 @@ def _from_features(
 
 
 def _earlier(model: Path, digest: str) -> "tuple[Calibration, ...]":
-    from adln.calibration import read_calibration
     from adln.errors import ModelFileError
+    from adln.matching.calibration import read_calibration
 
     try:
         content = read_calibration(model, model_sha256=digest)

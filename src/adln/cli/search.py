@@ -1,7 +1,6 @@
 """`adln search`: who is this? The most similar sightings of a gallery, as a list and a picture."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from adln.runtime.shipped import DEFAULT
 
 if TYPE_CHECKING:
     from adln.gallery.records import SearchResult
+    from adln.matching.identification import Identification
 
 _BAR_LETTERS = 20
 
@@ -58,17 +58,20 @@ def search(
 ) -> None:
     """Find who PICTURES show among the sightings of a gallery.
 
-    Several pictures are taken as one track of one person and pooled into one query.
+    Each is a picture of one person, cut out. Everybody in the gallery is compared to say who it is;
+    -k is only how many sightings are listed. Several pictures are taken as one track of one person
+    and pooled into one query.
     """
     import numpy as np
 
-    from adln.calibration import read_calibration
     from adln.cli.gallery import actor, moment
     from adln.crops import read_crop
     from adln.errors import SettingsError
     from adln.gallery.answer_picture import draw_answers
-    from adln.gallery.records import NO_PERSON, Filter, ModelKey, pool_track
+    from adln.gallery.records import Filter, ModelKey, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.matching.calibration import Scales, read_calibration
+    from adln.matching.identification import identify, not_asked
     from adln.runtime.embedder import OnnxEmbedder
 
     where = Filter(
@@ -87,39 +90,25 @@ def search(
     model = ModelKey(
         embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen)
     )
-    decision, who = None, ""
     calibrated = read_calibration(embedder.model.path, model_sha256=embedder.model.sha256)
-    scales = None if calibrated is None else calibrated.scales(flip=False)
+    scales = Scales() if calibrated is None else calibrated.scales(flip=False)
+    no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
     ) as gallery:
+        if no_crop is None:
+            answer = identify(gallery, query, model=model, scales=scales, where=where)
+        else:
+            answer = not_asked(no_crop)
         (result,) = gallery.search(query, model=model, k=top_k, where=where)
-        people = gallery.persons()
-        names = {person.person_id: person.name for person in people}
-        enrolled = [person.person_id for person in people if person.num_sightings > 0]
-        known = replace(where, not_persons=frozenset({NO_PERSON}))
-        (best,) = gallery.search(query, model=model, k=1, where=known)
-        # A score belongs to the depths of both embeddings.
-        stored_depth = int(best.depths[0]) if len(best) else chosen
-        scale = None if scales is None else scales.between(chosen, stored_depth)
-        if scale is not None:
-            score = float(best.similarity[0]) if len(best) else None
-            # People whom the filter leaves out are counted, too, which errs on the strict side.
-            decision = scale.decide(score, len(enrolled))
-            who = _person(int(best.person_ids[0]), names) if len(best) else "nobody enrolled"
+        names = {person.person_id: person.name for person in gallery.persons()}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
-        content: dict[str, Any] = {"answers": _as_json(result, names)}
-        if decision is not None:
-            content |= vars(decision)
+        content = {**_answer_as_json(answer), "answers": _as_json(result, names)}
         click.echo(json.dumps(content, indent=2))
     else:
         click.echo(_as_text(result, names))
-        if decision is not None:
-            nearest = "nearest is " if decision.verdict == "unknown" else ""
-            click.echo(
-                f"{decision.verdict}: {nearest}{who}, probability {decision.probability:.2f}"
-            )
+        click.echo(_answer_as_text(answer), err=answer.verdict is None)
     if out is not None and len(result) > 0:
         title = f"{pictures[0].name}: most similar of {folder.resolve().name}, Res{chosen}"
         picture = draw_answers(read_crop(pictures[0]), result, records, names, title=title)
@@ -130,6 +119,41 @@ def search(
         without = len(result) - sum(record.thumbnail is not None for record in records)
         note = f" ({without} without a stored picture)" if without else ""
         click.echo(f"ranked list: {out}{note}", err=True)
+
+
+def _why_not_a_crop(path: Path) -> str | None:
+    from adln.crops import picture_size
+    from adln.matching.framing import why_not_a_crop
+
+    why = why_not_a_crop(*picture_size(path))
+    return None if why is None else f"{path.name}: {why}"
+
+
+def _answer_as_json(answer: "Identification") -> dict[str, Any]:
+    person = answer.person
+    return {
+        "verdict": answer.verdict,
+        "probability": answer.probability,
+        "person_id": None if person is None else person.person_id,
+        "name": None if person is None else person.name,
+        "score": answer.score,
+        "threshold": answer.threshold,
+        "runners_up": [
+            {"person_id": one.person_id, "name": one.name, "score": one.score}
+            for one in answer.runners_up
+        ],
+        "gallery_size": answer.gallery_size,
+        "reason": answer.reason,
+    }
+
+
+def _answer_as_text(answer: "Identification") -> str:
+    if answer.verdict is None:
+        return answer.reason
+    who = "" if answer.person is None else f"{answer.person.called}, "
+    chance = "" if answer.probability is None else f"probability {answer.probability:.2f}"
+    said = f"{answer.verdict}: {who}{chance}".removesuffix(": ").removesuffix(", ")
+    return f"{said} ({answer.reason})"
 
 
 def _as_json(result: "SearchResult", names: dict[int, str | None]) -> list[dict[str, Any]]:

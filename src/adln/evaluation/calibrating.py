@@ -28,9 +28,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.calibration import Calibration, Evidence, Level, Reliability
 from adln.errors import EvaluationError
 from adln.evaluation.open_set import PersonScores
+from adln.matching.calibration import Calibration, Evidence, Level, Reliability
 
 MATCH_RATE = 0.01
 CANDIDATE_RATE = 0.1

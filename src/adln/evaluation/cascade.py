@@ -8,12 +8,12 @@ How a query that stays shallow is answered:
 - by a gallery of its **own** depth: always possible, but the gallery is held at two depths;
 - by the deep gallery, if the exits **share** a space;
 - in either case, it may then **borrow** the deep embeddings of its best answers and search the deep
-  gallery with them (`adln.sureness.borrow`). Where this is done, queries that went deeper do it,
-  too, so that both ends of the dial are on equal terms.
+  gallery with them (`adln.matching.confidence.borrow`). Where this is done, queries that went
+  deeper do it, too, so that both ends of the dial are on equal terms.
 
 Thresholds are fitted on one half of the persons searched for and judged on the other, in turns:
 what is said of a share is how many other people's queries went deeper, and what they found. Ranking
-never looks at the gallery's persons; a query's sureness may (`persons_known`), as in a gallery of
+never looks at the gallery's persons; a query's confidence may (`persons_known`), as in a gallery of
 people who are enrolled.
 """
 
@@ -29,7 +29,7 @@ from adln.datasets.split import Split
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.ranking import RetrievalMetrics, evaluate_features, rows_per_block
-from adln.sureness import ANSWERS, MORE_ANSWERS, borrow, sureness, threshold_for
+from adln.matching.confidence import ANSWERS, MORE_ANSWERS, borrow, confidence, threshold_for
 
 Gallery = Literal["own", "shared"]
 DIAL = tuple(step / 10 for step in range(11))
@@ -42,7 +42,7 @@ class CascadePoint:
     Attributes:
         asked: Share of queries that were to go deeper.
         deeper: Share that did, by thresholds fitted on other people.
-        threshold: Of sureness, fitted on all queries: below it a crop goes deeper. None at 0 and
+        threshold: Of confidence, fitted on all queries: below it a crop goes deeper. None at 0 and
             1, where nothing has to be asked.
         rank1: Share of queries with a match at rank 1.
         mean_ap: Mean average precision.
@@ -61,7 +61,7 @@ class CascadeCurve:
 
     Attributes:
         gallery: Where queries that stay shallow are searched for.
-        persons_known: Whether sureness may look at whom the answers show.
+        persons_known: Whether confidence may look at whom the answers show.
         borrows: Whether queries search a second time, by what they borrow from their best answers.
         points: By ascending share.
     """
@@ -187,7 +187,7 @@ def evaluate_cascade(
         shallow = {False: plain, True: found_by_borrowing(answers)}
         persons = gallery.person_ids[answers.positions]
         for known, borrows in product((True, False), (False, True)):
-            sure = sureness(answers.similarity, persons if known else None)
+            sure = confidence(answers.similarity, persons if known else None)
             points = tuple(
                 _point(share, sure, halves, shallow[borrows], deep[borrows]) for share in shares
             )
@@ -235,7 +235,7 @@ def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
         lines.append(line + "".join(f"{100 * p.rank1:10.2f}{100 * p.mean_ap:7.2f}" for p in points))
     lines += [
         "",
-        "A crop goes deeper if its sureness is below the threshold, which was fitted on others",
+        "A crop goes deeper if its confidence is below the threshold, which was fitted on others",
         "than it was judged on. Shares, thresholds and cost are those with the gallery's persons",
         "known. Borrowing: all search again, by the deep embeddings of their best answers.",
     ]

@@ -122,6 +122,17 @@ class Columns:
             passing &= self.times_s < where.until_s
         return passing
 
+    def count_persons(self, mask: NDArray[np.bool_]) -> int:
+        """How many different persons there are in the slots of a mask (S,); none of nobody."""
+        ids = self.person_ids[mask]
+        largest = int(ids.max(initial=0))
+        if largest > 8 * self.slots + _FEW:
+            return len(np.unique(ids))
+        # Numbers are given one after the other, so that a table of them is small.
+        is_there = np.zeros(largest + 1, np.bool_)
+        is_there[ids] = True
+        return int(np.count_nonzero(is_there))
+
     def saved(self) -> dict[str, NDArray[Any]]:
         """All columns, to be saved and given to `restore`."""
         return {name: array[: self.slots] for name, array in self._arrays.items()}

@@ -3,7 +3,7 @@
 `adln.gallery.sqlite_gallery.SqliteGallery` is the default: one folder, exact answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -16,6 +16,7 @@ from adln.gallery.records import (
     Filter,
     ModelKey,
     Person,
+    PersonsResult,
     SearchResult,
     Sighting,
     StoredSighting,
@@ -78,6 +79,34 @@ class Gallery(Protocol):
 
         Raises:
             GalleryError: The gallery's embeddings are of foreign models; or k is below one.
+        """
+        ...
+
+    def search_persons(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int = 5,
+        where: Filter = EVERYTHING,
+        without: Set[int] = frozenset(),
+        named: bool = False,
+    ) -> list[PersonsResult]:
+        """Find the most similar persons, each by the best of all their sightings.
+
+        However many sightings a person has, and however many are of nobody, they hide nobody: the
+        k best persons are those of the whole gallery.
+
+        Args:
+            embeddings: (Q, D), or (D,) for one query; unit length.
+            model: what made them.
+            k: at most that many persons a query.
+            where: only sightings that pass are counted; those of nobody never are.
+            without: sightings that are not counted, such as the query's own.
+            named: whether only people who have a name are counted.
+
+        Raises:
+            GalleryError: see `search`.
         """
         ...
 

@@ -17,9 +17,9 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -34,6 +34,7 @@ from adln.gallery.records import (
     Filter,
     ModelKey,
     Person,
+    PersonsResult,
     SearchResult,
     Sighting,
     StoredSighting,
@@ -57,6 +58,7 @@ _FORMAT = "adln-gallery-2"
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 # A row without a vector is refused by the server, also where there is nothing to compare.
 _NO_VECTOR = [0.0, 1.0]
+_COLUMNS = tuple(field.name for field in fields(SearchResult))
 # Low bits of an id tell apart who gave it, high bits when; 2^51 microseconds end in 2041.
 _GIVER_BITS = 11
 
@@ -194,6 +196,65 @@ class MilvusGallery:
                 timeout=_TIMEOUT_S,
             )
         return [_result(list(hits)) for hits in answers]
+
+    def search_persons(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int = 5,
+        where: Filter = EVERYTHING,
+        without: Set[int] = frozenset(),
+        named: bool = False,
+    ) -> list[PersonsResult]:
+        """See `Gallery.search_persons`; one search of the server for each person in an answer."""
+        queries = checked_embeddings(embeddings, dim=model.dim, what="query")
+        among = replace(where, not_persons=where.not_persons | {NO_PERSON})
+        living = "is_forgotten == 0"
+        with self._answers("search"):
+            if named:
+                rows = self._query(self._persons, f'{living} and name != ""', ["person_id"])
+                known = frozenset(row["person_id"] for row in rows)
+                count = len(known)
+                among = replace(
+                    among, persons=known if among.persons is None else known & among.persons
+                )
+            else:
+                ((answer),) = self._query(self._persons, living, ["count(*)"])
+                count = answer["count(*)"]
+        found = [self._best_persons(query, model, k, among, without) for query in queries]
+        persons = sorted({int(person) for best in found for person in best.person_ids})
+        with self._answers("search"):
+            rows = self._query(self._persons, f"person_id in {persons}", ["person_id", "name"])
+        names = {row["person_id"]: row["name"] or None for row in rows}
+        return [
+            PersonsResult(
+                best=best,
+                names=tuple(names.get(person) for person in best.person_ids.tolist()),
+                num_persons=max(len(best), count) if len(best) else 0,
+            )
+            for best in found
+        ]
+
+    def _best_persons(
+        self, query: NDArray[np.float32], model: ModelKey, k: int, where: Filter, without: Set[int]
+    ) -> SearchResult:
+        """The best sighting of each of the k best persons."""
+        # Servers of 2.3 cannot group answers; so each search leaves out whom those before found.
+        found: list[SearchResult] = []
+        while len(found) < k:
+            (result,) = self.search(query, model=model, k=1 + len(without), where=where)
+            at = next((i for i, one in enumerate(result.sighting_ids) if one not in without), None)
+            if at is None:
+                break
+            found.append(_row_of(result, at))
+            person = int(result.person_ids[at])
+            where = replace(where, not_persons=where.not_persons | {person})
+        if not found:
+            return _result([])
+        return SearchResult(
+            *(np.concatenate([getattr(one, name) for one in found]) for name in _COLUMNS)
+        )
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """Whole records, in the order of the ids; ids that are gone are left out."""
@@ -781,6 +842,10 @@ def _result(hits: list[Any]) -> SearchResult:
         time_s=column("time_s", np.float64),
         depths=column("depth", np.int64),
     )
+
+
+def _row_of(result: SearchResult, at: int) -> SearchResult:
+    return SearchResult(*(getattr(result, name)[at : at + 1] for name in _COLUMNS))
 
 
 def _digest(name: str) -> str:

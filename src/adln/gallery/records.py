@@ -196,6 +196,27 @@ class SearchResult:
         return len(self.sighting_ids)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PersonsResult:
+    """The K persons most like one query, best first; fewer where fewer pass the filter.
+
+    A person is as like as their best sighting.
+
+    Attributes:
+        best: The best sighting of each; K rows, no `NO_PERSON` among them.
+        names: K names; None where nobody has given one.
+        num_persons: People who were compared. A gallery on a server may count too many, never too
+            few.
+    """
+
+    best: SearchResult
+    names: tuple[str | None, ...]
+    num_persons: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
     """What an erasure did, and how it was proved.

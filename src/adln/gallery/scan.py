@@ -7,7 +7,7 @@ is a proof, not a guess: the answers are those of comparing everything, in a thi
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +66,55 @@ def find_best(
         For each query slots (K,) and cosines (K,), best first; K = k where so many count.
     """
     pools = [_Pool(k) for _ in queries]
+    answers = []
+    for slots, similarity in _looked_at(comparison, queries, mask, pools, fetch):
+        order = np.lexsort((sighting_ids[slots], -similarity))[:k]
+        answers.append((slots[order], similarity[order].clip(-1, 1)))
+    return answers
+
+
+def find_best_of_persons(
+    comparison: Comparison,
+    queries: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    sighting_ids: NDArray[np.int64],
+    person_ids: NDArray[np.int64],
+    k: int,
+    fetch: Fetch,
+) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """The most similar slot of each of the k most similar persons, for each query, exactly.
+
+    Args:
+        comparison: of these queries with the slots.
+        queries: (Q, D) of unit length.
+        mask: (S,) which slots count.
+        sighting_ids: (S,) order of equal similarities.
+        person_ids: (S,) who is in each slot.
+        k: how many persons, at least 1.
+        fetch: gives exact embeddings.
+
+    Returns:
+        For each query slots (K,), of one person each, and cosines (K,), best first; K = k where so
+        many persons count.
+    """
+    pools = [_PersonPool(k, person_ids) for _ in queries]
+    answers = []
+    for slots, similarity in _looked_at(comparison, queries, mask, pools, fetch):
+        order = np.lexsort((sighting_ids[slots], -similarity))
+        _, first = np.unique(person_ids[slots[order]], return_index=True)
+        order = order[np.sort(first)][:k]
+        answers.append((slots[order], similarity[order].clip(-1, 1)))
+    return answers
+
+
+def _looked_at(
+    comparison: Comparison,
+    queries: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    pools: "Sequence[_Pool]",
+    fetch: Fetch,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Slots that the codes could not rule out, and their exact cosines, query by query."""
     block = _BLOCK_ROWS if len(queries) <= _FEW_QUERIES else _BATCH_BLOCK_ROWS
     start, stop = 0, min(_FIRST_ROWS, len(mask))
     while start < len(mask):
@@ -80,14 +129,10 @@ def find_best(
     slots = [pool.slots() for pool in pools]
     wanted = np.unique(np.concatenate(slots)) if len(slots) > 1 else slots[0]
     embeddings = fetch(wanted)
-    answers = []
     for query, mine in zip(queries, slots, strict=True):
         rows = embeddings if len(slots) == 1 else embeddings[np.searchsorted(wanted, mine)]
         # Row by row, unlike a matrix product, gives a sighting the same cosine in any company.
-        similarity = np.vecdot(rows, query)
-        order = np.lexsort((sighting_ids[mine], -similarity))[:k]
-        answers.append((mine[order], similarity[order].clip(-1, 1)))
-    return answers
+        yield mine, np.vecdot(rows, query)
 
 
 class _Pool:
@@ -117,16 +162,40 @@ class _Pool:
         self._scores = np.concatenate([self._scores, found])
         self._slack = np.concatenate([self._slack, np.full(len(slots), slack, np.float32)])
         if len(self._slots) > self._k:
-            certain = self._scores - self._slack
+            self._keep(self._possible(self._scores - self._slack))
+
+    def _possible(self, certain: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which may still be among the best, and a new bar; `certain` is what each reaches."""
+        self._raise_bar(certain)
+        return self._scores + self._slack >= self._bar
+
+    def _raise_bar(self, certain: NDArray[np.float32]) -> None:
+        if len(certain) >= self._k:
             place = len(certain) - self._k
             self._bar = max(self._bar, np.partition(certain, place)[place])
-            keep = self._scores + self._slack >= self._bar
-            self._slots, self._scores = self._slots[keep], self._scores[keep]
-            self._slack = self._slack[keep]
+
+    def _keep(self, keep: NDArray[np.bool_]) -> None:
+        self._slots, self._scores = self._slots[keep], self._scores[keep]
+        self._slack = self._slack[keep]
 
     def slots(self) -> NDArray[np.int64]:
         """Slots that need an exact look, ascending."""
         return np.sort(self._slots)
+
+
+class _PersonPool(_Pool):
+    """Slots that may still be the best one of one of the k best persons of one query."""
+
+    def __init__(self, k: int, person_ids: NDArray[np.int64]) -> None:
+        super().__init__(k)
+        self._person_ids = person_ids
+
+    def _possible(self, certain: NDArray[np.float32]) -> NDArray[np.bool_]:
+        persons, whose = np.unique(self._person_ids[self._slots], return_inverse=True)
+        sure = np.full(len(persons), -np.inf, np.float32)
+        np.maximum.at(sure, whose, certain)
+        self._raise_bar(sure)
+        return self._scores + self._slack >= np.maximum(sure[whose], self._bar)
 
 
 class CodeComparison:

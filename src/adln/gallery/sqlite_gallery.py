@@ -10,7 +10,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,10 +29,12 @@ from adln.gallery.erasing import find_traces, pieces
 from adln.gallery.index import SearchIndex
 from adln.gallery.records import (
     EVERYTHING,
+    NO_PERSON,
     Erasure,
     Filter,
     ModelKey,
     Person,
+    PersonsResult,
     SearchResult,
     Sighting,
     StoredSighting,
@@ -191,6 +194,40 @@ class SqliteGallery:
         where: Filter = EVERYTHING,
     ) -> list[SearchResult]:
         """See `Gallery`."""
+        queries = self._begin_search(embeddings, model, k, where)
+        return self._find(queries, model, k, where)
+
+    def search_persons(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int = 5,
+        where: Filter = EVERYTHING,
+        without: Set[int] = frozenset(),
+        named: bool = False,
+    ) -> list[PersonsResult]:
+        """See `Gallery`."""
+        queries = self._begin_search(embeddings, model, k, where)
+        where = replace(where, not_persons=where.not_persons | {NO_PERSON})
+        with self._lock:
+            while True:
+                with self._reading():
+                    among = self._with_names(where) if named else where
+                    mask = self._comparable(model, among)
+                    if without:
+                        mask &= ~np.isin(self._index.columns.sighting_ids, list(without))
+                    results, slots = self._compare(queries, mask, k, by_person=True)
+                    count = self._index.columns.count_persons(mask)
+                    answers = [self._persons_result(result, count) for result in results]
+                with plain_errors(self._folder), reading(self._connection):
+                    if self._index.still_holds(slots):
+                        return answers
+
+    def _begin_search(
+        self, embeddings: NDArray[np.floating], model: ModelKey, k: int, where: Filter
+    ) -> NDArray[np.float32]:
+        """Check the queries of a search, and log it."""
         if k < 1:
             raise GalleryError(f"k must be at least 1, got {k}.")
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
@@ -210,7 +247,7 @@ class SqliteGallery:
                         self._log.record("search", facts)
                 finally:
                     self._connection.execute("PRAGMA synchronous = FULL")
-        return self._find(queries, model, k, where)
+        return queries
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """See `Gallery`."""
@@ -534,12 +571,24 @@ class SqliteGallery:
         self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
     ) -> tuple[list[SearchResult], NDArray[np.int64]]:
         """Answers, and all slots in them."""
-        index, columns = self._index, self._index.columns
+        mask = self._comparable(model, where)
+        return self._compare(queries, mask, k)
+
+    def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
+        """(S,) which slots pass and can be compared with a model's queries."""
+        index = self._index
         if index.digest is None:
-            nothing = np.empty(0, np.int64)
-            return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
+            return np.zeros(0, np.bool_)
         (model,) = admit(index.models.values(), [model], place=str(self._folder))
-        mask = columns.mask(where, models=index.comparable(model))
+        return index.columns.mask(where, models=index.comparable(model))
+
+    def _compare(
+        self, queries: NDArray[np.float32], mask: NDArray[np.bool_], k: int, by_person: bool = False
+    ) -> tuple[list[SearchResult], NDArray[np.int64]]:
+        index, columns = self._index, self._index.columns
+        nothing = np.empty(0, np.int64)
+        if not mask.any():
+            return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
         found = []
         for batch in scan.batches(len(queries)):
             comparison = scan.compare(
@@ -548,11 +597,35 @@ class SqliteGallery:
                 engine=self._engine,
                 low_memory=index.low_memory,
             )
-            found += scan.find_best(
-                comparison, queries[batch], mask, columns.sighting_ids, k, index.fetch
+            ids, fetch = columns.sighting_ids, index.fetch
+            found += (
+                scan.find_best_of_persons(
+                    comparison, queries[batch], mask, ids, columns.person_ids, k, fetch
+                )
+                if by_person
+                else scan.find_best(comparison, queries[batch], mask, ids, k, fetch)
             )
-        slots = np.unique(np.concatenate([np.empty(0, np.int64), *(slots for slots, _ in found)]))
+        slots = np.unique(np.concatenate([nothing, *(slots for slots, _ in found)]))
         return [self._result(slots, similarity) for slots, similarity in found], slots
+
+    def _with_names(self, where: Filter) -> Filter:
+        """The filter, and besides only people who have a name."""
+        rows = self._connection.execute("SELECT person_id FROM persons WHERE name IS NOT NULL")
+        named = frozenset(person_id for (person_id,) in rows)
+        return replace(where, persons=named if where.persons is None else named & where.persons)
+
+    def _persons_result(self, best: SearchResult, num_persons: int) -> PersonsResult:
+        persons = best.person_ids.tolist()
+        marks = ",".join("?" * len(persons))
+        rows = self._connection.execute(
+            f"SELECT person_id, name FROM persons WHERE person_id IN ({marks})", persons
+        )
+        names = dict(rows.fetchall())
+        return PersonsResult(
+            best=best,
+            names=tuple(names.get(person) for person in persons),
+            num_persons=num_persons,
+        )
 
     def _result(self, slots: NDArray[np.int64], similarity: NDArray[np.float32]) -> SearchResult:
         columns = self._index.columns

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from adln.calibration import Scale, Scales, read_calibration
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
@@ -21,6 +20,8 @@ from adln.errors import SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Scale, Scales, read_calibration
+from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.identity import IdentityBook
@@ -30,7 +31,6 @@ from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.thresholds import StatedThresholds
 from adln.pipeline.watch import CameraParts
 from adln.pipeline.watch_settings import CameraSettings, WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink

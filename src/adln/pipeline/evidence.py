@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.calibration import Verdict
 from adln.errors import GalleryError
 from adln.gallery.records import pool_track
+from adln.matching.calibration import Verdict
+from adln.matching.identification import Identification
 
 TrackKey = tuple[int, int]
 """Camera number and track number."""
@@ -101,6 +102,7 @@ class Answer:
         depth: of the track's embedding that decided; None if the track never had a crop.
         changed: whether verdict or person are others than in the answer before.
         is_last: whether the track is over.
+        why: what the gallery said, or why it was not asked.
     """
 
     camera: int
@@ -111,3 +113,4 @@ class Answer:
     depth: int | None
     changed: bool
     is_last: bool
+    why: Identification

@@ -26,15 +26,16 @@ import heapq
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from adln.calibration import Scale, Scales, Verdict
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Sighting
+from adln.matching.calibration import Scale, Scales, Verdict
+from adln.matching.identification import LEAST_GALLERY, MARGIN, Identification, not_asked
+from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
-from adln.pipeline.people_search import Found, PeopleSearch
 from adln.settings import settings
 
 _log = logging.getLogger(__name__)
@@ -53,14 +54,15 @@ class IdentitySettings:
         enrol_track_s: and the person must have been seen for so long.
         return_s: somebody who left this camera no longer ago is expected back.
         least_gallery: scores are judged as in a gallery of at least so many people. A calibration
-            asks little of a gallery of three, but a wrong match in it stays for ever.
+            asks little of a gallery of three, but a wrong match in it stays for ever. Searches by
+            the command line and the service judge as among 100.
     """
 
     enrol_quality: float = 0.2
     enrol_crops: int = 2
     enrol_track_s: float = 1.0
     return_s: float = 10.0
-    least_gallery: int = 100
+    least_gallery: int = LEAST_GALLERY
 
     def __post_init__(self) -> None:
         if self.enrol_crops < 1 or self.least_gallery < 1:
@@ -68,6 +70,12 @@ class IdentitySettings:
                 "enrol_crops and least_gallery must be at least 1, got "
                 f"{self.enrol_crops} and {self.least_gallery}."
             )
+
+
+_NOT_SEEN = not_asked("not asked: there was no crop of them that could be used")
+_REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
+_NO_GALLERY = not_asked("not asked: the gallery could not be used")
+_LET_GO = not_asked("let go: the person is somebody else who was in view, or was forgotten")
 
 
 @dataclass(eq=False)
@@ -89,6 +97,7 @@ class _Track:
     own_sightings: set[int] = field(default_factory=set)
     pooled: frozenset[int] = frozenset()  # crops of these
     said: tuple[Verdict, int | None] | None = None
+    why: Identification = _NOT_SEEN
 
 
 class IdentityBook:
@@ -227,6 +236,7 @@ class IdentityBook:
                         depth=state.depth,
                         changed=changed,
                         is_last=is_last,
+                        why=state.why,
                     )
                 )
             state.said = (state.verdict, state.person_id)
@@ -237,7 +247,7 @@ class IdentityBook:
     def _decide_all(self, states: Sequence[_Track], ending: set[TrackKey]) -> None:
         """Decide a batch, the surest first; `states` are in a fixed order."""
         queue: list[tuple[float, int]] = []
-        found: dict[int, tuple[int, Found]] = {}  # with the version of the book
+        found: dict[int, tuple[int, Identification]] = {}  # with the version of the book
         for at, state in enumerate(states):
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
@@ -260,7 +270,7 @@ class IdentityBook:
         self,
         at: int,
         state: _Track,
-        found: dict[int, tuple[int, Found]],
+        found: dict[int, tuple[int, Identification]],
         queue: list[tuple[float, int]],
     ) -> None:
         """Search for a track and line it up, the most alike in front."""
@@ -284,6 +294,8 @@ class IdentityBook:
                 )
             if state.claims and not self._exists(state.person_id):
                 self._let_go(state)
+            if not state.claims:
+                state.why = _NO_GALLERY
             state.retry_s = state.last_s + 1.0
 
     def _exists(self, person_id: int | None) -> bool:
@@ -293,17 +305,18 @@ class IdentityBook:
         except GalleryError:
             return True
 
-    def _settle(self, state: _Track, best: Found, is_last: bool) -> None:
+    def _settle(self, state: _Track, best: Identification, is_last: bool) -> None:
         """Decide a track that holds nobody."""
         evidence = state.evidence
         assert evidence is not None
-        state.depth = best.depth
-        verdict, probability = best.decision.verdict, best.decision.probability
+        state.depth, state.why = best.depth, best
+        verdict, probability = best.verdict, best.probability or 0.0
         if verdict == "candidate" and self._is_back(state, best):
             verdict = "matched"
-        if verdict == "matched" and best.person_id is not None:
+            state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
+        if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
-            self._claim(state, best.person_id)
+            self._claim(state, best.nearest.person_id, learn=best.lead >= MARGIN)
             return
         enough = self._suffices(state, evidence)
         doubtful = verdict == "candidate" and probability < 0.5
@@ -312,10 +325,13 @@ class IdentityBook:
             return
         if verdict == "unknown":
             state.verdict, state.person_id, state.probability = "unknown", None, 0.0
+            state.why = replace(best, reason=f"{best.reason}; too little was seen to enrol them")
             due_s = state.first_s + self._settings.enrol_track_s
             state.retry_s = due_s if state.last_s < due_s else None
             return
-        state.verdict, state.person_id, state.probability = "candidate", best.person_id, probability
+        assert best.nearest is not None
+        state.verdict, state.probability = "candidate", probability
+        state.person_id = best.nearest.person_id
         if is_last:
             # Kept as nobody's, for a person to look at and to assign.
             self._store(state, None)
@@ -326,43 +342,70 @@ class IdentityBook:
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
 
-    def _is_back(self, state: _Track, best: Found) -> bool:
-        assert best.person_id is not None
-        times = (self._left.get((state.key[0], best.person_id)), best.seen_here_s)
-        return any(
-            time_s is not None and 0 <= state.first_s - time_s <= self._settings.return_s
-            for time_s in times
+    def _is_back(self, state: _Track, best: Identification) -> bool:
+        """Whether a candidate left this very camera a moment ago."""
+        assert best.nearest is not None
+        camera, person = state.key[0], best.nearest.person_id
+        earliest_s = state.first_s - self._settings.return_s
+        left_s = self._left.get((camera, person))
+        if left_s is not None and earliest_s <= left_s <= state.first_s:
+            return True
+        # Before a restart, perhaps.
+        return (
+            self._gallery.count(
+                Filter(
+                    cameras=frozenset({camera}),
+                    persons=frozenset({person}),
+                    from_s=earliest_s,
+                    until_s=math.nextafter(state.first_s, math.inf),
+                )
+            )
+            > 0
         )
 
     def _confirm(self, state: _Track) -> None:
         """Look again at a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
-        own = self._find(state, only=mine)
         other = self._find(state, but=mine)
+        own = self._find(state, only=mine, least_gallery=other.gallery_size + 1)
         state.depth = own.depth
-        elsewhere = other.person_id if other.decision.verdict == "matched" else None
-        if elsewhere is None or own.decision.verdict != "unknown":
+        elsewhere = other.person if other.verdict == "matched" else None
+        if elsewhere is None or own.verdict != "unknown":
             if own.score is not None:
-                state.probability = max(state.probability, own.decision.probability)
-            self._store(state, mine)
+                state.probability = max(state.probability, own.probability or 0.0)
+                state.why = replace(own, runners_up=other.rows)
+            # Of its own sightings alone nothing is known yet: then they are the person.
+            is_ahead = own.score is None or own.score - other.best >= MARGIN
+            self._store(state, mine, learn=is_ahead)
             return
-        state.verdict, state.probability = "matched", other.decision.probability
+        state.verdict, state.probability = "matched", other.probability or 0.0
+        state.why = other
         held_by = [one for one in self._tracks.values() if one.claims and one.person_id == mine]
-        if state.is_founder and own.score is None and held_by == [state]:
-            _log.info("person %d turns out to be person %d", mine, elsewhere)
-            self._gallery.merge([mine], into=elsewhere)
+        if (
+            state.is_founder
+            and own.score is None
+            and held_by == [state]
+            and not self._has_name(mine)
+        ):
+            # One track that thinks again, not two people who become one.
+            _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
+            self._gallery.merge([mine], into=elsewhere.person_id)
             self._num_persons -= 1
-            self._rename(mine, elsewhere)
+            self._rename(mine, elsewhere.person_id)
         else:
             mine_still = self._still_there(state)
             if mine_still:
-                self._gallery.assign(mine_still, elsewhere)
+                self._gallery.assign(mine_still, elsewhere.person_id)
         state.is_founder = False
-        self._claim(state, elsewhere)
+        self._claim(state, elsewhere.person_id)
 
-    def _claim(self, state: _Track, person_id: int) -> None:
-        self._store(state, person_id)
+    def _has_name(self, person_id: int) -> bool:
+        people = self._gallery.persons()
+        return any(one.person_id == person_id and one.name is not None for one in people)
+
+    def _claim(self, state: _Track, person_id: int, *, learn: bool = True) -> None:
+        self._store(state, person_id, learn=learn)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
@@ -374,21 +417,33 @@ class IdentityBook:
         state.person_id = self._gallery.split(self._still_there(state))
         state.claims = state.is_founder = True
         state.verdict, state.probability, state.retry_s = "unknown", probability, None
+        state.why = replace(
+            state.why, reason=f"enrolled as person {state.person_id}: {state.why.reason}"
+        )
         self._num_persons += 1
         self._version += 1
 
-    def _store(self, state: _Track, person_id: int | None) -> None:
+    def _store(self, state: _Track, person_id: int | None, *, learn: bool = True) -> None:
         """Keep the pooled crops of a track in the gallery, in each space that all of them have.
 
         One template of several crops tells people apart better than each crop by itself.
+
+        Args:
+            state: of the track.
+            person_id: whose template it becomes; None for nobody's.
+            learn: whether it is more like this person than like everybody else, by the margin. A
+                template that is not would draw the other one's sightings to it; so nothing is
+                stored, and what was stored of the track before stays.
         """
         evidence = state.evidence
         assert evidence is not None
+        if not learn:
+            return
         pooled = frozenset(crop.crop_id for crop in evidence.crops)
         if pooled == state.pooled:
             return
         best = evidence.best_crop
-        depths = self._people.depths_of(evidence)
+        depths = self._depths_of(evidence)
         ids = self._gallery.add(
             [
                 Sighting(
@@ -410,7 +465,7 @@ class IdentityBook:
         if not stored:
             # Refused: this is somebody who asked not to be enrolled again.
             self._give_up(state)
-            state.is_refused = True
+            state.is_refused, state.why = True, _REFUSED
             return
         # First the new, then without the old: no crash leaves a person with nothing.
         earlier, state.own_sightings, state.pooled = state.own_sightings, stored, pooled
@@ -422,17 +477,28 @@ class IdentityBook:
         there = self._gallery.get(sorted(state.own_sightings))
         return [one.sighting_id for one in there]
 
-    def _find(self, state: _Track, *, only: int | None = None, but: int | None = None) -> Found:
-        """The person most like a track; `only` this one, or anybody `but` this one."""
-        assert state.evidence is not None
+    def _find(
+        self,
+        state: _Track,
+        *,
+        only: int | None = None,
+        but: int | None = None,
+        least_gallery: int = 1,
+    ) -> Identification:
+        """Who a track is most like; `only` this one, or anybody `but` this one."""
+        evidence = state.evidence
+        assert evidence is not None
         barred = self._barred(state) | ({but} if but is not None else set())
         return self._people.find(
-            state.evidence,
-            gallery_size=max(self._settings.least_gallery, self._num_persons - len(barred)),
+            {depth: evidence.pool(depth) for depth in self._depths_of(evidence)},
+            least_gallery=max(least_gallery, self._settings.least_gallery),
             barred=barred,
             only=only,
             own=state.own_sightings,
         )
+
+    def _depths_of(self, evidence: Evidence) -> list[int]:
+        return self._people.depths_of(evidence.common_depths)
 
     def _barred(self, state: _Track) -> set[int]:
         """People whom a track cannot be, because they were seen beside it."""
@@ -479,7 +545,7 @@ class IdentityBook:
     def _let_go(self, state: _Track) -> None:
         state.own_sightings, state.pooled = set(), frozenset()
         state.person_id, state.claims, state.is_founder = None, False, False
-        state.verdict, state.probability = "unknown", 0.0
+        state.verdict, state.probability, state.why = "unknown", 0.0, _LET_GO
         self._redo.add(state.key)
         self._version += 1
 

@@ -13,8 +13,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
-from adln.calibration import Verdict
 from adln.errors import SightingError
+from adln.matching.calibration import Verdict
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -44,6 +44,11 @@ class SightingEvent:
         box_xyxy: Where in the frame the person was last seen, in pixels.
         quality: Of the best crop, 0 (useless) to 1 (best).
         crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
+        score: Cosine to the person who is nearest, named or not; None if nobody was compared.
+        threshold: Cosine from which on that would have been a match.
+        runner_up_id: The next person; None if there is none.
+        runner_up_score: Cosine to that person.
+        reason: Why this verdict, in words; "not asked: ..." if nobody was compared.
         format: Version of this record.
 
     Raises:
@@ -64,6 +69,11 @@ class SightingEvent:
     box_xyxy: tuple[float, float, float, float]
     quality: float
     crop_jpeg: bytes | None = None
+    score: float | None = None
+    threshold: float | None = None
+    runner_up_id: int | None = None
+    runner_up_score: float | None = None
+    reason: str = ""
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -98,6 +108,22 @@ class SightingEvent:
                 ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
                 ("model", self.model != "", "the digest of a model file"),
                 ("quality", 0 <= self.quality <= 1, "0 to 1"),
+                *(
+                    (name, value is None or _is_finite(value), "a finite number or null")
+                    for name in _WHY_NUMBERS
+                    for value in (getattr(self, name),)
+                ),
+                (
+                    "runner_up_score",
+                    (self.runner_up_id is None) == (self.runner_up_score is None),
+                    "a score exactly if there is a runner-up",
+                ),
+                ("reason", len(self.reason) <= _LONGEST_REASON, "a sentence"),
+                (
+                    "reason",
+                    self.reason or all(getattr(self, name) is None for name in _WHY_NUMBERS),
+                    "a sentence, where there is a score",
+                ),
             )
             if not is_fine
         ]
@@ -105,9 +131,12 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order; the picture only if there is one."""
+        """As one line of JSON, keys in a fixed order; reasons and picture only if there are any."""
         values = {"format": self.format, **asdict(self)}
         del values["crop_jpeg"]
+        if not self.reason:
+            for name in _LATER:
+                del values[name]
         if self.crop_jpeg is not None:
             values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -136,7 +165,8 @@ class SightingEvent:
             )
         picture = values.pop("crop_jpeg_base64", None)
         expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
-        unknown, missing = sorted(values.keys() - expected), sorted(expected - values.keys())
+        unknown = sorted(values.keys() - expected)
+        missing = sorted(expected - _LATER - values.keys())
         if unknown or missing:
             what = f"unknown keys {unknown}" if unknown else f"no {', '.join(missing)}"
             raise SightingError(f"not a sighting: it has {what}.")
@@ -160,6 +190,10 @@ def make_event_id(*parts: str | int) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
+_WHY_NUMBERS = ("score", "threshold", "runner_up_score")
+# Keys that records of earlier versions do not have.
+_LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason"})
+_LONGEST_REASON = 1000
 _TYPES: dict[str, tuple[type, ...]] = {
     "event_id": (str,),
     "camera_id": (int,),
@@ -173,6 +207,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "depth": (int,),
     "model": (str,),
     "quality": (int, float),
+    "score": (int, float, type(None)),
+    "threshold": (int, float, type(None)),
+    "runner_up_id": (int, type(None)),
+    "runner_up_score": (int, float, type(None)),
+    "reason": (str,),
     "format": (str,),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.calibration import Verdict
+from adln.matching.calibration import Verdict
 from adln.pipeline.watch import TrackEnd
 
 # A report is for people to read; of a watch that goes on for weeks it holds the newest visits.

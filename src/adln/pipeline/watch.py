@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.calibration import Verdict
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector, SelectedCrop, TrackReport
 from adln.cameras.tracker import Tracker, TrackUpdate
 from adln.errors import AdlnError
+from adln.matching.calibration import Verdict
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController
@@ -436,8 +436,10 @@ class Watch:
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
                 crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
+                **_why(answer),
             )
             track.said += 1
+            _log.info("%s, track %d: %s (%s)", name, track_id, event.verdict, event.reason)
             self._deliver(event)
             if self._metrics is not None:
                 self._metrics.sightings.labels(name, event.verdict).inc()
@@ -572,6 +574,20 @@ class Watch:
 def _plain_box(box: NDArray[np.floating]) -> tuple[float, float, float, float]:
     left, top, right, bottom = (round(float(side), 2) for side in box)
     return left, top, right, bottom
+
+
+def _why(answer: Answer) -> dict[str, Any]:
+    """Why an answer is what it is, as a sighting says it."""
+    why = answer.why
+    # Without the person that the answer names, if that is not who is nearest.
+    others = [one for one in why.runners_up if one.person_id != answer.person_id]
+    return {
+        "score": None if why.score is None else round(why.score, 4),
+        "threshold": None if why.threshold is None else round(why.threshold, 4),
+        "runner_up_id": others[0].person_id if others else None,
+        "runner_up_score": round(others[0].score, 4) if others else None,
+        "reason": why.reason[:1000],
+    }
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

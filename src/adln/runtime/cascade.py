@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from adln.errors import ModelFileError, SettingsError
 from adln.evaluation.cascade import StageCosts
 from adln.manifest import CROPS
+from adln.matching.confidence import borrow, confidence
 from adln.runtime.deeper import DeeperEmbedder
 from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.runtime.handover import Handover
 from adln.runtime.measuring import time_in_turns
 from adln.runtime.operations import count_operations
 from adln.runtime.session import OpenModel
-from adln.sureness import borrow, sureness
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,13 @@ class CascadeAnswers:
     Attributes:
         found: Of each crop, from the last search with it.
         depths: (N,) int64, depth of the network that each crop went through.
-        sureness: (N,) float64, of the shallow answer.
+        confidence: (N,) float64, of the shallow answer.
         embeddings: (N, D) float32 of unit length, each at its own depth.
     """
 
     found: Found
     depths: NDArray[np.int64]
-    sureness: NDArray[np.float64]
+    confidence: NDArray[np.float64]
     embeddings: NDArray[np.float32]
 
 
@@ -136,7 +136,7 @@ class Cascade:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
             search: A gallery.
             threshold: Crops whose answer is less sure than that go deeper: see
-                `adln.sureness.threshold_for`; -inf for none, inf for all.
+                `adln.matching.confidence.threshold_for`; -inf for none, inf for all.
             borrow_from: If given, every crop is searched for once more, by the deep embeddings of
                 its best answers.
 
@@ -161,7 +161,7 @@ class Cascade:
                 person_ids=np.concatenate(known) if len(known) == len(parts) else None,
             ),
             depths=np.concatenate([part.depths for part in parts]),
-            sureness=np.concatenate([part.sureness for part in parts]),
+            confidence=np.concatenate([part.confidence for part in parts]),
             embeddings=np.concatenate([part.embeddings for part in parts]),
         )
 
@@ -197,7 +197,7 @@ class Cascade:
         shallow, deep = self.depths
         embeddings, maps = self.embed_first(crops)
         found = _asked(search, embeddings, shallow)
-        sure = sureness(found.similarity, found.person_ids)
+        sure = confidence(found.similarity, found.person_ids)
         is_deeper = sure < threshold
         embeddings = embeddings.copy()
         if is_deeper.any():

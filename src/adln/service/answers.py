@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from adln.calibration import Verdict
 from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
+from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
 
@@ -165,7 +165,11 @@ class SightingOut(_Out):
 
 
 class Found(_Out):
-    """One answer to a search."""
+    """One of the most alike sightings.
+
+    Its verdict never says more than the whole answer does; that of a sighting of nobody yet says
+    whether it shows the same person.
+    """
 
     rank: int
     similarity: float = Field(description="Cosine, -1 to 1.")
@@ -174,16 +178,35 @@ class Found(_Out):
     sighting: SightingOut
 
 
+class RunnerUp(_Out):
+    """Somebody else whom it could be."""
+
+    person_id: int
+    name: str | None
+    score: float = Field(description="Cosine to the best of their sightings.")
+
+
 class SearchOut(_Out):
-    """Answers, best first, and what they mean together."""
+    """Who it is, of everybody in the gallery, and the sightings that are most alike."""
 
     model: ModelName
     verdict: Verdict_
     probability: Probability
-    person_id: int | None = Field(description="The person of the best answer.")
+    reason: str = Field(description="Why this verdict, in words.")
+    score: float | None = Field(
+        description="Cosine to the person who is nearest, named or not; null if nobody was "
+        "compared."
+    )
+    threshold: float | None = Field(
+        description="The score from which on it would be a match; null without calibration."
+    )
+    person_id: int | None = Field(
+        description="Who it is, or may be; null if the verdict is unknown."
+    )
     name: str | None
-    gallery_size: int = Field(description="People that the search was among.")
-    found: list[Found]
+    runners_up: list[RunnerUp] = Field(description="The next persons.")
+    gallery_size: int = Field(description="People who were compared.")
+    found: list[Found] = Field(description="The most alike sightings, best first; at most k.")
 
 
 class Sightings(_Out):

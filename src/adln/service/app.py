@@ -12,8 +12,8 @@ from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from adln import __version__
-from adln.calibration import Scale
 from adln.gallery.interface import Gallery
+from adln.matching.calibration import Scale
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
 from adln.service.guarding import Guard, known_hosts

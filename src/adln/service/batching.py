@@ -7,6 +7,7 @@ Nobody waits for company: whoever comes alone is searched for at once.
 
 import logging
 import threading
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +15,39 @@ from numpy.typing import NDArray
 
 from adln.errors import AdlnError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Filter, ModelKey, SearchResult
+from adln.gallery.records import Filter, ModelKey, PersonsResult, SearchResult
+
+_Result = SearchResult | PersonsResult
 
 _log = logging.getLogger(__name__)
 
-_Alike = tuple[ModelKey, int, Filter]
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked, besides the query; searches that ask alike are made together."""
+
+    model: ModelKey
+    k: int
+    where: Filter
+
+    def of(self, gallery: Gallery, queries: NDArray[np.float32]) -> Sequence[_Result]:
+        return gallery.search(queries, model=self.model, k=self.k, where=self.where)
+
+
+@dataclass(frozen=True)
+class _AskedForPersons(_Asked):
+    without: frozenset[int]
+    named: bool
+
+    def of(self, gallery: Gallery, queries: NDArray[np.float32]) -> Sequence[_Result]:
+        return gallery.search_persons(
+            queries,
+            model=self.model,
+            k=self.k,
+            where=self.where,
+            without=self.without,
+            named=self.named,
+        )
 
 
 @dataclass(eq=False)
@@ -26,8 +55,8 @@ class _Waiting:
     """A search that waits for its answer."""
 
     query: NDArray[np.float32]
-    alike: _Alike
-    result: SearchResult | None = None
+    asked: _Asked
+    result: _Result | None = None
     alone: bool = False
 
 
@@ -53,7 +82,32 @@ class Searches:
         Raises:
             GalleryError: see there.
         """
-        mine = _Waiting(query, (model, k, where))
+        result = self._search(query, _Asked(model, k, where))
+        assert isinstance(result, SearchResult)
+        return result
+
+    def search_persons(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        without: Set[int] = frozenset(),
+        named: bool = False,
+    ) -> list[PersonsResult]:
+        """See `Gallery.search_persons`; for one query (D,).
+
+        Raises:
+            GalleryError: see there.
+        """
+        asked = _AskedForPersons(model, k, where, frozenset(without), named)
+        result = self._search(embeddings.astype(np.float32), asked)
+        assert isinstance(result, PersonsResult)
+        return [result]
+
+    def _search(self, query: NDArray[np.float32], asked: _Asked) -> _Result:
+        mine = _Waiting(query, asked)
         with self._lock:
             self._waiting.append(mine)
         with self._turn:
@@ -62,22 +116,19 @@ class Searches:
         if mine.result is not None:
             return mine.result
         # Together it did not work; by itself it works, or says why not.
-        (result,) = self._gallery.search(query, model=model, k=k, where=where)
+        (result,) = asked.of(self._gallery, query)
         return result
 
     def _take(self, mine: _Waiting) -> list[_Waiting]:
         """Those that wait and ask alike, off the line."""
         with self._lock:
-            taken = [one for one in self._waiting if one.alike == mine.alike]
-            self._waiting = [one for one in self._waiting if one.alike != mine.alike]
+            taken = [one for one in self._waiting if one.asked == mine.asked]
+            self._waiting = [one for one in self._waiting if one.asked != mine.asked]
         return taken
 
     def _answer(self, taken: list[_Waiting]) -> None:
-        model, k, where = taken[0].alike
         try:
-            results = self._gallery.search(
-                np.stack([one.query for one in taken]), model=model, k=k, where=where
-            )
+            results = taken[0].asked.of(self._gallery, np.stack([one.query for one in taken]))
             for one, result in zip(taken, results, strict=True):
                 one.result = result
         except AdlnError:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
-from adln.calibration import Verdict
+from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
 
 _HEARTBEAT_S = 15.0

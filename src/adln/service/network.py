@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.calibration import Scale, Scales, read_calibration
 from adln.crops import decode_crop
 from adln.errors import ImageError, SettingsError
 from adln.gallery.records import ModelKey
-from adln.pipeline.thresholds import StatedThresholds
+from adln.matching.calibration import Scale, Scales, read_calibration
+from adln.matching.thresholds import StatedThresholds
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings
@@ -23,6 +23,7 @@ from adln.service.settings import ServeSettings
 # First bytes -> Pillow's name of the format. No other decoder is ever run: some of Pillow's start
 # other programs or were never meant for strangers' files.
 _FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"RIFF", "WEBP"))
+_ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 _THUMBNAIL_HEIGHT_PX, _THUMBNAIL_WIDTH_PX = 256, 128
 _THUMBNAIL_QUALITY = 80
 
@@ -98,10 +99,13 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
     return network, calibration if calibration is not None else stated
 
 
-def check_picture(data: bytes, *, max_pixels: int) -> None:
+def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
     """Refuse what is no JPEG, PNG or WebP, and what is too large once decoded.
 
     Only the header is read.
+
+    Returns:
+        Width and height of the upright picture, px.
 
     Raises:
         PictureRefusedError: see above.
@@ -114,6 +118,7 @@ def check_picture(data: bytes, *, max_pixels: int) -> None:
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
             width, height = picture.size
+            is_turned = _is_on_its_side(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureRefusedError(
             f"The picture has too many pixels; at most {max_pixels:,} are taken.", too_large=True
@@ -129,6 +134,15 @@ def check_picture(data: bytes, *, max_pixels: int) -> None:
             f"The picture is {width} x {height} px; at most {max_pixels:,} pixels are taken.",
             too_large=True,
         )
+    return (height, width) if is_turned else (width, height)
+
+
+def _is_on_its_side(picture: Image.Image) -> bool:
+    try:
+        return picture.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE
+    except Exception:
+        # A broken EXIF block says nothing about the pixels.
+        return False
 
 
 def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter
 
-from adln.calibration import Scale
 from adln.gallery.interface import Gallery
+from adln.matching.calibration import Scale
 from adln.service.batching import Searches
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter, checked_embeddings
+from adln.matching.framing import why_not_a_crop
 from adln.service.access import needs
 from adln.service.answers import (
     CameraId,
@@ -51,10 +52,20 @@ class Pictures:
         self._reading = CapacityLimiter(_READ_AT_ONCE)
 
     async def take(self, request: Request) -> tuple[bytes, Any]:
-        """The picture of a request and its embedding.
+        """The picture of a request and its embedding; see `examine`.
 
         Returns:
             The file's content, and (D,) float32 of unit length.
+        """
+        data, embedding, _ = await self.examine(request)
+        return data, embedding
+
+    async def examine(self, request: Request) -> tuple[bytes, Any, str | None]:
+        """The picture of a request, its embedding, and whether it can be of one person.
+
+        Returns:
+            The file's content, (D,) float32 of unit length, and why it is hardly one person cut
+            out; None if it may be.
 
         Raises:
             HTTPException: it is not sent as a picture, is too large or too slow; or this service
@@ -68,10 +79,10 @@ class Pictures:
         async with self._reading:
             # The guard has put a bound on how much and how long this may be.
             data = b"".join([chunk async for chunk in request.stream()])
-            embedding = await to_thread.run_sync(
+            embedding, no_crop = await to_thread.run_sync(
                 partial(self._embed, network, data), limiter=self._parts.embedding
             )
-        return data, embedding
+        return data, embedding, no_crop
 
     def network(self) -> Network:
         """The service's network.
@@ -83,9 +94,9 @@ class Pictures:
             raise HTTPException(503, "This service has no network; push embeddings instead.")
         return self._parts.network
 
-    def _embed(self, network: Network, data: bytes) -> Any:
-        check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
-        return network.embed(data)
+    def _embed(self, network: Network, data: bytes) -> tuple[Any, str | None]:
+        size = check_picture(data, max_pixels=self._parts.settings.max_picture_pixels)
+        return network.embed(data), why_not_a_crop(*size)
 
 
 def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
@@ -123,8 +134,12 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
         until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     ) -> SearchOut:
-        """Find who a picture shows. The picture is not stored."""
-        _, embedding = await pictures.take(request)
+        """Find who a picture shows. The picture is not stored.
+
+        It should be one person, cut out. For one that can hardly be, such as a whole frame, nobody
+        is named, and the reason says so.
+        """
+        _, embedding, no_crop = await pictures.examine(request)
         where = Filter(
             cameras=None if camera is None else frozenset(camera),
             not_cameras=frozenset(not_camera or ()),
@@ -144,6 +159,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 k=k,
                 least_similarity=least_similarity,
                 where=where,
+                no_crop=no_crop,
             )
 
         return await to_thread.run_sync(work)

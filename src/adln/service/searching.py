@@ -1,14 +1,25 @@
-"""Searches: who is most alike, and what that means."""
+"""Searches: who somebody is, and which sightings are most alike."""
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from adln.calibration import Decision
 from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult
 from adln.gallery.spaces import admit
-from adln.service.answers import FilterIn, Found, ModelName, SearchOut, SightingOut, sighting_out
+from adln.matching.calibration import Scales
+from adln.matching.identification import LEAST_GALLERY, Identification, identify, not_asked
+from adln.service.answers import (
+    FilterIn,
+    Found,
+    ModelName,
+    RunnerUp,
+    SearchOut,
+    SightingOut,
+    sighting_out,
+)
 from adln.service.parts import Parts
 
 
@@ -45,48 +56,68 @@ def search(
     least_similarity: float,
     where: Filter,
     leave_out: int | None = None,
+    no_crop: str | None = None,
 ) -> SearchOut:
-    """Search and say what it means.
+    """Decide who it is, and list the most alike sightings.
 
     Args:
         parts: of the service.
         query: (D,) of unit length.
         model: what made it.
-        k: at most so many answers.
-        least_similarity: leave out answers below.
+        k: at most so many sightings are listed; who it is does not depend on it.
+        least_similarity: sightings below are not listed.
         where: only sightings that pass.
         leave_out: a sighting that is the query itself.
+        no_crop: why the query is no picture of one person, so that nobody is named for it; None if
+            it may be one.
     """
-    more = 0 if leave_out is None else 1
-    result = parts.searches.search(query, model=model, k=k + more, where=where)
-    places = [
-        at
-        for at in range(len(result))
-        if result.sighting_ids[at] != leave_out and result.similarity[at] >= least_similarity
-    ][:k]
-    size = parts.people.count(where)
-    found = _found(parts, result, places, size, model.depth)
-    # The answer is a person: what nobody has named yet is listed, but says nothing of who it is.
-    best = next((one for one in found if one.sighting.person_id is not None), None)
-    similarity, stored_depth = (
-        (None, model.depth) if best is None else (best.similarity, best.sighting.depth)
+    without = frozenset() if leave_out is None else frozenset({leave_out})
+    scales = Scales() if parts.network is None else parts.network.scales
+    scales = replace(scales, otherwise=parts.scale)
+    answer = (
+        identify(parts.searches, query, model=model, scales=scales, where=where, without=without)
+        if no_crop is None
+        else not_asked(no_crop)
     )
-    decision = _decide(parts, similarity, size, (model.depth, stored_depth))
-    # Nobody is named for an answer that is not even a candidate.
-    meant = best if decision is None or decision.verdict != "unknown" else None
+    result = parts.searches.search(query, model=model, k=k + len(without), where=where)
+    places = [at for at in range(len(result)) if result.sighting_ids[at] != leave_out][:k]
+    person, reason = answer.person, answer.reason
+    if places and answer.verdict != "matched" and no_crop is None:
+        first = places[0]
+        if result.person_ids[first] == NO_PERSON:
+            reason += f"; the most alike sighting, {result.similarity[first]:.2f}, is nobody's yet"
     return SearchOut(
         model=ModelName.of(model),
-        verdict=None if decision is None else decision.verdict,
-        probability=None if decision is None else decision.probability,
-        person_id=None if meant is None else meant.sighting.person_id,
-        name=None if meant is None else meant.sighting.name,
-        gallery_size=size,
-        found=found,
+        verdict=answer.verdict,
+        probability=answer.probability,
+        reason=reason,
+        score=answer.score,
+        threshold=answer.threshold,
+        person_id=None if person is None else person.person_id,
+        name=None if person is None else person.name,
+        runners_up=[
+            RunnerUp(person_id=one.person_id, name=one.name, score=one.score)
+            for one in answer.runners_up
+        ],
+        gallery_size=answer.gallery_size,
+        found=_found(
+            parts,
+            result,
+            [at for at in places if result.similarity[at] >= least_similarity],
+            answer,
+            scales,
+            model.depth,
+        ),
     )
 
 
 def _found(
-    parts: Parts, result: SearchResult, places: list[int], size: int, depth: int
+    parts: Parts,
+    result: SearchResult,
+    places: list[int],
+    answer: Identification,
+    scales: Scales,
+    depth: int,
 ) -> list[Found]:
     names = parts.people.names()
     ids = [int(result.sighting_ids[at]) for at in places]
@@ -98,28 +129,23 @@ def _found(
             # Erased since.
             continue
         similarity = float(result.similarity[at])
-        # Of unnamed sightings it says whether they show the same person.
-        decision = _decide(parts, similarity, max(1, size), (depth, record.model.depth))
+        scale = scales.between(depth, record.model.depth) if answer.verdict is not None else None
+        decision = (
+            None
+            if scale is None
+            else scale.decide(similarity, max(LEAST_GALLERY, answer.judged_among))
+        )
         sighting: SightingOut = sighting_out(record, names, parts.camera_name(record.camera_id))
         found.append(
             Found(
                 rank=len(found) + 1,
                 similarity=similarity,
-                verdict=None if decision is None else decision.verdict,
+                verdict=None if decision is None else answer.verdict_on(record.person_id, decision),
                 probability=None if decision is None else decision.probability,
                 sighting=sighting,
             )
         )
     return found
-
-
-def _decide(
-    parts: Parts, similarity: float | None, size: int, depths: tuple[int, int]
-) -> Decision | None:
-    """What a score means between the depths of a query and of what was found."""
-    known = None if parts.network is None else parts.network.scales.between(*depths)
-    scale = parts.scale if known is None else known
-    return None if scale is None else scale.decide(similarity, size)
 
 
 NOBODY = frozenset({NO_PERSON})

@@ -6,12 +6,14 @@ import { h, s, show, ask, field, moment, called, count, empty } from "./dom.js";
 const WORDS = { matched: "Matched", candidate: "Candidate", unknown: "Unknown" };
 // Beside a name in the list, "unknown" would be taken for the name.
 const LIST_WORDS = { ...WORDS, unknown: "Unlikely" };
+// Of a sighting of nobody it is said whether it shows the same person, whoever that is.
+const NOBODYS_WORDS = { matched: "Same person", candidate: "Perhaps the same", unknown: "Unlikely" };
 // Kept while the page is open, so that looking at a person does not lose the filters.
 const chosen = { cameras: new Set(), from: "", until: "", k: "20" };
 
 export function badge(verdict, probability, words = WORDS) {
   if (verdict === null) return h("span", { class: "verdict scored" }, "Score only");
-  return h("span", { class: `verdict ${verdict}` }, `${words[verdict]} · ${Math.round(probability * 100)} %`);
+  return h("span", { class: `verdict ${verdict}` }, probability === null ? words[verdict] : `${words[verdict]} · ${Math.round(probability * 100)} %`);
 }
 
 export async function searchView(page, sighting_id = null) {
@@ -113,11 +115,7 @@ function query() {
 function answerCard(page, answer, file, again) {
   const name = called(answer.person_id, answer.name);
   const sentence = { matched: `This is ${name}`, candidate: `This may be ${name}`, unknown: "Nobody who is known here" }[answer.verdict] ?? "Most alike first";
-  const explained = {
-    matched: "Alike enough to count as the same person.",
-    candidate: "Alike, but not enough to be sure. Look yourself.",
-    unknown: answer.found.length ? "The people below are the most alike, but not alike enough." : "",
-  }[answer.verdict] ?? "";
+  const explained = `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
   const frame = h("span", { class: "shot" });
   if (file) {
     const address = URL.createObjectURL(file);
@@ -140,7 +138,7 @@ function strip(page, answer) {
     const name = called(sighting.person_id, sighting.name);
     return h("li", {}, h("div", { class: "frame" }, page.shot(sighting), h("span", { class: "rank" }, h("span", { "aria-hidden": "true" }, one.rank), "")),
       h("span", { class: "name" }, sighting.person_id === null ? name : h("a", { href: `#/people/${sighting.person_id}` }, name)),
-      h("span", {}, badge(one.verdict, one.probability, LIST_WORDS)),
+      h("span", {}, badge(one.verdict, one.probability, sighting.person_id === null ? NOBODYS_WORDS : LIST_WORDS)),
       h("div", { class: `meter ${one.verdict ?? ""}`, "aria-hidden": "true" }, bar),
       h("span", { class: "small faint numbers" }, `likeness ${one.similarity.toFixed(3)}`),
       h("span", { class: "small" }, sighting.camera_name, h("br"), h("span", { class: "faint" }, moment(sighting.time_s))),

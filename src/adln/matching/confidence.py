@@ -1,4 +1,4 @@
-"""How sure the answer of a search is, who goes deeper for it, and what a sure one borrows.
+"""Confidence: how sure a search is, who goes deeper for it, and what a sure one borrows.
 
 Serves the cascade: the shallow network of Sec. III.C embeds everybody, and only those whose answer
 is unsure go on through the deeper stages. Nobody has to say whether an answer is right: a search
@@ -22,7 +22,7 @@ _TEMPERATURE = 0.1
 _TIE_BREAK = 1e-3
 
 
-def sureness(
+def confidence(
     similarity: NDArray[np.floating], person_ids: NDArray[np.integer] | None = None
 ) -> NDArray[np.float64]:
     """How sure each search is of its best answer.
@@ -49,7 +49,7 @@ def sureness(
     if person_ids is None:
         if scores.shape[1] <= ANSWERS:
             raise SettingsError(
-                f"without persons, sureness holds the best {ANSWERS} answers against the best "
+                f"without persons, confidence holds the best {ANSWERS} answers against the best "
                 f"{MORE_ANSWERS}; ask the gallery for {MORE_ANSWERS}, got {scores.shape[1]}."
             )
         found = _means(scores[:, :ANSWERS]) - _means(scores[:, :MORE_ANSWERS])
@@ -98,11 +98,11 @@ def threshold_for(values: NDArray[np.floating] | Sequence[float], share: float) 
     """The threshold below which a share of searches is unsure.
 
     Args:
-        values: sureness of searches like those to come; a few hundred or more.
+        values: confidence of searches like those to come; a few hundred or more.
         share: 0 to 1, how many are to go deeper.
 
     Returns:
-        Searches whose sureness is below it go deeper: -inf lets none, inf all.
+        Searches whose confidence is below it go deeper: -inf lets none, inf all.
 
     Raises:
         SettingsError: the share is out of range, or there is no value.
@@ -111,7 +111,7 @@ def threshold_for(values: NDArray[np.floating] | Sequence[float], share: float) 
         raise SettingsError(f"a share of crops is between 0 and 1, got {share}.")
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if len(ordered) == 0 or np.isnan(ordered).any():
-        raise SettingsError("a threshold needs the sureness of some searches, none of them NaN.")
+        raise SettingsError("a threshold needs the confidence of some searches, none of them NaN.")
     count = round(share * len(ordered))
     if count == 0:
         return -np.inf

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import EVERYTHING, NO_PERSON, Filter, ModelKey
+from adln.matching.confidence import MORE_ANSWERS
 from adln.runtime.cascade import Cascade, Found, LookUp, Search
-from adln.sureness import MORE_ANSWERS
 
 
 def model_keys(cascade: Cascade) -> dict[int, ModelKey]:
@@ -42,7 +42,7 @@ def search_in(
         models: Depth -> model, see `model_keys`.
         k: Answers to each search.
         where: Which sightings may answer.
-        persons_known: Whether sureness may look at whom the gallery says a sighting shows. Where
+        persons_known: Whether confidence may look at whom the gallery says a sighting shows. Where
             hardly anybody has a name, it had better not.
     """
 

@@ -10,7 +10,7 @@ from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.pipeline.cascade_search import look_up_in, search_in
+from adln.matching.cascade_search import look_up_in, search_in
 
 DIM = 8
 SHALLOW = ModelKey("a" * 64, 2, DIM, "5" * 16)
@@ -73,7 +73,7 @@ def test_depths_without_a_common_space_have_a_gallery_each(filled: Filled, tmp_p
         assert search(queries, 4).sighting_ids.tolist() == [[number, -1, -1]]
 
 
-def test_persons_are_kept_from_sureness_when_asked(filled: Filled) -> None:
+def test_persons_are_kept_from_confidence_when_asked(filled: Filled) -> None:
     search = search_in(filled.gallery, {4: DEEP}, persons_known=False)
     assert search(filled.embeddings[:1], 4).person_ids is None
     assert search(filled.embeddings[:0], 4).similarity.shape == (0, 50)

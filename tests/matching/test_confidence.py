@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adln.errors import SettingsError
-from adln.sureness import borrow, sureness, threshold_for
+from adln.matching.confidence import borrow, confidence, threshold_for
 
 GONE = -np.inf
 
@@ -22,62 +22,62 @@ def agreement(similarity: list[float], persons: list[int]) -> float:
     return sum(own) / sum(weights)
 
 
-def test_sureness_is_the_weight_of_the_best_answers_person_among_ten() -> None:
+def test_confidence_is_the_weight_of_the_best_answers_person_among_ten() -> None:
     rng = np.random.default_rng(0)
     similarity = -np.sort(-rng.random((50, 14)), axis=1)
     persons = rng.integers(-1, 4, (50, 14))
     expected = [agreement(*row) for row in zip(similarity.tolist(), persons.tolist(), strict=True)]
-    np.testing.assert_allclose(sureness(similarity, persons), expected, atol=1e-3)
+    np.testing.assert_allclose(confidence(similarity, persons), expected, atol=1e-3)
 
 
 def test_a_rival_near_the_best_answer_makes_unsure_and_a_far_one_does_not() -> None:
     persons = np.array([[1, 2]] * 3)
-    near, far, farther = sureness(np.array([[0.8, 0.79], [0.8, 0.5], [0.8, 0.1]]), persons)
+    near, far, farther = confidence(np.array([[0.8, 0.79], [0.8, 0.5], [0.8, 0.1]]), persons)
     assert near < far < farther
 
 
 def test_people_whom_nobody_knows_are_rivals_of_each_other() -> None:
     scores = np.full((1, 4), 0.7)
-    unknown, known = (sureness(scores, np.full((1, 4), person))[0] for person in (-1, 3))
+    unknown, known = (confidence(scores, np.full((1, 4), person))[0] for person in (-1, 3))
     assert unknown == pytest.approx(0.25, abs=1e-2)
     assert known == pytest.approx(1.0, abs=1e-2)
 
 
 def test_of_answers_that_all_agree_the_more_similar_are_surer() -> None:
-    high, low = sureness(np.array([[0.9] * 10, [0.4] * 10]), np.ones((2, 10), int))
+    high, low = confidence(np.array([[0.9] * 10, [0.4] * 10]), np.ones((2, 10), int))
     assert high > low
 
 
 def test_without_persons_it_is_the_height_of_the_best_ten_above_the_fifty() -> None:
     similarity = -np.sort(-np.random.default_rng(1).random((3, 60)), axis=1)
     expected = similarity[:, :10].mean(axis=1) - similarity[:, :50].mean(axis=1)
-    np.testing.assert_allclose(sureness(similarity), expected, rtol=1e-12)
+    np.testing.assert_allclose(confidence(similarity), expected, rtol=1e-12)
 
 
 def test_missing_answers_have_no_weight() -> None:
     padded = np.array([[0.9, 0.8, GONE], [GONE, GONE, GONE]])
     persons = np.array([[1, 1, 2], [1, -1, -1]])
-    found = sureness(padded, persons)
-    assert found[0] == pytest.approx(sureness(padded[:1, :2], persons[:1, :2])[0])
+    found = confidence(padded, persons)
+    assert found[0] == pytest.approx(confidence(padded[:1, :2], persons[:1, :2])[0])
     assert found[1] == GONE
 
 
 def test_too_few_answers_without_persons_are_never_sure() -> None:
     few = np.full((1, 50), GONE)
     few[0, :4] = 0.9, 0.5, 0.3, 0.1
-    assert sureness(few)[0] == 0
-    assert sureness(np.full((1, 50), GONE))[0] == GONE
+    assert confidence(few)[0] == 0
+    assert confidence(np.full((1, 50), GONE))[0] == GONE
 
 
 def test_impossible_answers_are_refused() -> None:
     with pytest.raises(SettingsError, match="none NaN"):
-        sureness(np.array([[0.5, np.nan]]))
+        confidence(np.array([[0.5, np.nan]]))
     with pytest.raises(SettingsError, match="ask the gallery for 50, got 10"):
-        sureness(np.zeros((2, 10)))
+        confidence(np.zeros((2, 10)))
     with pytest.raises(SettingsError, match="at least one answer"):
-        sureness(np.zeros((3, 0)))
+        confidence(np.zeros((3, 0)))
     with pytest.raises(SettingsError, match=r"\(2, 3\) similarities came with \(2, 2\)"):
-        sureness(np.zeros((2, 3)), np.zeros((2, 2), int))
+        confidence(np.zeros((2, 3)), np.zeros((2, 2), int))
     with pytest.raises(SettingsError, match="one for each answer"):
         borrow(np.zeros((2, 4, 8), np.float32), np.zeros((2, 3)))
 

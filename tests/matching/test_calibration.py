@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adln.calibration import (
+from adln.errors import ModelFileError, SettingsError
+from adln.matching.calibration import (
     Calibration,
     CalibrationFile,
     Evidence,
@@ -20,7 +21,6 @@ from adln.calibration import (
     read_calibration,
     write_calibration,
 )
-from adln.errors import ModelFileError, SettingsError
 
 CALIBRATION = Calibration(
     depth=2,
@@ -236,3 +236,19 @@ def test_a_pair_that_nothing_was_fitted_to_is_judged_by_the_more_cautious_depth(
             assert found.probability == min(one.probability for one in decisions)
             order = ["unknown", "candidate", "matched"]
             assert order.index(found.verdict) == min(order.index(d.verdict) for d in decisions)
+        assert (found.match, found.candidate) == (0.83, 0.5)
+    by_default = replace(scales, otherwise=PAIR)
+    assert by_default.between(1, 4) == PAIR
+    assert by_default.between(2, 2) == CALIBRATION
+
+
+def test_a_decision_tells_its_thresholds_and_a_candidate_never_needs_more_than_a_match() -> None:
+    decision = CALIBRATION.decide(0.5, 2)
+    assert (decision.match, decision.candidate) == (0.55, 0.4)
+    steep = replace(
+        CALIBRATION,
+        match=Level(rate=0.01, thresholds=(0.5, 0.55, 0.6, 0.6)),
+        candidate=Level(rate=0.1, thresholds=(0.3, 0.4, 0.5, 0.59)),
+    )
+    far = steep.decide(0.7, 10_000)
+    assert far.candidate == far.match == steep.threshold(steep.match, 10_000)

@@ -17,7 +17,7 @@ and that of the embedding found. `Scales` says what it means.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -39,10 +39,21 @@ class Decision:
     Attributes:
         verdict: "matched", "candidate" (for a person to look at) or "unknown".
         probability: That the best person found is the right one, in 0..1.
+        match: The score from which on it would be "matched"; None if there was none to judge.
+        candidate: The score from which on it would be "candidate".
     """
 
     verdict: Verdict
     probability: float
+    match: float | None = None
+    candidate: float | None = None
+
+
+def verdict_at(score: float, *, match: float, candidate: float) -> Verdict:
+    """What a score means by two thresholds."""
+    if score >= match:
+        return "matched"
+    return "candidate" if score >= candidate else "unknown"
 
 
 class Scale(Protocol):
@@ -54,6 +65,11 @@ class Scale(Protocol):
 
 
 _CAUTION: tuple[Verdict, ...] = ("unknown", "candidate", "matched")
+
+
+def more_cautious(one: Verdict, other: Verdict) -> Verdict:
+    """The lesser of two verdicts."""
+    return min(one, other, key=_CAUTION.index)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,13 @@ class MostCautious:
         return Decision(
             verdict=min((one.verdict for one in decisions), key=_CAUTION.index),
             probability=min(one.probability for one in decisions),
+            match=_largest(one.match for one in decisions),
+            candidate=_largest(one.candidate for one in decisions),
         )
+
+
+def _largest(thresholds: Iterable[float | None]) -> float | None:
+    return max((one for one in thresholds if one is not None), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +104,18 @@ class Scales:
     Attributes:
         own: Depth -> scale of queries among embeddings of their own depth.
         pairs: (query's depth, stored depth) -> scale that was fitted to this pair.
+        otherwise: Scale of pairs that neither says anything of; None if there is none.
     """
 
-    own: Mapping[int, Scale]
+    own: Mapping[int, Scale] = field(default_factory=dict)
     pairs: Mapping[tuple[int, int], Scale] = field(default_factory=dict)
+    otherwise: Scale | None = None
 
     def between(self, query_depth: int, stored_depth: int) -> Scale | None:
         """The scale of a pair of depths.
 
         A pair that nothing was fitted to is judged by the more cautious of the two depths' own
-        scales, or by the one that is there; None if there is neither.
+        scales, or by the one that is there; if there is neither, by `otherwise`.
         """
         pair = self.pairs.get((query_depth, stored_depth))
         if pair is not None and query_depth != stored_depth:
@@ -100,7 +124,7 @@ class Scales:
         scales = tuple(self.own[depth] for depth in depths if depth in self.own)
         if len(scales) > 1:
             return MostCautious(scales)
-        return scales[0] if scales else None
+        return scales[0] if scales else self.otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,12 +334,15 @@ class Calibration:
         if score is None or gallery_size == 0:
             return Decision(verdict="unknown", probability=0.0)
         probability = self.probability(score, gallery_size)
-        verdict: Verdict = "unknown"
-        if score >= self.threshold(self.match, gallery_size):
-            verdict = "matched"
-        elif score >= self.threshold(self.candidate, gallery_size):
-            verdict = "candidate"
-        return Decision(verdict=verdict, probability=probability)
+        match = self.threshold(self.match, gallery_size)
+        # Where few sizes were measured, the looser thresholds may be extrapolated above these.
+        candidate = min(self.threshold(self.candidate, gallery_size), match)
+        return Decision(
+            verdict=verdict_at(score, match=match, candidate=candidate),
+            probability=probability,
+            match=match,
+            candidate=candidate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from adln.calibration import Decision, Verdict
 from adln.errors import SettingsError
+from adln.matching.calibration import Decision, verdict_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class StatedThresholds:
             return Decision(verdict="unknown", probability=0.0)
         width = max(self.match - self.candidate, 1e-3)
         odds = 4 * (score - (self.match + self.candidate) / 2) / width
-        verdict: Verdict = "unknown"
-        if score >= self.match:
-            verdict = "matched"
-        elif score >= self.candidate:
-            verdict = "candidate"
-        return Decision(verdict=verdict, probability=1 / (1 + math.exp(-max(odds, -500.0))))
+        return Decision(
+            verdict=verdict_at(score, match=self.match, candidate=self.candidate),
+            probability=1 / (1 + math.exp(-max(odds, -500.0))),
+            match=self.match,
+            candidate=self.candidate,
+        )

@@ -1,0 +1,240 @@
+"""Finds what makes a gallery answer wrongly: strange templates, and people in pieces.
+
+A template that is nearer to somebody else than to the person it stands for draws the other one's
+sightings to that person, and each of them draws more. One who was not recognised is a new person,
+who takes part of what is seen from then on. Both are found here and listed; nothing is changed
+unless somebody asks for it, and people are never merged without being asked.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.embeddings import unit_length
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.records import NO_PERSON, Filter, StoredSighting
+from adln.gallery.spaces import group_by_space
+
+_ROWS_AT_A_TIME = 512
+_VOUCHERS = 3
+_ASSIGNED = Filter(not_persons=frozenset({NO_PERSON}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrangeTemplate:
+    """A template that is nearer to another person than to its own.
+
+    Attributes:
+        sighting_id: The template.
+        person_id: Whose it is said to be.
+        score: Mean cosine to the three nearest other templates of that person.
+        other_id: Who is nearer.
+        other_score: The same of theirs.
+    """
+
+    sighting_id: int
+    person_id: int
+    score: float
+    other_id: int
+    other_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeProposal:
+    """Two persons who seem to be one.
+
+    Attributes:
+        into: Who stays: the one with a name, or the one known for longer.
+        person_id: The other one.
+        score: Cosine between the means of their templates.
+        both_named: Whether both have a name; then somebody thought that they are two.
+    """
+
+    into: int
+    person_id: int
+    score: float
+    both_named: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What was found in a gallery.
+
+    Attributes:
+        merges: People who seem to be one, the most alike first.
+        strange: Templates that are nearer to somebody else, the strangest first. Where the other
+            one is proposed for merging, the template tells nothing and is not among them.
+    """
+
+    merges: tuple[MergeProposal, ...]
+    strange: tuple[StrangeTemplate, ...]
+
+
+def review_gallery(gallery: Gallery, *, threshold: float) -> Review:
+    """Look through all templates of all people.
+
+    Two persons are proposed for merging if the means of their templates reach the threshold, if
+    each is the one most like the other, and if no camera ever saw both in one frame. A template is
+    strange if it is nearer to another person and reaches the threshold with one of their templates.
+
+    Templates are compared with all others, which takes time with the square of their number.
+
+    Args:
+        gallery: Any; it is only read.
+        threshold: Cosine from which on two persons may be one, such as that of a match
+            (`adln.matching.calibration.Calibration.threshold`).
+
+    Raises:
+        GalleryError: The threshold is no cosine, or the gallery cannot be read.
+    """
+    if not -1 < threshold < 1:
+        raise GalleryError(f"The threshold is a cosine between -1 and 1, got {threshold}.")
+    records = [record for batch in gallery.iterate(_ASSIGNED) for record in batch]
+    names = {person.person_id: person.name for person in gallery.persons()}
+    apart = _seen_together(records)
+    merges: dict[tuple[int, int], MergeProposal] = {}
+    strange: list[StrangeTemplate] = []
+    spaces = group_by_space(record.model for record in records)
+    parts = [[one for one in records if one.model in space] for space in spaces]
+    for part in parts:
+        for proposal in _merges(part, names, apart, threshold):
+            pair = proposal.into, proposal.person_id
+            if pair not in merges or merges[pair].score < proposal.score:
+                merges[pair] = proposal
+    for part in parts:
+        strange += _strange(part, set(merges), threshold)
+    return Review(
+        merges=tuple(sorted(merges.values(), key=lambda one: (-one.score, one.into))),
+        strange=tuple(
+            sorted(strange, key=lambda one: (one.score - one.other_score, one.sighting_id))
+        ),
+    )
+
+
+def set_aside(gallery: Gallery, strange: Iterable[StrangeTemplate]) -> int:
+    """Make templates nobody's: they stay for a person to look at, and decide nothing any more.
+
+    Returns:
+        How many were set aside.
+
+    Raises:
+        GalleryError: One of them is gone meanwhile.
+    """
+    return gallery.assign([one.sighting_id for one in strange], None)
+
+
+def _seen_together(records: Iterable[StoredSighting]) -> set[frozenset[int]]:
+    """Pairs of persons whom one camera saw in one frame."""
+    frames: dict[tuple[int, float], set[int]] = defaultdict(set)
+    for record in records:
+        if record.person_id is not None and record.track_id is not None:
+            frames[record.camera_id, record.time_s].add(record.person_id)
+    return {
+        frozenset({one, other})
+        for persons in frames.values()
+        for one in persons
+        for other in persons
+        if one != other
+    }
+
+
+def _merges(
+    records: Sequence[StoredSighting],
+    names: Mapping[int, str | None],
+    apart: set[frozenset[int]],
+    threshold: float,
+) -> list[MergeProposal]:
+    embeddings, persons, starts = _by_person(records)
+    if len(starts) < 2:
+        return []
+    means = unit_length(np.add.reduceat(embeddings, starts))
+    cosines = means @ means.T
+    np.fill_diagonal(cosines, -np.inf)
+    ids = persons[starts].tolist()
+    place = {person: at for at, person in enumerate(ids)}
+    for pair in apart:
+        if pair <= place.keys():
+            one, other = (place[person] for person in pair)
+            cosines[one, other] = cosines[other, one] = -np.inf
+    nearest = cosines.argmax(axis=1)
+    found = []
+    for at, other in enumerate(nearest.tolist()):
+        if at < other and nearest[other] == at and cosines[at, other] >= threshold:
+            into, gone = sorted(
+                (ids[at], ids[other]), key=lambda one: (names.get(one) is None, one)
+            )
+            found.append(
+                MergeProposal(
+                    into=into,
+                    person_id=gone,
+                    score=float(cosines[at, other]),
+                    both_named=names.get(gone) is not None,
+                )
+            )
+    return found
+
+
+def _strange(
+    records: Sequence[StoredSighting], merges: set[tuple[int, int]], threshold: float
+) -> list[StrangeTemplate]:
+    embeddings, persons, starts = _by_person(records)
+    if len(starts) < 2:
+        return []
+    order = sorted(records, key=_order)
+    ids = persons[starts]
+    same = {frozenset(pair) for pair in merges}
+    found = []
+    for start in range(0, len(embeddings), _ROWS_AT_A_TIME):
+        cosines = embeddings[start : start + _ROWS_AT_A_TIME] @ embeddings.T
+        parts = np.split(cosines, starts[1:], axis=1)
+        likeness = np.stack([_likeness(part) for part in parts], axis=1)
+        for row, scores in enumerate(likeness):
+            at = start + row
+            mine = int(np.searchsorted(ids, persons[at]))
+            own = np.delete(parts[mine][row], at - starts[mine])
+            if len(own) == 0:
+                # Of a single template nothing says that it is another one's.
+                continue
+            scores[mine] = -np.inf
+            scores[[{int(persons[at]), int(one)} in same for one in ids]] = -np.inf
+            other = int(np.argmax(scores))
+            score, other_score = float(_likeness(own[np.newaxis])[0]), float(scores[other])
+            if other_score > score and parts[other][row].max() >= threshold:
+                found.append(
+                    StrangeTemplate(
+                        sighting_id=order[at].sighting_id,
+                        person_id=int(persons[at]),
+                        score=score,
+                        other_id=int(ids[other]),
+                        other_score=other_score,
+                    )
+                )
+    return found
+
+
+def _likeness(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) of (N, K): the mean of the three best. One strange template cannot vouch for another."""
+    if cosines.shape[1] > _VOUCHERS:
+        cosines = np.partition(cosines, -_VOUCHERS, axis=1)[:, -_VOUCHERS:]
+    likeness: NDArray[np.float32] = cosines.mean(axis=1)
+    return likeness
+
+
+def _order(record: StoredSighting) -> tuple[int, int]:
+    assert record.person_id is not None
+    return record.person_id, record.sighting_id
+
+
+def _by_person(
+    records: Sequence[StoredSighting],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Embeddings (N, D) and persons (N,) in the order of persons, and where each one starts."""
+    ordered = sorted(records, key=_order)
+    persons = np.array([record.person_id for record in ordered], dtype=np.int64)
+    embeddings = np.array([record.embedding for record in ordered], dtype=np.float32)
+    starts = np.flatnonzero(np.diff(persons, prepend=-1))
+    return embeddings, persons, starts
