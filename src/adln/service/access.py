@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +15,8 @@ from adln.service.state import Caller, Role, ServiceState
 
 API = "/api/v1"
 _OPEN_PATHS = frozenset({f"{API}/health", f"{API}/openapi.json"})
-_CALLER = "adln.caller"
+CALLER = "adln.caller"
+"""Key of a request's scope: who makes it."""
 _NOT_GIVEN = Caller(name="this machine", role="admin")
 
 _log = logging.getLogger(__name__)
@@ -81,20 +81,28 @@ class Gate:
         if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
             await _refuse(send, 429, "too_many_requests", "Too many requests; go slower.", wait_s)
             return
-        scope[_CALLER] = caller
+        scope[CALLER] = caller
         await self._app(scope, receive, send)
 
 
-def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
+class Needs:
     """A dependency of a route: the caller, if their role allows what `role` does."""
 
-    async def caller_with_role(request: Request) -> Caller:
-        caller: Caller = request.scope[_CALLER]
-        if not caller.may(role):
-            raise HTTPException(403, f"This needs the role {role}; your token's is {caller.role}.")
-        return caller
+    def __init__(self, role: Role) -> None:
+        self._role = role
 
-    return caller_with_role
+    async def __call__(self, request: Request) -> Caller:
+        """The caller.
+
+        Raises:
+            HTTPException: 403, naming both roles.
+        """
+        caller: Caller = request.scope[CALLER]
+        if not caller.may(self._role):
+            raise HTTPException(
+                403, f"This needs the role {self._role}; your token's is {caller.role}."
+            )
+        return caller
 
 
 def _token(headers: Headers) -> str | None:

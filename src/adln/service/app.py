@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.types import Scope
@@ -16,6 +16,8 @@ from adln.calibration import Scale
 from adln.gallery.interface import Gallery
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
+from adln.service.bodies import Bodies, bounded_route
+from adln.service.fairness import FairSlots
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
 from adln.service.metrics import ServiceMetrics
@@ -35,6 +37,8 @@ from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
+# Threads that read JSON, look a person up, or tidy.
+_SHORT_WORK = 4
 _ABOUT = """Person re-identification: who was seen where, found again by likeness.
 
 Send a token as `Authorization: Bearer adln_…`. Roles: a *viewer* looks and searches, an *operator*
@@ -71,6 +75,8 @@ def make_app(
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
     metrics = ServiceMetrics(lambda: events.listeners, source)
+    bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
+    turns = FairSlots(settings.threads)
     parts = Parts(
         settings=settings,
         gallery=gallery,
@@ -84,14 +90,19 @@ def make_app(
         people=People(gallery),
         undo=UndoList(),
         started_s=time.monotonic(),
-        embedding=CapacityLimiter(settings.embed_at_once),
+        bodies=bodies,
+        turns=turns,
+        embedding=FairSlots(settings.embed_at_once),
+        route=bounded_route(bodies, turns, json_bytes=settings.max_json_bytes),
         tidying=tidying,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # So many searches at most are answered together; more threads would only wait.
-        to_thread.current_default_thread_limiter().total_tokens = settings.threads
+        # So many requests at most are worked on; the others are for what is short.
+        to_thread.current_default_thread_limiter().total_tokens = (
+            settings.threads + settings.embed_at_once + _SHORT_WORK
+        )
         source.start(events.take)
         tasks = [asyncio.create_task(_watch_cameras(parts))]
         if tidying is not None and tidying.every_s > 0:

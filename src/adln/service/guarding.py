@@ -36,6 +36,9 @@ _SECURITY_HEADERS = {
 _HSTS = "max-age=31536000"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _LOCAL_NAMES = ("localhost",)
+# A body that is on its way brings so much; whoever sends nothing is soon told to go.
+_GRACE_S = 10.0
+_LEAST_BYTES_PER_S = 4096
 
 
 class Guard:
@@ -49,7 +52,7 @@ class Guard:
             proxy is refused, because then everybody would be let in.
         picture_bytes: largest body of requests that send a picture.
         json_bytes: largest body of all others.
-        body_s: how long a body may take.
+        body_s: how long a body may take; if it comes very slowly, less.
         tls: whether the service speaks HTTPS.
         on_answer: told method, path, status and seconds of every request.
     """
@@ -150,16 +153,20 @@ class Guard:
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
         taken = 0
-        until = time.monotonic() + self._body_s
+        began_s: float | None = None
         whole = False
 
         async def receive_limited() -> Message:
-            nonlocal taken, whole
+            nonlocal taken, whole, began_s
             if whole:
                 # Only tells when the client has gone; may take as long as it likes.
                 return await receive()
+            now_s = time.monotonic()
+            # Not the time that the request had to wait before it was read.
+            began_s = now_s if began_s is None else began_s
+            longest_s = min(self._body_s, _GRACE_S + taken / _LEAST_BYTES_PER_S)
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+                message = await asyncio.wait_for(receive(), max(0.0, began_s + longest_s - now_s))
             except TimeoutError as error:
                 raise HTTPException(408, "The request took too long to arrive.") from error
             if message["type"] == "http.request":

@@ -28,6 +28,8 @@ _WORDS = {
     500: "broken",
     503: "not_now",
 }
+# Keys that nobody knows are the client's, and may be long.
+_LONGEST_STEP = 40
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +67,7 @@ async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # What came is not repeated: it may be a name, or hostile.
     parts = [
-        f"{'.'.join(str(step) for step in problem['loc'])}: {problem['msg']}"
+        f"{'.'.join(str(step)[:_LONGEST_STEP] for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in error.errors()[:5]
     ]
     return refusal(422, "; ".join(parts)[:2000])

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
 from adln.gallery.records import Filter, Person, Sighting, StoredSighting
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
     Done,
@@ -27,6 +27,7 @@ from adln.service.answers import (
     Time,
     Undone,
 )
+from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented
@@ -38,10 +39,10 @@ from adln.service.undoing import Step
 
 def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """List, enrol, name, merge, split and forget people."""
-    router = APIRouter(tags=["people"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
-    operator = Annotated[Caller, Depends(needs("operator"))]
-    admin = Annotated[Caller, Depends(needs("admin"))]
+    router = APIRouter(tags=["people"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+    operator = Annotated[Caller, Depends(Needs("operator"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[PersonId, Path()]
 
     @router.get("/persons", response_model=People, responses=documented())
@@ -124,7 +125,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             _tell(parts, "add", person_id)
             return Stored(sighting_ids=ids)
 
-        return await to_thread.run_sync(work)
+        async with parts.turns.slot(caller_of(request)):
+            return await to_thread.run_sync(work)
 
     @router.put("/persons/{person_id}/name", response_model=Done, responses=documented(404, 409))
     def name(person_id: one, asked: Annotated[NameIn, Body()], caller: operator) -> Done:

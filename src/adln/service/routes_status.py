@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from adln import __version__
 from adln.service import metrics
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     Audit,
     AuditRow,
@@ -36,9 +36,9 @@ CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 
 def status_routes(parts: Parts) -> APIRouter:
     """Health, status, metrics, the audit log, and live events."""
-    router = APIRouter(tags=["status"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
-    admin = Annotated[Caller, Depends(needs("admin"))]
+    router = APIRouter(tags=["status"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
 
     @router.get(
         "/health",
