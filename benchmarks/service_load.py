@@ -145,8 +145,8 @@ async def search_over_http(
     """Seconds of each search, how many went wrong, and how long it all took."""
     named = {"digest": model.digest, "depth": model.depth, "dim": model.dim}
     bodies = [{"embedding": encode_embedding(q), "model": named, "k": K} for q in queries]
-    requests = [request_bytes(json.dumps(body).encode()) for body in bodies]
     host, _, port = address.removeprefix("http://").partition(":")
+    requests = [request_bytes(json.dumps(body).encode(), f"{host}:{port}") for body in bodies]
     complete = f'"rank":{K},'.encode()
     times: list[float] = []
     errors = 0
@@ -172,12 +172,13 @@ async def search_over_http(
     return times, errors, time.perf_counter() - began
 
 
-def request_bytes(body: bytes) -> bytes:
+def request_bytes(body: bytes, host: str) -> bytes:
     """A search as it goes over the wire."""
-    return (
-        b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(body)
-    ) + body
+    head = (
+        f"POST /api/v1/search HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def search_plainly(

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Security
@@ -13,6 +14,7 @@ from starlette.types import Scope
 
 from adln import __version__
 from adln.calibration import Scale
+from adln.errors import ServiceError
 from adln.gallery.interface import Gallery
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
@@ -37,6 +39,7 @@ from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
+_SYNC_EVERY_S = 2.0
 # Threads that read JSON, look a person up, or tidy.
 _SHORT_WORK = 4
 _ABOUT = """Person re-identification: who was seen where, found again by likeness.
@@ -104,7 +107,10 @@ def make_app(
             settings.threads + settings.embed_at_once + _SHORT_WORK
         )
         source.start(events.take)
-        tasks = [asyncio.create_task(_watch_cameras(parts))]
+        tasks = [
+            asyncio.create_task(_watch_cameras(parts)),
+            asyncio.create_task(_sync_log(state)),
+        ]
         if tidying is not None and tidying.every_s > 0:
             tasks.append(asyncio.create_task(_tidy(parts, tidying)))
         try:
@@ -116,6 +122,7 @@ def make_app(
             # What is just being erased is erased before the gallery is closed.
             await asyncio.gather(*tasks, return_exceptions=True)
             await to_thread.run_sync(source.stop)
+            await to_thread.run_sync(partial(_sync, state))
 
     app = FastAPI(
         title="adln",
@@ -176,9 +183,23 @@ async def _watch_cameras(parts: Parts) -> None:
             _log.exception("cameras cannot be asked how they are")
 
 
+async def _sync_log(state: ServiceState) -> None:
+    while True:
+        await asyncio.sleep(_SYNC_EVERY_S)
+        await to_thread.run_sync(partial(_sync, state))
+
+
+def _sync(state: ServiceState) -> None:
+    try:
+        state.sync()
+    except ServiceError as error:
+        _log.error("%s", error)
+
+
 async def _tidy(parts: Parts, tidying: Tidying) -> None:
     while True:
         erased_before = tidying.last.erased
+        # Trouble of any kind is in `tidying.last`, for the page to show, and tried again.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
             parts.people.changed()

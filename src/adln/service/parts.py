@@ -14,6 +14,7 @@ from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
 from adln.service.people import People
+from adln.service.rate_limits import RateLimit
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
 from adln.service.tidying import Tidying
@@ -42,6 +43,7 @@ class Parts:
         turns: of work in threads.
         embedding: turns of embedding pictures.
         route: class of the routes.
+        listed: says when it is to be logged again that a caller looks through the list of people.
         tidying: applies the rules on what is kept; None if this service does not.
     """
 
@@ -61,6 +63,7 @@ class Parts:
     turns: FairSlots
     embedding: FairSlots
     route: type[APIRoute]
+    listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
     changing: threading.Lock = field(default_factory=threading.Lock)
 

@@ -30,7 +30,7 @@ from adln.service.answers import (
 from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
-from adln.service.problems import documented
+from adln.service.problems import documented, without_folder
 from adln.service.routes_search import PICTURE_BODY, Pictures
 from adln.service.searching import require_model
 from adln.service.state import Caller
@@ -53,6 +53,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> People:
         """Everybody, last seen first."""
+        if parts.listed.wait_s(caller.name) == 0:
+            parts.state.record(caller.name, "list people", {})
         wanted = text.casefold().strip()
         everybody = [
             person
@@ -73,13 +75,21 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     )
     def enrol(asked: Annotated[EnrolIn, Body()], caller: operator) -> PersonOut:
         """Make a new person, of sightings of nobody yet or without any."""
-        with parts.changing:
-            parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
-            if asked.sighting_ids:
-                _require_sightings(parts, asked.sighting_ids)
+        if asked.sighting_ids:
+            with parts.changing:
+                records = _require_sightings(parts, asked.sighting_ids)
+                owners = {one.person_id for one in records if one.person_id is not None}
+                if owners:
+                    raise HTTPException(
+                        409, f"Some of these are of person {min(owners)}; split them off there."
+                    )
+                parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
                 person_id = parts.gallery.split(asked.sighting_ids, asked.name)
-            else:
-                person_id = parts.gallery.enrol(asked.name)
+        else:
+            # Concerns nobody else: whether the name is one that was forgotten takes the gallery a
+            # while to say, and nobody waits for that.
+            parts.state.record(caller.name, "enrol", {"sightings": 0})
+            person_id = parts.gallery.enrol(asked.name)
         _tell(parts, "enrol", person_id)
         return PersonOut.of(_person(parts, person_id))
 
@@ -151,6 +161,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             before = [(_person(parts, other).name, _sightings_of(parts, other)) for other in others]
             parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
             moved = parts.gallery.merge(others, person_id)
+            parts.events.moved(others, person_id)
 
         def take_back() -> None:
             # The name first: it may have come from one of the others.
@@ -181,6 +192,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 raise HTTPException(404, f"These are not all sightings of person {person_id}.")
             parts.state.record(caller.name, "split", {"person": person_id, "sightings": len(ids)})
             new_id = parts.gallery.split(ids, asked.name)
+            parts.events.moved([person_id], new_id)
 
         def take_back() -> None:
             parts.gallery.merge([new_id], person_id)
@@ -203,6 +215,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             owners = {record.sighting_id: record.person_id for record in records}
             parts.state.record(caller.name, "assign", {"person": person_id, "sightings": len(ids)})
             changed = parts.gallery.assign(ids, person_id)
+            parts.events.moved([one for one in owners.values() if one is not None], person_id)
 
         def take_back() -> None:
             for owner in set(owners.values()):
@@ -227,8 +240,9 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             try:
                 step.take_back()
             except GalleryError as error:
+                why = without_folder(error)
                 raise HTTPException(
-                    409, f"This cannot be taken back, because things have changed since: {error}"
+                    409, f"This cannot be taken back, because things have changed since: {why}"
                 ) from error
             finally:
                 parts.people.changed()
@@ -251,6 +265,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 parts.people.changed()
             # What a search or a page read meanwhile may have been remembered again.
             parts.undo.forget([person_id])
+            parts.events.forget(person_id, parts.people.by_id())
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )
