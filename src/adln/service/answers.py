@@ -349,6 +349,7 @@ class PipelineOut(_Out):
     state: Literal["starting", "running", "ended", "failed", "stopped"]
     problem: str = Field(description="Why it failed; it is tried again.")
     restarts: int
+    unread: int = Field(description="Messages of the cameras' process that could not be read.")
     depth: int = Field(description="Stages of the network in use; 0 before the first picture.")
     crops_per_track: int
     keep_one_in: int = Field(description="Of so many pictures one is looked at.")

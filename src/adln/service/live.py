@@ -11,8 +11,13 @@ from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequen
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic import ConfigDict
+
 from adln.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""How what the cameras' process says is read."""
 
 _HEARTBEAT_S = 15.0
 # A listener whose token is revoked hears nothing any more, and is gone within so long.
@@ -35,6 +40,8 @@ class CameraView:
         last_error: the latest thing that went wrong; "" if nothing did.
     """
 
+    __pydantic_config__ = STRICT
+
     camera_id: int
     name: str
     state: str
@@ -53,6 +60,7 @@ class PipelineView:
             "stopped".
         problem: why it failed; "" if it did not.
         restarts: how often it was started again.
+        unread: messages of it that could not be read.
         depth: stages of the network in use; 0 before the first picture.
         crops_per_track: crops in use of a track.
         keep_one_in: of so many pictures one is looked at.
@@ -61,9 +69,12 @@ class PipelineView:
         pictures: whether what the cameras see may be shown.
     """
 
+    __pydantic_config__ = STRICT
+
     state: Literal["starting", "running", "ended", "failed", "stopped"]
     problem: str = ""
     restarts: int = 0
+    unread: int = 0
     depth: int = 0
     crops_per_track: int = 0
     keep_one_in: int = 1
@@ -83,6 +94,8 @@ class PersonInView:
         verdict: how sure.
     """
 
+    __pydantic_config__ = STRICT
+
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     person_id: int | None
@@ -100,6 +113,8 @@ class Scene:
         height_px: of the picture.
         people: who is in it.
     """
+
+    __pydantic_config__ = STRICT
 
     camera_id: int
     time_s: float
