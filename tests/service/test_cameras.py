@@ -1,8 +1,10 @@
 """The cameras' process, and who keeps it alive."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_wat
 from adln.service.camera_process import Order
 from adln.service.cameras import WatchedCameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
+from adln.service.logs import JsonFormatter, TextFormatter
 from adln.service.messages import SHOW, STOP, Ended, Report, encode, send
 
 JPEG = b"\xff\xd8\xffpicture"
@@ -99,6 +102,20 @@ def stop_midway(link: Connection, order: Order) -> None:
     time.sleep(3600)
 
 
+SECRET_SOURCE = "rtsp://admin:p@ss/hunter2@192.0.2.1/live?pwd=hunter3"
+
+
+def tell_secrets(link: Connection, order: Order) -> None:
+    source = order.settings.cameras[0].source
+    (view,) = RUNNING.cameras
+    told = replace(view, last_error=f"{source}: no video came")
+    pipeline = PipelineView(state="running", problem=f"cannot open {source!r}.")
+    send(link, Report(cameras=(told,), pipeline=pipeline))
+    while link.recv_bytes() != STOP:
+        pass
+    send(link, Ended(problem=f"cannot open {source!r}, nor 'rtsp://other:hunter2@192.0.2.2/'"))
+
+
 def order_in(folder: Path) -> Order:
     return Order(settings=SETTINGS, folder=folder, gallery=folder / "gallery")
 
@@ -171,6 +188,33 @@ def test_a_process_in_other_hands_is_ended_and_started_again(
     until(is_started_again)
     cameras.stop()
     assert not (tmp_path / "taken over").exists()
+
+
+def test_passwords_of_cameras_are_shown_to_nobody_and_logged_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    camera = CameraSettings(name="yard", number=1, source=SECRET_SOURCE)
+    order = Order(
+        settings=WatchSettings(cameras=(camera,)), folder=tmp_path, gallery=tmp_path / "gallery"
+    )
+    cameras = WatchedCameras(order, work=tell_secrets)
+    cameras.start(lambda event: None)
+
+    def has_told() -> bool:
+        return any(view.last_error for view in cameras.cameras())
+
+    until(has_told)
+    shown = f"{cameras.cameras()} {cameras.pipeline()}"
+    cameras.stop()
+    assert "no video came" in shown
+    assert "hunter" not in shown
+    assert "hunter" not in f"{cameras.cameras()} {cameras.pipeline()}"
+    for formatter in (TextFormatter(cameras.sources), JsonFormatter(cameras.sources)):
+        record = logging.LogRecord("adln", 40, "", 1, "no %s there", (SECRET_SOURCE,), None)
+        line = formatter.format(record)
+        assert "rtsp://" in line
+        assert "hunter" not in line
+    assert "hunter" not in "".join(capfd.readouterr())
 
 
 def test_an_event_that_nobody_can_take_does_not_end_the_watching(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def serve(
                 )
             if demo is not None:
                 click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
-            set_up_logs(settings.log_format)
+            set_up_logs(settings.log_format, () if cameras is None else cameras.sources)
             events = Events()
             app = make_app(
                 settings,

@@ -66,6 +66,11 @@ class Order:
     models: tuple[ModelKey, ...] = ()
     log_format: str = "text"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of the cameras, with passwords."""
+        return tuple(camera.source for camera in self.settings.cameras)
+
 
 def watch_cameras(link: Connection, order: Order) -> None:
     """Watch until told to stop, until the service is gone, or until all recordings have ended.
@@ -76,7 +81,7 @@ def watch_cameras(link: Connection, order: Order) -> None:
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    set_up_logs(order.log_format)
+    set_up_logs(order.log_format, order.sources)
     teller = _Teller(link, stop)
     threading.Thread(target=teller.listen, name="adln-orders", daemon=True).start()
     try:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from adln.cameras.redaction import public_text
 from adln.errors import ServiceError
 from adln.pipeline.sightings import SightingEvent
 from adln.service.camera_process import Order, watch_cameras
@@ -91,6 +92,11 @@ class WatchedCameras:
             )
             for one in order.settings.cameras
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of the cameras, with passwords: for logs, to hide them."""
+        return self._order.sources
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         """See `EventSource`."""
@@ -237,10 +243,15 @@ class WatchedCameras:
                 continue
             heard_s = time.monotonic()
             if isinstance(message, Ended):
-                return message
+                return Ended(problem=self._shown(message.problem))
             if isinstance(message, Report):
                 patience_s = _SILENT_S
-                self._views, self._pipeline = message.cameras, message.pipeline
+                self._views = tuple(
+                    replace(view, last_error=self._shown(view.last_error))
+                    for view in message.cameras
+                )
+                problem = self._shown(message.pipeline.problem)
+                self._pipeline = replace(message.pipeline, problem=problem)
             elif isinstance(message, CameraPicture):
                 self._pictures[message.camera_id] = time.monotonic(), message
             else:
@@ -249,6 +260,10 @@ class WatchedCameras:
                 except Exception:
                     # What others make of it must not end the watching.
                     _log.exception("cameras: an event cannot be told")
+
+    def _shown(self, text: str) -> str:
+        """As everybody may see it who looks at the page."""
+        return public_text(text, *self._order.sources)
 
     def _say(self, what: bytes) -> None:
         with self._lock:
