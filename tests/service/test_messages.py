@@ -61,6 +61,7 @@ BAD = {
     "an unknown key": changed(SCENE, more=1),
     "text for a number": changed(SCENE, width_px="64"),
     "no number": changed(SCENE, time_s=float("nan")),
+    "no time": changed(SCENE, time_s=1e300),
     "no size": changed(SCENE, width_px=0),
     "a crowd": changed(SCENE, people=json.loads(encode(SCENE)[1:])["people"] * 301),
     "a scene of no camera": changed(SCENE, camera_id=3),

@@ -32,6 +32,8 @@ _MOST_SIGHTING_BYTES = 8 * 2**10
 _MOST_TEXT = 1000
 _MOST_PEOPLE = 300
 _LONGEST_SIDE_PX = 2**16
+# Beyond that a calendar has no place for it.
+_LATEST_S = 1e11
 _PATIENCE_S = 10
 _JPEG = b"\xff\xd8\xff"
 
@@ -126,12 +128,14 @@ def decode(data: bytes, cameras: Collection[int]) -> Message:
             sighting = SightingEvent.from_json(content)
             _require(sighting.crop_jpeg is None, "a sighting with a picture")
             _require(sighting.camera_id in cameras, "a sighting of no camera")
+            _require_times(sighting.first_time_s, sighting.last_time_s)
             return sighting
         if kind == b"r":
             return _report(_REPORT.validate_json(content), cameras)
         if kind == b"s":
             scene: Scene = _SCENE.validate_json(content)
             _require(scene.camera_id in cameras, "a scene of no camera")
+            _require_times(scene.time_s)
             _require(len(scene.people) <= _MOST_PEOPLE, "a scene of too many people")
             sides = (scene.width_px, scene.height_px)
             _require(all(0 < side <= _LONGEST_SIDE_PX for side in sides), "a scene of no size")
@@ -162,6 +166,7 @@ def _picture(content: bytes, cameras: Collection[int]) -> CameraPicture:
     head: _PictureHead = _HEAD.validate_json(content[4 : 4 + length])
     jpeg = content[4 + length :]
     _require(head.camera_id in cameras, "a picture of no camera")
+    _require_times(head.time_s)
     _require(jpeg.startswith(_JPEG), "a picture that is no JPEG")
     return CameraPicture(camera_id=head.camera_id, time_s=head.time_s, jpeg=jpeg)
 
@@ -169,6 +174,7 @@ def _picture(content: bytes, cameras: Collection[int]) -> CameraPicture:
 def _report(report: Report, cameras: Collection[int]) -> Report:
     numbers = [view.camera_id for view in report.cameras]
     _require(sorted(numbers) == sorted(cameras), "a report of other cameras")
+    _require_times(*(view.last_frame_s or 0.0 for view in report.cameras))
     views = tuple(
         replace(
             view,
@@ -185,6 +191,10 @@ def _report(report: Report, cameras: Collection[int]) -> Report:
 def _as_told(text: str) -> str:
     """On one line of a log, and not without end."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_TEXT])
+
+
+def _require_times(*times_s: float) -> None:
+    _require(all(abs(time_s) <= _LATEST_S for time_s in times_s), "a time that there is not")
 
 
 def _require(is_so: bool, what: str) -> None:
