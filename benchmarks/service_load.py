@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -98,8 +98,13 @@ def make_gallery(folder: Path, count: int, model: ModelKey) -> NDArray[np.float3
 class Service:
     """`adln serve` in a process of its own, on a free port."""
 
-    def __init__(self, gallery: Path) -> None:
+    def __init__(
+        self,
+        gallery: Path,
+        options: Sequence[str] = ("--network", "", "--set", "requests_per_minute=0"),
+    ) -> None:
         self._gallery = gallery
+        self._options = options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port: int = free.getsockname()[1]
@@ -111,8 +116,7 @@ class Service:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "adln", "serve", "--gallery", str(self._gallery)),
-                *("--network", "", "--port", str(self._port)),
-                *("--set", "requests_per_minute=0"),
+                *("--port", str(self._port), *self._options),
             ],
             stderr=subprocess.DEVNULL,
         )
@@ -123,6 +127,12 @@ class Service:
                     return
             time.sleep(0.05)
         raise SystemExit("the service did not start")
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self, how: signal.Signals) -> None:
         """Send a signal and wait for the end."""

@@ -27,15 +27,16 @@ class ConnectionLimits:
     """What connections may do.
 
     Attributes:
-        most: connections in all.
+        most: connections in all. Idle ones cost little; closing them to make room costs more, if
+            they come back at once.
         most_of_one: of one address; IPv6 addresses count by network (/64), as one machine has all
             of these.
         head_s: within which a request's head must have arrived, in s.
         write_s: for how long a client may leave an answer unread, in s.
     """
 
-    most: int = 512
-    most_of_one: int = 128
+    most: int = 2048
+    most_of_one: int = 1024
     head_s: float = 10.0
     write_s: float = 30.0
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import ipaddress
+import logging
 import resource
 import signal
 import socket
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 
@@ -16,10 +18,14 @@ from adln.service.connections import ConnectionLimits, guarded_protocol
 from adln.service.live import Events
 from adln.service.settings import ServeSettings
 
+_FEWEST = 64
 _KEEP_ALIVE_S = 5
 _HANDSHAKE_S = 10.0
 # Besides connections: the gallery, its codes, the log; and connections that are just ending.
-_FILES_BESIDES = 1024
+_FILES_BESIDES = 512
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -53,9 +59,12 @@ def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
     Raises:
         ServiceError: the address cannot be listened to, or the certificate cannot be read.
     """
-    _allow_files(settings.max_connections + _FILES_BESIDES)
+    files = _allow_files(settings.max_connections + _FILES_BESIDES)
+    most = max(_FEWEST, min(settings.max_connections, files - _FILES_BESIDES))
+    if most < settings.max_connections:
+        _log.warning("%d connections at most: this process may have %d files", most, files)
     try:
-        config = server_config(app, settings)
+        config = server_config(app, replace(settings, max_connections=most))
         server = _Server(config, events)
         config.load()
     except OSError as error:
@@ -107,12 +116,14 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     )
 
 
-def _allow_files(count: int) -> None:
-    """Let this process have so many files and connections, as far as the system permits."""
+def _allow_files(count: int) -> int:
+    """Let this process have so many files and connections; how many it may have then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return count if soft == resource.RLIM_INFINITY else soft
 
 
 def _ended_already(number: int, frame: FrameType | None) -> None:

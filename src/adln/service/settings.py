@@ -81,8 +81,8 @@ class ServeSettings:
     max_json_bytes: int = 4 * 2**20
     body_s: float = 60.0
     head_s: float = 10.0
-    max_connections: int = 512
-    max_connections_of_one: int = 128
+    max_connections: int = 2048
+    max_connections_of_one: int = 1024
     requests_per_minute: int = 1200
     failed_tokens_per_minute: int = 10
     threads: int = 16
