@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
             # Until a handshake is done nobody else sees the connection; a minute is asyncio's.
             loop = asyncio.get_running_loop()
             listen = partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE_S)
-            loop.create_server = listen  # type: ignore[method-assign, assignment]
+            loop.create_server = listen  # type: ignore[method-assign]
         await super().startup(sockets=sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
