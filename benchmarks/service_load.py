@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -98,8 +98,13 @@ def make_gallery(folder: Path, count: int, model: ModelKey) -> NDArray[np.float3
 class Service:
     """`adln serve` in a process of its own, on a free port."""
 
-    def __init__(self, gallery: Path) -> None:
+    def __init__(
+        self,
+        gallery: Path,
+        options: Sequence[str] = ("--network", "", "--set", "requests_per_minute=0"),
+    ) -> None:
         self._gallery = gallery
+        self._options = options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port: int = free.getsockname()[1]
@@ -111,8 +116,7 @@ class Service:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "adln", "serve", "--gallery", str(self._gallery)),
-                *("--network", "", "--port", str(self._port)),
-                *("--set", "requests_per_minute=0"),
+                *("--port", str(self._port), *self._options),
             ],
             stderr=subprocess.DEVNULL,
         )
@@ -123,6 +127,12 @@ class Service:
                     return
             time.sleep(0.05)
         raise SystemExit("the service did not start")
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self, how: signal.Signals) -> None:
         """Send a signal and wait for the end."""
@@ -145,8 +155,8 @@ async def search_over_http(
     """Seconds of each search, how many went wrong, and how long it all took."""
     named = {"digest": model.digest, "depth": model.depth, "dim": model.dim}
     bodies = [{"embedding": encode_embedding(q), "model": named, "k": K} for q in queries]
-    requests = [request_bytes(json.dumps(body).encode()) for body in bodies]
     host, _, port = address.removeprefix("http://").partition(":")
+    requests = [request_bytes(json.dumps(body).encode(), f"{host}:{port}") for body in bodies]
     complete = f'"rank":{K},'.encode()
     times: list[float] = []
     errors = 0
@@ -172,12 +182,13 @@ async def search_over_http(
     return times, errors, time.perf_counter() - began
 
 
-def request_bytes(body: bytes) -> bytes:
+def request_bytes(body: bytes, host: str) -> bytes:
     """A search as it goes over the wire."""
-    return (
-        b"POST /api/v1/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\n\r\n" % len(body)
-    ) + body
+    head = (
+        f"POST /api/v1/search HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def search_plainly(

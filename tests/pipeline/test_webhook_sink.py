@@ -2,6 +2,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ import pytest
 import trustme
 
 from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.assembly import open_delivery
 from adln.pipeline.outbox import StoredEvent
 from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch_settings import read_watch_settings
 from adln.pipeline.webhook_sink import WebhookSink, sign
 
 Make = Callable[[int], StoredEvent]
@@ -176,6 +179,28 @@ def test_sightings_do_not_leave_unencrypted_by_accident() -> None:
     with pytest.raises(DeliveryError, match="unencrypted"):
         WebhookSink("http://example.org/hook")
     WebhookSink("http://example.org/hook", allow_plain_http=True)
+
+
+def test_the_way_out_that_is_named_is_a_setting(tmp_path: Path) -> None:
+    path = tmp_path / "watch.toml"
+    text = (
+        '[[cameras]]\nname = "c"\nnumber = 1\nsource = "f"\n'
+        '[webhook]\nurl = "http://192.0.2.20:8123/api/webhook/x"\n'
+    )
+    path.write_text(text)
+    with pytest.raises(DeliveryError) as refused:
+        open_delivery(read_watch_settings(path), tmp_path)
+    (named,) = re.findall(r"webhook\.(\w+ = true)", str(refused.value))
+    path.write_text(f"{text}{named}\n")
+    open_delivery(read_watch_settings(path), tmp_path).close()
+
+
+def test_secrets_of_an_address_are_not_told() -> None:
+    url = "http://anna:hunter2@example.org:1/hook/hunter3?token=hunter4"
+    with pytest.raises(DeliveryError) as refused:
+        WebhookSink(url)
+    assert "example.org:1" in str(refused.value)
+    assert "hunter" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "example.org", "https:///path", ""])

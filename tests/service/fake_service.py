@@ -27,6 +27,7 @@ from adln.pipeline.sightings import SightingEvent
 from adln.service.app import make_app
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
+from adln.service.running import server_config
 from adln.service.settings import ServeSettings
 from adln.service.state import Role, ServiceState
 from adln.service.tidying import Tidying
@@ -137,16 +138,7 @@ class Served:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            config = uvicorn.Config(
-                self.app,
-                host="127.0.0.1",
-                port=port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                timeout_graceful_shutdown=2,
-            )
+            config = server_config(self.app, replace(self.settings, port=port, stop_s=2.0))
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, daemon=True)
             thread.start()

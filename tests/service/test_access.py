@@ -92,6 +92,21 @@ def test_guessing_is_slowed_down_but_valid_tokens_still_pass(
     )
 
 
+def test_a_flood_of_wrong_tokens_after_a_restart_is_not_felt_by_valid_ones(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(require_token=True, failed_tokens_per_minute=3)
+    valid = served.as_("operator")
+    # Of a token that exists, and of none: of neither the service remembers anything yet.
+    token_id = served.tokens["operator"].split("_")[1]
+    for wrong_id in (token_id, "00000000"):
+        wrong = {"Authorization": f"Bearer adln_{wrong_id}_" + "A" * 43}
+        for _ in range(4):
+            served.client.get("/api/v1/session", headers=wrong)
+    assert served.client.get("/api/v1/session", headers=wrong).status_code == 429
+    assert served.client.get("/api/v1/session", headers=valid).status_code == 200
+
+
 def test_a_client_that_asks_too_often_is_told_when_to_come_back(
     make_served: Callable[..., Served],
 ) -> None:

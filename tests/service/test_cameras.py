@@ -1,8 +1,10 @@
 """The cameras' process, and who keeps it alive."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -12,10 +14,13 @@ from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import CameraSettings, WatchSettings, read_watch_settings
-from adln.service.camera_process import SHOW, STOP, Ended, Order, Report
+from adln.service.camera_process import Order
 from adln.service.cameras import WatchedCameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
+from adln.service.logs import JsonFormatter, TextFormatter
+from adln.service.messages import SHOW, STOP, Ended, Report, encode, send
 
+JPEG = b"\xff\xd8\xffpicture"
 SETTINGS = WatchSettings(
     cameras=(CameraSettings(name="yard", number=1, source="rtsp://192.0.2.1/"),), pictures=True
 )
@@ -36,13 +41,13 @@ def until(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
 
 
 def work_well(link: Connection, order: Order) -> None:
-    link.send(RUNNING)
-    link.send(SCENE)
-    while (asked := link.recv()) != STOP:
+    send(link, RUNNING)
+    send(link, SCENE)
+    while (asked := link.recv_bytes()) != STOP:
         assert asked == SHOW
-        link.send(CameraPicture(camera_id=1, time_s=5.0, jpeg=b"picture"))
+        send(link, CameraPicture(camera_id=1, time_s=5.0, jpeg=JPEG))
     (order.folder / "ended").touch()
-    link.send(Ended())
+    send(link, Ended())
 
 
 def crash_once(link: Connection, order: Order) -> None:
@@ -55,12 +60,60 @@ def crash_once(link: Connection, order: Order) -> None:
 
 
 def fail_to_begin(link: Connection, order: Order) -> None:
-    link.send(Ended(problem="There is no such detector."))
+    send(link, Ended(problem="There is no such detector."))
 
 
 def hang(link: Connection, order: Order) -> None:
-    link.send(RUNNING)
+    send(link, RUNNING)
     time.sleep(3600)
+
+
+class Harmful:
+    """What does harm where it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (self._folder / "taken over",)
+
+
+def send_harm_first(link: Connection, order: Order) -> None:
+    link.send(Harmful(order.folder))
+    link.send_bytes(b"")
+    link.send_bytes(b"r" + b"[" * 100_000)
+    link.send_bytes(encode(SCENE).replace(b'"camera_id":1', b'"camera_id":2'))
+    work_well(link, order)
+
+
+def send_harm_only(link: Connection, order: Order) -> None:
+    while True:
+        link.send(Harmful(order.folder))
+
+
+def send_too_much(link: Connection, order: Order) -> None:
+    link.send_bytes(b"p" + bytes(2**23))
+    work_well(link, order)
+
+
+def stop_midway(link: Connection, order: Order) -> None:
+    # It announces a megabyte, and brings a part of it.
+    os.write(link.fileno(), (2**20).to_bytes(4, "big") + b"p" * 1000)
+    time.sleep(3600)
+
+
+SECRET_SOURCE = "rtsp://admin:p@ss/hunter2@192.0.2.1/live?pwd=hunter3"
+
+
+def tell_secrets(link: Connection, order: Order) -> None:
+    source = order.settings.cameras[0].source
+    (view,) = RUNNING.cameras
+    told = replace(view, last_error=f"{source}: no video came")
+    pipeline = PipelineView(state="running", problem=f"cannot open {source!r}.")
+    send(link, Report(cameras=(told,), pipeline=pipeline))
+    while link.recv_bytes() != STOP:
+        pass
+    send(link, Ended(problem=f"cannot open {source!r}, nor 'rtsp://other:hunter2@192.0.2.2/'"))
 
 
 def order_in(folder: Path) -> Order:
@@ -101,6 +154,81 @@ def test_a_crash_is_told_and_the_process_is_started_again(tmp_path: Path) -> Non
     until(is_back)
     cameras.stop()
     assert "The cameras' process ended with status 3." in problems
+
+
+def test_what_cannot_be_read_is_counted_and_survived_and_nothing_of_it_is_run(
+    tmp_path: Path,
+) -> None:
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order_in(tmp_path), work=send_harm_first)
+    cameras.start(told.append)
+    until(lambda: bool(told))
+    cameras.stop()
+    pipeline = cameras.pipeline()
+    assert pipeline is not None
+    assert (told, pipeline.unread, pipeline.restarts) == ([SCENE], 4, 0)
+    assert not (tmp_path / "taken over").exists()
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("work", [send_harm_only, send_too_much, stop_midway])
+def test_a_process_in_other_hands_is_ended_and_started_again(
+    tmp_path: Path, work: Callable[[Connection, Order], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adln.service.messages._PATIENCE_S", 1)
+    monkeypatch.setattr("adln.service.cameras._KILL_S", 0.1)
+    cameras = WatchedCameras(order_in(tmp_path), work=work, first_pause_s=0.1)
+    cameras.start(lambda event: None)
+
+    def is_started_again() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        return pipeline.restarts >= 1
+
+    until(is_started_again)
+    cameras.stop()
+    assert not (tmp_path / "taken over").exists()
+
+
+def test_passwords_of_cameras_are_shown_to_nobody_and_logged_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    camera = CameraSettings(name="yard", number=1, source=SECRET_SOURCE)
+    order = Order(
+        settings=WatchSettings(cameras=(camera,)), folder=tmp_path, gallery=tmp_path / "gallery"
+    )
+    cameras = WatchedCameras(order, work=tell_secrets)
+    cameras.start(lambda event: None)
+
+    def has_told() -> bool:
+        return any(view.last_error for view in cameras.cameras())
+
+    until(has_told)
+    shown = f"{cameras.cameras()} {cameras.pipeline()}"
+    cameras.stop()
+    assert "no video came" in shown
+    assert "hunter" not in shown
+    assert "hunter" not in f"{cameras.cameras()} {cameras.pipeline()}"
+    for formatter in (TextFormatter(cameras.sources), JsonFormatter(cameras.sources)):
+        record = logging.LogRecord("adln", 40, "", 1, "no %s there", (SECRET_SOURCE,), None)
+        line = formatter.format(record)
+        assert "rtsp://" in line
+        assert "hunter" not in line
+    assert "hunter" not in "".join(capfd.readouterr())
+
+
+def test_an_event_that_nobody_can_take_does_not_end_the_watching(tmp_path: Path) -> None:
+    told: list[SightingEvent | Scene] = []
+
+    def refuse(event: SightingEvent | Scene) -> None:
+        told.append(event)
+        raise ZeroDivisionError
+
+    cameras = WatchedCameras(order_in(tmp_path), work=work_well)
+    cameras.start(refuse)
+    until(lambda: bool(told))
+    until(lambda: cameras.picture(1) is not None)
+    cameras.stop()
 
 
 def test_why_it_cannot_begin_is_told_and_stopping_does_not_wait_for_the_next_try(

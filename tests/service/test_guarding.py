@@ -14,7 +14,7 @@ def talk(served: Served, request: bytes, *more: bytes) -> bytes:
     """Send bytes as they are and read the answer until the service closes."""
     host, port = served.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(request)
+        connection.sendall(request.replace(b"HOST", f"{host}:{port}".encode()))
         for part in more:
             connection.sendall(part)
         answer = b""
@@ -48,8 +48,31 @@ def test_a_name_that_is_not_ours_is_refused(served: Served, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1", "[::1]:80", "reid.test"])
 def test_addresses_and_known_names_are_fine(make_served: Callable[..., Served], host: str) -> None:
+    served = make_served(hosts=("reid.test",), require_token=True)
+    headers = {"Host": host, **served.as_("viewer")}
+    assert served.client.get("/api/v1/session", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]", "127.1.2.3"])
+def test_without_tokens_a_loopback_name_with_the_served_port_is_fine(
+    served: Served, name: str
+) -> None:
+    port = served.address.rpartition(":")[2]
+    headers = {"Host": f"{name}:{port}"}
+    assert served.client.get("/api/v1/session", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:1", "127.0.0.1", "[::1]:80", "reid.test", "192.168.1.5:PORT"]
+)
+def test_without_tokens_no_other_name_or_port_is(
+    make_served: Callable[..., Served], host: str
+) -> None:
     served = make_served(hosts=("reid.test",))
-    assert served.client.get("/api/v1/session", headers={"Host": host}).status_code == 200
+    headers = {"Host": host.replace("PORT", served.address.rpartition(":")[2])}
+    answer = served.client.get("/api/v1/session", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["problem"] == "behind_a_proxy"
 
 
 @pytest.mark.parametrize(
@@ -84,9 +107,32 @@ def test_a_proxy_does_not_let_everybody_in(make_served: Callable[..., Served]) -
     assert served.client.get("/api/v1/persons", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"),
+        *("Forwarded", "Via", "X-Real-IP", "CF-Connecting-IP", "CF-Ray", "True-Client-IP"),
+        *("X-Client-IP", "X-Cluster-Client-IP", "X-Original-URL", "X-Envoy-External-Address"),
+        *("X-Amzn-Trace-Id", "X-Azure-FDID", "Fly-Client-IP", "Tailscale-User-Login"),
+        *("Proxy-Connection", "X-Scheme", "CDN-Loop", "X-Varnish", "SSL-Client-Cert"),
+    ],
+)
+def test_no_proxy_passes_for_this_machine(make_served: Callable[..., Served], header: str) -> None:
+    served = make_served()
+    answer = served.client.get("/api/v1/persons", headers={header: "1"})
+    assert answer.status_code == 403
+    assert answer.json()["problem"] == "behind_a_proxy"
+
+
+def test_nor_does_nginx_as_it_is_installed(served: Served) -> None:
+    # It names the server by the address that it was given, says nothing else, and speaks HTTP/1.0.
+    request = b"GET /api/v1/persons HTTP/1.0\r\nHost: HOST\r\nConnection: close\r\n\r\n"
+    assert talk(served, request).startswith(b"HTTP/1.1 403 ")
+
+
 def test_a_stated_length_above_the_limit_is_refused_before_it_is_sent(served: Served) -> None:
     request = (
-        b"POST /api/v1/search/picture HTTP/1.1\r\nHost: localhost\r\n"
+        b"POST /api/v1/search/picture HTTP/1.1\r\nHost: HOST\r\n"
         b"Content-Type: image/jpeg\r\nContent-Length: 1073741824\r\n\r\n"
     )
     answer = talk(served, request)
@@ -105,7 +151,7 @@ def test_a_body_without_end_is_cut_off_and_memory_stays_flat(
     host, port = served.address.removeprefix("http://").split(":")
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {kind}\r\n"
         "Transfer-Encoding: chunked\r\n\r\n"
     )
     part = b"10000\r\n" + bytes(65536) + b"\r\n"
@@ -130,7 +176,7 @@ def test_a_body_without_end_is_cut_off_and_memory_stays_flat(
 def test_a_body_that_trickles_in_is_given_up(make_served: Callable[..., Served]) -> None:
     served = make_served(body_s=0.3)
     request = (
-        b"POST /api/v1/search/picture HTTP/1.1\r\nHost: localhost\r\n"
+        b"POST /api/v1/search/picture HTTP/1.1\r\nHost: HOST\r\n"
         b"Content-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\nabc"
     )
     answer = talk(served, request)
@@ -149,7 +195,7 @@ def test_a_path_or_address_of_a_client_is_never_opened(served: Served) -> None:
         "/../../etc/passwd",
     ):
         answer = talk(
-            served, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            served, f"GET {path} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n".encode()
         )
         assert answer.startswith((b"HTTP/1.1 404 ", b"HTTP/1.1 400 ")), path
     for body in (b"/etc/passwd", b"file:///etc/passwd", b"http://127.0.0.1:1/"):

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -77,6 +78,43 @@ def test_of_somebody_forgotten_no_event_is_kept() -> None:
     asyncio.run(listen())
 
 
+def test_nor_of_those_who_became_them_nor_of_those_whom_the_gallery_does_not_know() -> None:
+    async def listen() -> None:
+        events = Events()
+        for number, person_id in enumerate((6, 3, 8, 9), 1):
+            events.take(sighting(number, person_id))
+        slow = events.listen(after=0)
+        await anext(slow)
+        # 6 was merged into 3 here, 8 into 3 by another program.
+        events.moved([6], 3)
+        events.forget(3, known={1, 9})
+        assert '"person_id":9' in await anext(slow)
+        late = events.listen(after=0)
+        await anext(late)
+        assert '"person_id":9' in await anext(late)
+        for listener in (slow, late):
+            await listener.aclose()
+
+    asyncio.run(listen())
+
+
+def test_a_listener_that_may_listen_no_more_hears_nothing_more() -> None:
+    async def listen() -> None:
+        events = Events()
+        may = True
+        listener = events.listen(caller="anna", may_listen=lambda: may)
+        await anext(listener)
+        assert (events.count_of("anna"), events.count_of("bela")) == (1, 0)
+        events.publish("gallery", {"what": "name"})
+        assert "gallery" in await anext(listener)
+        may = False
+        events.publish("gallery", {"what": "secret"})
+        assert [text async for text in listener] == []
+        assert events.listeners == 0
+
+    asyncio.run(listen())
+
+
 def test_who_is_where_goes_to_those_who_look_and_is_not_kept() -> None:
     async def listen() -> None:
         events = Events()
@@ -137,6 +175,36 @@ def test_too_many_pages_are_turned_away(make_served: Callable[..., Served]) -> N
         lines = answer.iter_lines()
         next(lines)
         assert httpx.get(f"{served.address}/api/v1/events").status_code == 503
+
+
+def test_a_revoked_token_ends_its_stream_though_nothing_happens(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(require_token=True)
+    headers = served.as_("viewer")
+    with served.client.stream("GET", "/api/v1/events", headers=headers, timeout=20) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        served.state.revoke(served.tokens["viewer"].split("_")[1])
+        # Without an end this would be a time-out, or a heartbeat.
+        assert [line for line in lines if line.startswith("event: sighting")] == []
+    assert served.events.listeners == 0
+
+
+def test_one_token_does_not_take_all_places(make_served: Callable[..., Served]) -> None:
+    served = make_served(require_token=True, max_listeners=8)
+    url = f"{served.address}/api/v1/events"
+    with contextlib.ExitStack() as stack:
+        heard = []
+        for _ in range(2):
+            answer = stack.enter_context(httpx.stream("GET", url, headers=served.as_("viewer")))
+            # Kept, because a stream ends with who reads its lines.
+            heard.append(answer.iter_lines())
+            next(heard[-1])
+        answer = stack.enter_context(httpx.stream("GET", url, headers=served.as_("viewer")))
+        assert answer.status_code == 429
+        answer = stack.enter_context(httpx.stream("GET", url, headers=served.as_("admin")))
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1" * 30])

@@ -197,6 +197,15 @@ def test_a_timeline_shows_where_somebody_was_and_can_be_split_and_put_back(
     assert [person.num_sightings for person in served.gallery.persons()] == [4, 4, 4]
 
 
+def test_somebody_without_sightings_has_a_page(
+    served: Served, open_page: Callable[..., "Page"]
+) -> None:
+    person_id = served.gallery.enrol("Cleo")
+    page = open_page(f"{served.address}/#/people/{person_id}")
+    page.get_by_role("heading", name="Cleo").wait_for()
+    page.get_by_text("No sightings").wait_for()
+
+
 def test_people_are_merged_and_put_back(served: Served, open_page: Callable[..., "Page"]) -> None:
     page = open_page(served.address + "/#/people")
     page.get_by_label("Choose Anna").check()

@@ -1,5 +1,8 @@
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 from fake_service import Served, person_picture
 
 from adln.gallery.records import Filter
@@ -125,12 +128,49 @@ def test_somebody_is_enrolled_from_sightings_of_nobody(served: Served) -> None:
     assert answer.status_code == 404
 
 
+def test_nobody_is_enrolled_from_sightings_of_somebody_else(served: Served) -> None:
+    answer = served.client.post(f"{API}/persons", json={"name": "Cleo", "sighting_ids": [13, 1]})
+    assert answer.status_code == 409
+    assert of(served, 1) == [1, 2, 3, 4]
+    assert len(served.gallery.persons()) == 3
+
+
+def test_a_named_enrolment_waits_for_nobodys_change_and_no_change_waits_for_it(
+    served: Served,
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    enrol = served.gallery.enrol
+
+    def slow(name: str | None) -> int:
+        began.set()
+        assert go_on.wait(20)
+        return enrol(name)
+
+    served.gallery.enrol = slow  # type: ignore[method-assign, assignment]
+    with ThreadPoolExecutor() as pool:
+        address = served.address
+        enrolled = pool.submit(httpx.post, f"{address}{API}/persons", json={"name": "Cleo"})
+        assert began.wait(20)
+        named = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}, timeout=10)
+        go_on.set()
+        assert enrolled.result(20).status_code == 201
+    assert named.status_code == 200
+
+
+def test_who_looks_through_the_list_of_people_is_logged_once_a_minute(served: Served) -> None:
+    for text in ("", "a", "an"):
+        served.client.get(f"{API}/persons", params={"text": text})
+    entries = served.state.entries(newest=10)
+    assert [(one.actor, one.action) for one in entries] == [("this machine", "list people")]
+
+
 def test_an_undo_that_is_not_possible_any_more_says_so(served: Served) -> None:
     done = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}).json()
     served.client.post(f"{API}/persons", json={"name": "Anna"})
     answer = served.client.post(f"{API}/undo/{done['undo_id']}")
     assert answer.status_code == 409
     assert "changed since" in answer.json()["message"]
+    assert str(served.gallery.folder) not in answer.text
 
 
 def test_forgetting_erases_proves_and_leaves_nothing_to_take_back(

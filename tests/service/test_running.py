@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -18,8 +19,10 @@ import pytest
 from adln.embeddings import unit_length
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.service.answers import encode_embedding
+from adln.service.first_tokens import FILE_NAME
 from adln.service.running import address
 from adln.service.settings import ServeSettings
+from adln.service.state import ServiceState
 
 MODEL = {"digest": "ab" * 32, "depth": 2, "dim": 16}
 
@@ -100,12 +103,62 @@ def test_beyond_loopback_nobody_gets_in_without_the_token_that_was_shown(tmp_pat
     with serving(tmp_path / "gallery", port, "--host", "0.0.0.0") as process:
         where = f"http://127.0.0.1:{port}/api/v1/session"
         assert httpx.get(where).status_code == 401
-        assert process.stderr is not None
-        shown = [process.stderr.readline() for _ in range(5)]
-        tokens = dict(line.split() for line in shown if "adln_" in line)
+        path = tmp_path / "gallery" / "service" / FILE_NAME
+        assert path.stat().st_mode & 0o777 == 0o600
+        tokens = dict(line.split() for line in path.read_text().splitlines())
         assert list(tokens) == ["viewer", "operator", "admin"]
         answer = httpx.get(where, headers={"Authorization": f"Bearer {tokens['operator']}"})
         assert answer.json()["role"] == "operator"
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    # Standard error is no terminal here, but something that keeps what it gets.
+    assert str(path) in told
+    assert "adln_" not in told
+
+
+def test_where_no_token_is_asked_for_none_is_made_or_spoken_of(tmp_path: Path) -> None:
+    with serving(tmp_path / "gallery", free_port()) as process:
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert "no token is asked for" in told
+    assert "okens, shown" not in told
+    state = ServiceState(tmp_path / "gallery" / "service")
+    assert state.tokens() == []
+    state.close()
+
+
+def test_first_tokens_are_on_a_terminal_and_in_no_file(tmp_path: Path) -> None:
+    options = ("--gallery", str(tmp_path / "gallery"), "--network", "", "--port", str(free_port()))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "adln", "serve", *options, "--set", "require_token=true"]
+    process = subprocess.Popen(command, stderr=theirs)
+    os.close(theirs)
+    told = b""
+    try:
+        while told.count(b"adln_") < 3:
+            told += os.read(ours, 4096)
+    finally:
+        process.kill()
+        process.wait(30)
+        os.close(ours)
+    assert not (tmp_path / "gallery" / "service" / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("length", [0, 600])
+def test_silent_connections_of_one_address_do_not_close_the_service(
+    tmp_path: Path, length: int
+) -> None:
+    port = free_port()
+    with serving(tmp_path / "gallery", port), contextlib.ExitStack() as stack:
+        for _ in range(600):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+            stack.enter_context(connection)
+            # With or without the beginning of a request.
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"GET / HTTP/1.1\r\n"[:length])
+        for _ in range(5):
+            answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/session", timeout=10)
+            assert answer.status_code == 200
 
 
 def test_cameras_run_with_the_service_and_end_with_it(demo_folder: Path, tmp_path: Path) -> None:

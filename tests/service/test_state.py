@@ -1,3 +1,5 @@
+import hashlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -16,7 +18,7 @@ def test_first_tokens_are_made_once_and_work(tmp_path: Path) -> None:
         caller = state.caller(token)
         assert caller is not None
         assert caller.role == role
-        assert state.knows(token)
+        assert not state.is_slow(token)
     state.close()
     again = ServiceState(tmp_path)
     assert again.create_first_tokens() == {}
@@ -56,6 +58,60 @@ def test_a_revoked_token_is_worthless_at_once_even_if_it_was_used(tmp_path: Path
         state.revoke("00000000")
     state.close()
     other.close()
+
+
+def test_a_token_of_an_earlier_version_is_valid_and_quick_from_its_first_use_on(
+    tmp_path: Path,
+) -> None:
+    state = ServiceState(tmp_path)
+    token = state.create_token("a", "viewer")
+    secret = token.split("_", 2)[2]
+    with sqlite3.connect(tmp_path / DATABASE_NAME) as connection:
+        (salt,) = connection.execute("SELECT salt FROM tokens").fetchone()
+        slow = hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1)
+        connection.execute("UPDATE tokens SET digest = ?", (slow,))
+    connection.close()
+    assert state.is_slow(token)
+    assert state.caller(token[:-1] + ("A" if token[-1] != "A" else "B")) is None
+    assert state.is_slow(token)
+    caller = state.caller(token)
+    assert caller is not None
+    assert caller.role == "viewer"
+    assert not state.is_slow(token)
+    assert state.caller(token) == caller
+    state.close()
+
+
+def test_searches_are_on_the_disk_after_a_sync_and_all_else_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), real(file))[1])
+    state = ServiceState(tmp_path)
+
+    def how() -> int:
+        (level,) = state._connection.execute("PRAGMA synchronous").fetchone()
+        return int(level)
+
+    state.record("anna", "search", {})
+    assert how() == 1
+    state.sync()
+    state.sync()
+    assert len(synced) == 1
+    state.record("anna", "forget", {"person": 3})
+    # FULL: SQLite itself has synced, with the transaction.
+    assert how() == 2
+    state.sync()
+    assert len(synced) == 1
+    state.close()
+
+
+def test_a_state_that_was_readable_for_all_is_so_no_more(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_NAME).touch(mode=0o644)
+    (tmp_path / DATABASE_NAME).chmod(0o644)
+    ServiceState(tmp_path).close()
+    assert (tmp_path / DATABASE_NAME).stat().st_mode & 0o077 == 0
 
 
 def test_names_that_would_blur_the_log_are_refused(tmp_path: Path) -> None:

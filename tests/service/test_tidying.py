@@ -38,6 +38,23 @@ def test_trouble_is_told_and_the_next_time_is_tried_again(served: Served) -> Non
     assert tidying.last.applied_s == LATER_S
 
 
+class Broken:
+    """A gallery whose rules cannot be read, for a reason that nobody thought of."""
+
+    @property
+    def retention(self) -> Retention:
+        raise ZeroDivisionError("of all things")
+
+
+def test_trouble_that_nobody_thought_of_does_not_end_it(served: Served) -> None:
+    tidying = Tidying(Broken(), served.state, every_s=0.01)  # type: ignore[arg-type]
+    tidying.apply()
+    assert tidying.last.problem == "ZeroDivisionError: of all things"
+    tidying = tidying_of(served)
+    tidying.apply()
+    assert tidying.last.problem == ""
+
+
 def test_the_service_applies_the_rules_by_itself_and_shows_them(
     make_served: Callable[..., Served],
 ) -> None:

@@ -1,7 +1,8 @@
 """`adln serve`: the HTTP API and the web page over a gallery."""
 
 import os
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from adln.service.demo import Demo
     from adln.service.network import Network
     from adln.service.settings import ServeSettings
+    from adln.service.state import Role
 
 
 @click.command()
@@ -52,7 +54,8 @@ def serve(
     To see what it is like: adln serve --demo
 
     It listens to this machine only, unless --host says otherwise; then every request needs a
-    token. On the first start a token for each role is made and shown once.
+    token. The first time that tokens are needed, one for each role is made and shown once, on a
+    terminal; else they are in a file in the gallery that only its owner can read.
     """
     import json
 
@@ -98,7 +101,9 @@ def serve(
         settings = _with_camera_names(settings, opened.folder)
         state = ServiceState(settings.state_folder)
         try:
-            _greet(state.create_first_tokens().items(), address(settings), settings.tokens_required)
+            # Where none is asked for, none is made: who would look after it?
+            tokens = state.create_first_tokens() if settings.tokens_required else {}
+            _greet(tokens, address(settings), settings)
             if scale is None:
                 click.secho(
                     "No calibration: answers have scores but no verdict.", fg="yellow", err=True
@@ -112,7 +117,7 @@ def serve(
                 )
             if demo is not None:
                 click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
-            set_up_logs(settings.log_format)
+            set_up_logs(settings.log_format, () if cameras is None else cameras.sources)
             events = Events()
             app = make_app(
                 settings,
@@ -193,11 +198,25 @@ def _require_family(
         ) from error
 
 
-def _greet(tokens: Collection[tuple[str, str]], where: str, required: bool) -> None:
+def _greet(tokens: "Mapping[Role, str]", where: str, settings: "ServeSettings") -> None:
+    from adln.service.first_tokens import FILE_NAME, write_tokens
+
     click.secho(where, bold=True, err=True)
-    if tokens:
-        click.echo("Tokens, shown this once; keep them where only you can read:", err=True)
-        for role, token in tokens:
-            click.echo(f"  {role:<9}{token}", err=True)
-    if not required:
+    if not settings.tokens_required:
         click.echo("Open to this machine only; no token is asked for.", err=True)
+        return
+    if tokens and sys.stderr.isatty():
+        click.echo("Tokens, shown this once; keep them where only you can read:", err=True)
+        for role, token in tokens.items():
+            click.echo(f"  {role:<9}{token}", err=True)
+    elif tokens:
+        # What is no terminal keeps what it gets: a journal, a log, a container.
+        write_tokens(settings.state_folder, tokens)
+    path = settings.state_folder / FILE_NAME
+    if path.exists():
+        click.secho(
+            f"The first tokens are in {path}, for its owner only; keep them elsewhere, then delete "
+            "it.",
+            fg="yellow",
+            err=True,
+        )

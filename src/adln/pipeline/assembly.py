@@ -197,6 +197,7 @@ def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
             secret=None if secret is None else secret.encode("utf-8"),
             batch_size=webhook.batch_size,
             ca_file=folder / webhook.ca_file if webhook.ca_file else None,
+            allow_plain_http=webhook.allow_plain_http,
         )
     if not sinks:
         raise SettingsError(

@@ -168,12 +168,14 @@ class WebhookSettings:
         secret_env: name of the environment variable that holds the secret of the signature.
         batch_size: most sightings in a request.
         ca_file: certificates to trust in place of the system's.
+        allow_plain_http: whether sightings may travel unencrypted beyond this machine.
     """
 
     url: str = ""
     secret_env: str = ""
     batch_size: int = 1
     ca_file: str = ""
+    allow_plain_http: bool = False
 
 
 @settings

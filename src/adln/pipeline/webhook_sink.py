@@ -62,10 +62,13 @@ class WebhookSink:
         is_plain = parts.scheme == "http"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DeliveryError(f"A webhook needs an address like https://host/path, got {url!r}.")
+        # The path is often a secret, too, such as that of Home Assistant's webhooks.
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         if is_plain and parts.hostname not in _LOOPBACK and not allow_plain_http:
             raise DeliveryError(
-                f"{url} would send sightings of people unencrypted. Use https, or allow plain "
-                "http if the network is your own."
+                f"The webhook {self._shown} would send sightings of people unencrypted. Use https; "
+                "or, if everybody who can listen to that network may know of them, set "
+                "webhook.allow_plain_http = true."
             )
         if batch_size < 1:
             raise DeliveryError(f"batch_size must be at least 1, got {batch_size}.")
@@ -105,7 +108,7 @@ class WebhookSink:
                 done += len(batch)
             if not 200 <= status < 300:
                 raise UndeliveredError(
-                    f"{self._url}: {reason}", acknowledged=done, refused=status in _REFUSED
+                    f"{self._shown}: {reason}", acknowledged=done, refused=status in _REFUSED
                 )
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Who may do what: tokens, roles and rates, before anything of a request's body is read."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -10,13 +10,17 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adln.service.connections import network_of
 from adln.service.metrics import ServiceMetrics
 from adln.service.rate_limits import RateLimit
 from adln.service.state import Caller, Role, ServiceState
 
 API = "/api/v1"
 _OPEN_PATHS = frozenset({f"{API}/health", f"{API}/openapi.json"})
-_CALLER = "adln.caller"
+CALLER = "adln.caller"
+"""Key of a request's scope: who makes it."""
+# Whoever sends too much waits for being told so; else they could ask as fast as they are refused.
+_FLOOD_S = 0.5
 _NOT_GIVEN = Caller(name="this machine", role="admin")
 
 _log = logging.getLogger(__name__)
@@ -51,6 +55,8 @@ class Gate:
         self._required = required
         self._requests = requests
         self._failures = failures
+        # One at a time: each takes 16 MiB and some tens of milliseconds.
+        self._slow_checks = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, see ASGI."""
@@ -58,19 +64,23 @@ class Gate:
         if scope["type"] != "http" or not path.startswith("/api/") or path in _OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        address = scope["client"][0] if scope.get("client") else "unknown"
+        address = network_of(scope["client"][0]) if scope.get("client") else "unknown"
         token = _token(Headers(scope=scope))
         caller: Caller | None = None if self._required else _NOT_GIVEN
         if token is not None:
-            if self._state.knows(token):
+            # Valid tokens are never slowed down by what others try, whatever their address.
+            if not self._state.is_slow(token):
                 caller = self._state.caller(token)
-            elif wait_s := self._failures.wait_s(address, take=False):
+            elif self._failures.wait_s(address, take=False) == 0:
+                async with self._slow_checks:
+                    caller = await run_in_threadpool(self._state.caller, token)
+            else:
+                caller = None
+            if caller is None and (wait_s := self._failures.wait_s(address)):
+                await asyncio.sleep(_FLOOD_S)
                 await _refuse(send, 429, "too_many_wrong_tokens", "Too many wrong tokens.", wait_s)
                 return
-            else:
-                caller = await run_in_threadpool(self._state.caller, token)
             if caller is None:
-                self._failures.wait_s(address)
                 self._metrics.refused_tokens.inc()
                 _log.warning("wrong token from %s", address)
         if caller is None:
@@ -79,22 +89,31 @@ class Gate:
             return
         # On one machine programs without a token share a limit, whatever their port.
         if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
+            await asyncio.sleep(_FLOOD_S)
             await _refuse(send, 429, "too_many_requests", "Too many requests; go slower.", wait_s)
             return
-        scope[_CALLER] = caller
+        scope[CALLER] = caller
         await self._app(scope, receive, send)
 
 
-def needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
+class Needs:
     """A dependency of a route: the caller, if their role allows what `role` does."""
 
-    async def caller_with_role(request: Request) -> Caller:
-        caller: Caller = request.scope[_CALLER]
-        if not caller.may(role):
-            raise HTTPException(403, f"This needs the role {role}; your token's is {caller.role}.")
-        return caller
+    def __init__(self, role: Role) -> None:
+        self._role = role
 
-    return caller_with_role
+    async def __call__(self, request: Request) -> Caller:
+        """The caller.
+
+        Raises:
+            HTTPException: 403, naming both roles.
+        """
+        caller: Caller = request.scope[CALLER]
+        if not caller.may(self._role):
+            raise HTTPException(
+                403, f"This needs the role {self._role}; your token's is {caller.role}."
+            )
+        return caller
 
 
 def _token(headers: Headers) -> str | None:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +61,18 @@ Probability = Annotated[
 ]
 
 
-class _In(BaseModel):
+class In(BaseModel):
+    """What a route takes as JSON.
+
+    Attributes:
+        most_bytes: of its text.
+        most_values: keys and values in it, roughly; counted before it is parsed.
+    """
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    most_bytes: ClassVar[int] = 64 * 1024
+    most_values: ClassVar[int] = 2_000
 
 
 class _Out(BaseModel):
@@ -108,7 +118,7 @@ class EmbeddedPicture(_Out):
     embedding: Embedding
 
 
-class FilterIn(_In):
+class FilterIn(In):
     """Only sightings that pass all conditions that are set."""
 
     cameras: list[CameraId] | None = Field(default=None, max_length=1000)
@@ -118,8 +128,11 @@ class FilterIn(_In):
     until_s: Time | None = None
 
 
-class SearchIn(_In):
+class SearchIn(In):
     """Search by a stored sighting, or by an embedding; one of the two."""
+
+    most_bytes: ClassVar[int] = 128 * 1024
+    most_values: ClassVar[int] = 4_000
 
     sighting_id: SightingId | None = None
     embedding: Embedding | None = None
@@ -223,33 +236,33 @@ class People(_Out):
     people: list[PersonOut]
 
 
-class NameIn(_In):
+class NameIn(In):
     """A name, or null for none."""
 
     name: Name | None
 
 
-class EnrolIn(_In):
+class EnrolIn(In):
     """A new person; pictures or sightings are added afterwards."""
 
     name: Name | None = None
     sighting_ids: list[SightingId] = Field(default=[], max_length=1000)
 
 
-class MergeIn(_In):
+class MergeIn(In):
     """People who are one person."""
 
     person_ids: list[PersonId] = Field(min_length=1, max_length=100)
 
 
-class SplitIn(_In):
+class SplitIn(In):
     """Sightings that are another person."""
 
     sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
     name: Name | None = None
 
 
-class ForgetIn(_In):
+class ForgetIn(In):
     """How to forget."""
 
     suppress_above: float | None = Field(
@@ -282,7 +295,7 @@ class Stored(_Out):
     )
 
 
-class PushedSighting(_In):
+class PushedSighting(In):
     """A sighting from a box."""
 
     embedding: Embedding
@@ -299,8 +312,12 @@ class PushedSighting(_In):
     )
 
 
-class PushIn(_In):
+class PushIn(In):
     """Sightings of one model."""
+
+    # As much as the settings allow: pictures may be in it.
+    most_bytes: ClassVar[int] = 2**40
+    most_values: ClassVar[int] = 8_000
 
     model: ModelName
     sightings: list[PushedSighting] = Field(min_length=1, max_length=256)
@@ -355,6 +372,7 @@ class PipelineOut(_Out):
     state: Literal["starting", "running", "ended", "failed", "stopped"]
     problem: str = Field(description="Why it failed; it is tried again.")
     restarts: int
+    unread: int = Field(description="Messages of the cameras' process that could not be read.")
     depth: int = Field(description="Stages of the network in use; 0 before the first picture.")
     crops_per_track: int
     keep_one_in: int = Field(description="Of so many pictures one is looked at.")

@@ -5,17 +5,21 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from adln import __version__
+from adln.errors import ServiceError
 from adln.gallery.interface import Gallery
 from adln.matching.calibration import Scale
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
+from adln.service.bodies import Bodies, bounded_route
+from adln.service.fairness import FairSlots
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
 from adln.service.metrics import ServiceMetrics
@@ -35,6 +39,9 @@ from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
+_SYNC_EVERY_S = 2.0
+# Threads that read JSON, look a person up, or tidy.
+_SHORT_WORK = 4
 _ABOUT = """Person re-identification: who was seen where, found again by likeness.
 
 Send a token as `Authorization: Bearer adln_…`. Roles: a *viewer* looks and searches, an *operator*
@@ -71,6 +78,8 @@ def make_app(
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
     metrics = ServiceMetrics(lambda: events.listeners, source)
+    bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
+    turns = FairSlots(settings.threads)
     parts = Parts(
         settings=settings,
         gallery=gallery,
@@ -84,16 +93,24 @@ def make_app(
         people=People(gallery),
         undo=UndoList(),
         started_s=time.monotonic(),
-        embedding=CapacityLimiter(settings.embed_at_once),
+        bodies=bodies,
+        turns=turns,
+        embedding=FairSlots(settings.embed_at_once),
+        route=bounded_route(bodies, turns, json_bytes=settings.max_json_bytes),
         tidying=tidying,
     )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # So many searches at most are answered together; more threads would only wait.
-        to_thread.current_default_thread_limiter().total_tokens = settings.threads
+        # So many requests at most are worked on; the others are for what is short.
+        to_thread.current_default_thread_limiter().total_tokens = (
+            settings.threads + settings.embed_at_once + _SHORT_WORK
+        )
         source.start(events.take)
-        tasks = [asyncio.create_task(_watch_cameras(parts))]
+        tasks = [
+            asyncio.create_task(_watch_cameras(parts)),
+            asyncio.create_task(_sync_log(state)),
+        ]
         if tidying is not None and tidying.every_s > 0:
             tasks.append(asyncio.create_task(_tidy(parts, tidying)))
         try:
@@ -105,6 +122,7 @@ def make_app(
             # What is just being erased is erased before the gallery is closed.
             await asyncio.gather(*tasks, return_exceptions=True)
             await to_thread.run_sync(source.stop)
+            await to_thread.run_sync(partial(_sync, state))
 
     app = FastAPI(
         title="adln",
@@ -165,9 +183,23 @@ async def _watch_cameras(parts: Parts) -> None:
             _log.exception("cameras cannot be asked how they are")
 
 
+async def _sync_log(state: ServiceState) -> None:
+    while True:
+        await asyncio.sleep(_SYNC_EVERY_S)
+        await to_thread.run_sync(partial(_sync, state))
+
+
+def _sync(state: ServiceState) -> None:
+    try:
+        state.sync()
+    except ServiceError as error:
+        _log.error("%s", error)
+
+
 async def _tidy(parts: Parts, tidying: Tidying) -> None:
     while True:
         erased_before = tidying.last.erased
+        # Trouble of any kind is in `tidying.last`, for the page to show, and tried again.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
             parts.people.changed()

@@ -33,6 +33,7 @@ from adln.pipeline.watch import Progress, SeenFrame, Watch
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 from adln.service.logs import set_up_logs
+from adln.service.messages import SHOW, STOP, Ended, Message, Report, send
 
 REPORT_EVERY_S = 1.0
 _SCENE_EVERY_S = 0.4
@@ -43,9 +44,6 @@ _PICTURE_WIDTH_PX = 640
 _PICTURE_QUALITY = 70
 _STATES = {"opening": "connecting", "waiting": "lost", "closed": "ended"}
 _FLUSH_S = 5.0
-
-STOP = "stop"
-SHOW = "show"
 
 _log = logging.getLogger(__name__)
 
@@ -68,32 +66,10 @@ class Order:
     models: tuple[ModelKey, ...] = ()
     log_format: str = "text"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """How cameras and pipeline are doing; sent about every second.
-
-    Attributes:
-        cameras: each of them.
-        pipeline: what is done with their pictures.
-    """
-
-    cameras: tuple[CameraView, ...]
-    pipeline: PipelineView
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """The last that is said.
-
-    Attributes:
-        problem: why; "" if all recordings are at their end, or it was asked to stop.
-    """
-
-    problem: str = ""
-
-
-Message = SightingEvent | Report | Scene | CameraPicture | Ended
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of the cameras, with passwords."""
+        return tuple(camera.source for camera in self.settings.cameras)
 
 
 def watch_cameras(link: Connection, order: Order) -> None:
@@ -105,7 +81,7 @@ def watch_cameras(link: Connection, order: Order) -> None:
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    set_up_logs(order.log_format)
+    set_up_logs(order.log_format, order.sources)
     teller = _Teller(link, stop)
     threading.Thread(target=teller.listen, name="adln-orders", daemon=True).start()
     try:
@@ -136,14 +112,14 @@ class _Teller:
     def tell(self, message: Message) -> None:
         try:
             with self._sending:
-                self._link.send(message)
+                send(self._link, message)
         except OSError:
             # Nobody is there any more.
             self._stop.set()
 
     def listen(self) -> None:
         try:
-            while (asked := self._link.recv()) != STOP:
+            while (asked := self._link.recv_bytes()) != STOP:
                 if asked == SHOW:
                     self._shown_until_s = time.monotonic() + _LOOKED_AT_S
         except (EOFError, OSError):

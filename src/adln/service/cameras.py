@@ -11,17 +11,20 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from adln.cameras.redaction import public_text
+from adln.errors import ServiceError
 from adln.pipeline.sightings import SightingEvent
-from adln.service.camera_process import (
+from adln.service.camera_process import Order, watch_cameras
+from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
+from adln.service.messages import (
+    MOST_BYTES,
     SHOW,
     STOP,
     Ended,
-    Message,
-    Order,
     Report,
-    watch_cameras,
+    bound_waiting,
+    decode,
 )
-from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
 
 # A loop that says nothing for so long hangs. Opening networks and detectors comes before.
 _SILENT_S = 60.0
@@ -33,6 +36,8 @@ _SOUND_S = 120.0
 _PICTURE_NEW_S = 5.0
 _ASK_AGAIN_S = 1.0
 _KILL_S = 5.0
+# A process that is out of its mind, or in other hands, is started again.
+_MOST_UNREAD = 100
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +79,8 @@ class WatchedCameras:
         self._pictures: dict[int, tuple[float, CameraPicture]] = {}
         self._pipeline = PipelineView(state="stopped")
         self._restarts = 0
+        self._unread = 0
+        self._numbers = frozenset(one.number for one in order.settings.cameras)
         self._views = tuple(
             CameraView(
                 camera_id=one.number,
@@ -85,6 +92,11 @@ class WatchedCameras:
             )
             for one in order.settings.cameras
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Addresses of the cameras, with passwords: for logs, to hide them."""
+        return self._order.sources
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         """See `EventSource`."""
@@ -108,7 +120,7 @@ class WatchedCameras:
 
     def pipeline(self) -> PipelineView | None:
         """See `EventSource`."""
-        return replace(self._pipeline, restarts=self._restarts)
+        return replace(self._pipeline, restarts=self._restarts, unread=self._unread)
 
     def picture(self, camera_id: int) -> CameraPicture | None:
         """See `EventSource`."""
@@ -129,7 +141,11 @@ class WatchedCameras:
         pause_s = self._first_pause_s
         while not self._stop.is_set():
             begun_s = time.monotonic()
-            ended = self._run_once(receive)
+            try:
+                ended = self._run_once(receive)
+            except Exception as error:
+                _log.exception("cameras: the watching failed")
+                ended = Ended(problem=f"The watching failed ({type(error).__name__}).")
             self._pictures.clear()
             if self._stop.is_set():
                 break
@@ -151,6 +167,7 @@ class WatchedCameras:
         """Start the process and pass on what it says, until it is gone."""
         context = multiprocessing.get_context("spawn")
         link, theirs = context.Pipe()
+        bound_waiting(link)
         process = context.Process(
             target=self._work, args=(theirs, self._next_order()), name="adln-cameras", daemon=True
         )
@@ -194,6 +211,7 @@ class WatchedCameras:
         """Pass on what the process says; None if it ended, or was ended, without a last word."""
         heard_s, patience_s = time.monotonic(), _OPENING_S
         stopped_s: float | None = None
+        unread = 0
         while True:
             now_s = time.monotonic()
             if self._stop.is_set():
@@ -208,25 +226,50 @@ class WatchedCameras:
             try:
                 if not link.poll(0.2):
                     continue
-                message: Message = link.recv()
+                data = link.recv_bytes(MOST_BYTES)
             except (EOFError, OSError):
                 return None
+            try:
+                message = decode(data, self._numbers)
+            except ServiceError as error:
+                self._unread += 1
+                unread += 1
+                if unread == 1:
+                    _log.error("cameras: %s", error)
+                if unread >= _MOST_UNREAD:
+                    process.kill()
+                    return Ended(problem=f"The cameras' process sent {unread} unreadable messages.")
+                # It does not count as a word.
+                continue
             heard_s = time.monotonic()
             if isinstance(message, Ended):
-                return message
+                return Ended(problem=self._shown(message.problem))
             if isinstance(message, Report):
                 patience_s = _SILENT_S
-                self._views, self._pipeline = message.cameras, message.pipeline
+                self._views = tuple(
+                    replace(view, last_error=self._shown(view.last_error))
+                    for view in message.cameras
+                )
+                problem = self._shown(message.pipeline.problem)
+                self._pipeline = replace(message.pipeline, problem=problem)
             elif isinstance(message, CameraPicture):
                 self._pictures[message.camera_id] = time.monotonic(), message
             else:
-                receive(message)
+                try:
+                    receive(message)
+                except Exception:
+                    # What others make of it must not end the watching.
+                    _log.exception("cameras: an event cannot be told")
 
-    def _say(self, what: str) -> None:
+    def _shown(self, text: str) -> str:
+        """As everybody may see it who looks at the page."""
+        return public_text(text, *self._order.sources)
+
+    def _say(self, what: bytes) -> None:
         with self._lock:
             if self._link is not None:
                 try:
-                    self._link.send(what)
+                    self._link.send_bytes(what)
                 except OSError:
                     _log.debug("cameras: the process is gone already")
 

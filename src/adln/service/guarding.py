@@ -34,8 +34,35 @@ _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 _HSTS = "max-age=31536000"
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+# What proxies, balancers and tunnels add, under whatever name; nobody on this machine sends it.
+_PROXY_HEADERS = frozenset(
+    {
+        *(
+            "forwarded",
+            "via",
+            "cdn-loop",
+            "client-ip",
+            "true-client-ip",
+            "x-real-ip",
+            "x-real-port",
+        ),
+        *("x-client-ip", "x-cluster-client-ip", "x-host", "x-scheme", "x-url-scheme", "x-port"),
+        *("x-request-start", "x-queue-start", "x-varnish", "x-cache", "front-end-https"),
+        *("x-remote-ip", "x-remote-addr", "remote-addr", "x-coming-from", "x-bluecoat-via"),
+        *("x-cloud-trace-context", "x-sendfile-type", "x-accel-mapping", "max-forwards", "proxy"),
+    }
+)
+_PROXY_HEADER_STARTS = (
+    *("x-forwarded", "x-forward-", "x-original-", "x-proxy", "proxy-", "x-envoy-", "x-haproxy-"),
+    *("cf-", "x-amzn-", "x-amz-", "x-azure-", "x-arr-", "x-appengine-", "x-vercel-", "x-nf-"),
+    *("fastly-", "fly-", "x-akamai-", "akamai-", "x-nginx-", "x-ssl-", "ssl-", "x-client-cert"),
+    *("tailscale-", "ngrok-", "x-authentik-", "x-auth-request-", "remote-user", "wl-proxy-"),
+    *("x-goog-", "x-sucuri-", "incap-"),
+)
 _LOCAL_NAMES = ("localhost",)
+# A body that is on its way brings so much; whoever sends nothing is soon told to go.
+_GRACE_S = 10.0
+_LEAST_BYTES_PER_S = 4096
 
 
 class Guard:
@@ -49,7 +76,7 @@ class Guard:
             proxy is refused, because then everybody would be let in.
         picture_bytes: largest body of requests that send a picture.
         json_bytes: largest body of all others.
-        body_s: how long a body may take.
+        body_s: how long a body may take; if it comes very slowly, less.
         tls: whether the service speaks HTTPS.
         on_answer: told method, path, status and seconds of every request.
     """
@@ -125,11 +152,12 @@ class Guard:
                 "This service is not known by that name. Open it by its address, or add the name "
                 "to the setting `hosts`.",
             )
-        if not self._tokens_required and any(name in headers for name in _FORWARDED):
+        if not self._tokens_required and not _is_direct(scope, headers):
             return (
                 403,
                 "behind_a_proxy",
-                "This request came through a proxy, and no token is required. Set `require_token`.",
+                "Without tokens only this machine may ask, under its own loopback address and "
+                "port, and this request seems to have come through a proxy. Set `require_token`.",
             )
         is_safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
         site = headers.get("sec-fetch-site", "none")
@@ -150,16 +178,20 @@ class Guard:
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
         taken = 0
-        until = time.monotonic() + self._body_s
+        began_s: float | None = None
         whole = False
 
         async def receive_limited() -> Message:
-            nonlocal taken, whole
+            nonlocal taken, whole, began_s
             if whole:
                 # Only tells when the client has gone; may take as long as it likes.
                 return await receive()
+            now_s = time.monotonic()
+            # Not the time that the request had to wait before it was read.
+            began_s = now_s if began_s is None else began_s
+            longest_s = min(self._body_s, _GRACE_S + taken / _LEAST_BYTES_PER_S)
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+                message = await asyncio.wait_for(receive(), max(0.0, began_s + longest_s - now_s))
             except TimeoutError as error:
                 raise HTTPException(408, "The request took too long to arrive.") from error
             if message["type"] == "http.request":
@@ -192,6 +224,30 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _is_direct(scope: Scope, headers: Headers) -> bool:
+    """Whether nothing speaks for a program on this machine that asks by itself.
+
+    A proxy that adds nothing, and sends the name and port that are served, cannot be told from such
+    a program.
+    """
+    if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_STARTS) for name in headers):
+        return False
+    # What nginx speaks to whom it stands before, and no browser has since 1999.
+    if scope.get("http_version") == "1.0":
+        return False
+    host = headers.get("host", "")
+    name = _host_name(host)
+    if name not in _LOCAL_NAMES and not (
+        _is_address(name) and ipaddress.ip_address(name).is_loopback
+    ):
+        return False
+    port = (host.partition("]")[2] if host.startswith("[") else host).partition(":")[2]
+    server = scope.get("server")
+    served = server[1] if server else None
+    usual = "443" if scope.get("scheme") == "https" else "80"
+    return served is None or (port or usual) == str(served)
 
 
 def _is_address(host: str) -> bool:

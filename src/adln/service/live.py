@@ -7,14 +7,21 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
+
+from pydantic import ConfigDict
 
 from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
 
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""How what the cameras' process says is read."""
+
 _HEARTBEAT_S = 15.0
+# A listener whose token is revoked hears nothing any more, and is gone within so long.
+_ASK_EVERY_S = 3.0
 _KEPT = 200
 _WAITING = 500
 
@@ -32,6 +39,8 @@ class CameraView:
         last_frame_s: time of the newest picture, seconds since 1970; None before the first.
         last_error: the latest thing that went wrong; "" if nothing did.
     """
+
+    __pydantic_config__ = STRICT
 
     camera_id: int
     name: str
@@ -51,6 +60,7 @@ class PipelineView:
             "stopped".
         problem: why it failed; "" if it did not.
         restarts: how often it was started again.
+        unread: messages of it that could not be read.
         depth: stages of the network in use; 0 before the first picture.
         crops_per_track: crops in use of a track.
         keep_one_in: of so many pictures one is looked at.
@@ -59,9 +69,12 @@ class PipelineView:
         pictures: whether what the cameras see may be shown.
     """
 
+    __pydantic_config__ = STRICT
+
     state: Literal["starting", "running", "ended", "failed", "stopped"]
     problem: str = ""
     restarts: int = 0
+    unread: int = 0
     depth: int = 0
     crops_per_track: int = 0
     keep_one_in: int = 1
@@ -81,6 +94,8 @@ class PersonInView:
         verdict: how sure.
     """
 
+    __pydantic_config__ = STRICT
+
     track_id: int
     box_xyxy: tuple[float, float, float, float]
     person_id: int | None
@@ -98,6 +113,8 @@ class Scene:
         height_px: of the picture.
         people: who is in it.
     """
+
+    __pydantic_config__ = STRICT
 
     camera_id: int
     time_s: float
@@ -195,7 +212,9 @@ class Events:
         with self._lock:
             self._number += 1
             text = f"id: {self._number}\n{_text(kind, content)}"
-            self._kept.append(_Event(self._number, text, content.get("person_id")))
+            person_id = content.get("person_id")
+            persons = frozenset[int]() if person_id is None else frozenset({person_id})
+            self._kept.append(_Event(self._number, text, persons))
             for listener in self._listeners:
                 listener.put(text)
 
@@ -221,21 +240,59 @@ class Events:
         del content["crop_jpeg"]
         self.publish("sighting", content)
 
-    def forget(self, person_id: int) -> None:
-        """Keep nothing of a person for those who come later."""
+    def moved(self, persons: Iterable[int], into: int) -> None:
+        """Say that sightings of some people are another person's now.
+
+        What is kept of the former is forgotten with the latter, too.
+        """
+        sources = frozenset(persons)
         with self._lock:
-            left = [one for one in self._kept if one.person_id != person_id]
+            for one in self._kept:
+                if one.persons & sources:
+                    one.persons |= {into}
+
+    def forget(self, person_id: int, known: Container[int] | None = None) -> None:
+        """Keep nothing of a person for those who come later, nor for those who are slow.
+
+        Args:
+            person_id: who.
+            known: everybody whom the gallery knows; of others, too, nothing is kept then: other
+                programs may have merged them.
+        """
+        with self._lock:
+            left = [
+                one
+                for one in self._kept
+                if person_id not in one.persons
+                and (known is None or all(person in known for person in one.persons))
+            ]
+            gone = {one.text for one in self._kept} - {one.text for one in left}
             self._kept.clear()
             self._kept.extend(left)
+            for listener in self._listeners:
+                listener.drop(gone)
 
-    async def listen(self, *, after: int | None = None) -> AsyncIterator[str]:
+    def count_of(self, caller: str) -> int:
+        """How many of a caller listen."""
+        with self._lock:
+            return sum(listener.caller == caller for listener in self._listeners)
+
+    async def listen(
+        self,
+        *,
+        after: int | None = None,
+        caller: str = "",
+        may_listen: Callable[[], bool] = lambda: True,
+    ) -> AsyncIterator[str]:
         """Events as they happen, in the format of server-sent events, until `close`.
 
         Args:
             after: number of the last event that the listener had; what came since is sent first,
                 as far as it is kept.
+            caller: who listens.
+            may_listen: whether they still may; asked before each event, and every few seconds.
         """
-        listener = _Listener(asyncio.get_running_loop())
+        listener = _Listener(asyncio.get_running_loop(), caller, may_listen)
         with self._lock:
             missed = [one.text for one in self._kept if after is not None and one.number > after]
             for text in missed:
@@ -263,19 +320,23 @@ def _text(kind: str, content: dict[str, Any]) -> str:
     return f"event: {kind}\ndata: {json.dumps(content, separators=(',', ':'))}\n\n"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Event:
     """An event that is kept for those whose connection broke."""
 
     number: int
     text: str
-    person_id: int | None
+    persons: frozenset[int]
 
 
 class _Listener:
     """The events that wait for one listener."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, caller: str, may_listen: Callable[[], bool]
+    ) -> None:
+        self.caller = caller
+        self._may_listen = may_listen
         self._loop = loop
         self._waiting: deque[str] = deque()
         self._news = asyncio.Event()
@@ -291,6 +352,12 @@ class _Listener:
             self._waiting.append(text)
         self._wake()
 
+    def drop(self, texts: Container[str]) -> None:
+        with self._lock:
+            left = [text for text in self._waiting if text not in texts]
+            self._waiting.clear()
+            self._waiting.extend(left)
+
     def close(self) -> None:
         self._closed = True
         self._wake()
@@ -300,13 +367,21 @@ class _Listener:
             self._loop.call_soon_threadsafe(self._news.set)
 
     async def texts(self) -> AsyncIterator[str]:
+        quiet_s = 0.0
         while not self._closed:
             try:
-                await asyncio.wait_for(self._news.wait(), _HEARTBEAT_S)
+                await asyncio.wait_for(self._news.wait(), _ASK_EVERY_S)
             except TimeoutError:
-                # Keeps what stands between from closing the connection, and finds dead ones.
-                yield ": still here\n\n"
+                quiet_s += _ASK_EVERY_S
+            if not self._may_listen():
+                return
+            if not self._news.is_set():
+                if quiet_s >= _HEARTBEAT_S:
+                    quiet_s = 0.0
+                    # Keeps what stands between from closing the connection, and finds dead ones.
+                    yield ": still here\n\n"
                 continue
+            quiet_s = 0.0
             self._news.clear()
             with self._lock:
                 texts, lost = list(self._waiting), self._lost

@@ -4,10 +4,37 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
+
+from adln.cameras.redaction import public_text
+
+
+class TextFormatter(logging.Formatter):
+    """Each record as a line of text, without the passwords of cameras.
+
+    Args:
+        sources: addresses of cameras.
+    """
+
+    def __init__(self, sources: Sequence[str] = ()) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._sources = sources
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return public_text(super().format(record), *self._sources)
 
 
 class JsonFormatter(logging.Formatter):
-    """Each record as one JSON object a line."""
+    """Each record as one JSON object a line, without the passwords of cameras.
+
+    Args:
+        sources: addresses of cameras.
+    """
+
+    def __init__(self, sources: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._sources = sources
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -16,20 +43,21 @@ class JsonFormatter(logging.Formatter):
             + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": public_text(record.getMessage(), *self._sources),
         }
         if record.exc_info:
-            values["error"] = self.formatException(record.exc_info)
+            error = self.formatException(record.exc_info)
+            values["error"] = public_text(error, *self._sources)
         return json.dumps(values, ensure_ascii=False)
 
 
-def set_up_logs(kind: str) -> None:
+def set_up_logs(kind: str, sources: Sequence[str] = ()) -> None:
     """Send the logs of this process to stderr.
 
     Args:
         kind: "text" or "json".
+        sources: addresses of cameras, whose passwords are hidden whatever logs them.
     """
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonFormatter() if kind == "json" else text)
+    handler.setFormatter(JsonFormatter(sources) if kind == "json" else TextFormatter(sources))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

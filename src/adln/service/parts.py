@@ -3,15 +3,18 @@
 import threading
 from dataclasses import dataclass, field
 
-from anyio import CapacityLimiter
+from fastapi.routing import APIRoute
 
 from adln.gallery.interface import Gallery
 from adln.matching.calibration import Scale
 from adln.service.batching import Searches
+from adln.service.bodies import Bodies
+from adln.service.fairness import FairSlots
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
 from adln.service.people import People
+from adln.service.rate_limits import RateLimit
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
 from adln.service.tidying import Tidying
@@ -36,7 +39,11 @@ class Parts:
         undo: what can be taken back.
         started_s: when, of `time.monotonic`.
         changing: held by whoever changes people, so that what can be taken back is what was.
-        embedding: how many pictures are embedded at a time.
+        bodies: room for what is sent.
+        turns: of work in threads.
+        embedding: turns of embedding pictures.
+        route: class of the routes.
+        listed: says when it is to be logged again that a caller looks through the list of people.
         tidying: applies the rules on what is kept; None if this service does not.
     """
 
@@ -52,7 +59,11 @@ class Parts:
     people: People
     undo: UndoList
     started_s: float
-    embedding: CapacityLimiter
+    bodies: Bodies
+    turns: FairSlots
+    embedding: FairSlots
+    route: type[APIRoute]
+    listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
     changing: threading.Lock = field(default_factory=threading.Lock)
 

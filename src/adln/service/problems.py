@@ -28,6 +28,8 @@ _WORDS = {
     500: "broken",
     503: "not_now",
 }
+# Keys that nobody knows are the client's, and may be long.
+_LONGEST_STEP = 40
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +58,12 @@ def refusal(status: int, message: str, *, headers: dict[str, str] | None = None)
     return JSONResponse(content, status, headers)
 
 
+def without_folder(error: GalleryError) -> str:
+    """What a gallery says; it begins with its folder, which is nobody's business here."""
+    _, colon, rest = str(error).partition(": ")
+    return rest[:1].upper() + rest[1:] if colon else str(error)
+
+
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, str(error.detail), headers=dict(error.headers or {}))
@@ -65,7 +73,7 @@ async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # What came is not repeated: it may be a name, or hostile.
     parts = [
-        f"{'.'.join(str(step) for step in problem['loc'])}: {problem['msg']}"
+        f"{'.'.join(str(step)[:_LONGEST_STEP] for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in error.errors()[:5]
     ]
     return refusal(422, "; ".join(parts)[:2000])
@@ -83,9 +91,7 @@ async def _of_adln(request: Request, error: Exception) -> Response:
             503, "Nothing was done: the disk or the database refuses.", headers={"Retry-After": "5"}
         )
     if isinstance(error, GalleryError):
-        # Galleries begin their messages with the folder, which is nobody's business here.
-        _, colon, rest = str(error).partition(": ")
-        return refusal(409, rest[:1].upper() + rest[1:] if colon else str(error))
+        return refusal(409, without_folder(error))
     _log.error("%s", error)
     return refusal(500, "The service cannot do this at the moment.")
 

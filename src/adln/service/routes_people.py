@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
 from adln.gallery.records import Filter, Person, Sighting, StoredSighting
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
     Done,
@@ -27,9 +27,10 @@ from adln.service.answers import (
     Time,
     Undone,
 )
+from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
-from adln.service.problems import documented
+from adln.service.problems import documented, without_folder
 from adln.service.routes_search import PICTURE_BODY, Pictures
 from adln.service.searching import require_model
 from adln.service.state import Caller
@@ -38,10 +39,10 @@ from adln.service.undoing import Step
 
 def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """List, enrol, name, merge, split and forget people."""
-    router = APIRouter(tags=["people"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
-    operator = Annotated[Caller, Depends(needs("operator"))]
-    admin = Annotated[Caller, Depends(needs("admin"))]
+    router = APIRouter(tags=["people"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+    operator = Annotated[Caller, Depends(Needs("operator"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[PersonId, Path()]
 
     @router.get("/persons", response_model=People, responses=documented())
@@ -52,6 +53,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> People:
         """Everybody, last seen first."""
+        if parts.listed.wait_s(caller.name) == 0:
+            parts.state.record(caller.name, "list people", {})
         wanted = text.casefold().strip()
         everybody = [
             person
@@ -72,13 +75,21 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     )
     def enrol(asked: Annotated[EnrolIn, Body()], caller: operator) -> PersonOut:
         """Make a new person, of sightings of nobody yet or without any."""
-        with parts.changing:
-            parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
-            if asked.sighting_ids:
-                _require_sightings(parts, asked.sighting_ids)
+        if asked.sighting_ids:
+            with parts.changing:
+                records = _require_sightings(parts, asked.sighting_ids)
+                owners = {one.person_id for one in records if one.person_id is not None}
+                if owners:
+                    raise HTTPException(
+                        409, f"Some of these are of person {min(owners)}; split them off there."
+                    )
+                parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
                 person_id = parts.gallery.split(asked.sighting_ids, asked.name)
-            else:
-                person_id = parts.gallery.enrol(asked.name)
+        else:
+            # Concerns nobody else: whether the name is one that was forgotten takes the gallery a
+            # while to say, and nobody waits for that.
+            parts.state.record(caller.name, "enrol", {"sightings": 0})
+            person_id = parts.gallery.enrol(asked.name)
         _tell(parts, "enrol", person_id)
         return PersonOut.of(_person(parts, person_id))
 
@@ -124,7 +135,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             _tell(parts, "add", person_id)
             return Stored(sighting_ids=ids)
 
-        return await to_thread.run_sync(work)
+        async with parts.turns.slot(caller_of(request)):
+            return await to_thread.run_sync(work)
 
     @router.put("/persons/{person_id}/name", response_model=Done, responses=documented(404, 409))
     def name(person_id: one, asked: Annotated[NameIn, Body()], caller: operator) -> Done:
@@ -149,6 +161,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             before = [(_person(parts, other).name, _sightings_of(parts, other)) for other in others]
             parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
             moved = parts.gallery.merge(others, person_id)
+            parts.events.moved(others, person_id)
 
         def take_back() -> None:
             # The name first: it may have come from one of the others.
@@ -179,6 +192,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 raise HTTPException(404, f"These are not all sightings of person {person_id}.")
             parts.state.record(caller.name, "split", {"person": person_id, "sightings": len(ids)})
             new_id = parts.gallery.split(ids, asked.name)
+            parts.events.moved([person_id], new_id)
 
         def take_back() -> None:
             parts.gallery.merge([new_id], person_id)
@@ -201,6 +215,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             owners = {record.sighting_id: record.person_id for record in records}
             parts.state.record(caller.name, "assign", {"person": person_id, "sightings": len(ids)})
             changed = parts.gallery.assign(ids, person_id)
+            parts.events.moved([one for one in owners.values() if one is not None], person_id)
 
         def take_back() -> None:
             for owner in set(owners.values()):
@@ -225,8 +240,9 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             try:
                 step.take_back()
             except GalleryError as error:
+                why = without_folder(error)
                 raise HTTPException(
-                    409, f"This cannot be taken back, because things have changed since: {error}"
+                    409, f"This cannot be taken back, because things have changed since: {why}"
                 ) from error
             finally:
                 parts.people.changed()
@@ -249,6 +265,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 parts.people.changed()
             # What a search or a page read meanwhile may have been remembered again.
             parts.undo.forget([person_id])
+            parts.events.forget(person_id, parts.people.by_id())
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )

@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter, checked_embeddings
 from adln.matching.framing import why_not_a_crop
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
     EmbeddedPicture,
@@ -21,6 +21,7 @@ from adln.service.answers import (
     decode_embedding,
     encode_embedding,
 )
+from adln.service.bodies import caller_of
 from adln.service.network import Network, check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented
@@ -37,7 +38,6 @@ PICTURE_BODY: dict[str, Any] = {
         },
     }
 }
-_READ_AT_ONCE = 8
 
 
 class Pictures:
@@ -49,10 +49,11 @@ class Pictures:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reading = CapacityLimiter(_READ_AT_ONCE)
 
     async def take(self, request: Request) -> tuple[bytes, Any]:
         """The picture of a request and its embedding; see `examine`.
+
+        A picture that has not arrived as a whole takes no turn of those that have.
 
         Returns:
             The file's content, and (D,) float32 of unit length.
@@ -76,12 +77,13 @@ class Pictures:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _PICTURE_TYPES:
             raise HTTPException(415, f"Send one of {', '.join(_PICTURE_TYPES)} as it is.")
-        async with self._reading:
-            # The guard has put a bound on how much and how long this may be.
-            data = b"".join([chunk async for chunk in request.stream()])
-            embedding, no_crop = await to_thread.run_sync(
-                partial(self._embed, network, data), limiter=self._parts.embedding
-            )
+        parts = self._parts
+        most = parts.settings.max_picture_bytes
+        async with (
+            parts.bodies.take(request, most=most) as data,
+            parts.embedding.slot(caller_of(request)),
+        ):
+            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
         return data, embedding, no_crop
 
     def network(self) -> Network:
@@ -101,8 +103,8 @@ class Pictures:
 
 def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Embed a picture; search by picture, by sighting, or by embedding."""
-    router = APIRouter(tags=["search"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
+    router = APIRouter(tags=["search"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
 
     @router.post(
         "/embed/picture",
@@ -162,7 +164,8 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 no_crop=no_crop,
             )
 
-        return await to_thread.run_sync(work)
+        async with parts.turns.slot(caller_of(request)):
+            return await to_thread.run_sync(work)
 
     @router.post("/search", response_model=SearchOut, responses=documented(404, 409))
     def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: viewer) -> SearchOut:

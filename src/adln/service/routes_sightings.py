@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from adln.gallery.records import Filter, Sighting, checked_embeddings, require_usable
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
     PersonId,
@@ -36,10 +36,10 @@ _CURSOR = re.compile(r"(-?0x[0-9a-f.]{1,20}p[+-]\d{1,4})_(\d{1,16})")
 
 def sighting_routes(parts: Parts) -> APIRouter:
     """List, show, push and erase sightings."""
-    router = APIRouter(tags=["sightings"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
-    operator = Annotated[Caller, Depends(needs("operator"))]
-    admin = Annotated[Caller, Depends(needs("admin"))]
+    router = APIRouter(tags=["sightings"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+    operator = Annotated[Caller, Depends(Needs("operator"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[SightingId, Path()]
 
     @router.get("/sightings", response_model=Sightings, responses=documented())

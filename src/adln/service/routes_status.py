@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query
@@ -11,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from adln import __version__
 from adln.service import metrics
-from adln.service.access import needs
+from adln.service.access import Needs
 from adln.service.answers import (
     Audit,
     AuditRow,
@@ -30,15 +31,17 @@ from adln.service.problems import documented
 from adln.service.state import Caller
 
 EVENTS = "/events"
+# One token has at most one in so many of the places to follow events.
+_LISTENERS_SHARE = 4
 PICTURE_TIME = "Adln-Time"
 CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 
 
 def status_routes(parts: Parts) -> APIRouter:
     """Health, status, metrics, the audit log, and live events."""
-    router = APIRouter(tags=["status"])
-    viewer = Annotated[Caller, Depends(needs("viewer"))]
-    admin = Annotated[Caller, Depends(needs("admin"))]
+    router = APIRouter(tags=["status"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
 
     @router.get(
         "/health",
@@ -154,14 +157,26 @@ def status_routes(parts: Parts) -> APIRouter:
         """What happens, as it happens (server-sent events)."""
         if parts.events.listeners >= parts.settings.max_listeners:
             raise HTTPException(503, "Too many pages follow events already; close one.")
+        # Nobody who has to say who they are takes all places from the others.
+        share = max(1, parts.settings.max_listeners // _LISTENERS_SHARE)
+        if caller.token_id and parts.events.count_of(caller.name) >= share:
+            raise HTTPException(429, f"{share} pages with this token follow events already.")
         after = None if last_event_id is None else int(last_event_id)
         return StreamingResponse(
-            parts.events.listen(after=after),
+            parts.events.listen(
+                after=after,
+                caller=caller.name,
+                may_listen=partial(_may_listen, parts, caller),
+            ),
             media_type="text/event-stream",
             headers={"X-Accel-Buffering": "no"},
         )
 
     return router
+
+
+def _may_listen(parts: Parts, caller: Caller) -> bool:
+    return not caller.token_id or parts.state.is_valid(caller.token_id)
 
 
 def live_views(parts: Parts) -> dict[str, Any]:

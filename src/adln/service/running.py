@@ -1,17 +1,31 @@
 """Runs the service until it is told to stop."""
 
+import asyncio
 import ipaddress
+import logging
+import resource
 import signal
+import socket
+from dataclasses import replace
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from adln.errors import ServiceError
+from adln.service.connections import ConnectionLimits, guarded_protocol
 from adln.service.live import Events
 from adln.service.settings import ServeSettings
 
-_MOST_CONNECTIONS = 512
+_FEWEST = 64
+_KEEP_ALIVE_S = 5
+_HANDSHAKE_S = 10.0
+# Besides connections: the gallery, its codes, the log; and connections that are just ending.
+_FILES_BESIDES = 512
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -20,6 +34,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, events: Events) -> None:
         super().__init__(config)
         self._events = events
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.ssl is not None:
+            # Until a handshake is done nobody else sees the connection; a minute is asyncio's.
+            loop = asyncio.get_running_loop()
+            listen = partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE_S)
+            loop.create_server = listen  # type: ignore[method-assign]
+        await super().startup(sockets=sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._events.close()
@@ -37,22 +59,12 @@ def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
     Raises:
         ServiceError: the address cannot be listened to, or the certificate cannot be read.
     """
+    files = _allow_files(settings.max_connections + _FILES_BESIDES)
+    most = max(_FEWEST, min(settings.max_connections, files - _FILES_BESIDES))
+    if most < settings.max_connections:
+        _log.warning("%d connections at most: this process may have %d files", most, files)
     try:
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            # The guard logs requests, without what clients have put into paths.
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_graceful_shutdown=max(1, round(settings.stop_s)),
-            ssl_certfile=settings.tls_certificate,
-            ssl_keyfile=settings.tls_key,
-            lifespan="on",
-        )
+        config = server_config(app, replace(settings, max_connections=most))
         server = _Server(config, events)
         config.load()
     except OSError as error:
@@ -71,6 +83,47 @@ def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
+    """How uvicorn serves the app.
+
+    Raises:
+        OSError: the certificate cannot be read.
+    """
+    limits = ConnectionLimits(
+        most=settings.max_connections,
+        most_of_one=settings.max_connections_of_one,
+        head_s=settings.head_s,
+    )
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=guarded_protocol(limits),
+        # There are none, and where their library is installed they would pass by the guard.
+        ws="none",
+        log_config=None,
+        # The guard logs requests, without what clients have put into paths.
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.stop_s)),
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        lifespan="on",
+    )
+
+
+def _allow_files(count: int) -> int:
+    """Let this process have so many files and connections; how many it may have then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return count if soft == resource.RLIM_INFINITY else soft
 
 
 def _ended_already(number: int, frame: FrameType | None) -> None:

@@ -46,6 +46,9 @@ class ServeSettings:
         max_picture_pixels: most pixels of a picture, before it is decoded.
         max_json_bytes: largest body of any other request.
         body_s: how long a request may take to arrive, in s.
+        head_s: how long its first lines may take, in s.
+        max_connections: in all; where there are more, idle ones make room.
+        max_connections_of_one: of one address.
         requests_per_minute: of one client; 0 for no limit.
         failed_tokens_per_minute: wrong tokens from one address before it has to wait.
         threads: requests that are worked on at a time; the others wait.
@@ -77,6 +80,9 @@ class ServeSettings:
     max_picture_pixels: int = 20_000_000
     max_json_bytes: int = 4 * 2**20
     body_s: float = 60.0
+    head_s: float = 10.0
+    max_connections: int = 2048
+    max_connections_of_one: int = 1024
     requests_per_minute: int = 1200
     failed_tokens_per_minute: int = 10
     threads: int = 16
@@ -104,7 +110,11 @@ class ServeSettings:
                 min(self.max_picture_bytes, self.max_picture_pixels, self.max_json_bytes) >= 1024,
                 "limits of size must be at least 1024",
             ),
-            (min(self.body_s, self.stop_s) > 0, "times must be above 0"),
+            (min(self.body_s, self.head_s, self.stop_s) > 0, "times must be above 0"),
+            (
+                min(self.max_connections, self.max_connections_of_one) >= 1,
+                "max_connections and max_connections_of_one must be at least 1",
+            ),
             (
                 self.retention_every_s == 0 or self.retention_every_s >= 1,
                 "retention_every_s must be 0 or at least 1",

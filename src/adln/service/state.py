@@ -1,5 +1,8 @@
 """What the service itself keeps: tokens, as salted digests, and a log of who did what.
 
+A token is 256 random bits, which nobody guesses however fast they can try; so a plain SHA-256 keeps
+it as well as a slow digest would, and a flood of wrong tokens costs nothing.
+
 One SQLite file in a folder that only its owner may read. The log is that of
 `adln.gallery.audit`: each row carries a digest over the row before it, so that a row that is
 changed or taken away shows.
@@ -9,6 +12,7 @@ import hashlib
 import hmac
 import json
 import logging
+import os
 import re
 import secrets
 import sqlite3
@@ -44,7 +48,9 @@ CREATE TABLE tokens (
 _TOKEN = re.compile(r"adln_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9 ._@-]{1,64}")
 _WAIT_S = 10.0
-_MOST_KNOWN = 1000
+_DIGEST_BYTES = 32
+# Rows that come often are on the disk with the next one that is not, or with `sync`.
+_OFTEN = frozenset({"search", "list people"})
 
 _log = logging.getLogger(__name__)
 
@@ -75,10 +81,12 @@ class Caller:
     Attributes:
         name: for the log.
         role: what they may do.
+        token_id: by which token; "" where none is asked for.
     """
 
     name: str
     role: Role
+    token_id: str = ""
 
     def may(self, role: Role) -> bool:
         """Whether they may do what a role allows."""
@@ -100,14 +108,14 @@ class ServiceState:
         self._clock = clock
         self._lock = threading.Lock()
         self._reader_lock = threading.Lock()
-        # Tokens that were checked the slow way, by a digest that means nothing elsewhere.
-        self._known: dict[bytes, str] = {}
-        self._key = secrets.token_bytes(32)
         self._path = path = folder / DATABASE_NAME
+        self._is_synced = True
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 path.touch(mode=0o600)
+            # It may have been there before, or have been copied.
+            path.chmod(0o600)
             self._connection = _connect(path)
             self._prepare(path)
             # Tokens are looked up beside whatever is being written.
@@ -153,7 +161,7 @@ class ServiceState:
         with self._writing("command line", "token", {"token": token_id, "role": role}):
             self._connection.execute(
                 "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)",
-                (token_id, name, role, salt, _slow_digest(secret, salt), self._clock()),
+                (token_id, name, role, salt, _digest(secret, salt), self._clock()),
             )
         return f"adln_{token_id}_{secret}"
 
@@ -189,7 +197,34 @@ class ServiceState:
                 raise ServiceError(f"There is no valid token {token_id!r}; `adln tokens list`.")
 
     def caller(self, token: str) -> Caller | None:
-        """Whose token it is; None if it is nobody's. Slow for a token not seen before."""
+        """Whose token it is; None if it is nobody's. Quick, but for what `is_slow` says."""
+        found = self._row(token)
+        if found is None:
+            return None
+        token_id, secret, name, role, salt, digest = found
+        if len(digest) == _DIGEST_BYTES:
+            if not hmac.compare_digest(_digest(secret, salt), digest):
+                return None
+        else:
+            if not hmac.compare_digest(_slow_digest(secret, salt), digest):
+                return None
+            self._make_quick(token_id, _digest(secret, salt), salt)
+        return Caller(name=f"{name} ({token_id})", role=role, token_id=token_id)
+
+    def is_slow(self, token: str) -> bool:
+        """Whether checking takes long: the token is of an earlier version and not yet used."""
+        found = self._row(token)
+        return found is not None and len(found[-1]) != _DIGEST_BYTES
+
+    def is_valid(self, token_id: str) -> bool:
+        """Whether a token that was valid has not been revoked since."""
+        with self._reader_lock:
+            row = self._reader.execute(
+                "SELECT 1 FROM tokens WHERE token_id = ? AND revoked_s IS NULL", (token_id,)
+            ).fetchone()
+        return row is not None
+
+    def _row(self, token: str) -> tuple[str, str, str, Role, bytes, bytes] | None:
         match = _TOKEN.fullmatch(token)
         if match is None:
             return None
@@ -200,21 +235,18 @@ class ServiceState:
                 "WHERE token_id = ? AND revoked_s IS NULL",
                 (token_id,),
             ).fetchone()
-        if row is None:
-            return None
-        name, role, salt, digest = row
-        quick = self._quick_digest(token)
-        if self._known.get(quick) != token_id:
-            if not hmac.compare_digest(_slow_digest(secret, salt), digest):
-                return None
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[quick] = token_id
-        return Caller(name=f"{name} ({token_id})", role=role)
+        return None if row is None else (token_id, secret, *row)
 
-    def knows(self, token: str) -> bool:
-        """Whether `caller` would answer for this token at once."""
-        return self._quick_digest(token) in self._known
+    def _make_quick(self, token_id: str, digest: bytes, salt: bytes) -> None:
+        try:
+            with self._lock:
+                self._connection.execute(
+                    "UPDATE tokens SET digest = ? WHERE token_id = ? AND salt = ?",
+                    (digest, token_id, salt),
+                )
+        except sqlite3.Error as error:
+            # It stays slow, and valid.
+            _log.warning("a token of an earlier version stays slow to check: %s", error)
 
     def record(self, actor: str, action: str, details: Mapping[str, Any]) -> None:
         """Append to the audit log; what is not logged must not be done.
@@ -229,6 +261,22 @@ class ServiceState:
         """
         with self._writing(actor, action, details):
             pass
+
+    def sync(self) -> None:
+        """See to it that every row is on the disk, and outlives a power cut.
+
+        Raises:
+            ServiceError: the disk refuses.
+        """
+        with self._lock:
+            if self._is_synced:
+                return
+            try:
+                with self._path.with_name(f"{DATABASE_NAME}-wal").open("rb") as log:
+                    os.fsync(log.fileno())
+            except OSError as error:
+                raise ServiceError(f"The audit log cannot be written ({error}).") from error
+            self._is_synced = True
 
     def entries(self, *, newest: int) -> list[AuditEntry]:
         """The newest rows of the log, newest first."""
@@ -263,15 +311,14 @@ class ServiceState:
             self._reader.close()
             self._connection.close()
 
-    def _quick_digest(self, token: str) -> bytes:
-        return hmac.digest(self._key, token.encode(), "sha256")
-
     @contextmanager
     def _writing(self, actor: str, action: str, details: Mapping[str, Any]) -> Iterator[None]:
         """A transaction that is in the audit log; all of it happens, or nothing."""
         connection = self._connection
         with self._lock:
             try:
+                how = "NORMAL" if action in _OFTEN else "FULL"
+                connection.execute(f"PRAGMA synchronous = {how}")
                 connection.execute("BEGIN IMMEDIATE")
                 yield
                 log = AuditLog(connection, actor=actor, clock=self._clock)
@@ -280,6 +327,7 @@ class ServiceState:
                     "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
                 ).fetchone()
                 connection.execute("COMMIT")
+                self._is_synced = action not in _OFTEN
             except sqlite3.Error as error:
                 raise ServiceError(
                     f"The audit log cannot be written ({error}), so nothing was done."
@@ -296,5 +344,10 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
 
 
+def _digest(secret: str, salt: bytes) -> bytes:
+    return hmac.digest(salt, secret.encode(), "sha256")
+
+
 def _slow_digest(secret: str, salt: bytes) -> bytes:
+    """That of tokens of earlier versions."""
     return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adln.errors import AdlnError, ServiceError
 from adln.gallery.retention import Retention, Tidied, apply_retention
@@ -79,14 +79,20 @@ class Tidying:
             self._gallery.compact_if_worthwhile()
         except AdlnError as error:
             _log.error("the rules on what is kept could not be applied: %s", error)
-            self._last = Tidiness(
-                applied_s=self._last.applied_s, erased=self._last.erased, problem=str(error)
-            )
+            self._tell(str(error))
+            return
+        except Exception as error:
+            # Whatever it is: people were promised that this goes on.
+            _log.exception("the rules on what is kept could not be applied")
+            self._tell(f"{type(error).__name__}: {error}")
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
         self._last = Tidiness(applied_s=now_s, erased=self._last.erased + erased)
         if erased:
             self._record(tidied)
+
+    def _tell(self, problem: str) -> None:
+        self._last = replace(self._last, problem=problem)
 
     def _record(self, tidied: Tidied) -> None:
         try:

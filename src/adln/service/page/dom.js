@@ -73,8 +73,10 @@ export function field(label, input) {
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
-export const dayOf = (time_s) => day.format(time_s * 1000);
-export const clockOf = (time_s) => clock.format(time_s * 1000);
+// A time that no calendar has must not end the page.
+const format = (how, time_s) => Math.abs(time_s) < 8.64e12 ? how.format(time_s * 1000) : "no time";
+export const dayOf = (time_s) => format(day, time_s);
+export const clockOf = (time_s) => format(clock, time_s);
 
 /** A moment as people say it: today 14:02, yesterday 9:30, or the day. */
 export function moment(time_s) {

@@ -119,7 +119,7 @@ export async function personView(page, id) {
     seen.push(...answer.sightings);
     next = answer.next;
     more.hidden = next === null;
-    show(lanes, laneChart(seen));
+    show(lanes, seen.length ? laneChart(seen) : null);
     visits.replaceChildren(...visitList(page, seen, pick));
   }
 

@@ -1,0 +1,173 @@
+"""The connections of the service: how many, of whom, and for how long they may say nothing.
+
+Uvicorn limits connections in all only, and waits without end for a request that does not come; so
+whoever opens enough of them without a word keeps everybody out. Here a connection has to bring its
+request in time and take its answer in time, one address has a share, and where there are too many,
+those that are idle make room: first those that never brought a request.
+"""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 5\r\n"
+    b"content-length: 64\r\nconnection: close\r\n\r\n"
+    b'{"problem": "not_now", "message": "Too many requests at a time"}'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """What connections may do.
+
+    Attributes:
+        most: connections in all. Idle ones cost little; closing them to make room costs more, if
+            they come back at once.
+        most_of_one: of one address; IPv6 addresses count by network (/64), as one machine has all
+            of these.
+        head_s: within which a request's head must have arrived, in s.
+        write_s: for how long a client may leave an answer unread, in s.
+    """
+
+    most: int = 2048
+    most_of_one: int = 1024
+    head_s: float = 10.0
+    write_s: float = 30.0
+
+
+def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
+    """The protocol of one server; uvicorn takes it as its setting `http`."""
+    return type("GuardedProtocol", (_Guarded,), {"room": _Room(limits), "limits": limits})
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or an IPv6 network."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return str(parsed)
+
+
+class _Guarded(H11Protocol):
+    """A connection that has a time for everything."""
+
+    room: ClassVar["_Room"]
+    limits: ClassVar[ConnectionLimits]
+
+    # What there is to say of it when room has to be made.
+    network = ""
+    has_asked = False
+    idle_since_s = 0.0
+    _head: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.network = network_of(self.client[0]) if self.client else ""
+        self._expect_head()
+        if not self.room.enter(self):
+            transport.write(_NO_ROOM)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.room.leave(self)
+        for timer in (self._head, self._stuck):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.is_busy:
+            self.has_asked = True
+            if self._head is not None:
+                self._head.cancel()
+                self._head = None
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.is_busy:
+            self._expect_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(self.limits.write_s, self.give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def give_up(self) -> None:
+        """End it without waiting for the other side."""
+        self.room.leave(self)
+        self.transport.abort()
+
+    def _expect_head(self) -> None:
+        self.idle_since_s = time.monotonic()
+        if self._head is not None:
+            self._head.cancel()
+        # Also of connections that are being closed: their last bytes may never be fetched.
+        self._head = self.loop.call_later(self.limits.head_s, self.give_up)
+
+
+class _Room:
+    """The connections of a server, by whose they are."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self._inside: dict[str, set[_Guarded]] = {}
+        self._count = 0
+
+    def enter(self, one: _Guarded) -> bool:
+        """Take a connection in; False if there is no room that could be made."""
+        own = self._inside.setdefault(one.network, set())
+        if len(own) >= self._limits.most_of_one:
+            fits = self._evict(own)
+        elif self._count >= self._limits.most:
+            fits = self._evict(other for group in self._inside.values() for other in group)
+        else:
+            fits = True
+        # Evicting may have emptied and dropped the group.
+        if fits:
+            self._inside.setdefault(one.network, set()).add(one)
+            self._count += 1
+        return fits
+
+    def leave(self, one: _Guarded) -> None:
+        """A connection has ended; may be said twice."""
+        own = self._inside.get(one.network, set())
+        if one in own:
+            own.remove(one)
+            self._count -= 1
+        if not own:
+            self._inside.pop(one.network, None)
+
+    def _evict(self, among: Iterable[_Guarded]) -> bool:
+        idle = [one for one in among if not one.is_busy]
+        if not idle:
+            return False
+        # Whoever holds most gives first; an honest client has asked for something before.
+        victim = min(
+            idle,
+            key=lambda one: (one.has_asked, -len(self._inside[one.network]), one.idle_since_s),
+        )
+        victim.give_up()
+        return True

@@ -1,0 +1,61 @@
+"""Work slots that are handed out in turns, so that one caller's queue is nobody else's.
+
+A plain semaphore serves in the order of arrival: a caller who asks for five hundred things at once
+makes everybody wait for all of them. Here each caller has a queue of their own, and a slot that
+becomes free goes to the next caller in turn.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class FairSlots:
+    """A number of slots, shared by callers in turns. For one event loop.
+
+    Args:
+        slots: how many are in use at a time.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._free = slots
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @asynccontextmanager
+    async def slot(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it.
+
+        Args:
+            caller: whose turn it has to be.
+        """
+        await self._take(caller)
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._hand_out()
+
+    async def _take(self, caller: str) -> None:
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(caller, deque()).append(mine)
+        self._hand_out()
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                # Handed out at the moment at which the caller left.
+                self._free += 1
+                self._hand_out()
+            raise
+
+    def _hand_out(self) -> None:
+        while self._free and self._queues:
+            caller, queue = self._queues.popitem(last=False)
+            waiting = queue.popleft()
+            if queue:
+                # At the end of the line, behind all other callers.
+                self._queues[caller] = queue
+            if not waiting.done():
+                self._free -= 1
+                waiting.set_result(None)
