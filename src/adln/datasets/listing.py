@@ -3,12 +3,17 @@
 Carries the readers of all layouts; Sec. III.A.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from adln.errors import DatasetError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+# What cameras and programs write. Whether a file can be decoded shows when it is read; one that
+# cannot (HEIC needs another program) is then named, while a file that is not listed is not missed.
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .webp .avif .heic .heif .gif .jp2 .ppm .pgm .tif .tiff".split()
+)
 _NAMES_SHOWN = 8
 
 
@@ -49,6 +54,32 @@ def image_files(folder: Path) -> list[Path]:
         DatasetError: The folder is missing or may not be read.
     """
     return [entry for entry in entries(folder) if is_image_name(entry.name)]
+
+
+def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
+    """List what lies in a folder, or below it, and was not read.
+
+    Args:
+        folder: The folder.
+        read: Pictures that are accounted for.
+
+    Returns:
+        Other picture files, and links to folders below which nothing was read, in sorted order.
+        Such links are not followed, since they may lead in a circle. Hidden files and folders are
+        passed over.
+    """
+    known = set(read)
+    parents = {parent for path in known for parent in path.parents}
+    found: list[Path] = []
+    for name, folders, files in os.walk(folder):
+        here = Path(name)
+        folders[:] = [inside for inside in folders if not inside.startswith(".")]
+        for inside in folders:
+            if (here / inside).is_symlink() and here / inside not in parents:
+                found.append(here / inside)
+        pictures = (here / file for file in files if is_image_name(file))
+        found += [picture for picture in pictures if picture not in known]
+    return sorted(found)
 
 
 def shown(names: Iterable[str]) -> str:
