@@ -168,3 +168,13 @@ def test_persons_without_a_second_camera_are_explained(model: Path, data: Path) 
 
 def test_a_depth_that_the_file_lacks_is_refused(model: Path, data: Path) -> None:
     assert "exits at [1, 2]" in str(error_of(run(model, "--data", data, "--depth", 4)))
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = run(model, "--data", data, "--report", tmp_path / "file" / "r")
+    assert isinstance(result.exception, AdlnError)
+    assert "cannot be written" in str(result.exception)
+    assert "embedding" not in result.stderr

@@ -89,11 +89,15 @@ def evaluate(
     needs no torch: a file, or res1 or res2, which come with adln. Several MODELs are the files of
     one split export, from the shallowest on.
     """
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.errors import SettingsError
     from adln.evaluation.cross_depth import evaluate_cross_depth
     from adln.evaluation.protocol import evaluate as run
     from adln.evaluation.report import make_report
 
+    if report_folder is not None:
+        require_writable(report_folder, raises=SettingsError, folder=True)
     dataset = open_dataset(data_path, layout)
     wanted = tuple(sorted(set(depths)))
     params: dict[int, int] = {}

@@ -64,7 +64,9 @@ def train(
     """
     import logging
 
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.errors import TrainingError
     from adln.settings import read_settings
     from adln.training.data import load_training_data
     from adln.training.loop import build_fabric
@@ -80,11 +82,13 @@ def train(
             # A path that the user names needs no digest; one in the recipe is for the URL.
             overrides = (*overrides, 'network.imagenet_sha256=""')
     recipe = read_settings(Recipe, recipe_path, overrides)
+    require_writable(folder, raises=TrainingError, folder=True)
     dataset = open_dataset(data_path, layout)
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = Watch(quiet=as_json or not fabric.is_global_zero)
     watch.say(dataset.notice)
+    watch.say(dataset.left_out)
     with stop_on_request(stop_after_s) as should_stop:
         with counting(len(dataset.train), "reading crops", quiet=watch.quiet) as on_read:
             data = load_training_data(

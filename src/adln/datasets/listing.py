@@ -11,9 +11,8 @@ from adln.errors import DatasetError
 
 # What cameras and programs write. Whether a file can be decoded shows when it is read; one that
 # cannot (HEIC needs another program) is then named, while a file that is not listed is not missed.
-IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .webp .avif .heic .heif .gif .jp2 .ppm .pgm .tif .tiff".split()
-)
+_PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2"}
+IMAGE_SUFFIXES = frozenset(_PHOTOS | {".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 _NAMES_SHOWN = 8
 
 
@@ -74,9 +73,8 @@ def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
     for name, folders, files in os.walk(folder):
         here = Path(name)
         folders[:] = [inside for inside in folders if not inside.startswith(".")]
-        for inside in folders:
-            if (here / inside).is_symlink() and here / inside not in parents:
-                found.append(here / inside)
+        links = (here / inside for inside in folders if (here / inside).is_symlink())
+        found += [link for link in links if link not in parents]
         pictures = (here / file for file in files if is_image_name(file))
         found += [picture for picture in pictures if picture not in known]
     return sorted(found)

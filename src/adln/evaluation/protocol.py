@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adln.datasets.loading import iterate_crops
 from adln.datasets.split import Split
-from adln.embeddings import Embedder
+from adln.embeddings import Embedder, find_unusable
 from adln.errors import EvaluationError
 from adln.evaluation.ranking import (
     RetrievalMetrics,
@@ -160,11 +160,11 @@ def embed_split(
                     f"The embedder gave shape {embedding.shape} at depth {depth}; "
                     f"expected {(len(crops), embedder.dim)} for {len(crops)} crops."
                 )
-            finite = np.isfinite(embedding).all(axis=1)
-            if not finite.all():
-                path = split.paths[start + int(np.argmin(finite))]
+            unusable = find_unusable(embedding)
+            if unusable is not None:
+                at, values = unusable
                 raise EvaluationError(
-                    f"The embedder gave NaN or infinite values at depth {depth} for {path}. "
+                    f"The embedder gave {values} at depth {depth} for {split.paths[start + at]}. "
                     "Check its weights: a training that has diverged gives such values."
                 )
             features[depth][start : start + len(crops)] = embedding
