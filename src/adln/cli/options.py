@@ -20,7 +20,7 @@ layout_option = click.option(
     "--layout",
     default="auto",
     show_default=True,
-    help="market1501, dukemtmc, msmt17, cuhk01, cuhk03, cuhk03-detected, folder, csv, or auto.",
+    help="market1501, dukemtmc, msmt17, cuhk01, cuhk03, folder, csv, or auto.",
 )
 device_option = click.option(
     "--device",

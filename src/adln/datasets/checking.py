@@ -68,6 +68,7 @@ KNOWN_SIZES = {
     "market1501": KnownSizes("Market-1501", "market", 12_936, 751, 3_368, 750, 15_913),
     "dukemtmc": KnownSizes("DukeMTMC-reID", "duke", 16_522, 702, 2_228, 702, 17_661),
     "msmt17": KnownSizes("MSMT17", "msmt", 32_621, 1_041, 11_659, 3_060, 82_161),
+    "cuhk01": KnownSizes("CUHK01", "cuhk01", 0, 0, 1_942, 971, 1_942),
 }
 
 
