@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def evaluate(
     from adln.errors import SettingsError
     from adln.evaluation.cross_depth import evaluate_cross_depth
     from adln.evaluation.report import make_report
-    from adln.evaluation.unseen import measure_set, was_seen
+    from adln.evaluation.unseen import measure_set, unseen_text, was_seen
 
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
@@ -175,7 +175,9 @@ def evaluate(
         if as_json:
             contents.append(_json(report.to_json(), open_set, cascade, costs))
             continue
-        click.echo(("\n\n" if number else "") + report.to_text())
+        # One table for all of them stands at the end.
+        shown = report if len(datasets) == 1 else replace(report, sets=())
+        click.echo(shown.to_text())
         if open_set:
             from adln.evaluation.open_set import open_set_text
 
@@ -186,6 +188,10 @@ def evaluate(
             click.echo("\n" + cascade_text(cascade, costs))
             if costs is not None and flip:
                 click.echo("The mirrored crop, which --no-flip leaves out, doubles time and GMACs.")
+        if len(datasets) > 1:
+            click.echo("\n")
+    if len(datasets) > 1 and not as_json:
+        click.echo(unseen_text(sets))
     if as_json:
         plain = contents[0] if len(contents) == 1 else contents
         click.echo(json.dumps(plain, indent=2, ensure_ascii=False))

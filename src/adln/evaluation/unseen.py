@@ -167,8 +167,8 @@ def _short(figure: Figure | None) -> str:
 COLUMNS = ("Rank-1", "mAP", "TPR@0.1%", "TPR@1%")
 WORDS = (
     "TPR: pairs of one person accepted while so many pairs of two persons are, over all pairs "
-    "under two cameras. Intervals: 95 % of a bootstrap over the persons searched for. Seen: the network "
-    "has learned from other people of this data set; unseen: from nobody of it."
+    "under two cameras. Intervals: 95 % of a bootstrap over the persons searched for. Seen: the "
+    "network has learned from other people of this data set; unseen: from nobody of it."
 )
 
 
