@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, require_regular, require_writable
 from adln.errors import GalleryError
 
 
@@ -35,3 +36,43 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_other(
         file.write(b"new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["answer.txt"]
+
+
+def half_of_it(file: BinaryIO, ending: type[BaseException]) -> None:
+    file.write(b"half")
+    raise ending
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, ValueError])
+def test_whatever_ends_the_writing_leaves_no_partial_file(
+    tmp_path: Path, ending: type[BaseException]
+) -> None:
+    with (
+        pytest.raises(ending),
+        atomic_write(tmp_path / "answer.txt", raises=GalleryError) as file,
+    ):
+        half_of_it(file, ending)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_can_be_written_is_told_before_and_nothing_is_made(tmp_path: Path) -> None:
+    require_writable(tmp_path / "a" / "b.txt", raises=GalleryError)
+    require_writable(tmp_path / "a" / "b", raises=GalleryError, folder=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_and_a_folder_of_that_name_are_told_before(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (True, False):
+        with pytest.raises(GalleryError, match=r"file/r: cannot be written .*is not a folder"):
+            require_writable(tmp_path / "file" / "r", raises=GalleryError, folder=folder)
+    with pytest.raises(GalleryError, match="is a folder; expected the name of a file"):
+        require_writable(tmp_path, raises=GalleryError)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are of POSIX")
+def test_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(GalleryError, match="it is a pipe or a device; expected a list"):
+        require_regular(tmp_path / "pipe", raises=GalleryError, expected="a list")
+    require_regular(tmp_path / "missing", raises=GalleryError, expected="a list")

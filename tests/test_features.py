@@ -99,3 +99,14 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     np.savez(path, other=np.zeros(3))
     with pytest.raises(DatasetError, match=r"f\.npz: no feature file"):
         read_features(path)
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "NaN or infinite"), (0.0, "but zeros")])
+def test_embeddings_that_cannot_be_compared_are_refused(
+    tmp_path: Path, value: float, words: str
+) -> None:
+    embeddings = np.ones((2, 3), dtype=np.float32)
+    embeddings[1] = value
+    write_features(Features(("a.jpg", "b.jpg"), embeddings, SOURCE), tmp_path / "f.npz")
+    with pytest.raises(DatasetError, match=rf"f\.npz: the embedding of b\.jpg holds .*{words}"):
+        read_features(tmp_path / "f.npz")

@@ -97,3 +97,15 @@ def test_every_recipe_in_the_project_can_be_read(path: Path) -> None:
 def test_impossible_recipes_are_refused(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read_settings(Recipe, None, [override])
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_must_be_finite(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"schedule.base_lr: .*finite number"):
+        read_settings(Recipe, None, [f"schedule.base_lr={value}"])
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "b"\n', encoding="utf-8-sig")
+    assert read_settings(Outer, path).name == "b"

@@ -2,9 +2,12 @@
 
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import adln
 
@@ -76,3 +79,33 @@ def test_help_is_shown() -> None:
         "import adln.cli.main\nsys.argv = ['adln', '--help']\nadln.cli.main.main()"
     )
     assert "Usage: adln" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("demo --out OUT/demo", "train"),
+        ("train --data OUT --out OUT/run", "train"),
+        ("align OUT/n.safetensors --data OUT --out OUT/a.safetensors", "train"),
+        ("export OUT/n.safetensors --depth 1 --out OUT/a.onnx", "train|export"),
+        ("complexity", "train"),
+    ],
+)
+def test_commands_that_need_torch_say_what_to_install(
+    tmp_path: Path, command: str, extra: str
+) -> None:
+    arguments = ["adln", *command.replace("OUT", str(tmp_path)).split()]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{BLOCK}\nsys.argv = {arguments!r}\nimport adln.cli.main\nadln.cli.main.main()",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(rf'is not installed.*pip install "\.\[({extra})\]"', done.stderr)
+    assert list(tmp_path.iterdir()) == []

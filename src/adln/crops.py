@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from adln.atomic import require_regular
 from adln.errors import ImageError
 
 CROP_HEIGHT_PX = 256
@@ -52,8 +53,10 @@ def read_bytes(path: str | Path) -> bytes:
     """Read a picture file without decoding it.
 
     Raises:
-        ImageError: The file is missing or cannot be read; the message names it.
+        ImageError: The file is missing, cannot be read, or is a pipe or a device, which might
+            never end; the message names it.
     """
+    require_regular(Path(path), raises=ImageError, expected="a picture file")
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:

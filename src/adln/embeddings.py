@@ -79,6 +79,23 @@ def flip_average(
     return unit_length((features + flipped_features) / 2)
 
 
+def find_unusable(embeddings: NDArray[np.floating]) -> tuple[int, str] | None:
+    """Find the first embedding that cannot be compared.
+
+    Args:
+        embeddings: (N, D).
+
+    Returns:
+        Its position and what it holds, in words; None if all are finite and none is zero.
+    """
+    lengths = np.sqrt(np.vecdot(embeddings, embeddings, dtype=np.float64))
+    usable = np.isfinite(lengths) & (lengths > _SHORTEST)
+    if usable.all():
+        return None
+    at = int(np.argmin(usable))
+    return at, "nothing but zeros" if lengths[at] <= _SHORTEST else "NaN or infinite values"
+
+
 def cosine_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float32]:
     """1 - cosine of the angle between each row of a and each row of b.
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, require_regular, require_writable
+from adln.embeddings import find_unusable
 from adln.errors import DatasetError, SettingsError
 
 SUFFIXES = (".npz", ".parquet")
@@ -72,6 +73,7 @@ def require_writable_format(path: Path) -> None:
         raise SettingsError(f"{path}: expected a name that ends in .npz or .parquet.")
     if not path.parent.is_dir():
         raise SettingsError(f"{path}: there is no folder {path.parent}.")
+    require_writable(path, raises=SettingsError)
     if path.suffix.lower() == ".parquet":
         _pyarrow()
 
@@ -98,8 +100,26 @@ def read_features(path: Path) -> Features:
     """Read a feature file.
 
     Raises:
-        DatasetError: the file is missing, damaged, or not one of `write_features`.
+        DatasetError: the file is missing, damaged, or not one of `write_features`; or an embedding
+            holds no number or nothing but zeros, and the message names its picture.
     """
+    require_regular(path, raises=DatasetError, expected="a feature file of `adln embed`")
+    features = _parse(path)
+    if features.embeddings.ndim != 2 or len(features.embeddings) != len(features.paths):
+        raise DatasetError(
+            f"{path}: {len(features.paths):,} pictures came with embeddings of shape "
+            f"{features.embeddings.shape}; embed again."
+        )
+    unusable = find_unusable(features.embeddings)
+    if unusable is not None:
+        at, values = unusable
+        raise DatasetError(
+            f"{path}: the embedding of {features.paths[at]} holds {values}; embed again."
+        )
+    return features
+
+
+def _parse(path: Path) -> Features:
     try:
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path)

@@ -23,7 +23,11 @@ T = TypeVar("T", bound="DataclassInstance")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[S]) -> type[S]:
     """Make a class of settings: a frozen dataclass, keywords only, that pydantic reads strictly."""
-    cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+    cls.__pydantic_config__ = {  # type: ignore[attr-defined]
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+    }
     return dataclass(frozen=True, kw_only=True)(cls)
 
 
@@ -43,7 +47,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
     if path is not None:
         source = str(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise SettingsError(f"no such settings file: {path}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -271,3 +272,41 @@ def test_a_calibration_of_a_model_that_was_replaced_is_replaced_too(
     content = read_calibration(model, model_sha256=sha256(model))
     assert content is not None
     assert [one.depth for one in content.calibrations] == [3]
+
+
+def test_too_little_data_is_refused_before_the_work(make_model: MakeModel, colours: Path) -> None:
+    result = run(make_model(), "--data", colours)
+    error = error_of(result)
+    assert "10 % could be stated (--match-rate 0.1)" in str(error)
+    assert "embedding" not in result.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    make_model: MakeModel, colours: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = run(make_model(), "--data", colours, "--out", tmp_path / "file" / "c.json", *LOOSE)
+    assert "cannot be written" in str(error_of(result))
+    assert "embedding" not in result.stderr
+
+
+def test_the_result_can_be_written_elsewhere(
+    make_model: MakeModel, colours: Path, tmp_path: Path
+) -> None:
+    model = make_model()
+    result = run(model, "--data", colours, "--out", tmp_path / "c.json", *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert f"stored: {tmp_path / 'c.json'}" in result.stdout
+    assert read_calibration(model, model_sha256=sha256(model)) is None
+
+
+def test_feature_files_and_networks_that_are_pipes_are_refused(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    assert "a pipe or a device" in str(
+        error_of(run(make_model(), "--features", tmp_path / "pipe.npz"))
+    )
+    assert "a pipe or a device" in str(
+        error_of(run(tmp_path / "pipe.npz", "--features", tmp_path / "f.npz"))
+    )

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +157,37 @@ def test_boxes_of_another_camera_are_refused(
     result = run(people, people, *common)
     assert isinstance(result.exception, SettingsError)
     assert "belong to one video, 2 were named" in str(result.exception)
+
+
+def test_embeddings_that_are_no_numbers_are_refused_with_the_picture_named(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    # The feature of this model is the mean colour, and black has no direction.
+    Image.new("RGB", (64, 128)).save(people / "black.png")
+    result = run(people, "--network", make_model(), "--out", tmp_path / "f.npz", "--quiet")
+    assert isinstance(result.exception, ModelFileError)
+    assert f"gave NaN or infinite values for {people / 'black.png'}" in str(result.exception)
+    assert not (tmp_path / "f.npz").exists()
+
+
+def test_pipes_are_refused_instead_of_waited_for(make_model: MakeModel, tmp_path: Path) -> None:
+    for name in ("pipe.png", "pipe.txt"):
+        os.mkfifo(tmp_path / name)
+        result = run(tmp_path / name, "--network", make_model(), "--out", tmp_path / "f.npz")
+        assert isinstance(result.exception, (ImageError, DatasetError))
+
+
+def test_linked_folders_are_named_as_left_out(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (people / "link").symlink_to(tmp_path / "elsewhere")
+    result = run(people, "--network", make_model(), "--out", tmp_path / "f.npz")
+    assert f"left out: {people / 'link'}: a link to a folder" in result.stderr
+    assert "6 pictures, 1 left out" in result.stdout
+
+
+def test_help_shows_one_name_for_the_network() -> None:
+    shown = run("--help").output
+    assert "--network" in shown
+    assert "--model" not in shown

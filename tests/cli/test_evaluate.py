@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from adln.cli.embed import embed
 from adln.cli.evaluate import evaluate
 from adln.errors import AdlnError, CheckpointError, EvaluationError, ModelFileError
+from adln.evaluation.report import from_json
 from adln.export.exporting import export_network
 from adln.model.checkpoint import save_network
 from adln.model.network import Architecture, build_network
@@ -168,3 +170,76 @@ def test_persons_without_a_second_camera_are_explained(model: Path, data: Path) 
 
 def test_a_depth_that_the_file_lacks_is_refused(model: Path, data: Path) -> None:
     assert "exits at [1, 2]" in str(error_of(run(model, "--data", data, "--depth", 4)))
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = run(model, "--data", data, "--report", tmp_path / "file" / "r")
+    assert isinstance(result.exception, AdlnError)
+    assert "cannot be written" in str(result.exception)
+    assert "embedding" not in result.stderr
+
+
+@pytest.fixture
+def cuhk(tmp_path: Path) -> Path:
+    """Six plainly coloured persons in the layout of CUHK01."""
+    root = tmp_path / "CUHK01" / "campus"
+    root.mkdir(parents=True)
+    for person, colour in enumerate(np.random.default_rng(1).integers(0, 256, (6, 3)), start=1):
+        for crop in (1, 2, 3, 4):
+            picture = Image.new("RGB", (16, 32), tuple(int(value) for value in colour))
+            picture.save(root / f"{person:04d}{crop:03d}.png")
+    return root.parent
+
+
+def test_several_data_sets_stand_side_by_side_seen_and_unseen(
+    parts: list[Path], data: Path, cuhk: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    arguments = (*parts, "--data", data, "--data", cuhk, "--report", out)
+    result = run(*arguments, "--seen", "market1501")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("Persons") == 1
+    lines = [line.split() for line in result.stdout.splitlines()]
+    heads = [line[:3] for line in lines if len(line) > 3 and line[2].startswith("(")]
+    assert heads == [
+        ["Res1", "market1501", "(seen)"],
+        ["Res1", "cuhk01", "(not"],
+        ["Res2", "market1501", "(seen)"],
+        ["Res2", "cuhk01", "(not"],
+    ]
+    for folder in (out, out / "cuhk01"):
+        assert "Seen and unseen data sets" in (folder / "report.html").read_text()
+        report = from_json((folder / "report.json").read_text())
+        assert [row.dataset for row in report.sets] == ["market1501", "cuhk01"] * 2
+    both = json.loads(run(*arguments[:-2], "--json").stdout)
+    assert [report["dataset"] for report in both] == ["market1501", "cuhk01"]
+    assert [report["num_query"] for report in both] == [8, 12]
+
+
+def test_a_network_s_file_tells_what_it_has_seen(tmp_path: Path, data: Path, cuhk: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    network = build_network(Architecture(num_classes=2, exits=(1,), height_px=32, width_px=16))
+    save_network(path, network, provenance={"data": "market1501"})
+    (report, _) = json.loads(run(path, "--data", data, "--data", cuhk, "--json").stdout)
+    assert [row["seen"] for row in report["sets"]] == ["seen", "unseen"]
+    assert report["sets"][1]["mean_ap"]["low"] <= report["sets"][1]["mean_ap"]["value"]
+
+
+def test_a_feature_file_is_judged_like_the_network_that_made_it(
+    parts: list[Path], cuhk: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "f.npz"
+    embedded = CliRunner().invoke(
+        embed, [str(cuhk), "--network", str(parts[0]), "--out", str(out), "--flip"]
+    )
+    assert embedded.exit_code == 0, embedded.output
+    found = json.loads(run(out, "--data", cuhk, "--json").stdout)
+    expected = json.loads(run(parts[0], "--data", cuhk, "--json").stdout)
+    assert found["flip"] is True
+    assert found["rows"][0]["mean_ap"] == pytest.approx(expected["rows"][0]["mean_ap"])
+    Image.new("RGB", (16, 32)).save(cuhk / "campus" / "0007001.png")
+    missing = run(out, "--data", cuhk)
+    assert "1 of the 13 pictures of the query split are not in it" in str(missing.exception)

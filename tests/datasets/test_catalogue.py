@@ -21,6 +21,9 @@ def test_each_layout_is_recognised(tmp_path: Path, market: Path, save_picture: S
     for name in ("bounding_box_train", "query", "bounding_box_test"):
         save_picture(tmp_path / "duke" / name / "0005_c2_f0046985.jpg")
     write_msmt17(tmp_path / "msmt")
+    save_picture(tmp_path / "cuhk01/campus/0001001.png")
+    save_picture(tmp_path / "cuhk03/train/0000_00.jpg")
+    save_picture(tmp_path / "cuhk03/val/0000_00.jpg")
     save_picture(tmp_path / "own/train/anna/c1_a.jpg")
     (tmp_path / "table.csv").write_text("path,person,camera,split\na.jpg,1,1,train\n")
     found = {
@@ -29,6 +32,8 @@ def test_each_layout_is_recognised(tmp_path: Path, market: Path, save_picture: S
             "market1501": market.name,
             "dukemtmc": "duke",
             "msmt17": "msmt",
+            "cuhk01": "cuhk01",
+            "cuhk03": "cuhk03",
             "folder": "own",
             "csv": "table.csv",
         }.items()
@@ -47,8 +52,8 @@ def test_a_named_layout_is_used(market: Path) -> None:
 
 
 def test_unknown_layout_lists_the_known_ones(market: Path) -> None:
-    with pytest.raises(DatasetError, match="no layout 'cuhk03'; known: auto, market1501"):
-        open_dataset(market, "cuhk03")
+    with pytest.raises(DatasetError, match="no layout 'viper'; known: auto, market1501"):
+        open_dataset(market, "viper")
 
 
 @pytest.mark.parametrize("layout", ["auto", "folder"])

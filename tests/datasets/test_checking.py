@@ -190,3 +190,13 @@ def test_sound_pictures_are_not_called_corrupt(market: Path) -> None:
 def test_workers_below_one_are_refused() -> None:
     with pytest.raises(SettingsError, match="workers"):
         find_corrupt([], workers=0)
+
+
+def test_pictures_that_lie_elsewhere_are_a_problem_and_are_named(
+    market: Path, save_picture: SavePicture
+) -> None:
+    save_picture(market / "bounding_box_train/2024/0002_c1s1_000001_01.jpg")
+    report = inspect_dataset(read_market1501(market))
+    (problem,) = [text for text in report.problems if "left out because they lie" in text]
+    assert "1 image" in problem
+    assert "bounding_box_train/2024/0002_c1s1_000001_01.jpg" in problem

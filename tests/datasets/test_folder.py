@@ -192,3 +192,61 @@ def test_missing_and_binary_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00path")
     with pytest.raises(DatasetError, match="UTF-8"):
         read_csv(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("names", [("1", "01", "001", "2"), ("9" * 21, "8" * 21, "7" * 21, "1")])
+def test_names_that_look_like_numbers_stay_different(
+    tmp_path: Path, save_picture: SavePicture, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        save_picture(tmp_path / "train" / name / f"c{name}_a.jpg")
+    dataset = read_folder(tmp_path)
+    assert len(set(dataset.train.person_ids.tolist())) == 4
+    assert len(set(dataset.train.camera_ids.tolist())) == 4
+
+
+def test_names_that_differ_in_zeros_only_are_remarked_on(
+    tmp_path: Path, save_picture: SavePicture
+) -> None:
+    for name in ("1", "01", "2"):
+        save_picture(tmp_path / "train" / name / "c1_a.jpg")
+    (remark,) = read_folder(tmp_path).remarks
+    assert "different persons here: 01, 1" in remark
+
+
+def test_a_table_keeps_names_apart_too(tmp_path: Path) -> None:
+    lines = [f"{person}.jpg,{person},{camera},train" for person in ("7", "07") for camera in "12"]
+    table = write_table(tmp_path, "\n".join(["path,person,camera,split", *lines]))
+    assert len(set(read_csv(table).train.person_ids.tolist())) == 2
+
+
+def test_deeper_and_loose_pictures_and_links_are_listed_as_stray(
+    people: Path, save_picture: SavePicture, tmp_path: Path
+) -> None:
+    deep = save_picture(people / "train/anna/cam9/2024/1.jpg")
+    loose = save_picture(people / "train/c1_loose.jpg")
+    save_picture(tmp_path / "elsewhere/1.jpg")
+    link = people / "train/anna/cam9/more"
+    link.symlink_to(tmp_path / "elsewhere")
+    dataset = read_folder(people)
+    assert set(dataset.stray) == {deep, loose, link}
+    assert len(dataset.train) == 3
+    assert dataset.left_out.startswith("3 pictures")
+
+
+def test_a_person_s_folder_may_be_a_link(
+    people: Path, save_picture: SavePicture, tmp_path: Path
+) -> None:
+    save_picture(tmp_path / "elsewhere/c1_a.jpg")
+    (people / "train/dora").symlink_to(tmp_path / "elsewhere")
+    dataset = read_folder(people)
+    assert len(dataset.train) == 4
+    assert dataset.stray == ()
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".avif", ".HEIC", ".jpe"])
+def test_newer_names_of_pictures_are_read(
+    tmp_path: Path, save_picture: SavePicture, suffix: str
+) -> None:
+    picture = save_picture(tmp_path / f"train/anna/c1_a{suffix}")
+    assert read_folder(tmp_path).train.paths == (picture,)

@@ -7,6 +7,8 @@ import pytest
 from adln.datasets.market1501 import is_market1501, read_market1501
 from adln.errors import DatasetError
 
+SavePicture = Callable[[Path], Path]
+
 
 def test_persons_and_cameras_are_those_of_the_names(market: Path) -> None:
     dataset = read_market1501(market)
@@ -73,3 +75,19 @@ def test_three_folders_without_pictures_are_called_empty(tmp_path: Path) -> None
     assert is_market1501(tmp_path)
     with pytest.raises(DatasetError, match=r"the train split is empty.*found nothing"):
         read_market1501(tmp_path)
+
+
+def test_persons_with_and_without_zeros_are_two(market: Path, save_picture: SavePicture) -> None:
+    save_picture(market / "bounding_box_train/2_c1s1_000001_01.jpg")
+    save_picture(market / "bounding_box_train/002_c1s1_000001_01.jpg")
+    assert len(set(read_market1501(market).train.person_ids.tolist())) == 4
+
+
+def test_ids_beyond_64_bits_are_numbered_anew(market: Path, save_picture: SavePicture) -> None:
+    save_picture(market / f"bounding_box_train/{10**20}_c1s1_000001_01.jpg")
+    assert len(set(read_market1501(market).train.person_ids.tolist())) == 3
+
+
+def test_pictures_in_deeper_folders_are_stray(market: Path, save_picture: SavePicture) -> None:
+    deep = save_picture(market / "bounding_box_train/more/0002_c1s1_000001_01.jpg")
+    assert read_market1501(market).stray == (deep,)

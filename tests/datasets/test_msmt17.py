@@ -67,3 +67,18 @@ def test_unreadable_line_is_named_with_its_number(tmp_path: Path, line: str) -> 
     (root / "list_gallery.txt").write_text(LISTS["list_gallery.txt"] + line)
     with pytest.raises(DatasetError, match=r"list_gallery\.txt, line 2: expected a line like"):
         read_msmt17(root)
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    root = write(tmp_path / "MSMT17")
+    text = LISTS["list_query.txt"]
+    (root / "list_query.txt").write_text(text, encoding="utf-8-sig")
+    assert read_msmt17(root).query.paths[0].name == "0000_000_07_0303morning_0008_0.jpg"
+
+
+def test_an_id_beyond_64_bits_is_refused(tmp_path: Path) -> None:
+    root = write(tmp_path / "MSMT17")
+    line = f"0000/0000_000_07_0303morning_0008_0.jpg {10**20}\n"
+    (root / "list_query.txt").write_text(line)
+    with pytest.raises(DatasetError, match="does not fit into 64 bits"):
+        read_msmt17(root)

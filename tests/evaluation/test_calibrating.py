@@ -138,7 +138,9 @@ def test_scores_that_say_the_opposite_are_refused() -> None:
 def test_too_little_data_is_refused_with_what_would_do() -> None:
     with pytest.raises(EvaluationError, match="12 persons are too few"):
         calibrate(material(persons=12), depth=1, flip=False, data="made up")
-    with pytest.raises(EvaluationError, match=r"from 160 probes .*1,000 are needed.*6\.2 %"):
+    with pytest.raises(
+        EvaluationError, match=r"from 160 probes .*1,000 are needed.*6\.3 % .*--match-rate 0\.063\)"
+    ):
         calibrate(material(queries=2), depth=1, flip=False, data="made up")
     with pytest.raises(EvaluationError, match="0 < match rate <= candidate rate"):
         calibrate(material(), depth=1, flip=False, data="made up", match_rate=0.5)

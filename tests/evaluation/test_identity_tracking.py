@@ -192,3 +192,11 @@ def test_wrong_arguments_are_refused() -> None:
             identities=some.identities,
             boxes_xyxy=some.boxes_xyxy,
         )
+
+
+def test_one_kept_pair_goes_before_two_new_ones() -> None:
+    # In the second frame, box 7 still fits person 1, whose it was; were it given to person 2,
+    # person 1 could have box 8.
+    truth = [(0, 1, 1, 0, 0, 10, 30), (1, 1, 1, 0, 0, 10, 30), (1, 1, 2, 4, 0, 14, 30)]
+    predicted = [(0, 1, 7, 0, 0, 10, 30), (1, 1, 7, 2, 0, 12, 30), (1, 1, 8, -3, 0, 7, 30)]
+    assert count_id_switches(table(truth), table(predicted)) == 0

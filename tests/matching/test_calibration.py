@@ -1,5 +1,6 @@
 """What scores mean, and the file beside the model that says so."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -21,6 +22,7 @@ from adln.matching.calibration import (
     read_calibration,
     write_calibration,
 )
+from adln.runtime.shipped import find_network
 
 CALIBRATION = Calibration(
     depth=2,
@@ -252,3 +254,38 @@ def test_a_decision_tells_its_thresholds_and_a_candidate_never_needs_more_than_a
     )
     far = steep.decide(0.7, 10_000)
     assert far.candidate == far.match == steep.threshold(steep.match, 10_000)
+
+
+def test_beyond_what_was_measured_a_candidate_s_threshold_stays_below_a_match_s() -> None:
+    # The candidate's threshold rises more steeply at the end.
+    steep = replace(
+        CALIBRATION,
+        match=Level(rate=0.01, thresholds=(0.5, 0.55, 0.6, 0.61)),
+        candidate=Level(rate=0.1, thresholds=(0.3, 0.4, 0.45, 0.6)),
+    )
+    for size in (8, 16, 310, 10_000):
+        assert steep.threshold(steep.candidate, size) <= steep.threshold(steep.match, size)
+
+
+def test_a_network_that_comes_with_adln_keeps_its_own_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = find_network("res2")
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    shipped = network.with_name(network.name + ".calibration.json")
+    before = shipped.read_bytes()
+    came_with_it = read_calibration(network, model_sha256=digest)
+    own = replace(FILE, model_sha256=digest)
+    path = write_calibration(own, network)
+    assert path == tmp_path / "adln" / "calibrations" / f"res2-{digest[:12]}.onnx.calibration.json"
+    assert read_calibration(network, model_sha256=digest) == own != came_with_it
+    assert shipped.read_bytes() == before
+    path.unlink()
+    assert read_calibration(network, model_sha256=digest) == came_with_it
+
+
+def test_a_calibration_may_be_written_elsewhere(tmp_path: Path) -> None:
+    path = write_calibration(FILE, tmp_path / "res2.onnx", path=tmp_path / "sub" / "a.json")
+    assert path == tmp_path / "sub" / "a.json"
+    assert [each.name for each in tmp_path.iterdir()] == ["sub"]

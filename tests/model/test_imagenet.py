@@ -1,6 +1,8 @@
 """The ImageNet start: what is covered, what stays random, what is refused."""
 
 import hashlib
+import io
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -125,3 +127,43 @@ def test_a_download_is_kept_and_checked_again(donor: ADLN, network: ADLN, tmp_pa
     assert load_imagenet(network, url, sha256=digest, cache=tmp_path).covered
     with pytest.raises(CheckpointError, match="another file or damaged"):
         load_imagenet(network, url, sha256="12345678", cache=tmp_path)
+
+
+class Response(io.BytesIO):
+    """What a server sends; it breaks off after the first piece if told so."""
+
+    breaks = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(size)
+        if self.breaks and not piece:
+            raise TimeoutError("timed out")
+        return piece
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+def test_a_download_that_fails_leaves_nothing_behind(
+    network: ADLN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    response = Response(b"half of the weights")
+    response.breaks = breaks
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
+    expected = "timed out.* Download it by other means" if breaks else "another file or damaged"
+    with pytest.raises(CheckpointError, match=expected):
+        load_imagenet(
+            network, "https://example.org/a.pth", sha256="0" * 64, cache=tmp_path / "cache"
+        )
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_downloads_go_where_the_user_keeps_caches(
+    donor: ADLN, network: ADLN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(torchvision_names(donor), tmp_path / "a.safetensors")
+    content = (tmp_path / "a.safetensors").read_bytes()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response(content))
+    digest = hashlib.sha256(content).hexdigest()
+    assert load_imagenet(network, "https://example.org/b.safetensors", sha256=digest).covered
+    kept = [path.name for path in (tmp_path / "cache" / "adln").iterdir()]
+    assert kept == ["b.safetensors"]

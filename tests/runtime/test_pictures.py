@@ -76,3 +76,19 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(DatasetError, match="cannot be read"):
         find_pictures([tmp_path / "list.txt"])
+
+
+def test_links_to_folders_and_what_is_no_file_are_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "gone.jpg").symlink_to(tmp_path / "missing.jpg")
+    told: list[str] = []
+    found = find_pictures([folder], on_left_out=told.append)
+    assert len(found) == 3
+    assert [text.split(":")[0] for text in told] == [str(folder / "gone.jpg"), str(folder / "link")]
+
+
+def test_newer_names_of_pictures_are_found(folder: Path) -> None:
+    for name in ("d.jfif", "e.avif", "f.HEIC"):
+        (folder / name).touch()
+    assert [path.suffix for path in find_pictures([folder])][-4:-1] == [".jfif", ".avif", ".HEIC"]

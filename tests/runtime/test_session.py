@@ -1,6 +1,8 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from adln.errors import ModelFileError, SettingsError
@@ -100,3 +102,43 @@ def test_threads_below_one_are_refused(make_model: MakeModel) -> None:
 
 def test_there_is_a_core_to_use() -> None:
     assert usable_cores() >= 1
+
+
+@pytest.mark.parametrize("in_function", [False, True])
+def test_a_graph_that_may_run_for_ever_is_refused(make_model: MakeModel, in_function: bool) -> None:
+    path = make_model()
+    model = onnx.load(path)
+    helper, kinds = onnx.helper, onnx.TensorProto
+    condition = helper.make_tensor("always", kinds.BOOL, [], [True])
+    body = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_too"]) for name in ("go_on", "value")],
+        "body",
+        [
+            helper.make_tensor_value_info("round", kinds.INT64, []),
+            helper.make_tensor_value_info("go_on", kinds.BOOL, []),
+            helper.make_tensor_value_info("value", kinds.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_too", kinds.BOOL, []),
+            helper.make_tensor_value_info("value_too", kinds.BOOL, []),
+        ],
+    )
+    loop = [
+        helper.make_node("Constant", [], ["always"], value=condition),
+        helper.make_node("Loop", ["", "always", "always"], ["last"], body=body),
+    ]
+    if in_function:
+        opset = [helper.make_opsetid("", 18)]
+        model.functions.append(helper.make_function("own", "Endless", [], ["last"], loop, opset))
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        loop = [helper.make_node("Endless", [], ["unused"], domain="own")]
+    model.graph.node.extend(loop)
+    onnx.save(model, path)
+    with pytest.raises(ModelFileError, match=r"tiny\.onnx: the graph has Loop"):
+        open_session(path)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelFileError, match="a pipe or a device; expected an ONNX file"):
+        open_session(tmp_path / "pipe.onnx")

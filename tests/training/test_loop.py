@@ -303,3 +303,15 @@ def test_what_cannot_stay_frozen_is_named(
     )
     with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot stay"):
         run(tmp_path, data, chosen)
+
+
+def test_the_end_by_nan_says_whether_a_state_was_kept(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = recipe(schedule=Schedule(epochs=3, warmup_epochs=0, base_lr=1e30))
+    with pytest.raises(TrainingError) as caught:
+        run(tmp_path / "without", data, wild)
+    assert "is kept" not in str(caught.value)
+    assert not run(tmp_path / "with", data, wild, should_stop=stop_after(1)).finished
+    with pytest.raises(TrainingError, match=r"The state before it is kept in .*with"):
+        run(tmp_path / "with", data, wild)

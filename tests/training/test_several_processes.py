@@ -4,21 +4,27 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from adln.model.checkpoint import load_network
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
+UNEVEN = Path(__file__).with_name("uneven_processes.py")
 
 
-def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+def run(script: Path, folder: Path, *arguments: object) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
-        [*command, "--nproc-per-node=2", str(SCRIPT), str(tmp_path)],
+        [*command, str(script), str(folder), *map(str, arguments)],
         check=True,
         capture_output=True,
         timeout=300,
     )
-    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path: Path) -> None:
+    first, second = run(SCRIPT, tmp_path)
     assert first["world_size"] == second["world_size"] == 2
     assert len(first["labels"]) == len(second["labels"]) > 0
     for a, b in zip(first["labels"], second["labels"], strict=True):
@@ -26,3 +32,15 @@ def test_two_processes_share_the_work_and_end_with_the_same_weights(tmp_path: Pa
         assert not set(a) & set(b)
     assert first["weights"] == second["weights"]
     assert load_network(tmp_path / "network.safetensors").architecture.exits == (1, 2)
+
+
+def test_one_process_s_clock_saves_for_both_and_its_wish_stops_both_at_once(tmp_path: Path) -> None:
+    first, second = run(UNEVEN, tmp_path, 2)
+    # Epochs are shorter than the ten steps after which progress is told.
+    assert first["asked"] == second["asked"] == 2
+    assert second["reason"] == "the second has enough"
+    assert first["reason"] == "another process was asked to stop"
+    assert (tmp_path / "state.safetensors").is_file()
+    first, second = run(UNEVEN, tmp_path, 1000)
+    assert first["finished"]
+    assert second["finished"]

@@ -75,6 +75,7 @@ def align(
     """
     import torch
 
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
     from adln.datasets.split import identity_labels
     from adln.errors import TrainingError
@@ -91,6 +92,7 @@ def align(
 
     if out.suffix != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
+    require_writable(out, raises=TrainingError)
     network = load_network(network_path)
     if joined_path is not None:
         network = join_exits(network, load_network(joined_path))

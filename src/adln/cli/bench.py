@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adln.cli.options import NetworkOption
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,8 +30,9 @@ def named_accuracy(text: str) -> tuple[str, float]:
 
 @click.command()
 @click.option(
-    "--model",
+    "--network",
     "models",
+    cls=NetworkOption,
     multiple=True,
     type=click.Path(path_type=Path),
     help="File of `adln export`, or res1 or res2, which come with adln. May be repeated.",

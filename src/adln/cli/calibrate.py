@@ -1,4 +1,4 @@
-"""`adln calibrate`: which score means "same person", for a model and its cameras."""
+"""`adln calibrate`: which score means "same person", for a network and its cameras."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from adln.cli.options import layout_option
 from adln.runtime.shipped import find_network
 
 if TYPE_CHECKING:
+    from adln.datasets.split import Split
     from adln.embeddings import Embedder
     from adln.evaluation.calibrating import Material
     from adln.matching.calibration import Calibration, CalibrationFile, Level
@@ -20,7 +21,7 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("network", type=click.Path(path_type=Path))
 @click.option(
     "--data",
     "data_path",
@@ -33,14 +34,14 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
     "deeper_paths",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="With --data: the next file of a split export, which goes on from MODEL; repeatable.",
+    help="With --data: the next file of a split export, going on from NETWORK; repeatable.",
 )
 @click.option(
     "--against",
     "against_paths",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="With --data: a file whose embeddings MODEL's will also be compared with; repeatable.",
+    help="With --data: a file whose embeddings NETWORK's will be compared with, too; repeatable.",
 )
 @click.option(
     "--features",
@@ -96,9 +97,15 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
     help="Tracks: seconds between two pictures that are compared.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write, for a device: there it goes beside the network, as "
+    "NETWORK.calibration.json. This machine does not look there by itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 def calibrate(
-    model: Path,
+    network: Path,
     data_path: Path | None,
     layout: str,
     deeper_paths: tuple[Path, ...],
@@ -112,13 +119,15 @@ def calibrate(
     enrolled_share: float,
     gap_s: float,
     batch_size: int,
+    out: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the scores from which MODEL's answers are matched or candidate, and their probability.
+    """Find the scores from which NETWORK's answers are matched or candidate, and their probability.
 
-    Fitted to named pictures (--data, or --features with persons), or to tracks that nobody has
-    named: one track shows one person, two tracks in one frame show two. The result is stored
-    beside MODEL, as MODEL.calibration.json.
+    NETWORK is a file of `adln export`, or res1 or res2, which come with adln. Fitted to named
+    pictures (--data, or --features with persons), or to tracks that nobody has named: one track
+    shows one person, two tracks in one frame show two. The result is stored beside NETWORK, as
+    NETWORK.calibration.json; for res1 and res2 in ~/.config/adln/calibrations.
 
     Depths that share a space are also fitted in pairs, with --data: queries at one depth in a
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
@@ -127,6 +136,7 @@ def calibrate(
     import json
     from dataclasses import asdict
 
+    from adln.atomic import require_writable
     from adln.errors import SettingsError
     from adln.evaluation.calibrating import calibrate as fit
     from adln.matching.calibration import calibration_path
@@ -135,7 +145,13 @@ def calibrate(
         raise SettingsError("Give either --data or --features to calibrate with.")
     if features_path is not None and (deeper_paths or against_paths):
         raise SettingsError("--deeper and --against need pictures: give --data, not --features.")
-    paths = [find_network(path) for path in (model, *deeper_paths)]
+    paths = [find_network(path) for path in (network, *deeper_paths)]
+    if out is not None and len(paths) > 1:
+        raise SettingsError("--out names one file, but each file of a split export gets its own.")
+    for path in paths:
+        if path.exists():  # what is missing is named by who reads it
+            own = calibration_path(path, model_sha256=_digest(path))
+            require_writable(out or own, raises=SettingsError)
     if data_path is not None:
         found = _from_dataset(
             paths,
@@ -143,6 +159,7 @@ def calibrate(
             data_path,
             layout,
             depths,
+            match_rate=match_rate,
             flip=flip,
             batch_size=batch_size,
             quiet=as_json,
@@ -165,7 +182,8 @@ def calibrate(
             )
             for (depth, gallery_depth), material in judged.materials.items()
         )
-        contents.append((_store(judged, fitted), fitted, calibration_path(judged.path)))
+        content, where = _store(judged, fitted, out)
+        contents.append((content, fitted, where))
     if as_json:
         plain = [asdict(content) for content, _, _ in contents]
         click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
@@ -189,7 +207,9 @@ class _Judged:
     materials: "dict[tuple[int, int], Material]"
 
 
-def _store(judged: _Judged, fitted: "tuple[Calibration, ...]") -> "CalibrationFile":
+def _store(
+    judged: _Judged, fitted: "tuple[Calibration, ...]", out: Path | None
+) -> "tuple[CalibrationFile, Path]":
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
     from adln import __version__
     from adln.matching.calibration import CalibrationFile, write_calibration
@@ -206,15 +226,16 @@ def _store(judged: _Judged, fitted: "tuple[Calibration, ...]") -> "CalibrationFi
         calibrations=tuple(sorted(kept + fitted, key=kind)),
         **judged.facts,
     )
-    write_calibration(content, judged.path)
-    return content
+    return content, write_calibration(content, judged.path, path=out)
 
 
 def _digest(path: Path) -> str:
     import hashlib
 
+    from adln.atomic import require_regular
     from adln.errors import ModelFileError
 
+    require_regular(path, raises=ModelFileError, expected="a network file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -229,6 +250,7 @@ def _from_dataset(
     layout: str,
     depths: tuple[int, ...],
     *,
+    match_rate: float,
     flip: bool,
     batch_size: int,
     quiet: bool,
@@ -236,6 +258,7 @@ def _from_dataset(
     from adln.cli.progress import counting
     from adln.datasets.catalogue import open_dataset
     from adln.errors import SettingsError
+    from adln.evaluation.calibrating import require_enough
     from adln.evaluation.protocol import embed_split
 
     wanted = tuple(sorted(set(depths)))
@@ -261,6 +284,8 @@ def _from_dataset(
     if not all(map(len, splits)):
         splits = (dataset.train, dataset.train)
     parts = splits if splits[0] is not splits[1] else splits[:1]
+    sides = [(_alike(part), part.person_ids, part.camera_ids) for part in splits]
+    require_enough(_of_persons(*sides, is_same=len(parts) == 1), match_rate)
     pictures = sum(map(len, parts)) + len(parts[-1]) * len(others)
     with counting(pictures, "embedding", quiet=quiet) as on_progress:
 
@@ -288,6 +313,13 @@ def _from_dataset(
                 materials[depth, their_depth] = _of_persons(query, gallery, is_same=len(parts) == 1)
         judged.append(_Judged(path, _digest(path), facts, dataset.name, flip, materials))
     return judged
+
+
+def _alike(part: "Split") -> Any:
+    """Embeddings that are all the same: who will be compared can be counted before the work."""
+    import numpy as np
+
+    return np.ones((len(part), 1), dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,11 @@ def check(
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
+    from adln.atomic import require_writable
     from adln.datasets.synthetic import Plan, draw_dataset, num_pictures
+    from adln.errors import DatasetError
 
+    require_writable(out, raises=DatasetError, folder=True)
     # More persons to learn from than to search for, as in the demo.
     num_test_persons = max(2, persons * 2 // 5)
     plan = Plan(
@@ -114,8 +117,11 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
 
     There is a folder of pictures for each camera, and truth.jsonl says who is where in each.
     """
+    from adln.atomic import require_writable
     from adln.datasets.walking_scene import CAMERA_IDS, ScenePlan, write_scene
+    from adln.errors import DatasetError
 
+    require_writable(out, raises=DatasetError, folder=True)
     plan = ScenePlan(
         num_persons=persons, crowd=crowd, duration_s=seconds, frames_per_s=fps, seed=seed
     )

@@ -41,8 +41,10 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """
     from PIL import Image
 
+    from adln.atomic import require_writable
     from adln.cli.report_files import write_report
     from adln.datasets.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
+    from adln.errors import SettingsError
     from adln.evaluation.protocol import evaluate
     from adln.evaluation.report import make_report
     from adln.model.checkpoint import load_network
@@ -52,6 +54,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     from adln.training.loop import build_fabric, train
     from adln.training.stopping import stop_on_request
 
+    require_writable(folder, raises=SettingsError, folder=True)
     begun = time.monotonic()
     watch = Watch(quiet=False)
     recipe = demo_recipe(seed=seed, epochs=epochs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adln.cli.options import NetworkOption
 from adln.runtime.shipped import DEFAULT
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ _CROPS_AT_ONCE = 256
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--model",
+    "--network",
     "model_path",
+    cls=NetworkOption,
     default=DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path),
@@ -87,7 +89,8 @@ def embed(
     left out. With --boxes, the people in one video instead, with camera, time and track.
     """
     from adln import __version__
-    from adln.errors import ImageError, SettingsError
+    from adln.embeddings import find_unusable
+    from adln.errors import ImageError, ModelFileError, SettingsError
     from adln.features import (
         Features,
         FeatureSource,
@@ -118,6 +121,13 @@ def embed(
     if not found.names:
         raise ImageError(
             f"none of the {len(found.problems):,} pictures could be used; nothing was written."
+        )
+    unusable = find_unusable(found.embeddings)
+    if unusable is not None:
+        at, values = unusable
+        raise ModelFileError(
+            f"{model_path} gave {values} for {found.names[at]}; nothing was written. Export the "
+            "network again, or train it again if it gives such values in torch, too."
         )
     manifest = embedder.manifest
     features = Features(
@@ -158,13 +168,14 @@ def _embed_pictures(
     from adln.cli.progress import counting
     from adln.runtime.pictures import find_pictures
 
-    paths = find_pictures(sources)
+    problems: list[str] = []
+    paths = find_pictures(sources, on_left_out=problems.append)
     with counting(len(paths), "embedding", quiet=quiet) as on_progress:
         result = embedder.embed_pictures(paths, on_progress=on_progress)
     return _Embedded(
         [str(paths[index]) for index in result.indices],
         result.embeddings[depth],
-        [picture.reason for picture in result.unusable],
+        [*problems, *(picture.reason for picture in result.unusable)],
         {},
     )
 

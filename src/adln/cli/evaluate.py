@@ -1,19 +1,22 @@
-"""`adln evaluate`: Table 1 of the paper for a network of your own."""
+"""`adln evaluate`: Table 1 of the paper for a network of your own, on data sets seen and unseen."""
 
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.options import data_option, device_option, layout_option
+from adln.cli.options import device_option, layout_option
 from adln.cli.progress import counting
 
 if TYPE_CHECKING:
+    from adln.datasets.split import ReidDataset
     from adln.embeddings import Embedder
     from adln.evaluation.cascade import CascadeResult, StageCosts
     from adln.evaluation.open_set import OpenSetResult
@@ -22,10 +25,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument(
-    "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "networks", metavar="NETWORK...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@data_option
+@click.option(
+    "--data",
+    "data_paths",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder or CSV of a data set; may be repeated, e.g. for unseen people beside seen ones.",
+)
 @layout_option
+@click.option(
+    "--seen",
+    "seen_names",
+    multiple=True,
+    metavar="NAME",
+    help="A data set that the network has learned from, besides what its file states.",
+)
 @click.option(
     "--depth",
     "depths",
@@ -64,13 +81,20 @@ if TYPE_CHECKING:
     "--report",
     "report_folder",
     type=click.Path(path_type=Path),
-    help="Also write a page with ranked lists, the table and JSON into this folder.",
+    help="Also write a page with ranked lists, the table and JSON into this folder; for each "
+    "further data set into a folder in it.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON for a program: an object, or a list of them for several data sets.",
+)
 def evaluate(
-    models: tuple[Path, ...],
-    data_path: Path,
+    networks: tuple[Path, ...],
+    data_paths: tuple[Path, ...],
     layout: str,
+    seen_names: tuple[str, ...],
     depths: tuple[int, ...],
     flip: bool,
     rerank: bool,
@@ -83,33 +107,151 @@ def evaluate(
     report_folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Rank-1, mAP and mINP of MODEL at every depth, by the protocol of Market-1501.
+    """Rank-1, mAP and mINP of NETWORK at every depth, by the protocol of Market-1501.
 
-    MODEL is a network written by `adln train` (.safetensors), or an exported one (.onnx), which
-    needs no torch: a file, or res1 or res2, which come with adln. Several MODELs are the files of
-    one split export, from the shallowest on.
+    NETWORK is a network written by `adln train` (.safetensors), or an exported one (.onnx), which
+    needs no torch: a file, or res1 or res2, which come with adln. Several NETWORKs are the files of
+    one split export, from the shallowest on. It may also be a file of `adln embed` that holds the
+    pictures of all data sets.
+
+    A table shows each data set with 95 % intervals, and whether the network has learned from it.
     """
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.errors import SettingsError
     from adln.evaluation.cross_depth import evaluate_cross_depth
-    from adln.evaluation.protocol import evaluate as run
     from adln.evaluation.report import make_report
+    from adln.evaluation.unseen import measure_set, unseen_text, was_seen
 
-    dataset = open_dataset(data_path, layout)
+    if report_folder is not None:
+        require_writable(report_folder, raises=SettingsError, folder=True)
+    datasets = [open_dataset(path, layout) for path in data_paths]
+    titles = _titles(datasets)
     wanted = tuple(sorted(set(depths)))
+    subject = _open(networks, wanted, device=device, flip=flip, bf16=bf16)
+    if with_cascade:
+        _require_two_depths(subject.depths)
+    evaluations = []
+    for dataset, title in zip(datasets, titles, strict=True):
+        if dataset.left_out:
+            click.echo(dataset.left_out, err=True)
+        pictures = len(dataset.query) + len(dataset.gallery)
+        label = "embedding" if len(datasets) == 1 else f"embedding {title}"
+        with counting(pictures, label, quiet=as_json) as on_progress:
+            evaluations.append(subject.evaluate(dataset, batch_size, rerank, on_progress))
+    sets = [
+        row
+        for title, evaluation in zip(titles, evaluations, strict=True)
+        for row in measure_set(
+            evaluation,
+            dataset=title,
+            seen=was_seen(title, subject.trained_on, also=seen_names),
+        )
+    ]
+    # Depth by depth, the data sets one under the other.
+    sets.sort(key=lambda row: row.depth)
+    contents = []
+    for number, (dataset, title, evaluation) in enumerate(
+        zip(datasets, titles, evaluations, strict=True)
+    ):
+        report = make_report(
+            evaluation,
+            dataset=title,
+            flip=subject.flip,
+            params=subject.params,
+            flops=subject.flops,
+            command=shlex.join(["adln", *sys.argv[1:]]),
+            notes=[note for note in (dataset.notice, dataset.left_out) if note],
+            cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
+            sets=sets,
+        )
+        open_set = _open_set(evaluation) if with_open_set else {}
+        if report_folder is not None:
+            from adln.cli.report_files import write_report
+
+            own = report_folder if number == 0 else report_folder / title
+            click.echo(f"report: {write_report(own, report, evaluation)}", err=True)
+        cascade, costs = _cascade(evaluation, networks) if with_cascade else (None, None)
+        if as_json:
+            contents.append(_json(report.to_json(), open_set, cascade, costs))
+            continue
+        # One table for all of them stands at the end.
+        shown = report if len(datasets) == 1 else replace(report, sets=())
+        click.echo(shown.to_text())
+        if open_set:
+            from adln.evaluation.open_set import open_set_text
+
+            click.echo("\n" + open_set_text(open_set))
+        if cascade is not None:
+            from adln.evaluation.cascade import cascade_text
+
+            click.echo("\n" + cascade_text(cascade, costs))
+            if costs is not None and flip:
+                click.echo("The mirrored crop, which --no-flip leaves out, doubles time and GMACs.")
+        if len(datasets) > 1:
+            click.echo("\n")
+    if len(datasets) > 1 and not as_json:
+        click.echo(unseen_text(sets))
+    if as_json:
+        plain = contents[0] if len(contents) == 1 else contents
+        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is judged: a network, or embeddings that somebody has made before."""
+
+    depths: tuple[int, ...]
+    flip: bool
+    trained_on: str
+    params: dict[int, int]
+    flops: dict[int, int]
+    # Data set, crops at a time, whether to re-rank, progress.
+    evaluate: "Callable[[ReidDataset, int, bool, Callable[[int], None]], Evaluation]"
+
+
+def _titles(datasets: "list[ReidDataset]") -> list[str]:
+    """Names of the data sets; those of one layout are told apart by their folders."""
+    counts = Counter(dataset.name for dataset in datasets)
+    titles = [
+        dataset.name if counts[dataset.name] == 1 else f"{dataset.name}-{dataset.root.stem}"
+        for dataset in datasets
+    ]
+    again = Counter(titles)
+    return [
+        title if again[title] == 1 else f"{title}-{number}"
+        for number, title in enumerate(titles, start=1)
+    ]
+
+
+def _open(
+    networks: tuple[Path, ...], depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
+) -> _Subject:
+    from adln.evaluation.protocol import evaluate as run
+    from adln.features import SUFFIXES
+
+    if len(networks) == 1 and networks[0].suffix.lower() in SUFFIXES:
+        return _open_features(networks[0], depths)
     params: dict[int, int] = {}
     flops: dict[int, int] = {}
     embedder: Embedder
-    if len(models) > 1 or is_exported(models[0]):
-        embedder = open_chain(models, wanted, flip=flip)
+    if len(networks) > 1 or is_exported(networks[0]):
+        from adln.runtime.session import open_session
+
+        embedder = open_chain(networks, depths, flip=flip)
+        trained_on = open_session(networks[0]).manifest.training_data
     else:
         embedder, params, flops = open_trained(
-            models[0], wanted, device=device, flip=flip, bf16=bf16
+            networks[0], depths, device=device, flip=flip, bf16=bf16
         )
-    if with_cascade:
-        _require_two_depths(embedder)
-    pictures = len(dataset.query) + len(dataset.gallery)
-    with counting(pictures, "embedding", quiet=as_json) as on_progress:
-        evaluation = run(
+        from adln.model.checkpoint import read_provenance
+
+        trained_on = str(read_provenance(networks[0]).get("data", ""))
+
+    def evaluate(
+        dataset: "ReidDataset", batch_size: int, rerank: bool, on_progress: Callable[[int], None]
+    ) -> "Evaluation":
+        return run(
             embedder,
             dataset.query,
             dataset.gallery,
@@ -117,37 +259,39 @@ def evaluate(
             rerank=rerank,
             on_progress=on_progress,
         )
-    report = make_report(
-        evaluation,
-        dataset=dataset.name,
-        flip=flip,
-        params=params,
-        flops=flops,
-        command=shlex.join(["adln", *sys.argv[1:]]),
-        notes=[dataset.notice] if dataset.notice else [],
-        cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
-    )
-    open_set = _open_set(evaluation) if with_open_set else {}
-    if report_folder is not None:
-        from adln.cli.report_files import write_report
 
-        page = write_report(report_folder, report, evaluation)
-        click.echo(f"report: {page}", err=True)
-    cascade, costs = _cascade(evaluation, models) if with_cascade else (None, None)
-    if as_json:
-        click.echo(_json(report.to_json(), open_set, cascade, costs))
-        return
-    click.echo(report.to_text())
-    if open_set:
-        from adln.evaluation.open_set import open_set_text
+    return _Subject(embedder.depths, flip, trained_on, params, flops, evaluate)
 
-        click.echo("\n" + open_set_text(open_set))
-    if cascade is not None:
-        from adln.evaluation.cascade import cascade_text
 
-        click.echo("\n" + cascade_text(cascade, costs))
-        if costs is not None and flip:
-            click.echo("The mirrored crop, which --no-flip leaves out, doubles time and GMACs.")
+def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
+    """Embeddings of a feature file, found by the paths of their pictures."""
+    from adln.errors import DatasetError, SettingsError
+    from adln.evaluation.protocol import evaluate_embedded
+    from adln.features import read_features
+
+    features = read_features(path)
+    depth = features.source.depth
+    if depths and depths != (depth,):
+        raise SettingsError(f"{path} holds depth {depth}, asked for {list(depths)}.")
+    rows = {Path(name).resolve(): row for row, name in enumerate(features.paths)}
+
+    def evaluate(
+        dataset: "ReidDataset", _: int, rerank: bool, on_progress: Callable[[int], None]
+    ) -> "Evaluation":
+        sides = []
+        for split in (dataset.query, dataset.gallery):
+            found = [rows.get(picture.resolve(), -1) for picture in split.paths]
+            if -1 in found:
+                raise DatasetError(
+                    f"{path}: {found.count(-1):,} of the {len(split):,} pictures of the "
+                    f"{split.name} split are not in it, such as {split.paths[found.index(-1)]}. "
+                    "Embed all of them, from the folder where you are now."
+                )
+            sides.append({depth: features.embeddings[found]})
+            on_progress(len(split))
+        return evaluate_embedded(dataset.query, dataset.gallery, *sides, rerank=rerank)
+
+    return _Subject((depth,), features.source.flip, "", {}, {}, evaluate)
 
 
 def _open_set(evaluation: "Evaluation") -> "dict[int, OpenSetResult]":
@@ -167,25 +311,25 @@ def _open_set(evaluation: "Evaluation") -> "dict[int, OpenSetResult]":
     }
 
 
-def _require_two_depths(embedder: "Embedder") -> None:
+def _require_two_depths(depths: tuple[int, ...]) -> None:
     from adln.errors import SettingsError
 
-    if len(embedder.depths) < 2:
+    if len(depths) < 2:
         raise SettingsError(
-            f"--cascade goes from one depth to a deeper one, and there is only {embedder.depths}: "
+            f"--cascade goes from one depth to a deeper one, and there is only {depths}: "
             "give a network of several depths, or all files of `adln export --depths 2,4 --split`."
         )
 
 
 def _cascade(
-    evaluation: "Evaluation", models: tuple[Path, ...]
+    evaluation: "Evaluation", networks: tuple[Path, ...]
 ) -> "tuple[CascadeResult, StageCosts | None]":
     """What is found; and what it costs, where the files of a split export are there to be timed."""
     from adln.evaluation.cascade import evaluate_cascade
     from adln.runtime.cascade import measure_costs
 
     result = evaluate_cascade(evaluation)
-    costs = measure_costs(models) if len(models) > 1 else None
+    costs = measure_costs(networks) if len(networks) > 1 else None
     if costs is not None and costs.depths != (result.from_depth, result.to_depth):
         costs = None
     return result, costs
@@ -196,8 +340,8 @@ def _json(
     open_set: "dict[int, OpenSetResult]",
     cascade: "CascadeResult | None",
     costs: "StageCosts | None",
-) -> str:
-    content = json.loads(report)
+) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(report)
     if open_set:
         content["open_set"] = [
             {"depth": depth, **asdict(result)} for depth, result in open_set.items()
@@ -208,4 +352,4 @@ def _json(
             **asdict(cascade),
             "costs": None if costs is None else asdict(costs),
         }
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return content

@@ -93,9 +93,12 @@ def export(
     The file is compared with the network crop by crop, at batch 1, 7 and 32. If it is not true,
     nothing is written.
     """
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.errors import ExportError
     from adln.export.exporting import export_network
 
+    require_writable(out, raises=ExportError)
     dataset = open_dataset(data_path, layout) if data_path is not None else None
     # Both the network and the file embed them.
     pictures = 2 * (len(dataset.query) + len(dataset.gallery)) if dataset is not None else 0

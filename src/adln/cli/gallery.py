@@ -14,6 +14,7 @@ import click
 
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
+from adln.cli.options import NetworkOption
 from adln.cli.progress import counting
 from adln.runtime.shipped import DEFAULT
 
@@ -89,8 +90,9 @@ def info(folder: Path, as_json: bool) -> None:
 @folder_argument
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--model",
+    "--network",
     "model_path",
+    cls=NetworkOption,
     default=DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path),

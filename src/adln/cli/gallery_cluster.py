@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.gallery_places import open_place
+from adln.cli.options import NetworkOption
 
 if TYPE_CHECKING:
     from adln.gallery.clustering import Group
@@ -17,8 +18,9 @@ _ROWS_SHOWN = 20
 @click.command()
 @click.argument("place")
 @click.option(
-    "--model",
+    "--network",
     "model_path",
+    cls=NetworkOption,
     type=click.Path(path_type=Path),
     help="The model file; its calibration gives the threshold (see `adln calibrate`).",
 )

@@ -32,6 +32,29 @@ COMMANDS = {
     "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
 }
 
+# Package that may be missing -> extra of pyproject.toml that brings it.
+_EXTRA_OF = {
+    "torch": "train",
+    "lightning_fabric": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnx_ir": "export",
+    "cv2": "camera",
+    "lap": "camera",
+    "paho": "watch",
+    "prometheus_client": "watch",
+    "pydantic": "watch",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "sklearn": "cluster",
+    "numkong": "gallery",
+    "pymilvus": "milvus",
+    "pyarrow": "parquet",
+    "openvino": "openvino",
+}
+
 
 class LazyGroup(click.Group):
     """A group that imports a command when it is called."""
@@ -68,6 +91,27 @@ def main() -> None:
     try:
         adln()
     except AdlnError as error:
-        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        _fail(str(error))
+    except ImportError as error:
+        extra = _EXTRA_OF.get(_package(error))
+        if extra is None:
+            raise
+        _fail(
+            f"this needs {_package(error)}, which is not installed. In the folder of adln's source "
+            f'(git clone): pip install ".[{extra}]"'
+        )
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror or error}.")
+
+
+def _package(error: ImportError) -> str:
+    """The top-level package that is missing."""
+    return (error.name or str(error)).split(" ")[0].split(".")[0]
+
+
+def _fail(text: str) -> None:
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(text, err=True)
+    sys.exit(1)

@@ -1,7 +1,9 @@
 """Options and parameter types that several commands share."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +20,7 @@ layout_option = click.option(
     "--layout",
     default="auto",
     show_default=True,
-    help="market1501, dukemtmc, msmt17, folder, csv, or auto to recognise it.",
+    help="market1501, dukemtmc, msmt17, cuhk01, cuhk03, folder, csv, or auto.",
 )
 device_option = click.option(
     "--device",
@@ -27,6 +29,21 @@ device_option = click.option(
     show_default=True,
     help="Where to compute.",
 )
+
+
+class NetworkOption(click.Option):
+    """`--network`, which older command lines call `--model`; help shows the first name only."""
+
+    def __init__(self, param_decls: Sequence[str] | None = None, **facts: Any) -> None:
+        super().__init__([*(param_decls or ()), "--model"], **facts)
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line in the help of a command."""
+        self.opts, known = [name for name in self.opts if name != "--model"], self.opts
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = known
 
 
 def duration(text: str) -> float:

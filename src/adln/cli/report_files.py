@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.ranked_list import (
     choose_queries,
@@ -27,7 +28,20 @@ def write_report(folder: Path, report: Report, evaluation: Evaluation) -> Path:
 
     Returns:
         The page.
+
+    Raises:
+        EvaluationError: The folder cannot be written.
     """
+    try:
+        return _write(folder, report, evaluation)
+    except OSError as error:
+        raise EvaluationError(
+            f"{folder}: the report cannot be written ({error.strerror or error}). Free some space "
+            "or choose another folder."
+        ) from error
+
+
+def _write(folder: Path, report: Report, evaluation: Evaluation) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     query, gallery = evaluation.query, evaluation.gallery
     depths = sorted(evaluation.results, reverse=True)

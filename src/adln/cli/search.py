@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adln.cli.options import NetworkOption
 from adln.runtime.shipped import DEFAULT
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ _BAR_LETTERS = 20
     help="Folder of the gallery.",
 )
 @click.option(
-    "--model",
+    "--network",
     "model_path",
+    cls=NetworkOption,
     default=DEFAULT,
     show_default=True,
     type=click.Path(path_type=Path),

@@ -79,8 +79,10 @@ def train(
     """
     import logging
 
+    from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
     from adln.datasets.listing import pictures_below
+    from adln.errors import TrainingError
     from adln.settings import read_settings
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
@@ -96,14 +98,16 @@ def train(
             # A path that the user names needs no digest; one in the recipe is for the URL.
             overrides = (*overrides, 'network.imagenet_sha256=""')
     recipe = read_settings(Recipe, recipe_path, overrides)
+    require_writable(folder, raises=TrainingError, folder=True)
     datasets = [open_dataset(path, layout) for path in data_paths]
     split = join_splits([dataset.train for dataset in datasets])
-    unlabelled = [path for folder in unlabelled_folders for path in pictures_below(folder)]
+    unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
     watch = Watch(quiet=as_json or not fabric.is_global_zero)
     for dataset in datasets:
         watch.say(dataset.notice)
+        watch.say(dataset.left_out)
     with stop_on_request(stop_after_s) as should_stop:
         count = len(split) + len(unlabelled)
         with counting(count, "reading crops", quiet=watch.quiet) as on_read:

@@ -66,7 +66,13 @@ def watch(
     if config is None:
         raise click.UsageError("name a settings file, or --fetch-detector.")
 
+    from adln.atomic import require_writable
+    from adln.errors import SettingsError
     from adln.pipeline.watch_settings import read_watch_settings
+
+    for output in (report_folder, video_folder):
+        if output is not None:
+            require_writable(output, raises=SettingsError, folder=True)
 
     settings = read_watch_settings(config, overrides)
     summary = run_watch(

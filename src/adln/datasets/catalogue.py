@@ -6,6 +6,7 @@ Opens the data sets of Sec. III.A and data sets of one's own.
 from collections.abc import Callable
 from pathlib import Path
 
+from adln.datasets.cuhk import is_cuhk01, is_cuhk03, read_cuhk01, read_cuhk03
 from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
 from adln.datasets.folder import is_csv, is_folder, read_csv, read_folder
 from adln.datasets.listing import entries, shown
@@ -24,15 +25,19 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
     "market1501": read_market1501,
     "dukemtmc": read_dukemtmc,
     "msmt17": read_msmt17,
+    "cuhk01": read_cuhk01,
+    "cuhk03": read_cuhk03,
     "folder": read_folder,
     "csv": read_csv,
 }
 
-# In this order: MSMT17 has a folder train as well, so it is asked before "folder".
+# In this order: MSMT17 and CUHK03 have a folder train as well, so they are asked before "folder".
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "market1501": is_market1501,
     "dukemtmc": is_dukemtmc,
     "msmt17": is_msmt17,
+    "cuhk01": is_cuhk01,
+    "cuhk03": is_cuhk03,
     "folder": is_folder,
     "csv": is_csv,
 }
@@ -43,6 +48,8 @@ _EXPECTED = f"""Expected one of:
   dukemtmc    the same folders with pictures named like 0005_c2_f0046985.jpg
   msmt17      list_train.txt, list_val.txt, list_query.txt, list_gallery.txt beside
               the folders train and test (V1) or mask_train_v2 and mask_test_v2 (V2)
+  cuhk01      campus, with pictures named like 0001003.png
+  cuhk03      train and val, with pictures named like 0007_05.jpg
   folder      train, or query and gallery, each with a folder for every person:
               train/anna/c1_0001.jpg or train/anna/entrance/0001.jpg
   csv         a table with the columns path, person, camera and, if wanted, split"""

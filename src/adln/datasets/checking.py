@@ -68,6 +68,7 @@ KNOWN_SIZES = {
     "market1501": KnownSizes("Market-1501", "market", 12_936, 751, 3_368, 750, 15_913),
     "dukemtmc": KnownSizes("DukeMTMC-reID", "duke", 16_522, 702, 2_228, 702, 17_661),
     "msmt17": KnownSizes("MSMT17", "msmt", 32_621, 1_041, 11_659, 3_060, 82_161),
+    "cuhk01": KnownSizes("CUHK01", "cuhk01", 0, 0, 1_942, 971, 1_942),
 }
 
 
@@ -122,12 +123,14 @@ def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = Non
         *_missing_files(dataset),
         *_corrupt_files(corrupt or ()),
         *_unreadable_names(dataset),
+        *_stray_pictures(dataset),
         *_doubled_files(dataset),
         *_shared_persons(dataset),
         *_unmatched_queries(dataset, unmatched),
     ]
     remarks = [
         *size_remarks,
+        *dataset.remarks,
         *_junk_and_distractors(dataset, distractors),
         *_doubled_suffixes(dataset),
         *_train_persons_with_one_camera(dataset),
@@ -292,6 +295,19 @@ def _unreadable_names(dataset: ReidDataset) -> list[str]:
     return [
         f"{_images(len(dataset.unreadable))} left out because the name does not tell person and "
         f"camera: {names}."
+    ]
+
+
+def _stray_pictures(dataset: ReidDataset) -> list[str]:
+    if not dataset.stray:
+        return []
+    names = shown(
+        str(path.relative_to(dataset.root)) + ("/ (a link)" if path.is_dir() else "")
+        for path in dataset.stray
+    )
+    return [
+        f"{_images(len(dataset.stray))} left out because they lie where this layout has none, "
+        f"deeper or loose: {names}. Move them to where the others are, or out of the data set."
     ]
 
 

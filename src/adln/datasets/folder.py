@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from adln.datasets.listing import entries, find_root, image_files, shown
-from adln.datasets.split import ReidDataset, Split, make_split
+from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.split import ReidDataset, Split, make_split, nearly_equal_names, number_names
 from adln.errors import DatasetError
 
 SPLITS = ("train", "query", "gallery")
@@ -47,8 +47,8 @@ def read_folder(root: Path) -> ReidDataset:
     ``train``; one that only serves to evaluate needs ``query`` and ``gallery``.
 
     Person and camera names become ids: whole numbers are kept as they are, other names are
-    numbered from 1 in sorted order over the whole data set. The person folder ``-1`` is junk and
-    left out.
+    numbered from 1 in sorted order over the whole data set; "1" and "01" are two names. The person
+    folder ``-1`` is junk and left out. Pictures that lie anywhere else are listed as stray.
 
     Args:
         root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above.
@@ -82,7 +82,10 @@ def read_folder(root: Path) -> ReidDataset:
                 f"camera, found {shown(entry.name for entry in entries(folder / split))}."
             )
         records += found
-    return _number_names("folder", folder, records, unreadable)
+    known = [*(record.path for record in records), *unreadable]
+    parts = [folder / split for split in SPLITS if (folder / split).is_dir()]
+    stray = [path for part in parts for path in stray_pictures(part, known)]
+    return _number_names("folder", folder, records, unreadable, stray)
 
 
 def is_folder(folder: Path) -> bool:
@@ -205,11 +208,15 @@ def _read_person(person: Path, split: str, unreadable: list[Path]) -> list[_Reco
 
 
 def _number_names(
-    name: str, root: Path, records: Sequence[_Record], unreadable: Sequence[Path]
+    name: str,
+    root: Path,
+    records: Sequence[_Record],
+    unreadable: Sequence[Path],
+    stray: Sequence[Path] = (),
 ) -> ReidDataset:
     kept = [record for record in records if record.person != JUNK_PERSON]
-    person_ids = _ids({record.person for record in kept})
-    camera_ids = _ids({record.camera for record in kept})
+    person_ids = number_names({record.person for record in kept})
+    camera_ids = number_names({record.camera for record in kept})
 
     def split(wanted: str) -> Split:
         part = [record for record in kept if record.split == wanted]
@@ -228,14 +235,12 @@ def _number_names(
         gallery=split("gallery"),
         junk=tuple(record.path for record in records if record.person == JUNK_PERSON),
         unreadable=tuple(unreadable),
+        stray=tuple(stray),
+        remarks=(
+            *nearly_equal_names("persons", person_ids),
+            *nearly_equal_names("cameras", camera_ids),
+        ),
     )
-
-
-def _ids(names: set[str]) -> dict[str, int]:
-    """Give names numbers: their own if all are whole numbers, else 1, 2, ... in sorted order."""
-    if all(name.isascii() and name.isdigit() for name in names):
-        return {name: int(name) for name in names}
-    return {name: number for number, name in enumerate(sorted(names), start=1)}
 
 
 def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:

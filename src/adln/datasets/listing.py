@@ -3,12 +3,16 @@
 Carries the readers of all layouts; Sec. III.A.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from adln.errors import DatasetError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
+# What cameras and programs write. Whether a file can be decoded shows when it is read; one that
+# cannot (HEIC needs another program) is then named, while a file that is not listed is not missed.
+_PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2"}
+IMAGE_SUFFIXES = frozenset(_PHOTOS | {".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 _NAMES_SHOWN = 8
 
 
@@ -64,6 +68,31 @@ def pictures_below(folder: Path) -> list[Path]:
         elif is_image_name(entry.name):
             found.append(entry)
     return found
+
+
+def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
+    """List what lies in a folder, or below it, and was not read.
+
+    Args:
+        folder: The folder.
+        read: Pictures that are accounted for.
+
+    Returns:
+        Other picture files, and links to folders below which nothing was read, in sorted order.
+        Such links are not followed, since they may lead in a circle. Hidden files and folders are
+        passed over.
+    """
+    known = set(read)
+    parents = {parent for path in known for parent in path.parents}
+    found: list[Path] = []
+    for name, folders, files in os.walk(folder):
+        here = Path(name)
+        folders[:] = [inside for inside in folders if not inside.startswith(".")]
+        links = (here / inside for inside in folders if (here / inside).is_symlink())
+        found += [link for link in links if link not in parents]
+        pictures = (here / file for file in files if is_image_name(file))
+        found += [picture for picture in pictures if picture not in known]
+    return sorted(found)
 
 
 def shown(names: Iterable[str]) -> str:

@@ -12,14 +12,14 @@ searched for, a wrong answer that stays in the gallery.
 import re
 from pathlib import Path
 
-from adln.datasets.listing import entries, find_root, image_files, shown
-from adln.datasets.split import ReidDataset, Split, make_split
+from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.split import ReidDataset, Split, make_split, nearly_equal_names, number_names
 from adln.errors import DatasetError
 
 TRAIN_FOLDER = "bounding_box_train"
 QUERY_FOLDER = "query"
 GALLERY_FOLDER = "bounding_box_test"
-JUNK_PERSON_ID = -1
+JUNK_PERSON = "-1"
 
 # Also "0002_c1_000451.jpg", without a sequence, as sets of one's own often have it; but not
 # "0005_c2_f0046985.jpg", which is how DukeMTMC-reID names its pictures.
@@ -98,39 +98,60 @@ def read_three_folders(
     """
     junk: list[Path] = []
     unreadable: list[Path] = []
+    stray: list[Path] = []
 
-    def read(split: str, folder_name: str) -> Split:
-        paths: list[Path] = []
-        person_ids: list[int] = []
-        camera_ids: list[int] = []
+    def read(split: str, folder_name: str) -> list[tuple[Path, str, str]]:
+        named: list[tuple[Path, str, str]] = []
         pictures = image_files(folder / folder_name)
         for path in pictures:
             match = name_pattern.match(path.name)
             if match is None:
                 unreadable.append(path)
-            elif int(match[1]) == JUNK_PERSON_ID:
+            elif match[1] == JUNK_PERSON:
                 junk.append(path)
             else:
-                paths.append(path)
-                person_ids.append(int(match[1]))
-                camera_ids.append(int(match[2]))
-        if not paths:
+                named.append((path, match[1], match[2]))
+        if not named:
             found = shown(path.name for path in pictures or entries(folder / folder_name))
             raise DatasetError(
                 f"{folder / folder_name}: the {split} split is empty; expected pictures named "
                 f"like {example}, found {found}."
             )
-        return make_split(split, paths, person_ids, camera_ids)
+        stray.extend(stray_pictures(folder / folder_name, pictures))
+        return named
+
+    parts = {
+        split: read(split, folder_name)
+        for split, folder_name in (
+            ("train", TRAIN_FOLDER),
+            ("query", QUERY_FOLDER),
+            ("gallery", GALLERY_FOLDER),
+        )
+    }
+    rows = [row for part in parts.values() for row in part]
+    persons = number_names({person for _, person, _ in rows})
+    cameras = number_names({camera for _, _, camera in rows})
+
+    def numbered(split: str) -> Split:
+        part = parts[split]
+        return make_split(
+            split,
+            [path for path, _, _ in part],
+            [persons[person] for _, person, _ in part],
+            [cameras[camera] for _, _, camera in part],
+        )
 
     return ReidDataset(
         name=name,
         root=folder,
-        train=read("train", TRAIN_FOLDER),
-        query=read("query", QUERY_FOLDER),
-        gallery=read("gallery", GALLERY_FOLDER),
+        train=numbered("train"),
+        query=numbered("query"),
+        gallery=numbered("gallery"),
         notice=notice,
         junk=tuple(junk),
         unreadable=tuple(unreadable),
+        stray=tuple(stray),
+        remarks=(*nearly_equal_names("persons", persons), *nearly_equal_names("cameras", cameras)),
     )
 
 

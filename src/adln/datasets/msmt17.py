@@ -88,7 +88,10 @@ def _read_lists(
     """Read lists into (path, person, camera)."""
     records: list[tuple[Path, int, int]] = []
     for name in names:
-        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        try:
+            lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{folder / name}: this list cannot be read ({error}).") from error
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 records.append(_read_line(line, f"{folder / name}, line {number}", picture_folder))

@@ -3,7 +3,7 @@
 Implements the division into train, query and gallery of Sec. III.A.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import DatasetError
+
+_LARGEST_ID = np.iinfo(np.int64).max
+_MOST_DIGITS = len(str(_LARGEST_ID))
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,9 @@ class ReidDataset:
         junk: Pictures that were left out because the layout calls them junk (person -1).
         unreadable: Picture files that were left out because their name does not tell person
             and camera.
+        stray: Picture files, and links to folders, that were left out because they lie where the
+            layout has no pictures.
+        remarks: What is worth knowing of how it was read, a sentence each.
     """
 
     name: str
@@ -102,23 +108,84 @@ class ReidDataset:
     notice: str = ""
     junk: tuple[Path, ...] = ()
     unreadable: tuple[Path, ...] = ()
+    stray: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
         """Train, query and gallery, in this order."""
         return self.train, self.query, self.gallery
 
+    @property
+    def left_out(self) -> str:
+        """One sentence about pictures that could not be used; empty if all were."""
+        count = len(self.unreadable) + len(self.stray)
+        if count == 0:
+            return ""
+        return (
+            f"{count:,} picture{'s' if count > 1 else ''} of {self.root} left out; "
+            "`adln data check` tells which, and why."
+        )
+
 
 def make_split(
     name: str, paths: Sequence[Path], person_ids: Sequence[int], camera_ids: Sequence[int]
 ) -> Split:
-    """Build a split from plain lists; see :class:`Split`."""
+    """Build a split from plain lists; see :class:`Split`.
+
+    Raises:
+        DatasetError: See :class:`Split`; or an id does not fit into 64 bits.
+    """
+    for word, ids in (("person", person_ids), ("camera", camera_ids)):
+        too_large = next((number for number in ids if abs(number) > _LARGEST_ID), None)
+        if too_large is not None:
+            raise DatasetError(
+                f"Split {name!r}: the {word} id {too_large} does not fit into 64 bits; "
+                "number them anew."
+            )
     return Split(
         name=name,
         paths=tuple(paths),
         person_ids=np.asarray(person_ids, dtype=np.int64),
         camera_ids=np.asarray(camera_ids, dtype=np.int64),
     )
+
+
+def number_names(names: Collection[str]) -> dict[str, int]:
+    """Give names numbers, so that different names stay different.
+
+    Args:
+        names: Names of persons or cameras.
+
+    Returns:
+        Name -> its own number if all names are whole numbers that differ and fit into 64 bits;
+        otherwise ("1" beside "01", or a word) 1, 2, ... in the order of the names.
+    """
+    if all(name.isascii() and name.isdigit() and len(name) <= _MOST_DIGITS for name in names):
+        numbers = {name: int(name) for name in names}
+        if len(set(numbers.values())) == len(numbers) and max(numbers.values(), default=0) <= (
+            _LARGEST_ID
+        ):
+            return numbers
+    return {name: number for number, name in enumerate(sorted(names), start=1)}
+
+
+def nearly_equal_names(word: str, names: Collection[str]) -> list[str]:
+    """Say which names differ in leading zeros only; those are different persons or cameras.
+
+    Args:
+        word: "persons" or "cameras".
+        names: Their names.
+    """
+    by_number: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if name.isascii() and name.isdigit():
+            by_number.setdefault(name.lstrip("0"), []).append(name)
+    alike = [same for same in by_number.values() if len(same) > 1]
+    if not alike:
+        return []
+    listed = "; ".join(", ".join(same) for same in alike[:4])
+    return [f"Names that differ in leading zeros only are different {word} here: {listed}."]
 
 
 def identity_labels(

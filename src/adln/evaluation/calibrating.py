@@ -22,6 +22,7 @@ Source: ISO/IEC 19795-1:2021 (FPIR); J. Platt, "Probabilistic Outputs for Suppor
 Networks", ICML 2017 (expected calibration error, here over groups of equal size).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -184,7 +185,7 @@ def calibrate(
             "Expected 0 < match rate <= candidate rate < 1 and 0 < enrolled share < 1, got "
             f"{match_rate:g}, {candidate_rate:g} and {enrolled_share:g}."
         )
-    _require_enough(material, match_rate)
+    require_enough(material, match_rate)
     rates = (match_rate, candidate_rate)
     trial = _fit(material.fitting, rates, enrolled_share, seed)
     reliability = _judge(trial, material.judging, enrolled_share, seed + 1)
@@ -293,7 +294,16 @@ def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return chosen
 
 
-def _require_enough(material: Material, match_rate: float) -> None:
+def require_enough(material: Material, match_rate: float) -> None:
+    """Refuse material that is too little for a rate; scores play no part.
+
+    Args:
+        material: Trials. Before anything is embedded, any scores serve.
+        match_rate: Share of strangers who may be answered with "matched".
+
+    Raises:
+        EvaluationError: There are too few persons, searches or comparisons.
+    """
     whole = material.whole
     if whole.num_persons < _LEAST_PERSONS:
         raise EvaluationError(
@@ -303,12 +313,11 @@ def _require_enough(material: Material, match_rate: float) -> None:
     searches = int(np.count_nonzero(~np.isnan(whole.others).all(axis=1)))
     least = int(np.ceil(_LEAST_ERRORS / match_rate - 1e-9))
     if searches < least:
-        seen = "that met another track in a frame" if material.kind == "tracks" else "searches"
+        seen = "that met another track in a frame" if material.kind == "tracks" else "with a name"
         raise EvaluationError(
             f"An error rate of {100 * match_rate:g} % cannot be stated from {searches:,} probes "
             f"{seen}; {least:,} are needed, so that {_LEAST_ERRORS} errors are seen. Give more "
-            f"pictures, or ask for a looser rate: {100 * _LEAST_ERRORS / max(searches, 1):.2g} % "
-            "could be stated."
+            f"pictures, or ask for a looser rate: {_statable(searches)}"
         )
     for trials in (material.fitting, material.judging):
         known = int(np.count_nonzero(~np.isnan(trials.own)))
@@ -323,6 +332,15 @@ def _require_enough(material: Material, match_rate: float) -> None:
                     else "in another picture, a track after a second."
                 )
             )
+
+
+def _statable(searches: int) -> str:
+    """Which rate so many searches can show, rounded up, and how to ask for it."""
+    rate = math.ceil(1000 * _LEAST_ERRORS / max(searches, 1)) / 1000
+    if rate >= 1:
+        return "none could be stated."
+    loose = f" --candidate-rate {rate:g}" if rate > CANDIDATE_RATE else ""
+    return f"{100 * rate:g} % could be stated (--match-rate {rate:g}{loose})."
 
 
 def _gallery_sizes(trials: Trials, match_rate: float) -> tuple[int, ...]:

@@ -196,8 +196,8 @@ def count_id_switches(
 ) -> int:
     """Count how often a person's predicted identity changes, in one camera's frames.
 
-    In each frame pairs of the last frame are kept where their boxes still overlap enough; the
-    others are paired by overlap (CLEAR MOT).
+    In each frame as many pairs as possible are kept whose boxes still overlap enough; among such
+    pairings the one with most pairs counts, and among those the one with most overlap (CLEAR MOT).
 
     Args:
         truth: Who was where, of one camera.
@@ -218,9 +218,11 @@ def count_id_switches(
         iou = box_iou(truth.boxes_xyxy[mine], predicted.boxes_xyxy[theirs])
         fits = iou >= _checked(min_iou)
         true_ids, predicted_ids = truth.identities[mine], predicted.identities[theirs]
-        # A pair that still fits goes before all others; between the others overlap decides.
+        # One pair more of a kind outweighs all that the kinds after it can bring together.
+        most = min(len(mine), len(theirs)) + 1
         kept = np.array([[last.get(int(t)) == int(p) for p in predicted_ids] for t in true_ids])
-        rows, columns = best_assignment(np.where(fits, iou + len(mine) * 4.0 * (1 + kept), 0.0))
+        worth = iou + most + most * (most + 1) * kept
+        rows, columns = best_assignment(np.where(fits, worth, 0.0))
         for row, column in zip(rows, columns, strict=True):
             if not fits[row, column]:
                 continue

@@ -4,7 +4,7 @@ Implements the evaluation of Sec. III.A-C for any embedder, in torch or ONNX. Ea
 and embedded once for all depths.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adln.datasets.loading import iterate_crops
 from adln.datasets.split import Split
-from adln.embeddings import Embedder
+from adln.embeddings import Embedder, find_unusable
 from adln.errors import EvaluationError
 from adln.evaluation.ranking import (
     RetrievalMetrics,
@@ -99,8 +99,38 @@ def evaluate(
         )
         for split in (query, gallery)
     )
+    return evaluate_embedded(
+        query, gallery, query_features, gallery_features, rerank=rerank, max_rank=max_rank
+    )
+
+
+def evaluate_embedded(
+    query: Split,
+    gallery: Split,
+    query_features: Mapping[int, NDArray[np.float32]],
+    gallery_features: Mapping[int, NDArray[np.float32]],
+    *,
+    rerank: bool = False,
+    max_rank: int = 50,
+) -> Evaluation:
+    """Evaluate embeddings that are there already.
+
+    Args:
+        query: Q pictures to search with.
+        gallery: G pictures to search in.
+        query_features: depth -> (Q, D).
+        gallery_features: depth -> (G, D).
+        rerank: Also evaluate k-reciprocal re-ranking.
+        max_rank: Length of the CMC.
+
+    Raises:
+        EvaluationError: A split is empty, shapes disagree, or no query has a match.
+    """
+    query_ids = checked_ids("query", len(query), query.person_ids, query.camera_ids)
+    gallery_ids = checked_ids("gallery", len(gallery), gallery.person_ids, gallery.camera_ids)
+    require_a_match(query_ids, gallery_ids)
     results = {}
-    for depth in embedder.depths:
+    for depth in query_features:
         features = (query_features[depth], *query_ids, gallery_features[depth], *gallery_ids)
         results[depth] = DepthResult(
             query_features=query_features[depth],
@@ -160,11 +190,11 @@ def embed_split(
                     f"The embedder gave shape {embedding.shape} at depth {depth}; "
                     f"expected {(len(crops), embedder.dim)} for {len(crops)} crops."
                 )
-            finite = np.isfinite(embedding).all(axis=1)
-            if not finite.all():
-                path = split.paths[start + int(np.argmin(finite))]
+            unusable = find_unusable(embedding)
+            if unusable is not None:
+                at, values = unusable
                 raise EvaluationError(
-                    f"The embedder gave NaN or infinite values at depth {depth} for {path}. "
+                    f"The embedder gave {values} at depth {depth} for {split.paths[start + at]}. "
                     "Check its weights: a training that has diverged gives such values."
                 )
             features[depth][start : start + len(crops)] = embedding

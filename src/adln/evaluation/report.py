@@ -17,6 +17,7 @@ from adln import __version__
 from adln.errors import EvaluationError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
+from adln.evaluation.unseen import Figure, SetRow, unseen_text
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -75,6 +76,8 @@ class Report:
         notes: Remarks to the reader, such as the notice of a data set.
         version: Version of adln.
         cross_depth: Every depth's queries in every depth's gallery; empty if not asked for.
+        sets: This data set, and others that were evaluated with it, side by side: which of them
+            the network had learned from, and figures with intervals; may be empty.
     """
 
     dataset: str
@@ -89,6 +92,7 @@ class Report:
     notes: tuple[str, ...] = ()
     version: str = __version__
     cross_depth: tuple[CrossDepthCell, ...] = ()
+    sets: tuple[SetRow, ...] = ()
 
     @property
     def protocol(self) -> str:
@@ -121,6 +125,8 @@ class Report:
         foot = ["", *textwrap.wrap(self.protocol, 80)]
         if self.cross_depth:
             foot = ["", cross_depth_text(self.cross_depth), *foot]
+        if self.sets:
+            foot = ["", unseen_text(self.sets), *foot]
         if self.command:
             foot += ["", f"$ {self.command}"]
         for note in self.notes:
@@ -202,6 +208,7 @@ def make_report(
     command: str = "",
     notes: Sequence[str] = (),
     cross_depth: Sequence[CrossDepthCell] = (),
+    sets: Sequence[SetRow] = (),
 ) -> Report:
     """Put the results of an evaluation into a report.
 
@@ -214,6 +221,7 @@ def make_report(
         command: What was run.
         notes: Remarks to the reader.
         cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`, if wanted.
+        sets: Results of `adln.evaluation.unseen.measure_set`, if wanted.
 
     Returns:
         The report, rows by ascending depth.
@@ -253,6 +261,7 @@ def make_report(
         command=command,
         notes=tuple(notes),
         cross_depth=tuple(cross_depth),
+        sets=tuple(sets),
     )
 
 
@@ -289,6 +298,7 @@ def from_json(text: str) -> Report:
                 "rows": rows,
                 "notes": tuple(document["notes"]),
                 "cross_depth": cells,
+                "sets": tuple(_set_row(row) for row in document.get("sets", ())),
             }
         )
     except (TypeError, KeyError) as error:
@@ -297,9 +307,16 @@ def from_json(text: str) -> Report:
         ) from error
 
 
-def _known(
-    kind: type[Report] | type[ReportRow] | type[CrossDepthCell], values: dict[str, Any]
-) -> dict[str, Any]:
+def _set_row(values: dict[str, Any]) -> SetRow:
+    figures = {
+        name: Figure(**_known(Figure, value))
+        for name, value in values.items()
+        if isinstance(value, dict)
+    }
+    return SetRow(**{**_known(SetRow, values), **figures})
+
+
+def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise KeyError(f"unknown entries {sorted(unknown)}")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Column, Report, ReportRow, columns_of
+from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
 
 _CMC_RANKS = 20
 _JPEG_QUALITY = 88
@@ -62,6 +63,7 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
         '<main class="sheet">',
         _highlights(report),
         _table(report),
+        _sets(report),
         _cross_depth(report),
         '<div class="charts">',
         _cmc_figure(report),
@@ -141,6 +143,29 @@ def _cell(report: Report, row: ReportRow, column: Column) -> str:
 
 def _colour(row: ReportRow) -> str:
     return _DEPTH_COLOURS[(row.depth - 1) % len(_DEPTH_COLOURS)]
+
+
+def _sets(report: Report) -> str:
+    if not report.sets:
+        return ""
+    head = "".join(
+        f'<th scope="col">{escape(title)}</th>'
+        for title in ("Data set", "Learned from", "Depth", "Persons", *COLUMNS)
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escape(row.dataset)}</th><td>{escape(row.seen)}</td>'
+        f"<td>Res{row.depth}</td><td>{row.num_persons:,}</td>"
+        + "".join(f"<td>{escape(figure_text(figure))}</td>" for figure in figures_of(row))
+        + "</tr>"
+        for row in report.sets
+    )
+    return (
+        '<section><h2 id="sets-title">Seen and unseen data sets</h2><p id="sets-words">'
+        f'In percent. {escape(WORDS)}</p><div class="scroll" tabindex="0" role="region" '
+        'aria-labelledby="sets-title"><table aria-labelledby="sets-title" '
+        f'aria-describedby="sets-words"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        "</div></section>"
+    )
 
 
 def _cross_depth(report: Report) -> str:

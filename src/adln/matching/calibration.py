@@ -7,9 +7,11 @@ enrolled that are answered all the same (FPIR of ISO/IEC 19795-1). `adln.evaluat
 fits them.
 
 A calibration is kept beside its model, as ``<model file>.calibration.json``, and names the model's
-digest. It is not written into the model: galleries and feature files know a model by its digest,
-and a new calibration must not make them foreign. It belongs to the cameras as much as to the
-model, too. (The ``calibration`` in a model's manifest is another thing: the ranges of int8.)
+digest. The networks that come with adln bring one; what somebody fits to them is kept in that
+person's own folder instead, where it goes before the one that came with them. A calibration is not
+written into the model: galleries and feature files know a model by its digest, and a new
+calibration must not make them foreign. It belongs to the cameras as much as to the model, too.
+(The ``calibration`` in a model's manifest is another thing: the ranges of int8.)
 
 Where embeddings of several depths share a space, a score belongs to a pair of depths: the query's
 and that of the embedding found. `Scales` says what it means.
@@ -17,13 +19,14 @@ and that of the embedding found. `Scales` says what it means.
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, require_regular
 from adln.errors import ModelFileError, SettingsError
 
 FORMAT = "adln-calibration-1"
@@ -276,7 +279,8 @@ class Calibration:
         """The threshold in a gallery of so many persons.
 
         Between the sizes measured it is linear in their logarithm. Beyond the largest it goes on
-        as steeply as it rose over any of the last three of them, which errs on the strict side.
+        as steeply as it rose over any of the last three of them, which errs on the strict side;
+        that of a candidate never above that of a match.
 
         Args:
             level: `match` or `candidate`.
@@ -287,6 +291,12 @@ class Calibration:
         """
         if gallery_size < 1:
             raise SettingsError(f"A gallery of {gallery_size} persons has no threshold.")
+        found = self._extended(level, gallery_size)
+        if level is self.candidate:
+            return min(found, self._extended(self.match, gallery_size))
+        return found
+
+    def _extended(self, level: Level, gallery_size: int) -> float:
         logs = [math.log(size) for size in self.sizes]
         at = math.log(gallery_size)
         steps = [
@@ -391,13 +401,44 @@ class CalibrationFile:
         )
 
 
-def calibration_path(model_path: Path) -> Path:
-    """Where a model's calibration is kept: beside it, under its name with an ending."""
+def calibration_path(model_path: Path, *, model_sha256: str = "") -> Path:
+    """Where a new calibration of a model is kept.
+
+    Args:
+        model_path: The model file.
+        model_sha256: Its digest, needed for a network that comes with adln.
+
+    Returns:
+        Beside the model, under its name with an ending. For a network that comes with adln, whose
+        own calibration must stay what it is: in the folder ``adln/calibrations`` of
+        ``$XDG_CONFIG_HOME`` (``~/.config``), with the start of the digest in the name.
+    """
+    if not _is_shipped(model_path):
+        return _beside(model_path)
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    # As the specification has it, a relative path is passed over.
+    folder = Path(home) if home.startswith("/") else Path.home() / ".config"
+    name = f"{model_path.stem}-{model_sha256[:12]}{model_path.suffix}{ENDING}"
+    return folder / "adln" / "calibrations" / name
+
+
+def _is_shipped(model_path: Path) -> bool:
+    return model_path.resolve().is_relative_to(Path(__file__).parent.resolve())
+
+
+def _beside(model_path: Path) -> Path:
     return model_path.with_name(model_path.name + ENDING)
 
 
-def write_calibration(content: CalibrationFile, model_path: Path) -> Path:
+def write_calibration(
+    content: CalibrationFile, model_path: Path, *, path: Path | None = None
+) -> Path:
     """Write a model's calibration; whoever looks finds the old file or the whole new one.
+
+    Args:
+        content: What to write.
+        model_path: The model file.
+        path: Where to; see `calibration_path` if left out.
 
     Returns:
         The file written.
@@ -405,14 +446,19 @@ def write_calibration(content: CalibrationFile, model_path: Path) -> Path:
     Raises:
         SettingsError: The disk refuses.
     """
-    path = calibration_path(model_path)
+    if path is None:
+        path = calibration_path(model_path, model_sha256=content.model_sha256)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written ({error.strerror or error}).") from error
     with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
         file.write(json.dumps(asdict(content), indent=1).encode())
     return path
 
 
 def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile | None:
-    """Read the calibration beside a model.
+    """Read a model's calibration: one's own, or the one beside it.
 
     Args:
         model_path: The model file.
@@ -424,7 +470,10 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
     Raises:
         ModelFileError: The file is damaged, or was made for another model.
     """
-    path = calibration_path(model_path)
+    path = calibration_path(model_path, model_sha256=model_sha256)
+    if not path.exists():
+        path = _beside(model_path)
+    require_regular(path, raises=ModelFileError, expected="a calibration of `adln calibrate`")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -4,18 +4,19 @@ Sec. III.B of the paper: "a ResNet50 network pretrained on the ImageNet dataset"
 """
 
 import hashlib
+import http.client
+import os
 import pickle
 import re
-import tempfile
-import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from adln.atomic import atomic_write
 from adln.errors import CheckpointError
 from adln.model.files import read_tensors
 from adln.model.network import ADLN
@@ -69,7 +70,7 @@ def load_imagenet(
             layer1 .. layer4), or an https URL of one. `fc` is not used. A whole stage may be
             missing and is reported; a stage that is there in part is an error.
         sha256: hex digest of the file, or its first 8 or more characters; a URL needs it.
-        cache: folder for downloads; ~/.cache/adln if left out.
+        cache: folder for downloads; `adln` in $XDG_CACHE_HOME (~/.cache) if left out.
 
     Raises:
         CheckpointError: missing or truncated file, wrong digest, failed download, or tensors
@@ -148,9 +149,13 @@ def _check_digest(path: Path, expected: str) -> None:
         raise CheckpointError(f"no such weights file: {path}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _require_digest(path, digest, expected)
+
+
+def _require_digest(source: Path | str, digest: str, expected: str) -> None:
     if not digest.startswith(expected.lower()):
         raise CheckpointError(
-            f"{path} has sha256 {digest}, expected {expected}. It is another file or damaged: "
+            f"{source} has sha256 {digest}, expected {expected}. It is another file or damaged: "
             "delete it and fetch it again."
         )
 
@@ -160,22 +165,35 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
         raise CheckpointError(f"only https URLs are fetched, got {url}")
     if sha256 is None:
         raise CheckpointError(f"{url}: a URL needs a sha256, so that nobody can swap the file")
-    folder = cache if cache is not None else Path.home() / ".cache" / "adln"
+    folder = cache if cache is not None else _cache_folder()
     path = folder / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as response,
-            tempfile.NamedTemporaryFile(dir=folder, delete=False) as partial,
-        ):
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be made ({error.strerror or error}).") from error
+    digest = hashlib.sha256()
+    with atomic_write(path, raises=CheckpointError, instead="set XDG_CACHE_HOME") as file:
+        for piece in _pieces(url):
+            digest.update(piece)
+            file.write(piece)
+        _require_digest(url, digest.hexdigest(), sha256)
+    return path
+
+
+def _cache_folder() -> Path:
+    """Where the XDG base directory specification wants what can be fetched again."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "adln"
+
+
+def _pieces(url: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as response:
             while piece := response.read(1 << 20):
-                partial.write(piece)
-        _check_digest(Path(partial.name), sha256)
-        Path(partial.name).replace(path)
-    except (OSError, urllib.error.URLError) as error:
+                yield piece
+    except (OSError, http.client.HTTPException) as error:
         raise CheckpointError(
             f"cannot fetch {url}: {error}. Download it by other means and give its path."
         ) from error
-    return path

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import require_regular
 from adln.errors import DatasetError
 from adln.runtime.pictures import PATH_COLUMNS
 
@@ -70,6 +71,7 @@ def _from_parquet(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    require_regular(table, raises=DatasetError, expected="a table of pictures")
     try:
         rows = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -4,9 +4,11 @@ Serves the crops of Sec. III.B to the device's embedder.
 """
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adln.atomic import require_regular
 from adln.datasets.listing import is_image_name
 from adln.errors import DatasetError
 
@@ -14,13 +16,17 @@ _LIST_SUFFIXES = frozenset({".csv", ".txt"})
 PATH_COLUMNS = ("path", "image", "file", "filename")
 
 
-def find_pictures(sources: Sequence[str | Path]) -> list[Path]:
+def find_pictures(
+    sources: Sequence[str | Path], *, on_left_out: Callable[[str], None] | None = None
+) -> list[Path]:
     """List the picture files that are meant by folders, files and lists.
 
     Args:
         sources: each a folder (searched with its sub-folders; hidden files are left out), a
             picture file (of any name), or a list: a CSV file with a column "path", or a .txt file
             with one path a line. Paths in a list count from where the list lies.
+        on_left_out: told of each thing in a folder that is named like a picture but is no file,
+            and of each link to another folder, which is not followed; in words, with its path.
 
     Returns:
         Paths in the order of the sources; those of a folder in the order of their names.
@@ -31,7 +37,7 @@ def find_pictures(sources: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += _in_folder(source)
+            found += _in_folder(source, on_left_out or _say_nothing)
         elif not source.exists():
             raise DatasetError(f"{source}: there is no such folder or file.")
         elif source.suffix.lower() in _LIST_SUFFIXES:
@@ -41,20 +47,36 @@ def find_pictures(sources: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    pictures = sorted(
-        path
-        for path in folder.rglob("*")
-        if is_image_name(path.name)
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def _in_folder(folder: Path, on_left_out: Callable[[str], None]) -> list[Path]:
+    pictures: list[Path] = []
+    left_out: list[str] = []
+    for name, folders, files in os.walk(folder):
+        here = Path(name)
+        folders[:] = [inside for inside in folders if not inside.startswith(".")]
+        left_out += [
+            f"{here / inside}: a link to a folder is not followed; name that folder, too."
+            for inside in folders
+            if (here / inside).is_symlink()
+        ]
+        for path in (here / file for file in files if is_image_name(file)):
+            if path.is_file():
+                pictures.append(path)
+            else:
+                left_out.append(f"{path}: named like a picture, but no file.")
+    pictures.sort()
+    for text in sorted(left_out):
+        on_left_out(text)
     if not pictures:
         raise DatasetError(f"{folder}: this folder and those in it hold no pictures.")
     return pictures
 
 
 def _in_list(source: Path) -> list[Path]:
+    require_regular(source, raises=DatasetError, expected="a list of pictures")
     try:
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

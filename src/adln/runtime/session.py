@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from adln.atomic import require_regular
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
+from adln.runtime.control_flow import find_control_flow
 from adln.runtime.shipped import find_network
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
@@ -75,6 +77,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
+    _require_straight(path)
     return OpenModel(path, manifest, session)
 
 
@@ -82,6 +85,7 @@ def start_session(path: Path, *, threads: int = 1, provider: str | None = None) 
     """Start onnxruntime on any ONNX file; see `open_session`."""
     if threads < 1:
         raise SettingsError(f"threads must be at least 1, got {threads}.")
+    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -137,6 +141,18 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
         raise ModelFileError(
             f"{path}: the graph is not what its manifest says: {'; '.join(problems)}. "
             "The file was changed after its export; export the network again."
+        )
+
+
+def _require_straight(path: Path) -> None:
+    try:
+        found = find_control_flow(path)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
+    if found:
+        raise ModelFileError(
+            f"{path}: the graph has {' and '.join(found)}, which a network of adln never has and "
+            "which might run for ever; export the network again."
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -282,6 +283,7 @@ def train(
         fabric.barrier()
         return at
 
+    council = _Council(fabric)
     first_epoch = position.epoch
     bare.train()
     network.freeze(recipe.network.frozen_depth)
@@ -299,7 +301,7 @@ def train(
                 unlabelled=unlabelled,
             )
             done = position.step
-            sums = _Sums(position.sums or {})
+            sums = _Sums(position.sums or {}, state_path)
             looked_at, looked_step = time.monotonic(), done
             for step in range(done, len(batches)):
                 rate = learning_rate(recipe.schedule, epoch, step / len(batches))
@@ -356,8 +358,9 @@ def train(
                         row = {"learning_rate": rate, "images_per_s": images_per_s, **means}
                         logbook.add(epoch, row)
                         position = Position(epoch + 1, 0, position.seconds)
-                reason = _agree(fabric, should_stop(), step)
-                if reason is not None or time.monotonic() - saved_at > SAVE_EVERY_S:
+                is_due = time.monotonic() - saved_at > SAVE_EVERY_S
+                reason, is_due = council.agree(should_stop(), is_due)
+                if reason is not None or is_due:
                     if not last:
                         position = replace(position, sums=sums.read(epoch, step + 1))
                     position = save(position)
@@ -379,8 +382,9 @@ def train(
 class _Sums:
     """Sums of the losses over an epoch, kept on the device until somebody looks."""
 
-    def __init__(self, before: Mapping[str, float]) -> None:
+    def __init__(self, before: Mapping[str, float], state_path: Path) -> None:
         self._before = dict(before)
+        self._state_path = state_path
         self._names: list[str] = []
         self._sum: Tensor | None = None
 
@@ -396,9 +400,11 @@ class _Sums:
         sums = dict(zip(self._names, self._sum.tolist(), strict=True))
         broken = [name for name, value in sums.items() if not math.isfinite(value)]
         if broken:
+            is_kept = self._state_path.is_file()
+            kept = f"The state before it is kept in {self._state_path}. " if is_kept else ""
             raise TrainingError(
                 f"the loss is no longer a number in epoch {epoch}, by step {step}: "
-                f"{', '.join(broken)}. The state before it is kept. Lower schedule.base_lr, "
+                f"{', '.join(broken)}. {kept}Lower schedule.base_lr, "
                 'set precision = "32-true", or look at the data with `adln data check --decode`.'
             )
         return {name: value + self._before.get(name, 0.0) for name, value in sums.items()}
@@ -536,16 +542,24 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _agree(fabric: Fabric, reason: str | None, step: int) -> str | None:
-    """All processes stop after the same step, as soon as one wants to."""
-    if fabric.world_size == 1:
-        return reason
-    if (step + 1) % LOOK_EVERY_STEPS:
-        return None
-    wish = torch.tensor(float(reason is not None), device=fabric.device)
-    wishes = fabric.all_reduce(wish, reduce_op="sum")
-    assert isinstance(wishes, Tensor)
-    return (reason or "another process was asked to stop") if wishes.item() else None
+class _Council:
+    """All processes stop, and save, after the same step, as soon as one wants to.
+
+    They ask each other after every step. That goes past the devices, which need not wait for it.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        several = fabric.world_size > 1
+        self._group = torch.distributed.new_group(backend="gloo") if several else None
+
+    def agree(self, reason: str | None, is_due: bool) -> tuple[str | None, bool]:
+        """Why this process would stop, and whether it would save; why all do, and whether."""
+        if self._group is None:
+            return reason, is_due
+        wishes = torch.tensor([reason is not None, is_due], dtype=torch.uint8)
+        torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX, group=self._group)
+        stops, saves = wishes.bool().tolist()
+        return (reason or "another process was asked to stop") if stops else None, saves
 
 
 def _require_same_run(network_path: Path, identity: Mapping[str, Any]) -> None:

@@ -1,0 +1,153 @@
+"""CUHK01 and CUHK03 as their public mirrors hold them: people of another campus, to be tested on.
+
+Follows Li, Zhao and Wang, "Human Reidentification with Transferred Metric Learning", ACCV 2012
+(CUHK01: 971 persons before two cameras), and Li, Zhao, Xiao and Wang, "DeepReID", CVPR 2014
+(CUHK03: 843 persons in the mirror, each before two cameras; boxes drawn by hand, "labeled", or by a
+detector, "detected"). The paper uses neither; they tell what a network does with people and cameras
+that it has not learned from.
+
+The mirrors keep no frames: a name holds a person and a number, and the number tells the camera. All
+crops of the first camera are queries, all crops of the second are searched in.
+
+- CUHK01: ``campus/0001003.png`` is person 1, crop 3; 1 and 2 are of the first camera, 3 and 4 of
+  the second.
+- CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; 0 to 4 are of the first camera, 5 to 9 of
+  the second. ``train`` has 743 persons to learn from, ``val`` 100 others to be tested on, who are
+  numbered from 0 again. Copies in other folders (``val_resized``) are passed over.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.split import ReidDataset, Split, make_split, number_names
+from adln.errors import DatasetError
+
+CUHK01_FOLDER = "campus"
+CUHK03_TRAIN, CUHK03_TEST = "train", "val"
+CUHK03_BOXES = ("labeled", "detected")
+FIRST_CAMERA, SECOND_CAMERA = 1, 2
+
+_CUHK01_NAME = re.compile(r"(\d{4})00([1-4])\.", re.ASCII)
+_CUHK03_NAME = re.compile(r"(\d{4})_0([0-9])\.", re.ASCII)
+_CUHK01_SECOND_FROM = 3
+_CUHK03_SECOND_FROM = 5
+_Row = tuple[Path, str, int]
+
+
+def read_cuhk01(root: Path) -> ReidDataset:
+    """List CUHK01: every person is searched for, nobody is learned from.
+
+    Args:
+        root: The folder that holds ``campus``, the folder above it, or ``campus`` itself.
+
+    Returns:
+        The data set "cuhk01"; its training split is empty.
+
+    Raises:
+        DatasetError: There is no such folder, or no picture of a camera in it.
+    """
+    expected = f"the folder {CUHK01_FOLDER} of CUHK01, with pictures named like 0001003.png"
+    found = root if _holds(root, _CUHK01_NAME) else find_root(root, is_cuhk01, expected=expected)
+    folder = found / CUHK01_FOLDER if (found / CUHK01_FOLDER).is_dir() else found
+    rows, unreadable = _read(folder, _CUHK01_NAME, _CUHK01_SECOND_FROM)
+    ids = number_names({person for _, person, _ in rows})
+    return _dataset("cuhk01", found, [], rows, ids.__getitem__, unreadable, [folder])
+
+
+def read_cuhk03(root: Path) -> ReidDataset:
+    """List CUHK03, with boxes drawn by hand or by a detector.
+
+    Args:
+        root: The folder that holds ``train`` and ``val`` (``labeled`` or ``detected``), or the
+            folder above it if it holds only one of these.
+
+    Returns:
+        The data set "cuhk03-labeled" or "cuhk03-detected", or "cuhk03" in a folder of another name.
+
+    Raises:
+        DatasetError: There is no such folder, or no picture of a camera in it.
+    """
+    expected = (
+        f"the folders {CUHK03_TRAIN} and {CUHK03_TEST} of CUHK03, with pictures named like "
+        "0007_05.jpg"
+    )
+    folder = find_root(root, is_cuhk03, expected=expected)
+    learned, odd_train = _read(folder / CUHK03_TRAIN, _CUHK03_NAME, _CUHK03_SECOND_FROM)
+    tested, odd_test = _read(folder / CUHK03_TEST, _CUHK03_NAME, _CUHK03_SECOND_FROM)
+    ids = number_names({person for _, person, _ in learned})
+    first_test_id = max(ids.values(), default=-1) + 1
+    test_ids = number_names({person for _, person, _ in tested})
+    name = folder.resolve().name
+    return _dataset(
+        f"cuhk03-{name}" if name in CUHK03_BOXES else "cuhk03",
+        folder,
+        [(path, ids[person], camera) for path, person, camera in learned],
+        tested,
+        lambda person: first_test_id + test_ids[person],
+        odd_train + odd_test,
+        [folder / CUHK03_TRAIN, folder / CUHK03_TEST],
+    )
+
+
+def is_cuhk01(folder: Path) -> bool:
+    """Tell whether a folder holds ``campus`` with names of CUHK01, or is it."""
+    return _holds(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
+        folder.name == CUHK01_FOLDER and _holds(folder, _CUHK01_NAME)
+    )
+
+
+def is_cuhk03(folder: Path) -> bool:
+    """Tell whether a folder holds ``train`` and ``val`` with names of CUHK03."""
+    return all(_holds(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
+
+
+def _holds(folder: Path, name: re.Pattern[str]) -> bool:
+    return folder.is_dir() and any(name.match(path.name) for path in image_files(folder))
+
+
+def _read(
+    folder: Path, pattern: re.Pattern[str], second_from: int
+) -> tuple[list[_Row], list[Path]]:
+    """Pictures of a folder with person and camera, and those whose name tells neither."""
+    rows: list[_Row] = []
+    unreadable: list[Path] = []
+    for path in image_files(folder):
+        match = pattern.match(path.name)
+        if match is None:
+            unreadable.append(path)
+        else:
+            camera = FIRST_CAMERA if int(match[2]) < second_from else SECOND_CAMERA
+            rows.append((path, match[1], camera))
+    if not rows:
+        raise DatasetError(
+            f"{folder}: no picture has a name of this data set; found "
+            f"{shown(path.name for path in entries(folder))}."
+        )
+    return rows, unreadable
+
+
+def _dataset(
+    name: str,
+    root: Path,
+    learned: list[tuple[Path, int, int]],
+    tested: list[_Row],
+    id_of: Callable[[str], int],
+    unreadable: list[Path],
+    folders: list[Path],
+) -> ReidDataset:
+    def split(wanted: str, rows: list[tuple[Path, int, int]]) -> Split:
+        return make_split(wanted, *([row[column] for row in rows] for column in range(3)))
+
+    numbered = [(path, id_of(person), camera) for path, person, camera in tested]
+    known = [row[0] for row in [*learned, *numbered]] + unreadable
+    return ReidDataset(
+        name=name,
+        root=root,
+        train=split("train", learned),
+        query=split("query", [row for row in numbered if row[2] == FIRST_CAMERA]),
+        gallery=split("gallery", [row for row in numbered if row[2] == SECOND_CAMERA]),
+        unreadable=tuple(unreadable),
+        stray=tuple(path for folder in folders for path in stray_pictures(folder, known)),
+    )

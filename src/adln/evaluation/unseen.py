@@ -1,0 +1,270 @@
+"""Seen and unseen data sets side by side: what is left where a network has learned from nobody.
+
+Sec. III trains and tests on one data set, with other people but the same cameras. What a network is
+worth before cameras of somebody else shows only on a data set that it has not learned from. For
+each, at each depth:
+
+- Rank-1 and mAP, as in Table 1;
+- TPR at an FPR of 0.1 % and 1 % over *all* pairs of a query and a gallery picture under two
+  cameras: the share of pairs of one person that are accepted while so many pairs of two are.
+
+Each figure has an interval that holds 95 % of what a bootstrap over persons gives: the persons
+searched for are drawn anew, with replacement, and all queries of a person go together; the gallery
+stays as it is. It tells how far the figure depends on who was searched for, not on the cameras.
+
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile
+intervals).
+"""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.embeddings import unit_length
+from adln.evaluation.protocol import DepthResult, Evaluation
+from adln.evaluation.ranking import rows_per_block
+
+Seen = Literal["seen", "unseen", "not stated"]
+FALSE_RATES = (0.001, 0.01)
+DRAWS = 1000
+_COVERED = (0.025, 0.975)
+# Cosines are counted in steps of 1/2048, enough for intervals; the figures themselves are exact.
+_BINS = 4096
+# Layouts of one's own say nothing about whose people are in them.
+_NAMELESS = frozenset({"folder", "csv"})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share in 0..1 with its bootstrap interval.
+
+    Attributes:
+        value: Over all persons.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """What one depth does on one data set.
+
+    Attributes:
+        dataset: Its name.
+        seen: Whether the network has learned from this data set (from other people of it).
+        depth: 1 to 4.
+        num_persons: Persons searched for who have a match.
+        rank1: Rank-1.
+        mean_ap: mAP.
+        tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two.
+        tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two.
+    """
+
+    dataset: str
+    seen: Seen
+    depth: int
+    num_persons: int
+    rank1: Figure
+    mean_ap: Figure
+    tpr_at_one_per_mille: Figure | None
+    tpr_at_one_percent: Figure | None
+
+
+def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
+    """Whether a network has learned from a data set.
+
+    Args:
+        dataset: Its name. What stands behind a hyphen does not count: "cuhk03-labeled" and
+            "cuhk03-detected" show the same people.
+        trained_on: Names of data sets, as the network file states them; "" if it states none.
+        also: More such names.
+    """
+    own = _family(dataset)
+    if own in {_family(name) for name in also}:
+        return "seen"
+    stated = {_family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
+    if not stated or own in _NAMELESS or stated & _NAMELESS:
+        return "seen" if own in stated - _NAMELESS else "not stated"
+    return "seen" if own in stated else "unseen"
+
+
+def measure_set(
+    evaluation: Evaluation, *, dataset: str, seen: Seen, draws: int = DRAWS, seed: int = 0
+) -> tuple[SetRow, ...]:
+    """Measure all depths on one data set.
+
+    Args:
+        evaluation: Result of `adln.evaluation.protocol.evaluate`.
+        dataset: Name of the data set.
+        seen: See `was_seen`.
+        draws: How often the persons are drawn.
+        seed: Of the draws; the same persons are drawn at every depth.
+
+    Returns:
+        A row for each depth, ascending.
+    """
+    rows = []
+    for depth in sorted(evaluation.results):
+        result = evaluation.results[depth]
+        metrics = result.metrics
+        persons = evaluation.query.person_ids[metrics.valid_queries]
+        _, groups = np.unique(persons, return_inverse=True)
+        count = int(groups.max()) + 1
+        # (draws, persons): how often each person is in a draw.
+        weights = np.random.default_rng(seed).multinomial(
+            count, np.full(count, 1 / count), size=draws
+        )
+        strict, loose = _pair_figures(evaluation, result, seed, draws)
+        rows.append(
+            SetRow(
+                dataset=dataset,
+                seen=seen,
+                depth=depth,
+                num_persons=count,
+                rank1=_mean_figure(metrics.first_match_rank == 1, groups, weights),
+                mean_ap=_mean_figure(metrics.average_precision, groups, weights),
+                tpr_at_one_per_mille=strict,
+                tpr_at_one_percent=loose,
+            )
+        )
+    return tuple(rows)
+
+
+def unseen_text(rows: Sequence[SetRow]) -> str:
+    """The rows as a table for a terminal of 100 columns, in percent.
+
+    Behind each figure stands half the length of its interval.
+
+    Returns:
+        Several lines, without a line break at the end.
+    """
+    names = [f"{row.dataset} ({row.seen})" for row in rows]
+    width = max(len("Data set"), *map(len, names))
+    head = f"{'Depth':<6}{'Data set':<{width}}{'Persons':>9}"
+    head += "".join(f"{title:>12}" for title in COLUMNS)
+    lines = [head, "─" * len(head)]
+    for name, row in zip(names, rows, strict=True):
+        cells = "".join(f"{_short(figure):>12}" for figure in figures_of(row))
+        lines.append(f"Res{row.depth}  {name:<{width}}{row.num_persons:>9,}{cells}")
+    return "\n".join([*lines, "", *textwrap.wrap(f"{WORDS} ±: half of that interval.", 80)])
+
+
+def _short(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{100 * figure.value:.1f} ±{50 * (figure.high - figure.low):.1f}"
+
+
+COLUMNS = ("Rank-1", "mAP", "TPR@0.1%", "TPR@1%")
+WORDS = (
+    "TPR: pairs of one person accepted while so many pairs of two persons are, over all pairs "
+    "under two cameras. Intervals: 95 % of a bootstrap over the persons searched for. Seen: the "
+    "network has learned from other people of this data set; unseen: from nobody of it."
+)
+
+
+def figures_of(row: SetRow) -> tuple[Figure | None, ...]:
+    """The figures of a row in the order of `COLUMNS`."""
+    return row.rank1, row.mean_ap, row.tpr_at_one_per_mille, row.tpr_at_one_percent
+
+
+def figure_text(figure: Figure | None) -> str:
+    """A figure in percent with its interval; a dash where there is none."""
+    if figure is None:
+        return "–"
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _family(name: str) -> str:
+    return name.strip().lower().split("-")[0]
+
+
+def _mean_figure(
+    values: NDArray[np.float64] | NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    weights: NDArray[np.int64],
+) -> Figure:
+    """Mean over queries; in a draw, over the queries of the persons drawn."""
+    sums = np.bincount(groups, weights=values.astype(np.float64))
+    counts = np.bincount(groups)
+    drawn = (weights @ sums) / (weights @ counts)
+    return _figure(float(np.mean(values)), drawn)
+
+
+def _figure(value: float, drawn: NDArray[np.float64]) -> Figure:
+    low, high = np.quantile(drawn, _COVERED)
+    return Figure(value, float(low), float(high))
+
+
+def _pair_figures(
+    evaluation: Evaluation, result: DepthResult, seed: int, draws: int
+) -> list[Figure | None]:
+    """TPR at each of `FALSE_RATES`; None where there are too few pairs of two persons."""
+    query, gallery = evaluation.query, evaluation.gallery
+    queries = unit_length(result.query_features)
+    stored = unit_length(result.gallery_features)
+    _, groups = np.unique(query.person_ids, return_inverse=True)
+    persons = int(groups.max()) + 1
+    # Per person searched for: pairs by their cosine.
+    same_counts = np.zeros((persons, _BINS), np.int64)
+    false_counts = np.zeros((persons, _BINS), np.int64)
+    same: list[NDArray[np.float32]] = []
+    keep = int(max(FALSE_RATES) * len(query) * len(gallery)) + 2
+    best = np.empty(0, np.float32)
+    num_false = 0
+    rows = rows_per_block(len(query), len(gallery) * 32)
+    for start in range(0, len(query), rows):
+        block = slice(start, start + rows)
+        cosines = queries[block] @ stored.T
+        across = query.camera_ids[block, np.newaxis] != gallery.camera_ids
+        one = query.person_ids[block, np.newaxis] == gallery.person_ids
+        bins = ((cosines + 1) * (_BINS / 2)).astype(np.int32).clip(0, _BINS - 1)
+        for row, group in enumerate(groups[block]):
+            same_counts[group] += np.bincount(bins[row, across[row] & one[row]], minlength=_BINS)
+            false_counts[group] += np.bincount(bins[row, across[row] & ~one[row]], minlength=_BINS)
+        same.append(cosines[across & one])
+        false = cosines[across & ~one]
+        num_false += len(false)
+        best = np.concatenate([best, false])
+        if len(best) > keep:
+            best = np.partition(best, len(best) - keep)[-keep:]
+    found = np.concatenate(same)
+    weights = np.random.default_rng(seed).multinomial(
+        persons, np.full(persons, 1 / persons), size=draws
+    )
+    # Pairs at or above the lower edge of each bin, in each draw.
+    drawn_same = np.cumsum((weights @ same_counts)[:, ::-1], axis=1)[:, ::-1]
+    drawn_false = np.cumsum((weights @ false_counts)[:, ::-1], axis=1)[:, ::-1]
+    return [
+        _pair_figure(rate, found, best, num_false, drawn_same, drawn_false) for rate in FALSE_RATES
+    ]
+
+
+def _pair_figure(
+    rate: float,
+    same: NDArray[np.float32],
+    best: NDArray[np.float32],
+    num_false: int,
+    drawn_same: NDArray[np.int64],
+    drawn_false: NDArray[np.int64],
+) -> Figure | None:
+    accepted = int(np.floor(rate * num_false + 1e-9))
+    if accepted < 1:
+        return None
+    # The best pair that must be refused; of equal cosines all pass or none does.
+    refused = np.partition(best, len(best) - accepted - 1)[len(best) - accepted - 1]
+    value = float(np.mean(same > refused))
+    allowed = drawn_false <= rate * drawn_false[:, :1]
+    # The first bin from which on no more are accepted; there is none if all lie in the last.
+    first = np.where(allowed.any(axis=1), allowed.argmax(axis=1), _BINS - 1)
+    at = drawn_same[np.arange(len(first)), first]
+    return _figure(value, at / np.maximum(drawn_same[:, 0], 1))

@@ -1,0 +1,105 @@
+"""Seen and unseen data sets side by side."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from adln.evaluation.open_set import tpr_at_fpr
+from adln.evaluation.protocol import Evaluation
+from adln.evaluation.unseen import SetRow, figures_of, measure_set, unseen_text, was_seen
+
+MakeEvaluation = Callable[..., Evaluation]
+
+
+def rows_of(evaluation: Evaluation, **more: int) -> tuple[SetRow, ...]:
+    return measure_set(evaluation, dataset="made up", seen="unseen", **more)
+
+
+def pairs_across_cameras(evaluation: Evaluation, depth: int) -> tuple[list[float], list[float]]:
+    """Cosines of pairs of one person and of two, as naive loops."""
+    query, gallery, result = evaluation.query, evaluation.gallery, evaluation.results[depth]
+    same: list[float] = []
+    different: list[float] = []
+    for q in range(len(query)):
+        for g in range(len(gallery)):
+            if query.camera_ids[q] != gallery.camera_ids[g]:
+                is_one = query.person_ids[q] == gallery.person_ids[g]
+                cosine = float(result.query_features[q] @ result.gallery_features[g])
+                (same if is_one else different).append(cosine)
+    return same, different
+
+
+def test_figures_are_those_of_the_protocol_and_of_all_pairs_across_cameras(
+    make_evaluation: MakeEvaluation,
+) -> None:
+    evaluation = make_evaluation(noises={1: 1.5, 2: 0.8})
+    for row in rows_of(evaluation):
+        metrics = evaluation.results[row.depth].metrics
+        assert row.num_persons == 40
+        assert row.rank1.value == pytest.approx(metrics.rank1)
+        assert row.mean_ap.value == pytest.approx(metrics.mean_ap)
+        same, different = map(np.array, pairs_across_cameras(evaluation, row.depth))
+        for figure, rate in ((row.tpr_at_one_per_mille, 0.001), (row.tpr_at_one_percent, 0.01)):
+            assert figure is not None
+            expected = tpr_at_fpr(same, different, rate).true_share
+            assert figure.value == pytest.approx(expected, abs=1 / len(same))
+
+
+def test_intervals_hold_the_figure_and_shrink_with_more_persons(
+    make_evaluation: MakeEvaluation,
+) -> None:
+    few, many = (
+        rows_of(make_evaluation(noises={1: 1.5}, persons=persons))[0] for persons in (20, 160)
+    )
+    for row in (few, many):
+        for figure in figures_of(row):
+            assert figure is not None
+            assert figure.low <= figure.value <= figure.high
+    assert many.mean_ap.high - many.mean_ap.low < few.mean_ap.high - few.mean_ap.low
+
+
+def test_the_bootstrap_of_a_mean_has_the_spread_that_theory_gives(
+    make_evaluation: MakeEvaluation,
+) -> None:
+    evaluation = make_evaluation(noises={1: 1.5}, persons=160)
+    metrics = evaluation.results[1].metrics
+    by_person = metrics.average_precision.reshape(160, 3).mean(axis=1)
+    expected = 2 * 1.96 * by_person.std() / np.sqrt(160)
+    figure = rows_of(evaluation, draws=4000)[0].mean_ap
+    assert figure.high - figure.low == pytest.approx(expected, rel=0.1)
+
+
+def test_rates_that_the_pairs_cannot_tell_are_left_out(make_evaluation: MakeEvaluation) -> None:
+    # 8 persons under 3 cameras: 336 pairs of two persons across cameras.
+    (row,) = rows_of(make_evaluation(noises={1: 0.5}, persons=8))
+    assert row.tpr_at_one_per_mille is None
+    assert row.tpr_at_one_percent is not None
+    assert "–" in unseen_text([row])
+
+
+def test_the_text_names_set_and_depth_and_fits_a_terminal(make_evaluation: MakeEvaluation) -> None:
+    text = unseen_text(rows_of(make_evaluation(noises={1: 1.5, 2: 0.8})))
+    assert "Res1  made up (unseen)" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("dataset", "trained_on", "also", "expected"),
+    [
+        ("market1501", "market1501", (), "seen"),
+        ("cuhk01", "market1501", (), "unseen"),
+        ("cuhk03-detected", "market1501, cuhk03-labeled", (), "seen"),
+        ("cuhk01", "", (), "not stated"),
+        ("cuhk01", "", ("CUHK01",), "seen"),
+        ("cuhk01", "market1501", ("cuhk01",), "seen"),
+        ("folder", "folder", (), "not stated"),
+        ("folder", "market1501", (), "not stated"),
+        ("cuhk01", "folder", (), "not stated"),
+        ("market1501", "market1501 + folder", (), "seen"),
+    ],
+)
+def test_what_was_seen_is_told_from_names(
+    dataset: str, trained_on: str, also: tuple[str, ...], expected: str
+) -> None:
+    assert was_seen(dataset, trained_on, also=also) == expected
