@@ -67,6 +67,24 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairProof:
+    """Proof from the weights that int8 arithmetic cannot overflow on any processor.
+
+    Some processors add two products of bytes in 16 bits. No two of these weights exceed that,
+    whatever the activations are; see `adln.export.saturation`.
+
+    Attributes:
+        products: convolutions and matrix products of bytes that it covers.
+        largest_sum: the largest absolute sum of two products; up to 32767 fits.
+        weights_sha256: hex digest of the weights, in the order of the graph.
+    """
+
+    products: int
+    largest_sum: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What an exported model says of itself.
 
