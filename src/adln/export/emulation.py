@@ -119,9 +119,7 @@ def _convolve(
     return floats.reshape(count, height, width, -1).transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def saturating_products(
-    bytes_: NDArray[np.int32], weights: NDArray[np.int32]
-) -> NDArray[np.int64]:
+def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -> NDArray[np.int64]:
     """Products of rows whose neighbouring terms are added in 16 bits, which saturate.
 
     Args:

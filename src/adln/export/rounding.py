@@ -9,8 +9,9 @@ Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the o
 network, not to those of the layer before rounding, and takes all inputs as they come.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -22,7 +23,7 @@ from adln.export.saturation import LARGEST_PAIR, LARGEST_WEIGHT
 from adln.manifest import CROPS
 
 # Crops that the layers are fitted to, and points of all their maps together.
-_FIT_CROPS, _FIT_POINTS = 96, 24_576
+_FIT_CROPS, _FIT_POINTS = 64, 16_384
 _BATCH_SIZE = 8
 # Steps of rounding that are tried, as shares of the one at which the largest weights just fit.
 _STEPS = (1.0, 0.93, 0.86, 0.79, 0.72)
@@ -55,17 +56,13 @@ class _Layer:
         return _widener(self.convolutions[0], 2)
 
 
-def round_weights(
-    model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8], *, full_range: bool = False
-) -> None:
+def round_weights(model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8]) -> None:
     """Fit and round the weights of all int8 convolutions, in place.
 
     Args:
         model: quantised, weights with one scale for each output channel, and rewritten or not.
         floats: the graph that it was made of; names of nodes begin with those of this one.
         crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
-        full_range: use weights up to 127, which overflow on processors that add two products in
-            16 bits.
 
     Raises:
         ExportError: a convolution is not in the float graph.
@@ -74,7 +71,7 @@ def round_weights(
         crops = crops[np.linspace(0, len(crops) - 1, _FIT_CROPS).astype(int)]
     for layer in _layers(model, floats):
         inputs, wanted = _samples(model, floats, layer, crops)
-        _fit(layer, inputs, wanted, LARGEST_WEIGHT * 2 if full_range else LARGEST_PAIR)
+        _fit(layer, inputs, wanted)
 
 
 def _layers(model: ir.Model, floats: ir.Model) -> Iterator[_Layer]:
@@ -125,7 +122,7 @@ def _samples(
         for at, node in enumerate(layer.convolutions):
             own = outputs[..., at :: len(layer.convolutions)]
             points = _choose(rng, count, (len(batch), *own.shape[2:]))
-            inputs.append(_patches(maps[sources.index(sources[at])], node, points))
+            inputs.append(_patches(maps[at], node, points))
             wanted.append(own[points[0], :, points[1], points[2]])
     return np.concatenate(inputs), np.concatenate(wanted)
 
@@ -159,34 +156,30 @@ def _patches(
     return found.reshape(len(crop), -1)
 
 
-class _part:
-    """Computes some values of a graph: crops -> their arrays."""
+def _part(model: ir.Model, names: list[str]) -> Callable[[NDArray[np.uint8]], list[Any]]:
+    """What computes some values of a graph from crops."""
+    import onnxruntime  # type: ignore[import-untyped]
 
-    def __init__(self, model: ir.Model, names: list[str]) -> None:
-        import onnxruntime  # type: ignore[import-untyped]
+    copy = model.clone()
+    values = {str(value.name): value for node in copy.graph for value in node.outputs}
+    wanted = [values[name] for name in dict.fromkeys(names)]
+    for value in wanted:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.convenience.extract(copy.graph, [copy.graph.inputs[0]], wanted)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    content = ir.to_proto(ir.Model(graph, ir_version=model.ir_version)).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-        copy = model.clone()
-        values = {str(v.name): v for node in copy.graph for v in node.outputs}
-        wanted = [values[name] for name in dict.fromkeys(names)]
-        for value in wanted:
-            value.type = ir.TensorType(ir.DataType.FLOAT)
-        graph = ir.convenience.extract(copy.graph, [copy.graph.inputs[0]], wanted)
-        proto = ir.to_proto(ir.Model(graph, ir_version=model.ir_version))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+    def run(crops: NDArray[np.uint8]) -> list[Any]:
+        found = dict(zip([v.name for v in wanted], session.run(None, {CROPS: crops}), strict=True))
+        return [found[name] for name in names]
 
-    def __call__(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        found: list[NDArray[np.float32]] = self._session.run(None, {CROPS: crops})
-        return found
+    return run
 
 
-def _fit(
-    layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32], largest_pair: int
-) -> None:
+def _fit(layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     """Fit weights and bias to the samples, round them, and write them into the graph."""
     kernel, scale = (constant(value) for value in layer.weight.inputs[:2])
     input_scale = constant(_widener(layer.convolutions[0], 0).inputs[1])
@@ -205,7 +198,7 @@ def _fit(
     hessian = moments + _TRUST_ROUNDING * spread * np.eye(len(moments))
     # A channel of tiny weights has a step at which its bias still fits into 32 bits.
     least = np.abs(mean_out - weight @ mean_in) / (_LARGEST_BIAS * float(input_scale))
-    levels, steps = _best_levels(weight, hessian, np.maximum(least, _TINY), largest_pair)
+    levels, steps = _best_levels(weight, hessian, np.maximum(least, _TINY))
     bias = mean_out - (levels * steps[:, None]) @ mean_in.astype(np.float64)
     steps = steps.astype(np.float32)
     unit = (steps * input_scale).astype(np.float32)
@@ -221,17 +214,14 @@ def _set(node: ir.Node, levels: NDArray[np.generic], scale: NDArray[np.float32])
 
 
 def _best_levels(
-    weight: NDArray[np.float64],
-    hessian: NDArray[np.float64],
-    least: NDArray[np.float64],
-    largest_pair: int,
+    weight: NDArray[np.float64], hessian: NDArray[np.float64], least: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Round each row at several steps and keep the one with the least error in its output."""
-    pairs = [_sum_of_two(np.maximum(sign * weight, 0)) / largest_pair for sign in (1, -1)]
+    pairs = [_sum_of_two(np.maximum(sign * weight, 0)) / LARGEST_PAIR for sign in (1, -1)]
     largest = np.maximum.reduce([*pairs, np.abs(weight).max(axis=1) / LARGEST_WEIGHT])
     steps = np.concatenate([np.maximum(share * largest, least) for share in _STEPS])
     rows = np.tile(weight, (len(_STEPS), 1))
-    levels = _round(rows, steps, hessian, _limits(rows / steps[:, None], largest_pair))
+    levels = _round(rows, steps, hessian, _limits(rows / steps[:, None]))
     errors = levels * steps[:, None] - rows
     losses = np.einsum("rk,rk->r", errors @ hessian, errors).reshape(len(_STEPS), -1)
     best = losses.argmin(axis=0) * len(weight) + np.arange(len(weight))
@@ -245,9 +235,7 @@ def _sum_of_two(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     return total
 
 
-def _limits(
-    scaled: NDArray[np.float64], largest_pair: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _limits(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and largest level of each weight such that no two of one sign exceed the pair.
 
     The largest weight of a row may take what the others leave.
@@ -258,9 +246,9 @@ def _limits(
         top = sizes.argmax(axis=1)
         others = sizes.copy()
         np.put_along_axis(others, top[:, None], 0, axis=1)
-        others_largest = np.clip(np.rint(others.max(axis=1)) + 1, 1, largest_pair // 2)
+        others_largest = np.clip(np.rint(others.max(axis=1)) + 1, 1, LARGEST_PAIR // 2)
         limit = np.repeat(others_largest[:, None], scaled.shape[1], axis=1)
-        rest = np.minimum(largest_pair - others_largest, LARGEST_WEIGHT)
+        rest = np.minimum(LARGEST_PAIR - others_largest, LARGEST_WEIGHT)
         np.put_along_axis(limit, top[:, None], rest[:, None], axis=1)
         limits.append(sign * limit)
     return limits[0], limits[1]
