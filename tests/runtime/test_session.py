@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,13 @@ def test_threads_below_one_are_refused(make_model: MakeModel) -> None:
 
 def test_there_is_a_core_to_use() -> None:
     assert usable_cores() >= 1
+
+
+def test_the_digest_is_that_of_what_was_opened(make_model: MakeModel) -> None:
+    path = make_model()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = open_session(path)
+    path.write_bytes(b"another file")
+    assert model.sha256 == digest
+    path.unlink()
+    assert model.sha256 == digest
