@@ -246,7 +246,7 @@ def _limits(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
         top = sizes.argmax(axis=1)
         others = sizes.copy()
         np.put_along_axis(others, top[:, None], 0, axis=1)
-        others_largest = np.clip(np.rint(others.max(axis=1)) + 1, 1, LARGEST_PAIR // 2)
+        others_largest = np.clip(np.ceil(others.max(axis=1)), 1, LARGEST_PAIR // 2)
         limit = np.repeat(others_largest[:, None], scaled.shape[1], axis=1)
         rest = np.minimum(LARGEST_PAIR - others_largest, LARGEST_WEIGHT)
         np.put_along_axis(limit, top[:, None], rest[:, None], axis=1)
