@@ -67,7 +67,7 @@ def rewritten(quantised: ir.Model, traced: ir.Model) -> ir.Model:
 
 
 def exact_session(path: Path) -> onnxruntime.InferenceSession:
-    """Computes bytes in floats: weights are not rounded yet such that all kernels get them right."""
+    """Computes bytes in floats: not all kernels get weights right that are not yet rounded."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
