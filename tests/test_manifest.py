@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adln.errors import ModelFileError
-from adln.manifest import Accuracy, Manifest, Parity, map_name
+from adln.manifest import Accuracy, Manifest, PairProof, Parity, Probe, map_name
 
 MANIFEST = Manifest(
     depths=(2, 3),
@@ -32,12 +32,32 @@ MANIFEST = Manifest(
 )
 
 
+PROVED = replace(
+    MANIFEST,
+    dim=2,
+    pairs=PairProof(products=27, largest_sum=32640, weights_sha256="cd" * 32),
+    probe=Probe(seed=0, crops=3, least=0.99, answers=("A" * 16, "B" * 16)),
+)
+
+
 def text_with(**changes: Any) -> str:
     return json.dumps(asdict(MANIFEST) | changes)
 
 
 def test_what_is_written_is_read() -> None:
     assert Manifest.from_json(MANIFEST.to_json(), source="a.onnx") == MANIFEST
+
+
+def test_proof_and_probe_are_read_as_they_were_written() -> None:
+    assert Manifest.from_json(PROVED.to_json(), source="a.onnx") == PROVED
+
+
+@pytest.mark.parametrize("key", ["pairs", "probe"])
+def test_a_damaged_proof_or_probe_is_refused(key: str) -> None:
+    values = asdict(PROVED)
+    del values[key][next(iter(values[key]))]
+    with pytest.raises(ModelFileError, match=rf"manifest\.{key} lacks"):
+        Manifest.from_json(json.dumps(values), source="a.onnx")
 
 
 def test_optional_keys_may_be_missing() -> None:

@@ -37,6 +37,10 @@ class ModelFileError(AdlnError):
     """An exported model is missing, truncated, foreign, or does not fit its manifest."""
 
 
+class DeviceError(ModelFileError):
+    """An exported model answers wrongly on this device."""
+
+
 class ExportError(AdlnError):
     """A network cannot be exported."""
 

@@ -15,6 +15,8 @@ FORMAT = "adln-model-1"
 # Key of the manifest among the metadata of an ONNX file, and in OpenVINO's runtime information.
 METADATA_KEY = "adln.manifest"
 CROPS = "crops"
+# A file from elsewhere shall not make a device draw for hours.
+MOST_PROBE_CROPS = 64
 
 Precision = Literal["fp32", "fp16", "int8"]
 InputForm = Literal["uint8_rgb_nhwc", "float_rgb_nchw"]
@@ -67,6 +69,53 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairProof:
+    """Proof from the weights that int8 arithmetic cannot overflow on any processor.
+
+    Some processors add two products of bytes in 16 bits. No two of these weights exceed that,
+    whatever the activations are; see `adln.export.saturation`.
+
+    Attributes:
+        products: convolutions and matrix products of bytes that it covers.
+        largest_sum: the largest absolute sum of two products; up to 32767 fits.
+        weights_sha256: hex digest of the weights, in the order of the graph.
+    """
+
+    products: int
+    largest_sum: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Crops that a device can draw itself, and what the network answers to them.
+
+    A device that comes to other answers computes wrongly; see `adln.probe` and
+    `adln.runtime.proving`.
+
+    Attributes:
+        seed: of the crops, see `adln.probe.draw_crops`.
+        crops: how many.
+        least: the cosine to the answers that each crop must reach: what the file reached where it
+            was made, less an allowance for other roundings.
+        answers: for each depth the embeddings (crops, D) of the torch network: little-endian
+            float16 in Base64.
+    """
+
+    seed: int
+    crops: int
+    least: float
+    answers: tuple[str, ...]
+
+    def fits(self, depths: int, dim: int) -> bool:
+        """Whether it has as many answers as it should, each of the length that it should have."""
+        length = 4 * -(-2 * self.crops * dim // 3)
+        return 1 <= self.crops <= MOST_PROBE_CROPS and [length] * depths == [
+            len(text) for text in self.answers
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What an exported model says of itself.
 
@@ -97,6 +146,9 @@ class Manifest:
             were trained against one classifier share one, and their embeddings can be compared,
             whatever the depth, precision or file. "" if unknown; empty if all are. What is unknown
             can only be compared with the same depth of the same file.
+        pairs: proof that the int8 arithmetic overflows on no processor; None for the other
+            precisions and in files without one.
+        probe: crops and answers by which a device is tried; None in files without one.
         format: version of this manifest.
 
     Raises:
@@ -121,6 +173,8 @@ class Manifest:
     parity: tuple[Parity, ...] = ()
     accuracy: tuple[Accuracy, ...] = ()
     spaces: tuple[str, ...] = ()
+    pairs: PairProof | None = None
+    probe: Probe | None = None
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -146,6 +200,11 @@ class Manifest:
                     len(self.spaces) in (0, len(self.depths))
                     and all(not space or _SPACE.fullmatch(space) for space in self.spaces),
                     "nothing, or for each depth 16 hex digits or nothing",
+                ),
+                (
+                    "probe",
+                    self.probe is None or self.probe.fits(len(self.depths), self.dim),
+                    f"1 to {MOST_PROBE_CROPS} crops, and for each depth answers to all of them",
                 ),
             )
             if not is_fine
@@ -249,7 +308,13 @@ _LISTS: dict[Any, Any] = {
     tuple[Parity, ...]: Parity,
     tuple[Accuracy, ...]: Accuracy,
 }
-R = TypeVar("R", Manifest, Parity, Accuracy)
+_ROWS: dict[Any, Any] = {
+    Parity: Parity,
+    Accuracy: Accuracy,
+    PairProof | None: PairProof,
+    Probe | None: Probe,
+}
+R = TypeVar("R", Manifest, Parity, Accuracy, PairProof, Probe)
 
 
 def _read(kind: type[R], values: object, where: str) -> R:
@@ -278,8 +343,9 @@ def _value(kind: Any, value: object, where: str) -> Any:
         if not isinstance(value, list):
             raise ModelFileError(f"{where} is {value!r}, expected a list")
         return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind in (Parity, Accuracy):
-        return _read(kind, value, where)
+    if kind in _ROWS:
+        is_absent = value is None and kind not in (Parity, Accuracy)
+        return None if is_absent else _read(_ROWS[kind], value, where)
     if not isinstance(value, _PLAIN[kind]) or isinstance(value, bool):
         names = " or ".join(plain.__name__ for plain in _PLAIN[kind])
         raise ModelFileError(f"{where} is {value!r}, expected {names}")

@@ -55,6 +55,7 @@ def test_table_and_picture(model: Path, peer: Path, tmp_path: Path) -> None:
     assert rows["res2"][-1] == "61.0"
     assert rows["rival"][-1] == "-"
     assert "measured in the same run" in result.stdout
+    assert "res2: unproved: no probe in the file on this device" in result.stdout
     assert "1 without an accuracy left out" in result.stderr
     with Image.open(picture) as drawn:
         assert drawn.size == (1200, 760)

@@ -14,6 +14,7 @@ from adln.errors import AdlnError, CheckpointError, ExportError, ModelFileError,
 from adln.export import exporting
 from adln.export.calibration import choose_crops
 from adln.export.exporting import ExportedFile, export_network
+from adln.export.saturation import prove
 from adln.export.spaces import name_space
 from adln.export.tracing import trace
 from adln.manifest import PRECISIONS, Precision
@@ -109,6 +110,32 @@ def test_the_manifest_inside_has_origin_and_figures(
     assert manifest.calibration.startswith(wanted)
 
 
+def test_a_device_is_tried_by_every_file_and_int8_is_proved(exported: ExportedFile) -> None:
+    manifest = exported.manifest
+    assert manifest.probe is not None
+    assert OnnxEmbedder(exported.path, threads=1).verdict.proved
+    if manifest.precision == "int8":
+        assert manifest.pairs == prove(ir.load(exported.path))
+        assert manifest.pairs.largest_sum <= 32767
+    else:
+        assert manifest.pairs is None
+
+
+def test_int8_weights_that_can_overflow_are_not_written(
+    network_path: Path, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "round_weights", lambda *_: None)
+    with pytest.raises(ExportError, match="can overflow on processors"):
+        export_network(
+            network_path,
+            tmp_path / "res1.onnx",
+            depths=(1,),
+            precision="int8",
+            calibrate=picture_folder,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_else_is_left_in_the_folder(exported: ExportedFile) -> None:
     assert [path.name for path in exported.path.parent.iterdir()] == ["res1.onnx"]
 
@@ -152,6 +179,7 @@ def test_split_files_go_on_from_each_others_maps(
         calibrate=picture_folder,
         split_files=True,
     )
+    assert ChainedEmbedder([file.path for file in files], batch_size=4).verdict.proved
     assert [file.path.name for file in files] == ["deeper-1.onnx", "deeper-2.onnx"]
     shallow, deep = (open_session(file.path) for file in files)
     assert (shallow.manifest.maps, deep.manifest.starts_after) == ((1,), 1)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -142,3 +143,13 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     with pytest.raises(ModelFileError, match="a pipe or a device; expected an ONNX file"):
         open_session(tmp_path / "pipe.onnx")
+
+
+def test_the_digest_is_that_of_what_was_opened(make_model: MakeModel) -> None:
+    path = make_model()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = open_session(path)
+    path.write_bytes(b"another file")
+    assert model.sha256 == digest
+    path.unlink()
+    assert model.sha256 == digest

@@ -1,4 +1,7 @@
-from fake_service import Served, person_picture
+from dataclasses import replace
+from pathlib import Path
+
+from fake_service import NETWORK, Served, person_picture
 
 from adln.service.live import CameraPicture, CameraView, PipelineView
 
@@ -42,3 +45,13 @@ def test_cameras_end_with_the_service(served: Served) -> None:
     served.client.get("/api/v1/health")
     served.close()
     assert served.cameras.has_stopped
+
+
+def test_health_says_whether_the_network_is_proved_here(tmp_path: Path) -> None:
+    for verdict in ("proved", "unproved: no probe in the file"):
+        served = Served(tmp_path / verdict[:4], network=replace(NETWORK, verdict=verdict))
+        try:
+            answer = served.client.get("/api/v1/health").json()
+        finally:
+            served.close()
+        assert answer == {"status": "ok", "network": verdict}

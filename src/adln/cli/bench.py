@@ -181,6 +181,7 @@ def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
         f"({peak.kernel} by onnxruntime, measured in the same run)"
         for peak in report.peaks.values()
     ]
+    lines += [f"{row.name}: {row.verdict} on this device" for row in report.rows if row.verdict]
     return "\n".join(lines)
 
 

@@ -166,6 +166,7 @@ def _device(found: "Examination") -> list[str]:
     return [
         "",
         "THIS DEVICE",
+        f"  The network's answers: {found.verdict}.",
         f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
         f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
         f"second: {in_time} real time. Most goes into: {slowest}.",

@@ -124,12 +124,20 @@ def export(
 
 
 def _report(file: "ExportedFile") -> None:
+    from adln.export.saturation import LARGEST_SUM
+
     # All but ONNX keep their weights beside the file.
     paths = (
         [file.path] if file.path.suffix == ".onnx" else [file.path, file.path.with_suffix(".bin")]
     )
     size_mb = sum(path.stat().st_size for path in paths) / 1e6
     click.echo(f"{file.path}  {size_mb:.1f} MB, {file.manifest.precision}")
+    pairs = file.manifest.pairs
+    if pairs is not None:
+        click.echo(
+            f"  {pairs.products} products of bytes, none overflows on any processor: sums of two "
+            f"reach {pairs.largest_sum} of {LARGEST_SUM}"
+        )
     for row in file.manifest.parity:
         click.echo(
             f"  Res{row.depth} batch {row.batch_size:>2}: cosine to torch least {row.least:.5f}, "

@@ -22,6 +22,7 @@ from adln.embeddings import Embedder
 from adln.errors import ExportError, ParityError
 from adln.export import ncnn, openvino
 from adln.export.calibration import ChosenCrops, choose_crops
+from adln.export.emulation import require_agreement
 from adln.export.parity import (
     BATCH_SIZES,
     measure_accuracy,
@@ -31,6 +32,8 @@ from adln.export.parity import (
 )
 from adln.export.precision import to_half, to_int8
 from adln.export.rewriting_int8 import rewrite_int8
+from adln.export.rounding import round_weights
+from adln.export.saturation import prove
 from adln.export.spaces import name_space
 from adln.export.splitting import Part, split
 from adln.export.tracing import trace
@@ -40,6 +43,7 @@ from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 from adln.runtime.deeper import ChainedEmbedder
 from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.proving import Answers, draw_probe, write_probe
 
 SUFFIXES = (".onnx", openvino.SUFFIX, ncnn.SUFFIX)
 # What int8 leaves in float, tried in this order until the gate is passed: errors of the first
@@ -132,6 +136,9 @@ def export_network(
         if precision == "int8" and out.suffix == ".onnx":
             # Other runtimes know the graph as quantisers write it, and run that faster.
             rewrite_int8(model, traced)
+        if precision == "int8":
+            say(f"rounding the weights of {_names(depths)}")
+            round_weights(model, traced, crops.calibration)
         attempt = replace(
             manifest,
             calibration=", ".join([crops.description, *(f"{part} in float" for part in in_float)])
@@ -187,6 +194,11 @@ def _write(
 ) -> tuple[ExportedFile, ...]:
     """Write the files beside the target, judge them, and only then give them their names."""
     depths = manifest.depths
+    if manifest.precision == "int8":
+        prove(model)
+        say("comparing with other processors")
+        names = [manifest.output_names(depth)[0] for depth in depths]
+        require_agreement(model, np.concatenate([draw_probe(manifest), crops.gate[:4]]), names)
     parts = split(model, depths) if split_files else (Part(model, depths),)
     with _staging_folder(out) as folder:
         staged: list[tuple[Part, ExportedFile]] = []
@@ -199,18 +211,22 @@ def _write(
                 starts_after=part.starts_after,
                 maps=part.maps,
                 sums=part.sums,
+                pairs=prove(part.model) if manifest.precision == "int8" else None,
             )
             staged.append((part, ExportedFile(folder / name, own)))
             _save(part.model, own, folder / name)
         say(f"comparing with torch on {len(crops.gate)} crops ({crops.description})")
         paths = [file.path for _, file in staged]
-        parity, accuracy = _judge(network, paths, manifest, crops.gate, dataset, say, on_progress)
+        parity, accuracy, probe = _judge(
+            network, paths, manifest, crops.gate, dataset, say, on_progress
+        )
         files = []
         for part, file in staged:
             proven = replace(
                 file.manifest,
                 parity=tuple(row for row in parity if row.depth in part.depths),
                 accuracy=tuple(row for row in accuracy if row.depth in part.depths),
+                probe=write_probe(part.depths, *probe),
             )
             if out.suffix == ncnn.SUFFIX:
                 ncnn.write_manifest(proven, file.path)
@@ -230,8 +246,11 @@ def _judge(
     dataset: ReidDataset | None,
     say: Callable[[str], None],
     on_progress: Callable[[int], None] | None,
-) -> tuple[tuple[Parity, ...], tuple[Accuracy, ...]]:
-    """Hold the files against the network: embeddings, then the flip test, then people found."""
+) -> tuple[tuple[Parity, ...], tuple[Accuracy, ...], tuple[Answers, Answers]]:
+    """Hold the files against the network: embeddings, then the flip test, then people found.
+
+    Also returns what network and file answer to the probe.
+    """
 
     def open_candidate(batch_size: int) -> Embedder:
         if len(paths) > 1:
@@ -254,12 +273,14 @@ def _judge(
             batch_sizes=BATCH_SIZES[-1:],
         )
         require_parity(flipping, manifest.precision)
+    drawn = draw_probe(manifest)
+    probe = reference.embed(drawn), open_candidate(len(drawn)).embed(drawn)
     if dataset is None:
-        return parity, ()
+        return parity, (), probe
     say(f"comparing Rank-1 and mAP on {dataset.name}")
     accuracy = measure_accuracy(reference, open_candidate(1), dataset, on_progress=on_progress)
     require_accuracy(accuracy)
-    return parity, accuracy
+    return parity, accuracy, probe
 
 
 def _check_request(

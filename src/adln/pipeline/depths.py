@@ -80,6 +80,12 @@ class DepthEmbedder:
         return self._first.crop_size
 
     @property
+    def verdict(self) -> str:
+        """Whether the files answer on this device as where they were made, in words."""
+        verdicts = [part.verdict for part in (self._first, *self._deeper)]
+        return next((found for found in verdicts if not found.proved), verdicts[0]).text
+
+    @property
     def spaces(self) -> dict[int, str]:
         """Depth -> the space that its embeddings lie in; "" if unknown."""
         return {depth: model.manifest.space_of(depth) for depth, model in self._files.items()}

@@ -89,6 +89,7 @@ class Examination:
         crop_ms: depth -> ms to embed a crop.
         frames: looked at.
         video_s: length of the recording.
+        verdict: whether the network answers here as where it was made, in words.
     """
 
     tracks: int
@@ -99,6 +100,7 @@ class Examination:
     crop_ms: Mapping[int, float]
     frames: int
     video_s: float
+    verdict: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +185,7 @@ def examine(
             crop_ms=assembly.embedder.measure_ms(),
             frames=frames,
             video_s=max(0.0, last_s - first_s),
+            verdict=assembly.embedder.verdict,
         )
     finally:
         assembly.close()

@@ -59,6 +59,7 @@ class BenchRow:
             it could not be told.
         cold_start: of a fresh process.
         accuracy: as its manifest tells it.
+        verdict: whether it answers here as where it was made, in words; "" for peers.
     """
 
     name: str
@@ -74,6 +75,7 @@ class BenchRow:
     peak_share: float | None
     cold_start: ColdStart | None
     accuracy: tuple[Accuracy, ...]
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def run_benchmark(
                 peak_share=_peak_share(facts.macs, facts.precision, taken, peaks, threads),
                 cold_start=cold_start,
                 accuracy=facts.accuracy,
+                verdict=facts.verdict,
             )
         )
     return BenchReport(describe_machine(), threads, load, peaks, tuple(rows))

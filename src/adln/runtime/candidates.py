@@ -14,6 +14,7 @@ import numpy as np
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import Accuracy
 from adln.runtime.operations import count_operations
+from adln.runtime.proving import find_verdict, run_alone
 from adln.runtime.session import OpenModel, Runtime, open_session, start_session
 
 Run = Callable[[], object]
@@ -40,6 +41,7 @@ class Facts:
         file_bytes: size on disk.
         macs: multiply-accumulates for one crop; None if they could not be counted.
         accuracy: as the manifest tells it; empty for peers.
+        verdict: whether it answers here as where it was made, in words; "" for peers.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Facts:
     file_bytes: int
     macs: int | None
     accuracy: tuple[Accuracy, ...] = ()
+    verdict: str = ""
 
 
 class Candidate(Protocol):
@@ -123,6 +126,7 @@ class OnnxCandidate:
             file_bytes=self._path.stat().st_size,
             macs=operations.macs,
             accuracy=manifest.accuracy if manifest else (),
+            verdict=find_verdict([self._model], run_alone(self._model)).text if self._model else "",
         )
 
     def build_run(self, batch_size: int) -> Run | None:

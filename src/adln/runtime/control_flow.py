@@ -6,7 +6,6 @@ by node; weights are passed over.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 CONTROL_FLOW = frozenset({"Loop", "Scan", "If"})
 
@@ -17,11 +16,11 @@ _NODE_OP_TYPE = 4
 _VARINT, _FIXED_64, _BLOCK, _FIXED_32 = 0, 1, 2, 5
 
 
-def find_control_flow(path: Path) -> tuple[str, ...]:
+def find_control_flow(content: bytes) -> tuple[str, ...]:
     """Name the loops and branches of an ONNX file.
 
     Args:
-        path: a file that onnxruntime has accepted.
+        content: of a file that onnxruntime has accepted.
 
     Returns:
         Those of `CONTROL_FLOW` that it uses, sorted; empty for a straight network.
@@ -30,7 +29,7 @@ def find_control_flow(path: Path) -> tuple[str, ...]:
         ValueError: the file does not keep to the format.
     """
     found: set[str] = set()
-    for field, part in _blocks(memoryview(path.read_bytes())):
+    for field, part in _blocks(memoryview(content)):
         wanted = {_MODEL_GRAPH: _GRAPH_NODE, _MODEL_FUNCTIONS: _FUNCTION_NODE}.get(field)
         if wanted is None:
             continue

@@ -19,6 +19,7 @@ from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS, Manifest
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.handover import Handover, handovers
+from adln.runtime.proving import Verdict, require_verdict
 from adln.runtime.session import OpenModel, open_session
 
 
@@ -34,6 +35,7 @@ class DeeperEmbedder:
     Raises:
         ModelFileError: the file cannot be opened, starts from crops, or is not of the same
             network, size and precision as the shallower one.
+        DeviceError: the file answers wrongly on this device, see `adln.runtime.proving`.
     """
 
     def __init__(
@@ -48,11 +50,25 @@ class DeeperEmbedder:
         _require_same_export(self._model, shallower.model)
         # Maps of an int8 file are bytes, those of an fp16 file halves.
         self._no_crop = shallower.empty_maps()[self.starts_after]
+        self._shallower = shallower
+        self._verdict = require_verdict(
+            self.models, lambda crops: self.embed(shallower.hand_over(crops)[self.starts_after])
+        )
 
     @property
     def model(self) -> OpenModel:
         """The open file."""
         return self._model
+
+    @property
+    def models(self) -> tuple[OpenModel, ...]:
+        """The open files that take part in an answer, from the shallowest on."""
+        return (*self._shallower.models, self._model)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the file was tried on this device, behind the shallower ones."""
+        return self._verdict
 
     @property
     def manifest(self) -> Manifest:
@@ -106,6 +122,11 @@ class DeeperEmbedder:
         embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
         return embeddings, handovers(self.manifest, answers[len(self.depths) :])
 
+    def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
+        """Maps of crops (N, H, W, 3) uint8 RGB, which go through all shallower files first."""
+        maps = self._shallower.hand_over(crops)[self.starts_after]
+        return self.embed_with_maps(maps)[1]
+
     def empty_maps(self) -> dict[int, Handover]:
         """Maps of no crop: their shapes and types."""
         return self.embed_with_maps(self._no_crop)[1]
@@ -155,10 +176,17 @@ class ChainedEmbedder:
             )
         self._depths = tuple(depth for depth in known if not depths or depth in depths)
         last = max(at for at, file in enumerate(files) if set(file.depths) & set(self._depths))
+        verdicts = [file.verdict for file in files]
+        self._verdict = next((v for v in verdicts if not v.proved), verdicts[0])
         self._models = [file.model for file in files[: last + 1]]
         self._batch_size = batch_size
         self._flip = flip
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the files were tried on this device; proved only if all are."""
+        return self._verdict
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS, Manifest
 from adln.runtime.handover import Handover, handovers
 from adln.runtime.pixels import Picture, PixelWriter
+from adln.runtime.proving import Verdict, require_verdict, run_alone
 from adln.runtime.session import OpenModel, open_session, usable_cores
 
 # A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
@@ -74,6 +75,7 @@ class OnnxEmbedder:
     Raises:
         ModelFileError: see `adln.runtime.session.open_session`; or the file goes on from another
             file's map and takes no crops.
+        DeviceError: the file answers wrongly on this device, see `adln.runtime.proving`.
         SettingsError: `threads` or `batch_size` is below one, or there is no such provider.
     """
 
@@ -96,6 +98,7 @@ class OnnxEmbedder:
                 f"{path}: this file goes on from the map of stage {self.manifest.starts_after} "
                 "and takes no crops; name the shallower file that it belongs to."
             )
+        self._verdict = require_verdict([self._model], run_alone(self._model))
         self._flip = flip
         self._batch_size = batch_size
         self._threads = usable_cores() if threads is None else threads
@@ -107,6 +110,16 @@ class OnnxEmbedder:
     def model(self) -> OpenModel:
         """The open file."""
         return self._model
+
+    @property
+    def models(self) -> tuple[OpenModel, ...]:
+        """The open files that take part in an answer: this one."""
+        return (self._model,)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the file was tried on this device."""
+        return self._verdict
 
     @property
     def manifest(self) -> Manifest:
@@ -178,6 +191,10 @@ class OnnxEmbedder:
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
         embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
         return embeddings, handovers(self.manifest, joined[len(self.depths) :])
+
+    def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
+        """Only the maps of `embed_with_maps`."""
+        return self.embed_with_maps(crops)[1]
 
     def require_crops(self, crops: NDArray[np.uint8]) -> None:
         """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.

@@ -33,17 +33,15 @@ class OpenModel:
         path: the file.
         manifest: what it says of itself; the graph was found to agree.
         session: onnxruntime.InferenceSession; may be run by several threads at a time.
+        sha256: hex digest of what was opened, whatever has become of the file since.
+        runtime: version of onnxruntime, and its execution provider.
     """
 
     path: Path
     manifest: Manifest
     session: Any
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the file."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    sha256: str
+    runtime: tuple[str, str]
 
 
 def usable_cores() -> int:
@@ -67,8 +65,11 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
             inputs and outputs are not those of its manifest.
         SettingsError: `threads` is below one, or onnxruntime has no such provider here.
     """
+    import onnxruntime  # type: ignore[import-untyped]
+
     path = find_network(path)
-    session = start_session(path, threads=threads, provider=provider)
+    content = _read(path)
+    session = start_session(path, threads=threads, provider=provider, content=content)
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
@@ -77,21 +78,39 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
-    _require_straight(path)
-    return OpenModel(path, manifest, session)
+    _require_straight(path, content)
+    return OpenModel(
+        path,
+        manifest,
+        session,
+        sha256=hashlib.sha256(content).hexdigest(),
+        runtime=(onnxruntime.__version__, session.get_providers()[0]),
+    )
 
 
-def start_session(path: Path, *, threads: int = 1, provider: str | None = None) -> Any:
-    """Start onnxruntime on any ONNX file; see `open_session`."""
+def start_session(
+    path: Path, *, threads: int = 1, provider: str | None = None, content: bytes | None = None
+) -> Any:
+    """Start onnxruntime on any ONNX file; see `open_session`.
+
+    Args:
+        path: the file.
+        threads: cores that one run may use.
+        provider: execution provider; the CPU if left out.
+        content: what was read from the file, if that was done already. A file that keeps weights
+            in other files beside it can only be opened without.
+
+    Raises:
+        ModelFileError: see `open_session`.
+        SettingsError: see `open_session`.
+    """
     if threads < 1:
         raise SettingsError(f"threads must be at least 1, got {threads}.")
     require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if content is None else len(content)
     except OSError as error:
-        raise ModelFileError(
-            f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`."
-        ) from error
+        raise _unopened(path, error) from error
     if size == 0:
         raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
     if path.suffix == ".safetensors":
@@ -108,7 +127,9 @@ def start_session(path: Path, *, threads: int = 1, provider: str | None = None) 
     options.log_severity_level = _LOG_ERRORS_ONLY
     providers = [_provider_name(provider, onnxruntime.get_available_providers())]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(
+            str(path) if content is None else content, options, providers=providers
+        )
     except Exception as error:
         # onnxruntime's exceptions have no common base but Exception.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
@@ -116,6 +137,20 @@ def start_session(path: Path, *, threads: int = 1, provider: str | None = None) 
             f"{path}: onnxruntime cannot read it; it is truncated, damaged or no ONNX file "
             f"({size:,} bytes; {reason}). Copy or export it again."
         ) from error
+
+
+def _read(path: Path) -> bytes:
+    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`."
+    )
 
 
 def _provider_name(wanted: str | None, available: Sequence[str]) -> str:
@@ -144,9 +179,9 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
         )
 
 
-def _require_straight(path: Path) -> None:
+def _require_straight(path: Path, content: bytes) -> None:
     try:
-        found = find_control_flow(path)
+        found = find_control_flow(content)
     except ValueError as error:
         raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
     if found:

@@ -420,9 +420,10 @@ class Status(_Out):
 
 
 class Health(_Out):
-    """Whether the service can answer."""
+    """Whether the service can answer, and whether its network was tried on this device."""
 
     status: Literal["ok"] = "ok"
+    network: str = "none"
 
 
 class AuditRow(_Out):

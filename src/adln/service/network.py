@@ -17,6 +17,7 @@ from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
 from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.proving import UNPROVED
 from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings
 
@@ -50,12 +51,14 @@ class Network:
         embed: content of a picture file -> (D,) float32 of unit length; raises `ImageError`.
         precision: of its arithmetic, for people to read.
         scales: what scores mean at the depths of its file, as far as that was calibrated.
+        verdict: whether it answers here as where it was made, in words.
     """
 
     model: ModelKey
     embed: Callable[[bytes], NDArray[np.float32]]
     precision: str
     scales: Scales = field(default_factory=lambda: Scales(own={}))
+    verdict: str = UNPROVED.text
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
@@ -95,6 +98,7 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         embed=embed,
         precision=embedder.manifest.precision,
         scales=Scales(own={}) if calibrations is None else calibrations.scales(flip=settings.flip),
+        verdict=embedder.verdict.text,
     )
     return network, calibration if calibration is not None else stated
 

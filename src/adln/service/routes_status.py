@@ -50,9 +50,9 @@ def status_routes(parts: Parts) -> APIRouter:
         responses={**documented(), 503: {"model": Problem, "description": "not now"}},
     )
     def health() -> Health:
-        """Whether the gallery answers. Needs no token and says nothing else."""
+        """Whether the gallery answers, and whether the network is proved here. Needs no token."""
         parts.gallery.get([])
-        return Health()
+        return Health(network="none" if parts.network is None else parts.network.verdict)
 
     @router.get("/session", response_model=Session, responses=documented())
     async def session(caller: viewer) -> Session:

@@ -1,0 +1,205 @@
+"""Runs an int8 graph in three ways: as kernels are chosen here, exactly, and as without VNNI.
+
+A file is proved on one machine and runs on others. Processors without VNNI add two products of
+bytes in 16 bits; their convolutions are computed here number by number, so that a file which is
+wrong there does not leave this machine.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from adln.errors import ParityError
+from adln.export.nodes import constant
+from adln.export.saturation import LARGEST_SUM, SMALLEST_SUM, find_products, may_saturate
+from adln.manifest import CROPS
+
+# Cosines between the answers of two ways to run one int8 file.
+LEAST_AGREEMENT, MEAN_AGREEMENT = 0.99, 0.999
+
+
+def run_graph(
+    model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str], *, exact: bool
+) -> list[NDArray[np.float32]]:
+    """Run a graph with onnxruntime.
+
+    Args:
+        model: takes "crops".
+        crops: (N, H, W, 3) uint8 RGB.
+        outputs: names of outputs.
+        exact: without optimisations, so that every product of bytes is computed in floats.
+    """
+    found: list[NDArray[np.float32]] = _run(model, {CROPS: crops}, outputs, exact=exact)
+    return found
+
+
+def run_with_pair_sums(
+    model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Run an int8 graph as processors without VNNI do: two products are added in 16 bits.
+
+    Args:
+        model: int8, takes "crops".
+        crops: (N, H, W, 3) uint8 RGB.
+        outputs: names of outputs.
+    """
+    known: dict[str, NDArray[np.generic]] = {CROPS: crops}
+    for product in find_products(model):
+        if product.node.op_type == "Conv" and may_saturate(product.weights).any():
+            widen = [_producer(value) for value in product.node.inputs]
+            (levels,) = _compute(model, known, [str(_value(widen[0].inputs[0]).name)])
+            known[str(product.node.outputs[0].name)] = _convolve(product.node, widen, levels)
+    return [found.astype(np.float32) for found in _compute(model, known, outputs)]
+
+
+def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]) -> float:
+    """Refuse an int8 graph that answers differently on other processors.
+
+    Args:
+        model: int8, takes "crops".
+        crops: (N, H, W, 3) uint8 RGB; a few are enough.
+        outputs: names of embeddings (N, D) of unit length.
+
+    Returns:
+        The least cosine between two ways to run it.
+
+    Raises:
+        ParityError: the ways disagree; the message names them.
+    """
+    expected = run_graph(model, crops, outputs, exact=True)
+    ways = {
+        "onnxruntime's kernels for this processor": run_graph(model, crops, outputs, exact=False),
+        "kernels of processors without VNNI": run_with_pair_sums(model, crops, outputs),
+    }
+    lowest, problems = 1.0, []
+    for way, answers in ways.items():
+        for name, found, exact in zip(outputs, answers, expected, strict=True):
+            cosines = np.vecdot(found.astype(np.float64), exact.astype(np.float64))
+            lowest = min(lowest, float(cosines.min()))
+            # Written so that a NaN fails.
+            if not (cosines.min() >= LEAST_AGREEMENT and cosines.mean() >= MEAN_AGREEMENT):
+                problems.append(
+                    f"{name} by {way}: cosine to the exact answer least {cosines.min():.4f}, "
+                    f"mean {cosines.mean():.4f}"
+                )
+    if problems:
+        raise ParityError(
+            f"the int8 file does not answer alike on all processors: {'; '.join(problems)}; at "
+            f"least {LEAST_AGREEMENT}, in the mean {MEAN_AGREEMENT}, is needed. Round its weights "
+            "with adln.export.rounding.round_weights, or export as fp32."
+        )
+    return lowest
+
+
+def _convolve(
+    node: ir.Node, widen: Sequence[ir.Node], levels: NDArray[np.generic]
+) -> NDArray[np.float32]:
+    """A convolution whose products are added in pairs of neighbouring channels, in 16 bits."""
+    input_scale, input_zero = (constant(value) for value in widen[0].inputs[1:3])
+    kernel, scale = (constant(value) for value in widen[1].inputs[:2])
+    bias, bias_scale = (constant(value) for value in widen[2].inputs[:2])
+    assert kernel is not None and scale is not None  # noqa: PT018
+    assert input_scale is not None and input_zero is not None  # noqa: PT018
+    assert bias is not None and bias_scale is not None  # noqa: PT018
+    zero = int(input_zero)
+    strides = node.attributes["strides"].as_ints()
+    top, left, bottom, right = node.attributes["pads"].as_ints()
+    bytes_ = levels.astype(np.int32)
+    padded = np.pad(bytes_, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=zero)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3))
+    windows = windows[:, :, :: strides[0], :: strides[1]]  # (N, C, H, W, kh, kw)
+    count, _, height, width = windows.shape[:4]
+    # Channels last: they are what kernels take side by side.
+    patches = windows.transpose(0, 2, 3, 4, 5, 1).reshape(count * height * width, -1)
+    weights = kernel.astype(np.int32).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
+    sums = saturating_products(patches, weights) - zero * weights.sum(axis=1)
+    floats = sums * (float(input_scale) * scale) + bias * bias_scale
+    return floats.reshape(count, height, width, -1).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Products of rows whose neighbouring terms are added in 16 bits, which saturate.
+
+    Args:
+        bytes_: (P, K), 0 to 255.
+        weights: (O, K), -128 to 127.
+
+    Returns:
+        (P, O); terms 0 and 1, 2 and 3, ... of the sum over K are pairs.
+    """
+    if weights.shape[1] % 2:
+        bytes_, weights = (np.pad(array, ((0, 0), (0, 1))) for array in (bytes_, weights))
+    # Floats of 64 bits hold these integers exactly.
+    sums = (bytes_.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64)
+    rows = np.flatnonzero(may_saturate(weights))
+    chosen = weights[rows]
+    for at in range(0, weights.shape[1], 2):
+        pair = bytes_[:, at, None] * chosen[:, at] + bytes_[:, at + 1, None] * chosen[:, at + 1]
+        sums[:, rows] += np.clip(pair, SMALLEST_SUM, LARGEST_SUM) - pair
+    return sums
+
+
+def _compute(
+    model: ir.Model, known: dict[str, NDArray[np.generic]], names: Sequence[str]
+) -> list[NDArray[np.generic]]:
+    """Values of a graph from those that are known, exactly."""
+    copy = model.clone()
+    values = {str(value.name): value for node in copy.graph for value in node.outputs}
+    values |= {str(value.name): value for value in copy.graph.inputs}
+    wanted = [values[name] for name in names]
+    needed: dict[str, ir.Value] = {}
+    seen: set[ir.Value] = set()
+    todo = list(wanted)
+    while todo:
+        value = todo.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if str(value.name) in known:
+            needed[str(value.name)] = value
+        elif (node := value.producer()) is not None:
+            todo += [source for source in node.inputs if source is not None]
+    for name, value in needed.items():
+        array = known[name]
+        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        value.shape = ir.Shape([None, *array.shape[1:]])
+    for value in wanted:
+        if value.type is None:
+            value.type = ir.TensorType(ir.DataType.UINT8)
+    graph = ir.convenience.extract(copy.graph, list(needed.values()), wanted)
+    part = ir.Model(graph, ir_version=model.ir_version)
+    return _run(part, {name: known[name] for name in needed}, names, exact=True)
+
+
+def _run(
+    model: ir.Model,
+    feeds: dict[str, NDArray[np.generic]],
+    outputs: Sequence[str],
+    *,
+    exact: bool,
+) -> list[NDArray[np.generic]]:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    level = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    found: list[NDArray[np.generic]] = session.run(list(outputs), feeds)
+    return found
+
+
+def _value(value: ir.Value | None) -> ir.Value:
+    assert value is not None
+    return value
+
+
+def _producer(value: ir.Value | None) -> ir.Node:
+    node = _value(value).producer()
+    assert node is not None
+    return node

@@ -1,0 +1,281 @@
+"""Rounds the weights of an int8 graph so that no kernel can overflow, and loses little by it.
+
+Layer after layer, weights and bias are fitted anew: what the layer makes of the bytes that really
+reach it shall be what the float network has there. The weights are rounded one input after the
+other, and each rounding error is made up for by the inputs still to come.
+
+Source: Frantar et al., GPTQ (ICLR 2023), Eq. 2-3, for the rounding; Nagel et al., Data-Free
+Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the outputs of the float
+network, not to those of the layer before rounding, and takes all inputs as they come.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from adln.errors import ExportError
+from adln.export.nodes import constant
+from adln.export.saturation import LARGEST_PAIR, LARGEST_WEIGHT
+from adln.manifest import CROPS
+
+# Crops that the layers are fitted to, and points of all their maps together.
+_FIT_CROPS, _FIT_POINTS = 64, 16_384
+_BATCH_SIZE = 8
+# Steps of rounding that are tried, as shares of the one at which the largest weights just fit.
+_STEPS = (1.0, 0.93, 0.86, 0.79, 0.72)
+# How far the fit trusts the weights as they were: shares of the mean variance of the inputs.
+_TRUST_FIT, _TRUST_ROUNDING = 0.03, 0.01
+# Inputs rounded before the others hear of their errors.
+_BLOCK = 64
+_LARGEST_BIAS = 2**30
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Convolutions of one weight, and the node of the float graph whose output is theirs.
+
+    Several share the columns of that output: the j-th of G has columns j, j + G, and so on.
+    """
+
+    convolutions: list[ir.Node]
+    reference: str
+
+    @property
+    def weight(self) -> ir.Node:
+        """What widens the weights."""
+        return _widener(self.convolutions[0], 1)
+
+    @property
+    def bias(self) -> ir.Node:
+        """What widens the bias."""
+        return _widener(self.convolutions[0], 2)
+
+
+def round_weights(model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8]) -> None:
+    """Fit and round the weights of all int8 convolutions, in place.
+
+    Args:
+        model: quantised, weights with one scale for each output channel, and rewritten or not.
+        floats: the graph that it was made of; names of nodes begin with those of this one.
+        crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
+
+    Raises:
+        ExportError: a convolution is not in the float graph.
+    """
+    if len(crops) > _FIT_CROPS:
+        crops = crops[np.linspace(0, len(crops) - 1, _FIT_CROPS).astype(int)]
+    for layer in _layers(model, floats):
+        inputs, wanted = _samples(model, floats, layer, crops)
+        _fit(layer, inputs, wanted)
+
+
+def _layers(model: ir.Model, floats: ir.Model) -> Iterator[_Layer]:
+    names = {str(node.name) for node in floats.graph}
+    groups: dict[ir.Value, list[ir.Node]] = {}
+    for node in model.graph:
+        if node.op_type == "Conv" and _is_quantised(node):
+            weight = node.inputs[1]
+            assert weight is not None
+            groups.setdefault(weight, []).append(node)
+    for nodes in groups.values():
+        name = str(nodes[0].name)
+        while name not in names:
+            if "/" not in name:
+                raise ExportError(f"{nodes[0].name}: the float graph has no such convolution.")
+            name = name.rpartition("/")[0]
+        yield _Layer(nodes, name)
+
+
+def _is_quantised(node: ir.Node) -> bool:
+    producers = [value.producer() if value is not None else None for value in node.inputs]
+    return len(producers) == 3 and all(
+        producer is not None and producer.op_type == "DequantizeLinear" for producer in producers
+    )
+
+
+def _widener(node: ir.Node, index: int) -> ir.Node:
+    value = node.inputs[index]
+    producer = value.producer() if value is not None else None
+    assert producer is not None
+    return producer
+
+
+def _samples(
+    model: ir.Model, floats: ir.Model, layer: _Layer, crops: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Inputs (P, K) of the layer at P points of its maps, and outputs (P, O) of the float graph."""
+    sources = [str(_input_of(node).name) for node in layer.convolutions]
+    reference = next(node for node in floats.graph if node.name == layer.reference)
+    run = _part(model, sources)
+    run_floats = _part(floats, [str(reference.outputs[0].name)])
+    rng = np.random.default_rng(0)
+    inputs, wanted = [], []
+    for start in range(0, len(crops), _BATCH_SIZE):
+        batch = crops[start : start + _BATCH_SIZE]
+        maps, (outputs,) = run(batch), run_floats(batch)
+        count = -(-_FIT_POINTS * len(batch) // (len(crops) * len(layer.convolutions)))
+        for at, node in enumerate(layer.convolutions):
+            own = outputs[..., at :: len(layer.convolutions)]
+            points = _choose(rng, count, (len(batch), *own.shape[2:]))
+            inputs.append(_patches(maps[at], node, points))
+            wanted.append(own[points[0], :, points[1], points[2]])
+    return np.concatenate(inputs), np.concatenate(wanted)
+
+
+def _input_of(node: ir.Node) -> ir.Value:
+    value = node.inputs[0]
+    assert value is not None
+    return value
+
+
+def _choose(
+    rng: np.random.Generator, count: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], ...]:
+    """Indices of points: all if they are few."""
+    size = int(np.prod(shape))
+    chosen = np.arange(size) if count >= size else rng.choice(size, count, replace=False)
+    return tuple(np.unravel_index(chosen, shape))
+
+
+def _patches(
+    stage_map: NDArray[np.float32], node: ir.Node, points: tuple[NDArray[np.int64], ...]
+) -> NDArray[np.float32]:
+    """What a convolution sees at points (crop, row, column) of its output: (P, K)."""
+    kernel = tuple(node.attributes["kernel_shape"].as_ints())
+    strides = tuple(node.attributes["strides"].as_ints())
+    top, left, bottom, right = node.attributes["pads"].as_ints()
+    padded = np.pad(stage_map, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(2, 3))
+    crop, row, column = points
+    found = windows[crop, :, row * strides[0], column * strides[1]]  # (P, C, kh, kw)
+    return found.reshape(len(crop), -1)
+
+
+def _part(model: ir.Model, names: list[str]) -> Callable[[NDArray[np.uint8]], list[Any]]:
+    """What computes some values of a graph from crops."""
+    import onnxruntime  # type: ignore[import-untyped]
+
+    copy = model.clone()
+    values = {str(value.name): value for node in copy.graph for value in node.outputs}
+    wanted = [values[name] for name in dict.fromkeys(names)]
+    for value in wanted:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.convenience.extract(copy.graph, [copy.graph.inputs[0]], wanted)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    content = ir.to_proto(ir.Model(graph, ir_version=model.ir_version)).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(crops: NDArray[np.uint8]) -> list[Any]:
+        found = dict(zip([v.name for v in wanted], session.run(None, {CROPS: crops}), strict=True))
+        return [found[name] for name in names]
+
+    return run
+
+
+def _fit(layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
+    """Fit weights and bias to the samples, round them, and write them into the graph."""
+    kernel, scale = (constant(value) for value in layer.weight.inputs[:2])
+    input_scale = constant(_widener(layer.convolutions[0], 0).inputs[1])
+    assert kernel is not None
+    assert scale is not None
+    assert input_scale is not None
+    weight = (kernel.reshape(len(kernel), -1) * scale[:, None]).astype(np.float64)
+    mean_in, mean_out = inputs.mean(axis=0), wanted.mean(axis=0)
+    centred = inputs - mean_in
+    moments = (centred.T @ centred / len(inputs)).astype(np.float64)
+    crossed = ((wanted - mean_out).T @ centred / len(inputs)).astype(np.float64)
+    spread = np.trace(moments) / len(moments) + _TINY
+    weight += np.linalg.solve(
+        moments + _TRUST_FIT * spread * np.eye(len(moments)), (crossed - weight @ moments).T
+    ).T
+    hessian = moments + _TRUST_ROUNDING * spread * np.eye(len(moments))
+    # A channel of tiny weights has a step at which its bias still fits into 32 bits.
+    least = np.abs(mean_out - weight @ mean_in) / (_LARGEST_BIAS * float(input_scale))
+    levels, steps = _best_levels(weight, hessian, np.maximum(least, _TINY))
+    bias = mean_out - (levels * steps[:, None]) @ mean_in.astype(np.float64)
+    steps = steps.astype(np.float32)
+    unit = (steps * input_scale).astype(np.float32)
+    _set(layer.weight, levels.reshape(kernel.shape).astype(np.int8), steps)
+    _set(layer.bias, np.rint(bias / unit).astype(np.int32), unit)
+
+
+def _set(node: ir.Node, levels: NDArray[np.generic], scale: NDArray[np.float32]) -> None:
+    for value, array in zip(node.inputs[:2], (levels, scale), strict=True):
+        assert value is not None
+        value.const_value = ir.tensor(array, name=value.name)
+        value.shape = ir.Shape(array.shape)
+
+
+def _best_levels(
+    weight: NDArray[np.float64], hessian: NDArray[np.float64], least: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Round each row at several steps and keep the one with the least error in its output."""
+    pairs = [_sum_of_two(np.maximum(sign * weight, 0)) / LARGEST_PAIR for sign in (1, -1)]
+    largest = np.maximum.reduce([*pairs, np.abs(weight).max(axis=1) / LARGEST_WEIGHT])
+    steps = np.concatenate([np.maximum(share * largest, least) for share in _STEPS])
+    rows = np.tile(weight, (len(_STEPS), 1))
+    levels = _round(rows, steps, hessian, _limits(rows / steps[:, None]))
+    errors = levels * steps[:, None] - rows
+    losses = np.einsum("rk,rk->r", errors @ hessian, errors).reshape(len(_STEPS), -1)
+    best = losses.argmin(axis=0) * len(weight) + np.arange(len(weight))
+    return levels[best], steps[best]
+
+
+def _sum_of_two(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of the two largest numbers of each row."""
+    kept = np.sort(sizes, axis=1)[:, -2:]
+    total: NDArray[np.float64] = kept.sum(axis=1)
+    return total
+
+
+def _limits(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and largest level of each weight such that no two of one sign exceed the pair.
+
+    The largest weight of a row may take what the others leave.
+    """
+    limits = []
+    for sign in (-1, 1):
+        sizes = np.maximum(sign * scaled, 0)
+        top = sizes.argmax(axis=1)
+        others = sizes.copy()
+        np.put_along_axis(others, top[:, None], 0, axis=1)
+        others_largest = np.clip(np.ceil(others.max(axis=1)), 1, LARGEST_PAIR // 2)
+        limit = np.repeat(others_largest[:, None], scaled.shape[1], axis=1)
+        rest = np.minimum(LARGEST_PAIR - others_largest, LARGEST_WEIGHT)
+        np.put_along_axis(limit, top[:, None], rest[:, None], axis=1)
+        limits.append(sign * limit)
+    return limits[0], limits[1]
+
+
+def _round(
+    weight: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    limits: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Round rows (R, K), inputs of the greatest variance first."""
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    # inverse = triangle.T @ triangle
+    inverse = np.linalg.inv(hessian[np.ix_(order, order)])
+    triangle = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    rest = (weight / steps[:, None])[:, order]
+    low, high = (limit[:, order] for limit in limits)
+    levels = np.empty_like(rest)
+    for start in range(0, len(order), _BLOCK):
+        stop = min(start + _BLOCK, len(order))
+        errors = np.empty((len(rest), stop - start))
+        for at in range(start, stop):
+            levels[:, at] = np.clip(np.rint(rest[:, at]), low[:, at], high[:, at])
+            errors[:, at - start] = (rest[:, at] - levels[:, at]) / triangle[at, at]
+            rest[:, at:stop] -= errors[:, at - start, None] * triangle[at, at:stop]
+        rest[:, stop:] -= errors @ triangle[start:stop, stop:]
+    found = np.empty_like(levels)
+    found[:, order] = levels
+    return found

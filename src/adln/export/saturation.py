@@ -1,0 +1,125 @@
+"""Proves from the weights of an int8 graph that no processor's kernels can overflow.
+
+Processors without instructions for sums of four products (x86 before VNNI) multiply unsigned by
+signed bytes and add two neighbouring products in 16 bits, which saturate. Which two are neighbours
+is up to the kernel, so any two weights of an output channel are held against the largest bytes.
+
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW. Activations with
+a sign are moved to unsigned ones by such kernels, and zero points are taken off afterwards in 32
+bits, so the bytes as they stand in the graph are what counts.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from adln.errors import ExportError
+from adln.export.nodes import constant
+from adln.manifest import PairProof
+
+LARGEST_ACTIVATION, LARGEST_WEIGHT = 255, 127
+SMALLEST_SUM, LARGEST_SUM = -(2**15), 2**15 - 1
+# Two weights of one sign: 255 * 128 still fits, 255 * 129 does not.
+LARGEST_PAIR = LARGEST_SUM // LARGEST_ACTIVATION
+_PRODUCTS = ("Conv", "MatMul", "Gemm")
+# Operations on bytes that `adln export` does not write and this proof does not cover.
+_FOREIGN = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A convolution or matrix product of bytes with constant bytes.
+
+    Attributes:
+        node: where it stands.
+        weights: (O, K), what is constant; the K of a row are added up.
+    """
+
+    node: ir.Node
+    weights: NDArray[np.integer]
+
+
+def pair_sums(weights: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The least and the largest sum that two products of a row can have, whatever the bytes are.
+
+    Args:
+        weights: (O, K) bytes; they meet activations of 0 to 255.
+
+    Returns:
+        Two arrays (O,).
+    """
+    wide = np.pad(weights.astype(np.int64), ((0, 0), (0, 2)))
+    least = np.partition(np.minimum(wide, 0), 1, axis=1)[:, :2].sum(axis=1)
+    largest = np.partition(np.maximum(wide, 0), -2, axis=1)[:, -2:].sum(axis=1)
+    return LARGEST_ACTIVATION * least, LARGEST_ACTIVATION * largest
+
+
+def may_saturate(weights: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which rows of weights (O, K) hold two whose products can overflow 16 bits: (O,)."""
+    least, largest = pair_sums(weights)
+    return (least < SMALLEST_SUM) | (largest > LARGEST_SUM)
+
+
+def find_products(model: ir.Model) -> Iterator[Product]:
+    """All products of a graph whose two factors are bytes.
+
+    Raises:
+        ExportError: one of them is not with a constant, or an operation that is not known here.
+    """
+    for node in model.graph:
+        if node.op_type in _FOREIGN:
+            raise ExportError(f"{node.name}: nothing can be proved of {node.op_type}.")
+        if node.op_type not in _PRODUCTS:
+            continue
+        levels = [_levels(value) for value in node.inputs[:2]]
+        if None in levels:
+            continue  # computed in floats
+        found = [constant(value) for value in levels]
+        index = 1 if found[1] is not None else 0
+        weights = found[index]
+        if weights is None:
+            raise ExportError(f"{node.name}: nothing can be proved of two factors that change.")
+        if node.op_type == "Conv":
+            weights = weights.reshape(len(weights), -1)
+        elif index == 1:
+            transposed = node.attributes.get("transB")
+            is_transposed = transposed is not None and transposed.as_int() == 1
+            weights = weights if is_transposed else np.swapaxes(weights, -1, -2)
+        yield Product(node, weights.reshape(-1, weights.shape[-1]))
+
+
+def prove(model: ir.Model) -> PairProof:
+    """Prove that no sum of two products in a graph can overflow 16 bits.
+
+    Args:
+        model: int8, with nodes for rounding to bytes and back (QDQ).
+
+    Raises:
+        ExportError: a sum can overflow; the message names where.
+    """
+    digest, names, extreme = hashlib.sha256(), [], 0
+    count = 0
+    for product in find_products(model):
+        count += 1
+        least, largest = pair_sums(product.weights)
+        extreme = max(extreme, int(largest.max()), int(-least.min()))
+        digest.update(np.ascontiguousarray(product.weights).tobytes())
+        if may_saturate(product.weights).any():
+            names.append(str(product.node.name))
+    if names:
+        raise ExportError(
+            f"the int8 weights of {', '.join(names)} can overflow on processors that add two "
+            f"products in 16 bits (sums up to {extreme}, at most {LARGEST_SUM} fit). Round them "
+            "with adln.export.rounding.round_weights, or export as fp32."
+        )
+    return PairProof(products=count, largest_sum=extreme, weights_sha256=digest.hexdigest())
+
+
+def _levels(value: ir.Value | None) -> ir.Value | None:
+    """The bytes that a value is widened from."""
+    node = value.producer() if value is not None else None
+    return node.inputs[0] if node is not None and node.op_type == "DequantizeLinear" else None
