@@ -193,5 +193,6 @@ def _pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise SettingsError(
             "Parquet needs pyarrow, which is not installed; "
-            'pip install "adln[parquet]", or write a file that ends in .npz.'
+            'pip install "adln[parquet]" (in the folder of the source: pip install ".[parquet]"), '
+            "or write a file that ends in .npz."
         ) from error

@@ -13,6 +13,7 @@ from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
 from adln.evaluation.report import Report, ReportRow, from_json, make_report
+from adln.evaluation.unseen import Figure, SetRow
 
 CMC = tuple(min(1.0, 0.9 + 0.01 * k) for k in range(50))
 
@@ -184,3 +185,13 @@ def test_a_report_may_hold_searches_across_depths() -> None:
     assert from_json(json.dumps({**without, "cross_depth": [vars(cells[0])]})).cross_depth == cells
     with pytest.raises(EvaluationError, match="unknown entries"):
         from_json(json.dumps({**without, "cross_depth": [{**vars(cells[0]), "more": 1}]}))
+
+
+def test_a_report_may_hold_other_data_sets_with_intervals() -> None:
+    figure = Figure(0.334, 0.308, 0.36)
+    rows = (SetRow("cuhk01", "unseen", 2, 971, figure, figure, None, figure),)
+    report = replace(paper_report(), sets=rows)
+    assert "cuhk01 (unseen)" in report.to_text()
+    assert "33.4 ±2.6" in report.to_text()
+    assert from_json(report.to_json()) == report
+    assert from_json(paper_report().to_json()).sets == ()

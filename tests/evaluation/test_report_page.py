@@ -8,6 +8,7 @@ from PIL import Image
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Report, ReportRow
 from adln.evaluation.report_page import RankedListPicture, report_html, write_html
+from adln.evaluation.unseen import Figure, SetRow
 
 VOID = {"meta", "img", "line", "circle", "polyline", "br"}
 
@@ -159,3 +160,12 @@ def test_searches_across_depths_are_two_matrices() -> None:
     for text in ("Across depths", "query \\ gallery", "12.00", "21.00", "90.00"):
         assert text in page.text
     assert "Across depths" not in Page(report_html(REPORT)).text
+
+
+def test_data_sets_stand_side_by_side_with_intervals() -> None:
+    figure = Figure(0.334, 0.308, 0.36)
+    rows = (SetRow("cuhk01", "unseen", 2, 971, figure, figure, None, figure),)
+    page = report_html(replace(REPORT, sets=rows))
+    assert "Seen and unseen data sets" in page
+    assert "<td>33.4 [30.8, 36.0]</td>" in page
+    assert "Seen and unseen data sets" not in report_html(REPORT)

@@ -138,7 +138,8 @@ def _dataset(
     folders: list[Path],
 ) -> ReidDataset:
     def split(wanted: str, rows: list[tuple[Path, int, int]]) -> Split:
-        return make_split(wanted, *([row[column] for row in rows] for column in range(3)))
+        paths, persons, cameras = ([], [], []) if not rows else zip(*rows, strict=True)
+        return make_split(wanted, list(paths), list(persons), list(cameras))
 
     numbered = [(path, id_of(person), camera) for path, person, camera in tested]
     known = [row[0] for row in [*learned, *numbered]] + unreadable
