@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from benchmarks.tracking_scenes import TrackedSequence
 from numpy.typing import NDArray
 
 from adln.boxes import iou
 from adln.cameras.mot_files import MotBoxes
 from adln.evaluation.assignment import best_assignment
-from benchmarks.tracking_scenes import TrackedSequence
 
 MEASURES = ("HOTA", "AssA", "DetA", "IDF1", "MOTA", "IDSW")
 _MIN_IOU = 0.5

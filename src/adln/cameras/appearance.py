@@ -130,8 +130,14 @@ class Likeness:
         self._strangers: float | None = None
 
     def saw_together(self, cosines: Iterable[float]) -> None:
-        """Learn from people who are in view together, who are therefore not the same."""
+        """Learn from people who are in view together, who are therefore not the same.
+
+        Args:
+            cosines: NaN where one of the two has not been looked at yet.
+        """
         for cosine in cosines:
+            if np.isnan(cosine):
+                continue
             if self._strangers is None:
                 self._strangers = cosine
             self._strangers += _STRANGERS_SHARE * (cosine - self._strangers)
@@ -174,9 +180,7 @@ class FrameLooks:
         appearance: Appearance | None,
         embeddings: NDArray[np.floating] | None,
     ) -> None:
-        if embeddings is not None and (
-            embeddings.ndim != 2 or len(embeddings) != len(detections)
-        ):
+        if embeddings is not None and (embeddings.ndim != 2 or len(embeddings) != len(detections)):
             raise CameraError(
                 f"expected embeddings ({len(detections)}, D), one for each box, got "
                 f"{embeddings.shape}."
@@ -187,8 +191,8 @@ class FrameLooks:
         if embeddings is not None:
             self._keep(range(len(embeddings)), embeddings)
         self.made = 0
-        able = embeddings is not None or (image is not None and appearance is not None)
-        self.clean = _clean(detections, image, settings) if able else _none(detections)
+        self.able = embeddings is not None or (image is not None and appearance is not None)
+        self.clean = _clean(detections, image, settings) if self.able else _none(detections)
 
     def of(self, positions: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """Embeddings (D,) of those of the boxes that are clean."""

@@ -52,7 +52,9 @@ class CameraMotion:
         cv2 = self._cv2
         scale = min(1.0, _WIDTH_PX / image.shape[1])
         size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        small = cv2.cvtColor(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+        )
         before, self._last = self._last, small
         if before is None or before.shape != small.shape:
             return None

@@ -96,7 +96,7 @@ def write_mot(path: str | Path, boxes: MotBoxes) -> None:
         boxes: of one sequence.
 
     Raises:
-        OSError: the file cannot be written.
+        CameraError: the file cannot be written.
     """
     boxes_xywh = xyxy_to_xywh(boxes.boxes_xyxy) + np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
     lines = []
@@ -105,7 +105,7 @@ def write_mot(path: str | Path, boxes: MotBoxes) -> None:
         lines.append(
             f"{boxes.frames[at]},{boxes.ids[at]},{sides},{boxes.confidences[at]:.4f},-1,-1,-1\n"
         )
-    with atomic_write(Path(path)) as file:
+    with atomic_write(Path(path), raises=CameraError) as file:
         file.write("".join(lines).encode("ascii"))
 
 

@@ -76,9 +76,7 @@ class Motion:
         """
         turn = affine[:, :2]
         growth = float(np.sqrt(abs(np.linalg.det(turn))))
-        self.place = np.concatenate(
-            [turn @ self.place[:2] + affine[:, 2], growth * self.place[2:]]
-        )
+        self.place = np.concatenate([turn @ self.place[:2] + affine[:, 2], growth * self.place[2:]])
         self.speed = np.concatenate([turn @ self.speed[:2], growth * self.speed[2:]])
         self.covariance = growth**2 * self.covariance
 
