@@ -76,7 +76,7 @@ class AppearanceSettings:
         reach_most: and this many at most.
     """
 
-    same: float = 0.55
+    same: float = 0.6
     above_strangers: float = 0.3
     margin: float = 0.1
     weight: float = 1.0

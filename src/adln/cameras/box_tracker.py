@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adln.cameras.appearance import Appearance
 from adln.cameras.detections import Detections
+from adln.cameras.frames import Source
 from adln.cameras.mot_files import MotBoxes
 from adln.cameras.tracker import ByteTracker, TrackerSettings
 from adln.errors import CameraError
@@ -138,11 +139,28 @@ class BoxTracker:
         return followed
 
 
+def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]:
+    """The frames of a recording by their number, from 1, to be asked for in rising order.
+
+    Args:
+        source: a folder of pictures or a video, whose first frame has number 1.
+    """
+    waiting = source.next_frame()
+
+    def frame(number: int) -> NDArray[np.uint8] | None:
+        nonlocal waiting
+        while waiting is not None and waiting.index + 1 < number:
+            waiting = source.next_frame()
+        return waiting.image if waiting is not None and waiting.index + 1 == number else None
+
+    return frame
+
+
 def follow_mot(
     found: MotBoxes,
     tracker: BoxTracker,
     *,
-    frame: Callable[[int], NDArray[np.uint8]] | None = None,
+    frame: Callable[[int], NDArray[np.uint8] | None] | None = None,
     num_frames: int | None = None,
 ) -> MotBoxes:
     """Follow a sequence of the MOTChallenge from its first frame to its last.
@@ -150,7 +168,8 @@ def follow_mot(
     Args:
         found: as `read_mot` reads `det.txt`.
         tracker: new, with the frames a second of the sequence.
-        frame: number of a frame, from 1 -> (H, W, 3) uint8.
+        frame: number of a frame, from 1 -> (H, W, 3) uint8, or None if there is no such picture;
+            asked in rising order.
         num_frames: of the sequence; to the last frame with a box if left out.
 
     Returns:

@@ -133,7 +133,7 @@ class ByteTracker:
         self._tracks: list[Track] = []
         self._next_id = 1
         self._last_s: float | None = None
-        self._last_boxes = np.zeros((0, 4))
+        self._last_boxes: NDArray[np.float32] = np.zeros((0, 4), np.float32)
         self.embeddings_made = 0
 
     def update(
