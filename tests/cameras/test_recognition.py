@@ -197,6 +197,12 @@ def test_somebody_alone_is_looked_at_now_and_then_only() -> None:
     assert stage.tracker.embeddings_made == stage.asked
 
 
+def test_looks_can_be_turned_off_in_the_settings() -> None:
+    stage = Stage(settings=TrackerSettings(appearance=AppearanceSettings(use=False)))
+    _meet_and_turn_back(stage)
+    assert stage.asked == 0
+
+
 def test_boxes_that_show_two_people_are_not_looked_at() -> None:
     stage = Stage()
     for _ in range(30):

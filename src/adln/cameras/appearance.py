@@ -54,6 +54,7 @@ class AppearanceSettings:
     """How far the eye may overrule the motion; cosines are those of the embedder in use.
 
     Attributes:
+        use: look at people at all; by motion alone if not.
         same: somebody who comes back must look at least so much like before.
         above_strangers: and must be so far from what people in view together have in common,
             as a part of the way to a cosine of 1.
@@ -76,6 +77,7 @@ class AppearanceSettings:
         reach_most: and this many at most.
     """
 
+    use: bool = True
     same: float = 0.6
     above_strangers: float = 0.3
     margin: float = 0.1

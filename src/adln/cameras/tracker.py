@@ -127,7 +127,7 @@ class ByteTracker:
         appearance: Appearance | None = None,
     ) -> None:
         self._settings = settings or TrackerSettings()
-        self._appearance = appearance
+        self._appearance = appearance if self._settings.appearance.use else None
         self._recognition = Recognition(self._settings.appearance)
         self._camera: CameraMotion | None = None
         self._tracks: list[Track] = []
