@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adln.datasets.drawn_people import describe_person
+from adln.datasets.walking_routes import Route
 from adln.datasets.walking_scene import (
     CAMERA_IDS,
     ScenePlan,
@@ -17,6 +19,7 @@ from adln.datasets.walking_scene import (
     truth_row,
     write_scene,
 )
+from adln.datasets.walking_views import MOUNTINGS
 from adln.errors import DatasetError
 
 PLAN = ScenePlan(num_persons=16, duration_s=60.0, frames_per_s=2.0, width_px=320, height_px=180)
@@ -222,3 +225,15 @@ def test_the_sheet_has_a_row_for_each_person() -> None:
     small = WalkingScene(replace(PLAN, duration_s=4.0))
     sheet = people_sheet(small, persons=(1, 2, 3), height_px=40, every=2)
     assert sheet.shape == (3 * 46 + 6, 6 * 26 + 6, 3)
+
+
+def test_given_routes_and_cameras_take_the_place_of_the_plans() -> None:
+    person = describe_person(0, 5)
+    places = np.array([[2.0, 3.0], [6.0, 3.0]])
+    route = Route(person, np.array([0.0, 4.0]), places, ["walk"])
+    plan = ScenePlan(duration_s=4.0, frames_per_s=2.0)
+    scene = WalkingScene(plan, routes={7: (person, route)}, mountings=MOUNTINGS[:1])
+    seen = [[one.person_id for one in frame.people] for frame in scene.frames(1)]
+    assert seen == [[7]] * plan.num_frames
+    with pytest.raises(DatasetError, match=r"cameras \(1,\), got 2"):
+        scene.frame(2, 0)

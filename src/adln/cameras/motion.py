@@ -68,6 +68,18 @@ class Motion:
             [place * (1 - gain_place), both * (1 - gain_place), speed - gain_speed * both]
         )
 
+    def shift(self, affine: NDArray[np.float64]) -> None:
+        """Go along with the camera.
+
+        Args:
+            affine: (2, 3), where points of the frame before are in this one.
+        """
+        turn = affine[:, :2]
+        growth = float(np.sqrt(abs(np.linalg.det(turn))))
+        self.place = np.concatenate([turn @ self.place[:2] + affine[:, 2], growth * self.place[2:]])
+        self.speed = np.concatenate([turn @ self.speed[:2], growth * self.speed[2:]])
+        self.covariance = growth**2 * self.covariance
+
     def _height(self) -> float:
         return max(float(self.place[3]), 1.0)
 
@@ -93,3 +105,16 @@ def _place_of(box_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
     box = box_xyxy.astype(np.float64)
     size = box[2:] - box[:2]
     return np.concatenate([box[:2] + size / 2, size])
+
+
+def distance_heights(a: Motion, b: Motion) -> float:
+    """How far apart two are, in body heights of the mean of both."""
+    height = (a.place[3] + b.place[3]) / 2
+    way = float(np.hypot(*(a.place[:2] - b.place[:2])))
+    return way / max(float(height), 1.0)
+
+
+def growth(a: Motion, b: Motion) -> float:
+    """Logarithm of how much higher the higher one is; 0 if both are of one height."""
+    heights = max(float(a.place[3]), 1.0), max(float(b.place[3]), 1.0)
+    return abs(float(np.log(heights[1] / heights[0])))

@@ -2,49 +2,44 @@
 
 Source: Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV
 2022: sure boxes find their tracks first, then the unsure ones find the tracks that are left,
-because a person half hidden is a weak detection, not a missing one.
+because a person half hidden is a weak detection, not a missing one. With an appearance, as in
+Aharon et al., "BoT-SORT", 2022, and Maggiolino et al., "Deep OC-SORT", ICIP 2023: where motion is
+in doubt, what people look like decides, and who comes back after a while keeps the number.
 
 Written here and not taken from a library: the one that is well kept and permissively licensed
 (roboflow's `trackers`) brings several hundred megabytes with it, among them a second OpenCV that
 overwrites the first and FFmpeg under the GPL. The assignment is `lap`'s.
 
-Deviation: times in seconds instead of frames (see `adln.cameras.motion`), so that a camera that
-drops frames is followed as well.
+Deviations: times in seconds instead of frames (see `adln.cameras.motion`), so that a camera that
+drops frames is followed as well. Embeddings only of boxes for which motion is in doubt, instead of
+all. Two who have exchanged their numbers while they hid one another get them back.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.boxes import iou
+from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
+from adln.cameras.association import assign, touched_sides
+from adln.cameras.camera_motion import CameraMotion
 from adln.cameras.detections import Detections
-from adln.cameras.motion import Motion, start_motion
+from adln.cameras.recognition import Recognition
+from adln.cameras.track import Track, TrackedPerson
 from adln.errors import CameraError
 from adln.settings import settings
 
-
-@dataclass(frozen=True, eq=False)
-class TrackedPerson:
-    """A person who is seen in this frame and has been followed here.
-
-    Attributes:
-        track_id: from 1 (or as given by a file of boxes); unique within its camera, never used
-            again.
-        box_xyxy: (4,) float32, the detected box.
-        confidence: of the detection.
-        first_s: when the track began.
-        hits: frames in which the person was found so far.
-    """
-
-    track_id: int
-    box_xyxy: NDArray[np.float32]
-    confidence: float
-    first_s: float
-    hits: int
+__all__ = [
+    "ByteTracker",
+    "GivenTracks",
+    "TrackUpdate",
+    "TrackedPerson",
+    "Tracker",
+    "TrackerSettings",
+]
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,18 @@ class TrackUpdate:
 class Tracker(Protocol):
     """Anything that follows the people of one camera; each camera has its own."""
 
-    def update(self, detections: Detections, time_s: float) -> TrackUpdate:
+    def update(
+        self,
+        detections: Detections,
+        time_s: float,
+        image: NDArray[np.uint8] | None = None,
+    ) -> TrackUpdate:
         """Take in one frame.
 
         Args:
             detections: of the frame.
             time_s: of the frame; above that of the frame before.
+            image: (H, W, 3) uint8 RGB, the frame, for trackers that look at it.
         """
         ...
 
@@ -90,7 +91,10 @@ class TrackerSettings:
         confirm_hits: a track counts once it was found in so many frames.
         confirm_within_s: a track that has not been confirmed is dropped when it has not been
             seen for so long.
-        keep_s: a track that is not seen ends after so long.
+        keep_s: a track that is not seen ends after so long; with an appearance, it is found by
+            its motion for so long, and ends after `appearance.keep_s`.
+        camera_motion: make up for a camera that moves, where the tracker is given the frames.
+        appearance: how far the eye may overrule the motion, where there is an appearance.
     """
 
     sure: float = 0.5
@@ -100,43 +104,87 @@ class TrackerSettings:
     confirm_hits: int = 3
     confirm_within_s: float = 0.35
     keep_s: float = 2.0
+    camera_motion: bool = True
+    appearance: AppearanceSettings = AppearanceSettings()
 
 
 class ByteTracker:
-    """Follows the people of one camera by where they are and how they move.
+    """Follows the people of one camera by where they are, how they move and what they look like.
 
-    The same detections give the same tracks.
+    The same detections, frames and embeddings give the same tracks. Nothing is shared between
+    trackers.
 
     Args:
         settings: thresholds.
+        appearance: embeds the people for whom motion is in doubt; by motion alone if left out.
+            Needs the frames.
     """
 
-    def __init__(self, settings: TrackerSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: TrackerSettings | None = None,
+        *,
+        appearance: Appearance | None = None,
+    ) -> None:
         self._settings = settings or TrackerSettings()
-        self._tracks: list[_Track] = []
+        self._appearance = appearance if self._settings.appearance.use else None
+        self._recognition = Recognition(self._settings.appearance)
+        self._camera: CameraMotion | None = None
+        self._tracks: list[Track] = []
         self._next_id = 1
         self._last_s: float | None = None
+        self._last_boxes: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+        self.embeddings_made = 0
 
-    def update(self, detections: Detections, time_s: float) -> TrackUpdate:
+    def update(
+        self,
+        detections: Detections,
+        time_s: float,
+        image: NDArray[np.uint8] | None = None,
+        embeddings: NDArray[np.floating] | None = None,
+    ) -> TrackUpdate:
         """Take in one frame.
 
+        Args:
+            detections: of the frame, N of them.
+            time_s: of the frame; above that of the frame before.
+            image: (H, W, 3) uint8 RGB, the frame; without it the camera is taken to stand still.
+            embeddings: (N, D) of the detections, if they are known already; the tracker's
+                appearance is then not asked.
+
         Raises:
-            CameraError: `time_s` is not above that of the frame before.
+            CameraError: `time_s` is not above that of the frame before, or the embeddings do not
+                belong to the detections.
         """
-        elapsed_s = self._elapsed(time_s)
-        for track in self._tracks:
-            track.motion.predict(elapsed_s)
-        matches = self._match(detections, previous_s=time_s - elapsed_s)
+        limits = self._settings
+        looks = FrameLooks(
+            detections,
+            limits.appearance,
+            image=image,
+            appearance=self._appearance,
+            embeddings=embeddings,
+        )
+        previous_s = self._previous(time_s)
+        self._move(time_s - previous_s, image)
+        sides = _sides(detections, image)
+        matches = self._match(detections, looks, previous_s=previous_s)
         for track, at in matches:
-            track.take(detections.boxes_xyxy[at], float(detections.confidences[at]), time_s)
+            track.in_doubt |= not looks.clean[at] or track.seen_s < previous_s
+            track.take(detections, at, time_s, sides[at])
         taken = {at for _, at in matches}
-        for at in range(len(detections)):
-            if at not in taken and detections.confidences[at] >= self._settings.start:
-                self._tracks.append(
-                    _Track(detections.boxes_xyxy[at], float(detections.confidences[at]), time_s)
-                )
-        self._confirm(time_s)
+        self._tracks += [
+            Track(detections, at, time_s, sides[at])
+            for at in range(len(detections))
+            if at not in taken and detections.confidences[at] >= limits.start
+        ]
+        if looks.able:
+            self._tracks += self._recognition.look(
+                self._tracks, looks, time_s, confirm_hits=limits.confirm_hits
+            )
+        self._confirm(looks, time_s)
         ended = self._drop(time_s)
+        self._last_boxes = detections.boxes_xyxy
+        self.embeddings_made += looks.made
         people = [
             track.as_person(track.track_id)
             for track in self._tracks
@@ -151,50 +199,88 @@ class ByteTracker:
         self._tracks.clear()
         return tuple(ids)
 
-    def _elapsed(self, time_s: float) -> float:
-        if self._last_s is not None and time_s <= self._last_s:
+    def _previous(self, time_s: float) -> float:
+        """Time of the frame before; that of this one if it is the first."""
+        previous_s = self._last_s
+        if previous_s is not None and time_s <= previous_s:
             raise CameraError(
-                f"a tracker was given a frame at {time_s:.3f} s after one at {self._last_s:.3f} s; "
+                f"a tracker was given a frame at {time_s:.3f} s after one at {previous_s:.3f} s; "
                 "times must rise. Each camera needs a tracker of its own."
             )
-        elapsed_s = 0.0 if self._last_s is None else time_s - self._last_s
         self._last_s = time_s
-        return elapsed_s
+        return time_s if previous_s is None else previous_s
 
-    def _match(self, detections: Detections, *, previous_s: float) -> list[tuple["_Track", int]]:
+    def _move(self, elapsed_s: float, image: NDArray[np.uint8] | None) -> None:
+        """Bring all tracks to where they should be now."""
+        affine = None
+        if image is not None and self._settings.camera_motion:
+            if self._camera is None:
+                self._camera = CameraMotion()
+            affine = self._camera.update(image, self._last_boxes)
+        for track in self._tracks:
+            if affine is not None:
+                track.shift(affine)
+            track.place.motion.predict(elapsed_s)
+
+    def _match(
+        self, detections: Detections, looks: FrameLooks, *, previous_s: float
+    ) -> list[tuple[Track, int]]:
         limits = self._settings
         is_sure = detections.confidences >= limits.sure
         sure: Sequence[int] = np.flatnonzero(is_sure).tolist()
         unsure: Sequence[int] = np.flatnonzero(~is_sure).tolist()
-        known = [track for track in self._tracks if track.track_id is not None]
+        numbered = [track for track in self._tracks if track.track_id is not None]
+        known = [track for track in numbered if previous_s - track.seen_s <= limits.keep_s]
+        away = [track for track in numbered if previous_s - track.seen_s > limits.keep_s]
         new = [track for track in self._tracks if track.track_id is None]
 
-        matches = _assign(known, sure, detections, limits.min_iou, weighed=True)
+        scores = _overlaps(known, sure, detections) * detections.confidences[sure]
+        scores = self._recognition.weigh(
+            scores,
+            known,
+            sure,
+            looks,
+            others=away,
+            least=limits.min_iou,
+            previous_s=previous_s,
+        )
+        matches = _pair(known, sure, scores, limits.min_iou)
         found = {id(track) for track, _ in matches}
         # Only those seen a moment ago: an unsure box where somebody was long ago is mostly nobody.
         left = [track for track in known if id(track) not in found and track.seen_s >= previous_s]
-        matches += _assign(left, unsure, detections, limits.min_iou_unsure, weighed=False)
+        scores = _overlaps(left, unsure, detections)
+        matches += _pair(left, unsure, scores, limits.min_iou_unsure)
         taken = {at for _, at in matches}
         rest = [at for at in sure if at not in taken]
-        matches += _assign(new, rest, detections, limits.min_iou, weighed=True)
-        return matches
+        scores = _overlaps(new, rest, detections) * detections.confidences[rest]
+        return matches + _pair(new, rest, scores, limits.min_iou)
 
-    def _confirm(self, time_s: float) -> None:
-        for track in self._tracks:
-            if (
-                track.track_id is None
-                and track.seen_s == time_s
-                and track.hits >= self._settings.confirm_hits
-            ):
+    def _confirm(self, looks: FrameLooks, time_s: float) -> None:
+        ready = [
+            track
+            for track in self._tracks
+            if track.track_id is None
+            and track.seen_s == time_s
+            and track.hits >= self._settings.confirm_hits
+        ]
+        for track in ready:
+            comes_back = looks.able and self._recognition.comes_back(
+                track, self._tracks, ready, looks, time_s
+            )
+            if not comes_back:
                 track.track_id = self._next_id
                 self._next_id += 1
+        self._tracks = [track for track in self._tracks if not track.over]
 
     def _drop(self, time_s: float) -> tuple[int, ...]:
         limits = self._settings
         stay, ended = [], []
         for track in self._tracks:
+            # Whoever left the picture is the gallery's to recognise.
+            remembered = track.look is not None and not track.place.sides
+            keep_s = limits.appearance.keep_s if remembered else limits.keep_s
             known = track.track_id is not None
-            if time_s - track.seen_s <= (limits.keep_s if known else limits.confirm_within_s):
+            if time_s - track.seen_s <= (keep_s if known else limits.confirm_within_s):
                 stay.append(track)
             elif track.track_id is not None:
                 ended.append(track.track_id)
@@ -213,7 +299,12 @@ class GivenTracks:
         self._keep_s = keep_s
         self._seen: dict[int, tuple[float, float, int]] = {}  # first, latest, hits
 
-    def update(self, detections: Detections, time_s: float) -> TrackUpdate:
+    def update(
+        self,
+        detections: Detections,
+        time_s: float,
+        image: NDArray[np.uint8] | None = None,
+    ) -> TrackUpdate:
         """Take in one frame.
 
         Raises:
@@ -236,6 +327,7 @@ class GivenTracks:
                     confidence=float(detections.confidences[at]),
                     first_s=first_s,
                     hits=hits + 1,
+                    detection=at,
                 )
             )
         over = [key for key, (_, last_s, _) in self._seen.items() if time_s - last_s > self._keep_s]
@@ -251,62 +343,32 @@ class GivenTracks:
         return ids
 
 
-class _Track:
-    """A person who is followed; without an id until it is sure that there is one."""
-
-    def __init__(self, box_xyxy: NDArray[np.float32], confidence: float, time_s: float) -> None:
-        self.track_id: int | None = None
-        self.motion: Motion = start_motion(box_xyxy)
-        self.first_s = self.seen_s = time_s
-        self.hits = 1
-        self._box_xyxy = box_xyxy
-        self._confidence = confidence
-
-    def take(self, box_xyxy: NDArray[np.float32], confidence: float, time_s: float) -> None:
-        self.motion.update(box_xyxy)
-        self.seen_s = time_s
-        self.hits += 1
-        self._box_xyxy = box_xyxy
-        self._confidence = confidence
-
-    def as_person(self, track_id: int) -> TrackedPerson:
-        return TrackedPerson(
-            track_id=track_id,
-            box_xyxy=self._box_xyxy,
-            confidence=self._confidence,
-            first_s=self.first_s,
-            hits=self.hits,
-        )
+def _sides(
+    detections: Detections, image: NDArray[np.uint8] | None
+) -> Sequence[frozenset[str] | None]:
+    if image is None:
+        return [None] * len(detections)
+    height_px, width_px = image.shape[:2]
+    return touched_sides(detections.boxes_xyxy, height_px=height_px, width_px=width_px)
 
 
-def _assign(
-    tracks: Sequence[_Track],
-    positions: Sequence[int],
-    detections: Detections,
-    min_overlap: float,
-    *,
-    weighed: bool,
-) -> list[tuple[_Track, int]]:
-    """Pair tracks with detections so that the sum of the overlaps is largest."""
+def _overlaps(
+    tracks: Sequence[Track], positions: Sequence[int], detections: Detections
+) -> NDArray[np.float64]:
+    """(tracks, positions): how far boxes are where tracks should be."""
     if not tracks or not positions:
-        return []
-    boxes = np.stack([track.motion.box_xyxy for track in tracks])
-    overlaps = iou(boxes, detections.boxes_xyxy[list(positions)].astype(np.float64))
-    if weighed:
-        overlaps = overlaps * detections.confidences[list(positions)]
-    _, columns, _ = _load_lap().lapjv(1 - overlaps, extend_cost=True, cost_limit=1 - min_overlap)
-    return [
-        (tracks[row], positions[column])
-        for row, column in enumerate(columns.tolist())
-        if column >= 0
-    ]
+        return np.zeros((len(tracks), len(positions)))
+    boxes = np.stack([track.place.motion.box_xyxy for track in tracks])
+    found: NDArray[np.float64] = iou(
+        boxes, detections.boxes_xyxy[list(positions)].astype(np.float64)
+    ).astype(np.float64)
+    return found
 
 
-def _load_lap() -> Any:
-    try:
-        return import_module("lap")
-    except ImportError as error:
-        raise CameraError(
-            f"following people needs lap, which is not here ({error}); "
-            "install it with: pip install 'adln[camera]'"
-        ) from error
+def _pair(
+    tracks: Sequence[Track],
+    positions: Sequence[int],
+    scores: NDArray[np.floating],
+    least: float,
+) -> list[tuple[Track, int]]:
+    return [(tracks[row], positions[column]) for row, column in assign(scores, least=least)]

@@ -26,6 +26,7 @@ COMMANDS = {
     "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
     "tokens": ("adln.cli.tokens", "Who may use a service."),
     "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
+    "track": ("adln.cli.track", "Follow a detector's boxes: det.txt in, result.txt out."),
     "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),
     "doctor": ("adln.cli.doctor", "Does re-identification do anything on your recording?"),
     "align": ("adln.cli.align", "Put a network's depths into one space, to mix them."),

@@ -21,7 +21,7 @@ from PIL import Image
 from adln.datasets.drawn_figure import draw_figure
 from adln.datasets.drawn_people import Person, describe_person, person_generator
 from adln.datasets.walking_routes import Route, join_crowd, wander
-from adln.datasets.walking_views import MOUNTINGS, Projection, View
+from adln.datasets.walking_views import MOUNTINGS, Mounting, Projection, View
 from adln.errors import DatasetError
 
 CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
@@ -142,9 +142,17 @@ class WalkingScene:
 
     Args:
         plan: Who walks how long.
+        routes: Id, from 1, -> who walks where, in place of those whom the plan sends.
+        mountings: The cameras, in place of the three of the floor plan.
     """
 
-    def __init__(self, plan: ScenePlan | None = None) -> None:
+    def __init__(
+        self,
+        plan: ScenePlan | None = None,
+        *,
+        routes: Mapping[int, tuple[Person, Route]] | None = None,
+        mountings: Sequence[Mounting] = MOUNTINGS,
+    ) -> None:
         self.plan = plan if plan is not None else ScenePlan()
         self._views = {
             mounting.camera_id: View(
@@ -153,9 +161,9 @@ class WalkingScene:
                 width_px=self.plan.width_px,
                 height_px=self.plan.height_px,
             )
-            for mounting in MOUNTINGS
+            for mounting in mountings
         }
-        self._routes = _routes(self.plan)
+        self._routes = _routes(self.plan) if routes is None else dict(routes)
 
     def frames(self, camera_id: int) -> Iterator[SceneFrame]:
         """Draw the pictures of a camera one after the other; only one is held at a time.
@@ -181,7 +189,7 @@ class WalkingScene:
         """
         view = self._views.get(camera_id)
         if view is None:
-            raise DatasetError(f"The scene has cameras {CAMERA_IDS}, got {camera_id}.")
+            raise DatasetError(f"The scene has cameras {tuple(self._views)}, got {camera_id}.")
         if not 0 <= frame_index < self.plan.num_frames:
             raise DatasetError(
                 f"The scene has pictures 0 to {self.plan.num_frames - 1}, got {frame_index}."

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from adln.cameras.appearance import crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
@@ -125,6 +126,11 @@ def assemble(
             travel_s=_travel(settings),
         )
         parts = {}
+        # The deepest looks that cost no more than the shallowest network does.
+        eye = embedder.priced_depths[0]
+        appearance = crop_appearance(
+            lambda crops: embedder.embed(crops, eye)[eye], embedder.crop_size
+        )
         for camera in settings.cameras:
             source = _source_path(camera, folder)
             group.add(
@@ -136,7 +142,7 @@ def assemble(
                     on_frame=group.wake,
                 )
             )
-            tracker: Tracker = ByteTracker(settings.tracker)
+            tracker: Tracker = ByteTracker(settings.tracker, appearance=appearance)
             if has_tracks(camera.name):
                 tracker = GivenTracks(keep_s=settings.tracker.keep_s)
             parts[camera.name] = CameraParts(

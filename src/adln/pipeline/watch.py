@@ -305,7 +305,7 @@ class Watch:
             name, part = frame.camera_id, self._parts[frame.camera_id]
             start = self._clock()
             try:
-                update = part.tracker.update(found, frame.time_s)
+                update = part.tracker.update(found, frame.time_s, frame.image)
                 self._took("track", start)
                 start = self._clock()
                 reports += part.selector.update(frame, update)

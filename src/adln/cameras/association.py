@@ -1,0 +1,105 @@
+"""Which box belongs to which track, once it is known how well each pair fits."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import CameraError
+
+# A box ends at a side of the picture if it is this part of its height away.
+_AT_SIDE = 0.06
+
+
+def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:
+    """Pair rows with columns one to one so that the sum of the scores is largest.
+
+    Args:
+        scores: (R, C); -inf where a pair cannot be.
+        least: pairs with a smaller score stay apart.
+
+    Returns:
+        (row, column) of each pair, by row.
+
+    Raises:
+        CameraError: `lap` is not installed.
+    """
+    if 0 in scores.shape:
+        return []
+    # What cannot be costs more than staying apart.
+    costs = np.where(scores >= least, 1 - scores, 1e6)
+    _, columns, _ = _load_lap().lapjv(costs, extend_cost=True, cost_limit=1 - least)
+    return [(row, column) for row, column in enumerate(columns.tolist()) if column >= 0]
+
+
+def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> NDArray[np.bool_]:
+    """Columns for which the overlap does not tell which row they belong to.
+
+    Args:
+        overlaps: (R, C) of tracks and boxes.
+        least: smaller overlaps do not count.
+        near: a pair is a rival of another one with this part of its overlap.
+
+    Returns:
+        (C,): whether the column, or a row that it may belong to, has a second choice.
+    """
+    if 0 in overlaps.shape:
+        return np.zeros(overlaps.shape[1], np.bool_)
+    possible = overlaps >= least
+    in_column = possible & (overlaps >= near * overlaps.max(axis=0, keepdims=True))
+    in_row = possible & (overlaps >= near * overlaps.max(axis=1, keepdims=True))
+    contested_rows = in_row.sum(axis=1) > 1
+    rivals: NDArray[np.bool_] = (in_column.sum(axis=0) > 1) | (
+        in_row & contested_rows[:, np.newaxis]
+    ).any(axis=0)
+    return rivals
+
+
+def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | None:
+    """Position of the best score, if every other one is lower by the margin; else None.
+
+    Args:
+        scores: (N,); -inf where something is out of the question.
+        margin: how much lower the others must be.
+    """
+    if len(scores) == 0:
+        return None
+    best = int(np.argmax(scores))
+    others = np.delete(scores, best)
+    if not np.isfinite(scores[best]) or (others > scores[best] - margin).any():
+        return None
+    return best
+
+
+def touched_sides(
+    boxes_xyxy: NDArray[np.floating], *, height_px: int, width_px: int
+) -> list[frozenset[str]]:
+    """Sides of the picture at which each box ends, where people come and go.
+
+    Args:
+        boxes_xyxy: (N, 4) px.
+        height_px: of the picture.
+        width_px: of the picture.
+    """
+    margins = _AT_SIDE * np.maximum(boxes_xyxy[:, 3] - boxes_xyxy[:, 1], 1.0)
+    touched = {
+        "left": boxes_xyxy[:, 0] <= margins,
+        "top": boxes_xyxy[:, 1] <= margins,
+        "right": boxes_xyxy[:, 2] >= width_px - margins,
+        "bottom": boxes_xyxy[:, 3] >= height_px - margins,
+    }
+    return [
+        frozenset(side for side, which in touched.items() if which[at])
+        for at in range(len(boxes_xyxy))
+    ]
+
+
+def _load_lap() -> Any:
+    try:
+        return import_module("lap")
+    except ImportError as error:
+        raise CameraError(
+            f"following people needs lap, which is not here ({error}); "
+            "install it with: pip install 'adln[camera]'"
+        ) from error

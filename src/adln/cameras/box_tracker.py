@@ -1,0 +1,185 @@
+"""Follows anybody's boxes: arrays in, numbers out, without the rest of this project.
+
+Takes the boxes of any detector as arrays, as an object like `supervision.Detections`, or as a
+file of the MOTChallenge.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adln.cameras.appearance import Appearance
+from adln.cameras.detections import Detections
+from adln.cameras.frames import Source
+from adln.cameras.mot_files import MotBoxes
+from adln.cameras.tracker import ByteTracker, TrackerSettings
+from adln.errors import CameraError
+
+NO_TRACK = -1
+"""The number of a box that belongs to no track, or not yet."""
+
+
+class FoundPeople(Protocol):
+    """What is read of an object like `supervision.Detections`.
+
+    Attributes:
+        xyxy: (N, 4) px.
+        confidence: (N,), or None if all boxes are sure.
+        tracker_id: (N,), or None; set in the copy that is returned.
+    """
+
+    xyxy: Any
+    confidence: Any
+    tracker_id: Any
+
+
+D = TypeVar("D", bound=FoundPeople)
+
+
+class BoxTracker:
+    """Follows the people of one camera; each camera needs one of its own.
+
+    Args:
+        frames_per_s: of the camera; each update is the next frame, unless it says its time.
+        appearance: embeds the people for whom motion is in doubt, in the frames given; see
+            `adln.cameras.appearance.crop_appearance`. Left out: motion alone decides, unless
+            embeddings are given.
+        settings: thresholds.
+
+    Raises:
+        CameraError: `frames_per_s` is not above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        frames_per_s: float = 30.0,
+        appearance: Appearance | None = None,
+        settings: TrackerSettings | None = None,
+    ) -> None:
+        if not frames_per_s > 0:
+            raise CameraError(f"frames_per_s must be above 0, got {frames_per_s}.")
+        self._tracker = ByteTracker(settings, appearance=appearance)
+        self._frames_per_s = frames_per_s
+        self._next_s = 0.0
+
+    @property
+    def embeddings_made(self) -> int:
+        """Boxes that the appearance was asked for so far."""
+        return self._tracker.embeddings_made
+
+    def update(
+        self,
+        xyxy: ArrayLike,
+        scores: ArrayLike | None = None,
+        frame: NDArray[np.uint8] | None = None,
+        embeddings: NDArray[np.floating] | None = None,
+        *,
+        time_s: float | None = None,
+    ) -> NDArray[np.int64]:
+        """Take in one frame.
+
+        Args:
+            xyxy: (N, 4) left, top, right, bottom in px.
+            scores: (N,) confidences in 0..1; all sure if left out.
+            frame: (H, W, 3) uint8, with the colours in the order that the appearance expects: RGB
+                for the networks of this project, where OpenCV gives BGR.
+            embeddings: (N, D), if they are known already.
+            time_s: of the frame, above that of the frame before.
+
+        Returns:
+            (N,) the number of each box, from 1, or -1: of those that belong to no track, or have
+            not been seen often enough to be sure that there is somebody.
+
+        Raises:
+            CameraError: the arrays do not belong together, a box is not finite, or the time does
+                not rise.
+        """
+        boxes = np.asarray(xyxy, np.float32)
+        boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+        sure = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float32)
+        # Some detectors write scores beyond 1; they are sure, not surer.
+        found = Detections(boxes, np.clip(sure, 0.0, 1.0).astype(np.float32))
+        now_s = self._next_s if time_s is None else time_s
+        update = self._tracker.update(found, now_s, frame, embeddings)
+        self._next_s = now_s + 1 / self._frames_per_s
+        numbers = np.full(len(found), NO_TRACK, np.int64)
+        for person in update.people:
+            numbers[person.detection] = person.track_id
+        return numbers
+
+    def update_detections(
+        self,
+        detections: D,
+        frame: NDArray[np.uint8] | None = None,
+        embeddings: NDArray[np.floating] | None = None,
+        *,
+        time_s: float | None = None,
+    ) -> D:
+        """Take in one frame as `supervision.Detections`, or anything with these attributes.
+
+        Args:
+            detections: with `xyxy`, `confidence` and `tracker_id`.
+            frame: see `update`.
+            embeddings: see `update`.
+            time_s: see `update`.
+
+        Returns:
+            A copy of all of them, in the same order, with `tracker_id` set. Keep those that are
+            followed with `found[found.tracker_id >= 0]`.
+        """
+        numbers = self.update(
+            detections.xyxy, detections.confidence, frame, embeddings, time_s=time_s
+        )
+        followed = copy.copy(detections)
+        followed.tracker_id = numbers
+        return followed
+
+
+def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]:
+    """The frames of a recording by their number, from 1, to be asked for in rising order.
+
+    Args:
+        source: a folder of pictures or a video, whose first frame has number 1.
+    """
+    waiting = source.next_frame()
+
+    def frame(number: int) -> NDArray[np.uint8] | None:
+        nonlocal waiting
+        while waiting is not None and waiting.index + 1 < number:
+            waiting = source.next_frame()
+        return waiting.image if waiting is not None and waiting.index + 1 == number else None
+
+    return frame
+
+
+def follow_mot(
+    found: MotBoxes,
+    tracker: BoxTracker,
+    *,
+    frame: Callable[[int], NDArray[np.uint8] | None] | None = None,
+    num_frames: int | None = None,
+) -> MotBoxes:
+    """Follow a sequence of the MOTChallenge from its first frame to its last.
+
+    Args:
+        found: as `read_mot` reads `det.txt`.
+        tracker: new, with the frames a second of the sequence.
+        frame: number of a frame, from 1 -> (H, W, 3) uint8, or None if there is no such picture;
+            asked in rising order.
+        num_frames: of the sequence; to the last frame with a box if left out.
+
+    Returns:
+        The boxes that are followed, with their numbers.
+    """
+    last = num_frames if num_frames is not None else int(found.frames.max(initial=0))
+    ids = np.full(len(found), NO_TRACK, np.int64)
+    for number in range(1, last + 1):
+        at = found.of_frame(number)
+        picture = None if frame is None else frame(number)
+        ids[at] = tracker.update(found.boxes_xyxy[at], found.confidences[at], picture)
+    kept = ids != NO_TRACK
+    return MotBoxes(found.frames[kept], ids[kept], found.boxes_xyxy[kept], found.confidences[kept])

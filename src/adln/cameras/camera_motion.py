@@ -1,0 +1,103 @@
+"""How the camera itself moved from one frame to the next.
+
+A camera on a mast sways, and one in a hand pans; people then leap to where no filter of constant
+speed expects them. Pixels of strong edges tell cheaply whether the camera moved at all: the change
+of their brightness over their gradient is the way that they went. Only if most of them went
+somewhere are points followed from frame to frame.
+"""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import CameraError
+
+# Frames are looked at this wide; a sway of a pixel there is three in a film of 960.
+_WIDTH_PX = 320
+# Below this way of the edges, in px of the small picture, the camera stands still.
+_STILL_PX = 0.15
+_EDGE_PART = 0.9
+_MOST_POINTS = 200
+_LEAST_POINTS = 12
+_LEAST_AGREE = 0.4
+
+
+class CameraMotion:
+    """Compares each frame of one camera with the one before.
+
+    Raises:
+        CameraError: OpenCV is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._cv2 = _load_cv2()
+        self._last: NDArray[np.uint8] | None = None
+
+    def update(
+        self, image: NDArray[np.uint8], people_xyxy: NDArray[np.floating]
+    ) -> NDArray[np.float64] | None:
+        """Take in one frame.
+
+        Args:
+            image: (H, W, 3) uint8.
+            people_xyxy: (N, 4) px, boxes of the frame before; what moves in them is not the
+                camera.
+
+        Returns:
+            (2, 3): where points of the frame before are in this one, `A @ (x, y) + b`; None if the
+            camera stood still, or if it cannot be told.
+        """
+        cv2 = self._cv2
+        scale = min(1.0, _WIDTH_PX / image.shape[1])
+        size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+        small = cv2.cvtColor(
+            cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+        )
+        before, self._last = self._last, small
+        if before is None or before.shape != small.shape:
+            return None
+        ground = np.full(small.shape, 255, np.uint8)
+        for left, top, right, bottom in (people_xyxy * scale).astype(int).tolist():
+            ground[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)] = 0
+        if self._stands_still(before, small, ground):
+            return None
+        points = cv2.goodFeaturesToTrack(before, _MOST_POINTS, 0.01, 7, mask=ground)
+        if points is None or len(points) < _LEAST_POINTS:
+            return None
+        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, small, points, None, maxLevel=3)
+        found = found.ravel() == 1
+        if found.sum() < _LEAST_POINTS:
+            return None
+        affine, agree = cv2.estimateAffinePartial2D(
+            points[found], moved[found], method=cv2.RANSAC, ransacReprojThreshold=1.0
+        )
+        if affine is None or agree.mean() < _LEAST_AGREE:
+            return None
+        result: NDArray[np.float64] = affine.astype(np.float64)
+        result[:, 2] /= scale
+        return result
+
+    def _stands_still(
+        self, before: NDArray[np.uint8], now: NDArray[np.uint8], ground: NDArray[np.uint8]
+    ) -> bool:
+        cv2 = self._cv2
+        across = cv2.Sobel(before, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+        down = cv2.Sobel(before, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+        steep = cv2.magnitude(across, down)[ground > 0]
+        if not len(steep):
+            return True
+        edges = steep >= max(float(np.quantile(steep, _EDGE_PART)), 2.0)
+        change = cv2.absdiff(before, now)[ground > 0]
+        return not edges.any() or float(np.median(change[edges] / steep[edges])) < _STILL_PX
+
+
+def _load_cv2() -> Any:
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise CameraError(
+            f"to make up for a camera that moves, OpenCV is needed, which is not here ({error}); "
+            "install it with: pip install 'adln[camera]', or set tracker.camera_motion to false"
+        ) from error

@@ -1,0 +1,134 @@
+"""Boxes in the text format of the MOTChallenge: `det.txt` in, `result.txt` out.
+
+One line is one box: ``frame,id,left,top,width,height,confidence,x,y,z``. Frames and ids count from
+1, and so do pixels: a box in the upper left corner of the picture begins at 1,1, which is 0,0
+everywhere else in this project. Boxes that nobody has followed yet have the id -1; x, y and z
+are -1 in files about pictures. Ground truth has class and visibility in place of x and y.
+
+Source: Milan et al., "MOT16: A Benchmark for Multi-Object Tracking", 2016, Sec. 4.1.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.atomic import atomic_write
+from adln.boxes import xywh_to_xyxy, xyxy_to_xywh
+from adln.errors import CameraError
+
+_FIRST_PX = 1.0
+_LEAST_FIELDS = 6
+_MOST_FIELDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class MotBoxes:
+    """N boxes of one sequence.
+
+    Attributes:
+        frames: (N,) int64, from 1.
+        ids: (N,) int64, -1 where nobody has followed the box yet.
+        boxes_xyxy: (N, 4) float64 in px, from 0.
+        confidences: (N,) float64; 1 where the file has none.
+
+    Raises:
+        CameraError: the shapes do not belong together.
+    """
+
+    frames: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.float64]
+    confidences: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        count = len(self.frames)
+        shapes = (self.frames.shape, self.ids.shape, self.boxes_xyxy.shape, self.confidences.shape)
+        if shapes != ((count,), (count,), (count, 4), (count,)):
+            raise CameraError(
+                "expected frames (N,), ids (N,), boxes (N, 4) and confidences (N,), got "
+                f"{', '.join(map(str, shapes))}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def of_frame(self, frame: int) -> NDArray[np.intp]:
+        """Positions of a frame's boxes, in the order of the file."""
+        return np.flatnonzero(self.frames == frame)
+
+
+def read_mot(path: str | Path) -> MotBoxes:
+    """Read `det.txt`, `gt.txt` or a result.
+
+    Args:
+        path: the file; an empty one has no boxes.
+
+    Raises:
+        CameraError: the file cannot be read, or a line is not as described above; it is named.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CameraError(f"{path}: these boxes cannot be read ({error}).") from error
+    rows = [
+        _numbers(line, f"{path}, line {number}")
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip()
+    ]
+    table = np.array(rows, np.float64).reshape(-1, 7)
+    boxes_xywh = table[:, 2:6] - np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
+    return MotBoxes(
+        frames=table[:, 0].astype(np.int64),
+        ids=table[:, 1].astype(np.int64),
+        boxes_xyxy=xywh_to_xyxy(boxes_xywh).astype(np.float64),
+        confidences=table[:, 6],
+    )
+
+
+def write_mot(path: str | Path, boxes: MotBoxes) -> None:
+    """Write a result in the order of frames and ids, whole or not at all.
+
+    Args:
+        path: the file; an earlier one is replaced.
+        boxes: of one sequence.
+
+    Raises:
+        CameraError: the file cannot be written.
+    """
+    boxes_xywh = xyxy_to_xywh(boxes.boxes_xyxy) + np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
+    lines = []
+    for at in np.lexsort((boxes.ids, boxes.frames)).tolist():
+        sides = ",".join(f"{side:.2f}" for side in boxes_xywh[at].tolist())
+        lines.append(
+            f"{boxes.frames[at]},{boxes.ids[at]},{sides},{boxes.confidences[at]:.4f},-1,-1,-1\n"
+        )
+    with atomic_write(Path(path), raises=CameraError) as file:
+        file.write("".join(lines).encode("ascii"))
+
+
+def _numbers(line: str, where: str) -> list[float]:
+    fields = [field.strip() for field in line.split(",")]
+    try:
+        values = [float(field) for field in fields]
+    except ValueError as error:
+        raise CameraError(
+            f"{where}: expected frame,id,left,top,width,height,confidence,-1,-1,-1, got "
+            f"{line.strip()[:60]!r}."
+        ) from error
+    if not _LEAST_FIELDS <= len(values) <= _MOST_FIELDS:
+        raise CameraError(
+            f"{where}: expected {_LEAST_FIELDS} to {_MOST_FIELDS} numbers, got {len(values)}."
+        )
+    if not all(math.isfinite(value) for value in values[:7]):
+        raise CameraError(f"{where}: all numbers must be finite, got {line.strip()[:60]!r}.")
+    frame, track_id, _, _, width, height = values[:6]
+    if frame < 1 or frame != int(frame):
+        raise CameraError(f"{where}: frames are whole numbers from 1, got {frame:g}.")
+    if track_id != int(track_id):
+        raise CameraError(f"{where}: ids are whole numbers, got {track_id:g}.")
+    if width <= 0 or height <= 0:
+        raise CameraError(f"{where}: this box has no area: {width:g} x {height:g} px.")
+    return [*values[:6], values[6] if len(values) > _LEAST_FIELDS else 1.0]

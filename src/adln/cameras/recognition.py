@@ -1,0 +1,282 @@
+"""What looks say about tracks: whose a box is, who has come back, whose number somebody else has.
+
+Source: the lost track that is found again by its looks, from Wojke et al., "DeepSORT", ICIP 2017;
+looks and motion as one score, from Aharon et al., "BoT-SORT", 2022.
+Deviations: a returning person must look like one lost person by a margin, and must have been able
+to get there; two who have exchanged their numbers get them back; a track that shows somebody else
+gives them up as a new person.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.cameras.appearance import AppearanceSettings, FrameLooks, Likeness
+from adln.cameras.association import best_with_margin, has_rivals
+from adln.cameras.motion import distance_heights, growth
+from adln.cameras.track import Track
+
+# Of two lost people who look the same, the one to whom it was hardly possible to get there counts
+# as this much less alike.
+_STRAIN_COSTS = 0.15
+# A body may look larger by this (logarithm) at once, by so much more each second, and at most.
+_GROWTH, _GROWTH_PER_S, _MOST_GROWTH = 0.25, 0.15, 0.7
+
+
+class Recognition:
+    """Recognises the people of one camera over seconds.
+
+    Args:
+        settings: how far the eye may overrule the motion.
+    """
+
+    def __init__(self, settings: AppearanceSettings) -> None:
+        self._settings = settings
+        self._likeness = Likeness(settings)
+
+    def weigh(
+        self,
+        overlaps: NDArray[np.float64],
+        tracks: Sequence[Track],
+        positions: Sequence[int],
+        looks: FrameLooks,
+        *,
+        others: Sequence[Track],
+        least: float,
+        previous_s: float,
+    ) -> NDArray[np.float64]:
+        """Let looks speak where the overlap does not tell whose a box is.
+
+        Args:
+            overlaps: (tracks, positions), weighed.
+            tracks: that look for a box.
+            positions: of boxes in the frame.
+            looks: of the frame.
+            others: tracks that are lost for longer, and may come back.
+            least: smaller overlaps do not count.
+            previous_s: time of the frame before.
+
+        Returns:
+            (tracks, positions): the overlaps, raised and lowered by looks.
+        """
+        if all(track.look is None for track in tracks):
+            return overlaps
+        limits = self._settings
+        lost = np.array([self._is_lost(track, previous_s) for track in tracks])
+        possible = overlaps >= least
+        doubt = has_rivals(overlaps, least=least, near=limits.near)
+        doubt |= possible[lost].any(axis=0)
+        embeddings = looks.of(positions[column] for column in np.flatnonzero(doubt).tolist())
+        scores = overlaps.copy()
+        for column in np.flatnonzero(doubt).tolist():
+            rows = np.flatnonzero(possible[:, column]).tolist()
+            for row in rows:
+                tracks[row].in_doubt = True
+            embedding = embeddings.get(positions[column])
+            if embedding is None:
+                # Nobody comes back by a box that shows half of them.
+                scores[lost, column] = -np.inf
+                continue
+            cosines = _cosines([tracks[row] for row in rows], embedding)
+            elsewhere, best = _most(_cosines(others, embedding)), _most(cosines)
+            for row, cosine in zip(rows, cosines.tolist(), strict=True):
+                if np.isnan(cosine):
+                    continue
+                # Those who look nearly as much like it are told apart by their motion.
+                alike = best if cosine > best - limits.margin else cosine
+                scores[row, column] += limits.weight * (alike - self._likeness.pivot)
+                certain = alike >= max(self._likeness.same, elsewhere + limits.margin)
+                if lost[row] and not certain:
+                    scores[row, column] = -np.inf
+        return scores
+
+    def look(
+        self, tracks: Sequence[Track], looks: FrameLooks, time_s: float, *, confirm_hits: int
+    ) -> list[Track]:
+        """Renew what tracks look like, and see whether somebody has another one's number.
+
+        Args:
+            tracks: all of the camera.
+            looks: of the frame.
+            time_s: of the frame.
+            confirm_hits: frames after which a newcomer gets a number.
+
+        Returns:
+            Newcomers who had somebody else's number until now.
+        """
+        limits = self._settings
+        here = [track for track in tracks if track.seen_s == time_s]
+        due = [
+            track
+            for track in here
+            if track.track_id is not None
+            and (
+                track.look is None
+                or track.in_doubt
+                or time_s - track.look.renewed_s >= limits.renew_s
+            )
+        ]
+        embeddings = looks.of(track.place.detection for track in due)
+        newcomers = []
+        for track in due:
+            embedding = embeddings.get(track.place.detection)
+            if embedding is None or track.seen_s < time_s:
+                continue
+            others = [one for one in here if one is not track and not one.in_doubt]
+            self._likeness.saw_together(_cosines(others, embedding).tolist())
+            if track.look is None or not track.in_doubt:
+                track.renew_look(embedding, time_s)
+            elif self._give_back(track, embedding, tracks, embeddings, time_s):
+                continue
+            elif track.look.cosine(embedding) >= self._likeness.pivot:
+                track.renew_look(embedding, time_s)
+            else:
+                track.strange += 1
+                if track.strange >= limits.strange:
+                    newcomer = track.part(time_s)
+                    newcomer.renew_look(embedding, time_s)
+                    newcomer.hits = confirm_hits
+                    newcomers.append(newcomer)
+        return newcomers
+
+    def comes_back(
+        self,
+        newcomer: Track,
+        tracks: Sequence[Track],
+        newcomers: Sequence[Track],
+        looks: FrameLooks,
+        time_s: float,
+    ) -> bool:
+        """Whether a newcomer was somebody who is lost, or may yet turn out to be.
+
+        If so for certain, the lost track goes on and the newcomer is over.
+
+        Args:
+            newcomer: seen in this frame, and often enough to get a number.
+            tracks: all of the camera.
+            newcomers: all who might get a number in this frame.
+            looks: of the frame.
+            time_s: of the frame.
+        """
+        margin = self._settings.margin
+        lost = [
+            track
+            for track in tracks
+            if track.track_id is not None
+            and track.look is not None
+            and track.seen_s < newcomer.first_s
+            and _same_way(track.place.sides, newcomer.came_by)
+            and self._strain(track, newcomer, time_s) <= 1
+        ]
+        if not lost:
+            return False
+        may_wait = time_s - newcomer.first_s <= self._settings.undecided_s
+        embedding = looks.of([newcomer.place.detection]).get(newcomer.place.detection)
+        if embedding is None:
+            return may_wait
+        if newcomer.look is None or newcomer.look.renewed_s < time_s:
+            newcomer.renew_look(embedding, time_s)
+        scores = np.array([self._fit(track, newcomer, time_s) for track in lost])
+        best = best_with_margin(scores, margin=margin)
+        if best is None:
+            # If several look like it, another frame may tell.
+            return may_wait and bool(np.isfinite(scores).any())
+        rivals = [
+            self._fit(lost[best], other, time_s)
+            for other in newcomers
+            if other is not newcomer and other.track_id is None and not other.over
+        ]
+        if any(score > scores[best] - margin for score in rivals):
+            return may_wait
+        lost[best].go_on(newcomer, time_s)
+        return True
+
+    def _is_lost(self, track: Track, previous_s: float) -> bool:
+        """Whether a track may not go on by its motion alone."""
+        if track.look is None:
+            return False
+        # At the side of the picture one goes and another one comes in the same place.
+        trusted_s = 0.0 if track.place.sides else self._settings.trust_motion_s
+        return previous_s - track.seen_s > trusted_s
+
+    def _give_back(
+        self,
+        track: Track,
+        embedding: NDArray[np.float32],
+        tracks: Sequence[Track],
+        embeddings: Mapping[int, NDArray[np.float32]],
+        time_s: float,
+    ) -> bool:
+        """Let two tracks exchange their places if each has the looks of the other one."""
+        margin = self._settings.margin
+        assert track.look is not None
+        own = track.look.cosine(embedding)
+        if own >= self._likeness.same:
+            return False
+        rivals = [
+            other
+            for other in tracks
+            if other is not track
+            and other.track_id is not None
+            and other.look is not None
+            and (other.in_doubt or other.seen_s < time_s)
+            and self._strain(other, track, time_s) <= 1
+        ]
+        cosines = np.concatenate([[own], _cosines(rivals, embedding)])
+        best = best_with_margin(cosines, margin=margin)
+        if best is None or best == 0 or cosines[best] < self._likeness.same:
+            return False
+        rival = rivals[best - 1]
+        if rival.seen_s == time_s:
+            theirs = embeddings.get(rival.place.detection)
+            if theirs is None or rival.look is None:
+                return False
+            stay = own + rival.look.cosine(theirs)
+            if cosines[best] + track.look.cosine(theirs) < stay + 2 * margin:
+                return False
+        track.exchange(rival)
+        rival.renew_look(embedding, time_s)
+        return True
+
+    def _fit(self, lost: Track, found: Track, time_s: float) -> float:
+        """How well a newcomer fits somebody lost; -inf if not at all."""
+        strain = self._strain(lost, found, time_s)
+        if lost.look is None or found.look is None or strain > 1:
+            return -np.inf
+        cosine = lost.look.cosine(found.look.embedding)
+        return cosine - _STRAIN_COSTS * strain if cosine >= self._likeness.same else -np.inf
+
+    def _strain(self, lost: Track, found: Track, time_s: float) -> float:
+        """How hard it is to believe that somebody got there: from 0; above 1 it is too hard."""
+        limits = self._settings
+        away_s = max(time_s - lost.seen_s, 0.0)
+        reach = min(limits.reach + limits.reach_per_s * away_s, limits.reach_most)
+        way = min(
+            distance_heights(lost.place.still, found.place.motion),
+            distance_heights(lost.place.motion, found.place.motion),
+        )
+        most_growth = min(_GROWTH + _GROWTH_PER_S * away_s, _MOST_GROWTH)
+        return max(way / reach, growth(lost.place.still, found.place.motion) / most_growth)
+
+
+def _cosines(tracks: Sequence[Track], embedding: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(tracks,); NaN of those of whom it is not known what they look like."""
+    return np.array(
+        [np.nan if track.look is None else track.look.cosine(embedding) for track in tracks],
+        np.float64,
+    )
+
+
+def _most(cosines: NDArray[np.float64]) -> float:
+    return float(cosines[~np.isnan(cosines)].max(initial=-1.0))
+
+
+def _same_way(left_by: frozenset[str] | None, came_by: frozenset[str] | None) -> bool:
+    """Whether somebody who went there may come from here.
+
+    Who left the picture comes back where they left it, and who vanished inside of it, inside.
+    """
+    if left_by is None or came_by is None:
+        return True
+    return bool(left_by & came_by) or left_by == came_by

@@ -1,0 +1,178 @@
+"""One person who is followed: who it is, and where they are."""
+
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.cameras.appearance import Look
+from adln.cameras.detections import Detections
+from adln.cameras.motion import Motion, start_motion
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedPerson:
+    """A person who is seen in this frame and has been followed here.
+
+    Attributes:
+        track_id: from 1 (or as given by a file of boxes); unique within its camera, never used
+            again.
+        box_xyxy: (4,) float32, the detected box.
+        confidence: of the detection.
+        first_s: when the track began.
+        hits: frames in which the person was found so far.
+        detection: position of the box among the frame's detections; -1 if it is not known.
+    """
+
+    track_id: int
+    box_xyxy: NDArray[np.float32]
+    confidence: float
+    first_s: float
+    hits: int
+    detection: int = -1
+
+
+@dataclass(eq=False)
+class Place:
+    """Where somebody was last found.
+
+    Attributes:
+        seen_s: when.
+        detection: position of the box among the detections of that frame.
+        box_xyxy: (4,) float32, the box.
+        confidence: of the detection.
+        sides: of the picture at which the box ended; None if the picture is not known.
+        still: the box as a motion that only goes along with the camera.
+        motion: the box as it moves.
+    """
+
+    seen_s: float
+    detection: int
+    box_xyxy: NDArray[np.float32]
+    confidence: float
+    sides: frozenset[str] | None
+    still: Motion
+    motion: Motion
+
+    def shift(self, affine: NDArray[np.float64]) -> None:
+        """Go along with the camera; (2, 3), where points of the frame before are now."""
+        self.still.shift(affine)
+        self.motion.shift(affine)
+
+    def stays(self) -> "Place":
+        """A copy that goes its own way."""
+        place = copy(self)
+        place.still, place.motion = copy(self.still), copy(self.motion)
+        return place
+
+
+class Track:
+    """A person who is followed; without an id until it is sure that there is one.
+
+    Who it is: `track_id`, `first_s`, `hits`, `look`. Where they are: `place`.
+
+    Args:
+        detections: of a frame.
+        at: position of the person's box among them.
+        time_s: of the frame.
+        sides: of the picture at which the box ends; None if the picture is not known.
+    """
+
+    def __init__(
+        self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None
+    ) -> None:
+        self.track_id: int | None = None
+        self.first_s = time_s
+        self.hits = 1
+        self.came_by = sides
+        self.place = _place_of(detections, at, time_s, sides)
+        self.look: Look | None = None
+        self.looked_at = self.place.stays()
+        """Where the person was when the look was last seen to fit."""
+        self.in_doubt = False
+        """Whether somebody else may have this place since the look was last seen to fit."""
+        self.strange = 0
+        """Clean boxes since then that look like somebody else."""
+        self.over = False
+
+    @property
+    def seen_s(self) -> float:
+        """When the person was last found."""
+        return self.place.seen_s
+
+    def take(
+        self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None
+    ) -> None:
+        """Be found in a box."""
+        motion = self.place.motion
+        motion.update(detections.boxes_xyxy[at])
+        self.place = _place_of(detections, at, time_s, sides, motion)
+        self.hits += 1
+
+    def shift(self, affine: NDArray[np.float64]) -> None:
+        """Go along with the camera; (2, 3), where points of the frame before are now."""
+        self.place.shift(affine)
+        self.looked_at.shift(affine)
+
+    def renew_look(self, embedding: NDArray[np.float32], time_s: float) -> None:
+        """Take in what the person looks like in this place."""
+        if self.look is None:
+            self.look = Look(embedding, time_s)
+        else:
+            self.look.renew(embedding, time_s)
+        self.looked_at = self.place.stays()
+        self.in_doubt, self.strange = False, 0
+
+    def exchange(self, other: "Track") -> None:
+        """Each takes the place of the other one."""
+        self.place, other.place = other.place, self.place
+
+    def part(self, time_s: float) -> "Track":
+        """Leave the place to somebody new, who is returned; be where the look last fitted."""
+        newcomer = copy(self)
+        newcomer.track_id, newcomer.first_s = None, time_s
+        newcomer.look, newcomer.looked_at = None, self.place.stays()
+        newcomer.came_by = None
+        newcomer.in_doubt, newcomer.strange = False, 0
+        self.place = self.looked_at.stays()
+        self.in_doubt, self.strange = False, 0
+        return newcomer
+
+    def go_on(self, newcomer: "Track", time_s: float) -> None:
+        """Be found again where a newcomer is, who is no track of its own any more."""
+        self.exchange(newcomer)
+        self.hits += newcomer.hits
+        if newcomer.look is not None:
+            self.renew_look(newcomer.look.embedding, time_s)
+        newcomer.over = True
+
+    def as_person(self, track_id: int) -> TrackedPerson:
+        """As the world sees it."""
+        return TrackedPerson(
+            track_id=track_id,
+            box_xyxy=self.place.box_xyxy,
+            confidence=self.place.confidence,
+            first_s=self.first_s,
+            hits=self.hits,
+            detection=self.place.detection,
+        )
+
+
+def _place_of(
+    detections: Detections,
+    at: int,
+    time_s: float,
+    sides: frozenset[str] | None,
+    motion: Motion | None = None,
+) -> Place:
+    box = detections.boxes_xyxy[at]
+    return Place(
+        seen_s=time_s,
+        detection=at,
+        box_xyxy=box,
+        confidence=float(detections.confidences[at]),
+        sides=sides,
+        still=start_motion(box),
+        motion=start_motion(box) if motion is None else motion,
+    )

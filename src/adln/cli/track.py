@@ -1,0 +1,70 @@
+"""`adln track`: follow the boxes of any detector, in the text format of the MOTChallenge."""
+
+from pathlib import Path
+
+import click
+
+from adln.runtime.shipped import SHIPPED
+
+
+@click.command()
+@click.argument("det", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    "out_path",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Result to write; boxes that are not followed are left out.",
+)
+@click.option("--fps", required=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, path_type=Path),
+    help="The sequence's pictures (img1) or video: people are then followed by what they look "
+    "like as well, and a moving camera is made up for.",
+)
+@click.option(
+    "--model",
+    "model_path",
+    default=SHIPPED[0],
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Network that looks at people: a file of `adln export`, or res1, res2.",
+)
+@click.option("--motion-only", is_flag=True, help="Look at nobody; use pictures for the camera.")
+def track(
+    det: Path,
+    out_path: Path,
+    fps: float,
+    pictures: Path | None,
+    model_path: Path,
+    motion_only: bool,
+) -> None:
+    """Follow the people of DET, a file of lines frame,-1,left,top,width,height,confidence,-1,-1,-1.
+
+    Frames and pixels count from 1, as the MOTChallenge has them.
+    """
+    from adln.cameras.appearance import Appearance, crop_appearance
+    from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
+    from adln.cameras.mot_files import read_mot, write_mot
+    from adln.cameras.watching import open_source
+    from adln.runtime.embedder import OnnxEmbedder
+    from adln.runtime.shipped import find_network
+
+    found = read_mot(det)
+    appearance: Appearance | None = None
+    if pictures is not None and not motion_only:
+        embedder = OnnxEmbedder(find_network(model_path))
+        depth = max(embedder.depths)
+        appearance = crop_appearance(lambda crops: embedder.embed(crops)[depth], embedder.crop_size)
+    tracker = BoxTracker(frames_per_s=fps, appearance=appearance)
+    frame = None
+    if pictures is not None:
+        frame = numbered_frames(open_source(str(pictures), "sequence", fps=fps))
+    followed = follow_mot(found, tracker, frame=frame)
+    write_mot(out_path, followed)
+    people = len(set(followed.ids.tolist()))
+    click.echo(
+        f"{out_path}: {people} people in {len(followed)} of {len(found)} boxes; "
+        f"{tracker.embeddings_made} boxes were looked at"
+    )

@@ -1,0 +1,102 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from adln.cameras.box_tracker import BoxTracker
+from adln.errors import CameraError
+
+
+@dataclass
+class SupervisionLike:
+    """The three attributes of `supervision.Detections` that matter, and one that does not."""
+
+    xyxy: NDArray[np.floating]
+    confidence: NDArray[np.floating] | None = None
+    tracker_id: NDArray[np.integer] | None = None
+    data: dict[str, object] = field(default_factory=dict)
+
+
+def boxes(*lefts: float) -> NDArray[np.float64]:
+    return np.array([[100 + left, 50, 140 + left, 150] for left in lefts]).reshape(-1, 4)
+
+
+def test_each_box_gets_its_number_in_the_order_of_the_boxes() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        numbers = tracker.update(boxes(0, 200), [0.9, 0.8])
+    assert numbers.dtype == np.int64
+    assert numbers.tolist() == [1, 2]
+    assert tracker.update(boxes(200, 0), [0.9, 0.8]).tolist() == [2, 1]
+
+
+def test_a_box_without_a_track_has_no_number() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        tracker.update(boxes(0), [0.9])
+    assert tracker.update(boxes(0, 400), [0.9, 0.2]).tolist() == [1, -1]
+
+
+def test_an_empty_frame_is_a_frame() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        tracker.update(boxes(0), [0.9])
+    assert tracker.update([], []).tolist() == []
+    assert tracker.update(np.zeros((0, 4)), np.zeros(0)).tolist() == []
+    assert tracker.update(boxes(0), [0.9]).tolist() == [1]
+
+
+def test_two_trackers_share_no_numbers() -> None:
+    first, second = BoxTracker(), BoxTracker()
+    for _ in range(4):
+        first.update(boxes(0, 200, 400))
+    for _ in range(4):
+        numbers = second.update(boxes(0))
+    assert numbers.tolist() == [1]
+    assert first.update(boxes(0, 200, 400)).tolist() == [1, 2, 3]
+
+
+def test_scores_beyond_one_are_sure() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for step in range(6):
+        numbers = tracker.update(boxes(3 * step), [42.0])
+    assert numbers.tolist() == [1]
+
+
+def test_supervision_detections_come_back_with_their_numbers() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        found = SupervisionLike(boxes(0, 200), np.array([0.9, 0.9]), data={"class_name": "person"})
+        followed = tracker.update_detections(found)
+    assert isinstance(followed, SupervisionLike)
+    assert followed.tracker_id is not None
+    assert followed.tracker_id.tolist() == [1, 2]
+    assert followed.data == {"class_name": "person"}
+    assert found.tracker_id is None
+    without = tracker.update_detections(SupervisionLike(boxes(0, 200)))
+    assert without.tracker_id is not None
+    assert without.tracker_id.tolist() == [1, 2]
+
+
+def test_known_embeddings_are_used_without_a_frame() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    looks = np.eye(4, dtype=np.float32)
+    for _ in range(8):
+        tracker.update(boxes(0), [0.9], embeddings=looks[:1])
+    for _ in range(40):
+        tracker.update([], [], embeddings=looks[:0])
+    for _ in range(4):
+        numbers = tracker.update(boxes(30), [0.9], embeddings=looks[:1])
+    assert numbers.tolist() == [1]
+    assert tracker.embeddings_made == 0
+
+
+def test_arrays_that_do_not_belong_together_are_refused() -> None:
+    tracker = BoxTracker()
+    with pytest.raises(CameraError, match="boxes"):
+        tracker.update(boxes(0, 1), [0.9])
+    with pytest.raises(CameraError, match=r"embeddings \(1, D\)"):
+        tracker.update(boxes(0), [0.9], embeddings=np.zeros((2, 8)))
+    with pytest.raises(CameraError, match="frames_per_s"):
+        BoxTracker(frames_per_s=0)
