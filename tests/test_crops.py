@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adln import crops
-from adln.crops import cut, decode_image, flip, read_crop, read_image, resize
+from adln.crops import cut, decode_image, flip, picture_size, read_crop, read_image, resize
 from adln.errors import ImageError
 
 LEFT_RED, RIGHT_BLUE = (255, 0, 0), (0, 0, 255)
@@ -305,3 +305,20 @@ def test_flip_mirrors_left_and_right_only_and_twice_is_the_identity() -> None:
 def test_flip_refuses_channels_first() -> None:
     with pytest.raises(ImageError, match=r"\(\.\.\., H, W, 3\)"):
         flip(np.zeros((2, 3, 8, 4), np.uint8))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_picture_is_that_of_the_upright_one(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(Image.fromarray(noise(20, 30)), "JPEG", exif=exif))
+    height, width, _ = read_image(path).shape
+    assert picture_size(path) == (width, height)
+
+
+def test_the_size_of_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.jpg"
+    path.write_text("no picture")
+    with pytest.raises(ImageError, match="not a picture"):
+        picture_size(path)

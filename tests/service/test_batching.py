@@ -90,3 +90,18 @@ def test_what_is_wrong_with_a_search_is_told_to_who_asked(served: Served) -> Non
         searches.search(embed_colours(person_picture(0)), model=other, k=3, where=EVERYTHING)
     found = searches.search(embed_colours(person_picture(0)), model=MODEL, k=3, where=EVERYTHING)
     assert len(found) == 3
+
+
+def test_persons_are_found_as_the_gallery_finds_them(served: Served) -> None:
+    searches = Searches(served.gallery)
+    for number, where, without, named in (
+        (0, EVERYTHING, frozenset[int](), False),
+        (1, YARD, frozenset({5}), True),
+    ):
+        query = embed_colours(person_picture(number, 1))
+        asked = {"model": MODEL, "k": 2, "where": where, "without": without, "named": named}
+        (found,) = searches.search_persons(query, **asked)  # type: ignore[arg-type]
+        (alone,) = served.gallery.search_persons(query, **asked)  # type: ignore[arg-type]
+        assert found.names == alone.names
+        assert found.best.sighting_ids.tolist() == alone.best.sighting_ids.tolist()
+        assert found.num_persons == alone.num_persons == (2 if named else 3)

@@ -94,3 +94,14 @@ def test_another_content_type_is_refused(served: Served) -> None:
             "/api/v1/embed/picture", content=person_picture(1), headers={"Content-Type": kind}
         )
         assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (30, 20)), (6, (20, 30))])
+def test_the_size_of_a_picture_is_that_of_the_upright_one(
+    orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(stream, "JPEG", exif=exif)
+    assert check_picture(stream.getvalue(), max_pixels=MOST) == size
