@@ -28,6 +28,12 @@ def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     assert read_settings(Outer, path) == Outer(name="b", inner=Inner(pair=(1.0, 2.5)))
 
 
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "b"\n', encoding="utf-8-sig")
+    assert read_settings(Outer, path).name == "b"
+
+
 def test_overrides_come_last(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("[inner]\nsize = 2\n")

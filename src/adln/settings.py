@@ -43,7 +43,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
     if path is not None:
         source = str(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise SettingsError(f"no such settings file: {path}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -52,7 +52,7 @@ class BoxesFile:
         self._has_tracks: dict[str, bool] = {}
         rows: dict[tuple[str, int], _Rows] = {}
         try:
-            with self._path.open(encoding="utf-8") as file:
+            with self._path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, 1):
                     if line.strip():
                         self._take(line, number, rows)

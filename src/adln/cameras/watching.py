@@ -10,6 +10,9 @@ from adln.cameras.live import LiveCamera
 from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.errors import SettingsError
 
+FOLDER_FPS = 10.0
+"""Pictures a second of a folder, where nobody says."""
+
 # Frames of files that lie this close together in time go into one round.
 _SAME_MOMENT_S = 0.02
 
@@ -18,8 +21,8 @@ def open_source(
     source: str,
     camera_id: str,
     *,
-    fps: float = 10.0,
-    start_s: float = 0.0,
+    fps: float = 0.0,
+    start_s: float | None = 0.0,
     on_frame: Callable[[], object] | None = None,
 ) -> Source:
     """Open whatever a user names.
@@ -28,8 +31,8 @@ def open_source(
         source: path of a video file or of a folder of pictures, "rtsp://...", or "usb:0". A live
             camera is not waited for: it is tried until it answers.
         camera_id: which camera it stands for.
-        fps: pictures a second, for a folder.
-        start_s: time of the first frame, for a file or folder.
+        fps: pictures a second of a folder (10 if left out), or of a file without times of its own.
+        start_s: time of the first frame, for a file or folder; None to date it by its file.
         on_frame: called when a live camera has a frame; see `CameraGroup.wake`.
 
     Raises:
@@ -40,8 +43,8 @@ def open_source(
         camera.start()
         return camera
     if Path(source).is_dir():
-        return ImageFolder(source, camera_id, fps=fps, start_s=start_s)
-    return VideoFile(source, camera_id, start_s=start_s)
+        return ImageFolder(source, camera_id, fps=fps or FOLDER_FPS, start_s=start_s)
+    return VideoFile(source, camera_id, start_s=start_s, fps=fps)
 
 
 class CameraGroup:
