@@ -1,12 +1,61 @@
-"""Files that appear whole or not at all."""
+"""Files: looked at before the work, and written whole or not at all."""
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from adln.errors import AdlnError
+
+
+def require_writable(path: Path, *, raises: type[AdlnError], folder: bool = False) -> None:
+    """Tell before the work whether a file or folder can be written after it.
+
+    Nothing is left behind: a file without a name is made in the folder, or in the nearest one above
+    it that exists, and vanishes.
+
+    Args:
+        path: of the file or folder; folders above it may be missing.
+        raises: what is raised if it cannot be written.
+        folder: whether it is a folder.
+    """
+    if not folder and path.is_dir():
+        raise raises(f"{path}: is a folder; expected the name of a file to write.")
+    place = path if folder else path.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        if not place.is_dir():
+            raise NotADirectoryError(20, f"{place} is not a folder")
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise raises(
+            f"{path}: cannot be written ({error.strerror or error}). Choose another place, or make "
+            f"{place} writable."
+        ) from error
+
+
+def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> None:
+    """Refuse what is no file on a disk: reading a pipe or a device might never end.
+
+    A missing file is not refused here, so that the reader can say what it misses.
+
+    Args:
+        path: of the file.
+        raises: what is raised.
+        expected: what should be there, for the message.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise raises(f"{path}: cannot be read, it is {kind}; expected {expected}.")
 
 
 @contextmanager
@@ -32,9 +81,11 @@ def atomic_write(
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise raises(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or "
             f"{instead}; what was there before is untouched."
         ) from error
+    finally:
+        # Gone by now if all went well; else whatever ended it must leave nothing behind.
+        with suppress(OSError):
+            partial.unlink()

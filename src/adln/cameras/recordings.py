@@ -67,7 +67,7 @@ class VideoFile:
         self._announced_fps = self._capture.fps
         if start_s is None:
             length_s = self._announced / (self._announced_fps or fps or 1.0)
-            start_s = _dated(Path(path), camera_id, length_s)
+            start_s = _dated(Path(path), self._name, camera_id, length_s)
         self.start_s = start_s
         self._times = RecordedTimes(start_s=start_s, fps=fps or self._announced_fps)
         self._first_recorded_s: float | None = None
@@ -219,7 +219,7 @@ class ImageFolder:
         self._name = public_name(folder)
         self._fps = fps
         if start_s is None:
-            start_s = _dated(self._paths[0], camera_id, 0.0)
+            start_s = _dated(self._paths[0], self._name, camera_id, 0.0)
         self.start_s = start_s
         self._next = self._corrupt = 0
         self._closed = False
@@ -274,7 +274,7 @@ class ImageFolder:
         self._closed = True
 
 
-def _dated(path: Path, camera_id: str, length_s: float) -> float:
+def _dated(path: Path, name: str, camera_id: str, length_s: float) -> float:
     """When a recording began, by the time of its file, in Unix time; says so in the log."""
     try:
         end_s = path.stat().st_mtime
@@ -288,7 +288,7 @@ def _dated(path: Path, camera_id: str, length_s: float) -> float:
     _LOG.warning(
         "camera %s: nobody said when %s begins; it is dated %s: %s. Set `start` if that is wrong",
         camera_id,
-        public_name(path.name),
+        Path(name).name,
         how,
         datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     )

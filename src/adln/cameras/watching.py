@@ -51,7 +51,8 @@ class CameraGroup:
     """Takes frames of several cameras in rounds.
 
     Files take turns by the times of their frames, so that the rounds are the same on each run. Of
-    live cameras, a round holds what has come by then.
+    live cameras, a round holds what has come by then; recordings beside them go on when no live
+    camera has a frame, because those do not wait.
 
     Args:
         sources: the cameras.
@@ -95,7 +96,7 @@ class CameraGroup:
         """
         while True:
             self._news.clear()
-            frames = self._recorded() + self._live()
+            frames = self._live() or self._recorded()
             if frames:
                 places = {source.camera_id: at for at, source in enumerate(self._sources)}
                 yield sorted(frames, key=lambda frame: places[frame.camera_id])

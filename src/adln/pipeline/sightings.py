@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
 from adln.calibration import Verdict
+from adln.cameras.names import LARGEST_NUMBER, NAME_PATTERN, is_camera_name
 from adln.errors import SightingError
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-# What may stand in an MQTT topic, a file name and a metric's label without any escaping.
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -31,7 +30,7 @@ class SightingEvent:
         event_id: Names this sighting for good. A receiver that sees it again has got the same
             sighting twice and drops one. See `make_event_id`.
         camera_id: Which camera, from 0, as the gallery numbers them.
-        camera_name: What people call it: letters, digits, "_", "." and "-", at most 64.
+        camera_name: What people call it: at most 64 printable characters, without slashes, + and #.
         track_id: The track, unique within the camera.
         first_time_s: When the person was first seen in this track, seconds since 1970 (UTC).
         last_time_s: When last.
@@ -83,8 +82,12 @@ class SightingEvent:
             for name, is_fine, expected in (
                 ("format", self.format == FORMAT, repr(FORMAT)),
                 ("event_id", _EVENT_ID.fullmatch(self.event_id), f"text like {_EVENT_ID.pattern}"),
-                ("camera_id", self.camera_id >= 0, "0 or more"),
-                ("camera_name", _NAME.fullmatch(self.camera_name), f"text like {_NAME.pattern}"),
+                ("camera_id", 0 <= self.camera_id <= LARGEST_NUMBER, f"0 to {LARGEST_NUMBER}"),
+                (
+                    "camera_name",
+                    is_camera_name(self.camera_name),
+                    f"printable text like {NAME_PATTERN}",
+                ),
                 ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as all times"),
                 ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
                 ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
