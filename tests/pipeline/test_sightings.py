@@ -17,6 +17,7 @@ def test_a_sighting_survives_json(make_event: Make) -> None:
         make_event(1),
         make_event(2, person_id=None, verdict="unknown"),
         make_event(3, crop_jpeg=b"\xff\xd8\xff"),
+        make_event(4, verdict="unknown", new_person=True),
     ):
         text = event.to_json()
         assert "\n" not in text
@@ -48,6 +49,12 @@ def test_there_is_no_picture_unless_one_was_given(make_event: Make) -> None:
     assert json.loads(make_event(1, crop_jpeg=b"abc").to_json())["crop_jpeg_base64"] == "YWJj"
 
 
+def test_a_new_person_is_called_new_and_nobody_else(make_event: Make) -> None:
+    new = json.loads(make_event(1, verdict="unknown", new_person=True).to_json())
+    assert new["new_person"] is True
+    assert "new_person" not in json.loads(make_event(1).to_json())
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -67,6 +74,8 @@ def test_there_is_no_picture_unless_one_was_given(make_event: Make) -> None:
         ({"box_xyxy": (0.0, 0.0, float("inf"), 9.0)}, "box_xyxy"),
         ({"last_time_s": 0.0}, "last_time_s"),
         ({"model": ""}, "model"),
+        ({"new_person": True}, "new_person"),
+        ({"new_person": True, "verdict": "unknown", "person_id": None}, "new_person"),
         ({"format": "adln-sighting-2"}, "format"),
         ({"track_id": np.int64(3)}, "track_id"),
         ({"probability": np.float32(0.5)}, "probability"),
@@ -90,6 +99,7 @@ def test_an_impossible_value_is_named(
         ({"track_id": True}, "track_id"),
         ({"track_id": 1.5}, "track_id"),
         ({"camera_name": 3}, "camera_name"),
+        ({"new_person": 1}, "new_person"),
         ({"box_xyxy": [1, 2, 3]}, "four numbers"),
         ({"box_xyxy": [1, 2, 3, "4"]}, "box_xyxy"),
         ({"format": "adln-sighting-9"}, "adln-sighting-9"),
@@ -130,7 +140,7 @@ def test_the_published_schema_names_the_same_keys_and_verdicts(make_event: Make)
     schema = json.loads(path.read_text(encoding="utf-8"))
     written = list(json.loads(make_event(1).to_json()))
     assert schema["required"] == written
-    assert list(schema["properties"]) == [*written, "crop_jpeg_base64"]
+    assert list(schema["properties"]) == [*written, "new_person", "crop_jpeg_base64"]
     assert schema["properties"]["verdict"]["enum"] == list(VERDICTS)
     assert schema["properties"]["format"]["const"] == FORMAT
     assert schema["additionalProperties"] is False

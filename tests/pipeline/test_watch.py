@@ -188,6 +188,7 @@ def test_ids_survive_a_restart(make_watch: Run) -> None:
     again.run()
     assert persons(said_again, "a") == persons(said, "a")
     assert said_again[-1].verdict == "matched"
+    assert [event.new_person for event in (said[-1], said_again[-1])] == [True, False]
     assert {event.track_id for event in said}.isdisjoint(event.track_id for event in said_again)
 
 

@@ -88,6 +88,11 @@ class VideoFile:
         """Whether the file is at its end, or closed."""
         return self._capture is None
 
+    @property
+    def announced_frames(self) -> int:
+        """Frames that the file announces; 0 if it does not."""
+        return self._announced
+
     def next_frame(self) -> Frame | None:
         """The next frame that can be decoded; None at the end."""
         if self._capture is None:
@@ -235,6 +240,11 @@ class ImageFolder:
     def ended(self) -> bool:
         """Whether all pictures have been read, or the folder was closed."""
         return self._closed or self._next >= len(self._paths)
+
+    @property
+    def announced_frames(self) -> int:
+        """Pictures in the folder."""
+        return len(self._paths)
 
     def next_frame(self) -> Frame | None:
         """The next picture that can be decoded; None at the end."""

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from adln.cameras.captures import is_live
+from adln.cameras.captures import is_live, open_capture
 from adln.cameras.frames import CameraStatus, Frame, Source
 from adln.cameras.live import LiveCamera
 from adln.cameras.recordings import ImageFolder, VideoFile
+from adln.cameras.snapshots import SnapshotCapture, is_snapshot
 from adln.errors import SettingsError
 
 FOLDER_FPS = 10.0
@@ -28,8 +29,9 @@ def open_source(
     """Open whatever a user names.
 
     Args:
-        source: path of a video file or of a folder of pictures, "rtsp://...", or "usb:0". A live
-            camera is not waited for: it is tried until it answers.
+        source: path of a video file or of a folder of pictures, "rtsp://...",
+            "http://.../snapshot.jpg", or "usb:0". A live camera is not waited for: it is tried
+            until it answers.
         camera_id: which camera it stands for.
         fps: pictures a second of a folder (10 if left out), or of a file without times of its own.
         start_s: time of the first frame, for a file or folder; None to date it by its file.
@@ -39,7 +41,8 @@ def open_source(
         CameraError: a file or folder cannot be read.
     """
     if is_live(source):
-        camera = LiveCamera(source, camera_id, on_frame=on_frame)
+        opener = SnapshotCapture if is_snapshot(source) else open_capture
+        camera = LiveCamera(source, camera_id, opener=opener, on_frame=on_frame)
         camera.start()
         return camera
     if Path(source).is_dir():
@@ -106,6 +109,16 @@ class CameraGroup:
             self._news.wait(wait_s)
             if not self._news.is_set():
                 yield []
+
+    @property
+    def announced_frames(self) -> int:
+        """Frames that all recordings together announce; 0 if one of them does not."""
+        counts = [
+            source.announced_frames
+            for source in self._sources
+            if isinstance(source, VideoFile | ImageFolder)
+        ]
+        return sum(counts) if all(counts) else 0
 
     def statuses(self) -> list[CameraStatus]:
         """How each camera is doing."""

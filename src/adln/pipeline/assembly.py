@@ -14,7 +14,7 @@ from adln.calibration import Scale, Scales, read_calibration
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
-from adln.cameras.fetching import YOLOX_NANO, default_cache
+from adln.cameras.fetching import default_detector
 from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
@@ -81,7 +81,11 @@ class Assembly:
 
 
 def assemble(
-    settings: WatchSettings, folder: Path, *, gallery_folder: Path | None = None
+    settings: WatchSettings,
+    folder: Path,
+    *,
+    gallery_folder: Path | None = None,
+    detector: Detector | None = None,
 ) -> Assembly:
     """Open everything that a watch needs, except the ways out; see `open_delivery`.
 
@@ -89,6 +93,7 @@ def assemble(
         settings: of the watch.
         folder: that paths in the settings are relative to.
         gallery_folder: in place of the gallery of the settings.
+        detector: in place of the detector of the settings.
 
     Raises:
         AdlnError: anything cannot be opened or contradicts another thing.
@@ -103,7 +108,10 @@ def assemble(
         raise SettingsError(
             f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
         )
-    detector, has_tracks = _open_detector(settings, folder)
+    if detector is None or settings.detector.boxes:
+        detector, has_tracks = _open_detector(settings, folder)
+    else:
+        has_tracks = _no_tracks
     load, costs = _open_load(settings, embedder, depth, live=live)
     gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
     group = CameraGroup()
@@ -278,14 +286,19 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
                 f"{sorted(names)}."
             )
         return boxes, boxes.has_tracks
-    path = folder / chosen.model if chosen.model else default_cache() / YOLOX_NANO.file_name
+    path = folder / chosen.model if chosen.model else default_detector()
     if not path.is_file():
         raise SettingsError(
-            f"{path}: there is no such detector. Name a YOLOX file in detector.model, or boxes in "
-            "detector.boxes, or run `adln watch --fetch-detector` once."
+            f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
+            "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "
+            "--fetch-detector` once."
         )
     detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
-    return detector, lambda _: False
+    return detector, _no_tracks
+
+
+def _no_tracks(_: str) -> bool:
+    return False
 
 
 def _open_load(

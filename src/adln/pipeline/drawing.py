@@ -80,7 +80,7 @@ class FrameArtist:
     ) -> None:
         colour = person_colour(person.person_id)
         left, top, right, bottom = (round(side * scale) for side in person.box_xyxy)
-        _outline(image, (left, top, right, bottom), colour, max(2, text_px // 6))
+        _outline(image, (left, top, right, bottom), colour, max(2, text_px // 5))
         chip = _chip(self._label(person), colour, text_px)
         above = top - chip.shape[0]
         _lay_over(image, chip, left, above if above >= 0 else top)
@@ -90,16 +90,16 @@ class FrameArtist:
             return "who?"
         name = self._name(person.person_id)
         if person.is_new:
-            return f"{name}  new"
+            return f"{name}  ·  new"
         doubt = "?" if person.verdict == "candidate" else ""
-        share = "" if person.probability is None else f"  {100 * person.probability:.0f} %"
+        share = "" if person.probability is None else f"  ·  {100 * person.probability:.0f} %"
         return f"{name}{doubt}{share}"
 
     def _name(self, person_id: int) -> str:
         return self._name_of(person_id) or f"Person {person_id}"
 
     def _draw_legend(self, image: NDArray[np.uint8], now_s: float, text_px: int) -> None:
-        moment = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%d  %H:%M:%S UTC")
+        moment = datetime.fromtimestamp(now_s, UTC).astimezone().strftime("%Y-%m-%d  %H:%M:%S")
         rows: list[tuple[str, Colour | None]] = [(f"{self._camera}   {moment}", None)]
         recent = sorted(self._listed.items(), key=lambda one: (-one[1].last_s, one[0]))
         for person_id, listed in recent[:_MOST_LISTED]:

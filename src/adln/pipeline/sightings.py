@@ -37,12 +37,14 @@ class SightingEvent:
         person_id: The identity across all cameras; None for somebody unknown who was not
             enrolled.
         verdict: "matched", "candidate" (for a person to look at) or "unknown".
-        probability: That this is the person named, in 0..1.
+        probability: That this is the person named, in 0..1; of a new person, that it is nobody
+            who was known before.
         depth: Stages of the network in use, 1 to 4.
         model: SHA-256 of the model file, in hex.
         box_xyxy: Where in the frame the person was last seen, in pixels.
         quality: Of the best crop, 0 (useless) to 1 (best).
         crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
+        new_person: Whether the person was unknown before this track, and got the number in it.
         format: Version of this record.
 
     Raises:
@@ -63,6 +65,7 @@ class SightingEvent:
     box_xyxy: tuple[float, float, float, float]
     quality: float
     crop_jpeg: bytes | None = None
+    new_person: bool = False
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -97,6 +100,12 @@ class SightingEvent:
                     self.person_id is not None or self.verdict == "unknown",
                     f"a person, as the verdict is {self.verdict!r}",
                 ),
+                (
+                    "new_person",
+                    not self.new_person
+                    or (self.verdict == "unknown" and self.person_id is not None),
+                    'false, unless the verdict is "unknown" and there is a person_id',
+                ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
                 ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
                 ("model", self.model != "", "the digest of a model file"),
@@ -108,9 +117,11 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order; the picture only if there is one."""
+        """As one line of JSON, keys in a fixed order; `new_person` and the picture only if so."""
         values = {"format": self.format, **asdict(self)}
-        del values["crop_jpeg"]
+        del values["crop_jpeg"], values["new_person"]
+        if self.new_person:
+            values["new_person"] = True
         if self.crop_jpeg is not None:
             values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -138,14 +149,19 @@ class SightingEvent:
                 f"{FORMAT!r}."
             )
         picture = values.pop("crop_jpeg_base64", None)
-        expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
+        new_person = values.pop("new_person", False)
+        if not isinstance(new_person, bool):
+            raise SightingError(
+                f"not a sighting: new_person is {new_person!r}, expected true or false."
+            )
+        expected = {field.name for field in fields(cls)} - {"crop_jpeg", "new_person"}
         unknown, missing = sorted(values.keys() - expected), sorted(expected - values.keys())
         if unknown or missing:
             what = f"unknown keys {unknown}" if unknown else f"no {', '.join(missing)}"
             raise SightingError(f"not a sighting: it has {what}.")
         if isinstance(values["box_xyxy"], list):
             values["box_xyxy"] = tuple(values["box_xyxy"])
-        return cls(**values, crop_jpeg=_decoded(picture))
+        return cls(**values, crop_jpeg=_decoded(picture), new_person=new_person)
 
 
 def make_event_id(*parts: str | int) -> str:

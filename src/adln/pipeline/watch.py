@@ -369,6 +369,7 @@ class Watch:
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
                 crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
+                new_person=_is_enrolment(answer),
             )
             track.said += 1
             self._deliver(event)
