@@ -20,12 +20,19 @@ class Inner:
 class Outer:
     inner: Inner = Inner()
     name: str = "a"
+    files: tuple[str, ...] = ()
 
 
 def test_a_file_changes_only_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('name = "b"\n[inner]\npair = [1, 2.5]\n')
     assert read_settings(Outer, path) == Outer(name="b", inner=Inner(pair=(1.0, 2.5)))
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('name = "b"\n', encoding="utf-8-sig")
+    assert read_settings(Outer, path).name == "b"
 
 
 def test_overrides_come_last(tmp_path: Path) -> None:
@@ -56,6 +63,27 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no such settings file: .*none.toml"):
         read_settings(Outer, tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("name=/data/yolox nano.onnx", "/data/yolox nano.onnx"),
+        ('name="quoted"', "quoted"),
+        ("name=C:\\\\x", "C:\\\\x"),
+        ("name=2026-05-01", "2026-05-01"),
+        ("name=17", "17"),
+        ("name=", ""),
+        ("name=a=b # c", "a=b # c"),
+    ],
+)
+def test_a_text_needs_no_quotes_in_an_override(text: str, name: str) -> None:
+    assert read_settings(Outer, None, [text]).name == name
+
+
+def test_one_text_stands_for_a_list_of_one() -> None:
+    assert read_settings(Outer, None, ["files=res1"]).files == ("res1",)
+    assert read_settings(Outer, None, ['files=["a", "b"]']).files == ("a", "b")
 
 
 @pytest.mark.parametrize("text", ["size", "inner.size=", "inner.size=abc"])

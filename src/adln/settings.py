@@ -7,9 +7,9 @@ mistake never turns into a silent default.
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_type_hints
 
 from adln.errors import SettingsError
 
@@ -37,7 +37,8 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
     Args:
         kind: a class made by `settings`.
         path: TOML file; all defaults if left out.
-        overrides: "key=value" with dots for tables and values in TOML, e.g. "schedule.epochs=3".
+        overrides: "key=value" with dots for tables and values in TOML, e.g. "schedule.epochs=3";
+            where a text is expected it needs no quotes, e.g. "detector.model=/data/yolox.onnx".
 
     Raises:
         SettingsError: missing or malformed file, unknown key, value of the wrong type.
@@ -53,8 +54,20 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"{path} is not a readable TOML file: {error}") from error
     for override in overrides:
-        _merge(values, _parse_override(override))
+        _merge(values, _parse_override(kind, override))
     return from_mapping(kind, values, source=source)
+
+
+def changed(value: T, overrides: Sequence[str]) -> T:
+    """Settings with overrides applied; see `read_settings`.
+
+    Raises:
+        SettingsError: unknown key, value of the wrong type.
+    """
+    values = asdict(value)
+    for override in overrides:
+        _merge(values, _parse_override(type(value), override))
+    return from_mapping(type(value), values, source="--set")
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
@@ -91,16 +104,36 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         raise SettingsError(f"{source}: a value has no place in TOML or JSON: {error}") from error
 
 
-def _parse_override(text: str) -> dict[str, Any]:
+def _parse_override(kind: type[Any], text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     try:
         if not equals:
             raise ValueError("no equals sign")
-        return tomllib.loads(f"{key} = {value}")
+        bare = _bare_text(kind, key.strip().split("."), value)
+        return tomllib.loads(f"{key} = {value if bare is None else bare}")
     except ValueError as error:
         raise SettingsError(
             f'cannot read the setting {text!r}: {error}. Write it as in TOML: key=3, key="text".'
         ) from error
+
+
+def _bare_text(kind: type[Any], keys: Sequence[str], value: str) -> str | None:
+    """A value in TOML that was written without quotes where a text is expected; else None."""
+    place: Any = kind
+    for key in keys:
+        hints = get_type_hints(place) if is_dataclass(place) else {}
+        if key not in hints:
+            return None
+        place = hints[key]
+    try:
+        given: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        given = None
+    if place in (str, str | None) and not isinstance(given, str):
+        return json.dumps(value.strip())
+    if place == tuple[str, ...] and not isinstance(given, list):
+        return json.dumps([given if isinstance(given, str) else value.strip()])
+    return None
 
 
 def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -116,3 +149,32 @@ def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     for key, value in values.items():
         names += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
     return names
+
+
+def to_toml(value: "DataclassInstance") -> str:
+    """Settings as a TOML file that gives them again; what has its default is left out.
+
+    Args:
+        value: of a class made by `settings`, whose every field has a default.
+    """
+    return "\n".join(_tables(value, "")) + "\n"
+
+
+def _tables(value: "DataclassInstance", prefix: str) -> list[str]:
+    default = type(value)()
+    lines: list[str] = []
+    below: list[str] = []
+    for place in fields(value):
+        given = getattr(value, place.name)
+        if given == getattr(default, place.name):
+            continue
+        name = f"{prefix}{place.name}"
+        if is_dataclass(given) and not isinstance(given, type):
+            inner = _tables(given, f"{name}.")
+            below += ["", f"[{name}]", *inner] if inner else []
+        elif isinstance(given, tuple) and given and is_dataclass(given[0]):
+            for one in given:
+                below += ["", f"[[{name}]]", *_tables(one, f"{name}.")]
+        else:
+            lines.append(f"{place.name} = {json.dumps(given, ensure_ascii=False)}")
+    return lines + below

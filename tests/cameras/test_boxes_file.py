@@ -49,3 +49,10 @@ def test_a_line_cut_short_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(GOOD)[:-5])
     with pytest.raises(CameraError, match="line 1: not JSON"):
         BoxesFile(path)
+
+
+def test_a_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.jsonl"
+    line = '{"camera_id": "a", "frame": 0, "box_xyxy": [0, 0, 5, 9]}\n'
+    path.write_text(line, encoding="utf-8-sig")
+    assert BoxesFile(path).count("a") == 1

@@ -71,6 +71,34 @@ def test_the_detector_answers_in_pixels_of_each_frame(tmp_path: Path) -> None:
     assert detector.detect([]) == []
 
 
+def test_a_decoded_export_finds_the_same_boxes_as_a_raw_one(tmp_path: Path) -> None:
+    grid = grid_cells(64, 64)
+    raw = np.random.default_rng(0).uniform(0, 0.05, (1, 84, 85)).astype(np.float32)
+    raw[0, 64 + 6, :6] = [0.5, 0.5, np.log(2), np.log(3), 0.9, 0.8]
+    decoded = raw.copy()
+    decoded[0, :, :2] = (raw[0, :, :2] + grid[:, :2]) * grid[:, 2:]
+    decoded[0, :, 2:4] = np.exp(raw[0, :, 2:4]) * grid[:, 2:]
+    frame = Frame("a", 0, 0.0, np.zeros((64, 64, 3), np.uint8))
+    found = [
+        YoloxDetector(write_yolox(tmp_path / f"{at}.onnx", answer)).detect([frame])[0]
+        for at, answer in enumerate((raw, decoded))
+    ]
+    np.testing.assert_allclose(found[1].boxes_xyxy, found[0].boxes_xyxy, atol=1e-4)
+    np.testing.assert_allclose(found[0].boxes_xyxy, [[24, 0, 56, 48]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("columns", "value"), [(slice(0, 2), 1e4), (slice(4, None), -7.0), (slice(0, 5), np.nan)]
+)
+def test_an_output_with_other_values_is_refused(
+    tmp_path: Path, columns: slice, value: float
+) -> None:
+    raw = np.zeros((1, 84, 85), np.float32)
+    raw[..., columns] = value
+    with pytest.raises(ModelFileError, match="other values"):
+        YoloxDetector(write_yolox(tmp_path / "d.onnx", raw))
+
+
 def test_a_foreign_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="not a raw export of YOLOX"):
         YoloxDetector(write_yolox(tmp_path / "d.onnx", np.zeros((1, 5, 85), np.float32)))

@@ -1,14 +1,17 @@
 import logging
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from adln.cameras.captures import Picture, public_name
+from adln.cameras.captures import Picture
 from adln.cameras.frames import Frame
 from adln.cameras.recordings import ImageFolder, VideoFile
-from adln.cameras.watching import CameraGroup
+from adln.cameras.redaction import public_name
+from adln.cameras.watching import CameraGroup, open_source
 from adln.errors import CameraError, SettingsError
 
 GREY = np.full((4, 6, 3), 90, np.uint8)
@@ -98,6 +101,77 @@ def test_rounds_of_files_go_by_time_and_names_are_unique() -> None:
     assert rounds == [["slow", "fast"], ["fast"], ["slow", "fast"], ["fast"]]
     with pytest.raises(SettingsError, match="two cameras"):
         CameraGroup([slow, slow])
+
+
+def test_a_file_with_a_pause_is_whole_although_it_announces_more_frames() -> None:
+    times = [*(i / 10 for i in range(20)), *(20 + i / 10 for i in range(20))]
+    source = VideoFile("x", "a", opener=lambda _: Script(*times, announced=220))
+    assert len(read_all(source)) == 40
+    assert (source.status().frames_corrupt, source.status().last_error) == (0, "")
+
+
+def test_a_file_that_ends_before_the_length_it_announces_is_damaged() -> None:
+    times = [i / 10 for i in range(100)]
+    source = VideoFile("x", "a", opener=lambda _: Script(*times, announced=220))
+    assert len(read_all(source)) == 100
+    assert source.status().frames_corrupt == 120
+
+
+def test_a_file_without_times_goes_by_the_rate_that_the_user_states(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = VideoFile("x.h264", "a", fps=4, opener=lambda _: Script(*[0.0] * 40))
+    with caplog.at_level(logging.WARNING):
+        found = [frame.time_s for frame in read_all(source)]
+    np.testing.assert_allclose(found, np.arange(40) / 4)
+    assert caplog.records == []
+
+
+def test_jumps_of_a_clock_give_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    times = [100.0 - 3 * i for i in range(20)]
+    source = VideoFile("x", "a", opener=lambda _: Script(*times))
+    with caplog.at_level(logging.WARNING):
+        read_all(source)
+    assert source.status().clock_jumps == 19
+    assert len(caplog.records) == 1
+
+
+def test_pictures_are_played_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for index in (1, 2, 9, 10, 11, 100):
+        Image.fromarray(np.full((2, 2, 3), index, np.uint8)).save(tmp_path / f"f{index}.png")
+    found = [int(frame.image[0, 0, 0]) for frame in read_all(ImageFolder(tmp_path, "a"))]
+    assert found == [1, 2, 9, 10, 11, 100]
+
+
+def test_names_that_are_no_utf8_and_names_like_addresses_can_be_read(drawn_video: Path) -> None:
+    for name in (b"caf\xe9.avi", b"12:30:05.avi", "Tür auf.avi".encode()):
+        path = Path(os.fsdecode(os.fsencode(drawn_video.parent) + b"/" + name))
+        path.write_bytes(drawn_video.read_bytes())
+        source = VideoFile(path, "a")
+        assert len(read_all(source)) == 30
+        source.status().source.encode()
+
+
+def test_a_recording_of_which_nobody_says_when_is_dated_by_its_file(
+    drawn_video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.utime(drawn_video, (1.6e9, 1.6e9))
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(drawn_video), "a", start_s=None)
+    frames = list(iter(source.next_frame, None))
+    assert frames[0].time_s == pytest.approx(1.6e9 - 3)
+    assert "2020-09-13" in caplog.text
+    assert "Set `start`" in caplog.text
+
+
+@pytest.mark.parametrize("file_s", [0.0, 315_532_800.0, 4e9])
+def test_a_file_whose_time_cannot_be_right_is_dated_now(
+    drawn_video: Path, caplog: pytest.LogCaptureFixture, file_s: float
+) -> None:
+    os.utime(drawn_video, (file_s, file_s))
+    source = VideoFile(drawn_video, "a", start_s=None)
+    assert abs(source.start_s + 3 - time.time()) < 60
+    assert "cannot be right" in caplog.text
 
 
 def test_passwords_are_not_shown() -> None:

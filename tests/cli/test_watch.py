@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from PIL import Image
 
 from adln.cli.main import adln
 from adln.gallery.records import Filter
+from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.outbox import Outbox
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
@@ -166,6 +169,79 @@ def test_the_annotated_video_has_every_frame(config: Path, tmp_path: Path) -> No
     video.release()
 
 
+@pytest.mark.parametrize("name", ["Front door", "Tür", "t\u0075\u0308r 2", "门 1"])
+def test_a_camera_may_be_called_anything_sensible(config: Path, tmp_path: Path, name: str) -> None:
+    for path in (config, tmp_path / "boxes.jsonl"):
+        path.write_text(
+            path.read_text().replace('"door"', f'"{name}"', 1 if path == config else -1)
+        )
+    watch(config, "--quiet", "--video", tmp_path / "videos")
+    assert unicodedata.normalize("NFC", name) in {one["camera_name"] for one in sightings(config)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('name = "door"', 'name = "a/b"', "cannot be called"),
+        ('name = "door"', 'name = "a\\nb\\u0007"', "cannot be called"),
+        ('name = "door"', 'name = "yard "', "2 cameras have the name"),
+        ("number = 1", "number = 2147483648", "number must be 0 to"),
+        ("number = 1", "number = 2", "2 cameras have the number"),
+    ],
+)
+def test_a_camera_that_could_not_be_stored_is_refused_at_the_start(
+    config: Path, before: str, after: str, message: str
+) -> None:
+    config.write_text(config.read_text().replace(before, after))
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+    assert not (config.parent / "gallery").exists()
+
+
+def test_a_wrong_camera_is_named_without_its_password(config: Path) -> None:
+    config.write_text(config.read_text().replace('source = "yard"', 'source = "rtsp://a:b@c/d"'))
+    config.write_text(config.read_text().replace("number = 2", "number = -2"))
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert "rtsp://***@c/d" in str(result.exception)
+
+
+def test_a_recording_without_start_is_dated_by_its_files(config: Path) -> None:
+    for path in config.parent.rglob("*.png"):
+        os.utime(path, (1.6e9, 1.6e9))
+    result = CliRunner().invoke(adln, ["watch", str(config)], catch_exceptions=False)
+    assert "dated by the time of its file: 2020-09-13" in result.stderr
+    assert all(1.6e9 <= float(str(one["first_time_s"])) < 1.6e9 + 5 for one in sightings(config))
+
+
+def test_a_recording_that_a_rule_would_erase_at_once_is_refused_until_somebody_dates_it(
+    config: Path,
+) -> None:
+    for path in config.parent.rglob("*.png"):
+        os.utime(path, (1.6e9, 1.6e9))
+    with SqliteGallery(config.parent / "gallery", create=True) as gallery:
+        gallery.set_retention(Retention(keep_s=30 * 86400.0))
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert result.exit_code == 1
+    assert 'Write start = "2020-09-13' in str(result.exception)
+    dated = 'source = "{0}"\n        start = "2020-09-13T00:00:00Z"'
+    for name in ("door", "yard"):
+        text = config.read_text().replace(f'source = "{name}"', dated.format(name))
+        config.write_text(text)
+    watch(config, "--quiet")
+
+
+def test_a_second_watch_on_one_outbox_is_told_what_to_do(config: Path) -> None:
+    outbox = Outbox(config.parent / "outbox.db", ["jsonl"])
+    result = CliRunner().invoke(adln, ["watch", str(config)])
+    assert result.exit_code == 1
+    assert 'outbox = "second.db"' in str(result.exception)
+    assert "space" not in str(result.exception)
+    outbox.close()
+    other = ("--set=outbox='second.db'", "--set=jsonl.path='second.jsonl'")
+    watch(config, "--quiet", *other)
+
+
 def test_the_terminal_gets_a_table_at_the_end(config: Path) -> None:
     result = CliRunner().invoke(adln, ["watch", str(config)])
     assert "door    ended" in result.stderr
@@ -195,14 +271,6 @@ def test_wrong_settings_are_named(config: Path, setting: str, message: str) -> N
     result = CliRunner().invoke(adln, ["watch", str(config), "--set", setting])
     assert result.exit_code == 1
     assert message in str(result.exception)
-
-
-def test_live_and_recorded_cameras_do_not_mix(config: Path) -> None:
-    more = '[[cameras]]\nname = "gate"\nnumber = 5\nsource = "rtsp://127.0.0.1:1/x"\n'
-    config.write_text(more + config.read_text())
-    result = CliRunner().invoke(adln, ["watch", str(config)])
-    assert result.exit_code == 1
-    assert "live cameras and recordings" in str(result.exception)
 
 
 def start(config: Path) -> "subprocess.Popen[str]":
@@ -240,6 +308,18 @@ def test_sigterm_ends_it_in_good_order(config: Path) -> None:
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 0, errors
     assert "people known" in errors
+
+
+def test_live_and_recorded_cameras_can_be_watched_together(config: Path) -> None:
+    more = '[[cameras]]\nname = "gate"\nnumber = 5\nsource = "rtsp://u:s3cret@127.0.0.1:1/x"\n'
+    config.write_text(more + config.read_text())
+    running = start(config)
+    wait_for_sightings(config, running)
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert {"door"} <= {one["camera_name"] for one in sightings(config)}
+    assert "s3cret" not in errors
 
 
 def test_after_a_kill_ids_are_the_same_and_nothing_acknowledged_is_lost(config: Path) -> None:

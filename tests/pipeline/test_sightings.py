@@ -25,6 +25,7 @@ def test_a_sighting_survives_json(make_event: Make) -> None:
         make_event(2, person_id=None, verdict="unknown"),
         make_event(3, crop_jpeg=b"\xff\xd8\xff"),
         make_event(4, **WHY),
+        make_event(5, verdict="unknown", new_person=True),
     ):
         text = event.to_json()
         assert "\n" not in text
@@ -56,6 +57,12 @@ def test_there_is_no_picture_unless_one_was_given(make_event: Make) -> None:
     assert json.loads(make_event(1, crop_jpeg=b"abc").to_json())["crop_jpeg_base64"] == "YWJj"
 
 
+def test_a_new_person_is_called_new_and_nobody_else(make_event: Make) -> None:
+    new = json.loads(make_event(1, verdict="unknown", new_person=True).to_json())
+    assert new["new_person"] is True
+    assert "new_person" not in json.loads(make_event(1).to_json())
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -69,12 +76,17 @@ def test_there_is_no_picture_unless_one_was_given(make_event: Make) -> None:
         ({"verdict": "surely"}, "verdict"),
         ({"verdict": "matched", "person_id": None}, "person_id"),
         ({"camera_name": "front door/+"}, "camera_name"),
+        ({"camera_name": "yard#1"}, "camera_name"),
+        ({"camera_name": "yard\u200b"}, "camera_name"),
         ({"camera_id": -1}, "camera_id"),
+        ({"camera_id": 2**31}, "camera_id"),
         ({"event_id": ""}, "event_id"),
         ({"box_xyxy": (5.0, 0.0, 1.0, 9.0)}, "box_xyxy"),
         ({"box_xyxy": (0.0, 0.0, float("inf"), 9.0)}, "box_xyxy"),
         ({"last_time_s": 0.0}, "last_time_s"),
         ({"model": ""}, "model"),
+        ({"new_person": True}, "new_person"),
+        ({"new_person": True, "verdict": "unknown", "person_id": None}, "new_person"),
         ({"format": "adln-sighting-2"}, "format"),
         ({"track_id": np.int64(3)}, "track_id"),
         ({"probability": np.float32(0.5)}, "probability"),
@@ -98,6 +110,7 @@ def test_an_impossible_value_is_named(
         ({"track_id": True}, "track_id"),
         ({"track_id": 1.5}, "track_id"),
         ({"camera_name": 3}, "camera_name"),
+        ({"new_person": 1}, "new_person"),
         ({"box_xyxy": [1, 2, 3]}, "four numbers"),
         ({"box_xyxy": [1, 2, 3, "4"]}, "box_xyxy"),
         ({"format": "adln-sighting-9"}, "adln-sighting-9"),
@@ -139,7 +152,7 @@ def test_the_published_schema_names_the_same_keys_and_verdicts(make_event: Make)
     written = list(json.loads(make_event(1).to_json()))
     assert schema["required"] == written
     assert list(json.loads(make_event(1, **WHY).to_json())) == [*written, *WHY]
-    assert list(schema["properties"]) == [*written, *WHY, "crop_jpeg_base64"]
+    assert list(schema["properties"]) == [*written, *WHY, "new_person", "crop_jpeg_base64"]
     assert schema["properties"]["verdict"]["enum"] == list(VERDICTS)
     assert schema["properties"]["format"]["const"] == FORMAT
     assert schema["additionalProperties"] is False

@@ -14,9 +14,10 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker
 from adln.embeddings import unit_length
-from adln.errors import CameraError
+from adln.errors import CameraError, SettingsError
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.thresholds import StatedThresholds
+from adln.pipeline.evidence import Answer, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.metrics import PipelineMetrics
@@ -187,6 +188,7 @@ def test_ids_survive_a_restart(make_watch: Run) -> None:
     again.run()
     assert persons(said_again, "a") == persons(said, "a")
     assert said_again[-1].verdict == "matched"
+    assert [event.new_person for event in (said[-1], said_again[-1])] == [True, False]
     assert {event.track_id for event in said}.isdisjoint(event.track_id for event in said_again)
 
 
@@ -244,6 +246,106 @@ def test_a_frame_that_cannot_be_used_costs_its_own_camera_only(
     watch.run()
     assert len(persons(said, "a")) == len(persons(said, "b")) == 1
     assert caplog.text.count("this frame is no picture") == 1
+
+
+class Odd(MeanColour):
+    """Fails on crops of one colour, with an error that nobody foresaw."""
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        if (crops[:, 128, 64, 1] > 180).any():
+            raise ValueError("not this one")
+        return super().embed(crops, depth)
+
+
+def test_a_crop_that_cannot_be_embedded_costs_its_own_track_only(
+    make_watch: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    film = Film({"a": [(RED, 0, 55, 50), (GREEN, 0, 55, 200)]})
+    watch, said = make_watch(film, embedder=Odd())
+    watch.run()
+    red, green = persons(said, "a")
+    assert red is not None
+    assert green is None
+    assert "not this one" in caplog.text
+    assert watch._open == {}
+
+
+def test_a_person_who_cannot_be_decided_costs_nobody_else(
+    make_watch: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch, said = make_watch(Film({"a": [(RED, 0, 55, 50)], "b": [(GREEN, 0, 55, 50)]}))
+    decide = watch._book.decide
+
+    def choosy(evidence: Sequence[Evidence]) -> list[Answer]:
+        if any(one.camera == 1 for one in evidence):
+            raise SettingsError("no space for camera 1")
+        return decide(evidence)
+
+    watch._book.decide = choosy  # type: ignore[method-assign]
+    watch.run()
+    assert persons(said, "a") == []
+    assert None not in persons(said, "b")
+    assert set(watch.progress.failures) == {"a"}
+    assert "no space for camera 1" in caplog.text
+    assert watch._open == {}
+
+
+def test_a_listener_that_fails_does_not_end_the_watch(make_watch: Run) -> None:
+    def broken(_: object) -> None:
+        raise OSError("no space left")
+
+    film = Film({"a": [(RED, 0, 55, 50)]})
+    watch, said = make_watch(film, on_frame=broken, on_track_end=broken)
+    progress = watch.run()
+    assert len(persons(said, "a")) == 1
+    assert progress.failures["a"] == 61
+
+
+class Mixed(Film):
+    """Camera b is live, half a century after the recording of camera a."""
+
+    def frame(self, name: str, index: int) -> Frame:
+        frame = super().frame(name, index)
+        time_s = frame.time_s + (1.6e9 if name == "b" else 0.0)
+        return Frame(name, index, time_s, frame.image)
+
+
+def test_recorded_and_live_cameras_keep_their_own_times(make_watch: Run) -> None:
+    film = Mixed({"a": [(RED, 0, 50, 50)], "b": [(GREEN, 0, 50, 50)]})
+    parts = {
+        name: CameraParts(
+            number=number,
+            tracker=ByteTracker(),
+            selector=CropSelector(name),
+            source_name="film",
+            live=name == "b",
+        )
+        for number, name in enumerate(film.walks, 1)
+    }
+    watch, said = make_watch(film, parts=parts)
+    progress = watch.run()
+    assert progress.tracks == {"a": 1, "b": 1}
+    assert progress.video_s == pytest.approx(5.9)
+    first = {event.camera_name: event.first_time_s for event in said}
+    assert first["a"] == pytest.approx(1000)
+    assert first["b"] == pytest.approx(1.6e9 + 1000)
+
+
+class Leap(Film):
+    """The clock is set by years in the middle."""
+
+    def frame(self, name: str, index: int) -> Frame:
+        frame = super().frame(name, index)
+        leap_s = 1.7e9 if index >= 30 else 0.0
+        return Frame(name, index, frame.time_s + leap_s, frame.image)
+
+
+def test_nobody_is_seen_for_years_because_a_clock_was_set(make_watch: Run) -> None:
+    watch, said = make_watch(Leap({"a": [(RED, 0, 59, 50)]}))
+    watch.run()
+    assert all(event.last_time_s - event.first_time_s < 10 for event in said)
+    assert len({event.track_id for event in said}) == 2
+    assert len({event.person_id for event in said}) == 1
 
 
 def test_a_crowd_is_met_with_fewer_crops_then_less_depth(make_watch: Run) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 from adln.boxes import xywh_to_xyxy
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.frames import Frame
+from adln.cameras.names import tidy_name
 from adln.errors import CameraError
 
 _KEYS = {"camera_id", "frame", "box_xyxy", "box_xywh", "confidence", "track_id"}
@@ -52,7 +53,7 @@ class BoxesFile:
         self._has_tracks: dict[str, bool] = {}
         rows: dict[tuple[str, int], _Rows] = {}
         try:
-            with self._path.open(encoding="utf-8") as file:
+            with self._path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, 1):
                     if line.strip():
                         self._take(line, number, rows)
@@ -100,6 +101,7 @@ class BoxesFile:
         camera_id = values.get("camera_id")
         if not isinstance(camera_id, str) or not camera_id:
             raise CameraError(f"{where}: camera_id must be a text, got {camera_id!r}.")
+        camera_id = tidy_name(camera_id)
         frame = _whole_number(values, "frame", where)
         confidence = values.get("confidence", 1.0)
         if not _is_number(confidence) or not 0 <= confidence <= 1:

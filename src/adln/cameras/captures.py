@@ -8,6 +8,9 @@ which are under the GPL; whoever would rather use it writes a `Capture` of a few
 import os
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +19,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cameras.redaction import public_name, public_text
 from adln.errors import CameraError
 
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
-_USB = re.compile(r"usb:(\d+)")
+# USB cameras as they are written in settings, and as Linux and other programs call them.
+_USB = re.compile(r"(?:usb:|/dev/video)?(\d{1,3})")
 _STREAM = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -80,7 +84,8 @@ class OpenCvCapture:
     @property
     def announced_frames(self) -> int:
         """Pictures that a file announces; 0 if it does not."""
-        return max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
+        frames = float(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
+        return int(frames) if 0 < frames < 1e9 else 0
 
     def read(self) -> Picture | None:
         """The next picture, or None.
@@ -94,7 +99,9 @@ class OpenCvCapture:
                 return None
             image = self._cv2.cvtColor(bgr, self._cv2.COLOR_BGR2RGB)
         except self._cv2.error as error:
-            raise CameraError(f"{self._name}: OpenCV cannot read on ({error}).") from error
+            raise CameraError(
+                f"{self._name}: OpenCV cannot read on ({public_text(str(error))})."
+            ) from error
         return Picture(image, float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000)
 
     def close(self) -> None:
@@ -106,7 +113,8 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
     """Open a video file, a stream or a USB camera.
 
     Args:
-        source: path of a video file; URL such as rtsp://...; or "usb:0" for the first USB camera.
+        source: path of a video file; URL such as rtsp://...; or "usb:0", "0" or "/dev/video0" for
+            the first USB camera.
         timeout_s: a stream that does not answer for this long counts as gone.
 
     Raises:
@@ -114,11 +122,11 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
     """
     cv2 = load_opencv()
     text, name = str(source), public_name(source)
-    usb = _USB.fullmatch(text)
+    usb = _usb_number(text)
     if usb is None and not is_stream(text) and not Path(text).is_file():
         raise CameraError(f"{name}: there is no such video file.")
     if usb is not None:
-        capture = cv2.VideoCapture(int(usb[1]))
+        capture = cv2.VideoCapture(usb)
     else:
         limit_ms = int(1000 * timeout_s)
         # One thread a video: several cameras share the cores anyway, and a damaged file gives
@@ -127,7 +135,8 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
         if is_stream(text):
             options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
             options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
-        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG, options)
+        with _openable(text) as address:
+            capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         capture.release()
         raise CameraError(_why_not(text, name, usb is not None, timeout_s))
@@ -137,7 +146,7 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
 def is_live(source: str | Path) -> bool:
     """Whether a source goes on by itself: a stream or a USB camera, not a file."""
     text = str(source)
-    return is_stream(text) or _USB.fullmatch(text) is not None
+    return is_stream(text) or _usb_number(text) is not None
 
 
 def is_stream(text: str) -> bool:
@@ -145,9 +154,34 @@ def is_stream(text: str) -> bool:
     return _STREAM.match(text) is not None and not text.startswith("file:")
 
 
-def public_name(source: str | Path) -> str:
-    """A source as it may be logged: without the user name and password of a URL."""
-    return _PASSWORD.sub("***@", str(source))
+@contextmanager
+def _openable(text: str) -> Iterator[str]:
+    """A source under a name that FFmpeg takes: it would read "12:30.mp4" as an address.
+
+    OpenCV crashes on names that are no UTF-8; such a file is opened by a link to it.
+    """
+    if is_stream(text):
+        yield text
+        return
+    path = Path(text).absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        suffix = path.suffix if path.suffix.isascii() else ""
+        with tempfile.TemporaryDirectory(prefix="adln-") as folder:
+            link = Path(folder) / f"video{suffix}"
+            link.symlink_to(path)
+            yield str(link)
+        return
+    yield str(path)
+
+
+def _usb_number(text: str) -> int | None:
+    found = _USB.fullmatch(text)
+    # A file may be called "0"; whoever means it exists.
+    if found is None or (text.isdecimal() and Path(text).exists()):
+        return None
+    return int(found[1])
 
 
 def load_opencv() -> Any:

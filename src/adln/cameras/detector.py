@@ -23,6 +23,8 @@ STRIDES = (8, 16, 32)
 _PADDING = 114
 _PERSON = 0  # of the 80 classes of COCO
 _NUMBERS_BEFORE_CLASSES = 5  # centre x, centre y, log width, log height, objectness
+# Where a network sees nobody, the centres of its rows are about half a cell from their corners.
+_FARTHEST_CENTRE = 3.0
 # Of boxes below the threshold of a tracker's second look there are thousands; so many are kept.
 _MOST_CANDIDATES = 300
 
@@ -42,8 +44,31 @@ class Detector(Protocol):
         ...
 
 
+class RememberingDetector:
+    """Finds people once, and gives the same answers when frames are looked at again.
+
+    Args:
+        detector: who finds them the first time.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._known: dict[tuple[str, int], Detections] = {}
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Find the people in each frame."""
+        new = [frame for frame in frames if (frame.camera_id, frame.index) not in self._known]
+        for frame, found in zip(new, self._detector.detect(new) if new else [], strict=True):
+            self._known[frame.camera_id, frame.index] = found
+        return [self._known[frame.camera_id, frame.index] for frame in frames]
+
+
 class YoloxDetector:
-    """YOLOX as its release exports it: BGR 0..255 in, the raw grid out.
+    """YOLOX as its release exports it: BGR 0..255 in, the raw grid or decoded boxes out.
+
+    Raw and decoded exports have outputs of one shape. Which of the two a file is shows in what it
+    answers to a grey picture: the centres of raw rows are near 0, those of decoded rows are near
+    their cells.
 
     Args:
         path: ONNX file.
@@ -75,6 +100,9 @@ class YoloxDetector:
         self._max_iou = max_iou
         self._input_name, self._batch, self._size_hw = _shape_of(self._session, path)
         self._grid = grid_cells(*self._size_hw)
+        grey = np.full((self._batch or 1, 3, *self._size_hw), _PADDING, np.float32)
+        (answer,) = self._session.run(None, {self._input_name: grey})
+        self._is_decoded = is_decoded(answer[0], self._grid, path)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find the people in each frame."""
@@ -90,7 +118,9 @@ class YoloxDetector:
             (raw,) = self._session.run(None, {self._input_name: batch})
             for frame, (_, scale), rows in zip(part, prepared, raw, strict=False):
                 height_px, width_px = frame.image.shape[:2]
-                boxes, confidences = decode(rows, self._grid, self._min_confidence)
+                boxes, confidences = decode(
+                    rows, self._grid, self._min_confidence, decoded=self._is_decoded
+                )
                 boxes = clip_to_picture(boxes / scale, height_px=height_px, width_px=width_px)
                 some = areas(boxes) > 0
                 boxes, confidences = boxes[some], confidences[some]
@@ -142,16 +172,50 @@ def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
     return np.concatenate(grids).astype(np.float32)
 
 
+def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str | Path) -> bool:
+    """Whether YOLOX's output holds boxes in px rather than the raw grid.
+
+    Args:
+        rows: (R, 5 + K), the answer to a picture of one colour.
+        grid: (R, 3), of `grid_cells`.
+        path: of the file, for the message.
+
+    Raises:
+        ModelFileError: the values are neither.
+    """
+    cells, strides = grid[:, :2], grid[:, 2:]
+    raw = float(np.median(np.abs(rows[:, :2] - 0.5)))
+    decoded = float(np.median(np.abs(rows[:, :2] / strides - cells - 0.5)))
+    scores = rows[:, 4:]
+    is_probability = (
+        len(scores) > 0 and float(scores.min()) >= -0.01 and float(scores.max()) <= 1.01
+    )
+    if not min(raw, decoded) < _FARTHEST_CENTRE or not is_probability:
+        raise ModelFileError(
+            f"{path}: has the shape of an export of YOLOX, but other values: expected centres "
+            f"within {_FARTHEST_CENTRE:g} cells of their cells, or boxes in px, and confidences "
+            f"0..1; found centres {min(raw, decoded):.3g} cells away and confidences "
+            f"{float(scores.min()):.3g} to {float(scores.max()):.3g}. Export it with YOLOX's "
+            "tools/export_onnx.py, whose input is BGR 0..255."
+        )
+    return decoded < raw
+
+
 def decode(
-    rows: NDArray[np.float32], grid: NDArray[np.float32], min_confidence: float
+    rows: NDArray[np.float32],
+    grid: NDArray[np.float32],
+    min_confidence: float,
+    *,
+    decoded: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """People in YOLOX's raw output.
+    """People in YOLOX's output.
 
     Args:
         rows: (R, 5 + K): centre x and y in cells from the cell's corner, logarithms of width and
-            height in cells, objectness, K classes.
+            height in cells, objectness, K classes. Decoded: centre, width and height in px.
         grid: (R, 3), of `grid_cells`.
         min_confidence: least objectness times probability of a person.
+        decoded: whether the rows are decoded.
 
     Returns:
         (N, 4) boxes xyxy in px of the input, and (N,) confidences.
@@ -162,6 +226,10 @@ def decode(
         order = np.argsort(-confidences[strong], kind="stable")
         strong = strong[order[:_MOST_CANDIDATES]]
     rows, cells, strides = rows[strong], grid[strong, :2], grid[strong, 2:]
+    if decoded:
+        half = np.maximum(rows[:, 2:4], 0) / 2
+        corners = [rows[:, :2] - half, rows[:, :2] + half]
+        return np.concatenate(corners, axis=1), confidences[strong]
     centre = (rows[:, :2] + cells) * strides
     # An export gone wrong must not turn into infinite boxes.
     half = np.exp(np.clip(rows[:, 2:4], -10, 10)) * strides / 2
@@ -215,7 +283,7 @@ def _shape_of(session: Any, path: str | Path) -> tuple[str, int | None, tuple[in
     if len(out) != 3 or (isinstance(out[1], int) and out[1] != cells):
         raise ModelFileError(
             f"{path}: not a raw export of YOLOX: expected an output (N, {cells}, 5 + classes), "
-            f"found {out}. Export it without decoding (--decode_in_inference left out)."
+            f"found {out}. Export it with YOLOX's tools/export_onnx.py."
         )
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
     return inputs[0].name, batch, (sizes[0], sizes[1])

@@ -18,6 +18,9 @@ from adln.errors import ModelFileError
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0
 
+DETECTOR_VARIABLE = "ADLN_DETECTOR"
+"""Environment variable that may name the detector's file."""
+
 Opener = Callable[[str], AbstractContextManager[IO[bytes]]]
 
 
@@ -56,6 +59,12 @@ def default_cache() -> Path:
     """Where fetched files are kept: $XDG_CACHE_HOME/adln, or ~/.cache/adln."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "adln"
+
+
+def default_detector() -> Path:
+    """The detector where nobody names one: $ADLN_DETECTOR, or the one that was fetched."""
+    named = os.environ.get(DETECTOR_VARIABLE)
+    return Path(named) if named else default_cache() / YOLOX_NANO.file_name
 
 
 def fetch(

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adln.cameras.captures import Capture, open_capture, public_name
+from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import Backoff, RecentRate, SteadyClock
 from adln.cameras.frames import CameraState, CameraStatus, Frame
+from adln.cameras.redaction import public_name, public_text
 from adln.errors import CameraError, SettingsError
 
 _LOG = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class LiveCamera:
     def run(self) -> None:
         """Read until the camera is closed; what the thread of `start` does."""
         while not self._closing.is_set():
-            reason = self._read_one_connection()
+            reason = public_text(self._read_one_connection(), self._source)
             if self._closing.is_set():
                 break
             pause_s = self._backoff.next_pause_s()
@@ -193,7 +194,11 @@ class LiveCamera:
             try:
                 capture.close()
             except Exception as error:
-                _LOG.warning("camera %s: did not close well: %r", self._camera_id, error)
+                _LOG.warning(
+                    "camera %s: did not close well: %s",
+                    self._camera_id,
+                    public_text(repr(error), self._source),
+                )
 
     def _read_until_gone(self, capture: Capture) -> str:
         opened_s = last_s = self._monotonic()

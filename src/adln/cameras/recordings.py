@@ -5,12 +5,16 @@ number and time.
 """
 
 import logging
+import re
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
-from adln.cameras.captures import Capture, open_capture, public_name
+from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import RecentRate, RecordedTimes
 from adln.cameras.frames import CameraState, CameraStatus, Frame
+from adln.cameras.redaction import public_name
 from adln.crops import read_image
 from adln.datasets.listing import image_files
 from adln.errors import CameraError, DatasetError, ImageError, SettingsError
@@ -20,6 +24,13 @@ _LOG = logging.getLogger(__name__)
 # FFmpeg answers alike to a damaged picture and to the end. So many in a row are the end, unless
 # the file announces more pictures than that.
 _FAILURES_AT_END = 64
+# Some formats announce their length only, and that of the sound with it. What is missing at the end
+# is damage from this share of the recording on, or from so many seconds.
+_MISSING_SHARE, _MISSING_S = 0.05, 1.0
+# No digital recording is older: a file of an earlier time comes from a clock that was never set,
+# or from an archive without times.
+_OLDEST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+_DAY_S = 86_400.0
 
 
 class VideoFile:
@@ -28,7 +39,10 @@ class VideoFile:
     Args:
         path: the file.
         camera_id: which camera it stands for.
-        start_s: time of its first frame, e.g. in Unix time.
+        start_s: time of its first frame, e.g. in Unix time; None to date it by its file, which was
+            last written when the recording ended.
+        fps: pictures a second of a file without times of its own, such as a raw H.264 stream; if
+            left out, what the file announces.
         opener: opens it; by OpenCV if left out.
 
     Raises:
@@ -42,14 +56,22 @@ class VideoFile:
         path: str | Path,
         camera_id: str,
         *,
-        start_s: float = 0.0,
+        start_s: float | None = 0.0,
+        fps: float = 0.0,
         opener: Callable[[str], Capture] = open_capture,
     ) -> None:
         self._camera_id = camera_id
         self._name = public_name(path)
         self._capture: Capture | None = opener(str(path))
         self._announced = self._capture.announced_frames
-        self._times = RecordedTimes(start_s=start_s, fps=self._capture.fps)
+        self._announced_fps = self._capture.fps
+        if start_s is None:
+            length_s = self._announced / (self._announced_fps or fps or 1.0)
+            start_s = _dated(Path(path), self._name, camera_id, length_s)
+        self.start_s = start_s
+        self._times = RecordedTimes(start_s=start_s, fps=fps or self._announced_fps)
+        self._first_recorded_s: float | None = None
+        self._last_recorded_s: float | None = None
         self._rate = RecentRate()
         self._state: CameraState = "running"
         self._read = self._corrupt = 0
@@ -65,6 +87,11 @@ class VideoFile:
     def ended(self) -> bool:
         """Whether the file is at its end, or closed."""
         return self._capture is None
+
+    @property
+    def announced_frames(self) -> int:
+        """Frames that the file announces; 0 if it does not."""
+        return self._announced
 
     def next_frame(self) -> Frame | None:
         """The next frame that can be decoded; None at the end."""
@@ -92,8 +119,15 @@ class VideoFile:
             jumps = self._times.jumps
             time_s = self._times.next(picture.time_s, skipped=failures)
             if self._times.jumps > jumps:
-                self._trouble(f"the recording's clock jumps at frame {index}; carried on evenly")
+                what = f"the recording's clock jumps at frame {index}; carried on evenly"
+                # One line is enough; the status counts the others.
+                if jumps == 0:
+                    self._trouble(what)
+                self._last_error = what
             self._read += 1
+            if self._first_recorded_s is None:
+                self._first_recorded_s = picture.time_s
+            self._last_recorded_s = picture.time_s
             self._rate.add(time_s)
             self._last_frame_s = time_s
             return Frame(self._camera_id, index, time_s, picture.image)
@@ -126,12 +160,28 @@ class VideoFile:
     def _end(self) -> None:
         self.close()
         self._state = "ended"
-        missing = self._announced - self._read - self._corrupt
+        missing = self._missing()
         if missing > 0:
             self._corrupt += missing
             self._trouble(
                 f"the file announces {self._announced} frames; the last {missing} cannot be decoded"
             )
+
+    def _missing(self) -> int:
+        """Pictures that are missing at the end.
+
+        A file with pauses announces more pictures than it has: its times tell that it is whole.
+        """
+        missing = self._announced - self._read - self._corrupt
+        first_s, last_s = self._first_recorded_s, self._last_recorded_s
+        fps = self._announced_fps
+        if missing <= 0 or not fps or first_s is None or last_s is None or last_s <= first_s:
+            return missing
+        length_s = self._announced / fps
+        missing_s = length_s - (last_s - first_s) - 1 / fps
+        if missing_s < min(_MISSING_S, _MISSING_SHARE * length_s):
+            return 0
+        return min(missing, round(missing_s * fps))
 
     def _trouble(self, what: str) -> None:
         self._last_error = what
@@ -139,13 +189,13 @@ class VideoFile:
 
 
 class ImageFolder:
-    """Pictures in a folder, in the order of their names, as the frames of a camera.
+    """Pictures in a folder, in the order of their names and numbers, as the frames of a camera.
 
     Args:
         folder: where they are.
         camera_id: which camera it stands for.
         fps: pictures a second.
-        start_s: time of the first one.
+        start_s: time of the first one; None to date it by its file.
 
     Raises:
         CameraError: there is no such folder, or no picture in it.
@@ -155,20 +205,27 @@ class ImageFolder:
     live = False
 
     def __init__(
-        self, folder: str | Path, camera_id: str, *, fps: float = 10.0, start_s: float = 0.0
+        self,
+        folder: str | Path,
+        camera_id: str,
+        *,
+        fps: float = 10.0,
+        start_s: float | None = 0.0,
     ) -> None:
         if not fps > 0:
             raise SettingsError(f"{folder}: pictures a second must be above zero, got {fps}.")
         try:
-            self._paths = image_files(Path(folder))
+            self._paths = sorted(image_files(Path(folder)), key=_by_number)
         except DatasetError as error:
             raise CameraError(str(error)) from error
         if not self._paths:
             raise CameraError(f"{folder}: no pictures in this folder; expected .jpg or .png files.")
         self._camera_id = camera_id
-        self._name = str(folder)
+        self._name = public_name(folder)
         self._fps = fps
-        self._start_s = start_s
+        if start_s is None:
+            start_s = _dated(self._paths[0], self._name, camera_id, 0.0)
+        self.start_s = start_s
         self._next = self._corrupt = 0
         self._closed = False
         self._last_error = ""
@@ -184,6 +241,11 @@ class ImageFolder:
         """Whether all pictures have been read, or the folder was closed."""
         return self._closed or self._next >= len(self._paths)
 
+    @property
+    def announced_frames(self) -> int:
+        """Pictures in the folder."""
+        return len(self._paths)
+
     def next_frame(self) -> Frame | None:
         """The next picture that can be decoded; None at the end."""
         while not self.ended:
@@ -196,7 +258,7 @@ class ImageFolder:
                 self._last_error = str(error)
                 _LOG.warning("camera %s: left out: %s", self._camera_id, error)
                 continue
-            self._last_frame_s = self._start_s + index / self._fps
+            self._last_frame_s = self.start_s + index / self._fps
             return Frame(self._camera_id, index, self._last_frame_s, image)
         return None
 
@@ -220,3 +282,33 @@ class ImageFolder:
     def close(self) -> None:
         """Read no more."""
         self._closed = True
+
+
+def _dated(path: Path, name: str, camera_id: str, length_s: float) -> float:
+    """When a recording began, by the time of its file, in Unix time; says so in the log."""
+    try:
+        end_s = path.stat().st_mtime
+    except OSError as error:
+        raise CameraError(f"{public_name(path)}: cannot be read ({error.strerror}).") from error
+    now_s = time.time()
+    how = "by the time of its file"
+    if not _OLDEST_S <= end_s <= now_s + _DAY_S:
+        end_s, how = now_s, "as if it had just ended, because the time of its file cannot be right"
+    start_s = end_s - length_s
+    _LOG.warning(
+        "camera %s: nobody said when %s begins; it is dated %s: %s. Set `start` if that is wrong",
+        camera_id,
+        Path(name).name,
+        how,
+        datetime.fromtimestamp(start_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    )
+    return start_s
+
+
+def _by_number(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts 2.png before 10.png, as people and recorders count."""
+    parts = re.split(r"(\d+)", path.name)
+    key = [
+        (0, int(part), "") if at % 2 else (1, 0, part.casefold()) for at, part in enumerate(parts)
+    ]
+    return [*key, (2, 0, path.name)]

@@ -4,11 +4,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from adln.cameras.captures import is_live
+from adln.cameras.captures import is_live, open_capture
 from adln.cameras.frames import CameraStatus, Frame, Source
 from adln.cameras.live import LiveCamera
 from adln.cameras.recordings import ImageFolder, VideoFile
+from adln.cameras.snapshots import SnapshotCapture, is_snapshot
 from adln.errors import SettingsError
+
+FOLDER_FPS = 10.0
+"""Pictures a second of a folder, where nobody says."""
 
 # Frames of files that lie this close together in time go into one round.
 _SAME_MOMENT_S = 0.02
@@ -18,37 +22,40 @@ def open_source(
     source: str,
     camera_id: str,
     *,
-    fps: float = 10.0,
-    start_s: float = 0.0,
+    fps: float = 0.0,
+    start_s: float | None = 0.0,
     on_frame: Callable[[], object] | None = None,
 ) -> Source:
     """Open whatever a user names.
 
     Args:
-        source: path of a video file or of a folder of pictures, "rtsp://...", or "usb:0". A live
-            camera is not waited for: it is tried until it answers.
+        source: path of a video file or of a folder of pictures, "rtsp://...",
+            "http://.../snapshot.jpg", or "usb:0". A live camera is not waited for: it is tried
+            until it answers.
         camera_id: which camera it stands for.
-        fps: pictures a second, for a folder.
-        start_s: time of the first frame, for a file or folder.
+        fps: pictures a second of a folder (10 if left out), or of a file without times of its own.
+        start_s: time of the first frame, for a file or folder; None to date it by its file.
         on_frame: called when a live camera has a frame; see `CameraGroup.wake`.
 
     Raises:
         CameraError: a file or folder cannot be read.
     """
     if is_live(source):
-        camera = LiveCamera(source, camera_id, on_frame=on_frame)
+        opener = SnapshotCapture if is_snapshot(source) else open_capture
+        camera = LiveCamera(source, camera_id, opener=opener, on_frame=on_frame)
         camera.start()
         return camera
     if Path(source).is_dir():
-        return ImageFolder(source, camera_id, fps=fps, start_s=start_s)
-    return VideoFile(source, camera_id, start_s=start_s)
+        return ImageFolder(source, camera_id, fps=fps or FOLDER_FPS, start_s=start_s)
+    return VideoFile(source, camera_id, start_s=start_s, fps=fps)
 
 
 class CameraGroup:
     """Takes frames of several cameras in rounds.
 
     Files take turns by the times of their frames, so that the rounds are the same on each run. Of
-    live cameras, a round holds what has come by then.
+    live cameras, a round holds what has come by then; recordings beside them go on when no live
+    camera has a frame, because those do not wait.
 
     Args:
         sources: the cameras.
@@ -92,7 +99,7 @@ class CameraGroup:
         """
         while True:
             self._news.clear()
-            frames = self._recorded() + self._live()
+            frames = self._live() or self._recorded()
             if frames:
                 places = {source.camera_id: at for at, source in enumerate(self._sources)}
                 yield sorted(frames, key=lambda frame: places[frame.camera_id])
@@ -102,6 +109,16 @@ class CameraGroup:
             self._news.wait(wait_s)
             if not self._news.is_set():
                 yield []
+
+    @property
+    def announced_frames(self) -> int:
+        """Frames that all recordings together announce; 0 if one of them does not."""
+        counts = [
+            source.announced_frames
+            for source in self._sources
+            if isinstance(source, VideoFile | ImageFolder)
+        ]
+        return sum(counts) if all(counts) else 0
 
     def statuses(self) -> list[CameraStatus]:
         """How each camera is doing."""

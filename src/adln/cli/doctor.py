@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adln.cli.progress import Counting
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from adln.cameras.detector import Detector
     from adln.pipeline.doctor import Examination, Separation
     from adln.pipeline.watch_settings import WatchSettings
 
@@ -45,17 +48,26 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         folder = recording.resolve().parent
     else:
         folder = Path.cwd()
-        source = CameraSettings(name=camera, number=1, source=str(recording.resolve()))
+        source = CameraSettings(name=camera, number=1, source=str(recording.absolute()))
         settings = WatchSettings(
             cameras=(source,),
             detector=DetectorSettings(model=detector, boxes=boxes),
             network=NetworkSettings(files=(network,)),
         )
+    # Nothing is kept, so that nobody need say when a recording began.
+    undated = tuple(
+        replace(one, start=one.start or "1970-01-01T00:00:00Z") for one in settings.cameras
+    )
+    settings = replace(settings, cameras=undated)
     # What has not been examined yet needs no warning about its calibration.
     logging.getLogger("adln.pipeline.assembly").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="adln-doctor-") as work:
-        click.echo("finding and following people ...", err=True)
-        found = examine(settings, folder, gallery_folder=Path(work) / "examined")
+        found, known = examine(
+            settings,
+            folder,
+            gallery_folder=Path(work) / "examined",
+            on_progress=Counting("finding and following people"),
+        )
         click.echo("\n".join(_people(found)))
         click.echo("\n".join(_separation(found)))
         depth = settings.network.depth or max(found.depths)
@@ -66,8 +78,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             click.echo(f"  [thresholds]\n  match = {thresholds.match}")
             click.echo(f"  candidate = {thresholds.candidate}")
             settings = replace(settings, thresholds=thresholds)
-        click.echo("watching with and without re-identification ...", err=True)
-        click.echo("\n".join(_effect(settings, folder, Path(work))))
+        click.echo("\n".join(_effect(settings, folder, Path(work), known)))
         click.echo("\n".join(_device(found)))
 
 
@@ -119,7 +130,7 @@ def _judgement(scores: "Separation") -> str:
     )
 
 
-def _effect(settings: "WatchSettings", folder: Path, work: Path) -> list[str]:
+def _effect(settings: "WatchSettings", folder: Path, work: Path, detector: "Detector") -> list[str]:
     from adln.cli.watch import run_watch
     from adln.pipeline.watch_settings import (
         JsonlSettings,
@@ -137,7 +148,13 @@ def _effect(settings: "WatchSettings", folder: Path, work: Path) -> list[str]:
         webhook=WebhookSettings(),
         metrics=MetricsSettings(),
     )
-    summary = run_watch(settings, folder)
+    counting = Counting("watching with re-identification")
+    summary = run_watch(
+        settings,
+        folder,
+        detector=detector,
+        on_progress=lambda progress: counting(progress.frames.total(), 0),
+    )
     tracks = sum(summary["tracks"].values())
     verdicts = summary["tracks_by_verdict"]
     identities = summary["identities"]

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import re
 import sys
 import time
 from dataclasses import asdict
@@ -14,7 +13,7 @@ import click
 
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
-from adln.cli.options import NetworkOption
+from adln.cli.options import NetworkOption, duration
 from adln.cli.progress import counting
 from adln.runtime.shipped import DEFAULT
 
@@ -556,10 +555,14 @@ def _keep(text: str) -> float | None:
 
     if text == "ever":
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([dhms])", text.strip())
-    if match is None or float(match[1]) == 0:
+    try:
+        # Without a unit nobody can tell whether days were meant.
+        keep_s = 0.0 if text.strip()[-1:].isdigit() else duration(text)
+    except click.BadParameter:
+        keep_s = 0.0
+    if keep_s == 0:
         raise SettingsError(f'{text!r} is not a time to keep; write 30d, 12h, 90m, or "ever".')
-    return float(match[1]) * _UNITS_S[match[2]]
+    return keep_s
 
 
 def _keep_by_number(before: Any, rules: tuple[str, ...]) -> dict[int, float]:

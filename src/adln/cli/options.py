@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "": 1.0}
 
 data_option = click.option(
     "--data",
@@ -47,10 +47,10 @@ class NetworkOption(click.Option):
 
 
 def duration(text: str) -> float:
-    """Seconds of a time such as 540s, 9m or 2h; an option type for click."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    """Seconds of a time such as 540s, 9m, 2h, 30d or 4w; an option type for click."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
     if match is None:
-        raise click.BadParameter(f"{text!r} is not a time; write 540s, 9m or 2h.")
+        raise click.BadParameter(f"{text!r} is not a time; write 540s, 9m, 2h, 30d or 4w.")
     return float(match[1]) * UNITS_S[match[2]]
 
 

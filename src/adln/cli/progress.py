@@ -1,6 +1,7 @@
-"""A progress bar for work that is counted in pictures."""
+"""Progress of work that is counted in pictures: a bar, or a line that is renewed."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,3 +25,28 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
         return
     with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar.update
+
+
+class Counting:
+    """Says how far work is whose length need not be known, on standard error.
+
+    Args:
+        label: what is being done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._is_terminal = sys.stderr.isatty()
+        self._every_s = 0.5 if self._is_terminal else 10.0
+        self._said_s = float("-inf")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say how many frames are done, if it is time to; `total` is 0 if nobody knows."""
+        now_s = time.monotonic()
+        if now_s - self._said_s < self._every_s and done != total:
+            return
+        self._said_s = now_s
+        of = f" of {total:,}" if total else ""
+        line = f"{self._label}: {done:,}{of} frames"
+        is_over = done == total or not self._is_terminal
+        click.echo(f"\r{line}" if self._is_terminal else line, err=True, nl=is_over)

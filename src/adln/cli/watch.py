@@ -2,16 +2,24 @@
 
 import json
 import logging
+import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from adln.atomic import require_writable
+from adln.errors import ModelFileError, SettingsError
+
 if TYPE_CHECKING:
+    from adln.cameras.detector import Detector
+    from adln.cameras.frames import CameraStatus
     from adln.pipeline.assembly import Assembly
+    from adln.pipeline.timeline import Timeline
     from adln.pipeline.watch import Progress, SeenFrame
     from adln.pipeline.watch_settings import WatchSettings
 
@@ -19,7 +27,32 @@ _DRAIN_S = 5.0
 
 
 @click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--gallery", type=click.Path(path_type=Path), help="Folder of the gallery.")
+@click.option("--network", default="", help="Network that recognises people; res2 if left out.")
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    help="YOLOX in ONNX that finds people; also by the variable ADLN_DETECTOR.",
+)
+@click.option(
+    "--start", default="", metavar="TIME", help="When the recordings began: 2026-11-22T14:30."
+)
+@click.option(
+    "--report",
+    "report",
+    type=click.Path(path_type=Path),
+    help="At the end, write a page of who was seen when: a .html file, or a folder for it.",
+)
+@click.option(
+    "--video",
+    "video",
+    type=click.Path(path_type=Path),
+    help="Write video with boxes and names: .mp4, .webm (faster), or a folder. Shows people.",
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path), help="Write the settings used to this file (TOML)."
+)
 @click.option(
     "--set",
     "overrides",
@@ -27,33 +60,31 @@ _DRAIN_S = 5.0
     metavar="KEY=VALUE",
     help="Change a setting, as in TOML: --set network.depth=1. May be repeated.",
 )
-@click.option(
-    "--report",
-    "report_folder",
-    type=click.Path(path_type=Path),
-    help="At the end, write a page of identities and when each camera saw them into this folder.",
-)
-@click.option(
-    "--video",
-    "video_folder",
-    type=click.Path(path_type=Path),
-    help="Write each camera's video with boxes and identities into this folder. Shows people.",
-)
+@click.option("--yes", is_flag=True, help="Fetch the detector if it is missing, without asking.")
 @click.option(
     "--fetch-detector", is_flag=True, help="Fetch YOLOX-Nano (3.7 MB, Apache-2.0) from its release."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the final figures as JSON.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")
 def watch(
-    config: Path | None,
+    sources: tuple[str, ...],
+    gallery: Path | None,
+    network: str,
+    detector: Path | None,
+    start: str,
+    report: Path | None,
+    video: Path | None,
+    save: Path | None,
     overrides: tuple[str, ...],
-    report_folder: Path | None,
-    video_folder: Path | None,
+    yes: bool,
     fetch_detector: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Watch the cameras named in CONFIG (TOML): who is where, and who was where before.
+    """Watch cameras and recordings: who is where, and who was where before.
+
+    SOURCE is a video file, a folder of pictures, rtsp://..., http://.../snapshot.jpg, or a USB
+    camera (0, /dev/video0); several are watched together. Or name one file of settings (TOML).
 
     Ctrl-C or SIGTERM ends it in good order: open tracks are finished and all sightings stored.
     """
@@ -61,64 +92,170 @@ def watch(
         from adln.cameras.fetching import fetch
 
         click.echo(f"detector: {fetch()}")
-        if config is None:
+        if not sources:
             return
-    if config is None:
-        raise click.UsageError("name a settings file, or --fetch-detector.")
+    if not sources:
+        raise click.UsageError(
+            "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
+            "such as 0, or a file of settings (TOML)."
+        )
 
     from adln.atomic import require_writable
     from adln.errors import SettingsError
-    from adln.pipeline.watch_settings import read_watch_settings
 
-    for output in (report_folder, video_folder):
+    for output in (report, video, save):
         if output is not None:
-            require_writable(output, raises=SettingsError, folder=True)
-
-    settings = read_watch_settings(config, overrides)
+            require_writable(output, raises=SettingsError, folder=not output.suffix)
+    settings, folder = _settings(sources, overrides, gallery, network, detector, start)
+    if not settings.detector.boxes and not settings.detector.model:
+        _have_detector(yes=yes)
+    if save is not None:
+        _save(settings, save)
     summary = run_watch(
         settings,
-        config.resolve().parent,
-        report_folder=report_folder,
-        video_folder=video_folder,
+        folder,
+        report=report,
+        video=video,
         quiet=quiet or as_json,
+        written=[("settings", save)] if save is not None else [],
     )
     if as_json:
         click.echo(json.dumps(summary, indent=1))
+
+
+def _settings(
+    sources: tuple[str, ...],
+    overrides: tuple[str, ...],
+    gallery: Path | None,
+    network: str,
+    detector: Path | None,
+    start: str,
+) -> "tuple[WatchSettings, Path]":
+    """The settings that were named, or those for the sources that were; and their folder."""
+    from adln.pipeline.plain_watch import watch_of
+    from adln.pipeline.watch_settings import read_watch_settings
+    from adln.settings import changed
+
+    files = [source for source in sources if source.lower().endswith(".toml")]
+    if not files:
+        plain = watch_of(
+            sources,
+            folder=Path.cwd(),
+            gallery=gallery,
+            detector=detector,
+            network=network,
+            start=start,
+        )
+        return (changed(plain, overrides) if overrides else plain), Path.cwd()
+    if len(sources) > 1:
+        raise click.UsageError(
+            f"{files[0]} is a file of settings; name it alone, with the cameras in it."
+        )
+    if start:
+        raise click.UsageError("--start goes with recordings; write start into the settings.")
+    more = [("gallery", gallery), ("detector.model", detector)]
+    overrides = (
+        *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
+        *([f"network.files={json.dumps([network])}"] if network else []),
+        *overrides,
+    )
+    config = Path(files[0])
+    return read_watch_settings(config, overrides), config.resolve().parent
+
+
+def _have_detector(*, yes: bool) -> None:
+    """Fetch the detector where it is missing and somebody agrees."""
+    from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
+
+    path = default_detector()
+    if path.is_file():
+        return
+    offline = (
+        "Without a way to the internet, copy a YOLOX file here and name it: --detector FILE, or "
+        f"the variable {DETECTOR_VARIABLE}."
+    )
+    if os.environ.get(DETECTOR_VARIABLE):
+        raise SettingsError(f"{path}: {DETECTOR_VARIABLE} names this file, which is not there.")
+    question = (
+        f"Finding people needs a detector, once: YOLOX-Nano, {YOLOX_NANO.size_bytes / 1e6:.1f} MB, "
+        f"{YOLOX_NANO.licence}, from {YOLOX_NANO.url}"
+    )
+    if not yes and not (sys.stdin.isatty() and click.confirm(f"{question}. Fetch it?", err=True)):
+        raise SettingsError(f"{question}. Run again with --yes to fetch it. {offline}")
+    try:
+        fetch()
+    except ModelFileError as error:
+        raise ModelFileError(f"{error} {offline}") from error
+
+
+def _save(settings: "WatchSettings", path: Path) -> None:
+    """Write settings to a new file that only its owner reads: addresses hold passwords."""
+    from adln.settings import to_toml
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(to_toml(settings))
+    except FileExistsError as error:
+        raise SettingsError(
+            f"{path}: is there already; name a new file for the settings."
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def run_watch(
     settings: "WatchSettings",
     folder: Path,
     *,
-    report_folder: Path | None = None,
-    video_folder: Path | None = None,
+    report: Path | None = None,
+    video: Path | None = None,
     quiet: bool = True,
+    written: Sequence[tuple[str, Path]] = (),
+    detector: "Detector | None" = None,
+    on_progress: "Callable[[Progress], object]" = lambda _: None,
 ) -> dict[str, Any]:
     """Run a watch from beginning to end.
 
     Args:
         settings: of the watch.
         folder: that paths in the settings are relative to.
-        report_folder: where the report goes.
-        video_folder: where annotated videos go.
+        report: where the report goes: a file that ends in .html, or a folder.
+        video: where annotated videos go: a file that ends in .mp4 or .webm, or a folder.
         quiet: show only warnings and errors.
+        written: what was written before, for the summary.
+        detector: in place of the one of the settings.
+        on_progress: is told after each round where the loop stands.
 
     Returns:
         The final figures, as plain values.
     """
+    from adln.cli.watch_summary import summary_lines
     from adln.cli.watch_view import WatchView
     from adln.pipeline.annotated_video import VideoWriters
     from adln.pipeline.assembly import assemble, open_delivery, paced_submit
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
     from adln.pipeline.timeline import Timeline
-    from adln.pipeline.timeline_page import write_timeline
     from adln.pipeline.watch import Watch, stopping_on_signals
 
+    if report is not None:
+        require_writable(report, raises=SettingsError, folder=report.suffix.lower() != ".html")
+    for path in (folder / settings.outbox, folder / settings.jsonl.path):
+        if path != folder:
+            require_writable(path, raises=SettingsError)
     stop = threading.Event()
     view = WatchView(quiet=quiet)
     with ExitStack() as stack:
         stack.enter_context(view.taking_logs(logging.getLogger("adln")))
-        assembly = assemble(settings, folder)
+        on_frame: Callable[[SeenFrame], None] | None = None
+        names: dict[int, str | None] = {}
+        writers: VideoWriters | None = None
+        if video is not None:
+            writers = VideoWriters(video, cameras=len(settings.cameras), name_of=names.get)
+            stack.callback(writers.close)
+            on_frame = writers.add
+        assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
         delivery = open_delivery(settings, folder)
         stack.callback(delivery.close)
@@ -128,12 +265,8 @@ def run_watch(
             metrics.watch_delivery(delivery.counts)
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
-        timeline = Timeline(pictures=settings.pictures) if report_folder is not None else None
-        on_frame: Callable[[SeenFrame], None] | None = None
-        if video_folder is not None:
-            writers = VideoWriters(video_folder)
-            stack.callback(writers.close)
-            on_frame = writers.add
+        names |= {person.person_id: person.name for person in assembly.gallery.persons()}
+        timeline = Timeline(pictures=settings.pictures)
         loop = Watch(
             cameras=assembly.cameras,
             parts=assembly.parts,
@@ -147,18 +280,19 @@ def run_watch(
             pictures=settings.pictures,
             metrics=metrics,
             on_frame=on_frame,
-            on_track_end=None if timeline is None else timeline.add,
+            on_track_end=timeline.add,
         )
 
         def stop_now() -> None:
             stop.set()
             assembly.cameras.wake()
 
+        def on_round(now: Progress, statuses: list[CameraStatus]) -> None:
+            view.show(now, statuses, delivery)
+            on_progress(now)
+
         with stopping_on_signals(stop_now):
-            progress = loop.run(
-                should_stop=stop.is_set,
-                on_round=lambda now, cameras: view.show(now, cameras, delivery),
-            )
+            progress = loop.run(should_stop=stop.is_set, on_round=on_round)
         is_stored, is_delivered = delivery.flush(60.0), delivery.drain(_DRAIN_S)
         view.end(progress, assembly.cameras.statuses(), delivery)
         if not is_stored:
@@ -166,11 +300,32 @@ def run_watch(
         if not is_delivered:
             view.say("some sightings are not delivered yet; they stay in the outbox")
         summary = _summary(progress, assembly)
-        if timeline is not None and report_folder is not None:
-            names = {person.person_id: person.name for person in assembly.gallery.persons()}
-            page = write_timeline(report_folder, timeline, names=names)
-            view.say(f"report: {page}")
+        places = [*written, ("gallery", folder / settings.gallery)]
+        if settings.jsonl.path:
+            places.append(("sightings", folder / settings.jsonl.path))
+        names |= {person.person_id: person.name for person in assembly.gallery.persons()}
+        if writers is not None:
+            writers.close()
+            places += [("video", path) for path in writers.paths]
+        if report is not None:
+            places.append(("report", _write_report(report, timeline, names)))
+        if not quiet:
+            for line in summary_lines(progress, timeline, names, places):
+                click.echo(line)
     return summary
+
+
+def _write_report(target: Path, timeline: "Timeline", names: Mapping[int, str | None]) -> Path:
+    from adln.pipeline.timeline_page import timeline_html, write_timeline
+
+    if target.suffix.lower() != ".html":
+        return write_timeline(target, timeline, names=names)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(timeline_html(timeline, names=names), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{target}: cannot be written ({error.strerror}).") from error
+    return target
 
 
 def _summary(progress: "Progress", assembly: "Assembly") -> dict[str, Any]:

@@ -423,7 +423,7 @@ def calibration_path(model_path: Path, *, model_sha256: str = "") -> Path:
 
 
 def _is_shipped(model_path: Path) -> bool:
-    return model_path.resolve().is_relative_to(Path(__file__).parent.resolve())
+    return model_path.resolve().is_relative_to(Path(__file__).parents[1].resolve())
 
 
 def _beside(model_path: Path) -> Path:

@@ -1,35 +1,72 @@
-"""Videos with boxes and identities drawn in, one for each camera, for a person to look at."""
+"""Videos with boxes and identities drawn in, one for each camera, for a person to look at.
 
-import colorsys
+VP9 in MP4, or VP8 in WebM, which takes a sixth of the time: browsers play both, and OpenCV's wheels
+can write them. Their FFmpeg holds libvpx (BSD licence), but no encoder for H.264.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adln.atomic import require_writable
 from adln.cameras.captures import load_opencv
-from adln.errors import CameraError
-from adln.pipeline.watch import SeenFrame
+from adln.cameras.names import file_name
+from adln.errors import CameraError, SettingsError
+from adln.pipeline.drawing import FrameArtist, person_colour
+from adln.pipeline.watch_parts import SeenFrame
 
-# Frames of video a second; where a camera gives fewer or more, the video runs faster or slower.
-_FPS = 10.0
-# Turns of the colour wheel from one person to the next: neighbours never look alike.
-_GOLDEN = 0.618034
+__all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
+
+VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
+"""Ending of a file -> what is written into it. MP4 cannot hold VP8."""
+
+# So many frames are looked at to tell how many there are a second.
+_FRAMES_FOR_RATE = 8
+_SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
+# A pause in a recording is shown for so long.
+_LONGEST_PAUSE_S = 2.0
+_LARGEST_PX = 1280
 
 
 class VideoWriters:
-    """Writes ``<camera>.mp4`` for each camera.
+    """Writes a video for each camera, at the rate of its frames.
 
     Args:
-        folder: made if it is missing. The videos show people, whatever other settings say.
-        fps: of the videos.
+        target: a folder, which is made if it is missing and gets ``<camera>.mp4``; or, if it ends
+            in .mp4 or .webm, the file itself, with the camera's name added if there are several.
+            The videos show people, whatever other settings say.
+        cameras: how many there are.
+        name_of: person -> what people call them; None if they have no name.
+
+    Raises:
+        SettingsError: nothing can be written there.
     """
 
-    def __init__(self, folder: Path, *, fps: float = _FPS) -> None:
+    def __init__(
+        self,
+        target: Path,
+        *,
+        cameras: int = 1,
+        name_of: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self._cv2 = load_opencv()
-        self._folder = folder
-        self._fps = fps
-        self._open: dict[str, tuple[Any, tuple[int, int]]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        self._target = target
+        self._is_file = target.suffix.lower() in VIDEO_CODECS
+        self._cameras = cameras
+        self._name_of = name_of
+        self._videos: dict[str, _Video] = {}
+        require_writable(target, raises=SettingsError, folder=not self._is_file)
+        (target.parent if self._is_file else target).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The videos that were begun."""
+        return [video.path for video in self._videos.values()]
 
     def add(self, seen: SeenFrame) -> None:
         """Write a frame.
@@ -37,42 +74,101 @@ class VideoWriters:
         Raises:
             CameraError: the video cannot be written.
         """
-        cv2 = self._cv2
-        image = np.ascontiguousarray(seen.frame.image[..., ::-1])
-        size = image.shape[1], image.shape[0]
         name = seen.frame.camera_id
-        if name not in self._open:
-            path = self._folder / f"{name}.mp4"
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), self._fps, size)
-            if not writer.isOpened():
-                raise CameraError(f"{path}: this video cannot be written.")
-            self._open[name] = writer, size
-        writer, first_size = self._open[name]
-        for person in seen.people:
-            colour = person_colour(person.person_id)[::-1]
-            left, top, right, bottom = (round(side) for side in person.box_xyxy)
-            cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
-            label = f"track {person.track_id}"
-            if person.person_id is not None:
-                doubt = "?" if person.verdict == "candidate" else ""
-                label = f"person {person.person_id}{doubt}"
-            place = (left, max(12, top - 5))
-            cv2.putText(image, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3)
-            cv2.putText(image, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1)
-        if size != first_size:
-            image = cv2.resize(image, first_size)
-        writer.write(image)
+        if name not in self._videos:
+            self._videos[name] = _Video(self._path_of(name), FrameArtist(name, self._name_of))
+        self._videos[name].add(seen)
 
     def close(self) -> None:
         """Finish the videos."""
-        for writer, _ in self._open.values():
-            writer.release()
-        self._open.clear()
+        for video in self._videos.values():
+            video.close()
+
+    def _path_of(self, camera: str) -> Path:
+        plain = file_name(camera)
+        folder, stem, suffix = self._target, plain, ".mp4"
+        if self._is_file:
+            folder, suffix = self._target.parent, self._target.suffix
+            stem = self._target.stem + (f"-{plain}" if self._cameras > 1 else "")
+        # Two names may give one file, on disks that know no capitals in any case.
+        taken = {path.name.casefold() for path in self.paths}
+        path, number = folder / f"{stem}{suffix}", 1
+        while path.name.casefold() in taken:
+            number += 1
+            path = folder / f"{stem}-{number}{suffix}"
+        return path
 
 
-def person_colour(person_id: int | None) -> tuple[int, int, int]:
-    """A colour for a person, RGB 0..255; grey for nobody."""
-    if person_id is None:
-        return 150, 150, 150
-    red, green, blue = colorsys.hsv_to_rgb(person_id * _GOLDEN % 1.0, 0.65, 0.95)
-    return round(255 * red), round(255 * green), round(255 * blue)
+class _Video:
+    """One file; its first frames wait until it is known how many there are a second."""
+
+    def __init__(self, path: Path, artist: FrameArtist) -> None:
+        self._cv2 = load_opencv()
+        self.path = path
+        self._artist = artist
+        self._waiting: list[tuple[float, NDArray[np.uint8]]] = []
+        self._writer: Any = None
+        self._fps = 0.0
+        self._size = (0, 0)
+        self._start_s = 0.0
+        self._written = 0
+        self._is_closed = False
+
+    def add(self, seen: SeenFrame) -> None:
+        if self._is_closed:
+            return
+        image = self._artist.draw(self._fitting(seen), seen)
+        self._waiting.append((seen.frame.time_s, image))
+        if self._writer is not None or len(self._waiting) == _FRAMES_FOR_RATE:
+            self._flush()
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._flush()
+        self._is_closed = True
+        if self._writer is not None:
+            self._writer.release()
+
+    def _fitting(self, seen: SeenFrame) -> tuple[NDArray[np.uint8], float]:
+        """The picture in the size of the video, which is even, and by how much it was scaled."""
+        height, width = seen.frame.image.shape[:2]
+        scale = min(1.0, _LARGEST_PX / max(height, width))
+        if self._size == (0, 0):
+            self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))  # type: ignore[assignment]
+        image: NDArray[np.uint8] = seen.frame.image
+        if (width, height) == self._size:
+            return image.copy(), 1.0
+        resized = self._cv2.resize(image, self._size, interpolation=self._cv2.INTER_AREA)
+        return resized, self._size[0] / width
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting and self._writer is None:
+            self._open([time_s for time_s, _ in waiting])
+        for time_s, image in waiting:
+            bgr = np.ascontiguousarray(image[..., ::-1])
+            due = round((time_s - self._start_s) * self._fps) + 1
+            missing = due - self._written
+            most = round(_LONGEST_PAUSE_S * self._fps)
+            if missing > most:
+                self._start_s += (missing - most) / self._fps
+            for _ in range(min(missing, most)):
+                self._writer.write(bgr)
+                self._written += 1
+
+    def _open(self, times_s: list[float]) -> None:
+        steps = [later - earlier for earlier, later in pairwise(times_s)]
+        fps = 1 / max(median(steps), 1e-3) if steps else _SLOWEST_FPS
+        self._fps = round(min(max(fps, _SLOWEST_FPS), _FASTEST_FPS), 2)
+        self._start_s = times_s[0]
+        code = self._cv2.VideoWriter.fourcc(*VIDEO_CODECS[self.path.suffix.lower()])
+        self._writer = self._cv2.VideoWriter(
+            str(self.path.absolute()), self._cv2.CAP_FFMPEG, code, self._fps, self._size
+        )
+        if not self._writer.isOpened():
+            self._is_closed = True
+            raise CameraError(
+                f"{self.path}: this video cannot be written; OpenCV's wheels from PyPI can write "
+                "VP8 and VP9, other builds may not."
+            )

@@ -4,8 +4,9 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from adln.cameras.appearance import crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
-from adln.cameras.fetching import YOLOX_NANO, default_cache
+from adln.cameras.fetching import default_detector
+from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
 from adln.cameras.watching import CameraGroup, open_source
-from adln.errors import SettingsError
+from adln.errors import DeliveryError, SettingsError
 from adln.gallery.interface import Gallery
-from adln.gallery.retention import Retention
+from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
@@ -59,7 +61,7 @@ class Assembly:
         load: keeps the pace.
         costs: stated costs; None if work is measured.
         run: how manieth start on this gallery.
-        live: whether the cameras are live.
+        live: whether any camera is live.
     """
 
     cameras: CameraGroup
@@ -80,7 +82,11 @@ class Assembly:
 
 
 def assemble(
-    settings: WatchSettings, folder: Path, *, gallery_folder: Path | None = None
+    settings: WatchSettings,
+    folder: Path,
+    *,
+    gallery_folder: Path | None = None,
+    detector: Detector | None = None,
 ) -> Assembly:
     """Open everything that a watch needs, except the ways out; see `open_delivery`.
 
@@ -88,11 +94,12 @@ def assemble(
         settings: of the watch.
         folder: that paths in the settings are relative to.
         gallery_folder: in place of the gallery of the settings.
+        detector: in place of the detector of the settings.
 
     Raises:
         AdlnError: anything cannot be opened or contradicts another thing.
     """
-    live = _all_live(settings.cameras)
+    live = any(is_live(camera.source) for camera in settings.cameras)
     embedder = DepthEmbedder(
         [_network_path(name, folder) for name in settings.network.files],
         threads=settings.network.threads,
@@ -102,7 +109,10 @@ def assemble(
         raise SettingsError(
             f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
         )
-    detector, has_tracks = _open_detector(settings, folder)
+    if detector is None or settings.detector.boxes:
+        detector, has_tracks = _open_detector(settings, folder)
+    else:
+        has_tracks = _no_tracks
     load, costs = _open_load(settings, embedder, depth, live=live)
     gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
     group = CameraGroup()
@@ -132,16 +142,17 @@ def assemble(
             lambda crops: embedder.embed(crops, eye)[eye], embedder.crop_size
         )
         for camera in settings.cameras:
-            source = _source_path(camera, folder)
-            group.add(
-                open_source(
-                    source,
-                    camera.name,
-                    fps=camera.fps,
-                    start_s=camera.start_s,
-                    on_frame=group.wake,
-                )
+            address = _source_path(camera, folder)
+            source = open_source(
+                address,
+                camera.name,
+                fps=camera.fps,
+                start_s=camera.start_s,
+                on_frame=group.wake,
             )
+            group.add(source)
+            if not camera.start and isinstance(source, VideoFile | ImageFolder):
+                _require_kept(source, gallery.retention)
             tracker: Tracker = ByteTracker(settings.tracker, appearance=appearance)
             if has_tracks(camera.name):
                 tracker = GivenTracks(keep_s=settings.tracker.keep_s)
@@ -154,7 +165,10 @@ def assemble(
                     crop_size=embedder.crop_size,
                     settings=settings.selection,
                 ),
-                source_name=f"live {run} {time.time()}" if live else _content_name(Path(source)),
+                source_name=(
+                    f"live {run} {time.time()}" if source.live else _content_name(Path(address))
+                ),
+                live=source.live,
             )
     except BaseException:
         group.close()
@@ -209,7 +223,17 @@ def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
         raise SettingsError(
             "sightings go nowhere: name jsonl.path, mqtt.host or webhook.url in the settings."
         )
-    return Delivery(Outbox(folder / settings.outbox, list(sinks)), sinks)
+    path = folder / settings.outbox
+    try:
+        return Delivery(Outbox(path, list(sinks)), sinks)
+    except DeliveryError as error:
+        if "locked" not in str(error):
+            raise
+        raise DeliveryError(
+            f"{path}: another watch is using this outbox. Name one of its own for each watch, and "
+            'with it the file of sightings: outbox = "second.db" and jsonl.path = "second.jsonl"; '
+            "the gallery may be the same."
+        ) from error
 
 
 def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
@@ -217,7 +241,7 @@ def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent],
 
     Args:
         delivery: where sightings go.
-        live: whether the cameras are live.
+        live: whether any camera is live.
     """
     since = 0
 
@@ -233,14 +257,18 @@ def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent],
     return submit
 
 
-def _all_live(cameras: Sequence[CameraSettings]) -> bool:
-    live = {is_live(camera.source) for camera in cameras}
-    if len(live) > 1:
-        raise SettingsError(
-            "live cameras and recordings cannot be watched together, because their clocks differ; "
-            "write two settings files on one gallery."
-        )
-    return live == {True}
+def _require_kept(source: VideoFile | ImageFolder, rules: Retention) -> None:
+    """Refuse a recording that would be erased by a date which nobody has stated."""
+    keep = [rules.keep_s, *rules.camera_keep_s.values(), *rules.person_keep_s.values()]
+    least_s = min((one for one in keep if one is not None), default=None)
+    if least_s is None or source.start_s >= time.time() - least_s:
+        return
+    begin = datetime.fromtimestamp(source.start_s, UTC).isoformat(timespec="seconds")
+    raise SettingsError(
+        f"camera {source.camera_id!r}: by the time of its file the recording begins {begin}, and "
+        f"this gallery erases what is older than {least_s / DAY_S:g} days. Write start = "
+        f'"{begin}" if that is right, the true time if it is not, or use another gallery.'
+    )
 
 
 def _source_path(camera: CameraSettings, folder: Path) -> str:
@@ -265,14 +293,19 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
                 f"{sorted(names)}."
             )
         return boxes, boxes.has_tracks
-    path = folder / chosen.model if chosen.model else default_cache() / YOLOX_NANO.file_name
+    path = folder / chosen.model if chosen.model else default_detector()
     if not path.is_file():
         raise SettingsError(
-            f"{path}: there is no such detector. Name a YOLOX file in detector.model, or boxes in "
-            "detector.boxes, or run `adln watch --fetch-detector` once."
+            f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
+            "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "
+            "--fetch-detector` once."
         )
     detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
-    return detector, lambda _: False
+    return detector, _no_tracks
+
+
+def _no_tracks(_: str) -> bool:
+    return False
 
 
 def _open_load(

@@ -7,7 +7,7 @@ the scores of the first kind do not stand out from those of the second, no thres
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -15,6 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cameras.detector import Detector, RememberingDetector
 from adln.cameras.selection import TrackReport
 from adln.errors import SettingsError
 from adln.gallery.records import pool_track
@@ -113,14 +114,23 @@ class _Seen:
 
 
 def examine(
-    settings: WatchSettings, folder: Path, *, gallery_folder: Path | None = None
-) -> Examination:
+    settings: WatchSettings,
+    folder: Path,
+    *,
+    gallery_folder: Path | None = None,
+    on_progress: Callable[[int, int], object] = lambda _done, _all: None,
+) -> tuple[Examination, Detector]:
     """Find and follow people in recordings, and compare their tracks.
 
     Args:
         settings: of a watch of recordings.
         folder: that paths in the settings are relative to.
         gallery_folder: an empty one for the time being; nobody is stored in it.
+        on_progress: is told after each round how many frames are done, and of how many, 0 if
+            nobody knows.
+
+    Returns:
+        What was found, and a detector that remembers whom it has found in these recordings.
 
     Raises:
         SettingsError: the cameras are live.
@@ -133,6 +143,8 @@ def examine(
         spent: dict[str, float] = defaultdict(float)
         together: set[tuple[str, int, int]] = set()
         tracks: dict[tuple[str, int], _Seen] = {}
+        detector = RememberingDetector(assembly.detector)
+        all_frames = assembly.cameras.announced_frames
         frames = most = without = 0
         first_s, last_s = math.inf, -math.inf
 
@@ -155,7 +167,7 @@ def examine(
         for round_ in assembly.cameras.rounds():
             spent["read"] += time.perf_counter() - start
             start = time.perf_counter()
-            found = assembly.detector.detect(round_)
+            found = detector.detect(round_)
             spent["detect"] += time.perf_counter() - start
             for frame, detections in zip(round_, found, strict=True):
                 part = assembly.parts[frame.camera_id]
@@ -171,10 +183,11 @@ def examine(
                 most = max(most, len(ids))
                 frames += 1
                 first_s, last_s = min(first_s, frame.time_s), max(last_s, frame.time_s)
+            on_progress(frames, all_frames)
             start = time.perf_counter()
         for part in assembly.parts.values():
             without += take(part.selector.end(part.tracker.finish(), last_s))
-        return Examination(
+        examination = Examination(
             tracks=len(tracks),
             without_crop=without,
             most_together=most,
@@ -187,6 +200,7 @@ def examine(
             video_s=max(0.0, last_s - first_s),
             verdict=assembly.embedder.verdict,
         )
+        return examination, detector
     finally:
         assembly.close()
 

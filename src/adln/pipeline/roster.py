@@ -80,7 +80,7 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
 
 def _read(path: Path) -> tuple[dict[str, int], int]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
         cameras = {str(name): int(number) for name, number in values["cameras"].items()}
         return cameras, int(values["runs"])
     except FileNotFoundError:

@@ -13,13 +13,12 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
+from adln.cameras.names import LARGEST_NUMBER, NAME_PATTERN, is_camera_name
 from adln.errors import SightingError
 from adln.matching.calibration import Verdict
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-# What may stand in an MQTT topic, a file name and a metric's label without any escaping.
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -31,14 +30,15 @@ class SightingEvent:
         event_id: Names this sighting for good. A receiver that sees it again has got the same
             sighting twice and drops one. See `make_event_id`.
         camera_id: Which camera, from 0, as the gallery numbers them.
-        camera_name: What people call it: letters, digits, "_", "." and "-", at most 64.
+        camera_name: What people call it: at most 64 printable characters, without slashes, + and #.
         track_id: The track, unique within the camera.
         first_time_s: When the person was first seen in this track, seconds since 1970 (UTC).
         last_time_s: When last.
         person_id: The identity across all cameras; None for somebody unknown who was not
             enrolled.
         verdict: "matched", "candidate" (for a person to look at) or "unknown".
-        probability: That this is the person named, in 0..1.
+        probability: That this is the person named, in 0..1; of a new person, that it is nobody
+            who was known before.
         depth: Stages of the network in use, 1 to 4.
         model: SHA-256 of the model file, in hex.
         box_xyxy: Where in the frame the person was last seen, in pixels.
@@ -49,6 +49,7 @@ class SightingEvent:
         runner_up_id: The next person; None if there is none.
         runner_up_score: Cosine to that person.
         reason: Why this verdict, in words; "not asked: ..." if nobody was compared.
+        new_person: Whether the person was unknown before this track, and got the number in it.
         format: Version of this record.
 
     Raises:
@@ -74,6 +75,7 @@ class SightingEvent:
     runner_up_id: int | None = None
     runner_up_score: float | None = None
     reason: str = ""
+    new_person: bool = False
     format: str = FORMAT
 
     def __post_init__(self) -> None:
@@ -93,8 +95,12 @@ class SightingEvent:
             for name, is_fine, expected in (
                 ("format", self.format == FORMAT, repr(FORMAT)),
                 ("event_id", _EVENT_ID.fullmatch(self.event_id), f"text like {_EVENT_ID.pattern}"),
-                ("camera_id", self.camera_id >= 0, "0 or more"),
-                ("camera_name", _NAME.fullmatch(self.camera_name), f"text like {_NAME.pattern}"),
+                ("camera_id", 0 <= self.camera_id <= LARGEST_NUMBER, f"0 to {LARGEST_NUMBER}"),
+                (
+                    "camera_name",
+                    is_camera_name(self.camera_name),
+                    f"printable text like {NAME_PATTERN}",
+                ),
                 ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as all times"),
                 ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
                 ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
@@ -103,6 +109,12 @@ class SightingEvent:
                     "person_id",
                     self.person_id is not None or self.verdict == "unknown",
                     f"a person, as the verdict is {self.verdict!r}",
+                ),
+                (
+                    "new_person",
+                    not self.new_person
+                    or (self.verdict == "unknown" and self.person_id is not None),
+                    'false, unless the verdict is "unknown" and there is a person_id',
                 ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
                 ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
@@ -131,12 +143,14 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order; reasons and picture only if there are any."""
+        """As one line of JSON, keys in a fixed order; what is only there at times only then."""
         values = {"format": self.format, **asdict(self)}
-        del values["crop_jpeg"]
+        del values["crop_jpeg"], values["new_person"]
         if not self.reason:
             for name in _LATER:
                 del values[name]
+        if self.new_person:
+            values["new_person"] = True
         if self.crop_jpeg is not None:
             values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -164,7 +178,12 @@ class SightingEvent:
                 f"{FORMAT!r}."
             )
         picture = values.pop("crop_jpeg_base64", None)
-        expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
+        new_person = values.pop("new_person", False)
+        if not isinstance(new_person, bool):
+            raise SightingError(
+                f"not a sighting: new_person is {new_person!r}, expected true or false."
+            )
+        expected = {field.name for field in fields(cls)} - {"crop_jpeg", "new_person"}
         unknown = sorted(values.keys() - expected)
         missing = sorted(expected - _LATER - values.keys())
         if unknown or missing:
@@ -172,7 +191,7 @@ class SightingEvent:
             raise SightingError(f"not a sighting: it has {what}.")
         if isinstance(values["box_xyxy"], list):
             values["box_xyxy"] = tuple(values["box_xyxy"])
-        return cls(**values, crop_jpeg=_decoded(picture))
+        return cls(**values, crop_jpeg=_decoded(picture), new_person=new_person)
 
 
 def make_event_id(*parts: str | int) -> str:

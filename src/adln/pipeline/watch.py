@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,153 +21,41 @@ from PIL import Image
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
-from adln.cameras.selection import CropSelector, SelectedCrop, TrackReport
-from adln.cameras.tracker import Tracker, TrackUpdate
+from adln.cameras.redaction import public_text
+from adln.cameras.selection import SelectedCrop, TrackReport
+from adln.cameras.tracker import TrackUpdate
 from adln.errors import AdlnError
-from adln.matching.calibration import Verdict
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController
 from adln.pipeline.roster import track_number
 from adln.pipeline.sightings import SightingEvent, make_event_id
+from adln.pipeline.watch_parts import (
+    CameraParts,
+    DepthSwitch,
+    NamedBox,
+    Progress,
+    Rounds,
+    SeenFrame,
+    TrackEnd,
+)
 
 if TYPE_CHECKING:
     from adln.pipeline.metrics import PipelineMetrics
 
+__all__ = ["CameraParts", "NamedBox", "Progress", "Rounds", "SeenFrame", "TrackEnd", "Watch"]
+
 STAGES = ("read", "detect", "track", "select", "embed", "identify", "deliver")
 # A camera from which nothing came for so long has nobody in view any more.
 _SILENT_S = 3.0
+# Times of a camera that leap further were never those of one stay: a recorder that paused, or a
+# clock that was set.
+_LEAP_S = 60.0
 _JPEG_QUALITY = 85
 # At most one line about a camera in trouble each so many failures.
 _LOG_EVERY = 100
 
 _log = logging.getLogger(__name__)
-
-
-class DepthSwitch(Protocol):
-    """Embeds at a depth that may change; `adln.pipeline.depths.DepthEmbedder` does."""
-
-    @property
-    def digest(self) -> str:
-        """Names the weights."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at a depth and the shallower ones that come with it."""
-        ...
-
-
-class Rounds(Protocol):
-    """Frames of all cameras in rounds; `adln.cameras.watching.CameraGroup` does."""
-
-    def rounds(self) -> Iterator[list[Frame]]:
-        """At most one frame of each camera in a round; an empty one if nothing came."""
-        ...
-
-    def statuses(self) -> list[CameraStatus]:
-        """How each camera is doing."""
-        ...
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CameraParts:
-    """What belongs to one camera.
-
-    Attributes:
-        number: in the gallery.
-        tracker: follows its people.
-        selector: chooses their crops.
-        source_name: names the recording or the run in the ids of sightings.
-    """
-
-    number: int
-    tracker: Tracker
-    selector: CropSelector
-    source_name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class NamedBox:
-    """A person in a frame, with what is known of them.
-
-    Attributes:
-        track_id: of the tracker.
-        box_xyxy: in the frame, px.
-        person_id: who; None if not known.
-        verdict: how sure.
-    """
-
-    track_id: int
-    box_xyxy: tuple[float, float, float, float]
-    person_id: int | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class SeenFrame:
-    """A frame that was worked through.
-
-    Attributes:
-        frame: the frame.
-        people: who is in it.
-    """
-
-    frame: Frame
-    people: tuple[NamedBox, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackEnd:
-    """A track that is over, and who it was.
-
-    Attributes:
-        event: the last sighting said of it.
-        crop: (H, W, 3) uint8 RGB, its best crop; None if it had none.
-    """
-
-    event: SightingEvent
-    crop: NDArray[np.uint8] | None
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """Where the loop stands; one object that is renewed in each round.
-
-    Attributes:
-        rounds: worked through.
-        video_s: seconds of video, from the first frame to the newest.
-        wall_s: seconds since the start.
-        stage_ms: stage -> ms spent so far.
-        frames: camera -> frames looked at.
-        skipped: camera -> frames left out to keep the pace.
-        people: camera -> people in view now.
-        tracks: camera -> tracks so far.
-        crops: depth -> crops embedded so far.
-        verdicts: verdict -> tracks that ended with it.
-        identities: people in the gallery.
-        depth: in use.
-        crops_per_track: in use.
-        keep_one_in: in use.
-        steps: changes of the level so far.
-        load_ms: work for a second of video lately.
-    """
-
-    rounds: int = 0
-    video_s: float = 0.0
-    wall_s: float = 0.0
-    stage_ms: Counter[str] = field(default_factory=Counter)
-    frames: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    people: dict[str, int] = field(default_factory=dict)
-    tracks: Counter[str] = field(default_factory=Counter)
-    crops: Counter[int] = field(default_factory=Counter)
-    verdicts: Counter[str] = field(default_factory=Counter)
-    identities: int = 0
-    depth: int = 0
-    crops_per_track: int = 0
-    keep_one_in: int = 1
-    steps: int = 0
-    load_ms: float = 0.0
 
 
 @dataclass(eq=False)
@@ -176,6 +64,7 @@ class _OpenTrack:
 
     embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
     report: TrackReport | None = None
+    answer: Answer | None = None
     said: int = 0
 
 
@@ -234,10 +123,12 @@ class Watch:
         self._clock = clock
         self._open: dict[tuple[str, int], _OpenTrack] = {}
         self._latest_s: dict[str, float] = {}
-        self._first_s: float | None = None
+        self._has_live = any(part.live for part in self._parts.values())
+        # Live and recorded cameras have different clocks: True is that of the live ones.
+        self._newest_s: dict[bool, float] = {}
+        self._video_s: dict[bool, float] = {}
         self._heard_s = clock()
         self._has_frames = False
-        self._failures: Counter[str] = Counter()
         self._dropped_before: Counter[str] = Counter()
         self._reconnects_before: Counter[str] = Counter()
         self.progress = Progress()
@@ -281,8 +172,11 @@ class Watch:
         self._has_frames = bool(frames)
         keep = self._load.level.keep_one_in
         for frame in frames:
-            self._latest_s[frame.camera_id] = frame.time_s
-            if frame.index % keep:
+            name = frame.camera_id
+            if frame.time_s - self._latest_s.get(name, frame.time_s) > _LEAP_S:
+                self._end_cameras([name])
+            self._latest_s[name] = frame.time_s
+            if frame.index % keep and self._is_paced(name):
                 self.progress.skipped[frame.camera_id] += 1
             else:
                 wanted.append(frame)
@@ -290,6 +184,7 @@ class Watch:
         reports = self._reports(wanted)
         crops = self._embed(reports)
         self._identify(reports)
+        self._take_time(frames)
         self._end_silent(frames)
         self._keep_pace(frames, before, len(wanted), crops)
         if self._metrics is not None:
@@ -310,14 +205,14 @@ class Watch:
                 start = self._clock()
                 reports += part.selector.update(frame, update)
                 self._took("select", start)
-            except AdlnError as error:
+                self._book.saw(
+                    part.number,
+                    frame.time_s,
+                    [track_number(self._run, person.track_id) for person in update.people],
+                )
+            except Exception as error:
                 self._trouble(name, error)
                 continue
-            self._book.saw(
-                part.number,
-                frame.time_s,
-                [track_number(self._run, person.track_id) for person in update.people],
-            )
             for person in update.people:
                 if (name, person.track_id) not in self._open:
                     self._open[name, person.track_id] = _OpenTrack()
@@ -325,7 +220,10 @@ class Watch:
             self.progress.frames[name] += 1
             self.progress.people[name] = len(update.people)
             if self._on_frame is not None:
-                self._on_frame(self._named(frame, update))
+                try:
+                    self._on_frame(self._named(frame, update))
+                except Exception as error:
+                    self._trouble(name, error)
         return reports
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
@@ -333,13 +231,13 @@ class Watch:
             return []
         try:
             return self._detector.detect(frames)
-        except AdlnError:
+        except Exception:
             # One by one, so that a frame that cannot be used costs its own camera only.
             found = []
             for frame in frames:
                 try:
                     found += self._detector.detect([frame])
-                except AdlnError as error:
+                except Exception as error:
                     self._trouble(frame.camera_id, error)
                     found.append(nobody())
             return found
@@ -361,27 +259,61 @@ class Watch:
                 if crop.crop_id not in track.embeddings
             ]
         if new:
-            depth = self._load.level.depth
-            answers = self._embedder.embed(np.stack([crop.image for _, _, crop in new]), depth)
-            for at, (track, name, crop) in enumerate(new):
-                track.embeddings[crop.crop_id] = {
-                    depth_: rows[at] for depth_, rows in answers.items()
-                }
-                if self._metrics is not None:
-                    self._metrics.crops_embedded.labels(name, depth).inc()
-            self.progress.crops[depth] += len(new)
+            try:
+                self._embed_crops(new)
+            except Exception:
+                # One by one, so that a crop that cannot be used costs its own track only.
+                for one in new:
+                    try:
+                        self._embed_crops([one])
+                    except Exception as error:
+                        self._trouble(one[1], error)
         self._took("embed", start)
         return len(new)
 
+    def _embed_crops(self, crops: Sequence[tuple[_OpenTrack, str, SelectedCrop]]) -> None:
+        depth = self._load.level.depth
+        answers = self._embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
+        for at, (track, name, crop) in enumerate(crops):
+            track.embeddings[crop.crop_id] = {depth_: rows[at] for depth_, rows in answers.items()}
+            if self._metrics is not None:
+                self._metrics.crops_embedded.labels(name, depth).inc()
+        self.progress.crops[depth] += len(crops)
+
     def _identify(self, reports: Sequence[TrackReport]) -> None:
         start = self._clock()
-        answers = self._book.decide([self._evidence(report) for report in reports])
+        answers = self._decide(reports)
         self._took("identify", start)
         start = self._clock()
         for answer in answers:
-            self._say(answer)
+            try:
+                self._say(answer)
+            except Exception as error:
+                self._trouble(self._names[answer.camera], error)
+        for report in reports:
+            if report.reason == "ended":
+                self._open.pop((report.camera_id, report.track_id), None)
         self.progress.identities = self._book.num_persons
         self._took("deliver", start)
+
+    def _decide(self, reports: Sequence[TrackReport]) -> list[Answer]:
+        """Who the tracks are; one that cannot be decided costs itself only."""
+        evidence = []
+        for report in reports:
+            try:
+                evidence.append(self._evidence(report))
+            except Exception as error:
+                self._trouble(report.camera_id, error)
+        try:
+            return self._book.decide(evidence)
+        except Exception:
+            answers: list[Answer] = []
+            for one in evidence:
+                try:
+                    answers += self._book.decide([one])
+                except Exception as error:
+                    self._trouble(self._names[one.camera], error)
+            return answers
 
     def _evidence(self, report: TrackReport) -> Evidence:
         track = self._open[report.camera_id, report.track_id]
@@ -400,6 +332,7 @@ class Watch:
                     thumbnail=_jpeg(crop.image) if self._pictures else None,
                 )
                 for crop in report.crops
+                if crop.crop_id in track.embeddings
             ),
             most_crops=self._load.level.crops_per_track,
             is_last=report.reason == "ended",
@@ -413,7 +346,7 @@ class Watch:
         track = self._open.get(key)
         if track is None or track.report is None:
             return
-        report = track.report
+        report, track.answer = track.report, answer
         nothing_known = answer.verdict == "unknown" and answer.person_id is None
         if answer.is_last or (answer.changed and not (nothing_known and track.said == 0)):
             crop = max(report.crops, key=lambda one: one.quality, default=None)
@@ -437,6 +370,7 @@ class Watch:
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
                 crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
                 **_why(answer),
+                new_person=_is_enrolment(answer),
             )
             track.said += 1
             _log.info("%s, track %d: %s (%s)", name, track_id, event.verdict, event.reason)
@@ -460,10 +394,11 @@ class Watch:
         elif self._clock() - self._heard_s > _SILENT_S:
             # No camera delivers, so that no time of a frame tells how long it has been.
             self._end_cameras(list(self._latest_s))
-        if not self._latest_s:
-            return
-        newest_s = max(self._latest_s.values())
-        silent = [name for name, time_s in self._latest_s.items() if newest_s - time_s > _SILENT_S]
+        silent = [
+            name
+            for name, time_s in self._latest_s.items()
+            if self._newest_s.get(self._parts[name].live, time_s) - time_s > _SILENT_S
+        ]
         if silent:
             self._end_cameras(silent)
 
@@ -487,18 +422,19 @@ class Watch:
     ) -> None:
         if not frames:
             return
-        newest_s = max(frame.time_s for frame in frames)
-        if self._first_s is None:
-            self._first_s = newest_s
         self.progress.rounds += 1
-        self.progress.video_s = newest_s - self._first_s
+        paced = [frame for frame in frames if self._is_paced(frame.camera_id)]
+        if not paced:
+            return
         if self._costs is not None:
             frames_ms, crops_ms = self._costs.of(looked_at, crops, self._load.level.depth)
         else:
             spent = self.progress.stage_ms - before
             crops_ms = spent["embed"]
             frames_ms = sum(ms for stage, ms in spent.items() if stage not in ("read", "embed"))
-        step = self._load.observe(newest_s, frames_ms=frames_ms, crops_ms=crops_ms)
+        share = len(paced) / len(frames)
+        newest_s = max(frame.time_s for frame in paced)
+        step = self._load.observe(newest_s, frames_ms=share * frames_ms, crops_ms=share * crops_ms)
         self.progress.load_ms = self._load.load_ms
         if step is not None:
             self.progress.steps += 1
@@ -511,6 +447,22 @@ class Watch:
                 level.depth,
                 level.keep_one_in,
             )
+
+    def _is_paced(self, name: str) -> bool:
+        """Whether a camera's frames are left out when there is no time for all of them.
+
+        Beside live cameras, recordings are worked through in full, whenever there is time.
+        """
+        return self._parts[name].live or not self._has_live
+
+    def _take_time(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            live = self._parts[frame.camera_id].live
+            before_s = self._newest_s.get(live, frame.time_s)
+            newest_s = self._newest_s[live] = max(before_s, frame.time_s)
+            passed_s = min(newest_s - before_s, _LEAP_S)
+            self._video_s[live] = self._video_s.get(live, 0.0) + passed_s
+            self.progress.video_s = max(self._video_s.values())
 
     def _use_level(self) -> None:
         level = self._load.level
@@ -550,25 +502,40 @@ class Watch:
         people = []
         for person in update.people:
             person_id, verdict = self._book.who(number, track_number(self._run, person.track_id))
+            track = self._open.get((frame.camera_id, person.track_id))
+            answer = None if track is None else track.answer
+            if answer is not None and answer.person_id != person_id:
+                answer = None
             people.append(
                 NamedBox(
                     track_id=person.track_id,
                     box_xyxy=_plain_box(person.box_xyxy),
                     person_id=person_id,
                     verdict=verdict,
+                    probability=None if answer is None else answer.probability,
+                    is_new=answer is not None and _is_enrolment(answer),
                 )
             )
         return SeenFrame(frame=frame, people=tuple(people))
 
-    def _trouble(self, name: str, error: AdlnError) -> None:
-        self._failures[name] += 1
-        if self._failures[name] % _LOG_EVERY == 1:
-            _log.error(
-                "camera %s: a frame could not be used (%d so far): %s",
-                name,
-                self._failures[name],
-                error,
+    def _trouble(self, name: str, error: Exception) -> None:
+        """Count and log what one frame, track or sighting has failed of; the watch goes on."""
+        self.progress.failures[name] += 1
+        if self.progress.failures[name] % _LOG_EVERY == 1:
+            what = (
+                str(error) if isinstance(error, AdlnError) else f"{type(error).__name__}: {error}"
             )
+            _log.error(
+                "camera %s: a frame or track could not be used (%d so far): %s",
+                name,
+                self.progress.failures[name],
+                public_text(what),
+            )
+
+
+def _is_enrolment(answer: Answer) -> bool:
+    """Whether a person was made of this very track."""
+    return answer.verdict == "unknown" and answer.person_id is not None
 
 
 def _plain_box(box: NDArray[np.floating]) -> tuple[float, float, float, float]:

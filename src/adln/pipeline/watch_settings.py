@@ -4,6 +4,8 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
+from adln.cameras.names import camera_name, require_camera_number, tidy_name
+from adln.cameras.redaction import public_name
 from adln.cameras.selection import SelectionSettings
 from adln.cameras.tracker import TrackerSettings
 from adln.errors import SettingsError
@@ -17,28 +19,37 @@ class CameraSettings:
     """One camera.
 
     Attributes:
-        name: letters, digits, "_", "." and "-"; stands in sightings and topics.
+        name: at most 64 printable characters, without slashes, + and #; stands in sightings and
+            topics.
         number: from 0; the same for ever, because the gallery knows the camera by it.
-        source: "rtsp://...", "usb:0", a video file, or a folder of pictures.
-        fps: pictures a second of a folder.
-        start: when a recording began, such as "2026-05-01T12:00:00+02:00"; 1970 if left out.
+        source: "rtsp://...", "http://.../snapshot.jpg", "usb:0", a video file, or a folder of
+            pictures.
+        fps: pictures a second of a folder (10 if left out), or of a video without times of its
+            own, such as a raw H.264 stream.
+        start: when a recording began, such as "2026-05-01T12:00:00+02:00"; dated by its file if
+            left out.
     """
 
     name: str = ""
     number: int = 0
     source: str = ""
-    fps: float = 10.0
+    fps: float = 0.0
     start: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", tidy_name(self.name))
+        if not self.fps >= 0:
+            raise SettingsError(f"camera {self.name!r}: fps must be above 0, got {self.fps}.")
+
     @property
-    def start_s(self) -> float:
-        """Begin of the recording in Unix time.
+    def start_s(self) -> float | None:
+        """Begin of the recording in Unix time; None if nobody says.
 
         Raises:
             SettingsError: it is no time, or its time zone is missing.
         """
         if not self.start:
-            return 0.0
+            return None
         try:
             begin = datetime.fromisoformat(self.start)
         except ValueError as error:
@@ -196,7 +207,7 @@ class WatchSettings:
     """All that `adln watch` is told.
 
     Attributes:
-        cameras: at least one; all live, or all recorded.
+        cameras: at least one, live or recorded.
         gallery: folder of the gallery; made if it does not exist.
         outbox: file in which sightings wait until everyone has them.
         pictures: whether gallery, sightings and report keep pictures of people.
@@ -248,8 +259,11 @@ class WatchSettings:
             if not camera.name or not camera.source or camera.number < 0:
                 raise SettingsError(
                     "a camera needs a name, a number from 0 and a source, got "
-                    f"name {camera.name!r}, number {camera.number}, source {camera.source!r}."
+                    f"name {camera.name!r}, number {camera.number}, source "
+                    f"{public_name(camera.source)!r}."
                 )
+            camera_name(camera.name)
+            require_camera_number(camera.name, camera.number)
         names = {camera.name for camera in self.cameras}
         for way in self.travel:
             strangers = sorted(set(way.cameras) - names)

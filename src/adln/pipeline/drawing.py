@@ -1,0 +1,172 @@
+"""Draws who is who into frames: boxes in each person's colour, names, and a legend."""
+
+import colorsys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from adln.pipeline.watch_parts import NamedBox, SeenFrame
+
+Colour = tuple[int, int, int]
+
+# Turns of the colour wheel from one person to the next: neighbours never look alike.
+_GOLDEN = 0.618034
+_NOBODY: Colour = (150, 150, 150)
+_INK: Colour = (18, 20, 24)
+_PAPER: Colour = (245, 246, 248)
+_SHADE = 0.62
+# People are listed for so long after they were last seen, and no more of them than this.
+_LISTED_S = 60.0
+_MOST_LISTED = 8
+_LINES_ON_SCREEN = 30
+_SMALLEST_TEXT_PX = 11
+
+
+def person_colour(person_id: int | None) -> Colour:
+    """A colour for a person, RGB 0..255; grey for nobody."""
+    if person_id is None:
+        return _NOBODY
+    red, green, blue = colorsys.hsv_to_rgb(person_id * _GOLDEN % 1.0, 0.65, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+@dataclass
+class _Listed:
+    text: str
+    last_s: float
+
+
+class FrameArtist:
+    """Draws into the frames of one camera, and remembers who was seen for the legend.
+
+    Args:
+        camera: its name, which stands above.
+        name_of: person -> what people call them; None if they have no name.
+    """
+
+    def __init__(self, camera: str, name_of: Callable[[int], str | None]) -> None:
+        self._camera = camera
+        self._name_of = name_of
+        self._listed: dict[int, _Listed] = {}
+
+    def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
+        """Draw who is in a frame.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB, which is drawn into; and its scale to the frame.
+            seen: who is in the frame.
+
+        Returns:
+            The picture.
+        """
+        image, scale = picture
+        text_px = max(_SMALLEST_TEXT_PX, round(image.shape[0] / _LINES_ON_SCREEN))
+        now_s = seen.frame.time_s
+        # Those in front, whose feet are lower, are drawn over the others.
+        for person in sorted(seen.people, key=lambda one: one.box_xyxy[3]):
+            self._draw_person(image, person, scale, text_px)
+            if person.person_id is not None:
+                self._listed[person.person_id] = _Listed(self._name(person.person_id), now_s)
+        self._draw_legend(image, now_s, text_px)
+        return image
+
+    def _draw_person(
+        self, image: NDArray[np.uint8], person: NamedBox, scale: float, text_px: int
+    ) -> None:
+        colour = person_colour(person.person_id)
+        left, top, right, bottom = (round(side * scale) for side in person.box_xyxy)
+        _outline(image, (left, top, right, bottom), colour, max(2, text_px // 5))
+        chip = _chip(self._label(person), colour, text_px)
+        above = top - chip.shape[0]
+        _lay_over(image, chip, left, above if above >= 0 else top)
+
+    def _label(self, person: NamedBox) -> str:
+        if person.person_id is None:
+            return "who?"
+        name = self._name(person.person_id)
+        if person.is_new:
+            return f"{name}  ·  new"
+        doubt = "?" if person.verdict == "candidate" else ""
+        share = "" if person.probability is None else f"  ·  {100 * person.probability:.0f} %"
+        return f"{name}{doubt}{share}"
+
+    def _name(self, person_id: int) -> str:
+        return self._name_of(person_id) or f"Person {person_id}"
+
+    def _draw_legend(self, image: NDArray[np.uint8], now_s: float, text_px: int) -> None:
+        moment = datetime.fromtimestamp(now_s, UTC).astimezone().strftime("%Y-%m-%d  %H:%M:%S")
+        rows: list[tuple[str, Colour | None]] = [(f"{self._camera}   {moment}", None)]
+        recent = sorted(self._listed.items(), key=lambda one: (-one[1].last_s, one[0]))
+        for person_id, listed in recent[:_MOST_LISTED]:
+            ago_s = now_s - listed.last_s
+            if ago_s <= _LISTED_S:
+                when = "in view" if ago_s < 1 else f"{int(ago_s)} s ago"
+                rows.append((f"{listed.text}   {when}", person_colour(person_id)))
+        margin = text_px // 2
+        panel = _panel(tuple(rows), text_px)
+        height, width = (
+            min(side, limit) for side, limit in zip(panel.shape[:2], image.shape[:2], strict=True)
+        )
+        left = max(0, image.shape[1] - width - margin)
+        area = image[margin : margin + height, left : left + width]
+        panel = panel[: area.shape[0], : area.shape[1]]
+        drawn = (panel != _INK).any(axis=2, keepdims=True)
+        shaded = (1 - _SHADE) * area + _SHADE * np.array(_INK)
+        area[:] = np.where(drawn, panel, shaded.astype(np.uint8))
+
+
+def _outline(
+    image: NDArray[np.uint8], box: tuple[int, int, int, int], colour: Colour, width: int
+) -> None:
+    left, top, right, bottom = (max(0, side) for side in box)
+    image[top : top + width, left:right] = colour
+    image[max(0, bottom - width) : bottom, left:right] = colour
+    image[top:bottom, left : left + width] = colour
+    image[top:bottom, max(0, right - width) : right] = colour
+
+
+def _lay_over(image: NDArray[np.uint8], part: NDArray[np.uint8], left: int, top: int) -> None:
+    """Lay a small picture over a large one, moved so that as much as possible is inside."""
+    left = max(0, min(left, image.shape[1] - part.shape[1]))
+    top = max(0, min(top, image.shape[0] - part.shape[0]))
+    area = image[top : top + part.shape[0], left : left + part.shape[1]]
+    area[:] = part[: area.shape[0], : area.shape[1]]
+
+
+@lru_cache(maxsize=256)
+def _chip(text: str, colour: Colour, text_px: int) -> NDArray[np.uint8]:
+    """A text on a person's colour, as a picture."""
+    font = ImageFont.load_default(text_px)
+    pad = text_px // 4
+    right = round(font.getlength(text))
+    chip = Image.new("RGB", (right + 2 * pad, text_px + 2 * pad), colour)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    ink = _INK if light > 110 else _PAPER
+    ImageDraw.Draw(chip).text((pad, pad + text_px), text, font=font, fill=ink, anchor="ld")
+    return np.asarray(chip)
+
+
+@lru_cache(maxsize=8)
+def _panel(rows: tuple[tuple[str, Colour | None], ...], text_px: int) -> NDArray[np.uint8]:
+    """Lines of text, those of people with their colour in front, as a picture on ink."""
+    font = ImageFont.load_default(text_px)
+    step, pad = round(1.45 * text_px), text_px // 2
+    indent = round(1.3 * text_px)
+    width = max(round(font.getlength(text)) + (indent if colour else 0) for text, colour in rows)
+    panel = Image.new("RGB", (width + 2 * pad, step * len(rows) + pad), _INK)
+    draw = ImageDraw.Draw(panel)
+    for row, (text, colour) in enumerate(rows):
+        top = pad // 2 + row * step
+        left = pad
+        if colour is not None:
+            side = round(0.75 * text_px)
+            box = (left, top + (step - side) // 2, left + side, top + (step + side) // 2)
+            draw.rectangle(box, fill=colour)
+            left += indent
+        draw.text((left, top + step // 2), text, font=font, fill=_PAPER, anchor="lm")
+    return np.asarray(panel)

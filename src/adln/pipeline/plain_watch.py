@@ -1,0 +1,135 @@
+"""Settings of a watch for somebody who names cameras and recordings and nothing else."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from adln.cameras.captures import is_live, is_stream
+from adln.cameras.names import is_camera_name, tidy_name
+from adln.cameras.redaction import public_name
+from adln.errors import SettingsError
+from adln.pipeline.roster import read_cameras
+from adln.pipeline.watch_settings import (
+    CameraSettings,
+    DetectorSettings,
+    JsonlSettings,
+    NetworkSettings,
+    WatchSettings,
+)
+
+GALLERY_NAME = "adln-gallery"
+_LONGEST_NAME = 48
+
+
+def watch_of(
+    sources: Sequence[str],
+    *,
+    folder: Path,
+    gallery: Path | None = None,
+    detector: Path | None = None,
+    network: str = "",
+    start: str = "",
+) -> WatchSettings:
+    """Settings of a watch of these cameras and recordings.
+
+    Args:
+        sources: video files, folders of pictures, addresses, USB cameras.
+        folder: that relative paths are meant from.
+        gallery: folder of the gallery; "adln-gallery" beside the first recording, or in `folder`,
+            if left out.
+        detector: YOLOX in ONNX; the default one if left out.
+        network: exported network; the default one if left out.
+        start: when the recordings began, in ISO 8601, in local time unless it says otherwise.
+
+    Returns:
+        Settings with absolute paths.
+
+    Raises:
+        SettingsError: a source does not exist, or `start` is no time.
+    """
+    where = [_absolute(source, folder) for source in sources]
+    place = gallery.absolute() if gallery is not None else _beside(where, folder)
+    begun = _moment(start) if start else ""
+    numbers = _numbers([_name(source) for source in where], read_cameras(place))
+    cameras = tuple(
+        CameraSettings(
+            name=name,
+            number=number,
+            source=source,
+            start="" if is_live(source) else begun,
+        )
+        for source, (name, number) in zip(where, numbers, strict=True)
+    )
+    found = WatchSettings(
+        cameras=cameras,
+        gallery=str(place),
+        outbox=str(place / "watch" / "outbox.db"),
+        jsonl=JsonlSettings(path=str(place / "watch" / "sightings.jsonl")),
+        detector=DetectorSettings(model=str(detector.absolute()) if detector else ""),
+    )
+    return replace(found, network=NetworkSettings(files=(network,))) if network else found
+
+
+def _absolute(source: str, folder: Path) -> str:
+    if is_live(source):
+        return source
+    path = folder / source
+    if not path.exists():
+        raise SettingsError(
+            f"{public_name(source)}: there is no such file or folder. Name a video file, a folder "
+            "of pictures, an address such as rtsp://camera/stream, or a USB camera such as 0."
+        )
+    return str(path.absolute())
+
+
+def _beside(sources: Sequence[str], folder: Path) -> Path:
+    """Where the gallery lies: beside the first recording, if one may write there."""
+    for source in sources:
+        if not is_live(source):
+            beside = Path(source).parent
+            if os.access(beside, os.W_OK | os.X_OK):
+                return beside / GALLERY_NAME
+    return folder.absolute() / GALLERY_NAME
+
+
+def _name(source: str) -> str:
+    """What a camera is called whom nobody has named."""
+    if is_stream(source):
+        shown = urlsplit(public_name(source))
+        name = (shown.hostname or "camera").replace("*", "") or "camera"
+    elif is_live(source):
+        name = f"usb {''.join(filter(str.isdigit, source))}"
+    else:
+        path = Path(public_name(source))
+        name = path.name if path.is_dir() else path.stem
+    plain = "".join(letter if is_camera_name(letter) else " " for letter in tidy_name(name))
+    return tidy_name(plain[:_LONGEST_NAME]) or "camera"
+
+
+def _numbers(names: Sequence[str], known: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names told apart, with the numbers that the gallery knows them by, or new ones."""
+    given: dict[str, int] = {}
+    taken = set(known.values())
+    for name in names:
+        unique, count = name, 1
+        while unique in given:
+            count += 1
+            unique = f"{name} {count}"
+        number = known.get(unique)
+        if number is None:
+            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
+            taken.add(number)
+        given[unique] = number
+    return list(given.items())
+
+
+def _moment(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} is not a time; write it as 2026-11-22T14:30 or 2026-11-22T14:30+01:00."
+        ) from error

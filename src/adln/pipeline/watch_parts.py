@@ -1,0 +1,150 @@
+"""What the loop of a watch is given, and what it tells."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.cameras.frames import CameraStatus, Frame
+from adln.cameras.selection import CropSelector
+from adln.cameras.tracker import Tracker
+from adln.matching.calibration import Verdict
+from adln.pipeline.sightings import SightingEvent
+
+
+class DepthSwitch(Protocol):
+    """Embeds at a depth that may change; `adln.pipeline.depths.DepthEmbedder` does."""
+
+    @property
+    def digest(self) -> str:
+        """Names the weights."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        """Embed crops at a depth and the shallower ones that come with it."""
+        ...
+
+
+class Rounds(Protocol):
+    """Frames of all cameras in rounds; `adln.cameras.watching.CameraGroup` does."""
+
+    def rounds(self) -> Iterator[list[Frame]]:
+        """At most one frame of each camera in a round; an empty one if nothing came."""
+        ...
+
+    def statuses(self) -> list[CameraStatus]:
+        """How each camera is doing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CameraParts:
+    """What belongs to one camera.
+
+    Attributes:
+        number: in the gallery.
+        tracker: follows its people.
+        selector: chooses their crops.
+        source_name: names the recording or the run in the ids of sightings.
+        live: whether its frames come by themselves, and are lost if nobody takes them.
+    """
+
+    number: int
+    tracker: Tracker
+    selector: CropSelector
+    source_name: str
+    live: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedBox:
+    """A person in a frame, with what is known of them.
+
+    Attributes:
+        track_id: of the tracker.
+        box_xyxy: in the frame, px.
+        person_id: who; None if not known.
+        verdict: how sure.
+        probability: that it is this person, 0..1; None as long as that is not known.
+        is_new: whether the person was first seen in this track.
+    """
+
+    track_id: int
+    box_xyxy: tuple[float, float, float, float]
+    person_id: int | None
+    verdict: Verdict
+    probability: float | None = None
+    is_new: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SeenFrame:
+    """A frame that was worked through.
+
+    Attributes:
+        frame: the frame.
+        people: who is in it.
+    """
+
+    frame: Frame
+    people: tuple[NamedBox, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackEnd:
+    """A track that is over, and who it was.
+
+    Attributes:
+        event: the last sighting said of it.
+        crop: (H, W, 3) uint8 RGB, its best crop; None if it had none.
+    """
+
+    event: SightingEvent
+    crop: NDArray[np.uint8] | None
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where the loop stands; one object that is renewed in each round.
+
+    Attributes:
+        rounds: worked through.
+        video_s: seconds of video, without the pauses in it; of live and recorded cameras, the
+            longer.
+        wall_s: seconds since the start.
+        stage_ms: stage -> ms spent so far.
+        frames: camera -> frames looked at.
+        skipped: camera -> frames left out to keep the pace.
+        people: camera -> people in view now.
+        tracks: camera -> tracks so far.
+        crops: depth -> crops embedded so far.
+        verdicts: verdict -> tracks that ended with it.
+        failures: camera -> frames, tracks or sightings that could not be used.
+        identities: people in the gallery.
+        depth: in use.
+        crops_per_track: in use.
+        keep_one_in: in use.
+        steps: changes of the level so far.
+        load_ms: work for a second of video lately.
+    """
+
+    rounds: int = 0
+    video_s: float = 0.0
+    wall_s: float = 0.0
+    stage_ms: Counter[str] = field(default_factory=Counter)
+    frames: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    people: dict[str, int] = field(default_factory=dict)
+    tracks: Counter[str] = field(default_factory=Counter)
+    crops: Counter[int] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    identities: int = 0
+    depth: int = 0
+    crops_per_track: int = 0
+    keep_one_in: int = 1
+    steps: int = 0
+    load_ms: float = 0.0
