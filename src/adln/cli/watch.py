@@ -99,13 +99,6 @@ def watch(
             "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
             "such as 0, or a file of settings (TOML)."
         )
-
-    from adln.atomic import require_writable
-    from adln.errors import SettingsError
-
-    for output in (report, video, save):
-        if output is not None:
-            require_writable(output, raises=SettingsError, folder=not output.suffix)
     settings, folder = _settings(sources, overrides, gallery, network, detector, start)
     if not settings.detector.boxes and not settings.detector.model:
         _have_detector(yes=yes)
