@@ -168,7 +168,7 @@ def _processor() -> list[str]:
     """What the first core says of itself."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
-            lines = []
+            lines: list[str] = []
             for line in file:
                 if not line.strip() and lines:
                     break

@@ -119,7 +119,7 @@ def start_session(
             f"`adln export {path} --depth 2 --out res2.onnx`."
         )
 
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
