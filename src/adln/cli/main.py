@@ -25,6 +25,7 @@ COMMANDS = {
     "search": ("adln.cli.search", "Find who a picture shows, in a gallery."),
     "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
     "tokens": ("adln.cli.tokens", "Who may use a service."),
+    "networks": ("adln.cli.networks", "The networks that are there; add one of another make."),
     "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
     "track": ("adln.cli.track", "Follow a detector's boxes: det.txt in, result.txt out."),
     "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),

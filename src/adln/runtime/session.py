@@ -15,6 +15,7 @@ from adln.atomic import require_regular
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
 from adln.runtime.control_flow import find_control_flow
+from adln.runtime.foreign import read_sidecar, sidecar, start_foreign
 from adln.runtime.shipped import find_network
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
@@ -68,13 +69,20 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     import onnxruntime  # type: ignore[import-untyped]
 
     path = find_network(path)
-    content = _read(path)
+    if sidecar(path).is_file():
+        return _open_foreign(path, threads)
+    if path.suffix == ".xml":
+        raise ModelFileError(
+            f"{path}: an OpenVINO file without the description that adln needs; write it once: "
+            f"adln networks add {path}"
+        )
+    content = read_model_file(path)
     session = start_session(path, threads=threads, provider=provider, content=content)
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
             f"{path}: an ONNX file, but without the manifest that `adln export` puts inside; "
-            "export the network again, or give a foreign network to `adln bench --peer`."
+            f"export the network again or, if it is of another make: adln networks add {path}"
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
@@ -86,6 +94,17 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
         sha256=hashlib.sha256(content).hexdigest(),
         runtime=(onnxruntime.__version__, session.get_providers()[0]),
     )
+
+
+def _open_foreign(path: Path, threads: int) -> OpenModel:
+    form, manifest = read_sidecar(path)
+    opened = start_foreign(path, form, threads=threads)
+    if opened.sha256 != manifest.source_sha256 or opened.dim != manifest.dim:
+        raise ModelFileError(
+            f"{path}: is not the file that {sidecar(path).name} describes. Describe it anew: "
+            f"adln networks add {path}"
+        )
+    return OpenModel(path, manifest, opened.session, opened.sha256, opened.runtime)
 
 
 def start_session(
@@ -139,7 +158,12 @@ def start_session(
         ) from error
 
 
-def _read(path: Path) -> bytes:
+def read_model_file(path: Path) -> bytes:
+    """The content of a network file.
+
+    Raises:
+        ModelFileError: it is missing, is no regular file, or cannot be read.
+    """
     require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
     try:
         return path.read_bytes()

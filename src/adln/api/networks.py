@@ -1,0 +1,313 @@
+"""Networks for Python: load one by name or file, embed people with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import adln
+from adln.crops import cut, read_image
+from adln.errors import ImageError, ModelFileError
+from adln.gallery.records import ModelKey
+from adln.manifest import Manifest
+from adln.matching.calibration import Scales, read_calibration
+from adln.runtime.embedder import OnnxEmbedder
+from adln.runtime.foreign import PixelForm, describe, sidecar
+from adln.runtime.proving import find_verdict, foreign_probe, run_alone
+from adln.runtime.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
+
+
+class Network:
+    """A network that embeds people.
+
+    Args:
+        path: exported by `adln export`, or described by `describe_network`; or a known name.
+        depth: 1 to 4, for a file that has several; the deepest if left out.
+        flip: average with the mirrored crop, at twice the work.
+        threads: processor cores to use; all if left out.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or of another make and not described.
+        DeviceError: it answers wrongly on this device.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        depth: int | None = None,
+        flip: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
+        self.depth = self.embedder.depths[-1] if depth is None else depth
+        if self.depth not in self.embedder.depths:
+            raise ModelFileError(
+                f"{path} has no depth {depth}; it has: {', '.join(map(str, self.embedder.depths))}."
+            )
+        self._flip = flip
+
+    def __repr__(self) -> str:
+        """Name, size of the crops and length of the embeddings."""
+        height, width = self.crop_size
+        return f"<adln.Network {self.path.name}: {height}x{width} px -> {self.dim}>"
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.embedder.model.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is known of it: training data, licence, accuracy."""
+        return self.embedder.manifest
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px that crops are resized to."""
+        return self.embedder.crop_size
+
+    @property
+    def dim(self) -> int:
+        """D, length of an embedding."""
+        return self.embedder.dim
+
+    @property
+    def key(self) -> ModelKey:
+        """What a gallery stores beside each embedding, to know what it can be compared with."""
+        return ModelKey(
+            self.embedder.model.sha256, self.depth, self.dim, self.manifest.space_of(self.depth)
+        )
+
+    @property
+    def proved(self) -> bool:
+        """Whether it answers here as where it was made; False if the file has no probe."""
+        return find_verdict([self.embedder.model], run_alone(self.embedder.model)).proved
+
+    @property
+    def scales(self) -> Scales:
+        """What scores mean; empty without a calibration."""
+        model = self.embedder.model
+        found = read_calibration(model.path, model_sha256=model.sha256)
+        return Scales() if found is None else found.scales(flip=self._flip)
+
+    def embed(self, pictures: Any, boxes: Any = None) -> NDArray[np.float32]:
+        """Embed people.
+
+        Args:
+            pictures: one picture or a sequence of pictures, each of one person: a path, the bytes
+                of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image. With `boxes` one
+                frame that shows all of them.
+            boxes: (N, 4) left, top, right, bottom in px, or an object with such an `xyxy`, like
+                `supervision.Detections`.
+
+        Returns:
+            (N, D) float32 of unit length; compare by scalar product.
+
+        Raises:
+            ImageError: a picture cannot be used, or a box holds no pixel.
+        """
+        if boxes is not None:
+            frame = _pixels(pictures)
+            found = np.asarray(getattr(boxes, "xyxy", boxes), np.float64).reshape(-1, 4)
+            crops: Sequence[Any] = [cut(frame, box.tolist()) for box in found]
+        elif _is_one(pictures):
+            crops = [_plain(pictures)]
+        else:
+            crops = [_plain(picture) for picture in pictures]
+        answer = self.embedder.embed_pictures(crops)
+        if answer.unusable:
+            raise ImageError("; ".join(broken.reason for broken in answer.unusable))
+        return answer.embeddings[self.depth]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownNetwork:
+    """A network that can be loaded by name.
+
+    Attributes:
+        name: to load it by.
+        path: its file.
+        shipped: whether it comes with adln.
+        manifest: what is known of it; None if the file cannot be opened.
+        size_bytes: of its files.
+        problem: why it cannot be opened; "" if it can.
+    """
+
+    name: str
+    path: Path
+    shipped: bool
+    manifest: Manifest | None
+    size_bytes: int
+    problem: str = ""
+
+
+def load(
+    network: str | Path = DEFAULT,
+    *,
+    mean: ArrayLike | None = None,
+    std: ArrayLike | None = None,
+    colours: str = "rgb",
+    layout: str = "nchw",
+    depth: int | None = None,
+    flip: bool = False,
+    threads: int | None = None,
+) -> Network:
+    """Load a network.
+
+    Args:
+        network: a name of `networks()`, such as "res2", or a file: exported by `adln export`, or
+            any ONNX or OpenVINO network that takes crops and gives embeddings. One of another make
+            is described in a small file beside it the first time, which the next three arguments
+            go into.
+        mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
+            network gets pixels of 0..255.
+        std: that the difference is divided by.
+        colours: "rgb" or "bgr", the order of the channels that it wants.
+        layout: "nchw" or "nhwc".
+        depth: 1 to 4, for a file of adln that has several; the deepest if left out.
+        flip: average with the mirrored crop, at twice the work.
+        threads: processor cores to use; all if left out.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, or no such network.
+        DeviceError: it answers wrongly on this device.
+
+    Example:
+        >>> net = adln.load("res1")
+        >>> net.dim > 0
+        True
+    """
+    path = find_network(network)
+    given = mean is not None or std is not None or colours != "rgb" or layout != "nchw"
+    if given or (path.suffix == ".xml" and not sidecar(path).is_file()):
+        describe_network(path, mean=mean, std=std, colours=colours, layout=layout)
+    return Network(network, depth=depth, flip=flip, threads=threads)
+
+
+def describe_network(
+    path: str | Path,
+    *,
+    mean: ArrayLike | None = None,
+    std: ArrayLike | None = None,
+    colours: str = "rgb",
+    layout: str = "nchw",
+    training_data: str = "",
+    licence: str = "",
+    reference: tuple[Any, ArrayLike] | None = None,
+    name: str = "",
+) -> Manifest:
+    """Describe a network of another make in a file beside it, so that all of adln can use it.
+
+    Args:
+        path: .onnx, or .xml with its .bin beside it.
+        mean: see `load`.
+        std: see `load`.
+        colours: see `load`.
+        layout: see `load`.
+        training_data: what its weights learned from, for `networks()`.
+        licence: its terms, for `networks()`.
+        reference: pictures and the (N, D) embeddings that the network's own software gives of
+            them. A wrong order of colours or mean is found out by them.
+        name: to load it by from now on.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelFileError: the file cannot be run, or does not answer like the reference.
+    """
+    path = Path(path)
+    form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
+    before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
+    manifest = describe(
+        path,
+        form,
+        version=adln.__version__,
+        training_data=training_data,
+        licence=licence,
+        probe_of=foreign_probe,
+    )
+    if reference is not None:
+        pictures, wanted = reference
+        found = Network(path).embed(pictures)
+        given = np.atleast_2d(np.asarray(wanted, np.float64))
+        given = given / np.linalg.norm(given, axis=1, keepdims=True)
+        least = float((found * given).sum(axis=1).min()) if given.shape == found.shape else 0.0
+        if not least >= _SAME:
+            if before is None:
+                sidecar(path).unlink()
+            else:
+                sidecar(path).write_bytes(before)
+            raise ModelFileError(
+                f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
+                f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
+            )
+    if name:
+        name_network(name, path)
+    return manifest
+
+
+def networks() -> list[KnownNetwork]:
+    """The networks that can be loaded by name: those that come with adln, then a user's own."""
+    known = [(name, find_network(name), True) for name in SHIPPED]
+    known += [(name, path, False) for name, path in own_networks().items()]
+    return [_known(*one) for one in known]
+
+
+_SAME = 0.99  # resizing and runtimes differ a little
+_FILES = (".onnx", ".xml", ".bin")
+
+
+def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
+    from adln.runtime.session import open_session
+
+    manifest, problem = None, ""
+    try:
+        manifest = open_session(path).manifest
+    except ModelFileError as error:
+        problem = str(error)
+    files = {path, *(path.with_suffix(ending) for ending in _FILES if path.suffix == ".xml")}
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return KnownNetwork(
+        name=name, path=path, shipped=shipped, manifest=manifest, size_bytes=size, problem=problem
+    )
+
+
+def _triple(values: ArrayLike | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    numbers = [float(value) for value in np.asarray(values, np.float64).reshape(-1)]
+    if len(numbers) != 3:
+        raise ModelFileError(f"mean and std are three numbers each, got {numbers}.")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _is_one(pictures: Any) -> bool:
+    return (
+        isinstance(pictures, str | Path | bytes | bytearray)
+        or hasattr(pictures, "convert")
+        or (isinstance(pictures, np.ndarray) and pictures.ndim == 3)
+    )
+
+
+def _plain(picture: Any) -> Any:
+    """A picture in a form that the embedder takes."""
+    if hasattr(picture, "convert"):  # a PIL image
+        return np.asarray(picture.convert("RGB"))
+    return bytes(picture) if isinstance(picture, bytearray) else picture
+
+
+def _pixels(frame: Any) -> NDArray[np.uint8]:
+    """A frame as (H, W, 3) uint8 RGB."""
+    plain = _plain(frame)
+    if isinstance(plain, str | Path):
+        return read_image(plain)
+    if isinstance(plain, bytes):
+        from adln.crops import decode_image
+
+        return decode_image(plain)
+    return np.asarray(plain)

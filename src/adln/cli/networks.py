@@ -1,0 +1,160 @@
+"""`adln networks`: what is there, and networks of another make."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from adln.api.networks import KnownNetwork
+
+
+class Triple(click.ParamType):  # type: ignore[type-arg]
+    """Three numbers such as 0.485,0.456,0.406."""
+
+    name = "r,g,b"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Parse the text."""
+        try:
+            numbers = tuple(float(piece) for piece in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 3:
+            self.fail(f"{value!r} are not three numbers; write 0.485,0.456,0.406.", param, ctx)
+        return numbers
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON for a program.")
+@click.pass_context
+def networks(ctx: click.Context, as_json: bool) -> None:
+    """List the networks that are there; add one of another make.
+
+    Each can be named wherever a command takes a network.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    import adln
+
+    known = adln.networks()
+    if as_json:
+        click.echo(json.dumps([_as_json(one) for one in known], indent=1))
+        return
+    for one in known:
+        click.echo("\n".join(_lines(one)))
+
+
+@networks.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="To call it by from now on; its file name if left out.")
+@click.option("--mean", type=Triple(), help="Of pixels scaled to 0..1; without: pixels 0..255.")
+@click.option("--std", type=Triple(), help="That the difference is divided by.")
+@click.option("--colours", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True)
+@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
+@click.option("--training-data", default="", help="What its weights learned from.")
+@click.option("--licence", default="", help="Its terms.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help=".npz with paths and embeddings that the network's own software gave of those pictures.",
+)
+def add(
+    path: Path,
+    name: str,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    colours: str,
+    layout: str,
+    training_data: str,
+    licence: str,
+    reference: Path | None,
+) -> None:
+    """Describe PATH, an ONNX or OpenVINO network of another make, so that all commands take it.
+
+    What the file does not say of itself is written beside it (PATH.adln.json).
+    """
+    import adln
+
+    pair = None
+    if reference is not None:
+        from adln.features import read_features
+
+        features = read_features(reference)
+        pair = (list(features.paths), features.embeddings)
+    called = name or path.stem.lower()
+    manifest = adln.describe_network(
+        path,
+        mean=mean,
+        std=std,
+        colours=colours,
+        layout=layout,
+        training_data=training_data,
+        licence=licence,
+        reference=pair,
+        name=called,
+    )
+    said = "checked against its reference" if pair else "not checked against a reference"
+    click.echo(
+        f"{called}: {manifest.height_px}x{manifest.width_px} px -> {manifest.dim} numbers, {said}"
+    )
+
+
+@networks.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Take the name of a network away; its file stays."""
+    from adln.errors import SettingsError
+    from adln.runtime.shipped import name_network, own_networks
+
+    if name not in own_networks():
+        raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")
+    name_network(name, None)
+    click.echo(f"{name}: no longer known by name")
+
+
+def _lines(one: "KnownNetwork") -> list[str]:
+    head = click.style(one.name, bold=True)
+    if one.manifest is None:
+        return [f"{head}  cannot be used: {one.problem}"]
+    manifest = one.manifest
+    lines = [
+        f"{head}  {manifest.height_px}x{manifest.width_px} px -> {manifest.dim} numbers, "
+        f"{manifest.precision}, {one.size_bytes / 1e6:.1f} MB  {one.path}"
+    ]
+    if manifest.training_data:
+        lines.append(f"  trained on  {manifest.training_data}")
+    lines.append(f"  licence     {manifest.licence or 'not stated'}")
+    lines += [
+        f"  {row.dataset}: Rank-1 {row.rank1:.1%}, mAP {row.mean_ap:.1%}"
+        for row in manifest.accuracy
+    ]
+    return lines
+
+
+def _as_json(one: "KnownNetwork") -> dict[str, Any]:
+    manifest = one.manifest
+    row: dict[str, Any] = {
+        "name": one.name,
+        "path": str(one.path),
+        "shipped": one.shipped,
+        "size_bytes": one.size_bytes,
+        "problem": one.problem,
+    }
+    if manifest is not None:
+        row |= {
+            "height_px": manifest.height_px,
+            "width_px": manifest.width_px,
+            "dim": manifest.dim,
+            "precision": manifest.precision,
+            "training_data": manifest.training_data,
+            "licence": manifest.licence,
+            "accuracy": [
+                {"dataset": a.dataset, "rank1": a.rank1, "mean_ap": a.mean_ap}
+                for a in manifest.accuracy
+            ],
+        }
+    return row
