@@ -220,7 +220,8 @@ def calibrate(
 
 
 _POOR = {
-    "persons": "Check that the persons' ids are right, and use a deeper or better trained network.",
+    "persons": "Check that the persons' ids are right, and use a deeper or better trained network. "
+    "(People drawn by adln are told apart only by a network that has learned from such people.)",
     "tracks": "Check that tracks keep to one person, and use a deeper or better trained network.",
 }
 
