@@ -5,6 +5,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -75,6 +76,8 @@ class SnapshotCapture:
         try:
             content = self._fetch()
         except (OSError, ValueError) as error:  # urllib's errors are OSErrors as well
+            if isinstance(error, HTTPError):
+                error.close()
             reason = public_text(str(error), self._source)
             raise CameraError(f"{self._name}: no picture came ({reason}).") from error
         try:
