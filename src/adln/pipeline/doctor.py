@@ -90,6 +90,7 @@ class Examination:
         crop_ms: depth -> ms to embed a crop.
         frames: looked at.
         video_s: length of the recording.
+        detector: remembers whom it has found in the recording.
     """
 
     tracks: int
@@ -100,6 +101,7 @@ class Examination:
     crop_ms: Mapping[int, float]
     frames: int
     video_s: float
+    detector: Detector | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ def examine(
     *,
     gallery_folder: Path | None = None,
     on_progress: Callable[[int, int], object] = lambda _done, _all: None,
-) -> tuple[Examination, Detector]:
+) -> Examination:
     """Find and follow people in recordings, and compare their tracks.
 
     Args:
@@ -126,9 +128,6 @@ def examine(
         gallery_folder: an empty one for the time being; nobody is stored in it.
         on_progress: is told after each round how many frames are done, and of how many, 0 if
             nobody knows.
-
-    Returns:
-        What was found, and a detector that remembers whom it has found in these recordings.
 
     Raises:
         SettingsError: the cameras are live.
@@ -185,7 +184,7 @@ def examine(
             start = time.perf_counter()
         for part in assembly.parts.values():
             without += take(part.selector.end(part.tracker.finish(), last_s))
-        examination = Examination(
+        return Examination(
             tracks=len(tracks),
             without_crop=without,
             most_together=most,
@@ -196,8 +195,8 @@ def examine(
             crop_ms=assembly.embedder.measure_ms(),
             frames=frames,
             video_s=max(0.0, last_s - first_s),
+            detector=detector,
         )
-        return examination, detector
     finally:
         assembly.close()
 
