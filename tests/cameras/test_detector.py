@@ -1,10 +1,19 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from adln.cameras.detector import YoloxDetector, decode, grid_cells, letterbox, suppress
+from adln.cameras.detections import Detections, nobody
+from adln.cameras.detector import (
+    RememberingDetector,
+    YoloxDetector,
+    decode,
+    grid_cells,
+    letterbox,
+    suppress,
+)
 from adln.cameras.frames import Frame
 from adln.errors import ModelFileError
 
@@ -97,6 +106,22 @@ def test_an_output_with_other_values_is_refused(
     raw[..., columns] = value
     with pytest.raises(ModelFileError, match="other values"):
         YoloxDetector(write_yolox(tmp_path / "d.onnx", raw))
+
+
+def test_people_are_found_once_in_a_frame_that_is_looked_at_twice() -> None:
+    class Counting:
+        seen = 0
+
+        def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+            self.seen += len(frames)
+            return [nobody() for _ in frames]
+
+    frames = [Frame("a", at, at / 10, np.zeros((8, 8, 3), np.uint8)) for at in range(3)]
+    counting = Counting()
+    remembering = RememberingDetector(counting)
+    for _ in range(2):
+        assert len(remembering.detect(frames)) == 3
+    assert counting.seen == 3
 
 
 def test_a_foreign_network_is_refused(tmp_path: Path) -> None:

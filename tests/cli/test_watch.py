@@ -347,6 +347,10 @@ def test_doctor_says_what_it_found(config: Path) -> None:
     assert "With it: 2 identities" in result.stdout
     assert "ms a frame" in result.stdout
     assert not (config.parent / "gallery").exists()
+    assert "finding and following people: " in result.stderr
+    assert "of 80 frames" in result.stderr
+    assert "watching with re-identification: " in result.stderr
+    assert "dated" not in result.stderr
 
 
 def test_doctor_takes_a_plain_recording(config: Path) -> None:

@@ -5,6 +5,8 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -75,6 +77,8 @@ class SnapshotCapture:
         try:
             content = self._fetch()
         except (OSError, ValueError) as error:  # urllib's errors are OSErrors as well
+            if isinstance(error, HTTPError):
+                error.close()
             reason = public_text(str(error), self._source)
             raise CameraError(f"{self._name}: no picture came ({reason}).") from error
         try:
@@ -85,6 +89,28 @@ class SnapshotCapture:
 
     def close(self) -> None:
         """Nothing stays open between two requests."""
+
+
+class _Closing:
+    """urllib leaves the refusal open, when it has asked again with the password."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            answer = super().http_error_401(req, fp, code, msg, headers)  # type: ignore[misc]
+        except OSError:
+            fp.close()
+            raise
+        if answer is not None:
+            fp.close()
+        return answer
+
+
+class _Digest(_Closing, urllib.request.HTTPDigestAuthHandler):
+    pass
+
+
+class _Basic(_Closing, urllib.request.HTTPBasicAuthHandler):
+    pass
 
 
 def _fetcher(source: str, timeout_s: float) -> Fetch:
@@ -100,8 +126,8 @@ def _fetcher(source: str, timeout_s: float) -> Fetch:
         root = f"{scheme}://{urlsplit(address).netloc}/"
         known.add_password(None, root, unquote(user), unquote(password))
         handlers += [
-            urllib.request.HTTPDigestAuthHandler(known),
-            urllib.request.HTTPBasicAuthHandler(known),
+            _Digest(known),
+            _Basic(known),
         ]
     opener = urllib.request.build_opener(*handlers)
 

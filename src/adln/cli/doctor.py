@@ -62,7 +62,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     # What has not been examined yet needs no warning about its calibration.
     logging.getLogger("adln.pipeline.assembly").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="adln-doctor-") as work:
-        found, known = examine(
+        found = examine(
             settings,
             folder,
             gallery_folder=Path(work) / "examined",
@@ -78,7 +78,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
             click.echo(f"  [thresholds]\n  match = {thresholds.match}")
             click.echo(f"  candidate = {thresholds.candidate}")
             settings = replace(settings, thresholds=thresholds)
-        click.echo("\n".join(_effect(settings, folder, Path(work), known)))
+        click.echo("\n".join(_effect(settings, folder, Path(work), found.detector)))
         click.echo("\n".join(_device(found)))
 
 

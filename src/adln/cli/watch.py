@@ -185,6 +185,7 @@ def _save(settings: "WatchSettings", path: Path) -> None:
     """Write settings to a new file that only its owner reads: addresses hold passwords."""
     from adln.settings import to_toml
 
+    require_writable(path, raises=SettingsError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -280,7 +281,7 @@ def run_watch(
             stop.set()
             assembly.cameras.wake()
 
-        def on_round(now: Progress, statuses: list[CameraStatus]) -> None:
+        def on_round(now: "Progress", statuses: "list[CameraStatus]") -> None:
             view.show(now, statuses, delivery)
             on_progress(now)
 

@@ -135,7 +135,7 @@ class _Video:
         height, width = seen.frame.image.shape[:2]
         scale = min(1.0, _LARGEST_PX / max(height, width))
         if self._size == (0, 0):
-            self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))  # type: ignore[assignment]
+            self._size = tuple(max(2, 2 * round(side * scale / 2)) for side in (width, height))
         image: NDArray[np.uint8] = seen.frame.image
         if (width, height) == self._size:
             return image.copy(), 1.0

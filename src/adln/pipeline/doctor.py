@@ -91,6 +91,7 @@ class Examination:
         frames: looked at.
         video_s: length of the recording.
         verdict: whether the network answers here as where it was made, in words.
+        detector: remembers whom it has found in the recording.
     """
 
     tracks: int
@@ -102,6 +103,7 @@ class Examination:
     frames: int
     video_s: float
     verdict: str = ""
+    detector: Detector | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ def examine(
     *,
     gallery_folder: Path | None = None,
     on_progress: Callable[[int, int], object] = lambda _done, _all: None,
-) -> tuple[Examination, Detector]:
+) -> Examination:
     """Find and follow people in recordings, and compare their tracks.
 
     Args:
@@ -128,9 +130,6 @@ def examine(
         gallery_folder: an empty one for the time being; nobody is stored in it.
         on_progress: is told after each round how many frames are done, and of how many, 0 if
             nobody knows.
-
-    Returns:
-        What was found, and a detector that remembers whom it has found in these recordings.
 
     Raises:
         SettingsError: the cameras are live.
@@ -187,7 +186,7 @@ def examine(
             start = time.perf_counter()
         for part in assembly.parts.values():
             without += take(part.selector.end(part.tracker.finish(), last_s))
-        examination = Examination(
+        return Examination(
             tracks=len(tracks),
             without_crop=without,
             most_together=most,
@@ -199,8 +198,8 @@ def examine(
             frames=frames,
             video_s=max(0.0, last_s - first_s),
             verdict=assembly.embedder.verdict,
+            detector=detector,
         )
-        return examination, detector
     finally:
         assembly.close()
 

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from adln.errors import SettingsError
+from adln.pipeline.plain_watch import watch_of
+from adln.pipeline.roster import enter_cameras
+from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
+from adln.settings import to_toml
+
+
+def cameras(found: WatchSettings) -> list[tuple[str, int]]:
+    return [(one.name, one.number) for one in found.cameras]
+
+
+def test_cameras_are_called_after_what_they_are_and_never_by_their_passwords(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "Tür#1.mp4").write_bytes(b"")
+    sources = ["rtsp://me:s3cret@10.0.0.2/live", "0", "/dev/video2", "Tür#1.mp4"]
+    sources += ["http://me:s3@cret@gate.lan/snapshot.jpg?pw=s3cret"]
+    found = watch_of(sources, folder=tmp_path)
+    names = ["10.0.0.2", "usb 0", "usb 2", "Tür 1", "gate.lan"]
+    assert cameras(found) == [(name, at) for at, name in enumerate(names, 1)]
+    assert Path(found.gallery) == tmp_path / "adln-gallery"
+
+
+def test_a_gallery_keeps_the_numbers_of_its_cameras(tmp_path: Path) -> None:
+    gallery = tmp_path / "adln-gallery"
+    gallery.mkdir()
+    enter_cameras(gallery, {"usb 0": 7, "old": 1})
+    found = watch_of(["rtsp://a/1", "0", "rtsp://a/2"], folder=tmp_path)
+    assert cameras(found) == [("a", 2), ("usb 0", 7), ("a 2", 3)]
+
+
+def test_settings_that_are_written_are_read_again(tmp_path: Path) -> None:
+    (tmp_path / 'a "b" \\c.mp4').write_bytes(b"")
+    found = watch_of(
+        ["rtsp://me:p@ss@h/x", 'a "b" \\c.mp4'],
+        folder=tmp_path,
+        network="res1",
+        detector=Path("d.onnx"),
+        start="2020-05-01T10:00:00+02:00",
+    )
+    path = tmp_path / "w.toml"
+    path.write_text(to_toml(found), encoding="utf-8")
+    assert read_watch_settings(path) == found
+
+
+def test_a_start_that_is_no_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="write it as 2026"):
+        watch_of(["0"], folder=tmp_path, start="yesterday")
