@@ -1,0 +1,150 @@
+"""Any network is a full member, once it is described."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
+
+import adln
+from adln.cli.main import adln as command
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.runtime.foreign import sidecar
+from adln.runtime.session import open_session
+
+
+def picture(seed: int = 0) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    plain = rng.integers(0, 256, 3) * np.ones((*SIZE_PX, 1))
+    return plain.astype(np.uint8)
+
+
+def expected(crop: NDArray[np.uint8], *, bgr: bool = False) -> NDArray[np.float64]:
+    means = crop.reshape(-1, 3).mean(axis=0)[:: -1 if bgr else 1]
+    scaled = (means / 255 - MEAN) / STD
+    return scaled / np.linalg.norm(scaled)
+
+
+@pytest.mark.parametrize("colours", ["rgb", "bgr"])
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_pixels_come_as_described_whatever_the_batch(
+    foreign: Path, colours: str, batch: int | str
+) -> None:
+    write_foreign(foreign, batch=batch)
+    net = adln.load(foreign, mean=MEAN, std=STD, colours=colours)
+    crops = [picture(seed) for seed in range(6)]
+    wanted = [expected(crop, bgr=colours == "bgr") for crop in crops]
+    np.testing.assert_allclose(net.embed(crops), wanted, atol=1e-5)
+    assert (net.dim, net.crop_size) == (3, SIZE_PX)
+    assert net.proved
+
+
+def test_a_described_network_opens_like_any_other(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD, licence="MIT", name="means")
+    assert open_session("means").manifest.licence == "MIT"
+    assert adln.load("means").key == adln.load(foreign).key
+    known = {one.name: one for one in adln.networks()}
+    assert known["means"].path == foreign
+    assert known["res2"].shipped
+
+
+def test_one_picture_comes_in_every_usual_form(foreign: Path, tmp_path: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    pixels = picture()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    (tmp_path / "a.png").write_bytes(stream.getvalue())
+    forms = [pixels, Image.fromarray(pixels), stream.getvalue(), tmp_path / "a.png"]
+    for form in [*forms, str(tmp_path / "a.png")]:
+        np.testing.assert_allclose(net.embed(form), [expected(pixels)], atol=1e-5)
+    assert net.embed(forms).shape == (4, 3)
+    assert net.embed([]).shape == (0, 3)
+
+
+def test_people_are_cut_out_of_a_frame_by_anybody_s_boxes(foreign: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    frame = np.zeros((100, 80, 3), np.uint8)
+    left, right = picture(1), picture(2)
+    frame[10:42, 5:21], frame[40:72, 50:66] = left, right
+    boxes = [[5, 10, 21, 42], [50, 40, 66, 72]]
+    found = net.embed(frame, boxes)
+    np.testing.assert_allclose(found, [expected(left), expected(right)], atol=1e-5)
+    detections = SimpleNamespace(xyxy=np.array(boxes, np.float32))
+    np.testing.assert_array_equal(net.embed(Image.fromarray(frame), detections), found)
+    assert net.embed(frame, np.zeros((0, 4))).shape == (0, 3)
+
+
+def test_a_broken_picture_is_named(foreign: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        adln.load(foreign, mean=MEAN, std=STD).embed([picture(), tmp_path / "broken.jpg"])
+
+
+def test_a_network_that_was_exchanged_is_refused(foreign: Path) -> None:
+    adln.describe_network(foreign)
+    write_foreign(foreign, batch=2)
+    with pytest.raises(ModelFileError, match="is not the file that"):
+        adln.load(foreign)
+
+
+def test_wrong_pixels_are_found_out_by_a_reference(foreign: Path) -> None:
+    crops = [picture(seed) for seed in range(3)]
+    reference = (crops, np.array([expected(crop) for crop in crops]))
+    adln.describe_network(foreign, mean=MEAN, std=STD, reference=reference)
+    before = sidecar(foreign).read_bytes()
+    with pytest.raises(ModelFileError, match="does not answer like its reference"):
+        adln.describe_network(foreign, mean=MEAN, std=STD, colours="bgr", reference=reference)
+    assert sidecar(foreign).read_bytes() == before, "what was right stays"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mean": MEAN}, {"colours": "hsv"}, {"mean": MEAN, "std": (0, 1, 1)}]
+)
+def test_an_impossible_description_is_refused(foreign: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ModelFileError):
+        adln.describe_network(foreign, **changes)  # type: ignore[arg-type]
+    assert not sidecar(foreign).exists()
+
+
+def test_a_damaged_description_says_how_to_write_it_again(foreign: Path) -> None:
+    sidecar(foreign).write_text("{}")
+    with pytest.raises(ModelFileError, match="adln networks add"):
+        adln.load(foreign)
+
+
+def test_an_undescribed_network_says_what_to_do(foreign: Path) -> None:
+    with pytest.raises(ModelFileError, match=f"adln networks add {foreign}"):
+        adln.load(foreign)
+
+
+def test_the_command_adds_lists_and_removes(foreign: Path) -> None:
+    run = CliRunner()
+    added = run.invoke(
+        command,
+        ["networks", "add", str(foreign), "--mean", "0.5,0.4,0.3", "--std", "0.2,0.25,0.5"],
+    )
+    assert added.exit_code == 0, added.output
+    assert "means: 32x16 px -> 3 numbers, not checked against a reference" in added.output
+    listed = run.invoke(command, ["networks"])
+    assert "res2" in listed.output
+    assert str(foreign) in listed.output
+    assert run.invoke(command, ["networks", "remove", "means"]).exit_code == 0
+    assert str(foreign) not in run.invoke(command, ["networks"]).output
+
+
+def test_a_shipped_name_stays_what_it_is(foreign: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be the name"):
+        adln.describe_network(foreign, name="res2")
+
+
+def test_openvino_files_are_members(foreign: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    openvino.save_model(openvino.Core().read_model(foreign), tmp_path / "means.xml")
+    net = adln.load(tmp_path / "means.xml", mean=MEAN, std=STD)
+    crops = [picture(seed) for seed in range(3)]
+    np.testing.assert_allclose(net.embed(crops), [expected(crop) for crop in crops], atol=1e-3)
