@@ -100,7 +100,7 @@ class Needs:
     """A dependency of a route: the caller, if their role allows what `role` does."""
 
     def __init__(self, role: Role) -> None:
-        self._role = role
+        self.role = role
 
     async def __call__(self, request: Request) -> Caller:
         """The caller.
@@ -109,9 +109,9 @@ class Needs:
             HTTPException: 403, naming both roles.
         """
         caller: Caller = request.scope[CALLER]
-        if not caller.may(self._role):
+        if not caller.may(self.role):
             raise HTTPException(
-                403, f"This needs the role {self._role}; your token's is {caller.role}."
+                403, f"This needs the role {self.role}; your token's is {caller.role}."
             )
         return caller
 

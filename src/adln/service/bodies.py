@@ -101,12 +101,16 @@ class Bodies:
             ) from error
 
 
-def bounded_route(bodies: Bodies, turns: FairSlots, *, json_bytes: int) -> type[APIRoute]:
+def bounded_route(
+    bodies: Bodies, turns: FairSlots, changes: FairSlots, *, json_bytes: int
+) -> type[APIRoute]:
     """The class of the API's routes.
 
     Args:
         bodies: room for what is sent.
         turns: of work in threads.
+        changes: turns of what viewers may not do, which come before those of work: changes wait
+            for each other and may take long, and must not hold the threads of searches meanwhile.
         json_bytes: largest body of any route; most routes take less.
     """
 
@@ -119,6 +123,7 @@ def bounded_route(bodies: Bodies, turns: FairSlots, *, json_bytes: int) -> type[
             if isinstance(body, type) and issubclass(body, In):
                 model = body
             works_in_thread = not iscoroutinefunction(self.endpoint)
+            is_change = self.methods != {"GET"} and any(one.role != "viewer" for one in needs)
 
             async def bounded(request: Request) -> Response:
                 for one in needs:
@@ -130,8 +135,11 @@ def bounded_route(bodies: Bodies, turns: FairSlots, *, json_bytes: int) -> type[
                             kind = request.headers.get("content-type", "")
                             asked = await to_thread.run_sync(partial(_validated, model, data, kind))
                             request = _ReadRequest(request, asked)
-                turn = turns.slot(caller_of(request)) if works_in_thread else nullcontext()
-                async with turn:
+                caller = caller_of(request)
+                async with (
+                    changes.slot(caller) if works_in_thread and is_change else nullcontext(),
+                    turns.slot(caller) if works_in_thread else nullcontext(),
+                ):
                     return await handle(request)
 
             return bounded
