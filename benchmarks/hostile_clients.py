@@ -222,7 +222,7 @@ async def again_and_again(
 @functools.cache
 def unknown_keys() -> bytes:
     """Made once, so that the hostile client's own work is not what the honest one feels."""
-    return b"{" + b",".join(b'"%08d":1' % at for at in range(_UNKNOWN_KEYS)) + b"}"
+    return b"{" + b",".join(b'"%07d":1' % at for at in range(_UNKNOWN_KEYS)) + b"}"
 
 
 async def send_unknown_keys(target: Target) -> None:
