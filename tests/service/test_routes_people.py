@@ -136,8 +136,11 @@ def test_nobody_is_enrolled_from_sightings_of_somebody_else(served: Served) -> N
 
 
 def test_a_named_enrolment_waits_for_nobodys_change_and_no_change_waits_for_it(
-    served: Served,
+    make_served: Callable[..., Served],
 ) -> None:
+    served = make_served(require_token=True)
+    served.fill()
+    first, second = served.as_("operator"), served.as_("admin")
     began, go_on = threading.Event(), threading.Event()
     enrol = served.gallery.enrol
 
@@ -149,9 +152,13 @@ def test_a_named_enrolment_waits_for_nobodys_change_and_no_change_waits_for_it(
     served.gallery.enrol = slow  # type: ignore[method-assign, assignment]
     with ThreadPoolExecutor() as pool:
         address = served.address
-        enrolled = pool.submit(httpx.post, f"{address}{API}/persons", json={"name": "Cleo"})
+        enrolled = pool.submit(
+            httpx.post, f"{address}{API}/persons", json={"name": "Cleo"}, headers=first
+        )
         assert began.wait(20)
-        named = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}, timeout=10)
+        named = served.client.put(
+            f"{API}/persons/1/name", json={"name": "Ada"}, timeout=10, headers=second
+        )
         go_on.set()
         assert enrolled.result(20).status_code == 201
     assert named.status_code == 200
