@@ -25,7 +25,7 @@ class Gallery:
     Raises:
         GalleryError: the folder is no gallery, or cannot be used.
 
-    Example:
+    Examples:
         >>> net = adln.load("res1")
         >>> with adln.Gallery(folder / "shop") as gallery:
         ...     anna = gallery.enrol("Anna", net.embed(picture), network=net)

@@ -33,7 +33,7 @@ class Network:
         ModelFileError: the file is missing, damaged, or of another make and not described.
         DeviceError: it answers wrongly on this device.
 
-    Example:
+    Examples:
         >>> net = adln.load("res1")
         >>> net
         <adln.Network res1.onnx: 192x96 px -> 512>
@@ -147,7 +147,7 @@ class KnownNetwork:
         size_bytes: of its files.
         problem: why it cannot be opened; "" if it can.
 
-    Example:
+    Examples:
         >>> one = adln.networks()[0]
         >>> one.name, one.shipped, one.manifest.dim
         ('res1', True, 512)
@@ -192,7 +192,7 @@ def load(
         ModelFileError: the file is missing, damaged, or no such network.
         DeviceError: it answers wrongly on this device.
 
-    Example:
+    Examples:
         >>> net = adln.load("res2")
         >>> net.crop_size, net.dim
         ((192, 96), 512)
@@ -239,7 +239,7 @@ def describe_network(
     Raises:
         ModelFileError: the file cannot be run, or does not answer like the reference.
 
-    Example:
+    Examples:
         >>> about = adln.describe_network(
         ...     folder / "mine.onnx",
         ...     mean=[0.485, 0.456, 0.406],
@@ -284,7 +284,7 @@ def describe_network(
 def networks() -> list[KnownNetwork]:
     """The networks that can be loaded by name: those that come with adln, then a user's own.
 
-    Example:
+    Examples:
         >>> [one.name for one in adln.networks()]
         ['res1', 'res2']
     """

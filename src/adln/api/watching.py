@@ -44,7 +44,7 @@ def watch(
         ModelFileError: network or detector cannot be opened.
         CameraError: while iterating: no source can be opened.
 
-    Example:
+    Examples:
         >>> for sighting in adln.watch(clip, gallery=folder / "seen", detector=detector):
         ...     print(sighting.camera_name, sighting.person_id, sighting.verdict)
         door 1 unknown

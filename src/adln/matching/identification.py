@@ -95,7 +95,7 @@ class Identification:
         reason: In words, for people to read.
         depth: Of the query; None where nobody was asked.
 
-    Example:
+    Examples:
         >>> net = adln.load("res2")
         >>> with adln.Gallery(folder / "people") as gallery:
         ...     number = gallery.enrol("Anna", net.embed(picture), network=net)
