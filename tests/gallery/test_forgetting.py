@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from adln.errors import GalleryError
+from adln.gallery import names as names_of_people
 from adln.gallery.codes import encode
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -91,11 +92,18 @@ gallery.forget(person)
         assert gallery.enrol() == 2
 
 
+@pytest.fixture
+def quick_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Digests of names that cost next to nothing, where there are many."""
+    monkeypatch.setitem(names_of_people._SCRYPT, "n", 2)
+
+
+@pytest.mark.usefixtures("quick_digests")
 def test_names_that_sqlite_has_moved_about_leave_no_copies(gallery: SqliteGallery) -> None:
     rng = np.random.default_rng(0)
-    names = [f"{rng.bytes(int(rng.integers(5, 40))).hex()}@{number}" for number in range(400)]
+    names = [f"{rng.bytes(int(rng.integers(40, 90))).hex()}@{number}" for number in range(120)]
     people = [gallery.enrol(name) for name in names]
-    for number in rng.permutation(400)[:390].tolist():
+    for number in rng.permutation(120)[:110].tolist():
         gallery.name_person(people[number], None if number % 2 else f"n{number}")
     wait_until_wiped(gallery.folder)
     kept = {one.name for one in gallery.persons()}
@@ -104,22 +112,23 @@ def test_names_that_sqlite_has_moved_about_leave_no_copies(gallery: SqliteGaller
     assert sum(name.encode() in content for name in names) == 10
 
 
+@pytest.mark.usefixtures("quick_digests")
 @pytest.mark.parametrize("dim", [64, 512])
 def test_no_byte_of_the_forgotten_is_left_after_many_came_and_went(
     tmp_path: Path, dim: int
 ) -> None:
     rng, folder = np.random.default_rng(dim), tmp_path / "gallery"
     model = ModelKey("a" * 64, 2, dim)
-    rows = unit_rows(120, dim=dim)
+    rows = unit_rows(60, dim=dim)
     with SqliteGallery(folder, create=True) as gallery:
-        people = [gallery.enrol(f"somebody called {number}") for number in range(24)]
+        people = [gallery.enrol(f"somebody called {number}") for number in range(12)]
         given = [
             replace(one, model=model, thumbnail=rng.bytes(int(rng.integers(200, 3000))))
-            for one in sightings(rows, persons=[people[at % 24] for at in range(120)])
+            for one in sightings(rows, persons=[people[at % 12] for at in range(60)])
         ]
         ids = gallery.add(given)
         gallery.delete([one for one in ids[::7] if one is not None])
-        order = rng.permutation(24)[:20].tolist()
+        order = rng.permutation(12)[:9].tolist()
         for number in order:
             assert gallery.forget(people[number]).is_proved
         content = all_bytes(folder)
@@ -147,18 +156,19 @@ def drawn_on_white(number: int) -> bytes:
     return stream.getvalue()
 
 
+@pytest.mark.usefixtures("quick_digests")
 def test_the_proof_is_not_shaken_by_others_before_the_same_white_wall(
     gallery: SqliteGallery,
 ) -> None:
-    people = [gallery.enrol() for _ in range(60)]
-    given = sightings(unit_rows(60), persons=people)
+    people = [gallery.enrol() for _ in range(30)]
+    given = sightings(unit_rows(30), persons=people)
     gallery.add([replace(one, thumbnail=drawn_on_white(at)) for at, one in enumerate(given)])
-    assert all(gallery.forget(person).is_proved for person in people[:30])
+    assert all(gallery.forget(person).is_proved for person in people[:12])
     # Two pictures that are the same: those of the other one stay, rightly.
-    twin = replace(given[40], thumbnail=drawn_on_white(41))
+    twin = replace(given[20], thumbnail=drawn_on_white(21))
     extra = gallery.split([one for one in gallery.add([replace(twin, person_id=None)]) if one])
     assert gallery.forget(extra).is_proved
-    assert gallery.count() == 30
+    assert gallery.count() == 18
 
 
 def test_traces_that_are_really_there_are_told(gallery: SqliteGallery) -> None:
@@ -189,7 +199,7 @@ def test_a_name_costs_one_digest_however_many_were_forgotten(
 ) -> None:
     import hashlib
 
-    for number in range(20):
+    for number in range(3):
         gallery.forget(gallery.enrol(f"Somebody {number}"))
     real, calls = hashlib.scrypt, []
 

@@ -2,10 +2,12 @@
 
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -54,6 +56,7 @@ def export_parquet(
     count = 0
     with (
         atomic_write(path, raises=GalleryError) as file,
+        _for_its_owner(file),
         parquet.ParquetWriter(file, schema) as writer,
     ):
         for batch in gallery.iterate(where, batch_size=_BATCH):
@@ -219,6 +222,12 @@ def _table(
         for field in schema
     ]
     return pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
+def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
+    """Let nobody else read what is going to be written."""
+    os.fchmod(file.fileno(), 0o600)
+    return nullcontext()
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -40,7 +40,7 @@ def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> New
         return NewName(None, {})
     plain = checked_name(name)
     own, barred = salts
-    return NewName(plain, digests_to_compare(plain, {own, *barred}, own))
+    return NewName(plain, digests_to_compare(plain, barred, own))
 
 
 class PeopleTable:
@@ -204,11 +204,12 @@ class PeopleTable:
             )
         self._connection.execute("DELETE FROM merged WHERE person_id = ?", (person_id,))
         self.add(new, person_id=person_id)
-        # It is not the other's former name any more.
-        self._connection.executemany(
-            "DELETE FROM former_names WHERE person_id = ? AND digest = ?",
-            [(row[0], digest) for digest in new.digests.values()],
-        )
+        if new.name is not None:
+            # It is not the other's former name any more.
+            self._connection.execute(
+                "DELETE FROM former_names WHERE person_id = ? AND digest = ?",
+                (row[0], name_digest(new.name, self._salt())),
+            )
 
     def merged_into(self, person_id: int) -> frozenset[int]:
         """Numbers of all who turned out to be this person, one after the other."""

@@ -199,6 +199,16 @@ class SqliteGallery(GalleryStore):
             details["person"] = person_id = self._people.add(new)
         return person_id
 
+    def require_free_name(self, name: str) -> None:
+        """Make sure that somebody new may be called this.
+
+        Raises:
+            GalleryError: See `enrol`.
+        """
+        new = self._prepare(name)
+        with self._reading():
+            self._people.require_free(new)
+
     def persons(self) -> list[Person]:
         """See `Gallery`."""
         with self._reading():
