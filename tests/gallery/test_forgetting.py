@@ -18,6 +18,7 @@ from PIL import Image
 from adln.errors import GalleryError
 from adln.gallery import names as names_of_people
 from adln.gallery.codes import encode
+from adln.gallery.erasing import all_pieces, find_traces
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 
@@ -121,7 +122,7 @@ def test_no_byte_of_the_forgotten_is_left_after_many_came_and_went(
     model = ModelKey("a" * 64, 2, dim)
     rows = unit_rows(60, dim=dim)
     with SqliteGallery(folder, create=True) as gallery:
-        people = [gallery.enrol(f"somebody called {number}") for number in range(12)]
+        people = [gallery.enrol(f"somebody called {number:02d}!") for number in range(12)]
         given = [
             replace(one, model=model, thumbnail=rng.bytes(int(rng.integers(200, 3000))))
             for one in sightings(rows, persons=[people[at % 12] for at in range(60)])
@@ -131,19 +132,28 @@ def test_no_byte_of_the_forgotten_is_left_after_many_came_and_went(
         order = rng.permutation(12)[:9].tolist()
         for number in order:
             assert gallery.forget(people[number]).is_proved
-        content = all_bytes(folder)
         left = set(people) - {people[number] for number in order}
+        gone: list[bytes] = []
+        kept: list[bytes] = []
         for at, one in enumerate(given):
             stored = np.asarray(one.embedding, np.float32)
-            for data in (
-                stored.tobytes(),
-                encode(stored[np.newaxis]).numbers.tobytes(),
-                one.thumbnail or b"",
-            ):
-                found = [data[start : start + 12] in content for start in range(0, len(data), 12)]
-                # The last piece may be short.
-                assert all(found) if one.person_id in left and at % 7 else not any(found[:-1])
-        assert sum(f"called {n}\0".encode() in content for n in order) == 0
+            code = encode(stored[np.newaxis]).numbers.tobytes()
+            needles = [
+                piece
+                for data in (stored.tobytes(), code, one.thumbnail or b"")
+                for piece in all_pieces(data)
+            ]
+            if one.person_id not in left or at % 7 == 0:
+                gone += needles
+            else:
+                kept += needles
+        assert find_traces(folder, gone).found == 0
+        assert find_traces(folder, kept).found >= len(kept)
+        content = all_bytes(folder)
+        names = {f"somebody called {number:02d}!".encode() for number in range(12)}
+        assert {name for name in names if name in content} == {
+            f"somebody called {number:02d}!".encode() for number in set(range(12)) - set(order)
+        }
 
 
 def drawn_on_white(number: int) -> bytes:

@@ -114,7 +114,7 @@ def run_watch(
         stack.enter_context(view.taking_logs(logging.getLogger("adln")))
         assembly = assemble(settings, folder)
         stack.callback(assembly.close)
-        delivery = open_delivery(settings, folder)
+        delivery = open_delivery(settings, folder, assembly.gallery)
         stack.callback(delivery.close)
         metrics: PipelineMetrics | None = None
         if settings.metrics.port:

@@ -168,8 +168,15 @@ def assemble(
     )
 
 
-def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
+def open_delivery(
+    settings: WatchSettings, folder: Path, gallery: SqliteGallery | None = None
+) -> Delivery:
     """Open outbox and sinks.
+
+    Args:
+        settings: which.
+        folder: from which paths count.
+        gallery: says who was forgotten, so that nothing of them is sent any more.
 
     Raises:
         DeliveryError: one cannot be used.
@@ -202,7 +209,8 @@ def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
         raise SettingsError(
             "sightings go nowhere: name jsonl.path, mqtt.host or webhook.url in the settings."
         )
-    return Delivery(Outbox(folder / settings.outbox, list(sinks)), sinks)
+    outbox = Outbox(folder / settings.outbox, list(sinks))
+    return Delivery(outbox, sinks, gone=None if gallery is None else gallery.gone)
 
 
 def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
