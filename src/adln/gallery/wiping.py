@@ -54,14 +54,18 @@ class Wiper:
         Raises:
             GalleryError: They read for longer, or the disk refuses; the erasure holds.
         """
-        with (
-            self._turn,
-            plain_errors(self._folder, what_holds=_DONE),
-            closing(open_again(self._folder)) as connection,
-        ):
-            marks = [slot for (slot,) in connection.execute("SELECT slot FROM unwiped")]
-            if marks:
-                self._wipe(connection, wait_s)
+        try:
+            with (
+                self._turn,
+                plain_errors(self._folder, what_holds=_DONE),
+                closing(open_again(self._folder)) as connection,
+            ):
+                marks = [slot for (slot,) in connection.execute("SELECT slot FROM unwiped")]
+                if marks:
+                    self._wipe(connection, wait_s)
+        except GalleryError as error:
+            # Without its cause: those who ask for that take it that nothing was done.
+            raise GalleryError(str(error)) from None
 
     def _wipe(self, connection: sqlite3.Connection, wait_s: float) -> None:
         # So that the table of people is emptied as a whole.

@@ -56,6 +56,12 @@ def refusal(status: int, message: str, *, headers: dict[str, str] | None = None)
     return JSONResponse(content, status, headers)
 
 
+def without_place(error: GalleryError) -> str:
+    """What a gallery says, without its folder, which is nobody's business who asks the service."""
+    _, colon, rest = str(error).partition(": ")
+    return rest[:1].upper() + rest[1:] if colon else str(error)
+
+
 async def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, str(error.detail), headers=dict(error.headers or {}))
@@ -83,9 +89,7 @@ async def _of_adln(request: Request, error: Exception) -> Response:
             503, "Nothing was done: the disk or the database refuses.", headers={"Retry-After": "5"}
         )
     if isinstance(error, GalleryError):
-        # Galleries begin their messages with the folder, which is nobody's business here.
-        _, colon, rest = str(error).partition(": ")
-        return refusal(409, rest[:1].upper() + rest[1:] if colon else str(error))
+        return refusal(409, without_place(error))
     _log.error("%s", error)
     return refusal(500, "The service cannot do this at the moment.")
 

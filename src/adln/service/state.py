@@ -121,7 +121,6 @@ class ServiceState:
     def _prepare(self, path: Path) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
@@ -216,18 +215,22 @@ class ServiceState:
         """Whether `caller` would answer for this token at once."""
         return self._quick_digest(token) in self._known
 
-    def record(self, actor: str, action: str, details: Mapping[str, Any]) -> None:
+    def record(
+        self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
+    ) -> None:
         """Append to the audit log; what is not logged must not be done.
 
         Args:
             actor: who.
             action: what.
             details: numbers that say more; no names of people.
+            synced: whether to wait until it is on the disk. Without, a power cut may take it: for
+                those who only look.
 
         Raises:
             ServiceError: the disk refuses.
         """
-        with self._writing(actor, action, details):
+        with self._writing(actor, action, details, synced=synced):
             pass
 
     def entries(self, *, newest: int) -> list[AuditEntry]:
@@ -267,11 +270,14 @@ class ServiceState:
         return hmac.digest(self._key, token.encode(), "sha256")
 
     @contextmanager
-    def _writing(self, actor: str, action: str, details: Mapping[str, Any]) -> Iterator[None]:
+    def _writing(
+        self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
+    ) -> Iterator[None]:
         """A transaction that is in the audit log; all of it happens, or nothing."""
         connection = self._connection
         with self._lock:
             try:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
                 connection.execute("BEGIN IMMEDIATE")
                 yield
                 log = AuditLog(connection, actor=actor, clock=self._clock)
