@@ -137,8 +137,13 @@ def release_reserve(folder: Path) -> bool:
 
 def _open_read_only(folder: Path) -> sqlite3.Connection:
     path = quote(str((folder / DATABASE_NAME).absolute()))
-    # Beside a process that has it open the first way works, on a disk of its own the second.
-    for options in ("mode=ro", "mode=ro&vfs=unix-none"):
+    # Beside a process that has it open the first way works; on a disk that takes no writes the
+    # second, and the third where there is a log that was not moved to the database.
+    ways = ["mode=ro", "immutable=1", "mode=ro&vfs=unix-none"]
+    log = folder / f"{DATABASE_NAME}-wal"
+    if log.exists() and log.stat().st_size > 0:
+        ways.remove("immutable=1")
+    for options in ways:
         connection = sqlite3.connect(
             f"file:{path}?{options}", uri=True, isolation_level=None, check_same_thread=False
         )
