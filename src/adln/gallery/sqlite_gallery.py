@@ -105,6 +105,11 @@ class SqliteGallery(GalleryStore):
                 + "; ".join(sorted(map(str, models)))
                 + ". Embed all pictures with one model file."
             )
+        shapes = {np.shape(one.embedding) for one in sightings}
+        if shapes != {(models[0].dim,)}:
+            raise GalleryError(
+                f"Expected embeddings of shape ({models[0].dim},), got {sorted(map(str, shapes))}."
+            )
         embeddings = checked_embeddings(
             np.stack([np.asarray(one.embedding) for one in sightings]), dim=models[0].dim
         )
