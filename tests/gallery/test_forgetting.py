@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 from adln.errors import GalleryError
 from adln.gallery import names as names_of_people
+from adln.gallery import rows
 from adln.gallery.codes import encode
 from adln.gallery.erasing import all_pieces, find_traces
 from adln.gallery.records import ModelKey
@@ -305,3 +306,48 @@ def test_files_of_earlier_versions_are_closed_to_everybody(tmp_path: Path) -> No
     with SqliteGallery(tmp_path) as gallery:
         gallery.search(unit_rows(1), model=MODEL)
         assert {path.stat().st_mode & 0o007 for path in tmp_path.glob("*.[bd]*")} == {0}
+
+
+@pytest.mark.parametrize("what", ["delete", "expire", "forget"])
+def test_on_a_full_disk_erasing_uses_the_room_that_was_set_aside(
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    person = gallery.enrol()
+    ids = [one for one in gallery.add(sightings(unit_rows(250), persons=[person] * 250)) if one]
+    reserve, real, most = gallery.folder / "reserve.bin", rows.erase_rows, 250
+    assert reserve.stat().st_size == 2 * 2**20
+
+    def full(connection: sqlite3.Connection, chosen: Sequence[int]) -> dict[int, int]:
+        if reserve.exists() or len(chosen) > most:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
+        return real(connection, chosen)
+
+    monkeypatch.setattr(rows, "erase_rows", full)
+    if what == "forget":
+        assert gallery.forget(person).sightings == 250
+    else:
+        # In small pieces, each of which needs little room.
+        most = 100
+        done = gallery.delete(ids) if what == "delete" else gallery.expire_before(1e12)
+        assert done == 250
+    assert gallery.count() == 0
+    assert reserve.exists()
+
+
+def test_a_full_disk_without_any_room_set_aside_changes_nothing_and_says_so(
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [one for one in gallery.add(sightings(unit_rows(5))) if one]
+    (gallery.folder / "reserve.bin").unlink()
+
+    def full(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise error
+
+    monkeypatch.setattr(rows, "erase_rows", full)
+    with pytest.raises(GalleryError, match="Nothing was changed"):
+        gallery.delete(ids)
+    assert gallery.count() == 5

@@ -29,7 +29,7 @@ _EVERYBODY = stat.S_IRWXO
 # Set aside while there is room, so that a full disk does not keep what is old from being erased.
 _RESERVE_NAME = "reserve.bin"
 _RESERVE_BYTES = 2 * 2**20
-_WORTH_RESERVING = 32
+_WORTH_RESERVING = 4
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:

@@ -77,8 +77,13 @@ class Tidying:
         try:
             tidied = apply_retention(self._gallery, self._gallery.retention, now_s=now_s)
             self._gallery.compact_if_worthwhile()
-        except AdlnError as error:
-            _log.error("the rules on what is kept could not be applied: %s", error)
+        except Exception as error:
+            # A fault of the program must not end what erases people's data, hour after hour.
+            _log.error(
+                "the rules on what is kept could not be applied: %s",
+                error,
+                exc_info=not isinstance(error, AdlnError),
+            )
             self._last = Tidiness(
                 applied_s=self._last.applied_s, erased=self._last.erased, problem=str(error)
             )
