@@ -223,8 +223,9 @@ def run_full_disk(scratch: Path) -> None:
                 if batch < number / 2:
                     said.erased[sighting_id] = said.added.pop(sighting_id)
         wrong = check(folder, said, unsaid_erasures=0)
+        total, words = len(said.added) + len(said.erased), error.split(": ", 1)[1]
         click.echo(
-            f'full disk: after {len(said.added) + len(said.erased):,} sightings: "{error.split(": ", 1)[1]}" '
+            f'full disk: after {total:,} sightings: "{words}" '
             f"It {'still' if still else 'NO LONGER'} answers; {erased:,} of them were erased to "
             f"make room; {describe(wrong)}"
         )
