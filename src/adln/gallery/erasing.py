@@ -3,8 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +20,18 @@ _LEAST_DIFFERENT = 8
 # A place is looked at closely only if a table of so many bits says that a piece may begin there.
 _TABLE_BITS = 22
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)
-_COPY = "import shutil, sys; shutil.copyfileobj(open(sys.argv[1], 'rb'), sys.stdout.buffer)"
+# Prints files, each after its size in 8 bytes.
+_COPY = """
+import os, sys
+for name in sys.argv[1:]:
+    with open(name, "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        sys.stdout.buffer.write(left.to_bytes(8, "little"))
+        while left:
+            part = file.read(min(left, 2**20)) or bytes(min(left, 2**20))
+            sys.stdout.buffer.write(part)
+            left -= len(part)
+"""
 
 
 @dataclass(frozen=True)
@@ -117,20 +128,16 @@ def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
     """
     wanted = needles if isinstance(needles, Needles) else Needles(needles)
     files = found = in_database = 0
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
-            continue
+    for path, chunks in _contents(sorted(path for path in folder.rglob("*") if path.is_file())):
         files += 1
-        here = 0
-        with _opened(path) as file:
-            tail = b""
-            while chunk := file.read(_CHUNK_BYTES):
-                data = tail + chunk
-                # A piece may lie across two chunks.
-                kept = data[-(wanted.longest - 1) :]
-                here += wanted.count(data) - wanted.count(kept)
-                tail = kept
-            here += wanted.count(tail)
+        here, tail = 0, b""
+        for chunk in chunks:
+            data = tail + chunk
+            # A piece may lie across two chunks.
+            kept = data[-(wanted.longest - 1) :]
+            here += wanted.count(data) - wanted.count(kept)
+            tail = kept
+        here += wanted.count(tail)
         found += here
         in_database += here if path.name == DATABASE_NAME else 0
     return Traces(files, found, in_database)
@@ -146,15 +153,26 @@ def _spread(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return spread
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if not path.name.startswith(DATABASE_NAME):
-        with path.open("rb") as file:
-            yield file
+def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
+    """Files with what is in them, in chunks."""
+    of_sqlite = [path for path in paths if path.name.startswith(DATABASE_NAME)]
+    for path in paths:
+        if path not in of_sqlite:
+            with path.open("rb") as file:
+                yield path, iter(partial(file.read, _CHUNK_BYTES), b"")
+    if not of_sqlite:
         return
     # When a process closes one of SQLite's files, it loses its locks on it, also those that other
     # threads hold just now. So another process reads them.
-    command = [sys.executable, "-I", "-S", "-c", _COPY, str(path)]
+    command = [sys.executable, "-I", "-S", "-c", _COPY, *map(str, of_sqlite)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield process.stdout
+        for path in of_sqlite:
+            size = int.from_bytes(process.stdout.read(8), "little")
+            yield path, _limited(process.stdout, size)
+
+
+def _limited(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+        size -= len(chunk)
+        yield chunk

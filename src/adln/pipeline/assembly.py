@@ -169,7 +169,7 @@ def assemble(
 
 
 def open_delivery(
-    settings: WatchSettings, folder: Path, gallery: SqliteGallery | None = None
+    settings: WatchSettings, folder: Path, gallery: Gallery | None = None
 ) -> Delivery:
     """Open outbox and sinks.
 
