@@ -151,7 +151,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         )
 
         def work() -> SearchOut:
-            parts.state.record(caller.name, "search", {"by": "picture", "k": k})
+            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
             model = pictures.network().model
             require_model(parts, model)
             return search(
@@ -190,7 +190,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 raise HTTPException(404, f"There is no sighting {asked.sighting_id}.")
             model, query = records[0].model, records[0].embedding.astype("float32")
             by = {"by": "sighting", "sighting": asked.sighting_id}
-        parts.state.record(caller.name, "search", {**by, "k": asked.k})
+        parts.state.record(caller.name, "search", {**by, "k": asked.k}, synced=False)
         return search(
             parts,
             query,
