@@ -1,0 +1,1 @@
+"""Matching: what a score means, and who it is."""
