@@ -247,9 +247,7 @@ def fit_adaptation(
     )
 
 
-def _deviation(
-    centred: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _deviation(centred: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     variance: NDArray[np.float64] = np.average(centred**2, axis=0, weights=weights)
     # A number that never changes tells nothing, and must not be blown up.
     return np.sqrt(np.maximum(variance, 1e-2 * variance.mean() + _SMALLEST))
@@ -288,9 +286,7 @@ def write_adaptation(adaptation: Adaptation, path: Path) -> None:
         SettingsError: the disk refuses.
     """
     arrays: dict[str, Any] = {
-        name: getattr(adaptation, name)
-        for name in _ARRAYS
-        if getattr(adaptation, name) is not None
+        name: getattr(adaptation, name) for name in _ARRAYS if getattr(adaptation, name) is not None
     }
     with atomic_write(path, raises=SettingsError) as file:
         np.savez(file, about=np.array(_text(adaptation)), id=np.array(adaptation.id), **arrays)

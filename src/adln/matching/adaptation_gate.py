@@ -135,22 +135,22 @@ def decide(
             num_together=site.num_together,
         )
     alike, switched = site.alike(), site.switched()
-    if switched > _MOST_SWITCHED:
-        return GateDecision(
-            adaptation=None,
-            reason=f"{switched:.0%} of the tracks look like two people each, at most "
-            f"{_MOST_SWITCHED:.0%} may: the tracker takes one person for another. Nothing can "
-            "be learned from such tracks.",
-            **facts,
-            alike=alike,
-            switched=switched,
-        )
     if alike > _MOST_ALIKE:
         return GateDecision(
             adaptation=None,
             reason=f"{alike:.0%} of the pairs of different tracks look as alike as one person, at "
             f"most {_MOST_ALIKE:.0%} may: there were too few different people, or the network "
             "cannot tell them apart.",
+            **facts,
+            alike=alike,
+            switched=switched,
+        )
+    if switched > _MOST_SWITCHED:
+        return GateDecision(
+            adaptation=None,
+            reason=f"{switched:.0%} of the tracks look like two people each, at most "
+            f"{_MOST_SWITCHED:.0%} may: the tracker takes one person for another. Nothing can "
+            "be learned from such tracks.",
             **facts,
             alike=alike,
             switched=switched,
@@ -320,7 +320,10 @@ class _Site:
         self._different = together if self._certain else others
         self.judged = np.unique(
             np.concatenate(
-                [self.numbers[rows[same.any(1)]] for rows, same in zip(self._rows, self._same)]
+                [
+                    self.numbers[rows[same.any(1)]]
+                    for rows, same in zip(self._rows, self._same, strict=True)
+                ]
                 or [np.zeros(0, np.int64)]
             )
         )
@@ -362,7 +365,9 @@ class _Site:
         times = self.crops.time_s
         for rows in self._rows:
             numbers = self.numbers[rows]
-            order = np.arange(len(rows)) if times is None else np.argsort(times[rows], kind="stable")
+            order = (
+                np.arange(len(rows)) if times is None else np.argsort(times[rows], kind="stable")
+            )
             _, first = np.unique(numbers[order], return_index=True)
             ranks = np.argsort(np.argsort(first))
             is_late = ranks >= len(first) // 2
@@ -417,10 +422,7 @@ class _Site:
             else adaptation.apply(crops.embeddings, crops.cameras)
         )
         carried = self._carried()
-        if adaptation is not None:
-            queries = adaptation.apply(*carried)
-        else:
-            queries = carried[0]
+        queries = carried[0] if adaptation is None else adaptation.apply(*carried)
         true, owners, false = [], [], []
         for rows, same, different in zip(self._rows, self._same, self._different, strict=True):
             scores = queries[rows] @ adapted[rows].T
@@ -491,5 +493,3 @@ def _thinned(crops: TrackedCrops, rng: np.random.Generator) -> TrackedCrops:
             kept.append(rows[np.rint(at).astype(np.int64)])
     chosen = np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
     return crops.part(chosen)
-
-
