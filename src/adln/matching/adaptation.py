@@ -14,6 +14,7 @@ Speaker Recognition", Interspeech 2006.
 """
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,11 @@ class Method:
     deviations: bool = False
     whitening: float = 0.0
 
+    @property
+    def rescales(self) -> bool:
+        """Whether more is done than to take means off."""
+        return self.deviations or self.whitening > 0
+
 
 @dataclass(frozen=True, eq=False)
 class TrackedCrops:
@@ -68,7 +74,7 @@ class TrackedCrops:
     time_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        columns = [self.cameras, self.tracks]
+        columns: list[NDArray[Any]] = [self.cameras, self.tracks]
         if self.time_s is not None:
             columns.append(self.time_s)
         count = len(self.embeddings)
@@ -225,10 +231,9 @@ def fit_adaptation(
         centred[mine] = rows[mine] - means[camera]
     deviation, deviations = None, None
     if method.deviations:
-        deviation = _deviation(centred, weights)
-        deviations = [_deviation(centred[mine], weights[mine]) for mine in own.values()]
-        deviations = np.array(deviations).reshape(-1, rows.shape[1]).astype(np.float32)
-        deviation = deviation.astype(np.float32)
+        deviation = _deviation(centred, weights).astype(np.float32)
+        of_cameras = [_deviation(centred[mine], weights[mine]) for mine in own.values()]
+        deviations = np.array(of_cameras).reshape(-1, rows.shape[1]).astype(np.float32)
     matrix = None
     if method.whitening > 0:
         matrix = _whitening(rows, numbers, method.whitening).astype(np.float32)
@@ -250,7 +255,10 @@ def fit_adaptation(
 def _deviation(centred: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     variance: NDArray[np.float64] = np.average(centred**2, axis=0, weights=weights)
     # A number that never changes tells nothing, and must not be blown up.
-    return np.sqrt(np.maximum(variance, 1e-2 * variance.mean() + _SMALLEST))
+    deviation: NDArray[np.float64] = np.sqrt(
+        np.maximum(variance, 1e-2 * variance.mean() + _SMALLEST)
+    )
+    return deviation
 
 
 def _whitening(
@@ -261,7 +269,7 @@ def _whitening(
     sums = np.zeros((len(lengths), rows.shape[1]))
     np.add.at(sums, numbers, rows)
     within = (rows - (sums / lengths[:, np.newaxis])[numbers])[lengths[numbers] > 1]
-    degrees = max(1, len(within) - np.count_nonzero(lengths > 1))
+    degrees = max(1, len(within) - int(np.count_nonzero(lengths > 1)))
     covariance = within.T @ within / degrees
     mean_variance = np.trace(covariance) / len(covariance) + _SMALLEST
     covariance = (1 - _SHRINKAGE) * covariance / mean_variance
@@ -279,17 +287,55 @@ def _text(adaptation: Adaptation) -> str:
     return json.dumps({name: getattr(adaptation, name) for name in _WORDS}, sort_keys=True)
 
 
+def adaptation_bytes(adaptation: Adaptation) -> bytes:
+    """The content of an adaptation's file: .npz."""
+    arrays: dict[str, Any] = {
+        name: getattr(adaptation, name) for name in _ARRAYS if getattr(adaptation, name) is not None
+    }
+    file = io.BytesIO()
+    np.savez(file, about=np.array(_text(adaptation)), id=np.array(adaptation.id), **arrays)
+    return file.getvalue()
+
+
+def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
+    """Read what `adaptation_bytes` gave.
+
+    Args:
+        content: of the file.
+        name: what messages call it.
+
+    Raises:
+        SettingsError: the content is damaged, or of another version.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as parts:
+            about = json.loads(str(parts["about"]))
+            if about.get("format") != FORMAT:
+                raise SettingsError(
+                    f"{name}: its format is {about.get('format')!r}, this version of adln reads "
+                    f"{FORMAT!r}. Fit it anew."
+                )
+            arrays = {one: parts[one] for one in _ARRAYS if one in parts.files}
+            adaptation = Adaptation(**about, **arrays)
+            expected = str(parts["id"])
+    except SettingsError:
+        raise
+    except Exception as error:
+        # numpy, zip and JSON answer damaged files with whatever their parsing runs into.
+        raise SettingsError(f"{name}: no adaptation, or damaged ({error}); fit anew.") from error
+    if adaptation.id != expected:
+        raise SettingsError(f"{name}: damaged, its content is not what was written; fit anew.")
+    return adaptation
+
+
 def write_adaptation(adaptation: Adaptation, path: Path) -> None:
     """Write an adaptation as .npz; whoever looks finds the old file or the whole new one.
 
     Raises:
         SettingsError: the disk refuses.
     """
-    arrays: dict[str, Any] = {
-        name: getattr(adaptation, name) for name in _ARRAYS if getattr(adaptation, name) is not None
-    }
     with atomic_write(path, raises=SettingsError) as file:
-        np.savez(file, about=np.array(_text(adaptation)), id=np.array(adaptation.id), **arrays)
+        file.write(adaptation_bytes(adaptation))
 
 
 def read_adaptation(path: Path) -> Adaptation:
@@ -299,23 +345,9 @@ def read_adaptation(path: Path) -> Adaptation:
         SettingsError: the file is missing, damaged, or of another version.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            about = json.loads(str(content["about"]))
-            if about.get("format") != FORMAT:
-                raise SettingsError(
-                    f"{path}: its format is {about.get('format')!r}, this version of adln reads "
-                    f"{FORMAT!r}. Fit it anew."
-                )
-            arrays = {name: content[name] for name in _ARRAYS if name in content.files}
-            adaptation = Adaptation(**about, **arrays)
-            expected = str(content["id"])
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: there is no such adaptation.") from error
-    except SettingsError:
-        raise
-    except Exception as error:
-        # numpy, zip and JSON answer damaged files with whatever their parsing runs into.
-        raise SettingsError(f"{path}: no adaptation, or damaged ({error}); fit anew.") from error
-    if adaptation.id != expected:
-        raise SettingsError(f"{path}: damaged, its content is not what was written; fit anew.")
-    return adaptation
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    return parse_adaptation(content, name=str(path))
