@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.gallery.adapting import adapt_rows, read_adaptations
 from adln.gallery.codes import CodeFiles, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import empty_log, writing
 from adln.gallery.records import NO_PERSON, ModelKey
+from adln.matching.adaptation import Adaptation
 
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
@@ -54,6 +56,7 @@ class SearchIndex:
         self.dim = 0
         self.models: dict[int, ModelKey] = {}
         self._model_rows: list[tuple[int, str, int, str]] = []
+        self.adaptations: dict[str, Adaptation] = {}
         self.columns = Columns()
         self.files: CodeFiles | None = None
 
@@ -85,6 +88,7 @@ class SearchIndex:
                 self.files.close()
             self.files = CodeFiles(self._folder, epoch, dim, with_embeddings=bool(mapped))
             self.digest, self.dim, self._mapped, self._epoch = digest, dim, bool(mapped), epoch
+            self.adaptations = read_adaptations(self._connection)
             self._load_columns(epoch, slots, change_id)
         if self.change_id != change_id:
             self._follow(slots)
@@ -140,11 +144,24 @@ class SearchIndex:
         return self.files
 
     def fetch(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact embeddings (M, D) of the sightings in slots (M,)."""
+        """Exact embeddings (M, D), as they are compared, of the sightings in slots (M,)."""
         embeddings = None if self.low_memory else self.require_files().embeddings
         if embeddings is not None:
             return embeddings[slots]
-        return self.read_embeddings(self.columns.sighting_ids[slots])
+        return self.adapt(
+            self.read_embeddings(self.columns.sighting_ids[slots]),
+            self.columns.model_ids[slots].astype(np.int64),
+            self.columns.camera_ids[slots].astype(np.int64),
+        )
+
+    def adapt(
+        self,
+        embeddings: NDArray[np.float32],
+        model_ids: NDArray[np.int64],
+        cameras: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Embeddings (N, D) as they are compared; see `adln.gallery.adapting`."""
+        return adapt_rows(self.adaptations, embeddings, self.models, model_ids, cameras)
 
     def read_embeddings(self, sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Exact embeddings (M, D) of sightings (M,) from the database."""
@@ -175,6 +192,7 @@ class SearchIndex:
             "SELECT COUNT(*), IFNULL(MAX(sighting_id), 0) FROM sightings"
         ).fetchone()
         self._epoch = -1
+        self.adaptations = read_adaptations(self._connection)
         # Of an attempt that did not end, files may be left that are not to be added to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))
@@ -336,10 +354,11 @@ class SearchIndex:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[int]]]:
         """Slots, embeddings and ids of sightings by ascending id, in batches."""
         rows = self._connection.execute(
-            "SELECT slot, embedding, sighting_id FROM sightings JOIN embeddings "
-            f"USING (sighting_id) WHERE {where} ORDER BY sighting_id"
+            "SELECT slot, embedding, sighting_id, model_id, camera_id FROM sightings "
+            f"JOIN embeddings USING (sighting_id) WHERE {where} ORDER BY sighting_id"
         )
         while batch := rows.fetchmany(_ROWS_AT_A_TIME // 4):
-            slots, blobs, ids = zip(*batch, strict=True)
+            slots, blobs, ids, models, cameras = zip(*batch, strict=True)
             embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(len(batch), -1)
-            yield np.array(slots, dtype=np.int64), embeddings.astype(np.float32), list(ids)
+            adapted = self.adapt(embeddings.astype(np.float32), np.array(models), np.array(cameras))
+            yield np.array(slots, dtype=np.int64), adapted, list(ids)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
 from adln.gallery import audit, scan
+from adln.gallery.adapting import NO_CAMERA, remove_adaptations, space_name, store_adaptation
 from adln.gallery.audit import AuditCheck, AuditEntry, AuditLog
 from adln.gallery.codes import encode
 from adln.gallery.database import connect, plain_errors, reading, writing
@@ -41,6 +42,7 @@ from adln.gallery.records import (
 from adln.gallery.retention import Retention
 from adln.gallery.spaces import admit, group_by_space, template_kind
 from adln.gallery.templates import choose_templates
+from adln.matching.adaptation import Adaptation
 
 _IDS_AT_A_TIME = 500
 # A person may have this share of templates too many before the surplus is chosen and erased:
@@ -147,6 +149,46 @@ class SqliteGallery:
         with self._writing("retention", {"rules": retention.to_json()}):
             self._connection.execute("UPDATE state SET retention = ?", (retention.to_json(),))
 
+    @property
+    def adaptations(self) -> tuple[Adaptation, ...]:
+        """What is switched on, at most one for each space."""
+        with self._reading():
+            return tuple(self._index.adaptations.values())
+
+    def adapt(self, adaptation: Adaptation) -> None:
+        """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
+
+        The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
+
+        Raises:
+            GalleryError: The gallery has no embeddings of that space.
+        """
+        with self._writing("adapt", {"id": adaptation.id, "method": adaptation.method}):
+            models = self._index.models.values()
+            if adaptation.space not in {space_name(model) for model in models}:
+                raise GalleryError(
+                    f"{self._folder}: there are no embeddings of space {adaptation.space!r} here, "
+                    "which this adaptation was fitted in."
+                )
+            store_adaptation(self._connection, adaptation)
+            self._index.rebuild()
+        self._index.remove_leftovers()
+
+    def undo_adaptation(self) -> int:
+        """Compare embeddings as the network gave them again.
+
+        Returns:
+            How many adaptations were switched off.
+        """
+        details: dict[str, Any] = {}
+        with self._writing("undo_adaptation", details):
+            details["adaptations"] = undone = len(self._index.adaptations)
+            if undone:
+                remove_adaptations(self._connection)
+                self._index.rebuild()
+        self._index.remove_leftovers()
+        return undone
+
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """See `Gallery`."""
         if not sightings:
@@ -189,8 +231,13 @@ class SqliteGallery:
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
-        """See `Gallery`."""
+        """See `Gallery`.
+
+        Where an adaptation is switched on, queries are adapted as stored embeddings are: give
+        them as the network gave them, with the camera of each in `cameras`, if it has one.
+        """
         if k < 1:
             raise GalleryError(f"k must be at least 1, got {k}.")
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
@@ -210,7 +257,11 @@ class SqliteGallery:
                         self._log.record("search", facts)
                 finally:
                     self._connection.execute("PRAGMA synchronous = FULL")
-        return self._find(queries, model, k, where)
+        if cameras is None:
+            cameras = [NO_CAMERA] * len(queries)
+        if len(cameras) != len(queries):
+            raise GalleryError(f"{len(queries)} queries came with {len(cameras)} cameras.")
+        return self._find(queries, model, k, where, np.array(cameras, dtype=np.int64))
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """See `Gallery`."""
@@ -518,20 +569,30 @@ class SqliteGallery:
         return columns.sighting_ids[columns.mask(where)]
 
     def _find(
-        self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
+        self,
+        queries: NDArray[np.float32],
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        cameras: NDArray[np.int64],
     ) -> list[SearchResult]:
         """Answers that hold at the end of the search, too."""
         with self._lock:
             while True:
                 with self._reading():
-                    results, slots = self._search(queries, model, k, where)
+                    results, slots = self._search(queries, model, k, where, cameras)
                 # A slot may have been emptied and filled anew while it was being compared.
                 with plain_errors(self._folder), reading(self._connection):
                     if self._index.still_holds(slots):
                         return results
 
     def _search(
-        self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
+        self,
+        queries: NDArray[np.float32],
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        cameras: NDArray[np.int64],
     ) -> tuple[list[SearchResult], NDArray[np.int64]]:
         """Answers, and all slots in them."""
         index, columns = self._index, self._index.columns
@@ -539,6 +600,8 @@ class SqliteGallery:
             nothing = np.empty(0, np.int64)
             return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
         (model,) = admit(index.models.values(), [model], place=str(self._folder))
+        if (adaptation := index.adaptations.get(space_name(model))) is not None:
+            queries = adaptation.apply(queries, cameras)
         mask = columns.mask(where, models=index.comparable(model))
         found = []
         for batch in scan.batches(len(queries)):
@@ -618,7 +681,9 @@ class SqliteGallery:
         files = index.require_files()
         files.reserve(int(slots[-1]) + 1)
         # Into free slots and before the commit: whoever sees the sighting finds its code there.
-        files.write(slots, embeddings)
+        model_numbers = np.array(model_ids, dtype=np.int64)
+        cameras = np.array([int(one.camera_id) for one in sightings], dtype=np.int64)
+        files.write(slots, index.adapt(embeddings, model_numbers, cameras))
         row = execute("SELECT seq FROM sqlite_sequence WHERE name = 'sightings'").fetchone()
         first = 1 if row is None else row[0] + 1
         ids = list(range(first, first + len(sightings)))
@@ -811,6 +876,14 @@ class SqliteGallery:
             refused |= alike & np.array(same)
         return refused
 
+    def _compared(self, record: StoredSighting) -> NDArray[np.float32]:
+        """The embedding (1, D) as it is compared."""
+        row = record.embedding.astype(np.float32)[np.newaxis]
+        adaptation = self._index.adaptations.get(space_name(record.model))
+        if adaptation is None:
+            return row
+        return adaptation.apply(row, np.array([record.camera_id], dtype=np.int64))
+
     def _prove(
         self, person_id: int, records: Sequence[StoredSighting], suppress_above: float | None
     ) -> Erasure:
@@ -820,13 +893,16 @@ class SqliteGallery:
         for model in {record.model for record in records}:
             same = [record for record in records if record.model == model][:_PROOF_QUERIES]
             queries = np.stack([record.embedding for record in same]).astype(np.float32)
-            for result in self._find(queries, same[0].model, _PROOF_ANSWERS, EVERYTHING):
+            cameras = np.array([record.camera_id for record in same], dtype=np.int64)
+            for result in self._find(queries, same[0].model, _PROOF_ANSWERS, EVERYTHING, cameras):
                 found += len(erased.intersection(result.sighting_ids.tolist()))
         needles: list[bytes] = []
         for record in records:
             stored = record.embedding.astype(np.float32)
             needles += pieces(stored.astype("<f4").tobytes())
-            needles += pieces(encode(stored[np.newaxis]).numbers.tobytes())
+            compared = self._compared(record)
+            needles += pieces(encode(compared).numbers.tobytes())
+            needles += pieces(compared.astype("<f4").tobytes())
             if record.thumbnail is not None:
                 needles += pieces(_picture_data(record.thumbnail))
         traces = find_traces(self._folder, needles)
