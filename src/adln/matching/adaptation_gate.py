@@ -23,7 +23,7 @@ refused with a reason.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,12 +86,14 @@ class Comparison:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class GateDecision:
     """What the gate decided.
 
     Attributes:
         adaptation: what to switch on, fitted on all tracks; None for nothing.
+        held_out: tracks of the half that judged, adapted by a fit to the other half: what
+            thresholds are to be fitted to. None for nothing.
         reason: why, in plain words.
         rate: share of false pairs at which true ones are counted.
         recognised_before: share of true pairs above it, as the embeddings are.
@@ -109,6 +111,7 @@ class GateDecision:
     recognised_before: float = float("nan")
     own_camera_before: float | None = None
     comparisons: tuple[Comparison, ...] = ()
+    held_out: TrackedCrops | None = None
     num_tracks: int = 0
     num_together: int = 0
     alike: float = float("nan")
@@ -181,10 +184,12 @@ def decide(
             _, current, method = max(passed, key=lambda one: one[0])
         if method is not None and method.rescales:
             break
-    adaptation = None
+    adaptation, held_out = None, None
     reason = "no candidate is better with confidence on tracks that it was not fitted on"
     if method is not None:
         adaptation = fit_adaptation(crops, method, space=space, fitted_on=fitted_on)
+        half, later = fit_adaptation(halves[0].crops, method), halves[1].crops
+        held_out = replace(later, embeddings=half.apply(later.embeddings, later.cameras))
         reason = (
             f"{method.name}: on tracks not fitted on, {current.recognised.mean():.1%} of true "
             f"pairs are recognised at {before.rate:.1%} false ones, "
@@ -197,6 +202,7 @@ def decide(
         recognised_before=float(before.recognised.mean()),
         own_camera_before=before.own_camera_share,
         comparisons=tuple(comparisons),
+        held_out=held_out,
         **facts,
         alike=alike,
         switched=switched,
