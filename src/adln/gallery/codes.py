@@ -153,13 +153,18 @@ class CodeFiles:
             raise GalleryError("The files of the gallery's codes vanished while they were grown.")
 
     def write(
-        self, slots: NDArray[np.int64], embeddings: NDArray[np.float32]
+        self,
+        slots: NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+        compared: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint32]:
-        """Write embeddings and their codes; `reserve` comes first.
+        """Write embeddings and codes; `reserve` comes first.
 
         Args:
             slots: (N,) where to.
-            embeddings: (N, D).
+            embeddings: (N, D) as the database has them.
+            compared: (N, D) as they are compared, which the codes are made of; the same if
+                left out.
 
         Returns:
             (N,) checksums of the codes.
@@ -168,7 +173,7 @@ class CodeFiles:
             OSError: The disk is full. Written through the file and not through the map, because a
                 map answers a full disk by ending the process.
         """
-        codes = encode(embeddings)
+        codes = encode(embeddings if compared is None else compared)
         self._write("codes", slots, codes.numbers)
         self._write("scales", slots, codes.scales)
         self._write("errors", slots, codes.errors)

@@ -305,5 +305,6 @@ def _pyarrow() -> tuple[Any, Any]:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise GalleryError(
-            'Parquet needs pyarrow, which is not installed; pip install "adln[parquet]".'
+            "Parquet needs pyarrow, which is not installed. In the folder of adln's source "
+            '(git clone): pip install ".[parquet]"'
         ) from error

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import GalleryError
+from adln.gallery.adapting import adapt_rows, read_adaptations
 from adln.gallery.codes import CodeFiles, Codes, encode, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
 from adln.gallery.people import NAMES_MARK
 from adln.gallery.records import NO_PERSON, ModelKey
 from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sums
+from adln.matching.adaptation import Adaptation
 
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
@@ -85,6 +87,7 @@ class SearchIndex:
         self.dim = 0
         self.models: dict[int, ModelKey] = {}
         self._model_rows: list[tuple[int, str, int, str]] = []
+        self.adaptations: dict[str, Adaptation] = {}
         self.columns = Columns()
         self.files: CodeFiles | None = None
 
@@ -108,7 +111,7 @@ class SearchIndex:
             self.close()
             self.digest, self.files, self._epoch, self._in_memory = None, None, -1, None
             self.columns, self.change_id = Columns(), 0
-            self.models, self._model_rows = {}, []
+            self.models, self._model_rows, self.adaptations = {}, [], {}
             return True
         self.read_models(dim)
         # A number that goes back is one of another database, put in this one's place.
@@ -118,6 +121,7 @@ class SearchIndex:
             self.files = CodeFiles(self._folder, epoch, dim, with_embeddings=bool(mapped))
             self.digest, self.dim, self._mapped, self._epoch = digest, dim, bool(mapped), epoch
             self._is_verified, self._in_memory = False, None
+            self.adaptations = read_adaptations(self._connection)
             self._load_columns(epoch, slots, change_id)
             self._are_right = np.zeros(slots, np.bool_)
         if self.change_id != change_id:
@@ -208,7 +212,8 @@ class SearchIndex:
         for start in range(0, len(slots), _ROWS_AT_A_TIME // 4):
             part = slots[start : start + _ROWS_AT_A_TIME // 4]
             ids = self.columns.sighting_ids[part]
-            sums = self.require_files().write(part, self.read_embeddings(ids))
+            stored = self.read_embeddings(ids)
+            sums = self.require_files().write(part, stored, self._adapt_slots(stored, part))
             # Rounding errors are not the same on all machines.
             new = np.flatnonzero(sums != self.columns.code_sums[part])
             self._connection.executemany(
@@ -223,8 +228,8 @@ class SearchIndex:
         """Compute the codes where files are wrong and may not be written to."""
         numbers = np.zeros((self.columns.slots, self.dim), np.int8)
         scales, errors = np.zeros((2, self.columns.slots), np.float32)
-        for slots, embeddings, _ in self._stored("sighting_id > 0"):
-            codes = encode(embeddings)
+        for slots, _, compared, _ in self._stored("sighting_id > 0"):
+            codes = encode(compared)
             numbers[slots], scales[slots], errors[slots] = codes.numbers, codes.scales, codes.errors
         self._in_memory = Codes(numbers, scales, errors)
 
@@ -235,21 +240,41 @@ class SearchIndex:
         )
 
     def fetch(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact embeddings (M, D) of the sightings in slots (M,).
+        """Exact embeddings (M, D), as they are compared, of the sightings in slots (M,).
 
         Raises:
             StaleFilesError: The file has others than the database.
         """
         embeddings = None if self.low_memory else self.codes.embeddings
         if embeddings is None:
-            return self.read_embeddings(self.columns.sighting_ids[slots])
-        found: NDArray[np.float32] = embeddings[slots]
+            found = self.read_embeddings(self.columns.sighting_ids[slots])
+            return self._adapt_slots(found, slots)
+        found = embeddings[slots]
         new = np.flatnonzero(~self._are_right[slots])
         wrong = row_sums(found[new]) != self.columns.embedding_sums[slots[new]]
         if wrong.any():
             raise StaleFilesError(slots[new[wrong]])
         self._are_right[slots] = True
-        return found
+        return self._adapt_slots(found, slots)
+
+    def adapt(
+        self,
+        embeddings: NDArray[np.float32],
+        model_ids: NDArray[np.int64],
+        cameras: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Embeddings (N, D) as they are compared; see `adln.gallery.adapting`."""
+        return adapt_rows(self.adaptations, embeddings, self.models, model_ids, cameras)
+
+    def _adapt_slots(
+        self, embeddings: NDArray[np.float32], slots: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Embeddings (M, D) of slots (M,) as they are compared."""
+        return self.adapt(
+            embeddings,
+            self.columns.model_ids[slots].astype(np.int64),
+            self.columns.camera_ids[slots].astype(np.int64),
+        )
 
     def read_embeddings(self, sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Exact embeddings (M, D) of sightings (M,) from the database.
@@ -307,6 +332,7 @@ class SearchIndex:
         ).fetchone()
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sightings").fetchone()
         self._epoch = -1
+        self.adaptations = read_adaptations(self._connection)
         # Of an attempt that did not end, files may be left that are not to be added to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))
@@ -314,8 +340,9 @@ class SearchIndex:
         slots = 0
         ids: list[int] = []
         sums: list[int] = []
-        for _, embeddings, part in self._stored("sighting_id > 0"):
-            sums += files.write(np.arange(slots, slots + len(part)), embeddings).tolist()
+        for _, embeddings, compared, part in self._stored("sighting_id > 0"):
+            places = np.arange(slots, slots + len(part))
+            sums += files.write(places, embeddings, compared).tolist()
             slots += len(part)
             ids += part
         files.close()
@@ -359,7 +386,7 @@ class SearchIndex:
     def _wrong_slots(self) -> NDArray[np.int64]:
         """Slots in use whose codes, or embeddings if these are compared, are not the database's."""
         files, columns = self.require_files(), self.columns
-        embeddings = self._compares_embeddings and not self.low_memory
+        embeddings = self._compares_embeddings and not self.low_memory and not self.adaptations
         wrong = []
         for start in range(0, columns.slots, _SLOTS_AT_A_TIME):
             stop = min(start + _SLOTS_AT_A_TIME, columns.slots)
@@ -443,16 +470,15 @@ class SearchIndex:
 
     def _stored(
         self, where: str
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[int]]]:
-        """Slots, embeddings and ids of sightings by ascending id, in batches."""
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], list[int]]]:
+        """Slots, embeddings, these as they are compared, and ids, by ascending id, in batches."""
         rows = self._connection.execute(
-            "SELECT slot, sighting_id, embedding, embedding_sum FROM sightings "
-            f"LEFT JOIN embeddings USING (sighting_id) WHERE {where} ORDER BY sighting_id"
+            "SELECT slot, model_id, camera_id, sighting_id, embedding, embedding_sum "
+            "FROM sightings LEFT JOIN embeddings USING (sighting_id) "
+            f"WHERE {where} ORDER BY sighting_id"
         )
         while batch := rows.fetchmany(_ROWS_AT_A_TIME // 4):
-            embeddings = np.stack([self.checked_embedding(*row[1:]) for row in batch])
-            yield (
-                np.array([row[0] for row in batch], dtype=np.int64),
-                embeddings,
-                [row[1] for row in batch],
-            )
+            embeddings = np.stack([self.checked_embedding(*row[3:]) for row in batch])
+            slots, models, cameras = np.array([row[:3] for row in batch], dtype=np.int64).T
+            compared = self.adapt(embeddings, models, cameras)
+            yield slots, embeddings, compared, [row[3] for row in batch]

@@ -61,6 +61,7 @@ class Gallery(Protocol):
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """Find the most similar sightings.
 
@@ -72,6 +73,9 @@ class Gallery(Protocol):
             model: what made them.
             k: at most that many answers a query.
             where: only sightings that pass are counted.
+            cameras: numbers of the cameras that saw the queries, one for each, -1 where that is
+                not known; left out if it is not of any. A gallery that is adapted to its cameras
+                adapts queries by them, as it does the sightings; others need none.
 
         Returns:
             One result per query. None holds a sighting whose erasure was acknowledged before the
@@ -91,6 +95,7 @@ class Gallery(Protocol):
         where: Filter = EVERYTHING,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """Find the most similar persons, each by the best of all their sightings.
 
@@ -104,6 +109,7 @@ class Gallery(Protocol):
             where: only sightings that pass are counted; those of nobody never are.
             without: sightings that are not counted, such as the query's own.
             named: whether only people who have a name are counted.
+            cameras: of the queries; see `search`.
 
         Raises:
             GalleryError: see `search`.

@@ -107,6 +107,7 @@ class MilvusGallery(MilvusStore):
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """Find the most similar sightings; see `Gallery.search`."""
         if not 1 <= k <= _MOST_ANSWERS:
@@ -144,6 +145,7 @@ class MilvusGallery(MilvusStore):
         where: Filter = EVERYTHING,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `Gallery.search_persons`; one search of the server for each person in an answer."""
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")

@@ -77,7 +77,8 @@ class MilvusStore:
             self._pymilvus: Any = importlib.import_module("pymilvus")
         except ImportError as error:
             raise GalleryError(
-                'A gallery on a server needs pymilvus; pip install "adln[milvus]".'
+                "A gallery on a server needs pymilvus, which is not installed. In the folder of "
+                'adln\'s source (git clone): pip install ".[milvus]"'
             ) from error
         self._place = f"{uri.rstrip('/')}/{name}"
         self._sightings = f"adln_{name}_sightings"

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery import proving, rows
+from adln.gallery.adapting import (
+    NO_CAMERA,
+    remove_adaptations,
+    space_name,
+    store_adaptation,
+)
 from adln.gallery.audit import AuditCheck, AuditEntry
 from adln.gallery.database import (
     FullDiskError,
@@ -40,8 +46,9 @@ from adln.gallery.records import (
     require_usable,
 )
 from adln.gallery.retention import Retention
-from adln.gallery.store import GalleryStore
+from adln.gallery.store import GalleryStore, Queries
 from adln.gallery.suppression import are_refused, keep_template
+from adln.matching.adaptation import Adaptation
 
 # Fewer free slots than this cost a search nothing that could be felt.
 _WORTH_COMPACTING = 5_000
@@ -95,6 +102,46 @@ class SqliteGallery(GalleryStore):
         with self._writing("retention", {"rules": retention.to_json()}):
             self._connection.execute("UPDATE state SET retention = ?", (retention.to_json(),))
 
+    @property
+    def adaptations(self) -> tuple[Adaptation, ...]:
+        """What is switched on, at most one for each space."""
+        with self._reading():
+            return tuple(self._index.adaptations.values())
+
+    def adapt(self, adaptation: Adaptation) -> None:
+        """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
+
+        The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
+
+        Raises:
+            GalleryError: The gallery has no embeddings of that space.
+        """
+        with self._writing("adapt", {"id": adaptation.id, "method": adaptation.method}):
+            models = self._index.models.values()
+            if adaptation.space not in {space_name(model) for model in models}:
+                raise GalleryError(
+                    f"{self._folder}: there are no embeddings of space {adaptation.space!r} here, "
+                    "which this adaptation was fitted in."
+                )
+            store_adaptation(self._connection, adaptation)
+            self._index.rebuild()
+        self._remove_old_files()
+
+    def undo_adaptation(self) -> int:
+        """Compare embeddings as the network gave them again.
+
+        Returns:
+            How many adaptations were switched off.
+        """
+        details: dict[str, Any] = {}
+        with self._writing("undo_adaptation", details):
+            details["adaptations"] = undone = len(self._index.adaptations)
+            if undone:
+                remove_adaptations(self._connection)
+                self._index.rebuild()
+        self._remove_old_files()
+        return undone
+
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """See `Gallery`."""
         if not sightings:
@@ -141,9 +188,10 @@ class SqliteGallery(GalleryStore):
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """See `Gallery`."""
-        queries = self._begin_search(embeddings, model, k, where)
+        queries = self._begin_search(embeddings, cameras, model, k, where)
         return self._find(queries, model, k, where)
 
     def search_persons(
@@ -155,21 +203,30 @@ class SqliteGallery(GalleryStore):
         where: Filter = EVERYTHING,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `Gallery`."""
-        queries = self._begin_search(embeddings, model, k, where)
+        queries = self._begin_search(embeddings, cameras, model, k, where)
         where = replace(where, not_persons=where.not_persons | {NO_PERSON})
         uncounted = as_ids(without, "a sighting")
         return self._find_persons(queries, model, k, where, uncounted, named=named)
 
     def _begin_search(
-        self, embeddings: NDArray[np.floating], model: ModelKey, k: int, where: Filter
-    ) -> NDArray[np.float32]:
+        self,
+        embeddings: NDArray[np.floating],
+        cameras: Sequence[int] | None,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+    ) -> Queries:
         """Check the queries of a search, and log it."""
         k = as_id(k, "k")
         if k < 1:
             raise GalleryError(f"k must be at least 1, got {k}.")
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
+        seen_by = [NO_CAMERA] * len(queries) if cameras is None else as_ids(cameras, "a camera")
+        if len(seen_by) != len(queries):
+            raise GalleryError(f"{len(queries)} queries came with {len(seen_by)} cameras.")
         if self._audit_searches and not self._is_read_only:
             facts = {
                 "queries": len(queries),
@@ -186,7 +243,7 @@ class SqliteGallery(GalleryStore):
                         self._log.record("search", facts)
                 finally:
                     self._connection.execute("PRAGMA synchronous = FULL")
-        return queries
+        return Queries(queries, np.array(seen_by, dtype=np.int64))
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """See `Gallery`."""
@@ -382,7 +439,7 @@ class SqliteGallery(GalleryStore):
             self._people.require({person_id})
             ids = rows.ids_of(self._connection, person_id)
             records = self.get(ids)
-            needles = proving.needles_of(records, [self._people.name_of(person_id)])
+            needles = proving.needles_of(records, [self._people.name_of(person_id)], self._compared)
             if suppress_above is not None:
                 models = self._index.models
                 keep_template(self._connection, models, person_id, records, suppress_above)
@@ -399,6 +456,10 @@ class SqliteGallery(GalleryStore):
         with self._writing("compact"):
             if self._index.digest is not None:
                 self._index.rebuild()
+        self._remove_old_files()
+
+    def _remove_old_files(self) -> None:
+        """Wipe what a rebuild has left."""
         with self._lock, plain_errors(self._folder):
             self._index.remove_leftovers()
         self._wiper.wipe()
@@ -439,12 +500,19 @@ class SqliteGallery(GalleryStore):
         found = self.count(Filter(persons=frozenset({person_id}))) + len(self.get(erased))
         for model in {record.model for record in records}:
             same = [record for record in records if record.model == model][:_PROOF_QUERIES]
-            queries = np.stack([record.embedding for record in same]).astype(np.float32)
+            queries = Queries(
+                np.stack([record.embedding for record in same]).astype(np.float32),
+                np.array([record.camera_id for record in same], dtype=np.int64),
+            )
             for result in self._find(queries, same[0].model, _PROOF_ANSWERS, EVERYTHING):
                 found += len(erased.intersection(result.sighting_ids.tolist()))
         with self._lock:
             traces = proving.erase_traces(
-                self._connection, self._folder, needles, self.iterate(batch_size=200)
+                self._connection,
+                self._folder,
+                needles,
+                self.iterate(batch_size=200),
+                self._compared,
             )
         return Erasure(
             person_id=person_id,

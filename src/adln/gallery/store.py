@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery import audit, rows, scan
+from adln.gallery.adapting import adaptation_of
 from adln.gallery.audit import AuditLog
 from adln.gallery.database import (
     FullDiskError,
@@ -27,7 +28,14 @@ from adln.gallery.database import (
 )
 from adln.gallery.index import SearchIndex, StaleFilesError
 from adln.gallery.people import NewName, PeopleTable, prepare_name
-from adln.gallery.records import Filter, ModelKey, PersonsResult, SearchResult, Sighting
+from adln.gallery.records import (
+    Filter,
+    ModelKey,
+    PersonsResult,
+    SearchResult,
+    Sighting,
+    StoredSighting,
+)
 from adln.gallery.retention import Retention
 from adln.gallery.spaces import admit, template_kind
 from adln.gallery.templates import choose_templates
@@ -42,6 +50,19 @@ _PATIENCE_S = 1.0
 _ERASED_AT_A_TIME = 100
 
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What is searched for.
+
+    Attributes:
+        embeddings: (Q, D) of unit length, as the network gave them.
+        cameras: (Q,) camera of each; `adln.gallery.adapting.NO_CAMERA` where there is none.
+    """
+
+    embeddings: NDArray[np.float32]
+    cameras: NDArray[np.int64]
 
 
 class GalleryStore:
@@ -248,15 +269,18 @@ class GalleryStore:
         columns = self._index.columns
         return columns.sighting_ids[columns.mask(where)]
 
-    def _find(
-        self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
-    ) -> list[SearchResult]:
+    def _find(self, queries: Queries, model: ModelKey, k: int, where: Filter) -> list[SearchResult]:
         """The most similar sightings."""
-        return self._holding(lambda: self._compare(queries, self._comparable(model, where), k))
+
+        def answer() -> tuple[list[SearchResult], NDArray[np.int64]]:
+            mask = self._comparable(model, where)
+            return self._compare(self._adapted(queries, model), mask, k)
+
+        return self._holding(answer)
 
     def _find_persons(
         self,
-        queries: NDArray[np.float32],
+        queries: Queries,
         model: ModelKey,
         k: int,
         where: Filter,
@@ -271,7 +295,7 @@ class GalleryStore:
             mask = self._comparable(model, self._with_names(where) if named else where)
             if without:
                 mask &= ~np.isin(columns.sighting_ids, without)
-            results, slots = self._compare(queries, mask, k, by_person=True)
+            results, slots = self._compare(self._adapted(queries, model), mask, k, by_person=True)
             count = columns.count_persons(mask)
             return [self._persons_result(result, count) for result in results], slots
 
@@ -312,8 +336,33 @@ class GalleryStore:
         index = self._index
         if index.digest is None:
             return np.zeros(0, np.bool_)
-        (model,) = admit(index.models.values(), [model], place=str(self._folder))
+        model = self._as_here(model)
         return index.columns.mask(where, models=index.comparable(model))
+
+    def _as_here(self, model: ModelKey) -> ModelKey:
+        """A model with what is known of it here.
+
+        Raises:
+            GalleryError: Its embeddings cannot be compared with any of these.
+        """
+        (known,) = admit(self._index.models.values(), [model], place=str(self._folder))
+        return known
+
+    def _adapted(self, queries: Queries, model: ModelKey) -> NDArray[np.float32]:
+        """The embeddings (Q, D) of queries as they are compared."""
+        if not self._index.adaptations:
+            return queries.embeddings
+        adaptation = adaptation_of(self._index.adaptations, self._as_here(model))
+        if adaptation is None:
+            return queries.embeddings
+        return adaptation.apply(queries.embeddings, queries.cameras)
+
+    def _compared(self, record: StoredSighting) -> NDArray[np.float32]:
+        """The embedding (D,) of a sighting as it is compared."""
+        camera = np.array([record.camera_id], dtype=np.int64)
+        row = record.embedding.astype(np.float32)[np.newaxis]
+        compared: NDArray[np.float32] = self._adapted(Queries(row, camera), record.model)[0]
+        return compared
 
     def _compare(
         self, queries: NDArray[np.float32], mask: NDArray[np.bool_], k: int, by_person: bool = False
@@ -330,7 +379,7 @@ class GalleryStore:
                 queries[batch],
                 index.codes,
                 engine=self._engine,
-                low_memory=index.low_memory,
+                low_memory=index.low_memory or bool(index.adaptations),
             )
             ids, fetch = columns.sighting_ids, index.fetch
             found += (
@@ -395,7 +444,12 @@ class GalleryStore:
         files = index.require_files()
         files.reserve(int(slots[-1]) + 1)
         # Into free slots and before the commit: whoever sees the sighting finds its code there.
-        sums = files.write(slots, embeddings)
+        compared = index.adapt(
+            embeddings,
+            np.array(model_ids, dtype=np.int64),
+            np.array([one.camera_id for one in sightings], dtype=np.int64),
+        )
+        sums = files.write(slots, embeddings, compared)
         row = execute("SELECT seq FROM sqlite_sequence WHERE name = 'sightings'").fetchone()
         first = 1 if row is None else row[0] + 1
         ids = list(range(first, first + len(sightings)))
