@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -25,14 +26,20 @@ class SlowGallery:
         self.fails_together = False
 
     def search(
-        self, embeddings: NDArray[np.floating], *, model: ModelKey, k: int, where: Filter
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        cameras: Sequence[int] | None,
     ) -> list[SearchResult]:
         self.sizes.append(len(np.atleast_2d(embeddings)))
         if len(self.sizes) == 1:
             assert self.may_go.wait(20)
         if self.fails_together and embeddings.ndim == 2:
             raise GalleryError("the disk hiccuped")
-        return self._gallery.search(embeddings, model=model, k=k, where=where)
+        return self._gallery.search(embeddings, model=model, k=k, where=where, cameras=cameras)
 
 
 def ask_together(slow: SlowGallery, queries: list[tuple[NDArray[np.float32], Filter]]) -> list[int]:
