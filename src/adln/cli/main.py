@@ -10,7 +10,7 @@ import sys
 import click
 
 from adln import __version__
-from adln.errors import AdlnError
+from adln.errors import AdlnError, how_to_install
 
 # name -> (module with a click command of that name, one line of help)
 COMMANDS = {
@@ -99,10 +99,7 @@ def main() -> None:
         extra = _EXTRA_OF.get(_package(error))
         if extra is None:
             raise
-        _fail(
-            f"this needs {_package(error)}, which is not installed. In the folder of adln's source "
-            f'(git clone): pip install ".[{extra}]"'
-        )
+        _fail(f"this needs {_package(error)}, which is not installed; {how_to_install(extra)}")
     except OSError as error:
         if error.filename is None:
             raise

@@ -95,6 +95,16 @@ class Identification:
         judged_among: People that the score was judged among.
         reason: In words, for people to read.
         depth: Of the query; None where nobody was asked.
+
+    Example:
+        >>> net = adln.load("res2")
+        >>> with adln.Gallery(folder / "people") as gallery:
+        ...     number = gallery.enrol("Anna", net.embed(picture), network=net)
+        ...     answer = gallery.identify(net.embed(picture)[0], network=net)
+        >>> answer.verdict, answer.person.name, answer.gallery_size
+        ('matched', 'Anna', 1)
+        >>> print(answer.reason)
+        Anna 1.00 reaches 0.81; nobody else was compared
     """
 
     verdict: Verdict | None
