@@ -15,11 +15,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from benchmarks.peer_features import PeerEmbedder
 from numpy.typing import NDArray
 
 from adln.crops import read_crop
-from adln.embeddings import Embedder
 from adln.matching.adaptation import Adaptation, Method, TrackedCrops, fit_adaptation
 from adln.matching.adaptation_gate import decide
 from adln.runtime.embedder import OnnxEmbedder
@@ -55,14 +53,8 @@ def _cuhk03(folder: Path) -> tuple[list[Path], list[int], list[int]]:
 DATA_SETS = {"CUHK03": _cuhk03, "CUHK01": _cuhk01}
 
 
-def _embedder(network: Path) -> Embedder:
-    if network.suffix == ".onnx":
-        return OnnxEmbedder(network, threads=1)
-    return PeerEmbedder(network, threads=1, bgr=True, imagenet_statistics=False, flip=False)
-
-
 def _embed(network: Path, paths: list[Path]) -> NDArray[np.float32]:
-    embedder = _embedder(network)
+    embedder = OnnxEmbedder(network, threads=1)
     height, width = embedder.crop_size
     parts = []
     for start in range(0, len(paths), _BATCH_SIZE):
