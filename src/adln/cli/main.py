@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("adln.cli.export", "Write a depth as ONNX, proved against the network."),
     "embed": ("adln.cli.embed", "Features of pictures by an exported network."),
     "gallery": ("adln.cli.gallery", "Who was seen: enrol, list, merge, forget, retain."),
+    "adapt": ("adln.cli.adapt", "Adapt a gallery to its cameras, if their tracks show a gain."),
     "search": ("adln.cli.search", "Find who a picture shows, in a gallery."),
     "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
     "tokens": ("adln.cli.tokens", "Who may use a service."),

@@ -251,7 +251,7 @@ def run_watch(
             on_frame = writers.add
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
-        delivery = open_delivery(settings, folder)
+        delivery = open_delivery(settings, folder, assembly.gallery)
         stack.callback(delivery.close)
         metrics: PipelineMetrics | None = None
         if settings.metrics.port:

@@ -47,6 +47,7 @@ class SearchesPersons(Protocol):
         where: Filter,
         without: Set[int],
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `adln.gallery.interface.Gallery.search_persons`."""
         ...
@@ -192,6 +193,7 @@ def identify(
     least_gallery: int = LEAST_GALLERY,
     margin: float = MARGIN,
     names: bool = True,
+    camera: int | None = None,
 ) -> Identification:
     """Decide who somebody is; see the rule above.
 
@@ -205,6 +207,8 @@ def identify(
         least_gallery: Scores are judged as among at least so many people.
         margin: How much more alike a match must be than everybody else.
         names: Whether the reason may name people; if not, it numbers them.
+        camera: Number of the camera that saw them, for a gallery that is adapted to its cameras
+            (`adln adapt`); None if it is not known.
 
     Raises:
         GalleryError: The gallery cannot be searched with embeddings of this model.
@@ -212,7 +216,13 @@ def identify(
 
     def ask(k: int, *, named: bool = False) -> PersonsResult:
         (result,) = gallery.search_persons(
-            embedding, model=model, k=k, where=where, without=without, named=named
+            embedding,
+            model=model,
+            k=k,
+            where=where,
+            without=without,
+            named=named,
+            cameras=None if camera is None else [camera],
         )
         return result
 

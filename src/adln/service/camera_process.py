@@ -221,7 +221,7 @@ def _delivery(
     settings = order.settings
     if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url):
         return teller.tell
-    delivery = open_delivery(settings, order.folder)
+    delivery = open_delivery(settings, order.folder, assembly.gallery)
     stack.callback(delivery.close)
     stack.callback(lambda: delivery.flush(_FLUSH_S))
     submit = paced_submit(delivery, live=assembly.live)
