@@ -85,7 +85,7 @@ def test_the_example_of_each_public_name_runs(name: str, names: dict[str, Any]) 
     )
     assert example.examples, f"adln.{name} has no example"
     said: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     runner.run(example, out=said.append)
     assert runner.failures == 0, "".join(said)
 

@@ -104,7 +104,7 @@ class Identification:
         >>> answer.verdict, answer.person.name, answer.gallery_size
         ('matched', 'Anna', 1)
         >>> print(answer.reason)
-        Anna 1.00 reaches 0.81; nobody else was compared
+        Anna 1.00 reaches ...; nobody else was compared
     """
 
     verdict: Verdict | None
