@@ -1,7 +1,7 @@
 """What a gallery leaves for people to decide: who may be one, who has no name, what is strange.
 
 Looking a gallery through takes a while, so what was found is remembered: as long as nothing has
-changed, and, where it takes long, for four times as long as it took.
+changed, and, if only sightings were added, for four times as long as it took.
 """
 
 import threading
@@ -29,7 +29,6 @@ _ASSIGNED = Filter(not_persons=frozenset({NO_PERSON}))
 _NOBODY = Filter(persons=frozenset({NO_PERSON}))
 Kind = Literal["merge", "strange", "unnamed", "group"]
 _REST = 4.0
-_QUICK_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,8 @@ class ReviewQueue:
         self._scales = scales
         self._clock = clock
         self._lock = threading.Lock()
-        self._state: object = None
+        self._who: object = None
+        self._counts: object = None
         self._found = Found((), "")
         self._again_s = float("-inf")
 
@@ -96,16 +96,18 @@ class ReviewQueue:
         """
         with self._lock:
             people = self._people.by_id()
-            state = (
-                tuple((one.person_id, one.name, one.num_sightings) for one in people.values()),
+            who = tuple((one.person_id, one.name) for one in people.values())
+            counts = (
+                tuple(one.num_sightings for one in people.values()),
                 self._gallery.count(_NOBODY),
             )
             began_s = self._clock()
-            if state != self._state and began_s >= self._again_s:
+            is_due = who != self._who or began_s >= self._again_s
+            if is_due and (who, counts) != (self._who, self._counts):
                 self._found = self._look(list(people.values()))
-                self._state = state
-                took_s = self._clock() - began_s
-                self._again_s = began_s + took_s + _REST * (took_s if took_s > _QUICK_S else 0)
+                self._who, self._counts = who, counts
+                now_s = self._clock()
+                self._again_s = now_s + _REST * (now_s - began_s)
             return self._found
 
     def _look(self, people: Sequence[Person]) -> Found:
