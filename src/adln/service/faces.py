@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Person
 from adln.service.newest import newest_sightings
+from adln.service.visits import GAP_S
 
 MOST_LOOKS = 4
 # Clothes change: what was seen lately shows best who it is.
@@ -29,7 +30,7 @@ class Faces:
         )
 
     def of(self, people: Iterable[Person]) -> dict[int, tuple[int, ...]]:
-        """Person -> sightings whose pictures show them, the best first, of different cameras first.
+        """Person -> sightings whose pictures show them, the best first, of different visits first.
 
         Empty where no picture is kept.
 
@@ -60,9 +61,11 @@ class Faces:
             if record.thumbnail is not None
         ]
         records.sort(key=lambda record: (-record.quality, -record.time_s, record.sighting_id))
-        seen: dict[int, int] = {}
+        seen: dict[tuple[int, int], int] = {}
         turns: list[tuple[int, int, int]] = []
         for record in records:
-            turn = seen[record.camera_id] = seen.get(record.camera_id, -1) + 1
+            # Of one visit all look much the same.
+            visit = record.camera_id, int(record.time_s // GAP_S)
+            turn = seen[visit] = seen.get(visit, -1) + 1
             turns.append((turn, len(turns), record.sighting_id))
         return tuple(sighting_id for _, _, sighting_id in sorted(turns)[:MOST_LOOKS])
