@@ -81,7 +81,11 @@ export async function reviewView(page) {
         const name = data.get("name").trim().replace(/\s+/g, " ");
         const known = names.get(name);
         await decideOrThrow(item, known === undefined ? `${name} has a name now.` : `These are ${name}.`, async () => {
-          if (item.kind === "unnamed" && known === undefined) return put(`/persons/${item.person.person_id}/name`, { name });
+          if (item.kind === "unnamed" && known === undefined) {
+            const done = await put(`/persons/${item.person.person_id}/name`, { name });
+            names.set(name, item.person.person_id);
+            return done;
+          }
           if (item.kind === "unnamed") return { ...await post(`/persons/${known}/merge`, { person_ids: [item.person.person_id] }), gone: item.person.person_id };
           const person_id = known ?? (await post("/persons", { name })).person_id;
           names.set(name, person_id);
