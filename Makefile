@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 SERVER := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),--group milvus-server)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint types floors docs format clean
+.PHONY: demo test check lint types floors docs wheel-test coverage format clean
 
 demo: $(INSTALLED)
 	$(BIN)/adln demo --out out/demo
 
-test: check
+test: check wheel-test
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: lint types floors docs
@@ -29,6 +29,13 @@ floors: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/zensical build --strict > $(VENV)/docs.log 2>&1 || { cat $(VENV)/docs.log; exit 1; }
+
+# The built wheel, in an environment without the source, does what the README says.
+wheel-test: $(INSTALLED)
+	$(BIN)/python -m tests.wheel.walk_readme
+
+coverage: $(INSTALLED)
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report term
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -55,7 +55,7 @@ def test_parquet_without_pyarrow_is_told_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SettingsError, match=r"Parquet needs pyarrow, .*adln\[parquet\]"):
+    with pytest.raises(SettingsError, match=r'Parquet needs pyarrow, .*install "\.\[parquet\]"'):
         module.require_writable_format(tmp_path / "f.parquet")
     with pytest.raises(SettingsError, match="Parquet needs pyarrow"):
         read_features(tmp_path / "f.parquet")

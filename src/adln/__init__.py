@@ -9,6 +9,11 @@ with adln.Gallery("shop/") as gallery:
     gallery.enrol("Anna", embeddings, network=net)
     answer = gallery.identify(net.embed("who.jpg")[0], network=net)
     print(answer.verdict, answer.person, answer.reason)
+```
+
+Cameras and recordings need the extra `camera`:
+
+```python
 for sighting in adln.watch("clip.mp4", gallery="shop/"):
     print(sighting.camera_id, sighting.person_id, sighting.verdict)
 ```

@@ -83,3 +83,12 @@ class UndeliveredError(DeliveryError):
         super().__init__(reason)
         self.acknowledged = acknowledged
         self.refused = refused
+
+
+def how_to_install(extra: str) -> str:
+    """What to do about a package that is missing, for the end of a message.
+
+    Args:
+        extra: of pyproject.toml, that brings it.
+    """
+    return f'in the folder of adln\'s source (git clone): pip install ".[{extra}]"'

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adln.atomic import atomic_write, require_regular, require_writable
 from adln.embeddings import find_unusable
-from adln.errors import DatasetError, SettingsError
+from adln.errors import DatasetError, SettingsError, how_to_install
 
 SUFFIXES = (".npz", ".parquet")
 _OWN_ARRAYS = ("paths", "embeddings", "source")
@@ -192,7 +192,6 @@ def _pyarrow() -> tuple[Any, Any]:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise SettingsError(
-            "Parquet needs pyarrow, which is not installed; "
-            'pip install "adln[parquet]" (in the folder of the source: pip install ".[parquet]"), '
-            "or write a file that ends in .npz."
+            f"Parquet needs pyarrow, which is not installed; {how_to_install('parquet')}. "
+            "Or write a file that ends in .npz."
         ) from error

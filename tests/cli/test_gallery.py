@@ -177,3 +177,107 @@ def test_the_gallery_refuses_another_model(
     result = find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", other)
     assert isinstance(result.exception, GalleryError)
     assert "different models cannot be compared" in str(result.exception)
+
+
+def drawn(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 128), (shade, 90, 250 - shade)).save(path)
+    return path
+
+
+def people_in(folder: Path) -> list[tuple[int, str | None, int]]:
+    listed = json.loads(run("list", folder, "--json").output)
+    return [(one["person_id"], one["name"], one["num_sightings"]) for one in listed]
+
+
+@pytest.fixture
+def numbered(tmp_path: Path, model: Path) -> Path:
+    """Somebody called 2, who is number 1, and Bob, who is number 2."""
+    made = tmp_path / "numbered"
+    for name, shade in (("2", 10), ("Bob", 240)):
+        picture = drawn(tmp_path / f"{name}.png", shade)
+        assert run("enrol", made, picture, "--name", name, "--model", model).exit_code == 0
+    return made
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("forget", "2", "--yes"),
+        ("forget", "Bob", "--also", "2", "--yes"),
+        ("merge", "2", "Bob"),
+        ("merge", "Bob", "2"),
+        ("assign", "2", "1"),
+        ("name", "2", "Eve"),
+        ("list", "--person", "2"),
+        ("retention", "--person", "2=3d"),
+    ],
+)
+def test_a_number_that_is_also_a_name_is_refused_with_both(
+    numbered: Path, arguments: tuple[str, ...]
+) -> None:
+    before = people_in(numbered)
+    result = run(arguments[0], numbered, *arguments[1:])
+    assert isinstance(result.exception, GalleryError)
+    for part in ("person 1 (2)", "person 2 (Bob)", "id:2", "name:2"):
+        assert part in str(result.exception)
+    assert people_in(numbered) == before
+
+
+@pytest.mark.parametrize(("text", "left"), [("id:2", [(1, "2", 1)]), ("name:2", [(2, "Bob", 1)])])
+def test_numbers_and_names_can_be_told_apart(
+    numbered: Path, text: str, left: list[tuple[int, str, int]]
+) -> None:
+    assert run("forget", numbered, text, "--yes").exit_code == 0
+    assert people_in(numbered) == left
+
+
+def test_names_are_found_however_their_letters_are_composed(numbered: Path) -> None:
+    run("name", numbered, "Bob", "Zoë")
+    assert run("list", numbered, "--person", "Zoe\u0308").exit_code == 0
+
+
+def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> None:
+    lost = run("split", folder, "3", "--name", "a piece of rita")
+    assert lost.exit_code == 0
+    assert run("assign", folder, "nobody", "2").exit_code == 0
+    asked = run("forget", folder, "rita")
+    assert "looks alike: 1.00, person 3 (a piece of rita), 1 sighting" in asked.output
+    assert "--also id:3" in asked.output
+    assert "1 sighting of nobody (2)" in asked.output
+    assert asked.exit_code == 1
+    done = run("forget", folder, "rita", "--also", "id:3", "--yes")
+    assert done.exit_code == 0, done.output
+    assert [name for _, name, _ in people_in(folder)] == ["gus"]
+
+
+def test_enrolling_nothing_usable_fails_and_leaves_nobody(tmp_path: Path, model: Path) -> None:
+    broken, made = tmp_path / "broken.png", tmp_path / "made"
+    broken.write_text("no picture")
+    result = run("enrol", made, broken, "--name", "Anna", "--model", model)
+    assert result.exit_code == 1
+    assert people_in(made) == []
+    # The next one who is called so is the first.
+    good = drawn(tmp_path / "good.png", 40)
+    assert run("enrol", made, broken, good, "--name", "Anna", "--model", model).exit_code == 0
+    assert people_in(made) == [(1, "Anna", 1)]
+
+
+def test_folders_of_several_people_are_asked_about(tmp_path: Path, model: Path) -> None:
+    staff, made = tmp_path / "staff", tmp_path / "made"
+    for at, name in enumerate(("ann", "bob")):
+        drawn(staff / name / "1.png", 20 + 200 * at)
+    result = run("enrol", made, staff, "--model", model)
+    assert isinstance(result.exception, SettingsError)
+    assert "ann, bob" in str(result.exception)
+    assert not made.exists()
+    assert run("enrol", made, staff, "--each-folder", "--model", model).exit_code == 0
+    assert people_in(made) == [(1, "ann", 1), (2, "bob", 1)]
+    assert run("enrol", made, staff, "--name", "Cid", "--model", model).exit_code == 0
+    assert people_in(made)[2] == (3, "Cid", 2)
+
+
+def test_an_export_belongs_to_its_owner(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "all.parquet"
+    assert run("export", folder, file).exit_code == 0
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -1,7 +1,7 @@
 import click
 import pytest
 
-from adln.cli.gallery import _keep
+from adln.cli.gallery_rules import _keep
 from adln.cli.options import duration
 
 

@@ -127,5 +127,5 @@ def test_what_cannot_be_grouped_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         group_sightings(looks, threshold=0.5)
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(GalleryError, match=r"adln\[cluster\]"):
+    with pytest.raises(GalleryError, match=r"pip install .\.\[cluster\]"):
         group_sightings(looks, threshold=0.5)

@@ -445,3 +445,51 @@ def test_persons_are_found_by_their_best_sighting_whoever_has_many(gallery: Gall
     assert result.best.person_ids.tolist() == [bela]
     both = gallery.search_persons(np.stack([query, query]), model=MODEL, k=1)
     assert [one.names for one in both] == [(None,), (None,)]
+
+
+def test_the_newest_come_first_a_page_at_a_time(gallery: Gallery) -> None:
+    given = [replace(one, time_s=1e9 + at // 3) for at, one in enumerate(looks(20))]
+    ids = added(gallery, given)
+    wanted = sorted(((one.time_s, n) for one, n in zip(given, ids, strict=True)), reverse=True)
+    found: list[tuple[float, int]] = []
+    while page := gallery.newest(limit=6, before=found[-1] if found else None):
+        found += [(one.time_s, one.sighting_id) for one in page]
+    assert found == wanted
+    (newest,) = gallery.newest(Filter(cameras=frozenset({0})), limit=1)
+    assert newest.sighting_id == ids[18]
+
+
+def test_a_merge_is_followed_and_taken_back_with_the_old_numbers(gallery: Gallery) -> None:
+    ids = added(gallery, looks(6))
+    first, second = gallery.split(ids[:2], "Anna"), gallery.split(ids[2:4], "Annie")
+    third = gallery.split(ids[4:])
+    gallery.merge([third], second)
+    gallery.merge([second], first)
+    assert gallery.merged_into(first) == {second, third}
+    assert gallery.gone([first, second, third, 99]) == {99}
+    with pytest.raises(GalleryError):
+        gallery.assign(ids[:1], second)
+    assert gallery.unmerge(second, ids[2:4], name="Annie") == 2
+    assert [(p.person_id, p.name, p.num_sightings) for p in gallery.persons()] == [
+        (first, "Anna", 4),
+        (second, "Annie", 2),
+    ]
+    with pytest.raises(GalleryError, match="not merged"):
+        gallery.unmerge(second, [])
+    gallery.forget(second)
+    assert gallery.gone([first, second, third]) == {second, third}
+    with pytest.raises(GalleryError, match="not merged"):
+        gallery.unmerge(third, [])
+
+
+def test_all_names_of_the_forgotten_are_barred_in_every_spelling(open_gallery: Open) -> None:
+    with open_gallery() as gallery:
+        person, other = gallery.enrol("Zoë Müller"), gallery.enrol("Chloé")
+        gallery.name_person(person, "Zoë")
+        gallery.merge([other], person)
+        gallery.forget(person)
+    with open_gallery() as gallery:
+        for name in ("zoe\u0308  mu\u0308ller", "ZOË", "Chloe\u0301"):
+            with pytest.raises(GalleryError, match=r"forgotten"):
+                gallery.enrol(name)
+        assert gallery.enrol("Zoey")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from adln.errors import GalleryError
-from adln.gallery import database
-from adln.gallery.database import FORMAT
+from adln.gallery import schema
 from adln.gallery.records import Filter, ModelKey
+from adln.gallery.schema import FORMAT
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,6 +20,14 @@ from made_up import DIM, MODEL, sightings, unit_rows
 ROWS = unit_rows(12)
 # What format 1 was, as far as it differs.
 _TO_FORMAT_1 = (
+    "ALTER TABLE sightings DROP COLUMN embedding_sum",
+    "ALTER TABLE sightings DROP COLUMN code_sum",
+    "ALTER TABLE sightings DROP COLUMN jpeg_sum",
+    "ALTER TABLE sightings DROP COLUMN row_sum",
+    "ALTER TABLE persons DROP COLUMN name_sum",
+    "ALTER TABLE state DROP COLUMN name_salt",
+    "DROP TABLE former_names",
+    "DROP TABLE merged",
     "ALTER TABLE sightings DROP COLUMN model_id",
     "ALTER TABLE suppressed DROP COLUMN model_id",
     "DROP TABLE models",
@@ -75,9 +83,9 @@ def test_an_upgrade_that_fails_leaves_the_gallery_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = make_old(tmp_path)
-    statements = f"{database._FROM_FORMAT_1};\nINSERT INTO nowhere VALUES (1)"
+    statements = f"{schema._FROM_FORMAT_1};\nINSERT INTO nowhere VALUES (1)"
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_FROM_FORMAT_1", statements)
+        patch.setattr(schema, "_FROM_FORMAT_1", statements)
         with pytest.raises(GalleryError, match="Nothing was changed"):
             SqliteGallery(tmp_path)
     connection = sqlite3.connect(tmp_path / "gallery.db")

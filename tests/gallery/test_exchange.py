@@ -101,3 +101,54 @@ def test_missing_empty_and_foreign_files_are_said_to_be_so(tmp_path: Path) -> No
         (tmp_path / "bad.parquet").write_bytes(np.random.default_rng(0).bytes(500))
         with pytest.raises(GalleryError, match="damaged"):
             import_parquet(gallery, tmp_path / "bad.parquet")
+
+
+def changed(path: Path, column: str, values: list[object] | None) -> Path:
+    """A copy of a file with another column, or without it."""
+    table = pyarrow.parquet.read_table(path)
+    at = table.schema.get_field_index(column)
+    if values is None:
+        table = table.drop_columns([column])
+    else:
+        kind = table.schema.field(column).type
+        try:
+            array = pyarrow.array(values, type=kind)
+        except pyarrow.ArrowException:
+            array = pyarrow.array(values)
+        table = table.set_column(at, column, array)
+    copy = path.with_name("changed.parquet")
+    pyarrow.parquet.write_table(table, copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("person_name", ["\x1b[2JAnn"] * 3, "control characters"),
+        ("person_name", ["x" * 5_000_000] * 3, "up to 200 characters"),
+        ("thumbnail", [None, b"\xff\xd8" + bytes(20_000_000), None], "row 2"),
+        ("camera_id", [1, 2, -1], "row 3"),
+        ("camera_id", [1, None, 2], "row 2"),
+        ("quality", [0.5, float("nan"), 1.0], "row 2"),
+        ("time_s", [float("inf"), 1.0, 1.0], "row 1"),
+        ("box_xyxy", [[1.0], None, None], "row 1"),
+        ("camera_id", ["door", "door", "door"], "is string, expected int32"),
+        ("time_s", None, "no column 'time_s'"),
+        ("thumbnail", None, "no column 'thumbnail'"),
+        ("person_id", None, "no column 'person_id'"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_nobody_is_enrolled(
+    tmp_path: Path, column: str, values: list[object] | None, words: str
+) -> None:
+    file = tmp_path / "file.parquet"
+    with (
+        SqliteGallery(tmp_path / "a", create=True) as one,
+        SqliteGallery(tmp_path / "b", create=True) as other,
+    ):
+        one.add(sightings(unit_rows(3), persons=[one.enrol("Ann")] * 3))
+        export_parquet(one, file)
+        with pytest.raises(GalleryError, match=words):
+            import_parquet(other, changed(file, column, values))
+        assert other.persons() == []
+        assert other.count() == 0

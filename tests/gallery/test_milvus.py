@@ -16,7 +16,7 @@ def test_a_name_that_a_server_cannot_keep_is_refused(name: str) -> None:
 
 def test_what_to_install_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    with pytest.raises(GalleryError, match=r"adln\[milvus\]"):
+    with pytest.raises(GalleryError, match=r"pip install .\.\[milvus\]"):
         MilvusGallery("http://localhost:9")
 
 

@@ -328,7 +328,7 @@ def test_an_interrupted_erasure_is_finished_at_the_next_start(
     gallery = SqliteGallery(tmp_path, create=True)
     ids = gallery.add(sightings(rows))
     # The process ends between the commit and the wiping.
-    monkeypatch.setattr(gallery, "_wipe", lambda **_: None)
+    monkeypatch.setattr(gallery._wiper, "wipe_soon", lambda: None)
     gallery.delete([ids[4]])
     needles = pieces(rows[4].tobytes())
     assert find_traces(tmp_path, needles).found > 0

@@ -251,3 +251,26 @@ def test_closing_twice_does_nothing(path: Path) -> None:
     delivery = make_delivery(path, a=Receiver())
     delivery.close()
     delivery.close()
+
+
+def test_nothing_of_somebody_who_was_forgotten_is_sent(path: Path, make_event: Make) -> None:
+    receiver, forgotten = Receiver(), set[int]()
+    receiver.is_down.set()
+    outbox = Outbox(path, ["a"])
+    delivery = Delivery(
+        outbox,
+        {"a": receiver},
+        backoff=FAST,
+        chance=lambda: 1.0,
+        gone=lambda people: forgotten & set(people),
+    )
+    kept = [make_event(n, person_id=8) for n in range(3)]
+    for event in [make_event(10), *kept, make_event(11)]:
+        delivery.submit(event)
+    assert delivery.flush(10)
+    forgotten.add(7)
+    receiver.is_down.clear()
+    assert delivery.drain(10)
+    assert receiver.got == [event.event_id for event in kept]
+    assert outbox.persons() == set()
+    delivery.close()

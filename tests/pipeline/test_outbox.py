@@ -282,3 +282,49 @@ def test_kill_9_in_mid_write_loses_nothing_that_was_acknowledged(
     numbers = [int(event_id[1:]) for event_id in stored]
     assert numbers == sorted(numbers)
     assert len(stored) % 3 == 0
+
+
+def test_sightings_of_the_forgotten_are_gone_from_the_file(path: Path, make_event: Make) -> None:
+    outbox = Outbox(path, ["a"])
+    ours = [make_event(n, person_id=7, crop_jpeg=os.urandom(900)) for n in range(6)]
+    others = [make_event(10 + n, person_id=8) for n in range(6)]
+    nobodys = [make_event(20, person_id=None, verdict="unknown")]
+    outbox.append([*ours[:3], *others, *ours[3:], *nobodys])
+    outbox.set_aside("a", outbox.pending("a", 1)[0], "refused")
+    assert outbox.persons() == {7, 8}
+    assert outbox.purge([7, 99]) == 7
+    assert outbox.persons() == {8}
+    assert ids(outbox) == [event.event_id for event in [*others, *nobodys]]
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert all(event.to_json()[-200:].encode() not in content for event in ours)
+    assert others[0].event_id.encode() in content
+    outbox.append([make_event(30)])
+    outbox.close()
+
+
+def test_the_outbox_belongs_to_its_owner(path: Path, make_event: Make) -> None:
+    outbox = Outbox(path, ["a"])
+    outbox.append([make_event(1)])
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    outbox.close()
+    path.chmod(0o644)
+    Outbox(path, ["a"]).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_outbox_of_an_earlier_version_knows_of_whom_its_sightings_are(
+    path: Path, make_event: Make
+) -> None:
+    outbox = Outbox(path, ["a"])
+    outbox.append([make_event(1), make_event(2, person_id=9)])
+    outbox.close()
+    connection = sqlite3.connect(path, isolation_level=None)
+    for table in ("events", "set_aside"):
+        connection.execute(f"DROP INDEX {table}_by_person")
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN person_id")
+    connection.close()
+    outbox = Outbox(path, ["a"])
+    assert outbox.persons() == {7, 9}
+    assert outbox.purge([9]) == 1
+    assert ids(outbox) == [make_event(1).event_id]
+    outbox.close()

@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import EVERYTHING, Filter, ModelKey, SearchResult
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult, SearchResult
 from adln.service.batching import Searches
 
 YARD = Filter(cameras=frozenset({1}))
@@ -25,14 +26,20 @@ class SlowGallery:
         self.fails_together = False
 
     def search(
-        self, embeddings: NDArray[np.floating], *, model: ModelKey, k: int, where: Filter
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        cameras: Sequence[int] | None,
     ) -> list[SearchResult]:
         self.sizes.append(len(np.atleast_2d(embeddings)))
         if len(self.sizes) == 1:
             assert self.may_go.wait(20)
         if self.fails_together and embeddings.ndim == 2:
             raise GalleryError("the disk hiccuped")
-        return self._gallery.search(embeddings, model=model, k=k, where=where)
+        return self._gallery.search(embeddings, model=model, k=k, where=where, cameras=cameras)
 
 
 def ask_together(slow: SlowGallery, queries: list[tuple[NDArray[np.float32], Filter]]) -> list[int]:
@@ -105,3 +112,25 @@ def test_persons_are_found_as_the_gallery_finds_them(served: Served) -> None:
         assert found.names == alone.names
         assert found.best.sighting_ids.tolist() == alone.best.sighting_ids.tolist()
         assert found.num_persons == alone.num_persons == (2 if named else 3)
+
+
+def test_each_query_goes_with_its_camera(served: Served) -> None:
+    asked: list[Sequence[int] | None] = []
+
+    class Noting:
+        """A gallery that notes what cameras it is given."""
+
+        def search(self, *args: object, **kwargs: object) -> list[SearchResult]:
+            asked.append(kwargs["cameras"])  # type: ignore[arg-type]
+            return served.gallery.search(*args, **kwargs)  # type: ignore[arg-type]
+
+        def search_persons(self, *args: object, **kwargs: object) -> list[PersonsResult]:
+            asked.append(kwargs["cameras"])  # type: ignore[arg-type]
+            return served.gallery.search_persons(*args, **kwargs)  # type: ignore[arg-type]
+
+    searches = Searches(cast("Gallery", Noting()))
+    query = embed_colours(person_picture(0))
+    for cameras in ([3], None):
+        searches.search(query, model=MODEL, k=1, where=EVERYTHING, cameras=cameras)
+        searches.search_persons(query, model=MODEL, k=1, where=EVERYTHING, cameras=cameras)
+    assert asked == [[3], [3], [-1], [-1]]

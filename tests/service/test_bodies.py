@@ -138,7 +138,7 @@ def test_json_is_validated_off_the_event_loop() -> None:
 
     bodies = Bodies(2**20)
     app = FastAPI()
-    app.router.route_class = bounded_route(bodies, FairSlots(2), json_bytes=2**20)
+    app.router.route_class = bounded_route(bodies, FairSlots(2), FairSlots(2), json_bytes=2**20)
 
     @app.post("/")
     async def take(request: Request, asked: Annotated[Asked, Body()]) -> str:

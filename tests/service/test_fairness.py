@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -41,6 +42,23 @@ def test_no_more_work_at_a_time_than_there_are_slots() -> None:
         return most
 
     assert asyncio.run(ask()) == 3
+
+
+def test_one_caller_holds_no_more_than_its_part_while_others_find_a_slot() -> None:
+    async def ask() -> None:
+        slots = FairSlots(2, most_of_one=1)
+        async with slots.slot("a"):
+            second = asyncio.create_task(anext(enter(slots, "a")))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(5), slots.slot("b"):
+                assert not second.done()
+        await second
+
+    async def enter(slots: FairSlots, caller: str) -> AsyncIterator[None]:
+        async with slots.slot(caller):
+            yield
+
+    asyncio.run(ask())
 
 
 def test_who_leaves_while_waiting_or_just_when_it_is_their_turn_takes_no_slot_along() -> None:

@@ -89,6 +89,8 @@ def test_a_merge_can_be_taken_back_with_names(served: Served) -> None:
     people = served.client.get(f"{API}/persons").json()["people"]
     back = {one["name"]: of(served, one["person_id"]) for one in people}
     assert back == {"Anna": before[1], "Bela": before[2], None: before[3]}
+    # With their old numbers, by which others may know them.
+    assert [of(served, person) for person in (1, 2, 3)] == [before[1], before[2], before[3]]
 
 
 def test_a_split_can_be_taken_back(served: Served) -> None:
@@ -136,8 +138,11 @@ def test_nobody_is_enrolled_from_sightings_of_somebody_else(served: Served) -> N
 
 
 def test_a_named_enrolment_waits_for_nobodys_change_and_no_change_waits_for_it(
-    served: Served,
+    make_served: Callable[..., Served],
 ) -> None:
+    served = make_served(require_token=True)
+    served.fill()
+    first, second = served.as_("operator"), served.as_("admin")
     began, go_on = threading.Event(), threading.Event()
     enrol = served.gallery.enrol
 
@@ -149,9 +154,13 @@ def test_a_named_enrolment_waits_for_nobodys_change_and_no_change_waits_for_it(
     served.gallery.enrol = slow  # type: ignore[method-assign, assignment]
     with ThreadPoolExecutor() as pool:
         address = served.address
-        enrolled = pool.submit(httpx.post, f"{address}{API}/persons", json={"name": "Cleo"})
+        enrolled = pool.submit(
+            httpx.post, f"{address}{API}/persons", json={"name": "Cleo"}, headers=first
+        )
         assert began.wait(20)
-        named = served.client.put(f"{API}/persons/1/name", json={"name": "Ada"}, timeout=10)
+        named = served.client.put(
+            f"{API}/persons/1/name", json={"name": "Ada"}, timeout=10, headers=second
+        )
         go_on.set()
         assert enrolled.result(20).status_code == 201
     assert named.status_code == 200
@@ -171,6 +180,31 @@ def test_an_undo_that_is_not_possible_any_more_says_so(served: Served) -> None:
     assert answer.status_code == 409
     assert "changed since" in answer.json()["message"]
     assert str(served.gallery.folder) not in answer.text
+
+
+def test_nobody_is_enrolled_of_somebody_elses_sightings(served: Served) -> None:
+    before = of(served, 1)
+    answer = served.client.post(f"{API}/persons", json={"sighting_ids": [13, before[0]]})
+    assert answer.status_code == 409
+    assert of(served, 1) == before
+    assert len(served.client.get(f"{API}/persons").json()["people"]) == 3
+
+
+def test_looking_at_the_list_of_people_is_logged(served: Served) -> None:
+    served.client.get(f"{API}/persons", params={"text": "ann"})
+    (newest,) = served.client.get(f"{API}/audit", params={"limit": 1}).json()["entries"]
+    assert newest["action"] == "list people"
+    assert newest["details"] == {"offset": 0, "shown": 1, "by_text": True}
+
+
+def test_what_was_told_of_those_who_were_merged_is_forgotten_with_them(served: Served) -> None:
+    served.events.publish("sighting", {"person_id": 2, "box": "told of 2"})
+    served.events.publish("sighting", {"person_id": 3, "box": "told of 3"})
+    served.client.post(f"{API}/persons/1/merge", json={"person_ids": [2]})
+    served.client.post(f"{API}/persons/1/forget", json={})
+    kept = [one.text for one in served.events._kept]
+    assert [text for text in kept if "told of 2" in text] == []
+    assert [text for text in kept if "told of 3" in text] != []
 
 
 def test_forgetting_erases_proves_and_leaves_nothing_to_take_back(

@@ -94,7 +94,7 @@ def test_searches_are_on_the_disk_after_a_sync_and_all_else_at_once(
         (level,) = state._connection.execute("PRAGMA synchronous").fetchone()
         return int(level)
 
-    state.record("anna", "search", {})
+    state.record("anna", "search", {}, synced=False)
     assert how() == 1
     state.sync()
     state.sync()
@@ -147,3 +147,16 @@ def test_a_state_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).write_bytes(b"no database at all, but long enough" * 100)
     with pytest.raises(ServiceError, match="cannot be opened"):
         ServiceState(tmp_path)
+
+
+def test_what_changes_something_is_synced_and_what_only_looks_is_not(tmp_path: Path) -> None:
+    state = ServiceState(tmp_path)
+    statements: list[str] = []
+    state._connection.set_trace_callback(statements.append)
+    state.revoke(state.create_token("box", "viewer").split("_")[1])
+    state.record("ann", "forget", {})
+    state.record("ann", "search", {}, synced=False)
+    state.record("ann", "merge", {})
+    synced = [one.split()[-1] for one in statements if "synchronous" in one]
+    assert synced == ["FULL", "FULL", "FULL", "NORMAL", "FULL"]
+    state.close()

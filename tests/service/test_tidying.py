@@ -1,6 +1,7 @@
 import time
 from collections.abc import Callable
 
+import pytest
 from fake_service import NOW_S, Served
 
 from adln.gallery.retention import Retention
@@ -70,3 +71,19 @@ def test_the_service_applies_the_rules_by_itself_and_shows_them(
         shown = served.client.get("/api/v1/status").json()["retention"]
     assert shown["applied_s"] == LATER_S
     assert served.gallery.count() == 0
+
+
+def test_a_fault_of_the_program_does_not_end_the_tidying(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidying = tidying_of(served)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served.gallery, "compact_if_worthwhile", broken)
+        tidying.apply()
+    assert tidying.last.problem == "RuntimeError: a fault"
+    tidying.apply()
+    assert tidying.last.problem == ""

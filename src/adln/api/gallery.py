@@ -105,7 +105,12 @@ class Gallery:
         return person_id
 
     def identify(
-        self, embedding: NDArray[np.floating], *, network: Network, where: Filter = EVERYTHING
+        self,
+        embedding: NDArray[np.floating],
+        *,
+        network: Network,
+        where: Filter = EVERYTHING,
+        camera: int | None = None,
     ) -> Identification:
         """Say who somebody is.
 
@@ -114,6 +119,8 @@ class Gallery:
                 length.
             network: that made it.
             where: only sightings that pass count.
+            camera: number of the camera that saw them, for a gallery that is adapted to its
+                cameras (`adln adapt`); None if it is not known.
 
         Returns:
             Verdict ("matched", "candidate" or "unknown"), person, probability, runners-up and the
@@ -123,7 +130,12 @@ class Gallery:
             GalleryError: the embedding cannot be compared with those of the gallery.
         """
         return identify(
-            self.store, embedding, model=network.key, scales=network.scales, where=where
+            self.store,
+            embedding,
+            model=network.key,
+            scales=network.scales,
+            where=where,
+            camera=camera,
         )
 
     def search(
@@ -133,9 +145,13 @@ class Gallery:
         network: Network,
         k: int = 10,
         where: Filter = EVERYTHING,
+        camera: int | None = None,
     ) -> SearchResult:
         """Find the k most similar sightings, best first; see `identify` for who it is."""
-        (result,) = self.store.search(embedding, model=network.key, k=k, where=where)
+        cameras = None if camera is None else [camera]
+        (result,) = self.store.search(
+            embedding, model=network.key, k=k, where=where, cameras=cameras
+        )
         return result
 
     def forget(self, name: str) -> None:

@@ -32,6 +32,17 @@ class Network:
     Raises:
         ModelFileError: the file is missing, damaged, or of another make and not described.
         DeviceError: it answers wrongly on this device.
+
+    Example:
+        >>> net = adln.load("res1")
+        >>> net
+        <adln.Network res1.onnx: 192x96 px -> 512>
+        >>> embeddings = net.embed([picture, picture])  # pictures of one person each
+        >>> embeddings.shape
+        (2, 512)
+        >>> boxes = [[20, 30, 70, 160], [90, 25, 140, 170]]  # the people in one frame
+        >>> net.embed(frame, boxes).shape
+        (2, 512)
     """
 
     def __init__(
@@ -135,6 +146,11 @@ class KnownNetwork:
         manifest: what is known of it; None if the file cannot be opened.
         size_bytes: of its files.
         problem: why it cannot be opened; "" if it can.
+
+    Example:
+        >>> one = adln.networks()[0]
+        >>> one.name, one.shipped, one.manifest.dim
+        ('res1', True, 512)
     """
 
     name: str
@@ -159,10 +175,10 @@ def load(
     """Load a network.
 
     Args:
-        network: a name of `networks()`, such as "res2", or a file: exported by `adln export`, or
-            any ONNX or OpenVINO network that takes crops and gives embeddings. One of another make
-            is described in a small file beside it the first time, which the next three arguments
-            go into.
+        network: a name of `networks()`, "res2" if left out, or a file: exported by `adln export`,
+            or any ONNX or OpenVINO network that takes crops and gives embeddings. One of another
+            make is described in a small file beside it the first time, which the next four
+            arguments go into.
         mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
             network gets pixels of 0..255.
         std: that the difference is divided by.
@@ -177,8 +193,11 @@ def load(
         DeviceError: it answers wrongly on this device.
 
     Example:
-        >>> net = adln.load("res1")
-        >>> net.dim > 0
+        >>> net = adln.load("res2")
+        >>> net.crop_size, net.dim
+        ((192, 96), 512)
+        >>> mine = adln.load(folder / "mine.onnx", mean=[0.485, 0.456, 0.406], std=[0.229] * 3)
+        >>> mine.embed(picture).shape == (1, mine.dim)
         True
     """
     path = find_network(network)
@@ -219,6 +238,17 @@ def describe_network(
 
     Raises:
         ModelFileError: the file cannot be run, or does not answer like the reference.
+
+    Example:
+        >>> about = adln.describe_network(
+        ...     folder / "mine.onnx",
+        ...     mean=[0.485, 0.456, 0.406],
+        ...     std=[0.229, 0.224, 0.225],
+        ...     training_data="my own pictures",
+        ...     name="mine",
+        ... )
+        >>> adln.load("mine").manifest.training_data
+        'my own pictures'
     """
     path = Path(path)
     form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
@@ -252,7 +282,12 @@ def describe_network(
 
 
 def networks() -> list[KnownNetwork]:
-    """The networks that can be loaded by name: those that come with adln, then a user's own."""
+    """The networks that can be loaded by name: those that come with adln, then a user's own.
+
+    Example:
+        >>> [one.name for one in adln.networks()]
+        ['res1', 'res2']
+    """
     known = [(name, find_network(name), True) for name in SHIPPED]
     known += [(name, path, False) for name, path in own_networks().items()]
     return [_known(*one) for one in known]

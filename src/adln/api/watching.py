@@ -36,12 +36,19 @@ def watch(
         start: when recordings began, in ISO 8601; by their files if left out.
 
     Returns:
-        An iterator over the sightings.
+        An iterator over the sightings. A track may give several: the first when it is decided who
+        it is, the last when the track ends.
 
     Raises:
         SettingsError: a source is not there, or the settings contradict each other.
         ModelFileError: network or detector cannot be opened.
         CameraError: while iterating: no source can be opened.
+
+    Example:
+        >>> for sighting in adln.watch(clip, gallery=folder / "seen", detector=detector):
+        ...     print(sighting.camera_name, sighting.person_id, sighting.verdict)
+        door 1 unknown
+        door 1 unknown
     """
     from adln.pipeline.assembly import assemble
     from adln.pipeline.plain_watch import watch_of

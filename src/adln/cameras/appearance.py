@@ -64,7 +64,8 @@ class AppearanceSettings:
         clean: only boxes of at least this quality are embedded. The quality is the part not
             hidden by others, times wholeness, shape and confidence; see `adln.cameras.quality`.
         least_height_px: smaller people are not embedded.
-        renew_s: a track's embedding is renewed once in so long, by a clean box.
+        renew_s: a track's embedding is renewed once in so long, by a clean box;
+        recheck_s: and once in so long, if somebody else may have its place.
         trust_motion_s: a track that was out of sight for longer is not taken up by its motion
             alone, if it is known what the person looks like.
         strange: after so many clean boxes that look like somebody else, a track that was in doubt
@@ -85,7 +86,8 @@ class AppearanceSettings:
     near: float = 0.5
     clean: float = 0.5
     least_height_px: float = 32.0
-    renew_s: float = 1.0
+    renew_s: float = 2.0
+    recheck_s: float = 0.3
     trust_motion_s: float = 0.5
     strange: int = 3
     keep_s: float = 10.0
@@ -212,6 +214,10 @@ class FrameLooks:
             self.made += len(new)
         known = {at: self._known.get(at) for at in wanted}
         return {at: found for at, found in known.items() if found is not None}
+
+    def has(self, position: int) -> bool:
+        """Whether a box is embedded already, so that asking costs nothing."""
+        return position in self._known
 
     def _keep(self, positions: Iterable[int], embeddings: NDArray[np.floating]) -> None:
         for at, embedding in zip(positions, unit_length(embeddings), strict=True):

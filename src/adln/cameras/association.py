@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import CameraError
+from adln.errors import CameraError, how_to_install
 
 # A box ends at a side of the picture if it is this part of its height away.
 _AT_SIDE = 0.06
@@ -100,6 +100,5 @@ def _load_lap() -> Any:
         return import_module("lap")
     except ImportError as error:
         raise CameraError(
-            f"following people needs lap, which is not here ({error}); "
-            "install it with: pip install 'adln[camera]'"
+            f"following people needs lap, which is not here ({error}); {how_to_install('camera')}."
         ) from error

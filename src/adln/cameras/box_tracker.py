@@ -51,6 +51,14 @@ class BoxTracker:
 
     Raises:
         CameraError: `frames_per_s` is not above 0.
+
+    Example:
+        >>> tracker = adln.Tracker(frames_per_s=10)
+        >>> for step in range(5):  # two people who walk towards each other
+        ...     boxes = [[100 + 5 * step, 50, 150, 200], [400 - 5 * step, 60, 450, 210]]
+        ...     numbers = tracker.update(boxes, scores=[0.9, 0.8])
+        >>> numbers
+        array([1, 2])
     """
 
     def __init__(

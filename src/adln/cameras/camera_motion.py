@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import CameraError
+from adln.errors import CameraError, how_to_install
 
 # Frames are looked at this wide; a sway of a pixel there is three in a film of 960.
 _WIDTH_PX = 320
@@ -99,5 +99,5 @@ def _load_cv2() -> Any:
     except ImportError as error:
         raise CameraError(
             f"to make up for a camera that moves, OpenCV is needed, which is not here ({error}); "
-            "install it with: pip install 'adln[camera]', or set tracker.camera_motion to false"
+            f"{how_to_install('camera')}; or set tracker.camera_motion to false."
         ) from error

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.redaction import public_name, public_text
-from adln.errors import CameraError
+from adln.errors import CameraError, how_to_install
 
 # USB cameras as they are written in settings, and as Linux and other programs call them.
 _USB = re.compile(r"(?:usb:|/dev/video)?(\d{1,3})")
@@ -199,8 +199,7 @@ def load_opencv() -> Any:
         return import_module("cv2")
     except ImportError as error:
         raise CameraError(
-            f"reading video needs OpenCV, which is not here ({error}); "
-            "install it with: pip install 'adln[camera]'"
+            f"reading video needs OpenCV, which is not here ({error}); {how_to_install('camera')}."
         ) from error
 
 

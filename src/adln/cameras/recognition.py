@@ -111,11 +111,7 @@ class Recognition:
             track
             for track in here
             if track.track_id is not None
-            and (
-                track.look is None
-                or track.in_doubt
-                or time_s - track.look.renewed_s >= limits.renew_s
-            )
+            and (self._is_due(track, time_s) or looks.has(track.place.detection))
         ]
         embeddings = looks.of(track.place.detection for track in due)
         newcomers = []
@@ -191,6 +187,14 @@ class Recognition:
             return may_wait
         lost[best].go_on(newcomer, time_s)
         return True
+
+    def _is_due(self, track: Track, time_s: float) -> bool:
+        """Whether a track should be looked at."""
+        if track.look is None or track.strange:
+            return True
+        limits = self._settings
+        every_s = limits.recheck_s if track.in_doubt else limits.renew_s
+        return time_s - track.look.renewed_s >= every_s
 
     def _is_lost(self, track: Track, previous_s: float) -> bool:
         """Whether a track may not go on by its motion alone."""

@@ -130,7 +130,9 @@ def _judgement(scores: "Separation") -> str:
     )
 
 
-def _effect(settings: "WatchSettings", folder: Path, work: Path, detector: "Detector") -> list[str]:
+def _effect(
+    settings: "WatchSettings", folder: Path, work: Path, detector: "Detector | None"
+) -> list[str]:
     from adln.cli.watch import run_watch
     from adln.pipeline.watch_settings import (
         JsonlSettings,

@@ -1,4 +1,4 @@
-"""Opens a network of either kind for the commands that judge it: .safetensors or .onnx."""
+"""Opens a network of either kind for the commands that judge it: for training, or for a device."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from adln.runtime.deeper import ChainedEmbedder
     from adln.runtime.embedder import OnnxEmbedder
 
-_ONNX_SUFFIX = ".onnx"
+_FOR_DEVICES = (".onnx", ".xml")
 
 
 def is_exported(model: Path) -> bool:
-    """Whether a network is an exported one, given as a file or by the name of a shipped one."""
-    return find_network(model).suffix == _ONNX_SUFFIX
+    """Whether a network runs on a device, given as a file or by its name."""
+    return find_network(model).suffix in _FOR_DEVICES
 
 
 def open_trained(

@@ -134,7 +134,7 @@ def _calibrated(
     ]
     if len(thresholds) < len(depths):
         raise GalleryError(
-            f"{calibration_path(model_path)} has no calibration of "
+            f"{calibration_path(model_path, model_sha256=digest)} has no calibration of "
             f"{' and '.join(f'Res{depth}' for depth in depths)}"
             f"{' with the mirrored picture' if flip else ''}; run `adln calibrate`, or give "
             "--threshold."

@@ -10,7 +10,7 @@ import sys
 import click
 
 from adln import __version__
-from adln.errors import AdlnError
+from adln.errors import AdlnError, how_to_install
 
 # name -> (module with a click command of that name, one line of help)
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "export": ("adln.cli.export", "Write a depth as ONNX, proved against the network."),
     "embed": ("adln.cli.embed", "Features of pictures by an exported network."),
     "gallery": ("adln.cli.gallery", "Who was seen: enrol, list, merge, forget, retain."),
+    "adapt": ("adln.cli.adapt", "Adapt a gallery to its cameras, if their tracks show a gain."),
     "search": ("adln.cli.search", "Find who a picture shows, in a gallery."),
     "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
     "tokens": ("adln.cli.tokens", "Who may use a service."),
@@ -98,10 +99,7 @@ def main() -> None:
         extra = _EXTRA_OF.get(_package(error))
         if extra is None:
             raise
-        _fail(
-            f"this needs {_package(error)}, which is not installed. In the folder of adln's source "
-            f'(git clone): pip install ".[{extra}]"'
-        )
+        _fail(f"this needs {_package(error)}, which is not installed; {how_to_install(extra)}")
     except OSError as error:
         if error.filename is None:
             raise

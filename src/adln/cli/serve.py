@@ -59,14 +59,14 @@ def serve(
     """
     import json
 
-    from adln.errors import SettingsError
+    from adln.errors import SettingsError, how_to_install
 
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise SettingsError(
-            f'Serving needs {error.name}, which is not installed: pip install "adln[serve]".'
+            f"Serving needs {error.name}, which is not installed; {how_to_install('serve')}."
         ) from error
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.service.app import make_app

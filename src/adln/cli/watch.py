@@ -251,7 +251,7 @@ def run_watch(
             on_frame = writers.add
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
-        delivery = open_delivery(settings, folder)
+        delivery = open_delivery(settings, folder, assembly.gallery)
         stack.callback(delivery.close)
         metrics: PipelineMetrics | None = None
         if settings.metrics.port:
@@ -302,7 +302,9 @@ def run_watch(
             writers.close()
             places += [("video", path) for path in writers.paths]
         if report is not None:
-            places.append(("report", _write_report(report, timeline, names)))
+            page = _write_report(report, timeline, names)
+            view.say(f"report: {page}")
+            places.append(("report", page))
         if not quiet:
             for line in summary_lines(progress, timeline, names, places):
                 click.echo(line)

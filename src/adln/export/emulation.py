@@ -6,6 +6,7 @@ wrong there does not leave this machine.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -116,7 +117,8 @@ def _convolve(
     weights = kernel.astype(np.int32).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
     sums = saturating_products(patches, weights) - zero * weights.sum(axis=1)
     floats = sums * (float(input_scale) * scale) + bias * bias_scale
-    return floats.reshape(count, height, width, -1).transpose(0, 3, 1, 2).astype(np.float32)
+    found: NDArray[np.float32] = floats.astype(np.float32)
+    return found.reshape(count, height, width, -1).transpose(0, 3, 1, 2)
 
 
 def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -179,7 +181,7 @@ def _run(
     outputs: Sequence[str],
     *,
     exact: bool,
-) -> list[NDArray[np.generic]]:
+) -> list[Any]:
     import onnxruntime  # type: ignore[import-untyped]
 
     level = onnxruntime.GraphOptimizationLevel
@@ -190,7 +192,7 @@ def _run(
     session = onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    found: list[NDArray[np.generic]] = session.run(list(outputs), feeds)
+    found: list[Any] = session.run(list(outputs), feeds)
     return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from adln.errors import ExportError
+from adln.errors import ExportError, how_to_install
 from adln.manifest import CROPS, InputForm, Manifest
 
 SUFFIX = ".param"
@@ -194,6 +194,6 @@ def _import(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ExportError(
-            f"ncnn files need the packages ncnn and pnnx ({name} is missing): "
-            "pip install 'adln[ncnn]'."
+            f"ncnn files need the packages ncnn and pnnx ({name} is missing); "
+            f"{how_to_install('ncnn')}."
         ) from error

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from adln.errors import ExportError
+from adln.errors import ExportError, how_to_install
 from adln.manifest import CROPS, METADATA_KEY, Manifest
 
 SUFFIX = ".xml"
@@ -86,5 +86,6 @@ def _import() -> Any:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise ExportError(
-            "OpenVINO files need the package openvino: pip install 'adln[openvino]'."
+            "OpenVINO files need the package openvino, which is not installed; "
+            f"{how_to_install('openvino')}."
         ) from error

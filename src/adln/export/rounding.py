@@ -200,9 +200,9 @@ def _fit(layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32]
     least = np.abs(mean_out - weight @ mean_in) / (_LARGEST_BIAS * float(input_scale))
     levels, steps = _best_levels(weight, hessian, np.maximum(least, _TINY))
     bias = mean_out - (levels * steps[:, None]) @ mean_in.astype(np.float64)
-    steps = steps.astype(np.float32)
-    unit = (steps * input_scale).astype(np.float32)
-    _set(layer.weight, levels.reshape(kernel.shape).astype(np.int8), steps)
+    small: NDArray[np.float32] = steps.astype(np.float32)
+    unit: NDArray[np.float32] = (small * input_scale).astype(np.float32)
+    _set(layer.weight, levels.reshape(kernel.shape).astype(np.int8), small)
     _set(layer.bias, np.rint(bias / unit).astype(np.int32), unit)
 
 

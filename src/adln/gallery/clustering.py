@@ -128,7 +128,10 @@ def _join(
     try:
         cluster = importlib.import_module("sklearn.cluster")
     except ImportError as error:
-        raise GalleryError('Grouping needs scikit-learn; pip install "adln[cluster]".') from error
+        raise GalleryError(
+            "Grouping needs scikit-learn, which is not installed. In the folder of adln's source "
+            '(git clone): pip install ".[cluster]"'
+        ) from error
     distances = 1 - cosines
     np.fill_diagonal(distances, 0)
     # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among

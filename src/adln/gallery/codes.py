@@ -6,6 +6,7 @@ turns a rough comparison into a proof of which embeddings need no exact one.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import GalleryError
+from adln.gallery.database import open_private
+from adln.gallery.sums import code_sums, row_sums
 
 # A float32 computed from float32 may lie a little below the truth; an error bound must not.
 _ROUND_UP = np.float32(1 + 1e-5)
@@ -37,6 +40,15 @@ class Codes:
     scales: NDArray[np.float32]
     errors: NDArray[np.float32]
 
+    @property
+    def embeddings(self) -> None:
+        """There are none in memory; these are read from the database."""
+
+    @property
+    def sums(self) -> NDArray[np.uint32]:
+        """(N,) checksum of each."""
+        return code_sums(self.numbers, self.scales, self.errors)
+
 
 def encode(embeddings: NDArray[np.float32]) -> Codes:
     """Round embeddings to one byte a number, each by a scale of its own.
@@ -58,7 +70,8 @@ class CodeFiles:
 
     A slot is a place for one embedding; slot s is at byte s x (bytes of one) in each file. All
     content can be computed again from the database. Only the process that holds the database's
-    write lock may write here, and only to slots that no sighting occupies: others may be reading.
+    write lock may write here, and only to slots that no sighting occupies, as others may be
+    reading, or to slots that hold something wrong.
 
     Args:
         folder: of the gallery.
@@ -132,51 +145,62 @@ class CodeFiles:
             return
         capacity = max(_LEAST_SLOTS, int(slots * _GROWTH) if self.capacity else slots)
         for path, dtype, shape in self._paths.values():
-            with path.open("ab") as file:
+            with open_private(path, "ab") as file:
                 if file.tell() < capacity * _row_bytes(dtype, shape):
                     file.truncate(capacity * _row_bytes(dtype, shape))
         self._maps = {}
         if not self.open(slots):
             raise GalleryError("The files of the gallery's codes vanished while they were grown.")
 
-    def write(self, slots: NDArray[np.int64], embeddings: NDArray[np.float32]) -> None:
-        """Write embeddings and their codes; `reserve` comes first.
+    def write(
+        self,
+        slots: NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+        compared: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint32]:
+        """Write embeddings and codes; `reserve` comes first.
 
         Args:
             slots: (N,) where to.
-            embeddings: (N, D).
+            embeddings: (N, D) as the database has them.
+            compared: (N, D) as they are compared, which the codes are made of; the same if
+                left out.
+
+        Returns:
+            (N,) checksums of the codes.
 
         Raises:
             OSError: The disk is full. Written through the file and not through the map, because a
                 map answers a full disk by ending the process.
         """
-        codes = encode(embeddings)
+        codes = encode(embeddings if compared is None else compared)
         self._write("codes", slots, codes.numbers)
         self._write("scales", slots, codes.scales)
         self._write("errors", slots, codes.errors)
         if "embeddings" in self._paths:
             self._write("embeddings", slots, embeddings)
+        return codes.sums
 
-    def hold(self, slots: NDArray[np.int64], embeddings: NDArray[np.float32]) -> bool:
-        """Whether these slots hold exactly these embeddings, as after `write`."""
-        codes = encode(embeddings)
-        return (
-            np.array_equal(self.numbers[slots], codes.numbers)
-            and np.array_equal(self.scales[slots], codes.scales)
-            and np.array_equal(self.errors[slots], codes.errors)
-            and (self.embeddings is None or np.array_equal(self.embeddings[slots], embeddings))
-        )
+    def sums(self, start: int, stop: int) -> NDArray[np.uint32]:
+        """Checksums of the codes in a range of slots, as they are in the files now."""
+        part = slice(start, stop)
+        return code_sums(self.numbers[part], self.scales[part], self.errors[part])
+
+    def embedding_sums(self, start: int, stop: int) -> NDArray[np.uint32]:
+        """Checksums of the embeddings in a range of slots, where these are kept here."""
+        assert self.embeddings is not None
+        return row_sums(self.embeddings[start:stop])
 
     def wipe(self, slots: NDArray[np.int64]) -> None:
-        """Overwrite slots with zeros, down to the disk."""
-        for name, (_, dtype, shape) in self._paths.items():
-            self._write(name, slots, np.zeros((len(slots), *shape), dtype))
-        self.sync()
+        """Overwrite slots with zeros; on the disk after `sync`. Files that are gone have none."""
+        for name, (path, dtype, shape) in self._paths.items():
+            if path.exists():
+                self._write(name, slots, np.zeros((len(slots), *shape), dtype))
 
     def sync(self) -> None:
         """Wait until everything written is on the disk."""
         for path, _, _ in self._paths.values():
-            with path.open("rb+") as file:
+            with suppress(FileNotFoundError), path.open("rb+") as file:
                 os.fsync(file.fileno())
 
     def close(self) -> None:

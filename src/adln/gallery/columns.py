@@ -1,6 +1,6 @@
 """What a search must know of every sighting, in memory by slot: who, where, when, which model.
 
-About 30 bytes a sighting, so that a filter costs next to nothing beside the comparison.
+About 40 bytes a sighting, so that a filter costs next to nothing beside the comparison.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,10 +20,13 @@ _DTYPES: dict[str, Any] = {
     # 0 where the slot is free.
     "depths": np.int8,
     "model_ids": np.int32,
+    "embedding_sums": np.uint32,
+    "code_sums": np.uint32,
 }
 
-Row = tuple[int, int, int, float, int, int, int]
-"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model."""
+Row = tuple[int, int, int, float, int, int, int, int, int]
+"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model, and the
+checksums of embedding and code."""
 
 
 class Columns:
@@ -63,6 +66,16 @@ class Columns:
         """(S,) numbers of the models as the database has them."""
         return self._arrays["model_ids"][: self.slots]
 
+    @property
+    def embedding_sums(self) -> NDArray[np.uint32]:
+        """(S,) checksums of the embeddings."""
+        return self._arrays["embedding_sums"][: self.slots]
+
+    @property
+    def code_sums(self) -> NDArray[np.uint32]:
+        """(S,) checksums of the codes."""
+        return self._arrays["code_sums"][: self.slots]
+
     def set_slots(self, slots: int) -> None:
         """Say how many slots are in use; new ones are free."""
         capacity = len(self._arrays["depths"])
@@ -74,10 +87,16 @@ class Columns:
         self.slots = slots
 
     def put(self, rows: Iterable[Row]) -> None:
-        """Fill slots."""
+        """Fill slots.
+
+        Raises:
+            ValueError: A value is of the wrong type, or there is no such slot.
+        """
         columns = list(zip(*rows, strict=True))
         if columns:
             slots = np.array(columns[0], dtype=np.int64)
+            if slots.min() < 0 or slots.max() >= self.slots:
+                raise ValueError(f"there is no slot {slots.max()}")
             for (_, array), values in zip(self._arrays.items(), columns[1:], strict=True):
                 array[slots] = values
 
@@ -92,6 +111,30 @@ class Columns:
         holes = np.flatnonzero(self.depths == 0)[:count]
         more = np.arange(self.slots, self.slots + count - len(holes), dtype=np.int64)
         return np.concatenate([holes, more])
+
+    def newest(
+        self, where: Filter, count: int, before: tuple[float, int] | None
+    ) -> NDArray[np.int64]:
+        """Ids of the newest sightings that pass, newest first; of one moment, the highest first.
+
+        Args:
+            where: the filter.
+            count: at most so many.
+            before: only those that come after this time and id in the list.
+        """
+        passing = self.mask(where)
+        if before is not None:
+            time_s, sighting_id = before
+            passing &= (self.times_s < time_s) | (
+                (self.times_s == time_s) & (self.sighting_ids < sighting_id)
+            )
+        slots = np.flatnonzero(passing)
+        if len(slots) > count:
+            # Those of the same moment as the last one stay in.
+            times = self.times_s[slots]
+            slots = slots[times >= np.partition(times, -count)[-count]]
+        ids = self.sighting_ids[slots]
+        return ids[np.lexsort((ids, self.times_s[slots]))[::-1][:count]]
 
     def mask(self, where: Filter, *, models: frozenset[int] | None = None) -> NDArray[np.bool_]:
         """Which slots hold a sighting that passes.

@@ -4,107 +4,32 @@ Write-ahead log, synced at every commit; what is deleted is overwritten with zer
 """
 
 import errno
+import os
+import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+from urllib.parse import quote
 
 from adln.errors import GalleryError
+from adln.gallery import schema
+from adln.gallery.sums import add_functions
 
 DATABASE_NAME = "gallery.db"
-FORMAT = 2
 # How long to wait for another process before giving up.
 WAIT_S = 30.0
-
-_SCHEMA = """
-CREATE TABLE state (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    digest TEXT,                      -- of the first model; NULL before the first sighting
-    dim INTEGER,
-    epoch INTEGER NOT NULL,           -- generation of the code files
-    slots INTEGER NOT NULL,           -- slots in use in these files
-    synced_id INTEGER NOT NULL,       -- code files were synced to disk up to this sighting
-    mapped INTEGER NOT NULL,          -- whether there is a file of embeddings, too
-    retention TEXT                    -- JSON
-);
-CREATE TABLE models (                 -- what made the embeddings, each depth by itself
-    model_id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL,
-    depth INTEGER NOT NULL,
-    space TEXT NOT NULL,              -- '' if unknown
-    UNIQUE (digest, depth)
-);
-CREATE TABLE persons (
-    person_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT UNIQUE
-);
-CREATE TABLE sightings (
-    sighting_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    slot INTEGER NOT NULL UNIQUE,
-    person_id INTEGER REFERENCES persons (person_id),
-    camera_id INTEGER NOT NULL,
-    time_s REAL NOT NULL,
-    depth INTEGER NOT NULL,
-    track_id INTEGER,
-    box BLOB,                         -- four float64: left, top, right, bottom
-    quality REAL NOT NULL,
-    model_id INTEGER REFERENCES models (model_id)
-);
-CREATE INDEX sightings_by_person ON sightings (person_id);
-CREATE TABLE embeddings (
-    sighting_id INTEGER PRIMARY KEY,
-    embedding BLOB NOT NULL           -- float32, little-endian
-);
-CREATE TABLE thumbnails (
-    sighting_id INTEGER PRIMARY KEY,
-    jpeg BLOB NOT NULL
-);
-CREATE TABLE changes (                -- slots whose sighting came, went or changed
-    change_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    slot INTEGER NOT NULL
-);
-CREATE TABLE unwiped (                -- slots whose erased codes are still in the files
-    slot INTEGER PRIMARY KEY
-);
-CREATE TABLE barred_names (           -- names of the forgotten, as salted digests
-    salt BLOB NOT NULL,
-    digest BLOB NOT NULL
-);
-CREATE TABLE suppressed (             -- templates of the forgotten, only if the operator asked
-    person_id INTEGER NOT NULL,
-    depth INTEGER NOT NULL,
-    above REAL NOT NULL,
-    embedding BLOB NOT NULL,
-    model_id INTEGER REFERENCES models (model_id)
-);
-"""
-# From format 1, in which all sightings were of the one model in `state`. New columns come last, as
-# above; a program of the older version that still has the gallery open is refused from then on.
-_FROM_FORMAT_1 = """
-CREATE TABLE models (
-    model_id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL,
-    depth INTEGER NOT NULL,
-    space TEXT NOT NULL,
-    UNIQUE (digest, depth)
-);
-INSERT INTO models (digest, depth, space)
-    SELECT digest, depth, '' FROM state JOIN (
-        SELECT depth FROM sightings UNION SELECT depth FROM suppressed
-        -- A gallery that was emptied is its model's still.
-        UNION SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM sightings)
-    ) WHERE digest IS NOT NULL ORDER BY depth;
-ALTER TABLE sightings ADD COLUMN model_id INTEGER REFERENCES models (model_id);
-UPDATE sightings SET model_id = (SELECT model_id FROM models WHERE depth = sightings.depth);
-ALTER TABLE suppressed ADD COLUMN model_id INTEGER REFERENCES models (model_id);
-UPDATE suppressed SET model_id = (SELECT model_id FROM models WHERE depth = suppressed.depth)
-"""
-# Spaces of the files that came with adln before files told them: their galleries go on.
-_SPACES_OF_OLD = {
-    "9deb003e0cb4164d64dd643cd2c391f75e8353d601a1e8d6a4b09b5265ded317": "b039df58b34998de",
-    "e96a55817f2a4923dd2c520e82b3c7f86eab98f0b5c7c096b3a243ef332c565c": "d290aa33c9733173",
-}
+# A database of up to so many bytes is checked from end to end when it is opened.
+_CHECKED_BYTES = 16 * 2**20
+# Bits of files that let everybody in.
+_EVERYBODY = stat.S_IRWXO
+# Set aside while there is room, so that a full disk does not keep what is old from being erased.
+_RESERVE_NAME = "reserve.bin"
+_RESERVE_BYTES = 2 * 2**20
+_WORTH_RESERVING = 4
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
@@ -117,7 +42,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
         more_schema: tables of other modules, made with it.
 
     Raises:
-        GalleryError: There is no gallery, it is of another version, or the disk refuses.
+        GalleryError: There is no gallery, it is of another version, damaged, or the disk refuses.
     """
     path = folder / DATABASE_NAME
     if not path.exists():
@@ -129,56 +54,179 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
         try:
             # Only its owner may look at who was seen.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
         except OSError as error:
             raise GalleryError(f"{folder}: cannot be made ({error.strerror}).") from error
     with plain_errors(folder):
-        connection = sqlite3.connect(
-            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
-        )
+        if is_read_only(folder):
+            return _open_read_only(folder)
+        connection = open_again(folder)
         try:
             _prepare(connection, mapped=mapped, more_schema=more_schema)
+            _check(connection)
+            _keep_everybody_out(folder)
+            make_reserve(folder)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if not 0 <= version <= FORMAT:
-        raise GalleryError(
-            f"This gallery has format {version}, this version of adln reads up to {FORMAT}. "
-            "Export it to Parquet with the version that wrote it, and import that."
+def open_again(folder: Path) -> sqlite3.Connection:
+    """One more connection to a gallery's database; the caller closes it."""
+    connection = sqlite3.connect(
+        folder / DATABASE_NAME, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        add_functions(connection)
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # Temporary tables would be files beside the gallery, with people's data.
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a gallery can only be looked at: its disk or its files may not be written to."""
+    path = folder / DATABASE_NAME
+    return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
+
+
+def open_private(path: Path, mode: str) -> IO[bytes]:
+    """Open a file beside the database; if it is made, with the permissions of the database."""
+    try:
+        permissions = path.with_name(DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
+    except FileNotFoundError:
+        permissions = 0o600
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, permissions)
+
+    file: IO[bytes] = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115
+    return file
+
+
+def make_reserve(folder: Path) -> None:
+    """Set a little room aside, if there is plenty."""
+    path = folder / _RESERVE_NAME
+    with suppress(OSError):
+        if path.exists() and path.stat().st_size == _RESERVE_BYTES:
+            return
+        if shutil.disk_usage(folder).free < _WORTH_RESERVING * _RESERVE_BYTES:
+            return
+        with open_private(path, "wb") as file:
+            file.write(bytes(_RESERVE_BYTES))
+
+
+def release_reserve(folder: Path) -> bool:
+    """Give back the room that was set aside.
+
+    Returns:
+        Whether there was any.
+    """
+    try:
+        (folder / _RESERVE_NAME).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _open_read_only(folder: Path) -> sqlite3.Connection:
+    path = quote(str((folder / DATABASE_NAME).absolute()))
+    # Beside a process that has it open the first way works; on a disk that takes no writes the
+    # second, and the third where there is a log that was not moved to the database.
+    ways = ["mode=ro", "immutable=1", "mode=ro&vfs=unix-none"]
+    log = folder / f"{DATABASE_NAME}-wal"
+    if log.exists() and log.stat().st_size > 0:
+        ways.remove("immutable=1")
+    for options in ways:
+        connection = sqlite3.connect(
+            f"file:{path}?{options}", uri=True, isolation_level=None, check_same_thread=False
         )
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    # Temporary tables would be files beside the gallery, with people's data.
-    connection.execute("PRAGMA temp_store = MEMORY")
+        try:
+            add_functions(connection)
+            if "vfs" in options:
+                # The index of the log then lies in memory, not in a file.
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            version = schema.version_of(connection)
+            _check(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            continue
+        except BaseException:
+            connection.close()
+            raise
+        if version == schema.FORMAT:
+            return connection
+        return _upgraded_copy(connection, version)
+    raise GalleryError(
+        f"{folder}: may not be written to, and cannot be read as it is. Copy the folder to a place "
+        "that may be written to, and open it there."
+    )
+
+
+def _upgraded_copy(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """A copy in memory, of today's format."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    add_functions(connection)
+    old.backup(connection)
+    old.close()
+    with writing(connection):
+        schema.upgrade(connection, version)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) -> None:
+    version = schema.version_of(connection)
     if version == 0:
         # Several embeddings to a page; set before anything is written.
         connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA journal_mode = WAL")
-    if version == 0:
-        with writing(connection):
-            # Another process may have been faster.
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in (_SCHEMA + more_schema).split(";\n"):
-                    connection.execute(statement)
-                connection.execute(
-                    "INSERT INTO state VALUES (1, NULL, NULL, 1, 0, 0, ?, NULL)", (int(mapped),)
-                )
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
-    elif version < FORMAT:
-        with writing(connection):
-            if connection.execute("PRAGMA user_version").fetchone()[0] == version:
-                for statement in _FROM_FORMAT_1.split(";\n"):
-                    connection.execute(statement)
-                connection.executemany(
-                    "UPDATE models SET space = ? WHERE digest = ?",
-                    [(space, digest) for digest, space in _SPACES_OF_OLD.items()],
-                )
-                connection.execute(f"PRAGMA user_version = {FORMAT}")
+    if version == schema.FORMAT:
+        return
+    with writing(connection):
+        # Another process may have been faster.
+        version = schema.version_of(connection)
+        if version == 0:
+            schema.make_tables(connection, mapped=mapped, more_schema=more_schema)
+        elif version < schema.FORMAT:
+            schema.upgrade(connection, version)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Look for damage, as far as that is quickly done.
+
+    Raises:
+        sqlite3.DatabaseError: There is some.
+    """
+    (pages,), (size,) = (
+        connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+    )
+    if pages * size > _CHECKED_BYTES:
+        return
+    (problem,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if problem != "ok":
+        error = sqlite3.DatabaseError(problem)
+        error.sqlite_errorname = "SQLITE_CORRUPT"
+        raise error
+
+
+def _keep_everybody_out(folder: Path) -> None:
+    """Take from files of earlier versions what let everybody read them."""
+    for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*"):
+        for path in folder.glob(pattern):
+            # Of another owner, they are that owner's to close.
+            with suppress(OSError):
+                mode = path.stat().st_mode
+                if mode & _EVERYBODY:
+                    path.chmod(stat.S_IMODE(mode) & ~_EVERYBODY)
 
 
 @contextmanager
@@ -205,58 +253,72 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def empty_log(connection: sqlite3.Connection) -> None:
+def empty_log(connection: sqlite3.Connection, *, wait_s: float = WAIT_S) -> bool:
     """Move everything from the write-ahead log to the database, and cut the log to nothing.
 
-    Raises:
-        GalleryError: Other processes keep reading an old state for longer than `WAIT_S`.
+    Args:
+        connection: without a transaction.
+        wait_s: how long to try while others read an old state. They are not held up by it.
+
+    Returns:
+        Whether it was done.
     """
-    until = time.monotonic() + WAIT_S
-    while True:
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if not busy:
-            return
-        if time.monotonic() > until:
-            raise GalleryError(
-                "The erasure is done and stays done, but bytes of it are still in the log file, "
-                "because another process has been reading for too long. Stop it, then open the "
-                "gallery once: that finishes the work."
-            )
-        time.sleep(0.01)
+    until = time.monotonic() + wait_s
+    # SQLite would wait for readers with the lock in its hand that all writers need.
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError as error:
+                if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+                    raise
+                busy = True
+            if not busy:
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.01)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1000 * WAIT_S)}")
+
+
+class FullDiskError(GalleryError):
+    """There is no room for what was to be done."""
 
 
 @contextmanager
-def plain_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the disk into errors that say what to do."""
+def plain_errors(
+    folder: Path, *, what_holds: str = "Nothing was changed; everything before it is safe."
+) -> Iterator[None]:
+    """Turn errors of SQLite and of the disk into errors that say what holds and what to do."""
     try:
         yield
     except sqlite3.Error as error:
-        text = str(error)
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith("SQLITE_FULL"):
-            raise _full(folder) from error
+            raise _full(folder, what_holds) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             advice = f"Another process has been writing for more than {WAIT_S:.0f} s; try again."
         elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             advice = "The database is damaged; restore the folder from a copy or from an export."
         elif name.startswith("SQLITE_IOERR"):
-            advice = (
-                "The disk refused. Nothing of this was stored, everything before it is safe; "
-                "check the disk and its free space."
-            )
-        elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            advice = f"The disk refused. {what_holds} Check the disk and its free space."
+        elif name.startswith("SQLITE_READONLY"):
+            advice = "This gallery may only be looked at: its disk or files may not be written to."
+        elif name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
             advice = "Check that the folder exists and may be written to."
         else:
-            advice = "Nothing was changed; check disk and permissions."
-        raise GalleryError(f"{folder}: {text}. {advice}") from error
+            advice = f"{what_holds} Check disk and permissions."
+        raise GalleryError(f"{folder}: {error}. {advice}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _full(folder) from error
-        raise GalleryError(f"{folder}: {error.strerror or error}. Nothing was changed.") from error
+            raise _full(folder, what_holds) from error
+        raise GalleryError(f"{folder}: {error.strerror or error}. {what_holds}") from error
 
 
-def _full(folder: Path) -> GalleryError:
-    return GalleryError(
-        f"{folder}: the disk is full. Nothing of this was stored, everything before it is safe. "
-        "Free some space, or let `adln gallery retention` erase what is old."
+def _full(folder: Path, what_holds: str) -> FullDiskError:
+    return FullDiskError(
+        f"{folder}: the disk is full. {what_holds} Free some space, or let "
+        "`adln gallery retention --apply` erase what is old: for that, room was set aside."
     )

@@ -1,16 +1,37 @@
 """Proof that erased bytes are gone: a search for them in every file of a gallery's folder."""
 
-from collections.abc import Iterable
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adln.gallery.database import DATABASE_NAME
 
 _NEEDLE_BYTES = 16
 _CHUNK_BYTES = 8 * 2**20
 # Fewer different bytes than this may stand anywhere by chance.
 _LEAST_DIFFERENT = 8
+# A place is looked at closely only if a table of so many bits says that a piece may begin there.
+_TABLE_BITS = 22
+_SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)
+# Prints files, each after its size in 8 bytes.
+_COPY = """
+import os, sys
+for name in sys.argv[1:]:
+    with open(name, "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        sys.stdout.buffer.write(left.to_bytes(8, "little"))
+        while left:
+            part = file.read(min(left, 2**20)) or bytes(min(left, 2**20))
+            sys.stdout.buffer.write(part)
+            left -= len(part)
+"""
 
 
 @dataclass(frozen=True)
@@ -20,20 +41,83 @@ class Traces:
     Attributes:
         files: number of files looked through.
         found: number of places that hold one of the pieces.
+        in_database: how many of these are in the database's file.
     """
 
     files: int
     found: int
+    in_database: int = 0
+
+
+class Needles:
+    """Pieces of 16 bytes that are looked for, and what was found to hold them rightly.
+
+    Args:
+        needles: pieces of 16 bytes each.
+        texts: longer or shorter pieces, looked for one by one.
+    """
+
+    def __init__(self, needles: Iterable[bytes], texts: Iterable[bytes] = ()) -> None:
+        self._wanted = set(needles)
+        self._texts = {text for text in texts if text}
+        self._table = np.zeros(0, np.bool_)
+        self._heads = np.zeros(0, np.uint64)
+        self._prepare()
+
+    def __len__(self) -> int:
+        return len(self._wanted) + len(self._texts)
+
+    def leave_out(self, data: bytes) -> None:
+        """Look no longer for pieces that this data, which is kept, holds."""
+        shared = {data[at : at + _NEEDLE_BYTES] for at in self._places(data)} & self._wanted
+        self._texts -= {text for text in self._texts if text in data}
+        if shared:
+            self._wanted -= shared
+            self._prepare()
+
+    def count(self, data: bytes) -> int:
+        """In how many places the data holds one of the pieces."""
+        found = sum(data[at : at + _NEEDLE_BYTES] in self._wanted for at in self._places(data))
+        return found + sum(data.count(text) for text in self._texts)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest piece."""
+        return max([_NEEDLE_BYTES, *map(len, self._texts)])
+
+    def _prepare(self) -> None:
+        joined = np.frombuffer(b"".join(self._wanted), "<u8").reshape(-1, 2)
+        self._heads = np.unique(joined[:, 0])
+        self._table = np.zeros(2**_TABLE_BITS, np.bool_)
+        self._table[_spread(self._heads)] = True
+
+    def _places(self, data: bytes) -> list[int]:
+        """Places where the first eight bytes of a piece stand."""
+        places: list[int] = []
+        for shift in range(8):
+            count = (len(data) - shift) // 8
+            if count < 1 or not len(self._heads):
+                continue
+            words = np.frombuffer(data, "<u8", count, shift)
+            hits = np.flatnonzero(self._table[_spread(words)])
+            hits = hits[np.isin(words[hits], self._heads)]
+            places += (hits * 8 + shift).tolist()
+        return places
 
 
 def pieces(data: bytes) -> list[bytes]:
     """Pieces of 16 bytes from start, middle and end, by which the data would be recognised."""
     last = len(data) - _NEEDLE_BYTES
-    found = {data[at : at + _NEEDLE_BYTES] for at in (0, last // 2, last) if at >= 0}
-    return [piece for piece in found if len(set(piece)) >= _LEAST_DIFFERENT]
+    return _telling(data, (0, last // 2, last))
 
 
-def find_traces(folder: Path, needles: Iterable[bytes]) -> Traces:
+def all_pieces(data: bytes) -> list[bytes]:
+    """Pieces of 16 bytes that cover the data: 31 bytes of it in a row hold one at least."""
+    last = len(data) - _NEEDLE_BYTES
+    return _telling(data, (*range(0, last, _NEEDLE_BYTES), last))
+
+
+def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
     """Look for pieces in all files of a folder, at any position.
 
     Takes about as long as reading the files, however many pieces there are.
@@ -42,38 +126,53 @@ def find_traces(folder: Path, needles: Iterable[bytes]) -> Traces:
         folder: with its sub-folders.
         needles: pieces of 16 bytes each.
     """
-    wanted = set(needles)
-    # A place is looked at closely only if four of its bytes begin a piece.
-    first, second = np.zeros(2**16, np.bool_), np.zeros(2**16, np.bool_)
-    for needle in wanted:
-        first[int.from_bytes(needle[0:2], "little")] = True
-        second[int.from_bytes(needle[2:4], "little")] = True
-    files = found = 0
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
-            continue
+    wanted = needles if isinstance(needles, Needles) else Needles(needles)
+    files = found = in_database = 0
+    for path, chunks in _contents(sorted(path for path in folder.rglob("*") if path.is_file())):
         files += 1
-        with path.open("rb") as file:
-            tail = b""
-            while chunk := file.read(_CHUNK_BYTES):
-                data = tail + chunk
-                found += sum(
-                    data[at : at + _NEEDLE_BYTES] in wanted for at in _starts(data, first, second)
-                )
-                # A piece may lie across two chunks.
-                tail = data[-(_NEEDLE_BYTES - 1) :]
-    return Traces(files, found)
+        here, tail = 0, b""
+        for chunk in chunks:
+            data = tail + chunk
+            # A piece may lie across two chunks.
+            kept = data[-(wanted.longest - 1) :]
+            here += wanted.count(data) - wanted.count(kept)
+            tail = kept
+        here += wanted.count(tail)
+        found += here
+        in_database += here if path.name == DATABASE_NAME else 0
+    return Traces(files, found, in_database)
 
 
-def _starts(data: bytes, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> list[int]:
-    """Places where a piece may begin; those cut short at the end are left to the next chunk."""
-    places: list[int] = []
-    for shift in (0, 1):
-        count = (len(data) - shift) // 2
-        if count < 2:
-            continue
-        pairs = np.frombuffer(data, "<u2", count, shift)
-        hits = np.flatnonzero(first[pairs[:-1]])
-        hits = hits[second[pairs[hits + 1]]]
-        places += (hits * 2 + shift).tolist()
-    return places
+def _telling(data: bytes, places: Iterable[int]) -> list[bytes]:
+    found = {data[at : at + _NEEDLE_BYTES] for at in places if at >= 0}
+    return [piece for piece in found if len(set(piece)) >= _LEAST_DIFFERENT]
+
+
+def _spread(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    spread: NDArray[np.uint64] = (words * _SPREAD) >> np.uint64(64 - _TABLE_BITS)
+    return spread
+
+
+def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
+    """Files with what is in them, in chunks."""
+    of_sqlite = [path for path in paths if path.name.startswith(DATABASE_NAME)]
+    for path in paths:
+        if path not in of_sqlite:
+            with path.open("rb") as file:
+                yield path, iter(partial(file.read, _CHUNK_BYTES), b"")
+    if not of_sqlite:
+        return
+    # When a process closes one of SQLite's files, it loses its locks on it, also those that other
+    # threads hold just now. So another process reads them.
+    command = [sys.executable, "-I", "-S", "-c", _COPY, *map(str, of_sqlite)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for path in of_sqlite:
+            size = int.from_bytes(process.stdout.read(8), "little")
+            yield path, _limited(process.stdout, size)
+
+
+def _limited(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+        size -= len(chunk)
+        yield chunk

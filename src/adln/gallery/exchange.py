@@ -2,17 +2,27 @@
 
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from adln.atomic import atomic_write
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import EVERYTHING, Filter, ModelKey, Sighting, StoredSighting
+from adln.gallery.names import checked_name
+from adln.gallery.records import (
+    EVERYTHING,
+    Filter,
+    ModelKey,
+    Sighting,
+    StoredSighting,
+    require_usable,
+)
 from adln.gallery.spaces import admit
 
 FORMAT = "adln-gallery-2"
@@ -20,6 +30,7 @@ FORMAT = "adln-gallery-2"
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
+_NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 
 
 def export_parquet(
@@ -54,6 +65,7 @@ def export_parquet(
     count = 0
     with (
         atomic_write(path, raises=GalleryError) as file,
+        _for_its_owner(file),
         parquet.ParquetWriter(file, schema) as writer,
     ):
         for batch in gallery.iterate(where, batch_size=_BATCH):
@@ -88,28 +100,28 @@ def import_parquet(
     facts = _read_facts(path)
     # Before anybody is enrolled.
     admit(gallery.models, facts.models, place=str(path))
+    names = _read_names(path)
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
     persons: dict[int, int] = {}
     count = 0
-    for rows in _read_rows(path):
+    for number, rows in enumerate(_read_rows(path)):
         sightings = []
-        for row in rows:
-            theirs, name = row["person_id"], row["person_name"]
-            if theirs is not None and theirs not in persons:
+        for at, row in enumerate(rows):
+            try:
+                sightings.append(_sighting(row, facts))
+                require_usable(sightings[-1])
+            except (KeyError, TypeError, ValueError, GalleryError) as error:
+                raise GalleryError(
+                    f"{path}: row {number * _BATCH + at + 1} cannot be stored ({error})."
+                ) from error
+        for at, row in enumerate(rows):
+            theirs = row["person_id"]
+            if theirs is None:
+                continue
+            if theirs not in persons:
+                name = names.get(theirs)
                 persons[theirs] = here[name] if name in here else gallery.enrol(name)
-            sightings.append(
-                Sighting(
-                    embedding=np.array(row["embedding"], dtype=np.float32),
-                    model=facts.model_of(row),
-                    camera_id=row["camera_id"],
-                    time_s=row["time_s"],
-                    person_id=None if theirs is None else persons[theirs],
-                    track_id=row["track_id"],
-                    box_xyxy=None if row["box_xyxy"] is None else tuple(row["box_xyxy"]),
-                    quality=row["quality"],
-                    thumbnail=row["thumbnail"],
-                )
-            )
+            sightings[at] = replace(sightings[at], person_id=persons[theirs])
         count += sum(sighting_id is not None for sighting_id in gallery.add(sightings))
         if on_progress is not None:
             on_progress(len(rows))
@@ -162,11 +174,72 @@ def _read_facts(path: Path) -> _Facts:
         ) from error
 
 
+def _read_names(path: Path) -> dict[int, str]:
+    """What the people of a file are called, by their number in it.
+
+    Raises:
+        GalleryError: Columns are missing or of other types, or nobody can be called that.
+    """
+    pyarrow, parquet = _pyarrow()
+    names: dict[int, str] = {}
+    found = parquet.read_schema(path)
+    for field in _schema(pyarrow, 1):
+        if field.name in _NOT_IN_THE_FIRST_FORMAT and field.name not in found.names:
+            continue
+        if field.name not in found.names:
+            raise GalleryError(
+                f"{path}: it has no column {field.name!r}; `adln gallery export` writes it."
+            )
+        kind = found.field(field.name).type
+        if field.name != "embedding" and kind != field.type:
+            raise GalleryError(
+                f"{path}: its column {field.name!r} is {kind}, expected {field.type}."
+            )
+    for batch in _batches(path, ["person_id", "person_name"]):
+        for row in batch:
+            number, name = row["person_id"], row["person_name"]
+            if number is not None and name is not None and number not in names:
+                try:
+                    names[number] = checked_name(name)
+                except GalleryError as error:
+                    raise GalleryError(
+                        f"{path}: person {number} has a name that cannot be taken over: {error}"
+                    ) from error
+    return names
+
+
 def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
+    yield from _batches(path, None)
+
+
+def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, Any]]]:
     _, parquet = _pyarrow()
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_BATCH):
-            yield batch.to_pylist()
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+                yield batch.to_pylist()
+    except GalleryError:
+        raise
+    except Exception as error:
+        # pyarrow answers damaged files with whatever its parsing runs into.
+        raise GalleryError(f"{path}: cannot be read to its end ({error}).") from error
+
+
+def _sighting(row: dict[str, Any], facts: _Facts) -> Sighting:
+    """A row as a sighting of nobody yet."""
+    embedding = np.array(row["embedding"], dtype=np.float32)
+    if embedding.shape != (facts.dim,):
+        raise ValueError(f"its embedding has shape {embedding.shape}, expected ({facts.dim},)")
+    return Sighting(
+        embedding=embedding,
+        model=facts.model_of(row),
+        camera_id=row["camera_id"],
+        time_s=row["time_s"],
+        track_id=row["track_id"],
+        box_xyxy=None if row["box_xyxy"] is None else tuple(row["box_xyxy"]),
+        quality=row["quality"],
+        thumbnail=row["thumbnail"],
+    )
 
 
 def _schema(pyarrow: Any, dim: int) -> Any:
@@ -221,10 +294,17 @@ def _table(
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
+def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
+    """Let nobody else read what is going to be written."""
+    os.fchmod(file.fileno(), 0o600)
+    return nullcontext()
+
+
 def _pyarrow() -> tuple[Any, Any]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise GalleryError(
-            'Parquet needs pyarrow, which is not installed; pip install "adln[parquet]".'
+            "Parquet needs pyarrow, which is not installed. In the folder of adln's source "
+            '(git clone): pip install ".[parquet]"'
         ) from error

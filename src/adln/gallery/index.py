@@ -6,31 +6,50 @@ Follows the database: each change there is a row in `changes`, which says which 
 import contextlib
 import sqlite3
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.codes import CodeFiles, remove_other_epochs, wipe_file
+from adln.errors import GalleryError
+from adln.gallery.adapting import adapt_rows, read_adaptations
+from adln.gallery.codes import CodeFiles, Codes, encode, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
-from adln.gallery.database import empty_log, writing
+from adln.gallery.database import open_private, writing
+from adln.gallery.people import NAMES_MARK
 from adln.gallery.records import NO_PERSON, ModelKey
+from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sums
+from adln.matching.adaptation import Adaptation
 
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
-# After so many new sightings the code files are synced, which bounds what is checked at a start.
-_SYNC_EVERY = 20_000
+_SLOTS_AT_A_TIME = 65_536
+# After so many changes the columns are saved, and changes that are long past are dropped.
+_SAVE_EVERY = 20_000
 # A process that has not looked for so many changes reads all columns anew.
 _CHANGES_KEPT = 200_000
-_COLUMNS_NAME = "columns.npz"
-_PARTIAL_NAME = "columns.partial"
+COLUMNS_NAMES = ("columns.npz", "columns.partial")
+"""Files that hold columns, and so who was seen when: the one in use, and one being written."""
 # So many changes are followed at a start as fast as saved columns are read.
 _WORTH_SAVING = 5_000
 _COLUMNS_SQL = (
-    f"SELECT slot, sighting_id, IFNULL(person_id, {NO_PERSON}), time_s, camera_id, depth, model_id "
+    f"SELECT slot, sighting_id, IFNULL(person_id, {NO_PERSON}), time_s, camera_id, depth, "
+    f"model_id, IFNULL(embedding_sum, 0), IFNULL(code_sum, 0), row_sum IS {ROW_SUM_SQL} "
     "FROM sightings"
 )
+
+
+class StaleFilesError(Exception):
+    """Files beside the database hold something else than it says.
+
+    Attributes:
+        slots: where; those that are known.
+    """
+
+    def __init__(self, slots: NDArray[np.int64]) -> None:
+        super().__init__(slots)
+        self.slots = slots
 
 
 class SearchIndex:
@@ -40,12 +59,26 @@ class SearchIndex:
         connection: the gallery's database.
         folder: of the gallery.
         low_memory: read embeddings from the database, even if a mapped file has them.
+        compares_embeddings: whether searches read all embeddings of the mapped file, if there is
+            one, instead of the codes.
     """
 
-    def __init__(self, connection: sqlite3.Connection, folder: Path, *, low_memory: bool) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        folder: Path,
+        *,
+        low_memory: bool,
+        compares_embeddings: bool = False,
+    ) -> None:
         self._connection = connection
         self._folder = folder
         self._wants_database = low_memory
+        self._compares_embeddings = compares_embeddings
+        self._is_verified = False
+        # Embeddings of the mapped file that were found to be right.
+        self._are_right = np.zeros(0, np.bool_)
+        self._in_memory: Codes | None = None
         self._epoch = -1
         self._mapped = False
         self._saved_change_id = 0
@@ -54,13 +87,14 @@ class SearchIndex:
         self.dim = 0
         self.models: dict[int, ModelKey] = {}
         self._model_rows: list[tuple[int, str, int, str]] = []
+        self.adaptations: dict[str, Adaptation] = {}
         self.columns = Columns()
         self.files: CodeFiles | None = None
 
     @property
     def low_memory(self) -> bool:
         """Whether embeddings are read from the database."""
-        return self._wants_database or not self._mapped
+        return self._wants_database or not self._mapped or self._in_memory is not None
 
     def refresh(self) -> bool:
         """Catch up with the database as the open transaction sees it.
@@ -75,22 +109,27 @@ class SearchIndex:
         if digest is None:
             # Also after a first sighting whose transaction did not get through.
             self.close()
-            self.digest, self.files, self._epoch = None, None, -1
+            self.digest, self.files, self._epoch, self._in_memory = None, None, -1, None
             self.columns, self.change_id = Columns(), 0
-            self.models, self._model_rows = {}, []
+            self.models, self._model_rows, self.adaptations = {}, [], {}
             return True
         self.read_models(dim)
-        if epoch != self._epoch or digest != self.digest:
+        # A number that goes back is one of another database, put in this one's place.
+        if epoch != self._epoch or digest != self.digest or change_id < self.change_id:
             if self.files is not None:
                 self.files.close()
             self.files = CodeFiles(self._folder, epoch, dim, with_embeddings=bool(mapped))
             self.digest, self.dim, self._mapped, self._epoch = digest, dim, bool(mapped), epoch
+            self._is_verified, self._in_memory = False, None
+            self.adaptations = read_adaptations(self._connection)
             self._load_columns(epoch, slots, change_id)
+            self._are_right = np.zeros(slots, np.bool_)
         if self.change_id != change_id:
             self._follow(slots)
             self.change_id = change_id
+            self._in_memory = None
         assert self.files is not None
-        return self.files.open(slots)
+        return self._in_memory is not None or self.files.open(slots)
 
     def read_models(self, dim: int) -> None:
         """Take over the models as the open transaction sees them; there are a few at most."""
@@ -139,28 +178,148 @@ class SearchIndex:
         assert self.files is not None
         return self.files
 
+    @property
+    def codes(self) -> CodeFiles | Codes:
+        """What searches read, after a successful `refresh`."""
+        return self.require_files() if self._in_memory is None else self._in_memory
+
+    def verify(self) -> None:
+        """Make sure, once, that the codes are those of the database's embeddings.
+
+        Raises:
+            StaleFilesError: They are not: files are damaged, were lost by a power cut, or belong to
+                another state of the database.
+        """
+        if self._is_verified or self._in_memory is not None:
+            return
+        wrong = self._wrong_slots()
+        if len(wrong) > 0:
+            raise StaleFilesError(wrong)
+        self._is_verified = True
+
+    def repair(self, suspects: NDArray[np.int64]) -> None:
+        """Write what is wrong in the files anew; the caller holds a write transaction.
+
+        Args:
+            suspects: slots that are written in any case, if they are in use.
+
+        Raises:
+            GalleryError: The database is damaged, too.
+        """
+        suspects = suspects[suspects < self.columns.slots]
+        suspects = suspects[self.columns.depths[suspects] > 0]
+        slots = np.union1d(self._wrong_slots(), suspects)
+        for start in range(0, len(slots), _ROWS_AT_A_TIME // 4):
+            part = slots[start : start + _ROWS_AT_A_TIME // 4]
+            ids = self.columns.sighting_ids[part]
+            stored = self.read_embeddings(ids)
+            sums = self.require_files().write(part, stored, self._adapt_slots(stored, part))
+            # Rounding errors are not the same on all machines.
+            new = np.flatnonzero(sums != self.columns.code_sums[part])
+            self._connection.executemany(
+                "UPDATE sightings SET code_sum = ? WHERE sighting_id = ?",
+                zip(sums[new].tolist(), ids[new].tolist(), strict=True),
+            )
+            self.mark_changed(part[new].tolist())
+            self.columns.code_sums[part] = sums
+        self._is_verified = True
+
+    def read_into_memory(self) -> None:
+        """Compute the codes where files are wrong and may not be written to."""
+        numbers = np.zeros((self.columns.slots, self.dim), np.int8)
+        scales, errors = np.zeros((2, self.columns.slots), np.float32)
+        for slots, _, compared, _ in self._stored("sighting_id > 0"):
+            codes = encode(compared)
+            numbers[slots], scales[slots], errors[slots] = codes.numbers, codes.scales, codes.errors
+        self._in_memory = Codes(numbers, scales, errors)
+
+    def mark_changed(self, slots: Iterable[int]) -> None:
+        """Tell all processes that sightings of these slots came, went or changed."""
+        self._connection.executemany(
+            "INSERT INTO changes (slot) VALUES (?)", [(slot,) for slot in slots]
+        )
+
     def fetch(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact embeddings (M, D) of the sightings in slots (M,)."""
-        embeddings = None if self.low_memory else self.require_files().embeddings
-        if embeddings is not None:
-            return embeddings[slots]
-        return self.read_embeddings(self.columns.sighting_ids[slots])
+        """Exact embeddings (M, D), as they are compared, of the sightings in slots (M,).
+
+        Raises:
+            StaleFilesError: The file has others than the database.
+        """
+        embeddings = None if self.low_memory else self.codes.embeddings
+        if embeddings is None:
+            found = self.read_embeddings(self.columns.sighting_ids[slots])
+            return self._adapt_slots(found, slots)
+        found = embeddings[slots]
+        new = np.flatnonzero(~self._are_right[slots])
+        wrong = row_sums(found[new]) != self.columns.embedding_sums[slots[new]]
+        if wrong.any():
+            raise StaleFilesError(slots[new[wrong]])
+        self._are_right[slots] = True
+        return self._adapt_slots(found, slots)
+
+    def adapt(
+        self,
+        embeddings: NDArray[np.float32],
+        model_ids: NDArray[np.int64],
+        cameras: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Embeddings (N, D) as they are compared; see `adln.gallery.adapting`."""
+        return adapt_rows(self.adaptations, embeddings, self.models, model_ids, cameras)
+
+    def _adapt_slots(
+        self, embeddings: NDArray[np.float32], slots: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Embeddings (M, D) of slots (M,) as they are compared."""
+        return self.adapt(
+            embeddings,
+            self.columns.model_ids[slots].astype(np.int64),
+            self.columns.camera_ids[slots].astype(np.int64),
+        )
 
     def read_embeddings(self, sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact embeddings (M, D) of sightings (M,) from the database."""
+        """Exact embeddings (M, D) of sightings (M,) from the database.
+
+        Raises:
+            GalleryError: One is not what was stored.
+        """
         found = np.empty((len(sighting_ids), self.dim), np.float32)
         order = np.argsort(sighting_ids)
         for start in range(0, len(order), _IDS_AT_A_TIME):
             part = order[start : start + _IDS_AT_A_TIME]
             marks = ",".join("?" * len(part))
             rows = self._connection.execute(
-                "SELECT embedding FROM embeddings "
-                f"WHERE sighting_id IN ({marks}) ORDER BY sighting_id",
+                "SELECT sighting_id, embedding, embedding_sum FROM embeddings JOIN sightings "
+                f"USING (sighting_id) WHERE sighting_id IN ({marks}) ORDER BY sighting_id",
                 sighting_ids[part].tolist(),
-            )
-            blobs = b"".join([blob for (blob,) in rows])
-            found[part] = np.frombuffer(blobs, "<f4").reshape(-1, self.dim)
+            ).fetchall()
+            if len(rows) != len(part):
+                raise self.damaged("an embedding is missing")
+            for place, row in zip(part, rows, strict=True):
+                found[place] = self.checked_embedding(*row)
         return found
+
+    def checked_embedding(
+        self, sighting_id: int, blob: bytes, expected_sum: int | None
+    ) -> NDArray[np.float32]:
+        """An embedding (D,) as the database has it.
+
+        Raises:
+            GalleryError: It is not what was stored.
+        """
+        if (
+            not isinstance(blob, bytes)
+            or len(blob) != 4 * self.dim
+            or blob_sum(blob) != expected_sum
+        ):
+            raise self.damaged(f"the embedding of sighting {sighting_id} is not what was stored")
+        return np.frombuffer(blob, "<f4").astype(np.float32)
+
+    def damaged(self, what: str) -> GalleryError:
+        """What is raised where the database itself does not hold what was written."""
+        return GalleryError(
+            f"{self._folder}: the database is damaged ({what}). Restore the folder from a copy or "
+            "from an export; single sightings can be erased by `adln gallery delete`."
+        )
 
     def rebuild(self) -> None:
         """Write all code files anew, without free slots; the caller holds a write transaction.
@@ -171,56 +330,40 @@ class SearchIndex:
         (epoch, dim, mapped) = self._connection.execute(
             "SELECT epoch, dim, mapped FROM state"
         ).fetchone()
-        count, last = self._connection.execute(
-            "SELECT COUNT(*), IFNULL(MAX(sighting_id), 0) FROM sightings"
-        ).fetchone()
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM sightings").fetchone()
         self._epoch = -1
+        self.adaptations = read_adaptations(self._connection)
         # Of an attempt that did not end, files may be left that are not to be added to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))
         files.reserve(count)
         slots = 0
         ids: list[int] = []
-        for _, embeddings, part in self._stored("sighting_id > 0"):
-            files.write(np.arange(slots, slots + len(part)), embeddings)
+        sums: list[int] = []
+        for _, embeddings, compared, part in self._stored("sighting_id > 0"):
+            places = np.arange(slots, slots + len(part))
+            sums += files.write(places, embeddings, compared).tolist()
             slots += len(part)
             ids += part
-        files.sync()
         files.close()
         # Slots are unique at every moment, so that all go out of the way first.
         self._connection.execute("UPDATE sightings SET slot = -1 - slot")
         self._connection.executemany(
-            "UPDATE sightings SET slot = ? WHERE sighting_id = ?", enumerate(ids)
+            "UPDATE sightings SET slot = ?, code_sum = ? WHERE sighting_id = ?",
+            zip(range(len(ids)), sums, ids, strict=True),
         )
-        self._connection.execute("DELETE FROM unwiped")
+        # The new files hold nothing erased; the old ones and the log still do.
         self._connection.execute(
-            "UPDATE state SET epoch = ?, slots = ?, synced_id = ?", (epoch + 1, count, last)
+            "INSERT OR IGNORE INTO unwiped SELECT ? FROM unwiped LIMIT 1", (NAMES_MARK,)
         )
+        self._connection.execute("DELETE FROM unwiped WHERE slot >= 0")
+        self._connection.execute("UPDATE state SET epoch = ?, slots = ?", (epoch + 1, count))
         self.refresh()
 
-    def check_unsynced(self) -> bool:
-        """Whether codes that were not synced to the disk yet are what they should be.
-
-        They are not after a power cut. The caller has a transaction open.
-        """
-        files = self.require_files()
-        where = "sighting_id > (SELECT synced_id FROM state)"
-        return all(files.hold(slots, embeddings) for slots, embeddings, _ in self._stored(where))
-
-    def repair_unsynced(self) -> None:
-        """Write such codes anew; the caller holds a write transaction."""
-        files = self.require_files()
-        where = "sighting_id > (SELECT synced_id FROM state)"
-        for slots, embeddings, _ in self._stored(where):
-            files.write(slots, embeddings)
-        self._mark_synced()
-
-    def sync_if_due(self, *, at_least: int = _SYNC_EVERY) -> None:
-        """Sync the files now and then, save columns; the caller holds a write transaction."""
-        if self._unsynced() >= at_least:
-            self._mark_synced()
-            if self.change_id - self._saved_change_id >= _WORTH_SAVING:
-                self._save_columns()
+    def save_if_due(self) -> None:
+        """Save columns now and then; the caller holds a write transaction."""
+        if self._unsaved() >= _SAVE_EVERY:
+            self._save_columns()
             self._connection.execute(
                 "DELETE FROM changes WHERE change_id <= (SELECT MAX(change_id) FROM changes) - ?",
                 (_CHANGES_KEPT,),
@@ -228,36 +371,39 @@ class SearchIndex:
 
     def is_ready(self) -> bool:
         """Whether the next start will be quick, as far as the open transaction sees."""
-        return self._unsynced() == 0 and self.change_id - self._saved_change_id < _WORTH_SAVING
+        return self._unsaved() < _WORTH_SAVING
 
     def make_ready(self) -> None:
-        """Sync and save what makes the next start quick; needs a write transaction."""
-        self.sync_if_due(at_least=1)
-        if self.change_id - self._saved_change_id >= _WORTH_SAVING:
+        """Save what makes the next start quick; needs a write transaction."""
+        if not self.is_ready():
             self._save_columns()
 
+    def _unsaved(self) -> int:
+        """How many changes lie between now and the saved columns."""
+        is_there = (self._folder / COLUMNS_NAMES[0]).exists()
+        return self.change_id - (self._saved_change_id if is_there else 0)
+
+    def _wrong_slots(self) -> NDArray[np.int64]:
+        """Slots in use whose codes, or embeddings if these are compared, are not the database's."""
+        files, columns = self.require_files(), self.columns
+        embeddings = self._compares_embeddings and not self.low_memory and not self.adaptations
+        wrong = []
+        for start in range(0, columns.slots, _SLOTS_AT_A_TIME):
+            stop = min(start + _SLOTS_AT_A_TIME, columns.slots)
+            differ = files.sums(start, stop) != columns.code_sums[start:stop]
+            if embeddings:
+                differ |= files.embedding_sums(start, stop) != columns.embedding_sums[start:stop]
+            wrong.append(start + np.flatnonzero(differ & (columns.depths[start:stop] > 0)))
+        return np.concatenate([np.zeros(0, np.int64), *wrong])
+
     def _save_columns(self) -> None:
-        path = self._folder / _COLUMNS_NAME
-        partial = self._folder / _PARTIAL_NAME
+        path, partial = (self._folder / name for name in COLUMNS_NAMES)
         tags = {"epoch": np.array(self._epoch), "change_id": np.array(self.change_id)}
-        with partial.open("wb") as file:
+        with open_private(partial, "wb") as file:
             np.savez(file, **tags, **self.columns.saved())  # type: ignore[arg-type]
         wipe_file(path)
         partial.replace(path)
         self._saved_change_id = self.change_id
-
-    def wipe(self) -> None:
-        """Remove the bytes of all erased sightings from the files and from the log."""
-        with writing(self._connection):
-            if not self.refresh():
-                self.rebuild()
-            rows = self._connection.execute("SELECT slot FROM unwiped ORDER BY slot").fetchall()
-            if rows:
-                self.require_files().wipe(np.array(rows, dtype=np.int64).ravel())
-                self._connection.execute("DELETE FROM unwiped")
-            self._forget_columns()
-        self.remove_leftovers()
-        empty_log(self._connection)
 
     def remove_leftovers(self) -> None:
         """Wipe and remove files of other epochs."""
@@ -271,31 +417,11 @@ class SearchIndex:
         if self.files is not None:
             self.files.close()
 
-    def _unsynced(self) -> int:
-        waiting: int = self._connection.execute(
-            "SELECT IFNULL((SELECT seq FROM sqlite_sequence WHERE name = 'sightings'), 0) "
-            "- synced_id FROM state"
-        ).fetchone()[0]
-        return waiting
-
-    def _mark_synced(self) -> None:
-        self.require_files().sync()
-        self._connection.execute(
-            "UPDATE state SET synced_id = "
-            "IFNULL((SELECT seq FROM sqlite_sequence WHERE name = 'sightings'), 0)"
-        )
-
-    def _forget_columns(self) -> None:
-        # They hold who was seen when, also of those who were erased since.
-        wipe_file(self._folder / _COLUMNS_NAME)
-        wipe_file(self._folder / _PARTIAL_NAME)
-        self._saved_change_id = 0
-
     def _load_columns(self, epoch: int, slots: int, change_id: int) -> None:
         # Missing, just being replaced or damaged: then the database has it all.
         with (
             contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
-            np.load(self._folder / _COLUMNS_NAME, allow_pickle=False) as saved,
+            np.load(self._folder / COLUMNS_NAMES[0], allow_pickle=False) as saved,
         ):
             # Saved by another process, they may be ahead of what this transaction sees.
             if int(saved["epoch"]) == epoch and int(saved["change_id"]) <= change_id:
@@ -322,24 +448,37 @@ class SearchIndex:
         self.columns.set_slots(slots)
         recent = "SELECT DISTINCT slot FROM changes WHERE change_id > ?"
         changed = self._connection.execute(recent, (self.change_id,)).fetchall()
-        self.columns.free(slot for (slot,) in changed if slot < slots)
+        before = self._are_right
+        self._are_right = np.zeros(max(slots, len(before)), np.bool_)
+        self._are_right[: len(before)] = before
+        freed = [slot for (slot,) in changed if slot < slots]
+        self._are_right[freed] = False
+        self.columns.free(freed)
         self._put(
             self._connection.execute(f"{_COLUMNS_SQL} WHERE slot IN ({recent})", (self.change_id,))
         )
 
     def _put(self, rows: sqlite3.Cursor) -> None:
         while batch := rows.fetchmany(_ROWS_AT_A_TIME):
-            self.columns.put(batch)
+            wrong = next((row for row in batch if not row[-1]), None)
+            if wrong is not None:
+                raise self.damaged(f"sighting {wrong[1]} is not what was stored")
+            try:
+                self.columns.put(row[:-1] for row in batch)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise self.damaged(str(error)) from error
 
     def _stored(
         self, where: str
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[int]]]:
-        """Slots, embeddings and ids of sightings by ascending id, in batches."""
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], list[int]]]:
+        """Slots, embeddings, these as they are compared, and ids, by ascending id, in batches."""
         rows = self._connection.execute(
-            "SELECT slot, embedding, sighting_id FROM sightings JOIN embeddings "
-            f"USING (sighting_id) WHERE {where} ORDER BY sighting_id"
+            "SELECT slot, model_id, camera_id, sighting_id, embedding, embedding_sum "
+            "FROM sightings LEFT JOIN embeddings USING (sighting_id) "
+            f"WHERE {where} ORDER BY sighting_id"
         )
         while batch := rows.fetchmany(_ROWS_AT_A_TIME // 4):
-            slots, blobs, ids = zip(*batch, strict=True)
-            embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(len(batch), -1)
-            yield np.array(slots, dtype=np.int64), embeddings.astype(np.float32), list(ids)
+            embeddings = np.stack([self.checked_embedding(*row[3:]) for row in batch])
+            slots, models, cameras = np.array([row[:3] for row in batch], dtype=np.int64).T
+            compared = self.adapt(embeddings, models, cameras)
+            yield slots, embeddings, compared, [row[3] for row in batch]

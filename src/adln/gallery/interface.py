@@ -3,7 +3,7 @@
 `adln.gallery.sqlite_gallery.SqliteGallery` is the default: one folder, exact answers.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -61,6 +61,7 @@ class Gallery(Protocol):
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """Find the most similar sightings.
 
@@ -72,6 +73,9 @@ class Gallery(Protocol):
             model: what made them.
             k: at most that many answers a query.
             where: only sightings that pass are counted.
+            cameras: numbers of the cameras that saw the queries, one for each, -1 where that is
+                not known; left out if it is not of any. A gallery that is adapted to its cameras
+                adapts queries by them, as it does the sightings; others need none.
 
         Returns:
             One result per query. None holds a sighting whose erasure was acknowledged before the
@@ -91,6 +95,7 @@ class Gallery(Protocol):
         where: Filter = EVERYTHING,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """Find the most similar persons, each by the best of all their sightings.
 
@@ -104,6 +109,7 @@ class Gallery(Protocol):
             where: only sightings that pass are counted; those of nobody never are.
             without: sightings that are not counted, such as the query's own.
             named: whether only people who have a name are counted.
+            cameras: of the queries; see `search`.
 
         Raises:
             GalleryError: see `search`.
@@ -112,6 +118,22 @@ class Gallery(Protocol):
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """Whole records, in the order of the ids; ids that are gone are left out."""
+        ...
+
+    def newest(
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 50,
+        before: tuple[float, int] | None = None,
+    ) -> list[StoredSighting]:
+        """The newest records that pass, newest first; of one moment, the highest id first.
+
+        Args:
+            where: only these.
+            limit: at most so many.
+            before: time and id of a sighting: only what comes after it in the list.
+        """
         ...
 
     def iterate(
@@ -168,6 +190,36 @@ class Gallery(Protocol):
         """
         ...
 
+    def unmerge(
+        self, person_id: int, sighting_ids: Iterable[int], *, name: str | None = None
+    ) -> int:
+        """Take back that a person was somebody else: they get their old number back.
+
+        Args:
+            person_id: who was merged.
+            sighting_ids: which sightings are theirs; may be none.
+            name: what they are called.
+
+        Returns:
+            How many sightings changed.
+
+        Raises:
+            GalleryError: They were not merged, or with somebody who is forgotten; there is no such
+                sighting; or see `enrol`.
+        """
+        ...
+
+    def merged_into(self, person_id: int) -> frozenset[int]:
+        """Numbers of all who were merged into this person, and into them, and so on."""
+        ...
+
+    def gone(self, person_ids: Collection[int]) -> frozenset[int]:
+        """Of these numbers, those that are nobody's any more: forgotten, or never given.
+
+        A number that was merged is gone when the person is whom it was merged into.
+        """
+        ...
+
     def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
         """One person turns out to be two: these sightings become a new person.
 
@@ -178,6 +230,9 @@ class Gallery(Protocol):
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
         """Erase single sightings; ids that are gone already count as nothing.
+
+        No answer holds them any more when this returns. That nothing of them is left on the disk
+        is a promise of `forget` only.
 
         Returns:
             How many were erased.
@@ -195,8 +250,9 @@ class Gallery(Protocol):
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """Erase a person everywhere, and prove it.
 
-        Their id is never given again and their name cannot be enrolled again. By default no
-        template stays behind, so that nobody, the gallery included, could recognise them.
+        Their id is never given again, and no name that they, or who was merged into them, ever had
+        can be enrolled again. By default no template stays behind, so that nobody, the gallery
+        included, could recognise them.
 
         Args:
             person_id: who.

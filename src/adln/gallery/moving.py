@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from adln.errors import GalleryError
+from adln.gallery.adapting import space_name
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Person, Sighting, StoredSighting
+from adln.gallery.sqlite_gallery import SqliteGallery
 
 _BATCH = 500
 _SEARCHES = 20
@@ -42,6 +44,7 @@ def move_gallery(
 
     The source stays as it is; remove it when the copy has proved itself in use. Names and
     templates of people who were forgotten are not part of what a gallery tells, and stay behind.
+    What a folder is adapted by (`adln adapt`) is switched on in the new folder, too.
 
     Args:
         source: Read only; nobody should write to it meanwhile.
@@ -49,8 +52,15 @@ def move_gallery(
         on_progress: Called with the number of sightings just copied.
 
     Raises:
-        GalleryError: The target is not empty, refuses something, or differs afterwards.
+        GalleryError: The target is not empty, refuses something, cannot be adapted as the source
+            is, or differs afterwards.
     """
+    adaptations = source.adaptations if isinstance(source, SqliteGallery) else ()
+    if adaptations and not isinstance(target, SqliteGallery):
+        raise GalleryError(
+            "This gallery is adapted to its cameras, which a gallery on a server cannot be. Switch "
+            "that off first: `adln adapt --undo`."
+        )
     if target.count() > 0 or target.persons():
         raise GalleryError(
             "A gallery is only moved to an empty place, so that nobody is mixed up; this one has "
@@ -69,6 +79,12 @@ def move_gallery(
             sighting_ids[record.sighting_id] = new_id
         if on_progress is not None:
             on_progress(len(batch))
+    if isinstance(target, SqliteGallery):
+        spaces = {space_name(model) for model in target.models}
+        for adaptation in adaptations:
+            # Of a space whose sightings are all erased there is nothing to adapt.
+            if adaptation.space in spaces:
+                target.adapt(adaptation)
     searches = verify_move(source, target, person_ids, sighting_ids)
     return Move(person_ids, sighting_ids, searches)
 
@@ -124,7 +140,7 @@ def _require_same_answers(
     source: Gallery, target: Gallery, query: StoredSighting, sighting_ids: dict[int, int]
 ) -> None:
     old, new = (
-        place.search(query.embedding, model=query.model, k=_ANSWERS)[0]
+        place.search(query.embedding, model=query.model, k=_ANSWERS, cameras=[query.camera_id])[0]
         for place in (source, target)
     )
     same = len(old) == len(new) and np.allclose(old.similarity, new.similarity, atol=_TOLERANCE)

@@ -4,6 +4,8 @@ A sighting is one look at one person: the embedding of Sec. III.B with where and
 """
 
 import math
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,32 @@ NO_PERSON = -1
 # Lengths this near to 1 are rounding errors of float32.
 _UNIT_TOLERANCE = 1e-3
 _LONGEST_SPACE = 64
+_LONGEST_DIGEST = 1000
+_MOST_CAMERAS = 2**31
+_MOST_IDS = 2**63
+_MOST_THUMBNAIL_BYTES = 4 * 2**20
+
+
+def as_id(value: object, what: str) -> int:
+    """A number of a person, a sighting or a track, whatever type of integer it is.
+
+    Raises:
+        GalleryError: It is no integer, or larger than can be stored.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise GalleryError(
+            f"{what} is a whole number, got {value!r} ({type(value).__name__})."
+        ) from error
+    if not -_MOST_IDS <= number < _MOST_IDS:
+        raise GalleryError(f"{what} is a number below 2**63, got {number}.")
+    return number
+
+
+def as_ids(values: Iterable[object], what: str) -> list[int]:
+    """Numbers of people or sightings, in their order; see `as_id`."""
+    return [as_id(value, what) for value in values]
 
 
 @dataclass(frozen=True)
@@ -41,10 +69,13 @@ class ModelKey:
     space: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("depth", "dim"):
+            object.__setattr__(self, name, as_id(getattr(self, name), name))
         if (
             not self.digest
             or not 1 <= self.depth <= 4
             or self.dim < 1
+            or len(self.digest) > _LONGEST_DIGEST
             or len(self.space) > _LONGEST_SPACE
         ):
             raise GalleryError(
@@ -95,6 +126,17 @@ class Sighting:
     box_xyxy: tuple[float, float, float, float] | None = None
     quality: float = 1.0
     thumbnail: bytes | None = None
+
+    def __post_init__(self) -> None:
+        # Integers and floats of numpy become Python's; what is neither, a gallery refuses.
+        for name in ("camera_id", "person_id", "track_id"):
+            value = getattr(self, name)
+            if not isinstance(value, int) and hasattr(value, "__index__"):
+                object.__setattr__(self, name, operator.index(value))
+        for name in ("time_s", "quality"):
+            value = getattr(self, name)
+            if isinstance(value, np.number) or type(value) is int:
+                object.__setattr__(self, name, float(value))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,6 +193,18 @@ class Filter:
     persons: frozenset[int] | None = None
     not_persons: frozenset[int] = frozenset()
     depth: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cameras", "not_cameras", "persons", "not_persons"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, frozenset(as_ids(values, name)))
+        for name in ("from_s", "until_s"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, float(value))
+        if self.depth is not None:
+            object.__setattr__(self, "depth", as_id(self.depth, "depth"))
 
     def holds_for(self, sighting: Sighting) -> bool:
         """Whether one sighting passes."""
@@ -322,25 +376,50 @@ def require_usable(sighting: Sighting) -> None:
     Raises:
         GalleryError: A value is impossible; the message names it.
     """
-    box = sighting.box_xyxy
+    box, picture = sighting.box_xyxy, sighting.thumbnail
     problems = [
-        f"{name} is {getattr(sighting, name)!r}, expected {expected}"
+        f"{name} is {getattr(sighting, name)!r:.80}, expected {expected}"
         for name, is_fine, expected in (
-            ("camera_id", 0 <= sighting.camera_id < 2**31, "0 or more"),
-            ("time_s", math.isfinite(sighting.time_s), "seconds since 1970"),
-            ("person_id", sighting.person_id is None or sighting.person_id >= 0, "None or an id"),
+            ("camera_id", _is_whole(sighting.camera_id, _MOST_CAMERAS), "0 to 2147483647"),
+            ("time_s", _is_number(sighting.time_s), "seconds since 1970"),
+            (
+                "person_id",
+                sighting.person_id is None or _is_whole(sighting.person_id, _MOST_IDS),
+                "None or an id",
+            ),
+            (
+                "track_id",
+                sighting.track_id is None or _is_whole(sighting.track_id, _MOST_IDS),
+                "None, or 0 or more and below 2**63",
+            ),
             (
                 "box_xyxy",
                 box is None
                 or (
-                    (len(box) == 4 and all(map(math.isfinite, box)) and box[0] < box[2])
+                    len(box) == 4
+                    and all(map(_is_number, box))
+                    and box[0] < box[2]
                     and box[1] < box[3]
                 ),
                 "left, top, right, bottom",
             ),
-            ("quality", 0 <= sighting.quality <= 1, "0 to 1"),
+            ("quality", _is_number(sighting.quality) and 0 <= sighting.quality <= 1, "0 to 1"),
+            (
+                "thumbnail",
+                picture is None
+                or (isinstance(picture, bytes) and 0 < len(picture) <= _MOST_THUMBNAIL_BYTES),
+                f"None, or a JPEG of up to {_MOST_THUMBNAIL_BYTES:,} bytes",
+            ),
         )
         if not is_fine
     ]
     if problems:
         raise GalleryError(f"This sighting cannot be stored: {'; '.join(problems)}.")
+
+
+def _is_whole(value: object, limit: int) -> bool:
+    return isinstance(value, int) and 0 <= value < limit
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.floating, np.integer)) and math.isfinite(value)

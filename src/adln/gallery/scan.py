@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.codes import CodeFiles, encode
+from adln.gallery.codes import CodeFiles, Codes, encode
 
 Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives the embeddings (M, D) of slots (M,)."""
@@ -207,7 +207,9 @@ class CodeComparison:
         kernels: the module numkong.
     """
 
-    def __init__(self, queries: NDArray[np.float32], files: CodeFiles, kernels: Any) -> None:
+    def __init__(
+        self, queries: NDArray[np.float32], files: CodeFiles | Codes, kernels: Any
+    ) -> None:
         codes = encode(queries)
         self._files = files
         self._kernels = kernels
@@ -244,7 +246,7 @@ class CodeComparison:
 class WidenedCodeComparison:
     """Codes, made float32 block by block, with the queries themselves: slow, needs only numpy."""
 
-    def __init__(self, queries: NDArray[np.float32], files: CodeFiles) -> None:
+    def __init__(self, queries: NDArray[np.float32], files: CodeFiles | Codes) -> None:
         self._queries = queries
         self._files = files
 
@@ -290,7 +292,7 @@ def _largest(errors: NDArray[np.float32]) -> np.float32:
 
 
 def compare(
-    queries: NDArray[np.float32], files: CodeFiles, *, engine: str, low_memory: bool
+    queries: NDArray[np.float32], files: CodeFiles | Codes, *, engine: str, low_memory: bool
 ) -> Comparison:
     """The fastest comparison that there is.
 

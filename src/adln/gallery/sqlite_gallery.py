@@ -5,28 +5,30 @@ and all other files can be computed from it. Several processes may use a folder 
 sees, at every call, all that was acknowledged to any of them before.
 """
 
-import contextlib
-import hashlib
-import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.embeddings import unit_length
 from adln.errors import GalleryError
-from adln.gallery import audit, scan
-from adln.gallery.audit import AuditCheck, AuditEntry, AuditLog
-from adln.gallery.codes import encode
-from adln.gallery.database import connect, plain_errors, reading, writing
-from adln.gallery.erasing import find_traces, pieces
-from adln.gallery.index import SearchIndex
+from adln.gallery import proving, rows
+from adln.gallery.adapting import (
+    NO_CAMERA,
+    remove_adaptations,
+    space_name,
+    store_adaptation,
+)
+from adln.gallery.audit import AuditCheck, AuditEntry
+from adln.gallery.database import (
+    FullDiskError,
+    make_reserve,
+    plain_errors,
+    release_reserve,
+    writing,
+)
+from adln.gallery.erasing import Needles
 from adln.gallery.records import (
     EVERYTHING,
     NO_PERSON,
@@ -38,36 +40,29 @@ from adln.gallery.records import (
     SearchResult,
     Sighting,
     StoredSighting,
+    as_id,
+    as_ids,
     checked_embeddings,
     require_usable,
 )
 from adln.gallery.retention import Retention
-from adln.gallery.spaces import admit, group_by_space, template_kind
-from adln.gallery.templates import choose_templates
+from adln.gallery.store import GalleryStore, Queries
+from adln.gallery.suppression import are_refused, keep_template
+from adln.matching.adaptation import Adaptation
 
-_IDS_AT_A_TIME = 500
-# A person may have this share of templates too many before the surplus is chosen and erased:
-# choosing one at each sighting would compare all of them each time.
-_SURPLUS_SHARE = 0.25
 # Fewer free slots than this cost a search nothing that could be felt.
 _WORTH_COMPACTING = 5_000
-# Slots wiped after this many erasures, where nobody waits for the proof.
-_WIPE_EVERY = 1_000
 _PROOF_QUERIES = 256
 _PROOF_ANSWERS = 10
-_RECORD_SQL = (
-    "SELECT sighting_id, embedding, model_id, camera_id, time_s, person_id, track_id, box, "
-    "quality, jpeg FROM sightings JOIN embeddings USING (sighting_id) LEFT JOIN thumbnails "
-    "USING (sighting_id)"
-)
 
 
-class SqliteGallery:
+class SqliteGallery(GalleryStore):
     """A gallery in one folder of this machine; see `adln.gallery.interface.Gallery`.
 
     Searches are exact: codes of one byte a number leave out what provably is not among the
     answers, the embeddings decide the rest. The files beside the database are computed from it
-    again whenever they are missing.
+    again whenever they are missing, damaged, or of another state of the database. Where the disk or
+    the files may not be written to, the gallery can be read, and searches are not logged.
 
     Args:
         folder: of the gallery.
@@ -84,49 +79,6 @@ class SqliteGallery:
     Raises:
         GalleryError: There is no gallery, it is of another version, damaged or locked.
     """
-
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        create: bool = False,
-        low_memory: bool = False,
-        actor: str = "program",
-        audit_searches: bool = False,
-        engine: str | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._folder = Path(folder)
-        self._engine = scan.best_engine() if engine is None else engine
-        self._audit_searches = audit_searches
-        self._lock = threading.RLock()
-        self._closed = False
-        self._connection = connect(
-            self._folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
-        )
-        self._index = SearchIndex(self._connection, self._folder, low_memory=low_memory)
-        self._log = AuditLog(self._connection, actor=actor, clock=clock)
-        try:
-            with plain_errors(self._folder):
-                self._recover()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self._folder
-
-    @property
-    def low_memory(self) -> bool:
-        """Whether embeddings are read from the database."""
-        return self._index.low_memory
-
-    @property
-    def engine(self) -> str:
-        """What compares codes: "numkong" or "numpy"."""
-        return self._engine
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
@@ -150,6 +102,46 @@ class SqliteGallery:
         with self._writing("retention", {"rules": retention.to_json()}):
             self._connection.execute("UPDATE state SET retention = ?", (retention.to_json(),))
 
+    @property
+    def adaptations(self) -> tuple[Adaptation, ...]:
+        """What is switched on, at most one for each space."""
+        with self._reading():
+            return tuple(self._index.adaptations.values())
+
+    def adapt(self, adaptation: Adaptation) -> None:
+        """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
+
+        The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
+
+        Raises:
+            GalleryError: The gallery has no embeddings of that space.
+        """
+        with self._writing("adapt", {"id": adaptation.id, "method": adaptation.method}):
+            models = self._index.models.values()
+            if adaptation.space not in {space_name(model) for model in models}:
+                raise GalleryError(
+                    f"{self._folder}: there are no embeddings of space {adaptation.space!r} here, "
+                    "which this adaptation was fitted in."
+                )
+            store_adaptation(self._connection, adaptation)
+            self._index.rebuild()
+        self._remove_old_files()
+
+    def undo_adaptation(self) -> int:
+        """Compare embeddings as the network gave them again.
+
+        Returns:
+            How many adaptations were switched off.
+        """
+        details: dict[str, Any] = {}
+        with self._writing("undo_adaptation", details):
+            details["adaptations"] = undone = len(self._index.adaptations)
+            if undone:
+                remove_adaptations(self._connection)
+                self._index.rebuild()
+        self._remove_old_files()
+        return undone
+
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """See `Gallery`."""
         if not sightings:
@@ -163,14 +155,19 @@ class SqliteGallery:
                 + "; ".join(sorted(map(str, models)))
                 + ". Embed all pictures with one model file."
             )
+        shapes = {np.shape(one.embedding) for one in sightings}
+        if shapes != {(models[0].dim,)}:
+            raise GalleryError(
+                f"Expected embeddings of shape ({models[0].dim},), got {sorted(map(str, shapes))}."
+            )
         embeddings = checked_embeddings(
             np.stack([np.asarray(one.embedding) for one in sightings]), dim=models[0].dim
         )
         with self._writing():
             numbers = self._take_models(models)
             model_ids = [numbers[one.model] for one in sightings]
-            self._require_persons({one.person_id for one in sightings} - {None})
-            welcome = ~self._suppressed(embeddings, model_ids)
+            self._people.require({one.person_id for one in sightings} - {None})
+            welcome = ~are_refused(self._connection, self._index.models, embeddings, model_ids)
             positions = np.flatnonzero(welcome).tolist()
             ids = self._insert(
                 [sightings[at] for at in positions],
@@ -181,8 +178,7 @@ class SqliteGallery:
             for at, sighting_id in zip(positions, ids, strict=True):
                 answer[at] = sighting_id
             self._drop_surplus({sightings[at].person_id for at in positions})
-            self._index.sync_if_due()
-        self._wipe(at_least=_WIPE_EVERY)
+            self._index.save_if_due()
         return answer
 
     def search(
@@ -192,9 +188,10 @@ class SqliteGallery:
         model: ModelKey,
         k: int = 10,
         where: Filter = EVERYTHING,
+        cameras: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """See `Gallery`."""
-        queries = self._begin_search(embeddings, model, k, where)
+        queries = self._begin_search(embeddings, cameras, model, k, where)
         return self._find(queries, model, k, where)
 
     def search_persons(
@@ -206,38 +203,37 @@ class SqliteGallery:
         where: Filter = EVERYTHING,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `Gallery`."""
-        queries = self._begin_search(embeddings, model, k, where)
+        queries = self._begin_search(embeddings, cameras, model, k, where)
         where = replace(where, not_persons=where.not_persons | {NO_PERSON})
-        with self._lock:
-            while True:
-                with self._reading():
-                    among = self._with_names(where) if named else where
-                    mask = self._comparable(model, among)
-                    if without:
-                        mask &= ~np.isin(self._index.columns.sighting_ids, list(without))
-                    results, slots = self._compare(queries, mask, k, by_person=True)
-                    count = self._index.columns.count_persons(mask)
-                    answers = [self._persons_result(result, count) for result in results]
-                with plain_errors(self._folder), reading(self._connection):
-                    if self._index.still_holds(slots):
-                        return answers
+        uncounted = as_ids(without, "a sighting")
+        return self._find_persons(queries, model, k, where, uncounted, named=named)
 
     def _begin_search(
-        self, embeddings: NDArray[np.floating], model: ModelKey, k: int, where: Filter
-    ) -> NDArray[np.float32]:
+        self,
+        embeddings: NDArray[np.floating],
+        cameras: Sequence[int] | None,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+    ) -> Queries:
         """Check the queries of a search, and log it."""
+        k = as_id(k, "k")
         if k < 1:
             raise GalleryError(f"k must be at least 1, got {k}.")
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
-        if self._audit_searches:
+        seen_by = [NO_CAMERA] * len(queries) if cameras is None else as_ids(cameras, "a camera")
+        if len(seen_by) != len(queries):
+            raise GalleryError(f"{len(queries)} queries came with {len(seen_by)} cameras.")
+        if self._audit_searches and not self._is_read_only:
             facts = {
                 "queries": len(queries),
                 "k": k,
                 "model": model.digest[:12],
                 "depth": model.depth,
-                "where": _plain(where),
+                "where": rows.plain_filter(vars(where)),
             }
             with self._lock, plain_errors(self._folder):
                 # Written before the answer is given, but not worth a wait for the disk.
@@ -247,21 +243,26 @@ class SqliteGallery:
                         self._log.record("search", facts)
                 finally:
                     self._connection.execute("PRAGMA synchronous = FULL")
-        return queries
+        return Queries(queries, np.array(seen_by, dtype=np.int64))
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """See `Gallery`."""
-        wanted = [int(sighting_id) for sighting_id in sighting_ids]
-        found: dict[int, StoredSighting] = {}
+        wanted = as_ids(sighting_ids, "a sighting")
         with self._reading():
-            for start in range(0, len(wanted), _IDS_AT_A_TIME):
-                part = wanted[start : start + _IDS_AT_A_TIME]
-                marks = ",".join("?" * len(part))
-                rows = self._connection.execute(
-                    f"{_RECORD_SQL} WHERE sighting_id IN ({marks})", part
-                )
-                found |= {row[0]: self._record(row) for row in rows}
+            found = rows.read_records(self._connection, self._index, wanted)
         return [found[sighting_id] for sighting_id in wanted if sighting_id in found]
+
+    def newest(
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 50,
+        before: tuple[float, int] | None = None,
+    ) -> list[StoredSighting]:
+        """See `Gallery`."""
+        with self._reading():
+            ids = self._index.columns.newest(where, limit, before).tolist()
+            return self.get(ids)
 
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000
@@ -281,128 +282,145 @@ class SqliteGallery:
     def enrol(self, name: str | None = None) -> int:
         """See `Gallery`."""
         details: dict[str, Any] = {}
+        new = self._prepare(name)
         with self._writing("enrol", details):
-            details["person"] = person_id = self._new_person(name)
+            details["person"] = person_id = self._people.add(new)
         return person_id
+
+    def require_free_name(self, name: str) -> None:
+        """Make sure that somebody new may be called this.
+
+        Raises:
+            GalleryError: See `enrol`.
+        """
+        new = self._prepare(name)
+        with self._reading():
+            self._people.require_free(new)
 
     def persons(self) -> list[Person]:
         """See `Gallery`."""
         with self._reading():
-            rows = self._connection.execute(
-                "SELECT persons.person_id, name, COUNT(sighting_id), MIN(time_s), MAX(time_s), "
-                "GROUP_CONCAT(DISTINCT camera_id) FROM persons "
-                "LEFT JOIN sightings USING (person_id) GROUP BY persons.person_id ORDER BY 1"
-            ).fetchall()
-        return [
-            Person(
-                person_id=person_id,
-                name=name,
-                num_sightings=count,
-                first_seen_s=first,
-                last_seen_s=last,
-                cameras=tuple(sorted(map(int, cameras.split(",")))) if cameras else (),
-            )
-            for person_id, name, count, first, last, cameras in rows
-        ]
+            return self._people.all()
 
     def name_person(self, person_id: int, name: str | None) -> None:
         """See `Gallery`."""
+        person_id = as_id(person_id, "a person")
+        new = self._prepare(name)
         with self._writing("name", {"person": person_id, "named": name is not None}):
-            self._require_persons({person_id})
-            if name is not None:
-                self._require_free_name(name, but_for=person_id)
-            self._connection.execute(
-                "UPDATE persons SET name = ? WHERE person_id = ?", (name, person_id)
-            )
+            self._people.require({person_id})
+            self._people.rename(person_id, new)
+        self._wiper.wipe_soon()
 
     def assign(self, sighting_ids: Iterable[int], person_id: int | None) -> int:
         """See `Gallery`."""
         ids = _unique(sighting_ids)
+        person_id = None if person_id is None else as_id(person_id, "a person")
         with self._writing("assign", {"sightings": len(ids), "person": person_id}):
-            self._require_persons({person_id} - {None})
+            self._people.require({person_id} - {None})
             self._require_sightings(ids)
             changed = self._assign(ids, person_id)
             self._drop_surplus({person_id})
-        self._wipe(at_least=_WIPE_EVERY)
         return changed
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
         """See `Gallery`."""
-        others = sorted({int(person_id) for person_id in person_ids} - {into})
+        into = as_id(into, "a person")
+        others = sorted(set(as_ids(person_ids, "a person")) - {into})
         details: dict[str, Any] = {"persons": others, "into": into}
         with self._writing("merge", details):
-            self._require_persons({into, *others})
+            self._people.require({into, *others})
+            names = [self._people.name_of(person_id) for person_id in (into, *others)]
             moved = 0
-            names = [self._name(person_id) for person_id in (into, *others)]
             for other in others:
-                ids = [
-                    sighting_id
-                    for (sighting_id,) in self._connection.execute(
-                        "SELECT sighting_id FROM sightings WHERE person_id = ?", (other,)
-                    )
-                ]
-                moved += self._assign(ids, into)
-                self._connection.execute("DELETE FROM persons WHERE person_id = ?", (other,))
-            name = next((name for name in names if name is not None), None)
-            self._connection.execute(
-                "UPDATE persons SET name = ? WHERE person_id = ?", (name, into)
-            )
+                moved += self._assign(rows.ids_of(self._connection, other), into)
+                self._people.merge(other, into)
+            self._people.take_name(into, next((name for name in names if name is not None), None))
             details["sightings"] = moved
             self._drop_surplus({into})
-        self._wipe(at_least=_WIPE_EVERY)
+        self._wiper.wipe_soon()
         return moved
+
+    def unmerge(
+        self, person_id: int, sighting_ids: Iterable[int], *, name: str | None = None
+    ) -> int:
+        """See `Gallery`."""
+        person_id, ids = as_id(person_id, "a person"), _unique(sighting_ids)
+        new = self._prepare(name)
+        with self._writing("unmerge", {"person": person_id, "sightings": len(ids)}):
+            if ids:
+                self._require_sightings(ids)
+            self._people.unmerge(person_id, new)
+            return self._assign(ids, person_id)
+
+    def merged_into(self, person_id: int) -> frozenset[int]:
+        """See `Gallery`."""
+        with self._reading():
+            return self._people.merged_into(as_id(person_id, "a person"))
+
+    def gone(self, person_ids: Collection[int]) -> frozenset[int]:
+        """See `Gallery`."""
+        with self._reading():
+            return self._people.gone(as_ids(person_ids, "a person"))
 
     def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
         """See `Gallery`."""
         ids = _unique(sighting_ids)
+        new = self._prepare(name)
         details: dict[str, Any] = {"sightings": len(ids)}
         with self._writing("split", details):
             self._require_sightings(ids)
-            details["person"] = person_id = self._new_person(name)
+            details["person"] = person_id = self._people.add(new)
             self._assign(ids, person_id)
         return person_id
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
-        """See `Gallery`."""
+        """See `Gallery`. The bytes are overwritten in a moment, or when the gallery is closed."""
         ids = _unique(sighting_ids)
         details: dict[str, Any] = {}
-        with self._writing("delete", details):
-            details["sightings"] = erased = self._erase(ids)
-        self._wipe()
-        return erased
+
+        def erase(part: list[int]) -> None:
+            with self._writing("delete", details):
+                details["sightings"] = self._erase(part)
+
+        return self._erasing(ids, erase, details)
 
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
-        """See `Gallery`."""
-        details: dict[str, Any] = {"before_s": time_s, "where": _plain(where)}
-        with self._writing("expire", details):
+        """See `Gallery`. The bytes are overwritten in a moment, or when the gallery is closed."""
+        details: dict[str, Any] = {
+            "before_s": float(time_s),
+            "where": rows.plain_filter(vars(where)),
+        }
+        with self._reading():
             columns = self._index.columns
             old = columns.mask(where) & (columns.times_s < time_s)
-            details["sightings"] = erased = self._erase(columns.sighting_ids[old].tolist())
-        self._wipe()
-        return erased
+            ids = np.sort(columns.sighting_ids[old]).tolist()
+
+        def erase(part: list[int]) -> None:
+            with self._writing("expire", details):
+                # Somebody else may have changed some since.
+                there = self._index.columns
+                still = there.mask(where) & (there.times_s < time_s)
+                still &= np.isin(there.sighting_ids, part)
+                details["sightings"] = self._erase(there.sighting_ids[still].tolist())
+
+        return self._erasing(ids, erase, details)
 
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """See `Gallery`."""
+        person_id = as_id(person_id, "a person")
         if suppress_above is not None and not 0 < suppress_above < 1:
             raise GalleryError(f"suppress_above is a cosine between 0 and 1, got {suppress_above}.")
         details: dict[str, Any] = {"person": person_id, "suppressed_above": suppress_above}
-        with self._writing("forget", details):
-            self._require_persons({person_id})
-            ids = [
-                sighting_id
-                for (sighting_id,) in self._connection.execute(
-                    "SELECT sighting_id FROM sightings WHERE person_id = ?", (person_id,)
-                )
-            ]
-            records = self.get(ids)
-            if suppress_above is not None:
-                self._suppress(person_id, records, suppress_above)
-            self._bar_name(self._name(person_id))
-            details["sightings"] = self._erase(ids)
-            self._connection.execute("DELETE FROM persons WHERE person_id = ?", (person_id,))
-        self._wipe()
-        with plain_errors(self._folder):
-            erasure = self._prove(person_id, records, suppress_above)
+        try:
+            records, needles = self._forget(person_id, suppress_above, details)
+        except FullDiskError:
+            if not release_reserve(self._folder):
+                raise
+            records, needles = self._forget(person_id, suppress_above, details)
+        self._wiper.wipe()
+        with plain_errors(self._folder, what_holds="The erasure is done and stays done."):
+            erasure = self._prove(person_id, records, needles, suppress_above)
+            make_reserve(self._folder)
         with self._writing(
             "forgotten",
             {
@@ -414,6 +432,21 @@ class SqliteGallery:
             pass
         return erasure
 
+    def _forget(
+        self, person_id: int, suppress_above: float | None, details: dict[str, Any]
+    ) -> tuple[list[StoredSighting], Needles]:
+        with self._writing("forget", details):
+            self._people.require({person_id})
+            ids = rows.ids_of(self._connection, person_id)
+            records = self.get(ids)
+            needles = proving.needles_of(records, [self._people.name_of(person_id)], self._compared)
+            if suppress_above is not None:
+                models = self._index.models
+                keep_template(self._connection, models, person_id, records, suppress_above)
+            details["sightings"] = self._erase(ids)
+            self._people.forget(person_id)
+        return records, needles
+
     def compact(self) -> None:
         """Give free slots back, so that a search reads no more than there is.
 
@@ -423,8 +456,13 @@ class SqliteGallery:
         with self._writing("compact"):
             if self._index.digest is not None:
                 self._index.rebuild()
+        self._remove_old_files()
+
+    def _remove_old_files(self) -> None:
+        """Wipe what a rebuild has left."""
         with self._lock, plain_errors(self._folder):
-            self._index.wipe()
+            self._index.remove_leftovers()
+        self._wiper.wipe()
 
     def compact_if_worthwhile(self) -> bool:
         """`compact` if less than half of the slots are in use.
@@ -450,459 +488,32 @@ class SqliteGallery:
         with self._reading():
             return self._log.check(expected_digest=expected_digest)
 
-    def close(self) -> None:
-        """See `Gallery`."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            try:
-                # What was acknowledged is safe already; a full disk makes the next start slower.
-                with contextlib.suppress(GalleryError), plain_errors(self._folder):
-                    self._leave_ready()
-            finally:
-                self._index.close()
-                self._connection.close()
-
-    def __enter__(self) -> Self:
-        """The gallery itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock, plain_errors(self._folder):
-            self._require_open()
-            if self._connection.in_transaction:
-                # Called by a method that holds a transaction already.
-                yield
-                return
-            while True:
-                with reading(self._connection):
-                    if self._index.refresh():
-                        yield
-                        return
-                self._rebuild()
-
-    @contextlib.contextmanager
-    def _writing(
-        self, action: str | None = None, details: Mapping[str, Any] | None = None
-    ) -> Iterator[None]:
-        """A transaction; an action is logged in it, with what `details` hold in the end."""
-        with self._lock, plain_errors(self._folder):
-            self._require_open()
-            with writing(self._connection):
-                if not self._index.refresh():
-                    self._index.rebuild()
-                yield
-                if action is not None:
-                    self._log.record(action, details or {})
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise GalleryError(f"{self._folder}: this gallery was closed; open it again.")
-
-    def _rebuild(self) -> None:
-        with writing(self._connection):
-            if not self._index.refresh():
-                self._index.rebuild()
-        self._index.remove_leftovers()
-
-    def _recover(self) -> None:
-        """Finish what a crash or a power cut interrupted."""
-        with self._reading():
-            if self._index.digest is None:
-                return
-            fine = self._index.check_unsynced()
-            (unwiped,) = self._connection.execute("SELECT COUNT(*) FROM unwiped").fetchone()
-        if not fine:
-            with self._writing():
-                # Another process may have filled slots anew in between; under the lock it is sure.
-                if not self._index.check_unsynced():
-                    self._index.repair_unsynced()
-        if unwiped:
-            self._index.wipe()
-
-    def _leave_ready(self) -> None:
-        """Save what makes the next start quick."""
-        if self._index.files is None:
-            return
-        self._wipe()
-        with reading(self._connection):
-            ready = self._index.refresh() and self._index.is_ready()
-        if not ready:
-            with writing(self._connection):
-                if self._index.refresh():
-                    self._index.make_ready()
-
-    def _wipe(self, *, at_least: int = 1) -> None:
-        """Remove the bytes of what was erased, if there are so many."""
-        with self._lock, plain_errors(self._folder):
-            (waiting,) = self._connection.execute("SELECT COUNT(*) FROM unwiped").fetchone()
-            if waiting >= at_least:
-                self._index.wipe()
-
-    def _passing(self, where: Filter) -> NDArray[np.int64]:
-        columns = self._index.columns
-        return columns.sighting_ids[columns.mask(where)]
-
-    def _find(
-        self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
-    ) -> list[SearchResult]:
-        """Answers that hold at the end of the search, too."""
-        with self._lock:
-            while True:
-                with self._reading():
-                    results, slots = self._search(queries, model, k, where)
-                # A slot may have been emptied and filled anew while it was being compared.
-                with plain_errors(self._folder), reading(self._connection):
-                    if self._index.still_holds(slots):
-                        return results
-
-    def _search(
-        self, queries: NDArray[np.float32], model: ModelKey, k: int, where: Filter
-    ) -> tuple[list[SearchResult], NDArray[np.int64]]:
-        """Answers, and all slots in them."""
-        mask = self._comparable(model, where)
-        return self._compare(queries, mask, k)
-
-    def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
-        """(S,) which slots pass and can be compared with a model's queries."""
-        index = self._index
-        if index.digest is None:
-            return np.zeros(0, np.bool_)
-        (model,) = admit(index.models.values(), [model], place=str(self._folder))
-        return index.columns.mask(where, models=index.comparable(model))
-
-    def _compare(
-        self, queries: NDArray[np.float32], mask: NDArray[np.bool_], k: int, by_person: bool = False
-    ) -> tuple[list[SearchResult], NDArray[np.int64]]:
-        index, columns = self._index, self._index.columns
-        nothing = np.empty(0, np.int64)
-        if not mask.any():
-            return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
-        found = []
-        for batch in scan.batches(len(queries)):
-            comparison = scan.compare(
-                queries[batch],
-                index.require_files(),
-                engine=self._engine,
-                low_memory=index.low_memory,
-            )
-            ids, fetch = columns.sighting_ids, index.fetch
-            found += (
-                scan.find_best_of_persons(
-                    comparison, queries[batch], mask, ids, columns.person_ids, k, fetch
-                )
-                if by_person
-                else scan.find_best(comparison, queries[batch], mask, ids, k, fetch)
-            )
-        slots = np.unique(np.concatenate([nothing, *(slots for slots, _ in found)]))
-        return [self._result(slots, similarity) for slots, similarity in found], slots
-
-    def _with_names(self, where: Filter) -> Filter:
-        """The filter, and besides only people who have a name."""
-        rows = self._connection.execute("SELECT person_id FROM persons WHERE name IS NOT NULL")
-        named = frozenset(person_id for (person_id,) in rows)
-        return replace(where, persons=named if where.persons is None else named & where.persons)
-
-    def _persons_result(self, best: SearchResult, num_persons: int) -> PersonsResult:
-        persons = best.person_ids.tolist()
-        marks = ",".join("?" * len(persons))
-        rows = self._connection.execute(
-            f"SELECT person_id, name FROM persons WHERE person_id IN ({marks})", persons
-        )
-        names = dict(rows.fetchall())
-        return PersonsResult(
-            best=best,
-            names=tuple(names.get(person) for person in persons),
-            num_persons=num_persons,
-        )
-
-    def _result(self, slots: NDArray[np.int64], similarity: NDArray[np.float32]) -> SearchResult:
-        columns = self._index.columns
-        return SearchResult(
-            sighting_ids=columns.sighting_ids[slots],
-            similarity=similarity,
-            person_ids=columns.person_ids[slots],
-            camera_ids=columns.camera_ids[slots].astype(np.int64),
-            time_s=columns.times_s[slots],
-            depths=columns.depths[slots].astype(np.int64),
-        )
-
-    def _record(self, row: tuple[Any, ...]) -> StoredSighting:
-        sighting_id, blob, model_id, camera_id, time_s, person_id, track_id, box, quality, jpeg = (
-            row
-        )
-        left, top, right, bottom = (0.0,) * 4 if box is None else np.frombuffer(box, "<f8").tolist()
-        return StoredSighting(
-            sighting_id=sighting_id,
-            embedding=np.frombuffer(blob, "<f4").astype(np.float32),
-            model=self._index.models[model_id],
-            camera_id=camera_id,
-            time_s=time_s,
-            person_id=person_id,
-            track_id=track_id,
-            box_xyxy=None if box is None else (left, top, right, bottom),
-            quality=quality,
-            thumbnail=jpeg,
-        )
-
-    def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
-        """Make sure that these models may be here; the number of each."""
-        index = self._index
-        admitted = admit(index.models.values(), models, place=str(self._folder))
-        self._connection.executemany(
-            "INSERT INTO models (digest, depth, space) VALUES (?, ?, ?) "
-            # What a file says of itself may be learned after its first sightings.
-            "ON CONFLICT (digest, depth) DO UPDATE SET space = excluded.space "
-            "WHERE models.space != excluded.space",
-            [(model.digest, model.depth, model.space) for model in admitted],
-        )
-        if index.digest is None:
-            # The first sighting says what this gallery is for.
-            self._connection.execute(
-                "UPDATE state SET digest = ?, dim = ?", (models[0].digest, models[0].dim)
-            )
-            if not index.refresh():
-                index.require_files().reserve(1)
-        index.read_models(index.dim)
-        numbers = {model.exit: number for number, model in index.models.items()}
-        return {model: numbers[model.exit] for model in models}
-
-    def _insert(
-        self,
-        sightings: Sequence[Sighting],
-        model_ids: Sequence[int],
-        embeddings: NDArray[np.float32],
-    ) -> list[int]:
-        if not sightings:
-            return []
-        execute, index = self._connection.execute, self._index
-        slots = index.columns.free_slots(len(sightings))
-        files = index.require_files()
-        files.reserve(int(slots[-1]) + 1)
-        # Into free slots and before the commit: whoever sees the sighting finds its code there.
-        files.write(slots, embeddings)
-        row = execute("SELECT seq FROM sqlite_sequence WHERE name = 'sightings'").fetchone()
-        first = 1 if row is None else row[0] + 1
-        ids = list(range(first, first + len(sightings)))
-        places = slots.tolist()
-        self._connection.executemany(
-            "INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    sighting_id,
-                    slot,
-                    one.person_id,
-                    int(one.camera_id),
-                    float(one.time_s),
-                    one.model.depth,
-                    one.track_id,
-                    None if one.box_xyxy is None else np.array(one.box_xyxy, "<f8").tobytes(),
-                    float(one.quality),
-                    model_id,
-                )
-                for sighting_id, slot, one, model_id in zip(
-                    ids, places, sightings, model_ids, strict=True
-                )
-            ],
-        )
-        self._connection.executemany(
-            "INSERT INTO embeddings VALUES (?, ?)",
-            [
-                (sighting_id, row.astype("<f4").tobytes())
-                for sighting_id, row in zip(ids, embeddings, strict=True)
-            ],
-        )
-        self._connection.executemany(
-            "INSERT INTO thumbnails VALUES (?, ?)",
-            [
-                (sighting_id, one.thumbnail)
-                for sighting_id, one in zip(ids, sightings, strict=True)
-                if one.thumbnail is not None
-            ],
-        )
-        self._mark_changed(places)
-        self._connection.executemany(
-            "DELETE FROM unwiped WHERE slot = ?", [(slot,) for slot in places]
-        )
-        execute("UPDATE state SET slots = MAX(slots, ?)", (places[-1] + 1,))
-        return ids
-
-    def _mark_changed(self, slots: Iterable[int]) -> None:
-        self._connection.executemany(
-            "INSERT INTO changes (slot) VALUES (?)", [(slot,) for slot in slots]
-        )
-
-    def _slots_of(self, ids: Sequence[int]) -> dict[int, int]:
-        """Sighting -> slot, of those that are there."""
-        found: dict[int, int] = {}
-        for start in range(0, len(ids), _IDS_AT_A_TIME):
-            part = ids[start : start + _IDS_AT_A_TIME]
-            marks = ",".join("?" * len(part))
-            found |= dict(
-                self._connection.execute(
-                    f"SELECT sighting_id, slot FROM sightings WHERE sighting_id IN ({marks})", part
-                ).fetchall()
-            )
-        return found
-
-    def _erase(self, ids: Sequence[int]) -> int:
-        slots = self._slots_of(ids)
-        keys = [(sighting_id,) for sighting_id in slots]
-        for table in ("thumbnails", "embeddings", "sightings"):
-            self._connection.executemany(f"DELETE FROM {table} WHERE sighting_id = ?", keys)
-        self._connection.executemany(
-            "INSERT INTO unwiped VALUES (?)", [(slot,) for slot in slots.values()]
-        )
-        self._mark_changed(slots.values())
-        return len(slots)
-
-    def _assign(self, ids: Sequence[int], person_id: int | None) -> int:
-        slots = self._slots_of(ids)
-        changed = 0
-        for sighting_id, slot in slots.items():
-            done = self._connection.execute(
-                "UPDATE sightings SET person_id = ? WHERE sighting_id = ? AND person_id IS NOT ?",
-                (person_id, sighting_id, person_id),
-            ).rowcount
-            if done:
-                self._mark_changed([slot])
-            changed += done
-        return changed
-
-    def _drop_surplus(self, person_ids: Iterable[int | None]) -> None:
-        """Keep the gallery's rule on templates for these people."""
-        (text,) = self._connection.execute("SELECT retention FROM state").fetchone()
-        most = None if text is None else Retention.from_json(text).max_templates
-        if most is None:
-            return
-        gone: list[int] = []
-        for person_id in person_ids:
-            rows = self._connection.execute(
-                "SELECT sighting_id, model_id, quality FROM sightings WHERE person_id = ?",
-                (person_id,),
-            ).fetchall()
-            if len(rows) <= most * (1 + _SURPLUS_SHARE):
-                continue
-            kinds = [template_kind(self._index.models[row[1]]) for row in rows]
-            for kind in set(kinds):
-                same = [row for row, its in zip(rows, kinds, strict=True) if its == kind]
-                ids = np.array([row[0] for row in same])
-                qualities = np.array([row[2] for row in same])
-                kept = choose_templates(self._index.read_embeddings(ids), qualities, most)
-                gone += np.delete(ids, kept).tolist()
-        if gone:
-            self._erase(gone)
-
-    def _require_persons(self, person_ids: Iterable[int | None]) -> None:
-        for person_id in person_ids:
-            known = self._connection.execute(
-                "SELECT 1 FROM persons WHERE person_id = ?", (person_id,)
-            ).fetchone()
-            if known is None:
-                raise GalleryError(
-                    f"{self._folder}: there is no person {person_id}; `adln gallery list` shows "
-                    "who there is, and enrolling makes a new one."
-                )
-
-    def _require_sightings(self, ids: Sequence[int]) -> None:
-        missing = sorted(set(ids) - self._slots_of(ids).keys())
-        if missing or not ids:
-            raise GalleryError(
-                f"{self._folder}: there is no sighting {missing[0] if missing else 'given'}."
-            )
-
-    def _name(self, person_id: int) -> str | None:
-        row = self._connection.execute(
-            "SELECT name FROM persons WHERE person_id = ?", (person_id,)
-        ).fetchone()
-        name: str | None = row[0]
-        return name
-
-    def _new_person(self, name: str | None) -> int:
-        if name is not None:
-            self._require_free_name(name)
-        done = self._connection.execute("INSERT INTO persons (name) VALUES (?)", (name,))
-        assert done.lastrowid is not None
-        return done.lastrowid
-
-    def _require_free_name(self, name: str, *, but_for: int | None = None) -> None:
-        if not name.strip():
-            raise GalleryError("A name needs at least one letter; leave it out for no name.")
-        taken = self._connection.execute(
-            "SELECT person_id FROM persons WHERE name = ?", (name,)
-        ).fetchone()
-        if taken is not None and taken[0] != but_for:
-            raise GalleryError(
-                f"{self._folder}: person {taken[0]} is called {name!r} already. Choose another "
-                "name, or merge the two if they are one."
-            )
-        for salt, digest in self._connection.execute("SELECT salt, digest FROM barred_names"):
-            if _name_digest(name, salt) == digest:
-                raise GalleryError(
-                    f"{self._folder}: {name!r} was forgotten on request and must not be enrolled "
-                    "again. If they have agreed since, enrol them under another name."
-                )
-
-    def _bar_name(self, name: str | None) -> None:
-        if name is not None:
-            salt = os.urandom(16)
-            self._connection.execute(
-                "INSERT INTO barred_names VALUES (?, ?)", (salt, _name_digest(name, salt))
-            )
-
-    def _suppress(self, person_id: int, records: Sequence[StoredSighting], above: float) -> None:
-        numbers = {model: number for number, model in self._index.models.items()}
-        for models in group_by_space(record.model for record in records):
-            same = [record.embedding for record in records if record.model in models]
-            mean = unit_length(np.mean(same, axis=0, dtype=np.float64)).astype("<f4")
-            self._connection.execute(
-                "INSERT INTO suppressed VALUES (?, ?, ?, ?, ?)",
-                (person_id, models[0].depth, above, mean.tobytes(), numbers[models[0]]),
-            )
-
-    def _suppressed(
-        self, embeddings: NDArray[np.float32], model_ids: Sequence[int]
-    ) -> NDArray[np.bool_]:
-        models = self._index.models
-        refused = np.zeros(len(embeddings), dtype=np.bool_)
-        for model_id, above, blob in self._connection.execute(
-            "SELECT model_id, above, embedding FROM suppressed"
-        ):
-            alike = np.vecdot(embeddings, np.frombuffer(blob, "<f4")) >= above
-            same = [models[number].shares_space(models[model_id]) for number in model_ids]
-            refused |= alike & np.array(same)
-        return refused
-
     def _prove(
-        self, person_id: int, records: Sequence[StoredSighting], suppress_above: float | None
+        self,
+        person_id: int,
+        records: Sequence[StoredSighting],
+        needles: Needles,
+        suppress_above: float | None,
     ) -> Erasure:
         """Search for somebody who is gone, in the gallery and in its files."""
         erased = {record.sighting_id for record in records}
         found = self.count(Filter(persons=frozenset({person_id}))) + len(self.get(erased))
         for model in {record.model for record in records}:
             same = [record for record in records if record.model == model][:_PROOF_QUERIES]
-            queries = np.stack([record.embedding for record in same]).astype(np.float32)
+            queries = Queries(
+                np.stack([record.embedding for record in same]).astype(np.float32),
+                np.array([record.camera_id for record in same], dtype=np.int64),
+            )
             for result in self._find(queries, same[0].model, _PROOF_ANSWERS, EVERYTHING):
                 found += len(erased.intersection(result.sighting_ids.tolist()))
-        needles: list[bytes] = []
-        for record in records:
-            stored = record.embedding.astype(np.float32)
-            needles += pieces(stored.astype("<f4").tobytes())
-            needles += pieces(encode(stored[np.newaxis]).numbers.tobytes())
-            if record.thumbnail is not None:
-                needles += pieces(_picture_data(record.thumbnail))
-        traces = find_traces(self._folder, needles)
+        with self._lock:
+            traces = proving.erase_traces(
+                self._connection,
+                self._folder,
+                needles,
+                self.iterate(batch_size=200),
+                self._compared,
+            )
         return Erasure(
             person_id=person_id,
             sightings=len(records),
@@ -914,25 +525,5 @@ class SqliteGallery:
         )
 
 
-def _picture_data(jpeg: bytes) -> bytes:
-    """The part of a JPEG file that is not much the same in all of them: what follows the header."""
-    return jpeg[jpeg.rfind(b"\xff\xda") + 1 :]
-
-
 def _unique(ids: Iterable[int]) -> list[int]:
-    return sorted({int(sighting_id) for sighting_id in ids})
-
-
-def _plain(where: Filter) -> dict[str, Any]:
-    """The conditions of a filter that are set, as JSON takes them."""
-    set_ones = {
-        name: sorted(value) if isinstance(value, frozenset) else value
-        for name, value in vars(where).items()
-    }
-    return {name: value for name, value in set_ones.items() if value not in (None, [])}
-
-
-def _name_digest(name: str, salt: bytes) -> bytes:
-    """A digest that is slow to compute, so that names are slow to guess."""
-    same = " ".join(name.casefold().split())
-    return hashlib.scrypt(same.encode(), salt=salt, n=2**12, r=8, p=1)
+    return sorted(set(as_ids(ids, "a sighting")))

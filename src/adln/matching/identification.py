@@ -47,6 +47,7 @@ class SearchesPersons(Protocol):
         where: Filter,
         without: Set[int],
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `adln.gallery.interface.Gallery.search_persons`."""
         ...
@@ -94,6 +95,16 @@ class Identification:
         judged_among: People that the score was judged among.
         reason: In words, for people to read.
         depth: Of the query; None where nobody was asked.
+
+    Example:
+        >>> net = adln.load("res2")
+        >>> with adln.Gallery(folder / "people") as gallery:
+        ...     number = gallery.enrol("Anna", net.embed(picture), network=net)
+        ...     answer = gallery.identify(net.embed(picture)[0], network=net)
+        >>> answer.verdict, answer.person.name, answer.gallery_size
+        ('matched', 'Anna', 1)
+        >>> print(answer.reason)
+        Anna 1.00 reaches 0.81; nobody else was compared
     """
 
     verdict: Verdict | None
@@ -182,6 +193,7 @@ def identify(
     least_gallery: int = LEAST_GALLERY,
     margin: float = MARGIN,
     names: bool = True,
+    camera: int | None = None,
 ) -> Identification:
     """Decide who somebody is; see the rule above.
 
@@ -195,6 +207,8 @@ def identify(
         least_gallery: Scores are judged as among at least so many people.
         margin: How much more alike a match must be than everybody else.
         names: Whether the reason may name people; if not, it numbers them.
+        camera: Number of the camera that saw them, for a gallery that is adapted to its cameras
+            (`adln adapt`); None if it is not known.
 
     Raises:
         GalleryError: The gallery cannot be searched with embeddings of this model.
@@ -202,7 +216,13 @@ def identify(
 
     def ask(k: int, *, named: bool = False) -> PersonsResult:
         (result,) = gallery.search_persons(
-            embedding, model=model, k=k, where=where, without=without, named=named
+            embedding,
+            model=model,
+            k=k,
+            where=where,
+            without=without,
+            named=named,
+            cameras=None if camera is None else [camera],
         )
         return result
 

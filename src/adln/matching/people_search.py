@@ -68,6 +68,7 @@ class PeopleSearch:
         barred: Set[int] = frozenset(),
         only: int | None = None,
         own: Set[int] = frozenset(),
+        camera: int | None = None,
     ) -> Identification:
         """Decide who a track is.
 
@@ -77,6 +78,7 @@ class PeopleSearch:
             barred: people whom it cannot be.
             only: if given, nobody else is asked.
             own: sightings of this very track, which say nothing.
+            camera: number of the track's camera; None if it is not known.
 
         Raises:
             GalleryError: the gallery cannot be searched, or nothing says what scores mean at a
@@ -91,7 +93,7 @@ class PeopleSearch:
             # People may be known in a shallower space only, from a time of much work.
             if best is not None and self._count(depth) <= self._count(deepest):
                 break
-            found = self._find_at(depth, embedding, where, own, least_gallery)
+            found = self._find_at(depth, embedding, where, own, least_gallery, camera)
             for _ in range(_MOST_KNOWN_DEEPER):
                 if best is None or found.nearest is None:
                     break
@@ -99,7 +101,7 @@ class PeopleSearch:
                 if not self._count(deepest, frozenset({person})):
                     break
                 where = replace(where, not_persons=where.not_persons | {person})
-                found = self._find_at(depth, embedding, where, own, least_gallery)
+                found = self._find_at(depth, embedding, where, own, least_gallery, camera)
             if best is None or found.verdict == "matched":
                 best = found
             if best.verdict == "matched":
@@ -114,6 +116,7 @@ class PeopleSearch:
         where: Filter,
         own: Set[int],
         least_gallery: int,
+        camera: int | None,
     ) -> Identification:
         found = identify(
             self._gallery,
@@ -125,6 +128,7 @@ class PeopleSearch:
             least_gallery=least_gallery,
             # Sightings leave the device, and names stay in the gallery.
             names=False,
+            camera=camera,
         )
         if found.verdict is None:
             raise GalleryError(

@@ -188,8 +188,15 @@ def assemble(
     )
 
 
-def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
+def open_delivery(
+    settings: WatchSettings, folder: Path, gallery: Gallery | None = None
+) -> Delivery:
     """Open outbox and sinks.
+
+    Args:
+        settings: which.
+        folder: from which paths count.
+        gallery: says who was forgotten, so that nothing of them is sent any more.
 
     Raises:
         DeliveryError: one cannot be used.
@@ -225,7 +232,8 @@ def open_delivery(settings: WatchSettings, folder: Path) -> Delivery:
         )
     path = folder / settings.outbox
     try:
-        return Delivery(Outbox(path, list(sinks)), sinks)
+        outbox = Outbox(path, list(sinks))
+        return Delivery(outbox, sinks, gone=None if gallery is None else gallery.gone)
     except DeliveryError as error:
         if "locked" not in str(error):
             raise

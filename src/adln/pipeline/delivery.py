@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -21,6 +21,8 @@ from adln.pipeline.sightings import SightingEvent
 BATCH = 100
 REFUSALS = 5
 """A sighting that a sink refused so many times in a row is set aside."""
+Gone = Callable[[Collection[int]], Collection[int]]
+"""Of numbers of people, those that are nobody's any more."""
 MAX_WAITING = 10_000
 """Sightings held in memory while the disk takes none."""
 
@@ -96,6 +98,8 @@ class Delivery:
         sinks: The receivers by name.
         backoff: Pauses between attempts.
         chance: Draws from 0..1, for the pauses.
+        gone: Tells of numbers of people which of them are nobody's any more, because they were
+            forgotten. Sightings of these are erased and not sent.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Delivery:
         *,
         backoff: Backoff | None = None,
         chance: Callable[[], float] = random.random,
+        gone: Gone | None = None,
     ) -> None:
         self._outbox = outbox
         self._backoff = backoff if backoff is not None else Backoff()
@@ -113,7 +118,7 @@ class Delivery:
         self._waiting: deque[SightingEvent] = deque()
         self._submitted = self._stored = self._lost = self._storing = 0
         self._couriers = {
-            name: _Courier(name, sink, outbox, self._backoff, chance)
+            name: _Courier(name, sink, outbox, self._backoff, chance, gone)
             for name, sink in sinks.items()
         }
         self._writer = threading.Thread(target=self._store, name="adln-outbox", daemon=True)
@@ -250,7 +255,9 @@ class _Courier:
         outbox: Outbox,
         backoff: Backoff,
         chance: Callable[[], float],
+        gone: Gone | None,
     ) -> None:
+        self._gone = gone
         self.failures = 0
         self._name = name
         self._sink = sink
@@ -291,6 +298,7 @@ class _Courier:
         """Send the next sightings; tell whether there are none left."""
         events: list[StoredEvent] = []
         try:
+            self._purge()
             events = self._outbox.pending(self._name, BATCH)
             if not events:
                 return True
@@ -312,6 +320,14 @@ class _Courier:
             _log.warning("sink %s works again after %d failures", self._name, self.failures)
         self.failures = 0
         return False
+
+    def _purge(self) -> None:
+        """Erase what is of people who were forgotten since it was stored."""
+        if self._gone is None or not (people := self._outbox.persons()):
+            return
+        if gone := self._gone(people):
+            erased = self._outbox.purge(gone)
+            _log.info("%d sightings of people who were forgotten are not sent", erased)
 
     def _note_refusal(self, event: StoredEvent, reason: str) -> None:
         position, times = self._refused

@@ -82,7 +82,7 @@ class DepthEmbedder:
     @property
     def verdict(self) -> str:
         """Whether the files answer on this device as where they were made, in words."""
-        verdicts = [part.verdict for part in (self._first, *self._deeper)]
+        verdicts = [self._first.verdict, *(part.verdict for part in self._deeper)]
         return next((found for found in verdicts if not found.proved), verdicts[0]).text
 
     @property

@@ -495,6 +495,7 @@ class IdentityBook:
             barred=barred,
             only=only,
             own=state.own_sightings,
+            camera=state.key[0],
         )
 
     def _depths_of(self, evidence: Evidence) -> list[int]:

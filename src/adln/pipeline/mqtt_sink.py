@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from adln.errors import DeliveryError, UndeliveredError
+from adln.errors import DeliveryError, UndeliveredError, how_to_install
 from adln.pipeline.outbox import StoredEvent
 
 TIMEOUT_S = 10.0
@@ -58,7 +58,7 @@ class MqttSink:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise DeliveryError(
-                'MQTT needs paho-mqtt, which is not installed: pip install "adln[watch]".'
+                f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
             ) from error
         if not topic or any(letter in topic for letter in "+#\0"):
             raise DeliveryError(f"An MQTT topic must not be empty nor hold + or #, got {topic!r}.")

@@ -14,7 +14,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,14 @@ CREATE TABLE IF NOT EXISTS set_aside (
     reason TEXT NOT NULL,
     body TEXT NOT NULL
 );
+"""
+
+
+# Files of earlier versions do not tell in a column of whom a sighting is.
+_PERSONS = """
+ALTER TABLE {table} ADD COLUMN person_id INTEGER;
+UPDATE {table} SET person_id = json_extract(body, '$.person_id') WHERE json_valid(body);
+CREATE INDEX {table}_by_person ON {table} (person_id)
 """
 
 
@@ -132,14 +140,18 @@ class Outbox:
         Raises:
             DeliveryError: The disk is full or broken; nothing was stored.
         """
-        rows = [(event.event_id, event.camera_name, event.to_json()) for event in events]
+        rows = [
+            (event.event_id, event.camera_name, event.to_json(), event.person_id)
+            for event in events
+        ]
         with self._lock:
             try:
                 with self._transaction():
                     added = 0
                     for row in rows:
                         done = self._db.execute(
-                            "INSERT INTO events (event_id, camera_name, body) VALUES (?, ?, ?)"
+                            "INSERT INTO events (event_id, camera_name, body, person_id)"
+                            " VALUES (?, ?, ?, ?)"
                             " ON CONFLICT (event_id) DO NOTHING",
                             row,
                         )
@@ -193,8 +205,9 @@ class Outbox:
             try:
                 with self._transaction():
                     self._db.execute(
-                        "INSERT INTO set_aside (sink, event_id, reason, body) VALUES (?, ?, ?, ?)",
-                        (sink, event.event_id, reason, event.body),
+                        "INSERT INTO set_aside (sink, event_id, reason, body, person_id) VALUES"
+                        " (?, ?, ?, ?, (SELECT person_id FROM events WHERE position = ?))",
+                        (sink, event.event_id, reason, event.body, event.position),
                     )
                     self._db.execute(
                         "DELETE FROM set_aside WHERE number <="
@@ -208,6 +221,56 @@ class Outbox:
             except sqlite3.Error as error:
                 raise self._failed("written", error) from error
             self._positions[sink] = event.position
+
+    def persons(self) -> frozenset[int]:
+        """Numbers of all people of whom there are sightings, also of those set aside.
+
+        Raises:
+            DeliveryError: The file cannot be read.
+        """
+        with self._lock:
+            try:
+                rows = self._db.execute(
+                    "SELECT DISTINCT person_id FROM events UNION "
+                    "SELECT DISTINCT person_id FROM set_aside"
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise self._failed("read", error) from error
+        return frozenset(number for (number,) in rows if number is not None)
+
+    def purge(self, person_ids: Collection[int]) -> int:
+        """Erase all sightings of people, from the file's pages and from its log, too.
+
+        Returns:
+            How many were erased.
+
+        Raises:
+            DeliveryError: The disk is full or broken; nothing has changed.
+        """
+        numbers = sorted(person_ids)
+        marks = ",".join("?" * len(numbers))
+        with self._lock:
+            try:
+                with self._transaction():
+                    (freed,) = self._db.execute(
+                        "SELECT coalesce(sum(length(body)), 0) FROM events "
+                        f"WHERE person_id IN ({marks})",
+                        numbers,
+                    ).fetchone()
+                    erased = sum(
+                        self._db.execute(
+                            f"DELETE FROM {table} WHERE person_id IN ({marks})", numbers
+                        ).rowcount
+                        for table in ("events", "set_aside")
+                    )
+                self._num_bytes -= freed
+                if erased:
+                    # Where rows were moved from page to page, copies of them were left.
+                    self._db.execute("VACUUM")
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise self._failed("written", error) from error
+        return erased
 
     def counts(self) -> dict[str, SinkCounts]:
         """Where each sink stands.
@@ -242,7 +305,12 @@ class Outbox:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # There may be pictures of people in it. Its log gets the same permissions.
+            self._path.touch(mode=0o600)
+            for path in self._path.parent.glob(f"{self._path.name}*"):
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o600)
             try:
                 return self._connect()
             except sqlite3.DatabaseError as error:
@@ -258,6 +326,9 @@ class Outbox:
         try:
             # Exclusive: a second process on the same outbox would send everything twice.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA secure_delete = ON")
+            # Temporary tables would be files beside the outbox, with people's data.
+            db.execute("PRAGMA temp_store = MEMORY")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_size_limit = 1048576")
@@ -269,6 +340,11 @@ class Outbox:
             db.execute("BEGIN EXCLUSIVE")
             for statement in _LAYOUT.split(";\n"):
                 db.execute(statement)
+            for table in ("events", "set_aside"):
+                columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+                if "person_id" not in columns:
+                    for statement in _PERSONS.format(table=table).split(";\n"):
+                        db.execute(statement)
             db.execute("COMMIT")
         except BaseException:
             db.close()

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from adln.errors import ModelFileError, SettingsError
+from adln.errors import ModelFileError, SettingsError, how_to_install
 from adln.manifest import Accuracy
 from adln.runtime.operations import count_operations
 from adln.runtime.proving import find_verdict, run_alone
@@ -268,5 +268,5 @@ def _openvino() -> Any:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise SettingsError(
-            'An .xml peer needs OpenVINO, which is not installed: pip install "adln[openvino]".'
+            f"An .xml peer needs OpenVINO, which is not installed; {how_to_install('openvino')}."
         ) from error

@@ -19,8 +19,8 @@ API = "/api/v1"
 _OPEN_PATHS = frozenset({f"{API}/health", f"{API}/openapi.json"})
 CALLER = "adln.caller"
 """Key of a request's scope: who makes it."""
-# Whoever sends too much waits for being told so; else they could ask as fast as they are refused.
-_FLOOD_S = 0.5
+FLOOD_S = 0.5
+"""Whoever sends too much waits for being told so; else they could go on as fast as that is done."""
 _NOT_GIVEN = Caller(name="this machine", role="admin")
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Gate:
             else:
                 caller = None
             if caller is None and (wait_s := self._failures.wait_s(address)):
-                await asyncio.sleep(_FLOOD_S)
+                await asyncio.sleep(FLOOD_S)
                 await _refuse(send, 429, "too_many_wrong_tokens", "Too many wrong tokens.", wait_s)
                 return
             if caller is None:
@@ -89,7 +89,7 @@ class Gate:
             return
         # On one machine programs without a token share a limit, whatever their port.
         if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
-            await asyncio.sleep(_FLOOD_S)
+            await asyncio.sleep(FLOOD_S)
             await _refuse(send, 429, "too_many_requests", "Too many requests; go slower.", wait_s)
             return
         scope[CALLER] = caller
@@ -100,7 +100,7 @@ class Needs:
     """A dependency of a route: the caller, if their role allows what `role` does."""
 
     def __init__(self, role: Role) -> None:
-        self._role = role
+        self.role = role
 
     async def __call__(self, request: Request) -> Caller:
         """The caller.
@@ -109,9 +109,9 @@ class Needs:
             HTTPException: 403, naming both roles.
         """
         caller: Caller = request.scope[CALLER]
-        if not caller.may(self._role):
+        if not caller.may(self.role):
             raise HTTPException(
-                403, f"This needs the role {self._role}; your token's is {caller.role}."
+                403, f"This needs the role {self.role}; your token's is {caller.role}."
             )
         return caller
 

@@ -43,6 +43,8 @@ from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
 _SYNC_EVERY_S = 2.0
+# The gallery makes one at a time; one of a second caller may wait for it there.
+_CHANGES_AT_ONCE = 2
 # Threads that read JSON, look a person up, or tidy.
 _SHORT_WORK = 4
 _ABOUT = """Person re-identification: who was seen where, found again by likeness.
@@ -83,6 +85,7 @@ def make_app(
     metrics = ServiceMetrics(lambda: events.listeners, source)
     bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
     turns = FairSlots(settings.threads)
+    changes = FairSlots(_CHANGES_AT_ONCE, most_of_one=1)
     parts = Parts(
         settings=settings,
         gallery=gallery,
@@ -100,7 +103,7 @@ def make_app(
         bodies=bodies,
         turns=turns,
         embedding=FairSlots(settings.embed_at_once),
-        route=bounded_route(bodies, turns, json_bytes=settings.max_json_bytes),
+        route=bounded_route(bodies, turns, changes, json_bytes=settings.max_json_bytes),
         tidying=tidying,
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import AdlnError
+from adln.gallery.adapting import NO_CAMERA
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, ModelKey, PersonsResult, SearchResult
 
@@ -30,8 +31,12 @@ class _Asked:
     k: int
     where: Filter
 
-    def of(self, gallery: Gallery, queries: NDArray[np.float32]) -> Sequence[_Result]:
-        return gallery.search(queries, model=self.model, k=self.k, where=self.where)
+    def of(
+        self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
+    ) -> Sequence[_Result]:
+        return gallery.search(
+            queries, model=self.model, k=self.k, where=self.where, cameras=cameras
+        )
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class _AskedForPersons(_Asked):
     without: frozenset[int]
     named: bool
 
-    def of(self, gallery: Gallery, queries: NDArray[np.float32]) -> Sequence[_Result]:
+    def of(
+        self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
+    ) -> Sequence[_Result]:
         return gallery.search_persons(
             queries,
             model=self.model,
@@ -47,6 +54,7 @@ class _AskedForPersons(_Asked):
             where=self.where,
             without=self.without,
             named=self.named,
+            cameras=cameras,
         )
 
 
@@ -55,6 +63,7 @@ class _Waiting:
     """A search that waits for its answer."""
 
     query: NDArray[np.float32]
+    camera: int
     asked: _Asked
     result: _Result | None = None
     alone: bool = False
@@ -75,14 +84,20 @@ class Searches:
         self._waiting: list[_Waiting] = []
 
     def search(
-        self, query: NDArray[np.float32], *, model: ModelKey, k: int, where: Filter
+        self,
+        query: NDArray[np.float32],
+        *,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        cameras: Sequence[int] | None = None,
     ) -> SearchResult:
         """See `Gallery.search`; for one query (D,).
 
         Raises:
             GalleryError: see there.
         """
-        result = self._search(query, _Asked(model, k, where))
+        result = self._search(query, cameras, _Asked(model, k, where))
         assert isinstance(result, SearchResult)
         return result
 
@@ -95,6 +110,7 @@ class Searches:
         where: Filter,
         without: Set[int] = frozenset(),
         named: bool = False,
+        cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `Gallery.search_persons`; for one query (D,).
 
@@ -102,12 +118,15 @@ class Searches:
             GalleryError: see there.
         """
         asked = _AskedForPersons(model, k, where, frozenset(without), named)
-        result = self._search(embeddings.astype(np.float32), asked)
+        result = self._search(embeddings.astype(np.float32), cameras, asked)
         assert isinstance(result, PersonsResult)
         return [result]
 
-    def _search(self, query: NDArray[np.float32], asked: _Asked) -> _Result:
-        mine = _Waiting(query, asked)
+    def _search(
+        self, query: NDArray[np.float32], cameras: Sequence[int] | None, asked: _Asked
+    ) -> _Result:
+        (camera,) = [NO_CAMERA] if cameras is None else cameras
+        mine = _Waiting(query, camera, asked)
         with self._lock:
             self._waiting.append(mine)
         with self._turn:
@@ -116,7 +135,7 @@ class Searches:
         if mine.result is not None:
             return mine.result
         # Together it did not work; by itself it works, or says why not.
-        (result,) = asked.of(self._gallery, query)
+        (result,) = asked.of(self._gallery, query, [camera])
         return result
 
     def _take(self, mine: _Waiting) -> list[_Waiting]:
@@ -128,7 +147,9 @@ class Searches:
 
     def _answer(self, taken: list[_Waiting]) -> None:
         try:
-            results = taken[0].asked.of(self._gallery, np.stack([one.query for one in taken]))
+            queries = np.stack([one.query for one in taken])
+            cameras = [one.camera for one in taken]
+            results = taken[0].asked.of(self._gallery, queries, cameras)
             for one, result in zip(taken, results, strict=True):
                 one.result = result
         except AdlnError:

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from adln.service.access import CALLER, Needs
+from adln.service.access import CALLER, FLOOD_S, Needs
 from adln.service.answers import In
 from adln.service.connections import network_of
 from adln.service.fairness import FairSlots
@@ -33,6 +33,10 @@ _WAIT_S = 15.0
 # Each value of JSON costs one of these marks, unless it stands in a text.
 _MARKS = (b",", b":", b"[", b"{")
 _ERRORS_TOLD = 5
+
+
+class _TooMuchError(HTTPException):
+    """Nobody who means well sends so much."""
 
 
 class Bodies:
@@ -101,12 +105,16 @@ class Bodies:
             ) from error
 
 
-def bounded_route(bodies: Bodies, turns: FairSlots, *, json_bytes: int) -> type[APIRoute]:
+def bounded_route(
+    bodies: Bodies, turns: FairSlots, changes: FairSlots, *, json_bytes: int
+) -> type[APIRoute]:
     """The class of the API's routes.
 
     Args:
         bodies: room for what is sent.
         turns: of work in threads.
+        changes: turns of what viewers may not do, which come before those of work: changes wait
+            for each other and may take long, and must not hold the threads of searches meanwhile.
         json_bytes: largest body of any route; most routes take less.
     """
 
@@ -119,19 +127,23 @@ def bounded_route(bodies: Bodies, turns: FairSlots, *, json_bytes: int) -> type[
             if isinstance(body, type) and issubclass(body, In):
                 model = body
             works_in_thread = not iscoroutinefunction(self.endpoint)
+            is_change = self.methods != {"GET"} and any(one.role != "viewer" for one in needs)
 
             async def bounded(request: Request) -> Response:
                 for one in needs:
                     await one(request)
                 if model is not None:
-                    most = min(json_bytes, model.most_bytes)
-                    async with bodies.take(request, most=most) as data:
-                        if data:
-                            kind = request.headers.get("content-type", "")
-                            asked = await to_thread.run_sync(partial(_validated, model, data, kind))
-                            request = _ReadRequest(request, asked)
-                turn = turns.slot(caller_of(request)) if works_in_thread else nullcontext()
-                async with turn:
+                    try:
+                        request = await _read(request, bodies, model, json_bytes)
+                    except _TooMuchError:
+                        # Its room is free again.
+                        await asyncio.sleep(FLOOD_S)
+                        raise
+                caller = caller_of(request)
+                async with (
+                    changes.slot(caller) if works_in_thread and is_change else nullcontext(),
+                    turns.slot(caller) if works_in_thread else nullcontext(),
+                ):
                     return await handle(request)
 
             return bounded
@@ -152,7 +164,16 @@ def address_of(request: Request) -> str:
 
 def too_large(most: int) -> HTTPException:
     """The refusal of a body."""
-    return HTTPException(413, f"The request is too large; at most {most:,} bytes are taken.")
+    return _TooMuchError(413, f"The request is too large; at most {most:,} bytes are taken.")
+
+
+async def _read(request: Request, bodies: Bodies, model: type[In], json_bytes: int) -> Request:
+    async with bodies.take(request, most=min(json_bytes, model.most_bytes)) as data:
+        if not data:
+            return request
+        kind = request.headers.get("content-type", "")
+        asked = await to_thread.run_sync(partial(_validated, model, data, kind))
+    return _ReadRequest(request, asked)
 
 
 def _validated(model: type[In], data: bytes, kind: str) -> In:
@@ -160,7 +181,7 @@ def _validated(model: type[In], data: bytes, kind: str) -> In:
     if not (kind.startswith("application/") and kind.removeprefix("application/").endswith("json")):
         raise HTTPException(422, "Send application/json.")
     if sum(data.count(mark) for mark in _MARKS) > model.most_values:
-        raise HTTPException(
+        raise _TooMuchError(
             422, f"The request has too many values; at most about {model.most_values:,} are taken."
         )
     try:

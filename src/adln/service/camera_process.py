@@ -23,7 +23,7 @@ from PIL import Image
 
 from adln.cameras.frames import CameraStatus
 from adln.cameras.tracker import ByteTracker
-from adln.errors import AdlnError, SettingsError
+from adln.errors import AdlnError, SettingsError, how_to_install
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit
 from adln.pipeline.assembly import Assembly, assemble, open_delivery, paced_submit
@@ -210,7 +210,7 @@ def _require_tracker(assembly: Assembly) -> None:
     follows = any(isinstance(part.tracker, ByteTracker) for part in assembly.parts.values())
     if follows and importlib.util.find_spec("lap") is None:
         raise SettingsError(
-            "Following people needs lap, which is not installed: pip install 'adln[camera]'."
+            f"Following people needs lap, which is not installed; {how_to_install('camera')}."
         )
 
 
@@ -221,7 +221,7 @@ def _delivery(
     settings = order.settings
     if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url):
         return teller.tell
-    delivery = open_delivery(settings, order.folder)
+    delivery = open_delivery(settings, order.folder, assembly.gallery)
     stack.callback(delivery.close)
     stack.callback(lambda: delivery.flush(_FLUSH_S))
     submit = paced_submit(delivery, live=assembly.live)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Person
-from adln.service.newest import newest_sightings
 from adln.service.visits import GAP_S
 
 MOST_LOOKS = 4
@@ -57,7 +56,7 @@ class Faces:
         where = Filter(persons=frozenset({person_id}))
         records = [
             record
-            for record in newest_sightings(self._gallery, where, limit=_AMONG)
+            for record in self._gallery.newest(where, limit=_AMONG)
             if record.thumbnail is not None
         ]
         records.sort(key=lambda record: (-record.quality, -record.time_s, record.sighting_id))

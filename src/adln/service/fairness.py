@@ -6,7 +6,7 @@ becomes free goes to the next caller in turn.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,11 +16,14 @@ class FairSlots:
 
     Args:
         slots: how many are in use at a time.
+        most_of_one: how many of them one caller may hold; all if left out.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, most_of_one: int | None = None) -> None:
         self._free = slots
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._most_of_one = slots if most_of_one is None else most_of_one
+        self._held: Counter[str] = Counter()
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncIterator[None]:
@@ -33,8 +36,14 @@ class FairSlots:
         try:
             yield
         finally:
-            self._free += 1
-            self._hand_out()
+            self._give_back(caller)
+
+    def _give_back(self, caller: str) -> None:
+        self._free += 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+        self._hand_out()
 
     async def _take(self, caller: str) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -45,17 +54,22 @@ class FairSlots:
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
                 # Handed out at the moment at which the caller left.
-                self._free += 1
-                self._hand_out()
+                self._give_back(caller)
             raise
 
     def _hand_out(self) -> None:
-        while self._free and self._queues:
-            caller, queue = self._queues.popitem(last=False)
+        while self._free:
+            caller = next(
+                (one for one in self._queues if self._held[one] < self._most_of_one), None
+            )
+            if caller is None:
+                return
+            queue = self._queues.pop(caller)
             waiting = queue.popleft()
             if queue:
                 # At the end of the line, behind all other callers.
                 self._queues[caller] = queue
             if not waiting.done():
                 self._free -= 1
+                self._held[caller] += 1
                 waiting.set_result(None)

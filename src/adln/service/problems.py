@@ -58,8 +58,8 @@ def refusal(status: int, message: str, *, headers: dict[str, str] | None = None)
     return JSONResponse(content, status, headers)
 
 
-def without_folder(error: GalleryError) -> str:
-    """What a gallery says; it begins with its folder, which is nobody's business here."""
+def without_place(error: GalleryError) -> str:
+    """What a gallery says, without its folder, which is nobody's business who asks the service."""
     _, colon, rest = str(error).partition(": ")
     return rest[:1].upper() + rest[1:] if colon else str(error)
 
@@ -91,7 +91,7 @@ async def _of_adln(request: Request, error: Exception) -> Response:
             503, "Nothing was done: the disk or the database refuses.", headers={"Retry-After": "5"}
         )
     if isinstance(error, GalleryError):
-        return refusal(409, without_folder(error))
+        return refusal(409, without_place(error))
     _log.error("%s", error)
     return refusal(500, "The service cannot do this at the moment.")
 

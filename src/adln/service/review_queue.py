@@ -18,7 +18,6 @@ from adln.gallery.spaces import group_by_space
 from adln.matching.calibration import Scales
 from adln.matching.identification import LEAST_GALLERY, identify
 from adln.matching.reviewing import Review, review_gallery
-from adln.service.newest import newest_sightings
 from adln.service.people import People
 
 MOST_COMPARED = 6000
@@ -181,7 +180,7 @@ class ReviewQueue:
         return max(found, default=None)
 
     def _groups(self, threshold: float) -> list[Group]:
-        records = newest_sightings(self._gallery, _NOBODY, limit=MOST_OF_NOBODY)
+        records = self._gallery.newest(_NOBODY, limit=MOST_OF_NOBODY)
         groups: list[Group] = []
         for space in group_by_space(record.model for record in records):
             groups += group_sightings(
@@ -211,5 +210,5 @@ class ReviewQueue:
             records: Iterable[StoredSighting] = self._gallery.get(item.sighting_ids[:1])
         else:
             where = Filter(persons=frozenset({item.person_id or 0}))
-            records = newest_sightings(self._gallery, where, limit=16)
+            records = self._gallery.newest(where, limit=16)
         return max(records, key=lambda one: (one.quality, one.sighting_id), default=None)

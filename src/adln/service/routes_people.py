@@ -30,7 +30,7 @@ from adln.service.answers import (
 from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
-from adln.service.problems import documented, without_folder
+from adln.service.problems import documented, without_place
 from adln.service.routes_search import PICTURE_BODY, Pictures
 from adln.service.searching import require_model
 from adln.service.state import Caller
@@ -56,8 +56,6 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         pictures: Annotated[bool, Query(description="Say which pictures show them.")] = False,
     ) -> People:
         """Everybody, last seen first."""
-        if parts.listed.wait_s(caller.name) == 0:
-            parts.state.record(caller.name, "list people", {})
         wanted = text.casefold().strip()
         everybody = [
             person
@@ -66,6 +64,9 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         ]
         everybody.sort(key=lambda person: (-(person.last_seen_s or 0), person.person_id))
         page = everybody[offset : offset + limit]
+        shown = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
+        if parts.listed.wait_s(caller.name) == 0:
+            parts.state.record(caller.name, "list people", shown, synced=False)
         # Looking for them takes a while the first time; nobody looks at so many faces at once.
         faces = parts.faces.of(page[:_MOST_FACES]) if pictures else {}
         return People(
@@ -87,10 +88,11 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         if asked.sighting_ids:
             with parts.changing:
                 records = _require_sightings(parts, asked.sighting_ids)
-                owners = {one.person_id for one in records if one.person_id is not None}
-                if owners:
+                if taken := [one for one in records if one.person_id is not None]:
                     raise HTTPException(
-                        409, f"Some of these are of person {min(owners)}; split them off there."
+                        409,
+                        f"Sighting {taken[0].sighting_id} is of person {taken[0].person_id} "
+                        "already. Split it off them, which can be taken back.",
                     )
                 parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
                 person_id = parts.gallery.split(asked.sighting_ids, asked.name)
@@ -175,16 +177,14 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         def take_back() -> None:
             # The name first: it may have come from one of the others.
             parts.gallery.name_person(person_id, name_before)
-            for other_name, sighting_ids in before:
+            for other, (other_name, sighting_ids) in zip(others, before, strict=True):
                 left = [
                     record.sighting_id
                     for record in parts.gallery.get(sighting_ids)
                     if record.person_id == person_id
                 ]
-                if left:
-                    parts.gallery.split(left, other_name)
-                else:
-                    parts.gallery.enrol(other_name)
+                # Their old numbers, which may have been told to others.
+                parts.gallery.unmerge(other, left, name=other_name)
 
         undo_id = parts.undo.add(Step("merge", frozenset({person_id, *others}), take_back))
         _tell(parts, "merge", person_id)
@@ -249,7 +249,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             try:
                 step.take_back()
             except GalleryError as error:
-                why = without_folder(error)
+                why = without_place(error)
                 raise HTTPException(
                     409, f"This cannot be taken back, because things have changed since: {why}"
                 ) from error
@@ -266,15 +266,19 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         with parts.changing:
             _person(parts, person_id, fresh=True)
             parts.state.record(caller.name, "forget", {"person": person_id})
-            parts.undo.forget([person_id])
-            parts.events.forget(person_id)
+            # What was told of those who turned out to be them is of them, too.
+            theirs = {person_id, *parts.gallery.merged_into(person_id)}
+            parts.undo.forget(theirs)
+            for one in theirs:
+                parts.events.forget(one)
             try:
                 erasure = parts.gallery.forget(person_id, suppress_above=asked.suppress_above)
             finally:
                 parts.people.changed()
             # What a search or a page read meanwhile may have been remembered again.
-            parts.undo.forget([person_id])
-            parts.events.forget(person_id, parts.people.by_id())
+            parts.undo.forget(theirs)
+            for one in theirs:
+                parts.events.forget(one, parts.people.by_id())
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )

@@ -42,8 +42,6 @@ def review_routes(parts: Parts) -> APIRouter:
         caller: operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
         """What people have to decide, the clearest first; without what was to be ignored."""
-        if parts.listed.wait_s(caller.name) == 0:
-            parts.state.record(caller.name, "list people", {})
         found = queue.look()
         ignored = parts.state.dismissed()
         people = parts.people.by_id()
@@ -53,6 +51,9 @@ def review_routes(parts: Parts) -> APIRouter:
                 break
             if item.key not in ignored and (shown := _shown(parts, item, people)) is not None:
                 items.append(shown)
+        if parts.listed.wait_s(caller.name) == 0:
+            shown = {"to_review": len(items)}
+            parts.state.record(caller.name, "list people", shown, synced=False)
         return ReviewQueue(items=items, left_out=found.left_out)
 
     @router.post("/ignore", response_model=Done, responses=documented())

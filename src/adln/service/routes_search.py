@@ -151,7 +151,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         )
 
         def work() -> SearchOut:
-            parts.state.record(caller.name, "search", {"by": "picture", "k": k})
+            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
             model = pictures.network().model
             require_model(parts, model)
             return search(
@@ -183,14 +183,16 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 )
             except ValueError as error:
                 raise HTTPException(422, f"This cannot be searched for: {error}.") from error
+            camera = None
             by: dict[str, Any] = {"by": "embedding"}
         else:
             records = parts.gallery.get([asked.sighting_id or 0])
             if not records:
                 raise HTTPException(404, f"There is no sighting {asked.sighting_id}.")
             model, query = records[0].model, records[0].embedding.astype("float32")
+            camera = records[0].camera_id
             by = {"by": "sighting", "sighting": asked.sighting_id}
-        parts.state.record(caller.name, "search", {**by, "k": asked.k})
+        parts.state.record(caller.name, "search", {**by, "k": asked.k}, synced=False)
         return search(
             parts,
             query,
@@ -199,6 +201,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             least_similarity=asked.least_similarity,
             where=as_filter(asked.where),
             leave_out=asked.sighting_id,
+            camera=camera,
         )
 
     return router

@@ -25,11 +25,13 @@ from adln.service.answers import (
     sighting_out,
 )
 from adln.service.network import make_thumbnail
-from adln.service.newest import Cursor, newest_sightings
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.searching import NOBODY, require_model
 from adln.service.state import Caller
+
+Cursor = tuple[float, int]
+"""Time and number of a sighting: what comes after it on the next page is older."""
 
 _CURSOR = re.compile(r"(-?0x[0-9a-f.]{1,20}p[+-]\d{1,4})_(\d{1,16})")
 
@@ -61,7 +63,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
             from_s=from_s,
             until_s=until_s,
         )
-        records = newest_sightings(parts.gallery, where, limit=limit, before=_cursor(before))
+        records = parts.gallery.newest(where, limit=limit, before=_cursor(before))
         names = parts.people.names()
         more = None
         if len(records) == limit:

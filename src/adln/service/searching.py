@@ -56,6 +56,7 @@ def search(
     least_similarity: float,
     where: Filter,
     leave_out: int | None = None,
+    camera: int | None = None,
     no_crop: str | None = None,
 ) -> SearchOut:
     """Decide who it is, and list the most alike sightings.
@@ -68,6 +69,7 @@ def search(
         least_similarity: sightings below are not listed.
         where: only sightings that pass.
         leave_out: a sighting that is the query itself.
+        camera: number of the camera that saw the query; None if it is not known.
         no_crop: why the query is no picture of one person, so that nobody is named for it; None if
             it may be one.
     """
@@ -75,11 +77,25 @@ def search(
     scales = Scales() if parts.network is None else parts.network.scales
     scales = replace(scales, otherwise=parts.scale)
     answer = (
-        identify(parts.searches, query, model=model, scales=scales, where=where, without=without)
+        identify(
+            parts.searches,
+            query,
+            model=model,
+            scales=scales,
+            where=where,
+            without=without,
+            camera=camera,
+        )
         if no_crop is None
         else not_asked(no_crop)
     )
-    result = parts.searches.search(query, model=model, k=k + len(without), where=where)
+    result = parts.searches.search(
+        query,
+        model=model,
+        k=k + len(without),
+        where=where,
+        cameras=None if camera is None else [camera],
+    )
     places = [at for at in range(len(result)) if result.sighting_ids[at] != leave_out][:k]
     person, reason = answer.person, answer.reason
     if places and answer.verdict != "matched" and no_crop is None:

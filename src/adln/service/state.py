@@ -49,8 +49,6 @@ _TOKEN = re.compile(r"adln_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
 _NAME = re.compile(r"[A-Za-z0-9 ._@-]{1,64}")
 _WAIT_S = 10.0
 _DIGEST_BYTES = 32
-# Rows that come often are on the disk with the next one that is not, or with `sync`.
-_OFTEN = frozenset({"search", "list people"})
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +127,6 @@ class ServiceState:
     def _prepare(self, path: Path) -> None:
         connection = self._connection
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
@@ -250,18 +247,22 @@ class ServiceState:
             # It stays slow, and valid.
             _log.warning("a token of an earlier version stays slow to check: %s", error)
 
-    def record(self, actor: str, action: str, details: Mapping[str, Any]) -> None:
+    def record(
+        self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
+    ) -> None:
         """Append to the audit log; what is not logged must not be done.
 
         Args:
             actor: who.
             action: what.
             details: numbers that say more; no names of people.
+            synced: whether to wait until it is on the disk. Without, a power cut may take it: for
+                those who only look.
 
         Raises:
             ServiceError: the disk refuses.
         """
-        with self._writing(actor, action, details):
+        with self._writing(actor, action, details, synced=synced):
             pass
 
     def dismiss(self, actor: str, key: str, *, take_back: bool = False) -> None:
@@ -337,13 +338,14 @@ class ServiceState:
             self._connection.close()
 
     @contextmanager
-    def _writing(self, actor: str, action: str, details: Mapping[str, Any]) -> Iterator[None]:
+    def _writing(
+        self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
+    ) -> Iterator[None]:
         """A transaction that is in the audit log; all of it happens, or nothing."""
         connection = self._connection
         with self._lock:
             try:
-                how = "NORMAL" if action in _OFTEN else "FULL"
-                connection.execute(f"PRAGMA synchronous = {how}")
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
                 connection.execute("BEGIN IMMEDIATE")
                 yield
                 log = AuditLog(connection, actor=actor, clock=self._clock)
@@ -352,7 +354,7 @@ class ServiceState:
                     "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
                 ).fetchone()
                 connection.execute("COMMIT")
-                self._is_synced = action not in _OFTEN
+                self._is_synced = synced
             except sqlite3.Error as error:
                 raise ServiceError(
                     f"The audit log cannot be written ({error}), so nothing was done."

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, StoredSighting
-from adln.service.newest import Cursor, newest_sightings
 
 GAP_S = 300.0
 MOST_SIGHTINGS = 5000
@@ -85,9 +84,9 @@ def newest_visits(
 
     def pages() -> Iterable[StoredSighting]:
         nonlocal is_all
-        before: Cursor | None = None
+        before: tuple[float, int] | None = None
         for _ in range(MOST_SIGHTINGS // _AT_A_TIME):
-            page = newest_sightings(gallery, where, limit=_AT_A_TIME, before=before)
+            page = gallery.newest(where, limit=_AT_A_TIME, before=before)
             yield from page
             if len(page) < _AT_A_TIME:
                 is_all = True

@@ -1,13 +1,17 @@
+"""The newest sightings, a page at a time."""
+
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fake_service import MODEL
 
 from adln.embeddings import unit_length
 from adln.gallery.records import EVERYTHING, Filter, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.service.newest import newest_sightings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_up import MODEL
 
 
 def test_pages_give_everything_once_newest_first_whatever_the_times(tmp_path: Path) -> None:
@@ -31,7 +35,7 @@ def test_pages_give_everything_once_newest_first_whatever_the_times(tmp_path: Pa
             )
             found: list[tuple[float, int]] = []
             before = None
-            while page := newest_sightings(gallery, where, limit=7, before=before):
+            while page := gallery.newest(where, limit=7, before=before):
                 found += [(one.time_s, one.sighting_id) for one in page]
                 before = found[-1]
             assert found == wanted
@@ -57,11 +61,11 @@ def test_of_many_only_a_page_is_read(tmp_path: Path) -> None:
             return records
 
         gallery.get = counted  # type: ignore[method-assign]
-        page = newest_sightings(gallery, EVERYTHING, limit=50)
+        page = gallery.newest(EVERYTHING, limit=50)
         assert [one.time_s for one in page] == [1.7e9 + at for at in range(2999, 2949, -1)]
         assert read <= 200
 
 
 def test_an_empty_gallery_has_no_newest(tmp_path: Path) -> None:
     with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
-        assert newest_sightings(gallery, EVERYTHING, limit=5) == []
+        assert gallery.newest(EVERYTHING, limit=5) == []

@@ -1,0 +1,129 @@
+"""`adln adapt`: adapt a gallery's embeddings to its cameras, if its own tracks show a gain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from adln.gallery.records import ModelKey, StoredSighting
+    from adln.matching.adaptation import TrackedCrops
+    from adln.matching.adaptation_gate import GateDecision
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--undo", is_flag=True, help="Go back to the embeddings as the network gave them.")
+def adapt(folder: Path, dry_run: bool, undo: bool) -> None:
+    """Adapt the gallery in FOLDER to its cameras.
+
+    Takes off what all people under one camera have in common, and evens out the spread within
+    tracks, if tracks that it was not fitted on show a certain gain. Nobody has to be named, and no
+    picture is needed. The stored embeddings stay as they are: --undo switches it off again.
+    """
+    from adln.cli.gallery import actor
+    from adln.gallery.adapting import space_name
+    from adln.gallery.spaces import group_by_space
+    from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.matching.adaptation_gate import decide
+
+    with SqliteGallery(folder, actor=actor()) as gallery:
+        known = {one.space: one for one in gallery.adaptations}
+        if undo:
+            for one in known.values():
+                click.echo(f"{one.method} ({one.id}), fitted on {one.fitted_on}")
+            if dry_run:
+                click.echo(f"{len(known)} would be switched off; nothing was changed")
+            else:
+                click.echo(f"{gallery.undo_adaptation()} switched off")
+            return
+        records = [
+            record for batch in gallery.iterate() for record in batch if record.track_id is not None
+        ]
+        if not gallery.models:
+            click.echo(f"{folder}: the gallery is empty.")
+        for models in group_by_space(gallery.models):
+            mine = [record for record in records if record.model in models]
+            crops = tracked_crops(mine, models[0].dim)
+            size = f"{len(mine):,} sightings of {len(set(crops.track_numbers())):,} tracks"
+            click.echo(f"{_depths(models)}: {size}")
+            decision = decide(crops, space=space_name(models[0]), fitted_on=size)
+            click.echo(describe(decision))
+            if decision.adaptation is None:
+                if space_name(models[0]) in known:
+                    click.echo("  the adaptation switched on earlier stays; --undo removes it")
+                continue
+            if dry_run:
+                click.echo("  nothing was changed; leave out --dry-run to switch it on")
+                continue
+            gallery.adapt(decision.adaptation)
+            click.echo(f"  switched on as {decision.adaptation.id}; --undo switches it off")
+
+
+def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":
+    """Sightings of tracks as arrays."""
+    import numpy as np
+
+    from adln.matching.adaptation import TrackedCrops
+
+    rows = [np.asarray(record.embedding, np.float32) for record in records]
+    return TrackedCrops(
+        np.stack(rows) if rows else np.zeros((0, dim), np.float32),
+        np.array([record.camera_id for record in records], dtype=np.int64),
+        np.array([record.track_id for record in records], dtype=np.int64),
+        np.array([record.time_s for record in records], dtype=np.float64),
+    )
+
+
+def describe(decision: "GateDecision") -> str:
+    """What the gate decided and why, in lines for a person."""
+    verdict = "no adaptation" if decision.adaptation is None else "adapt"
+    lines = [f"  {verdict}: {decision.reason}"]
+    if decision.comparisons:
+        own = decision.own_camera_before
+        lines.append(
+            f"  judged by {decision.num_tracks:,} tracks, {decision.num_together:,} pairs of which "
+            f"were seen together; as it is: {decision.recognised_before:.1%} of true pairs at "
+            f"{decision.rate:.1%} false ones"
+            + ("" if own is None else f", {own:.0%} of nearest neighbours of the same camera")
+        )
+    for one in decision.comparisons:
+        own_camera = "" if one.own_camera is None else f", same camera {one.own_camera:.0%}"
+        lines.append(
+            f"    {one.method}: {one.recognised:.1%} ({one.gain:+.1%} against {one.against}, "
+            f"certainly {one.gain_least:+.1%}){own_camera}: {one.reason}"
+        )
+    if decision.held_out is not None:
+        lines.append("  " + _thresholds(decision.held_out))
+    return "\n".join(lines)
+
+
+def _thresholds(held_out: "TrackedCrops") -> str:
+    """What scores mean from now on: fitted to tracks that the adaptation was not."""
+    from adln.errors import EvaluationError
+    from adln.evaluation.calibrating import calibrate, track_material
+
+    if held_out.time_s is None:
+        return "thresholds need times"
+    material = track_material(
+        held_out.embeddings, held_out.cameras, held_out.tracks, held_out.time_s
+    )
+    try:
+        fitted = calibrate(material, depth=1, flip=False, data="tracks of this gallery")
+    except EvaluationError as error:
+        return (
+            "scores mean something else once it is on, and these tracks do not suffice for new "
+            f"thresholds: {error}"
+        )
+    match, candidate = (
+        fitted.threshold(level, fitted.largest_size) for level in (fitted.match, fitted.candidate)
+    )
+    return (
+        f"scores mean something else once it is on: in a gallery of {fitted.largest_size} persons "
+        f"match from {match:.3f}, candidate from {candidate:.3f}"
+    )
+
+
+def _depths(models: "list[ModelKey]") -> str:
+    return " and ".join(f"Res{depth}" for depth in sorted({model.depth for model in models}))

@@ -1,0 +1,195 @@
+"""What `adln gallery enrol` stores of whom."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from adln.gallery.records import ModelKey
+    from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.runtime.embedder import OnnxEmbedder
+
+_BATCH = 256
+_NAMED = 20
+_FEW = 5
+# How a stored thumbnail looks, unless pictures are not kept at all.
+_THUMBNAIL_QUALITY = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Pictures of one person, or of nobody yet.
+
+    Attributes:
+        paths: of the pictures.
+        name: whom they show; None for a new person without a name, or nobody.
+        is_nobody: whether they are stored without saying who it is.
+    """
+
+    paths: list[Path]
+    name: str | None
+    is_nobody: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolled:
+    """What was stored of one person.
+
+    Attributes:
+        person_id: who; 0 if nothing was stored, or of nobody.
+        stored: pictures.
+        refused: pictures of somebody who asked not to be enrolled again.
+    """
+
+    person_id: int
+    stored: int
+    refused: int
+
+
+def people_of(
+    sources: Sequence[Path], *, name: str | None, nobody: bool, each_folder: bool
+) -> list[Pictures]:
+    """Who is meant by folders, files and lists.
+
+    Raises:
+        SettingsError: A folder has pictures in several folders, and nothing says whether these are
+            one person or several.
+        DatasetError: See `adln.runtime.pictures.find_pictures`.
+    """
+    from adln.errors import SettingsError
+    from adln.runtime.pictures import find_pictures
+
+    if each_folder:
+        people = []
+        for source in sources:
+            parts = _folders_with_pictures(source)
+            if not parts:
+                raise SettingsError(
+                    f"{source}: --each-folder needs a folder with a sub-folder for each person."
+                )
+            people += [Pictures(paths=find_pictures([part]), name=part.name) for part in parts]
+        return people
+    if name is None and not nobody:
+        for source in sources:
+            parts = _folders_with_pictures(source)
+            if len(parts) > 1:
+                few = ", ".join(part.name for part in parts[:_FEW])
+                few += ", ..." if len(parts) > _FEW else ""
+                raise SettingsError(
+                    f"{source}: its pictures lie in {len(parts)} folders ({few}). If each is a "
+                    "person, add --each-folder; if all show one, --name; if nobody knows, --nobody."
+                )
+    return [Pictures(paths=find_pictures(sources), name=name, is_nobody=nobody)]
+
+
+class Enrolment:
+    """Embeds pictures and stores them in a gallery.
+
+    Args:
+        opened: the gallery.
+        embedder: of the network.
+        key: what the gallery calls it.
+        camera_id: that took them.
+        time_s: when, in seconds since 1970.
+        thumbnails: whether small pictures are kept.
+    """
+
+    def __init__(
+        self,
+        opened: "SqliteGallery",
+        embedder: "OnnxEmbedder",
+        key: "ModelKey",
+        *,
+        camera_id: int,
+        time_s: float,
+        thumbnails: bool,
+    ) -> None:
+        self._gallery = opened
+        self._embedder = embedder
+        self._key = key
+        self._camera_id = camera_id
+        self._time_s = time_s
+        self._thumbnails = thumbnails
+
+    def store(self, pictures: Pictures, on_progress: Callable[[int], None]) -> Enrolled:
+        """Store what can be used; whoever is new is made when there is a picture of them."""
+        from adln.gallery.records import Sighting
+
+        person_id = None if pictures.is_nobody else self._known(pictures.name)
+        if person_id is None and pictures.name is not None:
+            self._gallery.require_free_name(pictures.name)
+        stored = refused = 0
+        for start in range(0, len(pictures.paths), _BATCH):
+            part = pictures.paths[start : start + _BATCH]
+            result = self._embedder.embed_pictures(part, on_progress=on_progress)
+            for picture in result.unusable[:_NAMED]:
+                click.secho("left out: ", fg="yellow", err=True, nl=False)
+                click.echo(picture.reason, err=True)
+            ids = self._gallery.add(
+                [
+                    Sighting(
+                        embedding=embedding,
+                        model=self._key,
+                        camera_id=self._camera_id,
+                        time_s=self._time_s,
+                        person_id=person_id,
+                        thumbnail=_thumbnail(part[index]) if self._thumbnails else None,
+                    )
+                    for index, embedding in zip(
+                        result.indices, result.embeddings[self._key.depth], strict=True
+                    )
+                ]
+            )
+            there = [sighting_id for sighting_id in ids if sighting_id is not None]
+            stored += len(there)
+            refused += len(ids) - len(there)
+            if person_id is None and there and not pictures.is_nobody:
+                person_id = self._gallery.split(there, pictures.name)
+        return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
+
+    def _known(self, name: str | None) -> int | None:
+        if name is None:
+            return None
+        plain = unicodedata.normalize("NFC", name).strip()
+        for person in self._gallery.persons():
+            if person.name is not None and unicodedata.normalize("NFC", person.name) == plain:
+                return person.person_id
+        return None
+
+
+def _folders_with_pictures(source: Path) -> list[Path]:
+    """Sub-folders with pictures of a folder that has none itself."""
+    from adln.datasets.listing import is_image_name
+    from adln.errors import DatasetError
+    from adln.runtime.pictures import find_pictures
+
+    if not source.is_dir() or any(
+        path.is_file() and is_image_name(path.name) for path in source.iterdir()
+    ):
+        return []
+    found = []
+    for path in sorted(source.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            try:
+                find_pictures([path])
+            except DatasetError:
+                continue
+            found.append(path)
+    return found
+
+
+def _thumbnail(path: Path) -> bytes:
+    import io
+
+    from PIL import Image
+
+    from adln.crops import read_crop
+
+    stream = io.BytesIO()
+    crop = read_crop(path, height_px=128, width_px=64)
+    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,247 @@
+"""`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is no more."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adln.cli.gallery_words import (
+    called,
+    find_person,
+    folder_argument,
+    many,
+    open_folder,
+    tick,
+    when,
+)
+
+if TYPE_CHECKING:
+    from adln.gallery.look_alikes import LookAlike
+    from adln.gallery.records import Erasure
+
+_FEW = 8
+
+
+@click.command("list")
+@folder_argument
+@click.option("--person", help="Number or name: list this person's sightings.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+def list_people(folder: Path, person: str | None, as_json: bool) -> None:
+    """List the people in FOLDER, or the sightings of one of them."""
+    from adln.gallery.records import Filter
+
+    with open_folder(folder) as opened:
+        if person is not None:
+            wanted = Filter(persons=frozenset({find_person(opened, person)}))
+            records = [record for batch in opened.iterate(wanted) for record in batch]
+            _list_sightings(records, as_json=as_json)
+            return
+        persons = opened.persons()
+    if as_json:
+        click.echo(json.dumps([vars(one) for one in persons], indent=2))
+        return
+    if not persons:
+        click.echo(f"{folder}: nobody is enrolled yet.")
+        return
+    width = max([len(one.name or "") for one in persons] + [6])
+    click.secho(
+        f"{'person':>7}  {'name':<{width}}{'sightings':>11}  {'first seen (UTC)':<18}"
+        f"{'last seen (UTC)':<18}cameras",
+        bold=True,
+    )
+    for one in persons:
+        cameras = ", ".join(map(str, one.cameras))
+        click.echo(
+            f"{one.person_id:>7}  {one.name or '-':<{width}}{one.num_sightings:>11,}  "
+            f"{when(one.first_seen_s):<18}{when(one.last_seen_s):<18}{cameras}"
+        )
+
+
+@click.command()
+@folder_argument
+@click.argument("person")
+@click.argument("new_name")
+def name(folder: Path, person: str, new_name: str) -> None:
+    """Call PERSON (number or old name) NEW_NAME."""
+    with open_folder(folder) as opened:
+        person_id = find_person(opened, person)
+        opened.name_person(person_id, new_name)
+    click.echo(f"person {person_id} is now called {new_name}")
+
+
+@click.command()
+@folder_argument
+@click.argument("person")
+@click.argument("sightings", nargs=-1, required=True, type=int)
+def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
+    """Say that SIGHTINGS (numbers) show PERSON; "nobody" takes it back."""
+    with open_folder(folder) as opened:
+        # Somebody who is called that is "name:nobody".
+        person_id = None if person == "nobody" else find_person(opened, person)
+        changed = opened.assign(sightings, person_id)
+    click.echo(f"{many(changed, 'sighting')} changed")
+
+
+@click.command()
+@folder_argument
+@click.argument("into")
+@click.argument("others", nargs=-1, required=True)
+def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
+    """Make OTHERS one with the person INTO (numbers or names)."""
+    with open_folder(folder) as opened:
+        person_id = find_person(opened, into)
+        moved = opened.merge([find_person(opened, other) for other in others], person_id)
+    click.echo(f"{many(moved, 'sighting')} moved to person {person_id}")
+
+
+@click.command()
+@folder_argument
+@click.argument("sightings", nargs=-1, required=True, type=int)
+@click.option("--name", "new_name", help="What the new person is called.")
+def split(folder: Path, sightings: tuple[int, ...], new_name: str | None) -> None:
+    """Make SIGHTINGS (numbers) a new person of their own."""
+    with open_folder(folder) as opened:
+        person_id = opened.split(sightings, new_name)
+    click.echo(f"{many(len(set(sightings)), 'sighting')} moved to new person {person_id}")
+
+
+@click.command()
+@folder_argument
+@click.argument("sightings", nargs=-1, required=True, type=int)
+def delete(folder: Path, sightings: tuple[int, ...]) -> None:
+    """Erase single SIGHTINGS (numbers)."""
+    with open_folder(folder) as opened:
+        erased = opened.delete(sightings)
+    click.echo(f"{many(erased, 'sighting')} erased")
+
+
+@click.command()
+@folder_argument
+@click.argument("person")
+@click.option("--also", multiple=True, metavar="PERSON", help="Somebody who is the same one.")
+@click.option(
+    "--alike",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="COSINE",
+    help="From which others are shown as alike; 0.7 if left out.",
+)
+@click.option(
+    "--suppress",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="COSINE",
+    help="Keep one mean embedding after all, only to refuse new pictures at least this alike.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@click.pass_context
+def forget(
+    context: click.Context,
+    folder: Path,
+    person: str,
+    also: tuple[str, ...],
+    alike: float | None,
+    suppress: float | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Erase PERSON (number or name) everywhere, and prove it.
+
+    Who looks like them is shown before: pieces of them that were split off, and sightings of
+    nobody, are not erased with them. Name such people with --also, and assign such sightings first.
+
+    Their number is never given again and their name cannot be enrolled again. No template stays
+    behind unless --suppress asks for one, so that new pictures of them would be stored as those of
+    somebody unknown. The exit status is 1 if anything of them is found again.
+    """
+    from adln.gallery.look_alikes import LEAST_SIMILARITY, find_look_alikes
+
+    with open_folder(folder) as opened:
+        gone = list(dict.fromkeys(find_person(opened, one) for one in (person, *also)))
+        names = {one.person_id: one.name for one in opened.persons()}
+        least = LEAST_SIMILARITY if alike is None else alike
+        others = {
+            (one.person_id, one.sighting_ids): one
+            for number in gone
+            for one in find_look_alikes(opened, number, least=least)
+            if one.person_id not in gone
+        }
+        for one in others.values():
+            _tell_of(one, names)
+        if not yes:
+            who = " and ".join(called(number, names[number]) for number in gone)
+            click.confirm(f"Erase {who} for good?", abort=True, err=True)
+        erasures = [opened.forget(number, suppress_above=suppress) for number in gone]
+    if as_json:
+        facts = [{"is_proved": one.is_proved, **vars(one)} for one in erasures]
+        likely = [vars(one) for one in others.values()]
+        more = {"also": facts[1:]} if also else {}
+        click.echo(json.dumps({**facts[0], **more, "look_alikes": likely}, indent=2))
+    else:
+        for erasure in erasures:
+            _tell_erasure(erasure)
+        if suppress is not None:
+            click.echo(f"  new pictures with a cosine of {suppress:g} or more will be refused")
+    context.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
+
+
+def _tell_of(one: "LookAlike", names: dict[int, str | None]) -> None:
+    """That somebody is alike, and what to do about it."""
+    count = many(len(one.sighting_ids), "sighting")
+    if one.person_id is None:
+        few = ", ".join(map(str, one.sighting_ids[:_FEW]))
+        few += ", ..." if len(one.sighting_ids) > _FEW else ""
+        what = f"{count} of nobody ({few}); if it is them, `adln gallery assign` these first"
+    else:
+        who = called(one.person_id, names.get(one.person_id))
+        what = f"{who}, {count}; if it is them, add --also id:{one.person_id}"
+    click.secho("looks alike: ", fg="yellow", nl=False, err=True)
+    click.echo(f"{one.similarity:.2f}, {what}", err=True)
+
+
+def _tell_erasure(erasure: "Erasure") -> None:
+    pictures = f", {many(erasure.thumbnails, 'picture')}" if erasure.thumbnails else ""
+    click.echo(
+        f"person {erasure.person_id}: {many(erasure.sightings, 'sighting')}{pictures} erased"
+    )
+    tick(erasure.found_by_search == 0, f"searched for again: {erasure.found_by_search} found")
+    if erasure.files_searched:
+        tick(
+            erasure.traces_found == 0,
+            f"bytes looked for in {many(erasure.files_searched, 'file')}: "
+            f"{erasure.traces_found} found",
+        )
+    else:
+        click.echo("  the server's files cannot be read from here; this is no proof for them")
+
+
+def _list_sightings(records: list[Any], *, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {
+                "sighting_id": record.sighting_id,
+                "depth": record.model.depth,
+                "model": record.model.digest,
+                "camera_id": record.camera_id,
+                "time_s": record.time_s,
+                "track_id": record.track_id,
+                "box_xyxy": record.box_xyxy,
+                "quality": record.quality,
+                "has_thumbnail": record.thumbnail is not None,
+            }
+            for record in records
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    click.secho(
+        f"{'sighting':>9}  {'seen (UTC)':<18}{'camera':>7}{'track':>8}{'quality':>9}  depth "
+        "picture",
+        bold=True,
+    )
+    for record in records:
+        track = "-" if record.track_id is None else record.track_id
+        picture = "yes" if record.thumbnail is not None else "no"
+        click.echo(
+            f"{record.sighting_id:>9}  {when(record.time_s):<18}{record.camera_id:>7}{track:>8}"
+            f"{record.quality:>9.2f}  Res{record.model.depth}  {picture}"
+        )

@@ -1,0 +1,134 @@
+"""`adln gallery retention`: the rules for what is kept."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adln.cli.gallery_words import find_person, folder_argument, open_folder
+from adln.cli.options import duration
+
+if TYPE_CHECKING:
+    from adln.gallery.sqlite_gallery import SqliteGallery
+
+_UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+@click.command()
+@folder_argument
+@click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" takes the rule back.')
+@click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
+@click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
+@click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
+@click.option("--max-unnamed", type=click.IntRange(0), help="Sightings of nobody; 0: no limit.")
+@click.option("--apply", "apply_now", is_flag=True, help="Erase now what the rules do not keep.")
+def retention(
+    folder: Path,
+    keep: str | None,
+    cameras: tuple[str, ...],
+    persons: tuple[str, ...],
+    max_templates: int | None,
+    max_unnamed: int | None,
+    apply_now: bool,
+) -> None:
+    """Show, set and apply the rules for what FOLDER keeps. What is not named stays as it is.
+
+    A person's rule goes before their camera's, and that before the general one. Run it with
+    --apply every hour or so, for example from cron.
+    """
+    from dataclasses import replace
+
+    from adln.gallery.retention import apply_retention
+
+    with open_folder(folder) as opened:
+        before = opened.retention
+        rules = replace(
+            before,
+            keep_s=before.keep_s if keep is None else _keep(keep),
+            camera_keep_s=_keep_by_number(before.camera_keep_s, cameras, _camera),
+            person_keep_s=_keep_by_number(
+                before.person_keep_s, persons, partial(_person, opened, before.person_keep_s)
+            ),
+            max_templates=before.max_templates if max_templates is None else max_templates or None,
+            max_unnamed=before.max_unnamed if max_unnamed is None else max_unnamed or None,
+        )
+        if rules != before:
+            opened.set_retention(rules)
+        click.echo("\n".join(rules_in_words(rules)) or "no rules: everything is kept for ever")
+        if apply_now:
+            tidied = apply_retention(opened, rules, now_s=time.time())
+            opened.compact_if_worthwhile()
+            click.echo(
+                f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
+                f"people, {tidied.surplus_unnamed:,} surplus of nobody; {opened.count():,} left"
+            )
+
+
+def _keep(text: str) -> float | None:
+    from adln.errors import SettingsError
+
+    if text == "ever":
+        return None
+    try:
+        # Without a unit nobody can tell whether days were meant.
+        keep_s = 0.0 if text.strip()[-1:].isdigit() else duration(text)
+    except click.BadParameter:
+        keep_s = 0.0
+    if keep_s == 0:
+        raise SettingsError(f'{text!r} is not a time to keep; write 30d, 12h, 90m, or "ever".')
+    return keep_s
+
+
+def _keep_by_number(
+    before: Mapping[int, float], rules: tuple[str, ...], number_of: Callable[[str], int]
+) -> dict[int, float]:
+    from adln.errors import SettingsError
+
+    result = dict(before)
+    for rule in rules:
+        who, equals, text = rule.rpartition("=")
+        if not equals:
+            raise SettingsError(f"{rule!r} is no rule; write NUMBER=TIME, for example 3=7d.")
+        keep_s, number = _keep(text), number_of(who)
+        result.pop(number, None)
+        if keep_s is not None:
+            result[number] = keep_s
+    return result
+
+
+def _camera(text: str) -> int:
+    from adln.errors import SettingsError
+
+    if not re.fullmatch(r"\d{1,10}", text):
+        raise SettingsError(f"{text!r} is no camera; write NUMBER=TIME, for example 3=7d.")
+    return int(text)
+
+
+def _person(opened: "SqliteGallery", before: Mapping[int, float], text: str) -> int:
+    # A rule may be older than the person's leaving.
+    if text.isdecimal() and int(text) in before:
+        return int(text)
+    return find_person(opened, text)
+
+
+def rules_in_words(retention: Any) -> list[str]:
+    """The rules in words."""
+    lines = [] if retention.keep_s is None else [f"sightings for {_span(retention.keep_s)}"]
+    lines += [f"camera {n} for {_span(s)}" for n, s in sorted(retention.camera_keep_s.items())]
+    lines += [f"person {n} for {_span(s)}" for n, s in sorted(retention.person_keep_s.items())]
+    if retention.max_templates is not None:
+        lines.append(f"at most {retention.max_templates:,} sightings a person and depth")
+    if retention.max_unnamed is not None:
+        lines.append(f"at most {retention.max_unnamed:,} sightings of nobody")
+    return lines
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in _UNITS_S.items():
+        if seconds >= length_s:
+            return f"{seconds / length_s:g} {unit}"
+    return f"{seconds:g} s"

@@ -1,0 +1,121 @@
+"""What the commands of `adln gallery` share: opening a gallery, naming people, and words."""
+
+import getpass
+import json
+import sys
+import unicodedata
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from adln.gallery.sqlite_gallery import SqliteGallery
+
+PERSON_HELP = "a number or a name; id:2 is the number and name:2 the name, where both are there"
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+
+
+def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False) -> "SqliteGallery":
+    """Open the gallery of a folder, for somebody at the command line."""
+    from adln.gallery.sqlite_gallery import SqliteGallery
+
+    return SqliteGallery(
+        folder, create=create, low_memory=low_memory, actor=actor(), audit_searches=True
+    )
+
+
+def actor() -> str:
+    """Who is at the keyboard, for the audit log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # A container may run under a number that has no name.
+        return "unknown user"
+
+
+def find_person(opened: "SqliteGallery", text: str) -> int:
+    """A person by number or name.
+
+    Args:
+        opened: the gallery.
+        text: "2", "Ann", "id:2" or "name:2".
+
+    Raises:
+        GalleryError: There is nobody of that number or name; or there are two, one of that number
+            and one of that name.
+    """
+    from adln.errors import GalleryError
+
+    kind, colon, rest = text.partition(":")
+    persons = opened.persons()
+    by_id = [p for p in persons if text == str(p.person_id)]
+    by_name = [p for p in persons if p.name is not None and _same(p.name, text)]
+    # Somebody may be called "id:2" after all.
+    if colon and not by_name:
+        if kind == "id":
+            by_id = [p for p in persons if rest == str(p.person_id)]
+        elif kind == "name":
+            by_name = [p for p in persons if p.name is not None and _same(p.name, rest)]
+    found = {p.person_id: p for p in (*by_id, *by_name)}
+    if len(found) > 1:
+        both = " and ".join(called(p.person_id, p.name) for p in found.values())
+        raise GalleryError(
+            f"{opened.folder}: {text!r} could be {both}; write id:{by_id[0].person_id} for the "
+            f"number, name:{text} for the name."
+        )
+    if not found:
+        raise GalleryError(
+            f"{opened.folder}: there is no person {text!r}; `adln gallery list` shows who there is."
+        )
+    return next(iter(found))
+
+
+def _same(name: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other.strip())
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970 of a time such as 2026-11-22T14:30, in UTC unless it says otherwise."""
+    from adln.errors import SettingsError
+
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a time; write it as 2026-11-22T14:30.") from error
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
+
+
+def when(time_s: float | None) -> str:
+    """A time in UTC, to the minute."""
+    if time_s is None:
+        return "-"
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def called(person_id: int, name: str | None) -> str:
+    """A person by number and name."""
+    return f"person {person_id}" + (f" ({name})" if name else "")
+
+
+def many(count: int, word: str) -> str:
+    """So many of something."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def short(value: Any) -> str:
+    """A value, or its beginning."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def tick(is_fine: bool, text: str) -> None:
+    """A line with a tick or a cross, in colour where there is some."""
+    encoding = (sys.stdout.encoding or "").lower()
+    marks = ("✓", "✗") if "utf" in encoding else ("ok", "WRONG")
+    click.secho(
+        f"  {marks[0] if is_fine else marks[1]} ", nl=False, fg="green" if is_fine else "red"
+    )
+    click.echo(text)

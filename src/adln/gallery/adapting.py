@@ -1,0 +1,93 @@
+"""Adaptations that a gallery has switched on: at most one for each of its spaces.
+
+The database keeps embeddings as the network gave them; an adaptation lies beside them, in the same
+database, and only codes and answers are computed from adapted embeddings. So taking it away gives
+back what was there, bit for bit.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.gallery.records import ModelKey
+from adln.matching.adaptation import Adaptation, adaptation_bytes, parse_adaptation
+
+NO_CAMERA = -1
+"""The camera of a query that comes from none, such as a picture that somebody uploaded."""
+
+
+def space_name(model: ModelKey) -> str:
+    """What an adaptation calls the space of a model."""
+    return model.space or f"{model.digest}:{model.depth}"
+
+
+def adaptation_of(adaptations: Mapping[str, Adaptation], model: ModelKey) -> Adaptation | None:
+    """The adaptation of a model's embeddings, out of those by name of their space."""
+    # The space may have become known after the adaptation was switched on.
+    return adaptations.get(space_name(model)) or adaptations.get(f"{model.digest}:{model.depth}")
+
+
+def read_adaptations(connection: sqlite3.Connection) -> dict[str, Adaptation]:
+    """Name of the space -> adaptation, as the open transaction sees them.
+
+    Raises:
+        SettingsError: one is damaged.
+    """
+    (has_table,) = connection.execute(
+        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'adaptations'"
+    ).fetchone()
+    if not has_table:
+        return {}
+    rows = connection.execute("SELECT space, content FROM adaptations").fetchall()
+    return {
+        space: parse_adaptation(content, name=f"adaptation of space {space}")
+        for space, content in rows
+    }
+
+
+def store_adaptation(connection: sqlite3.Connection, adaptation: Adaptation) -> None:
+    """Put one in place of its space's; the caller holds a write transaction."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS adaptations (space TEXT PRIMARY KEY, content BLOB NOT NULL)"
+    )
+    connection.execute(
+        "INSERT OR REPLACE INTO adaptations VALUES (?, ?)",
+        (adaptation.space, adaptation_bytes(adaptation)),
+    )
+
+
+def remove_adaptations(connection: sqlite3.Connection) -> None:
+    """Take all away; the caller holds a write transaction."""
+    connection.execute("DROP TABLE IF EXISTS adaptations")
+
+
+def adapt_rows(
+    adaptations: Mapping[str, Adaptation],
+    embeddings: NDArray[np.float32],
+    models: Mapping[int, ModelKey],
+    model_ids: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Adapt embeddings of several models, each as its space says.
+
+    Args:
+        adaptations: name of the space -> adaptation.
+        embeddings: (N, D) as the network gave them.
+        models: number -> model.
+        model_ids: (N,) number of each one's model.
+        cameras: (N,), `NO_CAMERA` where there is none.
+
+    Returns:
+        (N, D); the very same where there is nothing to adapt.
+    """
+    if not adaptations:
+        return embeddings
+    adapted = embeddings.copy()
+    for number, model in models.items():
+        adaptation = adaptation_of(adaptations, model)
+        mine = np.flatnonzero(model_ids == number)
+        if adaptation is not None and len(mine) > 0:
+            adapted[mine] = adaptation.apply(embeddings[mine], cameras[mine])
+    return adapted

@@ -1,0 +1,512 @@
+"""What a gallery on a Milvus server is made of: its collections, and rows read and written."""
+
+import base64
+import binascii
+import hashlib
+import importlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from adln.errors import GalleryError
+from adln.gallery import milvus_rows
+from adln.gallery.names import SALT_BYTES, name_digest
+from adln.gallery.records import (
+    NO_PERSON,
+    Filter,
+    ModelKey,
+    StoredSighting,
+    pool_track,
+)
+from adln.gallery.spaces import admit, group_by_space
+
+Consistency = Literal["Session", "Strong", "Bounded"]
+# gRPC messages end at 64 MB.
+_BATCH_BYTES = 16 * 2**20
+_BATCH_IDS = 5_000
+TIMEOUT_S = 60.0
+_FORMAT = "adln-gallery-2"
+# Made by earlier versions: all sightings of one model file, told apart by depth.
+_FORMAT_OF_ONE_MODEL = "adln-gallery-1"
+# What a row of people is for, besides those who are there (0). In the rows of the last two, the
+# name is a person's number: whom somebody was merged into, and whose former name it is.
+FORGOTTEN, MERGED, FORMER_NAME = 1, 2, 3
+# A row without a vector is refused by the server, also where there is nothing to compare.
+_NO_VECTOR = [0.0, 1.0]
+# Low bits of an id tell apart who gave it, high bits when; 2^51 microseconds end in 2041.
+_GIVER_BITS = 11
+
+
+class MilvusStore:
+    """The collections of one gallery on a server.
+
+    Args:
+        uri: see `adln.gallery.milvus.MilvusGallery`, as all that follows.
+        name: of this gallery.
+        consistency: of reads.
+        index: how the server searches.
+        token: where the server asks for it.
+
+    Raises:
+        GalleryError: pymilvus is not installed, the server does not answer, or the name cannot be
+            used or belongs to something else.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        name: str = "gallery",
+        *,
+        consistency: Consistency = "Session",
+        index: Literal["FLAT", "HNSW"] = "FLAT",
+        token: str = "",
+    ) -> None:
+        if not name.isidentifier() or not name.isascii() or len(name) > 100:
+            raise GalleryError(
+                f"A gallery on a server cannot be called {name!r}; take letters, digits and "
+                "underscores, a letter first."
+            )
+        try:
+            self._pymilvus: Any = importlib.import_module("pymilvus")
+        except ImportError as error:
+            raise GalleryError(
+                "A gallery on a server needs pymilvus, which is not installed. In the folder of "
+                'adln\'s source (git clone): pip install ".[milvus]"'
+            ) from error
+        self._place = f"{uri.rstrip('/')}/{name}"
+        self._sightings = f"adln_{name}_sightings"
+        self._persons = f"adln_{name}_persons"
+        self._suppressed = f"adln_{name}_suppressed"
+        self._consistency: Consistency = consistency
+        self._index = index
+        self._models_of = f"adln_{name}_models"
+        self._dim = 0  # 0 before the first sighting
+        self._models: dict[int, ModelKey] = {}
+        self._key_of_models = "model_id"
+        self._lock = threading.RLock()
+        self._giver = secrets.randbelow(1 << _GIVER_BITS)
+        self._last_id = 0
+        self._closed = False
+        with self._answers("connect"):
+            self._client: Any = self._pymilvus.MilvusClient(uri=uri, token=token, timeout=TIMEOUT_S)
+            if not self._client.has_collection(self._persons):
+                self._make_persons()
+            self._client.load_collection(self._persons)
+            self._salt = self._read_salt(name)
+            self._find_sightings()
+
+    def close(self) -> None:
+        """Let go of the connection; closing twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        """The gallery itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @contextmanager
+    def _answers(self, what: str) -> Iterator[None]:
+        """Turn the server's errors into ours."""
+        if self._closed:
+            raise GalleryError(f"{self._place} is closed; open it again.")
+        try:
+            yield
+        except self._pymilvus.MilvusException as error:
+            raise GalleryError(
+                f"{self._place}: the server could not {what}: {error.message or error}. "
+                "Check that it runs and can be reached, and try again."
+            ) from error
+
+    def _new_id(self) -> int:
+        """A number never given twice, by this gallery or another process; ascending with time."""
+        now = time.time_ns() // 1000
+        self._last_id = max(self._last_id + 1, now)
+        return self._last_id << _GIVER_BITS | self._giver
+
+    def _make_persons(self) -> None:
+        kind = self._pymilvus.DataType
+        # The server keeps this description.
+        facts = {"name_salt": secrets.token_hex(SALT_BYTES)}
+        schema = self._pymilvus.MilvusClient.create_schema(
+            auto_id=False, description=json.dumps(facts)
+        )
+        schema.add_field("person_id", kind.INT64, is_primary=True)
+        schema.add_field("name", kind.VARCHAR, max_length=milvus_rows.MOST_TEXT)
+        schema.add_field("is_forgotten", kind.INT64)
+        schema.add_field("forgotten_name", kind.VARCHAR, max_length=64)
+        schema.add_field("nothing", kind.FLOAT_VECTOR, dim=len(_NO_VECTOR))
+        self._make(self._persons, schema, "nothing", "FLAT")
+
+    def _make_sightings(self, dim: int) -> None:
+        kind = self._pymilvus.DataType
+        client = self._pymilvus.MilvusClient
+        schema = client.create_schema(auto_id=False)
+        schema.add_field("model_id", kind.INT64, is_primary=True)
+        schema.add_field("digest", kind.VARCHAR, max_length=milvus_rows.MOST_TEXT)
+        schema.add_field("depth", kind.INT64)
+        schema.add_field("space", kind.VARCHAR, max_length=64)
+        schema.add_field("nothing", kind.FLOAT_VECTOR, dim=len(_NO_VECTOR))
+        if not self._client.has_collection(self._models_of):
+            self._make(self._models_of, schema, "nothing", "FLAT")
+        # The server keeps this description.
+        facts = {"format": _FORMAT, "dim": dim}
+        schema = client.create_schema(auto_id=False, description=json.dumps(facts))
+        schema.add_field("sighting_id", kind.INT64, is_primary=True)
+        schema.add_field("depth", kind.INT64)
+        schema.add_field("model_id", kind.INT64)
+        schema.add_field("person_id", kind.INT64)
+        schema.add_field("camera_id", kind.INT64)
+        schema.add_field("time_s", kind.DOUBLE)
+        schema.add_field("track_id", kind.INT64)
+        schema.add_field("box_xyxy", kind.VARCHAR, max_length=256)
+        schema.add_field("quality", kind.DOUBLE)
+        schema.add_field("thumbnail", kind.VARCHAR, max_length=milvus_rows.MOST_TEXT)
+        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=dim)
+        self._make(self._sightings, schema, "embedding", self._index)
+        self._find_sightings()
+
+    def _make_suppressed(self) -> None:
+        kind = self._pymilvus.DataType
+        schema = self._pymilvus.MilvusClient.create_schema(auto_id=False)
+        schema.add_field("template_id", kind.INT64, is_primary=True)
+        schema.add_field(self._key_of_models, kind.INT64)
+        schema.add_field("above", kind.DOUBLE)
+        schema.add_field("embedding", kind.FLOAT_VECTOR, dim=self._dim)
+        self._make(self._suppressed, schema, "embedding", "FLAT")
+
+    def _make(self, name: str, schema: Any, vector: str, index: str) -> None:
+        indices = self._pymilvus.MilvusClient.prepare_index_params()
+        params = {"M": 32, "efConstruction": 200} if index == "HNSW" else {}
+        indices.add_index(vector, index_type=index, metric_type="IP", params=params)
+        self._client.create_collection(
+            name, schema=schema, index_params=indices, consistency_level="Session"
+        )
+        self._client.load_collection(name)
+
+    def _is_begun(self) -> bool:
+        """Whether there ever was a sighting."""
+        if not self._dim:
+            with self._answers("read"):
+                self._find_sightings()
+        return self._dim > 0
+
+    def _find_sightings(self) -> None:
+        """Look whether there are sightings by now, and what made them."""
+        if not self._dim:
+            if not self._client.has_collection(self._sightings):
+                return
+            facts = self._facts_of_collection()
+            self._client.load_collection(self._sightings)
+            self._dim = int(facts["dim"])
+            if facts["format"] == _FORMAT_OF_ONE_MODEL:
+                self._key_of_models = "depth"
+                self._models = {
+                    depth: ModelKey(str(facts["digest"]), depth, self._dim)
+                    for depth in (1, 2, 3, 4)
+                }
+            else:
+                self._client.load_collection(self._models_of)
+        if self._key_of_models == "model_id":
+            rows = self._query(
+                self._models_of, "depth >= 0", ["model_id", "digest", "depth", "space"]
+            )
+            self._models = {
+                row["model_id"]: ModelKey(row["digest"], row["depth"], self._dim, row["space"])
+                for row in sorted(rows, key=lambda row: (row["digest"], row["depth"]))
+            }
+
+    def _facts_of_collection(self) -> dict[str, Any]:
+        described = self._client.describe_collection(self._sightings)
+        try:
+            facts: dict[str, Any] = json.loads(described["description"])
+            if facts["format"] not in (_FORMAT, _FORMAT_OF_ONE_MODEL) or int(facts["dim"]) < 1:
+                raise KeyError(facts["format"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise GalleryError(
+                f"{self._place}: the server has a collection {self._sightings} that no gallery of "
+                "this version made; choose another name."
+            ) from error
+        return facts
+
+    def _comparable(self, model: ModelKey) -> list[int]:
+        """Numbers of the models whose embeddings can be compared with this one's."""
+        (named,) = admit(self._models.values(), [model], place=self._place)
+        return [number for number, one in self._models.items() if one.shares_space(named)]
+
+    def _take_models(self, admitted: Sequence[ModelKey]) -> list[int]:
+        """The number of each; what is new is written down before sightings name it."""
+        if self._key_of_models == "depth":
+            if any(model.digest != self._models[1].digest for model in admitted):
+                raise GalleryError(
+                    f"{self._place}: made by an earlier version of adln, this gallery takes one "
+                    "model file only. `adln gallery move` it to a new name first."
+                )
+            return [model.depth for model in admitted]
+        numbers = [milvus_rows.number_of(model) for model in admitted]
+        new = [
+            (number, model)
+            for number, model in zip(numbers, admitted, strict=True)
+            if self._models.get(number) != model
+        ]
+        if new:
+            rows = [
+                {
+                    "model_id": number,
+                    "digest": model.digest,
+                    "depth": model.depth,
+                    "space": model.space,
+                    "nothing": _NO_VECTOR,
+                }
+                for number, model in new
+            ]
+            self._client.upsert(self._models_of, rows, timeout=TIMEOUT_S)
+            self._models |= dict(new)
+        return numbers
+
+    def _require_persons(self, person_ids: set[int]) -> dict[int, str | None]:
+        """Names of people who must be there."""
+        if not person_ids:
+            return {}
+        rows = self._query(
+            self._persons,
+            f"person_id in {sorted(person_ids)} and is_forgotten == 0",
+            ["person_id", "name"],
+        )
+        names = {row["person_id"]: row["name"] or None for row in rows}
+        missing = sorted(person_ids - names.keys())
+        if missing:
+            raise GalleryError(
+                f"There is no person {missing[0]} in this gallery; enrol them first."
+            )
+        return names
+
+    def _read_salt(self, name: str) -> bytes:
+        """The salt of this gallery's digests of names."""
+        described = self._client.describe_collection(self._persons)
+        try:
+            return bytes.fromhex(json.loads(described["description"])["name_salt"])
+        except (KeyError, TypeError, ValueError):
+            # Made by an earlier version, it has none of its own.
+            return hashlib.sha256(f"adln {name}".encode()).digest()[:SALT_BYTES]
+
+    def _name_digest(self, name: str) -> str:
+        return name_digest(name, self._salt).hex()
+
+    def _require_free(self, name: str | None, person_id: int | None) -> None:
+        if name is None:
+            return
+        # Earlier versions kept digests without salt.
+        digests = [self._name_digest(name), hashlib.sha256(name.encode()).hexdigest()]
+        if self._query(
+            self._persons,
+            f"is_forgotten == {FORGOTTEN} and forgotten_name in {json.dumps(digests)}",
+            ["person_id"],
+        ):
+            raise GalleryError(
+                f"{name!r} belonged to somebody who was forgotten and cannot be enrolled again."
+            )
+        if any(row["person_id"] != person_id for row in self._named(name)):
+            raise GalleryError(f"There is a person called {name!r} already.")
+
+    def _keep_digest(self, person_id: int, name: str | None) -> None:
+        """Note what a person was once called."""
+        if name is not None:
+            self._write_person(
+                self._new_id(), str(person_id), kind=FORMER_NAME, digest=self._name_digest(name)
+            )
+
+    def _bar_former_names(self, person_ids: set[int]) -> None:
+        """Bar what people who are forgotten were once called."""
+        numbers = json.dumps(sorted(map(str, person_ids)))
+        rows = self._query(
+            self._persons,
+            f"is_forgotten == {FORMER_NAME} and name in {numbers}",
+            ["person_id", "forgotten_name"],
+        )
+        for row in rows:
+            digest = row["forgotten_name"]
+            self._write_person(row["person_id"], None, kind=FORGOTTEN, digest=digest)
+
+    def _merged(self) -> dict[int, int]:
+        """Person -> whom they turned out to be."""
+        rows = self._query(self._persons, f"is_forgotten == {MERGED}", ["person_id", "name"])
+        return {row["person_id"]: int(row["name"]) for row in rows}
+
+    def _merged_into(self, person_id: int) -> frozenset[int]:
+        into = self._merged()
+        found: set[int] = set()
+        new = {person_id}
+        while new := {one for one, other in into.items() if other in new} - found:
+            found |= new
+        return frozenset(found)
+
+    def _settle_name(self, person_id: int, name: str | None, before: str | None) -> None:
+        """Two processes may take a name at once: then the person with the lower id keeps it."""
+        if name is None or person_id == min(row["person_id"] for row in self._named(name)):
+            return
+        if before is None:
+            self._delete(self._persons, "person_id", [person_id])
+        else:
+            self._write_person(person_id, before)
+        raise GalleryError(f"There is a person called {name!r} already.")
+
+    def _named(self, name: str) -> list[dict[str, Any]]:
+        # Names are compared here, because the server's language has no safe way to quote them.
+        rows = self._query(self._persons, "is_forgotten == 0", ["person_id", "name"])
+        return [row for row in rows if row["name"] == name]
+
+    def _write_person(
+        self, person_id: int, name: str | None, *, kind: int = 0, digest: str = ""
+    ) -> None:
+        row = {
+            "person_id": person_id,
+            "name": name or "",
+            "is_forgotten": kind,
+            "forgotten_name": digest,
+            "nothing": _NO_VECTOR,
+        }
+        self._client.upsert(self._persons, [row], timeout=TIMEOUT_S)
+
+    def _is_suppressed(self, rows: list[dict[str, Any]]) -> list[bool]:
+        if not self._client.has_collection(self._suppressed):
+            return [False] * len(rows)
+        key = self._key_of_models
+        templates = [
+            (self._models[template[key]], template)
+            for template in self._query(
+                self._suppressed, "template_id >= 0", [key, "above", "embedding"]
+            )
+        ]
+        return [
+            any(
+                self._models[row[key]].shares_space(model)
+                and np.dot(template["embedding"], row["embedding"]) >= template["above"]
+                for model, template in templates
+            )
+            for row in rows
+        ]
+
+    def _suppress(self, person_id: int, records: list[StoredSighting], above: float) -> None:
+        if not self._client.has_collection(self._suppressed):
+            self._make_suppressed()
+        numbers = {model: number for number, model in self._models.items()}
+        rows = []
+        for models in group_by_space(record.model for record in records):
+            looks = np.array([r.embedding for r in records if r.model in models])
+            rows.append(
+                {
+                    "template_id": self._new_id(),
+                    self._key_of_models: numbers[models[0]],
+                    "above": above,
+                    "embedding": pool_track(looks),
+                }
+            )
+        self._client.insert(self._suppressed, rows, timeout=TIMEOUT_S)
+
+    def _query(self, collection: str, expression: str, fields: list[str]) -> list[dict[str, Any]]:
+        return list(
+            self._client.query(
+                collection,
+                filter=expression,
+                output_fields=fields,
+                consistency_level=self._consistency,
+                timeout=TIMEOUT_S,
+            )
+        )
+
+    def _facts(self, where: Filter, fields: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Some fields of all sightings that pass, by ascending id; a million are some 40 MB."""
+        expression = milvus_rows.expression(where)
+        if not self._is_begun() or expression is None:
+            return []
+        with self._answers("read"):
+            rows = self._query(self._sightings, expression, ["sighting_id", *fields])
+        return sorted(rows, key=lambda row: int(row["sighting_id"]))
+
+    def _rows(self, ids: Sequence[int], fields: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        if not self._is_begun():
+            return rows
+        # A row may have a picture of 64 kB.
+        step = _BATCH_IDS if fields != ("*",) else 200
+        for start in range(0, len(ids), step):
+            chosen = [int(number) for number in ids[start : start + step]]
+            rows += self._query(self._sightings, f"sighting_id in {chosen}", list(fields))
+        return rows
+
+    def _write(self, rows: list[dict[str, Any]], *, new: bool) -> None:
+        """Write rows in batches that the server takes; if one fails, new ones are taken back."""
+        written: list[int] = []
+        try:
+            batch: list[dict[str, Any]] = []
+            size = 0
+            for row in rows:
+                batch.append(row)
+                size += len(row["thumbnail"]) + 4 * len(row["embedding"]) + 200
+                if size >= _BATCH_BYTES or row is rows[-1]:
+                    write = self._client.insert if new else self._client.upsert
+                    written += [one["sighting_id"] for one in batch]
+                    write(self._sightings, batch, timeout=TIMEOUT_S)
+                    batch, size = [], 0
+        except self._pymilvus.MilvusException:
+            if new:
+                self._delete(self._sightings, "sighting_id", written)
+            raise
+
+    def _move(self, rows: list[dict[str, Any]], person_id: int) -> int:
+        changed = [row for row in rows if row["person_id"] != person_id]
+        self._write([{**row, "person_id": person_id} for row in changed], new=False)
+        return len(changed)
+
+    def _delete(self, collection: str, key: str, ids: Sequence[int]) -> None:
+        # The reply is a count from a server and a list from Milvus Lite; neither is needed.
+        for start in range(0, len(ids), _BATCH_IDS):
+            chosen = [int(number) for number in ids[start : start + _BATCH_IDS]]
+            self._client.delete(collection, filter=f"{key} in {chosen}", timeout=TIMEOUT_S)
+
+    def _record(self, row: dict[str, Any]) -> StoredSighting:
+        box = json.loads(row["box_xyxy"]) if row["box_xyxy"] else None
+        try:
+            thumbnail = base64.b64decode(row["thumbnail"], validate=True) or None
+        except binascii.Error as error:
+            raise GalleryError(
+                f"{self._place}: the picture of sighting {row['sighting_id']} is damaged."
+            ) from error
+        return StoredSighting(
+            sighting_id=row["sighting_id"],
+            embedding=np.asarray(row["embedding"], dtype=np.float32),
+            model=self._model_of(row[self._key_of_models]),
+            camera_id=row["camera_id"],
+            time_s=row["time_s"],
+            person_id=None if row["person_id"] == NO_PERSON else row["person_id"],
+            track_id=None if row["track_id"] == milvus_rows.NO_TRACK else row["track_id"],
+            box_xyxy=None if box is None else (box[0], box[1], box[2], box[3]),
+            quality=row["quality"],
+            thumbnail=thumbnail,
+        )
+
+    def _model_of(self, number: int) -> ModelKey:
+        if number not in self._models:
+            # Another process has added one.
+            self._find_sightings()
+        return self._models[number]
+
+    def _search_params(self, k: int) -> dict[str, int]:
+        return {"ef": max(128, 2 * k)} if self._index == "HNSW" else {}

@@ -1,0 +1,301 @@
+"""The people of a SQLite gallery: their rows, names and what bars names, in open transactions."""
+
+import sqlite3
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from adln.errors import GalleryError
+from adln.gallery.names import checked_name, digests_to_compare, name_digest
+from adln.gallery.records import Person
+from adln.gallery.sums import NAME_SUM_SQL, row_sum
+
+NAMES_MARK = -1
+"""Stands in `unwiped` for: a name was taken away whose bytes may still be somewhere."""
+
+
+@dataclass(frozen=True)
+class NewName:
+    """A name that somebody is to get, with the digests that take long to compute.
+
+    Attributes:
+        name: as it is stored; None for no name.
+        digests: salt -> digest.
+    """
+
+    name: str | None
+    digests: dict[bytes, bytes]
+
+
+def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> NewName:
+    """Check a name and compute its digests; outside of transactions, as it takes long.
+
+    Args:
+        name: what somebody is to be called.
+        salts: as `PeopleTable.salts` gives them.
+
+    Raises:
+        GalleryError: Nobody can be called that.
+    """
+    if name is None:
+        return NewName(None, {})
+    plain = checked_name(name)
+    own, barred = salts
+    return NewName(plain, digests_to_compare(plain, barred, own))
+
+
+class PeopleTable:
+    """Who there is. All methods belong to a transaction that the caller has open.
+
+    Args:
+        connection: to the gallery's database.
+        place: what messages call the gallery.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, place: str) -> None:
+        self._connection = connection
+        self._place = place
+
+    def salts(self) -> tuple[bytes, frozenset[bytes]]:
+        """The gallery's own, and those of all names that are barred."""
+        rows = self._connection.execute("SELECT DISTINCT salt FROM barred_names")
+        return self._salt(), frozenset(salt for (salt,) in rows)
+
+    def all(self) -> list[Person]:
+        """Everybody, by ascending id."""
+        rows = self._connection.execute(
+            "SELECT persons.person_id, name, COUNT(sighting_id), MIN(time_s), MAX(time_s), "
+            f"GROUP_CONCAT(DISTINCT camera_id), name_sum IS {NAME_SUM_SQL} "
+            "FROM persons LEFT JOIN sightings USING (person_id) "
+            "GROUP BY persons.person_id ORDER BY 1"
+        ).fetchall()
+        if not all(row[-1] for row in rows):
+            raise self._damaged()
+        return [
+            Person(
+                person_id=person_id,
+                name=name,
+                num_sightings=count,
+                first_seen_s=first,
+                last_seen_s=last,
+                cameras=tuple(sorted(map(int, cameras.split(",")))) if cameras else (),
+            )
+            for person_id, name, count, first, last, cameras, _ in rows
+        ]
+
+    def require(self, person_ids: Iterable[int | None]) -> None:
+        """Make sure that people are there.
+
+        Raises:
+            GalleryError: One is not.
+        """
+        for person_id in person_ids:
+            known = self._connection.execute(
+                "SELECT 1 FROM persons WHERE person_id = ?", (person_id,)
+            ).fetchone()
+            if known is None:
+                raise GalleryError(
+                    f"{self._place}: there is no person {person_id}; `adln gallery list` shows "
+                    "who there is, and enrolling makes a new one."
+                )
+
+    def name_of(self, person_id: int) -> str | None:
+        """What somebody who is there is called."""
+        name: str | None
+        name, known_sum = self._connection.execute(
+            "SELECT name, name_sum FROM persons WHERE person_id = ?", (person_id,)
+        ).fetchone()
+        if known_sum != row_sum(person_id, name):
+            raise self._damaged()
+        return name
+
+    def named(self) -> frozenset[int]:
+        """Everybody who has a name."""
+        rows = self._connection.execute("SELECT person_id FROM persons WHERE name IS NOT NULL")
+        return frozenset(person_id for (person_id,) in rows)
+
+    def add(self, new: NewName, *, person_id: int | None = None) -> int:
+        """Make a person.
+
+        Args:
+            new: their name.
+            person_id: a number that was given before; a new one if left out.
+        """
+        self.require_free(new)
+        done = self._connection.execute(
+            "INSERT INTO persons (person_id, name) VALUES (?, ?)", (person_id, new.name)
+        )
+        assert done.lastrowid is not None
+        self._connection.execute(
+            f"UPDATE persons SET name_sum = {NAME_SUM_SQL} WHERE person_id = ?", (done.lastrowid,)
+        )
+        return done.lastrowid
+
+    def rename(self, person_id: int, new: NewName) -> None:
+        """Call somebody something else; what they were called before is kept as a digest."""
+        self.require_free(new, but_for=person_id)
+        self.keep_digest(person_id, person_id, but=new.name)
+        self._put_name(person_id, new.name)
+
+    def require_free(self, new: NewName, *, but_for: int | None = None) -> None:
+        """Make sure that a name may be given.
+
+        Raises:
+            GalleryError: It is somebody's, or was that of somebody who is forgotten.
+        """
+        if new.name is None:
+            return
+        taken = self._connection.execute(
+            "SELECT person_id FROM persons WHERE name = ?", (new.name,)
+        ).fetchone()
+        if taken is not None:
+            if taken[0] == but_for:
+                return
+            raise GalleryError(
+                f"{self._place}: person {taken[0]} is called {new.name!r} already. Choose another "
+                "name, or merge the two if they are one."
+            )
+        barred = self._connection.execute("SELECT salt, digest FROM barred_names").fetchall()
+        digests = new.digests
+        if late := {salt for salt, _ in barred} - digests.keys():
+            # Somebody was forgotten by another process a moment ago.
+            digests = digests | digests_to_compare(new.name, late, self._salt())
+        if any(digests[salt] == digest for salt, digest in barred):
+            raise GalleryError(
+                f"{self._place}: {new.name!r} was forgotten on request and must not be enrolled "
+                "again. If they have agreed since, enrol them under another name."
+            )
+
+    def keep_digest(self, of: int, to: int, *, but: str | None = None) -> None:
+        """Note that a person was once called what another is called now.
+
+        Args:
+            of: whose name it is.
+            to: who was called that before.
+            but: not if this is the name.
+        """
+        name = self.name_of(of)
+        if name is not None and name != but:
+            self._connection.execute(
+                "INSERT INTO former_names VALUES (?, ?)", (to, name_digest(name, self._salt()))
+            )
+
+    def merge(self, other: int, into: int) -> None:
+        """Take a person away who turned out to be another; their sightings went there before."""
+        self.keep_digest(other, into)
+        self._connection.execute(
+            "UPDATE former_names SET person_id = ? WHERE person_id = ?", (into, other)
+        )
+        self._connection.execute("DELETE FROM persons WHERE person_id = ?", (other,))
+        self._connection.execute("INSERT OR REPLACE INTO merged VALUES (?, ?)", (other, into))
+        self._mark()
+
+    def take_name(self, person_id: int, name: str | None) -> None:
+        """Give a person the name of somebody who is not there any more."""
+        if self.name_of(person_id) != name:
+            self._put_name(person_id, name)
+
+    def unmerge(self, person_id: int, new: NewName) -> None:
+        """Make a person anew who was merged, with their old number.
+
+        Raises:
+            GalleryError: They were not, or who they were merged with was forgotten since.
+        """
+        row = self._connection.execute(
+            "SELECT into_id FROM merged WHERE person_id = ?", (person_id,)
+        ).fetchone()
+        if row is None:
+            raise GalleryError(
+                f"{self._place}: person {person_id} was not merged with anybody who is still there."
+            )
+        self._connection.execute("DELETE FROM merged WHERE person_id = ?", (person_id,))
+        self.add(new, person_id=person_id)
+        if new.name is not None:
+            # It is not the other's former name any more.
+            self._connection.execute(
+                "DELETE FROM former_names WHERE person_id = ? AND digest = ?",
+                (row[0], name_digest(new.name, self._salt())),
+            )
+
+    def merged_into(self, person_id: int) -> frozenset[int]:
+        """Numbers of all who turned out to be this person, one after the other."""
+        rows = self._connection.execute(
+            "WITH RECURSIVE parts (person_id) AS (SELECT person_id FROM merged WHERE into_id = ? "
+            "UNION SELECT merged.person_id FROM merged JOIN parts ON into_id = parts.person_id) "
+            "SELECT person_id FROM parts",
+            (person_id,),
+        )
+        return frozenset(number for (number,) in rows)
+
+    def gone(self, person_ids: Collection[int]) -> frozenset[int]:
+        """Of these, those who are neither there nor merged with somebody who is."""
+        there = {number for (number,) in self._connection.execute("SELECT person_id FROM persons")}
+        into = dict(self._connection.execute("SELECT person_id, into_id FROM merged").fetchall())
+        gone = set()
+        for person_id in person_ids:
+            number, seen = person_id, set[int]()
+            while number in into and number not in there and number not in seen:
+                seen.add(number)
+                number = into[number]
+            if number not in there:
+                gone.add(person_id)
+        return frozenset(gone)
+
+    def forget(self, person_id: int) -> None:
+        """Take a person away for good, and bar what they and their former selves were called."""
+        parts = {person_id, *self.merged_into(person_id)}
+        salt = self._salt()
+        marks = ",".join("?" * len(parts))
+        digests = {
+            digest
+            for (digest,) in self._connection.execute(
+                f"SELECT digest FROM former_names WHERE person_id IN ({marks})", list(parts)
+            )
+        }
+        name = self.name_of(person_id)
+        if name is not None:
+            digests.add(name_digest(name, salt))
+        self._connection.executemany(
+            "INSERT INTO barred_names VALUES (?, ?)", [(salt, digest) for digest in sorted(digests)]
+        )
+        for table, column in (
+            ("former_names", "person_id"),
+            ("merged", "person_id"),
+            ("persons", "person_id"),
+        ):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE {column} IN ({marks})", list(parts)
+            )
+        self._mark()
+
+    def _put_name(self, person_id: int, name: str | None) -> None:
+        self._connection.execute(
+            "UPDATE persons SET name = ?, name_sum = ? WHERE person_id = ?",
+            (name, row_sum(person_id, name), person_id),
+        )
+        self._mark()
+
+    def _mark(self) -> None:
+        """Bytes of a name may be left: in the log, and where SQLite has moved rows."""
+        self._connection.execute("INSERT OR IGNORE INTO unwiped VALUES (?)", (NAMES_MARK,))
+
+    def _salt(self) -> bytes:
+        salt: bytes = self._connection.execute("SELECT name_salt FROM state").fetchone()[0]
+        return salt
+
+    def _damaged(self) -> GalleryError:
+        return GalleryError(
+            f"{self._place}: the database is damaged (a name is not what was written). Restore the "
+            "folder from a copy or from an export."
+        )
+
+
+def rewrite_persons(connection: sqlite3.Connection) -> None:
+    """Write the table of people anew, so that nothing of earlier rows is left in its pages.
+
+    SQLite overwrites what is deleted, but not the copies that it leaves where it has moved rows
+    from one page to another. Emptying a table gives all its pages back, overwritten. Needs a
+    write transaction, begun while foreign keys were off: else rows are deleted one by one.
+    """
+    rows = connection.execute("SELECT * FROM persons ORDER BY person_id").fetchall()
+    connection.execute("DELETE FROM persons")
+    connection.executemany("INSERT INTO persons VALUES (?, ?, ?)", rows)

@@ -1,0 +1,505 @@
+"""What a gallery in a folder is made of, and what its methods do inside a transaction."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import GalleryError
+from adln.gallery import audit, rows, scan
+from adln.gallery.adapting import adaptation_of
+from adln.gallery.audit import AuditLog
+from adln.gallery.database import (
+    FullDiskError,
+    connect,
+    is_read_only,
+    make_reserve,
+    plain_errors,
+    reading,
+    release_reserve,
+    writing,
+)
+from adln.gallery.index import SearchIndex, StaleFilesError
+from adln.gallery.people import NewName, PeopleTable, prepare_name
+from adln.gallery.records import (
+    Filter,
+    ModelKey,
+    PersonsResult,
+    SearchResult,
+    Sighting,
+    StoredSighting,
+)
+from adln.gallery.retention import Retention
+from adln.gallery.spaces import admit, template_kind
+from adln.gallery.templates import choose_templates
+from adln.gallery.wiping import Wiper
+
+# A person may have this share of templates too many before the surplus is chosen and erased:
+# choosing one at each sighting would compare all of them each time.
+_SURPLUS_SHARE = 0.25
+# How long the opening and the closing of a gallery wait for others that read, to wipe what is left.
+_PATIENCE_S = 1.0
+# So many sightings are erased at a time where the disk is full.
+_ERASED_AT_A_TIME = 100
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What is searched for.
+
+    Attributes:
+        embeddings: (Q, D) of unit length, as the network gave them.
+        cameras: (Q,) camera of each; `adln.gallery.adapting.NO_CAMERA` where there is none.
+    """
+
+    embeddings: NDArray[np.float32]
+    cameras: NDArray[np.int64]
+
+
+class GalleryStore:
+    """Database, code files and columns of one gallery, kept in step with each other.
+
+    Args:
+        folder: of the gallery.
+        create: make it if there is none.
+        low_memory: see `adln.gallery.sqlite_gallery.SqliteGallery`, as all that follows.
+        actor: whom the audit log names.
+        audit_searches: log searches, too.
+        engine: what compares codes.
+        clock: gives seconds since 1970, for the audit log.
+
+    Raises:
+        GalleryError: There is no gallery, it is of another version, damaged or locked.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        create: bool = False,
+        low_memory: bool = False,
+        actor: str = "program",
+        audit_searches: bool = False,
+        engine: str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Path(folder)
+        self._engine = scan.best_engine() if engine is None else engine
+        self._audit_searches = audit_searches
+        self._lock = threading.RLock()
+        self._closed = False
+        self._connection = connect(
+            self._folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
+        )
+        self._is_read_only = is_read_only(self._folder)
+        self._index = SearchIndex(
+            self._connection,
+            self._folder,
+            low_memory=low_memory,
+            compares_embeddings=self._engine == "numpy",
+        )
+        self._people = PeopleTable(self._connection, str(self._folder))
+        self._wiper = Wiper(self._folder)
+        self._log = AuditLog(self._connection, actor=actor, clock=clock)
+        try:
+            with plain_errors(self._folder):
+                self._recover()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    @property
+    def low_memory(self) -> bool:
+        """Whether embeddings are read from the database."""
+        return self._index.low_memory
+
+    @property
+    def engine(self) -> str:
+        """What compares codes: "numkong" or "numpy"."""
+        return self._engine
+
+    def close(self) -> None:
+        """See `Gallery`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                # What was acknowledged is safe already; a full disk makes the next start slower.
+                with contextlib.suppress(GalleryError), plain_errors(self._folder):
+                    self._leave_ready()
+            finally:
+                self._index.close()
+                self._connection.close()
+                self._wiper.close()
+
+    def __enter__(self) -> Self:
+        """The gallery itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock, plain_errors(self._folder):
+            self._require_open()
+            if self._connection.in_transaction:
+                # Called by a method that holds a transaction already.
+                yield
+                return
+            while True:
+                with reading(self._connection):
+                    if self._index.refresh():
+                        yield
+                        return
+                    if self._is_read_only:
+                        self._index.read_into_memory()
+                        yield
+                        return
+                self._rebuild()
+
+    @contextlib.contextmanager
+    def _writing(
+        self, action: str | None = None, details: Mapping[str, Any] | None = None
+    ) -> Iterator[None]:
+        """A transaction; an action is logged in it, with what `details` hold in the end."""
+        with self._lock, plain_errors(self._folder):
+            self._require_open()
+            if self._is_read_only:
+                raise GalleryError(
+                    f"{self._folder}: this gallery may only be looked at, because its disk or its "
+                    "files may not be written to."
+                )
+            with writing(self._connection):
+                if not self._index.refresh():
+                    self._index.rebuild()
+                yield
+                if action is not None:
+                    self._log.record(action, details or {})
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise GalleryError(f"{self._folder}: this gallery was closed; open it again.")
+
+    def _rebuild(self) -> None:
+        with writing(self._connection):
+            if not self._index.refresh():
+                self._index.rebuild()
+        self._index.remove_leftovers()
+
+    def _prepare(self, name: str | None) -> NewName:
+        """A name with its digests, which are computed while others may write."""
+        with self._reading():
+            salts = self._people.salts()
+        return prepare_name(name, salts)
+
+    def _recover(self) -> None:
+        """Finish what a crash or a power cut interrupted."""
+        with self._reading():
+            (unwiped,) = self._connection.execute("SELECT COUNT(*) FROM unwiped").fetchone()
+        if unwiped and not self._is_read_only:
+            try:
+                self._wiper.wipe(wait_s=_PATIENCE_S)
+            except GalleryError:
+                # Others read, or the disk is full: no reason not to be of use.
+                self._wiper.wipe_soon()
+
+    def _leave_ready(self) -> None:
+        """Overwrite what is left, and save what makes the next start quick."""
+        if self._is_read_only:
+            return
+        with contextlib.suppress(GalleryError):
+            self._wiper.wipe(wait_s=_PATIENCE_S)
+        if self._index.files is None:
+            return
+        with reading(self._connection):
+            ready = self._index.refresh() and self._index.is_ready()
+        if not ready:
+            with writing(self._connection):
+                if self._index.refresh():
+                    self._index.make_ready()
+
+    def _erasing(
+        self, ids: list[int], erase: Callable[[list[int]], None], details: Mapping[str, Any]
+    ) -> int:
+        """Erase sightings in one go, or in small pieces where the disk has no room for that.
+
+        Returns:
+            How many were erased.
+        """
+        erased = 0
+        try:
+            erase(ids)
+            erased = int(details["sightings"])
+        except FullDiskError:
+            if not release_reserve(self._folder):
+                raise
+            for start in range(0, len(ids), _ERASED_AT_A_TIME):
+                erase(ids[start : start + _ERASED_AT_A_TIME])
+                erased += int(details["sightings"])
+                # What is in the log is in the database then, and the room of the log free.
+                with contextlib.suppress(GalleryError):
+                    self._wiper.wipe(wait_s=0.0)
+            make_reserve(self._folder)
+        self._wiper.wipe_soon()
+        return erased
+
+    def _passing(self, where: Filter) -> NDArray[np.int64]:
+        columns = self._index.columns
+        return columns.sighting_ids[columns.mask(where)]
+
+    def _find(self, queries: Queries, model: ModelKey, k: int, where: Filter) -> list[SearchResult]:
+        """The most similar sightings."""
+
+        def answer() -> tuple[list[SearchResult], NDArray[np.int64]]:
+            mask = self._comparable(model, where)
+            return self._compare(self._adapted(queries, model), mask, k)
+
+        return self._holding(answer)
+
+    def _find_persons(
+        self,
+        queries: Queries,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        without: Sequence[int],
+        *,
+        named: bool,
+    ) -> list[PersonsResult]:
+        """The most similar persons; `where` leaves out sightings of nobody."""
+
+        def answer() -> tuple[list[PersonsResult], NDArray[np.int64]]:
+            columns = self._index.columns
+            mask = self._comparable(model, self._with_names(where) if named else where)
+            if without:
+                mask &= ~np.isin(columns.sighting_ids, without)
+            results, slots = self._compare(self._adapted(queries, model), mask, k, by_person=True)
+            count = columns.count_persons(mask)
+            return [self._persons_result(result, count) for result in results], slots
+
+        return self._holding(answer)
+
+    def _holding(
+        self, answer: Callable[[], tuple[list[Answer], NDArray[np.int64]]]
+    ) -> list[Answer]:
+        """Answers that hold at the end of the search, too.
+
+        Args:
+            answer: gives them, and all slots in them; called inside a transaction.
+        """
+        with self._lock:
+            while True:
+                try:
+                    with self._reading():
+                        results, slots = answer()
+                except StaleFilesError as stale:
+                    self._repair(stale.slots)
+                    continue
+                # A slot may have been emptied and filled anew while it was being compared.
+                with plain_errors(self._folder), reading(self._connection):
+                    if self._index.still_holds(slots):
+                        return results
+
+    def _repair(self, suspects: NDArray[np.int64]) -> None:
+        """Write what is wrong in the files anew, or do without them."""
+        if self._is_read_only:
+            with self._reading():
+                self._index.read_into_memory()
+            return
+        with self._writing():
+            self._index.repair(suspects)
+
+    def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
+        """(S,) which slots pass and can be compared with a model's queries."""
+        index = self._index
+        if index.digest is None:
+            return np.zeros(0, np.bool_)
+        model = self._as_here(model)
+        return index.columns.mask(where, models=index.comparable(model))
+
+    def _as_here(self, model: ModelKey) -> ModelKey:
+        """A model with what is known of it here.
+
+        Raises:
+            GalleryError: Its embeddings cannot be compared with any of these.
+        """
+        (known,) = admit(self._index.models.values(), [model], place=str(self._folder))
+        return known
+
+    def _adapted(self, queries: Queries, model: ModelKey) -> NDArray[np.float32]:
+        """The embeddings (Q, D) of queries as they are compared."""
+        if not self._index.adaptations:
+            return queries.embeddings
+        adaptation = adaptation_of(self._index.adaptations, self._as_here(model))
+        if adaptation is None:
+            return queries.embeddings
+        return adaptation.apply(queries.embeddings, queries.cameras)
+
+    def _compared(self, record: StoredSighting) -> NDArray[np.float32]:
+        """The embedding (D,) of a sighting as it is compared."""
+        camera = np.array([record.camera_id], dtype=np.int64)
+        row = record.embedding.astype(np.float32)[np.newaxis]
+        compared: NDArray[np.float32] = self._adapted(Queries(row, camera), record.model)[0]
+        return compared
+
+    def _compare(
+        self, queries: NDArray[np.float32], mask: NDArray[np.bool_], k: int, by_person: bool = False
+    ) -> tuple[list[SearchResult], NDArray[np.int64]]:
+        """Answers among the slots of a mask (S,), and all slots in them."""
+        index, columns = self._index, self._index.columns
+        nothing = np.empty(0, np.int64)
+        if not mask.any():
+            return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
+        index.verify()
+        found = []
+        for batch in scan.batches(len(queries)):
+            comparison = scan.compare(
+                queries[batch],
+                index.codes,
+                engine=self._engine,
+                low_memory=index.low_memory or bool(index.adaptations),
+            )
+            ids, fetch = columns.sighting_ids, index.fetch
+            found += (
+                scan.find_best_of_persons(
+                    comparison, queries[batch], mask, ids, columns.person_ids, k, fetch
+                )
+                if by_person
+                else scan.find_best(comparison, queries[batch], mask, ids, k, fetch)
+            )
+        slots = np.unique(np.concatenate([nothing, *(slots for slots, _ in found)]))
+        return [self._result(slots, similarity) for slots, similarity in found], slots
+
+    def _with_names(self, where: Filter) -> Filter:
+        """The filter, and besides only people who have a name."""
+        named = self._people.named()
+        return replace(where, persons=named if where.persons is None else named & where.persons)
+
+    def _persons_result(self, best: SearchResult, num_persons: int) -> PersonsResult:
+        return PersonsResult(
+            best=best,
+            names=tuple(self._people.name_of(person) for person in best.person_ids.tolist()),
+            num_persons=num_persons,
+        )
+
+    def _result(self, slots: NDArray[np.int64], similarity: NDArray[np.float32]) -> SearchResult:
+        columns = self._index.columns
+        return SearchResult(
+            sighting_ids=columns.sighting_ids[slots],
+            similarity=similarity,
+            person_ids=columns.person_ids[slots],
+            camera_ids=columns.camera_ids[slots].astype(np.int64),
+            time_s=columns.times_s[slots],
+            depths=columns.depths[slots].astype(np.int64),
+        )
+
+    def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
+        """Make sure that these models may be here; the number of each."""
+        index = self._index
+        admitted = admit(index.models.values(), models, place=str(self._folder))
+        rows.take_models(self._connection, admitted)
+        if index.digest is None:
+            # The first sighting says what this gallery is for.
+            self._connection.execute(
+                "UPDATE state SET digest = ?, dim = ?", (models[0].digest, models[0].dim)
+            )
+            if not index.refresh():
+                index.require_files().reserve(1)
+        index.read_models(index.dim)
+        numbers = {model.exit: number for number, model in index.models.items()}
+        return {model: numbers[model.exit] for model in models}
+
+    def _insert(
+        self,
+        sightings: Sequence[Sighting],
+        model_ids: Sequence[int],
+        embeddings: NDArray[np.float32],
+    ) -> list[int]:
+        if not sightings:
+            return []
+        execute, index = self._connection.execute, self._index
+        slots = index.columns.free_slots(len(sightings))
+        files = index.require_files()
+        files.reserve(int(slots[-1]) + 1)
+        # Into free slots and before the commit: whoever sees the sighting finds its code there.
+        compared = index.adapt(
+            embeddings,
+            np.array(model_ids, dtype=np.int64),
+            np.array([one.camera_id for one in sightings], dtype=np.int64),
+        )
+        sums = files.write(slots, embeddings, compared)
+        row = execute("SELECT seq FROM sqlite_sequence WHERE name = 'sightings'").fetchone()
+        first = 1 if row is None else row[0] + 1
+        ids = list(range(first, first + len(sightings)))
+        places = slots.tolist()
+        rows.write_rows(self._connection, ids, places, sightings, model_ids, embeddings, sums)
+        index.mark_changed(places)
+        self._connection.executemany(
+            "DELETE FROM unwiped WHERE slot = ?", [(slot,) for slot in places]
+        )
+        execute("UPDATE state SET slots = MAX(slots, ?)", (places[-1] + 1,))
+        return ids
+
+    def _erase(self, ids: Sequence[int]) -> int:
+        slots = rows.erase_rows(self._connection, ids)
+        self._index.mark_changed(slots.values())
+        return len(slots)
+
+    def _assign(self, ids: Sequence[int], person_id: int | None) -> int:
+        slots = rows.assign_rows(self._connection, ids, person_id)
+        self._index.mark_changed(slots)
+        return len(slots)
+
+    def _drop_surplus(self, person_ids: Iterable[int | None]) -> None:
+        """Keep the gallery's rule on templates for these people."""
+        (text,) = self._connection.execute("SELECT retention FROM state").fetchone()
+        most = None if text is None else Retention.from_json(text).max_templates
+        if most is None:
+            return
+        gone: list[int] = []
+        for person_id in person_ids:
+            theirs = self._connection.execute(
+                "SELECT sighting_id, model_id, quality FROM sightings WHERE person_id = ?",
+                (person_id,),
+            ).fetchall()
+            if len(theirs) <= most * (1 + _SURPLUS_SHARE):
+                continue
+            kinds = [template_kind(self._index.models[row[1]]) for row in theirs]
+            for kind in set(kinds):
+                same = [row for row, its in zip(theirs, kinds, strict=True) if its == kind]
+                ids = np.array([row[0] for row in same])
+                qualities = np.array([row[2] for row in same])
+                kept = choose_templates(self._index.read_embeddings(ids), qualities, most)
+                gone += np.delete(ids, kept).tolist()
+        if gone:
+            self._erase(gone)
+            self._wiper.wipe_soon()
+
+    def _require_sightings(self, ids: Sequence[int]) -> None:
+        missing = sorted(set(ids) - rows.slots_of(self._connection, ids).keys())
+        if missing or not ids:
+            raise GalleryError(
+                f"{self._folder}: there is no sighting {missing[0] if missing else 'given'}."
+            )

@@ -1,0 +1,58 @@
+"""Templates of people who asked not to be enrolled again, where the operator keeps any."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.embeddings import unit_length
+from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.spaces import group_by_space
+
+
+def keep_template(
+    connection: sqlite3.Connection,
+    models: Mapping[int, ModelKey],
+    person_id: int,
+    records: Sequence[StoredSighting],
+    above: float,
+) -> None:
+    """Keep one mean embedding for each space; belongs to the caller's transaction.
+
+    Args:
+        connection: to the gallery's database.
+        models: by number.
+        person_id: whose.
+        records: their sightings.
+        above: cosine from which new sightings are refused.
+    """
+    numbers = {model: number for number, model in models.items()}
+    for group in group_by_space(record.model for record in records):
+        same = [record.embedding for record in records if record.model in group]
+        mean = unit_length(np.mean(same, axis=0, dtype=np.float64)).astype("<f4")
+        connection.execute(
+            "INSERT INTO suppressed VALUES (?, ?, ?, ?, ?)",
+            (person_id, group[0].depth, above, mean.tobytes(), numbers[group[0]]),
+        )
+
+
+def are_refused(
+    connection: sqlite3.Connection,
+    models: Mapping[int, ModelKey],
+    embeddings: NDArray[np.float32],
+    model_ids: Sequence[int],
+) -> NDArray[np.bool_]:
+    """Which of new embeddings (N, D) look like somebody who asked not to be enrolled.
+
+    Returns:
+        (N,) bool.
+    """
+    refused = np.zeros(len(embeddings), dtype=np.bool_)
+    for model_id, above, blob in connection.execute(
+        "SELECT model_id, above, embedding FROM suppressed"
+    ):
+        alike = np.vecdot(embeddings, np.frombuffer(blob, "<f4")) >= above
+        same = [models[number].shares_space(models[model_id]) for number in model_ids]
+        refused |= alike & np.array(same)
+    return refused

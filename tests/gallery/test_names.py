@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adln.errors import GalleryError
+from adln.gallery.names import SALT_BYTES, checked_name, digests_to_compare, name_digest, usual_form
+
+SALT = bytes(SALT_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Müller", "Mu\u0308ller"),
+        ("ANNA", "anna"),
+        ("Straße", "STRASSE"),
+        ("Ａnna", "Anna"),
+        ("  Anna \t Bell ", "anna bell"),
+    ],
+)
+def test_spellings_of_one_name_have_one_digest(one: str, other: str) -> None:
+    assert usual_form(one) == usual_form(other)
+    assert name_digest(one, SALT) == name_digest(other, SALT)
+
+
+def test_different_names_and_different_salts_have_different_digests() -> None:
+    digests = {name_digest(name, salt) for name in ("Anna", "Hanna") for salt in (SALT, b"x" * 16)}
+    assert len(digests) == 4
+
+
+@given(st.text(max_size=20))
+@settings(max_examples=50)
+def test_the_usual_form_is_its_own(name: str) -> None:
+    assert usual_form(usual_form(name)) == usual_form(name)
+
+
+def test_all_names_of_one_salt_take_one_digest() -> None:
+    assert len(digests_to_compare("Anna", [SALT] * 1000, SALT)) == 1
+
+
+@pytest.mark.parametrize("name", ["", " \n", "a\x1b[31m", "a\nb", "a\ud800", "x" * 201])
+def test_what_cannot_be_shown_or_typed_is_no_name(name: str) -> None:
+    with pytest.raises(GalleryError):
+        checked_name(name)
+
+
+def test_a_name_is_kept_in_one_form() -> None:
+    assert checked_name(" Mu\u0308ller ") == "Müller"
