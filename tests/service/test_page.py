@@ -1,13 +1,18 @@
 """Walks the page in a browser; where there is none, these tests are left out."""
 
 import importlib.resources
+import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from fake_service import NOW_S, PEOPLE, Served, person_picture
+from PIL import Image
 from tests.conftest import NO_CHROMIUM
 
 from adln.matching.calibration import Verdict
@@ -19,7 +24,9 @@ if TYPE_CHECKING:
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
-SIZES = {"desktop": (1280, 860), "phone": (360, 740)}
+SIZES = {"desktop": (1280, 860), "phone": (390, 740)}
+ANNA = re.compile(r"Anna, (over )?\d\d % sure")
+SCHEMES = {"desktop": "light", "phone": "dark"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
@@ -52,7 +59,7 @@ def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
         width, height = SIZES[size]
         origin = address.partition("/#")[0]
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(8_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", listen_to)
@@ -134,13 +141,20 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_picture_becomes_a_ranked_strip_and_a_plain_answer(
+def test_a_picture_becomes_a_plain_answer_with_visits_and_a_ranked_strip(
     served: Served, open_page: Callable[..., "Page"], pictures: dict[str, Path], size: str
 ) -> None:
-    page = open_page(served.address, size)
+    page = open_page(served.address, size, color_scheme=SCHEMES[size])
     page.set_input_files(".drop input", pictures["anna"])
-    page.get_by_role("heading", name="This is Anna").wait_for()
-    assert page.locator(".answer .verdict").inner_text().startswith("Matched · ")
+    page.get_by_role("heading", name=ANNA).wait_for()
+    assert page.locator(".answer .verdict").inner_text() == "Matched"
+    # One verdict, and where they were last.
+    assert page.locator("main .verdict").count() == 1
+    assert " at yard, 2 visits" in page.locator(".answer .last").inner_text()
+    assert page.locator(".visit-card").count() == 2
+    page.get_by_text("Why?").click()
+    assert "far less alike" in page.locator(".why").inner_text()
+    page.get_by_text("Most alike sightings").click()
     assert page.locator(".strip > li").count() == 14
     first = page.locator(".strip > li").first
     assert "Anna" in first.inner_text()
@@ -149,7 +163,7 @@ def test_a_picture_becomes_a_ranked_strip_and_a_plain_answer(
     assert not too_wide(page)
     page.set_input_files(".drop input", pictures["stranger"])
     page.get_by_role("heading", name="Nobody who is known here").wait_for()
-    assert page.locator(".answer .verdict").inner_text().startswith("Unknown · ")
+    assert page.locator(".answer .verdict").inner_text() == "Unknown"
     page.set_input_files(".drop input", pictures["broken"])
     page.get_by_role("alert").wait_for()
 
@@ -159,7 +173,7 @@ def test_a_filter_searches_again(
 ) -> None:
     page = open_page(served.address)
     page.set_input_files(".drop input", pictures["anna"])
-    page.locator(".strip").wait_for()
+    page.locator(".answer").wait_for()
     page.get_by_text("Filters").click()
     page.get_by_label("yard").check()
     wait_for_count(page, ".strip > li", 7)
@@ -174,7 +188,7 @@ def test_a_stranger_is_enrolled_and_found_by_the_next_search(
     page.get_by_label("Name (can be given later)").fill("Cleo")
     assert serious(page) == []
     page.get_by_role("button", name="Enrol", exact=True).click()
-    page.get_by_role("heading", name="This is Cleo").wait_for()
+    page.get_by_role("heading", name=re.compile(r"Cleo, (over )?\d\d % sure")).wait_for()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -384,10 +398,154 @@ def test_the_page_is_walked_by_keyboard(served: Served, open_page: Callable[...,
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    for _ in range(12):
+    for _ in range(14):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Anna":
             break
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Timeline").wait_for()
     assert page.evaluate("document.activeElement.textContent") == "Anna"
+
+
+def test_a_whole_frame_is_told_so_and_the_person_marked_in_it_is_searched_for(
+    served: Served, open_page: Callable[..., "Page"], tmp_path: Path
+) -> None:
+    # Anna in the middle of a wide grey picture.
+    anna = Image.open(io.BytesIO(person_picture(0, 9, size=40)))
+    scene_of_her = Image.new("RGB", (800, 160), "grey")
+    scene_of_her.paste(anna, (320, 0))
+    scene_of_her.save(tmp_path / "frame.png")
+    page = open_page(served.address)
+    page.set_input_files(".drop input", tmp_path / "frame.png")
+    page.get_by_role("heading", name="Mark one person in it").wait_for()
+    assert serious(page) == []
+    box = page.locator(".cropper").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] - 1)
+    page.mouse.up()
+    page.get_by_role("button", name="Search for this person").click()
+    page.get_by_role("heading", name="Anna, ").wait_for()
+
+
+def test_a_pasted_picture_is_searched_for(
+    served: Served, open_page: Callable[..., "Page"], pictures: dict[str, Path]
+) -> None:
+    page = open_page(served.address)
+    page.locator(".drop").wait_for()
+    content = list(pictures["anna"].read_bytes())
+    page.evaluate(
+        """(content) => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(content)], "a.jpg", { type: "image/jpeg" }));
+        document.body.dispatchEvent(
+            new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        content,
+    )
+    page.get_by_role("heading", name=ANNA).wait_for()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_waits_for_a_decision_is_decided_by_keyboard_and_taken_back(
+    make_served: Callable[..., Served], open_page: Callable[..., "Page"], size: str
+) -> None:
+    pytest.importorskip("sklearn")
+    served = make_served(keep_pictures=True)
+    served.fill(thumbnails=True)
+    again = served.gallery.enrol(None)
+    served.gallery.add([served.look(1, 40 + at, again, True) for at in range(3)])
+    page = open_page(served.address + "/#/review", size, color_scheme=SCHEMES[size])
+    page.get_by_role("heading", name="Are these the same person?").wait_for()
+    page.get_by_text("0 of 3 decided").wait_for()
+    wait_for_count(page, ".side", 2)
+    assert page.locator(".side img[src^='blob:']").count() >= 2
+    assert serious(page) == []
+    assert not too_wide(page)
+    page.keyboard.press("m")
+    page.get_by_text("1 of 3 decided").wait_for()
+    assert [person.person_id for person in served.gallery.persons()] == [1, 2, 3]
+    page.keyboard.press("u")
+    page.get_by_text("0 of 3 decided").wait_for()
+    assert {person.num_sightings for person in served.gallery.persons()} == {4, 3}
+    # To the one without a name; three keys and the name.
+    page.keyboard.press("j")
+    page.get_by_role("heading", name="Who is this?").wait_for()
+    page.keyboard.press("n")
+    page.get_by_role("textbox", name="Name").or_(page.get_by_role("combobox")).wait_for()
+    page.keyboard.type("Cleo")
+    page.keyboard.press("Enter")
+    page.get_by_text("1 of 3 decided").wait_for()
+    assert served.gallery.persons()[2].name == "Cleo"
+    # Nobody's yet are Cleo, too: a name that is known is the same person.
+    page.keyboard.press("n")
+    page.keyboard.type("Cleo")
+    page.keyboard.press("Enter")
+    page.get_by_text("2 of 3 decided").wait_for()
+    assert served.gallery.persons()[2].num_sightings == 6
+    page.keyboard.press("x")
+    page.get_by_text("All done").wait_for()
+    assert serious(page) == []
+    page.reload()
+    page.get_by_text("Nothing to review").wait_for()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_who_was_where_in_an_hour_of_a_day_takes_three_clicks_and_is_exported(
+    served: Served, open_page: Callable[..., "Page"], size: str
+) -> None:
+    yesterday = datetime.now().astimezone().replace(hour=14, minute=20) - timedelta(days=1)
+    looks = [
+        replace(served.look(0, 0, 1, False), time_s=yesterday.timestamp(), camera_id=1),
+        replace(served.look(1, 0, 2, False), time_s=yesterday.timestamp() + 60, camera_id=1),
+        replace(served.look(1, 0, 2, False), time_s=yesterday.timestamp() - 7200, camera_id=1),
+        replace(served.look(2, 0, 3, False), time_s=yesterday.timestamp(), camera_id=0),
+    ]
+    served.gallery.name_person(2, "=Bela")
+    served.gallery.add(looks)
+    page = open_page(served.address, size, color_scheme=SCHEMES[size])
+    page.get_by_role("link", name="Follow").click()
+    page.get_by_role("button", name="Yesterday", exact=True).click()
+    page.get_by_role("button", name="yard, 14:00–15:00: 2 visits").click()
+    page.get_by_text("yard, yesterday 14:00–15:00: 2 people.").wait_for()
+    wait_for_count(page, ".visit-card", 2)
+    assert serious(page) == []
+    assert not too_wide(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export CSV").click()
+    rows = download.value.path().read_text(encoding="utf-8-sig").splitlines()
+    assert rows[0] == '"person","name","camera","from","until","sightings"'
+    assert [row.split(",")[1] for row in rows[1:]] == ['"Anna"', '"\'=Bela"']
+    assert f"{yesterday:%Y-%m-%d %H:%M}" in rows[1]
+
+
+def test_a_persons_day_is_zoomed_and_exported(
+    served: Served, open_page: Callable[..., "Page"]
+) -> None:
+    page = open_page(served.address + "/#/people/1")
+    page.get_by_role("heading", name="Timeline").wait_for()
+    before = page.locator(".ticks").inner_text()
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.locator(".ticks").inner_text() != before
+    page.get_by_role("button", name="Show the whole time").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export CSV").click()
+    assert len(download.value.path().read_text(encoding="utf-8-sig").splitlines()) == 3
+
+
+def test_a_face_is_shown_and_enlarged_and_without_pictures_it_is_said_how_to_keep_them(
+    make_served: Callable[..., Served], open_page: Callable[..., "Page"]
+) -> None:
+    served = make_served(keep_pictures=True)
+    served.fill(thumbnails=True)
+    page = open_page(served.address + "/#/people")
+    wait_for_count(page, ".people img[src^='blob:']", 3)
+    page.get_by_role("button", name="Enlarge the picture of Anna").click()
+    page.get_by_role("dialog", name="Anna").locator("img").wait_for()
+    assert serious(page) == []
+    bare = make_served()
+    bare.fill()
+    page = open_page(bare.address + "/#/people")
+    page.get_by_text("--keep-pictures").wait_for()
+    assert page.locator(".people img").count() == 0

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -153,11 +153,15 @@ class PersonOut(_Out):
     first_seen_s: float | None
     last_seen_s: float | None
     cameras: list[int]
+    picture_ids: list[int] = Field(
+        default=[], description="Sightings whose pictures show them, the best first."
+    )
 
     @classmethod
-    def of(cls, person: Person) -> "PersonOut":
+    def of(cls, person: Person, picture_ids: Sequence[int] = ()) -> "PersonOut":
         """From the gallery's record."""
-        return cls(**{**vars(person), "cameras": list(person.cameras)})
+        more = {"cameras": list(person.cameras), "picture_ids": list(picture_ids)}
+        return cls(**{**vars(person), **more})
 
 
 class SightingOut(_Out):
@@ -197,6 +201,9 @@ class RunnerUp(_Out):
     person_id: int
     name: str | None
     score: float = Field(description="Cosine to the best of their sightings.")
+    picture_id: int | None = Field(
+        default=None, description="That sighting, if a picture of it is kept."
+    )
 
 
 class SearchOut(_Out):
@@ -219,6 +226,10 @@ class SearchOut(_Out):
     name: str | None
     runners_up: list[RunnerUp] = Field(description="The next persons.")
     gallery_size: int = Field(description="People who were compared.")
+    is_crop: bool = Field(
+        default=True,
+        description="False for a picture that can hardly be one person cut out; nobody is named.",
+    )
     found: list[Found] = Field(description="The most alike sightings, best first; at most k.")
 
 
@@ -234,6 +245,66 @@ class People(_Out):
 
     total: int
     people: list[PersonOut]
+
+
+class VisitOut(_Out):
+    """Somebody at a camera, from when to when."""
+
+    person_id: int | None
+    name: str | None
+    camera_id: int
+    camera_name: str
+    first_s: float
+    last_s: float
+    sightings: int
+    picture_id: int | None = Field(description="The sighting with the best picture, if any.")
+
+
+class Visits(_Out):
+    """Visits, the one that ended last first."""
+
+    visits: list[VisitOut]
+    is_all: bool = Field(description="False if older ones were left out; narrow the time.")
+
+
+class ReviewItem(_Out):
+    """Something for a person to decide."""
+
+    key: str = Field(description="Names it, to have it ignored.")
+    kind: Literal["merge", "strange", "unnamed", "group"] = Field(
+        description="Two people who may be one; a sighting that may be somebody else's; somebody "
+        "without a name; sightings of nobody yet that seem to be one person."
+    )
+    likeness: float | None = Field(description="Cosine; null where nothing is compared.")
+    person: PersonOut | None = Field(description="Who it is about; null for a group.")
+    other: PersonOut | None = Field(
+        description="Who may be the same person: of a merge who goes, else who it may be."
+    )
+    sighting_ids: list[int] = Field(description="Which sightings it is about, if not all.")
+    picture_ids: list[int] = Field(description="Those that have a picture, the best first.")
+    num_sightings: int
+    cameras: list[int]
+    first_seen_s: float | None
+    last_seen_s: float | None
+
+
+class ReviewQueue(_Out):
+    """What is left for people to decide, the clearest first."""
+
+    items: list[ReviewItem]
+    left_out: str = Field(description="What could not be looked through, in words; often empty.")
+
+
+class DismissIn(In):
+    """Something that needs no decision."""
+
+    key: str = Field(pattern=r"^(merge|strange|unnamed|group):[0-9]{1,16}(:[0-9]{1,16})?$")
+
+
+class SetAsideIn(In):
+    """Sightings that are nobody's any more."""
+
+    sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
 
 
 class NameIn(In):

@@ -19,6 +19,7 @@ from adln.matching.calibration import Scale
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies, bounded_route
+from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
@@ -30,9 +31,11 @@ from adln.service.people import People
 from adln.service.problems import add_handlers
 from adln.service.rate_limits import RateLimit
 from adln.service.routes_people import people_routes
+from adln.service.routes_review import review_routes
 from adln.service.routes_search import Pictures, search_routes
 from adln.service.routes_sightings import sighting_routes
 from adln.service.routes_status import CAMERA_PICTURE, EVENTS, live_views, status_routes
+from adln.service.routes_visits import visit_routes
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
 from adln.service.tidying import Tidying
@@ -94,6 +97,7 @@ def make_app(
         metrics=metrics,
         searches=Searches(gallery),
         people=People(gallery),
+        faces=Faces(gallery),
         undo=UndoList(),
         started_s=time.monotonic(),
         bodies=bodies,
@@ -146,6 +150,8 @@ def make_app(
         search_routes(parts, pictures),
         people_routes(parts, pictures),
         sighting_routes(parts),
+        visit_routes(parts),
+        review_routes(parts),
         status_routes(parts),
     ):
         api.include_router(router)

@@ -9,6 +9,7 @@ from adln.gallery.interface import Gallery
 from adln.matching.calibration import Scale
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies
+from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
@@ -36,6 +37,7 @@ class Parts:
         metrics: counts.
         searches: searches the gallery, for several callers at a time.
         people: everybody in the gallery.
+        faces: which pictures show people best.
         undo: what can be taken back.
         started_s: when, of `time.monotonic`.
         changing: held by whoever changes people, so that what can be taken back is what was.
@@ -57,6 +59,7 @@ class Parts:
     metrics: ServiceMetrics
     searches: Searches
     people: People
+    faces: Faces
     undo: UndoList
     started_s: float
     bodies: Bodies

@@ -36,6 +36,8 @@ from adln.service.searching import require_model
 from adln.service.state import Caller
 from adln.service.undoing import Step
 
+_MOST_FACES = 100
+
 
 def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """List, enrol, name, merge, split and forget people."""
@@ -51,6 +53,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         text: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+        pictures: Annotated[bool, Query(description="Say which pictures show them.")] = False,
     ) -> People:
         """Everybody, last seen first."""
         wanted = text.casefold().strip()
@@ -64,12 +67,18 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         shown = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
         if parts.listed.wait_s(caller.name) == 0:
             parts.state.record(caller.name, "list people", shown, synced=False)
-        return People(total=len(everybody), people=[PersonOut.of(person) for person in page])
+        # Looking for them takes a while the first time; nobody looks at so many faces at once.
+        faces = parts.faces.of(page[:_MOST_FACES]) if pictures else {}
+        return People(
+            total=len(everybody),
+            people=[PersonOut.of(person, faces.get(person.person_id, ())) for person in page],
+        )
 
     @router.get("/persons/{person_id}", response_model=PersonOut, responses=documented(404))
     def get_person(person_id: one, caller: viewer) -> PersonOut:
         """One person."""
-        return PersonOut.of(_person(parts, person_id))
+        person = _person(parts, person_id)
+        return PersonOut.of(person, parts.faces.of([person])[person_id])
 
     @router.post(
         "/persons", response_model=PersonOut, status_code=201, responses=documented(404, 409)
@@ -246,7 +255,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ) from error
             finally:
                 parts.people.changed()
-        _tell(parts, "undo", min(step.persons))
+        _tell(parts, "undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
     @router.post(

@@ -102,6 +102,11 @@ def search(
         first = places[0]
         if result.person_ids[first] == NO_PERSON:
             reason += f"; the most alike sighting, {result.similarity[first]:.2f}, is nobody's yet"
+    pictured = {
+        record.sighting_id
+        for record in parts.gallery.get(one.sighting_id for one in answer.runners_up)
+        if record.thumbnail is not None
+    }
     return SearchOut(
         model=ModelName.of(model),
         verdict=answer.verdict,
@@ -112,10 +117,16 @@ def search(
         person_id=None if person is None else person.person_id,
         name=None if person is None else person.name,
         runners_up=[
-            RunnerUp(person_id=one.person_id, name=one.name, score=one.score)
+            RunnerUp(
+                person_id=one.person_id,
+                name=one.name,
+                score=one.score,
+                picture_id=one.sighting_id if one.sighting_id in pictured else None,
+            )
             for one in answer.runners_up
         ],
         gallery_size=answer.gallery_size,
+        is_crop=no_crop is None,
         found=_found(
             parts,
             result,

@@ -133,6 +133,8 @@ class ServiceState:
             for statement in (_SCHEMA + audit.SCHEMA).split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        # Came later; versions that do not know it leave it alone.
+        connection.execute("CREATE TABLE IF NOT EXISTS dismissed (what TEXT PRIMARY KEY)")
         connection.execute("COMMIT")
         if version not in (0, _FORMAT):
             connection.close()
@@ -262,6 +264,29 @@ class ServiceState:
         """
         with self._writing(actor, action, details, synced=synced):
             pass
+
+    def dismiss(self, actor: str, key: str, *, take_back: bool = False) -> None:
+        """Remember that something needs no decision, so that nobody is asked again.
+
+        Args:
+            actor: who says so.
+            key: kind and numbers; no names of people.
+            take_back: that it does need one, after all.
+
+        Raises:
+            ServiceError: the disk refuses.
+        """
+        with self._writing(actor, "ask again" if take_back else "ignore", {"what": key}):
+            if take_back:
+                self._connection.execute("DELETE FROM dismissed WHERE what = ?", (key,))
+            else:
+                self._connection.execute("INSERT OR IGNORE INTO dismissed VALUES (?)", (key,))
+
+    def dismissed(self) -> frozenset[str]:
+        """All that needs no decision."""
+        with self._reader_lock:
+            rows = self._reader.execute("SELECT what FROM dismissed").fetchall()
+        return frozenset(key for (key,) in rows)
 
     def sync(self) -> None:
         """See to it that every row is on the disk, and outlives a power cut.

@@ -57,13 +57,13 @@ export async function sendPicture(path, file) {
 }
 
 /** Loads the stored picture of a sighting into an image; pictures need the token, too. */
-export async function loadPicture(sighting_id, image) {
+export async function loadPicture(sighting_id, image, instead = null) {
   try {
     const answer = await request("GET", `/sightings/${sighting_id}/picture`);
     const address = URL.createObjectURL(await answer.blob());
     image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
     image.src = address;
-  } catch { /* It has been erased since: the frame stays empty. */ }
+  } catch { /* It has been erased since. */ if (instead) image.replaceWith(instead); }
 }
 
 /** Loads what a camera sees into an image; gives its time, or null where there is none now. */

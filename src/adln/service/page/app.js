@@ -1,9 +1,11 @@
 // The start: who is there, which view, and what all views share.
 
 import { get, post, token, whenLoggedOut, loadPicture, follow } from "./api.js";
-import { h, show, say, field, silhouette, called } from "./dom.js";
+import { h, show, say, field, silhouette } from "./dom.js";
 import { searchView } from "./search.js";
 import { peopleView, personView } from "./people.js";
+import { reviewView } from "./review.js";
+import { followView } from "./follow.js";
 import { liveView, statusView } from "./live.js";
 
 const main = document.getElementById("main");
@@ -12,6 +14,8 @@ const views = [
   [/^#\/search(?:\/(\d+))?$/, searchView, "Search"],
   [/^#\/people$/, peopleView, "People"],
   [/^#\/people\/(\d+)$/, personView, "Person"],
+  [/^#\/review$/, reviewView, "Review"],
+  [/^#\/follow$/, followView, "Follow"],
   [/^#\/live$/, liveView, "Live"],
   [/^#\/status$/, statusView, "Status"],
 ];
@@ -23,25 +27,42 @@ let leaving = new AbortController();
 const page = {
   may: (role) => RANKS.indexOf(session.role) >= RANKS.indexOf(role),
   status: null,
-  /** A picture where one is kept, else a silhouette. */
-  shot(sighting, small = false) {
-    const frame = h("span", { class: small ? "shot small-shot" : "shot" });
-    if (sighting.has_picture) {
-      const image = h("img", { alt: `Picture of ${called(sighting.person_id, sighting.name)}` });
-      frame.append(image);
-      loadPicture(sighting.sighting_id, image);
-    } else frame.append(silhouette(sighting.person_id));
-    return frame;
+  /** The picture of a sighting where one is kept, else a figure; enlarges when clicked. */
+  picture(sighting_id, caption, size = "", { enlarges = true } = {}) {
+    if (sighting_id === null) return h("span", { class: `shot ${size}` }, silhouette());
+    const image = h("img", { alt: enlarges ? "" : `Picture of ${caption}` });
+    loadPicture(sighting_id, image, silhouette());
+    if (!enlarges) return h("span", { class: `shot ${size}` }, image);
+    return h("button", { type: "button", class: `shot zoom ${size}`, "aria-label": `Enlarge the picture of ${caption}`, onclick: () => enlarge(sighting_id, caption) }, image);
   },
+  /** What to do to see faces, where no pictures are kept. */
+  pictureNote: () => page.status.keeps_pictures ? null : h("p", { class: "note quiet-note" }, "No pictures are kept, so people have no faces here. To keep small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), "."),
   /** Says what was done, with a way back if there is one. */
-  done(text, undo_id) {
+  done(text, undo_id, back = open) {
     say(text, undo_id && (async () => {
       try {
         await post(`/undo/${undo_id}`);
         say("Taken back.");
-        open();
+        back();
       } catch (error) { say(error.message); }
     }));
+  },
+  /** Keys of a view: letter -> what it does, unless somebody is typing or asked something. */
+  keys(map) {
+    page.on(document, "keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+      if (document.querySelector("dialog[open]")) return;
+      const work = map[event.key];
+      if (work) { event.preventDefault(); work(); }
+    });
+  },
+  /** Listens for as long as the view is shown. */
+  on: (target, kind, work) => target.addEventListener(kind, work, { signal: leaving.signal }),
+  /** How many decisions wait. */
+  waiting(number) {
+    const place = document.getElementById("waiting");
+    place.hidden = !number;
+    place.textContent = number > 99 ? "99+" : number;
   },
   open,
   /** Does something again and again for as long as the view is shown. */
@@ -53,6 +74,15 @@ const page = {
   follow: (onEvent, onState) => follow(onEvent, onState, leaving.signal),
 };
 
+function enlarge(sighting_id, caption) {
+  const image = h("img", { alt: `Picture of ${caption}` });
+  loadPicture(sighting_id, image);
+  const dialog = h("dialog", { class: "enlarged", "aria-label": caption, onclick: () => dialog.close(), onclose: () => dialog.remove() },
+    image, h("p", {}, caption), h("button", { type: "button" }, "Close"));
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 async function open() {
   leaving.abort();
   leaving = new AbortController();
@@ -60,7 +90,7 @@ async function open() {
   const hash = location.hash || "#/search";
   const [pattern, view, title] = views.find(([one]) => one.test(hash)) ?? views[0];
   document.title = `${title} · adln`;
-  for (const link of document.querySelectorAll(".tabs a")) {
+  for (const link of document.querySelectorAll(".tabs a, .who a")) {
     if (hash.startsWith(link.getAttribute("href"))) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -109,13 +139,18 @@ async function begin(refusal = null) {
     return;
   }
   for (const part of document.querySelectorAll(".tabs, .who")) part.hidden = false;
-  document.getElementById("role").textContent = session.role;
+  document.getElementById("role").textContent = session.token_required ? session.role : "";
+  document.querySelector(".tabs a[href='#/review']").hidden = !page.may("operator");
   const button = document.getElementById("log-out");
   button.hidden = !token.get();
   button.onclick = () => { token.set(null); begin(); };
   await open();
+  if (page.may("operator") && !location.hash.startsWith("#/review")) get("/review").then(({ items }) => page.waiting(items.length)).catch(() => {});
 }
 
+document.addEventListener("keydown", (event) => {
+  if (event.key === "u" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea, dialog")) document.querySelector("#toasts .undo")?.click();
+});
 whenLoggedOut(() => { if (session) { token.set(null); logIn("Your token is not valid any more."); } });
 window.addEventListener("hashchange", async () => {
   if (!location.hash.startsWith("#/")) return;

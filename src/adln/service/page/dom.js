@@ -71,19 +71,36 @@ export function field(label, input) {
 }
 
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const shortDay = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 // A time that no calendar has must not end the page.
 const format = (how, time_s) => Math.abs(time_s) < 8.64e12 ? how.format(time_s * 1000) : "no time";
 export const dayOf = (time_s) => format(day, time_s);
 export const clockOf = (time_s) => format(clock, time_s);
 
+/** Midnight at the beginning of a moment's day, in seconds; some days later if asked for. */
+export function midnight(time_s = Date.now() / 1000, days = 0) {
+  const date = new Date(time_s * 1000);
+  return new Date(date.getFullYear(), date.getMonth(), date.getDate() + days).getTime() / 1000;
+}
+
+/** A day as people say it. */
+export function dayName(time_s) {
+  if (midnight(time_s) === midnight()) return "today";
+  if (midnight(time_s) === midnight(undefined, -1)) return "yesterday";
+  return format(shortDay, time_s);
+}
+
+/** From when to when, as short as can be. */
+export const span = (first_s, last_s) => clockOf(first_s) === clockOf(last_s) ? clockOf(first_s) : `${clockOf(first_s)}–${clockOf(last_s)}`;
+
 /** A moment as people say it: today 14:02, yesterday 9:30, or the day. */
 export function moment(time_s) {
   if (time_s === null) return "never";
-  const midnight = new Date().setHours(0, 0, 0, 0) / 1000;
-  if (time_s >= midnight && time_s < midnight + 86400) return `today ${clockOf(time_s)}`;
-  if (time_s >= midnight - 86400 && time_s < midnight) return `yesterday ${clockOf(time_s)}`;
+  const today = midnight();
+  if (time_s >= today && time_s < midnight(today, 1)) return `today ${clockOf(time_s)}`;
+  if (time_s >= midnight(today, -1) && time_s < today) return `yesterday ${clockOf(time_s)}`;
   return `${dayOf(time_s)}, ${clockOf(time_s)}`;
 }
 
@@ -94,7 +111,7 @@ export function count(number, one, many = `${one}s`) {
 export const called = (person_id, name) => name ?? (person_id === null ? "Nobody yet" : `Person ${person_id}`);
 
 export function empty(title, text, ...more) {
-  return h("div", { class: "empty" }, silhouette(null), h("strong", {}, title), h("p", {}, text), ...more);
+  return h("div", { class: "empty" }, silhouette(), h("strong", {}, title), h("p", {}, text), ...more);
 }
 
 /** The colour by which a person is told apart in a picture of several. */
@@ -102,13 +119,17 @@ export function colourOf(person_id) {
   return person_id === null ? "hsl(212 12% 62%)" : `hsl(${(person_id * 137.508) % 360} 62% 56%)`;
 }
 
-/** A figure in colours that belong to a person's number, so that people can be told apart. */
-export function silhouette(person_id) {
-  const grey = person_id === null;
-  const hue = grey ? 0 : (person_id * 137.508) % 360;
-  const colour = (turn, light) => grey ? `hsl(212 10% ${light}%)` : `hsl(${(hue + turn) % 360} 48% ${light}%)`;
-  return s("svg", { viewBox: "0 0 64 128", "aria-hidden": "true", preserveAspectRatio: "xMidYMid meet" },
-    s("path", { fill: colour(150, 42), d: "M22 66h20l3 50a4 4 0 0 1-8 .6L32 82l-5 34.6a4 4 0 0 1-8-.6z" }),
-    s("path", { fill: colour(0, 56), d: "M24 34h16c6 0 9 4 9.5 9l2.5 25a3.5 3.5 0 0 1-7 .8L42 50v20H22V50l-3 18.8a3.5 3.5 0 0 1-7-.8l2.5-25C15 38 18 34 24 34z" }),
-    s("circle", { fill: colour(0, 70), cx: 32, cy: 20, r: 10.5 }));
+/** A figure for somebody of whom no picture is kept. It has no colours: nobody would look like it. */
+export function silhouette() {
+  return s("svg", { viewBox: "0 0 64 128", "aria-hidden": "true", preserveAspectRatio: "xMidYMid meet", class: "figure" },
+    s("path", { d: "M22 66h20l3 50a4 4 0 0 1-8 .6L32 82l-5 34.6a4 4 0 0 1-8-.6z" }),
+    s("path", { d: "M24 34h16c6 0 9 4 9.5 9l2.5 25a3.5 3.5 0 0 1-7 .8L42 50v20H22V50l-3 18.8a3.5 3.5 0 0 1-7-.8l2.5-25C15 38 18 34 24 34z" }),
+    s("circle", { cx: 32, cy: 20, r: 10.5 }));
+}
+
+/** Hands a file to the browser to save. */
+export function download(name, type, text) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
 }

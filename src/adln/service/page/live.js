@@ -14,7 +14,8 @@ const MANY_CAMERAS = 4;
 const SCENES = 24;
 
 export async function liveView(page) {
-  const { people } = await get("/persons?limit=500");
+  const { people } = await get("/persons?limit=500&pictures=true");
+  const faces = new Map(people.map((person) => [person.person_id, person.picture_ids[0] ?? null]));
   const names = new Map(people.map((person) => [person.person_id, person.name]));
   const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
   const state = h("span", { class: "state connecting", role: "status" }, "Connecting…");
@@ -47,7 +48,7 @@ export async function liveView(page) {
     // Whoever is recognised better now stands there once.
     told.get(key)?.remove();
     const name = event.person_id === null ? "Somebody unknown" : nameOf(event.person_id);
-    const item = h("li", {}, h("span", { class: "shot small-shot" }, silhouette(event.person_id)),
+    const item = h("li", {}, page.picture(faces.get(event.person_id) ?? null, name, "small-shot"),
       h("div", { class: "text" }, event.person_id === null ? h("strong", {}, name) : h("a", { href: `#/people/${event.person_id}` }, name),
         h("p", { class: "small faint" }, `${cameraName(page, event.camera_id)}, ${clockOf(event.last_time_s)}`)),
       event.verdict === "unknown" && event.person_id !== null ? h("span", { class: "verdict scored" }, "New") : badge(event.verdict, event.probability));
@@ -65,7 +66,7 @@ export async function liveView(page) {
     } else if (kind === "scene") stages.get(content.camera_id)?.see(content);
     else if (kind === "cameras") draw(content);
     else if (kind === "gallery" && content.person_id !== null) {
-      get(`/persons/${content.person_id}`).then((person) => names.set(person.person_id, person.name)).catch(() => names.delete(content.person_id));
+      get(`/persons/${content.person_id}`).then((person) => { names.set(person.person_id, person.name); faces.set(person.person_id, person.picture_ids[0] ?? null); }).catch(() => names.delete(content.person_id));
     }
   }, (connected) => {
     state.className = connected ? "state running" : "state lost";
@@ -156,7 +157,7 @@ function figureOf(one, scene, nameOf, pictured) {
   const size = scene.height_px / 17;
   const frame = pictured
     ? s("rect", { x: left, y: top, width: right - left, height: bottom - top, rx: size / 5, fill: "none", stroke: colour, "stroke-width": size / 7, ...(one.verdict === "candidate" ? { "stroke-dasharray": `${size / 3} ${size / 4}` } : {}) })
-    : silhouette(one.person_id);
+    : silhouette();
   // Closer around the figure than elsewhere, so that it is as tall as the person.
   if (!pictured) for (const [name, value] of Object.entries({ viewBox: "10 9 44 110", x: left, y: top, width: right - left, height: bottom - top })) frame.setAttribute(name, value);
   if (one.person_id === null) return [frame];
@@ -183,10 +184,16 @@ function troubleOf(pipeline) {
 /** How hard the cameras' work is, in words. */
 function workOf(pipeline) {
   if (!pipeline || pipeline.state !== "running" || !pipeline.depth) return "";
-  const parts = [`Res${pipeline.depth}`, `${count(pipeline.crops_per_track, "look")} a person`];
-  if (pipeline.keep_one_in > 1) parts.push(`1 picture in ${pipeline.keep_one_in}`);
-  if (pipeline.budget_ms) parts.push(`${Math.round(100 * pipeline.load_ms / pipeline.budget_ms)} % of the work allowed`);
+  const parts = [];
+  if (pipeline.keep_one_in > 1) parts.push(`1 picture in ${pipeline.keep_one_in} is looked at`);
+  if (pipeline.budget_ms) parts.push(pipeline.load_ms > pipeline.budget_ms ? "More work than allowed: less is looked at" : `${Math.round(100 * pipeline.load_ms / pipeline.budget_ms)} % of the work allowed`);
   return parts.join(" · ");
+}
+
+/** How busy the machine is, as somebody would say it. */
+function busy(load) {
+  if (load === null) return "not known";
+  return load < 0.7 ? "Quiet" : load < 1.2 ? "Busy" : "Overloaded";
 }
 
 export async function statusView(page) {
@@ -195,12 +202,12 @@ export async function statusView(page) {
   const content = h("div", {}, h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Status")),
     h("dl", { class: "facts" },
       fact("Sightings", status.sightings.toLocaleString()), fact("People", status.people.toLocaleString()),
-      fact("Load of the machine", status.load === null ? "not known" : `${Math.round(status.load * 100)} %`), fact("Running for", since(status.up_s)),
-      fact("Network", status.model ? `Res${status.model.depth}, ${status.precision}` : "none"),
-      fact("Verdicts", status.gives_verdicts ? "given" : "none, no calibration"),
+      fact("Machine", busy(status.load)), fact("Running for", since(status.up_s)),
+      fact("Recognition", !status.model ? "by boxes only" : status.gives_verdicts ? "On" : "Scores only"),
       fact("Pictures", status.keeps_pictures ? "kept" : "not kept"), fact("Sightings are kept", keptFor(status.retention))),
     retentionNote(status.retention),
-    status.model && h("p", { class: "section small faint" }, "Model ", h("code", {}, status.model.digest)),
+    status.load >= 1.2 && h("p", { class: "note section" }, "The machine has more to do than it can: answers take longer. Fewer cameras, or fewer pictures a second, help."),
+    page.pictureNote(),
     h("section", { class: "section" }, h("h2", {}, "Cameras"), troubleOf(status.pipeline),
       status.pipeline && h("p", { class: "small faint numbers" }, [workOf(status.pipeline), status.pipeline.restarts ? `restarted ${count(status.pipeline.restarts, "time")}` : ""].filter(Boolean).join(" · ")),
       status.cameras.length
@@ -208,6 +215,7 @@ export async function statusView(page) {
         h("tbody", {}, status.cameras.map((one) => h("tr", {}, [one.name, STATES[one.state] ?? one.state, one.fps.toFixed(1), one.people, moment(one.last_frame_s), one.last_error || "none"].map((text) => h("td", {}, text)))))))
       : h("p", { class: "faint" }, "None in this service.")));
   if (page.may("admin")) content.append(await auditSection());
+  if (status.model) content.append(h("details", { class: "section small faint" }, h("summary", {}, "For support"), h("p", {}, `adln ${status.version}, network Res${status.model.depth}, ${status.precision}`), h("p", {}, h("code", {}, status.model.digest))));
   return content;
 }
 

@@ -1,8 +1,9 @@
 // People: everybody, and one person's way across the cameras.
 
 import { get, post, put, sendPicture } from "./api.js";
-import { h, show, ask, field, moment, clockOf, dayOf, called, count, empty, silhouette } from "./dom.js";
+import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight } from "./dom.js";
 import { cameraName } from "./search.js";
+import { timeline, cameraLanes, exportVisits, inSelection } from "./visits.js";
 
 const PAGE = 60;
 // Looks that are nearer in time than this, at one camera, are one visit.
@@ -27,7 +28,7 @@ export async function peopleView(page) {
   };
 
   async function load(further) {
-    const answer = await get(`/persons?${new URLSearchParams({ text: text.value, limit: PAGE, offset: further ? shown : 0 })}`);
+    const answer = await get(`/persons?${new URLSearchParams({ text: text.value, limit: PAGE, pictures: true, offset: further ? shown : 0 })}`);
     if (!further) { list.replaceChildren(); shown = 0; }
     shown += answer.people.length;
     list.append(...answer.people.map((person) => personItem(page, person, pick)));
@@ -42,12 +43,12 @@ export async function peopleView(page) {
   return h("div", {},
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "People"), total,
       h("div", { class: "actions" }, h("div", {}, text), page.may("operator") && h("button", { type: "button", class: "primary", onclick: () => enrolDialog(page) }, "Enrol somebody"))),
-    place, h("p", { class: "section" }, more), bottom);
+    page.pictureNote(), place, h("p", { class: "section" }, more), bottom);
 }
 
 function personItem(page, person, pick) {
   const name = called(person.person_id, person.name);
-  return h("li", {}, h("span", { class: "shot small-shot" }, silhouette(person.person_id)),
+  return h("li", {}, page.picture(person.picture_ids[0] ?? null, name, "face"),
     h("div", { class: "text" }, h("a", { href: `#/people/${person.person_id}` }, name),
       h("p", { class: "small faint" }, person.num_sightings ? `seen ${moment(person.last_seen_s)}` : "not seen yet"),
       h("p", { class: "small faint" }, `${count(person.num_sightings, "sighting")}${person.cameras.length ? `, ${person.cameras.map((one) => cameraName(page, one)).slice(0, 3).join(", ")}` : ""}`)),
@@ -106,11 +107,15 @@ export async function personView(page, id) {
     show(bottom, h("span", {}, `${count(picked.size, "sighting")} chosen`),
       h("button", { type: "button", class: "primary", onclick: () => splitDialog(page, person, [...picked]) }, "Somebody else"));
   };
-  const visits = h("div", { class: "visits" });
-  const lanes = h("div");
+  const list = h("div", { class: "visits" });
   const more = h("button", { type: "button", hidden: true, onclick: () => load() }, "Show older");
+  const chart = h("div");
+  const ranges = h("div", { class: "days" });
+  const { visits, is_all } = await get(`/visits?person=${id}&limit=1000`);
   const seen = [];
   let next = null;
+  let selection = null;
+  let range = visits.length ? dayRange(visits[0].last_s) : null;
 
   async function load() {
     const wanted = new URLSearchParams({ person: id, limit: 200 });
@@ -119,61 +124,67 @@ export async function personView(page, id) {
     seen.push(...answer.sightings);
     next = answer.next;
     more.hidden = next === null;
-    show(lanes, seen.length ? laneChart(seen) : null);
-    visits.replaceChildren(...visitList(page, seen, pick));
+    drawLooks();
+  }
+  function drawLooks() {
+    const inside = (one) => inSelection({ camera_id: one.camera_id, first_s: one.time_s, last_s: one.time_s }, selection ?? { lane: { has: () => true }, from: range.from, until: range.until });
+    const looks = seen.filter(inside);
+    list.replaceChildren(...(looks.length ? visitList(page, looks, pick) : [h("p", { class: "faint" }, "No sighting at this time is loaded yet.")]));
+  }
+  function drawChart() {
+    const lanes = cameraLanes(page, visits, { all: false });
+    show(chart, timeline({ lanes, visits, from: range.from, until: range.until, onSelect: (now) => { selection = now; drawLooks(); } }));
+    const days = [...new Set(visits.map((one) => midnight(one.last_s)))].slice(0, 4);
+    const choose = (text, value) => h("button", { type: "button", "aria-pressed": value.from === range.from && value.until === range.until ? "true" : null, onclick: () => { range = value; selection = null; drawChart(); drawLooks(); } }, text);
+    const first = Math.min(...visits.map((one) => one.first_s));
+    show(ranges, days.map((day) => choose(upper(dayName(day)), dayRange(day))),
+      days.length > 1 || midnight(first) !== days[0] ? choose("All", { from: midnight(first), until: midnight(visits[0].last_s, 1) }) : null,
+      h("button", { type: "button", class: "export", onclick: () => exportVisits(visits.filter((one) => one.last_s >= range.from && one.first_s < range.until), `${name} ${dayOf(range.from)}`) }, "Export CSV"));
   }
 
-  await load();
+  if (visits.length) { drawChart(); await load(); }
+  const [latest] = visits;
+  const onDay = latest && visits.filter((one) => midnight(one.last_s) === midnight(latest.last_s)).length;
   return h("div", {},
     h("p", { class: "small" }, h("a", { href: "#/people" }, "← All people")),
     h("div", { class: "head section" },
-      h("div", { class: "person" }, h("span", { class: "shot small-shot" }, silhouette(person.person_id)),
+      h("div", { class: "person" }, page.picture(person.picture_ids[0] ?? null, name, "face"),
         h("div", { class: "text" }, h("h1", { tabindex: "-1" }, name),
-          h("p", { class: "faint" }, person.num_sightings ? `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}, last ${moment(person.last_seen_s)}` : "Not seen yet"))),
+          latest ? h("p", {}, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} that day`) : h("p", { class: "faint" }, "Not seen yet"),
+          person.num_sightings ? h("p", { class: "faint small" }, `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}`) : null)),
       h("div", { class: "actions" },
         page.may("operator") && h("button", { type: "button", onclick: () => nameDialog(page, person) }, person.name ? "Rename" : "Name"),
         page.may("operator") && h("button", { type: "button", onclick: () => mergeWithDialog(page, person) }, "Merge with…"),
         page.may("admin") && h("button", { type: "button", class: "danger", onclick: () => forgetDialog(page, person) }, "Forget"))),
-    seen.length === 0 ? empty("No sightings", "Add a picture from the search, or wait until a camera sees them.") : [
-      h("section", { class: "card" }, h("h2", {}, "Across cameras"), lanes),
-      h("section", { class: "section" }, h("h2", {}, "Timeline"), visits, h("p", { class: "section" }, more)),
+    !visits.length ? empty("No sightings", "Add a picture from the search, or wait until a camera sees them.") : [
+      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Timeline")), ranges, chart,
+        is_all ? null : h("p", { class: "small faint" }, "Only the newest visits are shown.")),
+      h("section", { class: "section" }, h("h2", {}, "Visits"), list, h("p", { class: "section" }, more)),
     ], bottom);
 }
 
-function laneChart(seen) {
-  const times = seen.map((one) => one.time_s);
-  const first = Math.min(...times);
-  const last = Math.max(...times);
-  const names = new Map(seen.map((one) => [one.camera_id, one.camera_name]));
-  const lanes = [...names].sort((a, b) => a[0] - b[0]).flatMap(([camera, name]) => {
-    const theirs = seen.filter((one) => one.camera_id === camera);
-    const lane = h("div", { class: "lane", role: "img", "aria-label": `${count(theirs.length, "sighting")} at ${name}` });
-    for (const one of theirs) {
-      const dot = h("i", { title: moment(one.time_s) });
-      dot.style.left = `${last > first ? 2 + 96 * (one.time_s - first) / (last - first) : 50}%`;
-      lane.append(dot);
-    }
-    return [h("span", { class: "small" }, name), lane];
-  });
-  return h("div", { class: "lanes" }, lanes, h("span"), h("div", { class: "ends" }, h("span", {}, moment(first)), h("span", {}, last > first ? moment(last) : "")));
-}
+const dayRange = (time_s) => ({ from: midnight(time_s), until: midnight(time_s, 1) });
+const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 
+/** Sightings as visits, each look with a box to choose it by. */
 function visitList(page, seen, pick) {
   const visits = [];
+  const open = new Map();
   for (const one of seen) {
-    const visit = visits.at(-1);
-    if (visit && visit.camera_id === one.camera_id && visit.looks.at(-1).time_s - one.time_s < VISIT_S) visit.looks.push(one);
-    else visits.push({ camera_id: one.camera_id, looks: [one] });
+    const visit = open.get(one.camera_id);
+    if (visit && visit.at(-1).time_s - one.time_s <= VISIT_S) visit.push(one);
+    else { visits.push([one]); open.set(one.camera_id, visits.at(-1)); }
   }
   let day = null;
-  return visits.flatMap(({ looks }) => {
+  return visits.flatMap((looks) => {
     const [last] = looks;
     const first = looks.at(-1);
-    const span = clockOf(first.time_s) === clockOf(last.time_s) ? clockOf(last.time_s) : `${clockOf(first.time_s)} – ${clockOf(last.time_s)}`;
-    const header = dayOf(last.time_s) === day ? [] : [h("h3", {}, day = dayOf(last.time_s))];
+    const span = clockOf(first.time_s) === clockOf(last.time_s) ? clockOf(last.time_s) : `${clockOf(first.time_s)}–${clockOf(last.time_s)}`;
+    const header = day === dayOf(last.time_s) ? [] : [h("h3", {}, upper(dayName(last.time_s)))];
+    day = dayOf(last.time_s);
     return [...header, h("div", { class: "visit" }, h("p", {}, h("strong", {}, span), ` · ${last.camera_name} `, looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
-      h("div", { class: "looks" }, looks.map((one) => h("label", { class: "look" }, page.shot(one, true),
-        page.may("operator") && h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))];
+      h("div", { class: "looks" }, looks.map((one) => h("div", { class: "look" }, page.picture(one.has_picture ? one.sighting_id : null, `${called(one.person_id, one.name)} at ${one.camera_name}, ${moment(one.time_s)}`, "small-shot"),
+        page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
   });
 }
 

@@ -1,15 +1,14 @@
 // Search: a picture or a sighting in, a ranked strip and a plain answer out.
 
 import { get, post, sendPicture } from "./api.js";
-import { h, s, show, ask, field, moment, called, count, empty } from "./dom.js";
+import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty } from "./dom.js";
+import { visitCards } from "./visits.js";
 
-const WORDS = { matched: "Matched", candidate: "Candidate", unknown: "Unknown" };
-// Beside a name in the list, "unknown" would be taken for the name.
-const LIST_WORDS = { ...WORDS, unknown: "Unlikely" };
-// Of a sighting of nobody it is said whether it shows the same person, whoever that is.
-const NOBODYS_WORDS = { matched: "Same person", candidate: "Perhaps the same", unknown: "Unlikely" };
+const WORDS = { matched: "Matched", candidate: "Perhaps", unknown: "Unknown" };
+const AMOUNT = 20;
+const SHOWN_VISITS = 12;
 // Kept while the page is open, so that looking at a person does not lose the filters.
-const chosen = { cameras: new Set(), from: "", until: "", k: "20" };
+const chosen = { cameras: new Set(), from: "", until: "" };
 
 export function badge(verdict, probability, words = WORDS) {
   if (verdict === null) return h("span", { class: "verdict scored" }, "Score only");
@@ -27,6 +26,7 @@ export async function searchView(page, sighting_id = null) {
   if (sighting_id === null && page.status.gives_verdicts) show(results, legend());
   const again = () => last && last();
   let last = null;
+  let turn = 0;
 
   async function run(file) {
     last = () => run(file);
@@ -34,22 +34,25 @@ export async function searchView(page, sighting_id = null) {
   }
 
   async function search(send, file = null) {
+    const mine = ++turn;
     drop.classList.add("slim");
     show(results, h("p", { class: "loading" }, "Searching…"));
     try {
       const answer = await send();
-      show(results, answerCard(page, answer, file, again), strip(page, answer));
+      const content = await answered(page, answer, { file, sighting_id, again, run });
+      // Somebody may have asked for another one meanwhile.
+      if (mine === turn) show(results, content);
     } catch (error) {
-      show(results, h("p", { class: "error", role: "alert" }, error.message));
+      if (mine === turn) show(results, h("p", { class: "error", role: "alert" }, error.message));
     }
   }
 
   if (sighting_id !== null) {
-    last = () => search(() => post("/search", { sighting_id: Number(sighting_id), k: Number(chosen.k), where: where() }));
+    last = () => search(() => post("/search", { sighting_id: Number(sighting_id), k: AMOUNT, where: where() }));
     last();
   }
   view.addEventListener("change", (event) => { if (event.target.closest(".filters")) again(); });
-  view.addEventListener("paste", (event) => { const file = event.clipboardData.files[0]; if (file) run(file); });
+  page.on(document, "paste", (event) => { const file = event.clipboardData.files[0]; if (file) run(file); });
   return view;
 }
 
@@ -57,18 +60,19 @@ function legend() {
   const row = (verdict, text) => h("li", {}, h("span", { class: `verdict ${verdict}` }, WORDS[verdict]), h("span", { class: "faint" }, text));
   return h("section", { class: "section" }, h("h2", {}, "What an answer says"), h("ul", { class: "legend" },
     row("matched", "alike enough to count as the same person"),
-    row("candidate", "may be the same person: look yourself"),
+    row("candidate", "may be this person: look yourself"),
     row("unknown", "nobody here is alike enough")));
 }
 
 function dropZone(slim, run) {
   const input = h("input", { type: "file", accept: "image/jpeg,image/png,image/webp", "aria-label": "Picture to search for" });
-  const zone = h("div", { class: slim ? "drop slim" : "drop" },
+  const camera = h("input", { type: "file", accept: "image/jpeg", capture: "environment", "aria-label": "Take a photo" });
+  const zone = h("div", { class: "drop" },
     s("svg", { viewBox: "0 0 24 24", width: 40, height: 40, "aria-hidden": "true" },
       s("path", { d: "M12 16V5m0 0L8 9m4-4 4 4M4 16v2a2 2 0 0 0 2 2h12a2 2 0 0 0 2-2v-2" })),
-    h("strong", {}, "Drop a picture of a person"),
-    h("span", { class: "faint small" }, "or choose one: JPEG, PNG or WebP, cut out around them. It is not stored."), input);
-  input.addEventListener("change", () => { if (input.files[0]) run(input.files[0]); });
+    h("strong", {}, "Drop or paste a picture of a person"),
+    h("span", { class: "faint small how" }, "or choose one: JPEG, PNG or WebP. It is not stored."), input);
+  for (const one of [input, camera]) one.addEventListener("change", () => { if (one.files[0]) run(one.files[0]); one.value = ""; });
   for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));
   zone.addEventListener("drop", (event) => {
@@ -76,7 +80,7 @@ function dropZone(slim, run) {
     zone.classList.remove("over");
     if (event.dataTransfer.files[0]) run(event.dataTransfer.files[0]);
   });
-  return zone;
+  return h("div", { class: slim ? "ask slim" : "ask" }, zone, h("label", { class: "button by-camera" }, "Take a photo", camera));
 }
 
 async function filters(page) {
@@ -87,13 +91,11 @@ async function filters(page) {
     h("input", { type: "checkbox", checked: chosen.cameras.has(camera), onchange: (event) => chosen.cameras[event.target.checked ? "add" : "delete"](camera) }),
     h("span", {}, cameraName(page, camera)));
   const when = (key) => h("input", { type: "datetime-local", value: chosen[key], onchange: (event) => { chosen[key] = event.target.value; } });
-  const amount = h("select", { onchange: (event) => { chosen.k = event.target.value; } },
-    ["10", "20", "50", "100"].map((k) => h("option", { value: k, selected: k === chosen.k }, k)));
   return h("details", { class: "filters section", open: chosen.cameras.size > 0 || Boolean(chosen.from || chosen.until) },
     h("summary", {}, "Filters"),
     cameras.size > 0 && h("fieldset", {}, h("legend", {}, "Cameras (all, if none is chosen)"),
       h("div", { class: "chips" }, [...cameras].sort((a, b) => a - b).map(chip))),
-    h("div", { class: "fields" }, field("Seen from", when("from")), field("Seen until", when("until")), field("Answers", amount)));
+    h("div", { class: "fields" }, field("Seen from", when("from")), field("Seen until", when("until"))));
 }
 
 export const cameraName = (page, camera) => page.status.camera_names[camera] ?? `camera ${camera}`;
@@ -105,42 +107,133 @@ function where() {
 }
 
 function query() {
-  const wanted = new URLSearchParams({ k: chosen.k });
+  const wanted = new URLSearchParams({ k: AMOUNT });
   chosen.cameras.forEach((camera) => wanted.append("camera", camera));
   if (chosen.from) wanted.set("from_s", seconds(chosen.from));
   if (chosen.until) wanted.set("until_s", seconds(chosen.until));
   return wanted;
 }
 
-function answerCard(page, answer, file, again) {
+/** The answer: who, where last, why, then everything else. */
+async function answered(page, answer, { file, sighting_id, again, run }) {
+  if (!answer.is_crop) return wholeFrame(answer, file, run);
   const name = called(answer.person_id, answer.name);
-  const sentence = { matched: `This is ${name}`, candidate: `This may be ${name}`, unknown: "Nobody who is known here" }[answer.verdict] ?? "Most alike first";
-  const explained = `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
-  const frame = h("span", { class: "shot" });
+  let person = null;
+  let visits = [];
+  if (answer.person_id !== null) {
+    const wanted = new URLSearchParams({ person: answer.person_id, limit: 100 });
+    chosen.cameras.forEach((camera) => wanted.append("camera", camera));
+    if (chosen.from) wanted.set("from_s", seconds(chosen.from));
+    if (chosen.until) wanted.set("until_s", seconds(chosen.until));
+    [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${wanted}`)]);
+  }
+  return [
+    answerCard(page, answer, { file, sighting_id, again, person, visits }),
+    person && visits.length ? h("section", { class: "section" }, h("h2", {}, `Where ${name} was`), visitCards(page, visits.slice(0, SHOWN_VISITS), { who: false }),
+      visits.length > SHOWN_VISITS && h("p", {}, h("a", { href: `#/people/${answer.person_id}` }, "All visits"))) : null,
+    strip(page, answer),
+  ];
+}
+
+function answerCard(page, answer, { file, sighting_id, again, person, visits }) {
+  const name = called(answer.person_id, answer.name);
+  const sure = answer.probability === null ? "" : `, ${answer.probability > 0.99 ? "over 99" : Math.round(answer.probability * 100)} % sure`;
+  const sentence = { matched: `${name}${sure}`, candidate: `Perhaps ${name}${sure}`, unknown: "Nobody who is known here" }[answer.verdict] ?? (answer.person_id === null ? "Nobody to compare with" : `Most like ${name}`);
+  const asked = h("span", { class: "shot large" });
   if (file) {
     const address = URL.createObjectURL(file);
-    frame.append(h("img", { src: address, alt: "The picture that was searched for", onload: () => URL.revokeObjectURL(address) }));
+    asked.append(h("img", { src: address, alt: "The picture that was searched for", onload: () => URL.revokeObjectURL(address) }));
   }
-  return h("section", { class: `card answer ${answer.verdict ?? ""}`, "aria-label": "Answer" }, file && frame,
-    h("div", { class: "text" }, badge(answer.verdict, answer.probability), h("h2", {}, sentence),
-      h("p", { class: "faint" }, `${explained} Among ${count(answer.gallery_size, "person", "people")}.`.trim()),
+  const [latest] = visits;
+  const onDay = latest ? visits.filter((one) => midnight(one.last_s) === midnight(latest.last_s)).length : 0;
+  return h("section", { class: `card answer ${answer.verdict ?? ""}`, "aria-label": "Answer" },
+    h("div", { class: "faces" }, file ? asked : page.picture(sighting_id === null ? null : Number(sighting_id), "the sighting", "large"), person && page.picture(person.picture_ids[0] ?? null, name, "large")),
+    h("div", { class: "text" }, h("span", { class: `verdict ${answer.verdict ?? "scored"}` }, WORDS[answer.verdict] ?? "Score only"), h("h2", {}, sentence),
+      latest ? h("p", { class: "last" }, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} ${dayName(latest.last_s)}`)
+        : person ? h("p", { class: "faint" }, "Not seen where and when the filters say.") : null,
       h("div", { class: "actions" },
-        answer.person_id !== null && h("a", { class: "button", href: `#/people/${answer.person_id}` }, `See where ${name} was`),
-        file && page.may("operator") && h("button", { type: "button", onclick: () => enrolPicture(page, answer, file, again) }, "Enrol this picture"))));
+        person && h("a", { class: "button primary", href: `#/people/${answer.person_id}` }, `Follow ${name}`),
+        file && page.may("operator") && h("button", { type: "button", onclick: () => enrolPicture(page, answer, file, again) }, "Enrol this picture")),
+      why(page, answer)));
+}
+
+/** Why: who else it could be, and how far behind they are. */
+function why(page, answer) {
+  const others = answer.runners_up.filter((one) => one.person_id !== answer.person_id);
+  // Nobody is named, but somebody is nearest.
+  const first = answer.person_id === null && answer.found.map((one) => ({ ...one.sighting, score: one.similarity, picture_id: one.sighting.has_picture ? one.sighting.sighting_id : null })).find((one) => one.person_id !== null);
+  if (first && !others.some((one) => one.person_id === first.person_id)) others.unshift(first);
+  const explained = `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
+  return h("details", { class: "why", open: answer.verdict !== "matched" }, h("summary", {}, answer.verdict === "matched" ? "Why?" : "Who it could be, and why"),
+    h("p", { class: "small" }, explained, ` Compared with ${count(answer.gallery_size, "person", "people")}.`),
+    others.length ? h("ul", {}, others.slice(0, 3).map((one) => {
+      const name = called(one.person_id, one.name);
+      return h("li", {}, page.picture(one.picture_id, name, "small-shot"), h("div", {}, h("a", { href: `#/people/${one.person_id}` }, name),
+        h("p", { class: "small faint numbers" }, behind(answer, one))));
+    })) : null);
+}
+
+function behind(answer, one) {
+  if (answer.person_id === null || answer.score === null) return `likeness ${percent(one.score)}`;
+  const by = answer.score - one.score;
+  return by < 0.03 ? "about as alike" : by < 0.15 ? "a little less alike" : "far less alike";
+}
+
+const percent = (cosine) => `${Math.round(100 * Math.max(0, cosine))} %`;
+
+/** A picture of a scene: say so, and let the person be marked in it. */
+function wholeFrame(answer, file, run) {
+  const image = h("img", { alt: "The picture, in which one person is to be marked" });
+  const box = h("div", { class: "crop-box", tabindex: "0", role: "application", "aria-label": "The marked part: arrow keys move it, with shift they change its size" });
+  const frame = h("div", { class: "cropper" }, image, box);
+  // In parts of the picture.
+  let at = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 };
+  const place = () => { for (const [key, value] of Object.entries(at)) box.style[key] = `${100 * value}%`; };
+  const bound = (value, most) => Math.min(Math.max(value, 0), most);
+  const where = (event) => { const area = frame.getBoundingClientRect(); return [bound((event.clientX - area.left) / area.width, 1), bound((event.clientY - area.top) / area.height, 1)]; };
+  let from = null;
+  frame.addEventListener("pointerdown", (event) => { event.preventDefault(); from = where(event); frame.setPointerCapture(event.pointerId); });
+  frame.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [x, y] = where(event);
+    at = { left: Math.min(x, from[0]), top: Math.min(y, from[1]), width: Math.abs(x - from[0]), height: Math.abs(y - from[1]) };
+    place();
+  });
+  frame.addEventListener("pointerup", () => { from = null; if (at.width < 0.01 || at.height < 0.01) { at = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 }; place(); } });
+  box.addEventListener("keydown", (event) => {
+    const [x, y] = { ArrowLeft: [-0.02, 0], ArrowRight: [0.02, 0], ArrowUp: [0, -0.02], ArrowDown: [0, 0.02] }[event.key] ?? [0, 0];
+    if (!x && !y) return;
+    event.preventDefault();
+    if (event.shiftKey) at = { ...at, width: bound(at.width + x, 1 - at.left) || 0.02, height: bound(at.height + y, 1 - at.top) || 0.02 };
+    else at = { ...at, left: bound(at.left + x, 1 - at.width), top: bound(at.top + y, 1 - at.height) };
+    place();
+  });
+  const address = URL.createObjectURL(file);
+  image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  image.src = address;
+  place();
+  const cut = async () => {
+    const [width, height] = [Math.max(1, Math.round(at.width * image.naturalWidth)), Math.max(1, Math.round(at.height * image.naturalHeight))];
+    const canvas = h("canvas", { width, height });
+    canvas.getContext("2d").drawImage(image, at.left * image.naturalWidth, at.top * image.naturalHeight, width, height, 0, 0, width, height);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
+    run(new File([blob], "part.jpg", { type: "image/jpeg" }));
+  };
+  return h("section", { class: "card whole", "aria-label": "Answer" }, h("span", { class: "verdict scored" }, "A whole picture"), h("h2", {}, "Mark one person in it"),
+    h("p", { class: "small faint" }, `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`), frame, h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: cut }, "Search for this person")));
 }
 
 function strip(page, answer) {
   if (!answer.found.length) return empty("Nothing to compare with", "No sighting passes the filters. Take some of them away, or enrol somebody first.");
-  return h("section", {}, h("h2", {}, "Most alike"), h("ol", { class: "strip", tabindex: "0", "aria-label": "Most alike, best first" }, answer.found.map((one) => {
+  return h("details", { class: "section look-alikes", open: answer.verdict !== "matched" }, h("summary", {}, `Most alike sightings (${answer.found.length})`), h("ol", { class: "strip", tabindex: "0", "aria-label": "Most alike, best first" }, answer.found.map((one) => {
     const { sighting } = one;
     const bar = h("i");
-    bar.style.width = `${Math.max(0, one.similarity) * 100}%`;
+    bar.style.width = percent(one.similarity).replace(" ", "");
     const name = called(sighting.person_id, sighting.name);
-    return h("li", {}, h("div", { class: "frame" }, page.shot(sighting), h("span", { class: "rank" }, h("span", { "aria-hidden": "true" }, one.rank), "")),
+    return h("li", {}, h("div", { class: "frame" }, page.picture(sighting.has_picture ? sighting.sighting_id : null, `${name} at ${sighting.camera_name}, ${moment(sighting.time_s)}`, "wide"), h("span", { class: "rank" }, h("span", { "aria-hidden": "true" }, one.rank), "")),
       h("span", { class: "name" }, sighting.person_id === null ? name : h("a", { href: `#/people/${sighting.person_id}` }, name)),
-      h("span", {}, badge(one.verdict, one.probability, sighting.person_id === null ? NOBODYS_WORDS : LIST_WORDS)),
       h("div", { class: `meter ${one.verdict ?? ""}`, "aria-hidden": "true" }, bar),
-      h("span", { class: "small faint numbers" }, `likeness ${one.similarity.toFixed(3)}`),
+      h("span", { class: "small faint numbers" }, `likeness ${percent(one.similarity)}`),
       h("span", { class: "small" }, sighting.camera_name, h("br"), h("span", { class: "faint" }, moment(sighting.time_s))),
       h("button", { type: "button", "aria-label": `Search with this look of ${name}, rank ${one.rank}`, onclick: () => { location.hash = `#/search/${sighting.sighting_id}`; } }, "More like this"));
   })));

@@ -1,0 +1,149 @@
+// Review: what only a person can decide, one thing at a time, by keyboard if wanted.
+
+import { get, post, put } from "./api.js";
+import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
+import { cameraName } from "./search.js";
+
+const KINDS = { merge: "May be one person", strange: "May be somebody else", unnamed: "Has no name", group: "Not enrolled yet" };
+
+export async function reviewView(page) {
+  const [{ items, left_out }, { people }] = await Promise.all([get("/review"), get("/persons?limit=500")]);
+  const names = new Map(people.filter((one) => one.name).map((one) => [one.name, one.person_id]));
+  const place = h("div");
+  const bar = h("progress", { max: items.length, value: 0, "aria-label": "Decided" });
+  const progress = h("p", { class: "lead", "aria-live": "polite" });
+  const total = items.length;
+  let queue = [...items];
+  let at = 0;
+  let busy = false;
+
+  function draw() {
+    page.waiting(queue.length);
+    bar.value = total - queue.length;
+    progress.textContent = total ? `${total - queue.length} of ${total} decided` : "";
+    bar.hidden = !total;
+    at = Math.max(0, Math.min(at, queue.length - 1));
+    if (!queue.length) {
+      show(place, empty(total ? "All done" : "Nothing to review", total ? "Everything that needed a person is decided." : "Whoever is not clearly recognised, has no name, or may be two people comes here.",
+        h("a", { class: "button", href: "#/follow" }, "See who was where")));
+      return;
+    }
+    show(place, card(queue[at]));
+  }
+
+  /** Does something about the present item; it goes, and comes back with an undo. */
+  async function decide(item, text, work) {
+    if (busy) return;
+    busy = true;
+    try {
+      const done = await work();
+      const where = queue.indexOf(item);
+      // Others about somebody who is gone are decided with it.
+      const before = [...queue];
+      const gone = done.gone ?? null;
+      queue = queue.filter((one) => one !== item && (gone === null || (one.person?.person_id !== gone && one.other?.person_id !== gone)));
+      at = where;
+      draw();
+      page.done(text, done.undo_id, () => { queue = before; at = where; draw(); });
+    } catch (error) {
+      page.done(error.message);
+    } finally { busy = false; }
+  }
+
+  const actions = {
+    merge: (item) => {
+      if (!item.other) return;
+      const [stays, goes] = item.kind === "merge" ? [item.person, item.other] : [item.other, item.person];
+      const name = called(stays.person_id, stays.name);
+      if (item.kind === "strange") return;
+      if (item.kind === "group") { decide(item, `These are ${name}.`, () => post(`/persons/${stays.person_id}/sightings`, { sighting_ids: item.sighting_ids })); return; }
+      decide(item, `One person now: ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id] }), gone: goes.person_id }));
+    },
+    accept: (item) => {
+      if (item.kind !== "strange") { actions.merge(item); return; }
+      decide(item, `It is ${called(item.other.person_id, item.other.name)}.`, () => post(`/persons/${item.other.person_id}/sightings`, { sighting_ids: item.sighting_ids }));
+    },
+    aside: (item) => {
+      if (item.kind === "strange") decide(item, "Set aside: it counts for nobody.", () => post("/review/set-aside", { sighting_ids: item.sighting_ids }));
+    },
+    ignore: (item) => decide(item, item.kind === "merge" ? "They stay two people." : item.kind === "strange" ? "It stays where it is." : "It is not asked again.", () => post("/review/ignore", { key: item.key })),
+    name: (item) => { if (item.kind === "unnamed" || item.kind === "group") nameDialog(item); },
+  };
+
+  function nameDialog(item) {
+    const list = h("datalist", { id: "known-names" }, [...names.keys()].map((name) => h("option", { value: name })));
+    ask({
+      title: "Who is it?",
+      body: [field("Name", h("input", { name: "name", maxlength: 200, required: true, autocomplete: "off", list: "known-names" })), list,
+        h("p", { class: "small faint" }, "Somebody who has this name already is taken for the same person.")],
+      submit: "Save",
+      send: async (data) => {
+        const name = data.get("name").trim().replace(/\s+/g, " ");
+        const known = names.get(name);
+        await decideOrThrow(item, known === undefined ? `${name} has a name now.` : `These are ${name}.`, async () => {
+          if (item.kind === "unnamed" && known === undefined) {
+            const done = await put(`/persons/${item.person.person_id}/name`, { name });
+            names.set(name, item.person.person_id);
+            return done;
+          }
+          if (item.kind === "unnamed") return { ...await post(`/persons/${known}/merge`, { person_ids: [item.person.person_id] }), gone: item.person.person_id };
+          const person_id = known ?? (await post("/persons", { name })).person_id;
+          names.set(name, person_id);
+          return post(`/persons/${person_id}/sightings`, { sighting_ids: item.sighting_ids });
+        });
+      },
+    });
+  }
+
+  async function decideOrThrow(item, text, work) {
+    let failed = null;
+    await decide(item, text, async () => {
+      try { return await work(); } catch (error) { failed = error; throw error; }
+    });
+    if (failed) throw failed;
+  }
+
+  const go = (by) => { at = (at + by + queue.length) % Math.max(1, queue.length); draw(); };
+  const now = (work) => () => { if (queue[at]) work(queue[at]); };
+  page.keys({ j: () => go(1), k: () => go(-1), a: now(actions.accept), m: now(actions.accept), n: now(actions.name), s: now(actions.aside), x: now(actions.ignore) });
+
+  function card(item) {
+    const button = (key, text, work, primary = false) => h("button", { type: "button", class: primary ? "primary" : "", "aria-keyshortcuts": key, onclick: () => work(item) }, text, h("kbd", { "aria-hidden": "true" }, key));
+    const other = item.other && called(item.other.person_id, item.other.name);
+    const name = item.person && called(item.person.person_id, item.person.name);
+    const question = { merge: "Are these the same person?", strange: `Is this ${other}, not ${name}?`, unnamed: other ? `Is this ${other}?` : "Who is this?", group: other ? `Is this ${other}?` : "Who is this?" }[item.kind];
+    const buttons = {
+      merge: () => [button("m", "Same person", actions.merge, true), button("x", "Two people", actions.ignore)],
+      strange: () => [button("a", `It is ${other}`, actions.accept, true), button("s", "Set aside", actions.aside), button("x", `It is ${name}`, actions.ignore)],
+      unnamed: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Somebody else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
+      group: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Somebody else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
+    }[item.kind]();
+    const asked = side(page, item.kind === "merge" || item.kind === "unnamed" ? name : item.kind === "strange" ? "This sighting" : "Seen, not enrolled", item.kind === "merge" ? item.person : item,
+      item.kind === "merge" ? item.person.picture_ids : item.picture_ids, item.kind === "strange" ? `is with ${name}` : "");
+    return h("section", { class: "card review", "aria-label": "To decide" },
+      h("div", { class: "row" }, h("span", { class: "verdict scored" }, KINDS[item.kind]), h("span", { class: "small faint" }, item.likeness === null ? "" : likeness(item.likeness)),
+        h("span", { class: "steps small faint" }, h("button", { type: "button", class: "tool", "aria-label": "Previous", onclick: () => go(-1) }, "‹"), `${at + 1} / ${queue.length}`, h("button", { type: "button", class: "tool", "aria-label": "Next", onclick: () => go(1) }, "›"))),
+      h("h2", {}, question),
+      h("div", { class: item.other ? "sides two" : "sides" }, asked, item.other && side(page, other, item.other, item.other.picture_ids)),
+      h("div", { class: "actions" }, buttons));
+  }
+
+  draw();
+  return h("div", { class: "reviewing" },
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Review"), progress, bar),
+    left_out && h("p", { class: "note" }, left_out), page.pictureNote(), place,
+    h("p", { class: "hints small faint" }, h("kbd", {}, "j"), " next ", h("kbd", {}, "k"), " previous ", h("kbd", {}, "a"), " accept ", h("kbd", {}, "u"), " undo"));
+}
+
+/** How alike two are, in words: numbers would be taken for a probability. */
+const likeness = (cosine) => cosine >= 0.9 ? "very much alike" : cosine >= 0.75 ? "much alike" : "somewhat alike";
+
+function side(page, title, about, picture_ids, more = "") {
+  const cameras = about.cameras.map((one) => cameraName(page, one));
+  const [first = null, ...others] = picture_ids;
+  return h("div", { class: "side" }, h("div", { class: "looks" }, page.picture(first, title, "large"), others.length ? h("div", { class: "others" }, others.map((one) => page.picture(one, title))) : null),
+    h("div", { class: "text" }, h("h3", {}, about.name !== undefined && about.person_id !== undefined ? h("a", { href: `#/people/${about.person_id}` }, title) : title),
+      h("p", { class: "small faint" }, [count(about.num_sightings, "sighting"), more].filter(Boolean).join(", ")),
+      h("p", { class: "small faint" }, about.last_seen_s === null ? "not seen yet" : `last ${moment(about.last_seen_s)}`),
+      cameras.length ? h("p", { class: "small faint" }, `${cameras.slice(0, 3).join(", ")}${cameras.length > 3 ? ` and ${cameras.length - 3} more` : ""}`) : null));
+}

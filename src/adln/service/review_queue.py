@@ -1,0 +1,214 @@
+"""What a gallery leaves for people to decide: who may be one, who has no name, what is strange.
+
+Looking a gallery through takes a while, so what was found is remembered: as long as nothing has
+changed, and, if only sightings were added, for four times as long as it took.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from adln.errors import GalleryError
+from adln.gallery.clustering import Group, group_sightings
+from adln.gallery.interface import Gallery
+from adln.gallery.records import NO_PERSON, Filter, Person, StoredSighting
+from adln.gallery.spaces import group_by_space
+from adln.matching.calibration import Scales
+from adln.matching.identification import LEAST_GALLERY, identify
+from adln.matching.reviewing import Review, review_gallery
+from adln.service.people import People
+
+MOST_COMPARED = 6000
+"""Sightings of people; with more, comparing each with all takes too long between two clicks."""
+MOST_OF_NOBODY = 1000
+_MOST_SUGGESTED = 40
+_ASSIGNED = Filter(not_persons=frozenset({NO_PERSON}))
+_NOBODY = Filter(persons=frozenset({NO_PERSON}))
+Kind = Literal["merge", "strange", "unnamed", "group"]
+_REST = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """Something for a person to decide; see `adln.service.answers.ReviewItem`.
+
+    Attributes:
+        key: names it, the same each time.
+        kind: "merge", "strange", "unnamed" or "group".
+        likeness: cosine between the two; None where nothing is compared.
+        person_id: who it is about; None for a group.
+        other_id: who may be the same person, if somebody is.
+        sighting_ids: which sightings, the best first; empty for all of the person's.
+    """
+
+    key: str
+    kind: Kind
+    likeness: float | None = None
+    person_id: int | None = None
+    other_id: int | None = None
+    sighting_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that was found, and in words what was not looked through."""
+
+    items: tuple[Item, ...]
+    left_out: str
+
+
+class ReviewQueue:
+    """Finds what people have to decide. May be used by several threads; one looks at a time.
+
+    Args:
+        gallery: any; it is only read.
+        people: of the gallery.
+        scales: what scores mean.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        people: People,
+        scales: Scales,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._gallery = gallery
+        self._people = people
+        self._scales = scales
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._who: object = None
+        self._counts: object = None
+        self._found = Found((), "")
+        self._again_s = float("-inf")
+
+    def look(self) -> Found:
+        """What there is to decide, as new as the gallery's size allows; the clearest first.
+
+        Raises:
+            GalleryError: the gallery cannot be read.
+        """
+        with self._lock:
+            people = self._people.by_id()
+            who = tuple((one.person_id, one.name) for one in people.values())
+            counts = (
+                tuple(one.num_sightings for one in people.values()),
+                self._gallery.count(_NOBODY),
+            )
+            began_s = self._clock()
+            is_due = who != self._who or began_s >= self._again_s
+            if is_due and (who, counts) != (self._who, self._counts):
+                self._found = self._look(list(people.values()))
+                self._who, self._counts = who, counts
+                now_s = self._clock()
+                self._again_s = now_s + _REST * (now_s - began_s)
+            return self._found
+
+    def _look(self, people: Sequence[Person]) -> Found:
+        left_out = []
+        threshold = self._threshold(len(people))
+        review = Review(merges=(), strange=())
+        groups: list[Group] = []
+        if threshold is None:
+            left_out.append(
+                "Nothing says how alike two pictures of one person are (no calibration), so that "
+                "nobody is compared."
+            )
+        else:
+            if self._gallery.count(_ASSIGNED) > MOST_COMPARED:
+                left_out.append(
+                    f"There are more than {MOST_COMPARED:,} sightings of people, too many to "
+                    "compare here."
+                )
+            else:
+                review = review_gallery(self._gallery, threshold=threshold)
+            try:
+                groups = self._groups(threshold)
+            except GalleryError:
+                left_out.append(
+                    "Sightings of nobody are not grouped: that needs scikit-learn on the server."
+                )
+        items = [
+            Item(
+                key=f"merge:{one.into}:{one.person_id}",
+                kind="merge",
+                likeness=one.score,
+                person_id=one.into,
+                other_id=one.person_id,
+            )
+            for one in review.merges
+        ]
+        items += [
+            Item(
+                key=f"strange:{one.sighting_id}",
+                kind="strange",
+                likeness=one.other_score,
+                person_id=one.person_id,
+                other_id=one.other_id,
+                sighting_ids=(one.sighting_id,),
+            )
+            for one in review.strange
+        ]
+        merging = {person for one in review.merges for person in (one.into, one.person_id)}
+        unnamed = [
+            Item(key=f"unnamed:{one.person_id}", kind="unnamed", person_id=one.person_id)
+            for one in sorted(people, key=lambda one: (-one.num_sightings, one.person_id))
+            if one.name is None and one.num_sightings and one.person_id not in merging
+        ]
+        grouped = [
+            Item(key=f"group:{min(one.sighting_ids)}", kind="group", sighting_ids=one.sighting_ids)
+            for one in groups
+            if len(one.sighting_ids) > 1
+        ]
+        items += [self._suggest(one) for one in (unnamed + grouped)[:_MOST_SUGGESTED]]
+        items += (unnamed + grouped)[_MOST_SUGGESTED:]
+        return Found(tuple(items), " ".join(left_out))
+
+    def _threshold(self, size: int) -> float | None:
+        depths = {model.depth for model in self._gallery.models}
+        found = []
+        for depth in depths:
+            scale = self._scales.between(depth, depth)
+            match = None if scale is None else scale.decide(1.0, max(LEAST_GALLERY, size)).match
+            if match is not None and -1 < match < 1:
+                found.append(match)
+        return max(found, default=None)
+
+    def _groups(self, threshold: float) -> list[Group]:
+        records = self._gallery.newest(_NOBODY, limit=MOST_OF_NOBODY)
+        groups: list[Group] = []
+        for space in group_by_space(record.model for record in records):
+            groups += group_sightings(
+                [record for record in records if record.model in space], threshold=threshold
+            )
+        return groups
+
+    def _suggest(self, item: Item) -> Item:
+        """The item, with somebody who may be the same person."""
+        look = self._best_look(item)
+        if look is None:
+            return item
+        itself = () if item.person_id is None else (item.person_id,)
+        answer = identify(
+            self._gallery,
+            look.embedding.astype("float32"),
+            model=look.model,
+            scales=self._scales,
+            where=Filter(not_persons=frozenset(itself)),
+        )
+        if answer.person is None or answer.verdict is None or answer.person.name is None:
+            return item
+        return replace(item, other_id=answer.person.person_id, likeness=answer.person.score)
+
+    def _best_look(self, item: Item) -> StoredSighting | None:
+        if item.sighting_ids:
+            records: Iterable[StoredSighting] = self._gallery.get(item.sighting_ids[:1])
+        else:
+            where = Filter(persons=frozenset({item.person_id or 0}))
+            records = self._gallery.newest(where, limit=16)
+        return max(records, key=lambda one: (one.quality, one.sighting_id), default=None)

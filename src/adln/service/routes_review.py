@@ -1,0 +1,137 @@
+"""Routes of reviewing: what people have to decide, and what they decided needs no decision."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query
+from starlette.exceptions import HTTPException
+
+from adln.gallery.records import Person, StoredSighting
+from adln.matching.calibration import Scales
+from adln.service.access import Needs
+from adln.service.answers import (
+    DismissIn,
+    Done,
+    PersonOut,
+    ReviewItem,
+    ReviewQueue,
+    SetAsideIn,
+)
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.review_queue import Item
+from adln.service.review_queue import ReviewQueue as Queue
+from adln.service.state import Caller
+from adln.service.undoing import Step
+
+_LOOKS = 4
+_MOST_SIGHTINGS = 1000
+
+
+def review_routes(parts: Parts) -> APIRouter:
+    """List what is to be decided, ignore it, set sightings aside."""
+    router = APIRouter(prefix="/review", tags=["review"], route_class=parts.route)
+    operator = Annotated[Caller, Depends(Needs("operator"))]
+    scales = Scales() if parts.network is None else parts.network.scales
+    queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
+
+    @router.get("", response_model=ReviewQueue, responses=documented(409))
+    def list_review(
+        caller: operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
+    ) -> ReviewQueue:
+        """What people have to decide, the clearest first; without what was to be ignored."""
+        found = queue.look()
+        ignored = parts.state.dismissed()
+        people = parts.people.by_id()
+        items: list[ReviewItem] = []
+        for item in found.items:
+            if len(items) == limit:
+                break
+            if item.key not in ignored and (shown := _shown(parts, item, people)) is not None:
+                items.append(shown)
+        if parts.listed.wait_s(caller.name) == 0:
+            shown = {"to_review": len(items)}
+            parts.state.record(caller.name, "list people", shown, synced=False)
+        return ReviewQueue(items=items, left_out=found.left_out)
+
+    @router.post("/ignore", response_model=Done, responses=documented())
+    def ignore(asked: Annotated[DismissIn, Body()], caller: operator) -> Done:
+        """Say that something of the list needs no decision; it is not listed any more."""
+        parts.state.dismiss(caller.name, asked.key)
+        take_back = partial(parts.state.dismiss, caller.name, asked.key, take_back=True)
+        undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
+        return Done(person_id=0, changed=0, undo_id=undo_id)
+
+    @router.post("/set-aside", response_model=Done, responses=documented(404, 409))
+    def set_aside(asked: Annotated[SetAsideIn, Body()], caller: operator) -> Done:
+        """Say that sightings are nobody's: they are kept, and decide nothing any more."""
+        ids = sorted(set(asked.sighting_ids))
+        with parts.changing:
+            records = parts.gallery.get(ids)
+            if len(records) != len(ids):
+                missing = set(ids) - {record.sighting_id for record in records}
+                raise HTTPException(404, f"There is no sighting {min(missing)}.")
+            owners = {record.sighting_id: record.person_id for record in records}
+            parts.state.record(caller.name, "set aside", {"sightings": len(ids)})
+            changed = parts.gallery.assign(ids, None)
+
+        def take_back() -> None:
+            for owner in set(owners.values()):
+                parts.gallery.assign([one for one in ids if owners[one] == owner], owner)
+
+        persons = frozenset(one for one in owners.values() if one is not None)
+        undo_id = parts.undo.add(Step("set aside", persons, take_back))
+        parts.people.changed()
+        parts.events.publish("gallery", {"what": "set aside", "person_id": None})
+        return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
+
+    return router
+
+
+def _shown(parts: Parts, item: Item, people: Mapping[int, Person]) -> ReviewItem | None:
+    """As the API gives it; None if it has been decided since."""
+    person = None if item.person_id is None else people.get(item.person_id)
+    other = None if item.other_id is None else people.get(item.other_id)
+    if item.person_id is not None and person is None:
+        return None
+    if item.other_id is not None and other is None:
+        if item.kind in ("merge", "strange"):
+            return None
+        item = replace(item, other_id=None, likeness=None)
+    if item.kind == "unnamed" and (person is None or person.name or not person.num_sightings):
+        return None
+    faces = parts.faces.of(one for one in (person, other) if one is not None)
+    records: list[StoredSighting] = []
+    if item.sighting_ids:
+        records = [
+            record
+            for record in parts.gallery.get(item.sighting_ids[:_MOST_SIGHTINGS])
+            if record.person_id == item.person_id
+        ]
+        if not records:
+            return None
+        pictures: Iterable[int] = (one.sighting_id for one in records if one.thumbnail is not None)
+    else:
+        assert person is not None
+        pictures = faces[person.person_id]
+    times = [record.time_s for record in records]
+    first_s, last_s = min(times, default=None), max(times, default=None)
+    if not times and person is not None:
+        first_s, last_s = person.first_seen_s, person.last_seen_s
+    return ReviewItem(
+        key=item.key,
+        kind=item.kind,
+        likeness=item.likeness,
+        person=None if person is None else PersonOut.of(person, faces[person.person_id]),
+        other=None if other is None else PersonOut.of(other, faces[other.person_id]),
+        sighting_ids=[record.sighting_id for record in records],
+        picture_ids=list(pictures)[:_LOOKS],
+        num_sightings=len(records) if person is None or records else person.num_sightings,
+        cameras=sorted({record.camera_id for record in records})
+        if person is None or records
+        else list(person.cameras),
+        first_seen_s=first_s,
+        last_seen_s=last_s,
+    )
