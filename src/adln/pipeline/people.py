@@ -7,6 +7,7 @@ from time import monotonic
 
 from adln.errors import GalleryError
 from adln.gallery.records import Person
+from adln.pipeline.sightings import SightingEvent
 
 EVERY_S = 10.0
 
@@ -73,3 +74,22 @@ class People:
             self._is_failing = True
             return
         self._is_failing = False
+
+
+def leaving_out(
+    submit: Callable[[SightingEvent], object], people: People
+) -> Callable[[SightingEvent], None]:
+    """A `submit` that hands nothing on of people who are never reported.
+
+    Only what is certain to be theirs is left out: a candidate may be somebody else.
+
+    Args:
+        submit: Takes the others' sightings.
+        people: Knows who is never reported.
+    """
+
+    def deliver(event: SightingEvent) -> None:
+        if event.verdict != "matched" or not people.is_ignored(event.person_id):
+            submit(event)
+
+    return deliver

@@ -11,6 +11,7 @@ from adln.cameras.redaction import public_name
 from adln.cameras.selection import SelectionSettings
 from adln.cameras.tracker import TrackerSettings
 from adln.errors import SettingsError
+from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.identity import IdentitySettings
 from adln.pipeline.load import LoadSettings
 from adln.settings import read_settings, settings
@@ -273,8 +274,9 @@ class WatchSettings:
         webhook: sightings by HTTP.
         metrics: numbers for Prometheus.
         home_assistant: sensors for Home Assistant.
-        ignore: names of people who are known and never reported: no sighting of them is handed
-            on, and Home Assistant is not told of them.
+        alerts: when somebody is told at once.
+        ignore: names of people who are known and never reported: no sighting or alert of them is
+            handed on, and Home Assistant is not told of them.
     """
 
     cameras: tuple[CameraSettings, ...] = ()
@@ -297,6 +299,7 @@ class WatchSettings:
     webhook: WebhookSettings = WebhookSettings()
     metrics: MetricsSettings = MetricsSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()
+    alerts: tuple[AlertSettings, ...] = ()
     ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -325,6 +328,21 @@ class WatchSettings:
                 )
         if self.detector.model and self.detector.boxes:
             raise SettingsError("name detector.model or detector.boxes, not both.")
+        for alert in self.alerts:
+            alert.require_way()
+            if alert.to == "mqtt" and not self.mqtt.host:
+                raise SettingsError(
+                    f"alert {alert.name!r} needs the broker's name in mqtt.host, or another way."
+                )
+            strangers = sorted(set(alert.cameras) - names)
+            if strangers:
+                raise SettingsError(
+                    f"alert {alert.name!r} names the camera {strangers[0]!r}; there are "
+                    f"{sorted(names)}."
+                )
+        for name, count in Counter(alert.name for alert in self.alerts).items():
+            if count > 1:
+                raise SettingsError(f"{count} alerts have the name {name!r}; each needs its own.")
         if self.home_assistant.enabled and not self.mqtt.host:
             raise SettingsError("home_assistant.enabled needs the broker's name in mqtt.host.")
 
