@@ -258,7 +258,7 @@ def run_watch(
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
         people = open_people(settings, assembly.gallery)
-        delivery = open_delivery(settings, folder, people=people)
+        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
         stack.callback(delivery.close)
         home = open_home_assistant(settings, folder, people)
         if home is not None:

@@ -134,7 +134,7 @@ def assemble(
         run = enter_cameras(
             gallery.folder, {camera.name: camera.number for camera in settings.cameras}
         )
-        scales = _scales(settings, embedder)
+        scales = open_scales(settings, embedder)
         book = IdentityBook(
             gallery,
             digest=embedder.digest,
@@ -214,19 +214,26 @@ def open_people(settings: WatchSettings, gallery: Gallery) -> People:
 
 
 def open_delivery(
-    settings: WatchSettings, folder: Path, *, people: People | None = None
+    settings: WatchSettings,
+    folder: Path,
+    gallery: Gallery | None = None,
+    *,
+    people: People | None = None,
 ) -> Delivery:
     """Open outbox and sinks.
 
     Args:
         settings: of the watch.
         folder: that paths in the settings are relative to.
-        people: who is in the gallery; alerts need it.
+        gallery: who was seen; alerts need it.
+        people: who is in it, where that was opened before.
 
     Raises:
         DeliveryError: one cannot be used.
         SettingsError: there is no sink, or an environment variable is missing.
     """
+    if people is None and gallery is not None:
+        people = open_people(settings, gallery)
     sinks: dict[str, Sink] = {}
     if settings.jsonl.path:
         sinks["jsonl"] = JsonlSink(folder / settings.jsonl.path)
@@ -434,7 +441,8 @@ def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
     }
 
 
-def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
+def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
+    """What scores mean: by the calibrations beside the network, else by the settings."""
     stated = StatedThresholds(
         match=settings.thresholds.match, candidate=settings.thresholds.candidate
     )

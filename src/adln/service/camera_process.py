@@ -240,7 +240,7 @@ def _delivery(
     if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
         return teller.tell
     people = open_people(settings, assembly.gallery)
-    delivery = open_delivery(settings, order.folder, people=people)
+    delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
     stack.callback(delivery.close)
     stack.callback(lambda: delivery.flush(_FLUSH_S))
     submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
