@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.pipeline.fake_frigate import FakeFrigate
 
 from adln.cli.main import adln
 from adln.errors import SettingsError
 from adln.gallery.sqlite_gallery import SqliteGallery
-from tests.pipeline.fake_frigate import FakeFrigate
 
 RED = (200, 30, 30)
 
