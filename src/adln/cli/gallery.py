@@ -13,6 +13,7 @@ import click
 
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
+from adln.cli.gallery_routes import routes
 from adln.cli.options import NetworkOption, duration
 from adln.cli.progress import counting
 from adln.runtime.shipped import DEFAULT
@@ -36,6 +37,7 @@ def gallery() -> None:
 
 gallery.add_command(cluster)
 gallery.add_command(move)
+gallery.add_command(routes)
 
 
 @gallery.command()
