@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from adln.cameras.frames import Frame
 from adln.errors import SettingsError
 from adln.gallery.records import Person
+from adln.pipeline.assembly import open_delivery, open_home_assistant
 from adln.pipeline.broker import Broker
 from adln.pipeline.home_assistant import HomeAssistant, who_is_there
 from adln.pipeline.people import People
@@ -470,3 +471,26 @@ def test_settings_are_checked(tmp_path: Path, lines: str, fault: str) -> None:
     path.write_text(CAMERA + lines, encoding="utf-8")
     with pytest.raises(SettingsError, match=fault):
         read_watch_settings(path)
+
+
+def test_a_settings_file_opens_the_way(broker: Any, home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "watch.toml"
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nclient_id = "box"\n'
+    path.write_text(f"{CAMERA}{mqtt}[home_assistant]\nenabled = true\n", encoding="utf-8")
+    people = People(lambda: [])
+    told = open_home_assistant(read_watch_settings(path), tmp_path, people)
+    assert told is not None
+    wait_until(lambda: home.state("door") == "nobody")
+    told.close()
+    path.write_text(CAMERA + mqtt, encoding="utf-8")
+    assert open_home_assistant(read_watch_settings(path), tmp_path, people) is None
+
+
+def test_the_broker_may_be_for_home_assistant_only(broker: Any, tmp_path: Path) -> None:
+    path = tmp_path / "watch.toml"
+    mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+    for line, sinks in (("", {"jsonl", "mqtt"}), ("sightings = false\n", {"jsonl"})):
+        path.write_text(CAMERA + mqtt + line, encoding="utf-8")
+        delivery = open_delivery(read_watch_settings(path), tmp_path)
+        assert set(delivery.counts().sinks) == sinks
+        delivery.close()
