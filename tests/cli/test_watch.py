@@ -363,3 +363,28 @@ def test_doctor_takes_a_plain_recording(config: Path) -> None:
     arguments += ["--boxes", str(folder / "yard.jsonl")]
     result = CliRunner().invoke(adln, arguments, catch_exceptions=False)
     assert "1 tracks with usable crops" in result.stdout
+
+
+def test_an_alert_is_raised_and_who_is_ignored_is_not_reported(config: Path) -> None:
+    code = "import sys; open('alerts', 'a').write(sys.stdin.read() + chr(10))"
+    alert = (
+        '[[alerts]]\nname = "all"\nto = "command"\nnot_again_within = "0s"\n'
+        f"command = {json.dumps([sys.executable, '-c', code])}\n"
+    )
+    config.write_text(config.read_text() + alert)
+    watch(config, "--quiet")
+    alerts = [json.loads(line) for line in (config.parent / "alerts").read_text().splitlines()]
+    assert {one["person_id"] for one in alerts} == {one["person_id"] for one in sightings(config)}
+    # Red is before both cameras; once they have a name they may be left out.
+    (red,) = {one["person_id"] for one in sightings(config) if one["camera_name"] == "yard"}
+    with SqliteGallery(config.parent / "gallery") as gallery:
+        gallery.name_person(int(str(red)), "Anna")
+    for name in ("alerts", "sightings.jsonl", "outbox.db"):
+        (config.parent / name).unlink()
+    config.write_text('ignore = ["Anna"]\n' + config.read_text())
+    watch(config, "--quiet")
+    assert red not in {one["person_id"] for one in sightings(config)}
+    assert str(red) not in {
+        str(json.loads(line)["person_id"])
+        for line in (config.parent / "alerts").read_text().splitlines()
+    }

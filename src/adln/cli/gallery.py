@@ -11,6 +11,7 @@ import click
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
 from adln.cli.gallery_people import assign, delete, forget, list_people, merge, name, split
+from adln.cli.gallery_routes import routes
 from adln.cli.gallery_rules import retention, rules_in_words
 from adln.cli.gallery_words import (
     actor,
@@ -35,7 +36,20 @@ def gallery() -> None:
     """Who was seen: people and their sightings, in one FOLDER."""
 
 
-for command in (list_people, name, assign, merge, split, delete, forget, retention, cluster, move):
+_COMMANDS = (
+    list_people,
+    name,
+    assign,
+    merge,
+    split,
+    delete,
+    forget,
+    retention,
+    cluster,
+    move,
+    routes,
+)
+for command in _COMMANDS:
     gallery.add_command(command)
 
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
     "track": ("adln.cli.track", "Follow a detector's boxes: det.txt in, result.txt out."),
     "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),
+    "frigate": ("adln.cli.frigate", "Say who the people of the events of a Frigate are."),
     "doctor": ("adln.cli.doctor", "Does re-identification do anything on your recording?"),
     "align": ("adln.cli.align", "Put a network's depths into one space, to mix them."),
     "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),

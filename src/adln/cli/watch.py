@@ -228,8 +228,15 @@ def run_watch(
     from adln.cli.watch_summary import summary_lines
     from adln.cli.watch_view import WatchView
     from adln.pipeline.annotated_video import VideoWriters
-    from adln.pipeline.assembly import assemble, open_delivery, paced_submit
+    from adln.pipeline.assembly import (
+        assemble,
+        open_delivery,
+        open_home_assistant,
+        open_people,
+        paced_submit,
+    )
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
+    from adln.pipeline.people import leaving_out
     from adln.pipeline.timeline import Timeline
     from adln.pipeline.watch import Watch, stopping_on_signals
 
@@ -242,17 +249,22 @@ def run_watch(
     view = WatchView(quiet=quiet)
     with ExitStack() as stack:
         stack.enter_context(view.taking_logs(logging.getLogger("adln")))
-        on_frame: Callable[[SeenFrame], None] | None = None
+        shown_to: list[Callable[[SeenFrame], None]] = []
         names: dict[int, str | None] = {}
         writers: VideoWriters | None = None
         if video is not None:
             writers = VideoWriters(video, cameras=len(settings.cameras), name_of=names.get)
             stack.callback(writers.close)
-            on_frame = writers.add
+            shown_to.append(writers.add)
         assembly = assemble(settings, folder, detector=detector)
         stack.callback(assembly.close)
-        delivery = open_delivery(settings, folder, assembly.gallery)
+        people = open_people(settings, assembly.gallery)
+        delivery = open_delivery(settings, folder, assembly.gallery, people=people)
         stack.callback(delivery.close)
+        home = open_home_assistant(settings, folder, people)
+        if home is not None:
+            stack.callback(home.close)
+            shown_to.append(home.saw)
         metrics: PipelineMetrics | None = None
         if settings.metrics.port:
             metrics = PipelineMetrics()
@@ -260,6 +272,11 @@ def run_watch(
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
         names |= {person.person_id: person.name for person in assembly.gallery.persons()}
+
+        def show(seen: "SeenFrame") -> None:
+            for take in shown_to:
+                take(seen)
+
         timeline = Timeline(pictures=settings.pictures)
         loop = Watch(
             cameras=assembly.cameras,
@@ -270,10 +287,10 @@ def run_watch(
             load=assembly.load,
             costs=assembly.costs,
             run=assembly.run,
-            deliver=paced_submit(delivery, live=assembly.live),
+            deliver=leaving_out(paced_submit(delivery, live=assembly.live), people),
             pictures=settings.pictures,
             metrics=metrics,
-            on_frame=on_frame,
+            on_frame=show if shown_to else None,
             on_track_end=timeline.add,
         )
 

@@ -25,17 +25,27 @@ from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
+from adln.pipeline.alert_settings import ANYBODY, UNKNOWN
+from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
+from adln.pipeline.broker import Broker
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
+from adln.pipeline.people import People
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import CameraParts
-from adln.pipeline.watch_settings import CameraSettings, WatchSettings
+from adln.pipeline.watch_settings import (
+    CameraSettings,
+    MqttSettings,
+    WatchSettings,
+    WebhookSettings,
+)
 from adln.pipeline.webhook_sink import WebhookSink
 
 # Of sightings that are nobody's (candidates to look at) the gallery keeps so many.
@@ -124,7 +134,7 @@ def assemble(
         run = enter_cameras(
             gallery.folder, {camera.name: camera.number for camera in settings.cameras}
         )
-        scales = _scales(settings, embedder)
+        scales = open_scales(settings, embedder)
         book = IdentityBook(
             gallery,
             digest=embedder.digest,
@@ -188,44 +198,62 @@ def assemble(
     )
 
 
+def open_people(settings: WatchSettings, gallery: Gallery) -> People:
+    """Who is in a gallery, for those who report people."""
+    people = People(gallery.persons, ignored=settings.ignore)
+    called = set((people.names() or {}).values())
+    # Names stay out of the log.
+    if any(name.strip() not in called for name in settings.ignore):
+        _log.warning("ignore names somebody whom the gallery does not know (yet)")
+    for alert in settings.alerts:
+        if alert.person not in {ANYBODY, UNKNOWN, *called}:
+            _log.warning(
+                "alert %s is about somebody whom the gallery does not know (yet)", alert.name
+            )
+    return people
+
+
 def open_delivery(
-    settings: WatchSettings, folder: Path, gallery: Gallery | None = None
+    settings: WatchSettings,
+    folder: Path,
+    gallery: Gallery | None = None,
+    *,
+    people: People | None = None,
 ) -> Delivery:
     """Open outbox and sinks.
 
     Args:
-        settings: which.
-        folder: from which paths count.
-        gallery: says who was forgotten, so that nothing of them is sent any more.
+        settings: of the watch.
+        folder: that paths in the settings are relative to.
+        gallery: who was seen; alerts need it.
+        people: who is in it, where that was opened before.
 
     Raises:
         DeliveryError: one cannot be used.
         SettingsError: there is no sink, or an environment variable is missing.
     """
+    if people is None and gallery is not None:
+        people = open_people(settings, gallery)
     sinks: dict[str, Sink] = {}
     if settings.jsonl.path:
         sinks["jsonl"] = JsonlSink(folder / settings.jsonl.path)
-    mqtt, webhook = settings.mqtt, settings.webhook
-    if mqtt.host:
-        sinks["mqtt"] = MqttSink(
-            mqtt.host,
-            mqtt.port,
-            topic=mqtt.topic,
-            client_id=mqtt.client_id,
-            username=mqtt.username or None,
-            password=_secret(mqtt.password_env, "mqtt.password_env"),
-            tls=mqtt.tls,
-            ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
+    if settings.mqtt.host and settings.mqtt.sightings:
+        sinks["mqtt"] = _open_mqtt(settings.mqtt, folder, settings.mqtt.topic)
+    if settings.webhook.url:
+        sinks["webhook"] = _open_webhook(
+            settings.webhook, folder, settings.webhook.url, settings.webhook.batch_size
         )
-    if webhook.url:
-        secret = _secret(webhook.secret_env, "webhook.secret_env")
-        sinks["webhook"] = WebhookSink(
-            webhook.url,
-            secret=None if secret is None else secret.encode("utf-8"),
-            batch_size=webhook.batch_size,
-            ca_file=folder / webhook.ca_file if webhook.ca_file else None,
-            allow_plain_http=webhook.allow_plain_http,
-        )
+    for alert in settings.alerts:
+        if people is None:
+            raise SettingsError(f"alert {alert.name!r} needs a gallery that says who is who.")
+        way: Sink
+        if alert.to == "mqtt":
+            way = _open_mqtt(settings.mqtt, folder, alert.topic, alert.name)
+        elif alert.to == "webhook":
+            way = _open_webhook(settings.webhook, folder, alert.url, 1)
+        else:
+            way = CommandSink(alert.command, folder=folder)
+        sinks[f"alert-{alert.name}"] = AlertSink(AlertRule(alert, people), people, way)
     if not sinks:
         raise SettingsError(
             "sightings go nowhere: name jsonl.path, mqtt.host or webhook.url in the settings."
@@ -242,6 +270,64 @@ def open_delivery(
             'with it the file of sightings: outbox = "second.db" and jsonl.path = "second.jsonl"; '
             "the gallery may be the same."
         ) from error
+
+
+def open_home_assistant(
+    settings: WatchSettings, folder: Path, people: People
+) -> HomeAssistant | None:
+    """Open the way to Home Assistant; None if it is not told.
+
+    Args:
+        settings: of the watch.
+        folder: that paths in the settings are relative to.
+        people: who is in the gallery.
+
+    Raises:
+        DeliveryError: the broker's settings cannot be used.
+        SettingsError: an environment variable is missing.
+    """
+    if not settings.home_assistant.enabled:
+        return None
+    mqtt = settings.mqtt
+    return HomeAssistant(
+        Broker(
+            mqtt.host,
+            mqtt.port,
+            username=mqtt.username or None,
+            password=_secret(mqtt.password_env, "mqtt.password_env"),
+            tls=mqtt.tls,
+            ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
+        ),
+        settings.home_assistant,
+        cameras={camera.name: camera.number for camera in settings.cameras},
+        people=people,
+        client_id=f"{mqtt.client_id}-home" if mqtt.client_id else "",
+    )
+
+
+def _open_mqtt(mqtt: MqttSettings, folder: Path, topic: str, part: str = "") -> MqttSink:
+    return MqttSink(
+        mqtt.host,
+        mqtt.port,
+        topic=topic,
+        # A broker throws out the one of two with the same id.
+        client_id=f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id,
+        username=mqtt.username or None,
+        password=_secret(mqtt.password_env, "mqtt.password_env"),
+        tls=mqtt.tls,
+        ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
+    )
+
+
+def _open_webhook(webhook: WebhookSettings, folder: Path, url: str, batch_size: int) -> WebhookSink:
+    secret = _secret(webhook.secret_env, "webhook.secret_env")
+    return WebhookSink(
+        url,
+        secret=None if secret is None else secret.encode("utf-8"),
+        batch_size=batch_size,
+        ca_file=folder / webhook.ca_file if webhook.ca_file else None,
+        allow_plain_http=webhook.allow_plain_http,
+    )
 
 
 def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
@@ -356,7 +442,8 @@ def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
     }
 
 
-def _scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
+def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
+    """What scores mean: by the calibrations beside the network, else by the settings."""
     stated = StatedThresholds(
         match=settings.thresholds.match, candidate=settings.thresholds.candidate
     )

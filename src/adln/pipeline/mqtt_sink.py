@@ -4,19 +4,17 @@ A sighting is acknowledged when the broker's PUBACK for it has come, never befor
 """
 
 import socket
-import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from adln.errors import DeliveryError, UndeliveredError, how_to_install
+from adln.errors import UndeliveredError
+from adln.pipeline.broker import TIMEOUT_S, Broker, require_topic
 from adln.pipeline.outbox import StoredEvent
 
-TIMEOUT_S = 10.0
 TOPIC = "adln/sightings"
 
 
@@ -53,25 +51,17 @@ class MqttSink:
         ca_file: Path | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise DeliveryError(
-                f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
-            ) from error
-        if not topic or any(letter in topic for letter in "+#\0"):
-            raise DeliveryError(f"An MQTT topic must not be empty nor hold + or #, got {topic!r}.")
-        self._tls: ssl.SSLContext | None = None
-        if tls:
-            try:
-                self._tls = ssl.create_default_context(cafile=ca_file)
-            except OSError as error:
-                raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
-        self._make_client = partial(Client, CallbackAPIVersion.VERSION2, client_id=client_id)
-        self._host, self._port = host, port
-        self._topic = topic.strip("/")
-        self._login = (username, password)
+        self._broker = Broker(
+            host,
+            port,
+            username=username,
+            password=password,
+            tls=tls,
+            ca_file=ca_file,
+            timeout_s=timeout_s,
+        )
+        self._topic = require_topic(topic)
+        self._client_id = client_id
         self._timeout_s = timeout_s
         self._client: Any = None
         self._changed = threading.Condition()
@@ -129,18 +119,13 @@ class MqttSink:
         self.close()
         # A fresh client each time: the outbox remembers what has to be sent again, and what an
         # old client still held would come a third time.
-        client = self._make_client(clean_session=True, reconnect_on_failure=False)
-        if self._login[0] is not None:
-            client.username_pw_set(*self._login)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        client.connect_timeout = self._timeout_s
+        client = self._broker.new_client(self._client_id, reconnect=False)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         self._is_connected, self._refusal = False, ""
         self._client = client
-        client.connect(self._host, self._port, keepalive=30)
+        client.connect(self._broker.host, self._broker.port, keepalive=30)
         client.loop_start()
         until = monotonic() + self._timeout_s
         with self._changed:
@@ -157,7 +142,8 @@ class MqttSink:
                 acknowledged += 1
         self.close()
         raise UndeliveredError(
-            f"MQTT broker {self._host}:{self._port}: {why}", acknowledged=acknowledged
+            f"MQTT broker {self._broker.host}:{self._broker.port}: {why}",
+            acknowledged=acknowledged,
         ) from cause
 
     # paho calls these on its own thread.

@@ -1,14 +1,17 @@
 """The settings of `adln watch`: one TOML file, read strictly. Paths are relative to that file."""
 
+import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from adln.cameras.names import camera_name, require_camera_number, tidy_name
 from adln.cameras.redaction import public_name
 from adln.cameras.selection import SelectionSettings
 from adln.cameras.tracker import TrackerSettings
 from adln.errors import SettingsError
+from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.identity import IdentitySettings
 from adln.pipeline.load import LoadSettings
 from adln.settings import read_settings, settings
@@ -158,6 +161,8 @@ class MqttSettings:
         password_env: name of the environment variable that holds the password.
         tls: whether the connection is encrypted.
         ca_file: certificates to trust in place of the system's.
+        sightings: whether sightings are published; false leaves the broker to `home_assistant`
+            and to alerts.
     """
 
     host: str = ""
@@ -168,6 +173,48 @@ class MqttSettings:
     password_env: str = ""
     tls: bool = False
     ca_file: str = ""
+    sightings: bool = True
+
+
+@settings
+class HomeAssistantSettings:
+    """Sensors for Home Assistant, on the broker of `mqtt`.
+
+    Attributes:
+        enabled: whether Home Assistant is told.
+        instance: names this watch among several, of a-z, A-Z, 0-9, _ and -; each needs its own.
+        device_name: what Home Assistant calls the device; `instance` if left out.
+        prefix: of Home Assistant's discovery.
+        topic: under which the states lie.
+        names: whether people's names are told; else they are numbered.
+        persons: whether there is a device tracker for each person who has a name.
+        place: what a device tracker says: "home", or the name of the "camera" that sees them.
+        absent_after_s: without being seen, until somebody is gone from a camera.
+        away_after_s: without being seen by any camera, until somebody is not at home.
+    """
+
+    enabled: bool = False
+    instance: str = "adln"
+    device_name: str = ""
+    prefix: str = "homeassistant"
+    topic: str = "adln/home"
+    names: bool = False
+    persons: bool = False
+    place: Literal["home", "camera"] = "home"
+    absent_after_s: float = 30.0
+    away_after_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", self.instance):
+            raise SettingsError(
+                "home_assistant.instance needs 1 to 64 letters a-z, A-Z, digits, _ or -, got "
+                f"{self.instance!r}."
+            )
+        if not 0 < self.absent_after_s <= self.away_after_s:
+            raise SettingsError(
+                "home_assistant needs absent_after_s above 0 and away_after_s no shorter, got "
+                f"{self.absent_after_s:g} and {self.away_after_s:g}."
+            )
 
 
 @settings
@@ -226,6 +273,10 @@ class WatchSettings:
         mqtt: sightings to a broker.
         webhook: sightings by HTTP.
         metrics: numbers for Prometheus.
+        home_assistant: sensors for Home Assistant.
+        alerts: when somebody is told at once.
+        ignore: names of people who are known and never reported: no sighting or alert of them is
+            handed on, and Home Assistant is not told of them.
     """
 
     cameras: tuple[CameraSettings, ...] = ()
@@ -247,6 +298,9 @@ class WatchSettings:
     mqtt: MqttSettings = MqttSettings()
     webhook: WebhookSettings = WebhookSettings()
     metrics: MetricsSettings = MetricsSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
+    alerts: tuple[AlertSettings, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what in ("name", "number"):
@@ -274,6 +328,23 @@ class WatchSettings:
                 )
         if self.detector.model and self.detector.boxes:
             raise SettingsError("name detector.model or detector.boxes, not both.")
+        for alert in self.alerts:
+            alert.require_way()
+            if alert.to == "mqtt" and not self.mqtt.host:
+                raise SettingsError(
+                    f"alert {alert.name!r} needs the broker's name in mqtt.host, or another way."
+                )
+            strangers = sorted(set(alert.cameras) - names)
+            if strangers:
+                raise SettingsError(
+                    f"alert {alert.name!r} names the camera {strangers[0]!r}; there are "
+                    f"{sorted(names)}."
+                )
+        for name, count in Counter(alert.name for alert in self.alerts).items():
+            if count > 1:
+                raise SettingsError(f"{count} alerts have the name {name!r}; each needs its own.")
+        if self.home_assistant.enabled and not self.mqtt.host:
+            raise SettingsError("home_assistant.enabled needs the broker's name in mqtt.host.")
 
 
 def read_watch_settings(path: Path, overrides: tuple[str, ...] = ()) -> WatchSettings:

@@ -26,8 +26,16 @@ from adln.cameras.tracker import ByteTracker
 from adln.errors import AdlnError, SettingsError, how_to_install
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit
-from adln.pipeline.assembly import Assembly, assemble, open_delivery, paced_submit
+from adln.pipeline.assembly import (
+    Assembly,
+    assemble,
+    open_delivery,
+    open_home_assistant,
+    open_people,
+    paced_submit,
+)
 from adln.pipeline.metrics import MetricsServer, PipelineMetrics
+from adln.pipeline.people import leaving_out
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import Progress, SeenFrame, Watch
 from adln.pipeline.watch_settings import WatchSettings
@@ -149,6 +157,16 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
         numbers = {name: part.number for name, part in assembly.parts.items()}
+        shown_to = [_showing(teller, numbers, pictures=settings.pictures)]
+        home = open_home_assistant(settings, order.folder, open_people(settings, assembly.gallery))
+        if home is not None:
+            stack.callback(home.close)
+            shown_to.append(home.saw)
+
+        def show(seen: SeenFrame) -> None:
+            for take in shown_to:
+                take(seen)
+
         loop = Watch(
             cameras=assembly.cameras,
             parts=assembly.parts,
@@ -161,7 +179,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             deliver=deliver,
             pictures=settings.pictures,
             metrics=metrics,
-            on_frame=_showing(teller, numbers, pictures=settings.pictures),
+            on_frame=show,
         )
         reported_s = float("-inf")
         # Recordings without stated costs are worked through in full.
@@ -219,12 +237,13 @@ def _delivery(
 ) -> Callable[[SightingEvent], None]:
     """Sightings go to the service, and to what the settings name."""
     settings = order.settings
-    if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url):
+    if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
         return teller.tell
-    delivery = open_delivery(settings, order.folder, assembly.gallery)
+    people = open_people(settings, assembly.gallery)
+    delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
     stack.callback(delivery.close)
     stack.callback(lambda: delivery.flush(_FLUSH_S))
-    submit = paced_submit(delivery, live=assembly.live)
+    submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
 
     def deliver(event: SightingEvent) -> None:
         teller.tell(event)

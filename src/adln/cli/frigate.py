@@ -1,0 +1,158 @@
+"""`adln frigate`: names for the people of Frigate's events."""
+
+import json
+import logging
+import os
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from adln.cli.options import NetworkOption, duration
+from adln.runtime.shipped import DEFAULT
+
+
+@click.command()
+@click.argument("url")
+@click.option("--gallery", "folder", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--network",
+    "network",
+    cls=NetworkOption,
+    default=DEFAULT,
+    show_default=True,
+    help="A file of `adln export`, or res1, res2.",
+)
+@click.option("--depth", type=click.IntRange(1, 4), help="The deepest there is if left out.")
+@click.option("--match", type=float, help="Cosine of a match, where no calibration says it.")
+@click.option(
+    "--history",
+    type=duration,
+    default="0s",
+    metavar="TIME",
+    help="First work through the events of this long: 30d. It fills the gallery with unknowns.",
+)
+@click.option("--once", is_flag=True, help="End after that; else go on as events end.")
+@click.option("--write", is_flag=True, help="Write names to Frigate, as sub labels.")
+@click.option("--pictures", is_flag=True, help="Keep a small picture of each in the gallery.")
+@click.option("--every", "every_s", type=duration, default="10s", help="How often to ask Frigate.")
+@click.option(
+    "--per-second", type=click.FloatRange(0.01), default=5.0, help="Most requests a second."
+)
+@click.option("--user", default="", help="Of Frigate's port 8971.")
+@click.option("--password-env", default="", help="Variable that holds the user's password.")
+@click.option("--token-env", default="", help="Variable that holds a token, instead of a user.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Certificates to trust (PEM).")
+@click.option("--allow-plain-http", is_flag=True, help="Password or token may go unencrypted.")
+@click.option("--mqtt", "mqtt_host", default="", help="Broker of Frigate, to hear of events.")
+@click.option("--mqtt-port", default=1883, show_default=True)
+@click.option("--mqtt-user", default="")
+@click.option("--mqtt-password-env", default="", help="Variable that holds the broker's password.")
+@click.option("--mqtt-topic", default="frigate", show_default=True, help="Frigate's topic_prefix.")
+def frigate(
+    url: str,
+    folder: Path,
+    network: str,
+    depth: int | None,
+    match: float | None,
+    history: float,
+    once: bool,
+    write: bool,
+    pictures: bool,
+    every_s: float,
+    per_second: float,
+    user: str,
+    password_env: str,
+    token_env: str,
+    ca_file: Path | None,
+    allow_plain_http: bool,
+    mqtt_host: str,
+    mqtt_port: int,
+    mqtt_user: str,
+    mqtt_password_env: str,
+    mqtt_topic: str,
+) -> None:
+    """Say who the people of the events of the Frigate at URL are.
+
+    URL is such as http://frigate:5000. Without --write nothing is changed in Frigate.
+    """
+    from adln.cli.gallery import actor
+    from adln.cli.watch_view import WatchView
+    from adln.errors import DeliveryError, SettingsError
+    from adln.gallery.records import ModelKey
+    from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.pipeline.assembly import open_scales
+    from adln.pipeline.broker import Broker
+    from adln.pipeline.depths import DepthEmbedder
+    from adln.pipeline.frigate import FrigateNamer
+    from adln.pipeline.frigate_api import FrigateApi
+    from adln.pipeline.frigate_news import FrigateNews
+    from adln.pipeline.watch import stopping_on_signals
+    from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
+
+    def secret(variable: str) -> str:
+        value = os.environ.get(variable, "") if variable else ""
+        if variable and not value:
+            raise SettingsError(f"{variable} is not set in the environment.")
+        return value
+
+    api = FrigateApi(
+        url,
+        user=user,
+        password=secret(password_env),
+        token=secret(token_env),
+        ca_file=ca_file,
+        allow_plain_http=allow_plain_http,
+        per_second=per_second,
+    )
+    embedder = DepthEmbedder([network])
+    chosen = depth or max(embedder.depths)
+    if chosen not in embedder.depths:
+        raise SettingsError(f"{network} has no depth {chosen}, only {list(embedder.depths)}.")
+    thresholds = ThresholdSettings()
+    if match is not None:
+        thresholds = ThresholdSettings(match=match, candidate=min(match, thresholds.candidate))
+    log = logging.getLogger("adln.frigate")
+    with ExitStack() as stack:
+        stack.enter_context(WatchView(quiet=False).taking_logs(logging.getLogger("adln")))
+        gallery = stack.enter_context(SqliteGallery(folder, create=True, actor=actor()))
+        namer = FrigateNamer(
+            api,
+            gallery,
+            embedder,
+            model=ModelKey(embedder.digest, chosen, embedder.dim, embedder.spaces.get(chosen, "")),
+            scales=open_scales(WatchSettings(thresholds=thresholds), embedder),
+            write=write,
+            pictures=pictures,
+        )
+        now_s = time.time()
+        if history:
+            namer.take_all(api.events(after_s=now_s - history, before_s=now_s))
+        if not once:
+            stop = threading.Event()
+            news = FrigateNews(stop)
+            if mqtt_host:
+                broker = Broker(
+                    mqtt_host,
+                    mqtt_port,
+                    username=mqtt_user or None,
+                    password=secret(mqtt_password_env) or None,
+                )
+                news.listen(broker, mqtt_topic)
+                stack.callback(news.close)
+            is_down = False
+            with stopping_on_signals(news.stop):
+                while not stop.is_set():
+                    # Whoever came before now may still be there; events are listed as they end.
+                    try:
+                        since_s = now_s - 3600.0
+                        namer.take_all(api.events(after_s=since_s, before_s=time.time()))
+                        now_s, is_down = time.time(), False
+                    except DeliveryError as error:
+                        if not is_down:
+                            log.warning("%s", error)
+                        is_down = True
+                    news.wait(every_s)
+    click.echo(json.dumps(dict(namer.counts)))

@@ -1,0 +1,86 @@
+"""`adln gallery routes`: who went from where to where, and how long it took."""
+
+import csv
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from adln.cli.options import duration
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
+@click.option("--until", "--to", "until_time", help="Only before then.")
+@click.option(
+    "--within",
+    type=duration,
+    default="1h",
+    show_default=True,
+    help="Whoever needs longer has not come straight from there.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the routes here (CSV)."
+)
+def routes(
+    folder: Path, from_time: str | None, until_time: str | None, within: float, out: Path | None
+) -> None:
+    """Count the people of the gallery in FOLDER, each once, and tell their routes.
+
+    People are numbered, never named. Without --out the routes are counted by their cameras.
+    """
+    from collections import Counter
+
+    from adln.atomic import atomic_write
+    from adln.cli.gallery import actor, moment
+    from adln.errors import SettingsError
+    from adln.gallery.records import Filter
+    from adln.gallery.routes import movements
+    from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.pipeline.roster import read_cameras
+
+    where = Filter(
+        from_s=None if from_time is None else moment(from_time),
+        until_s=None if until_time is None else moment(until_time),
+    )
+    names = {number: name for name, number in read_cameras(folder).items()}
+    with SqliteGallery(folder, actor=actor()) as gallery:
+        found = movements(
+            (record for batch in gallery.iterate(where) for record in batch), within_s=within
+        )
+
+    def camera(number: int) -> str:
+        return names.get(number, f"camera {number}")
+
+    click.echo(f"people, each counted once: {found.persons:,}")
+    for number, count in found.by_camera.items():
+        click.echo(f"  {camera(number)}: {count:,}")
+    ways = Counter((one.from_camera, one.to_camera) for one in found.routes)
+    click.echo(f"routes: {len(found.routes):,}")
+    for (before, after), count in ways.most_common():
+        click.echo(f"  {camera(before)} to {camera(after)}: {count:,}")
+    if out is None:
+        return
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["person_id", "from_camera", "to_camera", "left", "arrived", "took_s"])
+    for one in found.routes:
+        writer.writerow(
+            [
+                one.person_id,
+                camera(one.from_camera),
+                camera(one.to_camera),
+                _moment(one.left_s),
+                _moment(one.arrived_s),
+                round(one.arrived_s - one.left_s, 1),
+            ]
+        )
+    with atomic_write(out, raises=SettingsError, instead="name another file") as file:
+        file.write(table.getvalue().encode("utf-8"))
+    click.echo(f"routes: {out}", err=True)
+
+
+def _moment(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,116 @@
+"""Settings of alerts: who, where, when, how often, and how somebody is told."""
+
+import re
+from datetime import datetime, tzinfo
+from typing import Literal
+
+from adln.errors import SettingsError
+from adln.settings import settings
+
+ANYBODY, UNKNOWN = "anybody", "unknown"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MINUTES_PER_DAY = 24 * 60
+
+
+@settings
+class AlertSettings:
+    """One rule: when it holds for a sighting, somebody is told.
+
+    Attributes:
+        name: names the rule among the others, of a-z, A-Z, 0-9, _ and -.
+        person: a name in the gallery; "unknown" for whoever has none; or "anybody".
+        cameras: names of cameras; all of them if left out.
+        hours: local time of this machine, such as "22:00-06:00"; always if left out.
+        not_again_within: of the same person, such as "30s", "10m", "2h" or "1d".
+        to: how: "mqtt" (the broker of `mqtt`), "webhook" (`url`) or "command".
+        topic: of mqtt; the camera's name comes after it.
+        url: of the webhook; its secret, certificates and permission are those of `webhook`.
+        command: program and arguments; no shell reads them. The alert comes on standard input.
+        names: whether the alert says the person's name; else their number only.
+    """
+
+    name: str = ""
+    person: str = ANYBODY
+    cameras: tuple[str, ...] = ()
+    hours: str = ""
+    not_again_within: str = "10m"
+    to: Literal["mqtt", "webhook", "command"] = "mqtt"
+    topic: str = "adln/alerts"
+    url: str = ""
+    command: tuple[str, ...] = ()
+    names: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name and not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", self.name):
+            raise SettingsError(
+                "the name of an alert needs 1 to 64 letters a-z, A-Z, digits, _ or -, got "
+                f"{self.name!r}."
+            )
+        try:
+            seconds(self.not_again_within)
+            within_hours(self.hours, 0.0)
+        except ValueError as error:
+            raise SettingsError(f"alert {self.name!r}: {error}.") from error
+
+    def require_way(self) -> None:
+        """Check that it is said how somebody is told.
+
+        Raises:
+            SettingsError: it is not.
+        """
+        if not self.name:
+            raise SettingsError('an alert needs a name, such as name = "night".')
+        if not self.person:
+            raise SettingsError(
+                f'alert {self.name!r}: person needs a name, "{UNKNOWN}" or "{ANYBODY}".'
+            )
+        if self.to == "webhook" and not self.url:
+            raise SettingsError(f'alert {self.name!r}: to = "webhook" needs a url.')
+        if self.to == "command" and not self.command:
+            raise SettingsError(
+                f'alert {self.name!r}: to = "command" needs the command, such as '
+                'command = ["/usr/local/bin/ring", "--once"].'
+            )
+
+
+def seconds(text: str) -> float:
+    """A length of time such as "30s", "10m", "2h" or "1d", in seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if found is None:
+        raise ValueError(
+            f'not_again_within needs a time such as "30s", "10m" or "2h", got {text!r}'
+        )
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+def within_hours(hours: str, time_s: float, zone: tzinfo | None = None) -> bool:
+    """Whether a moment lies within hours of the day.
+
+    Args:
+        hours: such as "22:00-06:00", the end excluded; "" for always.
+        time_s: the moment, Unix time.
+        zone: that the hours are of; that of this machine if left out.
+
+    Raises:
+        ValueError: the hours are none.
+    """
+    if not hours:
+        return True
+    found = re.fullmatch(r"\s*(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)\s*", hours)
+    problem = f'hours needs two different times such as "22:00-06:00", got {hours!r}'
+    if found is None:
+        raise ValueError(problem)
+    first, last = (60 * int(found[at]) + int(found[at + 1]) for at in (1, 3))
+    if any(int(found[at]) > 59 for at in (2, 4)) or first >= _MINUTES_PER_DAY:
+        raise ValueError(problem)
+    if first == last or last > _MINUTES_PER_DAY:
+        raise ValueError(problem)
+    now = datetime.fromtimestamp(time_s, zone)
+    minute = 60 * now.hour + now.minute
+    if first < last:
+        return first <= minute < last
+    return minute >= first or minute < last

@@ -1,0 +1,82 @@
+"""The way to an MQTT broker: where it is and how one is let in."""
+
+import ssl
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from adln.errors import DeliveryError, how_to_install
+
+TIMEOUT_S = 10.0
+
+
+class Broker:
+    """Makes clients of one broker.
+
+    Args:
+        host: The broker.
+        port: Usually 1883, with TLS 8883.
+        username: If the broker asks for one.
+        password: If the broker asks for one; give a username, too.
+        tls: Whether the connection is encrypted and the broker's certificate verified.
+        ca_file: Certificates to trust in place of the system's, in PEM.
+        timeout_s: Longest wait for the connection.
+
+    Raises:
+        DeliveryError: paho-mqtt is not installed, or the file of certificates cannot be used.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 1883,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        tls: bool = False,
+        ca_file: Path | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise DeliveryError(
+                f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
+            ) from error
+        self._tls: ssl.SSLContext | None = None
+        if tls:
+            try:
+                self._tls = ssl.create_default_context(cafile=ca_file)
+            except OSError as error:
+                raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._make_client = partial(Client, CallbackAPIVersion.VERSION2, clean_session=True)
+        self._login = (username, password)
+        self._timeout_s = timeout_s
+        self.host, self.port = host, port
+
+    def new_client(self, client_id: str, *, reconnect: bool) -> Any:
+        """A client of paho that is not connected yet.
+
+        Args:
+            client_id: Under which the broker knows it; "" lets the broker choose.
+            reconnect: Whether it comes back by itself when the connection is lost.
+        """
+        client = self._make_client(client_id=client_id, reconnect_on_failure=reconnect)
+        if self._login[0] is not None:
+            client.username_pw_set(*self._login)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.connect_timeout = self._timeout_s
+        return client
+
+
+def require_topic(topic: str) -> str:
+    """A topic to publish to, without slashes around it.
+
+    Raises:
+        DeliveryError: It is empty or holds a wildcard.
+    """
+    if not topic.strip("/") or any(letter in topic for letter in "+#\0"):
+        raise DeliveryError(f"An MQTT topic must not be empty nor hold + or #, got {topic!r}.")
+    return topic.strip("/")

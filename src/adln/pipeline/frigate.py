@@ -1,0 +1,214 @@
+"""Names for the people of Frigate's events, and a gallery of those nobody knows yet."""
+
+import io
+import logging
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.cameras.names import camera_name
+from adln.crops import cut, decode_image, resize
+from adln.errors import AdlnError, DeliveryError, GalleryError, ImageError
+from adln.gallery.records import Filter, ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Scales
+from adln.matching.framing import why_not_a_crop
+from adln.matching.identification import MARGIN, Identification, identify
+from adln.pipeline.frigate_api import FrigateEvent
+from adln.pipeline.roster import enter_cameras, read_cameras
+
+_THUMBNAIL_QUALITY = 80
+_MOST_REMEMBERED = 10_000
+
+_log = logging.getLogger(__name__)
+
+
+class Frigate(Protocol):
+    """What is asked of Frigate; `adln.pipeline.frigate_api.FrigateApi` does."""
+
+    def picture(self, event_id: str) -> bytes | None:
+        """The whole frame in which somebody was seen best."""
+        ...
+
+    def set_sub_label(self, event_id: str, name: str, score: float) -> None:
+        """Write somebody's name to an event."""
+        ...
+
+
+class Embeds(Protocol):
+    """Turns crops into embeddings; `adln.pipeline.depths.DepthEmbedder` does."""
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        """Embed crops at a depth."""
+        ...
+
+
+class FrigateNamer:
+    """Identifies the people of events, writes back who has a name, and keeps who is unknown.
+
+    As in a watch, whoever is *matched* becomes one more template of the person if they are by a
+    margin more alike than everybody else; whoever is not is kept as nobody's, to be grouped and
+    named later. Nothing is kept twice: an event that the gallery has is left alone.
+
+    Args:
+        frigate: which.
+        gallery: who is known.
+        embedder: the network.
+        model: names the network and its depth.
+        scales: what scores mean.
+        write: whether names are written to Frigate.
+        pictures: whether the gallery keeps pictures.
+    """
+
+    def __init__(
+        self,
+        frigate: Frigate,
+        gallery: SqliteGallery,
+        embedder: Embeds,
+        *,
+        model: ModelKey,
+        scales: Scales,
+        write: bool,
+        pictures: bool = False,
+    ) -> None:
+        self._frigate = frigate
+        self._gallery = gallery
+        self._embedder = embedder
+        self._model = model
+        self._scales = scales
+        self._write = write
+        self._pictures = pictures
+        self._cameras = read_cameras(gallery.folder)
+        # Of those that the gallery does not show to be done; the oldest are let go.
+        self._done: OrderedDict[str, None] = OrderedDict()
+        self.counts: Counter[str] = Counter()
+
+    def take_all(self, events: Iterable[FrigateEvent]) -> None:
+        """Work through events; one that cannot be used costs itself only.
+
+        Raises:
+            DeliveryError: Frigate cannot be asked.
+        """
+        for event in events:
+            if event.event_id in self._done:
+                continue
+            try:
+                self.take(event)
+            except DeliveryError:
+                raise
+            except GalleryError as error:
+                # The next time, perhaps.
+                self.counts["failed"] += 1
+                _log.warning("event %s: %s", event.event_id, error)
+                continue
+            except AdlnError as error:
+                self.counts["failed"] += 1
+                _log.warning("event %s: %s", event.event_id, error)
+            self._done[event.event_id] = None
+            if len(self._done) > _MOST_REMEMBERED:
+                self._done.popitem(last=False)
+
+    def take(self, event: FrigateEvent) -> Identification | None:
+        """Identify the person of one event.
+
+        Returns:
+            Who it is; None if nobody was asked, because the event is done, was named by somebody
+            else, or has no picture of a person.
+
+        Raises:
+            AdlnError: the event cannot be used, or Frigate cannot be asked.
+        """
+        if event.has_name:
+            self.counts["named before"] += 1
+            return None
+        camera = self._number(event.camera)
+        if self._is_known(camera, event.start_s):
+            self.counts["done before"] += 1
+            return None
+        crop = self._crop(event)
+        if crop is None:
+            self.counts["without picture"] += 1
+            return None
+        height, width = self._embedder.crop_size
+        ready = resize(crop, height_px=height, width_px=width)
+        (embedding,) = self._embedder.embed(ready[np.newaxis], self._model.depth)[self._model.depth]
+        answer = identify(
+            self._gallery, embedding, model=self._model, scales=self._scales, names=False
+        )
+        self.counts[answer.verdict or "unknown"] += 1
+        _log.info("event %s: %s (%s)", event.event_id, answer.verdict, answer.reason)
+        who = answer.person if answer.verdict == "matched" else None
+        if who is not None and who.name is not None and self._write:
+            self._frigate.set_sub_label(event.event_id, who.name, answer.probability or 0.0)
+            self.counts["written"] += 1
+        if who is None or answer.lead >= MARGIN:
+            self._gallery.add(
+                [
+                    Sighting(
+                        embedding=embedding,
+                        model=self._model,
+                        camera_id=camera,
+                        time_s=event.start_s,
+                        person_id=None if who is None else who.person_id,
+                        thumbnail=_jpeg(ready) if self._pictures else None,
+                    )
+                ]
+            )
+        return answer
+
+    def _number(self, name: str) -> int:
+        """The number of a camera in the gallery; a new one gets the next that is free."""
+        name = camera_name(name)
+        if name not in self._cameras:
+            taken = set(self._cameras.values())
+            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
+            enter_cameras(self._gallery.folder, {name: number})
+            self._cameras[name] = number
+        return self._cameras[name]
+
+    def _is_known(self, camera: int, time_s: float) -> bool:
+        just_then = Filter(
+            cameras=frozenset({camera}), from_s=time_s, until_s=math.nextafter(time_s, math.inf)
+        )
+        return self._gallery.count(just_then) > 0
+
+    def _crop(self, event: FrigateEvent) -> NDArray[np.uint8] | None:
+        data = self._frigate.picture(event.event_id)
+        if data is None:
+            return None
+        image = decode_image(data, name=f"snapshot of event {event.event_id}")
+        height, width = image.shape[:2]
+        if event.box_xywh is not None and width > height:
+            left, top, box_width, box_height = event.box_xywh
+            box = (
+                left * width,
+                top * height,
+                (left + box_width) * width,
+                (top + box_height) * height,
+            )
+            try:
+                image = cut(image, box)
+            except ImageError:
+                return None
+        # Snapshots that Frigate was told to crop, and cameras that stand upright, are whole.
+        why = why_not_a_crop(image.shape[1], image.shape[0])
+        if why is not None:
+            _log.info("event %s: %s", event.event_id, why)
+            return None
+        return image
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).resize((64, 128)).save(buffer, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return buffer.getvalue()

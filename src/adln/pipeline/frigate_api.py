@@ -1,0 +1,262 @@
+"""The part of Frigate's HTTP API that is needed: past events, their pictures, their sub labels.
+
+Source: https://docs.frigate.video/integrations/api; tokens as
+https://docs.frigate.video/configuration/authentication describes them.
+"""
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from adln.errors import DeliveryError
+
+TIMEOUT_S = 15.0
+LONGEST_SUB_LABEL = 100
+_PAGE = 100
+_MOST_BYTES = 64 * 1024 * 1024
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Whole frames without anything drawn on them, as versions of Frigate offer them: 0.17, those
+# before, and 0.18.
+_PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&timestamp=0&crop=0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrigateEvent:
+    """Somebody before a camera, as Frigate followed them.
+
+    Attributes:
+        event_id: of Frigate.
+        camera: name of the camera.
+        start_s: when they came, Unix time.
+        has_name: whether a sub label was given already.
+        box_xywh: where in the frame, as shares of its width and height; None if unknown.
+    """
+
+    event_id: str
+    camera: str
+    start_s: float
+    has_name: bool
+    box_xywh: tuple[float, float, float, float] | None
+
+
+class FrigateApi:
+    """Asks one Frigate, not faster than it was told.
+
+    Args:
+        url: such as http://frigate:5000 or https://frigate:8971.
+        user: to log in as, together with `password`; or neither.
+        password: of the user.
+        token: in place of the two: a token of Frigate's.
+        ca_file: certificates to trust in place of the system's, in PEM.
+        allow_plain_http: whether password or token may travel unencrypted beyond this machine.
+        per_second: most requests a second.
+        clock: seconds that only grow.
+        sleep: waits so many seconds.
+
+    Raises:
+        DeliveryError: the address or the certificates cannot be used, or they would give the
+            password away.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        user: str = "",
+        password: str = "",
+        token: str = "",
+        ca_file: Path | None = None,
+        allow_plain_http: bool = False,
+        per_second: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.username or parts.password or parts.query:
+            # Without the address, which holds what must not be shown.
+            raise DeliveryError(
+                "Frigate's address must not hold a user, a password or a query; they would end up "
+                "in logs. Give the user and the variable of the password by themselves."
+            )
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise DeliveryError(f"Frigate needs an address like http://frigate:5000, got {url!r}.")
+        has_secret = bool(password or token)
+        is_near = parts.scheme == "https" or parts.hostname in _LOOPBACK
+        if has_secret and not is_near and not allow_plain_http:
+            raise DeliveryError(
+                f"{url}: the password or token would travel unencrypted. Use https (port 8971), "
+                "or allow it by name."
+            )
+        if not per_second > 0:
+            raise DeliveryError(f"per_second must be above 0, got {per_second:g}.")
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._root = url.rstrip("/")
+        self._login = (user, password) if user else None
+        self._headers = {"User-Agent": "adln"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=context),
+            urllib.request.HTTPCookieProcessor(CookieJar()),
+            _NoRedirect(),
+        )
+        self._pause_s = 1.0 / per_second
+        self._clock, self._sleep = clock, sleep
+        self._next_s = clock()
+        self._pictures = list(_PICTURES)
+
+    def events(self, *, after_s: float, before_s: float) -> Iterator[FrigateEvent]:
+        """People who have been and gone, the newest first.
+
+        Args:
+            after_s: who came later than this, Unix time.
+            before_s: who came before this.
+
+        Raises:
+            DeliveryError: Frigate cannot be asked, or its answer is none.
+        """
+        while True:
+            query = {
+                "labels": "person",
+                "has_snapshot": 1,
+                "in_progress": 0,
+                "include_thumbnails": 0,
+                "limit": _PAGE,
+                "after": repr(after_s),
+                "before": repr(before_s),
+            }
+            found = self._json(f"/api/events?{urlencode(query)}")
+            if not isinstance(found, list):
+                raise DeliveryError(f"{self._root}: /api/events answered no list of events.")
+            page = [self._event(one) for one in found]
+            yield from page
+            earliest_s = min((one.start_s for one in page), default=before_s)
+            if len(page) < _PAGE or earliest_s >= before_s:
+                return
+            before_s = earliest_s
+
+    def event(self, event_id: str) -> FrigateEvent:
+        """One event.
+
+        Raises:
+            DeliveryError: Frigate cannot be asked, or there is none.
+        """
+        return self._event(self._json(f"/api/events/{quote(event_id, safe='')}"))
+
+    def picture(self, event_id: str) -> bytes | None:
+        """The whole frame in which somebody was seen best; None if there is none (any more).
+
+        Raises:
+            DeliveryError: Frigate cannot be asked.
+        """
+        for name in list(self._pictures):
+            status, body = self._ask(f"/api/events/{quote(event_id, safe='')}/{name}")
+            if status == 200 and body:
+                # What this version of Frigate offers is asked for first the next time.
+                self._pictures.remove(name)
+                self._pictures.insert(0, name)
+                return body
+            if status not in (400, 404, 405, 422):
+                raise DeliveryError(f"{self._root}: a snapshot was answered by {status}.")
+        return None
+
+    def set_sub_label(self, event_id: str, name: str, score: float) -> None:
+        """Write somebody's name to an event.
+
+        Args:
+            event_id: of Frigate.
+            name: at most 100 letters go there.
+            score: 0..1.
+
+        Raises:
+            DeliveryError: Frigate cannot be asked, or refuses.
+        """
+        content = {
+            "subLabel": name[:LONGEST_SUB_LABEL],
+            "subLabelScore": min(1.0, max(0.01, round(score, 4))),
+        }
+        status, _ = self._ask(f"/api/events/{quote(event_id, safe='')}/sub_label", content)
+        if status != 200:
+            raise DeliveryError(f"{self._root}: a sub label was answered by {status}.")
+
+    def _event(self, found: Any) -> FrigateEvent:
+        try:
+            box = found["data"].get("box") if isinstance(found.get("data"), Mapping) else None
+            usable = isinstance(box, list) and len(box) == 4
+            return FrigateEvent(
+                event_id=str(found["id"]),
+                camera=str(found["camera"]),
+                start_s=float(found["start_time"]),
+                has_name=bool(found.get("sub_label")),
+                box_xywh=tuple(map(float, box)) if usable else None,  # type: ignore[arg-type]
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DeliveryError(
+                f"{self._root}: an event is not as Frigate's documentation has it: {error!r}."
+            ) from error
+
+    def _json(self, path: str) -> Any:
+        status, body = self._ask(path)
+        if status != 200:
+            raise DeliveryError(f"{self._root}: {path.partition('?')[0]} was answered by {status}.")
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise DeliveryError(
+                f"{self._root}: {path.partition('?')[0]} answered no JSON; is this Frigate?"
+            ) from error
+
+    def _ask(self, path: str, content: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+        status, body = self._request(path, content)
+        if status == 401 and self._login is not None:
+            user, password = self._login
+            status, _ = self._request("/api/login", {"user": user, "password": password})
+            if status != 200:
+                raise DeliveryError(f"{self._root}: Frigate lets {user!r} not in ({status}).")
+            status, body = self._request(path, content)
+        if status in (401, 403):
+            raise DeliveryError(
+                f"{self._root}: Frigate lets us not in ({status}); give a user or a token."
+            )
+        return status, body
+
+    def _request(self, path: str, content: Mapping[str, Any] | None) -> tuple[int, bytes]:
+        now_s = self._clock()
+        if now_s < self._next_s:
+            self._sleep(self._next_s - now_s)
+        self._next_s = max(now_s, self._next_s) + self._pause_s
+        data = None if content is None else json.dumps(content).encode("utf-8")
+        headers = dict(self._headers)
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(self._root + path, data=data, headers=headers)
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+                return answer.status, answer.read(_MOST_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, b""
+        except (OSError, HTTPException) as error:
+            raise DeliveryError(
+                f"{self._root}: Frigate cannot be reached: "
+                f"{getattr(error, 'reason', None) or error!r}"
+            ) from error
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A token must not follow a redirection to somebody else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None

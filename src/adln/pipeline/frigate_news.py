@@ -1,0 +1,67 @@
+"""Hears by MQTT that an event of Frigate has ended, so that nobody has to wait for the next look.
+
+Source: https://docs.frigate.video/integrations/mqtt, topic ``frigate/events``.
+"""
+
+import json
+import threading
+from typing import Any
+
+from adln.pipeline.broker import Broker, require_topic
+
+# Frigate writes the snapshot a moment after it says that the event has ended.
+_SETTLES_S = 1.0
+
+
+class FrigateNews:
+    """Waits for the next look at Frigate, or for somebody to have gone.
+
+    Args:
+        stop: set when it is time to end.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._news = threading.Event()
+        self._client: Any = None
+
+    def listen(self, broker: Broker, prefix: str) -> None:
+        """Listen to a broker; if it is down, looking now and then goes on.
+
+        Args:
+            broker: that Frigate tells.
+            prefix: of Frigate's topics.
+        """
+        topic = f"{require_topic(prefix)}/events"
+        client = self._client = broker.new_client("", reconnect=True)
+        client.reconnect_delay_set(1, 60)
+        client.on_connect = lambda asked, *_: asked.subscribe(topic, qos=1)
+        client.on_message = lambda _client, _data, message: self._hear(message.payload)
+        client.connect_async(broker.host, broker.port, keepalive=30)
+        client.loop_start()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait so long, or until somebody has gone or it is time to end."""
+        if self._news.wait(timeout_s):
+            self._news.clear()
+            self._stop.wait(_SETTLES_S)
+
+    def stop(self) -> None:
+        """End waiting."""
+        self._stop.set()
+        self._news.set()
+
+    def close(self) -> None:
+        """Leave the broker."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client.loop_stop()
+
+    def _hear(self, payload: bytes) -> None:
+        try:
+            message = json.loads(payload)
+            is_over = message["type"] == "end" and message["after"]["label"] == "person"
+        except (ValueError, KeyError, TypeError):
+            return
+        if is_over:
+            self._news.set()

@@ -1,0 +1,385 @@
+"""Home Assistant: who is before each camera, by MQTT discovery.
+
+What should stand on the broker is computed as a whole (`wanted_messages`), compared with what was
+sent, and the difference is sent. All of it is retained. After a lost connection, and when Home
+Assistant says that it has started (its birth message), everything is sent again; what stands on
+the broker under this instance and should not, such as somebody who was forgotten meanwhile, is
+removed.
+
+Source: the discovery format of Home Assistant's MQTT integration,
+https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
+"""
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from adln import __version__
+from adln.pipeline.broker import Broker, require_topic
+from adln.pipeline.people import People
+from adln.pipeline.presence import Presence, Stay
+from adln.pipeline.watch_parts import SeenFrame
+from adln.pipeline.watch_settings import HomeAssistantSettings
+
+NOBODY = "nobody"
+LONGEST_STATE = 255
+"""Letters that a state may have in Home Assistant."""
+_TICK_S = 0.5
+_KEEPALIVE_S = 20
+_ONLINE, _OFFLINE = "online", "offline"
+
+_log = logging.getLogger(__name__)
+
+
+class HomeAssistant:
+    """Keeps Home Assistant's sensors right, on a thread of its own.
+
+    Args:
+        broker: That Home Assistant listens to.
+        settings: What is told.
+        cameras: Name -> number of each camera.
+        people: Who is in the gallery.
+        client_id: Under which the broker knows this connection; "" lets the broker choose.
+        clock: Seconds since 1970.
+
+    Raises:
+        DeliveryError: A topic cannot be used.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: HomeAssistantSettings,
+        *,
+        cameras: Mapping[str, int],
+        people: People,
+        client_id: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._prefix = require_topic(settings.prefix)
+        self._base = f"{require_topic(settings.topic)}/{settings.instance}"
+        self._cameras = dict(cameras)
+        self._people = people
+        self._clock = clock
+        self._presence = Presence(
+            absent_after_s=settings.absent_after_s, is_ignored=people.is_ignored
+        )
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._stop = threading.Event()
+        self._gone = threading.Event()
+        self._is_connected = False
+        self._is_refused = False
+        self._sent: dict[str, str] = {}
+        self._found: set[str] = set()
+        self._client = broker.new_client(client_id, reconnect=True)
+        self._client.will_set(f"{self._base}/available", _OFFLINE, qos=1, retain=True)
+        self._client.reconnect_delay_set(1, 30)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        # A broker that is down at the start is tried again, as one that goes down later.
+        self._client.connect_async(broker.host, broker.port, keepalive=_KEEPALIVE_S)
+        self._client.loop_start()
+        self._thread = threading.Thread(target=self._run, name="adln-home", daemon=True)
+        self._thread.start()
+
+    def saw(self, seen: SeenFrame) -> None:
+        """Take in a frame; returns at once."""
+        with self._lock:
+            self._presence.saw(
+                seen.frame.camera_id, seen.frame.time_s, seen.people, now_s=self._clock()
+            )
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Say that nobody watches any more, and leave.
+
+        Args:
+            timeout_s: Longest time to wait for the broker.
+        """
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        self._news.set()
+        self._thread.join(timeout_s)
+        if self._is_connected:
+            self._say_farewell(timeout_s)
+            self._client.disconnect()
+            self._gone.wait(timeout_s)
+        connection = self._client.socket()
+        if connection is not None:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._client.loop_stop()
+
+    def _say_farewell(self, timeout_s: float) -> None:
+        """The broker keeps what was said last; who was there last is nobody's business."""
+        farewell = {f"{self._base}/available": _OFFLINE}
+        for topic in self._sent:
+            if topic.endswith("/state"):
+                farewell[topic] = NOBODY if "/camera/" in topic else ""
+            elif topic.endswith("/attributes"):
+                farewell[topic] = "{}"
+        until_s = time.monotonic() + timeout_s
+        # Acknowledged, because what is on its way when a connection ends may be lost.
+        sent = [
+            self._client.publish(topic, payload, qos=1, retain=True)
+            for topic, payload in farewell.items()
+        ]
+        for one in sent:
+            with suppress(RuntimeError, ValueError):
+                one.wait_for_publish(max(0.0, until_s - time.monotonic()))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._update()
+            except Exception:
+                # The sensors must outlive whatever one round does.
+                _log.exception("Home Assistant could not be told")
+            self._news.wait(_TICK_S)
+            self._news.clear()
+
+    def _update(self) -> None:
+        if not self._is_connected:
+            return
+        names = self._people.names()
+        now_s = self._clock()
+        with self._lock:
+            if names is not None:
+                self._presence.keep_only(names)
+            wanted = wanted_messages(
+                self._settings,
+                prefix=self._prefix,
+                base=self._base,
+                cameras=self._cameras,
+                names=names or {},
+                is_ignored=self._people.is_ignored,
+                presence=self._presence,
+                now_s=now_s,
+            )
+            changed = {
+                topic: payload
+                for topic, payload in wanted.items()
+                if self._sent.get(topic) != payload
+            }
+            # As long as nobody knows who is in the gallery, nobody is missing from it.
+            surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
+            self._found -= surplus
+        # A configuration is removed before its states are, and sent before them.
+        for topic in sorted(surplus, key=_is_state):
+            self._send(topic, "")
+            self._sent.pop(topic, None)
+        for topic, payload in changed.items():
+            self._send(topic, payload)
+
+    def _send(self, topic: str, payload: str) -> None:
+        # If the connection is lost meanwhile all is sent again, so no acknowledgement is needed.
+        sent = self._client.publish(topic, payload, qos=0, retain=True)
+        if sent.rc == 0:
+            self._sent[topic] = payload
+
+    # paho calls these on its own thread.
+
+    def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _: Any) -> None:
+        if reason.is_failure:
+            if not self._is_refused:
+                _log.warning("Home Assistant's broker refuses the connection: %s", reason)
+            self._is_refused = True
+            return
+        self._is_refused = False
+        instance = self._settings.instance
+        client.subscribe(
+            [
+                (f"{self._prefix}/status", 1),
+                (f"{self._prefix}/sensor/{instance}/+/config", 1),
+                (f"{self._prefix}/device_tracker/{instance}/+/config", 1),
+                (f"{self._base}/#", 1),
+            ]
+        )
+        self._start_again()
+
+    def _start_again(self) -> None:
+        """Everything is to be sent, whatever was sent before."""
+        with self._lock:
+            self._sent = {}
+            self._is_connected = True
+        self._news.set()
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, _reason: Any, _: Any) -> None:
+        with self._lock:
+            if self._is_connected and not self._stop.is_set():
+                _log.warning("the connection to Home Assistant's broker was lost")
+            self._is_connected = False
+        self._gone.set()
+
+    def _is_ours(self, topic: str) -> bool:
+        """Whether a topic is of this instance; not every broker is strict about what was asked."""
+        kinds = [f"{self._prefix}/{kind}" for kind in ("sensor", "device_tracker")]
+        instance = self._settings.instance
+        return topic.startswith((f"{self._base}/", *(f"{kind}/{instance}/" for kind in kinds)))
+
+    def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
+        if message.topic == f"{self._prefix}/status":
+            if message.payload == _ONLINE.encode():
+                self._start_again()
+        elif message.retain and message.payload and self._is_ours(message.topic):
+            with self._lock:
+                self._found.add(message.topic)
+            self._news.set()
+
+
+def wanted_messages(
+    settings: HomeAssistantSettings,
+    *,
+    prefix: str,
+    base: str,
+    cameras: Mapping[str, int],
+    names: Mapping[int, str | None],
+    is_ignored: Callable[[int | None], bool],
+    presence: Presence,
+    now_s: float,
+) -> dict[str, str]:
+    """What should stand on the broker, in the order in which it is sent.
+
+    Args:
+        settings: What is told.
+        prefix: Of Home Assistant's discovery.
+        base: Of the topics of this instance.
+        cameras: Name -> number of each camera.
+        names: Number -> name of everybody in the gallery.
+        is_ignored: Tells who is left out.
+        presence: Who is where.
+        now_s: By the clock of this machine.
+
+    Returns:
+        Topic -> payload: first the configurations, then the states.
+    """
+    shown = names if settings.names else {}
+    configs: dict[str, str] = {}
+    states: dict[str, str] = {f"{base}/available": _ONLINE}
+    for camera, number in cameras.items():
+        topic = f"{base}/camera/{number}"
+        entity = f"camera_{number}"
+        configs[f"{prefix}/sensor/{settings.instance}/{entity}/config"] = _as_json(
+            {
+                **_common(settings, base, entity, name=camera, topic=topic),
+                "icon": "mdi:account-eye",
+            }
+        )
+        stays = presence.at(camera, now_s)
+        states[f"{topic}/attributes"] = _as_json(_attributes(stays, shown))
+        states[f"{topic}/state"] = who_is_there(stays, shown)
+    for number, name in names.items() if settings.persons else ():
+        if name is None or is_ignored(number):
+            continue
+        topic = f"{base}/person/{number}"
+        entity = f"person_{number}"
+        configs[f"{prefix}/device_tracker/{settings.instance}/{entity}/config"] = _as_json(
+            {
+                **_common(settings, base, entity, name=_called(number, shown), topic=topic),
+                "payload_home": "home",
+                "payload_not_home": "not_home",
+                # Home Assistant's persons take the name of a place from the former only.
+                "source_type": "gps" if settings.place == "camera" else "router",
+            }
+        )
+        stay = presence.last_of(number)
+        place = _place(settings, stay, now_s)
+        states[f"{topic}/attributes"] = _as_json(_last_seen(number, stay, place))
+        states[f"{topic}/state"] = place
+    return configs | states
+
+
+def who_is_there(stays: Sequence[Stay], names: Mapping[int, str | None]) -> str:
+    """The state of a camera: names joined, people nobody knows counted."""
+    parts = [_called(one.person_id, names) for one in stays if one.person_id is not None]
+    unknown = len(stays) - len(parts)
+    if unknown:
+        parts.append(f"{unknown} unknown")
+    text = ", ".join(parts) or NOBODY
+    shown = len(parts)
+    while len(text) > LONGEST_STATE:
+        shown -= 1
+        text = ", ".join([*parts[:shown], f"and {len(stays) - shown} more"])
+    return text
+
+
+def _attributes(stays: Sequence[Stay], names: Mapping[int, str | None]) -> dict[str, Any]:
+    people = []
+    for one in stays:
+        if one.person_id is None:
+            continue
+        person: dict[str, Any] = {"id": one.person_id, "since": _moment(one.since_s)}
+        if one.confidence is not None:
+            person["confidence"] = round(one.confidence, 2)
+        if names.get(one.person_id):
+            person["name"] = names[one.person_id]
+        people.append(person)
+    return {"count": len(stays), "unknown": len(stays) - len(people), "people": people}
+
+
+def _last_seen(number: int, stay: Stay | None, place: str) -> dict[str, Any]:
+    # The same as the state, for versions of Home Assistant that ask for zones in its place.
+    zones = [] if place == "not_home" else ["zone.home"]
+    if place not in ("home", "not_home"):
+        zones.insert(0, place)
+    found: dict[str, Any] = {"id": number, "in_zones": zones}
+    if stay is not None:
+        found |= {"camera": stay.camera, "since": _moment(stay.since_s)}
+    return found
+
+
+def _place(settings: HomeAssistantSettings, stay: Stay | None, now_s: float) -> str:
+    if stay is None or now_s - stay.heard_s >= settings.away_after_s:
+        return "not_home"
+    if settings.place == "camera" and now_s - stay.heard_s < settings.absent_after_s:
+        return stay.camera
+    return "home"
+
+
+def _common(
+    settings: HomeAssistantSettings, base: str, entity: str, *, name: str, topic: str
+) -> dict[str, Any]:
+    """What every configuration has."""
+    return {
+        "name": name,
+        "unique_id": f"adln_{settings.instance}_{entity}",
+        "state_topic": f"{topic}/state",
+        "json_attributes_topic": f"{topic}/attributes",
+        "availability_topic": f"{base}/available",
+        "payload_available": _ONLINE,
+        "payload_not_available": _OFFLINE,
+        "qos": 1,
+        "device": {
+            "identifiers": [f"adln_{settings.instance}"],
+            "name": settings.device_name or settings.instance,
+            "manufacturer": "adln",
+            "model": "adln watch",
+            "sw_version": __version__,
+        },
+        "origin": {"name": "adln", "sw_version": __version__},
+    }
+
+
+def _called(person_id: int, names: Mapping[int, str | None]) -> str:
+    return names.get(person_id) or f"person {person_id}"
+
+
+def _moment(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
+
+
+def _is_state(topic: str) -> bool:
+    return not topic.endswith("/config")
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,95 @@
+"""Who is in a gallery and what they are called, for those who report people."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic
+
+from adln.errors import GalleryError
+from adln.gallery.records import Person
+from adln.pipeline.sightings import SightingEvent
+
+EVERY_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class People:
+    """The people of a gallery, asked for again at most every so many seconds.
+
+    So a name that somebody gives, and a person who is forgotten, are known here a moment later,
+    also if another process did it. Several threads may use it.
+
+    Args:
+        persons: Gives everybody, as `adln.gallery.interface.Gallery.persons` does.
+        ignored: Names of those who are never reported.
+        every_s: Longest age of what is told, in s.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        persons: Callable[[], Sequence[Person]],
+        *,
+        ignored: Iterable[str] = (),
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._persons = persons
+        self._ignored = frozenset(name.strip() for name in ignored)
+        self._every_s = every_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._names: dict[int, str | None] | None = None
+        self._asked_s: float | None = None
+        self._is_failing = False
+
+    def names(self) -> Mapping[int, str | None] | None:
+        """Number -> name of everybody; None as long as the gallery has not answered.
+
+        While the gallery cannot be read this is what it said last: nobody vanishes because a disk
+        is busy.
+        """
+        with self._lock:
+            now_s = self._clock()
+            if self._asked_s is None or now_s - self._asked_s >= self._every_s:
+                self._asked_s = now_s
+                self._ask()
+            return self._names
+
+    def name_of(self, person_id: int | None) -> str | None:
+        """What somebody is called; None if nobody has said."""
+        return None if person_id is None else (self.names() or {}).get(person_id)
+
+    def is_ignored(self, person_id: int | None) -> bool:
+        """Whether somebody is never reported."""
+        return bool(self._ignored) and self.name_of(person_id) in self._ignored
+
+    def _ask(self) -> None:
+        try:
+            self._names = {one.person_id: one.name for one in self._persons()}
+        except GalleryError as error:
+            if not self._is_failing:
+                _log.warning("who is in the gallery cannot be asked: %s", error)
+            self._is_failing = True
+            return
+        self._is_failing = False
+
+
+def leaving_out(
+    submit: Callable[[SightingEvent], object], people: People
+) -> Callable[[SightingEvent], None]:
+    """A `submit` that hands nothing on of people who are never reported.
+
+    Only what is certain to be theirs is left out: a candidate may be somebody else.
+
+    Args:
+        submit: Takes the others' sightings.
+        people: Knows who is never reported.
+    """
+
+    def deliver(event: SightingEvent) -> None:
+        if event.verdict != "matched" or not people.is_ignored(event.person_id):
+            submit(event)
+
+    return deliver

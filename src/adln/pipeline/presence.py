@@ -1,0 +1,119 @@
+"""Who is before which camera at this moment, from the frames that were worked through."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from adln.pipeline.watch_parts import NamedBox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stay:
+    """Somebody before a camera.
+
+    Attributes:
+        camera: name of the camera.
+        person_id: who; None if nobody knows, or if it may only be.
+        since_s: when they were first seen here this time, Unix time.
+        last_s: when last.
+        confidence: that it is this person, 0..1; None as long as that is not known.
+        heard_s: when the last news of them came, by the clock of this machine.
+    """
+
+    camera: str
+    person_id: int | None
+    since_s: float
+    last_s: float
+    confidence: float | None
+    heard_s: float
+
+
+class Presence:
+    """Keeps who is where. Somebody stays until they were not seen for a while.
+
+    Whether somebody is still there goes by the clock of this machine, so that it ends also when
+    their camera dies. A *candidate* counts as somebody unknown: lights may go on for them, but not
+    under another one's name.
+
+    Args:
+        absent_after_s: without being seen, until somebody counts as gone from a camera.
+        is_ignored: tells who is left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        absent_after_s: float,
+        is_ignored: Callable[[int | None], bool] = lambda _: False,
+    ) -> None:
+        self._absent_after_s = absent_after_s
+        self._is_ignored = is_ignored
+        self._stays: dict[tuple[str, int], Stay] = {}
+        self._last: dict[int, Stay] = {}
+
+    def saw(self, camera: str, time_s: float, people: Iterable[NamedBox], now_s: float) -> None:
+        """Take in a frame.
+
+        Args:
+            camera: its name.
+            time_s: of the frame.
+            people: who is in it.
+            now_s: by the clock of this machine.
+        """
+        for box in people:
+            person_id = None if box.verdict == "candidate" else box.person_id
+            before = self._stays.get((camera, box.track_id))
+            since_s = time_s if before is None else before.since_s
+            if person_id is not None:
+                since_s = min(
+                    [since_s, *(one.since_s for one in self.at(camera, now_s, person_id))]
+                )
+            stay = Stay(
+                camera=camera,
+                person_id=person_id,
+                since_s=since_s,
+                last_s=time_s,
+                confidence=None if person_id is None else box.probability,
+                heard_s=now_s,
+            )
+            self._stays[camera, box.track_id] = stay
+            if person_id is not None:
+                self._last[person_id] = stay
+
+    def at(self, camera: str, now_s: float, person_id: int | None = None) -> list[Stay]:
+        """Who is before a camera, one entry a person and one for each unknown, the longest first.
+
+        Args:
+            camera: its name.
+            now_s: by the clock of this machine.
+            person_id: if given, only this person.
+        """
+        self._stays = {
+            key: one
+            for key, one in self._stays.items()
+            if now_s - one.heard_s < self._absent_after_s
+        }
+        found: dict[tuple[int, int], Stay] = {}
+        for (name, track), one in self._stays.items():
+            if name != camera or self._is_ignored(one.person_id):
+                continue
+            if person_id is not None and one.person_id != person_id:
+                continue
+            key = (1, track) if one.person_id is None else (0, one.person_id)
+            other = found.get(key)
+            found[key] = one if other is None else _joined(other, one)
+        return sorted(found.values(), key=lambda one: (one.since_s, one.person_id or 0))
+
+    def last_of(self, person_id: int) -> Stay | None:
+        """Where somebody was seen last since the start; None if nowhere."""
+        return self._last.get(person_id)
+
+    def keep_only(self, person_ids: Iterable[int]) -> None:
+        """Forget where everybody else was seen last."""
+        known = set(person_ids)
+        self._last = {number: one for number, one in self._last.items() if number in known}
+
+
+def _joined(one: Stay, other: Stay) -> Stay:
+    """Two tracks of one person before one camera."""
+    newest = max(one, other, key=lambda stay: stay.heard_s)
+    return replace(newest, since_s=min(one.since_s, other.since_s))
