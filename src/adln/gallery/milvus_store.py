@@ -42,6 +42,8 @@ FORGOTTEN, MERGED, FORMER_NAME = 1, 2, 3
 _NO_VECTOR = [0.0, 1.0]
 # Low bits of an id tell apart who gave it, high bits when; 2^51 microseconds end in 2041.
 _GIVER_BITS = 11
+# Of a digest of a name: 256 bits.
+_DIGEST_LETTERS = 64
 
 
 class MilvusStore:
@@ -150,7 +152,7 @@ class MilvusStore:
         schema.add_field("person_id", kind.INT64, is_primary=True)
         schema.add_field("name", kind.VARCHAR, max_length=milvus_rows.MOST_TEXT)
         schema.add_field("is_forgotten", kind.INT64)
-        schema.add_field("forgotten_name", kind.VARCHAR, max_length=64)
+        schema.add_field("forgotten_name", kind.VARCHAR, max_length=_DIGEST_LETTERS)
         schema.add_field("nothing", kind.FLOAT_VECTOR, dim=len(_NO_VECTOR))
         self._make(self._persons, schema, "nothing", "FLAT")
 
@@ -307,7 +309,8 @@ class MilvusStore:
             return hashlib.sha256(f"adln {name}".encode()).digest()[:SALT_BYTES]
 
     def _name_digest(self, name: str) -> str:
-        return name_digest(name, self._salt).hex()
+        # The field takes so many letters, also in collections of earlier versions.
+        return name_digest(name, self._salt).hex()[:_DIGEST_LETTERS]
 
     def _require_free(self, name: str | None, person_id: int | None) -> None:
         if name is None:
