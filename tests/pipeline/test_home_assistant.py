@@ -477,7 +477,7 @@ def test_a_settings_file_opens_the_way(broker: Any, home: Home, tmp_path: Path) 
     path = tmp_path / "watch.toml"
     mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nclient_id = "box"\n'
     path.write_text(f"{CAMERA}{mqtt}[home_assistant]\nenabled = true\n", encoding="utf-8")
-    people = People(lambda: [])
+    people = People(list)
     told = open_home_assistant(read_watch_settings(path), tmp_path, people)
     assert told is not None
     wait_until(lambda: home.state("door") == "nobody")
