@@ -128,7 +128,6 @@ def main() -> int:
         "confirm off",
         "debuginfod enabled off",
         "disable-randomization off",
-        "startup-with-shell off",
         "auto-solib-add off",
         "print thread-events off",
     ):
