@@ -10,12 +10,13 @@ command starts are not covered.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import gdb  # type: ignore[import-not-found]
+import gdb  # type: ignore[import-untyped]
 
 LIBRARY = "onnxruntime_pybind11_state"
 # Exit code if the command never asked, or asked and the processor has none of the instructions.
@@ -127,7 +128,6 @@ def main() -> int:
         "confirm off",
         "debuginfod enabled off",
         "disable-randomization off",
-        "startup-with-shell off",
         "auto-solib-add off",
         "print thread-events off",
     ):
@@ -145,6 +145,9 @@ def main() -> int:
     sys.stderr.write(f"hidden from onnxruntime: {', '.join(hidden) or 'nothing'}\n")
     if not hidden:
         return NOTHING_HIDDEN
+    if gdb.selected_inferior().pid:  # interrupted
+        gdb.execute("kill")
+        return 128 + signal.SIGINT
     code = gdb.convenience_variable("_exitcode")
     return int(code) if code is not None else 128 + int(gdb.convenience_variable("_exitsignal"))
 

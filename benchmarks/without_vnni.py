@@ -208,7 +208,7 @@ def answer(work: Path, files: tuple[Path, ...], rounds: int, seed: int) -> None:
             crops = np.load(crop_file)
             rows = [embed(model, crops[at : at + BATCH]) for at in range(0, len(crops), BATCH)]
             answers[f"{index} {crop_file.name}"] = np.concatenate(rows)
-    np.savez(work / "answers.npz", **answers)
+    np.savez(work / "answers.npz", allow_pickle=False, **answers)
 
     ones = {size: np.load(crop_files(work, size)[0])[:1] for size in map(size_of, models)}
     tasks = {
