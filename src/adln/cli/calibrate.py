@@ -26,7 +26,7 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
     "--data",
     "data_path",
     type=click.Path(path_type=Path),
-    help="Folder or CSV of a data set whose persons the model has not learned from.",
+    help="Folder or CSV of a data set whose persons the network has not learned from.",
 )
 @layout_option
 @click.option(

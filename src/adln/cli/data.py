@@ -39,7 +39,7 @@ def data() -> None:
 def check(
     context: click.Context, path: Path, layout: str, decode: bool, workers: int, as_json: bool
 ) -> None:
-    """Count the pictures, persons and cameras of PATH and say what is wrong.
+    """Check the data set at PATH: count pictures, persons, cameras; say what is wrong.
 
     PATH is the folder of a data set, the folder above it, or a CSV table. The exit code is 0 if
     all is fine and 1 if there are problems.

@@ -28,7 +28,9 @@ _CLEAR, _SOME = 0.98, 0.90
 @click.option("--boxes", default="", help="JSONL of boxes in place of a detector.")
 @click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
-    """Examine RECORDING: a video, a folder of pictures, or the settings (TOML) of a watch.
+    """Check if people can be told apart in RECORDING.
+
+    It is a video, a folder of pictures, or the settings (TOML) of a watch.
 
     Says whether the tracks of one person stand out from those of two people who were seen
     together, which thresholds follow, whether identities come out differently with them, and

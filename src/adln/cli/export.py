@@ -90,7 +90,7 @@ def export(
 ) -> None:
     """Write NETWORK, cut at a depth, as a file for a device without torch.
 
-    The file is compared with the network crop by crop, at batch 1, 7 and 32. If it is not true,
+    The file is compared with the network crop by crop, at batch 1, 7 and 32. If the outputs differ,
     nothing is written.
     """
     from adln.atomic import require_writable

@@ -33,7 +33,7 @@ __all__ = ["actor", "gallery", "moment"]
 
 @click.group()
 def gallery() -> None:
-    """Who was seen: people and their sightings, in one FOLDER."""
+    """Enrol, list, name, merge and forget people, whose sightings are in one FOLDER."""
 
 
 _COMMANDS = (

@@ -22,7 +22,7 @@ _ROWS_SHOWN = 20
     "model_path",
     cls=NetworkOption,
     type=click.Path(path_type=Path),
-    help="The model file; its calibration gives the threshold (see `adln calibrate`).",
+    help="Its calibration gives the threshold (see `adln calibrate`).",
 )
 @click.option(
     "--level",
@@ -32,7 +32,7 @@ _ROWS_SHOWN = 20
     help="Which of the calibration's thresholds.",
 )
 @click.option("--flip", is_flag=True, help="The embeddings are averages with the mirrored picture.")
-@click.option("--threshold", type=float, help="Cosine from which to join, instead of --model.")
+@click.option("--threshold", type=float, help="Cosine to join from, instead of --network.")
 @click.option("--depth", type=click.IntRange(1, 4), help="Depth, if the gallery has several.")
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
 @click.option(
@@ -73,7 +73,7 @@ def cluster(
 
     if (model_path is None) == (threshold is None):
         raise GalleryError(
-            "Give --model, whose calibration tells the threshold, or a --threshold of your own."
+            "Give --network, whose calibration tells the threshold, or a --threshold of your own."
         )
     with open_place(place) as gallery:
         where = Filter(

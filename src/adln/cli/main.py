@@ -12,29 +12,40 @@ import click
 from adln import __version__
 from adln.errors import AdlnError, how_to_install
 
-# name -> (module with a click command of that name, one line of help)
-COMMANDS = {
-    "demo": ("adln.cli.demo", "Draw people, train on them, evaluate four depths, write a report."),
-    "data": ("adln.cli.data", "Check a data set, or draw people."),
-    "train": ("adln.cli.train", "Train the network; go on where a run was interrupted."),
-    "evaluate": ("adln.cli.evaluate", "Rank-1, mAP and mINP of a network at every depth."),
-    "calibrate": ("adln.cli.calibrate", "Which score means the same person, at which risk."),
-    "export": ("adln.cli.export", "Write a depth as ONNX, proved against the network."),
-    "embed": ("adln.cli.embed", "Features of pictures by an exported network."),
-    "gallery": ("adln.cli.gallery", "Who was seen: enrol, list, merge, forget, retain."),
-    "adapt": ("adln.cli.adapt", "Adapt a gallery to its cameras, if their tracks show a gain."),
-    "search": ("adln.cli.search", "Find who a picture shows, in a gallery."),
-    "serve": ("adln.cli.serve", "HTTP API and web page over a gallery."),
-    "tokens": ("adln.cli.tokens", "Who may use a service."),
-    "networks": ("adln.cli.networks", "The networks that are there; add one of another make."),
-    "bench": ("adln.cli.bench", "Speed and memory of networks on this machine."),
-    "track": ("adln.cli.track", "Follow a detector's boxes: det.txt in, result.txt out."),
-    "watch": ("adln.cli.watch", "Watch cameras: who is where, and who was where before."),
-    "frigate": ("adln.cli.frigate", "Say who the people of the events of a Frigate are."),
-    "doctor": ("adln.cli.doctor", "Does re-identification do anything on your recording?"),
-    "align": ("adln.cli.align", "Put a network's depths into one space, to mix them."),
-    "complexity": ("adln.cli.complexity", "Parameters and operations of the four depths."),
+# What people want to do -> name -> (module with a click command of that name, a line of help).
+GROUPS = {
+    "Try it": {
+        "demo": ("adln.cli.demo", "Draw people, train on them, evaluate, write a report."),
+        "data": ("adln.cli.data", "Draw people to try things with, or check a data set."),
+    },
+    "Remember and find people": {
+        "gallery": ("adln.cli.gallery", "Enrol people; list, name, merge and forget them."),
+        "search": ("adln.cli.search", "Identify a picture: matched, candidate or unknown."),
+        "serve": ("adln.cli.serve", "Serve a gallery: web page and HTTP API. Try --demo."),
+        "tokens": ("adln.cli.tokens", "Manage the access tokens of a service."),
+        "calibrate": ("adln.cli.calibrate", "Find the thresholds of matched and candidate."),
+    },
+    "Cameras": {
+        "watch": ("adln.cli.watch", "Track and identify people in cameras and videos."),
+        "frigate": ("adln.cli.frigate", "Name the people in the events of a Frigate."),
+        "doctor": ("adln.cli.doctor", "Check if people can be told apart in a recording."),
+        "adapt": ("adln.cli.adapt", "Adapt a gallery to its cameras, if tracks show a gain."),
+        "track": ("adln.cli.track", "Track boxes of a detector (MOTChallenge files)."),
+    },
+    "Networks": {
+        "networks": ("adln.cli.networks", "List networks; add any ONNX or OpenVINO network."),
+        "embed": ("adln.cli.embed", "Embed pictures, or the people in a video."),
+        "evaluate": ("adln.cli.evaluate", "Measure Rank-1, mAP and mINP on data sets."),
+        "bench": ("adln.cli.bench", "Measure speed and memory on this machine."),
+        "complexity": ("adln.cli.complexity", "Count parameters and FLOPs of Res1 to Res4."),
+    },
+    "Train": {
+        "train": ("adln.cli.train", "Train a network with four exits, or resume a run."),
+        "align": ("adln.cli.align", "Bring all depths of a network into one space."),
+        "export": ("adln.cli.export", "Export a depth to ONNX, OpenVINO or ncnn."),
+    },
 }
+COMMANDS = {name: about for group in GROUPS.values() for name, about in group.items()}
 
 # Package that may be missing -> extra of pyproject.toml that brings it.
 _EXTRA_OF = {
@@ -75,10 +86,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Commands first, without importing them, by what people want to do."""
+        widest = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(widest), text) for name, (_, text) in group.items()]
+                )
+        formatter.write_paragraph()
+        formatter.write_text("`adln COMMAND -h` explains a command; `adln --version` says which.")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +103,7 @@ class LazyGroup(click.Group):
 def adln() -> None:
     """Person re-identification that runs where the cameras are.
 
-    One network is trained and cut at four depths, Res1 to Res4. Start with `adln demo`.
+    Start with `adln serve --demo` (in the browser) or `adln demo` (training).
     """
 
 

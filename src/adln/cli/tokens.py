@@ -16,7 +16,10 @@ folder_argument = click.argument("folder", type=click.Path(path_type=Path))
 
 @click.group()
 def tokens() -> None:
-    """Who may use a service. FOLDER is its gallery, or its `state` folder if that is elsewhere."""
+    """Manage the access tokens of a service.
+
+    FOLDER is its gallery, or its `state` folder if that is elsewhere.
+    """
 
 
 @tokens.command("list")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from adln.cli.options import NetworkOption
 from adln.runtime.shipped import SHIPPED
 
 
@@ -14,24 +15,25 @@ from adln.runtime.shipped import SHIPPED
     "out_path",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Result to write; boxes that are not followed are left out.",
+    help="Result to write; boxes that belong to no track are left out.",
 )
 @click.option("--fps", required=True, type=click.FloatRange(min=0, min_open=True))
 @click.option(
     "--pictures",
     type=click.Path(exists=True, path_type=Path),
-    help="The sequence's pictures (img1) or video: people are then followed by what they look "
-    "like as well, and a moving camera is made up for.",
+    help="The sequence's pictures (img1) or video: people are then tracked by appearance as well, "
+    "and the motion of the camera is compensated.",
 )
 @click.option(
-    "--model",
+    "--network",
     "model_path",
+    cls=NetworkOption,
     default=SHIPPED[0],
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Network that looks at people: a file of `adln export`, or res1, res2.",
+    help="Network of the appearance: a file of `adln export`, or res1, res2.",
 )
-@click.option("--motion-only", is_flag=True, help="Look at nobody; use pictures for the camera.")
+@click.option("--motion-only", is_flag=True, help="No appearance; pictures compensate the camera.")
 def track(
     det: Path,
     out_path: Path,
@@ -40,7 +42,7 @@ def track(
     model_path: Path,
     motion_only: bool,
 ) -> None:
-    """Follow the people of DET, a file of lines frame,-1,left,top,width,height,confidence,-1,-1,-1.
+    """Track the people in DET, a file of lines frame,-1,left,top,width,height,confidence,-1,-1,-1.
 
     Frames and pixels count from 1, as the MOTChallenge has them.
     """
