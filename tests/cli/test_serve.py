@@ -17,7 +17,7 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = CliRunner().invoke(serve, [])
     assert isinstance(result.exception, SettingsError)
-    assert "adln[serve]" in str(result.exception)
+    assert 'pip install ".[serve]"' in str(result.exception)
 
 
 def test_a_gallery_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def review_routes(parts: Parts) -> APIRouter:
             if item.key not in ignored and (shown := _shown(parts, item, people)) is not None:
                 items.append(shown)
         if parts.listed.wait_s(caller.name) == 0:
-            shown = {"to_review": len(items)}
-            parts.state.record(caller.name, "list people", shown, synced=False)
+            facts = {"to_review": len(items)}
+            parts.state.record(caller.name, "list people", facts, synced=False)
         return ReviewQueue(items=items, left_out=found.left_out)
 
     @router.post("/ignore", response_model=Done, responses=documented())
