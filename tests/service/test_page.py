@@ -59,7 +59,7 @@ def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
         width, height = SIZES[size]
         origin = address.partition("/#")[0]
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(20_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", listen_to)
