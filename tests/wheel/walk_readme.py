@@ -143,7 +143,7 @@ def walk_demo(walk: Walk, section: str) -> None:
 
 def walk_terminal(walk: Walk, section: str) -> None:
     """The commands that the section shows for the terminal."""
-    block = found(r"```\n(adln [^`]+)```", section)
+    block = found(r"```\n(adln gallery [^`]+)```", section)
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     check(
         {"enrol", "search"} <= {word for command in commands for word in command[1:3]},
