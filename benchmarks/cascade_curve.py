@@ -45,7 +45,6 @@ from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.loading import load_crops
 from adln.datasets.split import ReidDataset
-from adln.datasets.synthetic import Plan, draw_dataset
 from adln.embeddings import Embedder
 from adln.errors import AdlnError, SettingsError
 from adln.evaluation.cascade import (
@@ -68,6 +67,7 @@ from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.measuring import Times, time_in_turns
 from adln.runtime.operations import count_operations
 from adln.runtime.session import open_session, usable_cores
+from adln.scenes.synthetic import Plan, draw_dataset
 
 PERSONS_TO_DRAW = 120
 

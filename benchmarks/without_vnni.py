@@ -39,7 +39,6 @@ from numpy.typing import NDArray
 
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.loading import load_crops
-from adln.datasets.synthetic import Plan, draw_dataset
 from adln.errors import AdlnError
 from adln.export.emulation import LEAST_AGREEMENT, MEAN_AGREEMENT, run_graph
 from adln.manifest import CROPS
@@ -48,6 +47,7 @@ from adln.runtime.kernels import one_operator
 from adln.runtime.measuring import time_in_turns
 from adln.runtime.session import OpenModel, open_session
 from adln.runtime.shipped import SHIPPED
+from adln.scenes.synthetic import Plan, draw_dataset
 
 TIMES_FLOAT, TIMES_OLD = 1.6, 0.95
 MASK = Path(__file__).with_name("mask_cpuid.py")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.drawn_people import Person, person_generator
+from adln.scenes.drawn_people import Person, person_generator
 
 _STREAM_ROUTE = 6
 _STREAM_CROWD = 7
@@ -47,7 +47,7 @@ class Step:
         xy_m: Metres on the ground.
         heading_rad: Direction of walking, counter-clockwise from east.
         phase: Moment of the walk in radians; one double step is 2 pi.
-        gesture: What arms and legs do, one of `adln.datasets.drawn_figure.GESTURES`.
+        gesture: What arms and legs do, one of `adln.scenes.drawn_figure.GESTURES`.
     """
 
     xy_m: tuple[float, float]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from adln.datasets.drawn_figure import GESTURES, SUPERSAMPLING, Figure, draw_figure
-from adln.datasets.drawn_people import Colour, Person, describe_person, person_generator
+from adln.scenes.drawn_figure import GESTURES, SUPERSAMPLING, Figure, draw_figure
+from adln.scenes.drawn_people import Colour, Person, describe_person, person_generator
 
 PLACE_WIDTH_PX = 900
 PLACE_HEIGHT_PX = 280

@@ -1,7 +1,7 @@
 """How a fixed camera sees the floor plan: a pinhole with its own place, light and colours.
 
 Stands in for the cameras of Sec. III.A. What the people look like under it (light, colours, lens,
-noise) is that of `adln.datasets.drawn_scene`; what is new here is perspective.
+noise) is that of `adln.scenes.drawn_scene`; what is new here is perspective.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from adln.datasets.drawn_people import Colour, person_generator
-from adln.datasets.drawn_scene import GROUND_PX, Camera, colour_matrix, describe_camera
+from adln.scenes.drawn_people import Colour, person_generator
+from adln.scenes.drawn_scene import GROUND_PX, Camera, colour_matrix, describe_camera
 
 _STREAM_FLOOR = 8
 _SMOOTHING = 2

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from adln.datasets.drawn_people import Colour, Person
+from adln.scenes.drawn_people import Colour, Person
 
 SUPERSAMPLING = 3
 """The figure is painted this many times larger and then reduced, for smooth edges."""

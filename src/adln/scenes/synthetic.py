@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.datasets.drawn_figure import Figure
-from adln.datasets.drawn_people import Person, describe_person, person_generator
-from adln.datasets.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
 from adln.datasets.market1501 import (
     GALLERY_FOLDER,
     QUERY_FOLDER,
@@ -26,6 +23,9 @@ from adln.datasets.market1501 import (
 )
 from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
+from adln.scenes.drawn_figure import Figure
+from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
 
 RECEIPT = "drawn-people.txt"
 """File that marks a folder as drawn by us, and says with which numbers."""

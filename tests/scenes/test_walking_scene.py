@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adln.datasets.drawn_people import describe_person
-from adln.datasets.walking_routes import Route
-from adln.datasets.walking_scene import (
+from adln.errors import DatasetError
+from adln.scenes.drawn_people import describe_person
+from adln.scenes.walking_routes import Route
+from adln.scenes.walking_scene import (
     CAMERA_IDS,
     ScenePlan,
     SceneTruth,
@@ -19,8 +20,7 @@ from adln.datasets.walking_scene import (
     truth_row,
     write_scene,
 )
-from adln.datasets.walking_views import MOUNTINGS
-from adln.errors import DatasetError
+from adln.scenes.walking_views import MOUNTINGS
 
 PLAN = ScenePlan(num_persons=16, duration_s=60.0, frames_per_s=2.0, width_px=320, height_px=180)
 

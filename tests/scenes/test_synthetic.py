@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adln.datasets.drawn_people import describe_person
 from adln.datasets.split import ReidDataset
-from adln.datasets.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
 from adln.errors import DatasetError
+from adln.scenes.drawn_people import describe_person
+from adln.scenes.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
 
 SMALL = Plan(
     num_train_persons=3,

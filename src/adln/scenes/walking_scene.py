@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.datasets.drawn_figure import draw_figure
-from adln.datasets.drawn_people import Person, describe_person, person_generator
-from adln.datasets.walking_routes import Route, join_crowd, wander
-from adln.datasets.walking_views import MOUNTINGS, Mounting, Projection, View
 from adln.errors import DatasetError
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.walking_routes import Route, join_crowd, wander
+from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
 
 CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
 TRUTH_FILE = "truth.jsonl"
