@@ -36,7 +36,7 @@ EMBED = """
 import sys
 from adln.runtime.embedder import OnnxEmbedder
 embedding = OnnxEmbedder(sys.argv[1], threads=1).embed_picture(sys.argv[2])
-from adln.runtime.cold_start import peak_memory_mib
+from adln.bench.cold_start import peak_memory_mib
 import json, time
 lengths = [float((vector ** 2).sum()) for vector in embedding.values()]
 print(json.dumps([time.process_time(), peak_memory_mib() * 2**20 / 1e6, lengths]))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.matching.confidence import borrow, confidence
-from adln.runtime.cascade import Cascade, Found, measure_costs
+from adln.runtime.cascade import Cascade, Found
 from adln.runtime.deeper import ChainedEmbedder
 
 MakeModel = Callable[..., Path]
@@ -159,12 +159,3 @@ def test_a_cascade_needs_files_that_belong_together(
         Cascade([make_model("whole.onnx", depths=(1,)), paths[1]])
     with pytest.raises(ImageError, match="expected crops"):
         Cascade(paths).search(CROPS[:, :32], lambda *_: None, threshold=0.0)  # type: ignore[arg-type, return-value]
-
-
-def test_work_is_counted_on_both_sides_of_the_cut(paths: tuple[Path, Path]) -> None:
-    costs = measure_costs(paths, rounds=1)
-    # Both small files mix 3 x 8 x 4 pooled colours into 16 numbers, for both depths.
-    macs = 2 * 96 * 16
-    assert (costs.depths, costs.shallow_macs, costs.deeper_macs) == ((1, 2), macs, macs)
-    assert costs.macs(0.5) == 1.5 * macs
-    assert costs.ms(0.0) == costs.shallow_ms

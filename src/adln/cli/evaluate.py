@@ -325,8 +325,8 @@ def _cascade(
     evaluation: "Evaluation", networks: tuple[Path, ...]
 ) -> "tuple[CascadeResult, StageCosts | None]":
     """What is found; and what it costs, where the files of a split export are there to be timed."""
+    from adln.bench.cascade_costs import measure_costs
     from adln.evaluation.cascade import evaluate_cascade
-    from adln.runtime.cascade import measure_costs
 
     result = evaluate_cascade(evaluation)
     costs = measure_costs(networks) if len(networks) > 1 else None

@@ -9,20 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import ModelFileError, SettingsError
-from adln.evaluation.cascade import StageCosts
-from adln.manifest import CROPS
 from adln.matching.confidence import borrow, confidence
 from adln.runtime.deeper import DeeperEmbedder
 from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.runtime.handover import Handover
-from adln.runtime.measuring import time_in_turns
-from adln.runtime.operations import count_operations
 from adln.runtime.session import OpenModel
 
 
@@ -81,6 +76,10 @@ class Cascade:
     Raises:
         ModelFileError: A file cannot be opened, they do not belong together, or there is only one.
         SettingsError: `threads` or `batch_size` is below one.
+
+    Attributes:
+        shallow: The file that every crop goes through.
+        deeper: The others, in order.
     """
 
     def __init__(
@@ -95,32 +94,32 @@ class Cascade:
                 f"a cascade needs the files of a split export, two or more, got {len(paths)}: "
                 "export them with `adln export --depths 2,4 --split`."
             )
-        self._shallow = OnnxEmbedder(paths[0], threads=threads, batch_size=batch_size)
-        self._deeper: list[DeeperEmbedder] = []
-        before: OnnxEmbedder | DeeperEmbedder = self._shallow
+        self.shallow = OnnxEmbedder(paths[0], threads=threads, batch_size=batch_size)
+        self.deeper: list[DeeperEmbedder] = []
+        before: OnnxEmbedder | DeeperEmbedder = self.shallow
         for path in paths[1:]:
             before = DeeperEmbedder(path, before, threads=threads)
-            self._deeper.append(before)
+            self.deeper.append(before)
         self._batch_size = batch_size
 
     @property
     def depths(self) -> tuple[int, int]:
         """Depth of every crop, and depth of those that go deeper."""
-        return self._shallow.depths[-1], self._deeper[-1].depths[-1]
+        return self.shallow.depths[-1], self.deeper[-1].depths[-1]
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        return self._shallow.dim
+        return self.shallow.dim
 
     @property
     def crop_size(self) -> tuple[int, int]:
         """Height and width in px of the crops that it takes."""
-        return self._shallow.crop_size
+        return self.shallow.crop_size
 
     def model_of(self, depth: int) -> OpenModel:
         """The open file that answers one of the two `depths`."""
-        return self._shallow.model if depth == self.depths[0] else self._deeper[-1].model
+        return self.shallow.model if depth == self.depths[0] else self.deeper[-1].model
 
     def search(
         self,
@@ -167,25 +166,14 @@ class Cascade:
 
     def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Handover]:
         """Embed crops by the first file: (N, D), and the maps to go deeper from."""
-        embeddings, maps = self._shallow.embed_with_maps(crops)
-        return embeddings[self.depths[0]], maps[self._deeper[0].starts_after]
+        embeddings, maps = self.shallow.embed_with_maps(crops)
+        return embeddings[self.depths[0]], maps[self.deeper[0].starts_after]
 
     def embed_deeper(self, maps: Handover) -> NDArray[np.float32]:
         """Go on from maps of `embed_first`, for N crops, to the last file: (N, D)."""
-        for part, after in pairwise(self._deeper):
+        for part, after in pairwise(self.deeper):
             maps = part.embed_with_maps(maps)[1][after.starts_after]
-        return self._deeper[-1].embed(maps)[self.depths[1]]
-
-    def count_macs(self) -> tuple[int, int]:
-        """Multiply-accumulates for one crop: of the first file, and of all others together."""
-        crop = np.zeros((1, *self.crop_size, 3), dtype=np.uint8)
-        _, maps = self._shallow.embed_with_maps(crop)
-        first = _count_macs(self._shallow.model, {CROPS: crop})
-        others = 0
-        for part in self._deeper:
-            others += _count_macs(part.model, maps[part.starts_after].arrays)
-            maps = part.embed_with_maps(maps[part.starts_after])[1]
-        return first, others
+        return self.deeper[-1].embed(maps)[self.depths[1]]
 
     def _search(
         self,
@@ -212,50 +200,6 @@ class Cascade:
             answered[answered] = is_there
             found = _replaced(found, answered, _asked(search, borrowed[is_there], deep))
         return CascadeAnswers(found, np.where(is_deeper, deep, shallow), sure, embeddings)
-
-
-def measure_costs(
-    paths: Sequence[str | Path],
-    *,
-    rounds: int = 20,
-    seed: int = 0,
-    on_progress: Callable[[int], None] | None = None,
-) -> StageCosts:
-    """Measure a cascade on this machine: one crop, one thread, both halves in turns.
-
-    Args:
-        paths: Files of one split export, from the shallowest on.
-        rounds: Turns of each half, five timed runs in each.
-        seed: Of the order.
-        on_progress: Called with 1 after each turn, of 2 * rounds.
-
-    Raises:
-        ModelFileError: See `Cascade`.
-    """
-    cascade = Cascade(paths)
-    crop = np.random.default_rng(0).integers(0, 256, (1, *cascade.crop_size, 3), dtype=np.uint8)
-    _, first_map = cascade.embed_first(crop)
-    times = time_in_turns(
-        {
-            "shallow": lambda: cascade.embed_first(crop),
-            "deeper": lambda: cascade.embed_deeper(first_map),
-        },
-        rounds=rounds,
-        seed=seed,
-        on_progress=on_progress,
-    )
-    shallow_macs, deeper_macs = cascade.count_macs()
-    return StageCosts(
-        depths=cascade.depths,
-        shallow_macs=shallow_macs,
-        deeper_macs=deeper_macs,
-        shallow_ms=1e3 * times["shallow"].cpu(),
-        deeper_ms=1e3 * times["deeper"].cpu(),
-    )
-
-
-def _count_macs(model: OpenModel, given: dict[str, NDArray[Any]]) -> int:
-    return count_operations(model.path, given).macs
 
 
 def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> Found:

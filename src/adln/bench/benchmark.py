@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from adln.bench.candidates import Candidate, Run
+from adln.bench.cold_start import ColdStart, measure_cold_start
+from adln.bench.kernels import build_kernels
+from adln.bench.measuring import Times, time_in_turns
 from adln.errors import SettingsError
 from adln.manifest import Accuracy
-from adln.runtime.candidates import Candidate, Run
-from adln.runtime.cold_start import ColdStart, measure_cold_start
-from adln.runtime.kernels import build_kernels
-from adln.runtime.measuring import Times, time_in_turns
 from adln.runtime.session import usable_cores
 
 THROUGHPUT_BATCHES = (8, 32)

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adln.errors import ModelFileError
-from adln.runtime.kernels import build_kernels, one_operator
-from adln.runtime.operations import (
+from adln.bench.kernels import build_kernels, one_operator
+from adln.bench.operations import (
     Operations,
     count_operations,
     profile_nodes,
     seconds_before_first_convolution,
 )
+from adln.errors import ModelFileError
 
 MakeModel = Callable[..., Path]
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from adln.bench.operations import count_operations
 from adln.errors import ModelFileError, SettingsError, how_to_install
 from adln.manifest import Accuracy
-from adln.runtime.operations import count_operations
 from adln.runtime.proving import find_verdict, run_alone
 from adln.runtime.session import OpenModel, Runtime, open_session, start_session
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from adln.bench.benchmark import best_accuracy, count_steps, run_benchmark
+from adln.bench.candidates import Facts, Run
 from adln.errors import SettingsError
 from adln.manifest import Accuracy
-from adln.runtime.benchmark import best_accuracy, count_steps, run_benchmark
-from adln.runtime.candidates import Facts, Run
 
 
 @dataclass

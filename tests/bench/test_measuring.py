@@ -3,7 +3,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from adln.runtime.measuring import Times, time_in_turns
+from adln.bench.measuring import Times, time_in_turns
 
 
 def test_tasks_take_turns_in_an_order_that_changes() -> None:

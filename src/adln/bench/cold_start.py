@@ -1,7 +1,7 @@
 """Cold start: from the start of the interpreter to the first embedding, and the memory it takes.
 
 Answers for the deployed networks of Sec. II what a device feels after each restart. Run it as
-`python -m adln.runtime.cold_start FILE` in a process of its own; it prints one JSON object.
+`python -m adln.bench.cold_start FILE` in a process of its own; it prints one JSON object.
 """
 
 import json
@@ -47,7 +47,7 @@ def measure_cold_start(
     Raises:
         ModelFileError: the process failed.
     """
-    command = [sys.executable, "-m", "adln.runtime.cold_start", str(path)]
+    command = [sys.executable, "-m", "adln.bench.cold_start", str(path)]
     command += [] if own else ["--peer", runtime]
     starts = []
     for _ in range(times + 1):
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
     """Embed one picture and print what it cost."""
     path = Path(arguments[0])
     if "--peer" in arguments:
-        from adln.runtime.candidates import Candidate, OnnxCandidate, OpenVinoCandidate
+        from adln.bench.candidates import Candidate, OnnxCandidate, OpenVinoCandidate
 
         candidate: Candidate = (
             OpenVinoCandidate(path, threads=1)

@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 
-from adln.runtime.kernels import build_kernels, one_operator
+from adln.bench.kernels import build_kernels, one_operator
 
 
 def test_there_is_a_convolution_and_a_product_in_each_precision() -> None:

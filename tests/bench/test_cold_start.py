@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from adln.bench.cold_start import measure_cold_start, peak_memory_mib
 from adln.errors import ModelFileError
-from adln.runtime.cold_start import measure_cold_start, peak_memory_mib
 
 MakeModel = Callable[..., Path]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adln.bench.candidates import OnnxCandidate, OpenVinoCandidate, open_peer
+from adln.bench.kernels import one_operator
 from adln.errors import ModelFileError, SettingsError
-from adln.runtime.candidates import OnnxCandidate, OpenVinoCandidate, open_peer
-from adln.runtime.kernels import one_operator
 
 MakeModel = Callable[..., Path]
 
