@@ -50,6 +50,10 @@ from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.loading import load_crops
 from adln.datasets.split import ReidDataset
+from adln.embedders.cascade import Cascade
+from adln.embedders.deeper import ChainedEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.session import open_session, usable_cores
 from adln.embeddings import Embedder
 from adln.errors import AdlnError, SettingsError
 from adln.evaluation.cascade import (
@@ -63,11 +67,7 @@ from adln.evaluation.ranking import evaluate_features
 from adln.export.exporting import export_network
 from adln.manifest import PRECISIONS, Precision
 from adln.model.checkpoint import load_network
-from adln.runtime.cascade import Cascade
-from adln.runtime.chart import ChartPoint, draw_chart
-from adln.runtime.deeper import ChainedEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.session import open_session, usable_cores
+from adln.reports.chart import ChartPoint, draw_chart
 from adln.scenes.synthetic import Plan, draw_dataset
 
 PERSONS_TO_DRAW = 120

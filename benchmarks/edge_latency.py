@@ -41,9 +41,9 @@ from adln.bench.benchmark import BenchReport, count_steps, run_benchmark
 from adln.bench.candidates import Candidate, OnnxCandidate, OpenVinoCandidate, open_peer
 from adln.bench.operations import seconds_before_first_convolution
 from adln.datasets.listing import image_files
+from adln.embedders.pixels import PixelWriter
+from adln.embedders.session import open_session
 from adln.errors import AdlnError
-from adln.runtime.pixels import PixelWriter
-from adln.runtime.session import open_session
 
 PICTURES = 300
 PICTURE_BATCHES = (1, 8)

@@ -16,9 +16,9 @@ from adln.bench.candidates import Candidate, Run
 from adln.bench.cold_start import ColdStart, measure_cold_start
 from adln.bench.kernels import build_kernels
 from adln.bench.measuring import Times, time_in_turns
+from adln.embedders.session import usable_cores
 from adln.errors import SettingsError
 from adln.manifest import Accuracy
-from adln.runtime.session import usable_cores
 
 THROUGHPUT_BATCHES = (8, 32)
 # A kernel's best time is taken a little off its very best, which may be a slip of the clock.

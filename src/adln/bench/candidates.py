@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from adln.bench.operations import count_operations
+from adln.embedders.proving import find_verdict, run_alone
+from adln.embedders.session import OpenModel, Runtime, open_session, start_session
 from adln.errors import ModelFileError, SettingsError, how_to_install
 from adln.manifest import Accuracy
-from adln.runtime.proving import find_verdict, run_alone
-from adln.runtime.session import OpenModel, Runtime, open_session, start_session
 
 Run = Callable[[], object]
 PEER_SUFFIXES = (".onnx", ".xml")

@@ -7,9 +7,9 @@ import numpy as np
 
 from adln.bench.measuring import time_in_turns
 from adln.bench.operations import count_operations
+from adln.embedders.cascade import Cascade
 from adln.evaluation.cascade import StageCosts
 from adln.manifest import CROPS
-from adln.runtime.cascade import Cascade
 
 
 def measure_costs(

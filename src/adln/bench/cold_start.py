@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from adln.embedders.session import Runtime
 from adln.errors import ModelFileError
-from adln.runtime.session import Runtime
 
 _BYTES_PER_MIB = 2**20
 
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> None:
 
         from PIL import Image
 
-        from adln.runtime.embedder import OnnxEmbedder
+        from adln.embedders.embedder import OnnxEmbedder
 
         picture = io.BytesIO()
         Image.new("RGB", (64, 128), (128, 128, 128)).save(picture, "JPEG")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adln.bench.benchmark import BenchReport, BenchRow
-    from adln.runtime.chart import ChartPoint
+    from adln.reports.chart import ChartPoint
 
 
 def named_accuracy(text: str) -> tuple[str, float]:
@@ -90,8 +90,8 @@ def bench(
     from adln.bench.benchmark import count_steps, run_benchmark
     from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
     from adln.cli.progress import counting
+    from adln.embedders.shipped import find_network
     from adln.errors import SettingsError
-    from adln.runtime.shipped import find_network
 
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
@@ -206,7 +206,7 @@ def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
 
 
 def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]":
-    from adln.runtime.chart import ChartPoint
+    from adln.reports.chart import ChartPoint
 
     points = []
     for row in report.rows:
@@ -221,7 +221,7 @@ def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]
 def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
     from adln.bench.benchmark import best_accuracy
     from adln.errors import SettingsError
-    from adln.runtime.chart import draw_chart
+    from adln.reports.chart import draw_chart
 
     points = _points(report, given)
     if not points:

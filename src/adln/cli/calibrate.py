@@ -9,7 +9,7 @@ import click
 
 from adln.cli.embedders import is_exported, open_exported, open_trained
 from adln.cli.options import layout_option
-from adln.runtime.shipped import find_network
+from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
     from adln.datasets.split import Split
@@ -338,9 +338,9 @@ class _Opened:
 
 def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> _Opened:
     """An exported network in one file, or in several that go on from each other."""
-    from adln.runtime.deeper import ChainedEmbedder
-    from adln.runtime.embedder import DEFAULT_BATCH_SIZE
-    from adln.runtime.session import open_session
+    from adln.embedders.deeper import ChainedEmbedder
+    from adln.embedders.embedder import DEFAULT_BATCH_SIZE
+    from adln.embedders.session import open_session
 
     if len(paths) == 1:
         exported = open_exported(paths[0], depths, flip=flip)
@@ -379,10 +379,10 @@ def _from_features(
 ) -> list[_Judged]:
     import numpy as np
 
+    from adln.datasets.columns import read_columns
     from adln.errors import DatasetError, ModelFileError
     from adln.evaluation.calibrating import track_material
     from adln.features import read_features
-    from adln.runtime.columns import read_columns
 
     digest = _digest(model)
     features = read_features(features_path)

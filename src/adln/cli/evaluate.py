@@ -236,7 +236,7 @@ def _open(
     flops: dict[int, int] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
-        from adln.runtime.session import open_session
+        from adln.embedders.session import open_session
 
         embedder = open_chain(networks, depths, flip=flip)
         trained_on = open_session(networks[0]).manifest.training_data

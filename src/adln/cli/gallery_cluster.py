@@ -113,9 +113,9 @@ def _calibrated(
     model_path: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
     """The threshold; the most cautious one where sightings are of several depths."""
+    from adln.embedders.shipped import find_network
     from adln.errors import GalleryError
     from adln.matching.calibration import calibration_path, read_calibration
-    from adln.runtime.shipped import find_network
 
     model_path = find_network(model_path)
     digest = _digest(model_path)

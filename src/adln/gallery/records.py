@@ -54,7 +54,7 @@ class ModelKey:
     """What made an embedding, and what it can be compared with.
 
     Attributes:
-        digest: SHA-256 of the model file, in hex (`adln.runtime.session.OpenModel.sha256`), or
+        digest: SHA-256 of the model file, in hex (`adln.embedders.session.OpenModel.sha256`), or
             any other text that names the weights for good.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adln.embedders.deeper import ChainedEmbedder, DeeperEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.proving import Answers, draw_probe, find_verdict, run_alone, write_probe
+from adln.embedders.session import OpenModel, open_session
 from adln.errors import DeviceError, ModelFileError
 from adln.manifest import Manifest, Probe
-from adln.runtime.deeper import ChainedEmbedder, DeeperEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.proving import Answers, draw_probe, find_verdict, run_alone, write_probe
-from adln.runtime.session import OpenModel, open_session
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]

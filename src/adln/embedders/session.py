@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adln.atomic import require_regular
+from adln.embedders.control_flow import find_control_flow
+from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
+from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
-from adln.runtime.control_flow import find_control_flow
-from adln.runtime.foreign import read_sidecar, sidecar, start_foreign
-from adln.runtime.shipped import find_network
 
 # onnxruntime reports what it can live with; what it cannot live with comes as an exception.
 _LOG_ERRORS_ONLY = 3

@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from adln.embedders.session import open_session, usable_cores
 from adln.errors import ModelFileError, SettingsError
-from adln.runtime.session import open_session, usable_cores
 
 MakeModel = Callable[..., Path]
 

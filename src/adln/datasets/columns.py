@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import require_regular
+from adln.datasets.pictures import PATH_COLUMNS
 from adln.errors import DatasetError
-from adln.runtime.pictures import PATH_COLUMNS
 
 COLUMNS = ("person", "camera", "track", "time_s")
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adln.embedders.deeper import ChainedEmbedder, DeeperEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.handover import Handover
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.runtime.deeper import ChainedEmbedder, DeeperEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.handover import Handover
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]

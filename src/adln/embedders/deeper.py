@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import flip as flip_crops
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.handover import Handover, handovers
+from adln.embedders.proving import Verdict, require_verdict
+from adln.embedders.session import OpenModel, open_session
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS, Manifest
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.handover import Handover, handovers
-from adln.runtime.proving import Verdict, require_verdict
-from adln.runtime.session import OpenModel, open_session
 
 
 class DeeperEmbedder:
@@ -30,12 +30,12 @@ class DeeperEmbedder:
         path: a file of `adln export` that starts after a stage.
         shallower: the embedder whose maps it goes on from; it may itself go on from another.
         threads: cores that one run may use.
-        provider: see `adln.runtime.session.open_session`.
+        provider: see `adln.embedders.session.open_session`.
 
     Raises:
         ModelFileError: the file cannot be opened, starts from crops, or is not of the same
             network, size and precision as the shallower one.
-        DeviceError: the file answers wrongly on this device, see `adln.runtime.proving`.
+        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
     """
 
     def __init__(

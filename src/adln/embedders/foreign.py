@@ -2,7 +2,7 @@
 
 What such a file does not say of itself stands in a small file beside it, which `describe` writes
 once: how pixels must come, a manifest like that of adln's own files, and a probe. From then on the
-file is opened like any other, by `adln.runtime.session.open_session`.
+file is opened like any other, by `adln.embedders.session.open_session`.
 """
 
 import hashlib
@@ -228,7 +228,7 @@ def describe(
 
 
 def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
-    from adln.runtime.session import read_model_file, start_session
+    from adln.embedders.session import read_model_file, start_session
 
     content = read_model_file(path)
     session = start_session(path, threads=threads, content=content)

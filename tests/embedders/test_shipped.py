@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.session import open_session
-from adln.runtime.shipped import FOLDER, SHIPPED, find_network
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.session import open_session
+from adln.embedders.shipped import FOLDER, SHIPPED, find_network
 
 LARGEST_BYTES = 8_000_000
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import flip
+from adln.embedders.handover import Handover, handovers
+from adln.embedders.pixels import Picture, PixelWriter
+from adln.embedders.proving import Verdict, require_verdict, run_alone
+from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS, Manifest
-from adln.runtime.handover import Handover, handovers
-from adln.runtime.pixels import Picture, PixelWriter
-from adln.runtime.proving import Verdict, require_verdict, run_alone
-from adln.runtime.session import OpenModel, open_session, usable_cores
 
 # A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
 # memory.
@@ -73,9 +73,9 @@ class OnnxEmbedder:
         batch_size: crops that a thread computes at a time, at most.
 
     Raises:
-        ModelFileError: see `adln.runtime.session.open_session`; or the file goes on from another
+        ModelFileError: see `adln.embedders.session.open_session`; or the file goes on from another
             file's map and takes no crops.
-        DeviceError: the file answers wrongly on this device, see `adln.runtime.proving`.
+        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
         SettingsError: `threads` or `batch_size` is below one, or there is no such provider.
     """
 
@@ -174,7 +174,7 @@ class OnnxEmbedder:
 
         Returns:
             depth -> (N, D) float32 of unit length; and stage -> its map, and what else a deeper
-            file needs, for the stages in the manifest's `maps`. See `adln.runtime.deeper`.
+            file needs, for the stages in the manifest's `maps`. See `adln.embedders.deeper`.
 
         Raises:
             ImageError: the array is of another shape or type.

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from adln.datasets.pictures import find_pictures
 from adln.errors import DatasetError
-from adln.runtime.pictures import find_pictures
 
 
 @pytest.fixture

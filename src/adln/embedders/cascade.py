@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.deeper import DeeperEmbedder
+from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+from adln.embedders.handover import Handover
+from adln.embedders.session import OpenModel
 from adln.errors import ModelFileError, SettingsError
 from adln.matching.confidence import borrow, confidence
-from adln.runtime.deeper import DeeperEmbedder
-from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
-from adln.runtime.handover import Handover
-from adln.runtime.session import OpenModel
 
 
 @dataclass(frozen=True, eq=False)

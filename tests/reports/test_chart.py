@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from adln.runtime.chart import _SERIES, HEIGHT, WIDTH, ChartPoint, draw_chart
+from adln.reports.chart import _SERIES, HEIGHT, WIDTH, ChartPoint, draw_chart
 
 
 def drawn(*points: ChartPoint) -> np.ndarray:

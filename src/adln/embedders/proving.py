@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.session import OpenModel
 from adln.errors import DeviceError
 from adln.manifest import CROPS, Manifest, Probe
 from adln.probe import draw_crops
-from adln.runtime.session import OpenModel
 
 # Lines of /proc/cpuinfo that tell what a processor computes with.
 _PROCESSOR_LINES = ("model name", "hardware", "flags", "features", "cpu part")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adln.embedders.cascade import Cascade, Found
+from adln.embedders.deeper import ChainedEmbedder
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.matching.confidence import borrow, confidence
-from adln.runtime.cascade import Cascade, Found
-from adln.runtime.deeper import ChainedEmbedder
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from adln.crops import flip, resize
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.session import open_session
 from adln.embeddings import Embedder, flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.session import open_session
 
 MakeModel = Callable[..., Path]
 

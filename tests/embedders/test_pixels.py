@@ -9,9 +9,9 @@ from PIL import Image
 
 from adln import crops
 from adln.crops import decode_crop, decode_image, resize
+from adln.embedders import pixels
+from adln.embedders.pixels import Doubling, PixelWriter, decode_plain_jpeg
 from adln.errors import ImageError
-from adln.runtime import pixels
-from adln.runtime.pixels import Doubling, PixelWriter, decode_plain_jpeg
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
