@@ -181,7 +181,7 @@ def _text(
 
 def _draw(path: Path, groups: "list[Group]", thumbnails: dict[int, bytes]) -> None:
     from adln.errors import GalleryError
-    from adln.gallery.contact_sheet import draw_contact_sheet
+    from adln.reports.contact_sheet import draw_contact_sheet
 
     if not thumbnails:
         click.echo("no sheet: no thumbnails were kept", err=True)

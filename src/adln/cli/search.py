@@ -70,11 +70,11 @@ def search(
     from adln.crops import read_crop
     from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import SettingsError
-    from adln.gallery.answer_picture import draw_answers
     from adln.gallery.records import Filter, ModelKey, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.matching.calibration import Scales, read_calibration
     from adln.matching.identification import identify, not_asked
+    from adln.reports.answer_picture import draw_answers
 
     where = Filter(
         cameras=frozenset(cameras) if cameras else None,

@@ -8,14 +8,14 @@ from PIL import Image
 from adln.datasets.split import Split
 from adln.embeddings import unit_length
 from adln.errors import EvaluationError, ImageError
-from adln.evaluation.ranked_list import (
+from adln.evaluation.ranking import evaluate_features
+from adln.reports.ranked_list import (
     RankedRow,
     choose_queries,
     describe_ranked_lists,
     draw_ranked_list,
     rank_gallery,
 )
-from adln.evaluation.ranking import evaluate_features
 
 GREEN, RED = (22, 163, 74), (220, 38, 38)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from adln.errors import GalleryError
-from adln.gallery.answer_picture import draw_answers
 from adln.gallery.records import SearchResult
+from adln.reports.answer_picture import draw_answers
 
 
 def result(count: int) -> SearchResult:

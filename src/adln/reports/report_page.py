@@ -33,7 +33,7 @@ class RankedListPicture:
 
     Attributes:
         title: Heading, such as "Res4".
-        picture: RGB, from `adln.evaluation.ranked_list.draw_ranked_list`.
+        picture: RGB, from `adln.reports.ranked_list.draw_ranked_list`.
         description: What it shows, in words, for readers who cannot see it.
     """
 

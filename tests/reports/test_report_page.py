@@ -7,8 +7,8 @@ from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Report, ReportRow
-from adln.evaluation.report_page import RankedListPicture, report_html, write_html
 from adln.evaluation.unseen import Figure, SetRow
+from adln.reports.report_page import RankedListPicture, report_html, write_html
 
 VOID = {"meta", "img", "line", "circle", "polyline", "br"}
 
