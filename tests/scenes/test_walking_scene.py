@@ -15,7 +15,6 @@ from adln.scenes.walking_scene import (
     SceneTruth,
     WalkingScene,
     collect_truth,
-    people_sheet,
     read_truth,
     truth_row,
     write_scene,
@@ -219,12 +218,6 @@ def test_what_the_scene_does_not_have_is_refused(scene: WalkingScene) -> None:
         scene.frame(1, 120)
     with pytest.raises(DatasetError, match="duration_s"):
         ScenePlan(duration_s=0)
-
-
-def test_the_sheet_has_a_row_for_each_person() -> None:
-    small = WalkingScene(replace(PLAN, duration_s=4.0))
-    sheet = people_sheet(small, persons=(1, 2, 3), height_px=40, every=2)
-    assert sheet.shape == (3 * 46 + 6, 6 * 26 + 6, 3)
 
 
 def test_given_routes_and_cameras_take_the_place_of_the_plans() -> None:

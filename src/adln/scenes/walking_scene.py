@@ -369,49 +369,6 @@ def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
     )
 
 
-def people_sheet(
-    scene: WalkingScene,
-    *,
-    persons: Sequence[int],
-    height_px: int = 192,
-    every: int = 5,
-    crops_per_camera: int = 2,
-) -> NDArray[np.uint8]:
-    """Show persons as the three cameras see them, a row for each person, for a person to look at.
-
-    Args:
-        scene: The scene.
-        persons: Their ids.
-        height_px: Height of a cell; it is half as wide.
-        every: Looks at every so manieth picture.
-        crops_per_camera: Views shown of each camera, far apart in time.
-
-    Returns:
-        (H, W, 3) uint8 RGB; white where a camera never sees the person well.
-    """
-    width_px, gap = height_px // 2, 6
-    columns = [(camera_id, n) for camera_id in CAMERA_IDS for n in range(crops_per_camera)]
-    found: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
-    for camera_id in CAMERA_IDS:
-        for index in range(0, scene.plan.num_frames, every):
-            frame = scene.frame(camera_id, index)
-            for seen in frame.people:
-                if seen.person_id in persons and seen.visible_fraction > 0.9:
-                    views = found.setdefault((seen.person_id, camera_id), [])
-                    views.append(_cell(frame.picture, seen.box_xyxy, height_px))
-    shape = (len(persons) * (height_px + gap) + gap, len(columns) * (width_px + gap) + gap, 3)
-    sheet = np.full(shape, 255, np.uint8)
-    for row, person_id in enumerate(persons):
-        for column, (camera_id, n) in enumerate(columns):
-            views = found.get((person_id, camera_id), [])
-            if len(views) <= n:
-                continue
-            cell = views[(len(views) - 1) * (2 * n + 1) // (2 * crops_per_camera)]
-            top, left = gap + row * (height_px + gap), gap + column * (width_px + gap)
-            sheet[top : top + height_px, left : left + width_px] = cell
-    return sheet
-
-
 class _Canvas:
     """A picture into which things are laid from far to near, remembering whose each pixel is."""
 
@@ -506,18 +463,6 @@ class _Canvas:
         depth = 0.5 * np.exp(-(rows**2))[:, None] * np.exp(-(columns**2))
         below = self.picture[y0:y1, x0:x1]
         self.picture[y0:y1, x0:x1] = below * (1 - depth)[:, :, None]
-
-
-def _cell(
-    picture: NDArray[np.uint8], box_xyxy: tuple[float, float, float, float], height_px: int
-) -> NDArray[np.uint8]:
-    """A person and what is beside, half as wide as high, undistorted."""
-    left, top, right, bottom = box_xyxy
-    half = 0.27 * (bottom - top)
-    middle = min(max((left + right) / 2, half), picture.shape[1] - half)
-    margin = 0.04 * (bottom - top)
-    box = (middle - half, max(top - margin, 0), middle + half, min(bottom + margin, len(picture)))
-    return np.asarray(Image.fromarray(picture).resize((height_px // 2, height_px), box=box))
 
 
 def _routes(plan: ScenePlan) -> dict[int, tuple[Person, Route]]:
