@@ -5,7 +5,6 @@ wherever a newcomer starts. Picture k of a person depends on the seed, the perso
 k alone, so a larger set holds the smaller one.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, product
@@ -24,6 +23,7 @@ from adln.datasets.market1501 import (
 from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import Figure
+from adln.scenes.drawn_folder import drawn_folder, receipt_text
 from adln.scenes.drawn_people import Person, describe_person, person_generator
 from adln.scenes.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
 
@@ -113,32 +113,13 @@ def draw_dataset(
         DatasetError: The folder holds something that we did not draw, or cannot be written.
     """
     plan = plan if plan is not None else Plan()
-    receipt = "".join(f"{name} = {value}\n" for name, value in asdict(plan).items())
-    if root.exists():
-        if _receipt_of(root) == receipt:
-            return read_market1501(root)
-        if _receipt_of(root) is None and any(root.iterdir()):
-            raise DatasetError(
-                f"{root} holds files that were not drawn by adln; they are left alone. "
-                "Give a new or empty folder."
-            )
-    partial = root.with_name(f".{root.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER):
-            (partial / folder).mkdir(parents=True)
-        _draw_all(partial, plan, on_progress)
-        (partial / RECEIPT).write_text(receipt, encoding="utf-8")
-        # Only a whole drawing gets the name, so an interrupted one is never taken for it.
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot be written: {error}. Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    receipt = receipt_text(asdict(plan))
+    if (root / RECEIPT).is_file() and (root / RECEIPT).read_text(encoding="utf-8") == receipt:
+        return read_market1501(root)
+    with drawn_folder(root, RECEIPT, receipt) as folder:
+        for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER):
+            (folder / name).mkdir()
+        _draw_all(folder, plan, on_progress)
     return read_market1501(root)
 
 
@@ -251,8 +232,3 @@ def _cameras_passed(plan: Plan, person_id: int) -> list[int]:
 def _name(label: str, camera_id: int, index: int) -> str:
     frame = 1 + index * _FRAMES_PER_SEQUENCE
     return f"{label}_c{camera_id}s1_{frame:06d}_01.jpg"
-
-
-def _receipt_of(root: Path) -> str | None:
-    path = root / RECEIPT
-    return path.read_text(encoding="utf-8") if path.is_file() else None

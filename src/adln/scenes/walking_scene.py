@@ -7,7 +7,6 @@ and the index alone, so that cameras can be drawn in any order, one picture at a
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import degrees
@@ -20,6 +19,7 @@ from PIL import Image
 
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_folder import drawn_folder, receipt_text
 from adln.scenes.drawn_people import Person, describe_person, person_generator
 from adln.scenes.walking_routes import Route, join_crowd, wander
 from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
@@ -275,38 +275,19 @@ def write_scene(
         DatasetError: The folder holds something that we did not draw, or cannot be written.
     """
     scene = WalkingScene(plan)
-    if root.exists() and not (root / RECEIPT).is_file() and any(root.iterdir()):
-        raise DatasetError(
-            f"{root} holds files that were not drawn by adln; they are left alone. "
-            "Give a new or empty folder."
-        )
-    partial = root.with_name(f".{root.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
+    with drawn_folder(root, RECEIPT, receipt_text(asdict(scene.plan))) as folder:
         for camera_id in CAMERA_IDS:
-            (partial / _camera_folder(camera_id)).mkdir(parents=True)
-        with (partial / TRUTH_FILE).open("w", encoding="utf-8") as truth:
+            (folder / _camera_folder(camera_id)).mkdir()
+        with (folder / TRUTH_FILE).open("w", encoding="utf-8") as truth:
             for frame_index in range(scene.plan.num_frames):
                 for camera_id in CAMERA_IDS:
                     frame = scene.frame(camera_id, frame_index)
                     file = f"{_camera_folder(camera_id)}/{frame_index:06d}.jpg"
                     picture = Image.fromarray(frame.picture)
-                    picture.save(partial / file, quality=_JPEG_QUALITY)
+                    picture.save(folder / file, quality=_JPEG_QUALITY)
                     truth.write(json.dumps(truth_row(frame, file=file)) + "\n")
                     if on_progress is not None:
                         on_progress(1)
-        receipt = "".join(f"{name} = {value}\n" for name, value in asdict(scene.plan).items())
-        (partial / RECEIPT).write_text(receipt, encoding="utf-8")
-        # Only a whole drawing gets the name, so an interrupted one is never taken for it.
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot be written: {error}. Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return scene.plan.num_frames * len(CAMERA_IDS)
 
 
