@@ -424,8 +424,8 @@ def judge(
 ) -> int:
     """Print which positions of the dial keep both bounds; returns 1 if none does."""
     missed = 0
-    for borrows in (False, True):
-        curve = result.curve(result.better_gallery, persons_known=True, borrows=borrows)
+    for expanded in (False, True):
+        curve = result.curve(result.better_gallery, persons_known=True, expanded=expanded)
         deep = 100 * curve.points[-1].mean_ap
         good = [
             point
@@ -433,7 +433,7 @@ def judge(
             if deep - 100 * point.mean_ap <= loss
             and costs.ms(point.deeper) <= time_share * alone_ms
         ]
-        name = "borrowing" if borrows else "plain"
+        name = "query expansion" if expanded else "plain"
         if good:
             point = good[0]
             click.echo(
@@ -443,7 +443,7 @@ def judge(
             )
         else:
             click.echo(f"MISSED ({name}): no position keeps {loss} mAP at {time_share} of the time")
-            missed += not borrows
+            missed += not expanded
     return missed
 
 
@@ -468,7 +468,7 @@ def chart_points(
         for depth in sorted(alone)
         if depth >= result.from_depth
     ]
-    curve = result.curve(result.better_gallery, persons_known=True, borrows=False)
+    curve = result.curve(result.better_gallery, persons_known=True, expanded=False)
     for point in curve.points:
         label = f"{point.deeper:.0%} deeper" if round(10 * point.asked) in (3, 6) else ""
         points.append(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from adln.embedders.cascade import Cascade, Found
 from adln.embedders.deeper import ChainedEmbedder
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.matching.confidence import borrow, confidence
+from adln.matching.confidence import confidence, expand_queries
 
 MakeModel = Callable[..., Path]
 MakePair = Callable[..., tuple[Path, Path]]
@@ -86,7 +86,7 @@ def test_only_unsure_crops_go_deeper(
 
 
 @pytest.mark.parametrize("threshold", [-np.inf, np.inf])
-def test_borrowing_searches_again_by_the_deep_embeddings_of_the_answers(
+def test_query_expansion_searches_again_by_the_deep_embeddings_of_the_answers(
     paths: tuple[Path, Path], gallery: Gallery, threshold: float
 ) -> None:
     def look_up(sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -94,8 +94,8 @@ def test_borrowing_searches_again_by_the_deep_embeddings_of_the_answers(
 
     cascade = Cascade(paths)
     plain = cascade.search(CROPS, gallery.search, threshold=threshold).found
-    found = cascade.search(CROPS, gallery.search, threshold=threshold, borrow_from=look_up).found
-    by_hand = gallery.search(borrow(look_up(plain.sighting_ids), plain.similarity), 2)
+    found = cascade.search(CROPS, gallery.search, threshold=threshold, expand_from=look_up).found
+    by_hand = gallery.search(expand_queries(look_up(plain.sighting_ids), plain.similarity), 2)
     np.testing.assert_array_equal(found.sighting_ids, by_hand.sighting_ids)
 
 
@@ -109,7 +109,7 @@ def test_a_crop_whose_answers_are_gone_keeps_what_it_found(
 
     cascade = Cascade(paths, batch_size=len(CROPS))
     plain, found = (
-        cascade.search(CROPS, gallery.search, threshold=-np.inf, borrow_from=lender).found
+        cascade.search(CROPS, gallery.search, threshold=-np.inf, expand_from=lender).found
         for lender in (None, look_up)
     )
     is_same = (plain.sighting_ids == found.sighting_ids).all(axis=1)
@@ -127,9 +127,9 @@ def test_an_empty_gallery_has_no_answers_and_sends_everybody_deeper(
         raise AssertionError("nothing was found that could be looked up")
 
     cascade = Cascade(paths)
-    answers = cascade.search(CROPS, search, threshold=0.1, borrow_from=look_up)
+    answers = cascade.search(CROPS, search, threshold=0.1, expand_from=look_up)
     assert (answers.depths == 2).all()
-    none = cascade.search(CROPS[:0], search, threshold=0.1, borrow_from=look_up)
+    none = cascade.search(CROPS[:0], search, threshold=0.1, expand_from=look_up)
     assert (none.embeddings.shape, none.found.similarity.shape) == ((0, 16), (0, K))
 
 

@@ -9,7 +9,7 @@ from adln.errors import EvaluationError, SettingsError
 from adln.evaluation.cascade import CascadeResult, StageCosts, cascade_text, evaluate_cascade
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
-from adln.matching.confidence import borrow, confidence, threshold_for
+from adln.matching.confidence import confidence, expand_queries, threshold_for
 
 MakeEvaluation = Callable[..., Evaluation]
 NOISES = {2: 0.9, 4: 0.45}
@@ -48,7 +48,7 @@ def test_the_ends_of_the_dial_are_the_two_networks(
     result: CascadeResult, evaluation: Evaluation
 ) -> None:
     shallow, deep = (evaluation.results[depth].metrics for depth in (2, 4))
-    points = result.curve("own", persons_known=True, borrows=False).points
+    points = result.curve("own", persons_known=True, expanded=False).points
     assert (points[0].deeper, points[-1].deeper) == (0, 1)
     assert (points[0].rank1, points[0].mean_ap) == pytest.approx((shallow.rank1, shallow.mean_ap))
     assert (points[-1].rank1, points[-1].mean_ap) == pytest.approx((deep.rank1, deep.mean_ap))
@@ -67,7 +67,7 @@ def test_in_a_shared_space_shallow_queries_search_the_deep_gallery(
         gallery.person_ids,
         gallery.camera_ids,
     )
-    point = result.curve("shared", persons_known=True, borrows=False).points[0]
+    point = result.curve("shared", persons_known=True, expanded=False).points[0]
     assert point.mean_ap == pytest.approx(crossed.mean_ap)
     assert crossed.mean_ap > evaluation.results[2].metrics.mean_ap
     assert result.better_gallery == "shared"
@@ -77,7 +77,7 @@ def test_in_a_shared_space_shallow_queries_search_the_deep_gallery(
 def test_going_deeper_where_it_is_unsure_beats_going_deeper_anywhere(
     result: CascadeResult, known: bool
 ) -> None:
-    points = result.curve("own", persons_known=known, borrows=False).points
+    points = result.curve("own", persons_known=known, expanded=False).points
     ends = points[0].mean_ap, points[-1].mean_ap
     for point in points[3:8]:
         assert point.deeper == pytest.approx(point.asked, abs=0.15)
@@ -104,7 +104,7 @@ def test_a_threshold_is_judged_on_people_it_was_not_fitted_on(evaluation: Evalua
     assert point.threshold == pytest.approx(threshold_for(sure, 0.3))
 
 
-def test_borrowing_searches_the_deep_gallery_by_its_own_pictures(
+def test_query_expansion_searches_the_deep_gallery_by_its_own_pictures(
     result: CascadeResult, evaluation: Evaluation
 ) -> None:
     query, gallery = evaluation.query, evaluation.gallery
@@ -112,14 +112,14 @@ def test_borrowing_searches_the_deep_gallery_by_its_own_pictures(
     for end, depth in ((0, 2), (-1, 4)):
         similarity, _, positions = searched(evaluation, depth, depth)
         expected = evaluate_features(
-            borrow(features[positions], similarity),
+            expand_queries(features[positions], similarity),
             query.person_ids,
             query.camera_ids,
             features,
             gallery.person_ids,
             gallery.camera_ids,
         )
-        point = result.curve("own", persons_known=False, borrows=True).points[end]
+        point = result.curve("own", persons_known=False, expanded=True).points[end]
         assert point.mean_ap == pytest.approx(expected.mean_ap)
 
 
@@ -148,7 +148,7 @@ def test_depths_between_are_left_out_unless_asked_for(make_evaluation: MakeEvalu
 
 def test_a_gallery_of_a_few_pictures_will_do(make_evaluation: MakeEvaluation) -> None:
     evaluation = make_evaluation(noises=NOISES, persons=3)
-    points = evaluate_cascade(evaluation).curve("own", persons_known=False, borrows=True).points
+    points = evaluate_cascade(evaluation).curve("own", persons_known=False, expanded=True).points
     assert all(0 <= point.mean_ap <= 1 for point in points)
 
 

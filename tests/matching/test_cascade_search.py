@@ -79,7 +79,7 @@ def test_persons_are_kept_from_confidence_when_asked(filled: Filled) -> None:
     assert search(filled.embeddings[:0], 4).similarity.shape == (0, 50)
 
 
-def test_what_is_borrowed_are_the_embeddings_of_the_sightings(filled: Filled) -> None:
+def test_query_expansion_takes_the_embeddings_of_the_sightings(filled: Filled) -> None:
     ids = filled.sighting_ids
     wanted = np.array([[ids[3], ids[0], -1], [ids[3], ids[5], ids[5]]])
     found = look_up_in(filled.gallery, DEEP)(wanted)
@@ -88,6 +88,6 @@ def test_what_is_borrowed_are_the_embeddings_of_the_sightings(filled: Filled) ->
     assert not found[0, 2].any()
 
 
-def test_nothing_is_borrowed_from_another_space(filled: Filled) -> None:
+def test_query_expansion_never_takes_another_space(filled: Filled) -> None:
     with pytest.raises(GalleryError, match="does not share a space"):
         look_up_in(filled.gallery, ELSEWHERE)(filled.sighting_ids[:, np.newaxis])

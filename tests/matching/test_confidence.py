@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adln.errors import SettingsError
-from adln.matching.confidence import borrow, confidence, threshold_for
+from adln.matching.confidence import confidence, expand_queries, threshold_for
 
 GONE = -np.inf
 
@@ -79,7 +79,7 @@ def test_impossible_answers_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"\(2, 3\) similarities came with \(2, 2\)"):
         confidence(np.zeros((2, 3)), np.zeros((2, 2), int))
     with pytest.raises(SettingsError, match="one for each answer"):
-        borrow(np.zeros((2, 4, 8), np.float32), np.zeros((2, 3)))
+        expand_queries(np.zeros((2, 4, 8), np.float32), np.zeros((2, 3)))
 
 
 @given(
@@ -104,12 +104,12 @@ def test_a_threshold_needs_a_share_and_values(values: list[float], share: float)
         threshold_for(values, share)
 
 
-def test_what_is_borrowed_is_the_weighted_mean_of_ten_answers() -> None:
+def test_an_expanded_query_is_the_weighted_mean_of_ten_answers() -> None:
     rng = np.random.default_rng(2)
     answers = rng.standard_normal((4, 13, 6)).astype(np.float32)
     similarity = -np.sort(-rng.random((4, 13)), axis=1)
     similarity[3, 2:] = GONE
-    for row, found in enumerate(borrow(answers, similarity)):
+    for row, found in enumerate(expand_queries(answers, similarity)):
         total = np.zeros(6)
         for at in range(10):
             total += math.exp(similarity[row, at] / 0.1) * answers[row, at]

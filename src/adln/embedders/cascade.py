@@ -18,7 +18,7 @@ from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.embedders.handover import Handover
 from adln.embedders.session import OpenModel
 from adln.errors import ModelFileError, SettingsError
-from adln.matching.confidence import borrow, confidence
+from adln.matching.confidence import confidence, expand_queries
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class Cascade:
         search: Search,
         *,
         threshold: float,
-        borrow_from: LookUp | None = None,
+        expand_from: LookUp | None = None,
     ) -> CascadeAnswers:
         """Search with crops, going deeper where the answer is unsure.
 
@@ -136,7 +136,7 @@ class Cascade:
             search: A gallery.
             threshold: Crops whose answer is less sure than that go deeper: see
                 `adln.matching.confidence.threshold_for`; -inf for none, inf for all.
-            borrow_from: If given, every crop is searched for once more, by the deep embeddings of
+            expand_from: If given, every crop is searched for once more, by the deep embeddings of
                 its best answers.
 
         Raises:
@@ -148,7 +148,7 @@ class Cascade:
         # Also of no crop at all, which gives empty arrays their shapes.
         starts = range(0, max(len(crops), 1), self._batch_size)
         parts = [
-            self._search(crops[start : start + self._batch_size], search, threshold, borrow_from)
+            self._search(crops[start : start + self._batch_size], search, threshold, expand_from)
             for start in starts
         ]
         persons = [part.found.person_ids for part in parts]
@@ -180,7 +180,7 @@ class Cascade:
         crops: NDArray[np.uint8],
         search: Search,
         threshold: float,
-        borrow_from: LookUp | None,
+        expand_from: LookUp | None,
     ) -> CascadeAnswers:
         shallow, deep = self.depths
         embeddings, maps = self.embed_first(crops)
@@ -192,13 +192,13 @@ class Cascade:
             embeddings[is_deeper] = self.embed_deeper(maps[is_deeper])
             found = _replaced(found, is_deeper, _asked(search, embeddings[is_deeper], deep))
         answered = np.isfinite(found.similarity[:, 0])
-        if borrow_from is not None and answered.any():
-            answers = borrow_from(found.sighting_ids[answered])
-            borrowed = borrow(answers, found.similarity[answered])
+        if expand_from is not None and answered.any():
+            answers = expand_from(found.sighting_ids[answered])
+            expanded = expand_queries(answers, found.similarity[answered])
             # All answers of a crop may have been erased since it was searched for.
-            is_there = borrowed.any(axis=1)
+            is_there = expanded.any(axis=1)
             answered[answered] = is_there
-            found = _replaced(found, answered, _asked(search, borrowed[is_there], deep))
+            found = _replaced(found, answered, _asked(search, expanded[is_there], deep))
         return CascadeAnswers(found, np.where(is_deeper, deep, shallow), sure, embeddings)
 
 

@@ -7,9 +7,9 @@ How a query that stays shallow is answered:
 
 - by a gallery of its **own** depth: always possible, but the gallery is held at two depths;
 - by the deep gallery, if the exits **share** a space;
-- in either case, it may then **borrow** the deep embeddings of its best answers and search the deep
-  gallery with them (`adln.matching.confidence.borrow`). Where this is done, queries that went
-  deeper do it, too, so that both ends of the dial are on equal terms.
+- in either case, **query expansion** may follow: the deep embeddings of its best answers search the
+  deep gallery (`adln.matching.confidence.expand_queries`). Where this is done, queries that went
+  deeper are expanded, too, so that both ends of the dial are on equal terms.
 
 Thresholds are fitted on one half of the persons searched for and judged on the other, in turns:
 what is said of a share is how many other people's queries went deeper, and what they found. Ranking
@@ -29,7 +29,13 @@ from adln.datasets.split import Split
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.ranking import RetrievalMetrics, evaluate_features, rows_per_block
-from adln.matching.confidence import ANSWERS, MORE_ANSWERS, borrow, confidence, threshold_for
+from adln.matching.confidence import (
+    ANSWERS,
+    MORE_ANSWERS,
+    confidence,
+    expand_queries,
+    threshold_for,
+)
 
 Gallery = Literal["own", "shared"]
 DIAL = tuple(step / 10 for step in range(11))
@@ -62,13 +68,13 @@ class CascadeCurve:
     Attributes:
         gallery: Where queries that stay shallow are searched for.
         persons_known: Whether confidence may look at whom the answers show.
-        borrows: Whether queries search a second time, by what they borrow from their best answers.
+        expanded: Whether queries search a second time, by the embeddings of their best answers.
         points: By ascending share.
     """
 
     gallery: Gallery
     persons_known: bool
-    borrows: bool
+    expanded: bool
     points: tuple[CascadePoint, ...]
 
 
@@ -79,27 +85,27 @@ class CascadeResult:
     Attributes:
         from_depth: Depth at which every query is embedded.
         to_depth: Depth of those that go deeper.
-        curves: One for each gallery, with persons known or not, borrowing or not.
+        curves: One for each gallery, with persons known or not, with query expansion or without.
     """
 
     from_depth: int
     to_depth: int
     curves: tuple[CascadeCurve, ...]
 
-    def curve(self, gallery: Gallery, *, persons_known: bool, borrows: bool) -> CascadeCurve:
+    def curve(self, gallery: Gallery, *, persons_known: bool, expanded: bool) -> CascadeCurve:
         """The curve of one way of searching."""
-        wanted = (gallery, persons_known, borrows)
+        wanted = (gallery, persons_known, expanded)
         return next(
             curve
             for curve in self.curves
-            if (curve.gallery, curve.persons_known, curve.borrows) == wanted
+            if (curve.gallery, curve.persons_known, curve.expanded) == wanted
         )
 
     @property
     def better_gallery(self) -> Gallery:
         """The gallery in which shallow queries find more; "shared" if they find as much."""
         own, shared = (
-            self.curve(gallery, persons_known=True, borrows=False).points[0].mean_ap
+            self.curve(gallery, persons_known=True, expanded=False).points[0].mean_ap
             for gallery in ("own", "shared")
         )
         return "shared" if shared >= own else "own"
@@ -170,12 +176,12 @@ def evaluate_cascade(
         ids = (query.person_ids, query.camera_ids, gallery.person_ids, gallery.camera_ids)
         return evaluate_features(queries, *ids[:2], among, *ids[2:])
 
-    def found_by_borrowing(answers: _Answers) -> RetrievalMetrics:
-        borrowed = _borrow(answers, last.gallery_features, last.query_features)
-        return found_by(borrowed, last.gallery_features)
+    def found_by_expanded(answers: _Answers) -> RetrievalMetrics:
+        expanded = _expanded_queries(answers, last.gallery_features, last.query_features)
+        return found_by(expanded, last.gallery_features)
 
     deep_answers = _best_answers(last.query_features, query, last.gallery_features, gallery)
-    deep = {False: last.metrics, True: found_by_borrowing(deep_answers)}
+    deep = {False: last.metrics, True: found_by_expanded(deep_answers)}
     curves = []
     galleries: tuple[tuple[Gallery, NDArray[np.float32]], ...] = (
         ("own", first.gallery_features),
@@ -184,14 +190,14 @@ def evaluate_cascade(
     for name, features in galleries:
         answers = _best_answers(first.query_features, query, features, gallery)
         plain = first.metrics if name == "own" else found_by(first.query_features, features)
-        shallow = {False: plain, True: found_by_borrowing(answers)}
+        shallow = {False: plain, True: found_by_expanded(answers)}
         persons = gallery.person_ids[answers.positions]
-        for known, borrows in product((True, False), (False, True)):
+        for known, expanded in product((True, False), (False, True)):
             sure = confidence(answers.similarity, persons if known else None)
             points = tuple(
-                _point(share, sure, halves, shallow[borrows], deep[borrows]) for share in shares
+                _point(share, sure, halves, shallow[expanded], deep[expanded]) for share in shares
             )
-            curves.append(CascadeCurve(name, known, borrows, points))
+            curves.append(CascadeCurve(name, known, expanded, points))
     return CascadeResult(
         from_depth=from_depth,
         to_depth=to_depth,
@@ -211,14 +217,14 @@ def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
     """
     gallery = result.better_gallery
     ways = ((True, False), (False, False), (True, True))
-    curves = [result.curve(gallery, persons_known=known, borrows=b) for known, b in ways]
+    curves = [result.curve(gallery, persons_known=known, expanded=b) for known, b in ways]
     deep, shallow = f"Res{result.to_depth}", f"Res{result.from_depth}"
     where = f"a gallery of {shallow}" if gallery == "own" else f"the gallery of {deep}: one space"
     head, above = "deeper     below", " " * 16
     if costs is not None:
         head, above = f"{head}{'GMACs':>8}{'ms':>8}", above + " " * 16
     head += f"{'Rank-1':>10}{'mAP':>7}" * len(ways)
-    above += "".join(f"{name:>17}" for name in ("persons known", "unknown", "borrowing"))
+    above += "".join(f"{name:>17}" for name in ("persons known", "unknown", "query expansion"))
     lines = [
         f"Cascade {shallow} to {deep}; who stays at {shallow} is searched for in {where}.",
         "",
@@ -237,7 +243,7 @@ def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
         "",
         "A crop goes deeper if its confidence is below the threshold, which was fitted on others",
         "than it was judged on. Shares, thresholds and cost are those with the gallery's persons",
-        "known. Borrowing: all search again, by the deep embeddings of their best answers.",
+        "known. Query expansion: all search again, by the deep embeddings of their best answers.",
     ]
     if costs is not None:
         lines.append("Time: median computed for one crop on one core, searching left out.")
@@ -274,18 +280,20 @@ def _best_answers(
     return _Answers(similarity, positions)
 
 
-def _borrow(
+def _expanded_queries(
     answers: _Answers, features: NDArray[np.float32], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """What each query borrows, (Q, D); its own feature where there is no answer."""
-    borrowed = np.empty((len(answers.positions), features.shape[1]), np.float32)
-    rows = rows_per_block(len(borrowed), ANSWERS * features.shape[1] * 4)
-    for start in range(0, len(borrowed), rows):
+    """The expanded queries, (Q, D); a query's own feature where there is no answer."""
+    expanded = np.empty((len(answers.positions), features.shape[1]), np.float32)
+    rows = rows_per_block(len(expanded), ANSWERS * features.shape[1] * 4)
+    for start in range(0, len(expanded), rows):
         block = slice(start, start + rows), slice(ANSWERS)
-        borrowed[block[0]] = borrow(features[answers.positions[block]], answers.similarity[block])
-    has_none = ~borrowed.any(axis=1)
-    borrowed[has_none] = own[has_none]
-    return borrowed
+        expanded[block[0]] = expand_queries(
+            features[answers.positions[block]], answers.similarity[block]
+        )
+    has_none = ~expanded.any(axis=1)
+    expanded[has_none] = own[has_none]
+    return expanded
 
 
 def _halves(person_ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

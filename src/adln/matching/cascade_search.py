@@ -64,7 +64,7 @@ def search_in(
 
 
 def look_up_in(gallery: Gallery, model: ModelKey) -> LookUp:
-    """The deep embeddings that a query may borrow, if shallow queries search a deep gallery.
+    """The deep embeddings for query expansion, if shallow queries search a deep gallery.
 
     Args:
         gallery: The one that is searched.
@@ -83,8 +83,8 @@ def look_up_in(gallery: Gallery, model: ModelKey) -> LookUp:
             if not record.model.shares_space(model):
                 raise GalleryError(
                     f"sighting {record.sighting_id} is of {record.model}, which does not share a "
-                    f"space with {model}: nothing can be borrowed from it. Search without "
-                    "borrowing, or with exits that share a space."
+                    f"space with {model}: a query cannot be expanded by it. Search without "
+                    "query expansion, or with exits that share a space."
                 )
             embeddings[row_of[record.sighting_id]] = record.embedding
         return embeddings[places.reshape(sighting_ids.shape)]

@@ -1,4 +1,4 @@
-"""Confidence: how sure a search is, who goes deeper for it, and what a sure one borrows.
+"""Confidence: how sure a search is, who goes deeper for it, and query expansion.
 
 Serves the cascade: the shallow network of Sec. III.C embeds everybody, and only those whose answer
 is unsure go on through the deeper stages. Nobody has to say whether an answer is right: a search
@@ -66,7 +66,9 @@ def confidence(
     return np.where(there, found, -np.inf)
 
 
-def borrow(answers: NDArray[np.float32], similarity: NDArray[np.floating]) -> NDArray[np.float32]:
+def expand_queries(
+    answers: NDArray[np.float32], similarity: NDArray[np.floating]
+) -> NDArray[np.float32]:
     """An embedding for each search, made of those of its best answers: a query's own goes unused.
 
     The gallery holds what the deeper network made of its pictures. A search that is sure has found
