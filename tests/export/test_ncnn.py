@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adln.embedders.ncnn_embedder import NcnnEmbedder, read_manifest
 from adln.errors import ExportError, ParityError
 from adln.export import exporting, ncnn
 from adln.export.calibration import choose_crops
@@ -26,7 +27,7 @@ def exported(network_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_several_depths_share_a_file_that_answers_like_torch(exported: Path, network: ADLN) -> None:
     crops = choose_crops(None, height_px=64, width_px=32).gate[:5]
-    found = ncnn.NcnnEmbedder(exported).embed(crops)
+    found = NcnnEmbedder(exported).embed(crops)
     expected = TorchEmbedder(network, device="cpu", flip=False).embed(crops)
     for depth in (1, 2):
         np.testing.assert_allclose(found[depth], expected[depth], atol=1e-4)
@@ -35,7 +36,7 @@ def test_several_depths_share_a_file_that_answers_like_torch(exported: Path, net
 def test_three_files_appear_and_the_manifest_has_the_figures(exported: Path) -> None:
     names = sorted(path.name for path in exported.parent.iterdir())
     assert names == ["a-b.ncnn.bin", "a-b.ncnn.json", "a-b.ncnn.param"]
-    manifest = ncnn.read_manifest(exported)
+    manifest = read_manifest(exported)
     assert manifest.input_form == "float_rgb_nchw"
     assert {(row.depth, row.batch_size) for row in manifest.parity} == {
         (depth, batch) for depth in (1, 2) for batch in (1, 7, 32)
@@ -51,7 +52,7 @@ def test_inputs_and_outputs_have_the_names_of_other_files(exported: Path) -> Non
 def test_half_precision_halves_the_weights(network_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "half.param"
     (file,) = export_network(network_path, out, depths=(1,), precision="fp16")
-    assert ncnn.read_manifest(out).precision == "fp16"
+    assert read_manifest(out).precision == "fp16"
     assert all(row.least >= 0.999 for row in file.manifest.parity)
     # Res1 has 0.48 million weights and 8,192 numbers of the BNNeck: 2.0 MB in full precision.
     assert out.with_suffix(".bin").stat().st_size < 1_200_000
@@ -95,14 +96,14 @@ def test_files_that_do_not_belong_together_are_refused(
     for path in exported.parent.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     copy = tmp_path / exported.name
-    ncnn.NcnnEmbedder(copy)
+    NcnnEmbedder(copy)
     part = copy.with_suffix(ending)
     part.write_bytes(part.read_bytes().replace(b"0", b"1"))
     with pytest.raises(ExportError, match=r"other \.param and \.bin"):
-        ncnn.NcnnEmbedder(copy)
+        NcnnEmbedder(copy)
     part.unlink()
     with pytest.raises(ExportError, match="Copy all three"):
-        ncnn.NcnnEmbedder(copy)
+        NcnnEmbedder(copy)
 
 
 @pytest.mark.parametrize("package", ["ncnn", "pnnx"])

@@ -20,6 +20,8 @@ from adln import __version__
 from adln.datasets.split import ReidDataset
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.ncnn_embedder import NcnnEmbedder
+from adln.embedders.openvino_embedder import OpenVinoEmbedder
 from adln.embedders.proving import Answers, draw_probe, write_probe
 from adln.embeddings import Embedder
 from adln.errors import ExportError, ParityError
@@ -256,9 +258,9 @@ def _judge(
         if len(paths) > 1:
             return ChainedEmbedder(paths, batch_size=batch_size)
         if paths[0].suffix == openvino.SUFFIX:
-            return openvino.OpenVinoEmbedder(paths[0], manifest, batch_size=batch_size)
+            return OpenVinoEmbedder(paths[0], manifest, batch_size=batch_size)
         if paths[0].suffix == ncnn.SUFFIX:
-            return ncnn.NcnnEmbedder(paths[0])
+            return NcnnEmbedder(paths[0])
         return OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
 
     reference = TorchEmbedder(network, device="cpu", flip=False)

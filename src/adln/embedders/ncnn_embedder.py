@@ -1,0 +1,128 @@
+"""Runs ncnn files: a network for phones and small ARM boards, on one core.
+
+Needs the package ncnn; `adln.export.ncnn` writes the files.
+"""
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import ExportError, how_to_install
+from adln.manifest import CROPS, Manifest
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of an ncnn file.
+
+    Raises:
+        ExportError: one of the three files is missing, or they do not belong together.
+        ModelFileError: the manifest cannot be read.
+    """
+    sidecar = path.with_suffix(".json")
+    try:
+        content = json.loads(sidecar.read_text())
+        manifest = content.pop("manifest")
+        digests = digests_of(path)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ExportError(
+            f"{path}: needs its .bin and .json files beside it, as `adln export` wrote them "
+            f"({error!r}). Copy all three."
+        ) from error
+    if content != digests:
+        raise ExportError(
+            f"{path}: {sidecar.name} was written for other .param and .bin files. "
+            "Copy all three files of one export."
+        )
+    return Manifest.from_json(json.dumps(manifest), source=str(sidecar))
+
+
+class NcnnEmbedder:
+    """Embeds crops with an ncnn file on one core.
+
+    ncnn takes one crop at a time; there is no batch.
+
+    Args:
+        path: .param written by `adln.export.ncnn.save`.
+
+    Raises:
+        ExportError: see `read_manifest`; or ncnn is not installed or cannot load the files.
+        ModelFileError: the manifest cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._ncnn = import_package("ncnn")
+        self._manifest = read_manifest(path)
+        self._net: Any = self._ncnn.Net()
+        # By default ncnn computes in half precision wherever the processor can.
+        is_half = self._manifest.precision == "fp16"
+        self._net.opt.num_threads = 1
+        self._net.opt.use_vulkan_compute = False
+        self._net.opt.use_bf16_storage = False
+        self._net.opt.use_fp16_packed = is_half
+        self._net.opt.use_fp16_storage = is_half
+        self._net.opt.use_fp16_arithmetic = is_half
+        failed = self._net.load_param(str(path)) or self._net.load_model(
+            str(path.with_suffix(".bin"))
+        )
+        if failed:
+            raise ExportError(f"{path}: ncnn cannot load it; export the network again.")
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return self._manifest.depths
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self._manifest.dim
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px of the crops that it takes."""
+        return self._manifest.height_px, self._manifest.width_px
+
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D) float32."""
+        answers = {
+            depth: np.empty((len(crops), self.dim), dtype=np.float32) for depth in self.depths
+        }
+        for index, crop in enumerate(crops):
+            planes = np.ascontiguousarray(crop.transpose(2, 0, 1), dtype=np.float32)
+            extractor = self._net.create_extractor()
+            # The Mat is a view of the array and does not keep it alive: the name does.
+            extractor.input(CROPS, self._ncnn.Mat(planes))
+            for depth in self.depths:
+                failed, embedding = extractor.extract(self._manifest.output_names(depth)[0])
+                if failed:
+                    raise ExportError(f"ncnn cannot compute Res{depth} (status {failed}).")
+                answers[depth][index] = np.array(embedding)
+        return answers
+
+
+def digests_of(path: Path) -> dict[str, str]:
+    """The digests of a file and of its weights, which tell that they belong together."""
+    return {
+        f"{end}_sha256": hashlib.sha256(path.with_suffix(f".{end}").read_bytes()).hexdigest()
+        for end in ("param", "bin")
+    }
+
+
+def import_package(name: str) -> Any:
+    """Import ncnn or pnnx.
+
+    Raises:
+        ExportError: it is not installed; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ExportError(
+            f"ncnn files need the packages ncnn and pnnx ({name} is missing); "
+            f"{how_to_install('ncnn')}."
+        ) from error
