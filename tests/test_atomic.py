@@ -2,11 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import pytest
 
-from adln.atomic import atomic_write, require_regular, require_writable
+from adln.atomic import (
+    atomic_write,
+    file_sha256,
+    require_regular,
+    require_writable,
+    user_folder,
+)
 from adln.errors import GalleryError
 
 
@@ -76,3 +82,31 @@ def test_a_pipe_is_refused_before_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="it is a pipe or a device; expected a list"):
         require_regular(tmp_path / "pipe", raises=GalleryError, expected="a list")
     require_regular(tmp_path / "missing", raises=GalleryError, expected="a list")
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    digest = file_sha256(path, raises=GalleryError, expected="a file")
+    # FIPS 180-2, appendix B.1.
+    assert digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_nothing_waits_for_the_digest_of_a_pipe_or_a_missing_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(GalleryError, match=r"a pipe or a device; expected a gallery\."):
+        file_sha256(tmp_path / "pipe", raises=GalleryError, expected="a gallery")
+    with pytest.raises(GalleryError, match=r"cannot be opened .* expected a gallery\."):
+        file_sha256(tmp_path / "missing", raises=GalleryError, expected="a gallery")
+
+
+@pytest.mark.parametrize("kind", ["cache", "config"])
+def test_a_relative_folder_of_the_user_is_ignored(
+    kind: Literal["cache", "config"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"XDG_{kind.upper()}_HOME"
+    monkeypatch.setenv(variable, "/somewhere")
+    assert user_folder(kind) == Path("/somewhere/adln")
+    for value in ("", "relative"):
+        monkeypatch.setenv(variable, value)
+        assert user_folder(kind) == Path.home() / f".{kind}" / "adln"

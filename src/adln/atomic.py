@@ -1,12 +1,13 @@
-"""Files: looked at before the work, and written whole or not at all."""
+"""Files: looked at before the work, written whole or not at all, and where a user keeps them."""
 
+import hashlib
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from adln.errors import AdlnError
 
@@ -56,6 +57,36 @@ def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> No
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise raises(f"{path}: cannot be read, it is {kind}; expected {expected}.")
+
+
+def file_sha256(path: Path, *, raises: type[AdlnError], expected: str) -> str:
+    """The hex digest of a file.
+
+    Args:
+        path: of the file.
+        raises: what is raised if it is missing, cannot be read, or is no file on a disk.
+        expected: what should be there, for the message.
+    """
+    require_regular(path, raises=raises, expected=expected)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise raises(
+            f"{path}: cannot be opened ({error.strerror or error}); expected {expected}."
+        ) from error
+
+
+def user_folder(kind: Literal["cache", "config"]) -> Path:
+    """Where a user's settings, or what can be fetched again, are kept; it need not exist.
+
+    Source: XDG base directory specification, by which a relative path in a variable is ignored.
+
+    Raises:
+        RuntimeError: nobody's home folder is known.
+    """
+    given = os.environ.get(f"XDG_{kind.upper()}_HOME", "")
+    return (Path(given) if given.startswith("/") else Path.home() / f".{kind}") / "adln"
 
 
 @contextmanager

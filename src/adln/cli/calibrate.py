@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.embedders import is_exported, open_exported, open_trained
+from adln.cli.embedders import is_exported, network_sha256, open_exported, open_trained
 from adln.cli.options import layout_option
 from adln.embedders.shipped import find_network
 
@@ -147,7 +147,7 @@ def calibrate(
         raise SettingsError("--out names one file, but each file of a split export gets its own.")
     for path in paths:
         if path.exists():  # what is missing is named by who reads it
-            own = calibration_path(path, model_sha256=_digest(path))
+            own = calibration_path(path, model_sha256=network_sha256(path))
             require_writable(out or own, raises=SettingsError)
     if data_path is not None:
         found = _from_dataset(
@@ -164,7 +164,9 @@ def calibrate(
     else:
         assert features_path is not None
         found = [
-            judge_features(paths[0], _digest(paths[0]), features_path, table=table, gap_s=gap_s)
+            judge_features(
+                paths[0], network_sha256(paths[0]), features_path, table=table, gap_s=gap_s
+            )
         ]
     contents = []
     for judged in found:
@@ -224,20 +226,6 @@ def _store(
     return content, write_calibration(content, file.path, path=out)
 
 
-def _digest(path: Path) -> str:
-    import hashlib
-
-    from adln.atomic import require_regular
-    from adln.errors import ModelFileError
-
-    require_regular(path, raises=ModelFileError, expected="a network file")
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be opened ({error.strerror}).") from error
-
-
 def _from_dataset(
     paths: list[Path],
     against_paths: tuple[Path, ...],
@@ -265,7 +253,7 @@ def _from_dataset(
             raise SettingsError("--deeper and --against are for files of `adln export`.")
         embedder, _, _ = open_trained(paths[0], wanted, device="auto", flip=flip, bf16=False)
         spaces = dict.fromkeys(embedder.depths, "")
-        file = NetworkFile(paths[0], _digest(paths[0]), "", "fp32", spaces)
+        file = NetworkFile(paths[0], network_sha256(paths[0]), "", "fp32", spaces)
         own = OpenedNetwork(embedder, (file,))
     return judge_dataset(
         own,

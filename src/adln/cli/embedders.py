@@ -19,6 +19,14 @@ def is_exported(model: Path) -> bool:
     return find_network(model).suffix in _FOR_DEVICES
 
 
+def network_sha256(path: Path) -> str:
+    """The digest of a network file, by which galleries and feature files know it."""
+    from adln.atomic import file_sha256
+    from adln.errors import ModelFileError
+
+    return file_sha256(path, raises=ModelFileError, expected="a network file")
+
+
 def open_trained(
     path: Path, depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
 ) -> tuple["TorchEmbedder", dict[int, int], dict[int, int]]:

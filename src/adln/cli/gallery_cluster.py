@@ -113,12 +113,13 @@ def _calibrated(
     model_path: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
     """The threshold; the most cautious one where sightings are of several depths."""
+    from adln.cli.embedders import network_sha256
     from adln.embedders.shipped import find_network
     from adln.errors import GalleryError
     from adln.matching.calibration import calibration_path, read_calibration
 
     model_path = find_network(model_path)
-    digest = _digest(model_path)
+    digest = network_sha256(model_path)
     content = read_calibration(model_path, model_sha256=digest)
     if digest not in digests:
         made_by = ", ".join(sorted(one[:12] for one in digests))
@@ -140,18 +141,6 @@ def _calibrated(
             "--threshold."
         )
     return max(thresholds)
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    from adln.errors import ModelFileError
-
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be opened ({error.strerror}).") from error
 
 
 def _text(

@@ -8,7 +8,6 @@ kept for this file, runtime and processor.
 
 import base64
 import hashlib
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import user_folder
 from adln.embedders.session import OpenModel
 from adln.errors import DeviceError
 from adln.manifest import CROPS, Manifest, Probe
@@ -164,9 +164,8 @@ def _cosines(expected: NDArray[np.float16], found: NDArray[np.float32]) -> NDArr
 
 def _place_of(models: Sequence[OpenModel]) -> Path | None:
     """Where it is remembered that these files are proved; None without a home folder."""
-    root = os.environ.get("XDG_CACHE_HOME")
     try:
-        folder = (Path(root) if root else Path.home() / ".cache") / "adln" / "proved"
+        folder = user_folder("cache") / "proved"
     except RuntimeError:
         return None
     facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]

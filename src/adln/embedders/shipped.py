@@ -6,11 +6,10 @@ folder goes first.
 """
 
 import json
-import os
 import re
 from pathlib import Path
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, user_folder
 from adln.errors import SettingsError
 
 FOLDER = Path(__file__).parents[1] / "networks"
@@ -76,7 +75,4 @@ def name_network(name: str, path: Path | None) -> None:
 
 
 def _list_of_own() -> Path:
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    # As the specification has it, a relative path is passed over.
-    folder = Path(home) if home.startswith("/") else Path.home() / ".config"
-    return folder / "adln" / "networks.json"
+    return user_folder("config") / "networks.json"

@@ -19,14 +19,13 @@ and that of the embedding found. `Scales` says what it means.
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from adln.atomic import atomic_write, require_regular
+from adln.atomic import atomic_write, require_regular, user_folder
 from adln.errors import ModelFileError, SettingsError
 
 FORMAT = "adln-calibration-1"
@@ -415,11 +414,8 @@ def calibration_path(model_path: Path, *, model_sha256: str = "") -> Path:
     """
     if not _is_shipped(model_path):
         return _beside(model_path)
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    # As the specification has it, a relative path is passed over.
-    folder = Path(home) if home.startswith("/") else Path.home() / ".config"
     name = f"{model_path.stem}-{model_sha256[:12]}{model_path.suffix}{ENDING}"
-    return folder / "adln" / "calibrations" / name
+    return user_folder("config") / "calibrations" / name
 
 
 def _is_shipped(model_path: Path) -> bool:

@@ -5,7 +5,6 @@ Sec. III.B of the paper: "a ResNet50 network pretrained on the ImageNet dataset"
 
 import hashlib
 import http.client
-import os
 import pickle
 import re
 import urllib.request
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, user_folder
 from adln.errors import CheckpointError
 from adln.model.files import read_tensors
 from adln.model.network import ADLN
@@ -165,7 +164,7 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
         raise CheckpointError(f"only https URLs are fetched, got {url}")
     if sha256 is None:
         raise CheckpointError(f"{url}: a URL needs a sha256, so that nobody can swap the file")
-    folder = cache if cache is not None else _cache_folder()
+    folder = cache if cache is not None else user_folder("cache")
     path = folder / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
@@ -180,12 +179,6 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
             file.write(piece)
         _require_digest(url, digest.hexdigest(), sha256)
     return path
-
-
-def _cache_folder() -> Path:
-    """Where the XDG base directory specification wants what can be fetched again."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".cache") / "adln"
 
 
 def _pieces(url: str) -> Iterator[bytes]:
