@@ -33,6 +33,16 @@ def test_somebody_who_was_enrolled_is_found_after_the_gallery_was_closed(
         assert len(gallery.search(anna, network=net, k=3)) == 3
 
 
+def test_a_name_is_the_same_however_its_accents_are_encoded(
+    net: adln.Network, tmp_path: Path
+) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        number = gallery.enrol("Zo\u00eb", np.eye(3)[0], network=net)
+        assert gallery.enrol("Zoe\u0308", np.eye(3)[0], network=net) == number
+        gallery.forget("Zoe\u0308 ")
+        assert gallery.people == []
+
+
 def test_somebody_is_forgotten_by_name(net: adln.Network, tmp_path: Path) -> None:
     with adln.Gallery(tmp_path / "shop") as gallery:
         gallery.enrol("Anna", np.eye(3)[0], network=net)

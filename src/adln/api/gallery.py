@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adln.api.networks import Network
 from adln.errors import GalleryError
+from adln.gallery.names import is_same_name
 from adln.gallery.records import EVERYTHING, Filter, Person, SearchResult, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.identification import Identification, identify
@@ -50,7 +51,7 @@ class Gallery:
             GalleryError: nobody is called that.
         """
         for one in self.people:
-            if one.name == name:
+            if is_same_name(one.name, name):
                 return one
         raise GalleryError(f"nobody is called {name!r} in {self.folder}.")
 
@@ -84,7 +85,7 @@ class Gallery:
             raise GalleryError(f"nobody can be enrolled as {name!r} without an embedding.")
         when = np.full(len(rows), time.time()) if times_s is None else np.asarray(times_s, float)
         when = np.broadcast_to(when, len(rows))
-        known = [one.person_id for one in self.people if one.name == name]
+        known = [one.person_id for one in self.people if is_same_name(one.name, name)]
         person_id = known[0] if known else self.store.enrol(name)
         sightings = [
             Sighting(

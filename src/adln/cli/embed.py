@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.options import NetworkOption
+from adln.cli.progress import counting, tell_left_out
 from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from adln.embedders.embedder import OnnxEmbedder
 
-_NAMED = 20
 # Crops of a video that are held at a time.
 _CROPS_AT_ONCE = 256
 
@@ -113,11 +113,7 @@ def embed(
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
     else:
         found = _embed_video(embedder, sources, boxes_path, camera, chosen, quiet=quiet)
-    for problem in found.problems[:_NAMED]:
-        click.secho("left out: ", fg="yellow", err=True, nl=False)
-        click.echo(problem, err=True)
-    if len(found.problems) > _NAMED:
-        click.echo(f"... and {len(found.problems) - _NAMED:,} more", err=True)
+    tell_left_out(found.problems)
     if not found.names:
         raise ImageError(
             f"none of the {len(found.problems):,} pictures could be used; nothing was written."
@@ -165,7 +161,6 @@ class _Embedded:
 def _embed_pictures(
     embedder: "OnnxEmbedder", sources: tuple[Path, ...], depth: int, *, quiet: bool
 ) -> _Embedded:
-    from adln.cli.progress import counting
     from adln.datasets.pictures import find_pictures
 
     problems: list[str] = []
@@ -195,7 +190,6 @@ def _embed_video(
     from adln.cameras.boxed_crops import boxed_crops
     from adln.cameras.boxes_file import BoxesFile
     from adln.cameras.recordings import ImageFolder, VideoFile
-    from adln.cli.progress import counting
     from adln.errors import SettingsError
 
     if len(sources) != 1:

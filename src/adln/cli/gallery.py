@@ -25,7 +25,7 @@ from adln.cli.gallery_words import (
     when,
 )
 from adln.cli.options import NetworkOption
-from adln.cli.progress import counting
+from adln.cli.progress import counting, tell_left_out
 from adln.embedders.shipped import DEFAULT
 
 __all__ = ["actor", "gallery", "moment"]
@@ -143,9 +143,9 @@ def enrol(
     that person's; without, a new person's who has no name yet; with --each-folder each sub-folder
     is a person. The exit status is 1 if nothing could be stored.
     """
-    from adln.cli.gallery_enrol import Enrolment, people_of
     from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import SettingsError
+    from adln.gallery.enrolling import Enrolment, people_of
     from adln.gallery.records import ModelKey
 
     if (name is not None) + nobody + each_folder > 1:
@@ -163,13 +163,21 @@ def enrol(
         )
     key = ModelKey(embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen))
     stored = 0
+    left_out: list[str] = []
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         enrolment = Enrolment(
-            opened, embedder, key, camera_id=camera_id, time_s=when_s, thumbnails=thumbnails
+            opened,
+            embedder,
+            key,
+            camera_id=camera_id,
+            time_s=when_s,
+            thumbnails=thumbnails,
+            on_left_out=left_out.append,
         )
         total = sum(len(one.paths) for one in people)
         with counting(total, "enrolling") as on_progress:
             done = [enrolment.store(one, on_progress) for one in people]
+        tell_left_out(left_out)
         for one, result in zip(people, done, strict=True):
             stored += result.stored
             who = (

@@ -3,7 +3,6 @@
 import getpass
 import json
 import sys
-import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,17 +47,18 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
             and one of that name.
     """
     from adln.errors import GalleryError
+    from adln.gallery.names import is_same_name
 
     kind, colon, rest = text.partition(":")
     persons = opened.persons()
     by_id = [p for p in persons if text == str(p.person_id)]
-    by_name = [p for p in persons if p.name is not None and _same(p.name, text)]
+    by_name = [p for p in persons if is_same_name(p.name, text)]
     # Somebody may be called "id:2" after all.
     if colon and not by_name:
         if kind == "id":
             by_id = [p for p in persons if rest == str(p.person_id)]
         elif kind == "name":
-            by_name = [p for p in persons if p.name is not None and _same(p.name, rest)]
+            by_name = [p for p in persons if is_same_name(p.name, rest)]
     found = {p.person_id: p for p in (*by_id, *by_name)}
     if len(found) > 1:
         both = " and ".join(called(p.person_id, p.name) for p in found.values())
@@ -71,10 +71,6 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
             f"{opened.folder}: there is no person {text!r}; `adln gallery list` shows who there is."
         )
     return next(iter(found))
-
-
-def _same(name: str, other: str) -> bool:
-    return unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other.strip())
 
 
 def moment(text: str) -> float:

@@ -2,10 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
+
+_NAMED = 20
 
 
 @contextmanager
@@ -25,6 +27,15 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
         return
     with click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar.update
+
+
+def tell_left_out(problems: Sequence[str]) -> None:
+    """Name on standard error the first pictures that were left out, and count the others."""
+    for problem in problems[:_NAMED]:
+        click.secho("left out: ", fg="yellow", err=True, nl=False)
+        click.echo(problem, err=True)
+    if len(problems) > _NAMED:
+        click.echo(f"... and {len(problems) - _NAMED:,} more", err=True)
 
 
 class Counting:

@@ -20,6 +20,13 @@ def usual_form(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+def is_same_name(name: str | None, other: str | None) -> bool:
+    """Whether two texts are one name, however its accents are encoded; None is no name."""
+    if name is None or other is None:
+        return False
+    return unicodedata.normalize("NFC", name).strip() == unicodedata.normalize("NFC", other).strip()
+
+
 def name_digest(name: str, salt: bytes) -> bytes:
     """A digest of a name's usual form, slow to compute, so that names are slow to guess.
 

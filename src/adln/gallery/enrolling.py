@@ -1,20 +1,22 @@
-"""What `adln gallery enrol` stores of whom."""
+"""Enrols people from folders, files and lists of pictures: what is stored of whom."""
 
-import unicodedata
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import click
+from PIL import Image
 
-if TYPE_CHECKING:
-    from adln.embedders.embedder import OnnxEmbedder
-    from adln.gallery.records import ModelKey
-    from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.crops import read_crop
+from adln.datasets.listing import is_image_name
+from adln.datasets.pictures import find_pictures
+from adln.embedders.embedder import OnnxEmbedder
+from adln.errors import DatasetError, SettingsError
+from adln.gallery.names import is_same_name
+from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
 
 _BATCH = 256
-_NAMED = 20
 _FEW = 5
 # How a stored thumbnail looks, unless pictures are not kept at all.
 _THUMBNAIL_QUALITY = 80
@@ -60,9 +62,6 @@ def people_of(
             one person or several.
         DatasetError: See `adln.datasets.pictures.find_pictures`.
     """
-    from adln.datasets.pictures import find_pictures
-    from adln.errors import SettingsError
-
     if each_folder:
         people = []
         for source in sources:
@@ -96,17 +95,19 @@ class Enrolment:
         camera_id: that took them.
         time_s: when, in seconds since 1970.
         thumbnails: whether small pictures are kept.
+        on_left_out: told of each picture that cannot be used, in words.
     """
 
     def __init__(
         self,
-        opened: "SqliteGallery",
-        embedder: "OnnxEmbedder",
-        key: "ModelKey",
+        opened: SqliteGallery,
+        embedder: OnnxEmbedder,
+        key: ModelKey,
         *,
         camera_id: int,
         time_s: float,
         thumbnails: bool,
+        on_left_out: Callable[[str], None],
     ) -> None:
         self._gallery = opened
         self._embedder = embedder
@@ -114,11 +115,10 @@ class Enrolment:
         self._camera_id = camera_id
         self._time_s = time_s
         self._thumbnails = thumbnails
+        self._on_left_out = on_left_out
 
     def store(self, pictures: Pictures, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
-        from adln.gallery.records import Sighting
-
         person_id = None if pictures.is_nobody else self._known(pictures.name)
         if person_id is None and pictures.name is not None:
             self._gallery.require_free_name(pictures.name)
@@ -126,9 +126,8 @@ class Enrolment:
         for start in range(0, len(pictures.paths), _BATCH):
             part = pictures.paths[start : start + _BATCH]
             result = self._embedder.embed_pictures(part, on_progress=on_progress)
-            for picture in result.unusable[:_NAMED]:
-                click.secho("left out: ", fg="yellow", err=True, nl=False)
-                click.echo(picture.reason, err=True)
+            for picture in result.unusable:
+                self._on_left_out(picture.reason)
             ids = self._gallery.add(
                 [
                     Sighting(
@@ -154,19 +153,13 @@ class Enrolment:
     def _known(self, name: str | None) -> int | None:
         if name is None:
             return None
-        plain = unicodedata.normalize("NFC", name).strip()
-        for person in self._gallery.persons():
-            if person.name is not None and unicodedata.normalize("NFC", person.name) == plain:
-                return person.person_id
-        return None
+        return next(
+            (one.person_id for one in self._gallery.persons() if is_same_name(one.name, name)), None
+        )
 
 
 def _folders_with_pictures(source: Path) -> list[Path]:
     """Sub-folders with pictures of a folder that has none itself."""
-    from adln.datasets.listing import is_image_name
-    from adln.datasets.pictures import find_pictures
-    from adln.errors import DatasetError
-
     if not source.is_dir() or any(
         path.is_file() and is_image_name(path.name) for path in source.iterdir()
     ):
@@ -183,12 +176,6 @@ def _folders_with_pictures(source: Path) -> list[Path]:
 
 
 def _thumbnail(path: Path) -> bytes:
-    import io
-
-    from PIL import Image
-
-    from adln.crops import read_crop
-
     stream = io.BytesIO()
     crop = read_crop(path, height_px=128, width_px=64)
     Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
