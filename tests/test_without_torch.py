@@ -19,6 +19,7 @@ EDGE = (
     "errors",
     "manifest",
     "settings",
+    "strict",
     "datasets",
     "evaluation",
     "scenes",

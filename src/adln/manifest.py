@@ -6,10 +6,11 @@ input, the depths, where the weights come from, and what was measured when it wa
 
 import json
 import re
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, TypeVar, get_args
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from adln.errors import ModelFileError
+from adln.strict import read_strictly
 
 FORMAT = "adln-model-1"
 # Key of the manifest among the metadata of an ONNX file, and in OpenVINO's runtime information.
@@ -268,7 +269,7 @@ class Manifest:
                 raise ModelFileError(
                     f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
                 )
-            return _read(cls, values, "manifest")
+            return read_strictly(cls, values, "manifest")
         except (json.JSONDecodeError, ModelFileError) as error:
             raise ModelFileError(
                 f"{source}: the manifest inside cannot be read: {error}. "
@@ -292,61 +293,3 @@ def sum_name(stage: int) -> str:
 
 def _ascending(depths: tuple[int, ...]) -> bool:
     return bool(depths) and set(depths) <= {1, 2, 3, 4} and tuple(sorted(set(depths))) == depths
-
-
-# Annotation of a field -> how JSON gives it.
-_PLAIN: dict[Any, tuple[type, ...]] = {
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-    Precision: (str,),
-    InputForm: (str,),
-}
-_LISTS: dict[Any, Any] = {
-    tuple[int, ...]: int,
-    tuple[str, ...]: str,
-    tuple[Parity, ...]: Parity,
-    tuple[Accuracy, ...]: Accuracy,
-}
-_ROWS: dict[Any, Any] = {
-    Parity: Parity,
-    Accuracy: Accuracy,
-    PairProof | None: PairProof,
-    Probe | None: Probe,
-}
-R = TypeVar("R", Manifest, Parity, Accuracy, PairProof, Probe)
-
-
-def _read(kind: type[R], values: object, where: str) -> R:
-    """Build a row or the manifest from what JSON gave; nothing is converted or left out."""
-    if not isinstance(values, dict):
-        raise ModelFileError(f"{where} is {values!r}, expected an object")
-    expected = {field.name: field for field in fields(kind)}
-    unknown = sorted(values.keys() - expected.keys())
-    missing = sorted(
-        name for name in expected.keys() - values.keys() if expected[name].default is MISSING
-    )
-    if unknown or missing:
-        raise ModelFileError(
-            f"{where} has unknown keys {unknown}" if unknown else f"{where} lacks {missing}"
-        )
-    return kind(
-        **{
-            name: _value(expected[name].type, value, f"{where}.{name}")
-            for name, value in values.items()
-        }
-    )
-
-
-def _value(kind: Any, value: object, where: str) -> Any:
-    if kind in _LISTS:
-        if not isinstance(value, list):
-            raise ModelFileError(f"{where} is {value!r}, expected a list")
-        return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind in _ROWS:
-        is_absent = value is None and kind not in (Parity, Accuracy)
-        return None if is_absent else _read(_ROWS[kind], value, where)
-    if not isinstance(value, _PLAIN[kind]) or isinstance(value, bool):
-        names = " or ".join(plain.__name__ for plain in _PLAIN[kind])
-        raise ModelFileError(f"{where} is {value!r}, expected {names}")
-    return value

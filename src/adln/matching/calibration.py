@@ -19,14 +19,15 @@ and that of the embedding found. `Scales` says what it means.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from adln.atomic import atomic_write, require_regular, user_folder
 from adln.errors import ModelFileError, SettingsError
+from adln.strict import read_strictly
 
 FORMAT = "adln-calibration-1"
 ENDING = ".calibration.json"
@@ -482,7 +483,7 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
             raise ModelFileError(
                 f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
             )
-        content = _read(CalibrationFile, values, "file")
+        content = read_strictly(CalibrationFile, values, "file")
     except (json.JSONDecodeError, ModelFileError) as error:
         raise ModelFileError(f"{path}: no calibration of adln: {error}. {_AGAIN}") from error
     if content.model_sha256 != model_sha256:
@@ -494,47 +495,6 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
 
 
 _AGAIN = "Calibrate with `adln calibrate`, or remove the file to go without."
-_PLAIN: dict[Any, tuple[type, ...]] = {
-    int: (int,),
-    float: (float, int),
-    str: (str,),
-    bool: (bool,),
-    Literal["persons", "tracks"]: (str,),
-}
-_LISTS: dict[Any, Any] = {
-    tuple[int, ...]: int,
-    tuple[float, ...]: float,
-    tuple[Calibration, ...]: Calibration,
-}
-_NESTED = (Level, Evidence, Reliability, Calibration)
-
-
-def _read(kind: Callable[..., T], values: object, where: str) -> T:
-    """Build a dataclass from what JSON gave; nothing is converted or left out."""
-    expected = {one.name: one.type for one in fields(kind)}  # type: ignore[arg-type]
-    needed = {one.name for one in fields(kind) if one.default is MISSING}  # type: ignore[arg-type]
-    if not isinstance(values, dict) or not needed <= values.keys() <= expected.keys():
-        found = sorted(values) if isinstance(values, dict) else repr(values)
-        raise ModelFileError(f"{where} should have the keys {sorted(expected)}, found {found}")
-    return kind(
-        **{name: _value(expected[name], value, f"{where}.{name}") for name, value in values.items()}
-    )
-
-
-def _value(kind: Any, value: object, where: str) -> Any:
-    if kind in _LISTS:
-        if not isinstance(value, list):
-            raise ModelFileError(f"{where} is {value!r}, expected a list")
-        return tuple(_value(_LISTS[kind], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if kind in _NESTED:
-        return _read(kind, value, where)
-    if kind == int | None:
-        if value is None:
-            return None
-        kind = int
-    if not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool):
-        raise ModelFileError(f"{where} is {value!r}, expected {_PLAIN[kind][0].__name__}")
-    return value
 
 
 def _rising(values: tuple[float, ...], *, strictly: bool = False) -> bool:
