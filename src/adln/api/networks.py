@@ -36,13 +36,13 @@ class Network:
     Examples:
         >>> net = adln.load("res1")
         >>> net
-        <adln.Network res1.onnx: 192x96 px -> 512>
+        <adln.Network res1.onnx: 192x96 px -> 256>
         >>> embeddings = net.embed([picture, picture])  # pictures of one person each
         >>> embeddings.shape
-        (2, 512)
+        (2, 256)
         >>> boxes = [[20, 30, 70, 160], [90, 25, 140, 170]]  # the people in one frame
         >>> net.embed(frame, boxes).shape
-        (2, 512)
+        (2, 256)
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class KnownNetwork:
     Examples:
         >>> one = adln.networks()[0]
         >>> one.name, one.shipped, one.manifest.dim
-        ('res1', True, 512)
+        ('res1', True, 256)
     """
 
     name: str
@@ -195,7 +195,7 @@ def load(
     Examples:
         >>> net = adln.load("res2")
         >>> net.crop_size, net.dim
-        ((192, 96), 512)
+        ((192, 96), 256)
         >>> mine = adln.load(folder / "mine.onnx", mean=[0.485, 0.456, 0.406], std=[0.229] * 3)
         >>> mine.embed(picture).shape == (1, mine.dim)
         True
