@@ -53,7 +53,11 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option("--name", default="", help="To call it by from now on; its file name if left out.")
 @click.option("--mean", type=Triple(), help="Of pixels scaled to 0..1; without: pixels 0..255.")
 @click.option("--std", type=Triple(), help="That the difference is divided by.")
-@click.option("--colours", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True)
+@click.option(
+    "--colours",
+    type=click.Choice(["rgb", "bgr"]),
+    help="Order of the channels; what the file says if left out, else rgb.",
+)
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
 @click.option("--training-data", default="", help="What its weights learned from.")
 @click.option("--licence", default="", help="Its terms.")
@@ -67,7 +71,7 @@ def add(
     name: str,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-    colours: str,
+    colours: str | None,
     layout: str,
     training_data: str,
     licence: str,
