@@ -27,16 +27,16 @@ IMPORT = """
 import time
 began_wall, began_cpu = time.perf_counter(), time.process_time()
 import adln
-import adln.runtime.embedder
+import adln.embedders.embedder
 import onnxruntime
 import json
 print(json.dumps([time.perf_counter() - began_wall, time.process_time() - began_cpu]))
 """
 EMBED = """
 import sys
-from adln.runtime.embedder import OnnxEmbedder
+from adln.embedders.embedder import OnnxEmbedder
 embedding = OnnxEmbedder(sys.argv[1], threads=1).embed_picture(sys.argv[2])
-from adln.runtime.cold_start import peak_memory_mib
+from adln.bench.cold_start import peak_memory_mib
 import json, time
 lengths = [float((vector ** 2).sum()) for vector in embedding.values()]
 print(json.dumps([time.process_time(), peak_memory_mib() * 2**20 / 1e6, lengths]))

@@ -41,11 +41,19 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.bench.benchmark import describe_machine
+from adln.bench.candidates import open_peer
+from adln.bench.cascade_costs import count_macs
+from adln.bench.measuring import Times, time_in_turns
+from adln.bench.operations import count_operations
 from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.loading import load_crops
 from adln.datasets.split import ReidDataset
-from adln.datasets.synthetic import Plan, draw_dataset
+from adln.embedders.cascade import Cascade
+from adln.embedders.deeper import ChainedEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.session import open_session, usable_cores
 from adln.embeddings import Embedder
 from adln.errors import AdlnError, SettingsError
 from adln.evaluation.cascade import (
@@ -59,15 +67,8 @@ from adln.evaluation.ranking import evaluate_features
 from adln.export.exporting import export_network
 from adln.manifest import PRECISIONS, Precision
 from adln.model.checkpoint import load_network
-from adln.runtime.benchmark import describe_machine
-from adln.runtime.candidates import open_peer
-from adln.runtime.cascade import Cascade
-from adln.runtime.chart import ChartPoint, draw_chart
-from adln.runtime.deeper import ChainedEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.measuring import Times, time_in_turns
-from adln.runtime.operations import count_operations
-from adln.runtime.session import open_session, usable_cores
+from adln.reports.chart import ChartPoint, draw_chart
+from adln.scenes.synthetic import Plan, draw_dataset
 
 PERSONS_TO_DRAW = 120
 
@@ -177,7 +178,7 @@ def main(
         metrics = evaluation.results[depth].metrics
         click.echo(
             f"Res{depth} alone: {1e3 * times[f'Res{depth}'].cpu():7.2f} ms, "
-            f"{count_macs(alone[depth]) / 1e9:.2f} GMACs, Rank-1 {100 * metrics.rank1:.2f}, "
+            f"{macs_of_file(alone[depth]) / 1e9:.2f} GMACs, Rank-1 {100 * metrics.rank1:.2f}, "
             f"mAP {100 * metrics.mean_ap:.2f}"
         )
     search_ms = 1e3 * times["search"].cpu()
@@ -357,7 +358,7 @@ def time_all(
 def cascade_costs(parts: list[Path], times: dict[str, Times]) -> StageCosts:
     """Costs of the cascade by the times of this run."""
     cascade = Cascade(parts)
-    shallow_macs, deeper_macs = cascade.count_macs()
+    shallow_macs, deeper_macs = count_macs(cascade)
     return StageCosts(
         depths=cascade.depths,
         shallow_macs=shallow_macs,
@@ -367,7 +368,7 @@ def cascade_costs(parts: list[Path], times: dict[str, Times]) -> StageCosts:
     )
 
 
-def count_macs(path: Path) -> int:
+def macs_of_file(path: Path) -> int:
     """Multiply-accumulates for one crop of a file of its own."""
     manifest = open_session(path).manifest
     crop = np.zeros((1, manifest.height_px, manifest.width_px, 3), np.uint8)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adln.datasets.split import ReidDataset
-from adln.datasets.synthetic import Plan, draw_dataset, num_pictures
 from adln.evaluation.ranking import RetrievalMetrics, evaluate_features
+from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
 
 Describe = Callable[[Image.Image], NDArray[np.float64]]
 

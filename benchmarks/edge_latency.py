@@ -37,13 +37,13 @@ from pathlib import Path
 import click
 import numpy as np
 
+from adln.bench.benchmark import BenchReport, count_steps, run_benchmark
+from adln.bench.candidates import Candidate, OnnxCandidate, OpenVinoCandidate, open_peer
+from adln.bench.operations import seconds_before_first_convolution
 from adln.datasets.listing import image_files
+from adln.embedders.pixels import PixelWriter
+from adln.embedders.session import open_session
 from adln.errors import AdlnError
-from adln.runtime.benchmark import BenchReport, count_steps, run_benchmark
-from adln.runtime.candidates import Candidate, OnnxCandidate, OpenVinoCandidate, open_peer
-from adln.runtime.operations import seconds_before_first_convolution
-from adln.runtime.pixels import PixelWriter
-from adln.runtime.session import open_session
 
 PICTURES = 300
 PICTURE_BATCHES = (1, 8)

@@ -21,7 +21,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.cli.calibrate import describe
 from adln.cli.embedders import is_exported, open_exported, open_trained
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.split import Split
@@ -33,6 +32,7 @@ from adln.evaluation.ranking import evaluate_distance_matrix, evaluate_features
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Calibration
+from adln.reports.calibration_text import describe
 
 _BLOCK = 32
 _FOUND = 200

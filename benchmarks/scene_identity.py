@@ -21,14 +21,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.walking_scene import (
-    CAMERA_IDS,
-    RECEIPT,
-    ScenePlan,
-    SceneTruth,
-    read_truth,
-    write_scene,
-)
 from adln.evaluation.identity_tracking import (
     IdentityBoxes,
     IdentityMetrics,
@@ -46,6 +38,14 @@ from adln.pipeline.watch_settings import (
     ThresholdSettings,
     TravelSettings,
     WatchSettings,
+)
+from adln.scenes.walking_scene import (
+    CAMERA_IDS,
+    RECEIPT,
+    ScenePlan,
+    SceneTruth,
+    read_truth,
+    write_scene,
 )
 
 # Of people who are hidden more than this no detector would find the whole box.

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import read_crop
+from adln.embedders.embedder import OnnxEmbedder
 from adln.matching.adaptation import Adaptation, Method, TrackedCrops, fit_adaptation
 from adln.matching.adaptation_gate import decide
-from adln.runtime.embedder import OnnxEmbedder
 
 _BATCH_SIZE = 64
 _HALVINGS = 3

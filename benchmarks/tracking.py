@@ -32,8 +32,8 @@ from adln.cameras.box_tracker import NO_TRACK, BoxTracker, follow_mot
 from adln.cameras.mot_files import MotBoxes
 from adln.cameras.tracker import TrackerSettings
 from adln.crops import cut, resize
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.shipped import find_network
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
 
 OURS = ("motion", "motion, camera", "colours", "res1", "res2")
 # Their lost tracks live for so many frames of a film of 30 a second; ours for two seconds.

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from adln.boxes import iou, xyxy_to_xywh
 from adln.cameras.mot_files import MotBoxes, read_mot
-from adln.datasets.drawn_people import Person, describe_person, person_generator
-from adln.datasets.walking_routes import Route
-from adln.datasets.walking_scene import ScenePlan, WalkingScene
-from adln.datasets.walking_views import MOUNTINGS
+from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.walking_routes import Route
+from adln.scenes.walking_scene import ScenePlan, WalkingScene
+from adln.scenes.walking_views import MOUNTINGS
 
 KINDS = ("crossing", "hedge", "outfits", "shake", "apart")
 FRAMES_PER_S = 10.0

@@ -25,8 +25,8 @@ from adln.cameras.frames import Frame
 from adln.cameras.selection import CropSelector, TrackReport, pool_crops
 from adln.cameras.tracker import ByteTracker, TrackUpdate
 from adln.cameras.watching import CameraGroup, open_source
+from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import AdlnError
-from adln.runtime.embedder import OnnxEmbedder
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 STAGES = ("source", "detector", "tracker", "selection", "embedder")

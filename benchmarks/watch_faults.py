@@ -30,13 +30,13 @@ from adln.cameras.live import LiveCamera, Patience
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker
 from adln.cameras.watching import CameraGroup
-from adln.datasets.walking_scene import ScenePlan, WalkingScene
 from adln.errors import CameraError
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.assembly import assemble
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import CameraParts, Watch
 from adln.pipeline.watch_settings import ThresholdSettings
+from adln.scenes.walking_scene import ScenePlan, WalkingScene
 
 _FULL_AT_BYTES = 400_000
 _CUT_AT_BYTES = 3_000

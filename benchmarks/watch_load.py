@@ -23,7 +23,6 @@ from benchmarks.scene_identity import draw_scene, scene_settings
 from adln.cameras.detections import Detections
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
-from adln.datasets.walking_scene import ScenePlan
 from adln.pipeline.assembly import assemble, open_delivery, paced_submit
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.load import LoadSettings
@@ -33,6 +32,7 @@ from adln.pipeline.watch_settings import (
     NetworkSettings,
     ThresholdSettings,
 )
+from adln.scenes.walking_scene import ScenePlan
 
 
 class SlowDetector:

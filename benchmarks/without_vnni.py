@@ -37,17 +37,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from adln.bench.benchmark import describe_machine
+from adln.bench.kernels import one_operator
+from adln.bench.measuring import time_in_turns
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.loading import load_crops
-from adln.datasets.synthetic import Plan, draw_dataset
+from adln.embedders.session import OpenModel, open_session
+from adln.embedders.shipped import SHIPPED
 from adln.errors import AdlnError
 from adln.export.emulation import LEAST_AGREEMENT, MEAN_AGREEMENT, run_graph
 from adln.manifest import CROPS
-from adln.runtime.benchmark import describe_machine
-from adln.runtime.kernels import one_operator
-from adln.runtime.measuring import time_in_turns
-from adln.runtime.session import OpenModel, open_session
-from adln.runtime.shipped import SHIPPED
+from adln.scenes.synthetic import Plan, draw_dataset
 
 TIMES_FLOAT, TIMES_OLD = 1.6, 0.95
 MASK = Path(__file__).with_name("mask_cpuid.py")

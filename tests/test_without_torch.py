@@ -21,7 +21,10 @@ EDGE = (
     "settings",
     "datasets",
     "evaluation",
-    "runtime",
+    "scenes",
+    "embedders",
+    "reports",
+    "bench",
     "gallery",
     "matching",
     "pipeline",
@@ -65,7 +68,7 @@ def test_the_block_blocks() -> None:
 
 def test_every_edge_module_imports() -> None:
     modules = edge_modules()
-    assert {"adln.crops", "adln.runtime.embedder", "adln.evaluation.ranking"} <= set(modules)
+    assert {"adln.crops", "adln.embedders.embedder", "adln.evaluation.ranking"} <= set(modules)
     without_torch(f"import importlib\nfor name in {modules!r}:\n    importlib.import_module(name)")
 
 

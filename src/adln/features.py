@@ -53,7 +53,7 @@ class Features:
         embeddings: (N, D) float32 of unit length.
         source: what made them.
         columns: more that is known of the pictures, name -> (N,) numbers or text, such as
-            "camera", "track" and "time_s"; see `adln.runtime.columns`.
+            "camera", "track" and "time_s"; see `adln.datasets.columns`.
     """
 
     paths: tuple[str, ...]

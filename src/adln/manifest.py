@@ -91,7 +91,7 @@ class Probe:
     """Crops that a device can draw itself, and what the network answers to them.
 
     A device that comes to other answers computes wrongly; see `adln.probe` and
-    `adln.runtime.proving`.
+    `adln.embedders.proving`.
 
     Attributes:
         seed: of the crops, see `adln.probe.draw_crops`.

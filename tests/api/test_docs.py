@@ -16,7 +16,7 @@ from tests.api.conftest import write_foreign
 import adln
 from adln.cameras.detections import Detections
 from adln.cameras.frames import Frame
-from adln.datasets.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
+from adln.scenes.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = [name for name in adln.__all__ if name != "__version__"]

@@ -13,9 +13,9 @@ from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
 
 import adln
 from adln.cli.main import adln as command
+from adln.embedders.foreign import sidecar
+from adln.embedders.session import open_session
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.runtime.foreign import sidecar
-from adln.runtime.session import open_session
 
 
 def picture(seed: int = 0) -> NDArray[np.uint8]:

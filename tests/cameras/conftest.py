@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from adln.datasets.drawn_figure import draw_figure
-from adln.datasets.drawn_people import describe_person
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_people import describe_person
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from adln.cli.embed import embed
+from adln.datasets.columns import read_columns
 from adln.errors import CameraError, DatasetError, ImageError, ModelFileError, SettingsError
 from adln.features import read_features
-from adln.runtime.columns import read_columns
 
 MakeModel = Callable[..., Path]
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adln.cli.search import search
+from adln.embedders.embedder import OnnxEmbedder
 from adln.embeddings import unit_length
 from adln.gallery.records import EVERYTHING, ModelKey, Sighting, pool_track
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -32,7 +33,6 @@ from adln.matching.calibration import (
 from adln.pipeline.evidence import EmbeddedCrop
 from adln.pipeline.evidence import Evidence as TrackEvidence
 from adln.pipeline.identity import IdentityBook
-from adln.runtime.embedder import OnnxEmbedder
 from adln.service import searching
 from adln.service.batching import Searches
 from adln.service.parts import Parts

@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from adln.cli.serve import serve
+from adln.embedders.shipped import find_network
 from adln.embeddings import unit_length
 from adln.errors import SettingsError
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.runtime.shipped import find_network
 
 
 def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

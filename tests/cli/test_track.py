@@ -6,8 +6,8 @@ from PIL import Image
 
 from adln.cameras.mot_files import read_mot
 from adln.cli.track import track
-from adln.datasets.drawn_figure import draw_figure
-from adln.datasets.drawn_people import describe_person
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_people import describe_person
 
 
 def draw_sequence(root: Path, *, hidden: range) -> None:

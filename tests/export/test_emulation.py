@@ -8,6 +8,8 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
+from adln.embedders.proving import draw_probe, find_verdict, write_probe
+from adln.embedders.session import OpenModel
 from adln.errors import ExportError, ParityError
 from adln.export.calibration import choose_crops
 from adln.export.emulation import (
@@ -21,8 +23,6 @@ from adln.export.saturation import find_products, prove
 from adln.export.tracing import trace
 from adln.manifest import Manifest
 from adln.model.network import ADLN
-from adln.runtime.proving import draw_probe, find_verdict, write_probe
-from adln.runtime.session import OpenModel
 
 NAMES = ["embedding"]
 

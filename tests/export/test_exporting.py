@@ -10,6 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from adln.embedders.deeper import ChainedEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.session import open_session
 from adln.errors import AdlnError, CheckpointError, ExportError, ModelFileError, ParityError
 from adln.export import exporting
 from adln.export.calibration import choose_crops
@@ -22,9 +25,6 @@ from adln.model.checkpoint import save_network
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 from adln.pipeline.depths import DepthEmbedder
-from adln.runtime.deeper import ChainedEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.session import open_session
 from adln.training.common_space import CommonSpace, with_common_space
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adln.bench.operations import count_operations
 from adln.export.calibration import choose_crops
 from adln.export.precision import to_int8
 from adln.export.rewriting_int8 import (
@@ -23,7 +24,6 @@ from adln.export.rewriting_int8 import (
 from adln.export.tracing import trace
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
-from adln.runtime.operations import count_operations
 
 HEIGHT_PX, WIDTH_PX = 64, 32
 DEPTH = 2

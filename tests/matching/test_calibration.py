@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adln.embedders.shipped import find_network
 from adln.errors import ModelFileError, SettingsError
 from adln.matching.calibration import (
     Calibration,
@@ -22,7 +23,6 @@ from adln.matching.calibration import (
     read_calibration,
     write_calibration,
 )
-from adln.runtime.shipped import find_network
 
 CALIBRATION = Calibration(
     depth=2,

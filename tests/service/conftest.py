@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_service import Served
 
-from adln.datasets.walking_scene import ScenePlan
+from adln.scenes.walking_scene import ScenePlan
 from adln.service.demo import demo_in, draw_demo
 from adln.service.network import open_network
 from adln.service.settings import ServeSettings

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from adln.datasets.walking_scene import ScenePlan
 from adln.errors import SettingsError
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.watch_settings import read_watch_settings
+from adln.scenes.walking_scene import ScenePlan
 from adln.service.demo import NAMES, demo_in, draw_demo
 from adln.service.network import open_network
 from adln.service.settings import ServeSettings

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 import adln
 from adln.crops import cut, read_image
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.foreign import PixelForm, describe, sidecar, told_colours
+from adln.embedders.proving import find_verdict, foreign_probe, run_alone
+from adln.embedders.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
 from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.foreign import PixelForm, describe, sidecar, told_colours
-from adln.runtime.proving import find_verdict, foreign_probe, run_alone
-from adln.runtime.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
 
 _LOG = logging.getLogger(__name__)
 
@@ -311,7 +311,7 @@ _FILES = (".onnx", ".xml", ".bin")
 
 
 def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
-    from adln.runtime.session import open_session
+    from adln.embedders.session import open_session
 
     manifest, problem = None, ""
     try:

@@ -14,8 +14,8 @@ from adln.boxes import areas, clip_to_picture, iou
 from adln.cameras.captures import load_opencv
 from adln.cameras.detections import Detections
 from adln.cameras.frames import Frame
+from adln.embedders.session import start_session
 from adln.errors import ModelFileError, SettingsError
-from adln.runtime.session import start_session
 
 STRIDES = (8, 16, 32)
 """Sizes in px of the cells of YOLOX's three grids."""

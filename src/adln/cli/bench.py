@@ -12,8 +12,8 @@ from adln.cli.options import NetworkOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adln.runtime.benchmark import BenchReport, BenchRow
-    from adln.runtime.chart import ChartPoint
+    from adln.bench.benchmark import BenchReport, BenchRow
+    from adln.reports.chart import ChartPoint
 
 
 def named_accuracy(text: str) -> tuple[str, float]:
@@ -87,11 +87,11 @@ def bench(
     All networks run in one process, in turns and in random order, so that their ratios can be
     trusted even where other work disturbs the milliseconds.
     """
+    from adln.bench.benchmark import count_steps, run_benchmark
+    from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
     from adln.cli.progress import counting
+    from adln.embedders.shipped import find_network
     from adln.errors import SettingsError
-    from adln.runtime.benchmark import count_steps, run_benchmark
-    from adln.runtime.candidates import Candidate, OnnxCandidate, open_peer
-    from adln.runtime.shipped import find_network
 
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
@@ -122,7 +122,7 @@ def _require_known(given: dict[str, float], names: list[str]) -> None:
 
 def _mean_ap(row: "BenchRow", given: dict[str, float]) -> float | None:
     """In percent: what the user says, else what the manifest says."""
-    from adln.runtime.benchmark import best_accuracy
+    from adln.bench.benchmark import best_accuracy
 
     if row.name in given:
         return given[row.name]
@@ -206,7 +206,7 @@ def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
 
 
 def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]":
-    from adln.runtime.chart import ChartPoint
+    from adln.reports.chart import ChartPoint
 
     points = []
     for row in report.rows:
@@ -219,9 +219,9 @@ def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]
 
 
 def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
+    from adln.bench.benchmark import best_accuracy
     from adln.errors import SettingsError
-    from adln.runtime.benchmark import best_accuracy
-    from adln.runtime.chart import draw_chart
+    from adln.reports.chart import draw_chart
 
     points = _points(report, given)
     if not points:

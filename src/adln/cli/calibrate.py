@@ -1,23 +1,18 @@
 """`adln calibrate`: which score means "same person", for a network and its cameras."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from adln.cli.embedders import is_exported, open_exported, open_trained
 from adln.cli.options import layout_option
-from adln.runtime.shipped import find_network
+from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
-    from adln.datasets.split import Split
-    from adln.embeddings import Embedder
-    from adln.evaluation.calibrating import Material
-    from adln.matching.calibration import Calibration, CalibrationFile, Level
-
-_SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
+    from adln.evaluation.calibration_sources import Judged, OpenedNetwork
+    from adln.matching.calibration import Calibration, CalibrationFile
 
 
 @click.command()
@@ -139,7 +134,9 @@ def calibrate(
     from adln.atomic import require_writable
     from adln.errors import SettingsError
     from adln.evaluation.calibrating import calibrate as fit
+    from adln.evaluation.calibration_sources import judge_features
     from adln.matching.calibration import calibration_path
+    from adln.reports.calibration_text import describe
 
     if (data_path is None) == (features_path is None):
         raise SettingsError("Give either --data or --features to calibrate with.")
@@ -166,7 +163,9 @@ def calibrate(
         )
     else:
         assert features_path is not None
-        found = _from_features(paths[0], features_path, table, gap_s)
+        found = [
+            judge_features(paths[0], _digest(paths[0]), features_path, table=table, gap_s=gap_s)
+        ]
     contents = []
     for judged in found:
         fitted = tuple(
@@ -194,39 +193,35 @@ def calibrate(
         click.echo(f"stored: {path}")
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """Scores of one model file whose truth is known."""
-
-    path: Path
-    digest: str
-    facts: dict[str, Any]
-    data: str
-    flip: bool
-    # (query's depth, gallery's depth) -> scores
-    materials: "dict[tuple[int, int], Material]"
-
-
 def _store(
-    judged: _Judged, fitted: "tuple[Calibration, ...]", out: Path | None
+    judged: "Judged", fitted: "tuple[Calibration, ...]", out: Path | None
 ) -> "tuple[CalibrationFile, Path]":
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
     from adln import __version__
-    from adln.matching.calibration import CalibrationFile, write_calibration
+    from adln.errors import ModelFileError
+    from adln.matching.calibration import CalibrationFile, read_calibration, write_calibration
 
     def kind(one: "Calibration") -> tuple[int, int, bool]:
         return one.depth, one.gallery_depth or one.depth, one.flip
 
+    file = judged.file
+    try:
+        earlier = read_calibration(file.path, model_sha256=file.sha256)
+    except ModelFileError as error:
+        click.secho("replaced: ", fg="yellow", err=True, nl=False)
+        click.echo(str(error), err=True)
+        earlier = None
     new = {kind(one) for one in fitted}
-    kept = tuple(one for one in _earlier(judged.path, judged.digest) if kind(one) not in new)
+    kept = [one for one in earlier.calibrations if kind(one) not in new] if earlier else []
     content = CalibrationFile(
-        model_sha256=judged.digest,
+        model_sha256=file.sha256,
+        source_sha256=file.source_sha256,
+        precision=file.precision,
         adln_version=__version__,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
-        calibrations=tuple(sorted(kept + fitted, key=kind)),
-        **judged.facts,
+        calibrations=tuple(sorted([*kept, *fitted], key=kind)),
     )
-    return content, write_calibration(content, judged.path, path=out)
+    return content, write_calibration(content, file.path, path=out)
 
 
 def _digest(path: Path) -> str:
@@ -254,15 +249,14 @@ def _from_dataset(
     flip: bool,
     batch_size: int,
     quiet: bool,
-) -> list[_Judged]:
+) -> "list[Judged]":
     from adln.cli.progress import counting
     from adln.datasets.catalogue import open_dataset
     from adln.errors import SettingsError
-    from adln.evaluation.calibrating import require_enough
-    from adln.evaluation.protocol import embed_split
+    from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork, judge_dataset
 
     wanted = tuple(sorted(set(depths)))
-    others: list[_Opened] = []
+    others: list[OpenedNetwork] = []
     if is_exported(paths[0]):
         own = _open_files(paths, wanted, flip=flip)
         others = [_open_files([find_network(path)], (), flip=flip) for path in against_paths]
@@ -270,213 +264,41 @@ def _from_dataset(
         if len(paths) > 1 or against_paths:
             raise SettingsError("--deeper and --against are for files of `adln export`.")
         embedder, _, _ = open_trained(paths[0], wanted, device="auto", flip=flip, bf16=False)
-        facts = {"source_sha256": "", "precision": "fp32"}
-        own = _Opened(embedder, [facts], [dict.fromkeys(embedder.depths, "")])
-    for path, other in zip(against_paths, others, strict=True):
-        if not set(own.spaces.values()) & set(other.spaces.values()) - {""}:
-            raise SettingsError(
-                f"{path}: its embeddings share no space with those of {paths[0]}, so that they "
-                "are never compared; leave --against out."
-            )
-    dataset = open_dataset(data_path, layout)
-    # A data set of one's own often has no query: then every picture is searched for.
-    splits = (dataset.query, dataset.gallery)
-    if not all(map(len, splits)):
-        splits = (dataset.train, dataset.train)
-    parts = splits if splits[0] is not splits[1] else splits[:1]
-    sides = [(_alike(part), part.person_ids, part.camera_ids) for part in splits]
-    require_enough(_of_persons(*sides, is_same=len(parts) == 1), match_rate)
-    pictures = sum(map(len, parts)) + len(parts[-1]) * len(others)
-    with counting(pictures, "embedding", quiet=quiet) as on_progress:
-
-        def embed(opened: _Opened, part: Any) -> Any:
-            return embed_split(
-                opened.embedder, part, batch_size=batch_size, on_progress=on_progress
-            )
-
-        queries = embed(own, parts[0])
-        # The network itself is searched at its other depths, too.
-        stored = [embed(own, parts[1]) if len(parts) > 1 else queries]
-        stored += [embed(other, parts[-1]) for other in others]
-    judged = []
-    for path, facts, spaces in zip(paths, own.facts, own.depths, strict=True):
-        materials = {}
-        for depth, space in spaces.items():
-            query = (queries[depth], parts[0].person_ids, parts[0].camera_ids)
-            among = {depth: stored[0][depth]}
-            for opened, features in zip([own, *others], stored, strict=True):
-                for their_depth, their_space in opened.spaces.items():
-                    if space and space == their_space:
-                        among.setdefault(their_depth, features[their_depth])
-            for their_depth, embeddings in among.items():
-                gallery = (embeddings, parts[-1].person_ids, parts[-1].camera_ids)
-                materials[depth, their_depth] = _of_persons(query, gallery, is_same=len(parts) == 1)
-        judged.append(_Judged(path, _digest(path), facts, dataset.name, flip, materials))
-    return judged
-
-
-def _alike(part: "Split") -> Any:
-    """Embeddings that are all the same: who will be compared can be counted before the work."""
-    import numpy as np
-
-    return np.ones((len(part), 1), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A network: what its files say, and for each file depth -> space."""
-
-    embedder: "Embedder"
-    facts: list[dict[str, Any]]
-    depths: list[dict[int, str]]
-
-    @property
-    def spaces(self) -> dict[int, str]:
-        """Depth -> space, of all files."""
-        return {depth: space for one in self.depths for depth, space in one.items()}
-
-
-def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> _Opened:
-    """An exported network in one file, or in several that go on from each other."""
-    from adln.runtime.deeper import ChainedEmbedder
-    from adln.runtime.embedder import DEFAULT_BATCH_SIZE
-    from adln.runtime.session import open_session
-
-    if len(paths) == 1:
-        exported = open_exported(paths[0], depths, flip=flip)
-        embedder: Embedder = exported
-        manifests = [exported.manifest]
-    else:
-        embedder = ChainedEmbedder(paths, batch_size=DEFAULT_BATCH_SIZE, depths=depths, flip=flip)
-        manifests = [open_session(path).manifest for path in paths]
-    return _Opened(
-        embedder,
-        [{"source_sha256": one.source_sha256, "precision": one.precision} for one in manifests],
-        [
-            {depth: one.space_of(depth) for depth in one.depths if depth in embedder.depths}
-            for one in manifests
-        ],
+        spaces = dict.fromkeys(embedder.depths, "")
+        file = NetworkFile(paths[0], _digest(paths[0]), "", "fp32", spaces)
+        own = OpenedNetwork(embedder, (file,))
+    return judge_dataset(
+        own,
+        others,
+        open_dataset(data_path, layout),
+        match_rate=match_rate,
+        flip=flip,
+        batch_size=batch_size,
+        progress=lambda pictures: counting(pictures, "embedding", quiet=quiet),
     )
 
 
-def _of_persons(query: Any, gallery: Any, *, is_same: bool) -> "Material":
-    import numpy as np
+def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> "OpenedNetwork":
+    """An exported network in one file, or in several that go on from each other."""
+    from adln.embedders.deeper import ChainedEmbedder
+    from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+    from adln.embedders.session import open_session
+    from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork
 
-    from adln.evaluation.calibrating import person_material
-    from adln.evaluation.open_set import person_scores
-
-    across = len(np.unique(np.concatenate([query[2], gallery[2]]))) > 1
-    if not across:
-        # With one camera only, nothing but the picture itself must be left out.
-        own = np.arange(len(query[2]))
-        other = own if is_same else np.arange(len(gallery[2])) + len(own)
-        query, gallery = (*query[:2], own), (*gallery[:2], other)
-    return person_material(person_scores(*query, *gallery), across_cameras=across)
-
-
-def _from_features(
-    model: Path, features_path: Path, table: Path | None, gap_s: float
-) -> list[_Judged]:
-    import numpy as np
-
-    from adln.errors import DatasetError, ModelFileError
-    from adln.evaluation.calibrating import track_material
-    from adln.features import read_features
-    from adln.runtime.columns import read_columns
-
-    digest = _digest(model)
-    features = read_features(features_path)
-    source = features.source
-    if source.model_sha256 != digest:
-        raise ModelFileError(
-            f"{features_path} was made by the model {source.model_sha256[:12]}, this one is "
-            f"{digest[:12]}; embed again with it."
-        )
-    columns = read_columns(features_path, features.paths, table)
-    if {"camera", "person"} <= columns.keys():
-        person, camera = (
-            np.unique(columns[name], return_inverse=True)[1].astype(np.int64).reshape(-1)
-            for name in ("person", "camera")
-        )
-        side = (features.embeddings, person, camera)
-        material = _of_persons(side, side, is_same=True)
-    elif {"camera", "track", "time_s"} <= columns.keys():
-        material = track_material(
-            features.embeddings, columns["camera"], columns["track"], columns["time_s"], gap_s=gap_s
-        )
+    embedder: OnnxEmbedder | ChainedEmbedder
+    if len(paths) == 1:
+        embedder = open_exported(paths[0], depths, flip=flip)
+        models = [embedder.model]
     else:
-        raise DatasetError(
-            f"{table or features_path}: expected the columns camera and person, or camera, track "
-            f"and time_s; found {sorted(columns) or 'none of them'}. Name a CSV with them by "
-            "--table."
+        embedder = ChainedEmbedder(paths, batch_size=DEFAULT_BATCH_SIZE, depths=depths, flip=flip)
+        models = [open_session(path) for path in paths]
+    files = []
+    for model in models:
+        about = model.manifest
+        spaces = {
+            depth: about.space_of(depth) for depth in about.depths if depth in embedder.depths
+        }
+        files.append(
+            NetworkFile(model.path, model.sha256, about.source_sha256, about.precision, spaces)
         )
-    facts = {"source_sha256": source.source_sha256, "precision": source.precision}
-    materials = {(source.depth, source.depth): material}
-    return [_Judged(model, digest, facts, features_path.name, source.flip, materials)]
-
-
-def _earlier(model: Path, digest: str) -> "tuple[Calibration, ...]":
-    from adln.errors import ModelFileError
-    from adln.matching.calibration import read_calibration
-
-    try:
-        content = read_calibration(model, model_sha256=digest)
-    except ModelFileError as error:
-        click.secho("replaced: ", fg="yellow", err=True, nl=False)
-        click.echo(str(error), err=True)
-        return ()
-    return () if content is None else content.calibrations
-
-
-def describe(calibration: "Calibration") -> str:
-    """What a person wants to know of a calibration, in 80 columns."""
-    evidence, held = calibration.evidence, calibration.reliability
-    largest = calibration.largest_size
-    sizes = sorted({*(size for size in _SIZES_SHOWN if size < largest), largest, 10 * largest})
-    heads = [f"{size:,}{'*' if size > largest else ''}" for size in sizes]
-    flip = ", with the mirrored crop" if calibration.flip else ""
-    stored = calibration.gallery_depth
-    among = "" if stored is None else f" in a gallery of Res{stored}"
-
-    def row(name: str, level: "Level") -> str:
-        cells = [f"{calibration.threshold(level, size):.3f}" for size in sizes]
-        return f"{name:<30}" + "".join(f"{cell:>9}" for cell in cells)
-
-    def held_row(name: str, strangers: float, enrolled: float, rate: float) -> str:
-        return (
-            f"  {name:<22}{100 * strangers:>6.2f} % of strangers (asked: {100 * rate:g} %), "
-            f"{100 * enrolled:.1f} % of enrolled people"
-        )
-
-    words = evidence.kind
-    lines = [
-        f"Res{calibration.depth}{among}{flip}: {evidence.num_persons:,} {words} of "
-        f"{evidence.data}, {evidence.num_searches:,} searches,",
-        f"{evidence.num_comparisons:,} comparisons with others"
-        + (", people found again under other cameras" if evidence.across_cameras else ""),
-        "",
-        f"{'score from, persons in gallery:':<30}"[:30] + "".join(f"{head:>9}" for head in heads),
-        "─" * (30 + 9 * len(sizes)),
-        row("matched", calibration.match),
-        row("candidate", calibration.candidate),
-        f"* extrapolated; measured up to {largest:,} persons",
-        "",
-        f"On the half of the {words} not fitted to, in galleries of {held.gallery_size:,}:",
-        held_row("matched", held.matched_strangers, held.matched_enrolled, calibration.match.rate),
-        held_row(
-            "matched or candidate",
-            held.candidate_strangers,
-            held.candidate_enrolled,
-            calibration.candidate.rate,
-        ),
-        f"  {'probability':<22}{100 * held.calibration_error:>6.1f} points off on average; Brier "
-        f"{held.brier:.4f}",
-        f"  {'':<22}       (the mean of all: {held.base_brier:.4f}), log loss {held.log_loss:.3f}",
-    ]
-    if not evidence.across_cameras:
-        lines += [
-            "",
-            "People were found again by the same camera here, which is easier than between",
-            "cameras: expect fewer of them to be found than stated. Strangers are as stated.",
-        ]
-    return "\n".join(lines)
+    return OpenedNetwork(embedder, tuple(files))

@@ -78,8 +78,8 @@ def check(
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
     from adln.atomic import require_writable
-    from adln.datasets.synthetic import Plan, draw_dataset, num_pictures
     from adln.errors import DatasetError
+    from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
 
     require_writable(out, raises=DatasetError, folder=True)
     # More persons to learn from than to search for, as in the demo.
@@ -118,8 +118,8 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
     There is a folder of pictures for each camera, and truth.jsonl says who is where in each.
     """
     from adln.atomic import require_writable
-    from adln.datasets.walking_scene import CAMERA_IDS, ScenePlan, write_scene
     from adln.errors import DatasetError
+    from adln.scenes.walking_scene import CAMERA_IDS, ScenePlan, write_scene
 
     require_writable(out, raises=DatasetError, folder=True)
     plan = ScenePlan(

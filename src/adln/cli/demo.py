@@ -43,13 +43,13 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
     from adln.atomic import require_writable
     from adln.cli.report_files import write_report
-    from adln.datasets.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
     from adln.errors import SettingsError
     from adln.evaluation.protocol import evaluate
     from adln.evaluation.report import make_report
     from adln.model.checkpoint import load_network
     from adln.model.complexity import count_exits
     from adln.model.embedder import TorchEmbedder
+    from adln.scenes.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
     from adln.training.data import load_training_data
     from adln.training.loop import build_fabric, train
     from adln.training.stopping import stop_on_request

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.options import NetworkOption
-from adln.runtime.shipped import DEFAULT
+from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from adln.runtime.embedder import OnnxEmbedder
+    from adln.embedders.embedder import OnnxEmbedder
 
 _NAMED = 20
 # Crops of a video that are held at a time.
@@ -89,6 +89,7 @@ def embed(
     left out. With --boxes, the people in one video instead, with camera, time and track.
     """
     from adln import __version__
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.embeddings import find_unusable
     from adln.errors import ImageError, ModelFileError, SettingsError
     from adln.features import (
@@ -97,7 +98,6 @@ def embed(
         require_writable_format,
         write_features,
     )
-    from adln.runtime.embedder import OnnxEmbedder
 
     # What can go wrong at the end is looked at before the work.
     require_writable_format(out_path)
@@ -166,7 +166,7 @@ def _embed_pictures(
     embedder: "OnnxEmbedder", sources: tuple[Path, ...], depth: int, *, quiet: bool
 ) -> _Embedded:
     from adln.cli.progress import counting
-    from adln.runtime.pictures import find_pictures
+    from adln.datasets.pictures import find_pictures
 
     problems: list[str] = []
     paths = find_pictures(sources, on_left_out=problems.append)

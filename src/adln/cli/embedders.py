@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adln.runtime.shipped import find_network
+from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
+    from adln.embedders.deeper import ChainedEmbedder
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.model.embedder import TorchEmbedder
-    from adln.runtime.deeper import ChainedEmbedder
-    from adln.runtime.embedder import OnnxEmbedder
 
 _FOR_DEVICES = (".onnx", ".xml")
 
@@ -41,8 +41,8 @@ def open_trained(
 
 def open_exported(path: Path, depths: tuple[int, ...], *, flip: bool) -> "OnnxEmbedder":
     """An exported network, on the device's own runtime."""
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import ModelFileError
-    from adln.runtime.embedder import OnnxEmbedder
 
     embedder = OnnxEmbedder(path, flip=flip)
     if depths and depths != embedder.depths:
@@ -57,10 +57,10 @@ def open_chain(
     paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
 ) -> "OnnxEmbedder | ChainedEmbedder":
     """An exported network of one file or several, or only some of the depths that they have."""
+    from adln.embedders.deeper import ChainedEmbedder
+    from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+    from adln.embedders.session import usable_cores
     from adln.errors import ModelFileError
-    from adln.runtime.deeper import ChainedEmbedder
-    from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
-    from adln.runtime.session import usable_cores
 
     if len(paths) == 1 and not depths:
         return OnnxEmbedder(paths[0], flip=flip)

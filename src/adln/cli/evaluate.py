@@ -236,7 +236,7 @@ def _open(
     flops: dict[int, int] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
-        from adln.runtime.session import open_session
+        from adln.embedders.session import open_session
 
         embedder = open_chain(networks, depths, flip=flip)
         trained_on = open_session(networks[0]).manifest.training_data
@@ -325,8 +325,8 @@ def _cascade(
     evaluation: "Evaluation", networks: tuple[Path, ...]
 ) -> "tuple[CascadeResult, StageCosts | None]":
     """What is found; and what it costs, where the files of a split export are there to be timed."""
+    from adln.bench.cascade_costs import measure_costs
     from adln.evaluation.cascade import evaluate_cascade
-    from adln.runtime.cascade import measure_costs
 
     result = evaluate_cascade(evaluation)
     costs = measure_costs(networks) if len(networks) > 1 else None

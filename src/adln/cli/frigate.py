@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from adln.cli.options import NetworkOption, duration
-from adln.runtime.shipped import DEFAULT
+from adln.embedders.shipped import DEFAULT
 
 
 @click.command()

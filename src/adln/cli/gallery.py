@@ -26,7 +26,7 @@ from adln.cli.gallery_words import (
 )
 from adln.cli.options import NetworkOption
 from adln.cli.progress import counting
-from adln.runtime.shipped import DEFAULT
+from adln.embedders.shipped import DEFAULT
 
 __all__ = ["actor", "gallery", "moment"]
 
@@ -144,9 +144,9 @@ def enrol(
     is a person. The exit status is 1 if nothing could be stored.
     """
     from adln.cli.gallery_enrol import Enrolment, people_of
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import SettingsError
     from adln.gallery.records import ModelKey
-    from adln.runtime.embedder import OnnxEmbedder
 
     if (name is not None) + nobody + each_folder > 1:
         raise SettingsError(

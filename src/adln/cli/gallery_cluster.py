@@ -113,9 +113,9 @@ def _calibrated(
     model_path: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
     """The threshold; the most cautious one where sightings are of several depths."""
+    from adln.embedders.shipped import find_network
     from adln.errors import GalleryError
     from adln.matching.calibration import calibration_path, read_calibration
-    from adln.runtime.shipped import find_network
 
     model_path = find_network(model_path)
     digest = _digest(model_path)
@@ -181,7 +181,7 @@ def _text(
 
 def _draw(path: Path, groups: "list[Group]", thumbnails: dict[int, bytes]) -> None:
     from adln.errors import GalleryError
-    from adln.gallery.contact_sheet import draw_contact_sheet
+    from adln.reports.contact_sheet import draw_contact_sheet
 
     if not thumbnails:
         click.echo("no sheet: no thumbnails were kept", err=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.gallery.records import ModelKey
     from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.runtime.embedder import OnnxEmbedder
 
 _BATCH = 256
 _NAMED = 20
@@ -58,10 +58,10 @@ def people_of(
     Raises:
         SettingsError: A folder has pictures in several folders, and nothing says whether these are
             one person or several.
-        DatasetError: See `adln.runtime.pictures.find_pictures`.
+        DatasetError: See `adln.datasets.pictures.find_pictures`.
     """
+    from adln.datasets.pictures import find_pictures
     from adln.errors import SettingsError
-    from adln.runtime.pictures import find_pictures
 
     if each_folder:
         people = []
@@ -164,8 +164,8 @@ class Enrolment:
 def _folders_with_pictures(source: Path) -> list[Path]:
     """Sub-folders with pictures of a folder that has none itself."""
     from adln.datasets.listing import is_image_name
+    from adln.datasets.pictures import find_pictures
     from adln.errors import DatasetError
-    from adln.runtime.pictures import find_pictures
 
     if not source.is_dir() or any(
         path.is_file() and is_image_name(path.name) for path in source.iterdir()

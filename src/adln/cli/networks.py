@@ -111,8 +111,8 @@ def add(
 @click.argument("name")
 def remove(name: str) -> None:
     """Take the name of a network away; its file stays."""
+    from adln.embedders.shipped import name_network, own_networks
     from adln.errors import SettingsError
-    from adln.runtime.shipped import name_network, own_networks
 
     if name not in own_networks():
         raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")

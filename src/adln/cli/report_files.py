@@ -4,14 +4,14 @@ from pathlib import Path
 
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.ranked_list import (
+from adln.evaluation.report import Report
+from adln.reports.ranked_list import (
     choose_queries,
     describe_ranked_lists,
     draw_ranked_list,
     rank_gallery,
 )
-from adln.evaluation.report import Report
-from adln.evaluation.report_page import RankedListPicture, write_html
+from adln.reports.report_page import RankedListPicture, write_html
 
 PAGE_NAME = "report.html"
 QUERIES_SHOWN = 6

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.options import NetworkOption
-from adln.runtime.shipped import DEFAULT
+from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
     from adln.gallery.records import SearchResult
@@ -68,13 +68,13 @@ def search(
 
     from adln.cli.gallery import actor, moment
     from adln.crops import read_crop
+    from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import SettingsError
-    from adln.gallery.answer_picture import draw_answers
     from adln.gallery.records import Filter, ModelKey, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.matching.calibration import Scales, read_calibration
     from adln.matching.identification import identify, not_asked
-    from adln.runtime.embedder import OnnxEmbedder
+    from adln.reports.answer_picture import draw_answers
 
     where = Filter(
         cameras=frozenset(cameras) if cameras else None,

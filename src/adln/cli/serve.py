@@ -136,8 +136,8 @@ def serve(
 
 def _draw(demo: "Demo", network: "Network | None") -> None:
     """Draw the demonstration, unless that was done before."""
-    from adln.datasets.walking_scene import CAMERA_IDS
     from adln.errors import SettingsError
+    from adln.scenes.walking_scene import CAMERA_IDS
     from adln.service.demo import PLAN, draw_demo
 
     if network is None:

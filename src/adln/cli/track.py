@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from adln.cli.options import NetworkOption
-from adln.runtime.shipped import SHIPPED
+from adln.embedders.shipped import SHIPPED
 
 
 @click.command()
@@ -50,8 +50,8 @@ def track(
     from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
     from adln.cameras.mot_files import read_mot, write_mot
     from adln.cameras.watching import open_source
-    from adln.runtime.embedder import OnnxEmbedder
-    from adln.runtime.shipped import find_network
+    from adln.embedders.embedder import OnnxEmbedder
+    from adln.embedders.shipped import find_network
 
     found = read_mot(det)
     appearance: Appearance | None = None

@@ -1,1 +1,1 @@
-"""Data: splits of (path, person, camera), the public layouts, and people that we draw."""
+"""Data: splits of (path, person, camera) and the public layouts."""

@@ -107,7 +107,7 @@ class CascadeResult:
 
 @dataclass(frozen=True)
 class StageCosts:
-    """What a crop costs in a cascade, one at a time; measured by `adln.runtime.cascade`.
+    """What a crop costs in a cascade, one at a time; measured by `adln.bench.cascade_costs`.
 
     Attributes:
         depths: The shallow one and the deep one.

@@ -53,26 +53,6 @@ class OperatingPoint:
     false_share: float
     true_share: float
 
-    @property
-    def missed_share(self) -> float:
-        """1 - true share: FNMR of pairs, FNIR of searches."""
-        return 1 - self.true_share
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """All thresholds that matter, from strict to loose; K points, the first accepts nothing.
-
-    Attributes:
-        thresholds: (K,) descending; +inf, then every score that occurs.
-        false_share: (K,) float64, ascending from 0.
-        true_share: (K,) float64, ascending from 0.
-    """
-
-    thresholds: NDArray[np.float64]
-    false_share: NDArray[np.float64]
-    true_share: NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class PersonScores:
@@ -158,20 +138,10 @@ def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> Op
     )
 
 
-def pair_curve(same_scores: Scores, different_scores: Scores) -> Curve:
-    """ROC of pairs: TPR over FPR at every threshold.
-
-    Raises:
-        EvaluationError: One of the two kinds is missing, or a score is NaN.
-    """
-    same = _checked(same_scores, "scores of pairs of one person")
-    return _curve(same, same, _checked(different_scores, "scores of pairs of two persons"))
-
-
 def dir_at_far(searches: Searches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
     """Identification: enrolled people found while a share of strangers raises an alarm.
 
-    The same point is FNIR@FPIR: its `missed_share` is FNIR(N, max_rank, threshold).
+    The same point is FNIR@FPIR: FNIR(N, max_rank, threshold) is 1 - true_share.
 
     Args:
         searches: Their outcomes.
@@ -189,17 +159,6 @@ def dir_at_far(searches: Searches, rate: float, *, max_rank: int = 1) -> Operati
         false_share=float(np.mean(searches.stranger_scores >= threshold)),
         true_share=float(np.mean(found >= threshold)),
     )
-
-
-def search_curve(searches: Searches, *, max_rank: int = 1) -> Curve:
-    """DIR over FAR at every threshold; 1 - true_share over false_share is the DET curve of NIST.
-
-    Raises:
-        EvaluationError: There is no mated search or no stranger, or max_rank is below 1.
-    """
-    found = _found(searches, max_rank)
-    strangers = _checked(searches.stranger_scores, "searches for strangers")
-    return _curve(found, searches.mated_scores, strangers)
 
 
 def person_scores(
@@ -434,18 +393,6 @@ def _found(searches: Searches, max_rank: int) -> NDArray[Any]:
         raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
     scores = _checked(searches.mated_scores, "searches for people who are enrolled")
     return np.where(searches.mated_ranks <= max_rank, scores, -np.inf).astype(scores.dtype)
-
-
-def _curve(true_scores: NDArray[Any], all_true: NDArray[Any], false: NDArray[Any]) -> Curve:
-    occurring = np.unique(np.concatenate([all_true, false]).astype(np.float64))[::-1]
-    thresholds = np.concatenate([[np.inf], occurring[np.isfinite(occurring)]])
-
-    def share(scores: NDArray[Any]) -> NDArray[np.float64]:
-        ascending = np.sort(scores.astype(np.float64))
-        below = np.searchsorted(ascending, thresholds, side="left")
-        return (len(scores) - below) / len(scores)
-
-    return Curve(thresholds, share(false), share(true_scores))
 
 
 def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,7 +1,7 @@
 """Report: the numbers of an evaluation as one table, in the form of the paper's Table 1.
 
 Implements the rows of Table 1 (Rank-1, mAP, parameters, FLOPs for Res1..Res4), with Rank-5,
-Rank-10 and mINP beside them, as text for a terminal and as JSON. `adln.evaluation.report_page`
+Rank-10 and mINP beside them, as text for a terminal and as JSON. `adln.reports.report_page`
 makes a web page of the same report.
 """
 

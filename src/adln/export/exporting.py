@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from adln import __version__
 from adln.datasets.split import ReidDataset
+from adln.embedders.deeper import ChainedEmbedder
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.proving import Answers, draw_probe, write_probe
 from adln.embeddings import Embedder
 from adln.errors import ExportError, ParityError
 from adln.export import ncnn, openvino
@@ -41,9 +44,6 @@ from adln.manifest import METADATA_KEY, Accuracy, Manifest, Parity, Precision
 from adln.model.checkpoint import load_network, read_provenance
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
-from adln.runtime.deeper import ChainedEmbedder
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.proving import Answers, draw_probe, write_probe
 
 SUFFIXES = (".onnx", openvino.SUFFIX, ncnn.SUFFIX)
 # What int8 leaves in float, tried in this order until the gate is passed: errors of the first

@@ -54,7 +54,7 @@ class ModelKey:
     """What made an embedding, and what it can be compared with.
 
     Attributes:
-        digest: SHA-256 of the model file, in hex (`adln.runtime.session.OpenModel.sha256`), or
+        digest: SHA-256 of the model file, in hex (`adln.embedders.session.OpenModel.sha256`), or
             any other text that names the weights for good.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.
@@ -205,19 +205,6 @@ class Filter:
                 object.__setattr__(self, name, float(value))
         if self.depth is not None:
             object.__setattr__(self, "depth", as_id(self.depth, "depth"))
-
-    def holds_for(self, sighting: Sighting) -> bool:
-        """Whether one sighting passes."""
-        person = NO_PERSON if sighting.person_id is None else sighting.person_id
-        return (
-            (self.cameras is None or sighting.camera_id in self.cameras)
-            and sighting.camera_id not in self.not_cameras
-            and (self.from_s is None or sighting.time_s >= self.from_s)
-            and (self.until_s is None or sighting.time_s < self.until_s)
-            and (self.persons is None or person in self.persons)
-            and person not in self.not_persons
-            and (self.depth is None or sighting.model.depth == self.depth)
-        )
 
 
 EVERYTHING = Filter()

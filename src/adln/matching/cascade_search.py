@@ -1,4 +1,4 @@
-"""Lets a cascade search in a gallery: joins `adln.runtime.cascade` and `adln.gallery`.
+"""Lets a cascade search in a gallery: joins `adln.embedders.cascade` and `adln.gallery`.
 
 A gallery compares what shares a space. If the two depths of a cascade share one, shallow and deep
 queries search the same gallery; if not, there is one for each depth, and both have to hold the
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.cascade import Cascade, Found, LookUp, Search
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import EVERYTHING, NO_PERSON, Filter, ModelKey
 from adln.matching.confidence import MORE_ANSWERS
-from adln.runtime.cascade import Cascade, Found, LookUp, Search
 
 
 def model_keys(cascade: Cascade) -> dict[int, ModelKey]:

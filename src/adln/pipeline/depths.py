@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.deeper import DeeperEmbedder
+from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.errors import ModelFileError, SettingsError
-from adln.runtime.deeper import DeeperEmbedder
-from adln.runtime.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 
 _MEASURED_BATCHES = 5
 

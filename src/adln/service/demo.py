@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adln.datasets.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
 from adln.errors import SettingsError
 from adln.gallery.records import Sighting
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.scenes.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
 from adln.service.network import Network, make_thumbnail
 
 CAMERAS: Mapping[int, str] = {1: "square-north", 2: "square-south", 3: "hall"}

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adln.crops import decode_crop
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.proving import UNPROVED
+from adln.embedders.shipped import find_network
 from adln.errors import ImageError, SettingsError
 from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.proving import UNPROVED
-from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings
 
 # First bytes -> Pillow's name of the format. No other decoder is ever run: some of Pillow's start

@@ -1,0 +1,261 @@
+"""How fast exported networks are on this machine, beside peers and beside what it can do at all.
+
+Gives Table 1 its missing columns: latency, throughput, memory, start, and the share of the
+machine's measured peak.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adln.bench.candidates import Candidate, Run
+from adln.bench.cold_start import ColdStart, measure_cold_start
+from adln.bench.kernels import build_kernels
+from adln.bench.measuring import Times, time_in_turns
+from adln.embedders.session import usable_cores
+from adln.errors import SettingsError
+from adln.manifest import Accuracy
+
+THROUGHPUT_BATCHES = (8, 32)
+# A kernel's best time is taken a little off its very best, which may be a slip of the clock.
+_BEST = 0.05
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine can do at most in one precision, as measured in the same run.
+
+    Attributes:
+        precision: "fp32" or "int8".
+        kernel: the operation that came nearest to it.
+        operations_per_s: multiplications and additions in a second.
+    """
+
+    precision: str
+    kernel: str
+    operations_per_s: float
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One network.
+
+    Attributes:
+        name: the file's name without its ending.
+        runtime: "onnxruntime" or "openvino".
+        precision: "fp32", "fp16", "bf16" or "int8".
+        is_own: whether `adln export` made it.
+        file_bytes: size on disk.
+        macs: multiply-accumulates for one crop.
+        p50_ms: median time of one crop.
+        p95_ms: 95 of 100 crops take at most this time.
+        cpu_ms: median of the time computed for one crop, all threads together.
+        images_per_s: batch size -> crops in a second; None if it does not take so many.
+        peak_share: share of the machine's peak in 0..1 that one crop at a time reaches; None if
+            it could not be told.
+        cold_start: of a fresh process.
+        accuracy: as its manifest tells it.
+        verdict: whether it answers here as where it was made, in words; "" for peers.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    is_own: bool
+    file_bytes: int
+    macs: int | None
+    p50_ms: float
+    p95_ms: float
+    cpu_ms: float
+    images_per_s: dict[int, float | None]
+    peak_share: float | None
+    cold_start: ColdStart | None
+    accuracy: tuple[Accuracy, ...]
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What one run of the benchmark found.
+
+    Attributes:
+        machine: processor, cores and runtime, in words.
+        threads: cores that each network could use.
+        load: what others used of the cores when it began (1-minute average); None if unknown.
+        peaks: by precision.
+        rows: the networks in the order they were named.
+    """
+
+    machine: str
+    threads: int
+    load: float | None
+    peaks: dict[str, Peak]
+    rows: tuple[BenchRow, ...]
+
+
+def run_benchmark(
+    candidates: Sequence[Candidate],
+    *,
+    threads: int = 1,
+    rounds: int = 20,
+    batches: Sequence[int] = THROUGHPUT_BATCHES,
+    cold_starts: int = 3,
+    seed: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+) -> BenchReport:
+    """Time networks side by side: in turns, in random order, in one process.
+
+    Args:
+        candidates: the networks, each opened for `threads`.
+        threads: cores that each network, and each kernel that finds the peak, may use.
+        rounds: turns of each network; five timed runs in each.
+        batches: numbers of crops at a time for which throughput is measured.
+        cold_starts: fresh processes for each network; 0 for none.
+        seed: of the order.
+        on_progress: called with the number of steps just done, out of `count_steps`.
+
+    Raises:
+        ModelFileError: a file cannot be run.
+        SettingsError: nothing to time, or two networks of one name.
+    """
+    names = [candidate.facts.name for candidate in candidates]
+    if not names:
+        raise SettingsError("name at least one network to time.")
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise SettingsError(f"two networks have the same name {twice}; rename one of the files.")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    times, peaks = _time_one_crop(candidates, threads, rounds, seed, on_progress)
+    rates = {
+        batch: _rates(candidates, batch, max(1, rounds // 4), seed, on_progress)
+        for batch in batches
+    }
+    rows = []
+    for candidate in candidates:
+        facts = candidate.facts
+        taken = times[facts.name]
+        cold_start = None
+        if cold_starts:
+            cold_start = measure_cold_start(
+                facts.path, own=facts.is_own, runtime=facts.runtime, times=cold_starts
+            )
+        if on_progress is not None:
+            on_progress(1)
+        rows.append(
+            BenchRow(
+                name=facts.name,
+                runtime=facts.runtime,
+                precision=facts.precision,
+                is_own=facts.is_own,
+                file_bytes=facts.file_bytes,
+                macs=facts.macs,
+                p50_ms=1e3 * taken.wall(),
+                p95_ms=1e3 * taken.wall(0.95),
+                cpu_ms=1e3 * taken.cpu(),
+                images_per_s={batch: rates[batch][facts.name] for batch in batches},
+                peak_share=_peak_share(facts.macs, facts.precision, taken, peaks, threads),
+                cold_start=cold_start,
+                accuracy=facts.accuracy,
+                verdict=facts.verdict,
+            )
+        )
+    return BenchReport(describe_machine(), threads, load, peaks, tuple(rows))
+
+
+def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = THROUGHPUT_BATCHES) -> int:
+    """Steps that `run_benchmark` tells its `on_progress` of."""
+    kernels = len(build_kernels())
+    return rounds * (networks + kernels) + len(batches) * networks + networks
+
+
+def describe_machine() -> str:
+    """Processor, cores and onnxruntime in words."""
+    import onnxruntime  # type: ignore[import-untyped]
+
+    return (
+        f"{_processor()}, {usable_cores()} cores, onnxruntime {onnxruntime.__version__}, "
+        f"Python {platform.python_version()}, {platform.system()}"
+    )
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _time_one_crop(
+    candidates: Sequence[Candidate],
+    threads: int,
+    rounds: int,
+    seed: int,
+    on_progress: Callable[[int], None] | None,
+) -> tuple[dict[str, Times], dict[str, Peak]]:
+    kernels = {f"kernel {k.precision} {k.name}": k for k in build_kernels(threads=threads)}
+    tasks: dict[str, Run] = {name: kernel.run for name, kernel in kernels.items()}
+    for candidate in candidates:
+        run = candidate.build_run(1)
+        if run is None:
+            raise SettingsError(f"{candidate.facts.path}: does not take one crop at a time.")
+        tasks[candidate.facts.name] = run
+    times = time_in_turns(tasks, rounds=rounds, seed=seed, on_progress=on_progress)
+    peaks: dict[str, Peak] = {}
+    for name, kernel in kernels.items():
+        rate = kernel.operations / _seconds(times[name], threads, _BEST)
+        best = peaks.get(kernel.precision)
+        if best is None or rate > best.operations_per_s:
+            peaks[kernel.precision] = Peak(kernel.precision, kernel.name, rate)
+    return times, peaks
+
+
+def _rates(
+    candidates: Sequence[Candidate],
+    batch: int,
+    rounds: int,
+    seed: int,
+    on_progress: Callable[[int], None] | None,
+) -> dict[str, float | None]:
+    rates: dict[str, float | None] = {}
+    tasks: dict[str, Run] = {}
+    for candidate in candidates:
+        run = candidate.build_run(batch)
+        rates[candidate.facts.name] = None
+        if run is not None:
+            tasks[candidate.facts.name] = run
+    for name, taken in time_in_turns(tasks, rounds=rounds, repeats=1, seed=seed).items():
+        rates[name] = batch / taken.wall()
+    if on_progress is not None:
+        on_progress(len(candidates))
+    return rates
+
+
+def _seconds(taken: Times, threads: int, share: float = 0.5) -> float:
+    # On one thread the time computed is blind to other work on the machine; on several it would
+    # add up what passed at the same time.
+    return taken.cpu(share) if threads == 1 else taken.wall(share)
+
+
+def _peak_share(
+    macs: int | None, precision: str, taken: Times, peaks: dict[str, Peak], threads: int
+) -> float | None:
+    # onnxruntime computes half precision in floats on a CPU; for bfloat16 there is no kernel here.
+    peak = peaks.get({"fp16": "fp32"}.get(precision, precision))
+    if macs is None or peak is None:
+        return None
+    return 2 * macs / _seconds(taken, threads) / peak.operations_per_s
+
+
+def best_accuracy(accuracy: Sequence[Accuracy]) -> Accuracy | None:
+    """The row of a manifest that a chart shows: the deepest of the first data set."""
+    if not accuracy:
+        return None
+    rows = [row for row in accuracy if row.dataset == accuracy[0].dataset]
+    return rows[int(np.argmax([row.depth for row in rows]))]

@@ -1,0 +1,272 @@
+"""Networks to be timed side by side: exported ones, and peers as ONNX or OpenVINO files.
+
+Serves the comparison of Table 1 with other networks on the user's own machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from adln.bench.operations import count_operations
+from adln.embedders.proving import find_verdict, run_alone
+from adln.embedders.session import OpenModel, Runtime, open_session, start_session
+from adln.errors import ModelFileError, SettingsError, how_to_install
+from adln.manifest import Accuracy
+
+Run = Callable[[], object]
+PEER_SUFFIXES = (".onnx", ".xml")
+# Where a peer leaves the size of its crops open: the field's usual 256 x 128 px in three colours.
+_CROP_SIDES = {1: 3, 2: 256, 3: 128}
+_NUMPY_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a candidate without running it.
+
+    Attributes:
+        name: the file's name without its ending.
+        path: the file.
+        runtime: "onnxruntime" or "openvino".
+        precision: "fp32", "fp16", "bf16" or "int8".
+        is_own: whether `adln export` made it.
+        file_bytes: size on disk.
+        macs: multiply-accumulates for one crop; None if they could not be counted.
+        accuracy: as the manifest tells it; empty for peers.
+        verdict: whether it answers here as where it was made, in words; "" for peers.
+    """
+
+    name: str
+    path: Path
+    runtime: Runtime
+    precision: str
+    is_own: bool
+    file_bytes: int
+    macs: int | None
+    accuracy: tuple[Accuracy, ...] = ()
+    verdict: str = ""
+
+
+class Candidate(Protocol):
+    """A network that can be timed."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it without running it."""
+        ...
+
+    def build_run(self, batch_size: int) -> Run | None:
+        """Make a function that runs the network on random pixels.
+
+        Args:
+            batch_size: crops in one run.
+
+        Returns:
+            The function; None if the network does not take so many crops at a time.
+        """
+        ...
+
+
+class OnnxCandidate:
+    """An ONNX file, run by onnxruntime.
+
+    Args:
+        path: the file.
+        threads: cores that one run may use.
+        own: whether it must be a file of `adln export`; else any network with one input of crops
+            is taken.
+
+    Raises:
+        ModelFileError: see `open_session`.
+    """
+
+    def __init__(self, path: Path, *, threads: int, own: bool) -> None:
+        model: OpenModel | None = None
+        if own:
+            model = open_session(path, threads=threads)
+            self._session = model.session
+        else:
+            self._session = start_session(path, threads=threads)
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _NUMPY_TYPES:
+            found = [(node.name, node.type) for node in inputs]
+            raise ModelFileError(f"{path}: expected one input of pixels, found {found}.")
+        self._input = inputs[0]
+        # The length of the feature is only wanted for the flip test.
+        self._outputs = (
+            [model.manifest.output_names(depth)[0] for depth in model.manifest.depths]
+            if model
+            else None
+        )
+        self._path = path
+        self._model = model
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of it without timing it; looked up once."""
+        operations = count_operations(self._path, self._feeds(1))
+        manifest = self._model.manifest if self._model else None
+        precision = "int8" if operations.quantised else "fp32"
+        if self._input.type == "tensor(float16)":
+            precision = "fp16"
+        return Facts(
+            name=self._path.stem,
+            path=self._path,
+            runtime="onnxruntime",
+            precision=manifest.precision if manifest else precision,
+            is_own=manifest is not None,
+            file_bytes=self._path.stat().st_size,
+            macs=operations.macs,
+            accuracy=manifest.accuracy if manifest else (),
+            verdict=find_verdict([self._model], run_alone(self._model)).text if self._model else "",
+        )
+
+    def build_run(self, batch_size: int) -> Run | None:
+        """See `Candidate`."""
+        fixed = self._input.shape[0]
+        if isinstance(fixed, int) and fixed != batch_size:
+            return None
+        feeds = self._feeds(batch_size)
+        return lambda: self._session.run(self._outputs, feeds)
+
+    def _feeds(self, batch_size: int) -> dict[str, Any]:
+        shape = [
+            side if isinstance(side, int) else _CROP_SIDES.get(axis, 1)
+            for axis, side in enumerate(self._input.shape)
+        ]
+        shape[0] = batch_size
+        return {self._input.name: _pixels(shape, _NUMPY_TYPES[self._input.type])}
+
+
+class OpenVinoCandidate:
+    """An OpenVINO file (.xml beside its .bin) or an ONNX file, run by OpenVINO.
+
+    Args:
+        path: the file.
+        threads: cores that one run may use.
+        precision: "f32" or "bf16": what the floating-point layers are computed in. Given always,
+            because OpenVINO's own choice depends on the machine.
+        name: what to call it; the file's name without its ending if left out.
+
+    Raises:
+        SettingsError: OpenVINO is not installed.
+        ModelFileError: OpenVINO cannot read the file.
+    """
+
+    def __init__(
+        self, path: Path, *, threads: int, precision: str = "f32", name: str | None = None
+    ) -> None:
+        openvino = _openvino()
+        self._core = openvino.Core()
+        self._options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+        }
+        self._path = path
+        try:
+            model = self._core.read_model(path)
+            model.reshape(self._shape(model, 1))
+        except Exception as error:
+            raise ModelFileError(
+                f"{path}: OpenVINO cannot read it ({str(error).strip().splitlines()[-1]}); "
+                "an .xml file needs its .bin file beside it."
+            ) from error
+        kinds = {node.get_type_name() for node in model.get_ordered_ops()}
+        weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
+        files = [path] if weights is None else [path, weights]
+        names = {"f32": "fp32", "f16": "fp16"}
+        is_quantised = "FakeQuantize" in kinds
+        self._facts = Facts(
+            name=name or path.stem,
+            path=path,
+            runtime="openvino",
+            precision="int8" if is_quantised else names.get(precision, precision),
+            is_own=False,
+            file_bytes=sum(file.stat().st_size for file in files),
+            macs=_openvino_macs(model),
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it without running it."""
+        return self._facts
+
+    def build_run(self, batch_size: int) -> Run | None:
+        """See `Candidate`."""
+        model = self._core.read_model(self._path)
+        shape = self._shape(model, batch_size)
+        try:
+            model.reshape(shape)
+            request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
+        except Exception:
+            # Some networks hold the number of crops fast in their inner nodes.
+            return None
+        kind = np.uint8 if "u8" in str(model.input(0).get_element_type()) else np.float32
+        pixels = _pixels(shape, kind)
+        return lambda: request.infer([pixels], share_inputs=True)
+
+    @staticmethod
+    def _shape(model: Any, batch_size: int) -> list[int]:
+        sides = model.input(0).get_partial_shape()
+        shape = [
+            side.get_length() if side.is_static else _CROP_SIDES.get(axis, 1)
+            for axis, side in enumerate(sides)
+        ]
+        return [batch_size, *shape[1:]]
+
+
+def open_peer(path: Path, *, threads: int) -> Candidate:
+    """Open somebody else's network.
+
+    Args:
+        path: .onnx (run by onnxruntime) or .xml (run by OpenVINO).
+        threads: cores that one run may use.
+
+    Raises:
+        ModelFileError: neither ending, or the file cannot be read.
+        SettingsError: OpenVINO is needed and not installed.
+    """
+    if path.suffix.lower() == ".xml":
+        return OpenVinoCandidate(path, threads=threads)
+    if path.suffix.lower() == ".onnx":
+        return OnnxCandidate(path, threads=threads, own=False)
+    raise ModelFileError(f"{path}: a peer is a file that ends in {' or '.join(PEER_SUFFIXES)}.")
+
+
+def _pixels(shape: list[int], kind: type[np.generic]) -> Any:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return pixels.astype(kind)
+
+
+def _openvino_macs(model: Any) -> int:
+    total = 0
+    for node in model.get_ordered_ops():
+        kind = node.get_type_name()
+        if kind in ("Convolution", "GroupConvolution"):
+            # Weights are (out, in, k, k) or (groups, out, in, k, k).
+            weights = node.input(1).get_shape()
+            inner = weights[2:] if kind == "GroupConvolution" else weights[1:]
+            total += int(np.prod(node.output(0).get_shape()) * np.prod(inner))
+        elif kind == "MatMul":
+            total += int(np.prod(node.output(0).get_shape()) * node.input(0).get_shape()[-1])
+    return total
+
+
+def _openvino() -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as error:
+        raise SettingsError(
+            f"An .xml peer needs OpenVINO, which is not installed; {how_to_install('openvino')}."
+        ) from error

@@ -1,0 +1,1 @@
+"""Everything that turns crops into embeddings on a device: network files, opened and proved."""

@@ -1,0 +1,268 @@
+"""Goes deeper from a map that a shallower file has put out, where a crop is worth it.
+
+Sec. III.C of the paper: the depths share their stages, so the deeper answer costs only the
+stages that are still missing.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.crops import flip as flip_crops
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.handover import Handover, handovers
+from adln.embedders.proving import Verdict, require_verdict
+from adln.embedders.session import OpenModel, open_session
+from adln.embeddings import flip_average
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.manifest import CROPS, Manifest
+
+
+class DeeperEmbedder:
+    """Embeds the maps of a shallower file of the same network.
+
+    Args:
+        path: a file of `adln export` that starts after a stage.
+        shallower: the embedder whose maps it goes on from; it may itself go on from another.
+        threads: cores that one run may use.
+        provider: see `adln.embedders.session.open_session`.
+
+    Raises:
+        ModelFileError: the file cannot be opened, starts from crops, or is not of the same
+            network, size and precision as the shallower one.
+        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shallower: "OnnxEmbedder | DeeperEmbedder",
+        *,
+        threads: int = 1,
+        provider: str | None = None,
+    ) -> None:
+        self._model = open_session(path, threads=threads, provider=provider)
+        _require_same_export(self._model, shallower.model)
+        # Maps of an int8 file are bytes, those of an fp16 file halves.
+        self._no_crop = shallower.empty_maps()[self.starts_after]
+        self._shallower = shallower
+        self._verdict = require_verdict(
+            self.models, lambda crops: self.embed(shallower.hand_over(crops)[self.starts_after])
+        )
+
+    @property
+    def model(self) -> OpenModel:
+        """The open file."""
+        return self._model
+
+    @property
+    def models(self) -> tuple[OpenModel, ...]:
+        """The open files that take part in an answer, from the shallowest on."""
+        return (*self._shallower.models, self._model)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the file was tried on this device, behind the shallower ones."""
+        return self._verdict
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._model.manifest
+
+    @property
+    def starts_after(self) -> int:
+        """Stage whose map `embed` takes."""
+        return self.manifest.starts_after
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return self.manifest.depths
+
+    def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
+        """Embed crops by their maps, as `OnnxEmbedder.embed_with_maps` gave them.
+
+        Args:
+            maps: of stage `starts_after`, for N crops.
+
+        Returns:
+            depth -> (N, D) float32 of unit length.
+
+        Raises:
+            ImageError: the maps are of another shape or type.
+        """
+        return self.embed_with_maps(maps)[0]
+
+    def embed_with_maps(
+        self, maps: Handover
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
+        """As `embed`, and keep the maps from which a still deeper file can go on.
+
+        Returns:
+            depth -> (N, D) float32 of unit length; and stage -> its map, for the stages in the
+            manifest's `maps`.
+
+        Raises:
+            ImageError: the maps are of another shape or type.
+        """
+        if maps.form != self._no_crop.form:
+            raise ImageError(
+                f"expected maps of stage {self.starts_after} with {self._no_crop.form} for each "
+                f"crop, got {maps.form}."
+            )
+        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
+        names += self.manifest.handed_over
+        answers = self._model.session.run(names, maps.arrays)
+        embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
+        return embeddings, handovers(self.manifest, answers[len(self.depths) :])
+
+    def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
+        """Maps of crops (N, H, W, 3) uint8 RGB, which go through all shallower files first."""
+        maps = self._shallower.hand_over(crops)[self.starts_after]
+        return self.embed_with_maps(maps)[1]
+
+    def empty_maps(self) -> dict[int, Handover]:
+        """Maps of no crop: their shapes and types."""
+        return self.embed_with_maps(self._no_crop)[1]
+
+
+class ChainedEmbedder:
+    """Runs one file, or all files of a split export, each on the map of the one before.
+
+    Batches are shared out over the threads, each of which computes on one core.
+
+    Args:
+        paths: the files, from the shallowest on.
+        batch_size: crops that a thread computes at a time.
+        depths: which to answer; all that the files have if left out. Files that only deeper ones
+            need are opened and not run.
+        flip: average with the mirrored crop; twice the work.
+        threads: cores to use.
+
+    Raises:
+        ModelFileError: a file cannot be opened, they do not belong together, or no file answers a
+            depth that is asked for.
+        SettingsError: no file is named, or `batch_size` or `threads` is below one.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        batch_size: int,
+        depths: Sequence[int] = (),
+        flip: bool = False,
+        threads: int = 1,
+    ) -> None:
+        if not paths:
+            raise SettingsError("name at least one network file.")
+        if threads < 1:
+            raise SettingsError(f"threads must be at least 1, got {threads}.")
+        self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
+        files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]
+        for path in paths[1:]:
+            files.append(DeeperEmbedder(path, files[-1]))
+        known = [depth for file in files for depth in file.depths]
+        missing = sorted(set(depths) - set(known))
+        if missing:
+            raise ModelFileError(
+                f"no file answers depth {missing}; {', '.join(map(str, paths))} have {known}."
+            )
+        self._depths = tuple(depth for depth in known if not depths or depth in depths)
+        last = max(at for at, file in enumerate(files) if set(file.depths) & set(self._depths))
+        verdicts = [file.verdict for file in files]
+        self._verdict = next((v for v in verdicts if not v.proved), verdicts[0])
+        self._models = [file.model for file in files[: last + 1]]
+        self._batch_size = batch_size
+        self._flip = flip
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the files were tried on this device; proved only if all are."""
+        return self._verdict
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return self._depths
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self._first.dim
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width in px of the crops that it takes."""
+        return self._first.crop_size
+
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.
+
+        Raises:
+            ImageError: the array is of another shape or type.
+        """
+        self._first.require_crops(crops)
+        starts = range(0, len(crops), self._batch_size)
+        batches = (crops[start : start + self._batch_size] for start in starts)
+        parts = list(
+            map(self._run, batches) if self._pool is None else self._pool.map(self._run, batches)
+        )
+        empty = np.empty((0, self.dim), dtype=np.float32)
+        return {
+            depth: np.concatenate([empty, *(part[depth] for part in parts)])
+            for depth in self._depths
+        }
+
+    def _run(self, batch: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        ahead = self._answers(batch)
+        if not self._flip:
+            return {depth: embedding for depth, (embedding, _) in ahead.items()}
+        mirrored = self._answers(flip_crops(batch))
+        # The average is of features as they left batch norm: embedding times length.
+        return {
+            depth: flip_average(embedding * norm, mirrored[depth][0] * mirrored[depth][1])
+            for depth, (embedding, norm) in ahead.items()
+        }
+
+    def _answers(
+        self, batch: NDArray[np.uint8]
+    ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Depth -> embedding (B, D) and its length (B, 1) before it was scaled."""
+        found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
+        answers = {}
+        for model, after in zip_longest(self._models, self._models[1:]):
+            manifest = model.manifest
+            wanted = [depth for depth in manifest.depths if depth in self._depths]
+            names = [name for depth in wanted for name in manifest.output_names(depth)]
+            passed_on = list(after.manifest.input_names) if after is not None else []
+            feeds = {name: found[name] for name in manifest.input_names}
+            outputs = model.session.run(names + passed_on, feeds)
+            found = dict(zip(passed_on, outputs[len(names) :], strict=True))
+            for at, depth in enumerate(wanted):
+                answers[depth] = outputs[2 * at], outputs[2 * at + 1]
+        return answers
+
+
+def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:
+    """Refuse files that do not belong together."""
+    manifest, first = deeper.manifest, shallower.manifest
+    if manifest.starts_after not in first.maps:
+        raise ModelFileError(
+            f"{deeper.path}: starts after stage {manifest.starts_after}; the shallower file "
+            f"{shallower.path} puts out the maps of {list(first.maps) or 'no stage'}."
+        )
+    facts = ("source_sha256", "precision", "height_px", "width_px")
+    other = [name for name in facts if getattr(first, name) != getattr(manifest, name)]
+    if other:
+        raise ModelFileError(
+            f"{deeper.path}: not of the same export as {shallower.path}: "
+            f"they differ in {', '.join(other)}. Export both again with `adln export`."
+        )

@@ -1,0 +1,343 @@
+"""Embeds people on a device with an exported network: the edge's `adln.embeddings.Embedder`.
+
+Sec. III.B of the paper: features after batch norm, compared by cosine; the average with the
+mirrored crop is optional, because on a device its price buys more as depth.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.crops import flip
+from adln.embedders.handover import Handover, handovers
+from adln.embedders.pixels import Picture, PixelWriter
+from adln.embedders.proving import Verdict, require_verdict, run_alone
+from adln.embedders.session import OpenModel, open_session, usable_cores
+from adln.embeddings import flip_average
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.manifest import CROPS, Manifest
+
+# A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
+# memory.
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A picture that could not be embedded.
+
+    Attributes:
+        index: its position among the pictures given.
+        name: its path, or "picture 17" if it came as bytes or as an array.
+        reason: why, in words, with the name.
+    """
+
+    index: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EmbeddedPictures:
+    """What came of N pictures, of which M could be used.
+
+    Attributes:
+        indices: (M,) int64, ascending: positions of the usable ones among those given.
+        embeddings: depth -> (M, D) float32 of unit length.
+        unusable: the N - M others.
+    """
+
+    indices: NDArray[np.int64]
+    embeddings: dict[int, NDArray[np.float32]]
+    unusable: tuple[Unusable, ...]
+
+
+class OnnxEmbedder:
+    """Embeds crops with an ONNX file of `adln export`.
+
+    Crops are shared out over the threads, each of which computes on one core: several crops on
+    one core each are done sooner than one after the other on all cores. May be used by several
+    threads at a time.
+
+    Args:
+        path: the file.
+        flip: average with the mirrored crop (the paper's test protocol, twice the work).
+        threads: cores to use; all that this process may use if left out.
+        provider: onnxruntime's execution provider ("cpu", "cuda", ...); the CPU if left out.
+        batch_size: crops that a thread computes at a time, at most.
+
+    Raises:
+        ModelFileError: see `adln.embedders.session.open_session`; or the file goes on from another
+            file's map and takes no crops.
+        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
+        SettingsError: `threads` or `batch_size` is below one, or there is no such provider.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        flip: bool = False,
+        threads: int | None = None,
+        provider: str | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        if batch_size < 1:
+            raise SettingsError(f"batch_size must be at least 1, got {batch_size}.")
+        if threads is not None and threads < 1:
+            raise SettingsError(f"threads must be at least 1, got {threads}.")
+        self._model = open_session(path, threads=1, provider=provider)
+        if self.manifest.starts_after != 0:
+            raise ModelFileError(
+                f"{path}: this file goes on from the map of stage {self.manifest.starts_after} "
+                "and takes no crops; name the shallower file that it belongs to."
+            )
+        self._verdict = require_verdict([self._model], run_alone(self._model))
+        self._flip = flip
+        self._batch_size = batch_size
+        self._threads = usable_cores() if threads is None else threads
+        self._own = threading.local()
+        # One thread needs no other: the caller's own does the work.
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+
+    @property
+    def model(self) -> OpenModel:
+        """The open file."""
+        return self._model
+
+    @property
+    def models(self) -> tuple[OpenModel, ...]:
+        """The open files that take part in an answer: this one."""
+        return (self._model,)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What was found when the file was tried on this device."""
+        return self._verdict
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the file says of itself."""
+        return self._model.manifest
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Depths that `embed` answers, ascending."""
+        return self.manifest.depths
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height H and width W in px of the crops that `embed` takes."""
+        return self.manifest.height_px, self.manifest.width_px
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self.manifest.dim
+
+    def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops that have the network's size.
+
+        Args:
+            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
+
+        Returns:
+            depth -> (N, D) float32 of unit length.
+
+        Raises:
+            ImageError: the array is of another shape or type. Pictures of any size are taken by
+                `embed_pictures`.
+        """
+        self.require_crops(crops)
+
+        def work(start: int, stop: int) -> list[NDArray[np.float32]]:
+            return self._run(np.ascontiguousarray(crops[start:stop]))
+
+        parts = self._share_out(len(crops), work, None)
+        return self._by_depth(parts)
+
+    def embed_with_maps(
+        self, crops: NDArray[np.uint8]
+    ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
+        """Embed crops and keep the maps from which a deeper file can go on.
+
+        The mirrored crop plays no part here, whatever `flip` says: it would need maps of its own.
+
+        Args:
+            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
+
+        Returns:
+            depth -> (N, D) float32 of unit length; and stage -> its map, and what else a deeper
+            file needs, for the stages in the manifest's `maps`. See `adln.embedders.deeper`.
+
+        Raises:
+            ImageError: the array is of another shape or type.
+        """
+        self.require_crops(crops)
+        names = [self.manifest.output_names(depth)[0] for depth in self.depths]
+        names += self.manifest.handed_over
+
+        def work(start: int, stop: int) -> list[NDArray[np.float32]]:
+            return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
+
+        # At least one run, which gives empty arrays their shapes.
+        parts = self._share_out(len(crops), work, None) or [work(0, 0)]
+        joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
+        embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
+        return embeddings, handovers(self.manifest, joined[len(self.depths) :])
+
+    def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
+        """Only the maps of `embed_with_maps`."""
+        return self.embed_with_maps(crops)[1]
+
+    def require_crops(self, crops: NDArray[np.uint8]) -> None:
+        """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
+
+        Raises:
+            ImageError: the array is of another shape or type.
+        """
+        height, width = self.crop_size
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
+            raise ImageError(
+                f"expected crops of shape (N, {height}, {width}, 3) and type uint8 in RGB, got "
+                f"shape {crops.shape} and type {crops.dtype}; embed_pictures takes any size."
+            )
+
+    def empty_maps(self) -> dict[int, Handover]:
+        """Maps of no crop: their shapes and types."""
+        return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
+
+    def embed_pictures(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        names: Sequence[str] | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> EmbeddedPictures:
+        """Embed pictures of people in any usual form and size, leaving out those that are broken.
+
+        Args:
+            pictures: N paths, contents of picture files, or (H, W, 3) uint8 RGB arrays such as
+                the people cut out of one frame.
+            names: what to call them; their paths or numbers if left out.
+            on_progress: called in the calling thread with the number of pictures just finished.
+
+        Returns:
+            Embeddings of those that could be used, and why the others could not.
+        """
+        if names is None:
+            names = [
+                str(picture) if isinstance(picture, str | Path) else f"picture {index}"
+                for index, picture in enumerate(pictures)
+            ]
+        elif len(names) != len(pictures):
+            raise SettingsError(f"{len(pictures)} pictures came with {len(names)} names.")
+        unusable: list[Unusable] = []
+
+        def work(start: int, stop: int) -> list[NDArray[np.float32]]:
+            writer = self._writer()
+            batch = self._new_batch(stop - start)
+            good = 0
+            for index in range(start, stop):
+                try:
+                    writer.write(pictures[index], batch[good], name=names[index])
+                    good += 1
+                except ImageError as error:
+                    unusable.append(Unusable(index, names[index], str(error)))
+            return self._run(batch[:good])
+
+        parts = self._share_out(len(pictures), work, on_progress)
+        unusable.sort(key=lambda picture: picture.index)
+        usable = np.ones(len(pictures), dtype=bool)
+        usable[[picture.index for picture in unusable]] = False
+        return EmbeddedPictures(
+            indices=np.flatnonzero(usable).astype(np.int64),
+            embeddings=self._by_depth(parts),
+            unusable=tuple(unusable),
+        )
+
+    def embed_picture(self, picture: Picture, *, name: str = "picture") -> dict[int, Any]:
+        """Embed one picture.
+
+        Args:
+            picture: path, content of a picture file, or (H, W, 3) uint8 RGB array.
+            name: what error messages call it, if it is not a path.
+
+        Returns:
+            depth -> (D,) float32 of unit length.
+
+        Raises:
+            ImageError: the picture cannot be used.
+        """
+        batch = self._new_batch(1)
+        given = str(picture) if isinstance(picture, str | Path) else name
+        self._writer().write(picture, batch[0], name=given)
+        return {
+            depth: embeddings[0]
+            for depth, embeddings in zip(self.depths, self._run(batch), strict=True)
+        }
+
+    def _writer(self) -> PixelWriter:
+        writer: PixelWriter | None = getattr(self._own, "writer", None)
+        if writer is None:
+            height, width = self.crop_size
+            writer = self._own.writer = PixelWriter(height_px=height, width_px=width)
+        return writer
+
+    def _new_batch(self, count: int) -> NDArray[np.uint8]:
+        return np.empty((count, *self.crop_size, 3), dtype=np.uint8)
+
+    def _share_out(
+        self,
+        count: int,
+        work: Callable[[int, int], list[NDArray[np.float32]]],
+        on_progress: Callable[[int], None] | None,
+    ) -> list[list[NDArray[np.float32]]]:
+        """Do work(start, stop) for all crops; the answers in their order."""
+        # A few people in a frame go to as many cores as there are, not all to the first.
+        size = max(1, min(self._batch_size, -(-count // self._threads)))
+        spans = [(start, min(start + size, count)) for start in range(0, count, size)]
+        if self._pool is None or len(spans) == 1:
+            answers: Iterable[list[NDArray[np.float32]]] = (work(*span) for span in spans)
+        else:
+            answers = self._pool.map(work, *zip(*spans, strict=True))
+        parts = []
+        for (start, stop), answer in zip(spans, answers, strict=True):
+            parts.append(answer)
+            if on_progress is not None:
+                on_progress(stop - start)
+        return parts
+
+    def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Embeddings (B, D) of a batch, one for each depth."""
+        if len(batch) == 0:
+            return [np.empty((0, self.dim), dtype=np.float32) for _ in self.depths]
+        if not self._flip:
+            wanted = [self.manifest.output_names(depth)[0] for depth in self.depths]
+            embeddings: list[NDArray[np.float32]] = self._session_run(wanted, batch)
+            return embeddings
+        wanted = [name for depth in self.depths for name in self.manifest.output_names(depth)]
+        ahead = self._session_run(wanted, batch)
+        mirrored = self._session_run(wanted, flip(batch))
+        # The average is of features as they left batch norm: embedding times length.
+        return [
+            flip_average(ahead[at] * ahead[at + 1], mirrored[at] * mirrored[at + 1])
+            for at in range(0, len(wanted), 2)
+        ]
+
+    def _session_run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[Any]:
+        answers: list[Any] = self._model.session.run(outputs, {CROPS: batch})
+        return answers
+
+    def _by_depth(self, parts: list[list[NDArray[np.float32]]]) -> dict[int, NDArray[np.float32]]:
+        empty = np.empty((0, self.dim), dtype=np.float32)
+        return {
+            depth: np.concatenate([empty, *(part[at] for part in parts)])
+            for at, depth in enumerate(self.depths)
+        }

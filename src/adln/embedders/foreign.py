@@ -1,0 +1,347 @@
+"""Runs networks of another make: ONNX and OpenVINO files that take crops and give embeddings.
+
+What such a file does not say of itself stands in a small file beside it, which `describe` writes
+once: how pixels must come, a manifest like that of adln's own files, and a probe. From then on the
+file is opened like any other, by `adln.embedders.session.open_session`.
+"""
+
+import hashlib
+import importlib
+import json
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.atomic import atomic_write, require_regular
+from adln.embeddings import unit_length
+from adln.errors import ModelFileError
+from adln.manifest import CROPS, Manifest
+
+ENDING = ".adln.json"
+"""The file beside a network of another make is called like it, with this ending."""
+FORMAT = "adln-foreign-1"
+WHOLE = 4
+"""A network of another make cannot be cut; it counts as the whole depth."""
+_SIZE_PX = (256, 128)  # where the file leaves it open
+_DIGITS = 16
+_OPENVINO = ".xml"
+_REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Pixels as the file wants them -> (N, ...) features."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelForm:
+    """How a network of another make wants its crops.
+
+    Attributes:
+        colours: "rgb" or "bgr", the order of the channels.
+        mean: of pixels scaled to 0..1, in that order, subtracted; None leaves pixels at 0..255.
+        std: that the difference is divided by; None likewise.
+        layout: "nchw" or "nhwc".
+
+    Raises:
+        ModelFileError: a value is impossible.
+    """
+
+    colours: str = "rgb"
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    layout: str = "nchw"
+
+    def __post_init__(self) -> None:
+        if self.colours not in ("rgb", "bgr") or self.layout not in ("nchw", "nhwc"):
+            raise ModelFileError(
+                'colours must be "rgb" or "bgr" and layout "nchw" or "nhwc", got '
+                f"{self.colours!r} and {self.layout!r}."
+            )
+        if (self.mean is None) != (self.std is None):
+            raise ModelFileError("mean and std belong together: give both or none.")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and (len(values) != 3 or not np.isfinite(values).all()):
+                raise ModelFileError(f"{name} must be three numbers, got {values}.")
+        if self.std is not None and min(self.std) <= 0:
+            raise ModelFileError(f"std must be above 0, got {self.std}.")
+
+    def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 RGB crops as the network wants them."""
+        pixels = crops.astype(np.float32)
+        if self.colours == "bgr":
+            pixels = pixels[..., ::-1]
+        if self.mean is not None and self.std is not None:
+            mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
+            pixels = (pixels / np.float32(255) - mean) / std
+        if self.layout == "nchw":
+            pixels = pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(pixels)
+
+
+class ForeignSession:
+    """Answers like the session of one of adln's own files."""
+
+    def __init__(self, form: PixelForm, run: Run, *, batch: int | None = None) -> None:
+        self._form, self._run, self._batch = form, run, batch
+
+    def run(
+        self, outputs: Sequence[str], feeds: dict[str, NDArray[np.uint8]]
+    ) -> list[NDArray[np.float32]]:
+        """Embeddings "embedding" (N, D) of unit length and their lengths before, "norm" (N, 1)."""
+        crops = feeds[CROPS]
+        step = self._batch or max(1, len(crops))
+        parts = []
+        for start in range(0, max(1, len(crops)), step):
+            pixels = self._form.prepare(crops[start : start + step])
+            missing = (self._batch or 0) - len(pixels)
+            if missing > 0:
+                pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            parts.append(self._run(pixels).reshape(len(pixels), -1))
+        features = np.concatenate(parts)[: len(crops)].astype(np.float32)
+        norm = np.linalg.norm(features, axis=1, keepdims=True).astype(np.float32)
+        answers = {"embedding": unit_length(features), "norm": norm}
+        return [answers[name] for name in outputs]
+
+    def get_providers(self) -> list[str]:
+        """What computes."""
+        return ["foreign"]
+
+
+@dataclass(frozen=True)
+class OpenForeign:
+    """A network of another make that is ready to run.
+
+    Attributes:
+        session: answers like onnxruntime's session of one of adln's own files.
+        sha256: hex digest of what was opened.
+        runtime: name and version of what runs it.
+        size_px: height and width of its crops.
+        dim: length of its embeddings.
+    """
+
+    session: ForeignSession
+    sha256: str
+    runtime: tuple[str, str]
+    size_px: tuple[int, int]
+    dim: int
+
+
+def sidecar(path: Path) -> Path:
+    """The file beside a network of another make."""
+    return path.with_name(path.name + ENDING)
+
+
+def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
+    """What is written beside a network of another make.
+
+    Raises:
+        ModelFileError: the file is missing or cannot be read.
+    """
+    place = sidecar(path)
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise ModelFileError(f"its format is {values['format']!r}, expected {FORMAT!r}")
+        given = dict(values["pixels"])
+        for name in ("mean", "std"):
+            given[name] = None if given[name] is None else tuple(map(float, given[name]))
+        manifest = Manifest.from_json(json.dumps(values["manifest"]), source=str(place))
+        return PixelForm(**given), manifest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ModelFileError) as error:
+        raise ModelFileError(
+            f"{place}: cannot be read ({error}). Write it again with `adln networks add {path}`."
+        ) from error
+
+
+def told_colours(path: Path) -> str | None:
+    """The order of colours that a file of OpenVINO was converted for; None if it does not say.
+
+    Source: `reverse_input_channels` among the parameters that the converter leaves in the file.
+    """
+    if path.suffix != _OPENVINO or not path.is_file():
+        return None
+    said = _REVERSED.search(path.read_text(encoding="utf-8", errors="replace"))
+    return None if said is None else ("bgr" if said[1].lower() == "true" else "rgb")
+
+
+def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:
+    """Start a network of another make.
+
+    Args:
+        path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
+        form: how it wants its crops.
+        threads: cores that one run may use.
+
+    Raises:
+        ModelFileError: the file is missing, cannot be run here, or does not take one input of
+            crops and give one row of numbers for each.
+    """
+    if path.suffix == _OPENVINO:
+        return _start_openvino(path, form, threads)
+    return _start_onnx(path, form, threads)
+
+
+def describe(
+    path: Path,
+    form: PixelForm,
+    *,
+    version: str,
+    training_data: str = "",
+    licence: str = "",
+    probe_of: Callable[[Manifest, ForeignSession], Any] | None = None,
+    height_px: int | None = None,
+    width_px: int | None = None,
+) -> Manifest:
+    """Write down beside a network of another make what it does not say of itself.
+
+    Args:
+        path: .onnx or .xml.
+        form: how it wants its crops.
+        version: of adln.
+        training_data: what its weights learned from.
+        licence: under which terms it may be used.
+        probe_of: makes a probe of the manifest without one and the session.
+        height_px: height of its crops; what the file says, else 256.
+        width_px: their width; what the file says, else 128.
+
+    Returns:
+        The manifest that was written.
+
+    Raises:
+        ModelFileError: see `start_foreign`; or the file beside it cannot be written.
+    """
+    opened = start_foreign(path, form)
+    manifest = Manifest(
+        depths=(WHOLE,),
+        precision="fp32",
+        dim=opened.dim,
+        height_px=height_px or opened.size_px[0],
+        width_px=width_px or opened.size_px[1],
+        source_sha256=opened.sha256,
+        adln_version=version,
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        training_data=training_data,
+        licence=licence,
+        spaces=(opened.sha256[:_DIGITS],),
+    )
+    if probe_of is not None:
+        manifest = replace(manifest, probe=probe_of(manifest, opened.session))
+    content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
+    place = sidecar(path)
+    with atomic_write(place, raises=ModelFileError) as file:
+        file.write(json.dumps(content, indent=1).encode())
+    return manifest
+
+
+def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+    from adln.embedders.session import read_model_file, start_session
+
+    content = read_model_file(path)
+    session = start_session(path, threads=threads, content=content)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    _require_one(path, len(inputs), inputs[0].shape if inputs else ())
+    name, answer = inputs[0].name, outputs[0].name
+    wants_half = "float16" in inputs[0].type
+    fixed = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
+
+    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        given = pixels.astype(np.float16) if wants_half else pixels
+        found: NDArray[np.float32] = session.run([answer], {name: given})[0]
+        return found
+
+    import onnxruntime  # type: ignore[import-untyped,unused-ignore]
+
+    runtime = ("onnxruntime", str(onnxruntime.__version__))
+    digest = hashlib.sha256(content).hexdigest()
+    return _tried(path, form, run, fixed, digest, runtime, inputs[0].shape)
+
+
+def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
+    weights = path.with_suffix(".bin")
+    for file in (path, weights):
+        require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
+    try:
+        openvino = importlib.import_module("openvino")
+    except ImportError as error:
+        raise ModelFileError(
+            f'{path}: OpenVINO files need the package openvino: pip install "openvino>=2025.0".'
+        ) from error
+    try:
+        content = path.read_bytes() + weights.read_bytes()
+        core = openvino.Core()
+        model = core.read_model(path)
+        _require_one(path, len(model.inputs), list(model.input(0).get_partial_shape()))
+        sides = [
+            side.get_length() if side.is_static else None
+            for side in model.input(0).get_partial_shape()
+        ]
+        size = _size(sides, form)
+        model.reshape([-1, 3, *size] if form.layout == "nchw" else [-1, *size, 3])
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        compiled = core.compile_model(model, "CPU", options)
+    except (OSError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: OpenVINO cannot open it ({error}).") from error
+    own = threading.local()
+
+    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        found: NDArray[np.float32] = own.request.infer([pixels])[compiled.output(0)]
+        return found.copy()
+
+    digest = hashlib.sha256(content).hexdigest()
+    runtime = ("openvino", str(openvino.__version__))
+    return _tried(path, form, run, None, digest, runtime, sides)
+
+
+def _tried(
+    path: Path,
+    form: PixelForm,
+    run: Run,
+    batch: int | None,
+    digest: str,
+    runtime: tuple[str, str],
+    sides: Sequence[Any],
+) -> OpenForeign:
+    """Run it once: what comes out tells whether it is what it should be."""
+    session = ForeignSession(form, run, batch=batch)
+    size = _size(sides, form)
+    crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
+    try:
+        (found,) = session.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
+    except Exception as error:
+        # The exceptions of runtimes have no common base but Exception.
+        raise ModelFileError(
+            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({error})."
+        ) from error
+    if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
+        raise ModelFileError(
+            f"{path}: expected a row of numbers for each crop, got shape {found.shape} or numbers "
+            "that are not finite. Is it a re-identification network, with its classifier cut off?"
+        )
+    return OpenForeign(session, digest, runtime, size, found.shape[1])
+
+
+def _size(sides: Sequence[Any], form: PixelForm) -> tuple[int, int]:
+    """Height and width that a file wants, or the usual ones."""
+    places = (2, 3) if form.layout == "nchw" else (1, 2)
+    height, width = (
+        side if isinstance(side := sides[place], int) and side > 0 else usual
+        for place, usual in zip(places, _SIZE_PX, strict=True)
+    )
+    return height, width
+
+
+def _require_one(path: Path, count: int, shape: Sequence[Any]) -> None:
+    if count != 1 or len(shape) != 4:
+        raise ModelFileError(
+            f"{path}: expected one input of crops (N, 3, H, W), got {count} inputs, the first of "
+            f"shape {list(shape)}."
+        )

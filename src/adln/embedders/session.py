@@ -1,0 +1,245 @@
+"""Opens exported networks: the onnxruntime session and the manifest that the file carries.
+
+Deploys the cut networks of Sec. II. A file that is truncated, foreign, or whose graph is not what
+its manifest says is refused here, so that nothing after this has to look again.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from adln.atomic import require_regular
+from adln.embedders.control_flow import find_control_flow
+from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
+from adln.embedders.shipped import find_network
+from adln.errors import ModelFileError, SettingsError
+from adln.manifest import METADATA_KEY, Manifest
+
+# onnxruntime reports what it can live with; what it cannot live with comes as an exception.
+_LOG_ERRORS_ONLY = 3
+Runtime = Literal["onnxruntime", "openvino"]
+"""What can run a network file on a device."""
+
+_CROPS_TYPE = "tensor(uint8)"
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """An exported network that is ready to run.
+
+    Attributes:
+        path: the file.
+        manifest: what it says of itself; the graph was found to agree.
+        session: onnxruntime.InferenceSession; may be run by several threads at a time.
+        sha256: hex digest of what was opened, whatever has become of the file since.
+        runtime: version of onnxruntime, and its execution provider.
+    """
+
+    path: Path
+    manifest: Manifest
+    session: Any
+    sha256: str
+    runtime: tuple[str, str]
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use; a container often has fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_session(path: str | Path, *, threads: int = 1, provider: str | None = None) -> OpenModel:
+    """Open an exported network.
+
+    Args:
+        path: ONNX file written by `adln export`, or the name of a shipped network ("res2").
+        threads: cores that one run may use.
+        provider: execution provider, with or without its ending: "cpu", "cuda",
+            "OpenVINOExecutionProvider". The CPU if left out.
+
+    Raises:
+        ModelFileError: the file is missing, truncated, no ONNX file, carries no manifest, or its
+            inputs and outputs are not those of its manifest.
+        SettingsError: `threads` is below one, or onnxruntime has no such provider here.
+    """
+    import onnxruntime  # type: ignore[import-untyped]
+
+    path = find_network(path)
+    if sidecar(path).is_file():
+        return _open_foreign(path, threads)
+    if path.suffix == ".xml":
+        raise ModelFileError(
+            f"{path}: an OpenVINO file without the description that adln needs; write it once: "
+            f"adln networks add {path}"
+        )
+    content = read_model_file(path)
+    session = start_session(path, threads=threads, provider=provider, content=content)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path}: an ONNX file, but without the manifest that `adln export` puts inside; "
+            f"export the network again or, if it is of another make: adln networks add {path}"
+        )
+    manifest = Manifest.from_json(text, source=str(path))
+    _require_graph_of(manifest, session, path)
+    _require_straight(path, content)
+    return OpenModel(
+        path,
+        manifest,
+        session,
+        sha256=hashlib.sha256(content).hexdigest(),
+        runtime=(onnxruntime.__version__, session.get_providers()[0]),
+    )
+
+
+def _open_foreign(path: Path, threads: int) -> OpenModel:
+    form, manifest = read_sidecar(path)
+    opened = start_foreign(path, form, threads=threads)
+    if opened.sha256 != manifest.source_sha256 or opened.dim != manifest.dim:
+        raise ModelFileError(
+            f"{path}: is not the file that {sidecar(path).name} describes. Describe it anew: "
+            f"adln networks add {path}"
+        )
+    return OpenModel(path, manifest, opened.session, opened.sha256, opened.runtime)
+
+
+def start_session(
+    path: Path, *, threads: int = 1, provider: str | None = None, content: bytes | None = None
+) -> Any:
+    """Start onnxruntime on any ONNX file; see `open_session`.
+
+    Args:
+        path: the file.
+        threads: cores that one run may use.
+        provider: execution provider; the CPU if left out.
+        content: what was read from the file, if that was done already. A file that keeps weights
+            in other files beside it can only be opened without.
+
+    Raises:
+        ModelFileError: see `open_session`.
+        SettingsError: see `open_session`.
+    """
+    if threads < 1:
+        raise SettingsError(f"threads must be at least 1, got {threads}.")
+    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
+    try:
+        size = path.stat().st_size if content is None else len(content)
+    except OSError as error:
+        raise _unopened(path, error) from error
+    if size == 0:
+        raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
+    if path.suffix == ".safetensors":
+        raise ModelFileError(
+            f"{path}: a network for training, not for a device; make a file for one by "
+            f"`adln export {path} --depth 2 --out res2.onnx`."
+        )
+
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_ERRORS_ONLY
+    providers = [_provider_name(provider, onnxruntime.get_available_providers())]
+    try:
+        return onnxruntime.InferenceSession(
+            str(path) if content is None else content, options, providers=providers
+        )
+    except Exception as error:
+        # onnxruntime's exceptions have no common base but Exception.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelFileError(
+            f"{path}: onnxruntime cannot read it; it is truncated, damaged or no ONNX file "
+            f"({size:,} bytes; {reason}). Copy or export it again."
+        ) from error
+
+
+def read_model_file(path: Path) -> bytes:
+    """The content of a network file.
+
+    Raises:
+        ModelFileError: it is missing, is no regular file, or cannot be read.
+    """
+    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: OSError) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`."
+    )
+
+
+def _provider_name(wanted: str | None, available: Sequence[str]) -> str:
+    if wanted is None:
+        return "CPUExecutionProvider"
+    ending = "executionprovider"
+    word = wanted.lower().removesuffix(ending)
+    for name in available:
+        if name.lower().removesuffix(ending) == word:
+            return name
+    names = ", ".join(name.removesuffix("ExecutionProvider").lower() for name in available)
+    raise SettingsError(
+        f"This onnxruntime has no execution provider {wanted!r}; it has: {names}. "
+        "Others come with other builds of onnxruntime, such as onnxruntime-gpu."
+    )
+
+
+def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
+    inputs = {node.name: (node.type, list(node.shape)) for node in session.get_inputs()}
+    outputs = {node.name: list(node.shape) for node in session.get_outputs()}
+    problems = _input_problems(manifest, inputs) + _output_problems(manifest, outputs)
+    if problems:
+        raise ModelFileError(
+            f"{path}: the graph is not what its manifest says: {'; '.join(problems)}. "
+            "The file was changed after its export; export the network again."
+        )
+
+
+def _require_straight(path: Path, content: bytes) -> None:
+    try:
+        found = find_control_flow(content)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
+    if found:
+        raise ModelFileError(
+            f"{path}: the graph has {' and '.join(found)}, which a network of adln never has and "
+            "which might run for ever; export the network again."
+        )
+
+
+def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]) -> list[str]:
+    if sorted(inputs) != sorted(manifest.input_names):
+        names = " and ".join(map(repr, manifest.input_names))
+        return [f"expected one input {names}, found {list(inputs)}"]
+    kind, shape = inputs[manifest.input_names[0]]
+    problems = []
+    if shape and isinstance(shape[0], int):
+        problems.append(f"expected any number of crops at a time, found {shape[0]} only")
+    if manifest.starts_after == 0:
+        expected = [manifest.height_px, manifest.width_px, 3]
+        if shape[1:] != expected:
+            problems.append(f"expected crops of shape (N, {expected}), found {shape}")
+        if kind != _CROPS_TYPE:
+            problems.append(f"expected crops of type {_CROPS_TYPE}, found {kind}")
+    return problems
+
+
+def _output_problems(manifest: Manifest, outputs: dict[str, list[Any]]) -> list[str]:
+    names = [name for depth in manifest.depths for name in manifest.output_names(depth)]
+    names += manifest.handed_over
+    missing = [name for name in names if name not in outputs]
+    if missing:
+        return [f"expected outputs {names}, found {list(outputs)}"]
+    return [
+        f"expected {name} of shape (N, {manifest.dim}), found {outputs[name]}"
+        for name in (manifest.output_names(depth)[0] for depth in manifest.depths)
+        if outputs[name][1:] != [manifest.dim]
+    ]

@@ -1,0 +1,210 @@
+"""Scores whose truth is known, for each file of a network: from a data set, or a feature file.
+
+`adln.evaluation.calibrating` fits a calibration to them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.datasets.columns import read_columns
+from adln.datasets.split import ReidDataset, Split
+from adln.embeddings import Embedder
+from adln.errors import DatasetError, ModelFileError, SettingsError
+from adln.evaluation.calibrating import Material, person_material, require_enough, track_material
+from adln.evaluation.open_set import person_scores
+from adln.evaluation.protocol import embed_split
+from adln.features import read_features
+
+Side = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+"""Embeddings (N, D), persons (N,) and cameras (N,)."""
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """What is known of one file of a network.
+
+    Attributes:
+        path: the file.
+        sha256: its digest.
+        source_sha256: digest of the network that it was exported from; "" if it was not exported.
+        precision: "fp32", "fp16", "bf16" or "int8".
+        spaces: depth that is asked of this file -> the space of its embeddings; "" if unknown.
+    """
+
+    path: Path
+    sha256: str
+    source_sha256: str
+    precision: str
+    spaces: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class OpenedNetwork:
+    """A network in one file, or in several that go on from each other."""
+
+    embedder: Embedder
+    files: tuple[NetworkFile, ...]
+
+    @property
+    def spaces(self) -> dict[int, str]:
+        """Depth -> space, of all files."""
+        return {depth: space for one in self.files for depth, space in one.spaces.items()}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Scores of one file of a network whose truth is known.
+
+    Attributes:
+        file: the file.
+        data: what the scores come from, in words.
+        flip: whether embeddings are averages with the mirrored crop.
+        materials: (query's depth, gallery's depth) -> scores.
+    """
+
+    file: NetworkFile
+    data: str
+    flip: bool
+    materials: Mapping[tuple[int, int], Material]
+
+
+def judge_dataset(
+    own: OpenedNetwork,
+    others: Sequence[OpenedNetwork],
+    dataset: ReidDataset,
+    *,
+    match_rate: float,
+    flip: bool,
+    batch_size: int,
+    progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
+) -> list[Judged]:
+    """Search for the persons of a data set at every depth, in galleries of every depth it shares.
+
+    Args:
+        own: the network that queries are embedded with.
+        others: further networks whose embeddings it will be compared with.
+        dataset: persons that the network has not learned from. If it has no query or no gallery,
+            every training picture is searched for among the others.
+        match_rate: of the calibration to come, which needs so many searches.
+        flip: how the networks embed.
+        batch_size: crops embedded at a time.
+        progress: shows how many of so many pictures are done while a block runs.
+
+    Returns:
+        For each file of `own`, its scores.
+
+    Raises:
+        SettingsError: another network shares no space with this one.
+        EvaluationError: there are too few searches for the rate.
+    """
+    for other in others:
+        if not set(own.spaces.values()) & set(other.spaces.values()) - {""}:
+            raise SettingsError(
+                f"{other.files[0].path}: its embeddings share no space with those of "
+                f"{own.files[0].path}, so that they are never compared; leave --against out."
+            )
+    splits = (dataset.query, dataset.gallery)
+    if not all(map(len, splits)):
+        splits = (dataset.train, dataset.train)
+    is_same = splits[0] is splits[1]
+    queries_of, gallery_of = splits
+    # Embeddings that are all alike: who will be compared can be counted before the work.
+    alike = [_side(np.ones((len(part), 1), np.float32), part) for part in splits]
+    require_enough(_of_persons(alike[0], alike[1], is_same=is_same), match_rate)
+    pictures = (0 if is_same else len(queries_of)) + len(gallery_of) * (1 + len(others))
+    with progress(pictures) as on_progress:
+
+        def embed(opened: OpenedNetwork, part: Split) -> dict[int, NDArray[np.float32]]:
+            return embed_split(
+                opened.embedder, part, batch_size=batch_size, on_progress=on_progress
+            )
+
+        queries = embed(own, queries_of)
+        # The network itself is searched at its other depths, too.
+        stored = [queries if is_same else embed(own, gallery_of)]
+        stored += [embed(other, gallery_of) for other in others]
+    judged = []
+    for file in own.files:
+        materials = {}
+        for depth, space in file.spaces.items():
+            among = {depth: stored[0][depth]}
+            for opened, features in zip([own, *others], stored, strict=True):
+                for their_depth, their_space in opened.spaces.items():
+                    if space and space == their_space:
+                        among.setdefault(their_depth, features[their_depth])
+            query = _side(queries[depth], queries_of)
+            for their_depth, embeddings in among.items():
+                materials[depth, their_depth] = _of_persons(
+                    query, _side(embeddings, gallery_of), is_same=is_same
+                )
+        judged.append(Judged(file, dataset.name, flip, materials))
+    return judged
+
+
+def judge_features(
+    path: Path, sha256: str, features_path: Path, *, table: Path | None, gap_s: float
+) -> Judged:
+    """Compare the pictures of a feature file: named ones, or those of tracks.
+
+    Args:
+        path: the network's file.
+        sha256: its digest.
+        features_path: file of `adln embed`.
+        table: see `adln.datasets.columns.read_columns`.
+        gap_s: seconds between two pictures of a track that are compared.
+
+    Raises:
+        ModelFileError: the features were made by another network.
+        DatasetError: see `read_features` and `read_columns`; or neither persons nor tracks are
+            known.
+    """
+    features = read_features(features_path)
+    source = features.source
+    if source.model_sha256 != sha256:
+        raise ModelFileError(
+            f"{features_path} was made by the network {source.model_sha256[:12]}, this one is "
+            f"{sha256[:12]}; embed again with it."
+        )
+    columns = read_columns(features_path, features.paths, table)
+    if {"camera", "person"} <= columns.keys():
+        person, camera = (
+            np.unique(columns[name], return_inverse=True)[1].astype(np.int64).reshape(-1)
+            for name in ("person", "camera")
+        )
+        side = (features.embeddings, person, camera)
+        material = _of_persons(side, side, is_same=True)
+    elif {"camera", "track", "time_s"} <= columns.keys():
+        material = track_material(
+            features.embeddings, columns["camera"], columns["track"], columns["time_s"], gap_s=gap_s
+        )
+    else:
+        raise DatasetError(
+            f"{table or features_path}: expected the columns camera and person, or camera, track "
+            f"and time_s; found {sorted(columns) or 'none of them'}. Name a CSV with them by "
+            "--table."
+        )
+    file = NetworkFile(
+        path, sha256, source.source_sha256, source.precision, {source.depth: source.space}
+    )
+    materials = {(source.depth, source.depth): material}
+    return Judged(file, features_path.name, source.flip, materials)
+
+
+def _side(embeddings: NDArray[np.float32], part: Split) -> Side:
+    return embeddings, part.person_ids, part.camera_ids
+
+
+def _of_persons(query: Side, gallery: Side, *, is_same: bool) -> Material:
+    across = len(np.unique(np.concatenate([query[2], gallery[2]]))) > 1
+    if not across:
+        # With one camera only, nothing but the picture itself must be left out.
+        own: NDArray[Any] = np.arange(len(query[2]))
+        other = own if is_same else np.arange(len(gallery[2])) + len(own)
+        query, gallery = (*query[:2], own), (*gallery[:2], other)
+    return person_material(person_scores(*query, *gallery), across_cameras=across)

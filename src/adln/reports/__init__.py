@@ -1,0 +1,1 @@
+"""Pages and pictures for people: reports, ranked lists, contact sheets, charts."""

@@ -1,0 +1,282 @@
+"""Report page: an evaluation as one web page that needs nothing beside itself.
+
+Shows the table of `adln.evaluation.report` (the form of the paper's Table 1), the CMC curves,
+accuracy against computation, and ranked lists. No scripts, no fonts or pictures from elsewhere:
+the file can be mailed and opened without a network. Its form is ``templates/report.html``.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from adln.evaluation.cross_depth import CrossDepthCell
+from adln.evaluation.report import Report, ReportRow, columns_of
+from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
+
+_CMC_RANKS = 20
+_JPEG_QUALITY = 88
+# From light to dark with the depth, each dark enough to be read as text on white.
+_DEPTH_COLOURS = ("#0d8585", "#2679b5", "#3f51a3", "#2b2560")
+# Shades of a share of 0 and of 1; ink stands out from both by more than 4.5 to 1.
+_PALEST, _DARKEST = (246, 249, 252), (96, 165, 220)
+
+
+@dataclass(frozen=True, eq=False)
+class RankedListPicture:
+    """A picture of ranked lists for the page.
+
+    Attributes:
+        title: Heading, such as "Res4".
+        picture: RGB, from `adln.reports.ranked_list.draw_ranked_list`.
+        description: What it shows, in words, for readers who cannot see it.
+    """
+
+    title: str
+    picture: Image.Image
+    description: str
+
+
+def write_html(path: Path, report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> None:
+    """Write the page to a file; see `report_html`."""
+    path.write_text(report_html(report, ranked_lists), encoding="utf-8")
+
+
+def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
+    """Make the page.
+
+    Args:
+        report: The numbers.
+        ranked_lists: Pictures of ranked lists; the first is shown open.
+
+    Returns:
+        A whole HTML document.
+    """
+    pages = Environment(
+        loader=PackageLoader("adln.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    pages.filters["px"] = "{:.1f}".format
+    costs = _cost_chart(report)
+    return pages.get_template("report.html").render(
+        title=f"Person re-identification on {report.dataset}",
+        report=report,
+        highlights=_highlights(report),
+        table=_table(report),
+        sets_words=WORDS,
+        sets_columns=list(COLUMNS),
+        figures_of=figures_of,
+        figure_text=figure_text,
+        matrices=[
+            ("Rank-1", *_matrix(report, lambda cell: cell.rank1)),
+            ("mAP", *_matrix(report, lambda cell: cell.mean_ap)),
+        ],
+        shade=_shade,
+        charts=[_cmc_chart(report)] + ([costs] if costs else []),
+        pictures=[(item, _data_uri(item.picture)) for item in ranked_lists],
+        terms=_terms(report),
+    )
+
+
+def _highlights(report: Report) -> list[tuple[str, str, str]]:
+    """Value, measure and meaning of the figures that are shown large."""
+    best = max(report.rows, key=lambda row: row.mean_ap)
+    cards = [
+        (f"{100 * best.rank1:.1f} %", "Rank-1", f"{best.name}: queries answered right at once"),
+        (f"{100 * best.mean_ap:.1f} %", "mAP", f"{best.name}: right answers ahead of wrong ones"),
+        (f"{100 * best.minp:.1f} %", "mINP", f"{best.name}: how soon the last right one comes"),
+    ]
+    lightest = min(report.rows, key=lambda row: row.depth)
+    if lightest is not best and lightest.flops and best.flops:
+        cards.append(
+            (
+                f"{best.flops / lightest.flops:.1f} ×",
+                "less computation",
+                f"{lightest.name} against {best.name}, at Rank-1 {100 * lightest.rank1:.1f} %",
+            )
+        )
+    return cards
+
+
+def _table(report: Report) -> dict[str, Any]:
+    """Titles, and of each depth its colour, name and cells: text, and whether it is the best."""
+    name, *columns = columns_of(report.rows)
+    best: list[float | None] = []
+    for column in columns:
+        values = [value for value in map(column.value, report.rows) if value is not None]
+        is_compared = len(values) > 1 and column.best is not None
+        best.append(column.best(values) if is_compared and column.best else None)
+    return {
+        "titles": [column.title for column in (name, *columns)],
+        "rows": [
+            {
+                "colour": _colour(row),
+                "name": name.cell(row),
+                "cells": [
+                    (column.cell(row), top is not None and column.value(row) == top)
+                    for column, top in zip(columns, best, strict=True)
+                ],
+            }
+            for row in report.rows
+        ],
+    }
+
+
+def _colour(row: ReportRow) -> str:
+    return _DEPTH_COLOURS[(row.depth - 1) % len(_DEPTH_COLOURS)]
+
+
+def _matrix(
+    report: Report, value: Callable[[CrossDepthCell], float]
+) -> tuple[list[int], list[tuple[int, list[float]]]]:
+    """Depths of the gallery, and for each depth of the queries its shares."""
+    depths = sorted({cell.query_depth for cell in report.cross_depth})
+    shares = {(cell.query_depth, cell.gallery_depth): value(cell) for cell in report.cross_depth}
+    return depths, [(query, [shares[query, stored] for stored in depths]) for query in depths]
+
+
+def _shade(share: float) -> str:
+    shade = ",".join(
+        str(round(light + (dark - light) * share))
+        for light, dark in zip(_PALEST, _DARKEST, strict=True)
+    )
+    return f"rgb({shade})"
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """A chart's plane in SVG units: where a value stands."""
+
+    x_from: float
+    x_to: float
+    y_from: float
+    y_to: float
+    left: float = 46
+    right: float = 452
+    top: float = 16
+    bottom: float = 282
+
+    def x(self, value: float) -> float:
+        share = (value - self.x_from) / (self.x_to - self.x_from)
+        return self.left + share * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        share = (value - self.y_from) / (self.y_to - self.y_from)
+        return self.bottom - share * (self.bottom - self.top)
+
+
+def _percent_axis(shares: Sequence[float]) -> tuple[float, list[float]]:
+    """Lower end in percent and ticks for an axis that ends at 100."""
+    lowest = 100 * min(shares)
+    step = next(step for step in (2, 5, 10, 20) if (100 - lowest) / step <= 5 or step == 20)
+    start = min(max(0, lowest // step * step), 100 - step)
+    return start, [tick for tick in range(0, 101, step) if tick >= start]
+
+
+def _cmc_chart(report: Report) -> dict[str, Any]:
+    curves = [row.cmc[:_CMC_RANKS] for row in report.rows]
+    length = max(2, *(len(curve) for curve in curves))
+    start, y_ticks = _percent_axis([curve[0] for curve in curves])
+    axes = _Axes(1, length, start, 100)
+    ends = _spread([axes.y(100 * curve[-1]) for curve in curves], 17)
+    return {
+        "name": "cmc",
+        "title": "CMC curve",
+        "caption": "Share of queries, in percent, that have found their person within so many "
+        "answers.",
+        "words": "; ".join(
+            f"{row.name} {100 * row.rank1:.1f} % at rank 1, {100 * curve[-1]:.1f} % at rank "
+            f"{len(curve)}"
+            for row, curve in zip(report.rows, curves, strict=True)
+        ),
+        "axes": axes,
+        "x_ticks": [tick for tick in (1, 5, 10, 15, 20) if tick <= length],
+        "y_ticks": y_ticks,
+        "x_title": "rank: answers looked at",
+        "series": [
+            {
+                "label": row.name,
+                "label_y": label_y,
+                "colour": _colour(row),
+                "points": [(axes.x(k + 1), axes.y(100 * share)) for k, share in enumerate(curve)],
+            }
+            for row, curve, label_y in zip(report.rows, curves, ends, strict=True)
+        ],
+    }
+
+
+def _cost_chart(report: Report) -> dict[str, Any] | None:
+    rows = [row for row in report.rows if row.flops is not None]
+    if len(rows) < 2:
+        return None
+    giga = {row.depth: (row.flops or 0) / 1e9 for row in rows}
+    limit = max(giga.values())
+    step = next(step for step in (0.5, 1, 2, 5, 10, 50, 500) if limit / step <= 6 or step == 500)
+    x_to = (limit // step + 1) * step
+    start, y_ticks = _percent_axis([row.mean_ap for row in rows])
+    axes = _Axes(0, x_to, start, 100)
+    points = [(axes.x(giga[row.depth]), axes.y(100 * row.mean_ap)) for row in rows]
+    return {
+        "name": "cost",
+        "title": "Accuracy against computation",
+        "caption": "mAP in percent at each depth. A device takes the depth it can afford.",
+        "words": "; ".join(
+            f"{row.name} {100 * row.mean_ap:.1f} % mAP for {giga[row.depth]:.2f} GFLOPs"
+            for row in rows
+        ),
+        "axes": axes,
+        "x_ticks": [index * step for index in range(round(x_to / step) + 1)],
+        "y_ticks": y_ticks,
+        "x_title": "computation for one crop in GFLOPs, as in Table 1",
+        "joined": points,
+        "series": [
+            {
+                "label": f"{row.name} {100 * row.mean_ap:.1f}",
+                "colour": _colour(row),
+                "points": [point],
+            }
+            for row, point in zip(rows, points, strict=True)
+        ],
+    }
+
+
+def _spread(positions: Sequence[float], distance: float) -> list[float]:
+    """Move labels apart so that each is at least `distance` below the one above it."""
+    spread = list(positions)
+    # Equal positions keep the deepest network on top, as its curve usually is.
+    order = sorted(range(len(positions)), key=lambda index: (positions[index], -index))
+    for above, below in pairwise(order):
+        spread[below] = max(spread[below], spread[above] + distance)
+    return spread
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    # Without chroma subsampling, which would smear the thin red and green frames.
+    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _terms(report: Report) -> list[tuple[str, str]]:
+    terms = [
+        ("Rank-k", "Share of queries with a right answer among the first k."),
+        ("mAP", "Mean average precision: how far ahead of wrong answers all right ones stand."),
+        ("mINP", "Mean inverse negative penalty: how soon the last right answer is reached."),
+    ]
+    if any(row.params is not None or row.flops is not None for row in report.rows):
+        words = (
+            "Millions of parameters; billions of operations for one crop, a multiply-add "
+            "counted as one."
+        )
+        terms.append(("Params, FLOPs", words))
+    if any(row.reranked_rank1 is not None for row in report.rows):
+        terms.append(("RR", "After k-reciprocal re-ranking, which uses the whole gallery."))
+    return terms

@@ -1,1 +1,0 @@
-"""The device side: runs exported networks with onnxruntime; knows no torch."""

@@ -1,0 +1,1327 @@
+"""How a made-up person is drawn: a walking figure seen from any side, with soft edges.
+
+Stands in for the photographed persons of Sec. III.A. The body is a small three-dimensional model
+(limbs that taper, and solids made of elliptical rings) which is turned, walked, projected and
+painted from far to near, so that an emblem is seen only in front and a backpack only from behind.
+
+Lengths inside the model are fractions of the stature. Axes of the person: x to the person's left,
+y up from the ground, z forwards. Angles around the body start in front and go to the left.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import atan2, cos, hypot, pi, sin
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from adln.scenes.drawn_people import Colour, Person
+
+SUPERSAMPLING = 3
+"""The figure is painted this many times larger and then reduced, for smooth edges."""
+
+GESTURES = ("walk", "stand", "phone", "strap", "pocket")
+"""What the arms and legs do."""
+
+_CIRCLE = tuple((cos(pi * k / 6), sin(pi * k / 6)) for k in range(12))
+_EDGE_STEPS = (0.22, 0.5, 0.78)
+_WHITE: Colour = (250, 250, 250)
+_BLACK: Colour = (0, 0, 0)
+_COVERED = [0] + [255] * 255
+
+Point = tuple[float, float, float]
+Ring = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A person drawn on nothing, ready to be laid over a picture.
+
+    Attributes:
+        colour: uint8 (H, W, 3), RGB, already multiplied by the coverage.
+        coverage: uint8 (H, W), 0 (nothing) to 255 (all covered).
+        ground_xy: Where the point on the ground below the person lies, in pixels from the
+            upper left corner of the arrays.
+    """
+
+    colour: NDArray[np.uint8]
+    coverage: NDArray[np.uint8]
+    ground_xy: tuple[float, float]
+
+    def lay_over(
+        self, picture: NDArray[np.uint8], *, ground_xy: tuple[float, float]
+    ) -> NDArray[np.uint8]:
+        """Lay the figure over a picture; what lies outside is cut off.
+
+        Args:
+            picture: uint8 (H, W, 3), RGB. It is not changed.
+            ground_xy: Where in the picture the person stands, in pixels.
+
+        Returns:
+            uint8 (H, W, 3), RGB: a copy with the person in it.
+        """
+        result = picture.copy()
+        left = round(ground_xy[0] - self.ground_xy[0])
+        top = round(ground_xy[1] - self.ground_xy[1])
+        height, width = self.coverage.shape
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + width, picture.shape[1]), min(top + height, picture.shape[0])
+        if x1 <= x0 or y1 <= y0:
+            return result
+        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        below = result[y0:y1, x0:x1]
+        open_part = 255 - self.coverage[inside].astype(np.uint16)[..., None]
+        result[y0:y1, x0:x1] = self.colour[inside] + (below * open_part // 255).astype(np.uint8)
+        return result
+
+
+def draw_figure(
+    person: Person,
+    *,
+    height_px: float,
+    heading_deg: float = 0.0,
+    phase: float = 0.0,
+    tilt_deg: float = 8.0,
+    perspective: float = 0.05,
+    light: float = -0.6,
+    gesture: str = "walk",
+    supersampling: int = SUPERSAMPLING,
+) -> Figure:
+    """Draw a person of a given size, seen from a given side, at a moment of the walk.
+
+    Args:
+        person: Who is drawn.
+        height_px: From the ground to the top of the head if the camera looked level, in pixels.
+        heading_deg: 0 walks towards the camera, 90 to the right of the picture, 180 away.
+        phase: Moment of the walk in radians; one double step is 2 pi.
+        tilt_deg: How far the camera looks down; the body grows shorter by its cosine.
+        perspective: How much wider the head is drawn than the feet, for a camera above.
+        light: Where the light comes from: -1 left, 0 in front, +1 right.
+        gesture: One of :data:`GESTURES`.
+        supersampling: How many times larger it is painted and then reduced, for smooth edges.
+
+    Returns:
+        The figure, cut to the part that is covered.
+    """
+    brush = _Brush(
+        scale=height_px * supersampling,
+        supersampling=supersampling,
+        heading=heading_deg * pi / 180.0,
+        tilt=tilt_deg * pi / 180.0,
+        perspective=perspective,
+        light=light,
+    )
+    _paint_person(brush, person, phase, gesture)
+    return brush.finish()
+
+
+# ---------------------------------------------------------------------------------------------
+# The brush: projection, limbs, solids
+# ---------------------------------------------------------------------------------------------
+
+
+class _Slice(NamedTuple):
+    """One ring of a solid after projection, in pixels of the large canvas."""
+
+    height: float
+    x: float
+    y: float
+    half_width: float
+    bulge: float
+    turn: float
+
+
+class _Brush:
+    """Projects body coordinates onto a large canvas and paints limbs and solids on it.
+
+    The canvas is black where nothing is painted and never black where something is, so the
+    coverage needs no second canvas.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: float,
+        supersampling: int,
+        heading: float,
+        tilt: float,
+        perspective: float,
+        light: float,
+    ) -> None:
+        self.scale = scale
+        self.cos_heading = cos(heading)
+        self.sin_heading = sin(heading)
+        self.rise = scale * cos(tilt)
+        self.sink = scale * sin(tilt)
+        self.perspective = perspective
+        self.side = 1.0 if light <= 0 else -1.0
+        self.contrast = 0.7 + 0.5 * abs(light)
+        self.lift = 0.0
+        self.supersampling = n = supersampling
+        width = n * round(0.86 * scale / n)
+        height = n * round(1.22 * scale / n)
+        self.origin_x = width / 2
+        self.origin_y = height - 0.1 * scale
+        self.canvas = Image.new("RGB", (width, height))
+        self._solid_ink = ImageDraw.Draw(self.canvas)
+        self._glaze_ink = ImageDraw.Draw(self.canvas, "RGBA")
+
+    def finish(self) -> Figure:
+        """Reduce the canvas and cut it to the covered part."""
+        coverage = self.canvas.getchannel("R").point(_COVERED)
+        n = self.supersampling
+        left, top, right, bottom = coverage.getbbox() or (0, 0, n, n)
+        box = (left // n * n, top // n * n, -(-right // n) * n, -(-bottom // n) * n)
+        return Figure(
+            colour=np.asarray(self.canvas.reduce(n, box)),
+            coverage=np.asarray(coverage.reduce(n, box)),
+            ground_xy=((self.origin_x - box[0]) / n, (self.origin_y - box[1]) / n),
+        )
+
+    def at(self, point: Point) -> tuple[float, float]:
+        """Project a point of the body onto the canvas."""
+        x, y, z = point
+        y += self.lift
+        across = x * self.cos_heading + z * self.sin_heading
+        nearness = z * self.cos_heading - x * self.sin_heading
+        return (
+            self.origin_x + self.scale * across * (1.0 + self.perspective * (y - 0.5)),
+            self.origin_y - self.rise * y + self.sink * nearness,
+        )
+
+    def nearness(self, point: Point) -> float:
+        """How much nearer to the camera a point is than the middle of the body."""
+        return point[2] * self.cos_heading - point[0] * self.sin_heading
+
+    # -- plain shapes ------------------------------------------------------------------------
+
+    def polygon(self, points: list[float], colour: Colour, strength: int = 255) -> None:
+        """Fill a polygon given as x, y, x, y; a strength below 255 lets through what is below."""
+        if strength >= 255:
+            self._solid_ink.polygon(points, fill=colour)
+        else:
+            self._glaze_ink.polygon(points, fill=(*colour, strength))
+
+    def spot(
+        self,
+        centre: Point,
+        radius: float,
+        colour: Colour,
+        *,
+        stretch: float = 1.0,
+        strength: int = 255,
+    ) -> None:
+        """Paint a disc (or, with stretch, an ellipse of another height) around a point."""
+        x, y = self.at(centre)
+        r = radius * self.scale
+        self.polygon(
+            [value for c, s in _CIRCLE for value in (x + r * c, y + r * stretch * s)],
+            colour,
+            strength,
+        )
+
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+        """Paint a line of constant width through points of the body."""
+        self._solid_ink.line(
+            [self.at(point) for point in points],
+            fill=colour,
+            width=max(round(width * self.scale), 1),
+            joint="curve",
+        )
+
+    # -- limbs -------------------------------------------------------------------------------
+
+    def limb(
+        self,
+        joints: Sequence[tuple[Point, float]],
+        colour: Colour,
+        *,
+        shaded: bool = True,
+        rim: bool = False,
+        ends: str = "round",
+    ) -> None:
+        """Paint a round limb that bends and tapers from joint to joint.
+
+        Args:
+            joints: Points and the radius of the limb there.
+            colour: Its colour.
+            shaded: Whether to lay light and shade along it.
+            rim: Whether to darken what lies next to it, which parts an arm from the body.
+            ends: "round"; "open" if only its beginning is, as with a sleeve; "flat" if neither.
+        """
+        places = [(*self.at(point), radius * self.scale) for point, radius in joints]
+        normals = _normals(places)
+        if rim:
+            grown = [(x, y, r + 0.007 * self.scale) for x, y, r in places]
+            self.polygon(_stripe(grown, normals, -1.0, 1.0), _BLACK, 60)
+        self.polygon(_stripe(places, normals, -1.0, 1.0), colour)
+        caps = {"round": places, "open": places[:-1], "flat": places[1:-1]}[ends]
+        for x, y, r in caps:
+            self._solid_ink.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        if not shaded:
+            return
+        # A limb that lies across the light is darker below.
+        nx, ny = normals[0]
+        away = 1.0 if nx * self.side + 0.35 * ny > 0 else -1.0
+        for near, far, ink, strength in (
+            (0.20, 0.98, _BLACK, 46.0),
+            (-0.75, -0.20, _WHITE, 26.0),
+        ):
+            self.polygon(
+                _stripe(places, normals, near * away, far * away),
+                ink,
+                int(strength * self.contrast),
+            )
+
+    # -- solids ------------------------------------------------------------------------------
+
+    def solid(self, rings: Sequence[Ring], *, x: float = 0.0) -> list[_Slice]:
+        """Project rings (height, half width, half depth, forward offset), from top to bottom."""
+        slices = []
+        for height, wide, deep, forward in rings:
+            cx, cy = self.at((x, height, forward))
+            along, across = wide * self.cos_heading, deep * self.sin_heading
+            zoom = self.scale * (1.0 + self.perspective * (height + self.lift - 0.5))
+            slices.append(
+                _Slice(
+                    height,
+                    cx,
+                    cy,
+                    hypot(along, across) * zoom,
+                    hypot(deep * self.cos_heading, wide * self.sin_heading) * self.sink,
+                    atan2(across, along),
+                )
+            )
+        return slices
+
+    def fill(
+        self, solid: list[_Slice], colour: Colour, *, shaded: bool = True, rim: bool = False
+    ) -> None:
+        """Paint all of a solid that is seen."""
+        top, bottom = solid[0].height, solid[-1].height
+        if rim:
+            self._ribbon(solid, top, bottom, -pi / 2, pi / 2, _BLACK, 56, grow=0.007 * self.scale)
+        self._ribbon(solid, top, bottom, -pi / 2, pi / 2, colour, 255)
+        if shaded:
+            self.shade(solid, top, bottom)
+
+    def shade(self, solid: list[_Slice], top: float, bottom: float) -> None:
+        """Lay light and shade over a solid between two heights."""
+        for low, high, ink, strength in (
+            (0.15, 1.571, _BLACK, 30.0),
+            (0.75, 1.571, _BLACK, 44.0),
+            (-0.95, -0.15, _WHITE, 22.0),
+        ):
+            lo, hi = (low, high) if self.side > 0 else (-high, -low)
+            self._ribbon(solid, top, bottom, lo, hi, ink, int(strength * self.contrast))
+
+    def patch(
+        self,
+        solid: list[_Slice],
+        top: float,
+        bottom: float,
+        start_deg: float,
+        end_deg: float,
+        colour: Colour,
+        strength: int = 255,
+    ) -> None:
+        """Paint the seen part of a patch of a solid, between two heights and two angles."""
+        if end_deg - start_deg >= 359.0:
+            self._ribbon(solid, top, bottom, -pi / 2, pi / 2, colour, strength)
+            return
+        turn = _slice_at(solid, (top + bottom) / 2).turn
+        start, end = start_deg * pi / 180 + turn, end_deg * pi / 180 + turn
+        for shift in (-4 * pi, -2 * pi, 0.0, 2 * pi):
+            low, high = max(start + shift, -pi / 2), min(end + shift, pi / 2)
+            if high - low > 0.03:
+                self._ribbon(solid, top, bottom, low, high, colour, strength)
+
+    def on(self, solid: list[_Slice], height: float, angle_deg: float) -> tuple[float, float, bool]:
+        """Find a point of a solid's surface on the canvas, and whether it is seen."""
+        ring = _slice_at(solid, height)
+        angle = angle_deg * pi / 180 + ring.turn
+        x, y = ring.x + ring.half_width * sin(angle), ring.y + ring.bulge * cos(angle)
+        return x, y, cos(angle) > 0.05
+
+    def mark(
+        self,
+        solid: list[_Slice],
+        height: float,
+        angle_deg: float,
+        half_width: float,
+        half_height: float,
+        colour: Colour,
+        strength: int = 255,
+    ) -> None:
+        """Paint an oval mark on a solid, narrower where the surface turns away."""
+        ring = _slice_at(solid, height)
+        angle = angle_deg * pi / 180 + ring.turn
+        facing = cos(angle)
+        if facing < 0.12:
+            return
+        x = ring.x + ring.half_width * sin(angle)
+        y = ring.y + ring.bulge * facing
+        rx, ry = half_width * self.scale * facing, half_height * self.scale
+        self.polygon(
+            [value for c, s in _CIRCLE for value in (x + rx * c, y + ry * s)], colour, strength
+        )
+
+    def strap(
+        self,
+        solid: list[_Slice],
+        path: Sequence[tuple[float, float]],
+        width: float,
+        colour: Colour,
+    ) -> None:
+        """Paint a strap along (height, angle) points of a solid, where it is seen."""
+        points = [self.on(solid, height, angle) for height, angle in path]
+        pixels = max(round(width * self.scale), 1)
+        for (xa, ya, seen_a), (xb, yb, seen_b) in pairwise(points):
+            if seen_a and seen_b:
+                self._solid_ink.line((xa, ya, xb, yb), fill=colour, width=pixels)
+
+    def _ribbon(
+        self,
+        solid: list[_Slice],
+        top: float,
+        bottom: float,
+        low: float,
+        high: float,
+        colour: Colour,
+        strength: int,
+        *,
+        grow: float = 0.0,
+    ) -> None:
+        """Paint a solid between two heights and two angles as seen from the camera."""
+        rings = [ring for ring in solid if bottom < ring.height < top]
+        rings.insert(0, _slice_at(solid, top))
+        rings.append(_slice_at(solid, bottom))
+        sin_low, cos_low = sin(low), cos(low)
+        sin_high, cos_high = sin(high), cos(high)
+        points: list[float] = []
+        for _, x, y, half_width, bulge, _ in rings:
+            points += (x + (half_width + grow) * sin_high, y + bulge * cos_high)
+        # The lower edge is curved, as seen from above; so is the upper one.
+        steps = _EDGE_STEPS if high - low > 0.8 else _EDGE_STEPS[1:2]
+        angles = [high + (low - high) * step for step in steps]
+        curve = [(sin(angle), cos(angle)) for angle in angles]
+        _, x, y, half_width, bulge, _ = rings[-1]
+        for s, c in curve:
+            points += (x + (half_width + grow) * s, y + bulge * c + grow)
+        for _, x, y, half_width, bulge, _ in reversed(rings):
+            points += (x + (half_width + grow) * sin_low, y + bulge * cos_low)
+        _, x, y, half_width, bulge, _ = rings[0]
+        for s, c in reversed(curve):
+            points += (x + (half_width + grow) * s, y + bulge * c - grow)
+        self.polygon(points, colour, strength)
+
+
+_Place = tuple[float, float, float]
+
+
+def _normals(places: Sequence[_Place]) -> list[tuple[float, float]]:
+    """Unit vectors across a bent line, at each of its points (x, y, radius)."""
+    across = []
+    for (xa, ya, _), (xb, yb, _) in pairwise(places):
+        length = hypot(xb - xa, yb - ya)
+        across.append(((ya - yb) / length, (xb - xa) / length) if length > 1e-6 else (1.0, 0.0))
+    normals = [across[0]]
+    for (xa, ya), (xb, yb) in pairwise(across):
+        length = hypot(xa + xb, ya + yb)
+        normals.append(((xa + xb) / length, (ya + yb) / length) if length > 0.2 else (xa, ya))
+    normals.append(across[-1])
+    return normals
+
+
+def _stripe(
+    places: Sequence[_Place], normals: Sequence[tuple[float, float]], near: float, far: float
+) -> list[float]:
+    """Outline of the part of a limb between two fractions of its radius."""
+    points: list[float] = []
+    for (x, y, r), (nx, ny) in zip(places, normals, strict=True):
+        points += (x + far * r * nx, y + far * r * ny)
+    for (x, y, r), (nx, ny) in zip(reversed(places), reversed(normals), strict=True):
+        points += (x + near * r * nx, y + near * r * ny)
+    return points
+
+
+def _slice_at(solid: list[_Slice], height: float) -> _Slice:
+    """Interpolate a solid at a height; beyond its ends, its end."""
+    above = solid[0]
+    if height >= above.height:
+        return above
+    if height <= solid[-1].height:
+        return solid[-1]
+    for below in solid:
+        if height > below.height:
+            t = (above.height - height) / (above.height - below.height)
+            return _Slice(
+                height,
+                above.x + t * (below.x - above.x),
+                above.y + t * (below.y - above.y),
+                above.half_width + t * (below.half_width - above.half_width),
+                above.bulge + t * (below.bulge - above.bulge),
+                above.turn + t * (below.turn - above.turn),
+            )
+        above = below
+    return above
+
+
+def _toned(colour: Colour, factor: float) -> Colour:
+    """Make a colour darker (factor below 1) or lighter, but never black (black is "nothing")."""
+    red, green, blue = (int(min(max(value * factor, 14), 252)) for value in colour)
+    return red, green, blue
+
+
+def _between(a: Point, b: Point, t: float) -> Point:
+    """The point a fraction t of the way from a to b."""
+    return a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])
+
+
+# ---------------------------------------------------------------------------------------------
+# The body, from far to near
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    hip: Point
+    knee: Point
+    ankle: Point
+    toe: Point
+    heel: Point
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    side: int
+    shoulder: Point
+    elbow: Point
+    wrist: Point
+    hand: Point
+
+
+_HEMS = {
+    "t-shirt": 0.500,
+    "vest top": 0.505,
+    "shirt": 0.482,
+    "sweater": 0.492,
+    "hoodie": 0.485,
+    "open jacket": 0.478,
+    "zipped jacket": 0.486,
+    "quilted jacket": 0.480,
+    "long coat": 0.285,
+    "dress": 0.330,
+}
+_THICKNESS = {
+    "vest top": 0.95,
+    "sweater": 1.05,
+    "hoodie": 1.09,
+    "open jacket": 1.07,
+    "zipped jacket": 1.05,
+    "quilted jacket": 1.17,
+    "long coat": 1.09,
+}
+
+
+_Rings = Callable[[float, Sequence[Ring]], list[_Slice]]
+"""Gives the rings of the head, or of something that lies on it, grown by a factor."""
+
+
+def _paint_person(brush: _Brush, person: Person, phase: float, gesture: str) -> None:
+    """Paint all of a person, what is farther away first."""
+    legs = [_leg(person, side, phase, gesture) for side in (-1, 1)]
+    brush.lift = -min(min(leg.toe[1] - 0.013, leg.heel[1] - 0.013) for leg in legs)
+    arms = [_arm(person, side, phase, gesture) for side in (-1, 1)]
+    facing = brush.cos_heading
+
+    legs.sort(key=lambda leg: brush.nearness(_between(leg.hip, leg.ankle, 0.6)))
+    far_arms = [arm for arm in arms if _arm_nearness(brush, arm) < -0.035]
+    near_arms = [arm for arm in arms if arm not in far_arms]
+    hair_behind = person.hair_style in {"long", "ponytail"} and person.headwear != "headscarf"
+
+    if person.bag == "suitcase" and facing > 0:
+        _paint_suitcase(brush, person, arms)
+    for arm in far_arms:
+        _paint_arm(brush, person, arm)
+    if person.bag == "backpack" and facing > -0.15:
+        _paint_backpack(brush, person)
+    if hair_behind and facing > 0.1:
+        _paint_hanging_hair(brush, person)
+    for index, leg in enumerate(legs):
+        _paint_leg(brush, person, leg, far=index == 0)
+    torso = _paint_torso(brush, person, legs)
+    _paint_neck_and_head(brush, person, torso)
+    if hair_behind and facing <= 0.1:
+        _paint_hanging_hair(brush, person)
+    if person.bag == "backpack" and facing <= -0.15:
+        _paint_backpack(brush, person)
+    if person.bag == "messenger bag":
+        _paint_messenger_bag(brush, person, torso)
+    for arm in near_arms:
+        _paint_arm(brush, person, arm)
+    if person.bag == "suitcase" and facing <= 0:
+        _paint_suitcase(brush, person, arms)
+
+
+def _arm_nearness(brush: _Brush, arm: _Arm) -> float:
+    return (
+        brush.nearness(arm.shoulder) + brush.nearness(arm.elbow) + brush.nearness(arm.hand)
+    ) / 3.0
+
+
+def _leg(person: Person, side: int, phase: float, gesture: str) -> _Leg:
+    """Bend a leg for a moment of the walk."""
+    moment = phase if side > 0 else phase + pi
+    step = person.stride * (
+        0.5 if person.bottom == "long skirt" else 0.75 if _wears_skirt(person) else 1.0
+    )
+    swing = 0.40 * step * sin(moment)
+    bend = 0.08 + 0.85 * step * max(0.0, cos(moment + 0.35))
+    if gesture == "stand":
+        swing, bend = 0.05 * side, 0.06
+    hip_height = person.leg_ratio
+    thigh, shin = 0.53 * (hip_height - 0.045), 0.47 * (hip_height - 0.045)
+    x = side * 0.046 * person.hips * person.build
+    foot_x = x * 0.92
+    hip = (x, hip_height, 0.0)
+    knee = (x, hip_height - thigh * cos(swing), thigh * sin(swing))
+    lower = swing - bend
+    ankle = (foot_x, knee[1] - shin * cos(lower), knee[2] + shin * sin(lower))
+    pitch = 0.75 * lower if gesture != "stand" else 0.0
+    turned_out = side * 0.018
+    toe = (
+        foot_x + turned_out,
+        ankle[1] - 0.028 * cos(pitch) + 0.092 * sin(pitch),
+        ankle[2] + 0.092 * cos(pitch) + 0.028 * sin(pitch),
+    )
+    heel = (
+        foot_x,
+        ankle[1] - 0.028 * cos(pitch) - 0.022 * sin(pitch),
+        ankle[2] - 0.022 * cos(pitch) + 0.028 * sin(pitch),
+    )
+    return _Leg(hip, knee, ankle, toe, heel)
+
+
+def _wears_skirt(person: Person) -> bool:
+    return person.bottom.endswith("skirt") or _HEMS[person.top] < 0.45
+
+
+def _arm(person: Person, side: int, phase: float, gesture: str) -> _Arm:
+    """Swing an arm against its leg, or give it something to do."""
+    moment = phase if side > 0 else phase + pi
+    swing, bend = -0.42 * person.stride * sin(moment), 0.22 + 0.25 * max(0.0, -sin(moment))
+    spread = 0.10 + 0.10 * max(person.build - 1.0, 0.0)
+    inwards = 0.0
+    busy_side = -person.bag_side
+    carrying = person.bag in {"handbag", "suitcase"} and side == person.bag_side
+    if gesture == "stand":
+        swing, bend = 0.03, 0.15
+    if carrying:
+        swing, bend = 0.3 * swing - (0.25 if person.bag == "suitcase" else 0.0), 0.10
+    elif gesture == "phone" and side == busy_side:
+        swing, bend, inwards = 0.45, 1.75, 0.35
+    elif gesture == "strap" and side == busy_side:
+        swing, bend, inwards = 0.05, 2.2, 0.5
+    elif gesture == "pocket":
+        swing, bend, inwards, spread = -0.12, 0.55, 0.3, 0.22
+    half = 0.097 * person.shoulders * (0.5 + 0.5 * person.build)
+    upper, fore, palm = 0.165, 0.135, 0.035
+    shoulder = (side * half, 0.780, 0.0)
+    elbow = (
+        side * (half + upper * sin(spread)),
+        0.780 - upper * cos(spread) * cos(swing),
+        upper * sin(swing),
+    )
+    angle = swing + bend
+    reach_x = side * (sin(spread * 0.6) - inwards)
+    direction = (reach_x, -cos(angle), sin(angle))
+    length = hypot(*direction)
+    dx, dy, dz = (value / length for value in direction)
+    wrist = (elbow[0] + fore * dx, elbow[1] + fore * dy, elbow[2] + fore * dz)
+    hand = (wrist[0] + palm * dx, wrist[1] + palm * dy, wrist[2] + palm * dz)
+    return _Arm(side, shoulder, elbow, wrist, hand)
+
+
+def _paint_leg(brush: _Brush, person: Person, leg: _Leg, *, far: bool) -> None:
+    """Paint a leg with its shoe; the far leg a little darker."""
+    tone = 0.86 if far else 1.0
+    plump = 0.55 + 0.45 * person.build
+    skin, cloth = _toned(person.skin, tone), _toned(person.bottom_colour, tone)
+    covered = person.bottom.endswith(("trousers", "jeans"))
+    _paint_shoe(brush, person, leg, tone)
+    if not covered:
+        bare = [(leg.hip, 0.058 * plump), (leg.knee, 0.039 * plump), (leg.ankle, 0.024 * plump)]
+        calf = (_between(leg.knee, leg.ankle, 0.3), 0.037 * plump)
+        brush.limb([*bare[:2], calf, bare[2]], skin)
+    boots = person.shoes == "boots" and (not covered or person.bottom == "slim trousers")
+    if person.bottom == "shorts":
+        end = _between(leg.hip, leg.knee, 0.92)
+        brush.limb([(leg.hip, 0.068 * plump), (end, 0.060 * plump)], cloth, ends="open")
+    if covered:
+        knee_radius, hem_radius = {
+            "slim trousers": (0.045, 0.029),
+            "straight trousers": (0.049, 0.041),
+            "wide trousers": (0.058, 0.064),
+            "turned-up jeans": (0.049, 0.039),
+            "side-stripe trousers": (0.049, 0.036),
+        }[person.bottom]
+        hem = _between(leg.knee, leg.ankle, 0.86 if person.bottom == "turned-up jeans" else 1.04)
+        brush.limb(
+            [
+                (leg.hip, 0.066 * plump),
+                (_between(leg.hip, leg.knee, 0.6), (0.45 * 0.066 + 0.55 * knee_radius) * plump),
+                (leg.knee, knee_radius * plump),
+                (hem, hem_radius * plump),
+            ],
+            cloth,
+            ends="open",
+        )
+    if boots:
+        boot = _toned(person.shoe_colour, tone)
+        top = _between(leg.ankle, leg.knee, 0.55)
+        brush.limb([(leg.ankle, 0.030), (top, 0.041 * plump)], boot, ends="open")
+    if not covered:
+        return
+    if person.bottom == "turned-up jeans":
+        brush.limb(
+            [(_between(hem, leg.knee, 0.12), 0.046 * plump), (hem, 0.047 * plump)],
+            _toned(person.bottom_colour, 1.45 * tone),
+            ends="flat",
+            shaded=False,
+        )
+    elif person.bottom == "side-stripe trousers":
+        # The stripe runs down the outer side: seen from the side, and at the edge from the front.
+        outer = 1 if leg.hip[0] > 0 else -1
+        if brush.nearness((outer, 0.0, 0.0)) > -0.75:
+            shift = outer * 0.042
+            brush.line(
+                [
+                    (leg.hip[0] + shift, leg.hip[1], leg.hip[2]),
+                    (leg.knee[0] + shift * 0.85, leg.knee[1], leg.knee[2]),
+                    (hem[0] + shift * 0.7, hem[1], hem[2]),
+                ],
+                0.016,
+                _toned(_WHITE if sum(person.bottom_colour) < 480 else (60, 60, 66), tone),
+            )
+
+
+def _paint_shoe(brush: _Brush, person: Person, leg: _Leg, tone: float) -> None:
+    """Paint a shoe: heel to toe, with a pale sole under trainers."""
+    colour = _toned(person.shoe_colour, tone)
+    if person.shoes == "trainers":
+        sole = _toned((236, 236, 232), tone)
+        lower = (0.0, -0.010, 0.0)
+        heel = (leg.heel[0], leg.heel[1] + lower[1], leg.heel[2])
+        toe = (leg.toe[0], leg.toe[1] + lower[1], leg.toe[2])
+        brush.limb([(heel, 0.027), (toe, 0.021)], sole, shaded=False)
+        if sum(person.shoe_colour) > 640:
+            colour = _toned(colour, 0.93)
+    brush.limb([(leg.ankle, 0.026), (leg.heel, 0.026)], colour, shaded=False)
+    brush.limb([(leg.heel, 0.026), (leg.toe, 0.020)], colour, shaded=person.shoes != "trainers")
+
+
+def _torso_rings(person: Person) -> list[Ring]:
+    """Shape the upper body with its garment, from the neck to the hem."""
+    thick = _THICKNESS.get(person.top, 1.0)
+    build = person.build * thick
+    wide = person.shoulders * (0.5 + 0.5 * person.build) * (0.7 + 0.3 * thick)
+    hips = person.hips * build
+    belly = 0.014 * max(person.build - 1.02, 0.0) / 0.2
+    hem = _HEMS[person.top]
+    rings: list[Ring] = [
+        (0.848, 0.036, 0.036, -0.004),
+        (0.838, 0.050 * wide, 0.042, -0.004),
+        (0.825, 0.075 * wide, 0.048 * build, -0.003),
+        (0.805, 0.100 * wide, 0.055 * build, 0.0),
+        (0.770, 0.109 * wide, 0.063 * build, 0.003),
+        (0.715, 0.104 * (wide + build) / 2, 0.069 * build, 0.006),
+        (0.655, 0.092 * build, 0.064 * build, 0.003 + 0.5 * belly),
+        (0.610, 0.086 * build, 0.060 * build + belly, 0.002 + belly),
+        (0.560, 0.091 * hips, 0.064 * build + belly, belly),
+        (0.510, 0.097 * hips, 0.068 * build, 0.0),
+    ]
+    if hem > 0.45:
+        rings.append((hem, 0.098 * hips, 0.069 * build, 0.0))
+    elif person.top == "dress":
+        rings += [
+            (0.450, 0.112 * hips, 0.082 * build, 0.0),
+            (hem, 0.140 * hips, 0.116 * build, 0.0),
+        ]
+    else:
+        rings += [
+            (0.450, 0.101 * hips, 0.078 * build, 0.0),
+            (hem, 0.116 * hips, 0.102 * build, 0.0),
+        ]
+    return rings
+
+
+def _round_legs(legs: Sequence[_Leg], height: float, half_width: float) -> Ring:
+    """Give the ring of a skirt or coat that goes round both legs at a height."""
+    forward = []
+    for leg in legs:
+        upper, lower = (leg.hip, leg.knee) if height > leg.knee[1] else (leg.knee, leg.ankle)
+        drop = max(upper[1] - lower[1], 1e-6)
+        t = min(max((upper[1] - height) / drop, 0.0), 1.0)
+        forward.append(upper[2] + t * (lower[2] - upper[2]))
+    middle, reach = sum(forward) / 2, abs(forward[0] - forward[1]) / 2
+    return height, half_width, max(reach + 0.062, 0.9 * half_width), middle
+
+
+def _paint_torso(brush: _Brush, person: Person, legs: Sequence[_Leg]) -> list[_Slice]:
+    """Paint hips and upper garment with its pattern; return the solid for straps and bags."""
+    hips = person.hips * person.build
+    if person.bottom.endswith("skirt"):
+        hem = 0.385 if person.bottom == "short skirt" else 0.150
+        flare = 0.122 if person.bottom == "short skirt" else 0.128
+        skirt = brush.solid(
+            [
+                (0.590, 0.086 * hips, 0.062 * person.build, 0.0),
+                (0.520, 0.098 * hips, 0.074 * person.build, 0.0),
+                _round_legs(legs, (0.520 + hem) / 2, (0.100 + flare) / 2 * hips),
+                _round_legs(legs, hem, flare * hips),
+            ]
+        )
+        brush.fill(skirt, person.bottom_colour)
+        for angle in (-150, -100, -50, 0, 50, 100, 150, 200):
+            brush.patch(skirt, 0.49, hem, angle - 5, angle + 5, _BLACK, 34)
+    elif person.top != "dress":
+        pelvis = brush.solid(
+            [
+                (0.560, 0.088 * hips, 0.060 * person.build, 0.0),
+                (0.500, 0.096 * hips, 0.066 * person.build, 0.0),
+                (0.455, 0.088 * hips, 0.060 * person.build, 0.0),
+                (0.435, 0.060 * hips, 0.045 * person.build, 0.0),
+            ]
+        )
+        brush.fill(pelvis, person.bottom_colour)
+    rings = _torso_rings(person)
+    hem = _HEMS[person.top]
+    if hem < 0.45:
+        rings += [_round_legs(legs, height, wide) for height, wide, _, _ in (rings.pop(),)]
+    torso = brush.solid(rings)
+    brush.fill(torso, person.top_colour, shaded=False)
+    _paint_pattern(brush, person, torso, hem)
+    _paint_cut(brush, person, torso, hem)
+    brush.shade(torso, 0.846, hem)
+    if person.bag == "backpack":
+        for side in (-1, 1):
+            brush.strap(
+                torso,
+                [(0.838, 60 * side), (0.81, 42 * side), (0.76, 34 * side), (0.69, 38 * side)],
+                0.026,
+                _toned(person.bag_colour, 0.85),
+            )
+    return torso
+
+
+def _paint_pattern(brush: _Brush, person: Person, torso: list[_Slice], hem: float) -> None:
+    """Paint the pattern of the cloth on the torso."""
+    accent = person.accent
+    pattern = person.pattern
+    if pattern == "hoops":
+        step = (0.80 - 0.48) / person.hoops
+        height = 0.795
+        while height - 0.5 * step > hem:
+            brush.patch(torso, height, height - 0.5 * step, -180, 180, accent)
+            height -= step
+    elif pattern == "pinstripe":
+        for angle in range(-180, 180, 30):
+            brush.patch(torso, 0.825, hem, angle - 5, angle + 5, accent)
+    elif pattern == "checks":
+        step = (0.80 - 0.48) / person.hoops
+        height = 0.795
+        while height - 0.5 * step > hem:
+            brush.patch(torso, height, height - 0.5 * step, -180, 180, accent, 120)
+            height -= step
+        for angle in range(-180, 180, 45):
+            brush.patch(torso, 0.825, hem, angle - 11, angle + 11, accent, 120)
+    elif pattern == "yoke":
+        brush.patch(torso, 0.846, 0.725, -180, 180, accent)
+    elif pattern == "chest band":
+        brush.patch(torso, 0.725, 0.660, -180, 180, accent)
+    elif pattern == "emblem":
+        brush.mark(torso, 0.725, 27, 0.024, 0.022, accent)
+    elif pattern == "big emblem":
+        brush.mark(torso, 0.690, 0, 0.056, 0.052, accent)
+        brush.mark(torso, 0.690, 0, 0.030, 0.027, _toned(person.top_colour, 0.9))
+    elif pattern == "back print":
+        brush.patch(torso, 0.775, 0.735, 135, 225, accent)
+        brush.patch(torso, 0.715, 0.625, 148, 212, accent)
+    elif pattern == "dots":
+        for row, height in enumerate((0.79, 0.74, 0.69, 0.64, 0.59, 0.54)):
+            for angle in range(-180, 180, 40):
+                brush.mark(torso, height, angle + 20 * (row % 2), 0.014, 0.013, accent)
+    elif pattern == "sash":
+        path = [(0.80 - 0.28 * t / 6, -62 + 124 * t / 6) for t in range(7)]
+        brush.strap(torso, path, 0.05, accent)
+        back = [(0.80 - 0.28 * t / 6, 242 - 124 * t / 6) for t in range(7)]
+        brush.strap(torso, back, 0.05, accent)
+
+
+def _paint_cut(brush: _Brush, person: Person, torso: list[_Slice], hem: float) -> None:
+    """Paint collars, zips, pockets and openings of the upper garment."""
+    colour, top = person.top_colour, person.top
+    dark, pale = _toned(colour, 0.68), _toned(colour, 1.25)
+    if top in {"t-shirt", "dress", "sweater"}:
+        brush.patch(torso, 0.850, 0.824, -34, 34, person.skin)
+        if person.pattern == "raglan":
+            brush.patch(torso, 0.850, 0.838, -180, 180, person.accent)
+    elif top == "vest top":
+        brush.patch(torso, 0.850, 0.785, -40, 40, person.skin)
+        for side in (-1, 1):
+            brush.patch(torso, 0.850, 0.760, 90 * side - 44, 90 * side + 44, person.skin)
+    elif top == "shirt":
+        brush.patch(torso, 0.850, 0.815, -9, 9, person.skin)
+        for side in (-1, 1):
+            brush.patch(torso, 0.852, 0.822, 30 * side - 20, 30 * side + 20, pale)
+        brush.patch(torso, 0.820, hem, -3, 3, dark)
+    elif top == "hoodie":
+        for side in (-1, 1):
+            brush.strap(torso, [(0.83, 16 * side), (0.755, 14 * side)], 0.009, (232, 230, 226))
+        brush.patch(torso, 0.580, 0.515, -42, 42, _toned(colour, 0.80))
+        brush.patch(torso, hem + 0.022, hem, -180, 180, _toned(colour, 0.78))
+    elif top == "open jacket":
+        brush.patch(torso, 0.850, hem, -27, 27, person.accent)
+        for side in (-1, 1):
+            brush.patch(torso, 0.850, 0.690, 33 * side - 8, 33 * side + 8, dark)
+            brush.patch(torso, 0.690, hem, 28 * side - 2, 28 * side + 2, dark)
+        brush.patch(torso, 0.850, 0.824, -14, 14, person.skin)
+    elif top == "zipped jacket":
+        brush.patch(torso, 0.846, hem, -3, 3, (214, 214, 212))
+        for side in (-1, 1):
+            brush.patch(torso, 0.580, 0.570, 48 * side - 16, 48 * side + 16, dark)
+        brush.patch(torso, hem + 0.02, hem, -180, 180, dark)
+    elif top == "quilted jacket":
+        for k in range(7):
+            height = 0.785 - 0.045 * k
+            brush.patch(torso, height, height - 0.009, -180, 180, _BLACK, 84)
+            brush.patch(torso, height - 0.014, height - 0.028, -180, 180, _WHITE, 34)
+        brush.patch(torso, 0.85, hem, -2.5, 2.5, dark)
+    elif top == "long coat":
+        brush.patch(torso, 0.850, 0.790, -12, 12, person.accent)
+        for side in (-1, 1):
+            brush.patch(torso, 0.850, 0.735, 24 * side - 13, 24 * side + 13, _toned(colour, 0.8))
+        brush.patch(torso, 0.735, hem, -2.5, 2.5, dark)
+        brush.patch(torso, 0.46, hem, 177, 183, dark)
+        for height in (0.70, 0.64, 0.58):
+            for angle in (-14, 14):
+                brush.mark(torso, height, angle, 0.009, 0.009, dark)
+        if person.hoops > 4:
+            brush.patch(torso, 0.605, 0.585, -180, 180, dark)
+    if top == "dress":
+        brush.patch(torso, 0.618, 0.596, -180, 180, person.accent)
+
+
+def _paint_arm(brush: _Brush, person: Person, arm: _Arm) -> None:
+    """Paint an arm, its sleeve, its hand and what the hand carries."""
+    plump = 0.6 + 0.4 * person.build
+    tone = 0.88 if _arm_nearness(brush, arm) < -0.035 else 1.0
+    skin = _toned(person.skin, tone)
+    sleeve = _toned(person.accent if person.pattern == "raglan" else person.top_colour, tone * 0.97)
+    thick = (0.4 + 0.6 * _THICKNESS.get(person.top, 1.0)) * plump
+    carried = arm.side == person.bag_side
+    if carried and person.bag == "handbag":
+        _paint_handbag(brush, person, arm)
+    brush.limb([(arm.wrist, 0.015), (arm.hand, 0.018)], skin, shaded=False)
+    if person.sleeves < 1.0:
+        brush.limb(
+            [
+                (arm.shoulder, 0.031 * plump),
+                (arm.elbow, 0.025 * plump),
+                (arm.wrist, 0.017 * plump),
+            ],
+            skin,
+            rim=True,
+        )
+        if person.sleeves > 0.0:
+            end = _between(arm.shoulder, arm.elbow, 0.80)
+            brush.limb([(arm.shoulder, 0.036 * thick), (end, 0.038 * thick)], sleeve, ends="open")
+    else:
+        brush.limb(
+            [
+                (arm.shoulder, 0.036 * thick),
+                (arm.elbow, 0.032 * thick),
+                (_between(arm.elbow, arm.wrist, 1.02), 0.025 * thick),
+            ],
+            sleeve,
+            rim=True,
+            ends="open",
+        )
+    if person.pattern in {"hoops", "chest band"} and person.sleeves == 1.0:
+        accent = _toned(person.accent, tone * 0.94)
+        places = (0.35, 0.75) if person.pattern == "hoops" else (0.45,)
+        for t in places:
+            a, b = _between(arm.shoulder, arm.elbow, t), _between(arm.shoulder, arm.elbow, t + 0.2)
+            brush.limb([(a, 0.0345 * thick), (b, 0.0335 * thick)], accent, ends="flat")
+    if carried and person.bag == "tote":
+        _paint_tote(brush, person, arm)
+
+
+def _paint_neck_and_head(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+    """Paint neck, collar, head, face, hair and what is worn on the head."""
+    skin = person.skin
+    neck = [((0.0, 0.850, -0.004), 0.030), ((0.0, 0.885, 0.002), 0.029)]
+    brush.limb(neck, _toned(skin, 0.86))
+    _paint_collar(brush, person, torso)
+    size = person.head_size
+    middle = 0.932
+
+    def rings(grow: float, profile: Sequence[Ring]) -> list[_Slice]:
+        return brush.solid(
+            [
+                (middle + (h - middle) * size * grow, a * size * grow, b * size * grow, z)
+                for h, a, b, z in profile
+            ]
+        )
+
+    profile: list[Ring] = [
+        (1.000, 0.010, 0.010, -0.004),
+        (0.994, 0.030, 0.032, -0.004),
+        (0.982, 0.042, 0.047, -0.003),
+        (0.962, 0.050, 0.057, -0.001),
+        (0.936, 0.052, 0.060, 0.001),
+        (0.912, 0.049, 0.056, 0.004),
+        (0.892, 0.042, 0.049, 0.008),
+        (0.876, 0.032, 0.038, 0.012),
+        (0.866, 0.018, 0.022, 0.015),
+    ]
+    head = rings(1.0, profile)
+    brush.fill(head, skin)
+    if person.headwear != "headscarf":
+        for side in (-1, 1):
+            if brush.nearness((float(side), 0.0, 0.0)) > -0.4:
+                brush.spot((side * 0.053 * size, 0.926, -0.002), 0.011, _toned(skin, 0.9))
+    _paint_face(brush, person, head)
+    _paint_hair(brush, person, rings, profile)
+    _paint_headwear(brush, person, rings, profile)
+
+
+def _paint_collar(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+    """Paint what lies around the neck: hood, stand-up collar, scarf."""
+    if person.top == "hoodie":
+        hood = brush.solid(
+            [
+                (0.868, 0.046, 0.044, -0.016),
+                (0.845, 0.064, 0.056, -0.022),
+                (0.815, 0.072, 0.058, -0.024),
+                (0.785, 0.056, 0.052, -0.026),
+            ]
+        )
+        colour = _toned(person.top_colour, 0.88)
+        brush.patch(hood, 0.868, 0.825, -180, 180, colour)
+        brush.patch(hood, 0.825, 0.785, 95, 265, colour)
+        brush.patch(hood, 0.868, 0.830, -34, 34, _toned(person.skin, 0.82))
+        brush.shade(hood, 0.868, 0.83)
+    elif person.top in {"zipped jacket", "quilted jacket", "long coat"}:
+        collar = brush.solid([(0.872, 0.039, 0.040, 0.0), (0.832, 0.050, 0.046, -0.002)])
+        brush.fill(collar, _toned(person.top_colour, 0.85))
+        if person.top == "long coat":
+            brush.patch(collar, 0.872, 0.832, -38, 38, _toned(person.skin, 0.86))
+    if person.scarf is not None:
+        scarf = brush.solid(
+            [(0.876, 0.042, 0.044, 0.004), (0.852, 0.056, 0.054, 0.004), (0.826, 0.052, 0.05, 0.0)]
+        )
+        brush.fill(scarf, person.scarf, rim=True)
+        brush.patch(scarf, 0.858, 0.850, -180, 180, _BLACK, 50)
+        brush.patch(torso, 0.835, 0.715, 8, 30, person.scarf)
+        brush.patch(torso, 0.724, 0.715, 8, 30, _toned(person.scarf, 0.7))
+
+
+def _paint_face(brush: _Brush, person: Person, head: list[_Slice]) -> None:
+    """Paint a small friendly face on the front of the head."""
+    if brush.cos_heading < -0.5:
+        return
+    skin = person.skin
+    for side in (-1, 1):
+        brush.mark(head, 0.903, 38 * side, 0.012, 0.008, (222, 112, 104), 60)
+    if abs(brush.sin_heading) > 0.25:
+        brush.spot((0.0, 0.913, 0.060 * person.head_size), 0.0095, _toned(skin, 0.97))
+    else:
+        brush.mark(head, 0.911, 0, 0.007, 0.010, _toned(skin, 0.86))
+    if person.beard:
+        brush.patch(head, 0.897, 0.860, -78, 78, person.hair)
+        brush.patch(head, 0.925, 0.890, -95, -66, person.hair)
+        brush.patch(head, 0.925, 0.890, 66, 95, person.hair)
+    brush.strap(head, [(0.893, -17), (0.888, -7), (0.888, 7), (0.893, 17)], 0.0065, (158, 72, 70))
+    for side in (-1, 1):
+        if person.glasses:
+            brush.mark(head, 0.928, 25 * side, 0.017, 0.013, (34, 34, 40))
+        else:
+            brush.mark(head, 0.928, 24 * side, 0.0120, 0.0085, (244, 242, 238))
+            brush.mark(head, 0.928, 23 * side, 0.0070, 0.0088, (42, 34, 34))
+            brow = _toned(person.hair, 0.8)
+            brush.strap(head, [(0.950, 15 * side), (0.944, 37 * side)], 0.006, brow)
+    if person.glasses:
+        brush.patch(head, 0.932, 0.927, -90, 90, (34, 34, 40))
+
+
+def _paint_hair(
+    brush: _Brush,
+    person: Person,
+    rings: _Rings,
+    profile: Sequence[Ring],
+) -> None:
+    """Paint the hair that lies on the head; long hair hangs down on its own."""
+    style, colour = person.hair_style, person.hair
+    if person.headwear == "headscarf" or style == "bald":
+        return
+    if style == "buzz cut":
+        fuzz = rings(1.015, profile)
+        brush.patch(fuzz, 1.01, 0.958, -180, 180, colour, 215)
+        brush.patch(fuzz, 0.958, 0.905, 88, 272, colour, 215)
+        return
+    if style == "afro":
+        cloud = rings(
+            1.0,
+            [
+                (h + 0.012 * (h - 0.92) / 0.08, a * 1.5, b * 1.42, z - 0.014)
+                for h, a, b, z in profile[:-1]
+            ],
+        )
+        if brush.cos_heading > 0.1:
+            brush.patch(cloud, 1.04, 0.965, -180, 180, colour)
+            brush.patch(cloud, 0.97, 0.895, 62, 298, colour)
+        else:
+            brush.patch(cloud, 1.04, 0.962, -180, 180, colour)
+            brush.patch(cloud, 0.97, 0.885, 66, 294, colour)
+        brush.shade(cloud, 1.04, 0.965)
+        return
+    volume = 1.10 if style in {"bob", "long"} else 1.06
+    mop = rings(volume, profile)
+    crown = 0.962
+    brush.patch(mop, 1.02, crown, -180, 180, colour)
+    if style == "side parting":
+        brush.patch(mop, 0.975, 0.946, -70, 20, colour)
+    elif style in {"bob", "short"}:
+        brush.patch(mop, 0.975, 0.950, -70, 70, colour)
+    nape = {"short": 0.898, "side parting": 0.895, "bob": 0.862}.get(style, 0.885)
+    front = {"bob": 56.0, "long": 60.0, "short": 82.0, "side parting": 80.0}.get(style, 84.0)
+    brush.patch(mop, crown + 0.004, nape, front, 360 - front, colour)
+    if style == "bob":
+        bell = rings(
+            1.0,
+            [
+                (0.930, 0.060, 0.066, -0.004),
+                (0.890, 0.066, 0.066, -0.006),
+                (0.858, 0.062, 0.058, -0.008),
+            ],
+        )
+        brush.patch(bell, 0.930, 0.858, 58, 302, colour)
+    brush.shade(mop, 1.02, crown)
+    if style == "bun" and person.headwear == "none":
+        brush.spot((0.0, 1.012, -0.030), 0.031, colour)
+        brush.spot((0.0, 1.018, -0.030), 0.018, _WHITE, strength=26)
+
+
+def _paint_hanging_hair(brush: _Brush, person: Person) -> None:
+    """Paint hair that falls over the back: a ponytail, or all of it."""
+    if person.hair_style == "ponytail":
+        root, middle, tip = (0.0, 0.962, -0.064), (0.0, 0.900, -0.100), (0.0, 0.815, -0.086)
+        brush.limb([(root, 0.018), (middle, 0.027), (tip, 0.010)], person.hair)
+        brush.spot(root, 0.016, _toned(person.accent, 0.9))
+        return
+    sheet = brush.solid(
+        [
+            (0.975, 0.046, 0.040, -0.022),
+            (0.930, 0.063, 0.050, -0.020),
+            (0.870, 0.070, 0.050, -0.026),
+            (0.800, 0.072, 0.040, -0.042),
+            (0.745, 0.062, 0.030, -0.054),
+            (0.720, 0.046, 0.022, -0.058),
+        ]
+    )
+    if abs(brush.cos_heading) < 0.5:
+        brush.patch(sheet, 0.975, 0.72, 78, 282, person.hair)
+    else:
+        brush.fill(sheet, person.hair)
+    for angle in (140, 165, 190, 215):
+        brush.patch(sheet, 0.93, 0.73, angle, angle + 5, _BLACK, 36)
+
+
+def _paint_headwear(
+    brush: _Brush,
+    person: Person,
+    rings: _Rings,
+    profile: Sequence[Ring],
+) -> None:
+    """Paint a cap, a woollen hat, a sun hat or a headscarf."""
+    kind, colour = person.headwear, person.headwear_colour
+    if kind == "none":
+        return
+    if kind == "headscarf":
+        cloth = rings(1.10, profile)
+        drape = brush.solid(
+            [
+                (0.900, 0.056, 0.058, 0.0),
+                (0.860, 0.062, 0.060, 0.002),
+                (0.815, 0.082, 0.066, 0.002),
+                (0.795, 0.080, 0.066, 0.002),
+            ]
+        )
+        brush.patch(cloth, 1.02, 0.962, -180, 180, colour)
+        brush.patch(cloth, 0.966, 0.862, 46, 314, colour)
+        brush.fill(drape, colour)
+        brush.patch(drape, 0.90, 0.878, -40, 40, person.skin)
+        brush.shade(cloth, 1.02, 0.965)
+        return
+    dome = rings(1.10, profile)
+    if kind == "beanie":
+        brush.patch(dome, 1.03, 0.945, -180, 180, colour)
+        brush.shade(dome, 1.03, 0.945)
+        brush.patch(dome, 0.968, 0.943, -180, 180, _toned(colour, 0.76))
+        brush.spot((0.0, 1.020, -0.004), 0.017, _toned(colour, 1.3))
+        return
+    if kind == "cap":
+        if brush.cos_heading < -0.1:
+            _paint_peak(brush, person)
+        brush.patch(dome, 1.03, 0.955, -180, 180, colour)
+        brush.shade(dome, 1.03, 0.955)
+        brush.mark(dome, 0.975, 0, 0.016, 0.012, _toned(colour, 1.7))
+        if brush.cos_heading >= -0.1:
+            _paint_peak(brush, person)
+        return
+    brim = brush.solid([(0.966, 0.098, 0.102, 0.0), (0.957, 0.104, 0.108, 0.0)])
+    brush.fill(brim, _toned(colour, 1.05))
+    brush.patch(dome, 1.03, 0.962, -180, 180, colour)
+    brush.patch(dome, 0.978, 0.960, -180, 180, _toned(colour, 0.6))
+    brush.shade(dome, 1.03, 0.962)
+
+
+def _paint_peak(brush: _Brush, person: Person) -> None:
+    """Paint the peak of a cap."""
+    size = person.head_size
+    peak = _toned(person.headwear_colour, 0.8)
+    for x in (-0.022, 0.0, 0.022):
+        reach = 0.104 if x == 0.0 else 0.094
+        brush.limb(
+            [((x * size, 0.962, 0.045 * size), 0.014), ((x * size, 0.953, reach * size), 0.011)],
+            peak,
+            shaded=False,
+        )
+
+
+# ---------------------------------------------------------------------------------------------
+# Bags
+# ---------------------------------------------------------------------------------------------
+
+
+def _paint_backpack(brush: _Brush, person: Person) -> None:
+    """Paint a backpack behind the upper body."""
+    back = 0.060 * person.build
+    colour = person.bag_colour
+    pack = brush.solid(
+        [
+            (0.826, 0.040, 0.020, -back - 0.030),
+            (0.815, 0.064, 0.036, -back - 0.034),
+            (0.780, 0.076, 0.046, -back - 0.040),
+            (0.680, 0.080, 0.052, -back - 0.044),
+            (0.610, 0.080, 0.054, -back - 0.046),
+            (0.585, 0.066, 0.046, -back - 0.044),
+        ]
+    )
+    brush.fill(pack, colour, rim=True)
+    brush.patch(pack, 0.695, 0.605, 128, 232, _toned(colour, 0.74))
+    brush.patch(pack, 0.700, 0.692, 126, 234, _toned(colour, 1.35))
+    brush.patch(pack, 0.775, 0.767, 118, 242, _toned(colour, 0.66))
+
+
+def _paint_messenger_bag(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+    """Paint a bag at the hip with its strap across chest and back."""
+    side, colour = person.bag_side, person.bag_colour
+    strap = _toned(colour, 0.8)
+    front = [(0.832 - 0.30 * t / 6, side * (-48 + 128 * t / 6)) for t in range(7)]
+    back = [(0.832 - 0.30 * t / 6, side * (-132 - 128 * t / 6)) for t in range(7)]
+    brush.strap(torso, front, 0.022, strap)
+    brush.strap(torso, back, 0.022, strap)
+    x = side * (0.100 * person.hips * person.build + 0.026)
+    if brush.nearness((x, 0.0, -0.02)) < -0.05:
+        return
+    bag = brush.solid(
+        [
+            (0.560, 0.028, 0.066, -0.012),
+            (0.550, 0.032, 0.076, -0.012),
+            (0.465, 0.034, 0.078, -0.012),
+            (0.450, 0.028, 0.070, -0.012),
+        ],
+        x=x,
+    )
+    brush.fill(bag, colour, rim=True)
+    brush.patch(bag, 0.552, 0.500, -180, 180, _toned(colour, 0.84))
+    brush.mark(bag, 0.505, 90 * side, 0.010, 0.008, (226, 206, 150))
+
+
+def _paint_handbag(brush: _Brush, person: Person, arm: _Arm) -> None:
+    """Paint a small bag that hangs from the hand."""
+    x, y, z = arm.hand
+    colour = person.bag_colour
+    bag = brush.solid(
+        [
+            (y - 0.075, 0.020, 0.050, z),
+            (y - 0.085, 0.024, 0.058, z),
+            (y - 0.165, 0.030, 0.068, z),
+            (y - 0.175, 0.026, 0.062, z),
+        ],
+        x=x,
+    )
+    brush.line(
+        [
+            (x, y - 0.08, z - 0.038),
+            (x, y - 0.012, z - 0.012),
+            (x, y - 0.012, z + 0.012),
+            (x, y - 0.08, z + 0.038),
+        ],
+        0.012,
+        _toned(colour, 0.75),
+    )
+    brush.fill(bag, colour, rim=True)
+    brush.patch(bag, y - 0.085, y - 0.118, -180, 180, _toned(colour, 0.82))
+
+
+def _paint_tote(brush: _Brush, person: Person, arm: _Arm) -> None:
+    """Paint a cloth bag that hangs from the shoulder beside the arm."""
+    side = arm.side
+    x = arm.elbow[0] + side * 0.034
+    colour = person.bag_colour
+    for z in (-0.045, 0.035):
+        brush.line([(arm.shoulder[0], 0.825, 0.0), (x, 0.63, z)], 0.012, _toned(colour, 0.8))
+    bag = brush.solid(
+        [
+            (0.635, 0.024, 0.066, -0.005),
+            (0.560, 0.030, 0.072, -0.005),
+            (0.480, 0.030, 0.070, -0.005),
+            (0.470, 0.024, 0.064, -0.005),
+        ],
+        x=x,
+    )
+    brush.fill(bag, colour, rim=True)
+    brush.mark(bag, 0.555, 90 * side, 0.030, 0.030, _toned(person.accent, 0.95))
+
+
+def _paint_suitcase(brush: _Brush, person: Person, arms: Sequence[_Arm]) -> None:
+    """Paint a suitcase on wheels that is pulled along."""
+    arm = next(arm for arm in arms if arm.side == person.bag_side)
+    colour = person.bag_colour
+    lift, brush.lift = brush.lift, 0.0
+    x, z = arm.hand[0] + arm.side * 0.02, -0.20
+    handle = _toned((120, 122, 128), 1.0)
+    hand = (arm.hand[0], arm.hand[1] + lift, arm.hand[2])
+    brush.line([(x, 0.30, z + 0.02), hand], 0.012, handle)
+    for wheel in (-0.04, 0.04):
+        brush.spot((x, 0.012, z + wheel), 0.014, (40, 40, 44))
+    case = brush.solid(
+        [
+            (0.330, 0.060, 0.036, z),
+            (0.320, 0.078, 0.048, z),
+            (0.040, 0.080, 0.052, z),
+            (0.026, 0.070, 0.044, z),
+        ],
+        x=x,
+    )
+    brush.fill(case, colour, rim=True)
+    for height in (0.27, 0.20, 0.13):
+        brush.patch(case, height, height - 0.012, -180, 180, _BLACK, 60)
+    brush.lift = lift

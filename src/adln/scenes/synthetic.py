@@ -1,0 +1,234 @@
+"""People that we draw: a re-identification data set from a seed, in the layout of Market-1501.
+
+Stands in for the data of Sec. III.A where no photograph may be used: in tests, in the demo, and
+wherever a newcomer starts. Picture k of a person depends on the seed, the person, the camera and
+k alone, so a larger set holds the smaller one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby, product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.datasets.market1501 import (
+    GALLERY_FOLDER,
+    QUERY_FOLDER,
+    TRAIN_FOLDER,
+    read_market1501,
+)
+from adln.datasets.split import ReidDataset
+from adln.errors import DatasetError
+from adln.scenes.drawn_figure import Figure
+from adln.scenes.drawn_folder import drawn_folder, receipt_text
+from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
+
+RECEIPT = "drawn-people.txt"
+"""File that marks a folder as drawn by us, and says with which numbers."""
+
+_STREAM_SEEN = 3
+_STREAM_CROP = 4
+_STREAM_POSE = 5
+_CROPS_PER_MOMENT = 2  # a detector cuts the same moment twice, each time a little differently
+_FRAMES_PER_SEQUENCE = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many people are drawn, and where.
+
+    Attributes:
+        num_train_persons: Persons to learn from.
+        num_test_persons: Other persons, in query and gallery.
+        num_distractors: Gallery pictures of persons nobody searches for (person 0).
+        num_junk: Gallery pictures that a detector got wrong (person -1).
+        num_cameras: Cameras; each person passes at least two thirds of them.
+        crops_per_camera: Pictures of a person under a camera.
+        seed: From 0.
+
+    Raises:
+        DatasetError: A number is out of range.
+    """
+
+    num_train_persons: int = 64
+    num_test_persons: int = 40
+    num_distractors: int = 40
+    num_junk: int = 20
+    num_cameras: int = 6
+    crops_per_camera: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {
+            "num_train_persons": 2,
+            "num_test_persons": 2,
+            "num_distractors": 0,
+            "num_junk": 0,
+            "num_cameras": 2,
+            "crops_per_camera": 2,
+            "seed": 0,
+        }
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value < bound:
+                raise DatasetError(f"{name} must be at least {bound}, got {value}.")
+        if self.num_cameras > 9:
+            raise DatasetError(
+                f"num_cameras must be at most 9, as names have one digit, got {self.num_cameras}."
+            )
+        if self.num_train_persons + self.num_test_persons > 9999:
+            raise DatasetError("At most 9,999 persons fit into file names of this layout.")
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One picture to be drawn: file, person (by drawing number), camera, index."""
+
+    path: Path
+    drawn_person: int
+    camera_id: int
+    index: int
+    is_junk: bool = False
+
+
+def draw_dataset(
+    root: Path, plan: Plan | None = None, *, on_progress: Callable[[int], None] | None = None
+) -> ReidDataset:
+    """Draw people and write them in the layout of Market-1501.
+
+    Args:
+        root: Folder to make. An earlier drawing there by the same plan is taken as it is; one by
+            another plan is replaced.
+        plan: How many people are drawn, and where.
+        on_progress: Called with the number of pictures just written.
+
+    Returns:
+        The data set, read back from disk.
+
+    Raises:
+        DatasetError: The folder holds something that we did not draw, or cannot be written.
+    """
+    plan = plan if plan is not None else Plan()
+    receipt = receipt_text(asdict(plan))
+    if (root / RECEIPT).is_file() and (root / RECEIPT).read_text(encoding="utf-8") == receipt:
+        return read_market1501(root)
+    with drawn_folder(root, RECEIPT, receipt) as folder:
+        for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER):
+            (folder / name).mkdir()
+        _draw_all(folder, plan, on_progress)
+    return read_market1501(root)
+
+
+def contact_sheet(
+    plan: Plan | None = None, *, persons: Sequence[int] = range(1, 7), scale: int = 2
+) -> NDArray[np.uint8]:
+    """Show some persons under every camera, a row for each person.
+
+    Args:
+        plan: Its seed and number of cameras are used.
+        persons: Drawing numbers of the persons, from 1.
+        scale: 1 draws crops of 128x64 px, 2 of 256x128 px.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    plan = plan if plan is not None else Plan()
+    cameras = [describe_camera(plan.seed, number + 1) for number in range(plan.num_cameras)]
+    gap, height, width = 4 * scale, 128 * scale, 64 * scale
+    shape = (len(persons) * (height + gap) + gap, len(cameras) * (width + gap) + gap, 3)
+    sheet = np.full(shape, 255, np.uint8)
+    for (row, number), (column, camera) in product(enumerate(persons), enumerate(cameras)):
+        person = describe_person(plan.seed, number)
+        figure = _pose(plan, person, camera, 0, scale=scale)
+        crop = _crop(plan, person, camera, figure, 0, scale=scale)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        sheet[top : top + height, left : left + width] = crop
+    return sheet
+
+
+def _pose(plan: Plan, person: Person, camera: Camera, moment: int, *, scale: int = 1) -> Figure:
+    """A person under a camera at some moment."""
+    key = (person.person_id, camera.camera_id)
+    # A person crosses a camera's view in one direction; now and then somebody turns.
+    direction = person_generator(plan.seed, _STREAM_SEEN, *key)
+    heading_deg = float(camera.headings_deg[direction.integers(4)] + direction.normal(0, 12))
+    rng = person_generator(plan.seed, _STREAM_POSE, *key, moment)
+    if rng.random() < 0.2:
+        heading_deg = float(rng.uniform(0, 360))
+    heading_deg += float(rng.normal(0, 8))
+    return strike_pose(person, camera, rng, heading_deg=heading_deg, height_px=128 * scale)
+
+
+def _crop(
+    plan: Plan, person: Person, camera: Camera, figure: Figure, index: int, *, scale: int = 1
+) -> NDArray[np.uint8]:
+    """One picture of a figure."""
+    rng = person_generator(plan.seed, _STREAM_CROP, person.person_id, camera.camera_id, index)
+    return draw_crop(figure, camera, rng, height_px=128 * scale, width_px=64 * scale)
+
+
+def _draw_all(root: Path, plan: Plan, on_progress: Callable[[int], None] | None) -> None:
+    cameras = {n: describe_camera(plan.seed, n) for n in range(1, plan.num_cameras + 1)}
+    for (number, camera_id), shots in groupby(
+        _shots(root, plan), key=lambda shot: (shot.drawn_person, shot.camera_id)
+    ):
+        person, camera = describe_person(plan.seed, number), cameras[camera_id]
+        for moment, shots_of_moment in groupby(
+            shots, key=lambda shot: shot.index // _CROPS_PER_MOMENT
+        ):
+            figure = _pose(plan, person, camera, moment)
+            for shot in shots_of_moment:
+                crop = Image.fromarray(_crop(plan, person, camera, figure, shot.index))
+                if shot.is_junk:
+                    crop = crop.resize((64, 128), box=(20, 40, 64, 128))  # a piece of somebody
+                crop.save(shot.path, quality=camera.jpeg_quality)
+                if on_progress is not None:
+                    on_progress(1)
+
+
+def num_pictures(plan: Plan) -> int:
+    """How many pictures a plan asks for."""
+    return len(_shots(Path(), plan))
+
+
+def _shots(root: Path, plan: Plan) -> list[_Shot]:
+    """All pictures of a plan, person by person."""
+    shots: list[_Shot] = []
+    last_train = plan.num_train_persons
+    for person_id in range(1, last_train + plan.num_test_persons + 1):
+        for camera_id in _cameras_passed(plan, person_id):
+            for index in range(plan.crops_per_camera):
+                name = _name(f"{person_id:04d}", camera_id, index)
+                folder = TRAIN_FOLDER if person_id <= last_train else GALLERY_FOLDER
+                # The first picture of a test person under a camera is the query.
+                if person_id > last_train and index == 0:
+                    folder = QUERY_FOLDER
+                shots.append(_Shot(root / folder / name, person_id, camera_id, index))
+    extra = last_train + plan.num_test_persons
+    kinds = (("0000", plan.num_distractors), ("-1", plan.num_junk))
+    for label, count in kinds:
+        for number in range(count):
+            extra += 1
+            camera_id = number % plan.num_cameras + 1
+            name = _name(label, camera_id, number)
+            path = root / GALLERY_FOLDER / name
+            shots.append(_Shot(path, extra, camera_id, 0, is_junk=label == "-1"))
+    return shots
+
+
+def _cameras_passed(plan: Plan, person_id: int) -> list[int]:
+    """Two thirds of the cameras or more, at least two."""
+    rng = person_generator(plan.seed, _STREAM_SEEN, person_id)
+    least = max(2, -(-2 * plan.num_cameras // 3))
+    count = int(rng.integers(least, plan.num_cameras + 1))
+    chosen = rng.choice(plan.num_cameras, size=count, replace=False) + 1
+    return sorted(int(camera_id) for camera_id in chosen)
+
+
+def _name(label: str, camera_id: int, index: int) -> str:
+    frame = 1 + index * _FRAMES_PER_SEQUENCE
+    return f"{label}_c{camera_id}s1_{frame:06d}_01.jpg"

@@ -1,0 +1,465 @@
+"""A drawn scene: made-up people walk past three cameras, and who is where is known exactly.
+
+Stands in for the multi-camera recordings of Sec. III.A. Cameras 1 and 2 overlook the same square
+from two sides, camera 3 a hall that is reached after a walk of about a quarter of a minute. People
+come, pause, hide one another, leave and come back. Every picture depends on the plan, the camera
+and the index alone, so that cameras can be drawn in any order, one picture at a time.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import degrees
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adln.errors import DatasetError
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_folder import drawn_folder, receipt_text
+from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.walking_routes import Route, join_crowd, wander
+from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
+
+CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
+TRUTH_FILE = "truth.jsonl"
+RECEIPT = "drawn-scene.txt"
+"""File that marks a folder as drawn by us, and says with which numbers."""
+
+_STREAM_FRAME = 9
+_SEEN_COVERAGE = 127  # pixels that are more person than background count as the person's
+_JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePlan:
+    """Who walks how long through the scene.
+
+    Attributes:
+        num_persons: Persons who come and go all the time; about a third of them is in view.
+        crowd: Further persons who gather in the square, all at once, in the middle third.
+        duration_s: Length of the scene.
+        frames_per_s: Pictures a second and camera.
+        width_px: Width of the pictures.
+        height_px: Height of the pictures.
+        seed: From 0. Another seed draws other people on other ways.
+
+    Raises:
+        DatasetError: A number is out of range.
+    """
+
+    num_persons: int = 24
+    crowd: int = 0
+    duration_s: float = 60.0
+    frames_per_s: float = 10.0
+    width_px: int = 640
+    height_px: int = 360
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "num_persons": (0, 999),
+            "crowd": (0, 999),
+            "duration_s": (0.1, 86_400.0),
+            "frames_per_s": (0.1, 60.0),
+            "width_px": (160, 3840),
+            "height_px": (120, 2160),
+            "seed": (0, 2**32),
+        }
+        for name, (least, most) in bounds.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise DatasetError(f"{name} must be from {least} to {most}, got {value}.")
+
+    @property
+    def num_frames(self) -> int:
+        """Pictures of each camera."""
+        return max(1, round(self.duration_s * self.frames_per_s))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenPerson:
+    """Somebody in a picture.
+
+    Attributes:
+        person_id: The identity, from 1, the same under all cameras.
+        box_xyxy: Left, top, right, bottom in pixels, of the whole figure as if nobody stood in
+            front, cut off at the edges of the picture.
+        visible_fraction: Share of the figure that is seen, in 0..1; the rest is hidden by others
+            or outside the picture. Somebody of whom nothing is seen is not listed.
+    """
+
+    person_id: int
+    box_xyxy: tuple[float, float, float, float]
+    visible_fraction: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SceneFrame:
+    """One picture of one camera, and the truth about it.
+
+    Attributes:
+        camera_id: 1, 2 or 3.
+        frame_index: From 0.
+        time_s: Since the scene began; all cameras have the same clock.
+        picture: (H, W, 3) uint8 RGB.
+        people: Who is seen, from far to near.
+    """
+
+    camera_id: int
+    frame_index: int
+    time_s: float
+    picture: NDArray[np.uint8]
+    people: tuple[SeenPerson, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SceneTruth:
+    """The truth of a whole scene as arrays, a row for each person in each picture.
+
+    Attributes:
+        frame_indices: (N,) int64, from 0.
+        camera_ids: (N,) int64.
+        person_ids: (N,) int64.
+        boxes_xyxy: (N, 4) float64, pixels.
+        visible_fractions: (N,) float64, in 0..1.
+        times_s: (N,) float64.
+    """
+
+    frame_indices: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+    person_ids: NDArray[np.int64]
+    boxes_xyxy: NDArray[np.float64]
+    visible_fractions: NDArray[np.float64]
+    times_s: NDArray[np.float64]
+
+
+class WalkingScene:
+    """Draws the pictures of a plan.
+
+    Args:
+        plan: Who walks how long.
+        routes: Id, from 1, -> who walks where, in place of those whom the plan sends.
+        mountings: The cameras, in place of the three of the floor plan.
+    """
+
+    def __init__(
+        self,
+        plan: ScenePlan | None = None,
+        *,
+        routes: Mapping[int, tuple[Person, Route]] | None = None,
+        mountings: Sequence[Mounting] = MOUNTINGS,
+    ) -> None:
+        self.plan = plan if plan is not None else ScenePlan()
+        self._views = {
+            mounting.camera_id: View(
+                self.plan.seed,
+                mounting,
+                width_px=self.plan.width_px,
+                height_px=self.plan.height_px,
+            )
+            for mounting in mountings
+        }
+        self._routes = _routes(self.plan) if routes is None else dict(routes)
+
+    def frames(self, camera_id: int) -> Iterator[SceneFrame]:
+        """Draw the pictures of a camera one after the other; only one is held at a time.
+
+        Args:
+            camera_id: 1, 2 or 3.
+
+        Raises:
+            DatasetError: There is no such camera.
+        """
+        for frame_index in range(self.plan.num_frames):
+            yield self.frame(camera_id, frame_index)
+
+    def frame(self, camera_id: int, frame_index: int) -> SceneFrame:
+        """Draw one picture.
+
+        Args:
+            camera_id: 1, 2 or 3.
+            frame_index: From 0; the scene goes on for as long as the plan says.
+
+        Raises:
+            DatasetError: There is no such camera or picture.
+        """
+        view = self._views.get(camera_id)
+        if view is None:
+            raise DatasetError(f"The scene has cameras {tuple(self._views)}, got {camera_id}.")
+        if not 0 <= frame_index < self.plan.num_frames:
+            raise DatasetError(
+                f"The scene has pictures 0 to {self.plan.num_frames - 1}, got {frame_index}."
+            )
+        time_s = frame_index / self.plan.frames_per_s
+        canvas = _Canvas(view.background)
+        standing = [(view.pillar_seen.depth_m, 0), *self._depths(view, time_s)]
+        for _, number in sorted(standing, reverse=True):
+            if number == 0:
+                canvas.set_pillar(view.pillar, view.pillar_seen)
+            else:
+                self._add_person(canvas, view, number, time_s)
+        rng = person_generator(self.plan.seed, _STREAM_FRAME, camera_id, frame_index)
+        return SceneFrame(
+            camera_id=camera_id,
+            frame_index=frame_index,
+            time_s=time_s,
+            picture=view.expose(canvas.picture, rng),
+            people=canvas.seen_people(),
+        )
+
+    def _depths(self, view: View, time_s: float) -> Iterator[tuple[float, int]]:
+        """Distance and id of all who are before the camera."""
+        for number, (_, route) in self._routes.items():
+            step = route.at(time_s)
+            projection = view.project(step.xy_m) if step is not None else None
+            # Half a body's width beside the picture, nothing of a person is left in it.
+            if projection is not None:
+                margin = projection.px_per_m
+                if -margin < projection.ground_xy[0] < self.plan.width_px + margin:
+                    yield projection.depth_m, number
+
+    def _add_person(self, canvas: "_Canvas", view: View, number: int, time_s: float) -> None:
+        person, route = self._routes[number]
+        step = route.at(time_s)
+        projection = view.project(step.xy_m) if step is not None else None
+        if step is None or projection is None:
+            return
+        # Headings of figures begin towards the camera and turn to the right of the picture.
+        turn = step.heading_rad - (projection.bearing_rad + np.pi)
+        figure = draw_figure(
+            person,
+            height_px=person.height_m * projection.px_per_m,
+            heading_deg=degrees(turn),
+            phase=step.phase,
+            tilt_deg=projection.tilt_deg,
+            perspective=0.03 + 0.006 * projection.tilt_deg,
+            light=view.camera.light,
+            gesture=step.gesture,
+            supersampling=2,
+        )
+        canvas.add(
+            number,
+            figure.colour,
+            figure.coverage,
+            projection.ground_xy,
+            figure.ground_xy,
+            projection.px_per_m,
+            view.camera.light,
+        )
+
+
+def write_scene(
+    root: Path,
+    plan: ScenePlan | None = None,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Draw a scene into a folder: ``camera_1/000000.jpg`` and so on, and the truth.
+
+    The truth is ``truth.jsonl``, one line for each picture: camera_id, frame_index, time_s, file,
+    and people with person_id, box_xyxy and visible_fraction.
+
+    Args:
+        root: Folder to make. An earlier drawing there is replaced.
+        plan: Who walks how long.
+        on_progress: Called with the number of pictures just written.
+
+    Returns:
+        The number of pictures written.
+
+    Raises:
+        DatasetError: The folder holds something that we did not draw, or cannot be written.
+    """
+    scene = WalkingScene(plan)
+    with drawn_folder(root, RECEIPT, receipt_text(asdict(scene.plan))) as folder:
+        for camera_id in CAMERA_IDS:
+            (folder / _camera_folder(camera_id)).mkdir()
+        with (folder / TRUTH_FILE).open("w", encoding="utf-8") as truth:
+            for frame_index in range(scene.plan.num_frames):
+                for camera_id in CAMERA_IDS:
+                    frame = scene.frame(camera_id, frame_index)
+                    file = f"{_camera_folder(camera_id)}/{frame_index:06d}.jpg"
+                    picture = Image.fromarray(frame.picture)
+                    picture.save(folder / file, quality=_JPEG_QUALITY)
+                    truth.write(json.dumps(truth_row(frame, file=file)) + "\n")
+                    if on_progress is not None:
+                        on_progress(1)
+    return scene.plan.num_frames * len(CAMERA_IDS)
+
+
+def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
+    """Give what is known of a picture as plain values, as they stand in ``truth.jsonl``."""
+    row: dict[str, Any] = {
+        "camera_id": frame.camera_id,
+        "frame_index": frame.frame_index,
+        "time_s": round(frame.time_s, 6),
+    }
+    if file is not None:
+        row["file"] = file
+    row["people"] = [asdict(seen) for seen in frame.people]
+    return row
+
+
+def read_truth(root: Path) -> SceneTruth:
+    """Read the truth of a scene that `write_scene` has drawn.
+
+    Args:
+        root: The folder of the scene.
+
+    Raises:
+        DatasetError: The file is missing or is not such a truth; the message names the line.
+    """
+    path = root / TRUTH_FILE
+    rows: list[Mapping[str, Any]] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    rows.append(json.loads(line))
+                except ValueError as error:
+                    raise DatasetError(
+                        f"{path}, line {number} is not JSON: {error}. Draw the scene again."
+                    ) from error
+        return collect_truth(rows)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error}. Draw a scene there first.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is not the truth of a drawn scene ({error!r}). Draw the scene again."
+        ) from error
+
+
+def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
+    """Put rows as `truth_row` gives them into arrays."""
+    flat = [
+        (row["frame_index"], row["camera_id"], row["time_s"], seen)
+        for row in rows
+        for seen in row["people"]
+    ]
+    return SceneTruth(
+        frame_indices=np.array([frame for frame, _, _, _ in flat], np.int64),
+        camera_ids=np.array([camera for _, camera, _, _ in flat], np.int64),
+        person_ids=np.array([seen["person_id"] for *_, seen in flat], np.int64),
+        boxes_xyxy=np.array([seen["box_xyxy"] for *_, seen in flat], np.float64).reshape(-1, 4),
+        visible_fractions=np.array([seen["visible_fraction"] for *_, seen in flat], np.float64),
+        times_s=np.array([time_s for _, _, time_s, _ in flat], np.float64),
+    )
+
+
+class _Canvas:
+    """A picture into which things are laid from far to near, remembering whose each pixel is."""
+
+    def __init__(self, background: NDArray[np.uint8]) -> None:
+        self.picture = background.copy()
+        # Positions in the list below, one higher; 0 is nobody.
+        self._owner = np.zeros(background.shape[:2], np.uint16)
+        self._people: list[tuple[int, tuple[int, int, int, int], int]] = []
+
+    def add(
+        self,
+        person_id: int,
+        colour: NDArray[np.uint8],
+        coverage: NDArray[np.uint8],
+        ground_xy: tuple[float, float],
+        anchor_xy: tuple[float, float],
+        px_per_m: float,
+        light: float,
+    ) -> None:
+        """Lay a person over what is there.
+
+        Args:
+            person_id: Who.
+            colour: (h, w, 3) uint8, multiplied by the coverage.
+            coverage: (h, w) uint8.
+            ground_xy: Where the person stands in the picture.
+            anchor_xy: The same point in the arrays.
+            px_per_m: Size of a metre there.
+            light: Side of the sun; the shadow falls to the other one.
+        """
+        self._shade_ground(ground_xy, px_per_m, light)
+        left, top = round(ground_xy[0] - anchor_xy[0]), round(ground_xy[1] - anchor_xy[1])
+        num_pixels = int(np.count_nonzero(coverage > _SEEN_COVERAGE))
+        box = self._lay(colour, coverage, left, top, owner=len(self._people) + 1)
+        if box is not None and num_pixels > 0:
+            self._people.append((person_id, box, num_pixels))
+
+    def set_pillar(self, pillar: NDArray[np.uint8], seen: Projection) -> None:
+        """Set something that is no person on the ground; (h, w, 4) uint8 RGBA."""
+        coverage = pillar[:, :, 3]
+        colour = (pillar[:, :, :3].astype(np.uint16) * coverage[:, :, None] // 255).astype(np.uint8)
+        self._shade_ground(seen.ground_xy, seen.px_per_m * 0.5, 0.0)
+        left = round(seen.ground_xy[0] - pillar.shape[1] / 2)
+        self._lay(colour, coverage, left, round(seen.ground_xy[1]) - len(pillar), owner=0)
+
+    def seen_people(self) -> tuple[SeenPerson, ...]:
+        """Everyone of whom at least a pixel is seen."""
+        counts = np.bincount(self._owner.ravel(), minlength=len(self._people) + 1)
+        return tuple(
+            SeenPerson(
+                person_id=person_id,
+                box_xyxy=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+                visible_fraction=round(int(count) / num_pixels, 4),
+            )
+            for (person_id, box, num_pixels), count in zip(self._people, counts[1:], strict=True)
+            if count > 0
+        )
+
+    def _lay(
+        self,
+        colour: NDArray[np.uint8],
+        coverage: NDArray[np.uint8],
+        left: int,
+        top: int,
+        *,
+        owner: int,
+    ) -> tuple[int, int, int, int] | None:
+        """Blend into the picture; give the box in it, or None if all is outside."""
+        height, width = coverage.shape
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + width, self.picture.shape[1]), min(top + height, len(self.picture))
+        if x1 <= x0 or y1 <= y0:
+            return None
+        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        covers = coverage[inside]
+        below = self.picture[y0:y1, x0:x1]
+        open_part = (255 - covers.astype(np.uint16))[:, :, None]
+        self.picture[y0:y1, x0:x1] = colour[inside] + (below * open_part // 255).astype(np.uint8)
+        self._owner[y0:y1, x0:x1][covers > _SEEN_COVERAGE] = owner
+        return x0, y0, x1, y1
+
+    def _shade_ground(self, ground_xy: tuple[float, float], px_per_m: float, light: float) -> None:
+        """Darken the ground under the feet, softly, away from the sun."""
+        x, y = ground_xy[0] - 0.12 * light * px_per_m, ground_xy[1]
+        reach_x, reach_y = 0.6 * px_per_m, 0.17 * px_per_m
+        x0, x1 = max(int(x - reach_x), 0), min(int(x + reach_x) + 1, self.picture.shape[1])
+        y0, y1 = max(int(y - reach_y), 0), min(int(y + reach_y) + 1, len(self.picture))
+        if x1 <= x0 or y1 <= y0:
+            return
+        rows = (np.arange(y0, y1, dtype=np.float32) - y) / (0.5 * reach_y)
+        columns = (np.arange(x0, x1, dtype=np.float32) - x) / (0.5 * reach_x)
+        depth = 0.5 * np.exp(-(rows**2))[:, None] * np.exp(-(columns**2))
+        below = self.picture[y0:y1, x0:x1]
+        self.picture[y0:y1, x0:x1] = below * (1 - depth)[:, :, None]
+
+
+def _routes(plan: ScenePlan) -> dict[int, tuple[Person, Route]]:
+    """Everyone's way, by id; the crowd's ids follow those of the others."""
+    routes: dict[int, tuple[Person, Route]] = {}
+    end_s = plan.duration_s + 1.0
+    for number in range(1, plan.num_persons + 1):
+        person = describe_person(plan.seed, number)
+        routes[number] = (person, wander(plan.seed, person, until_s=end_s))
+    third_s = plan.duration_s / 3
+    for number in range(plan.num_persons + 1, plan.num_persons + plan.crowd + 1):
+        person = describe_person(plan.seed, number)
+        way = join_crowd(plan.seed, person, room="square", begin_s=third_s, end_s=2 * third_s)
+        routes[number] = (person, way)
+    return routes
+
+
+def _camera_folder(camera_id: int) -> str:
+    return f"camera_{camera_id}"

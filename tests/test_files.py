@@ -1,0 +1,17 @@
+"""A file that a reader can hold in the head."""
+
+from pathlib import Path
+
+import pytest
+
+import adln
+
+(ROOT,) = map(Path, adln.__path__)
+# The table of a drawn person's parts is long and has no logic that could be split.
+LONG = {"scenes/drawn_figure.py"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=str)
+def test_no_file_has_more_than_600_lines(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() not in LONG:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
