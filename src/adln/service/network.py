@@ -18,6 +18,7 @@ from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
 from adln.runtime.embedder import OnnxEmbedder
 from adln.runtime.proving import UNPROVED
+from adln.runtime.quality import depths_for, files_for
 from adln.runtime.shipped import find_network
 from adln.service.settings import ServeSettings
 
@@ -52,6 +53,8 @@ class Network:
         precision: of its arithmetic, for people to read.
         scales: what scores mean at the depths of its file, as far as that was calibrated.
         verdict: whether it answers here as where it was made, in words.
+        first: a shallower network of its space, which a picture is searched with first; this one
+            is asked where that finds no match. None if this one is asked at once.
     """
 
     model: ModelKey
@@ -59,6 +62,7 @@ class Network:
     precision: str
     scales: Scales = field(default_factory=lambda: Scales(own={}))
     verdict: str = UNPROVED.text
+    first: "Network | None" = None
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
@@ -77,7 +81,23 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         stated = StatedThresholds(match=settings.match, candidate=settings.candidate)
     if not settings.network:
         return None, stated
-    path = find_network(settings.network)
+    files = files_for([settings.network], settings.quality)
+    depths = []
+    network: Network | None = None
+    calibration: Scale | None = None
+    for file in files:
+        found, calibration = _open(file, settings, first=network)
+        network = found
+        depths.append(found.model.depth)
+    depths_for(depths, settings.quality, files=files)
+    return network, calibration if calibration is not None else stated
+
+
+def _open(
+    file: str, settings: ServeSettings, *, first: Network | None
+) -> tuple[Network, Scale | None]:
+    """One file, and what its scores mean, where that was calibrated."""
+    path = find_network(file)
     embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
     depth = embedder.depths[-1] if settings.depth is None else settings.depth
     if depth not in embedder.depths:
@@ -99,8 +119,9 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         precision=embedder.manifest.precision,
         scales=Scales(own={}) if calibrations is None else calibrations.scales(flip=settings.flip),
         verdict=embedder.verdict.text,
+        first=first,
     )
-    return network, calibration if calibration is not None else stated
+    return network, calibration
 
 
 def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
