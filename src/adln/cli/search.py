@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def search(
     from adln.gallery.answer_picture import draw_answers
     from adln.gallery.records import Filter, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.matching.calibration import Scales
     from adln.matching.identification import identify, not_asked
 
     where = Filter(
@@ -91,6 +93,8 @@ def search(
         raise click.UsageError("--quality chooses the depth; leave one of the two out.")
     looks = [Network(file, depth=depth) for file in files_for([str(model_path)], quality or "best")]
     depths_for([look.depth for look in looks], quality or "best", files=[str(model_path)])
+    # A score between two depths is judged by both.
+    scales = reduce(Scales.joined, (look.scales for look in looks))
     no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
@@ -100,7 +104,7 @@ def search(
             if no_crop is not None:
                 answer = not_asked(no_crop)
                 break
-            answer = identify(gallery, query, model=network.key, scales=network.scales, where=where)
+            answer = identify(gallery, query, model=network.key, scales=scales, where=where)
             if answer.verdict == "matched":
                 break
         chosen = network.depth

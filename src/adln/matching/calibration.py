@@ -114,6 +114,14 @@ class Scales:
     pairs: Mapping[tuple[int, int], Scale] = field(default_factory=dict)
     otherwise: Scale | None = None
 
+    def joined(self, other: "Scales") -> "Scales":
+        """These, and those of other depths; where both say something, the others."""
+        return Scales(
+            own={**self.own, **other.own},
+            pairs={**self.pairs, **other.pairs},
+            otherwise=self.otherwise if other.otherwise is None else other.otherwise,
+        )
+
     def between(self, query_depth: int, stored_depth: int) -> Scale | None:
         """The scale of a pair of depths.
 

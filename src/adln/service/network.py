@@ -106,6 +106,7 @@ def _open(
         )
     calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
     calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
+    scales = Scales() if calibrations is None else calibrations.scales(flip=settings.flip)
 
     def embed(picture: bytes) -> NDArray[np.float32]:
         embedding: NDArray[np.float32] = embedder.embed_picture(picture)[depth]
@@ -117,7 +118,8 @@ def _open(
         ),
         embed=embed,
         precision=embedder.manifest.precision,
-        scales=Scales(own={}) if calibrations is None else calibrations.scales(flip=settings.flip),
+        # A score between two depths is judged by both.
+        scales=scales if first is None else first.scales.joined(scales),
         verdict=embedder.verdict.text,
         first=first,
     )
