@@ -47,8 +47,9 @@ def choose_crops(
 
     Args:
         path: a data set (its training split is used, its gallery if it has none), or a folder
-            that holds pictures at any depth, or the pictures themselves. Without, coloured patches are made up, which look
-            like nobody but drive every part of the network; they cannot calibrate.
+            that holds pictures at any depth, or the pictures themselves. Without, coloured patches
+            are made up, which look like nobody but drive every part of the network; they cannot
+            calibrate.
         height_px: height of the crops.
         width_px: their width.
 
@@ -63,7 +64,8 @@ def choose_crops(
     least = MIN_CALIBRATION_CROPS * 3 // 2
     if len(paths) < least:
         raise ExportError(
-            f"{path if isinstance(path, Path) else name}: {len(paths)} pictures of people are too few to calibrate and check int8; "
+            f"{path if isinstance(path, Path) else name}: {len(paths)} pictures of people are too "
+            f"few to calibrate and check int8; "
             f"at least {least} are needed, a few hundred are better. Name a folder with crops "
             "from the cameras that the network will serve."
         )

@@ -85,8 +85,8 @@ def export_network(
             what is there stays, unless the parity gate is passed.
         depths: 1 to 4; several give one file that answers all of them in one pass.
         precision: "fp32", "fp16" or "int8".
-        calibrate: folder of crops, data set, or pictures of people, for calibration and gate; int8 needs it. Without,
-            the gate uses made-up pictures.
+        calibrate: folder of crops, data set, or pictures of people, for calibration and gate; int8
+            needs it. Without, the gate uses made-up pictures.
         dataset: where Rank-1 and mAP are compared as well.
         split_files: write a file for each depth, "<name>-<depth>", each of which goes on from the
             map that the one before puts out.

@@ -243,6 +243,7 @@ class Judged:
 
     @property
     def own_camera_share(self) -> float | None:
+        """Mean over the crops; None with one camera."""
         return None if self.own_camera is None else float(self.own_camera.mean())
 
     def merit(self, candidate: Method) -> float:
@@ -360,10 +361,12 @@ class Site:
 
     @property
     def num_judged(self) -> int:
+        """Tracks with two crops apart in time."""
         return len(self.judged)
 
     @property
     def num_cameras(self) -> int:
+        """Cameras."""
         return len(self.cameras)
 
     def _pairs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import SettingsError
+from adln.errors import SettingsError, TracksError
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
 
@@ -68,20 +68,20 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
         (N,) whether a crop is of the half that judges: the later tracks of each camera.
 
     Raises:
-        SettingsError: there are too few tracks or people, or the tracks switch persons.
+        TracksError: there are too few tracks or people, or the tracks switch persons.
     """
     numbers = crops.track_numbers()
     if len(np.unique(numbers)) < 2:
-        raise SettingsError(_too_few(len(np.unique(numbers)), "in all"))
+        raise TracksError(_too_few(len(np.unique(numbers)), "in all"))
     is_later = Site(crops).is_later()
     judging = Site(crops.part(is_later))
     if judging.num_judged < FEWEST_JUDGED:
-        raise SettingsError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
+        raise TracksError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
     rng = np.random.default_rng(seed)
     site = Site(thinned(crops, rng))
     problem = unfit(site.alike(), site.switched())
     if problem:
-        raise SettingsError(problem)
+        raise TracksError(problem)
     return is_later
 
 
@@ -101,11 +101,16 @@ def compare_networks(
     if len(before) != len(after) or not np.array_equal(before.tracks, after.tracks):
         raise SettingsError("Two networks are compared on the same crops in the same order.")
     rows = np.arange(len(before))
-    positions = thinned(
-        TrackedCrops(rows[:, np.newaxis].astype(np.float32), before.cameras, before.tracks,
-                     before.time_s),
-        np.random.default_rng(seed),
-    ).embeddings[:, 0].astype(np.int64)
+    positions = (
+        thinned(
+            TrackedCrops(
+                rows[:, np.newaxis].astype(np.float32), before.cameras, before.tracks, before.time_s
+            ),
+            np.random.default_rng(seed),
+        )
+        .embeddings[:, 0]
+        .astype(np.int64)
+    )
     old, new = Site(before.part(positions)), Site(after.part(positions))
     was, now = old.judge(None), new.judge(None)
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 from adln.errors import CheckpointError
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import FORMAT, load_network
-from adln.model.files import read_header
+from adln.model.files import read_tensors
 from adln.training.augmentation import Augmentation
 from adln.training.recipe import Batch, NetworkSettings, Precision, Recipe
 from adln.training.schedule import Schedule
@@ -18,7 +18,7 @@ _CPU_FACTS = Path("/proc/cpuinfo")
 
 def imagenet_start(start: Path) -> bool:
     """Whether a file holds ImageNet weights rather than a network of adln."""
-    return start.suffix != ".safetensors" or read_header(start).get("format") != FORMAT
+    return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
 def site_recipe(

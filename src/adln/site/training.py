@@ -110,6 +110,22 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
     )
 
 
+def require_new(request: SiteRequest) -> None:
+    """See that nothing is overwritten but what this very run has written.
+
+    Raises:
+        SettingsError: there is another file.
+    """
+    candidate = request.work / _CANDIDATE
+    if not request.out.exists():
+        return
+    if not candidate.is_file() or request.out.read_bytes() != candidate.read_bytes():
+        raise SettingsError(
+            f"{request.out}: is there already, and a network in use is never overwritten. Name a "
+            "new file; `adln networks use` then puts it in the other's place."
+        )
+
+
 def require_same_space(request: SiteRequest) -> None:
     """See that embeddings of the new network can be compared with those that are stored.
 
@@ -152,8 +168,8 @@ def train_for_site(
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        SettingsError: nothing can be learned from these tracks, the spaces differ, or the work
-            folder belongs to another run.
+        TracksError: nothing can be learned from these tracks.
+        SettingsError: the spaces differ, or the work folder belongs to another run.
         AdlnError: a file cannot be used; the message says which.
     """
     require_same_space(request)
@@ -303,7 +319,9 @@ def _prepare(
     The choice is written into the plan, so that a run that goes on makes no other.
     """
     recipe = site_recipe(
-        request.start, teacher_path=request.teacher, teacher_size=teacher.crop_size,
+        request.start,
+        teacher_path=request.teacher,
+        teacher_size=teacher.crop_size,
         depth=request.depth,
     )
     most = plan.get("crops_used", min(len(fitting), _MOST_CROPS))
@@ -358,9 +376,7 @@ def _step_s(recipe: Recipe, data: TrainingData, folder: Path, teacher: DeviceTea
     shutil.rmtree(folder, ignore_errors=True)
     recipe = replace(recipe, schedule=replace(recipe.schedule, epochs=_TRIAL_STEPS + 2))
     try:
-        train(
-            recipe, data, folder, fabric=build_fabric(recipe), teacher=teacher, should_stop=check
-        )
+        train(recipe, data, folder, fabric=build_fabric(recipe), teacher=teacher, should_stop=check)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return max(1e-3, (moments[-1] - moments[0]) / (len(moments) - 1))
@@ -372,9 +388,7 @@ def _calibrate(
     """Fit what scores mean to the tracks that judged; says why not, where they do not suffice."""
     if judging.time_s is None:
         return "none: it needs the times of the crops"
-    material = track_material(
-        judging.embeddings, judging.cameras, judging.tracks, judging.time_s
-    )
+    material = track_material(judging.embeddings, judging.cameras, judging.tracks, judging.time_s)
     try:
         fitted = calibrate(
             material, depth=request.depth, flip=False, data=f"{crops.describe()} of this site"
