@@ -58,6 +58,7 @@ class SiteRequest:
         work: folder for what is between.
         depth: 1 to 4, where the new network ends.
         seconds: time to learn.
+        epochs: how often to look at each crop, in place of the time.
         new_space: whether the new network may have a space of its own.
     """
 
@@ -68,6 +69,7 @@ class SiteRequest:
     work: Path
     depth: int = 2
     seconds: float = 8 * 3600.0
+    epochs: int | None = None
     new_space: bool = False
 
 
@@ -293,7 +295,7 @@ def _plan(
         "teacher": teacher.digest[:16],
         "in_use": in_use.model.sha256[:16],
         "depth": request.depth,
-        "seconds": request.seconds,
+        "seconds": request.seconds if request.epochs is None else None,
         "new_space": request.new_space,
     }
     known = _read(request.work / _PLAN) or {}
@@ -328,7 +330,11 @@ def _prepare(
     data = _load(crops, _spread(fitting, most), recipe)
     batch = min(recipe.batch.unlabelled, len(data.crops))
     recipe = replace(recipe, batch=replace(recipe.batch, unlabelled=batch))
-    if "epochs" not in plan:
+    if request.epochs is not None:
+        each = max(1, len(data.crops) // batch)
+        plan |= {"epochs": request.epochs, "crops_used": len(data.crops), "steps": each}
+        _write(request.work / _PLAN, plan)
+    elif "epochs" not in plan:
         say("measuring how fast this machine learns")
         step_s = _step_s(recipe, data, request.work / "trial", teacher)
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
