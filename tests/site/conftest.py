@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from adln.export.exporting import export_network
 from adln.manifest import METADATA_KEY, Manifest
-from adln.model.checkpoint import save_network
+from adln.model.checkpoint import load_network, save_network
 from adln.model.network import Architecture, build_network
 
-HEIGHT, WIDTH = 64, 32
+HEIGHT, WIDTH = 32, 16
 BANDS = 4
 DIM = 3 * BANDS
 SPACE = "ab" * 8
@@ -117,25 +119,51 @@ def make_bands(tmp_path_factory: pytest.TempPathFactory) -> MakeBands:
 
 
 @pytest.fixture(scope="session")
-def teacher(make_bands: MakeBands) -> Path:
-    """Sees all bands."""
-    return make_bands("teacher.onnx")
-
-
-@pytest.fixture(scope="session")
-def in_use(make_bands: MakeBands) -> Path:
-    """Sees little but red and green of one band."""
-    weights = np.full((BANDS, 3), 0.01)
-    weights[1, :2] = 1.0
-    return make_bands("in-use.onnx", weights)
+def bands(make_bands: MakeBands) -> Path:
+    """Sees all bands, and tells people apart without having learned anything."""
+    return make_bands("bands.onnx")
 
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network with random parameters."""
+    """A network with random parameters, whose batch norms have seen crops."""
     path = tmp_path_factory.mktemp("start") / "start.safetensors"
     architecture = Architecture(
-        num_classes=1, exits=(1,), embedding_dim=DIM, height_px=HEIGHT, width_px=WIDTH
+        num_classes=1,
+        exits=(1,),
+        embedding_dim=DIM,
+        height_px=HEIGHT,
+        width_px=WIDTH,
+        space=SPACE,
     )
-    save_network(path, build_network(architecture, seed=0), provenance={"data": "nothing"})
+    network = build_network(architecture, seed=0)
+    rng = np.random.default_rng(1)
+    network.train()
+    with torch.no_grad():
+        for _ in range(20):
+            crops = [np.asarray(draw_crop(draw_person(rng), rng)) for _ in range(40)]
+            network(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2))
+    save_network(path, network, provenance={"data": "nothing"})
     return path
+
+
+@pytest.fixture(scope="session")
+def teacher(start: Path) -> Path:
+    """What the network to start from says before it learns."""
+    return _export(start, start.with_name("teacher.onnx"))
+
+
+@pytest.fixture(scope="session")
+def in_use(start: Path) -> Path:
+    """The teacher with six numbers of its twelve."""
+    poor = load_network(start)
+    with torch.no_grad():
+        poor.get_parameter("exits.1.projection.weight")[6:] = 0
+    path = start.with_name("poor.safetensors")
+    save_network(path, poor)
+    return _export(path, start.with_name("in-use.onnx"))
+
+
+def _export(path: Path, out: Path) -> Path:
+    (file,) = export_network(path, out, depths=(1,), licence="CC0")
+    return file.path

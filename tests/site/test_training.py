@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.site.conftest import DIM, SPACE, MakeBands, draw_folder
 
 from adln.errors import CheckpointError, SettingsError, TracksError
@@ -91,9 +92,7 @@ def test_a_gallery_of_the_network_in_use_answers_the_new_one(
     with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
         gallery.add(
             [
-                Sighting(
-                    embedding=row, model=keys[teacher], camera_id=0, track_id=int(track), time_s=0.0
-                )
+                sighting_of(row, keys[teacher], int(track))
                 for row, track in zip(found[teacher], crops.tracks[rows], strict=True)
             ]
         )
@@ -188,10 +187,10 @@ def test_another_space_is_refused_unless_it_is_wanted(
     ],
 )
 def test_tracks_that_nothing_can_be_learned_from_are_refused(
-    changes: dict[str, int], problem: str, make_request: MakeRequest, teacher: Path, tmp_path: Path
+    changes: dict[str, int], problem: str, make_request: MakeRequest, bands: Path, tmp_path: Path
 ) -> None:
     crops = list_crops([draw_folder(tmp_path / "crops", **changes)])  # type: ignore[arg-type]
-    request = make_request(tmp_path, network=str(teacher))
+    request = make_request(tmp_path, teacher=str(bands))
     with pytest.raises(TracksError, match=problem):
         train_for_site(request, crops)
     assert not request.out.exists()
@@ -229,6 +228,10 @@ def test_one_camera_is_said(make_request: MakeRequest, in_use: Path, tmp_path: P
     request = make_request(tmp_path)
     train_for_site(request, crops, say=said.append, should_stop=lambda: "at once")
     assert any(line.startswith("one camera only") for line in said)
+
+
+def sighting_of(row: NDArray[np.float32], model: ModelKey, track: int) -> Sighting:
+    return Sighting(embedding=row, model=model, camera_id=0, track_id=track, time_s=0.0)
 
 
 def _killed(*_: object, **__: object) -> None:

@@ -447,8 +447,16 @@ class Site:
         # Half of the pairs of two people score above the median.
         return min(1.0, 2 * float(np.mean(np.array(worst) < middle)))
 
-    def judge(self, adaptation: Adaptation | None) -> Judged:
-        """Recognition and camera bias of an adaptation that was fitted elsewhere."""
+    def judge(
+        self, adaptation: Adaptation | None, *, stored: NDArray[np.float32] | None = None
+    ) -> Judged:
+        """Recognition and camera bias of an adaptation that was fitted elsewhere.
+
+        Args:
+            adaptation: None for embeddings as they are.
+            stored: (N, D) embeddings of these crops that are searched in place of their own, as
+                another network of the same space gave them.
+        """
         crops = self.crops
         adapted = (
             crops.embeddings
@@ -457,9 +465,10 @@ class Site:
         )
         carried = self._carried()
         queries = carried[0] if adaptation is None else adaptation.apply(*carried)
+        searched = adapted if stored is None else stored
         true, owners, false = [], [], []
         for rows, same, different in zip(self._rows, self._same, self._different, strict=True):
-            scores = queries[rows] @ adapted[rows].T
+            scores = queries[rows] @ searched[rows].T
             true.append(scores[same])
             owners.append(self.numbers[rows][np.nonzero(same)[0]])
             false.append(scores[different])

@@ -34,6 +34,8 @@ class NetworkComparison:
         own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
             one camera.
         own_camera: with the new network.
+        recognised_stored: share of true pairs recognised where the new network searches what the
+            one in use has stored; None if they do not share a space.
         num_tracks: tracks that were judged by.
         num_together: pairs of tracks seen at the same time.
         track_gains: (T,) `log_gain` of each track.
@@ -51,6 +53,7 @@ class NetworkComparison:
     log_gain_least: float
     own_camera_before: float | None
     own_camera: float | None
+    recognised_stored: float | None
     num_tracks: int
     num_together: int
     track_gains: NDArray[np.float64]
@@ -61,7 +64,8 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
     """Look at the tracks of a site before anything is learned from them, and halve them.
 
     Args:
-        crops: as the network in use embeds them.
+        crops: as the teacher embeds them, which tells people apart better than the network that
+            is in use.
         seed: of the choice of tracks.
 
     Returns:
@@ -86,13 +90,14 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
 
 
 def compare_networks(
-    before: TrackedCrops, after: TrackedCrops, *, seed: int = 0
+    before: TrackedCrops, after: TrackedCrops, *, same_space: bool, seed: int = 0
 ) -> NetworkComparison:
     """Judge a new network by the tracks of the half that it did not learn from.
 
     Args:
         before: crops as the network in use embeds them.
         after: the same crops as the new network embeds them, in the same order.
+        same_space: whether the new network is to search what the one in use has stored.
         seed: of the choice of tracks and of the bootstrap.
 
     Raises:
@@ -118,11 +123,20 @@ def compare_networks(
     gain_least, _ = bounds(gains, rng)
     log_least, _ = bounds(log_gains, rng)
     gain = float(gains.mean())
+    across, across_most = None, 0.0
+    if same_space:
+        across = new.judge(None, stored=old.crops.embeddings)
+        _, across_most = bounds(across.log_rarity - was.log_rarity, rng)
     problem = ""
     if gain < 0:
         problem = "it recognises fewer true pairs than the network in use"
     elif log_least <= 0:
         problem = "no gain over the network in use that is certain"
+    elif across_most < 0:
+        problem = (
+            "it finds people less well among the embeddings that the network in use has stored; "
+            "let it learn for longer, or allow it a space and a gallery of its own (--new-space)"
+        )
     return NetworkComparison(
         is_better=not problem,
         reason=problem or "better with confidence on tracks that it did not learn from",
@@ -135,6 +149,7 @@ def compare_networks(
         log_gain_least=log_least,
         own_camera_before=was.own_camera_share,
         own_camera=now.own_camera_share,
+        recognised_stored=None if across is None else float(across.recognised.mean()),
         num_tracks=old.num_judged,
         num_together=old.num_together,
         track_gains=log_gains,

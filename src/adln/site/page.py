@@ -80,6 +80,16 @@ def page(facts: Mapping[str, Any], tracks: Sequence[Sequence[Path]] = ()) -> str
                 f"{after - before:+.0%}",
             )
         )
+    if compared["recognised_stored"] is not None:
+        gain = compared["recognised_stored"] - compared["recognised_before"]
+        rows.append(
+            (
+                "The first line, where the new network searches what the old one has stored",
+                f"{compared['recognised_before']:.1%}",
+                f"{compared['recognised_stored']:.1%}",
+                f"{gain:+.1%}",
+            )
+        )
     table = "".join(
         "<tr>"
         + f'<th scope="row">{escape(row[0])}</th>'

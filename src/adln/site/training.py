@@ -177,9 +177,8 @@ def train_for_site(
     require_same_space(request)
     teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
     depth = _depth_of(in_use, request.depth)
-    say(f"looking at {crops.describe()} with {request.network}")
-    before = _embed(in_use, depth, crops)
-    is_judging = require_learnable(before)
+    say(f"looking at {crops.describe()} with {request.teacher}")
+    is_judging = require_learnable(_embed(teacher.embedder, teacher.depth, crops))
     if len(crops.camera_names) == 1:
         say("one camera only: whether people are known again under another one cannot be judged")
     fitting, judging = np.flatnonzero(~is_judging), np.flatnonzero(is_judging)
@@ -212,8 +211,11 @@ def train_for_site(
         )
     say("judging old and new network by the tracks that were kept apart")
     new = OnnxEmbedder(candidate)
+    before = _embed(in_use, depth, crops, judging)
     after = _embed(new, request.depth, crops, judging)
-    comparison = compare_networks(before.part(judging), after)
+    space = new.manifest.space_of(request.depth)
+    same_space = space == in_use.manifest.space_of(depth) and not request.new_space
+    comparison = compare_networks(before, after, same_space=same_space)
     facts = {
         "written": comparison.is_better,
         "reason": comparison.reason,
@@ -225,8 +227,8 @@ def train_for_site(
         "start": {"file": request.start.name, "sha256": _digest(request.start)},
         "teacher": _about(request.teacher, teacher.embedder),
         "network_in_use": _about(request.network, in_use),
-        "space": new.manifest.space_of(request.depth),
-        "same_space": new.manifest.space_of(request.depth) == in_use.manifest.space_of(depth),
+        "space": space,
+        "same_space": same_space,
         "terms": _terms(request, teacher),
         "depth": request.depth,
         "plan": dict(plan),
