@@ -1,6 +1,7 @@
 """People drawn as coloured bands, and networks that look at the colours of bands."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,8 +156,10 @@ def teacher(start: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def in_use(start: Path) -> Path:
-    """The teacher with six numbers of its twelve."""
-    poor = load_network(start)
+    """The teacher with six numbers of its twelve, in a space of its own."""
+    whole = load_network(start)
+    poor = build_network(replace(whole.architecture, space="cd" * 8), seed=0)
+    poor.load_state_dict(whole.state_dict())
     with torch.no_grad():
         poor.get_parameter("exits.1.projection.weight")[6:] = 0
     path = start.with_name("poor.safetensors")

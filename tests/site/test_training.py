@@ -45,6 +45,7 @@ def make_request(start: Path, teacher: Path, in_use: Path) -> MakeRequest:
             work=folder / "work",
             depth=1,
             epochs=2,
+            new_space=True,
         )
         return replace(request, **changes)  # type: ignore[arg-type]
 
@@ -101,7 +102,7 @@ def test_a_gallery_of_the_network_in_use_answers_the_new_one(
     own = [
         record.track_id == track for record, track in zip(records, crops.tracks[rows], strict=True)
     ]
-    assert np.mean(own) > 0.5
+    assert np.mean(own) > 0.3
 
 
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
@@ -148,7 +149,7 @@ def test_a_kill_between_network_and_outcome_is_no_second_network(
 def test_no_gain_leaves_no_network(
     crops: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
 ) -> None:
-    request = make_request(tmp_path, network=str(teacher), epochs=1)
+    request = make_request(tmp_path, network=str(teacher), epochs=1, new_space=False)
     outcome = train_for_site(request, crops)
     assert outcome.finished
     assert not outcome.written
@@ -171,7 +172,7 @@ def test_another_space_is_refused_unless_it_is_wanted(
     crops: SiteCrops, make_request: MakeRequest, make_bands: MakeBands, tmp_path: Path
 ) -> None:
     stranger = make_bands("stranger.onnx", spaces=("cd" * 8,))
-    request = make_request(tmp_path, teacher=str(stranger))
+    request = make_request(tmp_path, teacher=str(stranger), new_space=False)
     with pytest.raises(SettingsError, match="--new-space"):
         train_for_site(request, crops)
     training.require_same_space(replace(request, new_space=True))
