@@ -141,10 +141,8 @@ def test_crops_of_a_recording_are_stored_and_deleted_with_the_answer(
         adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
     crops = tmp_path / "mine.onnx.work" / "crops"
     said = capsys.readouterr().err
-    assert (
-        f"This stores pictures of people, cut out of 1 camera(s) or recording(s), in {crops}"
-        in (said)
-    )
+    assert "This stores pictures of people, cut out of 1 camera(s) or recording(s)" in said
+    assert str(crops) in said
     assert ("kept: pictures of people" if keep else "deleted: the crops") in said
     found = sorted(crops.rglob("*.jpg"))
     assert (len(found) >= 2) == keep
