@@ -108,6 +108,50 @@ def add(
 
 
 @networks.command()
+@click.argument("network", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="That settings call the network by, such as site.")
+@click.option("--new-space", is_flag=True, help="Also if stored embeddings cannot be compared.")
+def use(network: Path, name: str, new_space: bool) -> None:
+    """Put NETWORK in the place of a name; `rollback` goes back.
+
+    Settings of a watch name it: network.files = ["site"]. A watch, or a service, that runs takes
+    it when it is started again. Galleries keep answering, since the spaces must be the same.
+    """
+    from adln.errors import SettingsError
+    from adln.runtime.session import open_session
+    from adln.runtime.shipped import find_network, own_networks, use_network
+
+    path = find_network(network)
+    new = open_session(path)
+    known = own_networks().get(name)
+    if known is not None and known.is_file() and not new_space:
+        old = open_session(known)
+        mine, theirs = (set(one.manifest.spaces) - {""} or {one.sha256} for one in (new, old))
+        if not mine & theirs:
+            raise SettingsError(
+                f"{path} lies in space {' and '.join(sorted(mine))}, {name!r} in "
+                f"{' and '.join(sorted(theirs))}: galleries would have to be made anew. "
+                "--new-space does it all the same."
+            )
+    before = use_network(name, path)
+    if before == path.resolve():
+        click.echo(f"{name}: is {path} already")
+        return
+    click.echo(f"{name}: {path}" + ("" if before is None else f", before {before}"))
+    click.echo("a watch or service that runs takes it when it is started again")
+
+
+@networks.command()
+@click.argument("name")
+def rollback(name: str) -> None:
+    """Give NAME back to the network that had it before the last `use`."""
+    from adln.runtime.shipped import roll_back
+
+    click.echo(f"{name}: {roll_back(name)} again")
+    click.echo("a watch or service that runs takes it when it is started again")
+
+
+@networks.command()
 @click.argument("name")
 def remove(name: str) -> None:
     """Take the name of a network away; its file stays."""
