@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adln.cli.main import adln
+from adln.embedders.shipped import find_network, own_networks
 from adln.errors import SettingsError
 from adln.pipeline.depths import DepthEmbedder
-from adln.runtime.shipped import find_network, own_networks
 
 MakeModel = Callable[..., Path]
 SPACE = "ab" * 8

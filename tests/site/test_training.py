@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from tests.site.conftest import DIM, SPACE, MakeBands, draw_folder
 
+from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import CheckpointError, SettingsError, TracksError
 from adln.export import exporting
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.runtime.embedder import OnnxEmbedder
 from adln.site import training
 from adln.site.crops import SiteCrops, list_crops
 from adln.site.training import (

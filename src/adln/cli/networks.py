@@ -117,9 +117,9 @@ def use(network: Path, name: str, new_space: bool) -> None:
     Settings of a watch name it: network.files = ["site"]. A watch, or a service, that runs takes
     it when it is started again. Galleries keep answering, since the spaces must be the same.
     """
+    from adln.embedders.session import open_session
+    from adln.embedders.shipped import find_network, own_networks, use_network
     from adln.errors import SettingsError
-    from adln.runtime.session import open_session
-    from adln.runtime.shipped import find_network, own_networks, use_network
 
     path = find_network(network)
     new = open_session(path)
@@ -145,7 +145,7 @@ def use(network: Path, name: str, new_space: bool) -> None:
 @click.argument("name")
 def rollback(name: str) -> None:
     """Give NAME back to the network that had it before the last `use`."""
-    from adln.runtime.shipped import roll_back
+    from adln.embedders.shipped import roll_back
 
     click.echo(f"{name}: {roll_back(name)} again")
     click.echo("a watch or service that runs takes it when it is started again")

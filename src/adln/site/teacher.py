@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.shipped import find_network
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
 
 _SPACE_DIGITS = 16  # of a digest name a space
 
@@ -29,7 +29,7 @@ class DeviceTeacher:
         space: name of the space that its embeddings lie in.
 
     Raises:
-        ModelFileError: see `adln.runtime.embedder.OnnxEmbedder`.
+        ModelFileError: see `adln.embedders.embedder.OnnxEmbedder`.
     """
 
     def __init__(self, network: str | Path, *, threads: int | None = None) -> None:

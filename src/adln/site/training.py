@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 import adln
 from adln.atomic import atomic_write
 from adln.datasets.loading import load_crops
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
 from adln.errors import CheckpointError, EvaluationError, SettingsError
 from adln.evaluation.calibrating import calibrate, track_material
 from adln.export.exporting import export_network
@@ -28,8 +30,6 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import read_provenance
-from adln.runtime.embedder import OnnxEmbedder
-from adln.runtime.shipped import find_network
 from adln.site.crops import SiteCrops
 from adln.site.recipes import imagenet_start, site_recipe
 from adln.site.teacher import DeviceTeacher
