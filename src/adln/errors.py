@@ -21,6 +21,10 @@ class SettingsError(AdlnError):
     """A settings file or option has an unknown key or a value that cannot be used."""
 
 
+class TracksError(SettingsError):
+    """Nothing can be learned from tracks: too few, of too few people, or of two people each."""
+
+
 class CheckpointError(AdlnError):
     """A weights or checkpoint file is missing, truncated, or not of this network."""
 

@@ -148,3 +148,30 @@ def test_openvino_files_are_members(foreign: Path, tmp_path: Path) -> None:
     net = adln.load(tmp_path / "means.xml", mean=MEAN, std=STD)
     crops = [picture(seed) for seed in range(3)]
     np.testing.assert_allclose(net.embed(crops), [expected(crop) for crop in crops], atol=1e-3)
+
+
+def test_the_colours_that_a_converter_left_in_the_file_are_taken(
+    foreign: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "means.xml"
+    openvino.save_model(openvino.Core().read_model(foreign), path)
+    said = '<rt_info><conversion_parameters><reverse_input_channels value="True" />'
+    end = "</conversion_parameters></rt_info></net>"
+    path.write_text(path.read_text("utf-8").replace("</net>", said + end), "utf-8")
+    crop = picture()
+    found = adln.load(path).embed(crop)[0]
+    means = crop.reshape(-1, 3).mean(axis=0)[::-1]
+    np.testing.assert_allclose(found, means / np.linalg.norm(means), atol=1e-3)
+    assert caplog.records == []
+
+
+def test_pixels_that_nothing_is_known_of_are_warned_of(
+    foreign: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adln.describe_network(foreign)
+    assert "RGB from 0 to 255" in caplog.text
+    caplog.clear()
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    adln.describe_network(foreign, colours="bgr")
+    assert caplog.records == []

@@ -3,6 +3,7 @@ import os
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -125,6 +126,25 @@ def test_a_file_without_times_goes_by_the_rate_that_the_user_states(
         found = [frame.time_s for frame in read_all(source)]
     np.testing.assert_allclose(found, np.arange(40) / 4)
     assert caplog.records == []
+
+
+def test_a_raw_h264_stream_is_read_at_the_stated_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "door.h264"
+    with av.open(str(path), "w", format="h264") as stream:
+        encoder = stream.add_stream("libx264", rate=10)
+        encoder.width, encoder.height, encoder.pix_fmt = 320, 240, "yuv420p"
+        for shade in range(0, 240, 4):
+            pixels = np.full((240, 320, 3), shade, np.uint8)
+            stream.mux(encoder.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        stream.mux(encoder.encode())
+    with caplog.at_level(logging.WARNING):
+        source = open_source(str(path), "a", fps=10.0)
+        found = [frame.time_s for frame in read_all(source)]
+    np.testing.assert_allclose(found, np.arange(60) / 10)
+    assert caplog.records == []
+    assert source.status().clock_jumps == 0
 
 
 def test_jumps_of_a_clock_give_one_line(caplog: pytest.LogCaptureFixture) -> None:

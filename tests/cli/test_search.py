@@ -18,7 +18,9 @@ from PIL import Image
 
 from adln.cli.search import search
 from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
 from adln.embeddings import unit_length
+from adln.errors import SettingsError
 from adln.gallery.records import EVERYTHING, ModelKey, Sighting, pool_track
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
@@ -33,6 +35,8 @@ from adln.matching.calibration import (
 from adln.pipeline.evidence import EmbeddedCrop
 from adln.pipeline.evidence import Evidence as TrackEvidence
 from adln.pipeline.identity import IdentityBook
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_people import describe_person
 from adln.service import searching
 from adln.service.batching import Searches
 from adln.service.parts import Parts
@@ -235,3 +239,58 @@ def test_the_answer_is_one_line_with_its_reason(tmp_path: Path, make_model: Make
     assert line == (
         "matched: Bruno, probability 0.94 (Bruno 1.00 reaches 0.97; nobody else was compared)"
     )
+
+
+def drawn_picture(number: int, sample: int, folder: Path) -> Path:
+    """Somebody drawn, from one of several sides."""
+    person = describe_person(7, number)
+    blank = np.full((256, 128, 3), 150, np.uint8)
+    figure = draw_figure(person, height_px=220, heading_deg=90.0 * sample, phase=1.0)
+    crop = figure.lay_over(blank, ground_xy=(64, 245))
+    path = folder / f"{number}-{sample}.png"
+    Image.fromarray(crop).save(path)
+    return path
+
+
+def test_quality_chooses_among_the_shipped_networks(tmp_path: Path) -> None:
+    shipped = OnnxEmbedder(find_network("res2"))
+    model = ModelKey(shipped.model.sha256, 2, shipped.dim, shipped.manifest.space_of(2))
+    pictures = [drawn_picture(number, 0, tmp_path) for number in range(3)]
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        for number, picture in enumerate(pictures):
+            sighting = Sighting(
+                embedding=shipped.embed_picture(picture)[2],
+                model=model,
+                camera_id=1,
+                time_s=1e9 + number,
+            )
+            ids = gallery.add([sighting])
+            gallery.split([one for one in ids if one is not None])
+
+    def asked(*arguments: str) -> dict[str, Any]:
+        line = [str(pictures[0]), "--gallery", str(tmp_path / "gallery"), "--json", *arguments]
+        result = CliRunner().invoke(search, line)
+        assert result.exit_code == 0, result.output
+        return cast("dict[str, Any]", json.loads(result.stdout))
+
+    best, fast, balanced = (asked("--quality", one) for one in ("best", "fast", "balanced"))
+    assert best == asked()
+    assert best["score"] == pytest.approx(1.0, abs=1e-3)
+    assert fast["score"] < 0.999
+    assert fast["person_id"] in (None, 1)
+    # Where the first look finds no match, the answer is that of the second.
+    assert balanced == (fast if fast["verdict"] == "matched" else best)
+    assert balanced["verdict"] == "matched"
+
+
+def test_quality_says_what_it_cannot_be_combined_with(
+    tmp_path: Path, make_model: MakeModel
+) -> None:
+    picture = drawn_picture(1, 0, tmp_path)
+    line = [str(picture), "--gallery", str(tmp_path / "gallery"), "--quality", "balanced"]
+    both = CliRunner().invoke(search, [*line, "--depth", "2"])
+    assert both.exit_code == 2
+    assert "--quality chooses the depth" in both.output
+    one = CliRunner().invoke(search, [*line, "--network", str(make_model())])
+    assert isinstance(one.exception, SettingsError)
+    assert "answers Res2 only" in str(one.exception)

@@ -162,3 +162,17 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     assert result.exit_code == 1
     assert "cannot be written" in str(result.exception)
     assert not (clips / "monday" / "adln-gallery").exists()
+
+
+def test_quality_is_one_setting_for_the_shipped_networks(clips: Path, detector: Path) -> None:
+    depths = {}
+    for quality in ("fast", "balanced", "best"):
+        gallery = clips / f"gallery-{quality}"
+        options = ["--gallery", gallery, "--detector", detector, "--quality", quality]
+        result = watch(clips / "monday" / "Front door", *options, "--json")
+        assert result.exit_code == 0, result.output
+        depths[quality] = json.loads(result.stdout)["crops_by_depth"]
+    assert list(depths["fast"]) == ["res1"]
+    assert list(depths["best"]) == ["res2"]
+    # A new person is looked at by both.
+    assert list(depths["balanced"]) == ["res1", "res2"]

@@ -25,6 +25,7 @@ def write(tmp_path: Path) -> Write:
         after: int = 0,
         maps: tuple[int, ...] = (),
         spaces: tuple[str, ...] = (),
+        source: str = "5" * 64,
     ):
         nodes = []
         if after:
@@ -71,7 +72,7 @@ def write(tmp_path: Path) -> Write:
             dim=12,
             height_px=64,
             width_px=32,
-            source_sha256="5" * 64,
+            source_sha256=source,
             adln_version="0.1.0",
             created_utc="2026-01-01T00:00:00Z",
             starts_after=after,
@@ -129,6 +130,34 @@ def test_each_priced_depth_has_a_cost(write: Write) -> None:
     costs = DepthEmbedder(parts).measure_ms()
     assert list(costs) == [1, 2]
     assert min(costs.values()) > 0
+
+
+def test_files_that_start_from_crops_answer_each_by_itself(write: Write) -> None:
+    whole = DepthEmbedder([write("whole.onnx", (1, 2))])
+    files = [write("1.onnx", (1,)), write("2.onnx", (2,))]
+    apart = DepthEmbedder(files)
+    assert apart.depths == apart.priced_depths == (1, 2)
+    expected = whole.embed(CROPS, 2)
+    for depth in (1, 2):
+        found = apart.embed(CROPS, depth)
+        assert list(found) == [depth]
+        np.testing.assert_allclose(found[depth], expected[depth], rtol=1e-6)
+        assert apart.file_of(depth)[0] == files[depth - 1]
+    assert list(apart.embed_all(CROPS)) == [1, 2]
+
+
+def test_files_in_the_wrong_order_or_twice_are_refused(write: Write) -> None:
+    one, two = write("1.onnx", (1,)), write("2.onnx", (2,))
+    with pytest.raises(ModelFileError, match="from the shallowest on"):
+        DepthEmbedder([two, one])
+    with pytest.raises(ModelFileError, match="depth 1 is answered by"):
+        DepthEmbedder([one, write("again.onnx", (1, 2))])
+
+
+def test_a_file_of_another_network_is_refused(write: Write) -> None:
+    stranger = write("2.onnx", (2,), source="b" * 64)
+    with pytest.raises(ModelFileError, match=r"not of the same network.*source_sha256"):
+        DepthEmbedder([write("1.onnx", (1,)), stranger])
 
 
 def test_a_depth_that_no_file_answers_is_refused(write: Write) -> None:

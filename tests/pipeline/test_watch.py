@@ -141,6 +141,18 @@ def fixed_load() -> LoadController:
     return LoadController(ladder, {2: 1.0}, LoadSettings(budget_ms=0))
 
 
+class DepthsApart(MeanColour):
+    """A network that gives each depth by itself, and is blind to blue at the first."""
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        self.batches.append((len(crops), depth))
+        colours = crops[:, 40:-40, 20:-20].mean(axis=(1, 2)) - 80
+        if depth == 1:
+            # Blue looks as much like red as like itself.
+            colours[:, 0] = np.maximum(colours[:, 0], 0.7 * colours[:, 2])
+        return {depth: unit_length(colours)}
+
+
 def last_of_each_track(said: list[SightingEvent]) -> dict[tuple[str, int], SightingEvent]:
     return {(event.camera_name, event.track_id): event for event in said}
 
@@ -424,3 +436,53 @@ def test_every_sighting_says_why_in_one_line_of_the_log_as_well(
     lines = [record.message for record in caplog.records if "track" in record.message]
     assert len(lines) == len(said)
     assert lines[-1] == f"b, track 1: matched ({again.reason})"
+
+
+def test_only_those_of_whom_the_shallow_depth_is_not_sure_are_looked_at_deeper(
+    make_watch: Run,
+) -> None:
+    network = DepthsApart()
+    again = [(RED, 30, 55, 50)]
+    film = Film({"a": [(RED, 0, 25, 50), (BLUE, 0, 25, 200)], "b": again}, frames=60)
+    watch, said = make_watch(film, embedder=network, first_depth=1)
+    progress = watch.run()
+    red, blue = persons(said, "a")
+    assert None not in (red, blue)
+    assert red != blue
+    # New people are kept as the deeper depth sees them; who comes back is known at the first.
+    assert {event.depth for event in said if event.camera_name == "a"} == {2}
+    assert persons(said, "b") == [red]
+    assert {event.depth for event in said if event.camera_name == "b"} == {1}
+    crops_of_b = progress.crops[1] - progress.crops[2]
+    assert crops_of_b >= 2
+
+
+def test_the_load_may_forbid_a_deeper_look(make_watch: Run) -> None:
+    network = DepthsApart()
+    ladder = make_ladder(crops_per_track=4, depths=(1,), most_skipping=1)
+    load = LoadController(ladder, {1: 1.0}, LoadSettings(budget_ms=0))
+    film = Film({"a": [(RED, 0, 25, 50)]})
+    watch, said = make_watch(film, embedder=network, first_depth=1, load=load)
+    watch.run()
+    assert {depth for _, depth in network.batches} == {1}
+    assert persons(said, "a") == [1]
+
+
+def test_a_track_that_is_looked_at_deeper_stays_comparable_when_the_load_falls(
+    make_watch: Run,
+) -> None:
+    ladder = make_ladder(crops_per_track=4, depths=(1, 2), most_skipping=1)
+    load = LoadController(ladder, {1: 1.0, 2: 2.0}, LoadSettings(budget_ms=1, window_s=1.5))
+    film = Film({"a": [(RED, 0, 50, 50)]})
+    watch, said = make_watch(
+        film,
+        embedder=DepthsApart(),
+        first_depth=1,
+        load=load,
+        costs=Costs(frame_ms=1, crop_ms={1: 1.0, 2: 2.0}),
+    )
+    progress = watch.run()
+    assert progress.depth == 1
+    assert progress.crops[2] > 0
+    assert persons(said, "a") == [1]
+    assert not progress.failures

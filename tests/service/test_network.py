@@ -7,7 +7,14 @@ import pytest
 from fake_service import Served, person_picture
 from PIL import Image
 
-from adln.service.network import PictureRefusedError, check_picture, make_thumbnail
+from adln.errors import SettingsError
+from adln.service.network import (
+    PictureRefusedError,
+    check_picture,
+    make_thumbnail,
+    open_network,
+)
+from adln.service.settings import ServeSettings
 
 MOST = 1_000_000
 
@@ -105,3 +112,25 @@ def test_the_size_of_a_picture_is_that_of_the_upright_one(
     stream = io.BytesIO()
     Image.new("RGB", (30, 20)).save(stream, "JPEG", exif=exif)
     assert check_picture(stream.getvalue(), max_pixels=MOST) == size
+
+
+def test_quality_decides_which_of_the_shipped_networks_are_open() -> None:
+    best, _ = open_network(ServeSettings())
+    fast, _ = open_network(ServeSettings(quality="fast"))
+    balanced, _ = open_network(ServeSettings(quality="balanced"))
+    assert best is not None
+    assert fast is not None
+    assert balanced is not None
+    assert balanced.first is not None
+    assert best.first is fast.first is None
+    assert (fast.model.depth, best.model.depth) == (1, 2)
+    assert (balanced.first.model, balanced.model) == (fast.model, best.model)
+    assert sorted(balanced.scales.own) == [1, 2]
+    assert balanced.model.shares_space(fast.model)
+
+
+def test_a_quality_that_the_network_cannot_have_is_refused() -> None:
+    with pytest.raises(SettingsError, match="answers Res1 only"):
+        open_network(ServeSettings(network="res1", quality="balanced"))
+    with pytest.raises(SettingsError, match="depth goes with quality"):
+        ServeSettings(depth=1, quality="fast")

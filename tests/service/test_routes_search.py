@@ -14,12 +14,14 @@ from fake_service import (
     embed_colours,
     person_picture,
 )
+from numpy.typing import NDArray
 from PIL import Image
 
-from adln.gallery.records import ModelKey
+from adln.gallery.records import ModelKey, Sighting
 from adln.matching.calibration import Scales
 from adln.matching.thresholds import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
+from adln.service.network import Network
 
 JPEG = {"Content-Type": "image/jpeg"}
 NAMED = {"digest": MODEL.digest, "depth": MODEL.depth, "dim": DIM, "space": ""}
@@ -224,3 +226,39 @@ def test_a_whole_frame_is_not_taken_for_a_person(served: Served) -> None:
     )
     assert "320 x 180 px" in answer["reason"]
     assert len(answer["found"]) == 14
+
+
+def test_a_picture_is_looked_at_deeper_only_where_the_first_look_finds_no_match(
+    make_served: Callable[..., Served],
+) -> None:
+    asked: list[str] = []
+
+    def embed(depth: str) -> Callable[[bytes], NDArray[np.float32]]:
+        def work(picture: bytes) -> NDArray[np.float32]:
+            asked.append(depth)
+            return embed_colours(picture)
+
+        return work
+
+    first_model = ModelKey("d" * 64, 1, DIM, "5" * 16)
+    model = ModelKey("e" * 64, 2, DIM, "5" * 16)
+    first = Network(model=first_model, embed=embed("first"), precision="int8")
+    deeper = Network(model=model, embed=embed("deeper"), precision="int8", first=first)
+    served = make_served(network=deeper)
+    embedding = embed_colours(person_picture(0))
+    ids = served.gallery.add(
+        [Sighting(embedding=embedding, model=model, camera_id=1, time_s=NOW_S)]
+    )
+    person = served.gallery.split([one for one in ids if one is not None])
+    known = search(served, person_picture(0, 9))
+    assert (known["verdict"], known["person_id"]) == ("matched", person)
+    assert (known["model"]["depth"], asked) == (1, ["first"])
+    asked.clear()
+    stranger = search(served, person_picture(50))
+    assert (stranger["verdict"], stranger["model"]["depth"]) == ("unknown", 2)
+    assert asked == ["first", "deeper"]
+    # What is stored and handed out is of the deeper one.
+    asked.clear()
+    picture = person_picture(3)
+    answer = served.client.post("/api/v1/embed/picture", content=picture, headers=JPEG).json()
+    assert (answer["model"]["depth"], asked) == (2, ["deeper"])

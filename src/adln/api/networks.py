@@ -1,5 +1,6 @@
 """Networks for Python: load one by name or file, embed people with it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 import adln
 from adln.crops import cut, read_image
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.foreign import PixelForm, describe, sidecar
+from adln.embedders.foreign import PixelForm, describe, sidecar, told_colours
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
 from adln.embedders.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
 from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
+
+_LOG = logging.getLogger(__name__)
 
 
 class Network:
@@ -166,7 +169,7 @@ def load(
     *,
     mean: ArrayLike | None = None,
     std: ArrayLike | None = None,
-    colours: str = "rgb",
+    colours: str | None = None,
     layout: str = "nchw",
     depth: int | None = None,
     flip: bool = False,
@@ -182,7 +185,8 @@ def load(
         mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
             network gets pixels of 0..255.
         std: that the difference is divided by.
-        colours: "rgb" or "bgr", the order of the channels that it wants.
+        colours: "rgb" or "bgr", the order of the channels that it wants; what the file says if left
+            out, else "rgb" with a warning.
         layout: "nchw" or "nhwc".
         depth: 1 to 4, for a file of adln that has several; the deepest if left out.
         flip: average with the mirrored crop, at twice the work.
@@ -201,7 +205,7 @@ def load(
         True
     """
     path = find_network(network)
-    given = mean is not None or std is not None or colours != "rgb" or layout != "nchw"
+    given = mean is not None or std is not None or colours is not None or layout != "nchw"
     if given or (path.suffix == ".xml" and not sidecar(path).is_file()):
         describe_network(path, mean=mean, std=std, colours=colours, layout=layout)
     return Network(network, depth=depth, flip=flip, threads=threads)
@@ -212,7 +216,7 @@ def describe_network(
     *,
     mean: ArrayLike | None = None,
     std: ArrayLike | None = None,
-    colours: str = "rgb",
+    colours: str | None = None,
     layout: str = "nchw",
     training_data: str = "",
     licence: str = "",
@@ -251,6 +255,15 @@ def describe_network(
         'my own pictures'
     """
     path = Path(path)
+    if colours is None and (colours := told_colours(path)) is None:
+        colours = "rgb"
+        if mean is None:
+            _LOG.warning(
+                "%s does not say how it wants its pixels: it gets RGB from 0 to 255. Most networks "
+                "trained with PyTorch want mean and std, OpenCV's want colours bgr; the wrong ones "
+                "cost accuracy without an error. State them, or give a reference.",
+                path,
+            )
     form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     manifest = describe(

@@ -81,6 +81,7 @@ def watch(
             book=assembly.book,
             load=assembly.load,
             costs=assembly.costs,
+            first_depth=assembly.first_depth,
             run=assembly.run,
             deliver=found.put,
         )

@@ -64,6 +64,7 @@ class Recognition:
             return overlaps
         limits = self._settings
         lost = np.array([self._is_lost(track, previous_s) for track in tracks])
+        hidden = np.array([track.seen_s < previous_s for track in tracks])
         possible = overlaps >= least
         doubt = has_rivals(overlaps, least=least, near=limits.near)
         doubt |= possible[lost].any(axis=0)
@@ -76,6 +77,9 @@ class Recognition:
             embedding = embeddings.get(positions[column])
             if embedding is None:
                 # Nobody comes back by a box that shows half of them.
+                best_row = int(np.argmax(overlaps[:, column]))
+                if lost[best_row]:
+                    scores[hidden, column] = -np.inf
                 scores[lost, column] = -np.inf
                 continue
             cosines = _cosines([tracks[row] for row in rows], embedding)
@@ -200,8 +204,8 @@ class Recognition:
         """Whether a track may not go on by its motion alone."""
         if track.look is None:
             return False
-        # At the side of the picture one goes and another one comes in the same place.
-        trusted_s = 0.0 if track.place.sides else self._settings.trust_motion_s
+        # Where one leaves the picture, another one comes in the same place.
+        trusted_s = 0.0 if track.is_leaving else self._settings.trust_motion_s
         return previous_s - track.seen_s > trusted_s
 
     def _give_back(

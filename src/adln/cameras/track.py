@@ -10,6 +10,9 @@ from adln.cameras.appearance import Look
 from adln.cameras.detections import Detections
 from adln.cameras.motion import Motion, start_motion
 
+# Who moves towards a side by this part of their height a second is on the way there.
+_LEAVING = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class TrackedPerson:
@@ -100,6 +103,14 @@ class Track:
     def seen_s(self) -> float:
         """When the person was last found."""
         return self.place.seen_s
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the person was last seen at a side of the picture and on the way out there."""
+        motion = self.place.motion
+        across, down = (motion.speed[:2] / max(float(motion.place[3]), 1.0)).tolist()
+        outward = {"left": -across, "right": across, "top": -down, "bottom": down}
+        return any(outward[side] > _LEAVING for side in self.place.sides or ())
 
     def take(
         self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None

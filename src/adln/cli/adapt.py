@@ -1,9 +1,11 @@
-"""`adln adapt`: adapt a gallery's embeddings to its cameras, if its own tracks show a gain."""
+"""`adln adapt`: adapt a gallery to its cameras, or train a network for a site, if it gains."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
 
 if TYPE_CHECKING:
     from adln.gallery.records import ModelKey, StoredSighting
@@ -12,16 +14,34 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("places", nargs=-1, required=True, metavar="GALLERY | CROPS_OR_RECORDINGS...")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option("--undo", is_flag=True, help="Go back to the embeddings as the network gave them.")
-def adapt(folder: Path, dry_run: bool, undo: bool) -> None:
-    """Adapt the gallery in FOLDER to its cameras.
+@overnight_options
+def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) -> None:
+    """Adapt a GALLERY to its cameras, or, with --out, make a network for a site.
 
-    Takes off what all people under one camera have in common, and evens out the spread within
-    tracks, if tracks that it was not fitted on show a certain gain. Nobody has to be named, and no
-    picture is needed. The stored embeddings stay as they are: --undo switches it off again.
+    GALLERY: takes off what all people under one camera have in common, and evens out the spread
+    within tracks, if tracks that it was not fitted on show a certain gain. Nobody has to be named,
+    and no picture is needed. The stored embeddings stay as they are: --undo switches it off again.
+
+    CROPS_OR_RECORDINGS with --out: learns from a teacher on crops of this site's tracks, on this
+    machine only, and writes the network if tracks that it did not learn from show a certain gain.
     """
+    if overnight["out"] is not None:
+        if dry_run or undo:
+            raise click.UsageError("--dry-run and --undo go with a gallery, --out with a training.")
+        adapt_overnight(places, **overnight)
+        return
+    unused = [name for name, value in overnight.items() if value and name in NEEDS_OUT]
+    if unused:
+        raise click.UsageError(f"--{unused[0].replace('_', '-')} goes with --out NETWORK.onnx.")
+    if len(places) > 1:
+        raise click.UsageError("name one gallery; recordings and crops go with --out.")
+    _adapt_gallery(Path(places[0]), dry_run=dry_run, undo=undo)
+
+
+def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
     from adln.cli.gallery import actor
     from adln.gallery.adapting import space_name
     from adln.gallery.spaces import group_by_space

@@ -53,7 +53,11 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option("--name", default="", help="To call it by from now on; its file name if left out.")
 @click.option("--mean", type=Triple(), help="Of pixels scaled to 0..1; without: pixels 0..255.")
 @click.option("--std", type=Triple(), help="That the difference is divided by.")
-@click.option("--colours", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True)
+@click.option(
+    "--colours",
+    type=click.Choice(["rgb", "bgr"]),
+    help="Order of the channels; what the file says if left out, else rgb.",
+)
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
 @click.option("--training-data", default="", help="What its weights learned from.")
 @click.option("--licence", default="", help="Its terms.")
@@ -67,7 +71,7 @@ def add(
     name: str,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
-    colours: str,
+    colours: str | None,
     layout: str,
     training_data: str,
     licence: str,
@@ -101,6 +105,50 @@ def add(
     click.echo(
         f"{called}: {manifest.height_px}x{manifest.width_px} px -> {manifest.dim} numbers, {said}"
     )
+
+
+@networks.command()
+@click.argument("network", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="That settings call the network by, such as site.")
+@click.option("--new-space", is_flag=True, help="Also if stored embeddings cannot be compared.")
+def use(network: Path, name: str, new_space: bool) -> None:
+    """Put NETWORK in the place of a name; `rollback` goes back.
+
+    Settings of a watch name it: network.files = ["site"]. A watch, or a service, that runs takes
+    it when it is started again. Galleries keep answering, since the spaces must be the same.
+    """
+    from adln.embedders.session import open_session
+    from adln.embedders.shipped import find_network, own_networks, use_network
+    from adln.errors import SettingsError
+
+    path = find_network(network)
+    new = open_session(path)
+    known = own_networks().get(name)
+    if known is not None and known.is_file() and not new_space:
+        old = open_session(known)
+        mine, theirs = (set(one.manifest.spaces) - {""} or {one.sha256} for one in (new, old))
+        if not mine & theirs:
+            raise SettingsError(
+                f"{path} lies in space {' and '.join(sorted(mine))}, {name!r} in "
+                f"{' and '.join(sorted(theirs))}: galleries would have to be made anew. "
+                "--new-space does it all the same."
+            )
+    before = use_network(name, path)
+    if before == path.resolve():
+        click.echo(f"{name}: is {path} already")
+        return
+    click.echo(f"{name}: {path}" + ("" if before is None else f", before {before}"))
+    click.echo("a watch or service that runs takes it when it is started again")
+
+
+@networks.command()
+@click.argument("name")
+def rollback(name: str) -> None:
+    """Give NAME back to the network that had it before the last `use`."""
+    from adln.embedders.shipped import roll_back
+
+    click.echo(f"{name}: {roll_back(name)} again")
+    click.echo("a watch or service that runs takes it when it is started again")
 
 
 @networks.command()

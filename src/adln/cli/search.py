@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adln.cli.options import NetworkOption
+from adln.embedders.quality import QUALITIES, Quality, depths_for, files_for
 from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ _BAR_LETTERS = 20
     help="The network that the gallery was made with, or one of its space.",
 )
 @click.option("-k", "top_k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
+@click.option(
+    "--quality",
+    type=click.Choice(QUALITIES),
+    help="fast embeds by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
+    "[default: best]",
+)
 @click.option("--depth", type=click.IntRange(1, 4), help="The deepest of the file if left out.")
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
 @click.option("--not-camera", "not_cameras", type=int, multiple=True, help="Not this camera.")
@@ -49,6 +57,7 @@ def search(
     folder: Path,
     model_path: Path,
     top_k: int,
+    quality: Quality | None,
     depth: int | None,
     cameras: tuple[int, ...],
     not_cameras: tuple[int, ...],
@@ -64,15 +73,13 @@ def search(
     -k is only how many sightings are listed. Several pictures are taken as one track of one person
     and pooled into one query.
     """
-    import numpy as np
-
+    from adln.api.networks import Network
     from adln.cli.gallery import actor, moment
     from adln.crops import read_crop
-    from adln.embedders.embedder import OnnxEmbedder
     from adln.errors import SettingsError
-    from adln.gallery.records import Filter, ModelKey, pool_track
+    from adln.gallery.records import Filter, pool_track
     from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.matching.calibration import Scales, read_calibration
+    from adln.matching.calibration import Scales
     from adln.matching.identification import identify, not_asked
     from adln.reports.answer_picture import draw_answers
 
@@ -82,27 +89,26 @@ def search(
         from_s=None if from_time is None else moment(from_time),
         until_s=None if until_time is None else moment(until_time),
     )
-    embedder = OnnxEmbedder(model_path)
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(
-            f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
-        )
-    query = pool_track(np.stack([embedder.embed_picture(picture)[chosen] for picture in pictures]))
-    model = ModelKey(
-        embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen)
-    )
-    calibrated = read_calibration(embedder.model.path, model_sha256=embedder.model.sha256)
-    scales = Scales() if calibrated is None else calibrated.scales(flip=False)
+    if depth is not None and quality is not None:
+        raise click.UsageError("--quality chooses the depth; leave one of the two out.")
+    looks = [Network(file, depth=depth) for file in files_for([str(model_path)], quality or "best")]
+    depths_for([look.depth for look in looks], quality or "best", files=[str(model_path)])
+    # A score between two depths is judged by both.
+    scales = reduce(Scales.joined, (look.scales for look in looks))
     no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
     ) as gallery:
-        if no_crop is None:
-            answer = identify(gallery, query, model=model, scales=scales, where=where)
-        else:
-            answer = not_asked(no_crop)
-        (result,) = gallery.search(query, model=model, k=top_k, where=where)
+        for network in looks:
+            query = pool_track(network.embed(pictures))
+            if no_crop is not None:
+                answer = not_asked(no_crop)
+                break
+            answer = identify(gallery, query, model=network.key, scales=scales, where=where)
+            if answer.verdict == "matched":
+                break
+        chosen = network.depth
+        (result,) = gallery.search(query, model=network.key, k=top_k, where=where)
         names = {person.person_id: person.name for person in gallery.persons()}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.progress import counting
+from adln.embedders.quality import QUALITIES, Quality
 
 if TYPE_CHECKING:
     from adln.gallery.records import ModelKey
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 )
 @click.option("--gallery", help="Folder of the gallery; made if there is none.")
 @click.option("--network", help="Exported network, a file or res1 or res2; '' for none.")
+@click.option(
+    "--quality",
+    type=click.Choice(QUALITIES),
+    help="fast looks at pictures by Res1, best by Res2, balanced by Res2 where Res1 finds no "
+    "match.  [default: best]",
+)
 @click.option("--watch", help="Watch the cameras of this file, too; see `adln watch`.")
 @click.option(
     "--demo",
@@ -42,6 +49,7 @@ def serve(
     config_path: Path | None,
     gallery: str | None,
     network: str | None,
+    quality: Quality | None,
     watch: str | None,
     demo_folder: Path | None,
     host: str | None,
@@ -80,7 +88,14 @@ def serve(
     from adln.service.tidying import Tidying
 
     demo = None if demo_folder is None else demo_in(demo_folder)
-    given = {"gallery": gallery, "network": network, "watch": watch, "host": host, "port": port}
+    given = {
+        "gallery": gallery,
+        "network": network,
+        "quality": quality,
+        "watch": watch,
+        "host": host,
+        "port": port,
+    }
     if demo is not None:
         given |= {"gallery": str(demo.gallery), "watch": str(demo.watch)}
     from_options = [

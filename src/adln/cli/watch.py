@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.atomic import require_writable
+from adln.embedders.quality import QUALITIES, Quality
 from adln.errors import ModelFileError, SettingsError
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ _DRAIN_S = 5.0
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Folder of the gallery.")
 @click.option("--network", default="", help="Network that recognises people; res2 if left out.")
+@click.option(
+    "--quality",
+    type=click.Choice(QUALITIES),
+    help="fast looks at people by Res1, best by Res2, balanced by Res2 where Res1 is not sure.  "
+    "[default: best]",
+)
 @click.option(
     "--detector",
     type=click.Path(path_type=Path),
@@ -70,6 +77,7 @@ def watch(
     sources: tuple[str, ...],
     gallery: Path | None,
     network: str,
+    quality: Quality | None,
     detector: Path | None,
     start: str,
     report: Path | None,
@@ -99,7 +107,14 @@ def watch(
             "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
             "such as 0, or a file of settings (TOML)."
         )
-    settings, folder = _settings(sources, overrides, gallery, network, detector, start)
+    settings, folder = _settings(
+        sources,
+        (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides),
+        gallery,
+        network,
+        detector,
+        start,
+    )
     if not settings.detector.boxes and not settings.detector.model:
         _have_detector(yes=yes)
     if save is not None:
@@ -286,6 +301,7 @@ def run_watch(
             book=assembly.book,
             load=assembly.load,
             costs=assembly.costs,
+            first_depth=assembly.first_depth,
             run=assembly.run,
             deliver=leaving_out(paced_submit(delivery, live=assembly.live), people),
             pictures=settings.pictures,

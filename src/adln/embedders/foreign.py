@@ -8,6 +8,7 @@ file is opened like any other, by `adln.embedders.session.open_session`.
 import hashlib
 import importlib
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ WHOLE = 4
 _SIZE_PX = (256, 128)  # where the file leaves it open
 _DIGITS = 16
 _OPENVINO = ".xml"
+_REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Pixels as the file wants them -> (N, ...) features."""
@@ -156,6 +158,17 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
         raise ModelFileError(
             f"{place}: cannot be read ({error}). Write it again with `adln networks add {path}`."
         ) from error
+
+
+def told_colours(path: Path) -> str | None:
+    """The order of colours that a file of OpenVINO was converted for; None if it does not say.
+
+    Source: `reverse_input_channels` among the parameters that the converter leaves in the file.
+    """
+    if path.suffix != _OPENVINO or not path.is_file():
+        return None
+    said = _REVERSED.search(path.read_text(encoding="utf-8", errors="replace"))
+    return None if said is None else ("bgr" if said[1].lower() == "true" else "rgb")
 
 
 def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:

@@ -15,6 +15,7 @@ from adln.errors import SettingsError
 FOLDER = Path(__file__).parents[1] / "networks"
 SHIPPED = ("res1", "res2")
 DEFAULT = "res2"
+_MOST_REMEMBERED = 20
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -72,6 +73,75 @@ def name_network(name: str, path: Path | None) -> None:
         file.write(
             json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
         )
+
+
+def use_network(name: str, path: Path) -> Path | None:
+    """Put a network in the place of a name, and remember the one that was there.
+
+    Args:
+        name: see `name_network`.
+        path: of the new network.
+
+    Returns:
+        The file that had the name before; None if none had.
+
+    Raises:
+        SettingsError: see `name_network`.
+    """
+    before = own_networks().get(name)
+    if before == path.resolve():
+        return before
+    if before is not None:
+        # Remembered first: who is cut off between the two has one entry too many, and no loss.
+        _remember(name, [*_remembered().get(name, []), str(before)][-_MOST_REMEMBERED:])
+    name_network(name, path)
+    return before
+
+
+def roll_back(name: str) -> Path:
+    """Give a name back to the network that had it before.
+
+    Returns:
+        The file that has the name now.
+
+    Raises:
+        SettingsError: there was none before, or its file is gone.
+    """
+    now = own_networks().get(name)
+    past = [path for path in _remembered().get(name, []) if path != str(now)]
+    if not past:
+        raise SettingsError(
+            f"{name!r} has had no other network before; `adln networks use FILE --name {name}` "
+            "remembers the one that it replaces."
+        )
+    path = Path(past[-1])
+    if not path.is_file():
+        raise SettingsError(
+            f"{path}: the network that {name!r} had before is not there any more. Put it back, or "
+            f"name another one with `adln networks use FILE --name {name}`."
+        )
+    name_network(name, path)
+    _remember(name, past[:-1])
+    return path
+
+
+def _remembered() -> dict[str, list[str]]:
+    """Name -> files that had it before, the last one last."""
+    try:
+        values = json.loads(_list_of_past().read_text(encoding="utf-8"))
+        return {str(name): [str(path) for path in paths] for name, paths in values.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _remember(name: str, paths: list[str]) -> None:
+    past = {**_remembered(), name: paths}
+    with atomic_write(_list_of_past(), raises=SettingsError) as file:
+        file.write(json.dumps({key: past[key] for key in sorted(past) if past[key]}).encode())
+
+
+def _list_of_past() -> Path:
+    return _list_of_own().with_name("networks-before.json")
 
 
 def _list_of_own() -> Path:

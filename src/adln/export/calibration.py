@@ -3,6 +3,7 @@
 The crops of the gate are never those of the calibration: a file is judged on what it has not seen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +38,18 @@ class ChosenCrops:
     description: str
 
 
-def choose_crops(path: Path | None, *, height_px: int, width_px: int) -> ChosenCrops:
+def choose_crops(
+    path: Path | Sequence[Path] | None, *, height_px: int, width_px: int
+) -> ChosenCrops:
     """Read crops from a folder of pictures or from a data set, or make some up for the gate.
 
     They are spread evenly over the sorted names; every third serves the gate.
 
     Args:
         path: a data set (its training split is used, its gallery if it has none), or a folder
-            that holds pictures at any depth. Without, coloured patches are made up, which look
-            like nobody but drive every part of the network; they cannot calibrate.
+            that holds pictures at any depth, or the pictures themselves. Without, coloured patches
+            are made up, which look like nobody but drive every part of the network; they cannot
+            calibrate.
         height_px: height of the crops.
         width_px: their width.
 
@@ -56,11 +60,12 @@ def choose_crops(path: Path | None, *, height_px: int, width_px: int) -> ChosenC
     if path is None:
         made_up = _make_up(GATE_CROPS, height_px, width_px)
         return ChosenCrops(made_up[:0], made_up, "made-up pictures")
-    paths, name = _find(path)
+    paths, name = _find(path) if isinstance(path, Path) else (sorted(path), "the pictures given")
     least = MIN_CALIBRATION_CROPS * 3 // 2
     if len(paths) < least:
         raise ExportError(
-            f"{path}: {len(paths)} pictures of people are too few to calibrate and check int8; "
+            f"{path if isinstance(path, Path) else name}: {len(paths)} pictures of people are too "
+            f"few to calibrate and check int8; "
             f"at least {least} are needed, a few hundred are better. Name a folder with crops "
             "from the cameras that the network will serve."
         )

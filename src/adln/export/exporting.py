@@ -72,7 +72,7 @@ def export_network(
     *,
     depths: Sequence[int],
     precision: Precision = "fp32",
-    calibrate: Path | None = None,
+    calibrate: Path | Sequence[Path] | None = None,
     dataset: ReidDataset | None = None,
     split_files: bool = False,
     licence: str = "",
@@ -87,8 +87,8 @@ def export_network(
             what is there stays, unless the parity gate is passed.
         depths: 1 to 4; several give one file that answers all of them in one pass.
         precision: "fp32", "fp16" or "int8".
-        calibrate: folder of crops or data set, for calibration and gate; int8 needs it. Without,
-            the gate uses made-up pictures.
+        calibrate: folder of crops, data set, or pictures of people, for calibration and gate; int8
+            needs it. Without, the gate uses made-up pictures.
         dataset: where Rank-1 and mAP are compared as well.
         split_files: write a file for each depth, "<name>-<depth>", each of which goes on from the
             map that the one before puts out.
@@ -289,7 +289,7 @@ def _check_request(
     out: Path,
     depths: Sequence[int],
     precision: Precision,
-    calibrate: Path | None,
+    calibrate: Path | Sequence[Path] | None,
     split_files: bool,
 ) -> None:
     if out.suffix not in SUFFIXES:

@@ -43,8 +43,8 @@ CENTRINGS = (
     Method(name="camera means", by_camera=True),
 )
 # Of crops of one track apart by less, one is nearly the picture of the other.
-_GAP_S = 1.0
-_FEWEST_JUDGED = 40
+GAP_S = 1.0
+FEWEST_JUDGED = 40
 _MOST_TRACKS_OF_A_CAMERA = 400
 _MOST_CROPS_OF_A_TRACK = 5
 # Pairs of tracks seen together from which on only these count as two people.
@@ -130,43 +130,27 @@ def decide(
         seed: of the choice of tracks and of the bootstrap.
     """
     rng = np.random.default_rng(seed)
-    site = _Site(_thinned(crops, rng))
+    site = Site(thinned(crops, rng))
     facts: dict[str, Any] = {"num_tracks": site.num_judged, "num_together": site.num_together}
-    if site.num_judged < _FEWEST_JUDGED:
+    if site.num_judged < FEWEST_JUDGED:
         return GateDecision(
             adaptation=None,
-            reason=f"too few tracks: {site.num_judged} have two crops at least {_GAP_S:g} s "
-            f"apart, {_FEWEST_JUDGED} are needed. Let the cameras run for longer.",
+            reason=f"too few tracks: {site.num_judged} have two crops at least {GAP_S:g} s "
+            f"apart, {FEWEST_JUDGED} are needed. Let the cameras run for longer.",
             num_tracks=site.num_judged,
             num_together=site.num_together,
         )
     alike, switched = site.alike(), site.switched()
-    if alike > _MOST_ALIKE:
+    if problem := unfit(alike, switched):
         return GateDecision(
-            adaptation=None,
-            reason=f"{alike:.0%} of the pairs of different tracks look as alike as one person, at "
-            f"most {_MOST_ALIKE:.0%} may: there were too few different people, or the network "
-            "cannot tell them apart.",
-            **facts,
-            alike=alike,
-            switched=switched,
-        )
-    if switched > _MOST_SWITCHED:
-        return GateDecision(
-            adaptation=None,
-            reason=f"{switched:.0%} of the tracks look like two people each, at most "
-            f"{_MOST_SWITCHED:.0%} may: the tracker takes one person for another. Nothing can "
-            "be learned from such tracks.",
-            **facts,
-            alike=alike,
-            switched=switched,
+            adaptation=None, reason=problem, **facts, alike=alike, switched=switched
         )
     halves = site.halves()
     before = _judge(halves, None)
     current, method = before, None
     comparisons: list[Comparison] = []
     for round_ in _rounds(site.num_cameras):
-        passed: list[tuple[float, _Judged, Method]] = []
+        passed: list[tuple[float, Judged, Method]] = []
         for candidate in round_:
             judged = _judge(halves, candidate)
             comparison = _compare(
@@ -209,6 +193,28 @@ def decide(
     )
 
 
+def unfit(alike: float, switched: float) -> str:
+    """Why nothing can be learned from tracks; "" if it can.
+
+    Args:
+        alike: see `GateDecision`.
+        switched: likewise.
+    """
+    if alike > _MOST_ALIKE:
+        return (
+            f"{alike:.0%} of the pairs of different tracks look as alike as one person, at "
+            f"most {_MOST_ALIKE:.0%} may: there were too few different people, or the network "
+            "cannot tell them apart."
+        )
+    if switched > _MOST_SWITCHED:
+        return (
+            f"{switched:.0%} of the tracks look like two people each, at most "
+            f"{_MOST_SWITCHED:.0%} may: the tracker takes one person for another. Nothing can "
+            "be learned from such tracks."
+        )
+    return ""
+
+
 def _rounds(num_cameras: int) -> Sequence[Sequence[Method]]:
     """What is tried, against the winner of the round before; the first that rescales ends it.
 
@@ -227,7 +233,7 @@ def _rounds(num_cameras: int) -> Sequence[Sequence[Method]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class Judged:
     """Counts of T tracks: (T,) each; and (T,) shares of crops with a neighbour of their camera."""
 
     rate: float
@@ -237,6 +243,7 @@ class _Judged:
 
     @property
     def own_camera_share(self) -> float | None:
+        """Mean over the crops; None with one camera."""
         return None if self.own_camera is None else float(self.own_camera.mean())
 
     def merit(self, candidate: Method) -> float:
@@ -248,20 +255,20 @@ class _Judged:
 
 def _compare(
     candidate: Method,
-    judged: _Judged,
-    current: _Judged,
-    before: _Judged,
+    judged: Judged,
+    current: Judged,
+    before: Judged,
     *,
     against: str,
     rng: np.random.Generator,
 ) -> Comparison:
     gain = judged.recognised - current.recognised
     log_gain = judged.log_rarity - current.log_rarity
-    gain_least, gain_most = _bounds(gain, rng)
-    log_least, log_most = _bounds(log_gain, rng)
+    gain_least, gain_most = bounds(gain, rng)
+    log_least, log_most = bounds(log_gain, rng)
     own_least, own_most = 0.0, 0.0
     if judged.own_camera is not None and before.own_camera is not None:
-        own_least, own_most = _bounds(judged.own_camera - before.own_camera, rng)
+        own_least, own_most = bounds(judged.own_camera - before.own_camera, rng)
     # Centring that takes camera bias away has only to do no harm to recognition.
     takes_bias = not candidate.rescales and own_most < 0 and log_most >= 0
     problem = ""
@@ -287,20 +294,20 @@ def _compare(
     )
 
 
-def _bounds(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+def bounds(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
     """Bounds of the mean that hold with a confidence of 99 % each, by bootstrap over tracks."""
     drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [_ERROR, 1 - _ERROR])
     return float(low), float(high)
 
 
-def _judge(halves: Sequence["_Site"], candidate: Method | None) -> _Judged:
+def _judge(halves: Sequence["Site"], candidate: Method | None) -> Judged:
     """Fit on one half and judge by the other, both ways."""
     parts = []
     for fitting, judging in (halves, halves[::-1]):
         adaptation = None if candidate is None else fit_adaptation(fitting.crops, candidate)
         parts.append(judging.judge(adaptation))
-    return _Judged(
+    return Judged(
         rate=parts[0].rate,
         recognised=np.concatenate([part.recognised for part in parts]),
         log_rarity=np.concatenate([part.log_rarity for part in parts]),
@@ -310,8 +317,13 @@ def _judge(halves: Sequence["_Site"], candidate: Method | None) -> _Judged:
     )
 
 
-class _Site:
-    """Crops with what is known of their pairs."""
+class Site:
+    """Crops with what is known of their pairs.
+
+    Args:
+        crops: of tracks.
+        rate: share of false pairs at which true ones are counted; by their number if left out.
+    """
 
     def __init__(self, crops: TrackedCrops, *, rate: float | None = None) -> None:
         self.crops = crops
@@ -349,10 +361,12 @@ class _Site:
 
     @property
     def num_judged(self) -> int:
+        """Tracks with two crops apart in time."""
         return len(self.judged)
 
     @property
     def num_cameras(self) -> int:
+        """Cameras."""
         return len(self.cameras)
 
     def _pairs(
@@ -365,7 +379,7 @@ class _Site:
         together = np.zeros_like(same)
         if times is not None:
             at = times[rows]
-            same &= np.abs(at[:, np.newaxis] - at) >= _GAP_S
+            same &= np.abs(at[:, np.newaxis] - at) >= GAP_S
             count = self.numbers.max() + 1
             first, last = np.full(count, np.inf), np.full(count, -np.inf)
             np.minimum.at(first, numbers, at)
@@ -374,8 +388,8 @@ class _Site:
             together = (begun[:, np.newaxis] <= over) & (begun <= over[:, np.newaxis]) & ~mine
         return same, ~mine, together
 
-    def halves(self) -> tuple["_Site", "_Site"]:
-        """The tracks of each camera in turns, by the order in which they began."""
+    def is_later(self) -> NDArray[np.bool_]:
+        """(N,) whether a crop is of the later half of its camera's tracks."""
         is_second = np.zeros(len(self.crops), dtype=bool)
         times = self.crops.time_s
         for rows in self._rows:
@@ -387,12 +401,17 @@ class _Site:
             ranks = np.argsort(np.argsort(first))
             is_late = ranks >= len(first) // 2
             is_second[rows] = is_late[np.unique(numbers, return_inverse=True)[1].reshape(-1)]
-        earlier = _Site(self.crops.part(~is_second))
-        later = _Site(self.crops.part(is_second))
+        return is_second
+
+    def halves(self) -> tuple["Site", "Site"]:
+        """The tracks of each camera in two halves, by the order in which they began."""
+        is_second = self.is_later()
+        earlier = Site(self.crops.part(~is_second))
+        later = Site(self.crops.part(is_second))
         rate = max(earlier.rate, later.rate)
         return (
-            _Site(self.crops.part(~is_second), rate=rate),
-            _Site(self.crops.part(is_second), rate=rate),
+            Site(self.crops.part(~is_second), rate=rate),
+            Site(self.crops.part(is_second), rate=rate),
         )
 
     def alike(self) -> float:
@@ -428,8 +447,16 @@ class _Site:
         # Half of the pairs of two people score above the median.
         return min(1.0, 2 * float(np.mean(np.array(worst) < middle)))
 
-    def judge(self, adaptation: Adaptation | None) -> _Judged:
-        """Recognition and camera bias of an adaptation that was fitted elsewhere."""
+    def judge(
+        self, adaptation: Adaptation | None, *, stored: NDArray[np.float32] | None = None
+    ) -> Judged:
+        """Recognition and camera bias of an adaptation that was fitted elsewhere.
+
+        Args:
+            adaptation: None for embeddings as they are.
+            stored: (N, D) embeddings of these crops that are searched in place of their own, as
+                another network of the same space gave them.
+        """
         crops = self.crops
         adapted = (
             crops.embeddings
@@ -438,9 +465,10 @@ class _Site:
         )
         carried = self._carried()
         queries = carried[0] if adaptation is None else adaptation.apply(*carried)
+        searched = adapted if stored is None else stored
         true, owners, false = [], [], []
         for rows, same, different in zip(self._rows, self._same, self._different, strict=True):
-            scores = queries[rows] @ adapted[rows].T
+            scores = queries[rows] @ searched[rows].T
             true.append(scores[same])
             owners.append(self.numbers[rows][np.nonzero(same)[0]])
             false.append(scores[different])
@@ -449,7 +477,7 @@ class _Site:
         rarity = -np.log10((above + 1) / (len(ordered) + 1))
         threshold = np.quantile(ordered, 1 - self.rate)
         owner = np.searchsorted(self.judged, np.concatenate(owners))
-        return _Judged(
+        return Judged(
             rate=self.rate,
             recognised=_by_track(scores_of_true > threshold, owner, self.num_judged),
             log_rarity=_by_track(rarity, owner, self.num_judged),
@@ -492,7 +520,7 @@ def _by_track(
     return means
 
 
-def _thinned(crops: TrackedCrops, rng: np.random.Generator) -> TrackedCrops:
+def thinned(crops: TrackedCrops, rng: np.random.Generator) -> TrackedCrops:
     """At most so many tracks of a camera, and so many crops of a track, spread over its time."""
     numbers = crops.track_numbers()
     times = np.arange(len(crops)) if crops.time_s is None else crops.time_s

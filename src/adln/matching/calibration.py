@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from statistics import NormalDist
+from typing import Literal, Protocol
 
 from adln.atomic import atomic_write, require_regular, user_folder
 from adln.errors import ModelFileError, SettingsError
@@ -32,7 +33,6 @@ from adln.strict import read_strictly
 FORMAT = "adln-calibration-1"
 ENDING = ".calibration.json"
 Verdict = Literal["matched", "candidate", "unknown"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,14 @@ class Scales:
     own: Mapping[int, Scale] = field(default_factory=dict)
     pairs: Mapping[tuple[int, int], Scale] = field(default_factory=dict)
     otherwise: Scale | None = None
+
+    def joined(self, other: "Scales") -> "Scales":
+        """These, and those of other depths; where both say something, the others."""
+        return Scales(
+            own={**self.own, **other.own},
+            pairs={**self.pairs, **other.pairs},
+            otherwise=self.otherwise if other.otherwise is None else other.otherwise,
+        )
 
     def between(self, query_depth: int, stored_depth: int) -> Scale | None:
         """The scale of a pair of depths.
@@ -274,6 +282,21 @@ class Calibration:
     def largest_size(self) -> int:
         """Persons in the largest gallery that was measured; beyond, thresholds are extrapolated."""
         return self.sizes[-1]
+
+    @property
+    def strangers(self) -> float | None:
+        """Mean cosine of two strangers, by the normal curve through both thresholds of size 1.
+
+        None if both are for one rate.
+        """
+        strict, loose = (
+            (NormalDist().inv_cdf(1 - level.rate), level.thresholds[0])
+            for level in (self.match, self.candidate)
+        )
+        if strict[0] - loose[0] < 1e-6:
+            return None
+        spread = (strict[1] - loose[1]) / (strict[0] - loose[0])
+        return loose[1] - loose[0] * spread
 
     def threshold(self, level: Level, gallery_size: int) -> float:
         """The threshold in a gallery of so many persons.

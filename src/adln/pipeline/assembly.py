@@ -19,6 +19,7 @@ from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
 from adln.cameras.watching import CameraGroup, open_source
+from adln.embedders.quality import depths_for, files_for
 from adln.errors import DeliveryError, SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.retention import DAY_S, Retention
@@ -69,6 +70,7 @@ class Assembly:
         gallery: who was seen.
         book: who is who.
         load: keeps the pace.
+        first_depth: depth at which everybody is looked at first; None if there is only one look.
         costs: stated costs; None if work is measured.
         run: how manieth start on this gallery.
         live: whether any camera is live.
@@ -81,6 +83,7 @@ class Assembly:
     gallery: Gallery
     book: IdentityBook
     load: LoadController
+    first_depth: int | None
     costs: Costs | None
     run: int
     live: bool
@@ -110,20 +113,12 @@ def assemble(
         AdlnError: anything cannot be opened or contradicts another thing.
     """
     live = any(is_live(camera.source) for camera in settings.cameras)
-    embedder = DepthEmbedder(
-        [_network_path(name, folder) for name in settings.network.files],
-        threads=settings.network.threads,
-    )
-    depth = settings.network.depth or max(embedder.depths)
-    if depth not in embedder.depths:
-        raise SettingsError(
-            f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
-        )
+    embedder, first_depth, depth = _open_network(settings, folder)
     if detector is None or settings.detector.boxes:
         detector, has_tracks = _open_detector(settings, folder)
     else:
         has_tracks = _no_tracks
-    load, costs = _open_load(settings, embedder, depth, live=live)
+    load, costs = _open_load(settings, embedder, first_depth, depth, live=live)
     gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
     group = CameraGroup()
     try:
@@ -192,6 +187,7 @@ def assemble(
         gallery=gallery,
         book=book,
         load=load,
+        first_depth=None if first_depth == depth else first_depth,
         costs=costs,
         run=run,
         live=live,
@@ -375,6 +371,21 @@ def _network_path(name: str, folder: Path) -> Path:
     return path if path.exists() else Path(name)
 
 
+def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder, int, int]:
+    """The network; the depth that everybody is looked at with, and the deepest one."""
+    files = files_for(settings.network.files, settings.quality)
+    embedder = DepthEmbedder(
+        [_network_path(name, folder) for name in files], threads=settings.network.threads
+    )
+    depth = settings.network.depth or max(embedder.depths)
+    if depth not in embedder.depths:
+        raise SettingsError(
+            f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
+        )
+    depths = [one for one in embedder.priced_depths if one < depth] + [depth]
+    return embedder, *depths_for(depths, settings.quality, files=files)
+
+
 def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Callable[[str], bool]]:
     chosen = settings.detector
     if chosen.boxes:
@@ -403,7 +414,7 @@ def _no_tracks(_: str) -> bool:
 
 
 def _open_load(
-    settings: WatchSettings, embedder: DepthEmbedder, depth: int, *, live: bool
+    settings: WatchSettings, embedder: DepthEmbedder, first: int, depth: int, *, live: bool
 ) -> tuple[LoadController, Costs | None]:
     load, stated = settings.load, settings.costs
     depths = [one for one in embedder.priced_depths if one < depth] + [depth]
@@ -413,9 +424,9 @@ def _open_load(
         # A depth within a file costs as much as the deepest of that file.
         crop_ms = {one: measured[min(p for p in measured if p >= one)] for one in depths}
     elif stated.frame_ms > 0:
-        if len(stated.crop_ms) != len(settings.network.files):
+        if len(stated.crop_ms) != len(embedder.priced_depths):
             raise SettingsError(
-                f"costs.crop_ms needs one number for each of the {len(settings.network.files)} "
+                f"costs.crop_ms needs one number for each of the {len(embedder.priced_depths)} "
                 f"network files, got {len(stated.crop_ms)}."
             )
         prices = dict(zip(embedder.priced_depths, stated.crop_ms, strict=True))
@@ -425,12 +436,17 @@ def _open_load(
         _log.info("recordings are worked through in full; costs.frame_ms would adapt to a load")
         crop_ms = dict.fromkeys(depths, 1.0)
         load = LoadSettings(budget_ms=0.0)
+    if first < depth:
+        # At the level of the deeper depth, crops may be embedded at both.
+        level_ms = {one: ms + (crop_ms[first] if one > first else 0) for one, ms in crop_ms.items()}
+    else:
+        level_ms = crop_ms
     ladder = make_ladder(
         crops_per_track=settings.crops_per_track,
         depths=depths,
         most_skipping=load.most_skipping,
     )
-    return LoadController(ladder, crop_ms, load), costs
+    return LoadController(ladder, level_ms, load), costs
 
 
 def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:

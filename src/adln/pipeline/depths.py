@@ -1,7 +1,8 @@
 """Embeds at a depth that may change from batch to batch.
 
 Files of a split export go on from each other's maps, so a shallower answer costs less and a deeper
-one brings the shallower ones with it. A single file has one price, whatever depth is asked of it.
+one brings the shallower ones with it. Files that start from crops, such as the shipped res1 and
+res2, each answer by themselves. A single file has one price, whatever depth is asked of it.
 Embeddings of depths that share a space can be compared with each other.
 """
 
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 
 from adln.embedders.deeper import DeeperEmbedder
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+from adln.embedders.session import OpenModel, open_session
 from adln.errors import ModelFileError, SettingsError
 
 _MEASURED_BATCHES = 5
 
 
 class DepthEmbedder:
-    """One file of `adln export`, or all files of a split export, from the shallowest on.
+    """One file of `adln export`, or several of one network, from the shallowest on.
 
     Args:
-        paths: the files.
+        paths: the files: one, all of a split export, or some that each start from crops.
         threads: cores to use.
         batch_size: crops computed at a time.
 
@@ -41,18 +43,18 @@ class DepthEmbedder:
     ) -> None:
         if not paths:
             raise SettingsError("name at least one network file.")
-        # With several files the maps go from one to the next, and a run takes all cores.
-        self._first = OnnxEmbedder(paths[0], threads=threads, batch_size=batch_size)
-        self._deeper: list[DeeperEmbedder] = []
-        shallower: OnnxEmbedder | DeeperEmbedder = self._first
-        for path in paths[1:]:
-            shallower = DeeperEmbedder(path, shallower, threads=threads)
-            self._deeper.append(shallower)
         self._batch_size = batch_size
-        self._files = dict.fromkeys(self._first.depths, self._first.model)
-        for part in self._deeper:
-            self._files |= dict.fromkeys(part.depths, part.model)
-        self._digest = _digest([self._first.model.sha256, *(p.model.sha256 for p in self._deeper)])
+        self._chains: list[_Chain] = []
+        self._files: dict[int, OpenModel] = {}
+        for path in paths:
+            # Crops are taken by the first file of a chain, maps by the others.
+            if not self._chains or open_session(path, threads=threads).manifest.starts_after == 0:
+                self._chains.append(_Chain(path, threads=threads, batch_size=batch_size))
+            else:
+                self._chains[-1].go_on(path, threads=threads)
+            self._enter(self._chains[-1].last)
+        models = [part.model for chain in self._chains for part in chain.parts]
+        self._digest = _digest([model.sha256 for model in models])
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -62,7 +64,7 @@ class DepthEmbedder:
     @property
     def priced_depths(self) -> tuple[int, ...]:
         """Depths that differ in their price, ascending: the deepest of each file."""
-        return (max(self._first.depths), *(max(part.depths) for part in self._deeper))
+        return tuple(max(part.depths) for chain in self._chains for part in chain.parts)
 
     @property
     def digest(self) -> str:
@@ -82,13 +84,40 @@ class DepthEmbedder:
     @property
     def verdict(self) -> str:
         """Whether the files answer on this device as where they were made, in words."""
-        verdicts = [self._first.verdict, *(part.verdict for part in self._deeper)]
+        verdicts = [part.verdict for chain in self._chains for part in chain.parts]
         return next((found for found in verdicts if not found.proved), verdicts[0]).text
 
     @property
     def spaces(self) -> dict[int, str]:
         """Depth -> the space that its embeddings lie in; "" if unknown."""
         return {depth: model.manifest.space_of(depth) for depth, model in self._files.items()}
+
+    @property
+    def _first(self) -> OnnxEmbedder:
+        return self._chains[0].first
+
+    def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
+        """Take in what a file answers; refuse one of another network."""
+        first, model = self._first.model.manifest, part.model
+        facts = ("source_sha256", "height_px", "width_px", "dim")
+        other = [fact for fact in facts if getattr(model.manifest, fact) != getattr(first, fact)]
+        if other:
+            raise ModelFileError(
+                f"{model.path}: not of the same network as {self._first.model.path}: they differ "
+                f"in {', '.join(other)}. Name the files of one `adln export`, or one file."
+            )
+        twice = sorted(set(part.depths) & self._files.keys())
+        if twice:
+            raise ModelFileError(
+                f"{model.path}: depth {twice[0]} is answered by {self._files[twice[0]].path} "
+                "already; name each depth once."
+            )
+        if self._files and min(part.depths) < max(self._files):
+            raise ModelFileError(
+                f"{model.path}: name the files from the shallowest on; it answers Res"
+                f"{min(part.depths)}, the one before Res{max(self._files)}."
+            )
+        self._files |= dict.fromkeys(part.depths, model)
 
     def file_of(self, depth: int) -> tuple[Path, str]:
         """The file that answers a depth, and its SHA-256."""
@@ -111,21 +140,15 @@ class DepthEmbedder:
         """
         if depth not in self._files:
             raise ModelFileError(f"no file answers depth {depth}; there are {list(self.depths)}.")
-        if not self._deeper or depth in self._first.depths:
-            answers = self._first.embed(crops)
-            return {at: rows for at, rows in answers.items() if at <= depth}
-        parts: dict[int, list[NDArray[np.float32]]] = {}
-        for start in range(0, max(len(crops), 1), self._batch_size):
-            batch = crops[start : start + self._batch_size]
-            found, maps = self._first.embed_with_maps(batch)
-            for part in self._deeper:
-                deeper, maps = part.embed_with_maps(maps[part.starts_after])
-                found |= deeper
-                if depth in part.depths:
-                    break
-            for at, rows in found.items():
-                parts.setdefault(at, []).append(rows)
-        return {at: np.concatenate(rows) for at, rows in sorted(parts.items()) if at <= depth}
+        chain = next(one for one in self._chains if depth in one.depths)
+        return chain.embed(crops, depth)
+
+    def embed_all(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D)."""
+        found: dict[int, NDArray[np.float32]] = {}
+        for chain in self._chains:
+            found |= chain.embed(crops, chain.depths[-1])
+        return found
 
     def measure_ms(self) -> dict[int, float]:
         """Cost of a crop at each priced depth on this machine now: the best of a few batches."""
@@ -139,6 +162,48 @@ class DepthEmbedder:
                 times.append(time.perf_counter() - start)
             costs[depth] = 1000 * min(times) / len(crops)
         return costs
+
+
+class _Chain:
+    """A file that takes crops, and those that go on from its maps."""
+
+    def __init__(self, path: str | Path, *, threads: int, batch_size: int) -> None:
+        # With several files the maps go from one to the next, and a run takes all cores.
+        self.first = OnnxEmbedder(path, threads=threads, batch_size=batch_size)
+        self._deeper: list[DeeperEmbedder] = []
+        self._batch_size = batch_size
+
+    @property
+    def parts(self) -> list[OnnxEmbedder | DeeperEmbedder]:
+        return [self.first, *self._deeper]
+
+    @property
+    def last(self) -> OnnxEmbedder | DeeperEmbedder:
+        return self.parts[-1]
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        return tuple(depth for part in self.parts for depth in part.depths)
+
+    def go_on(self, path: str | Path, *, threads: int) -> None:
+        self._deeper.append(DeeperEmbedder(path, self.last, threads=threads))
+
+    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
+        if not self._deeper or depth in self.first.depths:
+            answers = self.first.embed(crops)
+            return {at: rows for at, rows in answers.items() if at <= depth}
+        parts: dict[int, list[NDArray[np.float32]]] = {}
+        for start in range(0, max(len(crops), 1), self._batch_size):
+            batch = crops[start : start + self._batch_size]
+            found, maps = self.first.embed_with_maps(batch)
+            for part in self._deeper:
+                deeper, maps = part.embed_with_maps(maps[part.starts_after])
+                found |= deeper
+                if depth in part.depths:
+                    break
+            for at, rows in found.items():
+                parts.setdefault(at, []).append(rows)
+        return {at: np.concatenate(rows) for at, rows in sorted(parts.items()) if at <= depth}
 
 
 def _digest(digests: Sequence[str]) -> str:

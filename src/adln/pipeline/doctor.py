@@ -156,7 +156,7 @@ def examine(
                     images = np.stack([crop.image for crop in report.crops])
                     tracks[report.camera_id, report.track_id] = _Seen(
                         report.camera_id,
-                        assembly.embedder.embed(images, max(assembly.embedder.depths)),
+                        assembly.embedder.embed_all(images),
                         np.array([crop.quality for crop in report.crops]),
                     )
             spent["embed"] += time.perf_counter() - start

@@ -1,10 +1,11 @@
 """Draws who is who into frames: boxes in each person's colour, names, and a legend."""
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,21 @@ def person_colour(person_id: int | None) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+class Box(NamedTuple):
+    """A part of a picture, px."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def overlap_px(self, other: "Box") -> int:
+        """Pixels that both have."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(width, 0) * max(height, 0)
+
+
 @dataclass
 class _Listed:
     text: str
@@ -53,6 +69,7 @@ class FrameArtist:
         self._camera = camera
         self._name_of = name_of
         self._listed: dict[int, _Listed] = {}
+        self._corner = 0
 
     def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
         """Draw who is in a frame.
@@ -67,23 +84,24 @@ class FrameArtist:
         image, scale = picture
         text_px = max(_SMALLEST_TEXT_PX, round(image.shape[0] / _LINES_ON_SCREEN))
         now_s = seen.frame.time_s
-        # Those in front, whose feet are lower, are drawn over the others.
-        for person in sorted(seen.people, key=lambda one: one.box_xyxy[3]):
-            self._draw_person(image, person, scale, text_px)
+        for person in seen.people:
             if person.person_id is not None:
                 self._listed[person.person_id] = _Listed(self._name(person.person_id), now_s)
-        self._draw_legend(image, now_s, text_px)
+        boxes = [Box(*(round(side * scale) for side in person.box_xyxy)) for person in seen.people]
+        # The legend is below people and labels, so that it hides neither.
+        self._draw_legend(image, boxes, now_s, text_px)
+        # Those in front, whose feet are lower, are drawn over the others.
+        shown = sorted(zip(seen.people, boxes, strict=True), key=lambda one: one[1].bottom)
+        for person, box in shown:
+            colour = person_colour(person.person_id)
+            _outline(image, box, colour, max(2, text_px // 5))
+        taken: list[Box] = []
+        for person, box in reversed(shown):
+            chip = _chip(self._label(person), person_colour(person.person_id), text_px)
+            place = _free_place(box, chip.shape[:2], taken, image.shape[:2])
+            taken.append(place)
+            _lay_over(image, chip, place.left, place.top)
         return image
-
-    def _draw_person(
-        self, image: NDArray[np.uint8], person: NamedBox, scale: float, text_px: int
-    ) -> None:
-        colour = person_colour(person.person_id)
-        left, top, right, bottom = (round(side * scale) for side in person.box_xyxy)
-        _outline(image, (left, top, right, bottom), colour, max(2, text_px // 5))
-        chip = _chip(self._label(person), colour, text_px)
-        above = top - chip.shape[0]
-        _lay_over(image, chip, left, above if above >= 0 else top)
 
     def _label(self, person: NamedBox) -> str:
         if person.person_id is None:
@@ -98,7 +116,9 @@ class FrameArtist:
     def _name(self, person_id: int) -> str:
         return self._name_of(person_id) or f"Person {person_id}"
 
-    def _draw_legend(self, image: NDArray[np.uint8], now_s: float, text_px: int) -> None:
+    def _draw_legend(
+        self, image: NDArray[np.uint8], boxes: Sequence[Box], now_s: float, text_px: int
+    ) -> None:
         moment = datetime.fromtimestamp(now_s, UTC).astimezone().strftime("%Y-%m-%d  %H:%M:%S")
         rows: list[tuple[str, Colour | None]] = [(f"{self._camera}   {moment}", None)]
         recent = sorted(self._listed.items(), key=lambda one: (-one[1].last_s, one[0]))
@@ -112,17 +132,40 @@ class FrameArtist:
         height, width = (
             min(side, limit) for side, limit in zip(panel.shape[:2], image.shape[:2], strict=True)
         )
-        left = max(0, image.shape[1] - width - margin)
-        area = image[margin : margin + height, left : left + width]
+        free_px = image.shape[0] - height - margin, image.shape[1] - width - margin
+        corners = [
+            Box(left, top, left + width, top + height)
+            for top in (margin, max(0, free_px[0]))
+            for left in (max(0, free_px[1]), margin)
+        ]
+        hidden = [sum(corner.overlap_px(box) for box in boxes) for corner in corners]
+        # It stays where it is as long as no other corner hides less.
+        if hidden[self._corner] > min(hidden):
+            self._corner = hidden.index(min(hidden))
+        left, top = corners[self._corner].left, corners[self._corner].top
+        area = image[top : top + height, left : left + width]
         panel = panel[: area.shape[0], : area.shape[1]]
         drawn = (panel != _INK).any(axis=2, keepdims=True)
         shaded = (1 - _SHADE) * area + _SHADE * np.array(_INK)
         area[:] = np.where(drawn, panel, shaded.astype(np.uint8))
 
 
-def _outline(
-    image: NDArray[np.uint8], box: tuple[int, int, int, int], colour: Colour, width: int
-) -> None:
+def _free_place(
+    box: Box, size: tuple[int, int], taken: Sequence[Box], picture: tuple[int, ...]
+) -> Box:
+    """Where a label of this height and width goes: above its box, or where no other label is."""
+    height, width = size
+    left = max(0, min(box.left, picture[1] - width))
+    tops = [box.top - height, box.top, *(box.top + row * height for row in (1, 2, 3))]
+    places = [
+        Box(left, top, left + width, top + height)
+        for top in tops
+        if 0 <= top <= max(0, picture[0] - height)
+    ] or [Box(left, 0, left + width, height)]
+    return min(places, key=lambda one: sum(one.overlap_px(other) for other in taken))
+
+
+def _outline(image: NDArray[np.uint8], box: Box, colour: Colour, width: int) -> None:
     left, top, right, bottom = (max(0, side) for side in box)
     image[top : top + width, left:right] = colour
     image[max(0, bottom - width) : bottom, left:right] = colour

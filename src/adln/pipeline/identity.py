@@ -29,47 +29,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from adln.errors import GalleryError, SettingsError
+from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Sighting
 from adln.matching.calibration import Scale, Scales, Verdict
-from adln.matching.identification import LEAST_GALLERY, MARGIN, Identification, not_asked
+from adln.matching.identification import MARGIN, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
-from adln.settings import settings
+from adln.pipeline.identity_settings import IdentitySettings
+
+__all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
 
 # At most one line about a gallery in trouble each so many failures.
 _LOG_EVERY = 100
-
-
-@settings
-class IdentitySettings:
-    """When somebody is enrolled, and what is kept of them.
-
-    Attributes:
-        enrol_quality: crops of at least this quality count for enrolling.
-        enrol_crops: so many of them are needed, or as many as a track may have at the moment.
-        enrol_track_s: and the person must have been seen for so long.
-        return_s: somebody who left this camera no longer ago is expected back.
-        least_gallery: scores are judged as in a gallery of at least so many people. A calibration
-            asks little of a gallery of three, but a wrong match in it stays for ever. Searches by
-            the command line and the service judge as among 100.
-    """
-
-    enrol_quality: float = 0.2
-    enrol_crops: int = 2
-    enrol_track_s: float = 1.0
-    return_s: float = 10.0
-    least_gallery: int = LEAST_GALLERY
-
-    def __post_init__(self) -> None:
-        if self.enrol_crops < 1 or self.least_gallery < 1:
-            raise SettingsError(
-                "enrol_crops and least_gallery must be at least 1, got "
-                f"{self.enrol_crops} and {self.least_gallery}."
-            )
 
 
 _NOT_SEEN = not_asked("not asked: there was no crop of them that could be used")
@@ -170,6 +144,30 @@ class IdentityBook:
         """The person and verdict of a track that goes on."""
         state = self._tracks.get((camera, track))
         return (None, "unknown") if state is None else (state.person_id, state.verdict)
+
+    def is_sure(self, evidence: Evidence) -> bool:
+        """Whether what is known of a track is enough to say who it is, and nobody need look deeper.
+
+        Somebody is sure to be a person that they match. A track that founded a person is not:
+        everybody is compared with what it leaves behind.
+
+        Args:
+            evidence: the track's crops, at any depth. Nothing is decided or stored.
+        """
+        state = self._tracks.get(evidence.key)
+        if state is None:
+            state = _Track(evidence.key, evidence.first_s, evidence.last_s)
+        if not evidence.crops or state.is_refused:
+            return True
+        tried = replace(state, evidence=evidence)
+        try:
+            if not state.claims:
+                return self._find(tried).verdict == "matched"
+            other = self._find(tried, but=state.person_id)
+            own = self._find(tried, only=state.person_id, least_gallery=other.gallery_size + 1)
+        except GalleryError:
+            return False
+        return own.verdict == "matched" and (own.score or 0.0) - other.best >= MARGIN
 
     def saw(self, camera: int, time_s: float, tracks: Sequence[int]) -> None:
         """Take in who is in one frame: they are different people.
@@ -391,6 +389,7 @@ class IdentityBook:
             # One track that thinks again, not two people who become one.
             _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
             self._gallery.merge([mine], into=elsewhere.person_id)
+            self._people.forget(mine)
             self._num_persons -= 1
             self._rename(mine, elsewhere.person_id)
         else:
@@ -408,6 +407,15 @@ class IdentityBook:
         self._store(state, person_id, learn=learn)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
+            if learn:
+                self._learn_look(state)
+
+    def _learn_look(self, state: _Track) -> None:
+        """What somebody looks like here, so that others can be held against it."""
+        assert state.evidence is not None
+        assert state.person_id is not None
+        for depth in self._depths_of(state.evidence):
+            self._people.saw(state.person_id, depth, state.evidence.pool(depth))
 
     def _enrol(self, state: _Track, probability: float) -> None:
         # First the sightings, then the person of these: no crash leaves a person of nothing.
@@ -416,6 +424,7 @@ class IdentityBook:
             return
         state.person_id = self._gallery.split(self._still_there(state))
         state.claims = state.is_founder = True
+        self._learn_look(state)
         state.verdict, state.probability, state.retry_s = "unknown", probability, None
         state.why = replace(
             state.why, reason=f"enrolled as person {state.person_id}: {state.why.reason}"

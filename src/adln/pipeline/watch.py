@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +21,10 @@ from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.redaction import public_text
-from adln.cameras.selection import SelectedCrop, TrackReport
+from adln.cameras.selection import TrackReport
 from adln.cameras.tracker import TrackUpdate
 from adln.errors import AdlnError
+from adln.pipeline.crop_embedding import CropEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController
@@ -34,6 +34,7 @@ from adln.pipeline.watch_parts import (
     CameraParts,
     DepthSwitch,
     NamedBox,
+    OpenTrack,
     Progress,
     Rounds,
     SeenFrame,
@@ -58,16 +59,6 @@ _LOG_EVERY = 100
 _log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class _OpenTrack:
-    """What is kept of a track that goes on."""
-
-    embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
-    report: TrackReport | None = None
-    answer: Answer | None = None
-    said: int = 0
-
-
 class Watch:
     """Works through the frames of all cameras.
 
@@ -80,6 +71,8 @@ class Watch:
         load: keeps the pace.
         run: how manieth start this is; see `adln.pipeline.roster`.
         deliver: takes each sighting.
+        first_depth: depth at which everybody is looked at first, see `CropEmbedder`; the one of
+            the load at once if left out.
         costs: stated costs, by which the pace is kept; by measured ones if left out.
         pictures: whether sightings and gallery get pictures.
         metrics: counts for monitoring.
@@ -100,6 +93,7 @@ class Watch:
         run: int,
         deliver: Callable[[SightingEvent], object],
         costs: Costs | None = None,
+        first_depth: int | None = None,
         pictures: bool = False,
         metrics: "PipelineMetrics | None" = None,
         on_frame: Callable[[SeenFrame], object] | None = None,
@@ -117,11 +111,18 @@ class Watch:
         self._deliver = deliver
         self._costs = costs
         self._pictures = pictures
+        self._crops = CropEmbedder(
+            embedder,
+            first=first_depth,
+            is_sure=self._is_sure,
+            failed=self._trouble,
+            embedded=self._embedded,
+        )
         self._metrics = metrics
         self._on_frame = on_frame
         self._on_track_end = on_track_end
         self._clock = clock
-        self._open: dict[tuple[str, int], _OpenTrack] = {}
+        self._open: dict[tuple[str, int], OpenTrack] = {}
         self._latest_s: dict[str, float] = {}
         self._has_live = any(part.live for part in self._parts.values())
         # Live and recorded cameras have different clocks: True is that of the live ones.
@@ -215,7 +216,7 @@ class Watch:
                 continue
             for person in update.people:
                 if (name, person.track_id) not in self._open:
-                    self._open[name, person.track_id] = _OpenTrack()
+                    self._open[name, person.track_id] = OpenTrack()
                     self.progress.tracks[name] += 1
             self.progress.frames[name] += 1
             self.progress.people[name] = len(update.people)
@@ -242,43 +243,30 @@ class Watch:
                     found.append(nobody())
             return found
 
-    def _embed(self, reports: Sequence[TrackReport]) -> int:
-        """Embed what is new in the reports, of all cameras in one go; gives the number of crops."""
+    def _embed(self, reports: Sequence[TrackReport]) -> Counter[int]:
+        """Embed what is new in the reports; gives the number of crops by depth."""
         start = self._clock()
-        new: list[tuple[_OpenTrack, str, SelectedCrop]] = []
         for report in reports:
-            track = self._open.setdefault((report.camera_id, report.track_id), _OpenTrack())
+            track = self._open.setdefault((report.camera_id, report.track_id), OpenTrack())
             track.report = report
             kept = {crop.crop_id for crop in report.crops}
             track.embeddings = {
                 crop_id: found for crop_id, found in track.embeddings.items() if crop_id in kept
             }
-            new += [
-                (track, report.camera_id, crop)
-                for crop in report.crops
-                if crop.crop_id not in track.embeddings
-            ]
-        if new:
-            try:
-                self._embed_crops(new)
-            except Exception:
-                # One by one, so that a crop that cannot be used costs its own track only.
-                for one in new:
-                    try:
-                        self._embed_crops([one])
-                    except Exception as error:
-                        self._trouble(one[1], error)
+        crops = self._crops.embed(reports, self._open, self._load.level.depth)
         self._took("embed", start)
-        return len(new)
+        return crops
 
-    def _embed_crops(self, crops: Sequence[tuple[_OpenTrack, str, SelectedCrop]]) -> None:
-        depth = self._load.level.depth
-        answers = self._embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
-        for at, (track, name, crop) in enumerate(crops):
-            track.embeddings[crop.crop_id] = {depth_: rows[at] for depth_, rows in answers.items()}
-            if self._metrics is not None:
-                self._metrics.crops_embedded.labels(name, depth).inc()
-        self.progress.crops[depth] += len(crops)
+    def _embedded(self, name: str, depth: int) -> None:
+        self.progress.crops[depth] += 1
+        if self._metrics is not None:
+            self._metrics.crops_embedded.labels(name, depth).inc()
+
+    def _is_sure(self, report: TrackReport) -> bool:
+        try:
+            return self._book.is_sure(self._evidence(report))
+        except Exception:
+            return False
 
     def _identify(self, reports: Sequence[TrackReport]) -> None:
         start = self._clock()
@@ -418,7 +406,7 @@ class Watch:
     # -- pace and counts ---------------------------------------------------------------------
 
     def _keep_pace(
-        self, frames: Sequence[Frame], before: Counter[str], looked_at: int, crops: int
+        self, frames: Sequence[Frame], before: Counter[str], looked_at: int, crops: Counter[int]
     ) -> None:
         if not frames:
             return
@@ -427,7 +415,8 @@ class Watch:
         if not paced:
             return
         if self._costs is not None:
-            frames_ms, crops_ms = self._costs.of(looked_at, crops, self._load.level.depth)
+            frames_ms = looked_at * self._costs.frame_ms
+            crops_ms = sum(self._costs.of(0, count, depth)[1] for depth, count in crops.items())
         else:
             spent = self.progress.stage_ms - before
             crops_ms = spent["embed"]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.frames import CameraStatus, Frame
-from adln.cameras.selection import CropSelector
+from adln.cameras.selection import CropSelector, TrackReport
 from adln.cameras.tracker import Tracker
 from adln.matching.calibration import Verdict
+from adln.pipeline.evidence import Answer
 from adln.pipeline.sightings import SightingEvent
 
 
@@ -26,6 +27,25 @@ class DepthSwitch(Protocol):
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
         """Embed crops at a depth and the shallower ones that come with it."""
         ...
+
+
+@dataclass(eq=False)
+class OpenTrack:
+    """What is kept of a track that goes on.
+
+    Attributes:
+        embeddings: crop -> depth -> (D,).
+        report: the latest.
+        answer: who it was last said to be.
+        said: sightings of it so far.
+        is_deep: whether the shallowest depth was not sure of it.
+    """
+
+    embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
+    report: TrackReport | None = None
+    answer: Answer | None = None
+    said: int = 0
+    is_deep: bool = False
 
 
 class Rounds(Protocol):

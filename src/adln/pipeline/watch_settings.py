@@ -10,6 +10,7 @@ from adln.cameras.names import camera_name, require_camera_number, tidy_name
 from adln.cameras.redaction import public_name
 from adln.cameras.selection import SelectionSettings
 from adln.cameras.tracker import TrackerSettings
+from adln.embedders.quality import Quality
 from adln.errors import SettingsError
 from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.identity import IdentitySettings
@@ -87,8 +88,9 @@ class NetworkSettings:
     """The network that recognises people.
 
     Attributes:
-        files: one file of `adln export`, or all of a split export from the shallowest on, between
-            which the depth can change with the load.
+        files: one file of `adln export`, or several of one network from the shallowest on (all of
+            a split export, or some that each start from crops), between which the depth can change.
+            "res2" alone stands for both shipped networks, between which `quality` chooses.
         depth: deepest depth to use; the deepest there is if 0.
         threads: cores for the network.
     """
@@ -257,6 +259,8 @@ class WatchSettings:
         cameras: at least one, live or recorded.
         gallery: folder of the gallery; made if it does not exist.
         outbox: file in which sightings wait until everyone has them.
+        quality: how deep people are looked at: "fast" by the shallowest depth of the network only,
+            "best" by the deepest only, "balanced" by the deepest where the shallowest is not sure.
         pictures: whether gallery, sightings and report keep pictures of people.
         crops_per_track: crops that are embedded of a track, at most.
         templates_per_person: crops that the gallery keeps of a person at each depth.
@@ -282,6 +286,7 @@ class WatchSettings:
     cameras: tuple[CameraSettings, ...] = ()
     gallery: str = "gallery"
     outbox: str = "outbox.db"
+    quality: Quality = "best"
     pictures: bool = False
     crops_per_track: int = 4
     templates_per_person: int = 24

@@ -175,6 +175,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             book=assembly.book,
             load=assembly.load,
             costs=assembly.costs,
+            first_depth=assembly.first_depth,
             run=assembly.run,
             deliver=deliver,
             pictures=settings.pictures,

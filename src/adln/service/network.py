@@ -14,6 +14,7 @@ from PIL import Image
 from adln.crops import decode_crop
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.proving import UNPROVED
+from adln.embedders.quality import depths_for, files_for
 from adln.embedders.shipped import find_network
 from adln.errors import ImageError, SettingsError
 from adln.gallery.records import ModelKey
@@ -52,6 +53,8 @@ class Network:
         precision: of its arithmetic, for people to read.
         scales: what scores mean at the depths of its file, as far as that was calibrated.
         verdict: whether it answers here as where it was made, in words.
+        first: a shallower network of its space, which a picture is searched with first; this one
+            is asked where that finds no match. None if this one is asked at once.
     """
 
     model: ModelKey
@@ -59,6 +62,7 @@ class Network:
     precision: str
     scales: Scales = field(default_factory=lambda: Scales(own={}))
     verdict: str = UNPROVED.text
+    first: "Network | None" = None
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
@@ -77,7 +81,23 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         stated = StatedThresholds(match=settings.match, candidate=settings.candidate)
     if not settings.network:
         return None, stated
-    path = find_network(settings.network)
+    files = files_for([settings.network], settings.quality)
+    depths = []
+    network: Network | None = None
+    calibration: Scale | None = None
+    for file in files:
+        found, calibration = _open(file, settings, first=network)
+        network = found
+        depths.append(found.model.depth)
+    depths_for(depths, settings.quality, files=files)
+    return network, calibration if calibration is not None else stated
+
+
+def _open(
+    file: str, settings: ServeSettings, *, first: Network | None
+) -> tuple[Network, Scale | None]:
+    """One file, and what its scores mean, where that was calibrated."""
+    path = find_network(file)
     embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
     depth = embedder.depths[-1] if settings.depth is None else settings.depth
     if depth not in embedder.depths:
@@ -86,6 +106,7 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         )
     calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
     calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
+    scales = Scales() if calibrations is None else calibrations.scales(flip=settings.flip)
 
     def embed(picture: bytes) -> NDArray[np.float32]:
         embedding: NDArray[np.float32] = embedder.embed_picture(picture)[depth]
@@ -97,10 +118,12 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         ),
         embed=embed,
         precision=embedder.manifest.precision,
-        scales=Scales(own={}) if calibrations is None else calibrations.scales(flip=settings.flip),
+        # A score between two depths is judged by both.
+        scales=scales if first is None else first.scales.joined(scales),
         verdict=embedder.verdict.text,
+        first=first,
     )
-    return network, calibration if calibration is not None else stated
+    return network, calibration
 
 
 def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Query, Request
 from starlette.exceptions import HTTPException
 
-from adln.gallery.records import Filter, checked_embeddings
+from adln.gallery.records import Filter, ModelKey, checked_embeddings
 from adln.matching.framing import why_not_a_crop
 from adln.service.access import Needs
 from adln.service.answers import (
@@ -61,8 +61,14 @@ class Pictures:
         data, embedding, _ = await self.examine(request)
         return data, embedding
 
-    async def examine(self, request: Request) -> tuple[bytes, Any, str | None]:
+    async def examine(
+        self, request: Request, *, network: Network | None = None
+    ) -> tuple[bytes, Any, str | None]:
         """The picture of a request, its embedding, and whether it can be of one person.
+
+        Args:
+            request: with a picture.
+            network: embeds it; the service's if left out.
 
         Returns:
             The file's content, (D,) float32 of unit length, and why it is hardly one person cut
@@ -73,7 +79,7 @@ class Pictures:
                 has no network.
             ImageError: it is no picture that can be used.
         """
-        network = self.network()
+        network = network or self.network()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _PICTURE_TYPES:
             raise HTTPException(415, f"Send one of {', '.join(_PICTURE_TYPES)} as it is.")
@@ -85,6 +91,11 @@ class Pictures:
         ):
             embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
         return data, embedding, no_crop
+
+    async def look_deeper(self, request: Request, data: bytes) -> Any:
+        """Embed a picture that was examined before with the service's network: (D,)."""
+        async with self._parts.embedding.slot(caller_of(request)):
+            return await to_thread.run_sync(self.network().embed, data)
 
     def network(self) -> Network:
         """The service's network.
@@ -141,7 +152,9 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         It should be one person, cut out. For one that can hardly be, such as a whole frame, nobody
         is named, and the reason says so.
         """
-        _, embedding, no_crop = await pictures.examine(request)
+        network = pictures.network()
+        first = network.first or network
+        data, embedding, no_crop = await pictures.examine(request, network=first)
         where = Filter(
             cameras=None if camera is None else frozenset(camera),
             not_cameras=frozenset(not_camera or ()),
@@ -150,9 +163,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             until_s=until_s,
         )
 
-        def work() -> SearchOut:
-            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
-            model = pictures.network().model
+        def work(embedding: Any, model: ModelKey) -> SearchOut:
             require_model(parts, model)
             return search(
                 parts,
@@ -164,8 +175,17 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 no_crop=no_crop,
             )
 
+        def begin() -> SearchOut:
+            parts.state.record(caller.name, "search", {"by": "picture", "k": k}, synced=False)
+            return work(embedding, first.model)
+
         async with parts.turns.slot(caller_of(request)):
-            return await to_thread.run_sync(work)
+            answer = await to_thread.run_sync(begin)
+        if first is network or no_crop is not None or answer.verdict == "matched":
+            return answer
+        deeper = await pictures.look_deeper(request, data)
+        async with parts.turns.slot(caller_of(request)):
+            return await to_thread.run_sync(work, deeper, network.model)
 
     @router.post("/search", response_model=SearchOut, responses=documented(404, 409))
     def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: viewer) -> SearchOut:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
 
+from adln.embedders.quality import QUALITIES, Quality
 from adln.errors import SettingsError
 from adln.settings import read_settings, settings
 
 ENVIRONMENT_PREFIX = "ADLN_SERVE_"
-_PLAIN_TEXT = (str, str | None)
+_PLAIN_TEXT = (str, str | None, Quality)
 
 
 @settings
@@ -24,6 +25,8 @@ class ServeSettings:
         gallery: folder of the gallery; it is made if there is none.
         network: an exported network, as a file or by the name of a shipped one; "" for none, then
             pictures cannot be embedded here and boxes push embeddings.
+        quality: how deep pictures are looked at: "fast" by Res1, "best" by Res2, "balanced" by Res2
+            where Res1 finds no match. Other networks than the shipped ones are of one depth.
         depth: stages to embed with; the deepest of the file if left out.
         flip: average with the mirrored picture, for twice the work.
         host: address to listen on. Beyond this machine tokens are always required.
@@ -60,6 +63,7 @@ class ServeSettings:
 
     gallery: str = "gallery"
     network: str = "res2"
+    quality: Quality = "best"
     depth: int | None = None
     flip: bool = False
     host: str = "127.0.0.1"
@@ -106,6 +110,10 @@ class ServeSettings:
                 "thresholds must be -1 <= candidate <= match <= 1",
             ),
             (self.depth is None or 1 <= self.depth <= 4, "depth must be 1 to 4"),
+            (
+                self.depth is None or self.quality == "best",
+                f'depth goes with quality = "best" only, one of {", ".join(QUALITIES)}',
+            ),
             (
                 min(self.max_picture_bytes, self.max_picture_pixels, self.max_json_bytes) >= 1024,
                 "limits of size must be at least 1024",

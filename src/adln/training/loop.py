@@ -38,13 +38,12 @@ from adln.training.sampler import epoch_batches
 from adln.training.schedule import learning_rate
 from adln.training.state import Position, check_identity, read_state, write_state
 from adln.training.stopping import StopCheck, never
-from adln.training.teacher import Teacher
+from adln.training.teacher import LiveTeacher, Teacher
 
 NETWORK_FILE = "network.safetensors"
 STATE_FILE = "state.safetensors"
 LOOK_EVERY_STEPS = 10  # the device is read back this often: for progress and for NaN
 SAVE_EVERY_S = 120.0
-_SPACE_DIGITS = 16  # of a digest name a space
 
 
 @dataclass(frozen=True)
@@ -172,6 +171,7 @@ def train(
     folder: Path,
     *,
     fabric: Fabric,
+    teacher: LiveTeacher | None = None,
     provenance: Mapping[str, Any] | None = None,
     should_stop: StopCheck = never,
     on_start: Callable[[str, Position], None] | None = None,
@@ -184,6 +184,8 @@ def train(
         data: crops of the size that the recipe asks for.
         folder: of the run: state, log, TensorBoard curves, and the network at the end.
         fabric: the engine, from `build_fabric`.
+        teacher: embeds crops in place of the file that `recipe.teacher_network` names, for what
+            runs such files otherwise.
         provenance: stored with the network.
         should_stop: asked after each step.
         on_start: told what the weights come from and where the run stands.
@@ -206,9 +208,9 @@ def train(
         "data": data.fingerprint,
         "processes": fabric.world_size,
     }
-    teacher = None
-    if recipe.teacher_network.path:
+    if recipe.teacher_network.path and teacher is None:
         teacher = Teacher(recipe.teacher_network, bf16=recipe.precision != "32-true")
+    if teacher is not None:
         identity["teacher"] = teacher.digest
     if network_path.is_file():
         _require_same_run(network_path, identity)
@@ -219,7 +221,7 @@ def train(
     architecture = recipe.architecture(
         data.num_classes,
         teacher_dim=teacher_dim,
-        teacher_space=data.teacher_space if teacher is None else teacher.digest[:_SPACE_DIGITS],
+        teacher_space=data.teacher_space if teacher is None else teacher.space,
     )
     network, start = _build(recipe, architecture, fresh=fresh)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -436,7 +438,7 @@ def _resize(crops: Tensor, size_px: tuple[int, int]) -> Tensor:
     return resized.contiguous(memory_format=torch.channels_last)
 
 
-def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: Teacher | None) -> int | None:
+def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: LiveTeacher | None) -> int | None:
     """T, length of the teacher's embeddings; None without a teacher."""
     if not recipe.objective.imitates:
         return None

@@ -9,7 +9,7 @@ Source: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient an
 import hashlib
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from adln.settings import settings
 _DEFAULT_SIZE_PX = (256, 128)  # where the file leaves it open
 _TOGETHER = 8  # crops; more leave the caches of a processor core
 _SUFFIXES = (".xml", ".onnx")
+_SPACE_DIGITS = 16  # of a digest name a space
 
 
 @settings
@@ -45,6 +46,26 @@ class TeacherNetwork:
             raise SettingsError(f'teacher_network.colours must be "bgr" or "rgb": {self.colours!r}')
 
 
+class LiveTeacher(Protocol):
+    """Embeds crops as the training varies them.
+
+    Attributes:
+        dim: T, length of its embeddings.
+        crop_size: height and width in px that it wants.
+        digest: of its files, for the identity of a run.
+        space: name of the space that its embeddings lie in.
+    """
+
+    dim: int
+    crop_size: tuple[int, int]
+    digest: str
+    space: str
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""
+        ...
+
+
 class Teacher:
     """Embeds crops.
 
@@ -56,6 +77,7 @@ class Teacher:
         dim: T, length of its embeddings.
         crop_size: height and width in px that it wants.
         digest: of its files, for the identity of a run.
+        space: name of the space that its embeddings lie in.
 
     Raises:
         TrainingError: there is no such file, it is no network, or OpenVINO is not installed.
@@ -104,6 +126,7 @@ class Teacher:
         for file in files:
             digest.update(file.read_bytes())
         self.digest = digest.hexdigest()
+        self.space = self.digest[:_SPACE_DIGITS]
         self._chosen = chosen
 
     def __call__(self, crops: Tensor) -> Tensor:

@@ -1,0 +1,319 @@
+"""`adln adapt ... --out`: a network for a site, learned in a night from its own cameras."""
+
+import importlib.util
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adln.cli.options import clock, duration
+
+if TYPE_CHECKING:
+    from adln.cameras.detector import Detector
+    from adln.site.crops import SiteCrops
+    from adln.site.training import SiteOutcome, SiteRequest
+
+NEEDS_OUT = ("start", "teacher", "network", "hours", "minutes", "work", "keep_crops", "pictures")
+_NEEDED = ("torch", "lightning_fabric", "safetensors", "onnx", "onnxscript", "onnx_ir", "pydantic")
+_DEFAULT_HOURS = 8.0
+
+_OPTIONS = (
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Train a network for the site: .onnx file."
+    ),
+    click.option("--teacher", default="", help="Network to learn from, by name or file."),
+    click.option(
+        "--start",
+        type=click.Path(path_type=Path),
+        help="What to start from: a network of `adln train`, or ImageNet weights of a ResNet-50.",
+    ),
+    click.option("--network", default="", help="Network in use, to be beaten; res2 if left out."),
+    click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="To learn; 8."),
+    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="To learn."),
+    click.option(
+        "--depth", type=click.IntRange(1, 4), default=2, show_default=True, help="Of the network."
+    ),
+    click.option(
+        "--work",
+        type=click.Path(path_type=Path),
+        help="Folder for what is between; the same again goes on. OUT.work if left out.",
+    ),
+    click.option(
+        "--collect",
+        type=duration,
+        default="8h",
+        show_default=True,
+        metavar="TIME",
+        help="How long live cameras are watched for crops.",
+    ),
+    click.option("--detector", type=click.Path(path_type=Path), help="See `adln watch`."),
+    click.option("--keep-crops", is_flag=True, help="Keep the crops that were stored."),
+    click.option("--new-space", is_flag=True, help="Allow a network that needs a new gallery."),
+    click.option("--pictures", is_flag=True, help="Show people in the report."),
+    click.option("--yes", is_flag=True, help="Store crops without asking."),
+)
+
+
+def overnight_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a training at a site."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def adapt_overnight(
+    places: Sequence[str],
+    *,
+    out: Path,
+    teacher: str,
+    start: Path | None,
+    network: str,
+    hours: float | None,
+    minutes: float | None,
+    depth: int,
+    work: Path | None,
+    collect: float,
+    detector: Path | None,
+    keep_crops: bool,
+    new_space: bool,
+    pictures: bool,
+    yes: bool,
+    opened_detector: "Detector | None" = None,
+) -> None:
+    """Harvest, learn, judge, write; see `adapt`.
+
+    Args:
+        places: folders of crops, recordings, cameras, or the settings of a watch.
+        out: .onnx file to write.
+        teacher: network to learn from.
+        start: weights to start from.
+        network: the one in use; res2 if empty.
+        hours: to learn.
+        minutes: to learn, in place of hours.
+        depth: of the network.
+        work: folder for what is between.
+        collect: seconds for which live cameras are watched.
+        detector: file of the detector.
+        keep_crops: leave the stored crops.
+        new_space: whether it may have a space of its own.
+        pictures: whether the report shows people.
+        yes: store crops without asking.
+        opened_detector: in place of a file.
+    """
+    from adln.atomic import require_writable
+    from adln.errors import SettingsError
+
+    _require_packages()
+    if out.suffix != ".onnx":
+        raise SettingsError(f"{out}: the name of the network must end in .onnx.")
+    if not teacher or start is None:
+        raise SettingsError(
+            "a network for a site needs --teacher, a network that knows people well (`adln "
+            "networks add` takes any; the galleries of res1 and res2 stay valid with "
+            "person-reidentification-retail-0277 of Intel), and --start, weights to start from: "
+            "models/generalising.safetensors of the source tree (research only), or ImageNet "
+            "weights of a ResNet-50."
+        )
+    if hours is not None and minutes is not None:
+        raise click.UsageError("give --hours or --minutes.")
+    from adln.site.page import write_page
+    from adln.site.training import SiteRequest, past_outcome, require_new, require_same_space
+
+    seconds = minutes * 60 if minutes is not None else (hours or _DEFAULT_HOURS) * 3600
+    request = SiteRequest(
+        start=start,
+        teacher=teacher,
+        network=network or "res2",
+        out=out,
+        work=work or out.with_name(out.name + ".work"),
+        depth=depth,
+        seconds=seconds,
+        new_space=new_space,
+    )
+    crops_folder = request.work / "crops"
+    past = past_outcome(request)
+    if past is not None:
+        if not _page_of(out).exists():
+            write_page(_page_of(out), past.facts)
+        _clear(crops_folder, keep=keep_crops)
+        _say(f"finished before: {past.reason}. Name another --work to begin anew.")
+        return
+    require_new(request)
+    require_writable(out, raises=SettingsError)
+    require_same_space(request)
+    crops = _crops(
+        places,
+        crops_folder,
+        collect_s=collect,
+        detector=detector,
+        yes=yes,
+        keep=keep_crops,
+        opened=opened_detector,
+    )
+    outcome = _train(request, crops, crops_folder, keep=keep_crops)
+    if not outcome.finished:
+        _say(
+            f"stopped: {outcome.reason}. The same command goes on; until then "
+            f"{request.network} stays in use"
+            + (f", and crops stay in {crops_folder}." if crops_folder.exists() else ".")
+        )
+        return
+    _report(request, outcome, crops, pictures=pictures)
+    _clear(crops_folder, keep=keep_crops)
+
+
+def _crops(
+    places: Sequence[str],
+    target: Path,
+    *,
+    collect_s: float,
+    detector: Path | None,
+    yes: bool,
+    keep: bool,
+    opened: "Detector | None",
+) -> "SiteCrops":
+    """The crops in folders, and those harvested from cameras and recordings."""
+    from adln.errors import SettingsError
+    from adln.site.crops import has_tracks, list_crops
+    from adln.site.harvest import harvest, is_harvested
+
+    folders = [Path(place) for place in places if has_tracks(Path(place))]
+    sources = [place for place in places if not has_tracks(Path(place))]
+    if folders:
+        _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
+    if sources and not is_harvested(target):
+        from adln.cli.watch import _have_detector, _settings
+
+        settings, base = _settings(tuple(sources), (), target, "", detector, "")
+        if opened is None and not settings.detector.boxes and not settings.detector.model:
+            _have_detector(yes=yes)
+        _say(
+            f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
+            f"recording(s), in {target.absolute()}: to learn from, on this machine only. "
+            + ("They stay there (--keep-crops)." if keep else "They are deleted in the end.")
+        )
+        if not yes and not (sys.stdin.isatty() and click.confirm("Store them?", err=True)):
+            raise SettingsError("nothing was stored; run again with --yes to store crops.")
+        begun = time.monotonic()
+        live = _Line()
+        harvest(
+            settings,
+            base,
+            target,
+            detector=opened,
+            should_stop=lambda: time.monotonic() - begun > collect_s,
+            on_progress=lambda frames, tracks: live.renew(
+                f"harvesting: {frames:,} frames, {tracks:,} tracks, "
+                f"{clock(time.monotonic() - begun)}"
+            ),
+        )
+        live.end()
+    return list_crops([*folders, *([target] if sources else [])])
+
+
+def _train(
+    request: "SiteRequest", crops: "SiteCrops", crops_folder: Path, *, keep: bool
+) -> "SiteOutcome":
+    import logging
+
+    from adln.cli.watching import Watch
+    from adln.errors import TracksError
+    from adln.site.training import train_for_site
+    from adln.training.stopping import stop_on_request
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    watch = Watch(quiet=False)
+    try:
+        with stop_on_request(None) as should_stop:
+            return train_for_site(
+                request,
+                crops,
+                say=watch.say,
+                on_progress=watch.on_progress,
+                should_stop=should_stop,
+            )
+    except TracksError:
+        # The same crops would be refused again.
+        _clear(crops_folder, keep=keep)
+        raise
+    finally:
+        watch.close()
+
+
+def _report(
+    request: "SiteRequest", outcome: "SiteOutcome", crops: "SiteCrops", *, pictures: bool
+) -> None:
+    from adln.site.page import most_gained, write_page
+
+    compared, judging = outcome.comparison, outcome.judging
+    assert compared is not None
+    assert judging is not None
+    tracks = most_gained(compared, [crops.paths[at] for at in judging]) if pictures else []
+    place = _page_of(request.out)
+    write_page(place, outcome.facts, tracks)
+    _say(
+        f"true pairs recognised at {compared.rate:.1%} false ones: "
+        f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
+        f"({compared.gain:+.1%}, certainly {compared.gain_least:+.1%}), by {compared.num_tracks} "
+        "tracks that were not learned from"
+    )
+    if outcome.written:
+        _say(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
+        _say(f"terms: {outcome.facts['terms']}")
+        _say(f"next: adln networks use {request.out} --name site")
+    else:
+        _say(f"no new network: {outcome.reason}; {request.network} stays in use")
+    _say(f"report: {place}")
+
+
+def _page_of(out: Path) -> Path:
+    return out.with_suffix(".html")
+
+
+def _clear(folder: Path, *, keep: bool) -> None:
+    """Delete the crops that were stored."""
+    if not folder.exists():
+        return
+    if keep:
+        _say(f"kept: pictures of people in {folder.absolute()}")
+        return
+    shutil.rmtree(folder)
+    _say(f"deleted: the crops in {folder.absolute()}")
+
+
+def _require_packages() -> None:
+    from adln.errors import TrainingError, how_to_install
+
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TrainingError(
+            f"training needs {', '.join(missing)}; {how_to_install('train,export')}. A machine "
+            "that only watches can leave that to another one, and take the network from it."
+        )
+
+
+class _Line:
+    """A line that is renewed on a terminal, and said now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._said_s = float("-inf")
+
+    def renew(self, text: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s < (0.5 if self._live else 30.0):
+            return
+        self._said_s = now_s
+        click.echo(f"\r{text}" if self._live else text, err=True, nl=not self._live)
+
+    def end(self) -> None:
+        if self._live:
+            click.echo("", err=True)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

@@ -1,0 +1,164 @@
+"""The gate for a new network: whether it knows the people of a site better than the one in use.
+
+Both networks embed the same crops of tracks that the new one did not learn from. They are judged
+as `adln.matching.adaptation_gate` judges: by whether a crop finds the others of its track among
+those of other people, where two tracks that a camera saw at the same time are two people.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.errors import SettingsError, TracksError
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NetworkComparison:
+    """A new network against the one in use, on tracks that it did not learn from.
+
+    Attributes:
+        is_better: whether it may take its place.
+        reason: why, or why not.
+        rate: share of false pairs at which true ones are counted.
+        recognised_before: share of true pairs above the score that so many false pairs reach, with
+            the network in use.
+        recognised: with the new one.
+        gain: difference of the two.
+        gain_least: the gain is at least this, with a confidence of 99 %.
+        log_gain: by how much lower the logarithm of the share of false pairs is that score as high
+            as a true pair.
+        log_gain_least: likewise at least.
+        own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
+            one camera.
+        own_camera: with the new network.
+        recognised_stored: share of true pairs recognised where the new network searches what the
+            one in use has stored; None if they do not share a space.
+        num_tracks: tracks that were judged by.
+        num_together: pairs of tracks seen at the same time.
+        track_gains: (T,) `log_gain` of each track.
+        track_rows: for each of these tracks, the positions of its crops.
+    """
+
+    is_better: bool
+    reason: str
+    rate: float
+    recognised_before: float
+    recognised: float
+    gain: float
+    gain_least: float
+    log_gain: float
+    log_gain_least: float
+    own_camera_before: float | None
+    own_camera: float | None
+    recognised_stored: float | None
+    num_tracks: int
+    num_together: int
+    track_gains: NDArray[np.float64]
+    track_rows: tuple[NDArray[np.int64], ...]
+
+
+def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_]:
+    """Look at the tracks of a site before anything is learned from them, and halve them.
+
+    Args:
+        crops: as the teacher embeds them, which tells people apart better than the network that
+            is in use.
+        seed: of the choice of tracks.
+
+    Returns:
+        (N,) whether a crop is of the half that judges: the later tracks of each camera.
+
+    Raises:
+        TracksError: there are too few tracks or people, or the tracks switch persons.
+    """
+    numbers = crops.track_numbers()
+    if len(np.unique(numbers)) < 2:
+        raise TracksError(_too_few(len(np.unique(numbers)), "in all"))
+    is_later = Site(crops).is_later()
+    judging = Site(crops.part(is_later))
+    if judging.num_judged < FEWEST_JUDGED:
+        raise TracksError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
+    rng = np.random.default_rng(seed)
+    site = Site(thinned(crops, rng))
+    problem = unfit(site.alike(), site.switched())
+    if problem:
+        raise TracksError(problem)
+    return is_later
+
+
+def compare_networks(
+    before: TrackedCrops, after: TrackedCrops, *, same_space: bool, seed: int = 0
+) -> NetworkComparison:
+    """Judge a new network by the tracks of the half that it did not learn from.
+
+    Args:
+        before: crops as the network in use embeds them.
+        after: the same crops as the new network embeds them, in the same order.
+        same_space: whether the new network is to search what the one in use has stored.
+        seed: of the choice of tracks and of the bootstrap.
+
+    Raises:
+        SettingsError: these are not the same crops.
+    """
+    if len(before) != len(after) or not np.array_equal(before.tracks, after.tracks):
+        raise SettingsError("Two networks are compared on the same crops in the same order.")
+    rows = np.arange(len(before))
+    positions = (
+        thinned(
+            TrackedCrops(
+                rows[:, np.newaxis].astype(np.float32), before.cameras, before.tracks, before.time_s
+            ),
+            np.random.default_rng(seed),
+        )
+        .embeddings[:, 0]
+        .astype(np.int64)
+    )
+    old, new = Site(before.part(positions)), Site(after.part(positions))
+    was, now = old.judge(None), new.judge(None)
+    rng = np.random.default_rng(seed)
+    gains, log_gains = now.recognised - was.recognised, now.log_rarity - was.log_rarity
+    gain_least, _ = bounds(gains, rng)
+    log_least, _ = bounds(log_gains, rng)
+    gain = float(gains.mean())
+    across, across_most = None, 0.0
+    if same_space:
+        across = new.judge(None, stored=old.crops.embeddings)
+        _, across_most = bounds(across.log_rarity - was.log_rarity, rng)
+    problem = ""
+    if gain < 0:
+        problem = "it recognises fewer true pairs than the network in use"
+    elif log_least <= 0:
+        problem = "no gain over the network in use that is certain"
+    elif across_most < 0:
+        problem = (
+            "it finds people less well among the embeddings that the network in use has stored; "
+            "let it learn for longer, or allow it a space and a gallery of its own (--new-space)"
+        )
+    return NetworkComparison(
+        is_better=not problem,
+        reason=problem or "better with confidence on tracks that it did not learn from",
+        rate=was.rate,
+        recognised_before=float(was.recognised.mean()),
+        recognised=float(now.recognised.mean()),
+        gain=gain,
+        gain_least=gain_least,
+        log_gain=float(log_gains.mean()),
+        log_gain_least=log_least,
+        own_camera_before=was.own_camera_share,
+        own_camera=now.own_camera_share,
+        recognised_stored=None if across is None else float(across.recognised.mean()),
+        num_tracks=old.num_judged,
+        num_together=old.num_together,
+        track_gains=log_gains,
+        track_rows=tuple(positions[old.numbers == number] for number in old.judged),
+    )
+
+
+def _too_few(count: int, where: str) -> str:
+    return (
+        f"too few tracks: {count} {where} have two crops at least {GAP_S:g} s apart, "
+        f"{FEWEST_JUDGED} are needed there, twice as many in all. Let the cameras run for longer."
+    )

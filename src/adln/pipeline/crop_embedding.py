@@ -1,0 +1,95 @@
+"""Embeds the crops of tracks, each once at a depth, of all cameras in one go."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from adln.cameras.selection import SelectedCrop, TrackReport
+from adln.pipeline.watch_parts import DepthSwitch, OpenTrack
+
+Tracks = Mapping[tuple[str, int], OpenTrack]
+_New = tuple[OpenTrack, str, SelectedCrop]
+
+
+class CropEmbedder:
+    """Embeds what is new in tracks.
+
+    Args:
+        embedder: the network.
+        first: depth at which everybody is looked at; those of whom it is not sure are looked at
+            again, at the depth that is asked for. None asks for that depth at once.
+        is_sure: whether what is known of a track is enough; asked only where there is a `first`.
+        failed: is told of a camera's crop that could not be used.
+        embedded: is told of each crop, by camera and depth.
+    """
+
+    def __init__(
+        self,
+        embedder: DepthSwitch,
+        *,
+        first: int | None,
+        is_sure: Callable[[TrackReport], bool],
+        failed: Callable[[str, Exception], object],
+        embedded: Callable[[str, int], object],
+    ) -> None:
+        self._embedder = embedder
+        self._first = first
+        self._is_sure = is_sure
+        self._failed, self._embedded = failed, embedded
+
+    def embed(self, reports: Sequence[TrackReport], tracks: Tracks, depth: int) -> Counter[int]:
+        """Embed the crops of reports that are not embedded yet.
+
+        Args:
+            reports: of tracks.
+            tracks: camera and track -> what is kept of it, which is renewed.
+            depth: the deepest one to use.
+
+        Returns:
+            Depth -> crops embedded at it.
+        """
+        first = depth if self._first is None else min(self._first, depth)
+        new: list[_New] = []
+        for report in reports:
+            track = tracks[report.camera_id, report.track_id]
+            new += [
+                (track, report.camera_id, crop)
+                for crop in report.crops
+                if crop.crop_id not in track.embeddings
+            ]
+        done = self._work(new, first)
+        if first == depth:
+            return done
+        deeper: list[_New] = []
+        for report in reports:
+            track = tracks[report.camera_id, report.track_id]
+            # Whoever was doubtful once stays at that depth: what is kept of a track is of one.
+            track.is_deep = track.is_deep or not self._is_sure(report)
+            if track.is_deep:
+                deeper += [
+                    (track, report.camera_id, crop)
+                    for crop in report.crops
+                    if depth not in track.embeddings.get(crop.crop_id, {depth: None})
+                ]
+        return done + self._work(deeper, depth)
+
+    def _work(self, crops: Sequence[_New], depth: int) -> Counter[int]:
+        if crops:
+            try:
+                self._embed(crops, depth)
+            except Exception:
+                # One by one, so that a crop that cannot be used costs its own track only.
+                for one in crops:
+                    try:
+                        self._embed([one], depth)
+                    except Exception as error:
+                        self._failed(one[1], error)
+        return Counter({depth: len(crops)})
+
+    def _embed(self, crops: Sequence[_New], depth: int) -> None:
+        answers = self._embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
+        for at, (track, name, crop) in enumerate(crops):
+            found = {depth_: rows[at] for depth_, rows in answers.items()}
+            track.embeddings[crop.crop_id] = track.embeddings.get(crop.crop_id, {}) | found
+            self._embedded(name, depth)

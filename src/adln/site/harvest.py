@@ -1,0 +1,130 @@
+"""Harvests crops of people with their tracks from cameras and recordings, to learn from.
+
+By the detector, the trackers and the choice of crops that a watch uses. Crops are pictures of
+people: they are stored in the folder that is named and nowhere else, readable by their owner only,
+and whoever harvests them takes them away again.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from adln.atomic import atomic_write
+from adln.cameras.detector import Detector
+from adln.cameras.selection import CropSelector, TrackReport
+from adln.errors import SettingsError
+from adln.pipeline.assembly import assemble
+from adln.pipeline.watch_settings import WatchSettings
+
+CROPS_OF_A_TRACK = 8
+CROP_SIZE = (256, 128)
+"""Height and width in px of a stored crop: what most teachers want."""
+_DONE = "harvested.json"
+_QUALITY = 95
+
+
+def is_harvested(folder: Path) -> bool:
+    """Whether a harvest into this folder has come to its end."""
+    return (folder / _DONE).is_file()
+
+
+def harvest(
+    settings: WatchSettings,
+    folder: Path,
+    target: Path,
+    *,
+    detector: Detector | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[int, int], object] = lambda _frames, _tracks: None,
+) -> int:
+    """Store crops of all tracks, as `adln.site.crops` reads them.
+
+    A harvest that was cut off begins anew, but for live cameras, of which what is there stays.
+
+    Args:
+        settings: of a watch of the cameras; its gallery is not touched.
+        folder: that paths in the settings are relative to.
+        target: folder for the crops.
+        detector: in place of that of the settings.
+        should_stop: asked after each round; live cameras never end by themselves.
+        on_progress: told how many frames were looked at, and how many tracks were stored.
+
+    Returns:
+        How many tracks were stored.
+
+    Raises:
+        AdlnError: a camera, the detector or the disk refuses.
+    """
+    work = target.with_name(f".{target.name}.gallery")
+    _prepare(target)
+    run = sum(1 for _ in target.glob("run-*")) + 1
+    shutil.rmtree(work, ignore_errors=True)
+    plain = replace(settings, crops_per_track=CROPS_OF_A_TRACK)
+    assembly = assemble(plain, folder, gallery_folder=work, detector=detector)
+    try:
+        if not assembly.live:
+            _prepare(target, anew=True)
+            run = 1
+        (target / f"run-{run}").touch()
+        selectors = {
+            name: CropSelector(
+                name,
+                crops_per_track=CROPS_OF_A_TRACK,
+                crop_size=CROP_SIZE,
+                settings=settings.selection,
+            )
+            for name in assembly.parts
+        }
+        frames_seen = stored = 0
+        last_s = dict.fromkeys(assembly.parts, 0.0)
+        for frames in assembly.cameras.rounds():
+            for frame, found in zip(frames, assembly.detector.detect(frames), strict=True):
+                name = frame.camera_id
+                update = assembly.parts[name].tracker.update(found, frame.time_s, frame.image)
+                for report in selectors[name].update(frame, update):
+                    stored += _store(report, target, run)
+                last_s[name] = frame.time_s
+            frames_seen += len(frames)
+            on_progress(frames_seen, stored)
+            if should_stop():
+                break
+        for name, part in assembly.parts.items():
+            for report in selectors[name].end(part.tracker.finish(), last_s[name]):
+                stored += _store(report, target, run)
+    finally:
+        assembly.close()
+        shutil.rmtree(work, ignore_errors=True)
+    with atomic_write(target / _DONE, raises=SettingsError) as file:
+        file.write(json.dumps({"tracks": stored, "frames": frames_seen}).encode())
+    return stored
+
+
+def _prepare(target: Path, *, anew: bool = False) -> None:
+    if anew:
+        shutil.rmtree(target, ignore_errors=True)
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{target}: cannot be written ({error.strerror or error}).") from error
+
+
+def _store(report: TrackReport, target: Path, run: int) -> int:
+    """Write the crops of a track that is over; 1 if there were any."""
+    if report.reason != "ended" or not report.crops:
+        return 0
+    place = target / report.camera_id / str(run * 10_000_000 + report.track_id)
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        for crop in report.crops:
+            name = partial / f"{crop.time_s:.3f}s.jpg"
+            Image.fromarray(crop.image).save(name, quality=_QUALITY)
+        # A track is there with all its crops or not at all.
+        partial.replace(place)
+    except OSError as error:
+        raise SettingsError(f"{place}: cannot be written ({error.strerror or error}).") from error
+    return 1

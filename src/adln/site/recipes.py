@@ -1,0 +1,112 @@
+"""The recipe of a training at a site: that of the networks that generalise, on unnamed crops."""
+
+from pathlib import Path
+
+from adln.errors import CheckpointError
+from adln.losses.objective import ObjectiveWeights
+from adln.model.checkpoint import FORMAT, load_network
+from adln.model.files import read_tensors
+from adln.training.augmentation import Augmentation
+from adln.training.recipe import Batch, NetworkSettings, Precision, Recipe
+from adln.training.schedule import Schedule
+from adln.training.teacher import TeacherNetwork
+
+_SIZE_PX = (192, 96)  # of a network that starts from ImageNet weights
+_CROPS_OF_A_STEP = 40
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+def imagenet_start(start: Path) -> bool:
+    """Whether a file holds ImageNet weights rather than a network of adln."""
+    return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
+
+
+def site_recipe(
+    start: Path, *, teacher_path: str, teacher_size: tuple[int, int], depth: int
+) -> Recipe:
+    """How a network learns from a teacher on crops of nobody knows whom.
+
+    As `recipes/generalising-192x96.toml`, but for the schedule's length and without named people.
+
+    Args:
+        start: a network of adln, whose form and crop size are taken, or ImageNet weights.
+        teacher_path: of the teacher, for the record.
+        teacher_size: height and width in px of the teacher's crops.
+        depth: 1 to 4, where the network ends.
+
+    Raises:
+        CheckpointError: the file cannot be used, or the network in it ends before that depth.
+    """
+    height, width = _SIZE_PX
+    if imagenet_start(start):
+        network = NetworkSettings(
+            exits=(depth,), imagenet=str(start), imagenet_sha256="", teacher_space=True
+        )
+    else:
+        form = load_network(start).architecture
+        if depth not in form.exits:
+            raise CheckpointError(
+                f"{start}: has exits {list(form.exits)}, none at depth {depth}. Name one of them, "
+                "or another network to start from."
+            )
+        height, width = form.height_px, form.width_px
+        network = NetworkSettings(
+            exits=(depth,),
+            attention=form.attention,
+            stride_position=form.stride_position,
+            bn_eps=form.bn_eps,
+            imagenet="",
+            imagenet_sha256="",
+            start_from=str(start),
+            teacher_space=True,
+        )
+    return Recipe(
+        network=network,
+        teacher_network=TeacherNetwork(path=teacher_path),
+        batch=Batch(
+            persons=0,
+            crops=0,
+            unlabelled=_CROPS_OF_A_STEP,
+            height_px=height,
+            width_px=width,
+            stored_height_px=max(height, teacher_size[0]),
+            stored_width_px=max(width, teacher_size[1]),
+        ),
+        augmentation=Augmentation(
+            zoom=0.12,
+            erase_probability=0.2,
+            erase_area=(0.02, 0.25),
+            recolour_probability=0.6,
+            brightness=0.3,
+            contrast=0.2,
+            saturation=0.4,
+            hue=0.5,
+            grey_probability=0.05,
+            shuffle_probability=0.1,
+            compose_probability=0.5,
+        ),
+        objective=ObjectiveWeights(
+            identity=0.0,
+            triplet=0.0,
+            center=0.0,
+            attention_transfer=0.0,
+            distillation=0.0,
+            imitation=10.0,
+            relation=30.0,
+        ),
+        schedule=Schedule(
+            base_lr=4e-4, warmup_epochs=0, shape="cosine", final_factor=0.02, every_step=True
+        ),
+        optimiser="adamw",
+        weight_decay=0.02,
+        average_decay=0.997,
+        precision=_precision(),
+    )
+
+
+def _precision() -> Precision:
+    """Half precision only where the processor multiplies in it."""
+    try:
+        return "bf16-mixed" if "amx_bf16" in _CPU_FACTS.read_text() else "32-true"
+    except OSError:
+        return "32-true"

@@ -1,0 +1,484 @@
+"""From the crops of a site to a network for it: learn from a teacher, export, judge, write.
+
+Half of the tracks are learned from and calibrated on, the later half judges. What is judged is the
+exported file itself, and only if it is better with confidence than the network in use does it get
+its name. Each step leaves its result in the work folder, so that a run that was cut off goes on.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import adln
+from adln.atomic import atomic_write
+from adln.datasets.loading import load_crops
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
+from adln.errors import CheckpointError, EvaluationError, SettingsError
+from adln.evaluation.calibrating import calibrate, track_material
+from adln.export.exporting import export_network
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.calibration import CalibrationFile, write_calibration
+from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
+from adln.model.checkpoint import read_provenance
+from adln.site.crops import SiteCrops
+from adln.site.recipes import imagenet_start, site_recipe
+from adln.site.teacher import DeviceTeacher
+from adln.training.data import UNLABELLED, TrainingData
+from adln.training.loop import Progress, build_fabric, train
+from adln.training.recipe import Recipe
+from adln.training.stopping import StopCheck, never
+
+ENDING = ".site.json"
+"""The file beside a network that says where it comes from is called like it, with this ending."""
+_OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
+_MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
+_TRIAL_STEPS = 3
+_KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRequest:
+    """What is asked for.
+
+    Attributes:
+        start: network (.safetensors) or ImageNet weights to start from.
+        teacher: network that is learned from, by name or file.
+        network: the network in use, by name or file, which is to be beaten.
+        out: .onnx file to write.
+        work: folder for what is between.
+        depth: 1 to 4, where the new network ends.
+        seconds: time to learn.
+        epochs: how often to look at each crop, in place of the time.
+        new_space: whether the new network may have a space of its own.
+    """
+
+    start: Path
+    teacher: str
+    network: str
+    out: Path
+    work: Path
+    depth: int = 2
+    seconds: float = 8 * 3600.0
+    epochs: int | None = None
+    new_space: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteOutcome:
+    """How it ended.
+
+    Attributes:
+        finished: whether it came to its end; if not, the same again goes on.
+        written: whether there is a new network.
+        reason: why, or why not.
+        facts: what there is to say of it, as plain values for a file.
+        comparison: before and after; None if it was not finished just now.
+        judging: positions of the crops that judged, for pictures.
+    """
+
+    finished: bool
+    written: bool
+    reason: str
+    facts: Mapping[str, Any]
+    comparison: NetworkComparison | None = None
+    judging: NDArray[np.int64] | None = None
+
+
+def past_outcome(request: SiteRequest) -> SiteOutcome | None:
+    """What came of a run in this work folder that has come to its end; None if none has.
+
+    Raises:
+        SettingsError: it was another run.
+    """
+    facts = _read(request.work / _OUTCOME)
+    if facts is None:
+        return None
+    if facts.get("out") != str(request.out.absolute()):
+        raise SettingsError(
+            f"{request.work}: belongs to a run that made {facts.get('out')}. Name another --work."
+        )
+    return SiteOutcome(
+        finished=True, written=bool(facts["written"]), reason=str(facts["reason"]), facts=facts
+    )
+
+
+def require_new(request: SiteRequest) -> None:
+    """See that nothing is overwritten but what this very run has written.
+
+    Raises:
+        SettingsError: there is another file.
+    """
+    candidate = request.work / _CANDIDATE
+    if not request.out.exists():
+        return
+    if not candidate.is_file() or request.out.read_bytes() != candidate.read_bytes():
+        raise SettingsError(
+            f"{request.out}: is there already, and a network in use is never overwritten. Name a "
+            "new file; `adln networks use` then puts it in the other's place."
+        )
+
+
+def require_same_space(request: SiteRequest) -> None:
+    """See that embeddings of the new network can be compared with those that are stored.
+
+    Raises:
+        SettingsError: they cannot, and nobody has said that they need not.
+        ModelFileError: teacher or network in use cannot be opened.
+    """
+    if request.new_space:
+        return
+    teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
+    depth = _depth_of(in_use, request.depth)
+    own = in_use.manifest.space_of(depth) or in_use.model.sha256[: len(teacher.space)]
+    if own != teacher.space:
+        raise SettingsError(
+            f"{request.teacher} lies in space {teacher.space}, the network in use "
+            f"{request.network} in {own}: a network that learns from it could not be compared "
+            "with what galleries hold. Name a teacher of the same space (`adln networks --json` "
+            "and the networks' cards say which), or --new-space for a network that needs a new "
+            "gallery."
+        )
+
+
+def train_for_site(
+    request: SiteRequest,
+    crops: SiteCrops,
+    *,
+    say: Callable[[str], object] = lambda _: None,
+    on_progress: Callable[[Progress], object] = lambda _: None,
+    should_stop: StopCheck = never,
+    device: str = "auto",
+) -> SiteOutcome:
+    """Learn from a teacher on the crops of a site; write the network if it is better.
+
+    Args:
+        request: what is asked for.
+        crops: of the site.
+        say: told in words what is being done.
+        on_progress: told where the training stands.
+        should_stop: asked after each step of the training.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        TracksError: nothing can be learned from these tracks.
+        SettingsError: the spaces differ, or the work folder belongs to another run.
+        AdlnError: a file cannot be used; the message says which.
+    """
+    require_same_space(request)
+    teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
+    depth = _depth_of(in_use, request.depth)
+    say(f"looking at {crops.describe()} with {request.teacher}")
+    is_judging = require_learnable(_embed(teacher.embedder, teacher.depth, crops))
+    if len(crops.camera_names) == 1:
+        say("one camera only: whether people are known again under another one cannot be judged")
+    fitting, judging = np.flatnonzero(~is_judging), np.flatnonzero(is_judging)
+    request.work.mkdir(parents=True, exist_ok=True)
+    candidate = request.work / _CANDIDATE
+    plan = _plan(request, crops, fitting, teacher, in_use)
+    if not candidate.is_file():
+        data, recipe = _prepare(request, crops, fitting, teacher, plan, say)
+        outcome = train(
+            recipe,
+            data,
+            request.work / "run",
+            fabric=build_fabric(recipe, device=device),
+            teacher=teacher,
+            provenance={"data": _origin(request, crops)},
+            should_stop=should_stop,
+            on_start=lambda start, _: say(start) if start else None,
+            on_progress=on_progress,
+        )
+        if not outcome.finished:
+            return SiteOutcome(finished=False, written=False, reason=outcome.reason, facts={})
+        export_network(
+            outcome.network_path,
+            candidate,
+            depths=(request.depth,),
+            precision="int8",
+            calibrate=[crops.paths[at] for at in fitting],
+            licence=_terms(request, teacher),
+            on_step=say,
+        )
+    say("judging old and new network by the tracks that were kept apart")
+    new = OnnxEmbedder(candidate)
+    before = _embed(in_use, depth, crops, judging)
+    after = _embed(new, request.depth, crops, judging)
+    space = new.manifest.space_of(request.depth)
+    same_space = space == in_use.manifest.space_of(depth) and not request.new_space
+    comparison = compare_networks(before, after, same_space=same_space)
+    facts = {
+        "written": comparison.is_better,
+        "reason": comparison.reason,
+        "out": str(request.out.absolute()),
+        "created_utc": _now(),
+        "adln_version": adln.__version__,
+        "crops": crops.describe(),
+        "learned_from": f"{len(fitting):,} crops, judged by {len(judging):,}",
+        "start": {"file": request.start.name, "sha256": _digest(request.start)},
+        "teacher": _about(request.teacher, teacher.embedder),
+        "network_in_use": _about(request.network, in_use),
+        "space": space,
+        "same_space": same_space,
+        "terms": _terms(request, teacher),
+        "depth": request.depth,
+        "plan": dict(plan),
+        "comparison": _figures(comparison),
+        "network_sha256": new.model.sha256,
+        "calibration": "",
+    }
+    if comparison.is_better:
+        facts["calibration"] = _calibrate(new, request, after, crops)
+        _write(request.out.with_name(request.out.name + ENDING), facts)
+        with atomic_write(request.out, raises=SettingsError) as file:
+            file.write(candidate.read_bytes())
+    _write(request.work / _OUTCOME, facts)
+    return SiteOutcome(
+        finished=True,
+        written=comparison.is_better,
+        reason=comparison.reason,
+        facts=facts,
+        comparison=comparison,
+        judging=judging,
+    )
+
+
+def _open(network: str) -> OnnxEmbedder:
+    return OnnxEmbedder(find_network(network))
+
+
+def _depth_of(in_use: OnnxEmbedder, wanted: int) -> int:
+    """The depth by which the network in use is judged."""
+    return wanted if wanted in in_use.depths else in_use.depths[-1]
+
+
+def _embed(
+    embedder: OnnxEmbedder, depth: int, crops: SiteCrops, rows: NDArray[np.int64] | None = None
+) -> TrackedCrops:
+    rows = np.arange(len(crops)) if rows is None else rows
+    answer = embedder.embed_pictures([crops.paths[at] for at in rows])
+    if answer.unusable:
+        raise SettingsError(
+            f"{len(answer.unusable)} crops cannot be read, first: {answer.unusable[0].reason} "
+            "Take them away and start again."
+        )
+    return TrackedCrops(
+        answer.embeddings[depth],
+        crops.cameras[rows],
+        crops.tracks[rows],
+        None if crops.time_s is None else crops.time_s[rows],
+    )
+
+
+def _plan(
+    request: SiteRequest,
+    crops: SiteCrops,
+    fitting: NDArray[np.int64],
+    teacher: DeviceTeacher,
+    in_use: OnnxEmbedder,
+) -> dict[str, Any]:
+    """What must be the same when a run goes on; with what was chosen before, if it does."""
+    names = hashlib.sha256()
+    for at in fitting:
+        path = crops.paths[at]
+        names.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+    own = {
+        "crops": names.hexdigest()[:16],
+        "start": _digest(request.start)[:16],
+        "teacher": teacher.digest[:16],
+        "in_use": in_use.model.sha256[:16],
+        "depth": request.depth,
+        "seconds": request.seconds if request.epochs is None else None,
+        "new_space": request.new_space,
+    }
+    known = _read(request.work / _PLAN) or {}
+    differing = [name for name, value in own.items() if known and known.get(name) != value]
+    if differing:
+        raise SettingsError(
+            f"{request.work}: belongs to a run with another {', '.join(differing)}. Go on with "
+            "what it was started with, or name another --work."
+        )
+    return {**own, **known}
+
+
+def _prepare(
+    request: SiteRequest,
+    crops: SiteCrops,
+    fitting: NDArray[np.int64],
+    teacher: DeviceTeacher,
+    plan: dict[str, Any],
+    say: Callable[[str], object],
+) -> tuple[TrainingData, Recipe]:
+    """Read the crops, and choose how often to look at each so that the time is used.
+
+    The choice is written into the plan, so that a run that goes on makes no other.
+    """
+    recipe = site_recipe(
+        request.start,
+        teacher_path=request.teacher,
+        teacher_size=teacher.crop_size,
+        depth=request.depth,
+    )
+    most = plan.get("crops_used", min(len(fitting), _MOST_CROPS))
+    data = _load(crops, _spread(fitting, most), recipe)
+    batch = min(recipe.batch.unlabelled, len(data.crops))
+    recipe = replace(recipe, batch=replace(recipe.batch, unlabelled=batch))
+    if request.epochs is not None:
+        each = max(1, len(data.crops) // batch)
+        plan |= {"epochs": request.epochs, "crops_used": len(data.crops), "steps": each}
+        _write(request.work / _PLAN, plan)
+    elif "epochs" not in plan:
+        say("measuring how fast this machine learns")
+        step_s = _step_s(recipe, data, request.work / "trial", teacher)
+        steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
+        each = max(1, len(data.crops) // batch)
+        if steps < each:  # not even one look at each
+            data = _load(crops, _spread(fitting, max(batch, steps * batch)), recipe)
+            each = max(1, len(data.crops) // batch)
+        plan |= {"epochs": max(1, steps // each), "crops_used": len(data.crops), "steps": each}
+        _write(request.work / _PLAN, plan)
+        say(f"a step takes {step_s:.2f} s")
+    total = plan["epochs"] * plan["steps"]
+    say(f"learning from {len(data.crops):,} crops, {plan['epochs']:,} times: {total:,} steps")
+    return data, replace(
+        recipe,
+        schedule=replace(recipe.schedule, epochs=plan["epochs"]),
+        # The last tenth of a short run, the last few hundred steps of a long one.
+        average_decay=min(recipe.average_decay, max(0.0, 1 - 10 / total)),
+    )
+
+
+def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    at = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+    return rows[np.rint(at).astype(np.int64)]
+
+
+def _load(crops: SiteCrops, rows: NDArray[np.int64], recipe: Recipe) -> TrainingData:
+    height, width = recipe.batch.stored_size_px
+    pixels = load_crops([crops.paths[at] for at in rows], height_px=height, width_px=width)
+    return TrainingData(
+        pixels,
+        np.full(len(rows), UNLABELLED, np.int64),
+        num_classes=1,
+        fingerprint=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
+    )
+
+
+def _step_s(recipe: Recipe, data: TrainingData, folder: Path, teacher: DeviceTeacher) -> float:
+    """Seconds that a step of the training takes; the first step, which warms up, does not count."""
+    moments: list[float] = []
+
+    def check() -> str | None:
+        moments.append(time.monotonic())
+        return "measured" if len(moments) > _TRIAL_STEPS else None
+
+    shutil.rmtree(folder, ignore_errors=True)
+    recipe = replace(recipe, schedule=replace(recipe.schedule, epochs=_TRIAL_STEPS + 2))
+    try:
+        train(recipe, data, folder, fabric=build_fabric(recipe), teacher=teacher, should_stop=check)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return max(1e-3, (moments[-1] - moments[0]) / (len(moments) - 1))
+
+
+def _calibrate(
+    embedder: OnnxEmbedder, request: SiteRequest, judging: TrackedCrops, crops: SiteCrops
+) -> str:
+    """Fit what scores mean to the tracks that judged; says why not, where they do not suffice."""
+    if judging.time_s is None:
+        return "none: it needs the times of the crops"
+    material = track_material(judging.embeddings, judging.cameras, judging.tracks, judging.time_s)
+    try:
+        fitted = calibrate(
+            material, depth=request.depth, flip=False, data=f"{crops.describe()} of this site"
+        )
+    except EvaluationError as error:
+        return f"none: {error}"
+    manifest = embedder.manifest
+    content = CalibrationFile(
+        model_sha256=embedder.model.sha256,
+        source_sha256=manifest.source_sha256,
+        precision=manifest.precision,
+        adln_version=adln.__version__,
+        created_utc=_now(),
+        calibrations=(fitted,),
+    )
+    return str(write_calibration(content, request.out))
+
+
+def _origin(request: SiteRequest, crops: SiteCrops) -> str:
+    return f"{crops.describe()} of one site; started from {_started_from(request.start)}"
+
+
+def _started_from(start: Path) -> str:
+    if imagenet_start(start):
+        return f"ImageNet weights ({start.name})"
+    data = str(read_provenance(start).get("data", ""))
+    return f"{start.name}, trained on {data or 'what it does not say'}"
+
+
+def _terms(request: SiteRequest, teacher: DeviceTeacher) -> str:
+    about = teacher.embedder.manifest
+    return (
+        f"The terms of what it was made from hold: weights started from "
+        f"{_started_from(request.start)}; teacher {Path(request.teacher).name}, licence "
+        f"{about.licence or 'not stated'}, trained on {about.training_data or 'not stated'}; "
+        "pictures of this site."
+    )
+
+
+def _about(name: str, embedder: OnnxEmbedder) -> dict[str, str]:
+    manifest = embedder.manifest
+    return {
+        "name": Path(name).name,
+        "sha256": embedder.model.sha256,
+        "licence": manifest.licence,
+        "training_data": manifest.training_data,
+    }
+
+
+def _figures(comparison: NetworkComparison) -> dict[str, Any]:
+    return {
+        field.name: getattr(comparison, field.name)
+        for field in fields(comparison)
+        if not field.name.startswith("track_")
+    }
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror or error}); --start names a trained network "
+            "(.safetensors of `adln train`) or ImageNet weights of a ResNet-50."
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}). Name another --work.") from error
+    return values
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    with atomic_write(path, raises=SettingsError) as file:
+        file.write(json.dumps(values, indent=1).encode())

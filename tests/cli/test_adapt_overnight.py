@@ -1,0 +1,196 @@
+"""`adln adapt ... --out`: what it says, stores, deletes and refuses."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tests.site.conftest import DIM, HEIGHT, SPACE, WIDTH, draw_folder, make_bands
+
+from adln.cameras.detections import Detections, nobody
+from adln.cameras.frames import Frame
+from adln.cli.adapt_overnight import adapt_overnight
+from adln.cli.main import adln
+from adln.errors import AdlnError
+from adln.model.checkpoint import save_network
+from adln.model.network import Architecture, build_network
+
+__all__ = ["make_bands"]
+MakeBands = Callable[..., Path]
+
+
+class MovingBox:
+    """Finds one person, who walks from left to right, for the first 20 frames."""
+
+    def detect(self, frames: list[Frame]) -> list[Detections]:
+        return [
+            Detections(
+                np.array([[4 * frame.index, 10, 4 * frame.index + 40, 110]], np.float32),
+                np.array([0.9], np.float32),
+            )
+            if frame.index < 20
+            else nobody()
+            for frame in frames
+        ]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    folder = tmp_path / "Front door"
+    folder.mkdir()
+    for index in range(50):
+        rng = np.random.default_rng(index)
+        picture = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    path = tmp_path / "start.safetensors"
+    form = Architecture(
+        num_classes=1, exits=(1,), embedding_dim=DIM, height_px=HEIGHT, width_px=WIDTH, space=SPACE
+    )
+    save_network(path, build_network(form, seed=0))
+    return path
+
+
+def adapt(*arguments: object) -> Result:
+    return CliRunner().invoke(adln, ["adapt", *map(str, arguments)])
+
+
+def test_options_of_a_training_without_out_are_refused(tmp_path: Path) -> None:
+    result = adapt(tmp_path, "--teacher", "res2")
+    assert result.exit_code == 2
+    assert "--teacher goes with --out" in result.output
+    assert "name one gallery" in adapt(tmp_path, tmp_path).output
+    assert "--undo go with a gallery" in adapt(tmp_path, "--undo", "--out", "x.onnx").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--out", "x.xml"), "must end in .onnx"),
+        (("--out", "x.onnx"), "needs --teacher"),
+        (("--out", "x.onnx", "--teacher", "res2"), "--start, weights to start from"),
+    ],
+)
+def test_what_is_missing_is_named(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None:
+    result = adapt(tmp_path, *arguments)
+    assert isinstance(result.exception, AdlnError)
+    assert problem in str(result.exception)
+
+
+def test_without_the_packages_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else real(name)
+    )
+    result = adapt(tmp_path, "--out", tmp_path / "x.onnx")
+    assert 'pip install ".[train,export]"' in str(result.exception)
+
+
+def options(folder: Path, bands: Path, start: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "out": folder / "mine.onnx",
+        "teacher": str(bands),
+        "start": start,
+        "network": str(bands),
+        "hours": None,
+        "minutes": 0.001,
+        "depth": 1,
+        "work": None,
+        "collect": 60.0,
+        "detector": None,
+        "keep_crops": False,
+        "new_space": False,
+        "pictures": False,
+        "yes": True,
+        **changes,
+    }
+
+
+def test_nothing_is_stored_unless_somebody_agrees(
+    recording: Path, start: Path, tmp_path: Path, make_bands: MakeBands
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start, yes=False)
+    with pytest.raises(AdlnError, match="nothing was stored"):
+        adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert not (tmp_path / "mine.onnx.work" / "crops").exists()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_crops_of_a_recording_are_stored_and_deleted_with_the_answer(
+    keep: bool,
+    recording: Path,
+    start: Path,
+    tmp_path: Path,
+    make_bands: MakeBands,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start, keep_crops=keep)
+    with pytest.raises(AdlnError, match="too few tracks: 1 in all"):
+        adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    crops = tmp_path / "mine.onnx.work" / "crops"
+    said = capsys.readouterr().err
+    assert "This stores pictures of people, cut out of 1 camera(s) or recording(s)" in said
+    assert str(crops) in said
+    assert ("kept: pictures of people" if keep else "deleted: the crops") in said
+    found = sorted(crops.rglob("*.jpg"))
+    assert (len(found) >= 2) == keep
+    if keep:
+        assert found[0].parent.parent.name == "Front door"
+        assert crops.stat().st_mode & 0o077 == 0
+        with Image.open(found[0]) as picture:
+            assert picture.size == (128, 256)
+    assert not (tmp_path / "mine.onnx").exists()
+
+
+def test_from_crops_to_a_report_and_a_second_call_says_it_is_done(
+    start: Path, tmp_path: Path, make_bands: MakeBands, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = draw_folder(tmp_path / "crops")
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    adapt_overnight([str(folder)], **chosen)
+    said = capsys.readouterr().err
+    assert "nothing is copied" in said
+    assert "no new network" in said
+    page = (tmp_path / "mine.html").read_text()
+    assert "No new network for this site" in page
+    assert "<img" not in page
+    facts = json.loads((tmp_path / "mine.onnx.work" / "outcome.json").read_text())
+    assert not facts["written"]
+    assert len(list(folder.rglob("*.png"))) == 720
+    adapt_overnight([str(folder)], **chosen)
+    assert "finished before" in capsys.readouterr().err
+
+
+def test_pictures_stand_in_the_page_only_if_they_are_asked_for(tmp_path: Path) -> None:
+    from adln.site.page import most_gained, page
+
+    paths = sorted(draw_folder(tmp_path / "crops", tracks=2, cameras=1).rglob("*.png"))
+    rows = (np.array([0, 1]), np.array([4, 5]))
+    compared = SimpleNamespace(track_gains=np.array([0.1, 0.7]), track_rows=rows)
+    tracks = most_gained(compared, paths)  # type: ignore[arg-type]
+    assert tracks == [[paths[4], paths[5]], [paths[0], paths[1]]]
+    numbers = ("rate", "recognised_before", "recognised", "gain", "gain_least", "log_gain")
+    comparison: dict[str, Any] = dict.fromkeys((*numbers, "log_gain_least"), 0.1)
+    comparison |= {"own_camera": None, "recognised_stored": 0.2, "num_tracks": 4}
+    names = ("reason", "crops", "learned_from", "calibration", "created_utc", "adln_version")
+    facts = dict.fromkeys((*names, "terms"), "<a>")
+    files = {key: {"name": "n", "file": "f"} for key in ("start", "teacher", "network_in_use")}
+    facts |= files | {"written": True, "same_space": True}  # type: ignore[operator]
+    facts["comparison"] = comparison | {"num_together": 3}
+    text = page(facts, tracks)
+    assert text.count("<img") == 4
+    assert "&lt;a&gt;" in text
+    assert "<a>" not in text
+    assert "<img" not in page(facts)

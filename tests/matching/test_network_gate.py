@@ -1,0 +1,80 @@
+"""The gate for a new network: certain gains pass, chance and lost galleries do not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.matching.drawn_site import draw_site, with_switches
+
+from adln.embeddings import unit_length
+from adln.errors import SettingsError, TracksError
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.network_gate import compare_networks, require_learnable
+
+
+def noisy(crops: TrackedCrops, noise: float, seed: int) -> TrackedCrops:
+    """The same crops as a poorer network embeds them."""
+    rng = np.random.default_rng(seed)
+    rows = crops.embeddings + rng.standard_normal(crops.embeddings.shape) * noise
+    return replace(crops, embeddings=unit_length(rows))
+
+
+def turned(crops: TrackedCrops) -> TrackedCrops:
+    """The same crops in another space: all angles stay."""
+    dim = crops.embeddings.shape[1]
+    rotation, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((dim, dim)))
+    rows: NDArray[np.float32] = (crops.embeddings @ rotation).astype(np.float32)
+    return replace(crops, embeddings=unit_length(rows))
+
+
+GOOD = draw_site(nuisance=0.1, common=0.3).crops
+POOR = noisy(GOOD, 0.2, seed=1)
+
+
+def test_a_better_network_passes_and_finds_what_is_stored() -> None:
+    found = compare_networks(POOR, GOOD, same_space=True)
+    assert found.is_better
+    assert found.gain_least > 0
+    assert found.recognised_stored is not None
+    assert found.recognised_before < found.recognised_stored < found.recognised
+    assert len(found.track_gains) == len(found.track_rows) == found.num_tracks
+
+
+def test_a_network_that_lost_the_space_is_refused_only_where_the_space_matters() -> None:
+    found = compare_networks(POOR, turned(GOOD), same_space=True)
+    assert not found.is_better
+    assert "has stored" in found.reason
+    assert compare_networks(POOR, turned(GOOD), same_space=False).is_better
+
+
+def test_chance_is_no_gain() -> None:
+    other = noisy(GOOD, 0.2, seed=2)
+    for before, after in ((POOR, other), (other, POOR), (GOOD, GOOD), (GOOD, POOR)):
+        assert not compare_networks(before, after, same_space=True).is_better
+
+
+def test_the_later_tracks_of_each_camera_judge() -> None:
+    later = require_learnable(draw_site(tracks=100, nuisance=0.1, common=0.3).crops)
+    assert later.sum() == len(later) // 2
+    tracks = np.arange(len(later)) // 4 % 100
+    assert tracks[later].min() == 50
+
+
+@pytest.mark.parametrize(
+    ("crops", "problem"),
+    [
+        (draw_site(tracks=30).crops, "too few tracks: 30 in the half"),
+        (draw_site(tracks=100, persons=1).crops, "too few different people"),
+        (with_switches(draw_site(tracks=100, nuisance=0.1).crops, 0.4), "two people each"),
+        (GOOD.part(np.arange(4)), "too few tracks: 1 in all"),
+    ],
+)
+def test_tracks_that_teach_nothing_are_refused(crops: TrackedCrops, problem: str) -> None:
+    with pytest.raises(TracksError, match=problem):
+        require_learnable(crops)
+
+
+def test_other_crops_are_refused() -> None:
+    with pytest.raises(SettingsError, match="same crops"):
+        compare_networks(GOOD, GOOD.part(np.arange(8)), same_space=False)
