@@ -154,8 +154,8 @@ def train_for_site(
     request: SiteRequest,
     crops: SiteCrops,
     *,
-    say: Callable[[str], object] = lambda _: None,
-    on_progress: Callable[[Progress], object] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: StopCheck = never,
     device: str = "auto",
 ) -> SiteOutcome:
@@ -195,7 +195,7 @@ def train_for_site(
             teacher=teacher,
             provenance={"data": _origin(request, crops)},
             should_stop=should_stop,
-            on_start=lambda start, _: say(start) if start else None,
+            on_start=lambda start, _: say(start),
             on_progress=on_progress,
         )
         if not outcome.finished:
@@ -316,7 +316,7 @@ def _prepare(
     fitting: NDArray[np.int64],
     teacher: DeviceTeacher,
     plan: dict[str, Any],
-    say: Callable[[str], object],
+    say: Callable[[str], None],
 ) -> tuple[TrainingData, Recipe]:
     """Read the crops, and choose how often to look at each so that the time is used.
 
