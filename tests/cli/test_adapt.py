@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,20 @@ def test_a_refusal_says_why_and_changes_nothing(tmp_path: Path):
     before = answers(folder)
     assert "no adaptation: too few tracks" in run(folder)
     assert answers(folder) == before
+
+
+def test_what_scores_mean_then_is_stored_with_it(tmp_path: Path):
+    crops = draw_site(tracks=700, camera_bias=1.0, nuisance=0.1).crops
+    times = crops.time_s.copy()
+    # Every frame shows the same crop of twenty tracks, so that many were seen together.
+    times[:] = 100.0 * (crops.tracks % 1000 // 20) + 2.0 * (np.arange(len(times)) % 4)
+    folder = store(tmp_path / "shop", replace(crops, time_s=times))
+    output = run(folder)
+    assert "that is stored with it" in output
+    with SqliteGallery(folder) as gallery:
+        fitted = gallery.calibration_of(MODEL)
+        assert fitted is not None
+        assert fitted.evidence.kind == "tracks"
+    run(folder, "--undo")
+    with SqliteGallery(folder) as gallery:
+        assert gallery.calibration_of(MODEL) is None

@@ -11,8 +11,9 @@ from adln.gallery.moving import move_gallery
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.adaptation import Method, TrackedCrops, fit_adaptation
-from adln.matching.calibration import Scales
+from adln.matching.calibration import Calibration, Evidence, Level, Reliability, Scales
 from adln.matching.identification import identify
+from adln.matching.thresholds import StatedThresholds
 
 WHITENED = Method(name="camera means and whitening", by_camera=True, whitening=1.0)
 COUNT = 200
@@ -219,3 +220,61 @@ def test_who_it_is_is_decided_with_the_camera_of_the_query(tmp_path: Path):
             seen_by = np.array([-1 if camera is None else camera])
             best = (adaptation.apply(query[np.newaxis], seen_by) @ adapted.T).max()
             assert answer.score == pytest.approx(float(best), abs=1e-5)
+
+
+CALIBRATION = Calibration(
+    depth=1,
+    flip=False,
+    sizes=(1, 100),
+    match=Level(rate=0.01, thresholds=(0.1, 0.2)),
+    candidate=Level(rate=0.05, thresholds=(0.0, 0.1)),
+    slope=10.0,
+    size_slope=0.0,
+    intercept=0.0,
+    enrolled_share=0.5,
+    evidence=Evidence(
+        kind="tracks",
+        data="made up",
+        num_persons=100,
+        num_searches=100,
+        num_comparisons=10_000,
+        across_cameras=False,
+    ),
+    reliability=Reliability(
+        gallery_size=100,
+        brier=0.0,
+        base_brier=0.25,
+        log_loss=0.0,
+        calibration_error=0.0,
+        matched_strangers=0.01,
+        matched_enrolled=0.9,
+        candidate_strangers=0.05,
+        candidate_enrolled=0.95,
+    ),
+)
+
+
+def test_what_scores_mean_is_stored_with_the_adaptation_and_goes_with_it(tmp_path: Path):
+    strict = Scales(otherwise=StatedThresholds(match=0.999, candidate=0.998))
+    query = unit_rows(1, seed=9)[0]
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        who = gallery.enrol("anna")
+        gallery.add([replace(one, person_id=who) for one in sightings(unit_rows(COUNT))])
+        assert gallery.calibration_of(MODEL) is None
+        assert identify(gallery, query, model=MODEL, scales=strict).verdict == "unknown"
+        gallery.adapt(fitted(), CALIBRATION)
+    with SqliteGallery(tmp_path / "g") as gallery:
+        assert gallery.calibration_of(MODEL) == CALIBRATION
+        answer = identify(gallery, query, model=MODEL, scales=strict)
+        assert answer.verdict == "matched"
+        assert answer.threshold == pytest.approx(0.2)
+        with SqliteGallery(tmp_path / "moved", create=True) as moved:
+            move_gallery(gallery, moved)
+            assert moved.calibration_of(MODEL) == CALIBRATION
+        # Fitted anew without one, the old one means nothing any more.
+        gallery.adapt(fitted())
+        assert gallery.calibration_of(MODEL) is None
+        gallery.adapt(fitted(), CALIBRATION)
+        gallery.undo_adaptation()
+        assert gallery.calibrations == {}
+        assert identify(gallery, query, model=MODEL, scales=strict).verdict == "unknown"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from adln.gallery.records import ModelKey, StoredSighting
     from adln.matching.adaptation import TrackedCrops
     from adln.matching.adaptation_gate import GateDecision
+    from adln.matching.calibration import Calibration
 
 
 @click.command()
@@ -69,7 +70,8 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             size = f"{len(mine):,} sightings of {len(set(crops.track_numbers())):,} tracks"
             click.echo(f"{_depths(models)}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
-            click.echo(describe(decision))
+            calibration, meaning = _calibration(decision)
+            click.echo(describe(decision) + meaning)
             if decision.adaptation is None:
                 if space_name(models[0]) in known:
                     click.echo("  the adaptation switched on earlier stays; --undo removes it")
@@ -77,7 +79,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             if dry_run:
                 click.echo("  nothing was changed; leave out --dry-run to switch it on")
                 continue
-            gallery.adapt(decision.adaptation)
+            gallery.adapt(decision.adaptation, calibration)
             click.echo(f"  switched on as {decision.adaptation.id}; --undo switches it off")
 
 
@@ -114,34 +116,33 @@ def describe(decision: "GateDecision") -> str:
             f"    {one.method}: {one.recognised:.1%} ({one.gain:+.1%} against {one.against}, "
             f"certainly {one.gain_least:+.1%}){own_camera}: {one.reason}"
         )
-    if decision.held_out is not None:
-        lines.append("  " + _thresholds(decision.held_out))
     return "\n".join(lines)
 
 
-def _thresholds(held_out: "TrackedCrops") -> str:
-    """What scores mean from now on: fitted to tracks that the adaptation was not."""
+def _calibration(decision: "GateDecision") -> "tuple[Calibration | None, str]":
+    """What scores mean from now on: fitted to tracks that the adaptation was not; and in words."""
     from adln.errors import EvaluationError
     from adln.evaluation.calibrating import calibrate, track_material
 
+    held_out = decision.held_out
+    if held_out is None:
+        return None, ""
+    changed = "\n  scores mean something else once it is on"
     if held_out.time_s is None:
-        return "thresholds need times"
+        return None, f"{changed}, and without times that cannot be fitted"
     material = track_material(
         held_out.embeddings, held_out.cameras, held_out.tracks, held_out.time_s
     )
     try:
         fitted = calibrate(material, depth=1, flip=False, data="tracks of this gallery")
     except EvaluationError as error:
-        return (
-            "scores mean something else once it is on, and these tracks do not suffice for new "
-            f"thresholds: {error}"
-        )
+        return None, f"{changed}, and these tracks do not suffice for new thresholds: {error}"
     match, candidate = (
         fitted.threshold(level, fitted.largest_size) for level in (fitted.match, fitted.candidate)
     )
-    return (
-        f"scores mean something else once it is on: in a gallery of {fitted.largest_size} persons "
-        f"match from {match:.3f}, candidate from {candidate:.3f}"
+    return fitted, (
+        f"{changed}: in a gallery of {fitted.largest_size} persons match from {match:.3f}, "
+        f"candidate from {candidate:.3f}; that is stored with it"
     )
 
 

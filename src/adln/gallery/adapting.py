@@ -2,17 +2,21 @@
 
 The database keeps embeddings as the network gave them; an adaptation lies beside them, in the same
 database, and only codes and answers are computed from adapted embeddings. So taking it away gives
-back what was there, bit for bit.
+back what was there, bit for bit. What adapted scores mean lies beside it, and goes with it.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.gallery.records import ModelKey
 from adln.matching.adaptation import Adaptation, adaptation_bytes, parse_adaptation
+from adln.matching.calibration import Calibration, Scales, parse_one
 
 NO_CAMERA = -1
 """The camera of a query that comes from none, such as a picture that somebody uploaded."""
@@ -47,8 +51,51 @@ def read_adaptations(connection: sqlite3.Connection) -> dict[str, Adaptation]:
     }
 
 
-def store_adaptation(connection: sqlite3.Connection, adaptation: Adaptation) -> None:
+def read_calibrations(connection: sqlite3.Connection) -> dict[str, Calibration]:
+    """Name of the space -> what scores mean in it, adapted as it is.
+
+    Raises:
+        ModelFileError: one is damaged.
+    """
+    (has_table,) = connection.execute(
+        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'adapted_scores'"
+    ).fetchone()
+    if not has_table:
+        return {}
+    rows = connection.execute("SELECT space, content FROM adapted_scores").fetchall()
+    return {
+        space: parse_one(json.loads(content), name=f"calibration of space {space}")
+        for space, content in rows
+    }
+
+
+def scales_in(gallery: Any, model: ModelKey, scales: Scales) -> Scales:
+    """What scores mean in a gallery: where it is adapted, what was fitted with its adaptation.
+
+    Args:
+        gallery: of either kind; one on a server cannot be adapted.
+        model: of the query.
+        scales: that hold where nothing is adapted.
+    """
+    calibration_of = getattr(gallery, "calibration_of", None)
+    own = None if calibration_of is None else calibration_of(model)
+    return scales if own is None else Scales(otherwise=own)
+
+
+def store_adaptation(
+    connection: sqlite3.Connection, adaptation: Adaptation, calibration: Calibration | None = None
+) -> None:
     """Put one in place of its space's; the caller holds a write transaction."""
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS adapted_scores (space TEXT PRIMARY KEY, content TEXT NOT NULL)"
+    )
+    # What scores meant before means nothing any more.
+    connection.execute("DELETE FROM adapted_scores WHERE space = ?", (adaptation.space,))
+    if calibration is not None:
+        connection.execute(
+            "INSERT INTO adapted_scores VALUES (?, ?)",
+            (adaptation.space, json.dumps(asdict(calibration))),
+        )
     connection.execute(
         "CREATE TABLE IF NOT EXISTS adaptations (space TEXT PRIMARY KEY, content BLOB NOT NULL)"
     )
@@ -61,6 +108,7 @@ def store_adaptation(connection: sqlite3.Connection, adaptation: Adaptation) -> 
 def remove_adaptations(connection: sqlite3.Connection) -> None:
     """Take all away; the caller holds a write transaction."""
     connection.execute("DROP TABLE IF EXISTS adaptations")
+    connection.execute("DROP TABLE IF EXISTS adapted_scores")
 
 
 def adapt_rows(

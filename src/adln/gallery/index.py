@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import GalleryError
-from adln.gallery.adapting import adapt_rows, read_adaptations
+from adln.gallery.adapting import adapt_rows, read_adaptations, read_calibrations
 from adln.gallery.codes import CodeFiles, Codes, encode, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
@@ -21,6 +21,7 @@ from adln.gallery.people import NAMES_MARK
 from adln.gallery.records import NO_PERSON, ModelKey
 from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sums
 from adln.matching.adaptation import Adaptation
+from adln.matching.calibration import Calibration
 
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
@@ -88,6 +89,7 @@ class SearchIndex:
         self.models: dict[int, ModelKey] = {}
         self._model_rows: list[tuple[int, str, int, str]] = []
         self.adaptations: dict[str, Adaptation] = {}
+        self.calibrations: dict[str, Calibration] = {}
         self.columns = Columns()
         self.files: CodeFiles | None = None
 
@@ -111,7 +113,8 @@ class SearchIndex:
             self.close()
             self.digest, self.files, self._epoch, self._in_memory = None, None, -1, None
             self.columns, self.change_id = Columns(), 0
-            self.models, self._model_rows, self.adaptations = {}, [], {}
+            self.models, self._model_rows = {}, []
+            self.adaptations, self.calibrations = {}, {}
             return True
         self.read_models(dim)
         # A number that goes back is one of another database, put in this one's place.
@@ -122,6 +125,7 @@ class SearchIndex:
             self.digest, self.dim, self._mapped, self._epoch = digest, dim, bool(mapped), epoch
             self._is_verified, self._in_memory = False, None
             self.adaptations = read_adaptations(self._connection)
+            self.calibrations = read_calibrations(self._connection)
             self._load_columns(epoch, slots, change_id)
             self._are_right = np.zeros(slots, np.bool_)
         if self.change_id != change_id:
@@ -333,6 +337,7 @@ class SearchIndex:
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sightings").fetchone()
         self._epoch = -1
         self.adaptations = read_adaptations(self._connection)
+        self.calibrations = read_calibrations(self._connection)
         # Of an attempt that did not end, files may be left that are not to be added to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))

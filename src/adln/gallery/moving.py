@@ -56,6 +56,7 @@ def move_gallery(
             is, or differs afterwards.
     """
     adaptations = source.adaptations if isinstance(source, SqliteGallery) else ()
+    calibrations = source.calibrations if isinstance(source, SqliteGallery) else {}
     if adaptations and not isinstance(target, SqliteGallery):
         raise GalleryError(
             "This gallery is adapted to its cameras, which a gallery on a server cannot be. Switch "
@@ -84,7 +85,7 @@ def move_gallery(
         for adaptation in adaptations:
             # Of a space whose sightings are all erased there is nothing to adapt.
             if adaptation.space in spaces:
-                target.adapt(adaptation)
+                target.adapt(adaptation, calibrations.get(adaptation.space))
     searches = verify_move(source, target, person_ids, sighting_ids)
     return Move(person_ids, sighting_ids, searches)
 

@@ -49,6 +49,7 @@ from adln.gallery.retention import Retention
 from adln.gallery.store import GalleryStore, Queries
 from adln.gallery.suppression import are_refused, keep_template
 from adln.matching.adaptation import Adaptation
+from adln.matching.calibration import Calibration
 
 # Fewer free slots than this cost a search nothing that could be felt.
 _WORTH_COMPACTING = 5_000
@@ -108,10 +109,29 @@ class SqliteGallery(GalleryStore):
         with self._reading():
             return tuple(self._index.adaptations.values())
 
-    def adapt(self, adaptation: Adaptation) -> None:
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """Name of an adapted space -> what scores mean in it."""
+        with self._reading():
+            return dict(self._index.calibrations)
+
+    def calibration_of(self, model: ModelKey) -> Calibration | None:
+        """What scores of a model's embeddings mean here, if they are adapted and it was fitted."""
+        with self._reading():
+            known = self._index.calibrations
+            if not known:
+                return None
+            model = self._as_here(model)
+            return known.get(space_name(model)) or known.get(f"{model.digest}:{model.depth}")
+
+    def adapt(self, adaptation: Adaptation, calibration: Calibration | None = None) -> None:
         """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
 
         The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
+
+        Args:
+            adaptation: fitted in a space of this gallery.
+            calibration: what adapted scores mean, in place of the network's own; None if unknown.
 
         Raises:
             GalleryError: The gallery has no embeddings of that space.
@@ -123,7 +143,7 @@ class SqliteGallery(GalleryStore):
                     f"{self._folder}: there are no embeddings of space {adaptation.space!r} here, "
                     "which this adaptation was fitted in."
                 )
-            store_adaptation(self._connection, adaptation)
+            store_adaptation(self._connection, adaptation, calibration)
             self._index.rebuild()
         self._remove_old_files()
 

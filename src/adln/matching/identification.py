@@ -24,6 +24,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.gallery.adapting import scales_in
 from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult
 from adln.matching.calibration import Decision, Scales, Verdict, more_cautious
 
@@ -246,8 +247,10 @@ def identify(
         called = one.called if names else f"person {one.person_id}"
         return f"{called} {one.score:.2f}"
 
+    meaning = scales_in(gallery, model, scales)
+
     def decide(one: PersonScore) -> Decision | None:
-        scale = scales.between(model.depth, one.depth)
+        scale = meaning.between(model.depth, one.depth)
         return None if scale is None else scale.decide(one.score, among)
 
     meant, decision = rows[0], decide(rows[0])

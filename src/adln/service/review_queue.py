@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from adln.errors import GalleryError
+from adln.gallery.adapting import scales_in
 from adln.gallery.clustering import Group, group_sightings
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, Person, StoredSighting
@@ -170,10 +171,10 @@ class ReviewQueue:
         return Found(tuple(items), " ".join(left_out))
 
     def _threshold(self, size: int) -> float | None:
-        depths = {model.depth for model in self._gallery.models}
         found = []
-        for depth in depths:
-            scale = self._scales.between(depth, depth)
+        for model in self._gallery.models:
+            scales = scales_in(self._gallery, model, self._scales)
+            scale = scales.between(model.depth, model.depth)
             match = None if scale is None else scale.decide(1.0, max(LEAST_GALLERY, size)).match
             if match is not None and -1 < match < 1:
                 found.append(match)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
+from adln.gallery.adapting import scales_in
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult
 from adln.gallery.spaces import admit
 from adln.matching.calibration import Scales
@@ -132,7 +133,7 @@ def search(
             result,
             [at for at in places if result.similarity[at] >= least_similarity],
             answer,
-            scales,
+            scales_in(parts.gallery, model, scales),
             model.depth,
         ),
     )

@@ -21,6 +21,11 @@ def imagenet_start(start: Path) -> bool:
     return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
+def start_space(start: Path) -> str:
+    """The space that a network to start from lies in; "" if it has none, or knows nobody yet."""
+    return "" if imagenet_start(start) else load_network(start).architecture.space
+
+
 def site_recipe(
     start: Path, *, teacher_path: str, teacher_size: tuple[int, int], depth: int
 ) -> Recipe:

@@ -31,7 +31,7 @@ from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import read_provenance
 from adln.site.crops import SiteCrops
-from adln.site.recipes import imagenet_start, site_recipe
+from adln.site.recipes import imagenet_start, site_recipe, start_space
 from adln.site.teacher import DeviceTeacher
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import Progress, build_fabric, train
@@ -43,6 +43,9 @@ ENDING = ".site.json"
 _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
 _TRIAL_STEPS = 3
+# A network that is in the teacher's space already goes at full rate only where there are so many
+# steps to come to rest again; a short run must not leave it worse than it was.
+_STEPS_AT_FULL_RATE = 1000
 _KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
 
 
@@ -154,8 +157,8 @@ def train_for_site(
     request: SiteRequest,
     crops: SiteCrops,
     *,
-    say: Callable[[str], object] = lambda _: None,
-    on_progress: Callable[[Progress], object] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
     should_stop: StopCheck = never,
     device: str = "auto",
 ) -> SiteOutcome:
@@ -195,7 +198,7 @@ def train_for_site(
             teacher=teacher,
             provenance={"data": _origin(request, crops)},
             should_stop=should_stop,
-            on_start=lambda start, _: say(start) if start else None,
+            on_start=lambda start, _: say(start),
             on_progress=on_progress,
         )
         if not outcome.finished:
@@ -316,7 +319,7 @@ def _prepare(
     fitting: NDArray[np.int64],
     teacher: DeviceTeacher,
     plan: dict[str, Any],
-    say: Callable[[str], object],
+    say: Callable[[str], None],
 ) -> tuple[TrainingData, Recipe]:
     """Read the crops, and choose how often to look at each so that the time is used.
 
@@ -349,9 +352,13 @@ def _prepare(
         say(f"a step takes {step_s:.2f} s")
     total = plan["epochs"] * plan["steps"]
     say(f"learning from {len(data.crops):,} crops, {plan['epochs']:,} times: {total:,} steps")
+    gentle = 1.0
+    if start_space(request.start) == teacher.space:
+        gentle = min(1.0, total / _STEPS_AT_FULL_RATE)
+    rate = recipe.schedule.base_lr * gentle
     return data, replace(
         recipe,
-        schedule=replace(recipe.schedule, epochs=plan["epochs"]),
+        schedule=replace(recipe.schedule, epochs=plan["epochs"], base_lr=rate),
         # The last tenth of a short run, the last few hundred steps of a long one.
         average_decay=min(recipe.average_decay, max(0.0, 1 - 10 / total)),
     )
