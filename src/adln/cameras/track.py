@@ -10,7 +10,6 @@ from adln.cameras.appearance import Look
 from adln.cameras.detections import Detections
 from adln.cameras.motion import Motion, start_motion
 
-
 # Who moves towards a side by this part of their height a second is on the way there.
 _LEAVING = 0.1
 
