@@ -1,6 +1,6 @@
 import numpy as np
 
-from adln.cameras.association import assign, best_with_margin, has_rivals, touched_sides
+from adln.cameras.association import are_short, assign, best_with_margin, has_rivals, touched_sides
 
 
 def test_pairs_are_chosen_for_the_largest_sum() -> None:
@@ -46,3 +46,10 @@ def test_boxes_touch_the_sides_at_which_they_end() -> None:
         frozenset(),
         frozenset({"right", "bottom"}),
     ]
+
+
+def test_where_more_rows_than_columns_come_into_question_somebody_is_left_out() -> None:
+    possible = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 1, 1]], bool)
+    assert are_short(possible).tolist() == [True, False, False]
+    assert are_short(np.zeros((2, 0), bool)).tolist() == []
+    assert are_short(np.zeros((0, 2), bool)).tolist() == [False, False]

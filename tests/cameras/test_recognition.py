@@ -238,3 +238,45 @@ def test_an_appearance_that_knows_nothing_leaves_it_to_the_motion() -> None:
     for step in range(8):
         update = tracker.update(found, step / FPS, PICTURE)
     assert [person.track_id for person in update.people] == [1]
+
+
+def test_who_walks_along_the_side_of_the_picture_is_not_taken_for_somebody_who_left() -> None:
+    """Feet at the lower border: a frame without them is no reason to ask who it is."""
+
+    def at_the_border(left: float) -> list[float]:
+        return [left, 260.0, left + 40.0, 360.0]
+
+    looks = {0: RED}
+    asked = []
+
+    def embed(image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        asked.append(len(boxes))
+        return np.stack([looks[0]] * len(boxes))
+
+    tracker = ByteTracker(appearance=embed)
+    numbers = []
+    for frame in range(40):
+        is_missed = frame in (20, 21)
+        boxes = np.array([] if is_missed else [at_the_border(100 + 4.0 * frame)], np.float32)
+        # Half in sight only, so that looks cannot speak.
+        confidence = 0.55 if frame in (22, 23) else 0.9
+        found = Detections(
+            boxes.reshape(-1, 4), np.full(0 if is_missed else 1, confidence, np.float32)
+        )
+        update = tracker.update(found, frame / FPS, PICTURE)
+        if frame in (22, 23):
+            numbers += [person.track_id for person in update.people]
+    assert numbers == [1, 1]
+
+
+def test_who_goes_out_at_the_side_is_somebody_who_left() -> None:
+    stage = Stage()
+    for step in range(20):
+        stage.show((PICTURE.shape[1] - 140 + 5.0 * step, RED))
+    (track,) = stage.tracker._tracks
+    assert track.is_leaving
+    stage = Stage()
+    for step in range(20):
+        stage.show((PICTURE.shape[1] - 40 - 5.0 * step, RED))
+    (track,) = stage.tracker._tracks
+    assert not track.is_leaving

@@ -3,11 +3,13 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from adln.api.networks import Network
 from adln.cameras.detector import Detector
 from adln.pipeline.sightings import SightingEvent
+from adln.runtime.quality import Quality
 
 _WAIT_S = 0.2
 
@@ -17,6 +19,7 @@ def watch(
     *,
     gallery: str | Path | None = None,
     network: str | Path | Network = "",
+    quality: Quality = "best",
     detector: str | Path | Detector | None = None,
     start: str = "",
 ) -> Iterator[SightingEvent]:
@@ -31,6 +34,8 @@ def watch(
         gallery: folder of the gallery; "adln-gallery" beside the first recording, or here, if left
             out.
         network: name, file or loaded network; the one that comes with adln if left out.
+        quality: how deep people are looked at: "fast" by Res1, "best" by Res2, "balanced" by Res2
+            where Res1 is not sure.
         detector: YOLOX in ONNX, or an object that finds people; the one that
             `adln watch --fetch-detector` has fetched if left out.
         start: when recordings began, in ISO 8601; by their files if left out.
@@ -65,6 +70,7 @@ def watch(
         network=named,
         start=start,
     )
+    settings = replace(settings, quality=quality)
     finds = None if isinstance(detector, str | Path) else detector
     assembly = assemble(settings, Path.cwd(), detector=finds)
 

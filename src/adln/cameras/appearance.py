@@ -60,7 +60,9 @@ class AppearanceSettings:
             as a part of the way to a cosine of 1.
         margin: and more like before than like any other candidate, by this difference.
         weight: where motion is in doubt, a difference of cosines counts as so much overlap.
-        near: a second candidate with this part of the best one's overlap puts a box in doubt.
+        near: a second candidate with this part of the best one's overlap puts a box in doubt, where
+            there are fewer boxes than tracks that may have them;
+        near_all: and with this part where there is a box for everybody.
         clean: only boxes of at least this quality are embedded. The quality is the part not
             hidden by others, times wholeness, shape and confidence; see `adln.cameras.quality`.
         least_height_px: smaller people are not embedded.
@@ -84,10 +86,11 @@ class AppearanceSettings:
     margin: float = 0.1
     weight: float = 1.0
     near: float = 0.5
+    near_all: float = 0.6
     clean: float = 0.5
     least_height_px: float = 32.0
     renew_s: float = 2.0
-    recheck_s: float = 0.3
+    recheck_s: float = 0.5
     trust_motion_s: float = 0.5
     strange: int = 3
     keep_s: float = 10.0

@@ -56,6 +56,20 @@ def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> 
     return rivals
 
 
+def are_short(possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Columns for which more rows come into question than there are columns for these rows.
+
+    Args:
+        possible: (R, C), which row may belong to which column.
+
+    Returns:
+        (C,): whether somebody will be left without one.
+    """
+    columns_of_each = [possible[rows].any(axis=0).sum() for rows in possible.T]
+    short: NDArray[np.bool_] = possible.sum(axis=0) > np.array(columns_of_each, np.int64)
+    return short
+
+
 def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | None:
     """Position of the best score, if every other one is lower by the margin; else None.
 

@@ -80,7 +80,7 @@ class Strangers:
             scales: What they mean elsewhere. Stated thresholds are left as they are.
             space: Of the embeddings that are compared.
         """
-        people = self._people.get(space, {})
+        people = self._people.get(space, OrderedDict())
         if len(people) < _FEWEST_PEOPLE:
             return scales
         rows = np.stack(list(people.values()))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
-from adln.cameras.appearance import crop_appearance
+from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
 from adln.cameras.detector import Detector, YoloxDetector
@@ -141,11 +141,7 @@ def assemble(
             travel_s=_travel(settings),
         )
         parts = {}
-        # The deepest looks that cost no more than the shallowest network does.
-        eye = embedder.priced_depths[0]
-        appearance = crop_appearance(
-            lambda crops: embedder.embed(crops, eye)[eye], embedder.crop_size
-        )
+        appearance = _open_appearance(settings, embedder)
         for camera in settings.cameras:
             address = _source_path(camera, folder)
             source = open_source(
@@ -384,6 +380,17 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
         )
     depths = [one for one in embedder.priced_depths if one < depth] + [depth]
     return embedder, *depths_for(depths, settings.quality, files=files)
+
+
+def _open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
+    """What trackers see people with: the cheapest there is, because one camera is an easy case."""
+    files = files_for(settings.network.files, "fast")
+    eye = embedder
+    # With the shipped networks it is the shallow one, whatever people are recognised with.
+    if files != tuple(settings.network.files) and settings.quality == "best":
+        eye = DepthEmbedder(files, threads=settings.network.threads)
+    depth = eye.priced_depths[0]
+    return crop_appearance(lambda crops: eye.embed(crops, depth)[depth], eye.crop_size)
 
 
 def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Callable[[str], bool]]:
