@@ -26,8 +26,7 @@ from adln.cameras.detections import Detections
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker
-from adln.datasets.drawn_figure import draw_figure
-from adln.datasets.drawn_people import Person, describe_person
+from adln.embedders.quality import QUALITIES, Quality, files_for
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.assembly import open_scales
 from adln.pipeline.depths import DepthEmbedder
@@ -36,7 +35,8 @@ from adln.pipeline.load import LoadController, LoadSettings, make_ladder
 from adln.pipeline.roster import track_number
 from adln.pipeline.watch import CameraParts, SeenFrame, Watch
 from adln.pipeline.watch_settings import WatchSettings
-from adln.runtime.quality import QUALITIES, Quality, files_for
+from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_people import Person, describe_person
 
 _CAMERA, _FPS = "day", 5.0
 _HEIGHT_PX, _WIDTH_PX, _FIGURE_PX = 360, 640, 200.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from adln.api.networks import Network
 from adln.cameras.detector import Detector
+from adln.embedders.quality import Quality
 from adln.pipeline.sightings import SightingEvent
-from adln.runtime.quality import Quality
 
 _WAIT_S = 0.2
 
