@@ -76,6 +76,8 @@ class In(BaseModel):
 
 
 class Out(BaseModel):
+    """What a route answers."""
+
     model_config = ConfigDict(frozen=True)
 
 

@@ -1,6 +1,7 @@
 """Routes that set the service up: cameras, who may come in, and of whom nobody is told."""
 
 import functools
+import io
 import ipaddress
 import re
 import socket
@@ -19,7 +20,7 @@ from adln.errors import CameraError, ServiceError, SettingsError
 from adln.pipeline.watch_settings import CameraSettings
 from adln.service import camera_file
 from adln.service.access import Needs
-from adln.service.answers import In, PersonId, Out
+from adln.service.answers import In, Out, PersonId
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.settings import is_loopback
@@ -132,7 +133,7 @@ def setup_routes(parts: Parts) -> APIRouter:
             token_id=token.split("_")[1],
             token=token,
             link=link,
-            qr_svg=segno.make(link, error="m").svg_inline(scale=5, border=4, light="#fff"),
+            qr_svg=_qr_svg(link),
             is_reachable=is_reachable,
         )
 
@@ -235,10 +236,17 @@ def setup_routes(parts: Parts) -> APIRouter:
 def apply_silence(parts: Parts) -> None:
     """Let live events and cameras know of whom nobody is told."""
     parts.events.silenced = silenced = parts.state.silenced()
-    names = (
-        person.name for person in parts.people.by_id().values() if person.person_id in silenced
-    )
+    people = parts.people.by_id()
+    names = (people[one].name for one in silenced if one in people)
     parts.source.ignore(frozenset(name for name in names if name))
+
+
+def _qr_svg(text: str) -> str:
+    stream = io.BytesIO()
+    segno.make(text, error="m").save(
+        stream, kind="svg", scale=5, border=4, light="#fff", xmldecl=False
+    )
+    return stream.getvalue().decode()
 
 
 def _of(token: Token) -> TokenOut:
