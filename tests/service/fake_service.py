@@ -24,7 +24,9 @@ from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch_settings import WatchSettings
 from adln.service.app import make_app
+from adln.service.camera_file import require_address
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
 from adln.service.running import server_config
@@ -67,6 +69,15 @@ class FakeCameras:
         self.work: PipelineView | None = None
         self.pictures: dict[int, CameraPicture] = {}
         self.has_stopped = False
+        self.watched: WatchSettings | None = None
+        self.ignored: frozenset[str] = frozenset()
+
+    def watch(self, settings: WatchSettings) -> bool:
+        self.watched = settings
+        return True
+
+    def ignore(self, names: frozenset[str]) -> None:
+        self.ignored = names
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         self.receive = receive
@@ -120,7 +131,13 @@ class Served:
             source=self.cameras,
             events=self.events,
             tidying=tidying,
+            try_camera=self.try_camera,
         )
+
+    def try_camera(self, source: str) -> bytes:
+        """What a camera shows: somebody, if its address is one at all."""
+        require_address(source)
+        return person_picture(0)
 
     def tidied_by(self, tidying: Tidying) -> None:
         """Serve with rules on what is kept; before the first request."""

@@ -1,16 +1,15 @@
 """Walks the page in a browser; where there is none, these tests are left out."""
 
-import importlib.resources
 import io
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from browsing import CHROMIUM, SIZES, serious, too_wide, wait_for_count
 from fake_service import NOW_S, PEOPLE, Served, person_picture
 from PIL import Image
 from tests.conftest import NO_CHROMIUM
@@ -20,93 +19,12 @@ from adln.pipeline.sightings import SightingEvent
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
+    from playwright.sync_api import Page
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((path for name in _NAMES if (path := shutil.which(name))), None)
-SIZES = {"desktop": (1280, 860), "phone": (390, 740)}
 ANNA = re.compile(r"Anna, (over )?\d\d % sure")
 SCHEMES = {"desktop": "light", "phone": "dark"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def open_page(browser: "Browser") -> Iterator[Callable[..., "Page"]]:
-    """Opens pages; in the end none of them may have complained or asked for anything elsewhere."""
-    complaints: list[str] = []
-    elsewhere: list[str] = []
-    contexts = []
-
-    def listen_to(message: "ConsoleMessage") -> None:
-        # What is refused is told on the page; the browser reports the answer by itself.
-        if message.type in ("error", "warning") and "Failed to load" not in message.text:
-            complaints.append(message.text)
-
-    def open_one(address: str, size: str = "desktop", **options: str) -> "Page":
-        width, height = SIZES[size]
-        origin = address.partition("/#")[0]
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", listen_to)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((origin, "blob:" + origin))
-                else elsewhere.append(request.url)
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert elsewhere == []
-
-
-def serious(page: "Page") -> list[str]:
-    """What axe finds serious, as text."""
-    import axe_playwright_python
-
-    # What is still fading in has too little contrast for a moment.
-    page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished)).then(() => 0)")
-    source = importlib.resources.files(axe_playwright_python).joinpath("axe.min.js").read_text()
-    # The page's own policy lets no other script in; the debugger may.
-    page.evaluate(source + "; null")
-    found = page.evaluate(
-        "axe.run({ resultTypes: ['violations'] }).then((result) => result.violations"
-        ".map((one) => one.impact + ' ' + one.id + ' '"
-        " + one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')))"
-    )
-    return [text for text in found if text.startswith(("serious", "critical"))]
-
-
-def wait_for_count(page: "Page", selector: str, count: int) -> None:
-    from playwright.sync_api import expect
-
-    expect(page.locator(selector)).to_have_count(count, timeout=15_000)
-
-
-def too_wide(page: "Page") -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
 
 class NamedPerson(NamedTuple):

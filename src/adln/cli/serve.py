@@ -66,6 +66,7 @@ def serve(
     terminal; else they are in a file in the gallery that only its owner can read.
     """
     import json
+    from dataclasses import replace
 
     from adln.errors import SettingsError, how_to_install
 
@@ -106,6 +107,8 @@ def serve(
     if demo is not None:
         from_options.append("repeat_recordings=true")
     settings = read_serve_settings(config_path, os.environ, [*overrides, *from_options])
+    if settings.watch is None and settings.own_watch.exists():
+        settings = replace(settings, watch=str(settings.own_watch))
     opened_network, scale = open_network(settings)
     if demo is not None:
         _draw(demo, opened_network)

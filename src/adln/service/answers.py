@@ -75,11 +75,13 @@ class In(BaseModel):
     most_values: ClassVar[int] = 2_000
 
 
-class _Out(BaseModel):
+class Out(BaseModel):
+    """What a route answers."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Problem(_Out):
+class Problem(Out):
     """Why a request was refused."""
 
     problem: str = Field(description="For programs, such as too_large.")
@@ -111,7 +113,7 @@ class ModelName(BaseModel):
         return ModelKey(self.digest, self.depth, self.dim, self.space)
 
 
-class EmbeddedPicture(_Out):
+class EmbeddedPicture(Out):
     """The embedding of a picture."""
 
     model: ModelName
@@ -144,7 +146,7 @@ class SearchIn(In):
     where: FilterIn = FilterIn()
 
 
-class PersonOut(_Out):
+class PersonOut(Out):
     """Somebody whom the gallery knows."""
 
     person_id: int
@@ -164,7 +166,7 @@ class PersonOut(_Out):
         return cls(**{**vars(person), **more})
 
 
-class SightingOut(_Out):
+class SightingOut(Out):
     """One look at one person. Its embedding is not given out."""
 
     sighting_id: int
@@ -181,7 +183,7 @@ class SightingOut(_Out):
     has_picture: bool
 
 
-class Found(_Out):
+class Found(Out):
     """One of the most alike sightings.
 
     Its verdict never says more than the whole answer does; that of a sighting of nobody yet says
@@ -195,7 +197,7 @@ class Found(_Out):
     sighting: SightingOut
 
 
-class RunnerUp(_Out):
+class RunnerUp(Out):
     """Somebody else whom it could be."""
 
     person_id: int
@@ -206,7 +208,7 @@ class RunnerUp(_Out):
     )
 
 
-class SearchOut(_Out):
+class SearchOut(Out):
     """Who it is, of everybody in the gallery, and the sightings that are most alike."""
 
     model: ModelName
@@ -233,21 +235,21 @@ class SearchOut(_Out):
     found: list[Found] = Field(description="The most alike sightings, best first; at most k.")
 
 
-class Sightings(_Out):
+class Sightings(Out):
     """A page of sightings, newest first."""
 
     sightings: list[SightingOut]
     next: str | None = Field(description="Give it as `before` for the next page; null at the end.")
 
 
-class People(_Out):
+class People(Out):
     """A page of people, last seen first."""
 
     total: int
     people: list[PersonOut]
 
 
-class VisitOut(_Out):
+class VisitOut(Out):
     """Somebody at a camera, from when to when."""
 
     person_id: int | None
@@ -260,14 +262,14 @@ class VisitOut(_Out):
     picture_id: int | None = Field(description="The sighting with the best picture, if any.")
 
 
-class Visits(_Out):
+class Visits(Out):
     """Visits, the one that ended last first."""
 
     visits: list[VisitOut]
     is_all: bool = Field(description="False if older ones were left out; narrow the time.")
 
 
-class ReviewItem(_Out):
+class ReviewItem(Out):
     """Something for a person to decide."""
 
     key: str = Field(description="Names it, to have it ignored.")
@@ -288,7 +290,7 @@ class ReviewItem(_Out):
     last_seen_s: float | None
 
 
-class ReviewQueue(_Out):
+class ReviewQueue(Out):
     """What is left for people to decide, the clearest first."""
 
     items: list[ReviewItem]
@@ -344,7 +346,7 @@ class ForgetIn(In):
     )
 
 
-class Done(_Out):
+class Done(Out):
     """What was changed, and how to take it back."""
 
     person_id: int
@@ -352,13 +354,13 @@ class Done(_Out):
     undo_id: str | None = Field(description="POST to /api/v1/undo/… within ten minutes.")
 
 
-class Undone(_Out):
+class Undone(Out):
     """What was taken back."""
 
     action: str
 
 
-class Stored(_Out):
+class Stored(Out):
     """What became of sightings handed in; on the disk when this is answered."""
 
     sighting_ids: list[int | None] = Field(
@@ -394,7 +396,7 @@ class PushIn(In):
     sightings: list[PushedSighting] = Field(min_length=1, max_length=256)
 
 
-class ErasureOut(_Out):
+class ErasureOut(Out):
     """Proof of an erasure: what was erased, and what is left (nothing, if it is proved)."""
 
     person_id: int
@@ -412,7 +414,7 @@ class ErasureOut(_Out):
         return cls(**vars(erasure), is_proved=erasure.is_proved)
 
 
-class Session(_Out):
+class Session(Out):
     """Who asks, and what they may do."""
 
     name: str
@@ -420,7 +422,7 @@ class Session(_Out):
     token_required: bool
 
 
-class CameraOut(_Out):
+class CameraOut(Out):
     """How a camera is doing."""
 
     camera_id: int
@@ -437,7 +439,7 @@ class CameraOut(_Out):
         return cls(**vars(view))
 
 
-class PipelineOut(_Out):
+class PipelineOut(Out):
     """How the work on the cameras' pictures is going."""
 
     state: Literal["starting", "running", "ended", "failed", "stopped"]
@@ -457,7 +459,7 @@ class PipelineOut(_Out):
         return cls(**vars(view))
 
 
-class RetentionOut(_Out):
+class RetentionOut(Out):
     """What is kept for how long, and when that was last seen to."""
 
     keep_s: float | None = Field(description="For how long sightings are kept; null for ever.")
@@ -471,7 +473,7 @@ class RetentionOut(_Out):
     problem: str = Field(description="Why they could not be applied the last time.")
 
 
-class Status(_Out):
+class Status(Out):
     """What this service runs with, and how it is doing."""
 
     version: str
@@ -490,14 +492,14 @@ class Status(_Out):
     up_s: float
 
 
-class Health(_Out):
+class Health(Out):
     """Whether the service can answer, and whether its network was tried on this device."""
 
     status: Literal["ok"] = "ok"
     network: str = "none"
 
 
-class AuditRow(_Out):
+class AuditRow(Out):
     """One thing that was done."""
 
     number: int
@@ -508,7 +510,7 @@ class AuditRow(_Out):
     digest: str
 
 
-class Audit(_Out):
+class Audit(Out):
     """The newest rows of the log, and whether the whole of it holds."""
 
     entries: list[AuditRow]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from anyio import to_thread
@@ -19,6 +19,7 @@ from adln.matching.calibration import Scale
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies, bounded_route
+from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
 from adln.service.guarding import Guard, known_hosts
@@ -33,6 +34,7 @@ from adln.service.rate_limits import RateLimit
 from adln.service.routes_people import people_routes
 from adln.service.routes_review import review_routes
 from adln.service.routes_search import Pictures, search_routes
+from adln.service.routes_setup import apply_silence, setup_routes
 from adln.service.routes_sightings import sighting_routes
 from adln.service.routes_status import CAMERA_PICTURE, EVENTS, live_views, status_routes
 from adln.service.routes_visits import visit_routes
@@ -67,6 +69,7 @@ def make_app(
     source: EventSource | None = None,
     events: Events | None = None,
     tidying: Tidying | None = None,
+    try_camera: Callable[[str], bytes] = try_camera,
 ) -> FastAPI:
     """Make the service.
 
@@ -79,6 +82,7 @@ def make_app(
         source: where live events come from; runs for as long as the service does.
         events: hands them to pages; whoever makes the service may close them to end it.
         tidying: applies the gallery's rules on what is kept; without, somebody else has to.
+        try_camera: gets one picture, as JPEG, from the address of a camera.
     """
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
@@ -105,6 +109,7 @@ def make_app(
         embedding=FairSlots(settings.embed_at_once),
         route=bounded_route(bodies, turns, changes, json_bytes=settings.max_json_bytes),
         tidying=tidying,
+        try_camera=try_camera,
     )
 
     @contextlib.asynccontextmanager
@@ -113,6 +118,7 @@ def make_app(
         to_thread.current_default_thread_limiter().total_tokens = (
             settings.threads + settings.embed_at_once + _SHORT_WORK
         )
+        await to_thread.run_sync(apply_silence, parts)
         source.start(events.take)
         tasks = [
             asyncio.create_task(_watch_cameras(parts)),
@@ -153,6 +159,7 @@ def make_app(
         visit_routes(parts),
         review_routes(parts),
         status_routes(parts),
+        setup_routes(parts),
     ):
         api.include_router(router)
     app.include_router(api)

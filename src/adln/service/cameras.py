@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from adln.cameras.redaction import public_text
 from adln.errors import ServiceError
 from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch_settings import WatchSettings
 from adln.service.camera_process import Order, watch_cameras
 from adln.service.live import CameraPicture, CameraView, PipelineView, Scene
 from adln.service.messages import (
@@ -80,18 +81,10 @@ class WatchedCameras:
         self._pipeline = PipelineView(state="stopped")
         self._restarts = 0
         self._unread = 0
-        self._numbers = frozenset(one.number for one in order.settings.cameras)
-        self._views = tuple(
-            CameraView(
-                camera_id=one.number,
-                name=one.name,
-                state="connecting",
-                fps=0.0,
-                people=0,
-                last_frame_s=None,
-            )
-            for one in order.settings.cameras
-        )
+        self._ignored = frozenset[str]()
+        self._changed = threading.Event()
+        self._receive: Callable[[SightingEvent | Scene], None] | None = None
+        self._expect(order)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -100,6 +93,7 @@ class WatchedCameras:
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         """See `EventSource`."""
+        self._receive = receive
         self._pipeline = PipelineView(state="starting")
         self._thread = threading.Thread(
             target=self._keep_alive, args=(receive,), name="adln-cameras", daemon=True
@@ -133,6 +127,43 @@ class WatchedCameras:
         came_s, picture = self._pictures.get(camera_id, (float("-inf"), None))
         return picture if now_s - came_s < _PICTURE_NEW_S else None
 
+    def watch(self, settings: WatchSettings) -> bool:
+        """See `EventSource`. Open tracks are finished first."""
+        pictures = self._order.settings.pictures
+        self._expect(replace(self._order, settings=replace(settings, pictures=pictures)))
+        self._begin_again()
+        return True
+
+    def ignore(self, names: frozenset[str]) -> None:
+        """See `EventSource`. Open tracks are finished first."""
+        if names != self._ignored:
+            self._ignored = names
+            self._begin_again()
+
+    def _expect(self, order: Order) -> None:
+        self._order = order
+        self._numbers = frozenset(one.number for one in order.settings.cameras)
+        self._views = tuple(
+            CameraView(
+                camera_id=one.number,
+                name=one.name,
+                state="connecting",
+                fps=0.0,
+                people=0,
+                last_frame_s=None,
+            )
+            for one in order.settings.cameras
+        )
+
+    def _begin_again(self) -> None:
+        if self._receive is None or self._stop.is_set():
+            return
+        self._changed.set()
+        self._say(STOP)
+        if self._thread is not None and not self._thread.is_alive():
+            # All recordings were at their end.
+            self.start(self._receive)
+
     # -- the process -------------------------------------------------------------------------
 
     def _keep_alive(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
@@ -141,6 +172,7 @@ class WatchedCameras:
         pause_s = self._first_pause_s
         while not self._stop.is_set():
             begun_s = time.monotonic()
+            self._changed.clear()
             try:
                 ended = self._run_once(receive)
             except Exception as error:
@@ -149,6 +181,8 @@ class WatchedCameras:
             self._pictures.clear()
             if self._stop.is_set():
                 break
+            if self._changed.is_set():
+                continue
             if not ended.problem and not self._repeat:
                 self._settle(PipelineView(state="ended"), "ended")
                 return
@@ -158,7 +192,10 @@ class WatchedCameras:
                 _log.error("cameras: %s Trying again in %.0f s.", ended.problem, pause_s)
                 failed = PipelineView(state="failed", problem=ended.problem)
                 self._settle(failed, "lost")
-                self._stop.wait(pause_s)
+                until_s = time.monotonic() + pause_s
+                while time.monotonic() < until_s and not self._changed.is_set():
+                    if self._stop.wait(min(0.2, pause_s)):
+                        break
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._restarts += 1
         self._settle(PipelineView(state="stopped"), "ended")
@@ -181,7 +218,7 @@ class WatchedCameras:
             theirs.close()
         with self._lock:
             self._link = link
-        if self._stop.is_set():
+        if self._stop.is_set() or self._changed.is_set():
             self._say(STOP)
         try:
             ended = self._listen(link, process, receive)
@@ -196,6 +233,8 @@ class WatchedCameras:
 
     def _next_order(self) -> Order:
         order = self._order
+        ignored = tuple(sorted({*order.settings.ignore, *self._ignored}))
+        order = replace(order, settings=replace(order.settings, ignore=ignored))
         if not self._repeat:
             return order
         now = datetime.now(UTC).isoformat()
@@ -214,7 +253,7 @@ class WatchedCameras:
         unread = 0
         while True:
             now_s = time.monotonic()
-            if self._stop.is_set():
+            if self._stop.is_set() or self._changed.is_set():
                 stopped_s = now_s if stopped_s is None else stopped_s
                 if now_s - stopped_s > self._stop_s:
                     _log.error("cameras: they do not end and are killed; open tracks are lost.")

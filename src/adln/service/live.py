@@ -15,6 +15,7 @@ from pydantic import ConfigDict
 
 from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
+from adln.pipeline.watch_settings import WatchSettings
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """How what the cameras' process says is read."""
@@ -161,6 +162,14 @@ class EventSource(Protocol):
         """What a camera sees; None where that was not opted in, or nothing new came."""
         ...
 
+    def watch(self, settings: WatchSettings) -> bool:
+        """Watch other cameras from now on; False if that takes a new start of the service."""
+        ...
+
+    def ignore(self, names: frozenset[str]) -> None:
+        """Tell nobody of these people from now on, besides those whom the settings name."""
+        ...
+
 
 class NoCameras:
     """The source of a service without cameras."""
@@ -183,6 +192,13 @@ class NoCameras:
         """None."""
         return None
 
+    def watch(self, settings: WatchSettings) -> bool:
+        """Not before the next start."""
+        return False
+
+    def ignore(self, names: frozenset[str]) -> None:
+        """Nobody is told of anybody."""
+
 
 class Events:
     """Hands events to all who listen; whoever is slow loses the oldest and is told so.
@@ -196,6 +212,8 @@ class Events:
         self._listeners: set[_Listener] = set()
         self._number = 0
         self._closed = False
+        self.silenced = frozenset[int]()
+        """People of whose sightings nobody is told."""
 
     @property
     def listeners(self) -> int:
@@ -235,6 +253,8 @@ class Events:
         if isinstance(event, Scene):
             if self._listeners:
                 self.show("scene", asdict(event))
+            return
+        if event.person_id in self.silenced:
             return
         content = asdict(event)
         del content["crop_jpeg"]

@@ -1,6 +1,7 @@
 """The parts of a running service, handed to its routes."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastapi.routing import APIRoute
@@ -9,6 +10,7 @@ from adln.gallery.interface import Gallery
 from adln.matching.calibration import Scale
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies
+from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
 from adln.service.live import Events, EventSource
@@ -47,6 +49,7 @@ class Parts:
         route: class of the routes.
         listed: says when it is to be logged again that a caller looks through the list of people.
         tidying: applies the rules on what is kept; None if this service does not.
+        try_camera: gets one picture, as JPEG, from the address of a camera.
     """
 
     settings: ServeSettings
@@ -68,6 +71,7 @@ class Parts:
     route: type[APIRoute]
     listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
+    try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
 
     def camera_name(self, camera_id: int) -> str:

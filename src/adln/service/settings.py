@@ -39,7 +39,8 @@ class ServeSettings:
         tls_key: file of its private key.
         keep_pictures: keep a small picture of each sighting where one is given, and show what
             the cameras see.
-        watch: settings of the cameras, a file as of `adln watch`; none if left out.
+        watch: settings of the cameras, a file as of `adln watch`; if left out, those that were
+            added on the page.
         repeat_recordings: play recordings named there again and again, as if taken now.
         retention_every_s: how often the gallery's rules on what is kept are applied; 0 for never.
         camera_names: camera number -> what people call it.
@@ -149,6 +150,11 @@ class ServeSettings:
     def state_folder(self) -> Path:
         """Where tokens and the audit log are."""
         return Path(self.gallery) / "service" if self.state is None else Path(self.state)
+
+    @property
+    def own_watch(self) -> Path:
+        """File of cameras that were added on the page, where `watch` names none."""
+        return self.state_folder / "watch.toml"
 
 
 def is_loopback(host: str) -> bool:

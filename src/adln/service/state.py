@@ -46,7 +46,8 @@ CREATE TABLE tokens (
 );
 """
 _TOKEN = re.compile(r"adln_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
-_NAME = re.compile(r"[A-Za-z0-9 ._@-]{1,64}")
+TOKEN_NAME = r"[A-Za-z0-9 ._@-]{1,64}"
+_NAME = re.compile(TOKEN_NAME)
 _WAIT_S = 10.0
 _DIGEST_BYTES = 32
 
@@ -135,17 +136,19 @@ class ServiceState:
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
         # Came later; versions that do not know it leave it alone.
         connection.execute("CREATE TABLE IF NOT EXISTS dismissed (what TEXT PRIMARY KEY)")
+        connection.execute("CREATE TABLE IF NOT EXISTS silenced (person_id INTEGER PRIMARY KEY)")
         connection.execute("COMMIT")
         if version not in (0, _FORMAT):
             connection.close()
             raise ServiceError(f"{path} has format {version}; this version of adln reads 1.")
 
-    def create_token(self, name: str, role: Role) -> str:
+    def create_token(self, name: str, role: Role, *, actor: str = "command line") -> str:
         """Make a token.
 
         Args:
             name: whose it is: letters, digits and " ._@-", at most 64.
             role: what it allows.
+            actor: who makes it.
 
         Returns:
             The token. It is not kept and cannot be shown again.
@@ -157,7 +160,7 @@ class ServiceState:
             raise ServiceError(f"{name!r} is no name for a token; use text like {_NAME.pattern}.")
         token_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         salt = secrets.token_bytes(16)
-        with self._writing("command line", "token", {"token": token_id, "role": role}):
+        with self._writing(actor, "token", {"token": token_id, "role": role}):
             self._connection.execute(
                 "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)",
                 (token_id, name, role, salt, _digest(secret, salt), self._clock()),
@@ -165,8 +168,8 @@ class ServiceState:
         return f"adln_{token_id}_{secret}"
 
     def create_first_tokens(self) -> dict[Role, str]:
-        """One token for each role if there never was any; else none."""
-        if self.tokens():
+        """One token for each role if there never was any for an admin; else none."""
+        if any(one.role == "admin" for one in self.tokens()):
             return {}
         return {role: self.create_token(role, role) for role in ROLES}
 
@@ -181,13 +184,17 @@ class ServiceState:
             for row in rows
         ]
 
-    def revoke(self, token_id: str) -> None:
+    def revoke(self, token_id: str, *, actor: str = "command line") -> None:
         """Make a token worthless, at once and for good.
+
+        Args:
+            token_id: as listed.
+            actor: who revokes it.
 
         Raises:
             ServiceError: there is no such valid token.
         """
-        with self._writing("command line", "revoke", {"token": token_id}):
+        with self._writing(actor, "revoke", {"token": token_id}):
             changed = self._connection.execute(
                 "UPDATE tokens SET revoked_s = ? WHERE token_id = ? AND revoked_s IS NULL",
                 (self._clock(), token_id),
@@ -287,6 +294,27 @@ class ServiceState:
         with self._reader_lock:
             rows = self._reader.execute("SELECT what FROM dismissed").fetchall()
         return frozenset(key for (key,) in rows)
+
+    def silence(self, actor: str, person_id: int, *, take_back: bool = False) -> None:
+        """Remember that nobody is to be told of a person, or that they are, after all.
+
+        Raises:
+            ServiceError: the disk refuses.
+        """
+        action = "tell again" if take_back else "silence"
+        with self._writing(actor, action, {"person": person_id}):
+            self._connection.execute(
+                "DELETE FROM silenced WHERE person_id = ?"
+                if take_back
+                else "INSERT OR IGNORE INTO silenced VALUES (?)",
+                (person_id,),
+            )
+
+    def silenced(self) -> frozenset[int]:
+        """People of whom nobody is to be told."""
+        with self._reader_lock:
+            rows = self._reader.execute("SELECT person_id FROM silenced").fetchall()
+        return frozenset(person_id for (person_id,) in rows)
 
     def sync(self) -> None:
         """See to it that every row is on the disk, and outlives a power cut.

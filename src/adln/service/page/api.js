@@ -46,6 +46,7 @@ const json = async (method, path, content) => {
 
 export const get = (path) => json("GET", path);
 export const post = (path, content = {}) => json("POST", path, content);
+export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
@@ -79,6 +80,19 @@ export async function loadCamera(camera_id, image) {
     URL.revokeObjectURL(address);
     return Number(answer.headers.get("Adln-Time"));
   } catch { return null; }
+}
+
+/** Asks a camera for one picture and puts it into an image. */
+export async function tryCamera(source, image) {
+  const answer = await request("POST", "/setup/cameras/try", { body: JSON.stringify({ source }), type: "application/json" });
+  showFile(await answer.blob(), image);
+}
+
+/** Shows a file of this page in an image. */
+export function showFile(file, image) {
+  const address = URL.createObjectURL(file);
+  image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  image.src = address;
 }
 
 /** Follows live events, the newest before now first, until `signal` ends it; connects again. */

@@ -7,6 +7,7 @@ import { peopleView, personView } from "./people.js";
 import { reviewView } from "./review.js";
 import { followView } from "./follow.js";
 import { liveView, statusView } from "./live.js";
+import { setupView } from "./setup.js";
 
 const main = document.getElementById("main");
 const RANKS = ["viewer", "operator", "admin"];
@@ -18,6 +19,7 @@ const views = [
   [/^#\/follow$/, followView, "Follow"],
   [/^#\/live$/, liveView, "Live"],
   [/^#\/status$/, statusView, "Status"],
+  [/^#\/setup$/, setupView, "Set up"],
 ];
 
 let session = null;
@@ -141,6 +143,7 @@ async function begin(refusal = null) {
   for (const part of document.querySelectorAll(".tabs, .who")) part.hidden = false;
   document.getElementById("role").textContent = session.token_required ? session.role : "";
   document.querySelector(".tabs a[href='#/review']").hidden = !page.may("operator");
+  document.querySelector(".who a[href='#/setup']").hidden = !page.may("admin");
   const button = document.getElementById("log-out");
   button.hidden = !token.get();
   button.onclick = () => { token.set(null); begin(); };
@@ -152,7 +155,17 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "u" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea, dialog")) document.querySelector("#toasts .undo")?.click();
 });
 whenLoggedOut(() => { if (session) { token.set(null); logIn("Your token is not valid any more."); } });
+/** Whoever comes by a link with a token has it in this tab; the address does not keep it. */
+function takeToken() {
+  const found = location.hash.match(/^#token=(adln_[\w-]+)$/);
+  if (!found) return false;
+  token.set(found[1]);
+  history.replaceState(null, "", "/");
+  return true;
+}
+
 window.addEventListener("hashchange", async () => {
+  if (takeToken()) { begin("This link is not valid any more; ask for another one."); return; }
   if (!location.hash.startsWith("#/")) return;
   if (session) {
     await open();
@@ -162,4 +175,4 @@ window.addEventListener("hashchange", async () => {
   }
 });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-begin();
+begin(takeToken() ? "This link is not valid any more; ask for another one." : null);

@@ -97,7 +97,8 @@ function mergeDialog(page, people) {
 }
 
 export async function personView(page, id) {
-  const person = await get(`/persons/${id}`);
+  const [person, { person_ids: silenced }] = await Promise.all([get(`/persons/${id}`), get("/silenced")]);
+  const silent = silenced.includes(person.person_id);
   const name = called(person.person_id, person.name);
   const picked = new Set();
   const bottom = h("div", { class: "card bottom", hidden: true });
@@ -151,9 +152,11 @@ export async function personView(page, id) {
       h("div", { class: "person" }, page.picture(person.picture_ids[0] ?? null, name, "face"),
         h("div", { class: "text" }, h("h1", { tabindex: "-1" }, name),
           latest ? h("p", {}, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} that day`) : h("p", { class: "faint" }, "Not seen yet"),
-          person.num_sightings ? h("p", { class: "faint small" }, `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}`) : null)),
+          person.num_sightings ? h("p", { class: "faint small" }, `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}`) : null,
+          silent ? h("p", { class: "small" }, h("span", { class: "verdict scored" }, "Silenced"), " Nobody is told when they are seen.") : null)),
       h("div", { class: "actions" },
         page.may("operator") && h("button", { type: "button", onclick: () => nameDialog(page, person) }, person.name ? "Rename" : "Name"),
+        page.may("operator") && h("button", { type: "button", onclick: () => silence(page, person, !silent) }, silent ? "Tell again" : "Silence"),
         page.may("operator") && h("button", { type: "button", onclick: () => mergeWithDialog(page, person) }, "Merge with…"),
         page.may("admin") && h("button", { type: "button", class: "danger", onclick: () => forgetDialog(page, person) }, "Forget"))),
     !visits.length ? empty("No sightings", "Add a picture from the search, or wait until a camera sees them.") : [
@@ -199,6 +202,15 @@ function nameDialog(page, person) {
       page.open();
     },
   });
+}
+
+/** Nobody is told of them any more, or again: not in Live, by no alert and no message. */
+async function silence(page, person, silent) {
+  try {
+    await put(`/persons/${person.person_id}/silence`, { silent });
+    page.done(silent ? `${called(person.person_id, person.name)} is silenced: still recognised, but nobody is told.` : `${called(person.person_id, person.name)} is told of again.`);
+  } catch (error) { page.done(error.message); }
+  page.open();
 }
 
 async function mergeWithDialog(page, person) {

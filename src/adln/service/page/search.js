@@ -209,7 +209,13 @@ function wholeFrame(answer, file, run) {
     place();
   });
   const address = URL.createObjectURL(file);
-  image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
+  image.addEventListener("load", () => {
+    URL.revokeObjectURL(address);
+    // As slim as somebody who stands, in a picture of any shape.
+    const width = Math.min(0.9, 0.35 * image.naturalHeight / image.naturalWidth);
+    at = { ...at, left: (1 - width) / 2, width };
+    place();
+  }, { once: true });
   image.src = address;
   place();
   const cut = async () => {
