@@ -63,6 +63,7 @@ _EXTRA_OF = {
     "pydantic": "watch",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "segno": "serve",
     "sklearn": "cluster",
     "numkong": "gallery",
     "pymilvus": "milvus",
