@@ -23,7 +23,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from statistics import NormalDist
 from typing import Literal, Protocol
 
 from adln.atomic import atomic_write, require_regular, user_folder
@@ -282,21 +281,6 @@ class Calibration:
     def largest_size(self) -> int:
         """Persons in the largest gallery that was measured; beyond, thresholds are extrapolated."""
         return self.sizes[-1]
-
-    @property
-    def strangers(self) -> float | None:
-        """Mean cosine of two strangers, by the normal curve through both thresholds of size 1.
-
-        None if both are for one rate.
-        """
-        strict, loose = (
-            (NormalDist().inv_cdf(1 - level.rate), level.thresholds[0])
-            for level in (self.match, self.candidate)
-        )
-        if strict[0] - loose[0] < 1e-6:
-            return None
-        spread = (strict[1] - loose[1]) / (strict[0] - loose[0])
-        return loose[1] - loose[0] * spread
 
     def threshold(self, level: Level, gallery_size: int) -> float:
         """The threshold in a gallery of so many persons.

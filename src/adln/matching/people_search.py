@@ -15,7 +15,6 @@ from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, ModelKey
 from adln.matching.calibration import Scales
 from adln.matching.identification import Identification, identify
-from adln.matching.strangers import Strangers
 
 # So many people who are known at a deeper depth, too, may stand in front of one who is not.
 _MOST_KNOWN_DEEPER = 8
@@ -45,7 +44,6 @@ class PeopleSearch:
         self._digest, self._dim = digest, dim
         self._scales = scales
         self._spaces = dict(spaces)
-        self._strangers = Strangers()
 
     def key(self, depth: int) -> ModelKey:
         """Names the network at a depth."""
@@ -61,14 +59,6 @@ class PeopleSearch:
         for depth in depths:
             chosen.setdefault(self._space(depth), depth)
         return list(chosen.values())
-
-    def saw(self, person_id: int, depth: int, embedding: NDArray[np.floating]) -> None:
-        """Take in what somebody looks like who is held apart from everybody else: (D,)."""
-        self._strangers.saw(person_id, embedding, space=self._space(depth))
-
-    def forget(self, person_id: int) -> None:
-        """Somebody is no person of their own any more."""
-        self._strangers.forget(person_id)
 
     def _space(self, depth: int) -> str | int:
         return self._spaces.get(depth) or depth
@@ -135,7 +125,7 @@ class PeopleSearch:
             self._gallery,
             embedding,
             model=self.key(depth),
-            scales=self._strangers.judge(self._scales, space=self._space(depth)),
+            scales=self._scales,
             where=where,
             without=own,
             least_gallery=least_gallery,

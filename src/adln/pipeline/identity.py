@@ -389,7 +389,6 @@ class IdentityBook:
             # One track that thinks again, not two people who become one.
             _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
             self._gallery.merge([mine], into=elsewhere.person_id)
-            self._people.forget(mine)
             self._num_persons -= 1
             self._rename(mine, elsewhere.person_id)
         else:
@@ -407,15 +406,6 @@ class IdentityBook:
         self._store(state, person_id, learn=learn)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
-            if learn:
-                self._learn_look(state)
-
-    def _learn_look(self, state: _Track) -> None:
-        """What somebody looks like here, so that others can be held against it."""
-        assert state.evidence is not None
-        assert state.person_id is not None
-        for depth in self._depths_of(state.evidence):
-            self._people.saw(state.person_id, depth, state.evidence.pool(depth))
 
     def _enrol(self, state: _Track, probability: float) -> None:
         # First the sightings, then the person of these: no crash leaves a person of nothing.
@@ -424,7 +414,6 @@ class IdentityBook:
             return
         state.person_id = self._gallery.split(self._still_there(state))
         state.claims = state.is_founder = True
-        self._learn_look(state)
         state.verdict, state.probability, state.retry_s = "unknown", probability, None
         state.why = replace(
             state.why, reason=f"enrolled as person {state.person_id}: {state.why.reason}"
