@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from tests.matching.made_calibration import CALIBRATION
 
 from adln.cli.search import search
 from adln.embedders.embedder import OnnxEmbedder
@@ -24,11 +26,8 @@ from adln.errors import SettingsError
 from adln.gallery.records import EVERYTHING, ModelKey, Sighting, pool_track
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
-    Calibration,
     CalibrationFile,
-    Evidence,
     Level,
-    Reliability,
     read_calibration,
     write_calibration,
 )
@@ -50,35 +49,14 @@ colours = st.tuples(*[st.sampled_from([30, 90, 140, 200, 250])] * 3)
 
 def calibrate(model: Path) -> None:
     """Beside a model: what the angle between two colours means; stricter with more people."""
-    calibration = Calibration(
-        depth=2,
-        flip=False,
+    calibration = replace(
+        CALIBRATION,
         sizes=(1, 10, 1000),
         match=Level(rate=0.01, thresholds=(0.9, 0.95, 0.99)),
         candidate=Level(rate=0.1, thresholds=(0.8, 0.9, 0.95)),
         slope=20.0,
         size_slope=0.5,
         intercept=-15.0,
-        enrolled_share=0.5,
-        evidence=Evidence(
-            kind="persons",
-            data="x",
-            num_persons=9,
-            num_searches=9,
-            num_comparisons=9,
-            across_cameras=True,
-        ),
-        reliability=Reliability(
-            gallery_size=1,
-            brier=0,
-            base_brier=0,
-            log_loss=0,
-            calibration_error=0,
-            matched_strangers=0,
-            matched_enrolled=0,
-            candidate_strangers=0,
-            candidate_enrolled=0,
-        ),
     )
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     content = CalibrationFile(

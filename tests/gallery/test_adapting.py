@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.gallery.made_up import DIM, MODEL, sightings, unit_rows
+from tests.matching import made_calibration
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
@@ -11,7 +12,7 @@ from adln.gallery.moving import move_gallery
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.adaptation import Method, TrackedCrops, fit_adaptation
-from adln.matching.calibration import Calibration, Evidence, Level, Reliability, Scales
+from adln.matching.calibration import Level, Scales
 from adln.matching.identification import identify
 from adln.matching.thresholds import StatedThresholds
 
@@ -222,35 +223,15 @@ def test_who_it_is_is_decided_with_the_camera_of_the_query(tmp_path: Path):
             assert answer.score == pytest.approx(float(best), abs=1e-5)
 
 
-CALIBRATION = Calibration(
+CALIBRATION = replace(
+    made_calibration.CALIBRATION,
     depth=1,
-    flip=False,
     sizes=(1, 100),
     match=Level(rate=0.01, thresholds=(0.1, 0.2)),
     candidate=Level(rate=0.05, thresholds=(0.0, 0.1)),
     slope=10.0,
     size_slope=0.0,
     intercept=0.0,
-    enrolled_share=0.5,
-    evidence=Evidence(
-        kind="tracks",
-        data="made up",
-        num_persons=100,
-        num_searches=100,
-        num_comparisons=10_000,
-        across_cameras=False,
-    ),
-    reliability=Reliability(
-        gallery_size=100,
-        brier=0.0,
-        base_brier=0.25,
-        log_loss=0.0,
-        calibration_error=0.0,
-        matched_strangers=0.01,
-        matched_enrolled=0.9,
-        candidate_strangers=0.05,
-        candidate_enrolled=0.95,
-    ),
 )
 
 

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import flip
+from adln.embedders.described import Described
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import Verdict, require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.manifest import CROPS, Manifest
+from adln.manifest import CROPS
 
 # A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
 # memory.
@@ -58,7 +59,7 @@ class EmbeddedPictures:
     unusable: tuple[Unusable, ...]
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(Described):
     """Embeds crops with an ONNX file of `adln export`.
 
     Crops are shared out over the threads, each of which computes on one core: several crops on
@@ -93,6 +94,7 @@ class OnnxEmbedder:
         if threads is not None and threads < 1:
             raise SettingsError(f"threads must be at least 1, got {threads}.")
         self._model = open_session(path, threads=1, provider=provider)
+        super().__init__(self._model.manifest)
         if self.manifest.starts_after != 0:
             raise ModelFileError(
                 f"{path}: this file goes on from the map of stage {self.manifest.starts_after} "
@@ -120,26 +122,6 @@ class OnnxEmbedder:
     def verdict(self) -> Verdict:
         """What was found when the file was tried on this device."""
         return self._verdict
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the file says of itself."""
-        return self._model.manifest
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self.manifest.depths
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height H and width W in px of the crops that `embed` takes."""
-        return self.manifest.height_px, self.manifest.width_px
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self.manifest.dim
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops that have the network's size.

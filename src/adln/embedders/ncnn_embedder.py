@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.described import Described
 from adln.errors import ExportError, how_to_install
 from adln.manifest import CROPS, Manifest
 
@@ -41,7 +42,7 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.from_json(json.dumps(manifest), source=str(sidecar))
 
 
-class NcnnEmbedder:
+class NcnnEmbedder(Described):
     """Embeds crops with an ncnn file on one core.
 
     ncnn takes one crop at a time; there is no batch.
@@ -56,7 +57,7 @@ class NcnnEmbedder:
 
     def __init__(self, path: Path) -> None:
         self._ncnn = import_package("ncnn")
-        self._manifest = read_manifest(path)
+        super().__init__(read_manifest(path))
         self._net: Any = self._ncnn.Net()
         # By default ncnn computes in half precision wherever the processor can.
         is_half = self._manifest.precision == "fp16"
@@ -71,21 +72,6 @@ class NcnnEmbedder:
         )
         if failed:
             raise ExportError(f"{path}: ncnn cannot load it; export the network again.")
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self._manifest.depths
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._manifest.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self._manifest.height_px, self._manifest.width_px
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D) float32."""

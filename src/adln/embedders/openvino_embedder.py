@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.embedders.described import Described
 from adln.errors import ExportError, how_to_install
 from adln.manifest import CROPS, Manifest
 
 
-class OpenVinoEmbedder:
+class OpenVinoEmbedder(Described):
     """Embeds crops with an OpenVINO file.
 
     Args:
@@ -28,23 +29,8 @@ class OpenVinoEmbedder:
         # On CPUs with bfloat16 the default is no longer float32.
         precision = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
         self._compiled: Any = ov.Core().compile_model(path, "CPU", precision)
-        self._manifest = manifest
+        super().__init__(manifest)
         self._batch_size = batch_size
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self._manifest.depths
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._manifest.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self._manifest.height_px, self._manifest.width_px
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D) float32."""

@@ -57,11 +57,8 @@ class PeopleSearch:
         """
         chosen: dict[str | int, int] = {}
         for depth in depths:
-            chosen.setdefault(self._space(depth), depth)
+            chosen.setdefault(self._spaces.get(depth) or depth, depth)
         return list(chosen.values())
-
-    def _space(self, depth: int) -> str | int:
-        return self._spaces.get(depth) or depth
 
     def find(
         self,

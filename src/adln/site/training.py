@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import adln
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, file_sha256
 from adln.datasets.loading import load_crops
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
@@ -138,9 +138,12 @@ def require_same_space(request: SiteRequest) -> None:
         SettingsError: they cannot, and nobody has said that they need not.
         ModelFileError: teacher or network in use cannot be opened.
     """
+    _require_same_space(request, DeviceTeacher(request.teacher), _open(request.network))
+
+
+def _require_same_space(request: SiteRequest, teacher: DeviceTeacher, in_use: OnnxEmbedder) -> None:
     if request.new_space:
         return
-    teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
     depth = _depth_of(in_use, request.depth)
     own = in_use.manifest.space_of(depth) or in_use.model.sha256[: len(teacher.space)]
     if own != teacher.space:
@@ -177,8 +180,8 @@ def train_for_site(
         SettingsError: the spaces differ, or the work folder belongs to another run.
         AdlnError: a file cannot be used; the message says which.
     """
-    require_same_space(request)
     teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
+    _require_same_space(request, teacher, in_use)
     depth = _depth_of(in_use, request.depth)
     say(f"looking at {crops.describe()} with {request.teacher}")
     is_judging = require_learnable(_embed(teacher.embedder, teacher.depth, crops))
@@ -461,15 +464,13 @@ def _figures(comparison: NetworkComparison) -> dict[str, Any]:
     }
 
 
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error.strerror or error}); --start names a trained network "
-            "(.safetensors of `adln train`) or ImageNet weights of a ResNet-50."
-        ) from error
+def _digest(start: Path) -> str:
+    return file_sha256(
+        start,
+        raises=CheckpointError,
+        expected="weights to start from; --start names a trained network (.safetensors of "
+        "`adln train`) or ImageNet weights of a ResNet-50",
+    )
 
 
 def _now() -> str:
