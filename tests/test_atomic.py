@@ -44,6 +44,17 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_other(
     assert [each.name for each in tmp_path.iterdir()] == ["answer.txt"]
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_of_a_mode_has_it_from_its_first_byte_on(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret.toml"
+    (tmp_path / ".secret.toml.partial").touch(0o666)
+    with atomic_write(path, raises=GalleryError, mode=mode) as file:
+        file.write(b"password")
+        (partial,) = tmp_path.iterdir()
+        assert partial.stat().st_mode & 0o777 == mode
+    assert path.stat().st_mode & 0o777 == mode
+
+
 def half_of_it(file: BinaryIO, ending: type[BaseException]) -> None:
     file.write(b"half")
     raise ending

@@ -91,7 +91,11 @@ def user_folder(kind: Literal["cache", "config"]) -> Path:
 
 @contextmanager
 def atomic_write(
-    path: Path, *, raises: type[AdlnError], instead: str = "choose another folder"
+    path: Path,
+    *,
+    raises: type[AdlnError],
+    instead: str = "choose another folder",
+    mode: int | None = None,
 ) -> Iterator[BinaryIO]:
     """Write a file; whoever looks at the path finds the old file or the whole new one.
 
@@ -99,12 +103,19 @@ def atomic_write(
         path: of the file.
         raises: what is raised if the disk refuses.
         instead: what else than free space would help, for the message.
+        mode: who may read and write it, such as 0o600, from its first byte on; as with any new file
+            if left out.
 
     Yields:
         Where the content goes.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
+        if mode is not None:
+            # Whoever may read what an earlier attempt has left must not read this one.
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600, exist_ok=False)
+            partial.chmod(mode)
         with partial.open("wb") as file:
             yield file
             # The bytes reach the disk before the name does.

@@ -4,7 +4,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,12 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
+from adln.cameras.detections import Detections
+from adln.cameras.detector import Detector
+from adln.cameras.frames import Frame
 from adln.crops import decode_crop
 from adln.embeddings import unit_length
-from adln.errors import GalleryError
+from adln.errors import GalleryError, SettingsError
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.thresholds import StatedThresholds
@@ -58,6 +61,21 @@ def person_picture(person: int, look: int = 0, kind: str = "JPEG", size: int = 1
 
 NETWORK = Network(model=MODEL, embed=embed_colours, precision="fp32")
 SCALE = StatedThresholds(match=0.9, candidate=0.6)
+
+
+class FindsColours:
+    """A detector to which whatever is not grey is a person, from top to bottom."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        return [self._look_at(frame.image.astype(int)) for frame in frames]
+
+    def _look_at(self, image: NDArray[np.int_]) -> Detections:
+        is_grey = (np.ptp(image, axis=2) < 12).all(axis=0)
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], is_grey, [True]])))
+        boxes = [(left, 0, right, len(image)) for left, right in edges.reshape(-1, 2)]
+        return Detections(
+            np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32)
+        )
 
 
 class FakeCameras:
@@ -117,6 +135,7 @@ class Served:
         self.cameras = FakeCameras()
         self.events = Events()
         self.network = network
+        self.has_detector = True
         self.app = self._make_app()
         self.listening: tuple[uvicorn.Server, threading.Thread, str] | None = None
         self.http: httpx.Client | None = None
@@ -132,12 +151,19 @@ class Served:
             events=self.events,
             tidying=tidying,
             try_camera=self.try_camera,
+            open_detector=self.open_detector,
         )
 
     def try_camera(self, source: str) -> bytes:
         """What a camera shows: somebody, if its address is one at all."""
         require_address(source)
         return person_picture(0)
+
+    def open_detector(self) -> Detector:
+        """What finds people."""
+        if self.has_detector:
+            return FindsColours()
+        raise SettingsError("/opt/yolox.onnx: there is no such detector.")
 
     def tidied_by(self, tidying: Tidying) -> None:
         """Serve with rules on what is kept; before the first request."""

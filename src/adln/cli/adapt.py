@@ -79,7 +79,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             if dry_run:
                 click.echo("  nothing was changed; leave out --dry-run to switch it on")
                 continue
-            gallery.adapt(decision.adaptation, calibration)
+            gallery.adapt(decision.adaptation, calibration, recognised=_recognised(decision))
             click.echo(f"  switched on as {decision.adaptation.id}; --undo switches it off")
 
 
@@ -144,6 +144,14 @@ def _calibration(decision: "GateDecision") -> "tuple[Calibration | None, str]":
         f"{changed}: in a gallery of {fitted.largest_size} persons match from {match:.3f}, "
         f"candidate from {candidate:.3f}; that is stored with it"
     )
+
+
+def _recognised(decision: "GateDecision") -> tuple[float, float] | None:
+    """The share of true pairs that are recognised, as it was and with what was chosen."""
+    assert decision.adaptation is not None
+    method = decision.adaptation.method
+    reached = [one.recognised for one in decision.comparisons if one.method == method]
+    return (decision.recognised_before, reached[-1]) if reached else None
 
 
 def _depths(models: "list[ModelKey]") -> str:

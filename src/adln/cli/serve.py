@@ -112,7 +112,7 @@ def serve(
     opened_network, scale = open_network(settings)
     if demo is not None:
         _draw(demo, opened_network)
-    cameras = None if settings.watch is None else _cameras(settings, opened_network)
+    cameras = _cameras(settings, opened_network)
     with SqliteGallery(settings.gallery, create=True, actor="service") as opened:
         if opened_network is not None:
             _require_family(opened.models, opened_network.model, settings)
@@ -135,7 +135,7 @@ def serve(
                 )
             if demo is not None:
                 click.echo(f"Drop a picture of {demo.pictures} on the page.", err=True)
-            set_up_logs(settings.log_format, () if cameras is None else cameras.sources)
+            set_up_logs(settings.log_format, cameras.sources)
             events = Events()
             app = make_app(
                 settings,
@@ -168,15 +168,18 @@ def _draw(demo: "Demo", network: "Network | None") -> None:
 
 
 def _cameras(settings: "ServeSettings", network: "Network | None") -> "WatchedCameras":
-    """What watches the cameras that the settings name."""
+    """What watches the cameras that the settings name, and those that are added on the page."""
     from dataclasses import replace
 
-    from adln.pipeline.watch_settings import read_watch_settings
+    from adln.errors import SettingsError
+    from adln.service.camera_file import read_cameras_of
     from adln.service.camera_process import Order
     from adln.service.cameras import WatchedCameras
 
-    path = Path(settings.watch or "")
-    watched = read_watch_settings(path)
+    path = settings.own_watch if settings.watch is None else Path(settings.watch)
+    if settings.watch is not None and not path.exists():
+        raise SettingsError(f"no such settings file: {path}")
+    watched = read_cameras_of(path)
     order = Order(
         settings=replace(watched, pictures=watched.pictures or settings.keep_pictures),
         folder=path.resolve().parent,
@@ -192,11 +195,11 @@ def _with_camera_names(settings: "ServeSettings", gallery: Path) -> "ServeSettin
     from dataclasses import replace
 
     from adln.pipeline.roster import read_cameras
-    from adln.pipeline.watch_settings import read_watch_settings
+    from adln.service.camera_file import read_cameras_of
 
     names = {number: name for name, number in read_cameras(gallery).items()}
     if settings.watch is not None:
-        watched = read_watch_settings(Path(settings.watch))
+        watched = read_cameras_of(Path(settings.watch))
         names |= {camera.number: camera.name for camera in watched.cameras}
     return replace(settings, camera_names=names | settings.camera_names)
 

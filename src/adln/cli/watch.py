@@ -292,7 +292,7 @@ def run_watch(
             for take in shown_to:
                 take(seen)
 
-        timeline = Timeline(pictures=settings.pictures)
+        timeline = Timeline(pictures=settings.pictured)
         loop = Watch(
             cameras=assembly.cameras,
             parts=assembly.parts,
@@ -304,7 +304,7 @@ def run_watch(
             first_depth=assembly.first_depth,
             run=assembly.run,
             deliver=leaving_out(paced_submit(delivery, live=assembly.live), people),
-            pictures=settings.pictures,
+            pictures=settings.pictured,
             metrics=metrics,
             on_frame=show if shown_to else None,
             on_track_end=timeline.add,

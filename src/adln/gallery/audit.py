@@ -103,16 +103,16 @@ class AuditLog:
             "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?)", (*facts, _digest(before, facts))
         )
 
-    def entries(self) -> Iterator[AuditEntry]:
-        """All rows, oldest first."""
-        for number, time_s, actor, action, details, digest in self._connection.execute(
-            "SELECT * FROM audit ORDER BY number"
+    def entries(self, *, action: str | None = None) -> Iterator[AuditEntry]:
+        """All rows, or those of one action, oldest first."""
+        for number, time_s, actor, done, details, digest in self._connection.execute(
+            "SELECT * FROM audit WHERE ?1 IS NULL OR action = ?1 ORDER BY number", (action,)
         ):
             yield AuditEntry(
                 number=number,
                 time_s=time_s,
                 actor=actor,
-                action=action,
+                action=done,
                 details=json.loads(details),
                 digest=digest,
             )

@@ -124,7 +124,13 @@ class SqliteGallery(GalleryStore):
             model = self._as_here(model)
             return known.get(space_name(model)) or known.get(f"{model.digest}:{model.depth}")
 
-    def adapt(self, adaptation: Adaptation, calibration: Calibration | None = None) -> None:
+    def adapt(
+        self,
+        adaptation: Adaptation,
+        calibration: Calibration | None = None,
+        *,
+        recognised: tuple[float, float] | None = None,
+    ) -> None:
         """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
 
         The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
@@ -132,11 +138,16 @@ class SqliteGallery(GalleryStore):
         Args:
             adaptation: fitted in a space of this gallery.
             calibration: what adapted scores mean, in place of the network's own; None if unknown.
+            recognised: share of true pairs that were recognised without it, and that are with it,
+                for the audit log; None if nobody has measured.
 
         Raises:
             GalleryError: The gallery has no embeddings of that space.
         """
-        with self._writing("adapt", {"id": adaptation.id, "method": adaptation.method}):
+        details: dict[str, Any] = {"id": adaptation.id, "method": adaptation.method}
+        if recognised is not None:
+            details["recognised"] = [round(share, 4) for share in recognised]
+        with self._writing("adapt", details):
             models = self._index.models.values()
             if adaptation.space not in {space_name(model) for model in models}:
                 raise GalleryError(
@@ -498,10 +509,10 @@ class SqliteGallery(GalleryStore):
         self.compact()
         return True
 
-    def audit_entries(self) -> list[AuditEntry]:
-        """The audit log, oldest first."""
+    def audit_entries(self, *, action: str | None = None) -> list[AuditEntry]:
+        """The audit log, or what it says of one action, oldest first."""
         with self._reading():
-            return list(self._log.entries())
+            return list(self._log.entries(action=action))
 
     def check_audit(self, *, expected_digest: str | None = None) -> AuditCheck:
         """Check that nobody rewrote the audit log; see `AuditLog.check`."""

@@ -4,8 +4,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
@@ -13,8 +13,7 @@ from pathlib import Path
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
-from adln.cameras.detector import Detector, YoloxDetector
-from adln.cameras.fetching import default_detector
+from adln.cameras.detector import Detector
 from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
@@ -31,6 +30,7 @@ from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
 from adln.pipeline.broker import Broker
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.detecting import open_detector
 from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.jsonl_sink import JsonlSink
@@ -122,10 +122,14 @@ def assemble(
     gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
     group = CameraGroup()
     try:
-        if gallery.retention == Retention():
-            gallery.set_retention(
-                Retention(max_templates=settings.templates_per_person, max_unnamed=_MOST_UNNAMED)
+        rules = gallery.retention
+        if rules == Retention():
+            rules = Retention(
+                max_templates=settings.templates_per_person, max_unnamed=_MOST_UNNAMED
             )
+        rules = keep_by_camera(rules, settings.cameras)
+        if rules != gallery.retention:
+            gallery.set_retention(rules)
         run = enter_cameras(
             gallery.folder, {camera.name: camera.number for camera in settings.cameras}
         )
@@ -153,7 +157,7 @@ def assemble(
             )
             group.add(source)
             if not camera.start and isinstance(source, VideoFile | ImageFolder):
-                _require_kept(source, gallery.retention)
+                _require_kept(source, rules)
             tracker: Tracker = ByteTracker(settings.tracker, appearance=appearance)
             if has_tracks(camera.name):
                 tracker = GivenTracks(keep_s=settings.tracker.keep_s)
@@ -188,6 +192,17 @@ def assemble(
         run=run,
         live=live,
     )
+
+
+def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Retention:
+    """A gallery's rules with those that cameras state in place of what was there for them.
+
+    Args:
+        rules: of the gallery.
+        cameras: of the settings; one without a rule of its own leaves the gallery's.
+    """
+    stated = {one.number: one.keep_days * DAY_S for one in cameras if one.keep_days}
+    return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
 
 
 def open_people(settings: WatchSettings, gallery: Gallery) -> People:
@@ -405,15 +420,7 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
                 f"{sorted(names)}."
             )
         return boxes, boxes.has_tracks
-    path = folder / chosen.model if chosen.model else default_detector()
-    if not path.is_file():
-        raise SettingsError(
-            f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
-            "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "
-            "--fetch-detector` once."
-        )
-    detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
-    return detector, _no_tracks
+    return open_detector(chosen, folder), _no_tracks
 
 
 def _no_tracks(_: str) -> bool:

@@ -33,10 +33,35 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
     path = folder / FILE_NAME
     known, runs = _read(path)
     _require_same(path, known, cameras)
-    content = {"runs": runs + 1, "cameras": dict(sorted((known | dict(cameras)).items()))}
-    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
-        file.write(json.dumps(content, indent=1).encode())
+    _write(path, known | dict(cameras), runs + 1)
     return runs + 1
+
+
+def rename_camera(folder: Path, number: int, name: str) -> None:
+    """Call a camera otherwise from now on; what was seen there stays under its number.
+
+    A camera that was never watched is not known here, and need not be.
+
+    Args:
+        folder: of the gallery.
+        number: of the camera.
+        name: that no other camera has or had.
+
+    Raises:
+        SettingsError: another camera has or had that name, the file is damaged, or it cannot be
+            written.
+    """
+    path = folder / FILE_NAME
+    known, runs = _read(path)
+    if known.get(name, number) != number:
+        raise SettingsError(
+            f"There was a camera {name!r} already, and what was seen there is kept under that "
+            "name. Choose another one."
+        )
+    if number not in known.values() or known.get(name) == number:
+        return
+    others = {one: at for one, at in known.items() if at != number}
+    _write(path, others | {name: number}, runs)
 
 
 def read_cameras(folder: Path) -> dict[str, int]:
@@ -76,6 +101,12 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
                 f"{sorted(numbers)}."
             )
         numbers[number] = name
+
+
+def _write(path: Path, cameras: Mapping[str, int], runs: int) -> None:
+    content = {"runs": runs, "cameras": dict(sorted(cameras.items()))}
+    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
+        file.write(json.dumps(content, indent=1).encode())
 
 
 def _read(path: Path) -> tuple[dict[str, int], int]:

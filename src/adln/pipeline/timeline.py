@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from adln.matching.calibration import Verdict
 from adln.pipeline.watch import TrackEnd
+from adln.pipeline.watch_parts import Pictured, is_pictured
 
 # A report is for people to read; of a watch that goes on for weeks it holds the newest visits.
 MOST_VISITS = 5_000
@@ -47,11 +48,11 @@ class Timeline:
     """Collects visits.
 
     Args:
-        pictures: whether crops are kept.
+        pictures: whether crops are kept; or the cameras of which they are.
         most: newest visits that are kept.
     """
 
-    def __init__(self, *, pictures: bool = False, most: int = MOST_VISITS) -> None:
+    def __init__(self, *, pictures: Pictured = False, most: int = MOST_VISITS) -> None:
         self._pictures = pictures
         self._visits: deque[Visit] = deque(maxlen=most)
         self._all = 0
@@ -80,7 +81,7 @@ class Timeline:
                 probability=event.probability,
                 upper=None if crop is None else _colour(crop, 0.2, 0.45),
                 lower=None if crop is None else _colour(crop, 0.55, 0.85),
-                crop=crop if self._pictures else None,
+                crop=crop if is_pictured(self._pictures, event.camera_name) else None,
             )
         )
 

@@ -35,10 +35,12 @@ from adln.pipeline.watch_parts import (
     DepthSwitch,
     NamedBox,
     OpenTrack,
+    Pictured,
     Progress,
     Rounds,
     SeenFrame,
     TrackEnd,
+    is_pictured,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Watch:
         first_depth: depth at which everybody is looked at first, see `CropEmbedder`; the one of
             the load at once if left out.
         costs: stated costs, by which the pace is kept; by measured ones if left out.
-        pictures: whether sightings and gallery get pictures.
+        pictures: whether sightings and gallery get pictures; or the cameras of which they do.
         metrics: counts for monitoring.
         on_frame: is shown each frame that was worked through.
         on_track_end: is told of each track that is over.
@@ -94,7 +96,7 @@ class Watch:
         deliver: Callable[[SightingEvent], object],
         costs: Costs | None = None,
         first_depth: int | None = None,
-        pictures: bool = False,
+        pictures: Pictured = False,
         metrics: "PipelineMetrics | None" = None,
         on_frame: Callable[[SeenFrame], object] | None = None,
         on_track_end: Callable[[TrackEnd], object] | None = None,
@@ -305,6 +307,7 @@ class Watch:
 
     def _evidence(self, report: TrackReport) -> Evidence:
         track = self._open[report.camera_id, report.track_id]
+        is_pictured_here = is_pictured(self._pictures, report.camera_id)
         return Evidence(
             camera=self._parts[report.camera_id].number,
             track=track_number(self._run, report.track_id),
@@ -317,7 +320,7 @@ class Watch:
                     box_xyxy=_plain_box(crop.box_xyxy),
                     quality=crop.quality,
                     embeddings=track.embeddings[crop.crop_id],
-                    thumbnail=_jpeg(crop.image) if self._pictures else None,
+                    thumbnail=_jpeg(crop.image) if is_pictured_here else None,
                 )
                 for crop in report.crops
                 if crop.crop_id in track.embeddings
@@ -339,6 +342,7 @@ class Watch:
         if answer.is_last or (answer.changed and not (nothing_known and track.said == 0)):
             crop = max(report.crops, key=lambda one: one.quality, default=None)
             part = self._parts[name]
+            is_pictured_here = is_pictured(self._pictures, name)
             event = SightingEvent(
                 # A tracker's ids may come again after its camera was silent, at another time.
                 event_id=make_event_id(
@@ -356,7 +360,7 @@ class Watch:
                 model=self._embedder.digest,
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
-                crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
+                crop_jpeg=None if crop is None or not is_pictured_here else _jpeg(crop.image),
                 **_why(answer),
                 new_person=_is_enrolment(answer),
             )

@@ -1,7 +1,7 @@
 """What the loop of a watch is given, and what it tells."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,14 @@ from adln.cameras.tracker import Tracker
 from adln.matching.calibration import Verdict
 from adln.pipeline.evidence import Answer
 from adln.pipeline.sightings import SightingEvent
+
+Pictured = bool | Container[str]
+"""Whether pictures are kept of people; or the names of the cameras where they are."""
+
+
+def is_pictured(pictures: Pictured, camera: str) -> bool:
+    """Whether pictures are kept of the people before a camera."""
+    return pictures if isinstance(pictures, bool) else camera in pictures
 
 
 class DepthSwitch(Protocol):

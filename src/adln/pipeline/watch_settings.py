@@ -17,6 +17,9 @@ from adln.pipeline.identity import IdentitySettings
 from adln.pipeline.load import LoadSettings
 from adln.settings import read_settings, settings
 
+MOST_DAYS = 36_500
+"""Longer than that nobody has to be told."""
+
 
 @settings
 class CameraSettings:
@@ -32,6 +35,9 @@ class CameraSettings:
             own, such as a raw H.264 stream.
         start: when a recording began, such as "2026-05-01T12:00:00+02:00"; dated by its file if
             left out.
+        pictures: whether pictures of people before it are kept, sent and shown; as `pictures` of
+            the watch says if left out.
+        keep_days: for how many days sightings of it are kept; as the gallery's rules say if 0.
     """
 
     name: str = ""
@@ -39,11 +45,17 @@ class CameraSettings:
     source: str = ""
     fps: float = 0.0
     start: str = ""
+    pictures: bool | None = None
+    keep_days: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", tidy_name(self.name))
         if not self.fps >= 0:
             raise SettingsError(f"camera {self.name!r}: fps must be above 0, got {self.fps}.")
+        if not 0 <= self.keep_days <= MOST_DAYS:
+            raise SettingsError(
+                f"camera {self.name!r}: keep_days must be 0 to {MOST_DAYS:,}, got {self.keep_days}."
+            )
 
     @property
     def start_s(self) -> float | None:
@@ -261,7 +273,8 @@ class WatchSettings:
         outbox: file in which sightings wait until everyone has them.
         quality: how deep people are looked at: "fast" by the shallowest depth of the network only,
             "best" by the deepest only, "balanced" by the deepest where the shallowest is not sure.
-        pictures: whether gallery, sightings and report keep pictures of people.
+        pictures: whether gallery, sightings and report keep pictures of people; a camera can say
+            otherwise for what it sees.
         crops_per_track: crops that are embedded of a track, at most.
         templates_per_person: crops that the gallery keeps of a person at each depth.
         detector: who finds people.
@@ -350,6 +363,15 @@ class WatchSettings:
                 raise SettingsError(f"{count} alerts have the name {name!r}; each needs its own.")
         if self.home_assistant.enabled and not self.mqtt.host:
             raise SettingsError("home_assistant.enabled needs the broker's name in mqtt.host.")
+
+    @property
+    def pictured(self) -> frozenset[str]:
+        """Names of the cameras of which pictures are kept, sent and shown."""
+        return frozenset(
+            camera.name
+            for camera in self.cameras
+            if (self.pictures if camera.pictures is None else camera.pictures)
+        )
 
 
 def read_watch_settings(path: Path, overrides: tuple[str, ...] = ()) -> WatchSettings:

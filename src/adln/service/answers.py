@@ -120,6 +120,23 @@ class EmbeddedPicture(Out):
     embedding: Embedding
 
 
+class FoundBox(Out):
+    """Where somebody is in a picture."""
+
+    box_xyxy: tuple[float, float, float, float] = Field(
+        description="Left, top, right, bottom, in px of the upright picture."
+    )
+
+
+class PeopleInPicture(Out):
+    """Who is in a picture."""
+
+    width_px: int
+    height_px: int
+    people: list[FoundBox] = Field(description="From left to right.")
+    is_crop: bool = Field(description="Whether all of it may be one person, cut out.")
+
+
 class FilterIn(In):
     """Only sightings that pass all conditions that are set."""
 
@@ -432,6 +449,7 @@ class CameraOut(Out):
     people: int
     last_frame_s: float | None
     last_error: str
+    pictures: bool = Field(description="Whether what it sees may be shown.")
 
     @classmethod
     def of(cls, view: CameraView) -> "CameraOut":
@@ -451,7 +469,7 @@ class PipelineOut(Out):
     keep_one_in: int = Field(description="Of so many pictures one is looked at.")
     load_ms: float = Field(description="Work for a second of video lately, in ms.")
     budget_ms: float = Field(description="If it is more, less is done; 0 for never.")
-    pictures: bool = Field(description="Whether what the cameras see may be shown.")
+    pictures: bool = Field(description="Whether what any camera sees may be shown.")
 
     @classmethod
     def of(cls, view: PipelineView) -> "PipelineOut":

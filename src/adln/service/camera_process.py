@@ -157,7 +157,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
         numbers = {name: part.number for name, part in assembly.parts.items()}
-        shown_to = [_showing(teller, numbers, pictures=settings.pictures)]
+        shown_to = [_showing(teller, numbers, pictured=settings.pictured)]
         home = open_home_assistant(settings, order.folder, open_people(settings, assembly.gallery))
         if home is not None:
             stack.callback(home.close)
@@ -178,7 +178,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             first_depth=assembly.first_depth,
             run=assembly.run,
             deliver=deliver,
-            pictures=settings.pictures,
+            pictures=settings.pictured,
             metrics=metrics,
             on_frame=show,
         )
@@ -195,9 +195,9 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
                 keep_one_in=progress.keep_one_in,
                 load_ms=progress.load_ms,
                 budget_ms=budget_ms,
-                pictures=settings.pictures,
+                pictures=bool(settings.pictured),
             )
-            views = _camera_views(progress, statuses, numbers)
+            views = _camera_views(progress, statuses, numbers, settings.pictured)
             teller.tell(Report(cameras=views, pipeline=pipeline))
 
         def on_round(progress: Progress, statuses: list[CameraStatus]) -> None:
@@ -254,7 +254,7 @@ def _delivery(
 
 
 def _showing(
-    teller: _Teller, numbers: Mapping[str, int], *, pictures: bool
+    teller: _Teller, numbers: Mapping[str, int], *, pictured: frozenset[str]
 ) -> Callable[[SeenFrame], None]:
     """Shows now and then who is where in the frames; and the frames, where that was opted in."""
     shown = {number: _Shown() for number in numbers.values()}
@@ -263,7 +263,8 @@ def _showing(
         now_s = time.monotonic()
         number = numbers[seen.frame.camera_id]
         last = shown[number]
-        due = pictures and teller.is_watched and now_s - last.picture_s >= _PICTURE_EVERY_S
+        is_shown = seen.frame.camera_id in pictured and teller.is_watched
+        due = is_shown and now_s - last.picture_s >= _PICTURE_EVERY_S
         # With each picture goes who is in it, so that frames sit on people.
         if due or now_s - last.scene_s >= _SCENE_EVERY_S:
             last.scene_s = now_s
@@ -305,7 +306,10 @@ def _smaller(image: NDArray[np.uint8]) -> bytes:
 
 
 def _camera_views(
-    progress: Progress, statuses: list[CameraStatus], numbers: Mapping[str, int]
+    progress: Progress,
+    statuses: list[CameraStatus],
+    numbers: Mapping[str, int],
+    pictured: frozenset[str],
 ) -> tuple[CameraView, ...]:
     return tuple(
         CameraView(
@@ -316,6 +320,7 @@ def _camera_views(
             people=progress.people.get(one.camera_id, 0),
             last_frame_s=one.last_frame_s,
             last_error=one.last_error if one.state != "running" else "",
+            pictures=one.camera_id in pictured,
         )
         for one in statuses
     )

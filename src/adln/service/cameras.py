@@ -113,12 +113,14 @@ class WatchedCameras:
         return self._views
 
     def pipeline(self) -> PipelineView | None:
-        """See `EventSource`."""
+        """See `EventSource`. None as long as there is no camera."""
+        if not self._numbers:
+            return None
         return replace(self._pipeline, restarts=self._restarts, unread=self._unread)
 
     def picture(self, camera_id: int) -> CameraPicture | None:
         """See `EventSource`."""
-        if not self._order.settings.pictures:
+        if camera_id not in self._pictured:
             return None
         now_s = time.monotonic()
         if now_s - self._asked_s > _ASK_AGAIN_S:
@@ -142,7 +144,11 @@ class WatchedCameras:
 
     def _expect(self, order: Order) -> None:
         self._order = order
-        self._numbers = frozenset(one.number for one in order.settings.cameras)
+        settings = order.settings
+        self._numbers = frozenset(one.number for one in settings.cameras)
+        self._pictured = frozenset(
+            one.number for one in settings.cameras if one.name in settings.pictured
+        )
         self._views = tuple(
             CameraView(
                 camera_id=one.number,
@@ -151,18 +157,17 @@ class WatchedCameras:
                 fps=0.0,
                 people=0,
                 last_frame_s=None,
+                pictures=one.number in self._pictured,
             )
-            for one in order.settings.cameras
+            for one in settings.cameras
         )
 
     def _begin_again(self) -> None:
         if self._receive is None or self._stop.is_set():
             return
+        self._pipeline = PipelineView(state="starting")
         self._changed.set()
         self._say(STOP)
-        if self._thread is not None and not self._thread.is_alive():
-            # All recordings were at their end.
-            self.start(self._receive)
 
     # -- the process -------------------------------------------------------------------------
 
@@ -173,6 +178,9 @@ class WatchedCameras:
         while not self._stop.is_set():
             begun_s = time.monotonic()
             self._changed.clear()
+            if not self._order.settings.cameras:
+                self._wait_for_change()
+                continue
             try:
                 ended = self._run_once(receive)
             except Exception as error:
@@ -185,28 +193,34 @@ class WatchedCameras:
                 continue
             if not ended.problem and not self._repeat:
                 self._settle(PipelineView(state="ended"), "ended")
-                return
+                self._wait_for_change()
+                continue
             if ended.problem:
                 if time.monotonic() - begun_s > _SOUND_S:
                     pause_s = self._first_pause_s
                 _log.error("cameras: %s Trying again in %.0f s.", ended.problem, pause_s)
                 failed = PipelineView(state="failed", problem=ended.problem)
                 self._settle(failed, "lost")
-                until_s = time.monotonic() + pause_s
-                while time.monotonic() < until_s and not self._changed.is_set():
-                    if self._stop.wait(min(0.2, pause_s)):
-                        break
+                self._wait_for_change(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._restarts += 1
         self._settle(PipelineView(state="stopped"), "ended")
+
+    def _wait_for_change(self, most_s: float = float("inf")) -> None:
+        """Wait until there is something else to watch, or the service ends."""
+        until_s = time.monotonic() + most_s
+        while time.monotonic() < until_s and not self._changed.is_set():
+            if self._stop.wait(min(0.2, most_s)):
+                break
 
     def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
         """Start the process and pass on what it says, until it is gone."""
         context = multiprocessing.get_context("spawn")
         link, theirs = context.Pipe()
         bound_waiting(link)
+        order = self._next_order()
         process = context.Process(
-            target=self._work, args=(theirs, self._next_order()), name="adln-cameras", daemon=True
+            target=self._work, args=(theirs, order), name="adln-cameras", daemon=True
         )
         try:
             process.start()
@@ -221,7 +235,8 @@ class WatchedCameras:
         if self._stop.is_set() or self._changed.is_set():
             self._say(STOP)
         try:
-            ended = self._listen(link, process, receive)
+            numbers = frozenset(one.number for one in order.settings.cameras)
+            ended = self._listen(link, process, numbers, receive)
         finally:
             with self._lock:
                 self._link = None
@@ -245,6 +260,7 @@ class WatchedCameras:
         self,
         link: Connection,
         process: BaseProcess,
+        numbers: frozenset[int],
         receive: Callable[[SightingEvent | Scene], None],
     ) -> Ended | None:
         """Pass on what the process says; None if it ended, or was ended, without a last word."""
@@ -269,7 +285,7 @@ class WatchedCameras:
             except (EOFError, OSError):
                 return None
             try:
-                message = decode(data, self._numbers)
+                message = decode(data, numbers)
             except ServiceError as error:
                 self._unread += 1
                 unread += 1
@@ -285,6 +301,9 @@ class WatchedCameras:
                 return Ended(problem=self._shown(message.problem))
             if isinstance(message, Report):
                 patience_s = _SILENT_S
+                if self._changed.is_set():
+                    # It is about to end, and others will be watched.
+                    continue
                 self._views = tuple(
                     replace(view, last_error=self._shown(view.last_error))
                     for view in message.cameras

@@ -39,6 +39,7 @@ class CameraView:
         people: persons in view.
         last_frame_s: time of the newest picture, seconds since 1970; None before the first.
         last_error: the latest thing that went wrong; "" if nothing did.
+        pictures: whether what it sees may be shown.
     """
 
     __pydantic_config__ = STRICT
@@ -50,6 +51,7 @@ class CameraView:
     people: int
     last_frame_s: float | None
     last_error: str = ""
+    pictures: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class PipelineView:
         keep_one_in: of so many pictures one is looked at.
         load_ms: work for a second of video lately, in ms.
         budget_ms: when it is more than this, less is done; 0 if nothing is adapted.
-        pictures: whether what the cameras see may be shown.
+        pictures: whether what any camera sees may be shown.
     """
 
     __pydantic_config__ = STRICT

@@ -53,6 +53,7 @@ class Network:
         precision: of its arithmetic, for people to read.
         scales: what scores mean at the depths of its file, as far as that was calibrated.
         verdict: whether it answers here as where it was made, in words.
+        is_proved: whether that was tried, and it does.
         first: a shallower network of its space, which a picture is searched with first; this one
             is asked where that finds no match. None if this one is asked at once.
     """
@@ -62,6 +63,7 @@ class Network:
     precision: str
     scales: Scales = field(default_factory=lambda: Scales(own={}))
     verdict: str = UNPROVED.text
+    is_proved: bool = UNPROVED.proved
     first: "Network | None" = None
 
 
@@ -121,6 +123,7 @@ def _open(
         # A score between two depths is judged by both.
         scales=scales if first is None else first.scales.joined(scales),
         verdict=embedder.verdict.text,
+        is_proved=embedder.verdict.proved,
         first=first,
     )
     return network, calibration

@@ -13,6 +13,7 @@ from adln.service.bodies import Bodies
 from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
+from adln.service.finding import PeopleFinder
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
@@ -48,6 +49,7 @@ class Parts:
         embedding: turns of embedding pictures.
         route: class of the routes.
         listed: says when it is to be logged again that a caller looks through the list of people.
+        finder: finds people in pictures.
         tidying: applies the rules on what is kept; None if this service does not.
         try_camera: gets one picture, as JPEG, from the address of a camera.
     """
@@ -69,6 +71,7 @@ class Parts:
     turns: FairSlots
     embedding: FairSlots
     route: type[APIRoute]
+    finder: PeopleFinder
     listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
     try_camera: Callable[[str], bytes] = try_camera

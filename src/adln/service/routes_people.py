@@ -31,6 +31,7 @@ from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
+from adln.service.routes_alerts import forget_alerts
 from adln.service.routes_search import PICTURE_BODY, Pictures
 from adln.service.searching import require_model
 from adln.service.state import Caller
@@ -264,8 +265,10 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: admin) -> ErasureOut:
         """Erase a person everywhere, and prove it. This cannot be taken back."""
         with parts.changing:
-            _person(parts, person_id, fresh=True)
+            person = _person(parts, person_id, fresh=True)
             parts.state.record(caller.name, "forget", {"person": person_id})
+            # First, because their name must not stay where it cannot be seen any more.
+            forget_alerts(parts, person.name)
             # What was told of those who turned out to be them is of them, too.
             theirs = {person_id, *parts.gallery.merged_into(person_id)}
             parts.undo.forget(theirs)

@@ -1,24 +1,17 @@
-"""Routes that set the service up: cameras, who may come in, and of whom nobody is told."""
+"""Routes that say who may come in, and of whom nobody is told."""
 
 import functools
 import io
 import ipaddress
 import re
 import socket
-from pathlib import Path as FilePath
 from typing import Annotated
 
 import segno
-from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Path, Request
 from pydantic import Field
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
-from adln.cameras.redaction import public_name, public_text
-from adln.errors import CameraError, ServiceError, SettingsError
-from adln.pipeline.watch_settings import CameraSettings
-from adln.service import camera_file
 from adln.service.access import Needs
 from adln.service.answers import In, Out, PersonId
 from adln.service.parts import Parts
@@ -64,38 +57,6 @@ class NewToken(Out):
     is_reachable: bool = Field(description="Whether other machines can reach the service.")
 
 
-class SourceIn(In):
-    """Where a camera is."""
-
-    source: str = Field(min_length=1, max_length=1024, description="rtsp://, http:// or usb:0.")
-
-
-class CameraIn(SourceIn):
-    """A camera to be watched."""
-
-    name: str = Field(min_length=1, max_length=64)
-
-
-class SetCamera(Out):
-    """A camera of the file."""
-
-    camera_id: int
-    name: str
-    source: str = Field(description="Its address, without passwords.")
-
-
-class SetCameras(Out):
-    """All cameras of the file."""
-
-    cameras: list[SetCamera]
-
-
-class AddedCamera(SetCamera):
-    """A camera that was added."""
-
-    is_watched: bool = Field(description="If not, it is from the next start of the service on.")
-
-
 class Silenced(Out):
     """People of whom nobody is told."""
 
@@ -109,7 +70,7 @@ class SilenceIn(In):
 
 
 def setup_routes(parts: Parts) -> APIRouter:
-    """List and add cameras, let people in and out, silence people."""
+    """Let people in and out, silence people."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
     viewer = Annotated[Caller, Depends(Needs("viewer"))]
     operator = Annotated[Caller, Depends(Needs("operator"))]
@@ -146,68 +107,6 @@ def setup_routes(parts: Parts) -> APIRouter:
             raise HTTPException(404, f"There is no valid token {token_id}.")
         parts.state.revoke(token_id, actor=caller.name)
         return list_tokens(caller)
-
-    @router.get("/setup/cameras", response_model=SetCameras, responses=documented(409))
-    def list_cameras(caller: admin) -> SetCameras:
-        """The cameras that are watched, and where they are."""
-        try:
-            watched = camera_file.read_cameras_of(_file(parts))
-        except SettingsError as error:
-            raise _unusable(error) from error
-        return SetCameras(
-            cameras=[
-                SetCamera(camera_id=one.number, name=one.name, source=public_name(one.source))
-                for one in watched.cameras
-            ]
-        )
-
-    @router.post(
-        "/setup/cameras/try",
-        response_class=Response,
-        responses={
-            200: {
-                "description": "One picture of it.",
-                "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-            },
-            **documented(409),
-        },
-    )
-    async def try_camera(asked: Annotated[SourceIn, Body()], caller: admin) -> Response:
-        """Ask a camera for one picture. Nothing is stored."""
-        async with parts.embedding.slot(caller.name):
-            try:
-                jpeg = await to_thread.run_sync(parts.try_camera, asked.source)
-            except SettingsError as error:
-                raise HTTPException(422, public_text(str(error), asked.source)) from error
-            except CameraError as error:
-                raise HTTPException(409, public_text(str(error), asked.source)) from error
-        return Response(jpeg, media_type="image/jpeg")
-
-    @router.post(
-        "/setup/cameras", response_model=AddedCamera, status_code=201, responses=documented(409)
-    )
-    def add_camera(asked: Annotated[CameraIn, Body()], caller: admin) -> AddedCamera:
-        """Watch one more camera, from now on if the service watches cameras already."""
-        path = _file(parts)
-        names = parts.settings.camera_names
-        numbers = {name: number for number, name in names.items()}
-        with parts.changing:
-            try:
-                before = camera_file.read_cameras_of(path)
-            except SettingsError as error:
-                raise _unusable(error) from error
-            if any(one.name == asked.name for one in before.cameras):
-                raise HTTPException(409, "There is a camera of that name already.")
-            parts.state.record(caller.name, "add camera", {"cameras": len(before.cameras) + 1})
-            try:
-                camera = camera_file.add_camera(path, asked.name, asked.source, numbers=numbers)
-            except SettingsError as error:
-                raise HTTPException(422, public_text(str(error), asked.source)) from error
-            except OSError as error:
-                raise ServiceError(f"{path}: cannot be written ({error}).") from error
-            names[camera.number] = camera.name
-            is_watched = parts.source.watch(camera_file.read_cameras_of(path))
-        return _added(camera, is_watched)
 
     @router.get("/silenced", response_model=Silenced, responses=documented())
     def list_silenced(caller: viewer) -> Silenced:
@@ -251,25 +150,6 @@ def _qr_svg(text: str) -> str:
 
 def _of(token: Token) -> TokenOut:
     return TokenOut(**vars(token))
-
-
-def _file(parts: Parts) -> FilePath:
-    settings = parts.settings
-    return settings.own_watch if settings.watch is None else FilePath(settings.watch)
-
-
-def _unusable(error: SettingsError) -> HTTPException:
-    # Of the file's text nothing is told: it may hold passwords.
-    return HTTPException(409, "The file of the cameras cannot be read; `adln watch` says why.")
-
-
-def _added(camera: CameraSettings, is_watched: bool) -> AddedCamera:
-    return AddedCamera(
-        camera_id=camera.number,
-        name=camera.name,
-        source=public_name(camera.source),
-        is_watched=is_watched,
-    )
 
 
 def _place(parts: Parts, request: Request) -> tuple[str, bool]:

@@ -99,8 +99,10 @@ def status_routes(parts: Parts) -> APIRouter:
     async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: viewer) -> Response:
         """What a camera sees now, where showing pictures was opted in. None is stored."""
         pipeline = parts.source.pipeline()
-        known = any(view.camera_id == camera_id for view in parts.source.cameras())
-        if pipeline is None or not (pipeline.pictures and known):
+        is_shown = any(
+            view.camera_id == camera_id and view.pictures for view in parts.source.cameras()
+        )
+        if pipeline is None or not (pipeline.pictures and is_shown):
             raise HTTPException(404, f"No pictures of camera {camera_id} are shown.")
         picture = parts.source.picture(camera_id)
         if picture is None:

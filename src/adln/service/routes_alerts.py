@@ -1,0 +1,189 @@
+"""Routes that say when somebody is told at once: the `[[alerts]]` of the cameras' file.
+
+A rule that runs a program can be seen and removed here, but not made: whoever has a token may not
+run programs on this machine.
+"""
+
+from pathlib import PurePath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Body, Depends, Path
+from pydantic import Field
+from starlette.exceptions import HTTPException
+
+from adln.errors import DeliveryError, SettingsError
+from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings
+from adln.pipeline.watch_settings import WatchSettings
+from adln.pipeline.webhook_sink import WebhookSink
+from adln.service import camera_file
+from adln.service.access import Needs
+from adln.service.answers import In, Name, Out
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.routes_cameras import file_of, read_file, told, watch_again
+from adln.service.state import Caller
+
+_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+_ADDRESS = r"^https?://[!-~]{1,1000}$"
+CameraName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class AlertIn(In):
+    """A rule, as in the file."""
+
+    name: str = Field(pattern=_NAME, description="Names the rule among the others.")
+    person: Name = Field(default=ANYBODY, description=f"A name, {UNKNOWN} or {ANYBODY}.")
+    cameras: list[CameraName] = Field(default=[], max_length=100, description="None: all.")
+    hours: str = Field(default="", max_length=32, description="Such as 22:00-06:00.")
+    not_again_within: str = Field(default="10m", max_length=16, description="Such as 30s or 2h.")
+    to: Literal["webhook", "mqtt"] = "webhook"
+    url: str = Field(default="", pattern=f"{_ADDRESS}|^$", description="Of the web hook.")
+    names: bool = Field(default=False, description="Whether the alert says who it is.")
+
+
+class AlertOut(Out):
+    """A rule as it is listed."""
+
+    name: str
+    person: str
+    is_known: bool = Field(description="Whether anybody is called so; true for those without one.")
+    cameras: list[str]
+    hours: str
+    not_again_within: str
+    to: Literal["webhook", "mqtt", "command"]
+    where: str = Field(description="Host, broker or program; what may be secret is left out.")
+    names: bool
+
+
+class Alerts(Out):
+    """All rules."""
+
+    alerts: list[AlertOut]
+    has_broker: bool = Field(description="Whether the file names an MQTT broker.")
+
+
+class ChangedAlerts(Alerts):
+    """All rules, after a change."""
+
+    is_watched: bool = Field(description="If not, this holds from the next start of the service.")
+
+
+def alert_routes(parts: Parts) -> APIRouter:
+    """List, add and remove alerts."""
+    router = APIRouter(tags=["set-up"], route_class=parts.route)
+    admin = Annotated[Caller, Depends(Needs("admin"))]
+
+    @router.get("/setup/alerts", response_model=Alerts, responses=documented(409))
+    def list_alerts(caller: admin) -> Alerts:
+        """When somebody is told, of whom, and how."""
+        settings = read_file(parts)
+        return Alerts(alerts=_listed(parts, settings), has_broker=bool(settings.mqtt.host))
+
+    @router.post(
+        "/setup/alerts", response_model=ChangedAlerts, status_code=201, responses=documented(409)
+    )
+    def add_alert(asked: Annotated[AlertIn, Body()], caller: admin) -> ChangedAlerts:
+        """Tell somebody, from now on. The address is not shown again."""
+        with parts.changing:
+            before = read_file(parts)
+            if any(one.name == asked.name for one in before.alerts):
+                raise HTTPException(409, "There is an alert of that name already.")
+            parts.state.record(caller.name, "add alert", {"alerts": len(before.alerts) + 1})
+            with told(asked.url):
+                values = asked.model_dump() | {"cameras": tuple(asked.cameras)}
+                alert = AlertSettings(**values)
+                _require_way(alert, before)
+                camera_file.add_alert(file_of(parts), alert)
+            return _changed(parts)
+
+    @router.delete(
+        "/setup/alerts/{name}", response_model=ChangedAlerts, responses=documented(404, 409)
+    )
+    def remove_alert(name: Annotated[str, Path(pattern=_NAME)], caller: admin) -> ChangedAlerts:
+        """Tell nobody by this rule any more."""
+        with parts.changing:
+            before = read_file(parts)
+            if all(one.name != name for one in before.alerts):
+                raise HTTPException(404, "There is no alert of that name.")
+            parts.state.record(caller.name, "remove alert", {"alerts": len(before.alerts) - 1})
+            with told():
+                camera_file.remove_alerts(file_of(parts), lambda one: one.name == name)
+            return _changed(parts)
+
+    return router
+
+
+def forget_alerts(parts: Parts, name: str | None) -> None:
+    """Take out rules about somebody who is forgotten: their name must not stay in the file.
+
+    Raises:
+        HTTPException: the file cannot be read or changed, so that a name may be left in it.
+    """
+    if not name or not file_of(parts).exists():
+        return
+    try:
+        gone = camera_file.remove_alerts(file_of(parts), lambda one: one.person == name)
+    except SettingsError as error:
+        raise HTTPException(
+            409,
+            "The file of the cameras cannot be changed and may hold their name. Take it out by "
+            "hand, then forget them.",
+        ) from error
+    if gone:
+        watch_again(parts)
+
+
+def _require_way(alert: AlertSettings, settings: WatchSettings) -> None:
+    """Check an address as the watch does when it begins.
+
+    Raises:
+        SettingsError: nothing can be sent there.
+    """
+    alert.require_way()
+    if alert.to != "webhook":
+        return
+    try:
+        WebhookSink(alert.url, allow_plain_http=settings.webhook.allow_plain_http).close()
+    except (DeliveryError, ValueError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _changed(parts: Parts) -> ChangedAlerts:
+    is_watched = watch_again(parts)
+    settings = read_file(parts)
+    return ChangedAlerts(
+        alerts=_listed(parts, settings),
+        has_broker=bool(settings.mqtt.host),
+        is_watched=is_watched,
+    )
+
+
+def _listed(parts: Parts, settings: WatchSettings) -> list[AlertOut]:
+    called = {ANYBODY, UNKNOWN, *parts.people.names().values()}
+    return [
+        AlertOut(
+            name=one.name,
+            person=one.person,
+            is_known=one.person in called,
+            cameras=list(one.cameras),
+            hours=one.hours,
+            not_again_within=one.not_again_within,
+            to=one.to,
+            where=_where(one, settings),
+            names=one.names,
+        )
+        for one in settings.alerts
+    ]
+
+
+def _where(alert: AlertSettings, settings: WatchSettings) -> str:
+    if alert.to == "mqtt":
+        return f"{settings.mqtt.host}, {alert.topic}"
+    if alert.to == "command":
+        return PurePath(alert.command[0]).name
+    # The path is often a secret, such as that of Home Assistant's web hooks.
+    try:
+        return urlsplit(alert.url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""

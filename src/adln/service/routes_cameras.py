@@ -1,0 +1,345 @@
+"""Routes that say which cameras are watched, what is kept of them, and what they see."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Body, Depends, Path
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from adln.cameras.captures import is_live
+from adln.cameras.redaction import public_name, public_text
+from adln.errors import CameraError, SettingsError
+from adln.gallery.retention import DAY_S
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.assembly import keep_by_camera
+from adln.pipeline.roster import rename_camera
+from adln.pipeline.watch_settings import MOST_DAYS, CameraSettings, WatchSettings
+from adln.service import camera_file
+from adln.service.access import Needs
+from adln.service.answers import CameraId, In, Out
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.state import Caller
+
+_FRAME_S = 3.0
+_FRAME_EVERY_S = 0.2
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One picture of it.",
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+Pictures = Annotated[
+    bool | None,
+    Field(description="Whether pictures of people there are kept and shown; null: as elsewhere."),
+]
+KeepDays = Annotated[
+    float | None,
+    Field(ge=1, le=MOST_DAYS, description="For how long sightings are kept; null: as elsewhere."),
+]
+
+
+class SourceIn(In):
+    """Where a camera is."""
+
+    source: str = Field(min_length=1, max_length=1024, description="rtsp://, http:// or usb:0.")
+
+
+class CameraIn(SourceIn):
+    """A camera to be watched."""
+
+    name: str = Field(min_length=1, max_length=64)
+
+
+class ChangedCameraIn(In):
+    """A camera as it is to be."""
+
+    name: str = Field(min_length=1, max_length=64)
+    source: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="null: as it is."
+    )
+    pictures: Pictures = None
+    keep_days: KeepDays = None
+
+
+class SetCamera(Out):
+    """A camera of the file."""
+
+    camera_id: int
+    name: str
+    source: str = Field(description="Its address, without passwords.")
+    pictures: Pictures
+    keep_days: float | None = Field(description="For how long sightings are kept; null: see all.")
+    alerts: list[str] = Field(description="Names of the alerts that are about this camera.")
+
+
+class SetCameras(Out):
+    """All cameras of the file."""
+
+    cameras: list[SetCamera]
+    pictures: bool = Field(description="Whether pictures are kept where a camera does not say.")
+    keep_days: float | None = Field(description="Likewise for how long; null for ever.")
+    applies_rules: bool = Field(description="Whether this service erases what is too old.")
+
+
+class ChangedCamera(Out):
+    """A camera that was added, changed or removed."""
+
+    camera_id: int
+    name: str
+    source: str = Field(description="Its address, without passwords.")
+    is_watched: bool = Field(description="If not, this holds from the next start of the service.")
+
+
+def camera_routes(parts: Parts) -> APIRouter:
+    """List, add, change, remove and try cameras."""
+    router = APIRouter(tags=["set-up"], route_class=parts.route)
+    operator = Annotated[Caller, Depends(Needs("operator"))]
+    admin = Annotated[Caller, Depends(Needs("admin"))]
+    one = Annotated[CameraId, Path()]
+
+    @router.get("/setup/cameras", response_model=SetCameras, responses=documented(409))
+    def list_cameras(caller: admin) -> SetCameras:
+        """The cameras that are watched, where they are, and what is kept of them."""
+        return _listed(parts, read_file(parts))
+
+    @router.post("/setup/cameras/try", response_class=Response, responses=_JPEG | documented(409))
+    async def try_camera(asked: Annotated[SourceIn, Body()], caller: admin) -> Response:
+        """Ask a camera for one picture. Nothing is stored."""
+        return await _picture(parts, caller, asked.source)
+
+    @router.post(
+        "/setup/cameras/{camera_id}/try",
+        response_class=Response,
+        responses=_JPEG | documented(404, 409),
+    )
+    async def try_known_camera(camera_id: one, caller: admin) -> Response:
+        """Ask a camera of the file for one picture. Nothing is stored."""
+        camera = await to_thread.run_sync(partial(_require, parts, camera_id))
+        return await _picture(parts, caller, camera.source)
+
+    @router.post(
+        "/setup/cameras", response_model=ChangedCamera, status_code=201, responses=documented(409)
+    )
+    def add_camera(asked: Annotated[CameraIn, Body()], caller: admin) -> ChangedCamera:
+        """Watch one more camera, from now on."""
+        names = parts.settings.camera_names
+        numbers = {name: number for number, name in names.items()}
+        with parts.changing:
+            before = read_file(parts)
+            if any(known.name == asked.name for known in before.cameras):
+                raise HTTPException(409, "There is a camera of that name already.")
+            parts.state.record(caller.name, "add camera", {"cameras": len(before.cameras) + 1})
+            with told(asked.source):
+                camera = camera_file.add_camera(
+                    file_of(parts), asked.name, asked.source, numbers=numbers
+                )
+            names[camera.number] = camera.name
+            is_watched = watch_again(parts)
+        return _changed(camera, is_watched)
+
+    @router.put(
+        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
+    )
+    def change_camera(
+        camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: admin
+    ) -> ChangedCamera:
+        """Call a camera otherwise, find it elsewhere, or keep more or less of it."""
+        with parts.changing:
+            was = _require(parts, camera_id)
+            parts.state.record(caller.name, "change camera", {"camera": camera_id})
+            source = was.source if asked.source is None else asked.source
+            with told(source, was.source):
+                camera = replace(
+                    was,
+                    name=asked.name,
+                    source=source,
+                    pictures=asked.pictures,
+                    keep_days=asked.keep_days or 0.0,
+                )
+                folder = _gallery_folder(parts)
+                if folder is not None and camera.name != was.name:
+                    rename_camera(folder, camera_id, camera.name)
+                try:
+                    camera_file.edit_camera(file_of(parts), camera)
+                except BaseException:
+                    if folder is not None and camera.name != was.name:
+                        rename_camera(folder, camera_id, was.name)
+                    raise
+            parts.settings.camera_names[camera_id] = camera.name
+            _keep(parts, camera)
+            is_watched = watch_again(parts)
+        return _changed(camera, is_watched)
+
+    @router.delete(
+        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
+    )
+    def remove_camera(camera_id: one, caller: admin) -> ChangedCamera:
+        """Watch a camera no more. What was seen there stays, as the rules on what is kept say."""
+        with parts.changing:
+            _require(parts, camera_id)
+            parts.state.record(caller.name, "remove camera", {"camera": camera_id})
+            try:
+                camera = camera_file.remove_camera(file_of(parts), camera_id)
+            except SettingsError as error:
+                raise HTTPException(409, public_text(str(error))) from error
+            is_watched = watch_again(parts)
+        return _changed(camera, is_watched)
+
+    @router.get(
+        "/cameras/{camera_id}/frame",
+        response_class=Response,
+        responses=_JPEG | documented(404, 409),
+    )
+    async def take_frame(camera_id: one, caller: operator) -> Response:
+        """What a camera sees now, as large as it sends it, to enrol somebody from it.
+
+        Only where showing pictures was opted in. Nothing is stored.
+        """
+        settings, camera = await to_thread.run_sync(partial(_known, parts, camera_id))
+        if camera.name not in settings.pictured:
+            raise HTTPException(
+                409, f"No pictures of {camera.name} are shown. An admin can change that in Set up."
+            )
+        await to_thread.run_sync(
+            partial(parts.state.record, caller.name, "take frame", {"camera": camera_id})
+        )
+        if is_live(camera.source):
+            try:
+                return await _picture(parts, caller, camera.source)
+            except HTTPException:
+                # Some cameras talk to one at a time, and to the watch already.
+                pass
+        until_s = time.monotonic() + _FRAME_S
+        while (picture := parts.source.picture(camera_id)) is None:
+            if time.monotonic() > until_s:
+                raise HTTPException(409, f"{camera.name} sends no picture now. Try again.")
+            await asyncio.sleep(_FRAME_EVERY_S)
+        return Response(picture.jpeg, media_type="image/jpeg")
+
+    return router
+
+
+def file_of(parts: Parts) -> FilePath:
+    """The file of the cameras."""
+    settings = parts.settings
+    return settings.own_watch if settings.watch is None else FilePath(settings.watch)
+
+
+def read_file(parts: Parts) -> WatchSettings:
+    """What the file of the cameras says.
+
+    Raises:
+        HTTPException: it cannot be read. Of its text nothing is told: it may hold passwords.
+    """
+    try:
+        return camera_file.read_cameras_of(file_of(parts))
+    except SettingsError as error:
+        raise HTTPException(
+            409, "The file of the cameras cannot be read; `adln watch` says why."
+        ) from error
+
+
+def watch_again(parts: Parts) -> bool:
+    """Watch as the file says now; whether that was taken up without a new start."""
+    return parts.source.watch(camera_file.read_cameras_of(file_of(parts)))
+
+
+def pictured_everywhere(parts: Parts, settings: WatchSettings) -> WatchSettings:
+    """The settings as the service's cameras have them: it can keep pictures of all of them."""
+    return replace(settings, pictures=settings.pictures or parts.settings.keep_pictures)
+
+
+@contextmanager
+def told(*sources: str) -> Iterator[None]:
+    """Tell whoever asked what is wrong with it, without the passwords of addresses."""
+    try:
+        yield
+    except SettingsError as error:
+        raise HTTPException(422, public_text(str(error), *sources)) from error
+
+
+async def _picture(parts: Parts, caller: Caller, source: str) -> Response:
+    async with parts.embedding.slot(caller.name):
+        try:
+            jpeg = await to_thread.run_sync(parts.try_camera, source)
+        except SettingsError as error:
+            raise HTTPException(422, public_text(str(error), source)) from error
+        except CameraError as error:
+            raise HTTPException(409, public_text(str(error), source)) from error
+    return Response(jpeg, media_type="image/jpeg")
+
+
+def _known(parts: Parts, camera_id: int) -> tuple[WatchSettings, CameraSettings]:
+    settings = pictured_everywhere(parts, read_file(parts))
+    camera = camera_file.camera_of(settings, camera_id)
+    if camera is None:
+        raise HTTPException(404, f"There is no camera {camera_id}.")
+    return settings, camera
+
+
+def _require(parts: Parts, camera_id: int) -> CameraSettings:
+    return _known(parts, camera_id)[1]
+
+
+def _gallery_folder(parts: Parts) -> FilePath | None:
+    gallery = parts.gallery
+    return gallery.folder if isinstance(gallery, SqliteGallery) else None
+
+
+def _keep(parts: Parts, camera: CameraSettings) -> None:
+    """See to it that what is seen there is kept as long as its settings say, from now on."""
+    gallery = parts.gallery
+    if not isinstance(gallery, SqliteGallery):
+        return
+    rules = gallery.retention
+    others = {
+        number: keep_s for number, keep_s in rules.camera_keep_s.items() if number != camera.number
+    }
+    wanted = keep_by_camera(replace(rules, camera_keep_s=others), [camera])
+    if wanted != rules:
+        gallery.set_retention(wanted)
+
+
+def _listed(parts: Parts, settings: WatchSettings) -> SetCameras:
+    gallery = parts.gallery
+    rules = gallery.retention if isinstance(gallery, SqliteGallery) else None
+    kept = {} if rules is None else rules.camera_keep_s
+    return SetCameras(
+        cameras=[
+            SetCamera(
+                camera_id=one.number,
+                name=one.name,
+                source=public_name(one.source),
+                pictures=one.pictures,
+                keep_days=one.keep_days or _days(kept.get(one.number)),
+                alerts=[alert.name for alert in settings.alerts if one.name in alert.cameras],
+            )
+            for one in settings.cameras
+        ],
+        pictures=pictured_everywhere(parts, settings).pictures,
+        keep_days=None if rules is None else _days(rules.keep_s),
+        applies_rules=parts.tidying is not None and parts.tidying.every_s > 0,
+    )
+
+
+def _days(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds / DAY_S, 3)
+
+
+def _changed(camera: CameraSettings, is_watched: bool) -> ChangedCamera:
+    return ChangedCamera(
+        camera_id=camera.number,
+        name=camera.name,
+        source=public_name(camera.source),
+        is_watched=is_watched,
+    )

@@ -1,0 +1,115 @@
+"""Routes that say whether recognising works here, and what would make it better."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.service.access import Needs
+from adln.service.answers import Out
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.state import Caller
+
+Step = Literal["network", "prove", "calibrate", "adapt", "none"]
+# With fewer sightings than that there is little to measure a site by.
+_FEWEST_SIGHTINGS = 200
+
+
+class NetworkCheck(Out):
+    """The network, and whether it answers here as where it was made."""
+
+    name: str = Field(description="As the settings name it.")
+    depth: int = Field(description="Stages of the network, 1 to 4.")
+    precision: str
+    is_proved: bool = Field(description="Whether it was tried on this processor, and answered.")
+    verdict: str = Field(description="The same in words.")
+    is_calibrated: bool = Field(description="Whether it is known what scores mean.")
+
+
+class AdaptationCheck(Out):
+    """What was measured of this site's cameras, and is taken off what they see."""
+
+    method: str
+    fitted_on: str = Field(description="In words.")
+    num_tracks: int
+    since_s: float | None = Field(description="When it was switched on; null if not logged.")
+    recognised_before: float | None = Field(
+        description="Share of true pairs that were recognised without it; null if not logged."
+    )
+    recognised: float | None = Field(description="Likewise with it.")
+
+
+class Check(Out):
+    """How recognising stands."""
+
+    network: NetworkCheck | None = Field(description="null if boxes push embeddings.")
+    adaptations: list[AdaptationCheck]
+    next_step: Step = Field(description="What would help most; none if nothing is missing.")
+
+
+def check_routes(parts: Parts) -> APIRouter:
+    """Say how recognising stands."""
+    router = APIRouter(tags=["set-up"], route_class=parts.route)
+    admin = Annotated[Caller, Depends(Needs("admin"))]
+
+    @router.get("/setup/check", response_model=Check, responses=documented())
+    def check(caller: admin) -> Check:
+        """Whether the network answers as it should here, and whether the gallery is adapted."""
+        network = parts.network
+        checked = None
+        if network is not None:
+            checked = NetworkCheck(
+                name=parts.settings.network,
+                depth=network.model.depth,
+                precision=network.precision,
+                is_proved=network.is_proved,
+                verdict=network.verdict,
+                is_calibrated=parts.scale is not None,
+            )
+        adaptations = _adaptations(parts)
+        return Check(
+            network=checked,
+            adaptations=adaptations,
+            next_step=_next_step(checked, bool(adaptations), parts.gallery.count()),
+        )
+
+    return router
+
+
+def _adaptations(parts: Parts) -> list[AdaptationCheck]:
+    gallery = parts.gallery
+    if not isinstance(gallery, SqliteGallery):
+        return []
+    adaptations = gallery.adaptations
+    if not adaptations:
+        return []
+    logged = {entry.details.get("id"): entry for entry in gallery.audit_entries(action="adapt")}
+    found = []
+    for one in adaptations:
+        entry = logged.get(one.id)
+        recognised = None if entry is None else entry.details.get("recognised")
+        found.append(
+            AdaptationCheck(
+                method=one.method,
+                fitted_on=one.fitted_on,
+                num_tracks=one.num_tracks,
+                since_s=None if entry is None else entry.time_s,
+                recognised_before=None if recognised is None else recognised[0],
+                recognised=None if recognised is None else recognised[1],
+            )
+        )
+    return found
+
+
+def _next_step(network: NetworkCheck | None, is_adapted: bool, sightings: int) -> Step:
+    if network is None:
+        return "network"
+    if not network.is_proved:
+        return "prove"
+    if not network.is_calibrated:
+        return "calibrate"
+    if not is_adapted and sightings >= _FEWEST_SIGHTINGS:
+        return "adapt"
+    return "none"
