@@ -332,3 +332,121 @@ def test_recordings_are_of_their_time_or_repeated_as_if_taken_now(
     until(lambda: bool(starts))
     cameras.stop()
     assert bool(starts[0]) is repeat
+
+
+GATE = CameraSettings(name="gate", number=2, source="rtsp://192.0.2.2/", pictures=False)
+
+
+def work_as_ordered(link: Connection, order: Order) -> None:
+    """Tell which cameras there are and who is ignored, in a line of a file; see all of them."""
+    cameras = order.settings.cameras
+    names = ",".join(one.name for one in cameras)
+    with (order.folder / "starts").open("a") as file:
+        file.write(f"{names} without {','.join(order.settings.ignore)}\n")
+    views = tuple(replace(RUNNING.cameras[0], camera_id=c.number, name=c.name) for c in cameras)
+    send(link, Report(cameras=views, pipeline=RUNNING.pipeline))
+    while link.recv_bytes() != STOP:
+        pass
+    # Open tracks are finished: what is told of them is of a camera that may be gone by now.
+    send(link, replace(SCENE, camera_id=cameras[0].number))
+    send(link, Report(cameras=views, pipeline=RUNNING.pipeline))
+    send(link, Ended())
+
+
+def starts(folder: Path) -> list[str]:
+    path = folder / "starts"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_other_cameras_are_watched_from_then_on_and_open_tracks_are_finished(
+    tmp_path: Path,
+) -> None:
+    told: list[SightingEvent | Scene] = []
+    cameras = WatchedCameras(order_in(tmp_path), work=work_as_ordered)
+    cameras.start(told.append)
+    until(lambda: starts(tmp_path) == ["yard without "])
+    until(lambda: cameras.cameras()[0].state == "running")
+    assert cameras.watch(replace(SETTINGS, cameras=(GATE,), pictures=False))
+    until(lambda: starts(tmp_path)[1:] == ["gate without "])
+    until(lambda: [(one.name, one.state) for one in cameras.cameras()] == [("gate", "running")])
+    cameras.stop()
+    pipeline = cameras.pipeline()
+    assert pipeline is not None
+    # What the process said last was of cameras that were no longer asked for: that is no trouble.
+    assert (pipeline.restarts, pipeline.unread) == (0, 0)
+    assert [one.camera_id for one in told if isinstance(one, Scene)] == [1, 2]
+
+
+def test_the_first_camera_is_watched_without_a_new_start_and_the_last_can_go(
+    tmp_path: Path,
+) -> None:
+    order = replace(order_in(tmp_path), settings=WatchSettings())
+    cameras = WatchedCameras(order, work=work_as_ordered)
+    cameras.start(lambda event: None)
+    assert cameras.cameras() == ()
+    assert cameras.pipeline() is None
+    assert cameras.watch(SETTINGS)
+    until(lambda: [one.state for one in cameras.cameras()] == ["running"])
+    assert cameras.watch(WatchSettings())
+    until(lambda: cameras.pipeline() is None)
+    assert cameras.watch(replace(SETTINGS, cameras=(GATE,)))
+    until(lambda: [one.state for one in cameras.cameras()] == ["running"])
+    cameras.stop()
+    assert starts(tmp_path) == ["yard without ", "gate without "]
+
+
+def end_at_once(link: Connection, order: Order) -> None:
+    with (order.folder / "starts").open("a") as file:
+        file.write(f"{order.settings.cameras[0].name}\n")
+    send(link, Ended())
+
+
+def test_when_recordings_have_ended_others_can_be_watched(tmp_path: Path) -> None:
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        return pipeline is not None and pipeline.state == "ended"
+
+    cameras = WatchedCameras(order_in(tmp_path), work=end_at_once)
+    cameras.start(lambda event: None)
+    until(has_ended)
+    cameras.watch(replace(SETTINGS, cameras=(GATE,)))
+    until(lambda: starts(tmp_path) == ["yard", "gate"])
+    cameras.stop()
+
+
+def test_nobody_is_told_of_whom_to_ignore_and_the_same_again_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    order = order_in(tmp_path)
+    order = replace(order, settings=replace(order.settings, ignore=("Otto",)))
+    cameras = WatchedCameras(order, work=work_as_ordered)
+    # Before the start there is nothing to begin again.
+    cameras.ignore(frozenset({"Anna"}))
+    cameras.start(lambda event: None)
+    until(lambda: starts(tmp_path) == ["yard without Anna,Otto"])
+    cameras.ignore(frozenset({"Anna"}))
+    cameras.ignore(frozenset())
+    until(lambda: starts(tmp_path)[1:] == ["yard without Otto"])
+    # Other cameras later: those who are ignored stay so.
+    cameras.ignore(frozenset({"Bela"}))
+    cameras.watch(replace(SETTINGS, cameras=(GATE,)))
+    until(lambda: starts(tmp_path)[-1] == "gate without Bela")
+    cameras.stop()
+
+
+def test_pictures_are_shown_of_cameras_that_have_not_said_otherwise(tmp_path: Path) -> None:
+    order = order_in(tmp_path)
+    both = replace(order.settings, cameras=(*order.settings.cameras, GATE))
+    cameras = WatchedCameras(replace(order, settings=both), work=show_all)
+    assert [one.pictures for one in cameras.cameras()] == [True, False]
+    cameras.start(lambda event: None)
+    until(lambda: cameras.picture(1) is not None)
+    assert cameras.picture(2) is None
+    cameras.stop()
+
+
+def show_all(link: Connection, order: Order) -> None:
+    while link.recv_bytes() == SHOW:
+        for camera in order.settings.cameras:
+            send(link, CameraPicture(camera_id=camera.number, time_s=5.0, jpeg=JPEG))
+    send(link, Ended())

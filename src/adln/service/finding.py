@@ -66,10 +66,9 @@ class PeopleFinder:
             NoDetectorError: there is no detector; in words for whoever looks at the page.
         """
         width, height = check_picture(picture, max_pixels=self._max_pixels)
+        image = decode_image(picture, name="picture")
         with self._lock:
-            detector = self._opened()
-            image = decode_image(picture, name="picture")
-            (found,) = detector.detect([Frame("picture", 0, 0.0, image)])
+            (found,) = self._opened().detect([Frame("picture", 0, 0.0, image)])
         sure = found.only(found.confidences >= _LEAST_CONFIDENCE).boxes_xyxy
         inside = clip_to_picture(sure, height_px=height, width_px=width)
         boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in inside]
