@@ -82,10 +82,17 @@ export async function loadCamera(camera_id, image) {
   } catch { return null; }
 }
 
-/** Asks a camera for one picture and puts it into an image. */
-export async function tryCamera(source, image) {
-  const answer = await request("POST", "/setup/cameras/try", { body: JSON.stringify({ source }), type: "application/json" });
+/** Asks a camera for one picture and puts it into an image; by its number if it keeps its address. */
+export async function tryCamera(source, image, camera_id = null) {
+  const answer = await (source || camera_id === null ? request("POST", "/setup/cameras/try", { body: JSON.stringify({ source }), type: "application/json" })
+    : request("POST", `/setup/cameras/${camera_id}/try`));
   showFile(await answer.blob(), image);
+}
+
+/** What a camera sees now, as a file. */
+export async function takeFrame(camera_id) {
+  const answer = await request("GET", `/cameras/${camera_id}/frame`);
+  return new File([await answer.blob()], "frame.jpg", { type: "image/jpeg" });
 }
 
 /** Shows a file of this page in an image. */

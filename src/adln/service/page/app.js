@@ -8,6 +8,7 @@ import { reviewView } from "./review.js";
 import { followView } from "./follow.js";
 import { liveView, statusView } from "./live.js";
 import { setupView } from "./setup.js";
+import { enrolView } from "./enrol.js";
 
 const main = document.getElementById("main");
 const RANKS = ["viewer", "operator", "admin"];
@@ -20,6 +21,7 @@ const views = [
   [/^#\/live$/, liveView, "Live"],
   [/^#\/status$/, statusView, "Status"],
   [/^#\/setup$/, setupView, "Set up"],
+  [/^#\/enrol$/, enrolView, "Enrol somebody"],
 ];
 
 let session = null;

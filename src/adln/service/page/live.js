@@ -115,7 +115,7 @@ function stageOf(camera, nameOf) {
     item,
     update(now, pipeline) {
       view = now;
-      pictures = Boolean(pipeline?.pictures) && now.state === "running";
+      pictures = Boolean(pipeline?.pictures && now.pictures) && now.state === "running";
       if (!pictures) picture(false);
       state.className = `state ${now.state}`;
       state.textContent = STATES[now.state] ?? now.state;

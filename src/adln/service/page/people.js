@@ -1,6 +1,6 @@
 // People: everybody, and one person's way across the cameras.
 
-import { get, post, put, sendPicture } from "./api.js";
+import { get, post, put } from "./api.js";
 import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight } from "./dom.js";
 import { cameraName } from "./search.js";
 import { timeline, cameraLanes, exportVisits, inSelection } from "./visits.js";
@@ -42,7 +42,7 @@ export async function peopleView(page) {
   await load(false);
   return h("div", {},
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "People"), total,
-      h("div", { class: "actions" }, h("div", {}, text), page.may("operator") && h("button", { type: "button", class: "primary", onclick: () => enrolDialog(page) }, "Enrol somebody"))),
+      h("div", { class: "actions" }, h("div", {}, text), page.may("operator") && h("a", { class: "button primary", href: "#/enrol" }, "Enrol somebody"))),
     page.pictureNote(), place, h("p", { class: "section" }, more), bottom);
 }
 
@@ -53,29 +53,6 @@ function personItem(page, person, pick) {
       h("p", { class: "small faint" }, person.num_sightings ? `seen ${moment(person.last_seen_s)}` : "not seen yet"),
       h("p", { class: "small faint" }, `${count(person.num_sightings, "sighting")}${person.cameras.length ? `, ${person.cameras.map((one) => cameraName(page, one)).slice(0, 3).join(", ")}` : ""}`)),
     page.may("operator") && h("label", { class: "pick" }, h("input", { type: "checkbox", "aria-label": `Choose ${name}`, onchange: (event) => pick(person, event.target.checked) })));
-}
-
-function enrolDialog(page) {
-  ask({
-    title: "Enrol somebody",
-    body: [
-      field("Name (can be given later)", h("input", { name: "name", maxlength: 200, autocomplete: "off" })),
-      field("Pictures", h("input", { name: "pictures", type: "file", multiple: true, accept: "image/jpeg,image/png,image/webp" })),
-      h("p", { class: "small faint" }, page.status.keeps_pictures ? "Small pictures are kept." : "The pictures themselves are not kept, only what somebody is recognised by."),
-    ],
-    submit: "Enrol",
-    send: async (data) => {
-      const name = data.get("name").trim();
-      const files = data.getAll("pictures").filter((file) => file.size);
-      const { person_id } = await post("/persons", { name: name || null });
-      const refused = [];
-      for (const file of files) {
-        try { await sendPicture(`/persons/${person_id}/picture`, file); } catch (error) { refused.push(`${file.name}: ${error.message}`); }
-      }
-      page.done(refused.length ? `Enrolled, but ${refused.join("; ")}` : `${called(person_id, name || null)} is enrolled.`);
-      location.hash = `#/people/${person_id}`;
-    },
-  });
 }
 
 function mergeDialog(page, people) {

@@ -1,73 +1,35 @@
-// Set up: cameras, who may come in, of whom nobody is told.
+// Set up: cameras, alerts, who may come in, of whom nobody is told, and whether recognising works.
 
-import { get, post, put, remove, tryCamera, showFile } from "./api.js";
+import { get, post, put, remove, showFile } from "./api.js";
 import { h, show, ask, field, moment, called, count } from "./dom.js";
+import { cameraSection } from "./cameras.js";
+import { alertSection } from "./alerts.js";
+import { checkSection } from "./check.js";
+import { section, table } from "./sections.js";
 
 const ROLES = { viewer: "Viewer: looks and searches", operator: "Operator: also enrols, names, merges", admin: "Admin: also forgets, and sets up" };
-const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 
 export async function setupView(page) {
-  const [cameras, { tokens }, { person_ids }, { people }] = await Promise.all([get("/setup/cameras").catch((error) => error), get("/tokens"), get("/silenced"), get("/persons?limit=500")]);
+  const orError = (path) => get(path).catch((error) => error);
+  const [cameras, alerts, check, { tokens }, { person_ids }, { people }] = await Promise.all([orError("/setup/cameras"), orError("/setup/alerts"), get("/setup/check"), get("/tokens"), get("/silenced"), get("/persons?limit=500")]);
   const list = h("div");
   const draw = (all) => show(list, tokenList(page, all, draw));
   draw(tokens);
-  return h("div", {},
-    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Set up"), h("p", { class: "lead" }, "Cameras, and who may come in.")),
-    section("Cameras", h("button", { type: "button", class: "primary", onclick: () => cameraDialog(page) }, "Add a camera"), cameraList(page, cameras)),
+  return h("div", { class: "setup" },
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Set up"), h("p", { class: "lead" }, "Cameras, alerts, and who may come in."),
+      h("div", { class: "actions" }, h("a", { class: "button", href: "#/enrol" }, "Enrol somebody"))),
+    cameraSection(page, cameras),
+    alertSection(page, alerts, cameras, people),
     section("Who may come in", h("button", { type: "button", class: "primary", onclick: () => tokenDialog(page) }, "Let somebody in"), list),
     section("Silenced", null, silencedList(page, people.filter((one) => person_ids.includes(one.person_id)))),
-    section("Kept and adapted", null, keptNote(page.status)));
-}
-
-const section = (title, button, ...content) => h("section", { class: "section" }, h("div", { class: "head" }, h("h2", {}, title), button && h("div", { class: "actions" }, button)), content);
-
-function table(label, columns, rows) {
-  return h("div", { class: "table-box card", tabindex: "0", role: "region", "aria-label": label }, h("table", {},
-    h("thead", {}, h("tr", {}, columns.map((one) => h("th", { scope: "col" }, one)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one) => h("td", {}, one)))))));
-}
-
-function cameraList(page, answer) {
-  if (answer instanceof Error) return h("p", { class: "error" }, answer.message);
-  const { cameras } = answer;
-  if (!cameras.length) return h("p", { class: "faint" }, "None yet. All that is needed is the address of one, as its maker tells it.");
-  const states = new Map(page.status.cameras.map((one) => [one.camera_id, STATES[one.state] ?? one.state]));
-  return table("Cameras", ["Camera", "Address", "State"], cameras.map((one) => [one.name, h("code", {}, one.source), states.get(one.camera_id) ?? "From the next start on"]));
-}
-
-function cameraDialog(page) {
-  const image = h("img", { class: "tried", alt: "What this camera sees", hidden: true });
-  const said = h("p", { class: "small", role: "status" });
-  const source = h("input", { name: "source", required: true, maxlength: 1024, autocomplete: "off", spellcheck: "false", placeholder: "rtsp://user:password@192.168.1.20/stream" });
-  const tried = h("button", { type: "button", onclick: async () => {
-    tried.disabled = true;
-    image.hidden = true;
-    said.textContent = "Asking the camera…";
-    try {
-      await tryCamera(source.value.trim(), image);
-      image.hidden = false;
-      said.textContent = "This is what it sees.";
-    } catch (error) { said.textContent = error.message; } finally { tried.disabled = false; }
-  } }, "Test picture");
-  ask({
-    title: "Add a camera",
-    body: [field("Address", source), h("p", { class: "small faint" }, "Begins with rtsp:// or http://, or is usb:0 for one that is plugged in. A password in it is stored for the service alone and never shown again."),
-      h("div", { class: "row" }, tried, said), image,
-      field("Name", h("input", { name: "name", required: true, maxlength: 64, autocomplete: "off", placeholder: "hall" }))],
-    submit: "Add",
-    send: async (data) => {
-      const camera = await post("/setup/cameras", { name: data.get("name").trim(), source: data.get("source").trim() });
-      page.done(camera.is_watched ? `${camera.name} is being watched.` : `${camera.name} is added; it is watched from the next start of the service on.`);
-      page.open();
-    },
-  });
+    checkSection(check));
 }
 
 function tokenList(page, tokens, draw) {
   const valid = tokens.filter((one) => one.revoked_s === null);
   const gone = tokens.length - valid.length;
   if (!valid.length) return h("p", { class: "faint" }, "Nobody has a token. On this machine none is asked for.");
-  return [table("Tokens", ["Whose", "Role", "Since", ""], valid.map((one) => [one.name, one.role, moment(one.created_s),
+  return [table("Tokens", ["Whose", "Role", "Since", ""], valid.map((one) => [h("strong", {}, one.name), ROLES[one.role].split(":")[0], moment(one.created_s),
     h("button", { type: "button", class: "quiet", "aria-label": `Revoke the token of ${one.name}`, onclick: () => ask({
       title: `Let ${one.name} in no more?`,
       danger: true,
@@ -75,7 +37,7 @@ function tokenList(page, tokens, draw) {
       submit: "Revoke",
       send: async () => { draw((await remove(`/tokens/${one.token_id}`)).tokens); page.done(`The token of ${one.name} is revoked.`); },
     }) }, "Revoke")])),
-  gone ? h("p", { class: "small faint" }, `${count(gone, "token")} revoked.`) : null];
+  gone ? h("p", { class: "small faint below" }, `${count(gone, "token")} revoked.`) : null];
 }
 
 function tokenDialog(page) {
@@ -112,11 +74,4 @@ function silencedList(page, people) {
       try { await put(`/persons/${one.person_id}/silence`, { silent: false }); } catch (error) { page.done(error.message); }
       page.open();
     } }, "Tell again"))));
-}
-
-function keptNote({ keeps_pictures, gives_verdicts, model, retention }) {
-  const days = retention?.keep_s ? count(Math.max(1, Math.round(retention.keep_s / 86400)), "day") : "for ever";
-  const row = (label, value) => h("div", {}, h("dt", {}, label), h("dd", {}, value));
-  return h("dl", { class: "facts" }, row("Pictures", keeps_pictures ? "kept" : "not kept"), row("Sightings are kept", days),
-    row("Calibration", !model ? "by boxes only" : gives_verdicts ? "Yes" : "Missing: scores only"));
 }

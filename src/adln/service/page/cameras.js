@@ -1,0 +1,105 @@
+// Cameras: added, changed and removed; what is kept of what they see.
+
+import { post, put, remove, tryCamera } from "./api.js";
+import { h, ask, field, count } from "./dom.js";
+import { section, table } from "./sections.js";
+
+const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
+
+export function cameraSection(page, answer) {
+  const failed = answer instanceof Error;
+  const button = failed ? null : h("button", { type: "button", class: "primary", onclick: () => addDialog(page) }, "Add a camera");
+  return section("Cameras", button, failed ? h("p", { class: "error" }, answer.message) : cameraList(page, answer));
+}
+
+function cameraList(page, all) {
+  if (!all.cameras.length) return h("p", { class: "faint" }, "None yet. All that is needed is the address of one, as its maker tells it.");
+  const states = new Map(page.status.cameras.map((one) => [one.camera_id, one.state]));
+  const state = (id) => h("span", { class: `state ${states.get(id) ?? ""}` }, states.has(id) ? STATES[states.get(id)] ?? states.get(id) : "From the next start on");
+  return [table("Cameras", ["Camera", "State", "Address", "Kept", ""], all.cameras.map((one) => [h("strong", {}, one.name), state(one.camera_id), h("code", {}, one.source),
+    [`${upper(keptFor(one.keep_days ?? all.keep_days))}, `, one.pictures ?? all.pictures ? "with pictures" : "no pictures"].join(""),
+    h("div", { class: "doing" }, h("button", { type: "button", class: "quiet", "aria-label": `Change ${one.name}`, onclick: () => changeDialog(page, one, all) }, "Change"),
+      h("button", { type: "button", class: "quiet", "aria-label": `Remove ${one.name}`, onclick: () => removeDialog(page, one, all) }, "Remove"))])),
+  all.applies_rules ? null : h("p", { class: "small faint below" }, "This service does not erase what is too old; somebody else has to.")];
+}
+
+const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+const keptFor = (days) => (days === null ? "for ever" : count(days, "day"));
+const takenUp = (camera, text) => (camera.is_watched ? text : `${text} This holds from the next start of the service on.`);
+
+/** A button that shows one picture of a camera, and where it appears. */
+function testPicture(address, camera_id = null) {
+  const image = h("img", { class: "tried", alt: "What this camera sees", hidden: true });
+  const said = h("p", { class: "small", role: "status" });
+  const button = h("button", { type: "button", onclick: async () => {
+    button.disabled = true;
+    image.hidden = true;
+    said.textContent = "Asking the camera…";
+    try {
+      await tryCamera(address.value.trim(), image, camera_id);
+      image.hidden = false;
+      said.textContent = "This is what it sees.";
+    } catch (error) { said.textContent = error.message; } finally { button.disabled = false; }
+  } }, "Test picture");
+  return [h("div", { class: "row" }, button, said), image];
+}
+
+const ADDRESS = { name: "source", maxlength: 1024, autocomplete: "off", spellcheck: "false" };
+const HOW = "Begins with rtsp:// or http://, or is usb:0 for one that is plugged in. A password in it is stored for the service alone and never shown again.";
+
+function addDialog(page) {
+  const source = h("input", { ...ADDRESS, required: true, placeholder: "rtsp://user:password@192.168.1.20/stream" });
+  ask({
+    title: "Add a camera",
+    body: [field("Address", source), h("p", { class: "small faint" }, HOW), ...testPicture(source),
+      field("Name", h("input", { name: "name", required: true, maxlength: 64, autocomplete: "off", placeholder: "hall" }))],
+    submit: "Add",
+    send: async (data) => {
+      const camera = await post("/setup/cameras", { name: data.get("name").trim(), source: data.get("source").trim() });
+      page.done(takenUp(camera, `${camera.name} is ${camera.is_watched ? "being watched" : "added"}.`));
+      page.open();
+    },
+  });
+}
+
+function changeDialog(page, camera, all) {
+  const source = h("input", { ...ADDRESS, placeholder: camera.source, "aria-describedby": "as-it-is" });
+  const pictures = [["", `As everywhere (${all.pictures ? "kept" : "not kept"})`], ["yes", "Kept and shown"], ["no", "Neither kept nor shown"]];
+  const now = camera.pictures === null ? "" : camera.pictures ? "yes" : "no";
+  ask({
+    title: `Change ${camera.name}`,
+    body: [field("Name", h("input", { name: "name", required: true, maxlength: 64, autocomplete: "off", value: camera.name })),
+      field("New address", source), h("p", { id: "as-it-is", class: "small faint" }, "Leave it empty to keep the address and its password."), ...testPicture(source, camera.camera_id),
+      h("div", { class: "fields" }, field("Pictures of people", h("select", { name: "pictures" }, pictures.map(([value, text]) => h("option", { value, selected: value === now }, text)))),
+        field("Days that sightings are kept", h("input", { name: "days", type: "number", min: 1, max: 36500, step: "any", value: camera.keep_days ?? "", placeholder: `as everywhere: ${keptFor(all.keep_days)}` }))),
+      h("p", { class: "small faint" }, "What is older is erased within the hour, for good. Pictures that are there already stay until their sighting is erased.")],
+    submit: "Save",
+    send: async (data) => {
+      const days = data.get("days").trim();
+      const changed = await put(`/setup/cameras/${camera.camera_id}`, { name: data.get("name").trim(), source: data.get("source").trim() || null,
+        pictures: { "": null, yes: true, no: false }[data.get("pictures")], keep_days: days ? Number(days) : null });
+      page.done(takenUp(changed, `${changed.name} is changed.`));
+      page.open();
+    },
+  });
+}
+
+function removeDialog(page, camera, all) {
+  if (camera.alerts.length) {
+    page.done(`An alert is about ${camera.name} (${camera.alerts.join(", ")}). Remove that first.`);
+    return;
+  }
+  const days = camera.keep_days ?? all.keep_days;
+  ask({
+    title: `Watch ${camera.name} no more?`,
+    danger: true,
+    body: [h("p", {}, "Its address and password are erased, and nothing more is seen there."),
+      h("p", {}, `What was seen there stays, ${days === null ? "because nothing is erased by its age" : `until it is ${count(days, "day")} old`}. To erase somebody, forget them on their page.`),
+      h("p", { class: "small faint" }, `A camera that is called ${camera.name} later goes on where this one ended.`)],
+    submit: "Remove",
+    send: async () => {
+      page.done(takenUp(await remove(`/setup/cameras/${camera.camera_id}`), `${camera.name} is removed.`));
+      page.open();
+    },
+  });
+}

@@ -1,0 +1,80 @@
+// Pictures with people in them: who is found, who is meant, and the part of the picture they fill.
+
+import { sendPicture } from "./api.js";
+import { h } from "./dom.js";
+
+const QUALITY = 0.95;
+const STANDING = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 };
+
+/** A picture of a file, ready to be drawn from. */
+export async function pictureOf(file) {
+  const image = h("img", { alt: "" });
+  const address = URL.createObjectURL(file);
+  try {
+    image.src = address;
+    await image.decode();
+  } catch {
+    throw new Error("This is no picture that the browser can show.");
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+  return image;
+}
+
+/** A part of a picture as a file of its own; `at` in parts of its width and height. */
+export async function cut(image, at) {
+  const [width, height] = [image.naturalWidth, image.naturalHeight];
+  const canvas = h("canvas", { width: Math.max(1, Math.round(at.width * width)), height: Math.max(1, Math.round(at.height * height)) });
+  canvas.getContext("2d").drawImage(image, at.left * width, at.top * height, at.width * width, at.height * height, 0, 0, canvas.width, canvas.height);
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", QUALITY));
+  return new File([blob], "part.jpg", { type: "image/jpeg" });
+}
+
+/** The people in a picture, in parts of its width and height; null where nothing finds people. */
+export async function findPeople(file) {
+  try {
+    const { width_px, height_px, people } = await sendPicture("/find/picture", file);
+    return people.map(({ box_xyxy: [left, top, right, bottom] }) => ({ left: left / width_px, top: top / height_px, width: (right - left) / width_px, height: (bottom - top) / height_px }));
+  } catch (error) {
+    if (error.status === 409) return null;
+    throw error;
+  }
+}
+
+/** Places an element over a part of a picture. */
+export function lay(element, at) {
+  for (const [key, value] of Object.entries(at)) element.style[key] = `${100 * value}%`;
+}
+
+/** A picture in which somebody is marked by hand; `part()` gives what is marked, as a file. */
+export function marker(image) {
+  image.alt = "The picture, in which one person is to be marked";
+  const box = h("div", { class: "crop-box", tabindex: "0", role: "application", "aria-label": "The marked part: arrow keys move it, with shift they change its size" });
+  const frame = h("div", { class: "cropper" }, image, box);
+  // As slim as somebody who stands, in a picture of any shape.
+  const slim = Math.min(0.9, 0.35 * image.naturalHeight / image.naturalWidth);
+  const standing = { ...STANDING, left: (1 - slim) / 2, width: slim };
+  let at = standing;
+  const place = () => lay(box, at);
+  const bound = (value, most) => Math.min(Math.max(value, 0), most);
+  const where = (event) => { const area = frame.getBoundingClientRect(); return [bound((event.clientX - area.left) / area.width, 1), bound((event.clientY - area.top) / area.height, 1)]; };
+  let from = null;
+  frame.addEventListener("pointerdown", (event) => { event.preventDefault(); from = where(event); frame.setPointerCapture(event.pointerId); });
+  frame.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [x, y] = where(event);
+    at = { left: Math.min(x, from[0]), top: Math.min(y, from[1]), width: Math.abs(x - from[0]), height: Math.abs(y - from[1]) };
+    place();
+  });
+  frame.addEventListener("pointerup", () => { from = null; if (at.width < 0.01 || at.height < 0.01) { at = standing; place(); } });
+  box.addEventListener("keydown", (event) => {
+    const [x, y] = { ArrowLeft: [-0.02, 0], ArrowRight: [0.02, 0], ArrowUp: [0, -0.02], ArrowDown: [0, 0.02] }[event.key] ?? [0, 0];
+    if (!x && !y) return;
+    event.preventDefault();
+    if (event.shiftKey) at = { ...at, width: bound(at.width + x, 1 - at.left) || 0.02, height: bound(at.height + y, 1 - at.top) || 0.02 };
+    else at = { ...at, left: bound(at.left + x, 1 - at.width), top: bound(at.top + y, 1 - at.height) };
+    place();
+  });
+  place();
+  return { element: frame, part: () => cut(image, at) };
+}
