@@ -27,6 +27,7 @@ from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.app import make_app
 from adln.service.camera_file import require_address
+from adln.service.frames import FoundPerson
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
 from adln.service.running import server_config
@@ -116,6 +117,7 @@ class Served:
         self.state = ServiceState(self.settings.state_folder)
         self.cameras = FakeCameras()
         self.events = Events()
+        self.people_in_frames: list[FoundPerson] = []
         self.network = network
         self.app = self._make_app()
         self.listening: tuple[uvicorn.Server, threading.Thread, str] | None = None
@@ -132,12 +134,18 @@ class Served:
             events=self.events,
             tidying=tidying,
             try_camera=self.try_camera,
+            find_people=self.find_people,
         )
 
     def try_camera(self, source: str) -> bytes:
         """What a camera shows: somebody, if its address is one at all."""
         require_address(source)
         return person_picture(0)
+
+    def find_people(self, picture: bytes) -> list[FoundPerson]:
+        """Whoever a test says is in pictures."""
+        decode_crop(picture, height_px=4, width_px=4)
+        return self.people_in_frames
 
     def tidied_by(self, tidying: Tidying) -> None:
         """Serve with rules on what is kept; before the first request."""

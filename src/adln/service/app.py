@@ -22,6 +22,7 @@ from adln.service.bodies import Bodies, bounded_route
 from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
+from adln.service.frames import FindPeople
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
 from adln.service.metrics import ServiceMetrics
@@ -31,6 +32,8 @@ from adln.service.parts import Parts
 from adln.service.people import People
 from adln.service.problems import add_handlers
 from adln.service.rate_limits import RateLimit
+from adln.service.routes_frames import frame_routes
+from adln.service.routes_news import news_routes
 from adln.service.routes_people import people_routes
 from adln.service.routes_review import review_routes
 from adln.service.routes_search import Pictures, search_routes
@@ -70,6 +73,7 @@ def make_app(
     events: Events | None = None,
     tidying: Tidying | None = None,
     try_camera: Callable[[str], bytes] = try_camera,
+    find_people: FindPeople | None = None,
 ) -> FastAPI:
     """Make the service.
 
@@ -83,6 +87,7 @@ def make_app(
         events: hands them to pages; whoever makes the service may close them to end it.
         tidying: applies the gallery's rules on what is kept; without, somebody else has to.
         try_camera: gets one picture, as JPEG, from the address of a camera.
+        find_people: finds people in whole pictures; without, they are marked by hand.
     """
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
@@ -110,6 +115,7 @@ def make_app(
         route=bounded_route(bodies, turns, changes, json_bytes=settings.max_json_bytes),
         tidying=tidying,
         try_camera=try_camera,
+        find_people=find_people,
     )
 
     @contextlib.asynccontextmanager
@@ -157,6 +163,8 @@ def make_app(
         people_routes(parts, pictures),
         sighting_routes(parts),
         visit_routes(parts),
+        news_routes(parts),
+        frame_routes(parts, pictures),
         review_routes(parts),
         status_routes(parts),
         setup_routes(parts),
@@ -190,6 +198,7 @@ def make_app(
 async def _watch_cameras(parts: Parts) -> None:
     while True:
         await asyncio.sleep(_CAMERAS_EVERY_S)
+        parts.silences.see(parts.source.cameras())
         if parts.events.listeners == 0:
             continue
         try:

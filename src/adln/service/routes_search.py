@@ -1,5 +1,7 @@
 """Routes that embed and search."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -80,6 +82,17 @@ class Pictures:
             ImageError: it is no picture that can be used.
         """
         network = network or self.network()
+        async with self.received(request) as data:
+            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
+        return data, embedding, no_crop
+
+    @asynccontextmanager
+    async def received(self, request: Request) -> AsyncIterator[bytes]:
+        """The content of a request that is a picture, while it is its turn to be worked on.
+
+        Raises:
+            HTTPException: see `examine`.
+        """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _PICTURE_TYPES:
             raise HTTPException(415, f"Send one of {', '.join(_PICTURE_TYPES)} as it is.")
@@ -89,8 +102,7 @@ class Pictures:
             parts.bodies.take(request, most=most) as data,
             parts.embedding.slot(caller_of(request)),
         ):
-            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
-        return data, embedding, no_crop
+            yield data
 
     async def look_deeper(self, request: Request, data: bytes) -> Any:
         """Embed a picture that was examined before with the service's network: (D,)."""
