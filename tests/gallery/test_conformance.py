@@ -13,7 +13,16 @@ from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.milvus import MilvusGallery
 from adln.gallery.moving import move_gallery
-from adln.gallery.records import NO_PERSON, Filter, ModelKey, Sighting, StoredSighting
+from adln.gallery.records import (
+    EVERYTHING,
+    NO_PERSON,
+    Filter,
+    ModelKey,
+    Person,
+    Sighting,
+    SightingFacts,
+    StoredSighting,
+)
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 DIM = 24
@@ -457,6 +466,48 @@ def test_the_newest_come_first_a_page_at_a_time(gallery: Gallery) -> None:
     assert found == wanted
     (newest,) = gallery.newest(Filter(cameras=frozenset({0})), limit=1)
     assert newest.sighting_id == ids[18]
+
+
+def test_facts_of_the_newest_are_those_of_their_records(gallery: Gallery) -> None:
+    given = [
+        replace(one, track_id=at or None, quality=at / 10, thumbnail=b"jpeg" if at % 2 else None)
+        for at, one in enumerate(looks(6))
+    ]
+    ids = added(gallery, given)
+    gallery.split(ids[:2], "Anna")
+    where = Filter(cameras=frozenset({given[1].camera_id}))
+    for wanted in (EVERYTHING, where):
+        records = gallery.newest(wanted, limit=4)
+        assert gallery.newest_facts(wanted, limit=4) == [SightingFacts.of(one) for one in records]
+    first = gallery.newest_facts(limit=1)[0]
+    (second,) = gallery.newest_facts(limit=1, before=(first.time_s, first.sighting_id))
+    assert second == SightingFacts.of(gallery.newest(limit=2)[1])
+
+
+def test_people_know_how_often_when_and_where_they_were_seen(gallery: Gallery) -> None:
+    ids = added(gallery, [replace(one, time_s=1e9 - at) for at, one in enumerate(looks(9))])
+    anna = gallery.split(ids[2:7], "Anna")
+    nobody = gallery.enrol("Bela")
+    gallery.delete(ids[2:3])
+    theirs = gallery.get(ids[3:7])
+    assert gallery.persons() == [
+        Person(
+            person_id=anna,
+            name="Anna",
+            num_sightings=4,
+            first_seen_s=1e9 - 6,
+            last_seen_s=1e9 - 3,
+            cameras=tuple(sorted({one.camera_id for one in theirs})),
+        ),
+        Person(
+            person_id=nobody,
+            name="Bela",
+            num_sightings=0,
+            first_seen_s=None,
+            last_seen_s=None,
+            cameras=(),
+        ),
+    ]
 
 
 def test_a_merge_is_followed_and_taken_back_with_the_old_numbers(gallery: Gallery) -> None:

@@ -238,7 +238,7 @@ def test_every_route_that_is_not_public_demands_a_token_and_its_role(
             forbidden.add(f"{route.method} {route.path.removeprefix('/api/v1')}")
         elif route.method != "GET":
             # All that a viewer may do but look.
-            looks = ("/search", "/search/picture", "/embed/picture", "/find/picture")
+            looks = ("/search", "/search/picture", "/embed/picture", "/frames/people")
             assert route.path.endswith(looks), route
     assert {"POST /tokens", "GET /tokens", "POST /setup/cameras", "GET /audit"} <= forbidden
     assert {

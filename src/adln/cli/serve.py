@@ -80,6 +80,7 @@ def serve(
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.service.app import make_app
     from adln.service.demo import demo_in
+    from adln.service.frames import open_finder
     from adln.service.live import Events
     from adln.service.logs import set_up_logs
     from adln.service.network import open_network
@@ -146,6 +147,7 @@ def serve(
                 source=cameras,
                 events=events,
                 tidying=Tidying(opened, state, every_s=settings.retention_every_s),
+                find_people=open_finder(),
             )
             run(app, settings, events)
         finally:

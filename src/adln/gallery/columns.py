@@ -4,12 +4,12 @@ About 40 bytes a sighting, so that a filter costs next to nothing beside the com
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.records import Filter
+from adln.gallery.records import NO_PERSON, Filter
 
 _FEW = 8
 _DTYPES: dict[str, Any] = {
@@ -27,6 +27,15 @@ _DTYPES: dict[str, Any] = {
 Row = tuple[int, int, int, float, int, int, int, int, int]
 """Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model, and the
 checksums of embedding and code."""
+
+
+class Tally(NamedTuple):
+    """How often, from when to when, and by which cameras somebody was seen."""
+
+    count: int
+    first_s: float | None = None
+    last_s: float | None = None
+    cameras: tuple[int, ...] = ()
 
 
 class Columns:
@@ -175,6 +184,35 @@ class Columns:
         is_there = np.zeros(largest + 1, np.bool_)
         is_there[ids] = True
         return int(np.count_nonzero(is_there))
+
+    def tallies(self) -> dict[int, Tally]:
+        """What is known of each person's sightings; who has none is left out."""
+        used = np.flatnonzero((self.depths > 0) & (self.person_ids != NO_PERSON))
+        if not len(used):
+            return {}
+        persons, cameras, times = (
+            array[used] for array in (self.person_ids, self.camera_ids, self.times_s)
+        )
+        by_time = np.lexsort((times, persons))
+        numbers, starts, counts = np.unique(persons[by_time], return_index=True, return_counts=True)
+        sorted_times = times[by_time]
+        by_camera = np.lexsort((cameras, persons))
+        pairs = np.stack([persons[by_camera], cameras[by_camera].astype(np.int64)])
+        is_new = np.ones(len(used), np.bool_)
+        is_new[1:] = (pairs[:, 1:] != pairs[:, :-1]).any(axis=0)
+        seen_by: dict[int, list[int]] = {}
+        for person, camera in pairs[:, is_new].T.tolist():
+            seen_by.setdefault(person, []).append(camera)
+        return {
+            person: Tally(count, first, last, tuple(seen_by[person]))
+            for person, count, first, last in zip(
+                numbers.tolist(),
+                counts.tolist(),
+                sorted_times[starts].tolist(),
+                sorted_times[starts + counts - 1].tolist(),
+                strict=True,
+            )
+        }
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """All columns, to be saved and given to `restore`."""

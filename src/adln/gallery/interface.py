@@ -19,6 +19,7 @@ from adln.gallery.records import (
     PersonsResult,
     SearchResult,
     Sighting,
+    SightingFacts,
     StoredSighting,
 )
 
@@ -134,6 +135,16 @@ class Gallery(Protocol):
             limit: at most so many.
             before: time and id of a sighting: only what comes after it in the list.
         """
+        ...
+
+    def newest_facts(
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 50,
+        before: tuple[float, int] | None = None,
+    ) -> list[SightingFacts]:
+        """As `newest`, but without embeddings and pictures, which take most of the time."""
         ...
 
     def iterate(

@@ -31,6 +31,7 @@ from adln.gallery.records import (
     PersonsResult,
     SearchResult,
     Sighting,
+    SightingFacts,
     StoredSighting,
     as_id,
     as_ids,
@@ -214,6 +215,16 @@ class MilvusGallery(MilvusStore):
         facts = ((row["time_s"], row["sighting_id"]) for row in self._facts(where, ["time_s"]))
         found = heapq.nlargest(limit, (one for one in facts if before is None or one < before))
         return self.get([sighting_id for _, sighting_id in found])
+
+    def newest_facts(
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 50,
+        before: tuple[float, int] | None = None,
+    ) -> list[SightingFacts]:
+        """As `newest`, without embeddings and pictures; see `Gallery.newest_facts`."""
+        return [SightingFacts.of(one) for one in self.newest(where, limit=limit, before=before)]
 
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000

@@ -1,10 +1,11 @@
 """The people of a SQLite gallery: their rows, names and what bars names, in open transactions."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from adln.errors import GalleryError
+from adln.gallery.columns import Tally
 from adln.gallery.names import checked_name, digests_to_compare, name_digest
 from adln.gallery.records import Person
 from adln.gallery.sums import NAME_SUM_SQL, row_sum
@@ -60,27 +61,31 @@ class PeopleTable:
         rows = self._connection.execute("SELECT DISTINCT salt FROM barred_names")
         return self._salt(), frozenset(salt for (salt,) in rows)
 
-    def all(self) -> list[Person]:
-        """Everybody, by ascending id."""
+    def all(self, tallies: Mapping[int, Tally]) -> list[Person]:
+        """Everybody, by ascending id.
+
+        Args:
+            tallies: what is known of the sightings of those who have any.
+        """
         rows = self._connection.execute(
-            "SELECT persons.person_id, name, COUNT(sighting_id), MIN(time_s), MAX(time_s), "
-            f"GROUP_CONCAT(DISTINCT camera_id), name_sum IS {NAME_SUM_SQL} "
-            "FROM persons LEFT JOIN sightings USING (person_id) "
-            "GROUP BY persons.person_id ORDER BY 1"
+            f"SELECT person_id, name, name_sum IS {NAME_SUM_SQL} FROM persons ORDER BY 1"
         ).fetchall()
         if not all(row[-1] for row in rows):
             raise self._damaged()
-        return [
-            Person(
-                person_id=person_id,
-                name=name,
-                num_sightings=count,
-                first_seen_s=first,
-                last_seen_s=last,
-                cameras=tuple(sorted(map(int, cameras.split(",")))) if cameras else (),
+        people = []
+        for person_id, name, _ in rows:
+            count, first_s, last_s, cameras = tallies.get(person_id, Tally(0))
+            people.append(
+                Person(
+                    person_id=person_id,
+                    name=name,
+                    num_sightings=count,
+                    first_seen_s=first_s,
+                    last_seen_s=last_s,
+                    cameras=cameras,
+                )
             )
-            for person_id, name, count, first, last, cameras, _ in rows
-        ]
+        return people
 
     def require(self, person_ids: Iterable[int | None]) -> None:
         """Make sure that people are there.

@@ -151,6 +151,42 @@ class StoredSighting(Sighting):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SightingFacts:
+    """What a stored sighting says but for its embedding, its picture and what made them.
+
+    Attributes:
+        sighting_id: number that the gallery gave it.
+        person_id: who was seen; None if nobody has said.
+        camera_id: by which camera.
+        time_s: when, in seconds since 1970.
+        track_id: of the camera's tracker; None if there was none.
+        quality: of the crop, 0 to 1.
+        has_picture: whether a picture of it is kept.
+    """
+
+    sighting_id: int
+    person_id: int | None
+    camera_id: int
+    time_s: float
+    track_id: int | None
+    quality: float
+    has_picture: bool
+
+    @classmethod
+    def of(cls, record: StoredSighting) -> "SightingFacts":
+        """Of a whole record."""
+        return cls(
+            sighting_id=record.sighting_id,
+            person_id=record.person_id,
+            camera_id=record.camera_id,
+            time_s=record.time_s,
+            track_id=record.track_id,
+            quality=record.quality,
+            has_picture=record.thumbnail is not None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Person:
     """Somebody whom the gallery knows, named or not.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.gallery.index import SearchIndex
-from adln.gallery.records import ModelKey, Sighting, StoredSighting
+from adln.gallery.records import ModelKey, Sighting, SightingFacts, StoredSighting
 from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sum
 
 IDS_AT_A_TIME = 500
@@ -16,6 +16,11 @@ _RECORD_SQL = (
     "SELECT sighting_id, embedding, model_id, camera_id, time_s, person_id, track_id, box, "
     f"quality, jpeg, embedding_sum, jpeg_sum, row_sum IS {ROW_SUM_SQL} FROM sightings "
     "LEFT JOIN embeddings USING (sighting_id) LEFT JOIN thumbnails USING (sighting_id)"
+)
+
+_FACTS_SQL = (
+    "SELECT sighting_id, person_id, camera_id, time_s, track_id, quality, jpeg_sum, "
+    f"row_sum IS {ROW_SUM_SQL} FROM sightings"
 )
 
 
@@ -33,6 +38,34 @@ def read_records(
         marks = ",".join("?" * len(part))
         rows = connection.execute(f"{_RECORD_SQL} WHERE sighting_id IN ({marks})", part)
         found |= {row[0]: _record(row, index) for row in rows}
+    return found
+
+
+def read_facts(
+    connection: sqlite3.Connection, index: SearchIndex, ids: Sequence[int]
+) -> dict[int, SightingFacts]:
+    """Facts by id; neither embeddings nor pictures are read. Ids that are gone are left out.
+
+    Raises:
+        GalleryError: One is not what was stored.
+    """
+    found: dict[int, SightingFacts] = {}
+    for start in range(0, len(ids), IDS_AT_A_TIME):
+        part = ids[start : start + IDS_AT_A_TIME]
+        marks = ",".join("?" * len(part))
+        rows = connection.execute(f"{_FACTS_SQL} WHERE sighting_id IN ({marks})", part)
+        for sighting_id, person_id, camera_id, time_s, track_id, quality, jpeg_sum, right in rows:
+            if not right:
+                raise index.damaged(f"sighting {sighting_id} is not what was stored")
+            found[sighting_id] = SightingFacts(
+                sighting_id=sighting_id,
+                person_id=person_id,
+                camera_id=camera_id,
+                time_s=time_s,
+                track_id=_track(track_id),
+                quality=quality,
+                has_picture=jpeg_sum is not None,
+            )
     return found
 
 
@@ -160,9 +193,6 @@ def _record(row: tuple[Any, ...], index: SearchIndex) -> StoredSighting:
     if not is_right or (None if jpeg is None else blob_sum(jpeg)) != jpeg_sum:
         raise index.damaged(f"sighting {sighting_id} is not what was stored")
     left, top, right, bottom = (0.0,) * 4 if box is None else np.frombuffer(box, "<f8").tolist()
-    if isinstance(track_id, bytes):
-        # Earlier versions stored integers of numpy like this.
-        track_id = int.from_bytes(track_id, "little", signed=True)
     return StoredSighting(
         sighting_id=sighting_id,
         embedding=index.checked_embedding(sighting_id, blob, embedding_sum),
@@ -170,8 +200,15 @@ def _record(row: tuple[Any, ...], index: SearchIndex) -> StoredSighting:
         camera_id=camera_id,
         time_s=time_s,
         person_id=person_id,
-        track_id=track_id,
+        track_id=_track(track_id),
         box_xyxy=None if box is None else (left, top, right, bottom),
         quality=quality,
         thumbnail=jpeg,
+    )
+
+
+def _track(track_id: int | bytes | None) -> int | None:
+    # Earlier versions stored integers of numpy as bytes.
+    return (
+        int.from_bytes(track_id, "little", signed=True) if isinstance(track_id, bytes) else track_id
     )

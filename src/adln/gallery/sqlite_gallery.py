@@ -39,6 +39,7 @@ from adln.gallery.records import (
     PersonsResult,
     SearchResult,
     Sighting,
+    SightingFacts,
     StoredSighting,
     as_id,
     as_ids,
@@ -295,6 +296,19 @@ class SqliteGallery(GalleryStore):
             ids = self._index.columns.newest(where, limit, before).tolist()
             return self.get(ids)
 
+    def newest_facts(
+        self,
+        where: Filter = EVERYTHING,
+        *,
+        limit: int = 50,
+        before: tuple[float, int] | None = None,
+    ) -> list[SightingFacts]:
+        """See `Gallery`."""
+        with self._reading():
+            ids = self._index.columns.newest(where, limit, before).tolist()
+            found = rows.read_facts(self._connection, self._index, ids)
+        return [found[sighting_id] for sighting_id in ids if sighting_id in found]
+
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000
     ) -> Iterator[list[StoredSighting]]:
@@ -331,7 +345,7 @@ class SqliteGallery(GalleryStore):
     def persons(self) -> list[Person]:
         """See `Gallery`."""
         with self._reading():
-            return self._people.all()
+            return self._people.all(self._index.columns.tallies())
 
     def name_person(self, person_id: int, name: str | None) -> None:
         """See `Gallery`."""

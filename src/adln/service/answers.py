@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
 from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
+from adln.service.visits import Visit
 
 # What SQLite and the gallery's columns can hold.
 _LARGEST_ID = 2**53
@@ -118,23 +119,6 @@ class EmbeddedPicture(Out):
 
     model: ModelName
     embedding: Embedding
-
-
-class FoundBox(Out):
-    """Where somebody is in a picture."""
-
-    box_xyxy: tuple[float, float, float, float] = Field(
-        description="Left, top, right, bottom, in px of the upright picture."
-    )
-
-
-class PeopleInPicture(Out):
-    """Who is in a picture."""
-
-    width_px: int
-    height_px: int
-    people: list[FoundBox] = Field(description="From left to right.")
-    is_crop: bool = Field(description="Whether all of it may be one person, cut out.")
 
 
 class FilterIn(In):
@@ -276,6 +260,7 @@ class VisitOut(Out):
     first_s: float
     last_s: float
     sightings: int
+    sighting_id: int = Field(description="The one with the best picture, else the newest.")
     picture_id: int | None = Field(description="The sighting with the best picture, if any.")
 
 
@@ -284,6 +269,35 @@ class Visits(Out):
 
     visits: list[VisitOut]
     is_all: bool = Field(description="False if older ones were left out; narrow the time.")
+
+
+def visit_out(
+    visit: Visit, names: Mapping[int, str | None], camera_name: Callable[[int], str]
+) -> VisitOut:
+    """A visit as the API gives it."""
+    return VisitOut(
+        person_id=visit.person_id,
+        name=None if visit.person_id is None else names.get(visit.person_id),
+        camera_id=visit.camera_id,
+        camera_name=camera_name(visit.camera_id),
+        first_s=visit.first_s,
+        last_s=visit.last_s,
+        sightings=visit.sightings,
+        sighting_id=visit.sighting_ids[0] if visit.picture_id is None else visit.picture_id,
+        picture_id=visit.picture_id,
+    )
+
+
+class Moment(Out):
+    """What a sighting is part of."""
+
+    visit: VisitOut
+    sightings: list[SightingOut] = Field(description="Of the visit, oldest first; at most 100.")
+    before: VisitOut | None = Field(description="Where they were before, within a week.")
+    after: VisitOut | None = Field(description="Where they were next, within a day.")
+    around: list[VisitOut] = Field(
+        description="Who else was seen at the same time, at any camera; newest first."
+    )
 
 
 class ReviewItem(Out):

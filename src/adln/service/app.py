@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 
 from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Security
@@ -14,18 +13,16 @@ from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from adln import __version__
-from adln.cameras.detector import Detector
 from adln.errors import ServiceError
 from adln.gallery.interface import Gallery
 from adln.matching.calibration import Scale
-from adln.pipeline.detecting import open_detector as open_detector_of
 from adln.service.access import API, Gate
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies, bounded_route
-from adln.service.camera_file import read_cameras_of, try_camera
+from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
-from adln.service.finding import PeopleFinder
+from adln.service.frames import FindPeople
 from adln.service.guarding import Guard, known_hosts
 from adln.service.live import Events, EventSource, NoCameras
 from adln.service.metrics import ServiceMetrics
@@ -38,6 +35,8 @@ from adln.service.rate_limits import RateLimit
 from adln.service.routes_alerts import alert_routes
 from adln.service.routes_cameras import camera_routes
 from adln.service.routes_check import check_routes
+from adln.service.routes_frames import frame_routes
+from adln.service.routes_news import news_routes
 from adln.service.routes_people import people_routes
 from adln.service.routes_review import review_routes
 from adln.service.routes_search import Pictures, search_routes
@@ -77,7 +76,7 @@ def make_app(
     events: Events | None = None,
     tidying: Tidying | None = None,
     try_camera: Callable[[str], bytes] = try_camera,
-    open_detector: Callable[[], Detector] | None = None,
+    find_people: FindPeople | None = None,
 ) -> FastAPI:
     """Make the service.
 
@@ -91,8 +90,7 @@ def make_app(
         events: hands them to pages; whoever makes the service may close them to end it.
         tidying: applies the gallery's rules on what is kept; without, somebody else has to.
         try_camera: gets one picture, as JPEG, from the address of a camera.
-        open_detector: opens what finds people in pictures, when it is first needed; that of the
-            cameras' file if left out.
+        find_people: finds people in whole pictures; without, they are marked by hand.
     """
     events = events if events is not None else Events()
     source = source if source is not None else NoCameras()
@@ -118,12 +116,9 @@ def make_app(
         turns=turns,
         embedding=FairSlots(settings.embed_at_once),
         route=bounded_route(bodies, turns, changes, json_bytes=settings.max_json_bytes),
-        finder=PeopleFinder(
-            open_detector or partial(_open_detector, settings),
-            max_pixels=settings.max_picture_pixels,
-        ),
         tidying=tidying,
         try_camera=try_camera,
+        find_people=find_people,
     )
 
     @contextlib.asynccontextmanager
@@ -171,6 +166,8 @@ def make_app(
         people_routes(parts, pictures),
         sighting_routes(parts),
         visit_routes(parts),
+        news_routes(parts),
+        frame_routes(parts, pictures),
         review_routes(parts),
         status_routes(parts),
         setup_routes(parts),
@@ -204,14 +201,10 @@ def make_app(
     return app
 
 
-def _open_detector(settings: ServeSettings) -> Detector:
-    path = settings.own_watch if settings.watch is None else Path(settings.watch)
-    return open_detector_of(read_cameras_of(path).detector, path.resolve().parent)
-
-
 async def _watch_cameras(parts: Parts) -> None:
     while True:
         await asyncio.sleep(_CAMERAS_EVERY_S)
+        parts.silences.see(parts.source.cameras())
         if parts.events.listeners == 0:
             continue
         try:

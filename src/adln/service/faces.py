@@ -56,8 +56,8 @@ class Faces:
         where = Filter(persons=frozenset({person_id}))
         records = [
             record
-            for record in self._gallery.newest(where, limit=_AMONG)
-            if record.thumbnail is not None
+            for record in self._gallery.newest_facts(where, limit=_AMONG)
+            if record.has_picture
         ]
         records.sort(key=lambda record: (-record.quality, -record.time_s, record.sighting_id))
         seen: dict[tuple[int, int], int] = {}

@@ -13,13 +13,14 @@ from adln.service.bodies import Bodies
 from adln.service.camera_file import try_camera
 from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
-from adln.service.finding import PeopleFinder
+from adln.service.frames import FindPeople
 from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
 from adln.service.people import People
 from adln.service.rate_limits import RateLimit
 from adln.service.settings import ServeSettings
+from adln.service.silences import Silences
 from adln.service.state import ServiceState
 from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
@@ -49,8 +50,9 @@ class Parts:
         embedding: turns of embedding pictures.
         route: class of the routes.
         listed: says when it is to be logged again that a caller looks through the list of people.
-        finder: finds people in pictures.
         tidying: applies the rules on what is kept; None if this service does not.
+        silences: when cameras gave no pictures.
+        find_people: finds people in a picture, see `adln.service.frames`; None where nothing can.
         try_camera: gets one picture, as JPEG, from the address of a camera.
     """
 
@@ -71,9 +73,10 @@ class Parts:
     turns: FairSlots
     embedding: FairSlots
     route: type[APIRoute]
-    finder: PeopleFinder
     listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
+    silences: Silences = field(default_factory=Silences)
+    find_people: FindPeople | None = None
     try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
 

@@ -1,8 +1,9 @@
 """Routes that embed and search."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, Query, Request
@@ -14,9 +15,7 @@ from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
     EmbeddedPicture,
-    FoundBox,
     ModelName,
-    PeopleInPicture,
     PersonId,
     SearchIn,
     SearchOut,
@@ -25,7 +24,6 @@ from adln.service.answers import (
     encode_embedding,
 )
 from adln.service.bodies import caller_of
-from adln.service.finding import NoDetectorError
 from adln.service.network import Network, check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented
@@ -42,9 +40,6 @@ PICTURE_BODY: dict[str, Any] = {
         },
     }
 }
-
-
-T = TypeVar("T")
 
 
 class Pictures:
@@ -87,19 +82,16 @@ class Pictures:
             ImageError: it is no picture that can be used.
         """
         network = network or self.network()
-        work = partial(self._embed, network)
-        data, (embedding, no_crop) = await self.work_on(request, work)
+        async with self.received(request) as data:
+            embedding, no_crop = await to_thread.run_sync(partial(self._embed, network, data))
         return data, embedding, no_crop
 
-    async def work_on(self, request: Request, work: Callable[[bytes], T]) -> tuple[bytes, T]:
-        """The picture of a request, and what is made of it, in a thread, in turn.
-
-        Args:
-            request: with a picture.
-            work: content of a file -> anything.
+    @asynccontextmanager
+    async def received(self, request: Request) -> AsyncIterator[bytes]:
+        """The content of a request that is a picture, while it is its turn to be worked on.
 
         Raises:
-            HTTPException: it is not sent as a picture, is too large or too slow.
+            HTTPException: see `examine`.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _PICTURE_TYPES:
@@ -110,7 +102,7 @@ class Pictures:
             parts.bodies.take(request, most=most) as data,
             parts.embedding.slot(caller_of(request)),
         ):
-            return data, await to_thread.run_sync(work, data)
+            yield data
 
     async def look_deeper(self, request: Request, data: bytes) -> Any:
         """Embed a picture that was examined before with the service's network: (D,)."""
@@ -148,25 +140,6 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         _, embedding = await pictures.take(request)
         return EmbeddedPicture(
             model=ModelName.of(pictures.network().model), embedding=encode_embedding(embedding)
-        )
-
-    @router.post(
-        "/find/picture",
-        response_model=PeopleInPicture,
-        responses=documented(409, 415),
-        openapi_extra=PICTURE_BODY,
-    )
-    async def find_people(request: Request, caller: viewer) -> PeopleInPicture:
-        """Find the people in any picture, such as a whole frame. Nothing is stored."""
-        try:
-            _, found = await pictures.work_on(request, parts.finder.find)
-        except NoDetectorError as error:
-            raise HTTPException(409, str(error)) from error
-        return PeopleInPicture(
-            width_px=found.width_px,
-            height_px=found.height_px,
-            people=[FoundBox(box_xyxy=box) for box in found.boxes_xyxy],
-            is_crop=found.is_crop,
         )
 
     @router.post(

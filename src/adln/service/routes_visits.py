@@ -1,19 +1,37 @@
-"""Route of visits: who was where, from when to when."""
+"""Routes of visits: who was where from when to when, and what a sighting is part of."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter
 from adln.service.access import Needs
-from adln.service.answers import CameraId, PersonId, Time, VisitOut, Visits
+from adln.service.answers import (
+    CameraId,
+    Moment,
+    PersonId,
+    SightingId,
+    Time,
+    VisitOut,
+    Visits,
+    sighting_out,
+    visit_out,
+)
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.searching import NOBODY
 from adln.service.state import Caller
-from adln.service.visits import GAP_S, newest_visits
+from adln.service.visits import GAP_S, Visit, newest_visits
 
+_DAY_S = 86_400.0
+_WEEK_S = 7 * _DAY_S
+# A visit is hardly longer, before or after one of its sightings.
+_LONGEST_S = 6 * 3600.0
+_AROUND_S = 120.0
+_MOST_LOOKS = 100
 Who = Literal["everybody", "named", "unnamed", "nobody"]
 """Of whom: all, people with a name, people without one, or sightings of nobody yet."""
 
@@ -50,20 +68,59 @@ def visit_routes(parts: Parts) -> APIRouter:
             return Visits(visits=[], is_all=True)
         visits, is_all = newest_visits(parts.gallery, where, gap_s=gap_s, limit=limit)
         return Visits(
-            visits=[
-                VisitOut(
-                    person_id=visit.person_id,
-                    name=None if visit.person_id is None else names.get(visit.person_id),
-                    camera_id=visit.camera_id,
-                    camera_name=parts.camera_name(visit.camera_id),
-                    first_s=visit.first_s,
-                    last_s=visit.last_s,
-                    sightings=visit.sightings,
-                    picture_id=visit.picture_id,
-                )
-                for visit in visits
+            visits=[visit_out(visit, names, parts.camera_name) for visit in visits], is_all=is_all
+        )
+
+    @router.get("/moments/{sighting_id}", response_model=Moment, responses=documented(404))
+    def get_moment(sighting_id: Annotated[SightingId, Path()], caller: viewer) -> Moment:
+        """The visit that a sighting is part of, where they came from, and who else was there."""
+        records = parts.gallery.get([sighting_id])
+        if not records:
+            raise HTTPException(404, f"There is no sighting {sighting_id} any more.")
+        (record,) = records
+        names = parts.people.names()
+        persons = NOBODY if record.person_id is None else frozenset({record.person_id})
+        theirs = Filter(
+            cameras=frozenset({record.camera_id}),
+            persons=persons,
+            from_s=record.time_s - _LONGEST_S,
+            until_s=record.time_s + _LONGEST_S,
+        )
+        found, _ = newest_visits(parts.gallery, theirs, limit=1000)
+        visit = next((one for one in found if sighting_id in one.sighting_ids), None)
+        if visit is None:
+            # So many came after it that they are all that is read.
+            visit = Visit(
+                record.person_id, record.camera_id, record.time_s, record.time_s, [sighting_id]
+            )
+
+        def shown(one: Visit | None) -> VisitOut | None:
+            return None if one is None else visit_out(one, names, parts.camera_name)
+
+        before = after = None
+        if record.person_id is not None:
+            earlier = Filter(persons=persons, from_s=visit.first_s - _WEEK_S, until_s=visit.first_s)
+            before = next(iter(newest_visits(parts.gallery, earlier, limit=1)[0]), None)
+            later = Filter(
+                persons=persons,
+                from_s=math.nextafter(visit.last_s, math.inf),
+                until_s=visit.last_s + _DAY_S,
+            )
+            following, is_all = newest_visits(parts.gallery, later, limit=1000)
+            after = min(following, key=lambda one: one.first_s) if following and is_all else None
+        at_once = Filter(from_s=visit.first_s - _AROUND_S, until_s=visit.last_s + _AROUND_S)
+        around, _ = newest_visits(parts.gallery, at_once, limit=60)
+        looks = parts.gallery.get(visit.sighting_ids[:_MOST_LOOKS][::-1])
+        return Moment(
+            visit=visit_out(visit, names, parts.camera_name),
+            sightings=[sighting_out(one, names, parts.camera_name(one.camera_id)) for one in looks],
+            before=shown(before),
+            after=shown(after),
+            around=[
+                visit_out(one, names, parts.camera_name)
+                for one in around
+                if not set(one.sighting_ids) & set(visit.sighting_ids)
             ],
-            is_all=is_all,
         )
 
     return router

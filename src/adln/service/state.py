@@ -50,6 +50,7 @@ TOKEN_NAME = r"[A-Za-z0-9 ._@-]{1,64}"
 _NAME = re.compile(TOKEN_NAME)
 _WAIT_S = 10.0
 _DIGEST_BYTES = 32
+_SAME_LOOK_S = 1800.0
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,19 @@ class Caller:
     def may(self, role: Role) -> bool:
         """Whether they may do what a role allows."""
         return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True)
+class Look:
+    """When somebody looked the last time.
+
+    Attributes:
+        since_s: when that ended, in seconds since 1970.
+        newest_person: the highest number of a person then.
+    """
+
+    since_s: float
+    newest_person: int
 
 
 class ServiceState:
@@ -137,6 +151,10 @@ class ServiceState:
         # Came later; versions that do not know it leave it alone.
         connection.execute("CREATE TABLE IF NOT EXISTS dismissed (what TEXT PRIMARY KEY)")
         connection.execute("CREATE TABLE IF NOT EXISTS silenced (person_id INTEGER PRIMARY KEY)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS looks (token_id TEXT PRIMARY KEY, since_s REAL NOT NULL, "
+            "last_s REAL NOT NULL, since_person INTEGER NOT NULL, last_person INTEGER NOT NULL)"
+        )
         connection.execute("COMMIT")
         if version not in (0, _FORMAT):
             connection.close()
@@ -201,6 +219,7 @@ class ServiceState:
             ).rowcount
             if not changed:
                 raise ServiceError(f"There is no valid token {token_id!r}; `adln tokens list`.")
+            self._connection.execute("DELETE FROM looks WHERE token_id = ?", (token_id,))
 
     def caller(self, token: str) -> Caller | None:
         """Whose token it is; None if it is nobody's. Quick, but for what `is_slow` says."""
@@ -315,6 +334,47 @@ class ServiceState:
         with self._reader_lock:
             rows = self._reader.execute("SELECT person_id FROM silenced").fetchall()
         return frozenset(person_id for (person_id,) in rows)
+
+    def look(self, token_id: str, *, newest_person: int, seen: bool = False) -> Look | None:
+        """Note that somebody looks, and say when they did before.
+
+        What follows within half an hour is the same look. It is not in the audit log: what people
+        are shown is.
+
+        Args:
+            token_id: whose token; "" where none is asked for.
+            newest_person: the highest number of a person now.
+            seen: begin anew: all until now is seen.
+
+        Returns:
+            The look before this one; None if there was none.
+
+        Raises:
+            ServiceError: the disk refuses.
+        """
+        now_s = self._clock()
+        with self._lock:
+            try:
+                row = self._connection.execute(
+                    "SELECT since_s, last_s, since_person, last_person FROM looks "
+                    "WHERE token_id = ?",
+                    (token_id,),
+                ).fetchone()
+                if seen or row is None:
+                    before = (now_s, newest_person) if seen else None
+                elif now_s - row[1] > _SAME_LOOK_S:
+                    before = row[1], row[3]
+                else:
+                    before = (row[0], row[2]) if row[0] >= 0 else None
+                # A first look that goes on is a first look still.
+                since_s, since_person = (-1.0, 0) if before is None else before
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)",
+                    (token_id, since_s, now_s, since_person, newest_person),
+                )
+            except sqlite3.Error as error:
+                raise ServiceError(f"It cannot be noted who looks ({error}).") from error
+        return None if before is None else Look(*before)
 
     def sync(self) -> None:
         """See to it that every row is on the disk, and outlives a power cut.

@@ -1,10 +1,10 @@
 """Visits: sightings of one person at one camera with no long gap between them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Filter, StoredSighting
+from adln.gallery.records import Filter, SightingFacts
 
 GAP_S = 300.0
 MOST_SIGHTINGS = 5000
@@ -21,7 +21,7 @@ class Visit:
         camera_id: where.
         first_s: time of the first sighting.
         last_s: time of the last one.
-        sightings: how many.
+        sighting_ids: all of them, newest first.
         picture_id: the sighting whose picture shows them best; None where none is kept.
         best_quality: of that picture.
     """
@@ -30,12 +30,17 @@ class Visit:
     camera_id: int
     first_s: float
     last_s: float
-    sightings: int = 0
+    sighting_ids: list[int] = field(default_factory=list)
     picture_id: int | None = None
     best_quality: float = -1.0
 
+    @property
+    def sightings(self) -> int:
+        """How many."""
+        return len(self.sighting_ids)
 
-def group_visits(records: Iterable[StoredSighting], *, gap_s: float = GAP_S) -> list[Visit]:
+
+def group_visits(records: Iterable[SightingFacts], *, gap_s: float = GAP_S) -> list[Visit]:
     """Group sightings into visits.
 
     Sightings of nobody yet belong together only if they are of one track.
@@ -48,25 +53,14 @@ def group_visits(records: Iterable[StoredSighting], *, gap_s: float = GAP_S) -> 
         Visits, the one that ended last first.
     """
     visits: list[Visit] = []
-    open_now: dict[tuple[int, ...], Visit] = {}
-    for record in records:
-        key = _who_and_where(record)
-        visit = open_now.get(key)
-        if visit is None or visit.first_s - record.time_s > gap_s:
-            visit = Visit(record.person_id, record.camera_id, record.time_s, record.time_s)
-            open_now[key] = visit
-            visits.append(visit)
-        visit.first_s = record.time_s
-        visit.sightings += 1
-        if record.thumbnail is not None and record.quality > visit.best_quality:
-            visit.picture_id, visit.best_quality = record.sighting_id, record.quality
+    _add(records, visits, {}, gap_s)
     return visits
 
 
 def newest_visits(
     gallery: Gallery, where: Filter, *, gap_s: float = GAP_S, limit: int = 500
 ) -> tuple[list[Visit], bool]:
-    """The newest visits that pass.
+    """The newest visits that pass; no more sightings are read than they need.
 
     Args:
         gallery: any.
@@ -80,24 +74,44 @@ def newest_visits(
     Raises:
         GalleryError: the gallery cannot be read.
     """
-    is_all = False
-
-    def pages() -> Iterable[StoredSighting]:
-        nonlocal is_all
-        before: tuple[float, int] | None = None
-        for _ in range(MOST_SIGHTINGS // _AT_A_TIME):
-            page = gallery.newest(where, limit=_AT_A_TIME, before=before)
-            yield from page
-            if len(page) < _AT_A_TIME:
-                is_all = True
-                return
-            before = page[-1].time_s, page[-1].sighting_id
-
-    visits = group_visits(pages(), gap_s=gap_s)
-    return visits[:limit], is_all and len(visits) <= limit
+    visits: list[Visit] = []
+    open_now: dict[_Key, Visit] = {}
+    before: tuple[float, int] | None = None
+    for _ in range(MOST_SIGHTINGS // _AT_A_TIME):
+        page = gallery.newest_facts(where, limit=_AT_A_TIME, before=before)
+        _add(page, visits, open_now, gap_s)
+        if len(page) < _AT_A_TIME:
+            return visits[:limit], len(visits) <= limit
+        before = page[-1].time_s, page[-1].sighting_id
+        if len(visits) > limit and before[0] < min(one.first_s for one in visits[:limit]) - gap_s:
+            # What is older belongs to none of those that are wanted.
+            break
+    return visits[:limit], False
 
 
-def _who_and_where(record: StoredSighting) -> tuple[int, ...]:
+_Key = tuple[int, ...]
+
+
+def _add(
+    records: Iterable[SightingFacts],
+    visits: list[Visit],
+    open_now: dict[_Key, Visit],
+    gap_s: float,
+) -> None:
+    for record in records:
+        key = _who_and_where(record)
+        visit = open_now.get(key)
+        if visit is None or visit.first_s - record.time_s > gap_s:
+            visit = Visit(record.person_id, record.camera_id, record.time_s, record.time_s)
+            open_now[key] = visit
+            visits.append(visit)
+        visit.first_s = record.time_s
+        visit.sighting_ids.append(record.sighting_id)
+        if record.has_picture and record.quality > visit.best_quality:
+            visit.picture_id, visit.best_quality = record.sighting_id, record.quality
+
+
+def _who_and_where(record: SightingFacts) -> _Key:
     if record.person_id is not None:
         return record.person_id, record.camera_id
     if record.track_id is not None:

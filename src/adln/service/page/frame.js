@@ -30,15 +30,12 @@ export async function cut(image, at) {
   return new File([blob], "part.jpg", { type: "image/jpeg" });
 }
 
-/** The people in a picture, in parts of its width and height; null where nothing finds people. */
+/** The people in a picture, from the left, in parts of its width and height; null where nothing finds people. */
 export async function findPeople(file) {
-  try {
-    const { width_px, height_px, people } = await sendPicture("/find/picture", file);
-    return people.map(({ box_xyxy: [left, top, right, bottom] }) => ({ left: left / width_px, top: top / height_px, width: (right - left) / width_px, height: (bottom - top) / height_px }));
-  } catch (error) {
-    if (error.status === 409) return null;
-    throw error;
-  }
+  const { width_px, height_px, can_find, people } = await sendPicture("/frames/people", file);
+  if (!can_find) return null;
+  return people.map(({ box_xyxy: [left, top, right, bottom] }) => ({ left: left / width_px, top: top / height_px, width: (right - left) / width_px, height: (bottom - top) / height_px }))
+    .sort((a, b) => a.left - b.left);
 }
 
 /** Places an element over a part of a picture. */

@@ -1,0 +1,66 @@
+"""Route that finds the people in a whole picture, so that one of them can be searched for."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Request
+from pydantic import Field
+
+from adln.service.access import Needs
+from adln.service.answers import Out
+from adln.service.frames import FoundPerson
+from adln.service.network import check_picture
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.routes_search import PICTURE_BODY, Pictures
+from adln.service.state import Caller
+
+
+class PersonInFrame(Out):
+    """Somebody in a picture."""
+
+    box_xyxy: tuple[float, float, float, float] = Field(description="In px of the upright picture.")
+    confidence: float
+
+
+class Frame(Out):
+    """Who is in a picture."""
+
+    width_px: int
+    height_px: int
+    can_find: bool = Field(
+        description="False where no detector was fetched: nobody was looked for."
+    )
+    people: list[PersonInFrame] = Field(description="The clearest first.")
+
+
+def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
+    """Find people in pictures."""
+    router = APIRouter(tags=["search"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+
+    @router.post(
+        "/frames/people",
+        response_model=Frame,
+        responses=documented(415),
+        openapi_extra=PICTURE_BODY,
+    )
+    async def people_in_frame(request: Request, caller: viewer) -> Frame:
+        """Find the people in a picture of any shape. Nothing is stored, nobody is recognised."""
+
+        def look(data: bytes) -> tuple[tuple[int, int], list[FoundPerson]]:
+            size = check_picture(data, max_pixels=parts.settings.max_picture_pixels)
+            return size, [] if parts.find_people is None else parts.find_people(data)
+
+        async with pictures.received(request) as data:
+            (width_px, height_px), people = await to_thread.run_sync(look, data)
+        return Frame(
+            width_px=width_px,
+            height_px=height_px,
+            can_find=parts.find_people is not None,
+            people=[
+                PersonInFrame(box_xyxy=one.box_xyxy, confidence=one.confidence) for one in people
+            ],
+        )
+
+    return router

@@ -1,0 +1,127 @@
+"""Route of the start page: what happened since whoever asks looked the last time."""
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import Field
+
+from adln.gallery.records import Filter
+from adln.service.access import Needs
+from adln.service.answers import In, Out, PersonOut, VisitOut, visit_out
+from adln.service.parts import Parts
+from adln.service.problems import documented
+from adln.service.state import Caller
+from adln.service.visits import Visit, newest_visits
+
+_DAY_S = 86_400.0
+_LONGEST_S = 7 * _DAY_S
+_MOST_NEW = 24
+_MOST_VISITS = 1000
+
+
+class LookIn(In):
+    """Somebody looks."""
+
+    seen: bool = Field(default=False, description="All of it is seen: begin anew from now on.")
+
+
+class CameraSilence(Out):
+    """A camera that gave no pictures."""
+
+    camera_id: int
+    camera_name: str
+    from_s: float
+    until_s: float | None = Field(description="null if it still gives none.")
+
+
+class PersonNews(Out):
+    """Somebody with a name, and how often they were seen."""
+
+    latest: VisitOut
+    visits: int
+
+
+class News(Out):
+    """What happened since the caller looked the last time."""
+
+    since_s: float
+    whose: Literal["token", "machine"] = Field(
+        description="Whose last time that was: of the token, or of anybody on this machine."
+    )
+    is_first: bool = Field(description="Nobody looked before; this is the last day.")
+    is_cut: bool = Field(description="It is longer ago than `since_s`; older news is left out.")
+    new_people: list[PersonOut] = Field(description="Those who were added, the newest first.")
+    num_new_people: int
+    seen: list[PersonNews] = Field(description="People with a name, last seen first.")
+    unnamed_visits: int = Field(description="Visits of people without a name.")
+    nobody_visits: int = Field(description="Visits of nobody yet.")
+    is_all: bool = Field(description="False if there were more visits than are counted.")
+    silences: list[CameraSilence] = Field(
+        description="Cameras without pictures for half a minute or more, since the service started."
+    )
+
+
+def news_routes(parts: Parts) -> APIRouter:
+    """Tell what is new."""
+    router = APIRouter(tags=["visits"], route_class=parts.route)
+    viewer = Annotated[Caller, Depends(Needs("viewer"))]
+
+    @router.post("/news", response_model=News, responses=documented())
+    def news(asked: Annotated[LookIn, Body()], caller: viewer) -> News:
+        """What happened since you last looked; and note that you look now.
+
+        Looks within half an hour are one, so that reading on does not lose what was new.
+        """
+        people = parts.people.by_id()
+        newest = max(people, default=0)
+        look = parts.state.look(caller.token_id, newest_person=newest, seen=asked.seen)
+        now_s = time.time()
+        is_first = look is None
+        from_s = now_s - _DAY_S if look is None else look.since_s
+        since_s = max(from_s, now_s - _LONGEST_S)
+        if look is None:
+            new = [
+                one for one in people.values() if one.first_seen_s and one.first_seen_s >= since_s
+            ]
+        else:
+            # Numbers are never given twice, and the oldest sighting of somebody may be erased.
+            new = [one for one in people.values() if one.person_id > look.newest_person]
+        new.sort(key=lambda one: -one.person_id)
+        faces = parts.faces.of(new[:_MOST_NEW])
+        where = Filter(from_s=since_s)
+        visits, is_all = newest_visits(parts.gallery, where, limit=_MOST_VISITS)
+        names = parts.people.names()
+        named: dict[int, list[Visit]] = {}
+        for visit in visits:
+            if visit.person_id is not None and names.get(visit.person_id) is not None:
+                named.setdefault(visit.person_id, []).append(visit)
+        nobody = sum(one.person_id is None for one in visits)
+        return News(
+            since_s=since_s,
+            whose="token" if caller.token_id else "machine",
+            is_first=is_first,
+            is_cut=since_s > from_s,
+            new_people=[PersonOut.of(one, faces[one.person_id]) for one in new[:_MOST_NEW]],
+            num_new_people=len(new),
+            seen=[
+                PersonNews(
+                    latest=visit_out(theirs[0], names, parts.camera_name), visits=len(theirs)
+                )
+                for theirs in named.values()
+            ],
+            unnamed_visits=len(visits) - nobody - sum(map(len, named.values())),
+            nobody_visits=nobody,
+            is_all=is_all,
+            silences=[
+                CameraSilence(
+                    camera_id=one.camera_id,
+                    camera_name=parts.camera_name(one.camera_id),
+                    from_s=one.from_s,
+                    until_s=one.until_s,
+                )
+                for one in parts.silences.since(since_s)
+            ],
+        )
+
+    return router
