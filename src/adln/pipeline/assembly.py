@@ -13,7 +13,8 @@ from pathlib import Path
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
-from adln.cameras.detector import Detector
+from adln.cameras.detector import Detector, YoloxDetector
+from adln.cameras.fetching import default_detector
 from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
@@ -30,7 +31,6 @@ from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
 from adln.pipeline.broker import Broker
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
-from adln.pipeline.detecting import open_detector
 from adln.pipeline.home_assistant import HomeAssistant
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.jsonl_sink import JsonlSink
@@ -420,7 +420,15 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
                 f"{sorted(names)}."
             )
         return boxes, boxes.has_tracks
-    return open_detector(chosen, folder), _no_tracks
+    path = folder / chosen.model if chosen.model else default_detector()
+    if not path.is_file():
+        raise SettingsError(
+            f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
+            "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "
+            "--fetch-detector` once."
+        )
+    detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
+    return detector, _no_tracks
 
 
 def _no_tracks(_: str) -> bool:

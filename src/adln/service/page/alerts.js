@@ -16,9 +16,9 @@ export function alertSection(page, answer, cameras, people) {
 
 function alertList(page, { alerts }) {
   if (!alerts.length) return h("p", { class: "faint" }, "None. An alert tells you at once when somebody is seen: by a web hook, such as that of Home Assistant, or by MQTT.");
-  return table("Alerts", ["Alert", "Who", "Where and when", "Told by", ""], alerts.map((one) => [h("strong", {}, one.name),
+  return table("Alerts", ["Alert", "Who", "When", "Told by", ""], alerts.map((one) => [h("strong", {}, one.name),
     one.is_known ? WHO[one.person] ?? one.person : h("span", {}, one.person, h("span", { class: "small bad" }, " (nobody is called so now)")),
-    `${one.cameras.length ? one.cameras.join(", ") : "All cameras"}, ${one.hours || "always"}; not again within ${AGAIN[one.not_again_within] ?? one.not_again_within}`,
+    `${one.cameras.length ? one.cameras.join(", ") : "All cameras"}, ${one.hours.replace("-", "–") || "always"}; not again within ${AGAIN[one.not_again_within] ?? one.not_again_within}`,
     h("span", {}, TO[one.to], " ", h("code", {}, one.where)),
     h("button", { type: "button", class: "quiet", "aria-label": `Remove the alert ${one.name}`, onclick: () => ask({
       title: `Tell nobody by ${one.name} any more?`,

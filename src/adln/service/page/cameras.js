@@ -20,7 +20,7 @@ function cameraList(page, all) {
     [`${upper(keptFor(one.keep_days ?? all.keep_days))}, `, one.pictures ?? all.pictures ? "with pictures" : "no pictures"].join(""),
     h("div", { class: "doing" }, h("button", { type: "button", class: "quiet", "aria-label": `Change ${one.name}`, onclick: () => changeDialog(page, one, all) }, "Change"),
       h("button", { type: "button", class: "quiet", "aria-label": `Remove ${one.name}`, onclick: () => removeDialog(page, one, all) }, "Remove"))])),
-  all.applies_rules ? null : h("p", { class: "small faint below" }, "This service does not erase what is too old; somebody else has to.")];
+  all.applies_rules ? null : h("p", { class: "small faint below" }, "This service does not erase what is too old; somebody else has to (adln gallery retention).")];
 }
 
 const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
@@ -64,15 +64,15 @@ function addDialog(page) {
 
 function changeDialog(page, camera, all) {
   const source = h("input", { ...ADDRESS, placeholder: camera.source, "aria-describedby": "as-it-is" });
-  const pictures = [["", `As everywhere (${all.pictures ? "kept" : "not kept"})`], ["yes", "Kept and shown"], ["no", "Neither kept nor shown"]];
+  const pictures = [["", `As everywhere (${all.pictures ? "kept" : "not kept"})`], ["yes", "Kept and shown"], ["no", "Not kept"]];
   const now = camera.pictures === null ? "" : camera.pictures ? "yes" : "no";
   ask({
     title: `Change ${camera.name}`,
     body: [field("Name", h("input", { name: "name", required: true, maxlength: 64, autocomplete: "off", value: camera.name })),
       field("New address", source), h("p", { id: "as-it-is", class: "small faint" }, "Leave it empty to keep the address and its password."), ...testPicture(source, camera.camera_id),
       h("div", { class: "fields" }, field("Pictures of people", h("select", { name: "pictures" }, pictures.map(([value, text]) => h("option", { value, selected: value === now }, text)))),
-        field("Days that sightings are kept", h("input", { name: "days", type: "number", min: 1, max: 36500, step: "any", value: camera.keep_days ?? "", placeholder: `as everywhere: ${keptFor(all.keep_days)}` }))),
-      h("p", { class: "small faint" }, "What is older is erased within the hour, for good. Pictures that are there already stay until their sighting is erased.")],
+        field("Keep sightings for (days)", h("input", { name: "days", type: "number", min: 1, max: 36500, step: "any", value: camera.keep_days ?? "", placeholder: `as everywhere: ${keptFor(all.keep_days)}` }))),
+      h("p", { class: "small faint" }, `${all.applies_rules ? "What is older is erased within the hour, for good." : "This service does not erase what is older; somebody else has to."} Pictures that are there already stay with their sighting.`)],
     submit: "Save",
     send: async (data) => {
       const days = data.get("days").trim();

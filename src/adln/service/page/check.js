@@ -17,7 +17,7 @@ export function checkSection({ network, adaptations, next_step }) {
   return section("Recognition", null, h("dl", { class: "facts" },
     network ? fact("Network", network.name, null, `depth ${network.depth} of 4, ${network.precision}`) : fact("Network", "None"),
     network && fact("Self-check", network.is_proved ? "Right on this machine" : "Not tried", network.is_proved ? "running" : "connecting", network.is_proved ? "It answers as where it was made." : null),
-    network && fact("What likeness means", network.is_calibrated ? "Known" : "Not known", network.is_calibrated ? "running" : "connecting", network.is_calibrated ? null : "Answers have no verdict."),
+    network && fact("How sure it is", network.is_calibrated ? "Said with answers" : "Not known", network.is_calibrated ? "running" : "connecting", network.is_calibrated ? "Matched, perhaps or unknown." : "Answers have no verdict."),
     adaptations.length ? adaptations.map((one) => fact("Adapted to your cameras", one.since_s === null ? "On" : `Since ${moment(one.since_s)}`, "running", gain(one)))
       : fact("Adapted to your cameras", "No", null, "People are compared as the network sees them.")),
   h("p", { class: next_step === "none" ? "small faint below" : "note quiet-note below" }, next_step === "none" ? null : h("strong", {}, "Next: "), text, command && h("code", {}, command), rest));

@@ -12,7 +12,7 @@ export async function enrolView(page) {
   const known = new Map(people.filter((one) => one.name).map((one) => [one.name, one.person_id]));
   const frames = new Set();
   const list = h("div", { class: "frames" });
-  const name = h("input", { name: "name", maxlength: 200, autocomplete: "off", list: "known", "aria-describedby": "whose" });
+  const name = h("input", { name: "name", maxlength: 200, autocomplete: "off", placeholder: "Name", list: "known", "aria-describedby": "whose" });
   const whose = h("p", { id: "whose", class: "small faint" });
   const chosen = h("p", { class: "small", role: "status" });
   const problem = h("p", { class: "error", role: "alert", hidden: true });
@@ -26,7 +26,7 @@ export async function enrolView(page) {
     const number = parts().length;
     go.disabled = !number;
     chosen.textContent = number ? `${count(number, "picture")} of the same person.` : "Choose who is to be enrolled.";
-    go.textContent = same() === undefined ? "Enrol" : "Add to this person";
+    go.textContent = same() === undefined ? "Enrol" : "Add";
     whose.textContent = same() === undefined ? "" : `${name.value.trim()} is known: the pictures are added.`;
   }
   name.addEventListener("input", draw);
@@ -109,18 +109,18 @@ async function fill(place, file, choose) {
   const all = () => {
     choose(file);
     image.alt = "The picture";
-    show(place, h("p", { class: "small faint" }, "All of the picture is used."), h("div", { class: "stage-of" }, image), h("div", { class: "row" }, byHand("Mark somebody in it")));
+    show(place, h("p", { class: "small faint" }, "All of the picture is used."), h("div", { class: "stage-of" }, image), h("div", { class: "row" }, byHand("Mark by hand")));
   };
   const draw = () => {
     choose(null);
-    if (people?.length) { pick(place, image, people, choose, byHand("Somebody else")); return; }
+    if (people?.length) { pick(place, image, people, choose, byHand("Mark by hand")); return; }
     image.alt = "The picture";
     show(place, h("p", { class: "note quiet-note" }, "Nobody was found in this picture."), h("div", { class: "stage-of" }, image),
-      h("div", { class: "row" }, byHand("Mark somebody"), isSlim && h("button", { type: "button", onclick: all }, "All of it is one person")));
+      h("div", { class: "row" }, byHand("Mark by hand"), isSlim && h("button", { type: "button", onclick: all }, "All of it is one person")));
   };
   if (people !== null) draw();
   else if (isSlim) all();
-  else mark(place, image, choose, null);
+  else mark(place, image, choose, null, h("p", { class: "note quiet-note" }, "Nothing here finds people in pictures yet. A detector is fetched once, on the machine itself: ", h("code", {}, "adln watch --fetch-detector"), "."));
 }
 
 async function pick(place, image, people, choose, other) {
@@ -150,7 +150,7 @@ async function pick(place, image, people, choose, other) {
   if (people.length === 1) turn(0);
 }
 
-function mark(place, image, choose, back) {
+function mark(place, image, choose, back, note = null) {
   const marked = marker(image);
   const done = h("button", { type: "button", class: "primary", onclick: async () => {
     const part = await marked.part();
@@ -160,5 +160,5 @@ function mark(place, image, choose, back) {
     show(place, h("p", { class: "small faint" }, "You marked this person."), h("span", { class: "shot found" }, small),
       h("div", { class: "row" }, h("button", { type: "button", onclick: () => { choose(null); mark(place, image, choose, back); } }, "Mark again")));
   } }, "This is the person");
-  show(place, h("p", { class: "small faint" }, "Draw a frame around one person, from head to feet."), marked.element, h("div", { class: "row" }, done, back && h("button", { type: "button", onclick: back }, "Back")));
+  show(place, note, h("p", { class: "small faint" }, "Draw a frame around one person, from head to feet."), marked.element, h("div", { class: "row" }, done, back && h("button", { type: "button", onclick: back }, "Back")));
 }

@@ -8,5 +8,5 @@ export const section = (title, button, ...content) => h("section", { class: "sec
 export function table(label, columns, rows) {
   return h("div", { class: "card table-card" }, h("table", { class: "stacks", "aria-label": label },
     h("thead", {}, h("tr", {}, columns.map((one) => h("th", { scope: "col" }, one || h("span", { class: "unseen" }, "What can be done"))))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one) => h("td", {}, one)))))));
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one, at) => h("td", { "data-label": at && columns[at] ? columns[at] : null }, one)))))));
 }

@@ -69,9 +69,9 @@ function handOver(name, made, dialog) {
 
 function silencedList(page, people) {
   if (!people.length) return h("p", { class: "faint" }, "Nobody. Whoever is silenced on their page is recognised, but nobody is told.");
-  return h("ul", { class: "rows" }, people.map((one) => h("li", {}, h("a", { href: `#/people/${one.person_id}` }, called(one.person_id, one.name)),
+  return table("Silenced", ["Who", ""], people.map((one) => [h("a", { href: `#/people/${one.person_id}` }, called(one.person_id, one.name)),
     h("button", { type: "button", class: "quiet", onclick: async () => {
       try { await put(`/persons/${one.person_id}/silence`, { silent: false }); } catch (error) { page.done(error.message); }
       page.open();
-    } }, "Tell again"))));
+    } }, "Tell again")]));
 }
