@@ -78,10 +78,11 @@ class FakeCameras:
         self.has_stopped = False
         self.watched: WatchSettings | None = None
         self.ignored: frozenset[str] = frozenset()
+        self.takes_up = True
 
     def watch(self, settings: WatchSettings) -> bool:
         self.watched = settings
-        return True
+        return self.takes_up
 
     def ignore(self, names: frozenset[str]) -> None:
         self.ignored = names

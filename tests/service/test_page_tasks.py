@@ -14,6 +14,8 @@ from fake_service import Served, person_picture
 from PIL import Image
 from tests.conftest import NO_CHROMIUM
 
+from adln.service.frames import FoundPerson
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -203,6 +205,29 @@ def test_somebody_is_enrolled_from_a_frame_with_five(
     hand.type("Name (can be given later)", "Cleo")
     hand.answer("Enrol")
     hand.page.get_by_role("heading", name=re.compile("^Cleo, ")).wait_for()
+    assert hand.count <= 5
+
+
+def test_somebody_is_enrolled_from_a_frame_in_which_people_are_found_with_five(
+    served: Served, hand: Hand, tmp_path: Path
+) -> None:
+    frame = Image.new("RGB", (800, 160), "grey")
+    for at in range(2):
+        person = Image.open(io.BytesIO(person_picture(50 + at, size=40)))
+        frame.paste(person.resize((80, 160)), (320 * at, 0))
+    frame.save(tmp_path / "frame.png")
+    served.people_in_frames = [
+        FoundPerson((320.0 * at, 0.0, 320.0 * at + 80, 160.0), 0.9) for at in range(2)
+    ]
+    hand.tab("People")
+    hand.link("Enrol somebody")
+    # Choosing a file is one.
+    hand.count += 1
+    hand.page.set_input_files(".drop input", tmp_path / "frame.png")
+    hand.button("Person 2 of 2, from the left")
+    hand.type("Name (can be given later)", "Cleo")
+    hand.button("Enrol")
+    hand.page.get_by_role("heading", name="Cleo").wait_for()
     assert hand.count <= 5
 
 
