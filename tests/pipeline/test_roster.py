@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from adln.errors import SettingsError
-from adln.pipeline.roster import FILE_NAME, enter_cameras, read_cameras, track_number
+from adln.pipeline.roster import (
+    FILE_NAME,
+    enter_cameras,
+    read_cameras,
+    rename_camera,
+    track_number,
+)
 
 
 def test_starts_are_counted_and_cameras_remembered(tmp_path: Path) -> None:
@@ -41,3 +47,21 @@ def test_tracks_of_two_starts_have_different_numbers() -> None:
     assert track_number(1, 7) != track_number(2, 7)
     with pytest.raises(SettingsError):
         track_number(1, 10**9)
+
+
+def test_a_camera_that_is_called_otherwise_keeps_its_number(tmp_path: Path) -> None:
+    enter_cameras(tmp_path, {"door": 1, "yard": 2})
+    rename_camera(tmp_path, 1, "hall")
+    assert read_cameras(tmp_path) == {"hall": 1, "yard": 2}
+    # Starts go on being counted, and the name that is free may be given to another one.
+    assert enter_cameras(tmp_path, {"hall": 1, "door": 3}) == 2
+
+
+def test_the_name_of_another_camera_is_refused_and_its_own_changes_nothing(tmp_path: Path) -> None:
+    enter_cameras(tmp_path, {"door": 1, "yard": 2})
+    with pytest.raises(SettingsError, match="'yard'"):
+        rename_camera(tmp_path, 1, "yard")
+    rename_camera(tmp_path, 1, "door")
+    # Never watched, so nothing is known of it.
+    rename_camera(tmp_path, 7, "attic")
+    assert read_cameras(tmp_path) == {"door": 1, "yard": 2}

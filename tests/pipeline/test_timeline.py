@@ -88,6 +88,15 @@ def test_pictures_are_shown_only_where_they_were_kept(make_event: MakeEvent) -> 
     assert checked(timeline_html(timeline, names={})).count("img") == 1
 
 
+def test_pictures_are_kept_of_the_cameras_that_are_named(make_event: MakeEvent) -> None:
+    timeline = Timeline(pictures=frozenset({"yard"}))
+    for number, name in enumerate(("yard", "hall")):
+        timeline.add(visit(make_event, number, camera_name=name))
+    assert [one.crop is not None for one in timeline.visits] == [True, False]
+    # The colours of figures are no pictures.
+    assert all(one.upper is not None for one in timeline.visits)
+
+
 def test_a_page_of_nobody_says_so() -> None:
     page = timeline_html(Timeline(), names={})
     checked(page)

@@ -396,6 +396,17 @@ def test_no_picture_leaves_unless_wanted(make_watch: Run) -> None:
         assert any(one.thumbnail is not None for one in stored) == wanted
 
 
+def test_pictures_are_kept_of_the_cameras_that_are_named(make_watch: Run) -> None:
+    film = Film({"a": [(RED, 0, 50, 50)], "b": [(GREEN, 0, 50, 50)]})
+    watch, said = make_watch(film, pictures=frozenset({"b"}))
+    watch.run()
+    assert {event.camera_name for event in said if event.crop_jpeg is not None} == {"b"}
+    assert {event.camera_name for event in said} == {"a", "b"}
+    stored = [one for batch in watch._book._gallery.iterate() for one in batch]
+    assert {one.camera_id for one in stored if one.thumbnail is not None} == {2}
+    assert {one.camera_id for one in stored} == {1, 2}
+
+
 def test_frames_are_shown_with_their_people(make_watch: Run) -> None:
     shown: list[SeenFrame] = []
     watch, said = make_watch(Film({"a": [(RED, 0, 59, 50)]}), on_frame=shown.append)

@@ -289,6 +289,37 @@ def test_drawn_people_are_watched_recognised_and_in_the_gallery(demo_folder: Pat
     assert {view.state for view in cameras.cameras()} == {"ended"}
 
 
+def test_a_camera_keeps_its_pictures_and_its_days_as_it_says(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    settings = read_watch_settings(demo_folder / "watch.toml")
+    first, *others = settings.cameras
+    settings = replace(
+        settings,
+        cameras=(replace(first, pictures=False, keep_days=36_500), *others),
+        pictures=True,
+    )
+    order = Order(settings=settings, folder=demo_folder, gallery=tmp_path / "gallery")
+    cameras = WatchedCameras(order)
+    cameras.start(lambda event: None)
+
+    def has_ended() -> bool:
+        pipeline = cameras.pipeline()
+        assert pipeline is not None
+        assert not pipeline.problem
+        return pipeline.state == "ended"
+
+    until(has_ended, 60)
+    views = {view.camera_id: view.pictures for view in cameras.cameras()}
+    cameras.stop()
+    assert views == {one.number: one.number != first.number for one in settings.cameras}
+    with SqliteGallery(tmp_path / "gallery") as gallery:
+        assert gallery.retention.camera_keep_s == {first.number: 36_500 * 86_400.0}
+        stored = [one for batch in gallery.iterate() for one in batch]
+    assert {one.camera_id for one in stored if one.thumbnail is None} == {first.number}
+    assert {one.camera_id for one in stored if one.thumbnail is not None}
+
+
 def test_cameras_of_another_network_than_the_services_do_not_begin(
     demo_folder: Path, tmp_path: Path
 ) -> None:
