@@ -68,7 +68,10 @@ def test_the_first_camera_makes_a_file_that_only_its_owner_can_read(tmp_path: Pa
     path = tmp_path / "service" / "watch.toml"
     camera = add_camera(path, "  hall ", 'http://10.0.0.7/a"b.jpg', numbers={})
     assert camera == CameraSettings(name="hall", number=0, source='http://10.0.0.7/a"b.jpg')
-    assert read_watch_settings(path).cameras == (camera,)
+    written = read_watch_settings(path)
+    assert written.cameras == (camera,)
+    # Nobody has asked for a file that nothing is ever erased from.
+    assert written.jsonl.path == ""
     assert path.stat().st_mode & 0o777 == 0o600
     assert [one.name for one in path.parent.iterdir()] == ["watch.toml"]
 

@@ -37,6 +37,14 @@ _PICTURE_QUALITY = 85
 _ALWAYS = frozenset({"name", "number", "source"})
 
 
+_NEW_FILE = """\
+# Cameras and alerts of the page.
+
+[jsonl]
+path = ""  # sightings are in the gallery; a name here has them written into a file as well
+"""
+
+
 def require_address(source: str) -> None:
     """Check that a camera may be added by an address.
 
@@ -57,7 +65,9 @@ def read_cameras_of(path: Path) -> WatchSettings:
     Raises:
         SettingsError: it cannot be read.
     """
-    return read_settings(WatchSettings, path) if path.exists() else WatchSettings()
+    if path.exists():
+        return read_settings(WatchSettings, path)
+    return from_mapping(WatchSettings, tomllib.loads(_NEW_FILE), source=path.name)
 
 
 def camera_of(settings: WatchSettings, number: int) -> CameraSettings | None:
@@ -257,7 +267,7 @@ def _without(way: TravelSettings, name: str) -> TravelSettings | None:
 
 def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) -> None:
     """Write a file that says what it is to say, in place of the one before."""
-    text = path.read_text("utf-8-sig") if path.exists() else ""
+    text = path.read_text("utf-8-sig") if path.exists() else _NEW_FILE
     try:
         document = tomlkit.parse(text)
         edit(document)
