@@ -84,6 +84,25 @@ def test_a_camera_is_changed_and_removed(
     assert served.cameras.watched.cameras == ()
 
 
+def test_how_cameras_are_is_seen_as_it_changes(served: Served, open_page: OpenPage) -> None:
+    number = served.client.post("/api/v1/setup/cameras", json=HALL).json()["camera_id"]
+    view = CameraView(
+        camera_id=number, name="hall", state="connecting", fps=0, people=0, last_frame_s=None
+    )
+    served.cameras.views = [view]
+    served.cameras.work = PipelineView(state="starting")
+    page = open_page(served.address + "/#/setup")
+    page.get_by_role("cell", name="Connecting…").wait_for()
+    served.cameras.views = [replace(view, state="lost")]
+    served.cameras.work = PipelineView(state="failed", problem="There is no such detector.")
+    page.get_by_role("cell", name="No picture").wait_for()
+    page.get_by_text("There is no such detector. It is tried again by itself.").wait_for()
+    served.cameras.views = [replace(view, state="running")]
+    served.cameras.work = PipelineView(state="running")
+    page.get_by_role("cell", name="Running").wait_for()
+    assert page.get_by_text("There is no such detector.").count() == 0
+
+
 def test_what_cannot_be_is_said_in_the_dialog_and_nothing_is_lost(
     served: Served, open_page: OpenPage
 ) -> None:

@@ -118,6 +118,19 @@ def test_a_rule_about_somebody_who_is_not_called_so_says_so(served: Served) -> N
     assert [one["is_known"] for one in shown] == [True, False]
 
 
+def test_a_rule_about_somebody_goes_on_under_their_new_name_and_back(served: Served) -> None:
+    add(served, person="Anna")
+    answer = served.client.put("/api/v1/persons/1/name", json={"name": "Ada"})
+    assert served.cameras.watched is not None
+    assert [one.person for one in served.cameras.watched.alerts] == ["Ada"]
+    assert "Anna" not in served.settings.own_watch.read_text()
+    served.client.post(f"/api/v1/undo/{answer.json()['undo_id']}")
+    assert [one.person for one in served.cameras.watched.alerts] == ["Anna"]
+    # Where the file cannot be changed, they are called so all the same.
+    served.settings.own_watch.write_text("cameras = [\n")
+    assert served.client.put("/api/v1/persons/1/name", json={"name": "Ada"}).status_code == 200
+
+
 def test_whoever_is_forgotten_is_forgotten_in_the_rules_as_well(served: Served) -> None:
     add(served, person="Anna")
     add(served, name="all", person="anybody")

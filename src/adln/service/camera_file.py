@@ -223,6 +223,37 @@ def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
     return len(gone)
 
 
+def rename_in_alerts(path: Path, before: str, after: str) -> int:
+    """Have rules about somebody be about them under another name.
+
+    Args:
+        path: TOML file, as of `adln watch`.
+        before: what they were called.
+        after: what they are called now.
+
+    Returns:
+        How many there are. If none, the file is left alone.
+
+    Raises:
+        SettingsError: the file cannot be read or changed.
+    """
+    settings = read_cameras_of(path)
+    theirs = [at for at, one in enumerate(settings.alerts) if one.person == before]
+    if not theirs:
+        return 0
+    alerts = tuple(
+        replace(one, person=after) if at in theirs else one
+        for at, one in enumerate(settings.alerts)
+    )
+
+    def edit(document: Document) -> None:
+        for at in theirs:
+            document["alerts"][at]["person"] = after
+
+    _change(path, replace(settings, alerts=alerts), edit)
+    return len(theirs)
+
+
 def try_camera(source: str) -> bytes:
     """One picture of a camera, as JPEG.
 

@@ -4,6 +4,7 @@ A rule that runs a program can be seen and removed here, but not made: whoever h
 run programs on this machine.
 """
 
+import logging
 from pathlib import PurePath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Body, Depends, Path
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from adln.errors import DeliveryError, SettingsError
+from adln.errors import DeliveryError, ServiceError, SettingsError
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings
 from adln.pipeline.watch_settings import WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink
@@ -24,6 +25,7 @@ from adln.service.problems import documented
 from adln.service.routes_cameras import file_of, read_file, told, watch_again
 from adln.service.state import Caller
 
+_log = logging.getLogger(__name__)
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _ADDRESS = r"^https?://[!-~]{1,1000}$"
 CameraName = Annotated[str, Field(min_length=1, max_length=64)]
@@ -132,6 +134,18 @@ def forget_alerts(parts: Parts, name: str | None) -> None:
         ) from error
     if gone:
         watch_again(parts)
+
+
+def rename_alerts(parts: Parts, before: str | None, after: str | None) -> None:
+    """Have rules about somebody who is called otherwise go on. What cannot be is logged."""
+    if not before or not after or not file_of(parts).exists():
+        return
+    try:
+        if camera_file.rename_in_alerts(file_of(parts), before, after):
+            watch_again(parts)
+    except (SettingsError, ServiceError) as error:
+        # They are called so all the same; Set up shows that nobody has the old name.
+        _log.error("alerts about somebody who was renamed: %s", error)
 
 
 def _require_way(alert: AlertSettings, settings: WatchSettings) -> None:

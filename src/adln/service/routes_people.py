@@ -31,7 +31,7 @@ from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
-from adln.service.routes_alerts import forget_alerts
+from adln.service.routes_alerts import forget_alerts, rename_alerts
 from adln.service.routes_search import PICTURE_BODY, Pictures
 from adln.service.searching import require_model
 from adln.service.state import Caller
@@ -157,7 +157,12 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             before = _person(parts, person_id, fresh=True).name
             parts.state.record(caller.name, "name", {"person": person_id})
             parts.gallery.name_person(person_id, asked.name)
-        take_back = partial(parts.gallery.name_person, person_id, before)
+            rename_alerts(parts, before, asked.name)
+
+        def take_back() -> None:
+            parts.gallery.name_person(person_id, before)
+            rename_alerts(parts, asked.name, before)
+
         undo_id = parts.undo.add(Step("name", frozenset({person_id}), take_back))
         _tell(parts, "name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)

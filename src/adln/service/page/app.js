@@ -40,7 +40,7 @@ const page = {
     return h("button", { type: "button", class: `shot zoom ${size}`, "aria-label": `Enlarge the picture of ${caption}`, onclick: () => enlarge(sighting_id, caption) }, image);
   },
   /** What to do to see faces, where no pictures are kept. */
-  pictureNote: () => page.status.keeps_pictures ? null : h("p", { class: "note quiet-note" }, "No pictures are kept, so people have no faces here. To keep small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), "."),
+  pictureNote: () => page.status.keeps_pictures || page.status.cameras.some((one) => one.pictures && page.status.pipeline?.pictures) ? null : h("p", { class: "note quiet-note" }, "No pictures are kept, so people have no faces here. To keep small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), ", or say so for a camera in Set up."),
   /** Says what was done, with a way back if there is one. */
   done(text, undo_id, back = open) {
     say(text, undo_id && (async () => {

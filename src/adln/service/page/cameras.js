@@ -1,9 +1,10 @@
 // Cameras: added, changed and removed; what is kept of what they see.
 
-import { post, put, remove, tryCamera } from "./api.js";
-import { h, ask, field, count } from "./dom.js";
+import { get, post, put, remove, tryCamera } from "./api.js";
+import { h, show, ask, field, count } from "./dom.js";
 import { section, table } from "./sections.js";
 
+const EVERY_MS = 4000;
 const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 
 export function cameraSection(page, answer) {
@@ -14,9 +15,19 @@ export function cameraSection(page, answer) {
 
 function cameraList(page, all) {
   if (!all.cameras.length) return h("p", { class: "faint" }, "None yet. All that is needed is the address of one, as its maker tells it.");
-  const states = new Map(page.status.cameras.map((one) => [one.camera_id, one.state]));
-  const state = (id) => h("span", { class: `state ${states.get(id) ?? ""}` }, states.has(id) ? STATES[states.get(id)] ?? states.get(id) : "From the next start on");
-  return [table("Cameras", ["Camera", "State", "Address", "Kept", ""], all.cameras.map((one) => [h("strong", {}, one.name), state(one.camera_id), h("code", {}, one.source),
+  const trouble = h("div");
+  const states = new Map(all.cameras.map((one) => [one.camera_id, h("span", { class: "state" })]));
+  function tell({ cameras, pipeline }) {
+    const views = new Map(cameras.map((one) => [one.camera_id, one.state]));
+    for (const [id, place] of states) {
+      place.className = `state ${views.get(id) ?? ""}`;
+      place.textContent = views.has(id) ? STATES[views.get(id)] ?? views.get(id) : "From the next start on";
+    }
+    show(trouble, pipeline?.state === "failed" && h("p", { class: "error" }, `The cameras are not watched: ${pipeline.problem} It is tried again by itself.`));
+  }
+  tell(page.status);
+  page.every(EVERY_MS, () => { if (!document.hidden) get("/status").then(tell).catch(() => {}); });
+  return [trouble, table("Cameras", ["Camera", "State", "Address", "Kept", ""], all.cameras.map((one) => [h("strong", {}, one.name), states.get(one.camera_id), h("code", {}, one.source),
     [`${upper(keptFor(one.keep_days ?? all.keep_days))}, `, one.pictures ?? all.pictures ? "with pictures" : "no pictures"].join(""),
     h("div", { class: "doing" }, h("button", { type: "button", class: "quiet", "aria-label": `Change ${one.name}`, onclick: () => changeDialog(page, one, all) }, "Change"),
       h("button", { type: "button", class: "quiet", "aria-label": `Remove ${one.name}`, onclick: () => removeDialog(page, one, all) }, "Remove"))])),
