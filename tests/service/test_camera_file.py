@@ -1,10 +1,14 @@
 """The file of the cameras, changed from the page."""
 
+import io
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adln.cameras import captures
 from adln.cameras.captures import Picture
@@ -19,6 +23,7 @@ from adln.service.camera_file import (
     read_cameras_of,
     remove_alerts,
     remove_camera,
+    rename_in_alerts,
     try_camera,
 )
 
@@ -220,6 +225,18 @@ def test_a_rule_that_the_watch_would_refuse_is_refused(
     assert path.read_text() == WRITTEN
 
 
+def test_rules_follow_somebody_who_is_called_otherwise(path: Path) -> None:
+    add_alert(
+        path, AlertSettings(name="anna", person="Anna", to="webhook", url="https://a.example/")
+    )
+    assert rename_in_alerts(path, "Anna", "Anna Berg") == 1
+    assert [one.person for one in read_watch_settings(path).alerts] == ["anybody", "Anna Berg"]
+    assert "# nowhere" in path.read_text()
+    before = path.read_text()
+    assert rename_in_alerts(path, "Anna", "Ada") == 0
+    assert path.read_text() == before
+
+
 def test_a_file_that_is_damaged_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "watch.toml"
     path.write_text("cameras = [\n")
@@ -272,3 +289,28 @@ def test_what_is_no_address_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(captures, "open_capture", lambda source, timeout_s: pytest.fail("opened"))
     with pytest.raises(SettingsError):
         try_camera("/etc/passwd")
+
+
+class Snapshots(BaseHTTPRequestHandler):
+    """A camera that gives one large picture for each request."""
+
+    def do_GET(self) -> None:
+        stream = io.BytesIO()
+        Image.fromarray(np.full((1080, 2560, 3), 90, np.uint8)).save(stream, "JPEG")
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(stream.getvalue())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_camera_that_gives_single_pictures_is_asked_over_http() -> None:
+    with HTTPServer(("127.0.0.1", 0), Snapshots) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        jpeg = try_camera(f"http://127.0.0.1:{server.server_port}/snapshot.jpg")
+        server.shutdown()
+        thread.join()
+    # In full, but not larger than a screen.
+    assert Image.open(io.BytesIO(jpeg)).size == (1920, 810)
