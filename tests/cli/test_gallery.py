@@ -263,6 +263,18 @@ def test_enrolling_nothing_usable_fails_and_leaves_nobody(tmp_path: Path, model:
     assert people_in(made) == [(1, "Anna", 1)]
 
 
+def test_a_whole_frame_is_not_stored_as_a_person(tmp_path: Path, model: Path) -> None:
+    made = tmp_path / "made"
+    frame, good = tmp_path / "frame.png", drawn(tmp_path / "good.png", 40)
+    Image.new("RGB", (640, 360), (90, 120, 60)).save(frame)
+    result = run("enrol", made, frame, good, "--name", "Anna", "--model", model)
+    assert result.exit_code == 0
+    assert "frame.png: not stored: the picture is 640 x 360 px, wider than a person" in (
+        result.output
+    )
+    assert people_in(made) == [(1, "Anna", 1)]
+
+
 def test_folders_of_several_people_are_asked_about(tmp_path: Path, model: Path) -> None:
     staff, made = tmp_path / "staff", tmp_path / "made"
     for at, name in enumerate(("ann", "bob")):

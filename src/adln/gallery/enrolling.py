@@ -7,14 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from adln.crops import read_crop
+from adln.crops import picture_size, read_crop
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
-from adln.errors import DatasetError, SettingsError
+from adln.errors import DatasetError, ImageError, SettingsError
 from adln.gallery.names import is_same_name
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
 _FEW = 5
@@ -124,7 +125,7 @@ class Enrolment:
             self._gallery.require_free_name(pictures.name)
         stored = refused = 0
         for start in range(0, len(pictures.paths), _BATCH):
-            part = pictures.paths[start : start + _BATCH]
+            part = self._crops_of(pictures.paths[start : start + _BATCH], on_progress)
             result = self._embedder.embed_pictures(part, on_progress=on_progress)
             for picture in result.unusable:
                 self._on_left_out(picture.reason)
@@ -149,6 +150,21 @@ class Enrolment:
             if person_id is None and there and not pictures.is_nobody:
                 person_id = self._gallery.split(there, pictures.name)
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
+
+    def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
+        """Those that may be of one person, cut out; what cannot be read is told later."""
+        kept = []
+        for path in paths:
+            try:
+                why = why_not_a_crop(*picture_size(path), done="not stored")
+            except ImageError:
+                why = None
+            if why is None:
+                kept.append(path)
+            else:
+                self._on_left_out(f"{path}: {why}")
+                on_progress(1)
+        return kept
 
     def _known(self, name: str | None) -> int | None:
         if name is None:
