@@ -169,3 +169,24 @@ def test_data_sets_stand_side_by_side_with_intervals() -> None:
     assert "Seen and unseen data sets" in page
     assert "<td>33.4 [30.8, 36.0]</td>" in page
     assert "Seen and unseen data sets" not in report_html(REPORT)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.02])
+def test_labels_of_depths_that_cost_and_find_nearly_the_same_do_not_touch(gap: float) -> None:
+    close = [replace(row(4, 0.6 + gap * depth), depth=depth) for depth in (1, 2, 3, 4)]
+    page = Page(report_html(replace(REPORT, rows=tuple(close))))
+    places = [
+        (float(label["x"] or 0), float(label["y"] or 0))
+        for label in page.all("text")
+        if label.get("class") == "label" and label["x"] != "470"
+    ]
+    assert len(places) == 4
+    boxes = [(x, y - 11, x + 70, y + 2) for x, y in places]
+    for at, one in enumerate(boxes):
+        for other in boxes[:at]:
+            assert (
+                one[2] <= other[0]
+                or other[2] <= one[0]
+                or one[3] <= other[1]
+                or (other[3] <= one[1])
+            )

@@ -5,23 +5,23 @@ accuracy against computation, and ranked lists. No scripts, no fonts or pictures
 the file can be mailed and opened without a network. Its form is ``templates/report.html``.
 """
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import Report, ReportRow, columns_of
 from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
+from adln.reports.pages import jpeg_uri, render
 
 _CMC_RANKS = 20
 _JPEG_QUALITY = 88
+# About the width of a letter of a chart.
+_LETTER_PX = 8
 # From light to dark with the depth, each dark enough to be read as text on white.
 _DEPTH_COLOURS = ("#0d8585", "#2679b5", "#3f51a3", "#2b2560")
 # Shades of a share of 0 and of 1; ink stands out from both by more than 4.5 to 1.
@@ -58,15 +58,9 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
     Returns:
         A whole HTML document.
     """
-    pages = Environment(
-        loader=PackageLoader("adln.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    pages.filters["px"] = "{:.1f}".format
     costs = _cost_chart(report)
-    return pages.get_template("report.html").render(
+    return render(
+        "report.html",
         title=f"Person re-identification on {report.dataset}",
         report=report,
         highlights=_highlights(report),
@@ -81,7 +75,7 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
         ],
         shade=_shade,
         charts=[_cmc_chart(report)] + ([costs] if costs else []),
-        pictures=[(item, _data_uri(item.picture)) for item in ranked_lists],
+        pictures=[(item, jpeg_uri(item.picture, quality=_JPEG_QUALITY)) for item in ranked_lists],
         terms=_terms(report),
     )
 
@@ -224,6 +218,7 @@ def _cost_chart(report: Report) -> dict[str, Any] | None:
     start, y_ticks = _percent_axis([row.mean_ap for row in rows])
     axes = _Axes(0, x_to, start, 100)
     points = [(axes.x(giga[row.depth]), axes.y(100 * row.mean_ap)) for row in rows]
+    labels = [f"{row.name} {100 * row.mean_ap:.1f}" for row in rows]
     return {
         "name": "cost",
         "title": "Accuracy against computation",
@@ -239,13 +234,39 @@ def _cost_chart(report: Report) -> dict[str, Any] | None:
         "joined": points,
         "series": [
             {
-                "label": f"{row.name} {100 * row.mean_ap:.1f}",
+                "label": label,
+                "label_x": label_x,
+                "label_y": label_y,
                 "colour": _colour(row),
                 "points": [point],
             }
-            for row, point in zip(rows, points, strict=True)
+            for row, label, point, (label_x, label_y) in zip(
+                rows, labels, points, _beside(points, labels), strict=True
+            )
         ],
     }
+
+
+def _beside(
+    points: Sequence[tuple[float, float]], labels: Sequence[str]
+) -> list[tuple[float, float]]:
+    """Where the label of each point begins: below it, above it, or further off if it is taken."""
+    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
+    places = []
+    for (x, y), label in zip(points, labels, strict=True):
+        width = _LETTER_PX * len(label)
+        choices = [(x + 10, y + dy) for dy in (18, -12, 36, -30, 54, -48)]
+        boxes = [(left, base - 12, left + width, base + 4) for left, base in choices]
+        free = [at for at, box in enumerate(boxes) if not any(_meet(box, one) for one in taken)]
+        at = free[0] if free else 0
+        taken.append(boxes[at])
+        places.append(choices[at])
+    return places
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, top, right, bottom) have a place in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _spread(positions: Sequence[float], distance: float) -> list[float]:
@@ -256,13 +277,6 @@ def _spread(positions: Sequence[float], distance: float) -> list[float]:
     for above, below in pairwise(order):
         spread[below] = max(spread[below], spread[above] + distance)
     return spread
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    # Without chroma subsampling, which would smear the thin red and green frames.
-    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _terms(report: Report) -> list[tuple[str, str]]:
