@@ -33,7 +33,7 @@ def test_a_sequence_is_followed_by_looks_from_file_to_file(tmp_path: Path) -> No
     pictures = ["--pictures", str(tmp_path / "img1")]
     result = CliRunner().invoke(track, [*arguments, *pictures], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "1 people" in result.output
+    assert "1 person" in result.output
     followed = read_mot(out)
     assert set(followed.ids.tolist()) == {1}
     assert followed.frames.tolist() == [*range(3, 15), *range(38, 41)]

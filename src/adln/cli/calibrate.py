@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.embedders import is_exported, network_sha256, open_exported, open_trained
-from adln.cli.options import layout_option
+from adln.cli.options import depths_option, json_option, layout_option
 from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
@@ -49,13 +49,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="With --features: CSV with path, camera and person, or path, camera, track and time_s.",
 )
-@click.option(
-    "--depth",
-    "depths",
-    type=click.IntRange(1, 4),
-    multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
-)
+@depths_option
 @click.option(
     "--flip/--no-flip",
     default=False,
@@ -98,7 +92,7 @@ if TYPE_CHECKING:
     help="File to write, for a device: there it goes beside the network, as "
     "NETWORK.calibration.json. This machine does not look there by itself.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def calibrate(
     network: Path,
     data_path: Path | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.options import device_option, layout_option
+from adln.cli.options import depths_option, device_option, layout_option
 from adln.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A data set that the network has learned from, besides what its file states.",
 )
-@click.option(
-    "--depth",
-    "depths",
-    type=click.IntRange(1, 4),
-    multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
-)
+@depths_option
 @click.option(
     "--flip/--no-flip",
     default=True,

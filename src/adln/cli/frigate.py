@@ -10,22 +10,14 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import NetworkOption, duration
-from adln.embedders.shipped import DEFAULT
+from adln.cli.options import depth_option, duration, network_option
 
 
 @click.command()
 @click.argument("url")
 @click.option("--gallery", "folder", required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--network",
-    "network",
-    cls=NetworkOption,
-    default=DEFAULT,
-    show_default=True,
-    help="A file of `adln export`, or res1, res2.",
-)
-@click.option("--depth", type=click.IntRange(1, 4), help="The deepest there is if left out.")
+@network_option()
+@depth_option
 @click.option("--match", type=float, help="Cosine of a match, where no calibration says it.")
 @click.option(
     "--history",

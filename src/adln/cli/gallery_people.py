@@ -15,6 +15,7 @@ from adln.cli.gallery_words import (
     tick,
     when,
 )
+from adln.cli.options import json_option
 
 if TYPE_CHECKING:
     from adln.gallery.look_alikes import LookAlike
@@ -26,7 +27,7 @@ _FEW = 8
 @click.command("list")
 @folder_argument
 @click.option("--person", help="Number or name: list this person's sightings.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
     """List the people in FOLDER, or the sightings of one of them."""
     from adln.gallery.records import Filter
@@ -133,7 +134,7 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
     help="Keep one mean embedding after all, only to refuse new pictures at least this alike.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 @click.pass_context
 def forget(
     context: click.Context,

@@ -92,7 +92,7 @@ def _draw_facts(
     y += 9
     centred(draw, (left + _HALF_PX, y), f"{similarity:.3f}", INK, _TEXT_PX)
     person = int(result.person_ids[rank])
-    who = "nobody yet" if person < 0 else names.get(person) or f"person {person}"
+    who = "unassigned" if person < 0 else names.get(person) or f"person {person}"
     centred(draw, (left + _HALF_PX, y + _LINE_PX), _shortened(draw, who), INK, _SMALL_TEXT_PX)
     camera = f"camera {result.camera_ids[rank]}"
     centred(draw, (left + _HALF_PX, y + 2 * _LINE_PX), camera, FAINT, _SMALL_TEXT_PX)
