@@ -213,7 +213,11 @@ def _cost_chart(report: Report) -> dict[str, Any] | None:
         return None
     giga = {row.depth: (row.flops or 0) / 1e9 for row in rows}
     limit = max(giga.values())
-    step = next(step for step in (0.5, 1, 2, 5, 10, 50, 500) if limit / step <= 6 or step == 500)
+    step = next(
+        step
+        for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50, 500)
+        if limit / step <= 6 or step == 500
+    )
     x_to = (limit // step + 1) * step
     start, y_ticks = _percent_axis([row.mean_ap for row in rows])
     axes = _Axes(0, x_to, start, 100)
@@ -241,21 +245,28 @@ def _cost_chart(report: Report) -> dict[str, Any] | None:
                 "points": [point],
             }
             for row, label, point, (label_x, label_y) in zip(
-                rows, labels, points, _beside(points, labels), strict=True
+                rows, labels, points, _beside(points, labels, axes.bottom), strict=True
             )
         ],
     }
 
 
 def _beside(
-    points: Sequence[tuple[float, float]], labels: Sequence[str]
+    points: Sequence[tuple[float, float]], labels: Sequence[str], bottom: float
 ) -> list[tuple[float, float]]:
-    """Where the label of each point begins: below it, above it, or further off if it is taken."""
+    """Where the label of each point begins: below it, above it, or further off if it is taken.
+
+    Args:
+        points: places of the points.
+        labels: their labels.
+        bottom: that no label should reach below, if there is room elsewhere.
+    """
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     places = []
     for (x, y), label in zip(points, labels, strict=True):
         width = _LETTER_PX * len(label)
-        choices = [(x + 10, y + dy) for dy in (18, -12, 36, -30, 54, -48)]
+        choices = [(x + 10, y + dy) for dy in (18, -12, -30, -48, -66, 36, 54, 72)]
+        choices.sort(key=lambda place: place[1] > bottom)
         boxes = [(left, base - 12, left + width, base + 4) for left, base in choices]
         free = [at for at, box in enumerate(boxes) if not any(_meet(box, one) for one in taken)]
         at = free[0] if free else 0
