@@ -34,14 +34,14 @@ from typing import Any
 
 import click
 
-from adln.pipeline.delivery import Backoff, Delivery, Sink
+from adln.pipeline.delivery import Delivery, RetryPauses, Sink
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.sightings import SightingEvent, make_event_id
 from adln.pipeline.webhook_sink import WebhookSink
 
-BACKOFF = Backoff(first_s=0.2, most_s=5.0)
+BACKOFF = RetryPauses(first_s=0.2, most_s=5.0)
 DRAIN_S = 120.0
 
 

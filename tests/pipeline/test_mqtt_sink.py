@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adln.errors import DeliveryError, UndeliveredError
-from adln.pipeline.delivery import Backoff, Delivery
+from adln.pipeline.delivery import Delivery, RetryPauses
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.sightings import SightingEvent
@@ -58,7 +58,7 @@ def test_nothing_is_lost_while_the_broker_is_away(
     gate = Gate(MqttSink("127.0.0.1", broker.port, client_id="box-1", timeout_s=2.0))
     gate.is_open.set()
     outbox = Outbox(tmp_path / "outbox.db", ["mqtt"])
-    delivery = Delivery(outbox, {"mqtt": gate}, backoff=Backoff(first_s=0.02, most_s=0.1))
+    delivery = Delivery(outbox, {"mqtt": gate}, backoff=RetryPauses(first_s=0.02, most_s=0.1))
     events = [make_event(n) for n in range(60)]
     for number, event in enumerate(events):
         if number in (10, 40):

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
-from adln.evaluation.report import Report, ReportRow
-from adln.evaluation.unseen import Figure, SetRow
+from adln.evaluation.report import EvaluationReport, ReportRow
+from adln.evaluation.unseen import Estimate, SetRow
 from adln.reports.report_page import RankedListPicture, report_html, write_html
 
 VOID = {"meta", "img", "line", "circle", "polyline", "br"}
@@ -58,7 +58,7 @@ def row(depth: int, rank1: float, flops: int | None = 10**9) -> ReportRow:
     )
 
 
-REPORT = Report(
+REPORT = EvaluationReport(
     dataset="market1501",
     num_query=3368,
     num_valid_query=3368,
@@ -163,7 +163,7 @@ def test_searches_across_depths_are_two_matrices() -> None:
 
 
 def test_data_sets_stand_side_by_side_with_intervals() -> None:
-    figure = Figure(0.334, 0.308, 0.36)
+    figure = Estimate(0.334, 0.308, 0.36)
     rows = (SetRow("cuhk01", "unseen", 2, 971, figure, figure, None, figure),)
     page = report_html(replace(REPORT, sets=rows))
     assert "Seen and unseen data sets" in page

@@ -71,7 +71,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             click.echo(f"{_depths(models)}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
             calibration, meaning = _calibration(decision)
-            click.echo(describe(decision) + meaning)
+            click.echo(decision_text(decision) + meaning)
             if decision.adaptation is None:
                 if space_name(models[0]) in known:
                     click.echo("  the adaptation switched on earlier stays; --undo removes it")
@@ -98,7 +98,7 @@ def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":
     )
 
 
-def describe(decision: "GateDecision") -> str:
+def decision_text(decision: "GateDecision") -> str:
     """What the gate decided and why, in lines for a person."""
     verdict = "no adaptation" if decision.adaptation is None else "adapt"
     lines = [f"  {verdict}: {decision.reason}"]

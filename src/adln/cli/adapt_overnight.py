@@ -220,13 +220,13 @@ def _train(
 ) -> "SiteOutcome":
     import logging
 
-    from adln.cli.watching import Watch
+    from adln.cli.training_view import TrainingView
     from adln.errors import TracksError
     from adln.site.training import train_for_site
     from adln.training.stopping import stop_on_request
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    watch = Watch(quiet=False)
+    watch = TrainingView(quiet=False)
     try:
         with stop_on_request(None) as should_stop:
             return train_for_site(

@@ -11,7 +11,7 @@ from adln.cli.options import depths_option, json_option, layout_option
 from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
-    from adln.evaluation.calibration_sources import Judged, OpenedNetwork
+    from adln.evaluation.calibration_sources import JudgedNetwork, OpenedNetwork
     from adln.matching.calibration import Calibration, CalibrationFile
 
 
@@ -130,7 +130,7 @@ def calibrate(
     from adln.evaluation.calibrating import calibrate as fit
     from adln.evaluation.calibration_sources import judge_features
     from adln.matching.calibration import calibration_path
-    from adln.reports.calibration_text import describe
+    from adln.reports.calibration_text import calibration_text
 
     if (data_path is None) == (features_path is None):
         raise SettingsError("Give either --data or --features to calibrate with.")
@@ -185,12 +185,12 @@ def calibrate(
         return
     for _, fitted, path in contents:
         for calibration in fitted:
-            click.echo(describe(calibration) + "\n")
+            click.echo(calibration_text(calibration) + "\n")
         click.echo(f"stored: {path}")
 
 
 def _store(
-    judged: "Judged", fitted: "tuple[Calibration, ...]", out: Path | None
+    judged: "JudgedNetwork", fitted: "tuple[Calibration, ...]", out: Path | None
 ) -> "tuple[CalibrationFile, Path]":
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
     from adln import __version__
@@ -231,7 +231,7 @@ def _from_dataset(
     flip: bool,
     batch_size: int,
     quiet: bool,
-) -> "list[Judged]":
+) -> "list[JudgedNetwork]":
     from adln.cli.progress import counting
     from adln.datasets.catalogue import open_dataset
     from adln.errors import SettingsError

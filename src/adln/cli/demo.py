@@ -10,7 +10,7 @@ import click
 
 from adln.cli.options import clock, device_option
 from adln.cli.progress import counting
-from adln.cli.watching import Watch
+from adln.cli.training_view import TrainingView
 
 if TYPE_CHECKING:
     from adln.training.recipe import Recipe
@@ -56,7 +56,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
     require_writable(folder, raises=SettingsError, folder=True)
     begun = time.monotonic()
-    watch = Watch(quiet=False)
+    watch = TrainingView(quiet=False)
     recipe = demo_recipe(seed=seed, epochs=epochs)
     plan = Plan(num_train_persons=TRAIN_PERSONS, num_test_persons=TEST_PERSONS, seed=seed)
     people = folder / "people"

@@ -40,7 +40,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     from adln.pipeline.watch_settings import (
         CameraSettings,
         DetectorSettings,
-        NetworkSettings,
+        WatchNetworkSettings,
         WatchSettings,
         read_watch_settings,
     )
@@ -54,7 +54,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         settings = WatchSettings(
             cameras=(source,),
             detector=DetectorSettings(model=detector, boxes=boxes),
-            network=NetworkSettings(files=(network,)),
+            network=WatchNetworkSettings(files=(network,)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(

@@ -7,7 +7,7 @@ import click
 
 from adln.cli.options import device_option, duration, layout_option
 from adln.cli.progress import counting
-from adln.cli.watching import Watch
+from adln.cli.training_view import TrainingView
 
 
 @click.command()
@@ -104,7 +104,7 @@ def train(
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
-    watch = Watch(quiet=as_json or not fabric.is_global_zero)
+    watch = TrainingView(quiet=as_json or not fabric.is_global_zero)
     for dataset in datasets:
         watch.say(dataset.notice)
         watch.say(dataset.left_out)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adln.cameras.frames import CameraStatus
     from adln.pipeline.assembly import Assembly
     from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import Progress, SeenFrame
+    from adln.pipeline.watch import SeenFrame, WatchProgress
     from adln.pipeline.watch_settings import WatchSettings
 
 _DRAIN_S = 5.0
@@ -223,7 +223,7 @@ def run_watch(
     quiet: bool = True,
     written: Sequence[tuple[str, Path]] = (),
     detector: "Detector | None" = None,
-    on_progress: "Callable[[Progress], object]" = lambda _: None,
+    on_progress: "Callable[[WatchProgress], object]" = lambda _: None,
 ) -> dict[str, Any]:
     """Run a watch from beginning to end.
 
@@ -314,7 +314,7 @@ def run_watch(
             stop.set()
             assembly.cameras.wake()
 
-        def on_round(now: "Progress", statuses: "list[CameraStatus]") -> None:
+        def on_round(now: "WatchProgress", statuses: "list[CameraStatus]") -> None:
             view.show(now, statuses, delivery)
             on_progress(now)
 
@@ -357,7 +357,7 @@ def _write_report(target: Path, timeline: "Timeline", names: Mapping[int, str | 
     return target
 
 
-def _summary(progress: "Progress", assembly: "Assembly") -> dict[str, Any]:
+def _summary(progress: "WatchProgress", assembly: "Assembly") -> dict[str, Any]:
     frames = max(1, progress.frames.total())
     return {
         "video_s": round(progress.video_s, 3),

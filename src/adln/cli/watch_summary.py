@@ -9,14 +9,14 @@ from adln.cli.gallery_words import many
 from adln.cli.options import clock
 
 if TYPE_CHECKING:
-    from adln.pipeline.timeline import Timeline, Visit
-    from adln.pipeline.watch_parts import Progress
+    from adln.pipeline.timeline import Timeline, TimelineVisit
+    from adln.pipeline.watch_parts import WatchProgress
 
 _MOST_LISTED = 20
 
 
 def summary_lines(
-    progress: "Progress",
+    progress: "WatchProgress",
     timeline: "Timeline",
     names: Mapping[int, str | None],
     written: Sequence[tuple[str, Path]],
@@ -56,7 +56,7 @@ def summary_lines(
     return lines
 
 
-def _visits(visits: "Sequence[Visit]") -> str:
+def _visits(visits: "Sequence[TimelineVisit]") -> str:
     """Where and when somebody was seen, in local time."""
     cameras = list(dict.fromkeys(visit.camera_name for visit in visits))
     first, last = _local(visits[0].first_s), _local(max(visit.last_s for visit in visits))

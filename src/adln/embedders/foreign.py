@@ -1,8 +1,8 @@
 """Runs networks of another make: ONNX and OpenVINO files that take crops and give embeddings.
 
-What such a file does not say of itself stands in a small file beside it, which `describe` writes
-once: how pixels must come, a manifest like that of adln's own files, and a probe. From then on the
-file is opened like any other, by `adln.embedders.session.open_session`.
+What such a file does not say of itself stands in a small file beside it, which `describe_foreign`
+writes once: how pixels must come, a manifest like that of adln's own files, and a probe. From then
+on the file is opened like any other, by `adln.embedders.session.open_session`.
 """
 
 import hashlib
@@ -188,7 +188,7 @@ def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForei
     return _start_onnx(path, form, threads)
 
 
-def describe(
+def describe_foreign(
     path: Path,
     form: PixelForm,
     *,

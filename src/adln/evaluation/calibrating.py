@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from adln.errors import EvaluationError
 from adln.evaluation.open_set import PersonScores
-from adln.matching.calibration import Calibration, Evidence, Level, Reliability
+from adln.matching.calibration import Calibration, CalibrationEvidence, Level, Reliability
 
 MATCH_RATE = 0.01
 CANDIDATE_RATE = 0.1
@@ -206,7 +206,7 @@ def calibrate(
         size_slope=fit.size_slope,
         intercept=fit.intercept,
         enrolled_share=enrolled_share,
-        evidence=Evidence(
+        evidence=CalibrationEvidence(
             kind=material.kind,
             data=data,
             num_persons=material.whole.num_persons,

@@ -17,7 +17,7 @@ from adln import __version__
 from adln.errors import EvaluationError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.unseen import Figure, SetRow, unseen_text
+from adln.evaluation.unseen import Estimate, SetRow, unseen_text
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -60,7 +60,7 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation, ready to be read.
 
     Attributes:
@@ -209,7 +209,7 @@ def make_report(
     notes: Sequence[str] = (),
     cross_depth: Sequence[CrossDepthCell] = (),
     sets: Sequence[SetRow] = (),
-) -> Report:
+) -> EvaluationReport:
     """Put the results of an evaluation into a report.
 
     Args:
@@ -249,7 +249,7 @@ def make_report(
                 reranked_mean_ap=None if reranked is None else reranked.mean_ap,
             )
         )
-    return Report(
+    return EvaluationReport(
         dataset=dataset,
         num_query=len(query),
         num_valid_query=min(r.metrics.num_valid_queries for r in evaluation.results.values()),
@@ -265,8 +265,8 @@ def make_report(
     )
 
 
-def from_json(text: str) -> Report:
-    """Read a report that `Report.to_json` wrote.
+def from_json(text: str) -> EvaluationReport:
+    """Read a report that `EvaluationReport.to_json` wrote.
 
     Args:
         text: JSON.
@@ -292,9 +292,9 @@ def from_json(text: str) -> Report:
             CrossDepthCell(**_known(CrossDepthCell, cell))
             for cell in document.get("cross_depth", ())
         )
-        return Report(
+        return EvaluationReport(
             **{
-                **_known(Report, document),
+                **_known(EvaluationReport, document),
                 "rows": rows,
                 "notes": tuple(document["notes"]),
                 "cross_depth": cells,
@@ -309,7 +309,7 @@ def from_json(text: str) -> Report:
 
 def _set_row(values: dict[str, Any]) -> SetRow:
     figures = {
-        name: Figure(**_known(Figure, value))
+        name: Estimate(**_known(Estimate, value))
         for name, value in values.items()
         if isinstance(value, dict)
     }

@@ -23,7 +23,7 @@ _THUMBNAIL_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class PicturesOfOne:
     """Pictures of one person, or of nobody yet.
 
     Attributes:
@@ -54,7 +54,7 @@ class Enrolled:
 
 def people_of(
     sources: Sequence[Path], *, name: str | None, nobody: bool, each_folder: bool
-) -> list[Pictures]:
+) -> list[PicturesOfOne]:
     """Who is meant by folders, files and lists.
 
     Raises:
@@ -70,7 +70,7 @@ def people_of(
                 raise SettingsError(
                     f"{source}: --each-folder needs a folder with a sub-folder for each person."
                 )
-            people += [Pictures(paths=find_pictures([part]), name=part.name) for part in parts]
+            people += [PicturesOfOne(paths=find_pictures([part]), name=part.name) for part in parts]
         return people
     if name is None and not nobody:
         for source in sources:
@@ -82,7 +82,7 @@ def people_of(
                     f"{source}: its pictures lie in {len(parts)} folders ({few}). If each is a "
                     "person, add --each-folder; if all show one, --name; if nobody knows, --nobody."
                 )
-    return [Pictures(paths=find_pictures(sources), name=name, is_nobody=nobody)]
+    return [PicturesOfOne(paths=find_pictures(sources), name=name, is_nobody=nobody)]
 
 
 class Enrolment:
@@ -117,7 +117,7 @@ class Enrolment:
         self._thumbnails = thumbnails
         self._on_left_out = on_left_out
 
-    def store(self, pictures: Pictures, on_progress: Callable[[int], None]) -> Enrolled:
+    def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
         person_id = None if pictures.is_nobody else self._known(pictures.name)
         if person_id is None and pictures.name is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import adapt_rows, read_adaptations, read_calibrations
-from adln.gallery.codes import CodeFiles, Codes, encode, remove_other_epochs, wipe_file
+from adln.gallery.codes import CodeFiles, Codes, encode_embeddings, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
 from adln.gallery.people import NAMES_MARK
@@ -233,7 +233,7 @@ class SearchIndex:
         numbers = np.zeros((self.columns.slots, self.dim), np.int8)
         scales, errors = np.zeros((2, self.columns.slots), np.float32)
         for slots, _, compared, _ in self._stored("sighting_id > 0"):
-            codes = encode(compared)
+            codes = encode_embeddings(compared)
             numbers[slots], scales[slots], errors[slots] = codes.numbers, codes.scales, codes.errors
         self._in_memory = Codes(numbers, scales, errors)
 

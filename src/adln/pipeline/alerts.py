@@ -18,7 +18,7 @@ from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings, seconds, within_hours
 from adln.pipeline.delivery import Sink
 from adln.pipeline.outbox import StoredEvent
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.sightings import SightingEvent, make_event_id
 
 FORMAT = "adln-alert-1"
@@ -35,7 +35,9 @@ class AlertRule:
         zone: Of the hours; that of this machine if left out.
     """
 
-    def __init__(self, rule: AlertSettings, people: People, *, zone: tzinfo | None = None) -> None:
+    def __init__(
+        self, rule: AlertSettings, people: ReportedPeople, *, zone: tzinfo | None = None
+    ) -> None:
         self._rule = rule
         self._people = people
         self._zone = zone
@@ -109,7 +111,7 @@ class AlertSink:
         way: Takes an alert as others take a sighting.
     """
 
-    def __init__(self, rule: AlertRule, people: People, way: Sink) -> None:
+    def __init__(self, rule: AlertRule, people: ReportedPeople, way: Sink) -> None:
         self._rule = rule
         self._people = people
         self._way = way

@@ -37,7 +37,7 @@ from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch import CameraParts
@@ -190,9 +190,9 @@ def assemble(
     )
 
 
-def open_people(settings: WatchSettings, gallery: Gallery) -> People:
+def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """Who is in a gallery, for those who report people."""
-    people = People(gallery.persons, ignored=settings.ignore)
+    people = ReportedPeople(gallery.persons, ignored=settings.ignore)
     called = set((people.names() or {}).values())
     # Names stay out of the log.
     if any(name.strip() not in called for name in settings.ignore):
@@ -210,7 +210,7 @@ def open_delivery(
     folder: Path,
     gallery: Gallery | None = None,
     *,
-    people: People | None = None,
+    people: ReportedPeople | None = None,
 ) -> Delivery:
     """Open outbox and sinks.
 
@@ -265,7 +265,7 @@ def open_delivery(
 
 
 def open_home_assistant(
-    settings: WatchSettings, folder: Path, people: People
+    settings: WatchSettings, folder: Path, people: ReportedPeople
 ) -> HomeAssistant | None:
     """Open the way to Home Assistant; None if it is not told.
 

@@ -46,7 +46,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backoff:
+class RetryPauses:
     """Pauses between attempts: doubled each time up to a bound, and each drawn from its upper half.
 
     Attributes:
@@ -107,12 +107,12 @@ class Delivery:
         outbox: Outbox,
         sinks: Mapping[str, Sink],
         *,
-        backoff: Backoff | None = None,
+        backoff: RetryPauses | None = None,
         chance: Callable[[], float] = random.random,
         gone: Gone | None = None,
     ) -> None:
         self._outbox = outbox
-        self._backoff = backoff if backoff is not None else Backoff()
+        self._backoff = backoff if backoff is not None else RetryPauses()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._waiting: deque[SightingEvent] = deque()
@@ -253,7 +253,7 @@ class _Courier:
         name: str,
         sink: Sink,
         outbox: Outbox,
-        backoff: Backoff,
+        backoff: RetryPauses,
         chance: Callable[[], float],
         gone: Gone | None,
     ) -> None:

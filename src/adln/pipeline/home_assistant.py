@@ -22,7 +22,7 @@ from typing import Any
 
 from adln import __version__
 from adln.pipeline.broker import Broker, require_topic
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.presence import Presence, Stay
 from adln.pipeline.watch_parts import SeenFrame
 from adln.pipeline.watch_settings import HomeAssistantSettings
@@ -58,7 +58,7 @@ class HomeAssistant:
         settings: HomeAssistantSettings,
         *,
         cameras: Mapping[str, int],
-        people: People,
+        people: ReportedPeople,
         client_id: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -14,7 +14,7 @@ EVERY_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class People:
+class ReportedPeople:
     """The people of a gallery, asked for again at most every so many seconds.
 
     So a name that somebody gives, and a person who is forgotten, are known here a moment later,
@@ -77,7 +77,7 @@ class People:
 
 
 def leaving_out(
-    submit: Callable[[SightingEvent], object], people: People
+    submit: Callable[[SightingEvent], object], people: ReportedPeople
 ) -> Callable[[SightingEvent], None]:
     """A `submit` that hands nothing on of people who are never reported.
 

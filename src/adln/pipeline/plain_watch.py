@@ -16,7 +16,7 @@ from adln.pipeline.watch_settings import (
     CameraSettings,
     DetectorSettings,
     JsonlSettings,
-    NetworkSettings,
+    WatchNetworkSettings,
     WatchSettings,
 )
 
@@ -70,7 +70,7 @@ def watch_of(
         jsonl=JsonlSettings(path=str(place / "watch" / "sightings.jsonl")),
         detector=DetectorSettings(model=str(detector.absolute()) if detector else ""),
     )
-    return replace(found, network=NetworkSettings(files=(network,))) if network else found
+    return replace(found, network=WatchNetworkSettings(files=(network,))) if network else found
 
 
 def _absolute(source: str, folder: Path) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from adln.errors import SettingsError
 from adln.pipeline.annotated_video import person_colour
-from adln.pipeline.timeline import Timeline, Visit
+from adln.pipeline.timeline import Timeline, TimelineVisit
 from adln.reports.pages import jpeg_uri, render
 
 PAGE_NAME = "identities.html"
@@ -92,7 +92,7 @@ def timeline_html(timeline: Timeline, *, names: Mapping[int, str | None]) -> str
 class _Axis:
     """Time from left to right, in px."""
 
-    def __init__(self, visits: Sequence[Visit]) -> None:
+    def __init__(self, visits: Sequence[TimelineVisit]) -> None:
         self.first_s = min(visit.first_s for visit in visits)
         self.last_s = max(max(visit.last_s for visit in visits), self.first_s + 1.0)
         self.is_date = self.first_s >= _DATES_FROM_S
@@ -128,7 +128,7 @@ class _Axis:
 
 
 def _overview(
-    people: Mapping[int, Sequence[Visit]],
+    people: Mapping[int, Sequence[TimelineVisit]],
     names: Mapping[int, str | None],
     axis: _Axis,
     cameras: Sequence[str],
@@ -154,7 +154,7 @@ def _overview(
 
 
 def _person(
-    person_id: int, names: Mapping[int, str | None], visits: Sequence[Visit], axis: _Axis
+    person_id: int, names: Mapping[int, str | None], visits: Sequence[TimelineVisit], axis: _Axis
 ) -> dict[str, Any]:
     lanes: list[dict[str, Any]] = []
     for at, camera in enumerate(sorted({visit.camera_name for visit in visits})):
@@ -180,7 +180,7 @@ def _person(
 
 
 def _bar(
-    visit: Visit, names: Mapping[int, str | None], axis: _Axis, y: int, *, with_label: bool
+    visit: TimelineVisit, names: Mapping[int, str | None], axis: _Axis, y: int, *, with_label: bool
 ) -> dict[str, Any]:
     x = axis.x(visit.first_s)
     width = max(3.0, axis.x(visit.last_s) - x)
@@ -197,13 +197,13 @@ def _bar(
     }
 
 
-def _verdict(visit: Visit) -> str:
+def _verdict(visit: TimelineVisit) -> str:
     if visit.verdict == "unknown":
         return "first seen" if visit.person_id is not None else "unknown"
     return f"{visit.verdict}, {100 * visit.probability:.0f} %"
 
 
-def _figure(visit: Visit) -> dict[str, Any]:
+def _figure(visit: TimelineVisit) -> dict[str, Any]:
     """A picture where there is one, else the colours of the clothes."""
     uri = ""
     if visit.crop is not None:

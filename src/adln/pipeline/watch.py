@@ -35,16 +35,16 @@ from adln.pipeline.watch_parts import (
     DepthSwitch,
     NamedBox,
     OpenTrack,
-    Progress,
     Rounds,
     SeenFrame,
     TrackEnd,
+    WatchProgress,
 )
 
 if TYPE_CHECKING:
     from adln.pipeline.metrics import PipelineMetrics
 
-__all__ = ["CameraParts", "NamedBox", "Progress", "Rounds", "SeenFrame", "TrackEnd", "Watch"]
+__all__ = ["CameraParts", "NamedBox", "Rounds", "SeenFrame", "TrackEnd", "Watch", "WatchProgress"]
 
 STAGES = ("read", "detect", "track", "select", "embed", "identify", "deliver")
 # A camera from which nothing came for so long has nobody in view any more.
@@ -132,15 +132,15 @@ class Watch:
         self._has_frames = False
         self._dropped_before: Counter[str] = Counter()
         self._reconnects_before: Counter[str] = Counter()
-        self.progress = Progress()
+        self.progress = WatchProgress()
         self._use_level()
 
     def run(
         self,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        on_round: Callable[[Progress, list[CameraStatus]], object] | None = None,
-    ) -> Progress:
+        on_round: Callable[[WatchProgress, list[CameraStatus]], object] | None = None,
+    ) -> WatchProgress:
         """Work until all cameras have ended, or until asked to stop; then end all tracks.
 
         Args:

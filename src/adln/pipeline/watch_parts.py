@@ -127,7 +127,7 @@ class TrackEnd:
 
 
 @dataclass(kw_only=True)
-class Progress:
+class WatchProgress:
     """Where the loop stands; one object that is renewed in each round.
 
     Attributes:

@@ -84,7 +84,7 @@ class DetectorSettings:
 
 
 @settings
-class NetworkSettings:
+class WatchNetworkSettings:
     """The network that recognises people.
 
     Attributes:
@@ -291,7 +291,7 @@ class WatchSettings:
     crops_per_track: int = 4
     templates_per_person: int = 24
     detector: DetectorSettings = DetectorSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: WatchNetworkSettings = WatchNetworkSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     travel: tuple[TravelSettings, ...] = ()
     tracker: TrackerSettings = TrackerSettings()

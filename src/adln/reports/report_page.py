@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
-from adln.evaluation.report import Report, ReportRow, columns_of
+from adln.evaluation.report import EvaluationReport, ReportRow, columns_of
 from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
 from adln.reports.pages import jpeg_uri, render
 
@@ -43,12 +43,14 @@ class RankedListPicture:
     description: str
 
 
-def write_html(path: Path, report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> None:
+def write_html(
+    path: Path, report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()
+) -> None:
     """Write the page to a file; see `report_html`."""
     path.write_text(report_html(report, ranked_lists), encoding="utf-8")
 
 
-def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
+def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
     """Make the page.
 
     Args:
@@ -80,7 +82,7 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
     )
 
 
-def _highlights(report: Report) -> list[tuple[str, str, str]]:
+def _highlights(report: EvaluationReport) -> list[tuple[str, str, str]]:
     """Value, measure and meaning of the figures that are shown large."""
     best = max(report.rows, key=lambda row: row.mean_ap)
     cards = [
@@ -100,7 +102,7 @@ def _highlights(report: Report) -> list[tuple[str, str, str]]:
     return cards
 
 
-def _table(report: Report) -> dict[str, Any]:
+def _table(report: EvaluationReport) -> dict[str, Any]:
     """Titles, and of each depth its colour, name and cells: text, and whether it is the best."""
     name, *columns = columns_of(report.rows)
     best: list[float | None] = []
@@ -129,7 +131,7 @@ def _colour(row: ReportRow) -> str:
 
 
 def _matrix(
-    report: Report, value: Callable[[CrossDepthCell], float]
+    report: EvaluationReport, value: Callable[[CrossDepthCell], float]
 ) -> tuple[list[int], list[tuple[int, list[float]]]]:
     """Depths of the gallery, and for each depth of the queries its shares."""
     depths = sorted({cell.query_depth for cell in report.cross_depth})
@@ -175,7 +177,7 @@ def _percent_axis(shares: Sequence[float]) -> tuple[float, list[float]]:
     return start, [tick for tick in range(0, 101, step) if tick >= start]
 
 
-def _cmc_chart(report: Report) -> dict[str, Any]:
+def _cmc_chart(report: EvaluationReport) -> dict[str, Any]:
     curves = [row.cmc[:_CMC_RANKS] for row in report.rows]
     length = max(2, *(len(curve) for curve in curves))
     start, y_ticks = _percent_axis([curve[0] for curve in curves])
@@ -207,7 +209,7 @@ def _cmc_chart(report: Report) -> dict[str, Any]:
     }
 
 
-def _cost_chart(report: Report) -> dict[str, Any] | None:
+def _cost_chart(report: EvaluationReport) -> dict[str, Any] | None:
     rows = [row for row in report.rows if row.flops is not None]
     if len(rows) < 2:
         return None
@@ -290,7 +292,7 @@ def _spread(positions: Sequence[float], distance: float) -> list[float]:
     return spread
 
 
-def _terms(report: Report) -> list[tuple[str, str]]:
+def _terms(report: EvaluationReport) -> list[tuple[str, str]]:
     terms = [
         ("Rank-k", "Share of queries with a right answer among the first k."),
         ("mAP", "Mean average precision: how far ahead of wrong answers all right ones stand."),
