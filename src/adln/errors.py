@@ -38,11 +38,11 @@ class EvaluationError(AdlnError):
 
 
 class ModelFileError(AdlnError):
-    """An exported model is missing, truncated, foreign, or does not fit its manifest."""
+    """An exported network is missing, truncated, foreign, or does not fit its manifest."""
 
 
 class DeviceError(ModelFileError):
-    """An exported model answers wrongly on this device."""
+    """An exported network answers wrongly on this device."""
 
 
 class ExportError(AdlnError):

@@ -28,8 +28,8 @@ class FeatureSource:
     Attributes:
         depth: 1 to 4; 0 for a network of another make.
         flip: whether they are averages with the mirrored crop.
-        model_sha256: hex digest of the model file.
-        source_sha256: hex digest of the network that the model file was exported from.
+        model_sha256: hex digest of the network file.
+        source_sha256: hex digest of the trained network that it was exported from.
         precision: "fp32", "fp16" or "int8".
         adln_version: version that embedded.
         space: see `adln.manifest.Manifest.spaces`; "" if unknown, then it is the depth and file.

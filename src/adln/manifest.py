@@ -1,4 +1,4 @@
-"""What an exported model says of itself: a small JSON text that travels inside the model file.
+"""What an exported network says of itself: a small JSON text that travels inside the network file.
 
 Carries the facts that a device needs to use a network of Table 1 rightly and to trust it: the
 input, the depths, where the weights come from, and what was measured when it was exported.
@@ -118,7 +118,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an exported model says of itself.
+    """What an exported network says of itself.
 
     Attributes:
         depths: depths that the file answers, ascending.
@@ -211,7 +211,7 @@ class Manifest:
             if not is_fine
         ]
         if problems:
-            raise ModelFileError(f"not a manifest of an adln model: {'; '.join(problems)}")
+            raise ModelFileError(f"not a manifest of an adln network: {'; '.join(problems)}")
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -273,7 +273,7 @@ class Manifest:
         except (json.JSONDecodeError, ModelFileError) as error:
             raise ModelFileError(
                 f"{source}: the manifest inside cannot be read: {error}. "
-                "Export the model again with `adln export`."
+                "Export the network again with `adln export`."
             ) from error
 
 

@@ -176,7 +176,7 @@ def test_the_gallery_refuses_another_model(
     other = make_model("other.onnx", training_data="something else")
     result = find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", other)
     assert isinstance(result.exception, GalleryError)
-    assert "different models cannot be compared" in str(result.exception)
+    assert "different networks cannot be compared" in str(result.exception)
 
 
 def drawn(path: Path, shade: int) -> Path:

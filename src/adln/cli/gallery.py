@@ -84,7 +84,7 @@ def info(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     depths = ", ".join(f"{count:,} at Res{depth}" for depth, count in facts["by_depth"].items())
-    made_by = [str(model).removeprefix("model ") for model in models] or ["none yet"]
+    made_by = [str(model).removeprefix("network ") for model in models] or ["none yet"]
     lines = [
         ("sightings", f"{facts['sightings']:,}" + (f" ({depths})" if depths else "")),
         ("unassigned", f"{facts['unnamed_sightings']:,}"),

@@ -48,7 +48,7 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
     """Group sightings by likeness.
 
     Args:
-        sightings: Of one space, or of one model at one depth.
+        sightings: Of one space, or of one network at one depth.
         threshold: Cosine from which two units may be joined, -1 < threshold < 1.
 
     Returns:

@@ -25,7 +25,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 Row = tuple[int, int, int, float, int, int, int, int, int]
-"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model, and the
+"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the network, and the
 checksums of embedding and code."""
 
 
@@ -63,7 +63,7 @@ class Columns:
 
     @property
     def model_ids(self) -> NDArray[np.int32]:
-        """(S,) numbers of the models as the database has them."""
+        """(S,) numbers of the networks as the database has them."""
         return self._arrays["model_ids"][: self.slots]
 
     @property
@@ -141,7 +141,7 @@ class Columns:
 
         Args:
             where: the filter.
-            models: only of the models with these numbers, besides what the filter says.
+            models: only of the networks with these numbers, besides what the filter says.
 
         Returns:
             (S,) bool.

@@ -26,7 +26,7 @@ from adln.gallery.records import (
 from adln.gallery.spaces import admit
 
 FORMAT = "adln-gallery-2"
-# Written by earlier versions: all sightings of the one model that the metadata name.
+# Written by earlier versions: all sightings of the one network that the metadata name.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
@@ -86,7 +86,7 @@ def import_parquet(
     whole batches behind: import into a new gallery if that matters.
 
     Args:
-        gallery: any, empty or of models that share a file or a space with the file's.
+        gallery: any, empty or of networks that share a file or a space with the file's.
         path: file of `export_parquet`.
         on_progress: called with the number of sightings just read.
 
@@ -94,7 +94,7 @@ def import_parquet(
         How many were stored: fewer than the file has where somebody asked not to be enrolled.
 
     Raises:
-        GalleryError: The file is missing, damaged or of foreign models; pyarrow is missing; or a
+        GalleryError: The file is missing, damaged or of foreign networks; pyarrow is missing; or a
             name in it was forgotten on request.
     """
     facts = _read_facts(path)
@@ -141,7 +141,7 @@ class _Facts:
 
     dim: int
     models: tuple[ModelKey, ...]
-    digest: str = ""  # of all rows, in files of one model
+    digest: str = ""  # of all rows, in files of one network
 
     def model_of(self, row: dict[str, Any]) -> ModelKey:
         """What made the embedding of a row."""

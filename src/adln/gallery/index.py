@@ -136,7 +136,7 @@ class SearchIndex:
         return self._in_memory is not None or self.files.open(slots)
 
     def read_models(self, dim: int) -> None:
-        """Take over the models as the open transaction sees them; there are a few at most."""
+        """Take over the networks as the open transaction sees them; there are a few at most."""
         # Read anew each time: a number may have been given in a transaction that did not get
         # through, and then to another model.
         rows = self._connection.execute(
@@ -150,7 +150,7 @@ class SearchIndex:
             }
 
     def comparable(self, model: ModelKey) -> frozenset[int] | None:
-        """Numbers of the models whose embeddings can be compared with this one's.
+        """Numbers of the networks whose embeddings can be compared with this one's.
 
         None if that is all of them.
         """

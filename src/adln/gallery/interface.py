@@ -26,8 +26,8 @@ from adln.gallery.records import (
 class Gallery(Protocol):
     """Who was seen, where and when; found again by likeness.
 
-    Embeddings of one space are compared with each other, whatever model and depth made them; all
-    others of the gallery's models are kept apart (`adln.gallery.spaces`).
+    Embeddings of one space are compared with each other, whatever network and depth made them; all
+    others of the gallery's networks are kept apart (`adln.gallery.spaces`).
     What a call has returned from is on the disk (or with the server) for good. Every method
     raises `GalleryError` with the reason if it cannot do what was asked; then nothing of it has
     happened. A gallery may be used by several threads.
@@ -42,14 +42,15 @@ class Gallery(Protocol):
         """Store sightings, all or none.
 
         Args:
-            sightings: of the gallery's models, or of others that share a file or a space with one.
+            sightings: of the gallery's networks, or of others that share a file or a space with
+                one.
 
         Returns:
             The id of each; None for one that was refused because it looks like somebody who
             asked not to be enrolled again (see `forget`).
 
         Raises:
-            GalleryError: A foreign model's embedding, an impossible value, an unknown person, or
+            GalleryError: A foreign network's embedding, an impossible value, an unknown person, or
                 the disk is full.
         """
         ...
@@ -82,7 +83,7 @@ class Gallery(Protocol):
             call. A gallery that is still empty gives empty results.
 
         Raises:
-            GalleryError: The gallery's embeddings are of foreign models; or k is below one.
+            GalleryError: The gallery's embeddings are of foreign networks; or k is below one.
         """
         ...
 

@@ -33,7 +33,7 @@ _BATCH_BYTES = 16 * 2**20
 _BATCH_IDS = 5_000
 TIMEOUT_S = 60.0
 _FORMAT = "adln-gallery-2"
-# Made by earlier versions: all sightings of one model file, told apart by depth.
+# Made by earlier versions: all sightings of one network file, told apart by depth.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 # What a row of people is for, besides those who are there (0). In the rows of the last two, the
 # name is a person's number: whom somebody was merged into, and whose former name it is.
@@ -248,7 +248,7 @@ class MilvusStore:
         return facts
 
     def _comparable(self, model: ModelKey) -> list[int]:
-        """Numbers of the models whose embeddings can be compared with this one's."""
+        """Numbers of the networks whose embeddings can be compared with this one's."""
         (named,) = admit(self._models.values(), [model], place=self._place)
         return [number for number, one in self._models.items() if one.shares_space(named)]
 
@@ -258,7 +258,7 @@ class MilvusStore:
             if any(model.digest != self._models[1].digest for model in admitted):
                 raise GalleryError(
                     f"{self._place}: made by an earlier version of adln, this gallery takes one "
-                    "model file only. `adln gallery move` it to a new name first."
+                    "network file only. `adln gallery move` it to a new name first."
                 )
             return [model.depth for model in admitted]
         numbers = [milvus_rows.number_of(model) for model in admitted]

@@ -54,13 +54,13 @@ class ModelKey:
     """What made an embedding, and what it can be compared with.
 
     Attributes:
-        digest: SHA-256 of the model file, in hex (`adln.embedders.session.OpenModel.sha256`), or
+        digest: SHA-256 of the network file, in hex (`adln.embedders.session.OpenModel.sha256`), or
             any other text that names the weights for good.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.
         space: the space that the embedding lies in (`adln.manifest.Manifest.space_of`);
-            embeddings of one space can be compared, whatever model and depth made them. "" if
-            unknown: then only those of the same model and depth can.
+            embeddings of one space can be compared, whatever network and depth made them. "" if
+            unknown: then only those of the same network and depth can.
     """
 
     digest: str
@@ -79,8 +79,8 @@ class ModelKey:
             or len(self.space) > _LONGEST_SPACE
         ):
             raise GalleryError(
-                "A model is named by a digest, a depth of 1 to 4, a length above 0 and a space of "
-                f"at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
+                "A network is named by a digest, a depth of 1 to 4, a length above 0 and a space "
+                f"of at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
                 f"{self.depth}, length {self.dim}, space {self.space!r}."
             )
 
@@ -98,7 +98,7 @@ class ModelKey:
 
     def __str__(self) -> str:
         space = f", space {self.space}" if self.space else ""
-        return f"model {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
+        return f"network {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -116,7 +116,7 @@ class SqliteGallery(GalleryStore):
             return dict(self._index.calibrations)
 
     def calibration_of(self, model: ModelKey) -> Calibration | None:
-        """What scores of a model's embeddings mean here, if they are adapted and it was fitted."""
+        """What scores of a network mean here, if its embeddings are adapted and it was fitted."""
         with self._reading():
             known = self._index.calibrations
             if not known:
@@ -173,7 +173,7 @@ class SqliteGallery(GalleryStore):
             raise GalleryError(
                 "These embeddings are of different lengths, which cannot be compared: "
                 + "; ".join(sorted(map(str, models)))
-                + ". Embed all pictures with one model file."
+                + ". Embed all pictures with one network file."
             )
         shapes = {np.shape(one.embedding) for one in sightings}
         if shapes != {(models[0].dim,)}:

@@ -332,7 +332,7 @@ class GalleryStore:
             self._index.repair(suspects)
 
     def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
-        """(S,) which slots pass and can be compared with a model's queries."""
+        """(S,) which slots pass and can be compared with a network's queries."""
         index = self._index
         if index.digest is None:
             return np.zeros(0, np.bool_)
@@ -340,7 +340,7 @@ class GalleryStore:
         return index.columns.mask(where, models=index.comparable(model))
 
     def _as_here(self, model: ModelKey) -> ModelKey:
-        """A model with what is known of it here.
+        """A network with what is known of it here.
 
         Raises:
             GalleryError: Its embeddings cannot be compared with any of these.
@@ -416,7 +416,7 @@ class GalleryStore:
         )
 
     def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
-        """Make sure that these models may be here; the number of each."""
+        """Make sure that these networks may be here; the number of each."""
         index = self._index
         admitted = admit(index.models.values(), models, place=str(self._folder))
         rows.take_models(self._connection, admitted)

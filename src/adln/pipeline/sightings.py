@@ -40,7 +40,7 @@ class SightingEvent:
         probability: That this is the person named, in 0..1; of a new person, that it is nobody
             who was known before.
         depth: Stages of the network in use, 1 to 4.
-        model: SHA-256 of the model file, in hex.
+        model: SHA-256 of the network file, in hex.
         box_xyxy: Where in the frame the person was last seen, in pixels.
         quality: Of the best crop, 0 (useless) to 1 (best).
         crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
@@ -118,7 +118,7 @@ class SightingEvent:
                 ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
                 ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
-                ("model", self.model != "", "the digest of a model file"),
+                ("model", self.model != "", "the digest of a network file"),
                 ("quality", 0 <= self.quality <= 1, "0 to 1"),
                 *(
                     (name, value is None or _is_finite(value), "a finite number or null")
