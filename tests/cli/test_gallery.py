@@ -244,7 +244,7 @@ def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> 
     asked = run("forget", folder, "rita")
     assert "looks alike: 1.00, person 3 (a piece of rita), 1 sighting" in asked.output
     assert "--also id:3" in asked.output
-    assert "1 sighting of nobody (2)" in asked.output
+    assert "1 unassigned sighting (2)" in asked.output
     assert asked.exit_code == 1
     done = run("forget", folder, "rita", "--also", "id:3", "--yes")
     assert done.exit_code == 0, done.output

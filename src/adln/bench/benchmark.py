@@ -54,7 +54,7 @@ class BenchRow:
         p50_ms: median time of one crop.
         p95_ms: 95 of 100 crops take at most this time.
         cpu_ms: median of the time computed for one crop, all threads together.
-        images_per_s: batch size -> crops in a second; None if it does not take so many.
+        images_per_s: batch size -> crops in a second; None if it does not take that many.
         peak_share: share of the machine's peak in 0..1 that one crop at a time reaches; None if
             it could not be told.
         cold_start: of a fresh process.

@@ -70,7 +70,7 @@ class Candidate(Protocol):
             batch_size: crops in one run.
 
         Returns:
-            The function; None if the network does not take so many crops at a time.
+            The function; None if the network does not take that many crops at a time.
         """
         ...
 

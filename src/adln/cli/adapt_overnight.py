@@ -140,7 +140,7 @@ def adapt_overnight(
         if not _page_of(out).exists():
             write_page(_page_of(out), past.facts)
         _clear(crops_folder, keep=keep_crops)
-        _say(f"finished before: {past.reason}. Name another --work to begin anew.")
+        _say(f"finished before: {past.reason}. Name another --work to start over.")
         return
     require_new(request)
     require_writable(out, raises=SettingsError)
@@ -258,7 +258,7 @@ def _report(
     _say(
         f"true pairs recognised at {compared.rate:.1%} false ones: "
         f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
-        f"({compared.gain:+.1%}, certainly {compared.gain_least:+.1%}), by {compared.num_tracks} "
+        f"({compared.gain:+.1%}, at least {compared.gain_least:+.1%}), by {compared.num_tracks} "
         "tracks that were not learned from"
     )
     if outcome.written:

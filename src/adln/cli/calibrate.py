@@ -89,8 +89,8 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write, for a device: there it goes beside the network, as "
-    "NETWORK.calibration.json. This machine does not look there by itself.",
+    help="Write this file instead, to copy it to a device: there it belongs beside the network, as "
+    "NETWORK.calibration.json.",
 )
 @json_option
 def calibrate(

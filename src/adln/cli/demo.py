@@ -1,4 +1,4 @@
-"""`adln demo`: the whole way from drawn people to a report, in a few minutes on a small machine."""
+"""`adln demo`: from drawn people to a report, in a few minutes on a small machine."""
 
 import shlex
 import sys
@@ -35,9 +35,8 @@ PICTURE_NAME = "people.png"
 def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """Draw people, train briefly, evaluate the four depths, write a report.
 
-    Needs no download. The network starts from random weights and sees few people for a few
-    minutes: the point is to see the whole way, not a good figure. The same command goes on
-    where it was interrupted.
+    Needs no download. The network starts from random parameters and sees few people for a few
+    minutes: it shows every step, not good accuracy. The same command resumes an interrupted run.
     """
     from PIL import Image
 

@@ -87,7 +87,7 @@ def embed(
         write_features,
     )
 
-    # What can go wrong at the end is looked at before the work.
+    # What could fail at the end is checked before the work.
     require_writable_format(out_path)
     embedder = OnnxEmbedder(
         network, flip=flip, threads=threads, provider=provider, batch_size=batch_size

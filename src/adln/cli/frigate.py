@@ -24,9 +24,9 @@ from adln.cli.options import depth_option, duration, network_option
     type=duration,
     default="0s",
     metavar="TIME",
-    help="First work through the events of this long: 30d. It fills the gallery with unknowns.",
+    help="First process the events of this long: 30d. It fills the gallery with unknowns.",
 )
-@click.option("--once", is_flag=True, help="End after that; else go on as events end.")
+@click.option("--once", is_flag=True, help="Stop after that; otherwise go on as events end.")
 @click.option("--write", is_flag=True, help="Write names to Frigate, as sub labels.")
 @click.option("--pictures", is_flag=True, help="Keep a small picture of each in the gallery.")
 @click.option("--every", "every_s", type=duration, default="10s", help="How often to ask Frigate.")
@@ -66,9 +66,9 @@ def frigate(
     mqtt_password_env: str,
     mqtt_topic: str,
 ) -> None:
-    """Say who the people of the events of the Frigate at URL are.
+    """Name the people in the events of the Frigate server at URL.
 
-    URL is such as http://frigate:5000. Without --write nothing is changed in Frigate.
+    URL looks like http://frigate:5000. Without --write nothing is changed in Frigate.
     """
     from adln.cli.gallery import actor
     from adln.cli.watch_view import WatchView

@@ -243,8 +243,8 @@ def audit(
     """Show or verify the log of searches, merges and erasures.
 
     Each row holds a digest over itself and all rows before it. Keep the newest digest somewhere
-    else and --expect it later: then even a log that was cut off, or made anew, is found out. The
-    exit status is 1 if something is wrong.
+    else and --expect it later: this also detects a log that was truncated or rewritten. The exit
+    status is 1 if something is wrong.
     """
     with open_folder(folder) as opened:
         if verify or expect is not None:

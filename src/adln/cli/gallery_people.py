@@ -148,8 +148,8 @@ def forget(
 ) -> None:
     """Erase PERSON (number or name) everywhere, and prove it.
 
-    Who looks like them is shown before: pieces of them that were split off, and sightings of
-    nobody, are not erased with them. Name such people with --also, and assign such sightings first.
+    Shows first who looks like them: people that were split off from them, and unassigned
+    sightings, are not erased with them. Name such people with --also, assign such sightings first.
 
     Their number is never given again and their name cannot be enrolled again. No template stays
     behind unless --suppress asks for one, so that new pictures of them would be stored as those of
@@ -188,13 +188,14 @@ def forget(
 
 def _tell_of(one: "LookAlike", names: dict[int, str | None]) -> None:
     """That somebody is alike, and what to do about it."""
-    count = many(len(one.sighting_ids), "sighting")
     if one.person_id is None:
+        unassigned = many(len(one.sighting_ids), "unassigned sighting")
         few = ", ".join(map(str, one.sighting_ids[:_FEW]))
         few += ", ..." if len(one.sighting_ids) > _FEW else ""
-        what = f"{count} of nobody ({few}); if it is them, `adln gallery assign` these first"
+        what = f"{unassigned} ({few}); if it is them, `adln gallery assign` these first"
     else:
         who = called(one.person_id, names.get(one.person_id))
+        count = many(len(one.sighting_ids), "sighting")
         what = f"{who}, {count}; if it is them, add --also id:{one.person_id}"
     click.secho("looks alike: ", fg="yellow", nl=False, err=True)
     click.echo(f"{one.similarity:.2f}, {what}", err=True)

@@ -52,7 +52,7 @@ class Counting:
         self._said_s = float("-inf")
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how many frames are done, if it is time to; `total` is 0 if nobody knows."""
+        """Say how many frames are done, if it is time to; `total` is 0 if unknown."""
         now_s = time.monotonic()
         if now_s - self._said_s < self._every_s and done != total:
             return

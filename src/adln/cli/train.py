@@ -38,7 +38,7 @@ from adln.cli.training_view import TrainingView
     "folder",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the run. A run that was interrupted there goes on.",
+    help="Folder of the run. A run that was interrupted there is resumed.",
 )
 @click.option(
     "--imagenet",
@@ -56,7 +56,7 @@ from adln.cli.training_view import TrainingView
     "stop_after_s",
     type=duration,
     metavar="TIME",
-    help="Store the state and end after this time, e.g. 540s. The same command goes on.",
+    help="Store the state and stop after this time, e.g. 540s. The same command resumes.",
 )
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
@@ -74,8 +74,8 @@ def train(
 ) -> None:
     """Train the network with its four exits.
 
-    Interrupt it whenever you like (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
-    same command goes on to the same weights. Under torchrun it uses all processes.
+    It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
+    same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
     import logging
 

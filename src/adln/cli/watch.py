@@ -94,7 +94,7 @@ def watch(
     SOURCE is a video file, a folder of pictures, rtsp://..., http://.../snapshot.jpg, or a USB
     camera (0, /dev/video0); several are watched together. Or name one file of settings (TOML).
 
-    Ctrl-C or SIGTERM ends it in good order: open tracks are finished and all sightings stored.
+    Ctrl-C or SIGTERM stops it cleanly: open tracks are finished and all sightings stored.
     """
     if fetch_detector:
         from adln.cameras.fetching import fetch
@@ -235,7 +235,7 @@ def run_watch(
         quiet: show only warnings and errors.
         written: what was written before, for the summary.
         detector: in place of the one of the settings.
-        on_progress: is told after each round where the loop stands.
+        on_progress: called with the progress after each round.
 
     Returns:
         The final figures, as plain values.

@@ -90,7 +90,7 @@ class WatchView:
         rows += [
             f"{clock(progress.video_s)} of video in {clock(progress.wall_s)} ({speed:.1f} times "
             f"real time)   {progress.identities} people known   {level}",
-            f"sightings: {waiting.submitted} said, {waiting.waiting} not yet stored, "
+            f"sightings: {waiting.submitted} made, {waiting.waiting} not yet stored, "
             f"{pending} to be delivered",
         ]
         return rows
@@ -135,7 +135,7 @@ class WatchView:
 
 
 def times(progress: "WatchProgress") -> list[str]:
-    """Where the time went, for each frame that was looked at."""
+    """Where the time went, for each processed frame."""
     frames = progress.frames.total()
     if frames == 0:
         return []

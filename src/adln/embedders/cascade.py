@@ -28,7 +28,7 @@ class BestAnswers:
     Attributes:
         similarity: (N, K) float32 cosines; -inf where a gallery has fewer answers.
         sighting_ids: (N, K) int64, what the gallery calls them.
-        person_ids: (N, K) int64, whom they show, negative where nobody knows; None if this gallery
+        person_ids: (N, K) int64, whom they show, negative where unknown; None if this gallery
             knows no persons at all.
     """
 

@@ -34,7 +34,7 @@ def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
 
 
 def depths_for(depths: Sequence[int], quality: Quality, *, files: Sequence[str]) -> tuple[int, int]:
-    """The depth that everybody is looked at with, and that of those who are not sure then.
+    """The depth at which every crop is embedded, and that of those who are not sure then.
 
     Args:
         depths: that differ in their price, ascending; none deeper than wanted.

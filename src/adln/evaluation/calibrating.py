@@ -336,7 +336,7 @@ def require_enough(material: Material, match_rate: float) -> None:
 
 
 def _statable(searches: int) -> str:
-    """Which rate so many searches can show, rounded up, and how to ask for it."""
+    """Which rate this many searches can show, rounded up, and how to ask for it."""
     rate = math.ceil(1000 * _LEAST_ERRORS / max(searches, 1)) / 1000
     if rate >= 1:
         return "none could be stated."

@@ -91,7 +91,7 @@ def judge_dataset(
         others: further networks whose embeddings it will be compared with.
         dataset: persons that the network has not learned from. If it has no query or no gallery,
             every training picture is searched for among the others.
-        match_rate: of the calibration to come, which needs so many searches.
+        match_rate: of the calibration to come, which needs this many searches.
         flip: how the networks embed.
         batch_size: crops embedded at a time.
         progress: shows how many of so many pictures are done while a block runs.

@@ -146,7 +146,7 @@ def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> 
     Args:
         searches: Their outcomes.
         rate: The FAR (= FPIR) not to be exceeded.
-        max_rank: The right person must be among so many.
+        max_rank: The right person must be among the first this many.
 
     Raises:
         EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.

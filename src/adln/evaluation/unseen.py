@@ -9,7 +9,7 @@ each, at each depth:
   cameras: the share of pairs of one person that are accepted while so many pairs of two are.
 
 Each figure has an interval that holds 95 % of what a bootstrap over persons gives: the persons
-searched for are drawn anew, with replacement, and all queries of a person go together; the gallery
+searched for are drawn again with replacement, and all queries of a person go together; the gallery
 stays as it is. It tells how far the figure depends on who was searched for, not on the cameras.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile

@@ -1,8 +1,8 @@
 """Adaptations that a gallery has switched on: at most one for each of its spaces.
 
-The database keeps embeddings as the network gave them; an adaptation lies beside them, in the same
+The database keeps embeddings as the network gave them; an adaptation is stored in the same
 database, and only codes and answers are computed from adapted embeddings. So taking it away gives
-back what was there, bit for bit. What adapted scores mean lies beside it, and goes with it.
+back what was there, bit for bit. What adapted scores mean is stored beside it, and goes with it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Groups sightings of nobody yet into identities, for a person to look at.
+"""Groups unassigned sightings into identities, for a person to look at.
 
 Sightings of one track are one unit, by their mean embedding. Units are joined as long as their mean
 cosine reaches a threshold (agglomerative clustering with average linkage, by scikit-learn). Two
@@ -19,7 +19,7 @@ from adln.errors import GalleryError
 from adln.gallery.records import StoredSighting, pool_track
 from adln.gallery.spaces import group_by_space
 
-# Distances of all pairs of so many units take 0.8 GB for a while.
+# Distances of all pairs of this many units take 0.8 GB for a while.
 MOST_UNITS = 8000
 
 

@@ -119,7 +119,7 @@ class Columns:
 
         Args:
             where: the filter.
-            count: at most so many.
+            count: at most this many.
             before: only those that come after this time and id in the list.
         """
         passing = self.mask(where)
@@ -166,7 +166,7 @@ class Columns:
         return passing
 
     def count_persons(self, mask: NDArray[np.bool_]) -> int:
-        """How many different persons there are in the slots of a mask (S,); none of nobody."""
+        """How many different persons there are in the slots of a mask (S,)."""
         ids = self.person_ids[mask]
         largest = int(ids.max(initial=0))
         if largest > 8 * self.slots + _FEW:

@@ -24,7 +24,7 @@ _THUMBNAIL_QUALITY = 80
 
 @dataclass(frozen=True, kw_only=True)
 class PicturesOfOne:
-    """Pictures of one person, or of nobody yet.
+    """Pictures of one person, or unassigned ones.
 
     Attributes:
         paths: of the pictures.
@@ -42,7 +42,7 @@ class Enrolled:
     """What was stored of one person.
 
     Attributes:
-        person_id: who; 0 if nothing was stored, or of nobody.
+        person_id: who; 0 if nothing was stored, or if they are unassigned.
         stored: pictures.
         refused: pictures of somebody who asked not to be enrolled again.
     """

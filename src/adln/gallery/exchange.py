@@ -226,7 +226,7 @@ def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, A
 
 
 def _sighting(row: dict[str, Any], facts: _Facts) -> Sighting:
-    """A row as a sighting of nobody yet."""
+    """A row as an unassigned sighting."""
     embedding = np.array(row["embedding"], dtype=np.float32)
     if embedding.shape != (facts.dim,):
         raise ValueError(f"its embedding has shape {embedding.shape}, expected ({facts.dim},)")

@@ -1,6 +1,6 @@
 """What a process keeps of a gallery to search it: columns in memory, codes mapped from files.
 
-Follows the database: each change there is a row in `changes`, which says which slot to read anew.
+Follows the database: each change there is a row in `changes`, which says which slot to read again.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from adln.matching.calibration import Calibration
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
 _SLOTS_AT_A_TIME = 65_536
-# After so many changes the columns are saved, and changes that are long past are dropped.
+# After this many changes the columns are saved, and changes that are long past are dropped.
 _SAVE_EVERY = 20_000
-# A process that has not looked for so many changes reads all columns anew.
+# A process that has not looked for this many changes reads all columns again.
 _CHANGES_KEPT = 200_000
 COLUMNS_NAMES = ("columns.npz", "columns.partial")
 """Files that hold columns, and so who was seen when: the one in use, and one being written."""
@@ -137,7 +137,7 @@ class SearchIndex:
 
     def read_models(self, dim: int) -> None:
         """Take over the networks as the open transaction sees them; there are a few at most."""
-        # Read anew each time: a number may have been given in a transaction that did not get
+        # Read again each time: a number may have been given in a transaction that did not get
         # through, and then to another model.
         rows = self._connection.execute(
             "SELECT model_id, digest, depth, space FROM models ORDER BY model_id"

@@ -100,14 +100,14 @@ class Gallery(Protocol):
     ) -> list[PersonsResult]:
         """Find the most similar persons, each by the best of all their sightings.
 
-        However many sightings a person has, and however many are of nobody, they hide nobody: the
+        However many sightings a person has, and however many are unassigned, nobody is hidden: the
         k best persons are those of the whole gallery.
 
         Args:
             embeddings: (Q, D), or (D,) for one query; unit length.
             model: what made them.
             k: at most that many persons a query.
-            where: only sightings that pass are counted; those of nobody never are.
+            where: only sightings that pass are counted; unassigned ones never are.
             without: sightings that are not counted, such as the query's own.
             named: whether only people who have a name are counted.
             cameras: of the queries; see `search`.
@@ -132,7 +132,7 @@ class Gallery(Protocol):
 
         Args:
             where: only these.
-            limit: at most so many.
+            limit: at most this many.
             before: time and id of a sighting: only what comes after it in the list.
         """
         ...
@@ -266,7 +266,7 @@ class Gallery(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; closing twice does nothing."""
+        """Release files and connections; closing twice does nothing."""
         ...
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 Needs the extra ``milvus`` (pymilvus) and a server, 2.3 or later. What the server cannot do shapes
 this module: no field may be null (server 2.3 accepts such a schema and then refuses the rows), rows
-are changed by writing them anew, there are no unique names, and its files are out of reach.
+are changed by rewriting them, there are no unique names, and its files are out of reach.
 
 Reads are of "Session" consistency: this gallery sees at once all that it has written or erased
 itself, and what other processes did a moment later. "Strong" sees that at once, too, for about

@@ -105,7 +105,7 @@ class MilvusStore:
             self._find_sightings()
 
     def close(self) -> None:
-        """Let go of the connection; closing twice does nothing."""
+        """Release the connection; closing twice does nothing."""
         if not self._closed:
             self._closed = True
             self._client.close()
@@ -309,7 +309,7 @@ class MilvusStore:
             return hashlib.sha256(f"adln {name}".encode()).digest()[:SALT_BYTES]
 
     def _name_digest(self, name: str) -> str:
-        # The field takes so many letters, also in collections of earlier versions.
+        # The field takes this many letters, also in collections of earlier versions.
         return name_digest(name, self._salt).hex()[:_DIGEST_LETTERS]
 
     def _require_free(self, name: str | None, person_id: int | None) -> None:

@@ -241,7 +241,7 @@ class PeopleTable:
         return frozenset(gone)
 
     def forget(self, person_id: int) -> None:
-        """Take a person away for good, and bar what they and their former selves were called."""
+        """Remove a person permanently, and bar what they and their former selves were called."""
         parts = {person_id, *self.merged_into(person_id)}
         salt = self._salt()
         marks = ",".join("?" * len(parts))

@@ -55,7 +55,7 @@ def erase_traces(
     """Look for traces; where there are some, write the whole database anew and look again.
 
     SQLite overwrites what it deletes, but where it moves rows from page to page it leaves copies
-    of them behind, which only writing all pages anew removes.
+    of them behind, which only rewriting all pages removes.
 
     Args:
         connection: to the database, without a transaction; everything is wiped, the log empty.

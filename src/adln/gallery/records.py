@@ -55,7 +55,7 @@ class ModelKey:
 
     Attributes:
         digest: SHA-256 of the network file, in hex (`adln.embedders.session.OpenModel.sha256`), or
-            any other text that names the weights for good.
+            any other text that identifies the weights.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.
         space: the space that the embedding lies in (`adln.manifest.Manifest.space_of`);
@@ -180,8 +180,8 @@ class Filter:
         not_cameras: none of these cameras (in re-identification usually the query's own).
         from_s: seen at this time or later.
         until_s: seen before this time.
-        persons: only these people; `NO_PERSON` stands for sightings of nobody yet.
-        not_persons: none of these people; `NO_PERSON` leaves out sightings of nobody yet.
+        persons: only these people; `NO_PERSON` stands for unassigned sightings.
+        not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
         depth: only embeddings of this depth. A search needs none: it only ever looks at what can
             be compared with the query.
     """

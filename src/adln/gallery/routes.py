@@ -50,7 +50,7 @@ def movements(sightings: Iterable[Sighting], *, within_s: float) -> Movements:
     route.
 
     Args:
-        sightings: of people and of nobody, in any order; the latter are left out.
+        sightings: in any order; unassigned ones are left out.
         within_s: whoever needs longer has not come straight from there.
     """
     seen: dict[int, set[tuple[float, int]]] = defaultdict(set)

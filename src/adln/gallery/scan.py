@@ -28,7 +28,7 @@ _FIRST_ROWS = 4096
 _BLOCK_ROWS = 65_536
 _BATCH_BLOCK_ROWS = 8192
 _QUERIES_AT_A_TIME = 128
-# From so many queries on, sharing each read of the codes pays.
+# From this many queries on, sharing each read of the codes pays.
 _FEW_QUERIES = 4
 
 

@@ -288,7 +288,7 @@ class GalleryStore:
         *,
         named: bool,
     ) -> list[PersonsResult]:
-        """The most similar persons; `where` leaves out sightings of nobody."""
+        """The most similar persons; `where` leaves out unassigned sightings."""
 
         def answer() -> tuple[list[PersonsResult], NDArray[np.int64]]:
             columns = self._index.columns
@@ -317,7 +317,7 @@ class GalleryStore:
                 except StaleFilesError as stale:
                     self._repair(stale.slots)
                     continue
-                # A slot may have been emptied and filled anew while it was being compared.
+                # A slot may have been emptied and refilled while it was being compared.
                 with plain_errors(self._folder), reading(self._connection):
                     if self._index.still_holds(slots):
                         return results

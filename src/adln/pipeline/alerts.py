@@ -1,4 +1,4 @@
-"""Alerts: a rule over sightings, and somebody who is told when it holds.
+"""Alerts: a rule over sightings, and a notification when it holds.
 
 Each rule is a receiver of sightings of its own (`adln.pipeline.delivery`): what it has to say is
 said at least once, is tried again while the way is blocked, and holds up no other receiver. Rules
@@ -98,7 +98,7 @@ class AlertRule:
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def alert_id(self, event: SightingEvent) -> str:
-        """Names the alert for good: what comes twice with the same id is the same alert."""
+        """Identifies the alert: what comes twice with the same id is the same alert."""
         return make_event_id("alert", self._rule.name, event.event_id)
 
 

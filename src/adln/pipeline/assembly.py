@@ -49,9 +49,9 @@ from adln.pipeline.watch_settings import (
 )
 from adln.pipeline.webhook_sink import WebhookSink
 
-# Of sightings that are nobody's (candidates to look at) the gallery keeps so many.
+# The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
-# Files are faster than a disk: after so many sightings the outbox is waited for.
+# Files are faster than a disk: after this many sightings the outbox is waited for.
 _SYNC_EVERY = 200
 _SYNC_WAIT_S = 60.0
 
@@ -70,9 +70,9 @@ class Assembly:
         gallery: who was seen.
         book: who is who.
         load: keeps the pace.
-        first_depth: depth at which everybody is looked at first; None if there is only one look.
+        first_depth: depth at which every crop is embedded first; None if there is only one depth.
         costs: stated costs; None if work is measured.
-        run: how manieth start on this gallery.
+        run: run number on this gallery, from 1.
         live: whether any camera is live.
     """
 
@@ -101,7 +101,7 @@ def assemble(
     gallery_folder: Path | None = None,
     detector: Detector | None = None,
 ) -> Assembly:
-    """Open everything that a watch needs, except the ways out; see `open_delivery`.
+    """Open everything that a watch needs, except its outputs; see `open_delivery`.
 
     Args:
         settings: of the watch.
@@ -368,7 +368,7 @@ def _network_path(name: str, folder: Path) -> Path:
 
 
 def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder, int, int]:
-    """The network; the depth that everybody is looked at with, and the deepest one."""
+    """The network; the depth at which every crop is embedded, and the deepest one."""
     files = files_for(settings.network.files, settings.quality)
     embedder = DepthEmbedder(
         [_network_path(name, folder) for name in files], threads=settings.network.threads
@@ -440,7 +440,7 @@ def _open_load(
         crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
         costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms)
     else:
-        _log.info("recordings are worked through in full; costs.frame_ms would adapt to a load")
+        _log.info("recordings are processed in full; set costs.frame_ms to adapt to a load")
         crop_ms = dict.fromkeys(depths, 1.0)
         load = LoadSettings(budget_ms=0.0)
     if first < depth:

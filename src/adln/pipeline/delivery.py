@@ -41,7 +41,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Release files and connections."""
         ...
 
 
@@ -58,7 +58,7 @@ class RetryPauses:
     most_s: float = 60.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Length of the pause after so many failures in a row.
+        """Length of the pause after this many failures in a row.
 
         Args:
             failures: From 1.

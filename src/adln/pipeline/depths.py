@@ -68,7 +68,7 @@ class DepthEmbedder:
 
     @property
     def digest(self) -> str:
-        """Names the weights for good; of a single file its SHA-256."""
+        """Identifies the weights; of a single file its SHA-256."""
         return self._digest
 
     @property

@@ -1,4 +1,4 @@
-"""Names for the people of Frigate's events, and a gallery of those nobody knows yet."""
+"""Names for the people of Frigate's events, and a gallery of those not known yet."""
 
 import io
 import logging

@@ -60,7 +60,7 @@ class FrigateApi:
         allow_plain_http: whether password or token may travel unencrypted beyond this machine.
         per_second: most requests a second.
         clock: seconds that only grow.
-        sleep: waits so many seconds.
+        sleep: waits this many seconds.
 
     Raises:
         DeliveryError: the address or the certificates cannot be used, or they would give the

@@ -170,7 +170,7 @@ class HomeAssistant:
                 for topic, payload in wanted.items()
                 if self._sent.get(topic) != payload
             }
-            # As long as nobody knows who is in the gallery, nobody is missing from it.
+            # Until it is known who is in the gallery, nobody is missing from it.
             surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
             self._found -= surplus
         # A configuration is removed before its states are, and sent before them.
@@ -299,7 +299,7 @@ def wanted_messages(
 
 
 def who_is_there(stays: Sequence[Stay], names: Mapping[int, str | None]) -> str:
-    """The state of a camera: names joined, people nobody knows counted."""
+    """The state of a camera: names joined, unknown people counted."""
     parts = [_called(one.person_id, names) for one in stays if one.person_id is not None]
     unknown = len(stays) - len(parts)
     if unknown:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from adln.errors import SettingsError
 from adln.settings import settings
 
-# After a rise that had to be taken back the next one waits longer, at most so many times longer.
+# After a rise that had to be taken back the next one waits longer, at most this many times longer.
 _MOST_PATIENCE = 16
 
 
@@ -22,7 +22,7 @@ class LoadLevel:
     Attributes:
         crops_per_track: crops that a track may have.
         depth: stages of the network.
-        keep_one_in: of so many frames one is looked at.
+        keep_one_in: one frame in this many is processed.
     """
 
     crops_per_track: int
@@ -36,11 +36,11 @@ class LoadSettings:
 
     Attributes:
         budget_ms: work allowed for a second of video, of all cameras together. 0 adapts nothing.
-        window_s: how much video is looked at before a step.
+        window_s: seconds of video that are measured before a step.
         headroom: more is done again when what grows by it would take this share, at most, of the
             budget that is left to it,
         rise_after_s: for so long.
-        most_skipping: at the last level one in so many frames is looked at.
+        most_skipping: at the last level one frame in this many is processed.
     """
 
     budget_ms: float = 800.0
@@ -103,7 +103,7 @@ def make_ladder(
     Args:
         crops_per_track: at the first level.
         depths: that the network can answer at its own price, ascending.
-        most_skipping: of how many frames one is looked at, at the last level.
+        most_skipping: at the last level one frame in this many is processed.
 
     Returns:
         First fewer crops, then less depth, and only then fewer frames.
@@ -222,7 +222,7 @@ class LoadController:
     def _has_room(self, at: int, frames: float, crops: float) -> bool:
         """Whether a higher level would stay well within the budget.
 
-        The cost of frames that are looked at anyway is known; only what would be added is a guess.
+        The cost of frames that are processed anyway is known; only what would be added is a guess.
         """
         known = frames if self._ladder[at].keep_one_in == self.level.keep_one_in else 0.0
         guess = self._predict(at, frames, crops) - known

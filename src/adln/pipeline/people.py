@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class ReportedPeople:
-    """The people of a gallery, asked for again at most every so many seconds.
+    """The people of a gallery, asked for again every few seconds at most.
 
     So a name that somebody gives, and a person who is forgotten, are known here a moment later,
     also if another process did it. Several threads may use it.

@@ -1,4 +1,4 @@
-"""Who is before which camera at this moment, from the frames that were worked through."""
+"""Who is in front of which camera at this moment, from the frames that were processed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ class Stay:
 
     Attributes:
         camera: name of the camera.
-        person_id: who; None if nobody knows, or if it may only be.
+        person_id: who; None if unknown or only a candidate.
         since_s: when they were first seen here this time, Unix time.
         last_s: when last.
         confidence: that it is this person, 0..1; None as long as that is not known.

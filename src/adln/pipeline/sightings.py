@@ -27,7 +27,7 @@ class SightingEvent:
     """One sighting, ready to be sent.
 
     Attributes:
-        event_id: Names this sighting for good. A receiver that sees it again has got the same
+        event_id: Identifies this sighting. A receiver that sees it again has got the same
             sighting twice and drops one. See `make_event_id`.
         camera_id: Which camera, from 0, as the gallery numbers them.
         camera_name: What people call it: at most 64 printable characters, without slashes, + and #.

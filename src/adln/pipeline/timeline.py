@@ -24,7 +24,7 @@ class TimelineVisit:
         camera_name: which camera.
         first_s: when the person was first seen, Unix time.
         last_s: when last.
-        person_id: who; None if nobody knows.
+        person_id: who; None if unknown.
         verdict: how sure.
         probability: that this is the person.
         upper: mean colour of the upper body; None if the track had no usable crop.

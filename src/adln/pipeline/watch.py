@@ -53,7 +53,7 @@ _SILENT_S = 3.0
 # clock that was set.
 _LEAP_S = 60.0
 _JPEG_QUALITY = 85
-# At most one line about a camera in trouble each so many failures.
+# At most one line about a camera in trouble each this many failures.
 _LOG_EVERY = 100
 
 _log = logging.getLogger(__name__)
@@ -69,15 +69,15 @@ class Watch:
         embedder: the network.
         book: who is who.
         load: keeps the pace.
-        run: how manieth start this is; see `adln.pipeline.roster`.
+        run: run number; see `adln.pipeline.roster`.
         deliver: takes each sighting.
-        first_depth: depth at which everybody is looked at first, see `CropEmbedder`; the one of
+        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; the one of
             the load at once if left out.
         costs: stated costs, by which the pace is kept; by measured ones if left out.
         pictures: whether sightings and gallery get pictures.
         metrics: counts for monitoring.
-        on_frame: is shown each frame that was worked through.
-        on_track_end: is told of each track that is over.
+        on_frame: called with each processed frame.
+        on_track_end: called with each finished track.
         clock: seconds, for the times of the stages.
     """
 
@@ -440,7 +440,7 @@ class Watch:
     def _is_paced(self, name: str) -> bool:
         """Whether a camera's frames are left out when there is no time for all of them.
 
-        Beside live cameras, recordings are worked through in full, whenever there is time.
+        Beside live cameras, recordings are processed in full, whenever there is time.
         """
         return self._parts[name].live or not self._has_live
 

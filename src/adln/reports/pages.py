@@ -22,7 +22,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def jpeg_uri(picture: Image.Image, *, quality: int) -> str:
-    """A picture as an address that holds it, so that a page needs nothing beside it."""
+    """A picture as an address that holds it, so that a page needs no other file."""
     buffer = io.BytesIO()
     # Without chroma subsampling, which would smear thin frames.
     picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0)

@@ -1,4 +1,4 @@
-"""Report page: an evaluation as one web page that needs nothing beside itself.
+"""Report page: an evaluation as one web page that needs no other file.
 
 Shows the table of `adln.evaluation.report` (the form of the paper's Table 1), the CMC curves,
 accuracy against computation, and ranked lists. No scripts, no fonts or pictures from elsewhere:
