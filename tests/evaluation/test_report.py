@@ -134,7 +134,7 @@ def test_an_altered_report_is_refused() -> None:
         from_json(json.dumps(document))
     document = json.loads(paper_report().to_json())
     document["colour"] = "red"
-    with pytest.raises(EvaluationError, match=r"unknown entries \['colour'\]"):
+    with pytest.raises(EvaluationError, match=r"unknown keys \['colour'\]"):
         from_json(json.dumps(document))
 
 
@@ -183,7 +183,7 @@ def test_a_report_may_hold_searches_across_depths() -> None:
     del without["cross_depth"]
     assert from_json(json.dumps(without)).cross_depth == ()
     assert from_json(json.dumps({**without, "cross_depth": [vars(cells[0])]})).cross_depth == cells
-    with pytest.raises(EvaluationError, match="unknown entries"):
+    with pytest.raises(EvaluationError, match="unknown keys"):
         from_json(json.dumps({**without, "cross_depth": [{**vars(cells[0]), "more": 1}]}))
 
 

@@ -8,16 +8,16 @@ makes a web page of the same report.
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from adln import __version__
-from adln.errors import EvaluationError
+from adln.errors import EvaluationError, ModelFileError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.unseen import Estimate, SetRow, unseen_text
+from adln.evaluation.unseen import SetRow, unseen_text
+from adln.strict import read_strictly
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -284,43 +284,11 @@ def from_json(text: str) -> EvaluationReport:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise EvaluationError(f"This is no evaluation report of the format {FORMAT!r}.")
     try:
-        rows = tuple(
-            ReportRow(**{**_known(ReportRow, row), "cmc": tuple(row["cmc"])})
-            for row in document["rows"]
-        )
-        cells = tuple(
-            CrossDepthCell(**_known(CrossDepthCell, cell))
-            for cell in document.get("cross_depth", ())
-        )
-        return EvaluationReport(
-            **{
-                **_known(EvaluationReport, document),
-                "rows": rows,
-                "notes": tuple(document["notes"]),
-                "cross_depth": cells,
-                "sets": tuple(_set_row(row) for row in document.get("sets", ())),
-            }
-        )
-    except (TypeError, KeyError) as error:
+        return read_strictly(EvaluationReport, document, "the report")
+    except ModelFileError as error:
         raise EvaluationError(
             f"The evaluation report is incomplete or altered: {error}."
         ) from error
-
-
-def _set_row(values: dict[str, Any]) -> SetRow:
-    figures = {
-        name: Estimate(**_known(Estimate, value))
-        for name, value in values.items()
-        if isinstance(value, dict)
-    }
-    return SetRow(**{**_known(SetRow, values), **figures})
-
-
-def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(values) - {field.name for field in fields(kind)}
-    if unknown:
-        raise KeyError(f"unknown entries {sorted(unknown)}")
-    return values
 
 
 def _percent(share: float | None) -> str:

@@ -8,14 +8,13 @@ by way of others.
 Needs the extra ``cluster`` (scikit-learn).
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import GalleryError
+from adln.errors import GalleryError, require_package
 from adln.gallery.records import StoredSighting, pool_track
 from adln.gallery.spaces import group_by_space
 
@@ -125,13 +124,9 @@ def _join(
 ) -> NDArray[np.int64]:
     if len(cosines) == 1:
         return np.zeros(1, np.int64)
-    try:
-        cluster = importlib.import_module("sklearn.cluster")
-    except ImportError as error:
-        raise GalleryError(
-            "Grouping needs scikit-learn, which is not installed. In the folder of adln's source "
-            '(git clone): pip install ".[cluster]"'
-        ) from error
+    cluster = require_package(
+        "sklearn.cluster", extra="cluster", purpose="grouping", raises=GalleryError
+    )
     distances = 1 - cosines
     np.fill_diagonal(distances, 0)
     # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among

@@ -1,6 +1,5 @@
 """A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from adln.atomic import atomic_write
 from adln.errors import GalleryError
+from adln.features import pyarrow_modules
 from adln.gallery.interface import Gallery
 from adln.gallery.names import checked_name
 from adln.gallery.records import (
@@ -54,7 +54,7 @@ def export_parquet(
     Raises:
         GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = pyarrow_modules(GalleryError)
     models = gallery.models
     if not models:
         raise GalleryError("This gallery is still empty; there is nothing to export.")
@@ -131,7 +131,7 @@ def import_parquet(
 def count_rows(path: Path) -> int:
     """How many sightings a file has; see `import_parquet` for what is raised."""
     _read_facts(path)
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     return int(parquet.read_metadata(path).num_rows)
 
 
@@ -151,7 +151,7 @@ class _Facts:
 
 
 def _read_facts(path: Path) -> _Facts:
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     try:
         metadata = parquet.read_schema(path).metadata or {}
         facts = json.loads(metadata[_METADATA_KEY])
@@ -180,7 +180,7 @@ def _read_names(path: Path) -> dict[int, str]:
     Raises:
         GalleryError: Columns are missing or of other types, or nobody can be called that.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = pyarrow_modules(GalleryError)
     names: dict[int, str] = {}
     found = parquet.read_schema(path)
     for field in _schema(pyarrow, 1):
@@ -213,7 +213,7 @@ def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, Any]]]:
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
@@ -298,13 +298,3 @@ def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
     """Let nobody else read what is going to be written."""
     os.fchmod(file.fileno(), 0o600)
     return nullcontext()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise GalleryError(
-            "Parquet needs pyarrow, which is not installed. In the folder of adln's source "
-            '(git clone): pip install ".[parquet]"'
-        ) from error

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import importlib
 import json
 import secrets
 import threading
@@ -15,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from adln.errors import GalleryError
+from adln.errors import GalleryError, require_package
 from adln.gallery import milvus_rows
 from adln.gallery.names import SALT_BYTES, name_digest
 from adln.gallery.records import (
@@ -75,13 +74,9 @@ class MilvusStore:
                 f"A gallery on a server cannot be called {name!r}; take letters, digits and "
                 "underscores, a letter first."
             )
-        try:
-            self._pymilvus: Any = importlib.import_module("pymilvus")
-        except ImportError as error:
-            raise GalleryError(
-                "A gallery on a server needs pymilvus, which is not installed. In the folder of "
-                'adln\'s source (git clone): pip install ".[milvus]"'
-            ) from error
+        self._pymilvus = require_package(
+            "pymilvus", extra="milvus", purpose="a gallery on a server", raises=GalleryError
+        )
         self._place = f"{uri.rstrip('/')}/{name}"
         self._sightings = f"adln_{name}_sightings"
         self._persons = f"adln_{name}_persons"
