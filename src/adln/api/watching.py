@@ -57,7 +57,6 @@ def watch(
     """
     from adln.pipeline.assembly import assemble
     from adln.pipeline.plain_watch import watch_of
-    from adln.pipeline.watch import Watch
 
     several = [sources] if isinstance(sources, str | Path) else list(sources)
     named = str(network.path) if isinstance(network, Network) else str(network)
@@ -79,18 +78,7 @@ def watch(
         ended = threading.Event()
         problems: list[BaseException] = []
         stop = threading.Event()
-        loop = Watch(
-            cameras=assembly.cameras,
-            parts=assembly.parts,
-            detector=assembly.detector,
-            embedder=assembly.embedder,
-            book=assembly.book,
-            load=assembly.load,
-            costs=assembly.costs,
-            first_depth=assembly.first_depth,
-            run=assembly.run,
-            deliver=found.put,
-        )
+        loop = assembly.loop(found.put)
 
         def work() -> None:
             try:

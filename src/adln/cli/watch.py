@@ -253,7 +253,7 @@ def run_watch(
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
     from adln.pipeline.people import leaving_out
     from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import Watch, stopping_on_signals
+    from adln.pipeline.watch import stopping_on_signals
 
     if report is not None:
         require_writable(report, raises=SettingsError, folder=report.suffix.lower() != ".html")
@@ -293,17 +293,8 @@ def run_watch(
                 take(seen)
 
         timeline = Timeline(pictures=settings.pictures)
-        loop = Watch(
-            cameras=assembly.cameras,
-            parts=assembly.parts,
-            detector=assembly.detector,
-            embedder=assembly.embedder,
-            book=assembly.book,
-            load=assembly.load,
-            costs=assembly.costs,
-            first_depth=assembly.first_depth,
-            run=assembly.run,
-            deliver=leaving_out(paced_submit(delivery, live=assembly.live), people),
+        loop = assembly.loop(
+            leaving_out(paced_submit(delivery, live=assembly.live), people),
             pictures=settings.pictures,
             metrics=metrics,
             on_frame=show if shown_to else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
@@ -40,7 +41,7 @@ from adln.pipeline.outbox import Outbox
 from adln.pipeline.people import ReportedPeople
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import CameraParts
+from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
 from adln.pipeline.watch_settings import (
     CameraSettings,
     MqttSettings,
@@ -48,6 +49,9 @@ from adln.pipeline.watch_settings import (
     WebhookSettings,
 )
 from adln.pipeline.webhook_sink import WebhookSink
+
+if TYPE_CHECKING:
+    from adln.pipeline.metrics import PipelineMetrics
 
 # The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
@@ -87,6 +91,33 @@ class Assembly:
     costs: Costs | None
     run: int
     live: bool
+
+    def loop(
+        self,
+        deliver: Callable[[SightingEvent], object],
+        *,
+        pictures: bool = False,
+        metrics: "PipelineMetrics | None" = None,
+        on_frame: Callable[[SeenFrame], object] | None = None,
+        on_track_end: Callable[[TrackEnd], object] | None = None,
+    ) -> Watch:
+        """The loop over these parts; for what it takes besides see `Watch`."""
+        return Watch(
+            cameras=self.cameras,
+            parts=self.parts,
+            detector=self.detector,
+            embedder=self.embedder,
+            book=self.book,
+            load=self.load,
+            costs=self.costs,
+            first_depth=self.first_depth,
+            run=self.run,
+            deliver=deliver,
+            pictures=pictures,
+            metrics=metrics,
+            on_frame=on_frame,
+            on_track_end=on_track_end,
+        )
 
     def close(self) -> None:
         """Close cameras and gallery."""
