@@ -186,11 +186,12 @@ def _crops(
     if folders:
         _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
     if sources and not is_harvested(target):
-        from adln.cli.watch import _have_detector, _settings
+        from adln.cli.watch import have_detector
+        from adln.pipeline.plain_watch import settings_of
 
-        settings, base = _settings(tuple(sources), (), target, "", detector, "")
+        settings, base = settings_of(sources, gallery=target, detector=detector)
         if opened is None and not settings.detector.boxes and not settings.detector.model:
-            _have_detector(yes=yes)
+            have_detector(yes=yes)
         _say(
             f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
             f"recording(s), in {target.absolute()}: to learn from, on this machine only. "

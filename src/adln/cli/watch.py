@@ -96,6 +96,8 @@ def watch(
 
     Ctrl-C or SIGTERM stops it cleanly: open tracks are finished and all sightings stored.
     """
+    from adln.pipeline.plain_watch import settings_of
+
     if fetch_detector:
         from adln.cameras.fetching import fetch
 
@@ -107,16 +109,17 @@ def watch(
             "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
             "such as 0, or a file of settings (TOML)."
         )
-    settings, folder = _settings(
+    settings, folder = settings_of(
         sources,
-        (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides),
-        gallery,
-        network,
-        detector,
-        start,
+        overrides,
+        gallery=gallery,
+        network=network,
+        quality=quality,
+        detector=detector,
+        start=start,
     )
     if not settings.detector.boxes and not settings.detector.model:
-        _have_detector(yes=yes)
+        have_detector(yes=yes)
     if save is not None:
         _save(settings, save)
     summary = run_watch(
@@ -131,47 +134,7 @@ def watch(
         click.echo(json.dumps(summary, indent=1))
 
 
-def _settings(
-    sources: tuple[str, ...],
-    overrides: tuple[str, ...],
-    gallery: Path | None,
-    network: str,
-    detector: Path | None,
-    start: str,
-) -> "tuple[WatchSettings, Path]":
-    """The settings that were named, or those for the sources that were; and their folder."""
-    from adln.pipeline.plain_watch import watch_of
-    from adln.pipeline.watch_settings import read_watch_settings
-    from adln.settings import changed
-
-    files = [source for source in sources if source.lower().endswith(".toml")]
-    if not files:
-        plain = watch_of(
-            sources,
-            folder=Path.cwd(),
-            gallery=gallery,
-            detector=detector,
-            network=network,
-            start=start,
-        )
-        return (changed(plain, overrides) if overrides else plain), Path.cwd()
-    if len(sources) > 1:
-        raise click.UsageError(
-            f"{files[0]} is a file of settings; name it alone, with the cameras in it."
-        )
-    if start:
-        raise click.UsageError("--start goes with recordings; write start into the settings.")
-    more = [("gallery", gallery), ("detector.model", detector)]
-    overrides = (
-        *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
-        *([f"network.files={json.dumps([network])}"] if network else []),
-        *overrides,
-    )
-    config = Path(files[0])
-    return read_watch_settings(config, overrides), config.resolve().parent
-
-
-def _have_detector(*, yes: bool) -> None:
+def have_detector(*, yes: bool) -> None:
     """Fetch the detector where it is missing and somebody agrees."""
     from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
 
