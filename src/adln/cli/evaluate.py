@@ -112,6 +112,7 @@ def evaluate(
     """
     from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.datasets.checking import look_alike_note
     from adln.errors import SettingsError
     from adln.evaluation.cross_depth import evaluate_cross_depth
     from adln.evaluation.report import make_report
@@ -155,7 +156,11 @@ def evaluate(
             params=subject.params,
             flops=subject.flops,
             command=shlex.join(["adln", *sys.argv[1:]]),
-            notes=[note for note in (dataset.notice, dataset.left_out) if note],
+            notes=[
+                note
+                for note in (dataset.notice, dataset.left_out, look_alike_note(dataset))
+                if note
+            ],
             cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
             sets=sets,
         )
