@@ -313,14 +313,7 @@ def open_home_assistant(
         return None
     mqtt = settings.mqtt
     return HomeAssistant(
-        Broker(
-            mqtt.host,
-            mqtt.port,
-            username=mqtt.username or None,
-            password=_secret(mqtt.password_env, "mqtt.password_env"),
-            tls=mqtt.tls,
-            ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
-        ),
+        _broker(mqtt, folder),
         settings.home_assistant,
         cameras={camera.name: camera.number for camera in settings.cameras},
         people=people,
@@ -329,12 +322,15 @@ def open_home_assistant(
 
 
 def _open_mqtt(mqtt: MqttSettings, folder: Path, topic: str, part: str = "") -> MqttSink:
-    return MqttSink(
+    # A broker throws out the one of two with the same id.
+    client_id = f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id
+    return MqttSink(_broker(mqtt, folder), topic=topic, client_id=client_id)
+
+
+def _broker(mqtt: MqttSettings, folder: Path) -> Broker:
+    return Broker(
         mqtt.host,
         mqtt.port,
-        topic=topic,
-        # A broker throws out the one of two with the same id.
-        client_id=f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id,
         username=mqtt.username or None,
         password=_secret(mqtt.password_env, "mqtt.password_env"),
         tls=mqtt.tls,

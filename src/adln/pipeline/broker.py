@@ -1,6 +1,8 @@
 """The way to an MQTT broker: where it is and how one is let in."""
 
+import socket
 import ssl
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ class Broker:
         password: If the broker asks for one; give a username, too.
         tls: Whether the connection is encrypted and the broker's certificate verified.
         ca_file: Certificates to trust in place of the system's, in PEM.
-        timeout_s: Longest wait for the connection.
+        timeout_s: Longest wait for the connection, and for its acknowledgements.
 
     Raises:
         DeliveryError: paho-mqtt is not installed, or the file of certificates cannot be used.
@@ -52,8 +54,7 @@ class Broker:
                 raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
         self._make_client = partial(Client, CallbackAPIVersion.VERSION2, clean_session=True)
         self._login = (username, password)
-        self._timeout_s = timeout_s
-        self.host, self.port = host, port
+        self.host, self.port, self.timeout_s = host, port, timeout_s
 
     def new_client(self, client_id: str, *, reconnect: bool) -> Any:
         """A client of paho that is not connected yet.
@@ -67,8 +68,18 @@ class Broker:
             client.username_pw_set(*self._login)
         if self._tls is not None:
             client.tls_set_context(self._tls)
-        client.connect_timeout = self._timeout_s
+        client.connect_timeout = self.timeout_s
         return client
+
+
+def leave(client: Any) -> None:
+    """End the thread of a client of paho, also if its broker hangs."""
+    # A broker that hangs would keep paho's thread, and so loop_stop, waiting for ever.
+    connection = client.socket()
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()
 
 
 def require_topic(topic: str) -> str:

@@ -12,7 +12,6 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
 
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adln import __version__
-from adln.pipeline.broker import Broker, require_topic
+from adln.pipeline.broker import Broker, leave, require_topic
 from adln.pipeline.people import ReportedPeople
 from adln.pipeline.presence import Presence, Stay
 from adln.pipeline.watch_parts import SeenFrame
@@ -113,11 +112,7 @@ class HomeAssistant:
             self._say_farewell(timeout_s)
             self._client.disconnect()
             self._gone.wait(timeout_s)
-        connection = self._client.socket()
-        if connection is not None:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._client.loop_stop()
+        leave(self._client)
 
     def _say_farewell(self, timeout_s: float) -> None:
         """The broker keeps what was said last; who was there last is nobody's business."""
