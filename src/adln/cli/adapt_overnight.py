@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.options import clock, duration
+from adln.cli.progress import RenewedLine
 
 if TYPE_CHECKING:
     from adln.cameras.detector import Detector
@@ -200,7 +201,7 @@ def _crops(
         if not yes and not (sys.stdin.isatty() and click.confirm("Store them?", err=True)):
             raise SettingsError("nothing was stored; run again with --yes to store crops.")
         begun = time.monotonic()
-        live = _Line()
+        live = RenewedLine(30.0)
         harvest(
             settings,
             base,
@@ -295,25 +296,6 @@ def _require_packages() -> None:
             f"training needs {', '.join(missing)}; {how_to_install('train,export')}. A machine "
             "that only watches can leave that to another one, and take the network from it."
         )
-
-
-class _Line:
-    """A line that is renewed on a terminal, and said now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._said_s = float("-inf")
-
-    def renew(self, text: str) -> None:
-        now_s = time.monotonic()
-        if now_s - self._said_s < (0.5 if self._live else 30.0):
-            return
-        self._said_s = now_s
-        click.echo(f"\r{text}" if self._live else text, err=True, nl=not self._live)
-
-    def end(self) -> None:
-        if self._live:
-            click.echo("", err=True)
 
 
 def _say(text: str) -> None:

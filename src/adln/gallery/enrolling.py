@@ -1,13 +1,10 @@
 """Enrols people from folders, files and lists of pictures: what is stored of whom."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from adln.crops import read_crop
+from adln.crops import read_crop, to_jpeg
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
@@ -176,7 +173,4 @@ def _folders_with_pictures(source: Path) -> list[Path]:
 
 
 def _thumbnail(path: Path) -> bytes:
-    stream = io.BytesIO()
-    crop = read_crop(path, height_px=128, width_px=64)
-    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(read_crop(path, height_px=128, width_px=64), quality=_THUMBNAIL_QUALITY)

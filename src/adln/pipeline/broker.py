@@ -1,13 +1,13 @@
 """The way to an MQTT broker: where it is and how one is let in."""
 
 import socket
-import ssl
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from adln.errors import DeliveryError, how_to_install
+from adln.pipeline.connections import trusting
 
 TIMEOUT_S = 10.0
 
@@ -46,12 +46,7 @@ class Broker:
             raise DeliveryError(
                 f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
             ) from error
-        self._tls: ssl.SSLContext | None = None
-        if tls:
-            try:
-                self._tls = ssl.create_default_context(cafile=ca_file)
-            except OSError as error:
-                raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._tls = trusting(ca_file) if tls else None
         self._make_client = partial(Client, CallbackAPIVersion.VERSION2, clean_session=True)
         self._login = (username, password)
         self.host, self.port, self.timeout_s = host, port, timeout_s

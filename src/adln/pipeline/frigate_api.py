@@ -5,7 +5,6 @@ https://docs.frigate.video/configuration/authentication describes them.
 """
 
 import json
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from adln.errors import DeliveryError
+from adln.pipeline.connections import NoRedirect, trusting
 
 TIMEOUT_S = 15.0
 LONGEST_SUB_LABEL = 100
@@ -98,10 +98,7 @@ class FrigateApi:
             )
         if not per_second > 0:
             raise DeliveryError(f"per_second must be above 0, got {per_second:g}.")
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except OSError as error:
-            raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        context = trusting(ca_file)
         self._root = url.rstrip("/")
         self._login = (user, password) if user else None
         self._headers = {"User-Agent": "adln"}
@@ -110,7 +107,7 @@ class FrigateApi:
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=context),
             urllib.request.HTTPCookieProcessor(CookieJar()),
-            _NoRedirect(),
+            NoRedirect(),
         )
         self._pause_s = 1.0 / per_second
         self._clock, self._sleep = clock, sleep
@@ -253,10 +250,3 @@ class FrigateApi:
                 f"{self._root}: Frigate cannot be reached: "
                 f"{getattr(error, 'reason', None) or error!r}"
             ) from error
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A token must not follow a redirection to somebody else."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None

@@ -4,7 +4,6 @@ Gets all its parts as arguments and keeps nothing of tracks that are over, so th
 flat. Trouble with one camera is logged and leaves the others alone.
 """
 
-import io
 import logging
 import signal
 import time
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
@@ -23,6 +21,7 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.redaction import public_text
 from adln.cameras.selection import TrackReport
 from adln.cameras.tracker import TrackUpdate
+from adln.crops import to_jpeg
 from adln.errors import AdlnError
 from adln.pipeline.crop_embedding import CropEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
@@ -317,7 +316,9 @@ class Watch:
                     box_xyxy=_plain_box(crop.box_xyxy),
                     quality=crop.quality,
                     embeddings=track.embeddings[crop.crop_id],
-                    thumbnail=_jpeg(crop.image) if self._pictures else None,
+                    thumbnail=to_jpeg(crop.image, quality=_JPEG_QUALITY)
+                    if self._pictures
+                    else None,
                 )
                 for crop in report.crops
                 if crop.crop_id in track.embeddings
@@ -356,7 +357,9 @@ class Watch:
                 model=self._embedder.digest,
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
-                crop_jpeg=_jpeg(crop.image) if self._pictures and crop is not None else None,
+                crop_jpeg=to_jpeg(crop.image, quality=_JPEG_QUALITY)
+                if self._pictures and crop is not None
+                else None,
                 **_why(answer),
                 new_person=_is_enrolment(answer),
             )
@@ -544,12 +547,6 @@ def _why(answer: Answer) -> dict[str, Any]:
         "runner_up_score": round(others[0].score, 4) if others else None,
         "reason": why.reason[:1000],
     }
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
 
 
 @contextmanager
