@@ -1,4 +1,4 @@
-"""How fast exported networks are on this machine, beside peers and beside what it can do at all.
+"""How fast exported networks are on this machine, compared with peers and with the machine's peak.
 
 Gives Table 1 its missing columns: latency, throughput, memory, start, and the share of the
 machine's measured peak.
@@ -167,7 +167,7 @@ def run_benchmark(
 
 
 def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = THROUGHPUT_BATCHES) -> int:
-    """Steps that `run_benchmark` tells its `on_progress` of."""
+    """Number of steps that `run_benchmark` reports to `on_progress`."""
     kernels = len(build_kernels())
     return rounds * (networks + kernels) + len(batches) * networks + networks
 

@@ -227,7 +227,7 @@ class OpenVinoCandidate:
 
 
 def open_peer(path: Path, *, threads: int) -> Candidate:
-    """Open somebody else's network.
+    """Open the network file of a peer.
 
     Args:
         path: .onnx (run by onnxruntime) or .xml (run by OpenVINO).

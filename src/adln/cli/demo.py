@@ -104,8 +104,8 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
         flops={depth: counted.flops for depth, counted in counts.items()},
         command=shlex.join(["adln", *sys.argv[1:]]),
         notes=[
-            f"Trained from random weights on {TRAIN_PERSONS} drawn people for {epochs} epochs at "
-            f"{recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
+            f"Trained from random parameters on {TRAIN_PERSONS} drawn people for {epochs} epochs "
+            f"at {recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
         ],
     )
     page = write_report(folder / "report", report, evaluation)
@@ -119,7 +119,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
 
 def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
-    """A recipe for minutes, not for accuracy: quarter-size crops, random weights, few epochs."""
+    """A recipe for minutes, not for accuracy: quarter-size crops, random parameters, few epochs."""
     from adln.training.augmentation import Augmentation
     from adln.training.recipe import Batch, NetworkSettings, Recipe
     from adln.training.schedule import Schedule

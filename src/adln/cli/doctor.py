@@ -1,4 +1,4 @@
-"""`adln doctor`: does re-identification do anything on a recording of one's own?"""
+"""`adln doctor`: does re-identification help on your own recording?"""
 
 import logging
 import tempfile

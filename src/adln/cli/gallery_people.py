@@ -1,4 +1,4 @@
-"""`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is no more."""
+"""`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is forgotten."""
 
 import json
 from pathlib import Path

@@ -310,7 +310,7 @@ def _tried(
     runtime: tuple[str, str],
     sides: Sequence[Any],
 ) -> OpenForeign:
-    """Run it once: what comes out tells whether it is what it should be."""
+    """Run it once and check what comes out."""
     session = ForeignSession(form, run, batch=batch)
     size = _size(sides, form)
     crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)

@@ -113,7 +113,7 @@ def track_material(
     *,
     gap_s: float = 1.0,
 ) -> Material:
-    """Trials from tracks: nobody has to name anyone.
+    """Trials from tracks, without names.
 
     Tracks count as two persons only if one camera saw them in the same frame. The halves are the
     earlier and the later tracks.
@@ -296,7 +296,7 @@ def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def require_enough(material: Material, match_rate: float) -> None:
-    """Refuse material that is too little for a rate; scores play no part.
+    """Refuse too little material for a rate, whatever the scores are.
 
     Args:
         material: Trials. Before anything is embedded, any scores serve.

@@ -140,7 +140,7 @@ class EvaluationReport:
 
     @property
     def counts(self) -> str:
-        """How much was searched, in one line."""
+        """Queries, persons and pictures, in one line."""
         skipped = self.num_query - self.num_valid_query
         without_match = f" ({skipped:,} without a match, skipped)" if skipped > 0 else ""
         return (

@@ -1,4 +1,4 @@
-"""Seen and unseen data sets side by side: what is left where a network has learned from nobody.
+"""Seen and unseen data sets side by side: what remains on people never learned from.
 
 Sec. III trains and tests on one data set, with other people but the same cameras. What a network is
 worth before cameras of somebody else shows only on a data set that it has not learned from. For

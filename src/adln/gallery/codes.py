@@ -204,7 +204,7 @@ class CodeFiles:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Let go of the maps."""
+        """Release the maps."""
         self._maps = {}
         self.capacity = 0
 

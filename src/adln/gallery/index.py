@@ -202,7 +202,7 @@ class SearchIndex:
         self._is_verified = True
 
     def repair(self, suspects: NDArray[np.int64]) -> None:
-        """Write what is wrong in the files anew; the caller holds a write transaction.
+        """Rewrite what is wrong in the files; the caller holds a write transaction.
 
         Args:
             suspects: slots that are written in any case, if they are in use.
@@ -326,7 +326,7 @@ class SearchIndex:
         )
 
     def rebuild(self) -> None:
-        """Write all code files anew, without free slots; the caller holds a write transaction.
+        """Rewrite all code files, without free slots; the caller holds a write transaction.
 
         Other processes notice by the epoch. The old files are wiped by `remove_leftovers`, when
         the transaction is through.
@@ -418,7 +418,7 @@ class SearchIndex:
             remove_other_epochs(self._folder, epoch)
 
     def close(self) -> None:
-        """Let go of the maps."""
+        """Release the maps."""
         if self.files is not None:
             self.files.close()
 

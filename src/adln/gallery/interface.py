@@ -215,7 +215,7 @@ class Gallery(Protocol):
         ...
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that are nobody's any more: forgotten, or never given.
+        """Of these numbers, those that belong to nobody: forgotten, or never given.
 
         A number that was merged is gone when the person is whom it was merged into.
         """

@@ -332,7 +332,7 @@ class MilvusGallery(MilvusStore):
             return self._merged_into(as_id(person_id, "a person"))
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that are nobody's any more; see `Gallery.gone`."""
+        """Of these numbers, those that belong to nobody; see `Gallery.gone`."""
         with self._answers("read"):
             there = {
                 row["person_id"]

@@ -52,7 +52,7 @@ def erase_traces(
     kept: Iterable[Sequence[StoredSighting]],
     compared: Compared,
 ) -> Traces:
-    """Look for traces; where there are some, write the whole database anew and look again.
+    """Look for traces; where there are some, rewrite the whole database and look again.
 
     SQLite overwrites what it deletes, but where it moves rows from page to page it leaves copies
     of them behind, which only rewriting all pages removes.

@@ -93,7 +93,7 @@ class ModelKey:
 
     @property
     def exit(self) -> tuple[str, int]:
-        """Model file and depth: one exit, whatever is known of its space."""
+        """Network file and depth: one exit, whatever is known of its space."""
         return self.digest, self.depth
 
     def __str__(self) -> str:

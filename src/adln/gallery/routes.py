@@ -10,7 +10,7 @@ from adln.gallery.records import Sighting
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Somebody was before one camera and next before another one.
+    """Somebody was in front of one camera and then of another.
 
     Attributes:
         person_id: who.

@@ -95,7 +95,7 @@ class SqliteGallery(GalleryStore):
         return Retention() if text is None else Retention.from_json(text)
 
     def set_retention(self, retention: Retention) -> None:
-        """Set the rules. Only `max_templates` is seen to at once; `apply_retention` does the rest.
+        """Set the rules. Only `max_templates` is applied at once; `apply_retention` does the rest.
 
         Args:
             retention: the rules, for all processes.
@@ -468,7 +468,7 @@ class SqliteGallery(GalleryStore):
         return records, needles
 
     def compact(self) -> None:
-        """Give free slots back, so that a search reads no more than there is.
+        """Release free slots, so that a search reads only what is in use.
 
         Worth its while after much was erased and little added; takes about as long as reading the
         whole database.

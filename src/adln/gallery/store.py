@@ -323,7 +323,7 @@ class GalleryStore:
                         return results
 
     def _repair(self, suspects: NDArray[np.int64]) -> None:
-        """Write what is wrong in the files anew, or do without them."""
+        """Rewrite what is wrong in the files, or do without them."""
         if self._is_read_only:
             with self._reading():
                 self._index.read_into_memory()

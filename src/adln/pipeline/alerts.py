@@ -47,7 +47,7 @@ class AlertRule:
         self._tracks: OrderedDict[tuple[int, int, int | None], None] = OrderedDict()
 
     def is_due(self, event: SightingEvent) -> bool:
-        """Whether somebody is to be told of this sighting."""
+        """Whether to notify of this sighting."""
         rule = self._rule
         if rule.cameras and event.camera_name not in rule.cameras:
             return False
@@ -61,7 +61,7 @@ class AlertRule:
         return last_s is None or abs(event.last_time_s - last_s) >= self._within_s
 
     def told(self, event: SightingEvent) -> None:
-        """Remember that somebody was told of this sighting."""
+        """Remember that this sighting was notified of."""
         self._last_s[event.person_id] = event.last_time_s
         self._last_s.move_to_end(event.person_id)
         self._tracks[event.camera_id, event.track_id, event.person_id] = None
@@ -141,7 +141,7 @@ class AlertSink:
             self._rule.told(event)
 
     def close(self) -> None:
-        """Close the way."""
+        """Close the sink behind it."""
         self._way.close()
 
 

@@ -298,7 +298,7 @@ def open_delivery(
 def open_home_assistant(
     settings: WatchSettings, folder: Path, people: ReportedPeople
 ) -> HomeAssistant | None:
-    """Open the way to Home Assistant; None if it is not told.
+    """Connect to Home Assistant; None if that is not enabled.
 
     Args:
         settings: of the watch.
@@ -371,7 +371,7 @@ def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent],
 
 
 def _require_kept(source: VideoFile | ImageFolder, rules: Retention) -> None:
-    """Refuse a recording that would be erased by a date which nobody has stated."""
+    """Refuse a recording that would be erased by a date that was not stated."""
     keep = [rules.keep_s, *rules.camera_keep_s.values(), *rules.person_keep_s.values()]
     least_s = min((one for one in keep if one is not None), default=None)
     if least_s is None or source.start_s >= time.time() - least_s:
@@ -410,7 +410,7 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
 
 
 def _open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
-    """What trackers see people with: the cheapest there is, because one camera is an easy case."""
+    """The appearance for trackers: the cheapest there is, because one camera is an easy case."""
     files = files_for(settings.network.files, "fast")
     eye = embedder
     # With the shipped networks it is the shallow one, whatever people are recognised with.
@@ -521,7 +521,7 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
 
 
 def _content_name(path: Path) -> str:
-    """Names a recording by its content, so that working on it again gives the same ids."""
+    """Names a recording by its content, so that processing it again gives the same ids."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(path.iterdir()):

@@ -1,4 +1,4 @@
-"""The way to an MQTT broker: where it is and how one is let in."""
+"""An MQTT broker: its address and what it asks for."""
 
 import socket
 from contextlib import suppress

@@ -22,7 +22,7 @@ BATCH = 100
 REFUSALS = 5
 """A sighting that a sink refused so many times in a row is set aside."""
 Gone = Callable[[Collection[int]], Collection[int]]
-"""Of numbers of people, those that are nobody's any more."""
+"""Of numbers of people, those that belong to nobody."""
 MAX_WAITING = 10_000
 """Sightings held in memory while the disk takes none."""
 

@@ -1,4 +1,4 @@
-"""Examines a recording of one's own: is re-identification of any use here, and from which score on?
+"""Examines a recording: does re-identification work here, and from which score on?
 
 Nobody has to name anyone. One track shows one person, and two tracks in one frame show two. If
 the scores of the first kind do not stand out from those of the second, no threshold will help.

@@ -31,7 +31,7 @@ _PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&t
 
 @dataclass(frozen=True, kw_only=True)
 class FrigateEvent:
-    """Somebody before a camera, as Frigate followed them.
+    """Somebody in front of a camera, as Frigate followed them.
 
     Attributes:
         event_id: of Frigate.

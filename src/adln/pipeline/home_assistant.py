@@ -1,4 +1,4 @@
-"""Home Assistant: who is before each camera, by MQTT discovery.
+"""Home Assistant: who is in front of each camera, by MQTT discovery.
 
 What should stand on the broker is computed as a whole (`wanted_messages`), compared with what was
 sent, and the difference is sent. All of it is retained. After a lost connection, and when Home

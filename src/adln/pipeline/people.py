@@ -79,7 +79,7 @@ class ReportedPeople:
 def leaving_out(
     submit: Callable[[SightingEvent], object], people: ReportedPeople
 ) -> Callable[[SightingEvent], None]:
-    """A `submit` that hands nothing on of people who are never reported.
+    """A `submit` that drops sightings of people who are never reported.
 
     Only what is certain to be theirs is left out: a candidate may be somebody else.
 

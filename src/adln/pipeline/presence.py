@@ -8,7 +8,7 @@ from adln.pipeline.watch_parts import NamedBox
 
 @dataclass(frozen=True, kw_only=True)
 class Stay:
-    """Somebody before a camera.
+    """Somebody in front of a camera.
 
     Attributes:
         camera: name of the camera.
@@ -80,7 +80,7 @@ class Presence:
                 self._last[person_id] = stay
 
     def at(self, camera: str, now_s: float, person_id: int | None = None) -> list[Stay]:
-        """Who is before a camera, one entry a person and one for each unknown, the longest first.
+        """Who is in front of a camera, one entry each, the longest first.
 
         Args:
             camera: its name.
@@ -114,6 +114,6 @@ class Presence:
 
 
 def _joined(one: Stay, other: Stay) -> Stay:
-    """Two tracks of one person before one camera."""
+    """Two tracks of one person in front of one camera."""
     newest = max(one, other, key=lambda stay: stay.heard_s)
     return replace(newest, since_s=min(one.since_s, other.since_s))

@@ -1,4 +1,4 @@
-"""A sighting as it leaves the device: this person, here, now, this sure.
+"""A sighting as it leaves the device: this person, here, now, with this confidence.
 
 One JSON object per sighting, format ``adln-sighting-1``; `docs/sightings.md` describes it to those
 who receive it. There is no picture in it unless the operator asked for one.
@@ -143,7 +143,7 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order; what is only there at times only then."""
+        """As one line of JSON, keys in a fixed order, optional ones only where they are set."""
         values = {"format": self.format, **asdict(self)}
         del values["crop_jpeg"], values["new_person"]
         if not self.reason:
@@ -195,7 +195,7 @@ class SightingEvent:
 
 
 def make_event_id(*parts: str | int) -> str:
-    """Make an id of what sets a sighting apart, so that doing the work again gives the same id.
+    """Make an id of what sets a sighting apart, so that processing it again gives the same id.
 
     Args:
         parts: For example what names the run (for a video file its digest, for a live camera the

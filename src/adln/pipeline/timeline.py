@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TimelineVisit:
-    """One track: somebody before one camera.
+    """One track: somebody in front of one camera.
 
     Attributes:
         camera_name: which camera.
