@@ -22,7 +22,8 @@ MOST_PROBE_CROPS = 64
 Precision = Literal["fp32", "fp16", "int8"]
 InputForm = Literal["uint8_rgb_nhwc", "float_rgb_nchw"]
 # A space is named by the first digits of a SHA-256, see `adln.export.spaces`.
-_SPACE = re.compile("[0-9a-f]{16}")
+SPACE_DIGITS = 16
+_SPACE = re.compile(f"[0-9a-f]{{{SPACE_DIGITS}}}")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 

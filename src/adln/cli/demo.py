@@ -104,8 +104,8 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
         flops={depth: counted.flops for depth, counted in counts.items()},
         command=shlex.join(["adln", *sys.argv[1:]]),
         notes=[
-            f"Trained from random parameters on {TRAIN_PERSONS} drawn people for {epochs} epochs "
-            f"at {recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
+            f"Trained from random parameters on {TRAIN_PERSONS} drawn people, {epochs} epochs at "
+            f"{recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
         ],
     )
     page = write_report(folder / "report", report, evaluation)

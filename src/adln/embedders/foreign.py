@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
-from adln.manifest import CROPS, Manifest
+from adln.manifest import CROPS, SPACE_DIGITS, Manifest
 
 ENDING = ".adln.json"
 """The file beside a network of another make is called like it, with this ending."""
@@ -30,7 +30,6 @@ FORMAT = "adln-foreign-1"
 WHOLE = 4
 """A network of another make cannot be cut; it counts as the whole depth."""
 _SIZE_PX = (256, 128)  # where the file leaves it open
-_DIGITS = 16
 _OPENVINO = ".xml"
 _REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
 
@@ -229,7 +228,7 @@ def describe_foreign(
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
-        spaces=(opened.sha256[:_DIGITS],),
+        spaces=(opened.sha256[:SPACE_DIGITS],),
     )
     if probe_of is not None:
         manifest = replace(manifest, probe=probe_of(manifest, opened.session))
