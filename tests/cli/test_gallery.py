@@ -176,7 +176,7 @@ def test_the_gallery_refuses_another_model(
     other = make_model("other.onnx", training_data="something else")
     result = find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", other)
     assert isinstance(result.exception, GalleryError)
-    assert "different models cannot be compared" in str(result.exception)
+    assert "different networks cannot be compared" in str(result.exception)
 
 
 def drawn(path: Path, shade: int) -> Path:
@@ -244,7 +244,7 @@ def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> 
     asked = run("forget", folder, "rita")
     assert "looks alike: 1.00, person 3 (a piece of rita), 1 sighting" in asked.output
     assert "--also id:3" in asked.output
-    assert "1 sighting of nobody (2)" in asked.output
+    assert "1 unassigned sighting (2)" in asked.output
     assert asked.exit_code == 1
     done = run("forget", folder, "rita", "--also", "id:3", "--yes")
     assert done.exit_code == 0, done.output

@@ -1,13 +1,10 @@
 """Enrols people from folders, files and lists of pictures: what is stored of whom."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from adln.crops import picture_size, read_crop
+from adln.crops import picture_size, read_crop, to_jpeg
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
@@ -24,8 +21,8 @@ _THUMBNAIL_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Pictures of one person, or of nobody yet.
+class PicturesOfOne:
+    """Pictures of one person, or unassigned ones.
 
     Attributes:
         paths: of the pictures.
@@ -43,7 +40,7 @@ class Enrolled:
     """What was stored of one person.
 
     Attributes:
-        person_id: who; 0 if nothing was stored, or of nobody.
+        person_id: who; 0 if nothing was stored, or if they are unassigned.
         stored: pictures.
         refused: pictures of somebody who asked not to be enrolled again.
     """
@@ -55,7 +52,7 @@ class Enrolled:
 
 def people_of(
     sources: Sequence[Path], *, name: str | None, nobody: bool, each_folder: bool
-) -> list[Pictures]:
+) -> list[PicturesOfOne]:
     """Who is meant by folders, files and lists.
 
     Raises:
@@ -71,7 +68,7 @@ def people_of(
                 raise SettingsError(
                     f"{source}: --each-folder needs a folder with a sub-folder for each person."
                 )
-            people += [Pictures(paths=find_pictures([part]), name=part.name) for part in parts]
+            people += [PicturesOfOne(paths=find_pictures([part]), name=part.name) for part in parts]
         return people
     if name is None and not nobody:
         for source in sources:
@@ -83,7 +80,7 @@ def people_of(
                     f"{source}: its pictures lie in {len(parts)} folders ({few}). If each is a "
                     "person, add --each-folder; if all show one, --name; if nobody knows, --nobody."
                 )
-    return [Pictures(paths=find_pictures(sources), name=name, is_nobody=nobody)]
+    return [PicturesOfOne(paths=find_pictures(sources), name=name, is_nobody=nobody)]
 
 
 class Enrolment:
@@ -118,7 +115,7 @@ class Enrolment:
         self._thumbnails = thumbnails
         self._on_left_out = on_left_out
 
-    def store(self, pictures: Pictures, on_progress: Callable[[int], None]) -> Enrolled:
+    def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
         person_id = None if pictures.is_nobody else self._known(pictures.name)
         if person_id is None and pictures.name is not None:
@@ -192,7 +189,4 @@ def _folders_with_pictures(source: Path) -> list[Path]:
 
 
 def _thumbnail(path: Path) -> bytes:
-    stream = io.BytesIO()
-    crop = read_crop(path, height_px=128, width_px=64)
-    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(read_crop(path, height_px=128, width_px=64), quality=_THUMBNAIL_QUALITY)

@@ -37,7 +37,7 @@ from adln.pipeline.assembly import (
 from adln.pipeline.metrics import MetricsServer, PipelineMetrics
 from adln.pipeline.people import leaving_out
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import Progress, SeenFrame, Watch
+from adln.pipeline.watch import SeenFrame, Watch, WatchProgress
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 from adln.service.logs import set_up_logs
@@ -187,7 +187,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
         is_adapted = assembly.live or assembly.costs is not None
         budget_ms = settings.load.budget_ms if is_adapted else 0.0
 
-        def report(progress: Progress, statuses: list[CameraStatus]) -> None:
+        def report(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             pipeline = PipelineView(
                 state="running",
                 depth=progress.depth,
@@ -200,7 +200,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             views = _camera_views(progress, statuses, numbers)
             teller.tell(Report(cameras=views, pipeline=pipeline))
 
-        def on_round(progress: Progress, statuses: list[CameraStatus]) -> None:
+        def on_round(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             nonlocal reported_s
             now_s = time.monotonic()
             if now_s - reported_s >= REPORT_EVERY_S:
@@ -305,7 +305,7 @@ def _smaller(image: NDArray[np.uint8]) -> bytes:
 
 
 def _camera_views(
-    progress: Progress, statuses: list[CameraStatus], numbers: Mapping[str, int]
+    progress: WatchProgress, statuses: list[CameraStatus], numbers: Mapping[str, int]
 ) -> tuple[CameraView, ...]:
     return tuple(
         CameraView(
