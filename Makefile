@@ -34,8 +34,9 @@ docs: $(INSTALLED)
 wheel-test: $(INSTALLED)
 	$(BIN)/python -m tests.wheel.walk_readme
 
+# The tests, and which lines of src they run: in the terminal, out/coverage and out/coverage.xml.
 coverage: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report term
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report term --cov-report html:out/coverage --cov-report xml:out/coverage.xml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

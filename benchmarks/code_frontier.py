@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
 from adln.gallery import scan
-from adln.gallery.codes import CodeFiles, encode
+from adln.gallery.codes import CodeFiles, encode_embeddings
 
 Floats = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -111,13 +111,13 @@ class Int8Codes:
         self._numbers = np.empty(gallery.shape, np.int8)
         self._scales = np.empty(len(gallery), np.float32)
         for rows in _blocks(len(gallery)):
-            codes = encode(gallery[rows])
+            codes = encode_embeddings(gallery[rows])
             self._numbers[rows], self._scales[rows] = codes.numbers, codes.scales
         self.code_bytes = gallery.shape[1] + 4
 
     def scores(self, query: Floats) -> Floats:
         """See `FirstStage`."""
-        scores = _int8_products(encode(query[np.newaxis]).numbers, self._numbers)
+        scores = _int8_products(encode_embeddings(query[np.newaxis]).numbers, self._numbers)
         scores *= self._scales
         return scores
 
@@ -172,14 +172,14 @@ class PrincipalCodes:
         self._scales = np.empty(len(gallery), np.float32)
         self._common = np.empty(len(gallery), np.float32)
         for rows in _blocks(len(gallery)):
-            codes = encode(self._project(gallery[rows]))
+            codes = encode_embeddings(self._project(gallery[rows]))
             self._numbers[rows], self._scales[rows] = codes.numbers, codes.scales
             self._common[rows] = gallery[rows] @ mean
         self.code_bytes = directions.shape[1] + 8
 
     def scores(self, query: Floats) -> Floats:
         """See `FirstStage`."""
-        codes = encode(self._project(query[np.newaxis]))
+        codes = encode_embeddings(self._project(query[np.newaxis]))
         scores = _int8_products(codes.numbers, self._numbers)
         scores *= self._scales
         scores *= codes.scales[0]

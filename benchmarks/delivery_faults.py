@@ -34,14 +34,15 @@ from typing import Any
 
 import click
 
-from adln.pipeline.delivery import Backoff, Delivery, Sink
+from adln.pipeline.broker import Broker
+from adln.pipeline.delivery import Delivery, RetryPauses, Sink
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.sightings import SightingEvent, make_event_id
 from adln.pipeline.webhook_sink import WebhookSink
 
-BACKOFF = Backoff(first_s=0.2, most_s=5.0)
+BACKOFF = RetryPauses(first_s=0.2, most_s=5.0)
 DRAIN_S = 120.0
 
 
@@ -167,7 +168,7 @@ def broker_stops(folder: Path, seconds: float, rate: float) -> Outcome:
     listener.loop_start()
     ready.wait(10)
 
-    sink = MqttSink("127.0.0.1", port, client_id="device", timeout_s=5.0)
+    sink = MqttSink(Broker("127.0.0.1", port, timeout_s=5.0), client_id="device")
     with _delivering(folder, "mqtt", sink) as delivery:
         stream = Stream(delivery, "broker")
         stream.run(seconds / 4, rate)

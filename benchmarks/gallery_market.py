@@ -32,7 +32,7 @@ from adln.evaluation.ranking import evaluate_distance_matrix, evaluate_features
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Calibration
-from adln.reports.calibration_text import describe
+from adln.reports.calibration_text import calibration_text
 
 _BLOCK = 32
 _FOUND = 200
@@ -150,7 +150,7 @@ def thresholds(
     )
     material = person_material(part, across_cameras=True)
     calibration = calibrate(material, depth=depth, flip=flip, data="market1501, half of it")
-    click.echo(describe(calibration) + "\n")
+    click.echo(calibration_text(calibration) + "\n")
     answers = searched_answers(calibration, query, gallery, enrolled, others)
     for kind in ("stranger", "enrolled"):
         total = sum(number for (one, _), number in answers.items() if one == kind)

@@ -36,7 +36,7 @@ from adln.pipeline.roster import track_number
 from adln.pipeline.watch import CameraParts, SeenFrame, Watch
 from adln.pipeline.watch_settings import WatchSettings
 from adln.scenes.drawn_figure import draw_figure
-from adln.scenes.drawn_people import Person, describe_person
+from adln.scenes.drawn_people import DrawnPerson, describe_person
 
 _CAMERA, _FPS = "day", 5.0
 _HEIGHT_PX, _WIDTH_PX, _FIGURE_PX = 360, 640, 200.0
@@ -97,7 +97,7 @@ class Day:
     ) -> NDArray[np.uint8]:
         image, found = self._ground, []
         for number, (ahead, ground_y) in sorted(zip(slot, ways, strict=True), key=lambda w: w[1]):
-            person: Person = self._people[number]
+            person: DrawnPerson = self._people[number]
             x = 70.0 + (_WIDTH_PX - 140.0) * (share if ahead else 1 - share)
             figure = draw_figure(
                 person,

@@ -34,9 +34,9 @@ from adln.pipeline.watch import SeenFrame, Watch
 from adln.pipeline.watch_settings import (
     CameraSettings,
     DetectorSettings,
-    NetworkSettings,
     ThresholdSettings,
     TravelSettings,
+    WatchNetworkSettings,
     WatchSettings,
 )
 from adln.scenes.walking_scene import (
@@ -90,7 +90,7 @@ def scene_settings(
             for camera in CAMERA_IDS
         ),
         detector=DetectorSettings(boxes=str((scene / "boxes.jsonl").resolve())),
-        network=NetworkSettings(files=(str(model.resolve()),), depth=depth),
+        network=WatchNetworkSettings(files=(str(model.resolve()),), depth=depth),
         thresholds=thresholds,
         # Nobody is told where the cameras hang but for this: the hall is a walk away.
         travel=tuple(

@@ -2,10 +2,11 @@ r"""Cuts people out of photographs, for `adln train --unlabelled`.
 
     python -m benchmarks.street_crops PICTURES --detector yolox_nano_416.onnx --out data/street
 
-Beside a picture folder JPEGImages may lie Annotations in the form of PASCAL VOC: their boxes of
-class "person" are taken first. The detector looks at the whole picture and at four overlapping
-parts of it, so that small people are found. Nobody is named, and one person may be there twice:
-only a teacher's embeddings can be learned from such crops.
+Beside a picture folder may lie Annotations in the form of PASCAL VOC, whose boxes of class
+"person" are taken first, or labels in the form of YOLO, whose boxes are all taken for people. The
+detector, if one is given, looks at the whole picture and at four overlapping parts of it, so that
+small people are found. Nobody is named, and one person may be there twice: only a teacher's
+embeddings can be learned from such crops.
 """
 
 import xml.etree.ElementTree as ET
@@ -34,12 +35,24 @@ _EDGE_PX = 2
 Box = tuple[float, float, float, float]
 
 
-def annotated(path: Path) -> list[Box]:
+def annotated(path: Path, height_px: int, width_px: int) -> list[Box]:
     """The people that an annotation beside the picture names, xyxy in pixels."""
+    found = []
+    labels = path.parent.parent / "labels" / f"{path.stem}.txt"
+    if labels.is_file():
+        for line in labels.read_text().splitlines():
+            _, x, y, width, height = map(float, line.split()[:5])
+            found.append(
+                (
+                    (x - width / 2) * width_px,
+                    (y - height / 2) * height_px,
+                    (x + width / 2) * width_px,
+                    (y + height / 2) * height_px,
+                )
+            )
     file = path.parent.parent / "Annotations" / f"{path.stem}.xml"
     if not file.is_file():
-        return []
-    found = []
+        return found
     for thing in ET.parse(file).iter("object"):
         box = thing.find("bndbox")
         if thing.findtext("name") == "person" and box is not None:
@@ -74,12 +87,12 @@ def detected(detector: YoloxDetector, image: NDArray[np.uint8]) -> Iterator[Box]
                 yield x1 + left, y1 + top, x2 + left, y2 + top
 
 
-def people(detector: YoloxDetector, path: Path) -> Iterator[Image.Image]:
+def people(detector: YoloxDetector | None, path: Path) -> Iterator[Image.Image]:
     """Crops of the people in a picture, each once, none too small or of an odd shape."""
     image = read_image(path)
     height_px, width_px = image.shape[:2]
-    kept = annotated(path)
-    for box in detected(detector, image):
+    kept = annotated(path, height_px, width_px)
+    for box in () if detector is None else detected(detector, image):
         others = np.array(kept, np.float32).reshape(-1, 4)
         if not (iou(np.array([box], np.float32), others) >= _SAME_PERSON).any():
             kept.append(box)
@@ -103,11 +116,11 @@ def people(detector: YoloxDetector, path: Path) -> Iterator[Image.Image]:
 
 @click.command()
 @click.argument("pictures", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--detector", "detector_path", type=click.Path(path_type=Path), required=True)
+@click.option("--detector", "detector_path", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-def main(pictures: Path, detector_path: Path, out: Path) -> None:
+def main(pictures: Path, detector_path: Path | None, out: Path) -> None:
     """Cut the people out of all pictures of a folder."""
-    detector = YoloxDetector(detector_path)
+    detector = None if detector_path is None else YoloxDetector(detector_path)
     out.mkdir(parents=True, exist_ok=True)
     written = 0
     for path in sorted(pictures.iterdir()):

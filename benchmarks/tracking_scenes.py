@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from adln.boxes import iou, xyxy_to_xywh
 from adln.cameras.mot_files import MotBoxes, read_mot
-from adln.scenes.drawn_people import Person, describe_person, person_generator
-from adln.scenes.walking_routes import Route
+from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
+from adln.scenes.walking_routes import WalkedRoute
 from adln.scenes.walking_scene import ScenePlan, WalkingScene
 from adln.scenes.walking_views import MOUNTINGS
 
@@ -141,7 +141,7 @@ def draw_sequence(root: Path, kind: str, seed: int, *, seconds: float = 30.0) ->
 # -- who walks where -------------------------------------------------------------------------
 
 
-def _crossing(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
+def _crossing(seed: int, seconds: float) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """Both ways, at many distances, often before one another."""
     rng = person_generator(seed, _STREAM_WALK, 0)
     count = round(0.6 * seconds)
@@ -151,7 +151,7 @@ def _crossing(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
     }
 
 
-def _hedge(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
+def _hedge(seed: int, seconds: float) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """Half of them go behind the hedge, stay there for a while and come out again."""
     rng = person_generator(seed, _STREAM_WALK, 1)
     people = {}
@@ -162,7 +162,7 @@ def _hedge(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
     return people
 
 
-def _outfits(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
+def _outfits(seed: int, seconds: float) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """As behind the hedge, in three outfits; people differ by stature, hair, skin and bag."""
     worn = [describe_person(seed, 900 + outfit) for outfit in range(3)]
     dressed = {}
@@ -186,11 +186,11 @@ def _outfits(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
     return dressed
 
 
-def _shaken(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
+def _shaken(seed: int, seconds: float) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     return _crossing(seed + 100, seconds)
 
 
-def _apart(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
+def _apart(seed: int, seconds: float) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """One after the other on one lane; nobody overtakes."""
     rng = person_generator(seed, _STREAM_WALK, 2)
     y = float(rng.uniform(1.0, 2.5))
@@ -200,7 +200,7 @@ def _apart(seed: int, seconds: float) -> dict[int, tuple[Person, Route]]:
     }
 
 
-_ROUTES: dict[str, Callable[[int, float], dict[int, tuple[Person, Route]]]] = {
+_ROUTES: dict[str, Callable[[int, float], dict[int, tuple[DrawnPerson, WalkedRoute]]]] = {
     "crossing": _crossing,
     "hedge": _hedge,
     "outfits": _outfits,
@@ -219,7 +219,7 @@ def _walker(
     y: float | None = None,
     ahead: bool | None = None,
     speed: float | None = None,
-) -> tuple[Person, Route]:
+) -> tuple[DrawnPerson, WalkedRoute]:
     """Somebody who crosses the view, straight on or by way of the hedge."""
     person = describe_person(seed, number)
     speed = float(rng.uniform(0.9, 1.7)) if speed is None else speed
@@ -249,7 +249,7 @@ def _walker(
             gestures.append("stand")
             times_s.append(times_s[-1] + pause)
             places.append(place)
-    return person, Route(person, np.array(times_s), np.array(places, np.float64), gestures)
+    return person, WalkedRoute(person, np.array(times_s), np.array(places, np.float64), gestures)
 
 
 # -- what the camera and the detector make of it ----------------------------------------------

@@ -26,11 +26,11 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.pipeline.assembly import assemble, open_delivery, paced_submit
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.load import LoadSettings
-from adln.pipeline.watch import Progress, Watch
+from adln.pipeline.watch import Watch, WatchProgress
 from adln.pipeline.watch_settings import (
     CostSettings,
-    NetworkSettings,
     ThresholdSettings,
+    WatchNetworkSettings,
 )
 from adln.scenes.walking_scene import ScenePlan
 
@@ -90,7 +90,7 @@ def main(
         settings,
         cameras=(*cameras, again),
         detector=replace(settings.detector, boxes=str((scene / "boxes4.jsonl").resolve())),
-        network=NetworkSettings(files=tuple(str(path.resolve()) for path in models)),
+        network=WatchNetworkSettings(files=tuple(str(path.resolve()) for path in models)),
         load=LoadSettings(budget_ms=budget_ms),
         costs=CostSettings(frame_ms=frame_ms + 3, crop_ms=tuple(costs.values())),
     )
@@ -115,7 +115,7 @@ def main(
     )
     last = [0.0, 0.0]
 
-    def show(now: Progress, _: list[CameraStatus]) -> None:
+    def show(now: WatchProgress, _: list[CameraStatus]) -> None:
         if now.video_s - last[0] < 60 * minutes / 20:
             return
         use = (now.wall_s - last[1]) / (now.video_s - last[0])

@@ -233,6 +233,13 @@ def cut(image: NDArray[np.uint8], box_xyxy: Sequence[float]) -> NDArray[np.uint8
     return image[y1:y2, x1:x2].copy()
 
 
+def to_jpeg(image: NDArray[np.uint8], *, quality: int) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as the bytes of a JPEG file of a quality of 1 to 95."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
 def flip(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mirror crops left to right.
 

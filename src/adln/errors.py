@@ -4,6 +4,9 @@ Each message says what was expected, what came and what to do, so that a program
 class (:class:`AdlnError`) and show its text to a person as it is.
 """
 
+from importlib import import_module
+from typing import Any
+
 
 class AdlnError(Exception):
     """Base of all errors raised on purpose by adln."""
@@ -38,11 +41,11 @@ class EvaluationError(AdlnError):
 
 
 class ModelFileError(AdlnError):
-    """An exported model is missing, truncated, foreign, or does not fit its manifest."""
+    """An exported network is missing, truncated, foreign, or does not fit its manifest."""
 
 
 class DeviceError(ModelFileError):
-    """An exported model answers wrongly on this device."""
+    """An exported network answers wrongly on this device."""
 
 
 class ExportError(AdlnError):
@@ -87,6 +90,27 @@ class UndeliveredError(DeliveryError):
         super().__init__(reason)
         self.acknowledged = acknowledged
         self.refused = refused
+
+
+def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
+    """Import a package that an extra brings.
+
+    Args:
+        name: of the module.
+        extra: of pyproject.toml, that brings it.
+        purpose: what needs it, for the message.
+        raises: error class.
+
+    Returns:
+        The module; what it offers is not typed here.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise raises(
+            f"{purpose} needs {name.partition('.')[0]}, which is not installed; "
+            f"{how_to_install(extra)}."
+        ) from error
 
 
 def how_to_install(extra: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adln.atomic import atomic_write, require_regular, require_writable
 from adln.embeddings import find_unusable
-from adln.errors import DatasetError, SettingsError, how_to_install
+from adln.errors import AdlnError, DatasetError, SettingsError, require_package
 
 SUFFIXES = (".npz", ".parquet")
 _OWN_ARRAYS = ("paths", "embeddings", "source")
@@ -28,8 +28,8 @@ class FeatureSource:
     Attributes:
         depth: 1 to 4; 0 for a network of another make.
         flip: whether they are averages with the mirrored crop.
-        model_sha256: hex digest of the model file.
-        source_sha256: hex digest of the network that the model file was exported from.
+        model_sha256: hex digest of the network file.
+        source_sha256: hex digest of the trained network that it was exported from.
         precision: "fp32", "fp16" or "int8".
         adln_version: version that embedded.
         space: see `adln.manifest.Manifest.spaces`; "" if unknown, then it is the depth and file.
@@ -75,7 +75,7 @@ def require_writable_format(path: Path) -> None:
         raise SettingsError(f"{path}: there is no folder {path.parent}.")
     require_writable(path, raises=SettingsError)
     if path.suffix.lower() == ".parquet":
-        _pyarrow()
+        pyarrow_modules()
 
 
 def write_features(features: Features, path: Path) -> None:
@@ -152,7 +152,7 @@ def _write_npz(features: Features, file: Any) -> None:
 
 
 def _write_parquet(features: Features, file: Any) -> None:
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = pyarrow_modules()
     dim = features.embeddings.shape[1]
     flat = pyarrow.array(features.embeddings.reshape(-1))
     table = pyarrow.table(
@@ -167,7 +167,7 @@ def _write_parquet(features: Features, file: Any) -> None:
 
 
 def _read_parquet(path: Path) -> Features:
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules()
     with path.open("rb") as file:
         table = parquet.read_table(file)
     dim = table.schema.field("embedding").type.list_size
@@ -185,13 +185,10 @@ def _read_parquet(path: Path) -> Features:
     )
 
 
-def _pyarrow() -> tuple[Any, Any]:
-    import importlib
-
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise SettingsError(
-            f"Parquet needs pyarrow, which is not installed; {how_to_install('parquet')}. "
-            "Or write a file that ends in .npz."
-        ) from error
+def pyarrow_modules(raises: type[AdlnError] = SettingsError) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet; an error of the class given if it is missing."""
+    first, second = (
+        require_package(name, extra="parquet", purpose="Parquet", raises=raises)
+        for name in ("pyarrow", "pyarrow.parquet")
+    )
+    return first, second

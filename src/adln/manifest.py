@@ -1,4 +1,4 @@
-"""What an exported model says of itself: a small JSON text that travels inside the model file.
+"""What an exported network says of itself: a small JSON text that travels inside the network file.
 
 Carries the facts that a device needs to use a network of Table 1 rightly and to trust it: the
 input, the depths, where the weights come from, and what was measured when it was exported.
@@ -22,7 +22,8 @@ MOST_PROBE_CROPS = 64
 Precision = Literal["fp32", "fp16", "int8"]
 InputForm = Literal["uint8_rgb_nhwc", "float_rgb_nchw"]
 # A space is named by the first digits of a SHA-256, see `adln.export.spaces`.
-_SPACE = re.compile("[0-9a-f]{16}")
+SPACE_DIGITS = 16
+_SPACE = re.compile(f"[0-9a-f]{{{SPACE_DIGITS}}}")
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 INPUT_FORMS: tuple[InputForm, ...] = get_args(InputForm)
 
@@ -118,7 +119,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an exported model says of itself.
+    """What an exported network says of itself.
 
     Attributes:
         depths: depths that the file answers, ascending.
@@ -211,7 +212,7 @@ class Manifest:
             if not is_fine
         ]
         if problems:
-            raise ModelFileError(f"not a manifest of an adln model: {'; '.join(problems)}")
+            raise ModelFileError(f"not a manifest of an adln network: {'; '.join(problems)}")
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -273,7 +274,7 @@ class Manifest:
         except (json.JSONDecodeError, ModelFileError) as error:
             raise ModelFileError(
                 f"{source}: the manifest inside cannot be read: {error}. "
-                "Export the model again with `adln export`."
+                "Export the network again with `adln export`."
             ) from error
 
 

@@ -64,7 +64,7 @@ def test_an_xml_peer_without_openvino_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(SettingsError, match="needs OpenVINO, which is not installed"):
+    with pytest.raises(SettingsError, match="needs openvino, which is not installed"):
         open_peer(tmp_path / "net.xml", threads=1)
 
 

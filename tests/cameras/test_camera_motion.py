@@ -65,3 +65,41 @@ def test_people_are_followed_before_a_camera_that_is_knocked(making_up: bool) ->
         update = tracker.update(found, step / 10, cut(knocked, 0))
         numbers |= {person.track_id for person in update.people}
     assert numbers == ({1} if making_up else {1, 2})
+
+
+def other_scenery() -> NDArray[np.uint8]:
+    return np.ascontiguousarray(scenery()[::-1, ::-1][30:390, 35:675])
+
+
+def test_another_scene_is_told_from_light_noise_and_movement() -> None:
+    camera, rng = CameraMotion(), np.random.default_rng(2)
+
+    def is_cut(picture: NDArray[np.uint8]) -> bool:
+        camera.update(picture, NOBODY)
+        return camera.cut
+
+    def night() -> NDArray[np.uint8]:
+        return np.clip(rng.normal(20, 12, (360, 640, 3)), 0, 255).astype(np.uint8)
+
+    assert not is_cut(cut(0, 0))
+    assert not is_cut(cut(20, 8))
+    assert not is_cut((cut(20, 8) * 0.4).astype(np.uint8))  # a lamp goes out
+    assert is_cut(other_scenery())
+    assert not is_cut(other_scenery())
+    assert is_cut(cut(0, 0)[:300])  # another resolution
+    for _ in range(3):
+        camera.update(night(), NOBODY)
+        assert not is_cut(night())
+
+
+def test_where_another_scene_begins_all_tracks_end() -> None:
+    tracker = ByteTracker()
+    standing = Detections(np.array([[300, 100, 340, 200]], np.float32), np.full(1, 0.9, np.float32))
+    for step in range(10):
+        before = tracker.update(standing, step / 10, cut(0, 0))
+    assert [person.track_id for person in before.people] == [1]
+    assert before.ended == ()
+    assert tracker.update(standing, 1.0, other_scenery()).ended == (1,)
+    for step in range(11, 20):
+        after = tracker.update(standing, step / 10, other_scenery())
+    assert [person.track_id for person in after.people] == [2]

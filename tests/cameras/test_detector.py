@@ -9,7 +9,7 @@ from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import (
     RememberingDetector,
     YoloxDetector,
-    decode,
+    decode_yolox,
     grid_cells,
     letterbox,
     suppress,
@@ -58,7 +58,7 @@ def test_boxes_are_decoded_from_their_cells() -> None:
     rows = np.zeros((84, 85), np.float32)
     rows[64 + 6, :6] = [0.5, 0.5, np.log(2), np.log(3), 0.9, 0.8]  # column 2, row 1, stride 16
     rows[3, 4:7] = [0.9, 0.0, 0.9]  # a bicycle
-    boxes, confidences = decode(rows, grid, 0.1)
+    boxes, confidences = decode_yolox(rows, grid, 0.1)
     np.testing.assert_allclose(boxes, [[40 - 16, 24 - 24, 40 + 16, 24 + 24]], atol=1e-5)
     np.testing.assert_allclose(confidences, [0.72], atol=1e-6)
 

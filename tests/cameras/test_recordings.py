@@ -181,7 +181,7 @@ def test_a_recording_of_which_nobody_says_when_is_dated_by_its_file(
     frames = list(iter(source.next_frame, None))
     assert frames[0].time_s == pytest.approx(1.6e9 - 3)
     assert "2020-09-13" in caplog.text
-    assert "Say `start`" in caplog.text
+    assert "Set `start`" in caplog.text
 
 
 @pytest.mark.parametrize("file_s", [0.0, 315_532_800.0, 4e9])

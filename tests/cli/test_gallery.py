@@ -176,7 +176,7 @@ def test_the_gallery_refuses_another_model(
     other = make_model("other.onnx", training_data="something else")
     result = find(tmp_path / "gus" / "0.png", "--gallery", folder, "--model", other)
     assert isinstance(result.exception, GalleryError)
-    assert "different models cannot be compared" in str(result.exception)
+    assert "different networks cannot be compared" in str(result.exception)
 
 
 def drawn(path: Path, shade: int) -> Path:
@@ -244,7 +244,7 @@ def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> 
     asked = run("forget", folder, "rita")
     assert "looks alike: 1.00, person 3 (a piece of rita), 1 sighting" in asked.output
     assert "--also id:3" in asked.output
-    assert "1 sighting of nobody (2)" in asked.output
+    assert "1 unassigned sighting (2)" in asked.output
     assert asked.exit_code == 1
     done = run("forget", folder, "rita", "--also", "id:3", "--yes")
     assert done.exit_code == 0, done.output
@@ -260,6 +260,18 @@ def test_enrolling_nothing_usable_fails_and_leaves_nobody(tmp_path: Path, model:
     # The next one who is called so is the first.
     good = drawn(tmp_path / "good.png", 40)
     assert run("enrol", made, broken, good, "--name", "Anna", "--model", model).exit_code == 0
+    assert people_in(made) == [(1, "Anna", 1)]
+
+
+def test_a_whole_frame_is_not_stored_as_a_person(tmp_path: Path, model: Path) -> None:
+    made = tmp_path / "made"
+    frame, good = tmp_path / "frame.png", drawn(tmp_path / "good.png", 40)
+    Image.new("RGB", (640, 360), (90, 120, 60)).save(frame)
+    result = run("enrol", made, frame, good, "--name", "Anna", "--model", model)
+    assert result.exit_code == 0
+    assert "frame.png: not stored: the picture is 640 x 360 px, wider than a person" in (
+        result.output
+    )
     assert people_in(made) == [(1, "Anna", 1)]
 
 

@@ -18,8 +18,8 @@ from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
     Calibration,
+    CalibrationEvidence,
     CalibrationFile,
-    Evidence,
     Level,
     Reliability,
     write_calibration,
@@ -104,7 +104,7 @@ def test_the_threshold_comes_from_the_model_s_calibration(folder: Path, tmp_path
     result = run(cluster, folder, "--model", model)
     assert isinstance(result.exception, GalleryError)
     assert "run `adln calibrate`" in str(result.exception)
-    evidence = Evidence(
+    evidence = CalibrationEvidence(
         kind="persons", data="x", num_persons=9, num_searches=9, num_comparisons=9,
         across_cameras=True,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def test_a_sequence_is_followed_by_looks_from_file_to_file(tmp_path: Path) -> No
     pictures = ["--pictures", str(tmp_path / "img1")]
     result = CliRunner().invoke(track, [*arguments, *pictures], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "1 people" in result.output
+    assert "1 person" in result.output
     followed = read_mot(out)
     assert set(followed.ids.tolist()) == {1}
     assert followed.frames.tolist() == [*range(3, 15), *range(38, 41)]
@@ -46,5 +46,5 @@ def test_boxes_alone_are_followed_by_motion(tmp_path: Path) -> None:
     out = tmp_path / "result.txt"
     arguments = [str(tmp_path / "det.txt"), "--out", str(out), "--fps", "10"]
     result = CliRunner().invoke(track, arguments, catch_exceptions=False)
-    assert "0 boxes were looked at" in result.output
+    assert "0 boxes embedded" in result.output
     assert set(read_mot(out).ids.tolist()) == {1}

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from adln.datasets.catalogue import open_dataset
-from adln.datasets.checking import KNOWN_SIZES, SplitCounts, find_corrupt, inspect_dataset
+from adln.datasets.checking import (
+    KNOWN_SIZES,
+    SplitCounts,
+    find_corrupt,
+    inspect_dataset,
+    look_alike_note,
+)
 from adln.datasets.market1501 import read_market1501
 from adln.datasets.split import ReidDataset, Split, make_split
 from adln.errors import SettingsError
@@ -63,6 +69,15 @@ def test_folder_that_bears_the_name_of_the_original_must_have_its_size(market: P
     (problem,) = inspect_dataset(read_market1501(original)).problems
     assert "train images 4 instead of 12,936" in problem
     assert "gallery images 4 instead of 15,913" in problem
+
+
+def test_only_what_shares_nothing_but_the_layout_is_said_to_look_alike(
+    market: Path, tmp_path: Path
+) -> None:
+    assert "layout of Market-1501, but not its size" in look_alike_note(read_market1501(market))
+    original = market.rename(market.parent / "Market-1501-v15.09.15")
+    assert look_alike_note(read_market1501(original)) == ""
+    assert look_alike_note(dataset_of(tmp_path)) == ""
 
 
 def test_original_size_is_confirmed_and_the_count_of_the_paper_corrected(tmp_path: Path) -> None:

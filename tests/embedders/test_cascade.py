@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adln.embedders.cascade import Cascade, Found
+from adln.embedders.cascade import BestAnswers, Cascade
 from adln.embedders.deeper import ChainedEmbedder
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.matching.confidence import confidence, expand_queries
@@ -27,11 +27,11 @@ class Gallery:
     knows_persons: bool = True
     asked: list[tuple[int, int]] = field(default_factory=list)
 
-    def search(self, embeddings: NDArray[np.float32], depth: int) -> Found:
+    def search(self, embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
         self.asked.append((depth, len(embeddings)))
         scores = embeddings @ self.embeddings[depth].T
         order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-        return Found(
+        return BestAnswers(
             np.take_along_axis(scores, order, axis=1),
             order.astype(np.int64),
             self.person_ids[order] if self.knows_persons else None,
@@ -119,9 +119,11 @@ def test_a_crop_whose_answers_are_gone_keeps_what_it_found(
 def test_an_empty_gallery_has_no_answers_and_sends_everybody_deeper(
     paths: tuple[Path, Path],
 ) -> None:
-    def search(embeddings: NDArray[np.float32], depth: int) -> Found:
+    def search(embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
         shape = (len(embeddings), K)
-        return Found(np.full(shape, -np.inf, np.float32), np.full(shape, -1), np.full(shape, -1))
+        return BestAnswers(
+            np.full(shape, -np.inf, np.float32), np.full(shape, -1), np.full(shape, -1)
+        )
 
     def look_up(sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         raise AssertionError("nothing was found that could be looked up")
@@ -134,12 +136,12 @@ def test_an_empty_gallery_has_no_answers_and_sends_everybody_deeper(
 
 
 def test_a_gallery_that_answers_unevenly_is_refused(paths: tuple[Path, Path]) -> None:
-    def fewer(embeddings: NDArray[np.float32], depth: int) -> Found:
+    def fewer(embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
         shape = (len(embeddings), K if depth == 1 else K - 1)
-        return Found(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
+        return BestAnswers(np.zeros(shape, np.float32), np.zeros(shape, np.int64))
 
-    def one(embeddings: NDArray[np.float32], depth: int) -> Found:
-        return Found(np.zeros((1, K), np.float32), np.zeros((1, K), np.int64))
+    def one(embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
+        return BestAnswers(np.zeros((1, K), np.float32), np.zeros((1, K), np.int64))
 
     cascade = Cascade(paths)
     with pytest.raises(SettingsError, match="another number of answers"):

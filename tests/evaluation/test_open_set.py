@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from adln.embeddings import unit_length
 from adln.errors import EvaluationError
 from adln.evaluation.open_set import (
+    OpenSetSearches,
     PersonScores,
-    Searches,
     dir_at_far,
     evaluate_open_set,
     open_set_text,
@@ -77,7 +77,7 @@ def made_up(seed: int = 0, persons: int = 12, noise: float = 0.8) -> dict[str, N
     return split
 
 
-def naive_searches(data: dict[str, NDArray[np.generic]], enrolled: set[int]) -> Searches:
+def naive_searches(data: dict[str, NDArray[np.generic]], enrolled: set[int]) -> OpenSetSearches:
     mated, ranks, strangers = [], [], []
     similarity = data["query_features"] @ data["gallery_features"].T
     for q, person in enumerate(data["query_person_ids"]):
@@ -92,7 +92,7 @@ def naive_searches(data: dict[str, NDArray[np.generic]], enrolled: set[int]) -> 
         elif person in best:
             mated.append(best[person])
             ranks.append(sum(value >= best[person] for value in best.values()))
-    return Searches(len(enrolled), np.array(mated), np.array(ranks), np.array(strangers))
+    return OpenSetSearches(len(enrolled), np.array(mated), np.array(ranks), np.array(strangers))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -110,7 +110,7 @@ def test_searches_are_those_of_the_naive_loops(seed: int) -> None:
 
 
 def test_dir_counts_people_found_in_time_and_above_the_threshold() -> None:
-    searches = Searches(
+    searches = OpenSetSearches(
         num_enrolled=5,
         mated_scores=np.array([0.9, 0.8, 0.7, 0.2], np.float32),
         mated_ranks=np.array([1, 2, 1, 1]),

@@ -12,13 +12,13 @@ from adln.errors import EvaluationError
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import evaluate_features
-from adln.evaluation.report import Report, ReportRow, from_json, make_report
-from adln.evaluation.unseen import Figure, SetRow
+from adln.evaluation.report import EvaluationReport, ReportRow, from_json, make_report
+from adln.evaluation.unseen import Estimate, SetRow
 
 CMC = tuple(min(1.0, 0.9 + 0.01 * k) for k in range(50))
 
 
-def paper_report() -> Report:
+def paper_report() -> EvaluationReport:
     """Sizes of Table 1; shares made up."""
     sizes = [
         (479_552, 584_599_552),
@@ -26,7 +26,7 @@ def paper_report() -> Report:
         (9_400_384, 2_264_336_384),
         (23_508_432, 4_077_488_128),
     ]
-    return Report(
+    return EvaluationReport(
         dataset="market1501",
         num_query=3368,
         num_valid_query=3360,
@@ -53,12 +53,12 @@ def paper_report() -> Report:
     )
 
 
-def with_reranking(report: Report) -> Report:
+def with_reranking(report: EvaluationReport) -> EvaluationReport:
     rows = (replace(row, reranked_rank1=0.5, reranked_mean_ap=0.75) for row in report.rows)
     return replace(report, rows=tuple(rows))
 
 
-def table(report: Report) -> list[list[str]]:
+def table(report: EvaluationReport) -> list[list[str]]:
     """Cells of the text's table."""
     lines = report.to_text().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("Depth"))
@@ -134,7 +134,7 @@ def test_an_altered_report_is_refused() -> None:
         from_json(json.dumps(document))
     document = json.loads(paper_report().to_json())
     document["colour"] = "red"
-    with pytest.raises(EvaluationError, match=r"unknown entries \['colour'\]"):
+    with pytest.raises(EvaluationError, match=r"unknown keys \['colour'\]"):
         from_json(json.dumps(document))
 
 
@@ -183,12 +183,12 @@ def test_a_report_may_hold_searches_across_depths() -> None:
     del without["cross_depth"]
     assert from_json(json.dumps(without)).cross_depth == ()
     assert from_json(json.dumps({**without, "cross_depth": [vars(cells[0])]})).cross_depth == cells
-    with pytest.raises(EvaluationError, match="unknown entries"):
+    with pytest.raises(EvaluationError, match="unknown keys"):
         from_json(json.dumps({**without, "cross_depth": [{**vars(cells[0]), "more": 1}]}))
 
 
 def test_a_report_may_hold_other_data_sets_with_intervals() -> None:
-    figure = Figure(0.334, 0.308, 0.36)
+    figure = Estimate(0.334, 0.308, 0.36)
     rows = (SetRow("cuhk01", "unseen", 2, 971, figure, figure, None, figure),)
     report = replace(paper_report(), sets=rows)
     assert "cuhk01 (unseen)" in report.to_text()

@@ -1,5 +1,6 @@
 """A small network whose features differ from crop to crop, and pictures to calibrate it on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ def small_network(seed: int) -> ADLN:
 @pytest.fixture(scope="session")
 def network() -> ADLN:
     return small_network(seed=0)
+
+
+@pytest.fixture(scope="session")
+def row_weighted(network: ADLN) -> ADLN:
+    """The same network, whose exits weight the rows of their maps."""
+    weighted = ADLN(replace(network.architecture, row_weights=True)).eval()
+    weighted.load_state_dict(network.state_dict(), strict=False)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for depth in ("1", "2"):
+            weights = weighted.exits[depth].row_weights
+            weights.copy_(0.5 + torch.rand(weights.shape, generator=generator))
+    return weighted
 
 
 @pytest.fixture(scope="session")

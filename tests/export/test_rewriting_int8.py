@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adln.bench.operations import count_operations
 from adln.export.calibration import choose_crops
+from adln.export.nodes import reduced_axes
 from adln.export.precision import to_int8
 from adln.export.rewriting_int8 import (
     average_bytes,
@@ -179,6 +180,23 @@ def test_averages_and_the_last_norm_stay_the_same(
     before = embed(quantised, tmp_path / "before.onnx", crops)
     after = embed(model, tmp_path / "after.onnx", crops)
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4)
+
+
+def test_rows_are_averaged_on_bytes_and_weighted_as_in_torch(
+    row_weighted: ADLN, crops: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    cut = row_weighted.cut(DEPTH)
+    floats = trace(cut, ["embedding", "norm"])
+    before = to_int8(floats, crops)
+    after = before.clone()
+    for node in list(after.graph):
+        average_bytes(after.graph, node)
+    averages = [node for node in after.graph if node.op_type == "ReduceMean"]
+    assert [reduced_axes(node) for node in averages] == [(2,)]
+    answers = [embed(model, tmp_path / "model.onnx", crops) for model in (floats, before, after)]
+    expected = TorchEmbedder(cut, device="cpu", flip=False).embed(crops)[DEPTH]
+    np.testing.assert_allclose(cosines(expected, answers[0]), 1.0, atol=1e-5)
+    np.testing.assert_allclose(answers[2], answers[1], rtol=1e-3, atol=1e-4)
 
 
 def test_it_is_as_near_to_torch_as_before(

@@ -18,7 +18,7 @@ from PIL import Image
 from adln.errors import GalleryError
 from adln.gallery import names as names_of_people
 from adln.gallery import rows
-from adln.gallery.codes import encode
+from adln.gallery.codes import encode_embeddings
 from adln.gallery.erasing import all_pieces, find_traces
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -138,7 +138,7 @@ def test_no_byte_of_the_forgotten_is_left_after_many_came_and_went(
         kept: list[bytes] = []
         for at, one in enumerate(given):
             stored = np.asarray(one.embedding, np.float32)
-            code = encode(stored[np.newaxis]).numbers.tobytes()
+            code = encode_embeddings(stored[np.newaxis]).numbers.tobytes()
             needles = [
                 piece
                 for data in (stored.tobytes(), code, one.thumbnail or b"")

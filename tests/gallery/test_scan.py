@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adln.gallery.codes import CodeFiles, encode
+from adln.gallery.codes import CodeFiles, encode_embeddings
 from adln.gallery.scan import compare, find_best, find_best_of_persons
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,7 +19,7 @@ def test_errors_bound_what_codes_lose(seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((20, 64)) * np.exp(spread * rng.standard_normal((1, 64)) / 4)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    codes = encode(rows)
+    codes = encode_embeddings(rows)
     assert codes.numbers.dtype == np.int8
     rests = rows.astype(np.float64) - codes.scales[:, np.newaxis].astype(np.float64) * codes.numbers
     assert (np.linalg.norm(rests, axis=1) <= codes.errors).all()
@@ -29,7 +29,7 @@ def test_errors_bound_what_codes_lose(seed: int, spread: float) -> None:
 
 
 def test_an_embedding_of_zeros_has_codes_of_zeros() -> None:
-    codes = encode(np.zeros((1, 8), np.float32))
+    codes = encode_embeddings(np.zeros((1, 8), np.float32))
     assert not codes.numbers.any()
     assert codes.errors[0] == 0
 

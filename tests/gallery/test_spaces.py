@@ -30,7 +30,7 @@ def test_a_family_has_a_file_or_a_space_in_common() -> None:
     shallow = replace(RES4, depth=1, space="space-three")
     assert admit([RES2], [RES4], place="here") == [RES4]
     assert admit([RES4], [shallow], place="here") == [shallow]
-    with pytest.raises(GalleryError, match=r"here: .*these are of model b+ at Res1"):
+    with pytest.raises(GalleryError, match=r"here: .*these are of network b+ at Res1"):
         admit([RES2], [shallow], place="here")
 
 

@@ -1,6 +1,6 @@
 """A calibration that nothing was fitted to."""
 
-from adln.matching.calibration import Calibration, Evidence, Level, Reliability
+from adln.matching.calibration import Calibration, CalibrationEvidence, Level, Reliability
 
 CALIBRATION = Calibration(
     depth=2,
@@ -12,7 +12,7 @@ CALIBRATION = Calibration(
     size_slope=0.8,
     intercept=-9.0,
     enrolled_share=0.5,
-    evidence=Evidence(
+    evidence=CalibrationEvidence(
         kind="persons",
         data="people",
         num_persons=50,

@@ -144,6 +144,29 @@ def test_seed_alone_decides_the_random_weights() -> None:
         assert torch.equal(a, b)
 
 
+def test_row_weights_weight_each_row_of_each_channel_and_start_as_the_plain_mean(
+    network: ADLN, crops: torch.Tensor
+) -> None:
+    weighted = ADLN(replace(network.architecture, row_weights=True)).eval()
+    assert weighted.load_state_dict(network.state_dict(), strict=False).missing_keys == [
+        f"exits.{depth}.row_weights" for depth in (1, 2, 3, 4)
+    ]
+    with torch.inference_mode():
+        plain, same = network(crops).exits[1], weighted(crops).exits[1]
+    torch.testing.assert_close(same.embedding, plain.embedding, rtol=1e-4, atol=1e-5)
+    weights = torch.rand(2048, 16)
+    with torch.no_grad():
+        weighted.exits["1"].row_weights.copy_(weights)
+    with torch.inference_mode():
+        answer = weighted(crops).exits[1]
+        low = weighted(crops[:, :, :128]).exits[1]  # 8 rows take the weights between
+    expected = torch.einsum("bchw,ch->bc", answer.feature_map, weights) / (16 * 8)
+    torch.testing.assert_close(answer.feature, expected, rtol=1e-4, atol=1e-5)
+    between = (weights[:, 0::2] + weights[:, 1::2]) / 2
+    expected = torch.einsum("bchw,ch->bc", low.feature_map, between) / (8 * 8)
+    torch.testing.assert_close(low.feature, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("exits", [(), (2, 1), (1, 1), (5,)])
 def test_impossible_exits_are_refused(exits: tuple[int, ...]) -> None:
     with pytest.raises(CheckpointError, match="exits must"):

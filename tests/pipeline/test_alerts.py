@@ -13,7 +13,7 @@ from adln.pipeline.alert_settings import AlertSettings, seconds, within_hours
 from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
 from adln.pipeline.assembly import open_delivery
 from adln.pipeline.outbox import StoredEvent
-from adln.pipeline.people import People, leaving_out
+from adln.pipeline.people import ReportedPeople, leaving_out
 from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import read_watch_settings
 from adln.settings import from_mapping
@@ -40,7 +40,7 @@ def persons() -> list[Person]:
 
 def rule_of(*, ignore: Sequence[str] = (), **rule: Any) -> AlertRule:
     found = from_mapping(AlertSettings, {"name": "night", **rule}, source="test")
-    return AlertRule(found, People(persons, ignored=ignore), zone=CET)
+    return AlertRule(found, ReportedPeople(persons, ignored=ignore), zone=CET)
 
 
 class Log:
@@ -162,7 +162,7 @@ class Way:
 def test_an_alert_is_tried_again_with_the_same_id_and_says_no_name(
     make_stored: Callable[[int], StoredEvent],
 ) -> None:
-    way, people = Way(), People(persons)
+    way, people = Way(), ReportedPeople(persons)
     rule = AlertRule(AlertSettings(name="night", not_again_within="1s"), people, zone=CET)
     sink = AlertSink(rule, people, way)
     events = [make_stored(number) for number in range(3)]
@@ -194,7 +194,7 @@ def test_as_long_as_nobody_says_who_is_who_nobody_is_called_unknown(
     def broken() -> list[Person]:
         raise GalleryError("the disk is busy")
 
-    way, people = Way(), People(broken)
+    way, people = Way(), ReportedPeople(broken)
     rule = AlertRule(AlertSettings(name="night", person="unknown"), people)
     with pytest.raises(UndeliveredError, match="who is who"):
         AlertSink(rule, people, way).deliver([make_stored(1)])
@@ -237,7 +237,7 @@ def test_a_command_that_fails_or_hangs_acknowledges_nothing_and_shows_no_argumen
 def test_nothing_is_handed_on_of_people_who_are_ignored(make_event: Make) -> None:
     handed: list[int | None] = []
     submit = leaving_out(
-        lambda event: handed.append(event.person_id), People(persons, ignored=["Anna"])
+        lambda event: handed.append(event.person_id), ReportedPeople(persons, ignored=["Anna"])
     )
     submit(make_event(1, person_id=ANNA))
     submit(make_event(2, person_id=BEN))
@@ -260,7 +260,7 @@ def test_alerts_of_a_settings_file_reach_their_command(tmp_path: Path, make_even
     settings = read_watch_settings(path)
     with pytest.raises(SettingsError, match="who is who"):
         open_delivery(settings, tmp_path)
-    delivery = open_delivery(settings, tmp_path, people=People(persons))
+    delivery = open_delivery(settings, tmp_path, people=ReportedPeople(persons))
     for number, person in enumerate((ANNA, BEN, BEN)):
         delivery.submit(make_event(number, person_id=person))
     assert delivery.drain(20)

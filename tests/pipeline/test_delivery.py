@@ -8,12 +8,12 @@ import pytest
 
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline import delivery as delivery_module
-from adln.pipeline.delivery import REFUSALS, Backoff, Delivery
+from adln.pipeline.delivery import REFUSALS, Delivery, RetryPauses
 from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.sightings import SightingEvent
 
 Make = Callable[..., SightingEvent]
-FAST = Backoff(first_s=0.002, most_s=0.01)
+FAST = RetryPauses(first_s=0.002, most_s=0.01)
 
 
 class Receiver:
@@ -224,7 +224,7 @@ def test_a_fault_in_storing_does_not_end_storing(
 
 
 def test_pauses_double_up_to_a_bound_and_are_drawn_from_the_upper_half() -> None:
-    backoff = Backoff(first_s=1.0, most_s=60.0)
+    backoff = RetryPauses(first_s=1.0, most_s=60.0)
     assert [backoff.pause_s(n, 1.0) for n in (1, 2, 3, 6, 7, 8, 5000)] == [1, 2, 4, 32, 60, 60, 60]
     assert [backoff.pause_s(n, 0.0) for n in (1, 7)] == [0.5, 30]
 

@@ -20,7 +20,7 @@ from adln.gallery.records import Person
 from adln.pipeline.assembly import open_delivery, open_home_assistant
 from adln.pipeline.broker import Broker
 from adln.pipeline.home_assistant import HomeAssistant, who_is_there
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.presence import Stay
 from adln.pipeline.watch_parts import NamedBox, SeenFrame
 from adln.pipeline.watch_settings import HomeAssistantSettings, read_watch_settings
@@ -209,7 +209,7 @@ class Setup:
         self.start()
 
     def start(self) -> None:
-        people = People(self._persons, ignored=["Ida"], every_s=0.0)
+        people = ReportedPeople(self._persons, ignored=["Ida"], every_s=0.0)
         self.told = HomeAssistant(
             Broker("127.0.0.1", self._port),
             self._settings,
@@ -477,7 +477,7 @@ def test_a_settings_file_opens_the_way(broker: Any, home: Home, tmp_path: Path) 
     path = tmp_path / "watch.toml"
     mqtt = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\nclient_id = "box"\n'
     path.write_text(f"{CAMERA}{mqtt}[home_assistant]\nenabled = true\n", encoding="utf-8")
-    people = People(list)
+    people = ReportedPeople(list)
     told = open_home_assistant(read_watch_settings(path), tmp_path, people)
     assert told is not None
     wait_until(lambda: home.state("door") == "nobody")

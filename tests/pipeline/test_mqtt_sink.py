@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adln.errors import DeliveryError, UndeliveredError
-from adln.pipeline.delivery import Backoff, Delivery
+from adln.pipeline.broker import Broker
+from adln.pipeline.delivery import Delivery, RetryPauses
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.sightings import SightingEvent
@@ -24,7 +25,7 @@ def test_each_camera_has_a_topic_and_what_is_acknowledged_arrives(
     outbox = Outbox(tmp_path / "outbox.db", ["mqtt"])
     events = [make_event(n, camera_name=("entrance", "hall")[n % 2]) for n in range(30)]
     outbox.append(events)
-    sink = MqttSink("127.0.0.1", broker.port, client_id="box-1")
+    sink = MqttSink(Broker("127.0.0.1", broker.port), client_id="box-1")
     sink.deliver(outbox.pending("mqtt", 20))
     sink.deliver(outbox.pending("mqtt", 30)[20:])
     sink.close()
@@ -55,10 +56,10 @@ def test_nothing_is_lost_while_the_broker_is_away(
 ) -> None:
     """Killed and started again twice, in the midst of a steady stream of sightings."""
     listener = subscribe(broker)
-    gate = Gate(MqttSink("127.0.0.1", broker.port, client_id="box-1", timeout_s=2.0))
+    gate = Gate(MqttSink(Broker("127.0.0.1", broker.port, timeout_s=2.0), client_id="box-1"))
     gate.is_open.set()
     outbox = Outbox(tmp_path / "outbox.db", ["mqtt"])
-    delivery = Delivery(outbox, {"mqtt": gate}, backoff=Backoff(first_s=0.02, most_s=0.1))
+    delivery = Delivery(outbox, {"mqtt": gate}, backoff=RetryPauses(first_s=0.02, most_s=0.1))
     events = [make_event(n) for n in range(60)]
     for number, event in enumerate(events):
         if number in (10, 40):
@@ -95,13 +96,15 @@ def test_a_user_is_let_in_over_tls_and_others_are_not(
 ) -> None:
     broker, ca_file = guarded_broker
     ann = {"username": "ann", "password": "secret", "tls": True, "ca_file": ca_file}
-    sink = MqttSink("localhost", broker.port, **ann)
+    sink = MqttSink(Broker("localhost", broker.port, **ann))
     sink.deliver([make_stored(1)])
     sink.close()
-    stranger = MqttSink("localhost", broker.port, **{**ann, "password": "guess"}, timeout_s=3.0)
+    stranger = MqttSink(
+        Broker("localhost", broker.port, **{**ann, "password": "guess"}, timeout_s=3.0)
+    )
     with pytest.raises(UndeliveredError, match=r"(?i)not auth|bad user|lost"):
         stranger.deliver([make_stored(1)])
-    trusting_nobody_known = MqttSink("localhost", broker.port, **{**ann, "ca_file": None})
+    trusting_nobody_known = MqttSink(Broker("localhost", broker.port, **{**ann, "ca_file": None}))
     with pytest.raises(UndeliveredError, match="CERTIFICATE_VERIFY_FAILED"):
         trusting_nobody_known.deliver([make_stored(1)])
 
@@ -109,7 +112,7 @@ def test_a_user_is_let_in_over_tls_and_others_are_not(
 def test_a_frozen_broker_acknowledges_nothing_and_does_not_hold_us(
     broker: Any, make_stored: MakeStored
 ) -> None:
-    sink = MqttSink("127.0.0.1", broker.port, timeout_s=0.3)
+    sink = MqttSink(Broker("127.0.0.1", broker.port, timeout_s=0.3))
     sink.deliver([make_stored(1)])
     broker.freeze()
     with pytest.raises(UndeliveredError, match="in time") as caught:
@@ -125,7 +128,7 @@ def test_a_server_that_never_speaks_is_given_up(make_stored: MakeStored) -> None
     taken: list[socket.socket] = []
     thread = threading.Thread(target=lambda: taken.append(silent.accept()[0]))
     thread.start()
-    sink = MqttSink("127.0.0.1", silent.getsockname()[1], timeout_s=0.3)
+    sink = MqttSink(Broker("127.0.0.1", silent.getsockname()[1], timeout_s=0.3))
     with pytest.raises(UndeliveredError, match="in time"):
         sink.deliver([make_stored(1)])
     thread.join()
@@ -137,6 +140,6 @@ def test_a_server_that_never_speaks_is_given_up(make_stored: MakeStored) -> None
 
 def test_arguments_are_checked(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="topic"):
-        MqttSink("localhost", topic="a/#")
+        MqttSink(Broker("localhost"), topic="a/#")
     with pytest.raises(DeliveryError, match="certificates"):
-        MqttSink("localhost", tls=True, ca_file=tmp_path / "none.pem")
+        MqttSink(Broker("localhost", tls=True, ca_file=tmp_path / "none.pem"))

@@ -2,7 +2,7 @@ import pytest
 
 from adln.errors import GalleryError
 from adln.gallery.records import Person
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 
 
 class Clock:
@@ -40,7 +40,7 @@ class Register:
 
 def test_a_new_name_is_known_a_moment_later_and_the_gallery_is_not_asked_all_the_time() -> None:
     register, clock = Register(p7=None), Clock()
-    people = People(register, every_s=10.0, clock=clock)
+    people = ReportedPeople(register, every_s=10.0, clock=clock)
     assert people.name_of(7) is None
     register.names = {7: "Anna", 8: None}
     clock.now_s = 9.0
@@ -56,7 +56,7 @@ def test_while_the_gallery_cannot_be_read_nobody_vanishes(
 ) -> None:
     register, clock = Register(p7="Anna"), Clock()
     register.is_broken = True
-    people = People(register, every_s=10.0, clock=clock)
+    people = ReportedPeople(register, every_s=10.0, clock=clock)
     assert people.names() is None
     register.is_broken = False
     clock.now_s = 10.0
@@ -68,6 +68,6 @@ def test_while_the_gallery_cannot_be_read_nobody_vanishes(
 
 
 def test_ignored_people_are_known_by_their_names() -> None:
-    people = People(Register(p7="Anna", p8="Ben", p9=None), ignored=[" Anna "])
+    people = ReportedPeople(Register(p7="Anna", p8="Ben", p9=None), ignored=[" Anna "])
     assert [number for number in (7, 8, 9, None) if people.is_ignored(number)] == [7]
-    assert not People(Register(p7="Anna")).is_ignored(7)
+    assert not ReportedPeople(Register(p7="Anna")).is_ignored(7)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from adln.errors import SettingsError
-from adln.pipeline.plain_watch import watch_of
+from adln.pipeline.plain_watch import settings_of, watch_of
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.watch_settings import WatchSettings, read_watch_settings
 from adln.settings import to_toml
@@ -50,3 +50,27 @@ def test_settings_that_are_written_are_read_again(tmp_path: Path) -> None:
 def test_a_start_that_is_no_time_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="write it as 2026"):
         watch_of(["0"], folder=tmp_path, start="yesterday")
+
+
+def test_a_file_of_settings_takes_what_is_named_with_it(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    file = tmp_path / "watch.toml"
+    file.write_text(to_toml(watch_of(["clip.mp4"], folder=tmp_path)))
+    found, folder = settings_of(
+        [str(file)],
+        ["load.budget_ms=500"],
+        gallery=tmp_path / "seen",
+        network="res1",
+        quality="fast",
+    )
+    assert folder == tmp_path
+    assert cameras(found) == [("clip", 1)]
+    assert (found.gallery, found.network.files) == (str(tmp_path / "seen"), ("res1",))
+    assert (found.quality, found.load.budget_ms) == ("fast", 500)
+
+
+def test_a_file_of_settings_is_named_alone(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="name it alone"):
+        settings_of(["watch.toml", "0"])
+    with pytest.raises(SettingsError, match="write start into the settings"):
+        settings_of(["watch.toml"], start="2026-11-22T14:30")

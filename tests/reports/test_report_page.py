@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
-from adln.evaluation.report import Report, ReportRow
-from adln.evaluation.unseen import Figure, SetRow
+from adln.evaluation.report import EvaluationReport, ReportRow
+from adln.evaluation.unseen import Estimate, SetRow
 from adln.reports.report_page import RankedListPicture, report_html, write_html
 
 VOID = {"meta", "img", "line", "circle", "polyline", "br"}
@@ -58,7 +58,7 @@ def row(depth: int, rank1: float, flops: int | None = 10**9) -> ReportRow:
     )
 
 
-REPORT = Report(
+REPORT = EvaluationReport(
     dataset="market1501",
     num_query=3368,
     num_valid_query=3368,
@@ -163,9 +163,30 @@ def test_searches_across_depths_are_two_matrices() -> None:
 
 
 def test_data_sets_stand_side_by_side_with_intervals() -> None:
-    figure = Figure(0.334, 0.308, 0.36)
+    figure = Estimate(0.334, 0.308, 0.36)
     rows = (SetRow("cuhk01", "unseen", 2, 971, figure, figure, None, figure),)
     page = report_html(replace(REPORT, sets=rows))
     assert "Seen and unseen data sets" in page
     assert "<td>33.4 [30.8, 36.0]</td>" in page
     assert "Seen and unseen data sets" not in report_html(REPORT)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.02])
+def test_labels_of_depths_that_cost_and_find_nearly_the_same_do_not_touch(gap: float) -> None:
+    close = [replace(row(4, 0.6 + gap * depth), depth=depth) for depth in (1, 2, 3, 4)]
+    page = Page(report_html(replace(REPORT, rows=tuple(close))))
+    places = [
+        (float(label["x"] or 0), float(label["y"] or 0))
+        for label in page.all("text")
+        if label.get("class") == "label" and label["x"] != "470"
+    ]
+    assert len(places) == 4
+    boxes = [(x, y - 11, x + 70, y + 2) for x, y in places]
+    for at, one in enumerate(boxes):
+        for other in boxes[:at]:
+            assert (
+                one[2] <= other[0]
+                or other[2] <= one[0]
+                or one[3] <= other[1]
+                or (other[3] <= one[1])
+            )

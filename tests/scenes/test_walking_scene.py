@@ -8,7 +8,7 @@ from PIL import Image
 
 from adln.errors import DatasetError
 from adln.scenes.drawn_people import describe_person
-from adln.scenes.walking_routes import Route
+from adln.scenes.walking_routes import WalkedRoute
 from adln.scenes.walking_scene import (
     CAMERA_IDS,
     ScenePlan,
@@ -223,7 +223,7 @@ def test_what_the_scene_does_not_have_is_refused(scene: WalkingScene) -> None:
 def test_given_routes_and_cameras_take_the_place_of_the_plans() -> None:
     person = describe_person(0, 5)
     places = np.array([[2.0, 3.0], [6.0, 3.0]])
-    route = Route(person, np.array([0.0, 4.0]), places, ["walk"])
+    route = WalkedRoute(person, np.array([0.0, 4.0]), places, ["walk"])
     plan = ScenePlan(duration_s=4.0, frames_per_s=2.0)
     scene = WalkingScene(plan, routes={7: (person, route)}, mountings=MOUNTINGS[:1])
     seen = [[one.person_id for one in frame.people] for frame in scene.frames(1)]

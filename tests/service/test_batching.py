@@ -93,7 +93,7 @@ def test_when_a_search_for_several_fails_each_is_searched_for_alone(served: Serv
 def test_what_is_wrong_with_a_search_is_told_to_who_asked(served: Served) -> None:
     searches = Searches(served.gallery)
     other = ModelKey("d" * 64, 2, MODEL.dim)
-    with pytest.raises(GalleryError, match="different models"):
+    with pytest.raises(GalleryError, match="different networks"):
         searches.search(embed_colours(person_picture(0)), model=other, k=3, where=EVERYTHING)
     found = searches.search(embed_colours(person_picture(0)), model=MODEL, k=3, where=EVERYTHING)
     assert len(found) == 3

@@ -341,7 +341,7 @@ def test_cameras_of_another_network_than_the_services_do_not_begin(
 
     until(has_failed, 60)
     cameras.stop()
-    assert any("different models cannot be compared" in problem for problem in problems)
+    assert any("different networks cannot be compared" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("repeat", [False, True])

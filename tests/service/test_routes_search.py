@@ -108,7 +108,7 @@ def test_embeddings_of_another_model_are_refused(
     answer = served.client.post("/api/v1/search", json={**asked, "model": {**NAMED, **changes}})
     assert answer.status_code == status
     if status == 409:
-        assert "different models" in answer.json()["message"]
+        assert "different networks" in answer.json()["message"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,35 @@ def test_a_run_can_start_from_a_trained_network(
     other = recipe(network=NetworkSettings(exits=(3,), imagenet="", start_from=str(trained)))
     with pytest.raises(CheckpointError, match="of which they must share one"):
         run(tmp_path / "other", data, other)
+
+
+def test_row_weights_are_learned_and_taken_along_at_another_height(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    plain = uninterrupted / NETWORK_FILE
+    chosen = recipe(
+        network=NetworkSettings(exits=(1, 2), start_from=str(plain), row_weights=True),
+        schedule=Schedule(epochs=1, warmup_epochs=0),
+    )
+    assert run(tmp_path / "weighted", data, chosen).finished
+    weighted = tmp_path / "weighted" / NETWORK_FILE
+    learned = load_file(weighted)["exits.2.row_weights"]
+    assert learned.shape == (2048, 4)
+    assert 0 < (learned - 1).abs().max() < 0.5
+    still = replace(chosen.schedule, warmup_epochs=1, warmup_factor=0.0)
+    taller = replace(
+        chosen,
+        network=replace(chosen.network, start_from=str(weighted)),
+        batch=replace(chosen.batch, height_px=128),
+        schedule=still,
+    )
+    assert run(tmp_path / "taller", data, taller).finished
+    stretched = load_file(tmp_path / "taller" / NETWORK_FILE)["exits.2.row_weights"]
+    torch.testing.assert_close(stretched[:, 0], learned[:, 0])
+    assert stretched.shape == (2048, 8)
+    forgetful = replace(chosen, network=replace(taller.network, row_weights=False))
+    with pytest.raises(CheckpointError, match="row_weights=True"):
+        run(tmp_path / "forgetful", data, forgetful)
 
 
 def test_a_network_that_knows_other_people_gives_all_but_its_classifiers(

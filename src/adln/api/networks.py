@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 import adln
 from adln.crops import cut, read_image
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.foreign import PixelForm, describe, sidecar, told_colours
+from adln.embedders.foreign import PixelForm, describe_foreign, sidecar, told_colours
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
 from adln.embedders.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
 from adln.errors import ImageError, ModelFileError
@@ -266,7 +266,7 @@ def describe_network(
             )
     form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
-    manifest = describe(
+    manifest = describe_foreign(
         path,
         form,
         version=adln.__version__,

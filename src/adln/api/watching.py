@@ -3,7 +3,6 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from adln.api.networks import Network
@@ -19,7 +18,7 @@ def watch(
     *,
     gallery: str | Path | None = None,
     network: str | Path | Network = "",
-    quality: Quality = "best",
+    quality: Quality | None = None,
     detector: str | Path | Detector | None = None,
     start: str = "",
 ) -> Iterator[SightingEvent]:
@@ -30,12 +29,12 @@ def watch(
 
     Args:
         sources: one or several: a video file, a folder of pictures, an address such as
-            rtsp://camera/stream, or a USB camera such as "0".
+            rtsp://camera/stream, or a USB camera such as "0"; or one file of settings (.toml).
         gallery: folder of the gallery; "adln-gallery" beside the first recording, or here, if left
             out.
         network: name, file or loaded network; the one that comes with adln if left out.
-        quality: how deep people are looked at: "fast" by Res1, "best" by Res2, "balanced" by Res2
-            where Res1 is not sure.
+        quality: how deep people are embedded: "fast" by Res1, "best" by Res2, "balanced" by Res2
+            where Res1 is in doubt; as the settings say if left out, which is "best".
         detector: YOLOX in ONNX, or an object that finds people; the one that
             `adln watch --fetch-detector` has fetched if left out.
         start: when recordings began, in ISO 8601; by their files if left out.
@@ -56,41 +55,28 @@ def watch(
         door 1 unknown
     """
     from adln.pipeline.assembly import assemble
-    from adln.pipeline.plain_watch import watch_of
-    from adln.pipeline.watch import Watch
+    from adln.pipeline.plain_watch import settings_of
 
     several = [sources] if isinstance(sources, str | Path) else list(sources)
     named = str(network.path) if isinstance(network, Network) else str(network)
     file = Path(detector) if isinstance(detector, str | Path) else None
-    settings = watch_of(
+    settings, folder = settings_of(
         [str(source) for source in several],
-        folder=Path.cwd(),
         gallery=None if gallery is None else Path(gallery),
         detector=file,
         network=named,
+        quality=quality,
         start=start,
     )
-    settings = replace(settings, quality=quality)
     finds = None if isinstance(detector, str | Path) else detector
-    assembly = assemble(settings, Path.cwd(), detector=finds)
+    assembly = assemble(settings, folder, detector=finds)
 
     def sightings() -> Iterator[SightingEvent]:
         found: queue.Queue[SightingEvent] = queue.Queue()
         ended = threading.Event()
         problems: list[BaseException] = []
         stop = threading.Event()
-        loop = Watch(
-            cameras=assembly.cameras,
-            parts=assembly.parts,
-            detector=assembly.detector,
-            embedder=assembly.embedder,
-            book=assembly.book,
-            load=assembly.load,
-            costs=assembly.costs,
-            first_depth=assembly.first_depth,
-            run=assembly.run,
-            deliver=found.put,
-        )
+        loop = assembly.loop(found.put)
 
         def work() -> None:
             try:

@@ -1,1 +1,1 @@
-"""Measures a device: how fast networks are, beside peers and beside what it can do at all."""
+"""Measures a device: how fast networks are, compared with peers and with the machine's peak."""

@@ -1,4 +1,4 @@
-"""How fast exported networks are on this machine, beside peers and beside what it can do at all.
+"""How fast exported networks are on this machine, compared with peers and with the machine's peak.
 
 Gives Table 1 its missing columns: latency, throughput, memory, start, and the share of the
 machine's measured peak.
@@ -54,7 +54,7 @@ class BenchRow:
         p50_ms: median time of one crop.
         p95_ms: 95 of 100 crops take at most this time.
         cpu_ms: median of the time computed for one crop, all threads together.
-        images_per_s: batch size -> crops in a second; None if it does not take so many.
+        images_per_s: batch size -> crops in a second; None if it does not take that many.
         peak_share: share of the machine's peak in 0..1 that one crop at a time reaches; None if
             it could not be told.
         cold_start: of a fresh process.
@@ -167,7 +167,7 @@ def run_benchmark(
 
 
 def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = THROUGHPUT_BATCHES) -> int:
-    """Steps that `run_benchmark` tells its `on_progress` of."""
+    """Number of steps that `run_benchmark` reports to `on_progress`."""
     kernels = len(build_kernels())
     return rounds * (networks + kernels) + len(batches) * networks + networks
 

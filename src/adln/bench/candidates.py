@@ -14,7 +14,7 @@ import numpy as np
 from adln.bench.operations import count_operations
 from adln.embedders.proving import find_verdict, run_alone
 from adln.embedders.session import OpenModel, Runtime, open_session, start_session
-from adln.errors import ModelFileError, SettingsError, how_to_install
+from adln.errors import ModelFileError, SettingsError, require_package
 from adln.manifest import Accuracy
 
 Run = Callable[[], object]
@@ -70,7 +70,7 @@ class Candidate(Protocol):
             batch_size: crops in one run.
 
         Returns:
-            The function; None if the network does not take so many crops at a time.
+            The function; None if the network does not take that many crops at a time.
         """
         ...
 
@@ -164,7 +164,9 @@ class OpenVinoCandidate:
     def __init__(
         self, path: Path, *, threads: int, precision: str = "f32", name: str | None = None
     ) -> None:
-        openvino = _openvino()
+        openvino = require_package(
+            "openvino", extra="openvino", purpose="an .xml peer", raises=SettingsError
+        )
         self._core = openvino.Core()
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -225,7 +227,7 @@ class OpenVinoCandidate:
 
 
 def open_peer(path: Path, *, threads: int) -> Candidate:
-    """Open somebody else's network.
+    """Open the network file of a peer.
 
     Args:
         path: .onnx (run by onnxruntime) or .xml (run by OpenVINO).
@@ -259,14 +261,3 @@ def _openvino_macs(model: Any) -> int:
         elif kind == "MatMul":
             total += int(np.prod(node.output(0).get_shape()) * node.input(0).get_shape()[-1])
     return total
-
-
-def _openvino() -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        raise SettingsError(
-            f"An .xml peer needs OpenVINO, which is not installed; {how_to_install('openvino')}."
-        ) from error

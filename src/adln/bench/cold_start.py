@@ -24,7 +24,7 @@ class ColdStart:
     Attributes:
         cpu_s: seconds computed since the process began, interpreter and imports included.
         wall_s: seconds that passed.
-        peak_mib: most memory that was resident at a time; None if the system does not tell.
+        peak_mib: most memory that was resident at a time; None if the system does not say.
     """
 
     cpu_s: float
@@ -69,7 +69,7 @@ def measure_cold_start(
 
 
 def peak_memory_mib() -> float | None:
-    """Most memory that this process had resident at a time; None if the system does not tell."""
+    """Most memory that this process had resident at a time; None if the system does not say."""
     try:
         # Linux's getrusage would count the memory of the process that started this one.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():

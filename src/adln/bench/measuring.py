@@ -47,7 +47,7 @@ def time_in_turns(
 
     Args:
         tasks: what to run, by name.
-        rounds: how often each task has its turn; the order is drawn anew for each round.
+        rounds: how often each task has its turn; the order is drawn again for each round.
         repeats: timed runs in one turn. One untimed run goes before them, so that the task finds
             its own data in the caches and not those of the task before.
         seed: of the order.

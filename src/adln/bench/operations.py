@@ -1,4 +1,4 @@
-"""What a network file does: multiply-accumulates, and time by node, told by onnxruntime itself.
+"""What a network file does: multiply-accumulates, and time by node, as onnxruntime reports them.
 
 Counts what Table 1 counts, in any ONNX file, without the package that it was written with:
 onnxruntime's profile names each node with the shapes that went in and out.

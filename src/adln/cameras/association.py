@@ -1,12 +1,9 @@
 """Which box belongs to which track, once it is known how well each pair fits."""
 
-from importlib import import_module
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import CameraError, how_to_install
+from adln.errors import CameraError, require_package
 
 # A box ends at a side of the picture if it is this part of its height away.
 _AT_SIDE = 0.06
@@ -27,9 +24,10 @@ def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int
     """
     if 0 in scores.shape:
         return []
+    lap = require_package("lap", extra="camera", purpose="following people", raises=CameraError)
     # What cannot be costs more than staying apart.
     costs = np.where(scores >= least, 1 - scores, 1e6)
-    _, columns, _ = _load_lap().lapjv(costs, extend_cost=True, cost_limit=1 - least)
+    _, columns, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
     return [(row, column) for row, column in enumerate(columns.tolist()) if column >= 0]
 
 
@@ -107,12 +105,3 @@ def touched_sides(
         frozenset(side for side, which in touched.items() if which[at])
         for at in range(len(boxes_xyxy))
     ]
-
-
-def _load_lap() -> Any:
-    try:
-        return import_module("lap")
-    except ImportError as error:
-        raise CameraError(
-            f"following people needs lap, which is not here ({error}); {how_to_install('camera')}."
-        ) from error

@@ -3,7 +3,9 @@
 A camera on a mast sways, and one in a hand pans; people then leap to where no filter of constant
 speed expects them. Pixels of strong edges tell cheaply whether the camera moved at all: the change
 of their brightness over their gradient is the way that they went. Only if most of them went
-somewhere are points followed from frame to frame.
+somewhere are points followed from frame to frame. If they cannot be found again and the edges lie
+elsewhere, this is another scene: recordings are put together from pieces, and cameras turn to
+another view.
 """
 
 from importlib import import_module
@@ -22,10 +24,17 @@ _EDGE_PART = 0.9
 _MOST_POINTS = 200
 _LEAST_POINTS = 12
 _LEAST_AGREE = 0.4
+# Frames of one scene have their edges in common, whatever the light; noise has no edges.
+_SAME_SCENE = 0.3  # correlation
+_BLUR_PX = 2.0
+_LEAST_EDGES = 2.0  # levels a px, the standard deviation of the blurred picture's gradients
 
 
 class CameraMotion:
     """Compares each frame of one camera with the one before.
+
+    Attributes:
+        cut: whether the latest frame shows another scene than the one before.
 
     Raises:
         CameraError: OpenCV is not installed.
@@ -34,6 +43,7 @@ class CameraMotion:
     def __init__(self) -> None:
         self._cv2 = _load_cv2()
         self._last: NDArray[np.uint8] | None = None
+        self.cut = False
 
     def update(
         self, image: NDArray[np.uint8], people_xyxy: NDArray[np.floating]
@@ -47,8 +57,9 @@ class CameraMotion:
 
         Returns:
             (2, 3): where points of the frame before are in this one, `A @ (x, y) + b`; None if the
-            camera stood still, or if it cannot be told.
+            camera stood still, if the scene is another one, see `cut`, or if it cannot be told.
         """
+        self.cut = False
         cv2 = self._cv2
         scale = min(1.0, _WIDTH_PX / image.shape[1])
         size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
@@ -56,17 +67,31 @@ class CameraMotion:
             cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
         )
         before, self._last = self._last, small
-        if before is None or before.shape != small.shape:
+        if before is None:
+            return None
+        if before.shape != small.shape:
+            self.cut = True
             return None
         ground = np.full(small.shape, 255, np.uint8)
         for left, top, right, bottom in (people_xyxy * scale).astype(int).tolist():
             ground[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)] = 0
         if self._stands_still(before, small, ground):
             return None
+        affine = self._follow(before, small, ground)
+        if affine is None:
+            self.cut = self._is_another_scene(before, small)
+            return None
+        affine[:, 2] /= scale
+        return affine
+
+    def _follow(
+        self, before: NDArray[np.uint8], now: NDArray[np.uint8], ground: NDArray[np.uint8]
+    ) -> NDArray[np.float64] | None:
+        cv2 = self._cv2
         points = cv2.goodFeaturesToTrack(before, _MOST_POINTS, 0.01, 7, mask=ground)
         if points is None or len(points) < _LEAST_POINTS:
             return None
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, small, points, None, maxLevel=3)
+        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, points, None, maxLevel=3)
         found = found.ravel() == 1
         if found.sum() < _LEAST_POINTS:
             return None
@@ -76,8 +101,21 @@ class CameraMotion:
         if affine is None or agree.mean() < _LEAST_AGREE:
             return None
         result: NDArray[np.float64] = affine.astype(np.float64)
-        result[:, 2] /= scale
         return result
+
+    def _is_another_scene(self, before: NDArray[np.uint8], now: NDArray[np.uint8]) -> bool:
+        cv2 = self._cv2
+        edges = []
+        for picture in (before, now):
+            smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX)
+            steep = cv2.magnitude(
+                cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
+                cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
+            )
+            if steep.std() < _LEAST_EDGES:
+                return False
+            edges.append(steep.ravel())
+        return bool(np.corrcoef(edges)[0, 1] < _SAME_SCENE)
 
     def _stands_still(
         self, before: NDArray[np.uint8], now: NDArray[np.uint8], ground: NDArray[np.uint8]

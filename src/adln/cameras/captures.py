@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.redaction import public_name, public_text
-from adln.errors import CameraError, how_to_install
+from adln.errors import CameraError, require_package
 
 # USB cameras as they are written in settings, and as Linux and other programs call them.
 _USB = re.compile(r"(?:usb:|/dev/video)?(\d{1,3})")
@@ -195,12 +194,7 @@ def load_opencv() -> Any:
     # FFmpeg reports each damaged block on standard error; the sources count and log damage.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    try:
-        return import_module("cv2")
-    except ImportError as error:
-        raise CameraError(
-            f"reading video needs OpenCV, which is not here ({error}); {how_to_install('camera')}."
-        ) from error
+    return require_package("cv2", extra="camera", purpose="reading video", raises=CameraError)
 
 
 def _why_not(text: str, name: str, usb: bool, timeout_s: float) -> str:

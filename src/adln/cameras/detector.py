@@ -118,7 +118,7 @@ class YoloxDetector:
             (raw,) = self._session.run(None, {self._input_name: batch})
             for frame, (_, scale), rows in zip(part, prepared, raw, strict=False):
                 height_px, width_px = frame.image.shape[:2]
-                boxes, confidences = decode(
+                boxes, confidences = decode_yolox(
                     rows, self._grid, self._min_confidence, decoded=self._is_decoded
                 )
                 boxes = clip_to_picture(boxes / scale, height_px=height_px, width_px=width_px)
@@ -201,7 +201,7 @@ def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str 
     return decoded < raw
 
 
-def decode(
+def decode_yolox(
     rows: NDArray[np.float32],
     grid: NDArray[np.float32],
     min_confidence: float,

@@ -296,7 +296,7 @@ def _dated(path: Path, name: str, camera_id: str, length_s: float) -> float:
         end_s, how = now_s, "as if it had just ended, because the time of its file cannot be right"
     start_s = end_s - length_s
     _LOG.warning(
-        "camera %s: nobody said when %s begins; it is dated %s: %s. Say `start` if that is wrong",
+        "camera %s: the start of %s is not given; it is dated %s: %s. Set `start` if that is wrong",
         camera_id,
         Path(name).name,
         how,

@@ -93,7 +93,8 @@ class TrackerSettings:
             seen for so long.
         keep_s: a track that is not seen ends after so long; with an appearance, it is found by
             its motion for so long, and ends after `appearance.keep_s`.
-        camera_motion: make up for a camera that moves, where the tracker is given the frames.
+        camera_motion: make up for a camera that moves, and end all tracks where another scene
+            begins, if the tracker is given the frames.
         appearance: how far the eye may overrule the motion, where there is an appearance.
     """
 
@@ -165,7 +166,7 @@ class ByteTracker:
             embeddings=embeddings,
         )
         previous_s = self._previous(time_s)
-        self._move(time_s - previous_s, image)
+        cut = self._move(time_s - previous_s, image)
         sides = _sides(detections, image)
         matches = self._match(detections, looks, previous_s=previous_s)
         for track, at in matches:
@@ -182,7 +183,7 @@ class ByteTracker:
                 self._tracks, looks, time_s, confirm_hits=limits.confirm_hits
             )
         self._confirm(looks, time_s)
-        ended = self._drop(time_s)
+        ended = tuple(sorted(cut + self._drop(time_s)))
         self._last_boxes = detections.boxes_xyxy
         self.embeddings_made += looks.made
         people = [
@@ -210,17 +211,21 @@ class ByteTracker:
         self._last_s = time_s
         return time_s if previous_s is None else previous_s
 
-    def _move(self, elapsed_s: float, image: NDArray[np.uint8] | None) -> None:
-        """Bring all tracks to where they should be now."""
+    def _move(self, elapsed_s: float, image: NDArray[np.uint8] | None) -> tuple[int, ...]:
+        """Bring all tracks to where they should be now; those that a new scene ends."""
         affine = None
         if image is not None and self._settings.camera_motion:
             if self._camera is None:
                 self._camera = CameraMotion()
             affine = self._camera.update(image, self._last_boxes)
+            if self._camera.cut:
+                # No place means anything any more; whom it shows is the gallery's to recognise.
+                return self.finish()
         for track in self._tracks:
             if affine is not None:
                 track.shift(affine)
             track.place.motion.predict(elapsed_s)
+        return ()
 
     def _match(
         self, detections: Detections, looks: FrameLooks, *, previous_s: float

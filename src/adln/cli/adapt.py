@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) -> None:
     """Adapt a GALLERY to its cameras, or, with --out, make a network for a site.
 
-    GALLERY: takes off what all people under one camera have in common, and evens out the spread
-    within tracks, if tracks that it was not fitted on show a certain gain. Nobody has to be named,
-    and no picture is needed. The stored embeddings stay as they are: --undo switches it off again.
+    GALLERY: removes what all people under one camera have in common, and evens out the spread
+    within tracks, if held-out tracks show a certain gain. It needs neither names nor pictures. The
+    stored embeddings stay as they are; --undo switches the adaptation off again.
 
     CROPS_OR_RECORDINGS with --out: learns from a teacher on crops of this site's tracks, on this
     machine only, and writes the network if tracks that it did not learn from show a certain gain.
@@ -71,7 +71,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             click.echo(f"{_depths(models)}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
             calibration, meaning = _calibration(decision)
-            click.echo(describe(decision) + meaning)
+            click.echo(decision_text(decision) + meaning)
             if decision.adaptation is None:
                 if space_name(models[0]) in known:
                     click.echo("  the adaptation switched on earlier stays; --undo removes it")
@@ -98,7 +98,7 @@ def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":
     )
 
 
-def describe(decision: "GateDecision") -> str:
+def decision_text(decision: "GateDecision") -> str:
     """What the gate decided and why, in lines for a person."""
     verdict = "no adaptation" if decision.adaptation is None else "adapt"
     lines = [f"  {verdict}: {decision.reason}"]
@@ -114,7 +114,7 @@ def describe(decision: "GateDecision") -> str:
         own_camera = "" if one.own_camera is None else f", same camera {one.own_camera:.0%}"
         lines.append(
             f"    {one.method}: {one.recognised:.1%} ({one.gain:+.1%} against {one.against}, "
-            f"certainly {one.gain_least:+.1%}){own_camera}: {one.reason}"
+            f"at least {one.gain_least:+.1%}){own_camera}: {one.reason}"
         )
     return "\n".join(lines)
 

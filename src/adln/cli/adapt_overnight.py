@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.options import clock, duration
+from adln.cli.progress import RenewedLine
 
 if TYPE_CHECKING:
     from adln.cameras.detector import Detector
@@ -140,7 +141,7 @@ def adapt_overnight(
         if not _page_of(out).exists():
             write_page(_page_of(out), past.facts)
         _clear(crops_folder, keep=keep_crops)
-        _say(f"finished before: {past.reason}. Name another --work to begin anew.")
+        _say(f"finished before: {past.reason}. Name another --work to start over.")
         return
     require_new(request)
     require_writable(out, raises=SettingsError)
@@ -186,11 +187,12 @@ def _crops(
     if folders:
         _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
     if sources and not is_harvested(target):
-        from adln.cli.watch import _have_detector, _settings
+        from adln.cli.watch import have_detector
+        from adln.pipeline.plain_watch import settings_of
 
-        settings, base = _settings(tuple(sources), (), target, "", detector, "")
+        settings, base = settings_of(sources, gallery=target, detector=detector)
         if opened is None and not settings.detector.boxes and not settings.detector.model:
-            _have_detector(yes=yes)
+            have_detector(yes=yes)
         _say(
             f"This stores pictures of people, cut out of {len(settings.cameras)} camera(s) or "
             f"recording(s), in {target.absolute()}: to learn from, on this machine only. "
@@ -199,7 +201,7 @@ def _crops(
         if not yes and not (sys.stdin.isatty() and click.confirm("Store them?", err=True)):
             raise SettingsError("nothing was stored; run again with --yes to store crops.")
         begun = time.monotonic()
-        live = _Line()
+        live = RenewedLine(30.0)
         harvest(
             settings,
             base,
@@ -220,13 +222,13 @@ def _train(
 ) -> "SiteOutcome":
     import logging
 
-    from adln.cli.watching import Watch
+    from adln.cli.training_view import TrainingView
     from adln.errors import TracksError
     from adln.site.training import train_for_site
     from adln.training.stopping import stop_on_request
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    watch = Watch(quiet=False)
+    watch = TrainingView(quiet=False)
     try:
         with stop_on_request(None) as should_stop:
             return train_for_site(
@@ -258,7 +260,7 @@ def _report(
     _say(
         f"true pairs recognised at {compared.rate:.1%} false ones: "
         f"{compared.recognised_before:.1%} before, {compared.recognised:.1%} after "
-        f"({compared.gain:+.1%}, certainly {compared.gain_least:+.1%}), by {compared.num_tracks} "
+        f"({compared.gain:+.1%}, at least {compared.gain_least:+.1%}), by {compared.num_tracks} "
         "tracks that were not learned from"
     )
     if outcome.written:
@@ -294,25 +296,6 @@ def _require_packages() -> None:
             f"training needs {', '.join(missing)}; {how_to_install('train,export')}. A machine "
             "that only watches can leave that to another one, and take the network from it."
         )
-
-
-class _Line:
-    """A line that is renewed on a terminal, and said now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._said_s = float("-inf")
-
-    def renew(self, text: str) -> None:
-        now_s = time.monotonic()
-        if now_s - self._said_s < (0.5 if self._live else 30.0):
-            return
-        self._said_s = now_s
-        click.echo(f"\r{text}" if self._live else text, err=True, nl=not self._live)
-
-    def end(self) -> None:
-        if self._live:
-            click.echo("", err=True)
 
 
 def _say(text: str) -> None:

@@ -36,20 +36,20 @@ from adln.cli.progress import counting
     default=1.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="How strongly the maps are kept simple.",
+    help="Ridge regularisation of the maps.",
 )
 @click.option(
     "--together/--alone",
     default=True,
     show_default=True,
-    help="From Res2 on: answer by the sum of all exits on the way, or by the last alone.",
+    help="From Res2 on: embed by the sum of all exits up to the depth, or by the last alone.",
 )
 @click.option(
     "--goal",
     "goal_depth",
     type=click.IntRange(1, 4),
-    help="Meet where this exit sees the persons, not the deepest: exits that were added later "
-    "then come into a space that is in use.",
+    help="Align to this exit instead of the deepest, so that exits that were added later join a "
+    "space that is in use.",
 )
 @click.option("--half", is_flag=True, help="Store in fp16: half the size.")
 @device_option

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adln.cli.options import NetworkOption
+from adln.cli.options import json_option, network_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,10 @@ def named_accuracy(text: str) -> tuple[str, float]:
 
 
 @click.command()
-@click.option(
-    "--network",
-    "models",
-    cls=NetworkOption,
+@network_option(
+    default=None,
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="File of `adln export`, or res1 or res2, which come with adln. May be repeated.",
+    help="Name or file of a network; see `adln networks`. May be repeated.",
 )
 @click.option(
     "--peer",
@@ -72,9 +69,9 @@ def named_accuracy(text: str) -> tuple[str, float]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw accuracy against latency into this file (.png).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def bench(
-    models: tuple[Path, ...],
+    networks: tuple[Path, ...],
     peers: tuple[Path, ...],
     threads: int,
     rounds: int,
@@ -96,7 +93,7 @@ def bench(
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
     candidates: list[Candidate] = [
-        *(OnnxCandidate(find_network(path), threads=threads, own=True) for path in models),
+        *(OnnxCandidate(find_network(path), threads=threads, own=True) for path in networks),
         *(open_peer(path, threads=threads) for path in peers),
     ]
     given = dict(accuracies)

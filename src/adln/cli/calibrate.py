@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from adln.cli.embedders import is_exported, network_sha256, open_exported, open_trained
-from adln.cli.options import layout_option
+from adln.cli.options import depths_option, json_option, layout_option
 from adln.embedders.shipped import find_network
 
 if TYPE_CHECKING:
-    from adln.evaluation.calibration_sources import Judged, OpenedNetwork
+    from adln.evaluation.calibration_sources import JudgedNetwork, OpenedNetwork
     from adln.matching.calibration import Calibration, CalibrationFile
 
 
@@ -49,13 +49,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="With --features: CSV with path, camera and person, or path, camera, track and time_s.",
 )
-@click.option(
-    "--depth",
-    "depths",
-    type=click.IntRange(1, 4),
-    multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
-)
+@depths_option
 @click.option(
     "--flip/--no-flip",
     default=False,
@@ -95,10 +89,10 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write, for a device: there it goes beside the network, as "
-    "NETWORK.calibration.json. This machine does not look there by itself.",
+    help="Write this file instead, to copy it to a device: there it belongs beside the network, as "
+    "NETWORK.calibration.json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def calibrate(
     network: Path,
     data_path: Path | None,
@@ -136,7 +130,7 @@ def calibrate(
     from adln.evaluation.calibrating import calibrate as fit
     from adln.evaluation.calibration_sources import judge_features
     from adln.matching.calibration import calibration_path
-    from adln.reports.calibration_text import describe
+    from adln.reports.calibration_text import calibration_text
 
     if (data_path is None) == (features_path is None):
         raise SettingsError("Give either --data or --features to calibrate with.")
@@ -191,12 +185,12 @@ def calibrate(
         return
     for _, fitted, path in contents:
         for calibration in fitted:
-            click.echo(describe(calibration) + "\n")
+            click.echo(calibration_text(calibration) + "\n")
         click.echo(f"stored: {path}")
 
 
 def _store(
-    judged: "Judged", fitted: "tuple[Calibration, ...]", out: Path | None
+    judged: "JudgedNetwork", fitted: "tuple[Calibration, ...]", out: Path | None
 ) -> "tuple[CalibrationFile, Path]":
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
     from adln import __version__
@@ -237,7 +231,7 @@ def _from_dataset(
     flip: bool,
     batch_size: int,
     quiet: bool,
-) -> "list[Judged]":
+) -> "list[JudgedNetwork]":
     from adln.cli.progress import counting
     from adln.datasets.catalogue import open_dataset
     from adln.errors import SettingsError

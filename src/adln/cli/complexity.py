@@ -4,13 +4,15 @@ import json
 
 import click
 
+from adln.cli.options import json_option
+
 PAPER_PARAMS_M = {1: 0.48, 2: 1.92, 3: 9.40, 4: 23.51}
 PAPER_FLOPS_G = {1: 0.58, 2: 1.28, 3: 2.26, 4: 4.08}
 
 
 @click.command()
 @click.option("--no-attention", is_flag=True, help="Leave dimension interaction attention out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def complexity(no_attention: bool, as_json: bool) -> None:
     """Count parameters and operations of Res1 to Res4, as Table 1 of the paper does."""
     from adln.model.complexity import count_depth

@@ -1,4 +1,4 @@
-"""``adln data``: look a data set over, or draw one.
+"""``adln data``: check a data set, or draw one.
 
 Puts the data sets of Sec. III.A before a person's eyes.
 """
@@ -90,7 +90,7 @@ def draw(out: Path, persons: int, seed: int) -> None:
     with counting(num_pictures(plan), "Drawing") as on_progress:
         drawn = draw_dataset(out, plan, on_progress=on_progress)
     counts = ", ".join(f"{split.name} {len(split):,}" for split in drawn.splits)
-    click.echo(f"Drawn in {drawn.root}: {counts} images. Look it over: adln data check {out}")
+    click.echo(f"Drawn in {drawn.root}: {counts} images. Check it: adln data check {out}")
 
 
 @data.command("draw-scene")

@@ -1,4 +1,4 @@
-"""`adln demo`: the whole way from drawn people to a report, in a few minutes on a small machine."""
+"""`adln demo`: from drawn people to a report, in a few minutes on a small machine."""
 
 import shlex
 import sys
@@ -10,7 +10,7 @@ import click
 
 from adln.cli.options import clock, device_option
 from adln.cli.progress import counting
-from adln.cli.watching import Watch
+from adln.cli.training_view import TrainingView
 
 if TYPE_CHECKING:
     from adln.training.recipe import Recipe
@@ -35,9 +35,8 @@ PICTURE_NAME = "people.png"
 def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     """Draw people, train briefly, evaluate the four depths, write a report.
 
-    Needs no download. The network starts from random weights and sees few people for a few
-    minutes: the point is to see the whole way, not a good figure. The same command goes on
-    where it was interrupted.
+    Needs no download. The network starts from random parameters and sees few people for a few
+    minutes: it shows every step, not good accuracy. The same command resumes an interrupted run.
     """
     from PIL import Image
 
@@ -56,7 +55,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
     require_writable(folder, raises=SettingsError, folder=True)
     begun = time.monotonic()
-    watch = Watch(quiet=False)
+    watch = TrainingView(quiet=False)
     recipe = demo_recipe(seed=seed, epochs=epochs)
     plan = Plan(num_train_persons=TRAIN_PERSONS, num_test_persons=TEST_PERSONS, seed=seed)
     people = folder / "people"
@@ -105,7 +104,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
         flops={depth: counted.flops for depth, counted in counts.items()},
         command=shlex.join(["adln", *sys.argv[1:]]),
         notes=[
-            f"Trained from random weights on {TRAIN_PERSONS} drawn people for {epochs} epochs at "
+            f"Trained from random parameters on {TRAIN_PERSONS} drawn people, {epochs} epochs at "
             f"{recipe.batch.height_px}x{recipe.batch.width_px} px: a demonstration, not a result."
         ],
     )
@@ -120,7 +119,7 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
 
 
 def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
-    """A recipe for minutes, not for accuracy: quarter-size crops, random weights, few epochs."""
+    """A recipe for minutes, not for accuracy: quarter-size crops, random parameters, few epochs."""
     from adln.training.augmentation import Augmentation
     from adln.training.recipe import Batch, NetworkSettings, Recipe
     from adln.training.schedule import Schedule

@@ -1,4 +1,4 @@
-"""`adln doctor`: does re-identification do anything on a recording of one's own?"""
+"""`adln doctor`: does re-identification help on your own recording?"""
 
 import logging
 import tempfile
@@ -32,15 +32,15 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
 
     It is a video, a folder of pictures, or the settings (TOML) of a watch.
 
-    Says whether the tracks of one person stand out from those of two people who were seen
-    together, which thresholds follow, whether identities come out differently with them, and
-    where the time goes. Nobody has to name anyone, and nothing is stored.
+    Says whether scores within a track stand apart from those of two people seen together, which
+    thresholds follow, whether identities change with them, and where the time goes. It needs no
+    names and stores nothing.
     """
     from adln.pipeline.doctor import examine, thresholds_of
     from adln.pipeline.watch_settings import (
         CameraSettings,
         DetectorSettings,
-        NetworkSettings,
+        WatchNetworkSettings,
         WatchSettings,
         read_watch_settings,
     )
@@ -54,7 +54,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         settings = WatchSettings(
             cameras=(source,),
             detector=DetectorSettings(model=detector, boxes=boxes),
-            network=NetworkSettings(files=(network,)),
+            network=WatchNetworkSettings(files=(network,)),
         )
     # Nothing is kept, so that nobody need say when a recording began.
     undated = tuple(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adln.cli.options import NetworkOption
+from adln.cli.gallery_words import many
+from adln.cli.options import depth_option, network_option
 from adln.cli.progress import counting, tell_left_out
-from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +23,7 @@ _CROPS_AT_ONCE = 256
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--network",
-    "model_path",
-    cls=NetworkOption,
-    default=DEFAULT,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="File of `adln export`, or a network that comes with adln: res1, res2.",
-)
+@network_option()
 @click.option(
     "--out",
     "out_path",
@@ -47,11 +39,7 @@ _CROPS_AT_ONCE = 256
     "the people are; see docs/device.md.",
 )
 @click.option("--camera", help="Camera of the video in the boxes, if they are of several.")
-@click.option(
-    "--depth",
-    type=click.IntRange(1, 4),
-    help="Depth to store, if the file has several; the deepest if left out.",
-)
+@depth_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored picture: twice the work.")
 @click.option(
     "--threads",
@@ -71,7 +59,7 @@ _CROPS_AT_ONCE = 256
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def embed(
     sources: tuple[Path, ...],
-    model_path: Path,
+    network: Path,
     out_path: Path,
     boxes_path: Path | None,
     camera: str | None,
@@ -99,15 +87,15 @@ def embed(
         write_features,
     )
 
-    # What can go wrong at the end is looked at before the work.
+    # What could fail at the end is checked before the work.
     require_writable_format(out_path)
     embedder = OnnxEmbedder(
-        model_path, flip=flip, threads=threads, provider=provider, batch_size=batch_size
+        network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
     )
     chosen = embedder.depths[-1] if depth is None else depth
     if chosen not in embedder.depths:
         raise SettingsError(
-            f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
+            f"{network} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
         )
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
@@ -122,7 +110,7 @@ def embed(
     if unusable is not None:
         at, values = unusable
         raise ModelFileError(
-            f"{model_path} gave {values} for {found.names[at]}; nothing was written. Export the "
+            f"{network} gave {values} for {found.names[at]}; nothing was written. Export the "
             "network again, or train it again if it gives such values in torch, too."
         )
     manifest = embedder.manifest
@@ -143,7 +131,7 @@ def embed(
     write_features(features, out_path)
     left_out = f", {len(found.problems):,} left out" if found.problems else ""
     click.echo(
-        f"{out_path}: {len(features.paths):,} pictures{left_out}, "
+        f"{out_path}: {many(len(features.paths), 'picture')}{left_out}, "
         f"{manifest.dim} numbers each, Res{chosen} {manifest.precision}"
     )
 

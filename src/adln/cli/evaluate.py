@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.options import device_option, layout_option
+from adln.cli.options import depths_option, device_option, layout_option
 from adln.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A data set that the network has learned from, besides what its file states.",
 )
-@click.option(
-    "--depth",
-    "depths",
-    type=click.IntRange(1, 4),
-    multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
-)
+@depths_option
 @click.option(
     "--flip/--no-flip",
     default=True,
@@ -118,6 +112,7 @@ def evaluate(
     """
     from adln.atomic import require_writable
     from adln.datasets.catalogue import open_dataset
+    from adln.datasets.checking import look_alike_note
     from adln.errors import SettingsError
     from adln.evaluation.cross_depth import evaluate_cross_depth
     from adln.evaluation.report import make_report
@@ -161,7 +156,11 @@ def evaluate(
             params=subject.params,
             flops=subject.flops,
             command=shlex.join(["adln", *sys.argv[1:]]),
-            notes=[note for note in (dataset.notice, dataset.left_out) if note],
+            notes=[
+                note
+                for note in (dataset.notice, dataset.left_out, look_alike_note(dataset))
+                if note
+            ],
             cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
             sets=sets,
         )

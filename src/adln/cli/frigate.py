@@ -10,31 +10,23 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import NetworkOption, duration
-from adln.embedders.shipped import DEFAULT
+from adln.cli.options import depth_option, duration, network_option
 
 
 @click.command()
 @click.argument("url")
 @click.option("--gallery", "folder", required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--network",
-    "network",
-    cls=NetworkOption,
-    default=DEFAULT,
-    show_default=True,
-    help="A file of `adln export`, or res1, res2.",
-)
-@click.option("--depth", type=click.IntRange(1, 4), help="The deepest there is if left out.")
+@network_option()
+@depth_option
 @click.option("--match", type=float, help="Cosine of a match, where no calibration says it.")
 @click.option(
     "--history",
     type=duration,
     default="0s",
     metavar="TIME",
-    help="First work through the events of this long: 30d. It fills the gallery with unknowns.",
+    help="First process the events of this long: 30d. It fills the gallery with unknowns.",
 )
-@click.option("--once", is_flag=True, help="End after that; else go on as events end.")
+@click.option("--once", is_flag=True, help="Stop after that; otherwise go on as events end.")
 @click.option("--write", is_flag=True, help="Write names to Frigate, as sub labels.")
 @click.option("--pictures", is_flag=True, help="Keep a small picture of each in the gallery.")
 @click.option("--every", "every_s", type=duration, default="10s", help="How often to ask Frigate.")
@@ -74,9 +66,9 @@ def frigate(
     mqtt_password_env: str,
     mqtt_topic: str,
 ) -> None:
-    """Say who the people of the events of the Frigate at URL are.
+    """Name the people in the events of the Frigate server at URL.
 
-    URL is such as http://frigate:5000. Without --write nothing is changed in Frigate.
+    URL looks like http://frigate:5000. Without --write nothing is changed in Frigate.
     """
     from adln.cli.gallery import actor
     from adln.cli.watch_view import WatchView

@@ -24,9 +24,8 @@ from adln.cli.gallery_words import (
     tick,
     when,
 )
-from adln.cli.options import NetworkOption
+from adln.cli.options import depth_option, json_option, network_option
 from adln.cli.progress import counting, tell_left_out
-from adln.embedders.shipped import DEFAULT
 
 __all__ = ["actor", "gallery", "moment"]
 
@@ -55,9 +54,9 @@ for command in _COMMANDS:
 
 @gallery.command()
 @folder_argument
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def info(folder: Path, as_json: bool) -> None:
-    """Say what the gallery in FOLDER holds."""
+    """Show what the gallery in FOLDER holds: sightings, people, network, rules, size."""
     from adln.gallery.records import NO_PERSON, Filter
 
     with open_folder(folder) as opened:
@@ -85,12 +84,12 @@ def info(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     depths = ", ".join(f"{count:,} at Res{depth}" for depth, count in facts["by_depth"].items())
-    made_by = [str(model).removeprefix("model ") for model in models] or ["none yet"]
+    made_by = [str(model).removeprefix("network ") for model in models] or ["none yet"]
     lines = [
         ("sightings", f"{facts['sightings']:,}" + (f" ({depths})" if depths else "")),
-        ("of nobody yet", f"{facts['unnamed_sightings']:,}"),
+        ("unassigned", f"{facts['unnamed_sightings']:,}"),
         ("people", f"{facts['persons']:,}, {facts['named_persons']:,} with a name"),
-        *zip(["model", *[""] * len(made_by)], made_by, strict=False),
+        *zip(["network", *[""] * len(made_by)], made_by, strict=False),
         ("search", f"exact, {facts['engine']}{', low memory' if facts['low_memory'] else ''}"),
         ("on disk", f"{facts['bytes'] / 2**20:,.1f} MiB"),
         ("kept", "; ".join(rules_in_words(rules)) or "for ever (no retention set)"),
@@ -103,19 +102,13 @@ def info(folder: Path, as_json: bool) -> None:
 @gallery.command()
 @folder_argument
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--network",
-    "model_path",
-    cls=NetworkOption,
-    default=DEFAULT,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="File of `adln export`, res1 or res2; in a gallery all of one file or one space.",
+@network_option(
+    help="Name or file of a network; all sightings of a gallery are of one network or one space."
 )
 @click.option("--name", help="Whom the pictures show; a new person if nobody is called that.")
 @click.option("--each-folder", is_flag=True, help="Sub-folders are people, called like them.")
 @click.option("--nobody", is_flag=True, help="Store them without saying who it is.")
-@click.option("--depth", type=click.IntRange(1, 4), help="The deepest of the file if left out.")
+@depth_option
 @click.option(
     "--camera", "camera_id", type=click.IntRange(0), default=0, show_default=True, help="Camera."
 )
@@ -127,7 +120,7 @@ def enrol(
     context: click.Context,
     folder: Path,
     sources: tuple[Path, ...],
-    model_path: Path,
+    network: Path,
     name: str | None,
     each_folder: bool,
     nobody: bool,
@@ -143,10 +136,9 @@ def enrol(
     that person's; without, a new person's who has no name yet; with --each-folder each sub-folder
     is a person. The exit status is 1 if nothing could be stored.
     """
-    from adln.embedders.embedder import OnnxEmbedder
+    from adln.api.networks import Network
     from adln.errors import SettingsError
     from adln.gallery.enrolling import Enrolment, people_of
-    from adln.gallery.records import ModelKey
 
     if (name is not None) + nobody + each_folder > 1:
         raise SettingsError(
@@ -155,20 +147,14 @@ def enrol(
         )
     people = people_of(sources, name=name, nobody=nobody, each_folder=each_folder)
     when_s = time.time() if seen is None else moment(seen)
-    embedder = OnnxEmbedder(model_path)
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(
-            f"{model_path} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
-        )
-    key = ModelKey(embedder.model.sha256, chosen, embedder.dim, embedder.manifest.space_of(chosen))
+    look = Network(network, depth=depth)
     stored = 0
     left_out: list[str] = []
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         enrolment = Enrolment(
             opened,
-            embedder,
-            key,
+            look.embedder,
+            look.key,
             camera_id=camera_id,
             time_s=when_s,
             thumbnails=thumbnails,
@@ -181,13 +167,13 @@ def enrol(
         for one, result in zip(people, done, strict=True):
             stored += result.stored
             who = (
-                "nobody yet"
+                "unassigned"
                 if one.is_nobody or not result.stored
                 else called(result.person_id, one.name)
             )
             click.echo(
                 f"{folder}: {result.stored:,} of {len(one.paths):,} pictures stored, {who}, "
-                f"Res{chosen}"
+                f"Res{look.depth}"
             )
             if result.refused:
                 click.secho(
@@ -238,7 +224,7 @@ def export(folder: Path, file: Path) -> None:
 @gallery.command()
 @folder_argument
 def compact(folder: Path) -> None:
-    """Give back the room of what was erased, so that searches are as quick as they can be."""
+    """Free the space of erased sightings, so that searches are as fast as they can be."""
     with open_folder(folder) as opened:
         opened.compact()
         click.echo(f"{folder}: {many(opened.count(), 'sighting')}, without gaps")
@@ -257,8 +243,8 @@ def audit(
     """Show or verify the log of searches, merges and erasures.
 
     Each row holds a digest over itself and all rows before it. Keep the newest digest somewhere
-    else and --expect it later: then even a log that was cut off, or made anew, is found out. The
-    exit status is 1 if something is wrong.
+    else and --expect it later: this also detects a log that was truncated or rewritten. The exit
+    status is 1 if something is wrong.
     """
     with open_folder(folder) as opened:
         if verify or expect is not None:

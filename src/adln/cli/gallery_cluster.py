@@ -1,13 +1,13 @@
 """`adln gallery cluster`: who might be who among the sightings that nobody has named."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from adln.cli.gallery_places import open_place
-from adln.cli.options import NetworkOption
+from adln.cli.gallery_words import when
+from adln.cli.options import network_option
 
 if TYPE_CHECKING:
     from adln.gallery.clustering import Group
@@ -17,13 +17,7 @@ _ROWS_SHOWN = 20
 
 @click.command()
 @click.argument("place")
-@click.option(
-    "--network",
-    "model_path",
-    cls=NetworkOption,
-    type=click.Path(path_type=Path),
-    help="Its calibration gives the threshold (see `adln calibrate`).",
-)
+@network_option(default=None, help="Its calibration gives the threshold (see `adln calibrate`).")
 @click.option(
     "--level",
     type=click.Choice(["matched", "candidate"]),
@@ -50,7 +44,7 @@ _ROWS_SHOWN = 20
 @click.option("--apply", "apply_them", is_flag=True, help="Make every group a person, unnamed.")
 def cluster(
     place: str,
-    model_path: Path | None,
+    network: Path | None,
     level: str,
     flip: bool,
     threshold: float | None,
@@ -71,7 +65,7 @@ def cluster(
     from adln.gallery.records import NO_PERSON, Filter
     from adln.gallery.spaces import group_by_space
 
-    if (model_path is None) == (threshold is None):
+    if (network is None) == (threshold is None):
         raise GalleryError(
             "Give --network, whose calibration tells the threshold, or a --threshold of your own."
         )
@@ -92,11 +86,11 @@ def cluster(
             click.echo(f"{place}: no unnamed sightings.")
             return
         if threshold is None:
-            assert model_path is not None
+            assert network is not None
             digests = {record.model.digest for record in sightings}
             tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
             units = len(tracks) + sum(s.track_id is None for s in sightings)
-            threshold = _calibrated(model_path, digests, depths, flip, level, units)
+            threshold = _calibrated(network, digests, depths, flip, level, units)
         groups = group_sightings(sightings, threshold=threshold)
         kept = [group for group in groups if len(group.sighting_ids) >= least]
         click.echo(_text(place, len(sightings), groups, kept, threshold))
@@ -110,7 +104,7 @@ def cluster(
 
 
 def _calibrated(
-    model_path: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
+    network: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
     """The threshold; the most cautious one where sightings are of several depths."""
     from adln.cli.embedders import network_sha256
@@ -118,13 +112,13 @@ def _calibrated(
     from adln.errors import GalleryError
     from adln.matching.calibration import calibration_path, read_calibration
 
-    model_path = find_network(model_path)
-    digest = network_sha256(model_path)
-    content = read_calibration(model_path, model_sha256=digest)
+    network = find_network(network)
+    digest = network_sha256(network)
+    content = read_calibration(network, model_sha256=digest)
     if digest not in digests:
         made_by = ", ".join(sorted(one[:12] for one in digests))
         raise GalleryError(
-            f"{model_path} is model {digest[:12]}, the sightings are of {made_by}. Name the file "
+            f"{network} is network {digest[:12]}, the sightings are of {made_by}. Name the file "
             "that made them, or give --threshold."
         )
     found = None if content is None else [content.of(depth, flip=flip) for depth in depths]
@@ -135,7 +129,7 @@ def _calibrated(
     ]
     if len(thresholds) < len(depths):
         raise GalleryError(
-            f"{calibration_path(model_path, model_sha256=digest)} has no calibration of "
+            f"{calibration_path(network, model_sha256=digest)} has no calibration of "
             f"{' and '.join(f'Res{depth}' for depth in depths)}"
             f"{' with the mirrored picture' if flip else ''}; run `adln calibrate`, or give "
             "--threshold."
@@ -160,7 +154,7 @@ def _text(
     for number, group in enumerate(kept[:_ROWS_SHOWN], start=1):
         lines.append(
             f"{number:>5}  {len(group.sighting_ids):>9,}  {group.tracks:>6,}  "
-            f"{group.likeness:>8.3f}  {_clock(group.first_seen_s)}  {_clock(group.last_seen_s)}  "
+            f"{group.likeness:>8.3f}  {when(group.first_seen_s)}  {when(group.last_seen_s)}  "
             f"{_few(group.cameras)}"
         )
     if len(kept) > _ROWS_SHOWN:
@@ -190,10 +184,6 @@ def _draw(path: Path, groups: "list[Group]", thumbnails: dict[int, bytes]) -> No
             f"{path}: cannot be written ({error}); name a .jpg or .png in a folder that is there."
         ) from error
     click.echo(f"sheet: {path}")
-
-
-def _clock(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _few(numbers: "list[int] | tuple[int, ...]") -> str:

@@ -1,4 +1,4 @@
-"""`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is no more."""
+"""`adln gallery list`, `name`, `merge`, `forget` and so on: who is who, and who is forgotten."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,7 @@ from adln.cli.gallery_words import (
     tick,
     when,
 )
+from adln.cli.options import json_option
 
 if TYPE_CHECKING:
     from adln.gallery.look_alikes import LookAlike
@@ -26,7 +27,7 @@ _FEW = 8
 @click.command("list")
 @folder_argument
 @click.option("--person", help="Number or name: list this person's sightings.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
     """List the people in FOLDER, or the sightings of one of them."""
     from adln.gallery.records import Filter
@@ -133,7 +134,7 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
     help="Keep one mean embedding after all, only to refuse new pictures at least this alike.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 @click.pass_context
 def forget(
     context: click.Context,
@@ -147,8 +148,8 @@ def forget(
 ) -> None:
     """Erase PERSON (number or name) everywhere, and prove it.
 
-    Who looks like them is shown before: pieces of them that were split off, and sightings of
-    nobody, are not erased with them. Name such people with --also, and assign such sightings first.
+    Shows first who looks like them: people that were split off from them, and unassigned
+    sightings, are not erased with them. Name such people with --also, assign such sightings first.
 
     Their number is never given again and their name cannot be enrolled again. No template stays
     behind unless --suppress asks for one, so that new pictures of them would be stored as those of
@@ -187,13 +188,14 @@ def forget(
 
 def _tell_of(one: "LookAlike", names: dict[int, str | None]) -> None:
     """That somebody is alike, and what to do about it."""
-    count = many(len(one.sighting_ids), "sighting")
     if one.person_id is None:
+        unassigned = many(len(one.sighting_ids), "unassigned sighting")
         few = ", ".join(map(str, one.sighting_ids[:_FEW]))
         few += ", ..." if len(one.sighting_ids) > _FEW else ""
-        what = f"{count} of nobody ({few}); if it is them, `adln gallery assign` these first"
+        what = f"{unassigned} ({few}); if it is them, `adln gallery assign` these first"
     else:
         who = called(one.person_id, names.get(one.person_id))
+        count = many(len(one.sighting_ids), "sighting")
         what = f"{who}, {count}; if it is them, add --also id:{one.person_id}"
     click.secho("looks alike: ", fg="yellow", nl=False, err=True)
     click.echo(f"{one.similarity:.2f}, {what}", err=True)

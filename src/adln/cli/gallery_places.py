@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from adln.gallery.interface import Gallery
 
-PLACE_HELP = "a folder, or http://server:19530/name"
-
 
 def open_place(place: str, *, create: bool = False) -> "Gallery":
     """Open the gallery of a folder, or of a Milvus server.

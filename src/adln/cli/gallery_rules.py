@@ -24,7 +24,7 @@ _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 @click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
 @click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
 @click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
-@click.option("--max-unnamed", type=click.IntRange(0), help="Sightings of nobody; 0: no limit.")
+@click.option("--max-unnamed", type=click.IntRange(0), help="Unassigned sightings; 0: no limit.")
 @click.option("--apply", "apply_now", is_flag=True, help="Erase now what the rules do not keep.")
 def retention(
     folder: Path,
@@ -64,7 +64,7 @@ def retention(
             opened.compact_if_worthwhile()
             click.echo(
                 f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
-                f"people, {tidied.surplus_unnamed:,} surplus of nobody; {opened.count():,} left"
+                f"people, {tidied.surplus_unnamed:,} unassigned surplus; {opened.count():,} left"
             )
 
 
@@ -123,7 +123,7 @@ def rules_in_words(retention: Any) -> list[str]:
     if retention.max_templates is not None:
         lines.append(f"at most {retention.max_templates:,} sightings a person and depth")
     if retention.max_unnamed is not None:
-        lines.append(f"at most {retention.max_unnamed:,} sightings of nobody")
+        lines.append(f"at most {retention.max_unnamed:,} unassigned sightings")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What the commands of `adln gallery` share: opening a gallery, naming people, and words."""
+"""What commands share that speak of a gallery: opening it, naming people, and words."""
 
 import getpass
 import json
@@ -11,8 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from adln.gallery.sqlite_gallery import SqliteGallery
-
-PERSON_HELP = "a number or a name; id:2 is the number and name:2 the name, where both are there"
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path))
 
@@ -96,9 +94,9 @@ def called(person_id: int, name: str | None) -> str:
     return f"person {person_id}" + (f" ({name})" if name else "")
 
 
-def many(count: int, word: str) -> str:
-    """So many of something."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def many(count: int, one: str, more: str = "") -> str:
+    """A count with its noun: 1 sighting, 2 sightings; `more` is the plural where it has no -s."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`adln networks`: what is there, and networks of another make."""
+"""`adln networks`: the known networks, and how to add one of another make."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ class Triple(click.ParamType):  # type: ignore[type-arg]
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON for a program.")
 @click.pass_context
 def networks(ctx: click.Context, as_json: bool) -> None:
-    """List the networks that are there; add one of another make.
+    """List the known networks, or add one of another make.
 
     Each can be named wherever a command takes a network.
     """
@@ -50,9 +50,13 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 
 @networks.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", default="", help="To call it by from now on; its file name if left out.")
-@click.option("--mean", type=Triple(), help="Of pixels scaled to 0..1; without: pixels 0..255.")
-@click.option("--std", type=Triple(), help="That the difference is divided by.")
+@click.option("--name", default="", help="Name to load it by; its file name if left out.")
+@click.option(
+    "--mean",
+    type=Triple(),
+    help="Mean of pixels scaled to 0..1; without it the network gets 0..255.",
+)
+@click.option("--std", type=Triple(), help="Standard deviation of pixels scaled to 0..1.")
 @click.option(
     "--colours",
     type=click.Choice(["rgb", "bgr"]),
@@ -82,8 +86,11 @@ def add(
     What the file does not say of itself is written beside it (PATH.adln.json).
     """
     import adln
+    from adln.errors import ModelFileError
 
     pair = None
+    if not path.is_file():
+        raise ModelFileError(f"{path}: there is no such file; name an .onnx or .xml file.")
     if reference is not None:
         from adln.features import read_features
 
@@ -109,13 +116,18 @@ def add(
 
 @networks.command()
 @click.argument("network", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="That settings call the network by, such as site.")
-@click.option("--new-space", is_flag=True, help="Also if stored embeddings cannot be compared.")
+@click.option("--name", required=True, help="Name of the network in settings, such as site.")
+@click.option(
+    "--new-space",
+    is_flag=True,
+    help="Allow it even if stored embeddings cannot be compared with its own.",
+)
 def use(network: Path, name: str, new_space: bool) -> None:
-    """Put NETWORK in the place of a name; `rollback` goes back.
+    """Give NETWORK a name that settings use; `rollback` undoes it.
 
-    Settings of a watch name it: network.files = ["site"]. A watch, or a service, that runs takes
-    it when it is started again. Galleries keep answering, since the spaces must be the same.
+    Settings of a watch name it: network.files = ["site"]. Restart a watch or a service that is
+    running, so that it takes the new network. Galleries stay valid, because the new network must
+    share the space of the old one.
     """
     from adln.embedders.session import open_session
     from adln.embedders.shipped import find_network, own_networks, use_network
@@ -138,7 +150,7 @@ def use(network: Path, name: str, new_space: bool) -> None:
         click.echo(f"{name}: is {path} already")
         return
     click.echo(f"{name}: {path}" + ("" if before is None else f", before {before}"))
-    click.echo("a watch or service that runs takes it when it is started again")
+    click.echo("restart a running watch or service, so that it takes this network")
 
 
 @networks.command()
@@ -148,13 +160,13 @@ def rollback(name: str) -> None:
     from adln.embedders.shipped import roll_back
 
     click.echo(f"{name}: {roll_back(name)} again")
-    click.echo("a watch or service that runs takes it when it is started again")
+    click.echo("restart a running watch or service, so that it takes this network")
 
 
 @networks.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Take the name of a network away; its file stays."""
+    """Remove the name of a network; its file stays."""
     from adln.embedders.shipped import name_network, own_networks
     from adln.errors import SettingsError
 
@@ -165,6 +177,8 @@ def remove(name: str) -> None:
 
 
 def _lines(one: "KnownNetwork") -> list[str]:
+    from adln.evaluation.unseen import was_seen
+
     head = click.style(one.name, bold=True)
     if one.manifest is None:
         return [f"{head}  cannot be used: {one.problem}"]
@@ -176,10 +190,11 @@ def _lines(one: "KnownNetwork") -> list[str]:
     if manifest.training_data:
         lines.append(f"  trained on  {manifest.training_data}")
     lines.append(f"  licence     {manifest.licence or 'not stated'}")
-    lines += [
-        f"  {row.dataset}: Rank-1 {row.rank1:.1%}, mAP {row.mean_ap:.1%}"
-        for row in manifest.accuracy
-    ]
+    for row in manifest.accuracy:
+        seen = was_seen(row.dataset, manifest.training_data)
+        lines.append(
+            f"  accuracy    {row.dataset} ({seen}): Rank-1 {row.rank1:.1%}, mAP {row.mean_ap:.1%}"
+        )
     return lines
 
 

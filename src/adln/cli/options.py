@@ -1,11 +1,13 @@
 """Options and parameter types that several commands share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+
+from adln.embedders.shipped import DEFAULT
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "": 1.0}
 
@@ -22,6 +24,17 @@ layout_option = click.option(
     show_default=True,
     help="market1501, dukemtmc, msmt17, cuhk01, cuhk03, folder, csv, or auto.",
 )
+depths_option = click.option(
+    "--depth",
+    "depths",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    help="Only this depth; may be repeated. All that the file has if left out.",
+)
+depth_option = click.option(
+    "--depth", type=click.IntRange(1, 4), help="Depth; the deepest of the network if left out."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -44,6 +57,22 @@ class NetworkOption(click.Option):
             return super().get_help_record(ctx)
         finally:
             self.opts = known
+
+
+def network_option(
+    *, default: str | None = DEFAULT, help: str = "", multiple: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--network`, as the parameter `network`, or `networks` if it may be repeated."""
+    return click.option(
+        "--network",
+        "networks" if multiple else "network",
+        cls=NetworkOption,
+        default=default,
+        show_default=default is not None,
+        multiple=multiple,
+        type=click.Path(path_type=Path),
+        help=help or "Name or file of a network; see `adln networks`.",
+    )
 
 
 def duration(text: str) -> float:

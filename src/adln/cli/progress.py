@@ -38,8 +38,35 @@ def tell_left_out(problems: Sequence[str]) -> None:
         click.echo(f"... and {len(problems) - _NAMED:,} more", err=True)
 
 
+class RenewedLine:
+    """A line on standard error that is renewed on a terminal, and printed now and then elsewhere.
+
+    Args:
+        plain_every_s: seconds between two lines where there is no terminal.
+    """
+
+    def __init__(self, plain_every_s: float = 10.0) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._every_s = 0.5 if self._is_terminal else plain_every_s
+        self._said_s = float("-inf")
+
+    def renew(self, text: str, *, is_last: bool = False) -> None:
+        """Print, if it is time to or the text is the last."""
+        now_s = time.monotonic()
+        if now_s - self._said_s < self._every_s and not is_last:
+            return
+        self._said_s = now_s
+        ends = is_last or not self._is_terminal
+        click.echo(f"\r{text}" if self._is_terminal else text, err=True, nl=ends)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._is_terminal:
+            click.echo("", err=True)
+
+
 class Counting:
-    """Says how far work is whose length need not be known, on standard error.
+    """Counts frames whose number need not be known, on standard error.
 
     Args:
         label: what is being done.
@@ -47,17 +74,9 @@ class Counting:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._is_terminal = sys.stderr.isatty()
-        self._every_s = 0.5 if self._is_terminal else 10.0
-        self._said_s = float("-inf")
+        self._line = RenewedLine()
 
     def __call__(self, done: int, total: int) -> None:
-        """Say how many frames are done, if it is time to; `total` is 0 if nobody knows."""
-        now_s = time.monotonic()
-        if now_s - self._said_s < self._every_s and done != total:
-            return
-        self._said_s = now_s
+        """Say how many frames are done, if it is time to; `total` is 0 if unknown."""
         of = f" of {total:,}" if total else ""
-        line = f"{self._label}: {done:,}{of} frames"
-        is_over = done == total or not self._is_terminal
-        click.echo(f"\r{line}" if self._is_terminal else line, err=True, nl=is_over)
+        self._line.renew(f"{self._label}: {done:,}{of} frames", is_last=done == total)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.report import Report
+from adln.evaluation.report import EvaluationReport
 from adln.reports.ranked_list import (
     choose_queries,
     describe_ranked_lists,
@@ -18,7 +18,7 @@ QUERIES_SHOWN = 6
 ANSWERS_SHOWN = 10
 
 
-def write_report(folder: Path, report: Report, evaluation: Evaluation) -> Path:
+def write_report(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Path:
     """Write report.html, report.txt, report.json and ranked_list_res1.png and so on.
 
     Args:
@@ -41,7 +41,7 @@ def write_report(folder: Path, report: Report, evaluation: Evaluation) -> Path:
         ) from error
 
 
-def _write(folder: Path, report: Report, evaluation: Evaluation) -> Path:
+def _write(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     query, gallery = evaluation.query, evaluation.gallery
     depths = sorted(evaluation.results, reverse=True)

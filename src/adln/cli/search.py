@@ -1,16 +1,15 @@
 """`adln search`: who is this? The most similar sightings of a gallery, as a list and a picture."""
 
 import json
-from datetime import UTC, datetime
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from adln.cli.options import NetworkOption
+from adln.cli.gallery_words import when
+from adln.cli.options import depth_option, json_option, network_option
 from adln.embedders.quality import QUALITIES, Quality, depths_for, files_for
-from adln.embedders.shipped import DEFAULT
 
 if TYPE_CHECKING:
     from adln.gallery.records import SearchResult
@@ -28,15 +27,7 @@ _BAR_LETTERS = 20
     type=click.Path(path_type=Path),
     help="Folder of the gallery.",
 )
-@click.option(
-    "--network",
-    "model_path",
-    cls=NetworkOption,
-    default=DEFAULT,
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The network that the gallery was made with, or one of its space.",
-)
+@network_option(help="The network that the gallery was made with, or one of its space.")
 @click.option("-k", "top_k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
 @click.option(
     "--quality",
@@ -44,18 +35,18 @@ _BAR_LETTERS = 20
     help="fast embeds by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
     "[default: best]",
 )
-@click.option("--depth", type=click.IntRange(1, 4), help="The deepest of the file if left out.")
+@depth_option
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
 @click.option("--not-camera", "not_cameras", type=int, multiple=True, help="Not this camera.")
 @click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 @click.option("--until", "until_time", help="Only before then.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write a ranked-list picture (PNG).")
 @click.option("--low-memory", is_flag=True, help="Read as little into memory as possible.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
+@json_option
 def search(
     pictures: tuple[Path, ...],
     folder: Path,
-    model_path: Path,
+    network: Path,
     top_k: int,
     quality: Quality | None,
     depth: int | None,
@@ -91,24 +82,24 @@ def search(
     )
     if depth is not None and quality is not None:
         raise click.UsageError("--quality chooses the depth; leave one of the two out.")
-    looks = [Network(file, depth=depth) for file in files_for([str(model_path)], quality or "best")]
-    depths_for([look.depth for look in looks], quality or "best", files=[str(model_path)])
+    looks = [Network(file, depth=depth) for file in files_for([str(network)], quality or "best")]
+    depths_for([look.depth for look in looks], quality or "best", files=[str(network)])
     # A score between two depths is judged by both.
     scales = reduce(Scales.joined, (look.scales for look in looks))
     no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
     ) as gallery:
-        for network in looks:
-            query = pool_track(network.embed(pictures))
+        for look in looks:
+            query = pool_track(look.embed(pictures))
             if no_crop is not None:
                 answer = not_asked(no_crop)
                 break
-            answer = identify(gallery, query, model=network.key, scales=scales, where=where)
+            answer = identify(gallery, query, model=look.key, scales=scales, where=where)
             if answer.verdict == "matched":
                 break
-        chosen = network.depth
-        (result,) = gallery.search(query, model=network.key, k=top_k, where=where)
+        chosen = look.depth
+        (result,) = gallery.search(query, model=look.key, k=top_k, where=where)
         names = {person.person_id: person.name for person in gallery.persons()}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
@@ -198,16 +189,15 @@ def _as_text(result: "SearchResult", names: dict[int, str | None]) -> str:
     for rank, person in enumerate(people):
         similarity = float(result.similarity[rank])
         bar = "█" * round(max(similarity, 0) * _BAR_LETTERS)
-        when = datetime.fromtimestamp(float(result.time_s[rank]), UTC).strftime("%Y-%m-%d %H:%M")
         lines.append(
             f"{rank + 1:>4}  {similarity:>6.3f}  {bar:<{_BAR_LETTERS}}  {person:<{width}}  "
-            f"{result.camera_ids[rank]:>6}  {when:<16}  Res{result.depths[rank]}   "
-            f"{result.sighting_ids[rank]}"
+            f"{result.camera_ids[rank]:>6}  {when(float(result.time_s[rank])):<16}  "
+            f"Res{result.depths[rank]}   {result.sighting_ids[rank]}"
         )
     return "\n".join(lines)
 
 
 def _person(person_id: int, names: dict[int, str | None]) -> str:
     if person_id < 0:
-        return "nobody yet"
+        return "unassigned"
     return names.get(person_id) or f"person {person_id}"

@@ -53,7 +53,7 @@ def add(folder: Path, name: str, role: str) -> None:
 @folder_argument
 @click.argument("token_id")
 def revoke(folder: Path, token_id: str) -> None:
-    """Make a token worthless, at once."""
+    """Revoke a token, at once."""
     state = _open(folder)
     try:
         state.revoke(token_id)

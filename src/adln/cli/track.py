@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import NetworkOption
+from adln.cli.gallery_words import many
+from adln.cli.options import network_option
 from adln.embedders.shipped import SHIPPED
 
 
@@ -24,14 +25,8 @@ from adln.embedders.shipped import SHIPPED
     help="The sequence's pictures (img1) or video: people are then tracked by appearance as well, "
     "and the motion of the camera is compensated.",
 )
-@click.option(
-    "--network",
-    "model_path",
-    cls=NetworkOption,
-    default=SHIPPED[0],
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Network of the appearance: a file of `adln export`, or res1, res2.",
+@network_option(
+    default=SHIPPED[0], help="Network that compares how people look; see `adln networks`."
 )
 @click.option("--motion-only", is_flag=True, help="No appearance; pictures compensate the camera.")
 def track(
@@ -39,7 +34,7 @@ def track(
     out_path: Path,
     fps: float,
     pictures: Path | None,
-    model_path: Path,
+    network: Path,
     motion_only: bool,
 ) -> None:
     """Track the people in DET, a file of lines frame,-1,left,top,width,height,confidence,-1,-1,-1.
@@ -56,7 +51,7 @@ def track(
     found = read_mot(det)
     appearance: Appearance | None = None
     if pictures is not None and not motion_only:
-        embedder = OnnxEmbedder(find_network(model_path))
+        embedder = OnnxEmbedder(find_network(network))
         depth = max(embedder.depths)
         appearance = crop_appearance(lambda crops: embedder.embed(crops)[depth], embedder.crop_size)
     tracker = BoxTracker(frames_per_s=fps, appearance=appearance)
@@ -67,6 +62,6 @@ def track(
     write_mot(out_path, followed)
     people = len(set(followed.ids.tolist()))
     click.echo(
-        f"{out_path}: {people} people in {len(followed)} of {len(found)} boxes; "
-        f"{tracker.embeddings_made} boxes were looked at"
+        f"{out_path}: {many(people, 'person', 'people')} in {len(followed)} of {len(found)} boxes; "
+        f"{many(tracker.embeddings_made, 'box', 'boxes')} embedded"
     )

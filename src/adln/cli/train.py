@@ -7,7 +7,7 @@ import click
 
 from adln.cli.options import device_option, duration, layout_option
 from adln.cli.progress import counting
-from adln.cli.watching import Watch
+from adln.cli.training_view import TrainingView
 
 
 @click.command()
@@ -38,7 +38,7 @@ from adln.cli.watching import Watch
     "folder",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the run. A run that was interrupted there goes on.",
+    help="Folder of the run. A run that was interrupted there is resumed.",
 )
 @click.option(
     "--imagenet",
@@ -56,7 +56,7 @@ from adln.cli.watching import Watch
     "stop_after_s",
     type=duration,
     metavar="TIME",
-    help="Store the state and end after this time, e.g. 540s. The same command goes on.",
+    help="Store the state and stop after this time, e.g. 540s. The same command resumes.",
 )
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON for a program.")
@@ -74,8 +74,8 @@ def train(
 ) -> None:
     """Train the network with its four exits.
 
-    Interrupt it whenever you like (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
-    same command goes on to the same weights. Under torchrun it uses all processes.
+    It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
+    same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
     import logging
 
@@ -104,7 +104,7 @@ def train(
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
     fabric = build_fabric(recipe, device=device)
     fabric.launch()
-    watch = Watch(quiet=as_json or not fabric.is_global_zero)
+    watch = TrainingView(quiet=as_json or not fabric.is_global_zero)
     for dataset in datasets:
         watch.say(dataset.notice)
         watch.say(dataset.left_out)

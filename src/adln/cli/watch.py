@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adln.cameras.frames import CameraStatus
     from adln.pipeline.assembly import Assembly
     from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import Progress, SeenFrame
+    from adln.pipeline.watch import SeenFrame, WatchProgress
     from adln.pipeline.watch_settings import WatchSettings
 
 _DRAIN_S = 5.0
@@ -94,8 +94,10 @@ def watch(
     SOURCE is a video file, a folder of pictures, rtsp://..., http://.../snapshot.jpg, or a USB
     camera (0, /dev/video0); several are watched together. Or name one file of settings (TOML).
 
-    Ctrl-C or SIGTERM ends it in good order: open tracks are finished and all sightings stored.
+    Ctrl-C or SIGTERM stops it cleanly: open tracks are finished and all sightings stored.
     """
+    from adln.pipeline.plain_watch import settings_of
+
     if fetch_detector:
         from adln.cameras.fetching import fetch
 
@@ -107,16 +109,17 @@ def watch(
             "name what to watch: a video file, a folder of pictures, rtsp://..., a USB camera "
             "such as 0, or a file of settings (TOML)."
         )
-    settings, folder = _settings(
+    settings, folder = settings_of(
         sources,
-        (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides),
-        gallery,
-        network,
-        detector,
-        start,
+        overrides,
+        gallery=gallery,
+        network=network,
+        quality=quality,
+        detector=detector,
+        start=start,
     )
     if not settings.detector.boxes and not settings.detector.model:
-        _have_detector(yes=yes)
+        have_detector(yes=yes)
     if save is not None:
         _save(settings, save)
     summary = run_watch(
@@ -131,47 +134,7 @@ def watch(
         click.echo(json.dumps(summary, indent=1))
 
 
-def _settings(
-    sources: tuple[str, ...],
-    overrides: tuple[str, ...],
-    gallery: Path | None,
-    network: str,
-    detector: Path | None,
-    start: str,
-) -> "tuple[WatchSettings, Path]":
-    """The settings that were named, or those for the sources that were; and their folder."""
-    from adln.pipeline.plain_watch import watch_of
-    from adln.pipeline.watch_settings import read_watch_settings
-    from adln.settings import changed
-
-    files = [source for source in sources if source.lower().endswith(".toml")]
-    if not files:
-        plain = watch_of(
-            sources,
-            folder=Path.cwd(),
-            gallery=gallery,
-            detector=detector,
-            network=network,
-            start=start,
-        )
-        return (changed(plain, overrides) if overrides else plain), Path.cwd()
-    if len(sources) > 1:
-        raise click.UsageError(
-            f"{files[0]} is a file of settings; name it alone, with the cameras in it."
-        )
-    if start:
-        raise click.UsageError("--start goes with recordings; write start into the settings.")
-    more = [("gallery", gallery), ("detector.model", detector)]
-    overrides = (
-        *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
-        *([f"network.files={json.dumps([network])}"] if network else []),
-        *overrides,
-    )
-    config = Path(files[0])
-    return read_watch_settings(config, overrides), config.resolve().parent
-
-
-def _have_detector(*, yes: bool) -> None:
+def have_detector(*, yes: bool) -> None:
     """Fetch the detector where it is missing and somebody agrees."""
     from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
 
@@ -223,7 +186,7 @@ def run_watch(
     quiet: bool = True,
     written: Sequence[tuple[str, Path]] = (),
     detector: "Detector | None" = None,
-    on_progress: "Callable[[Progress], object]" = lambda _: None,
+    on_progress: "Callable[[WatchProgress], object]" = lambda _: None,
 ) -> dict[str, Any]:
     """Run a watch from beginning to end.
 
@@ -235,7 +198,7 @@ def run_watch(
         quiet: show only warnings and errors.
         written: what was written before, for the summary.
         detector: in place of the one of the settings.
-        on_progress: is told after each round where the loop stands.
+        on_progress: called with the progress after each round.
 
     Returns:
         The final figures, as plain values.
@@ -253,7 +216,7 @@ def run_watch(
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
     from adln.pipeline.people import leaving_out
     from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import Watch, stopping_on_signals
+    from adln.pipeline.watch import stopping_on_signals
 
     if report is not None:
         require_writable(report, raises=SettingsError, folder=report.suffix.lower() != ".html")
@@ -293,17 +256,8 @@ def run_watch(
                 take(seen)
 
         timeline = Timeline(pictures=settings.pictured)
-        loop = Watch(
-            cameras=assembly.cameras,
-            parts=assembly.parts,
-            detector=assembly.detector,
-            embedder=assembly.embedder,
-            book=assembly.book,
-            load=assembly.load,
-            costs=assembly.costs,
-            first_depth=assembly.first_depth,
-            run=assembly.run,
-            deliver=leaving_out(paced_submit(delivery, live=assembly.live), people),
+        loop = assembly.loop(
+            leaving_out(paced_submit(delivery, live=assembly.live), people),
             pictures=settings.pictured,
             metrics=metrics,
             on_frame=show if shown_to else None,
@@ -314,7 +268,7 @@ def run_watch(
             stop.set()
             assembly.cameras.wake()
 
-        def on_round(now: "Progress", statuses: "list[CameraStatus]") -> None:
+        def on_round(now: "WatchProgress", statuses: "list[CameraStatus]") -> None:
             view.show(now, statuses, delivery)
             on_progress(now)
 
@@ -357,7 +311,7 @@ def _write_report(target: Path, timeline: "Timeline", names: Mapping[int, str | 
     return target
 
 
-def _summary(progress: "Progress", assembly: "Assembly") -> dict[str, Any]:
+def _summary(progress: "WatchProgress", assembly: "Assembly") -> dict[str, Any]:
     frames = max(1, progress.frames.total())
     return {
         "video_s": round(progress.video_s, 3),

@@ -5,17 +5,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adln.cli.gallery_words import many
 from adln.cli.options import clock
 
 if TYPE_CHECKING:
-    from adln.pipeline.timeline import Timeline, Visit
-    from adln.pipeline.watch_parts import Progress
+    from adln.pipeline.timeline import Timeline, TimelineVisit
+    from adln.pipeline.watch_parts import WatchProgress
 
 _MOST_LISTED = 20
 
 
 def summary_lines(
-    progress: "Progress",
+    progress: "WatchProgress",
     timeline: "Timeline",
     names: Mapping[int, str | None],
     written: Sequence[tuple[str, Path]],
@@ -31,7 +32,7 @@ def summary_lines(
     people = timeline.by_person()
     unknown = sum(visit.person_id is None for visit in timeline.visits)
     seen_s = progress.video_s
-    lines = ["", f"{_many(len(people), 'person', 'people')} in {clock(seen_s)} of video"]
+    lines = ["", f"{many(len(people), 'person', 'people')} in {clock(seen_s)} of video"]
     titles = {person: names.get(person) or f"Person {person}" for person in people}
     width = max(map(len, titles.values()), default=0)
     for person, visits in list(people.items())[:_MOST_LISTED]:
@@ -40,8 +41,7 @@ def summary_lines(
         lines.append(f"  and {len(people) - _MOST_LISTED} more")
     if unknown:
         lines.append(
-            f"  {_many(unknown, 'track', 'tracks')} of people of whom too little was seen to tell "
-            "who they are"
+            f"  {many(unknown, 'track')} of people of whom too little was seen to tell who they are"
         )
     if progress.failures:
         lines.append(
@@ -56,7 +56,7 @@ def summary_lines(
     return lines
 
 
-def _visits(visits: "Sequence[Visit]") -> str:
+def _visits(visits: "Sequence[TimelineVisit]") -> str:
     """Where and when somebody was seen, in local time."""
     cameras = list(dict.fromkeys(visit.camera_name for visit in visits))
     first, last = _local(visits[0].first_s), _local(max(visit.last_s for visit in visits))
@@ -69,7 +69,3 @@ def _visits(visits: "Sequence[Visit]") -> str:
 
 def _local(time_s: float) -> datetime:
     return datetime.fromtimestamp(time_s).astimezone()
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"{count:,} {one if count == 1 else more}"

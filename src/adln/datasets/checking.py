@@ -233,19 +233,7 @@ def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
     known = KNOWN_SIZES.get(dataset.name)
     if known is None:
         return [], []
-    train, query, gallery = (_count(split) for split in dataset.splits)
-    rows = (
-        ("train images", train.images, known.train_images),
-        ("train persons", train.persons, known.train_persons),
-        ("query images", query.images, known.query_images),
-        ("query persons", query.persons, known.query_persons),
-        ("gallery images", gallery.images, known.gallery_images),
-    )
-    different = [
-        f"{what} {found:,} instead of {expected:,}"
-        for what, found, expected in rows
-        if found != expected
-    ]
+    different = _differences(dataset, known)
     if not different:
         remark = f"All counts are those of the original {known.title}."
         if dataset.name == "market1501":
@@ -254,7 +242,7 @@ def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
                 "19,732, and 15,913 remain without junk.)"
             )
         return [], [remark]
-    if known.folder_word in dataset.root.resolve().name.lower():
+    if not _is_of_another(dataset, known):
         return [
             f"This is not all of {known.title}: {'; '.join(different)}. Unpack or copy the "
             "data set again; results on it are not comparable with published ones."
@@ -262,6 +250,39 @@ def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
     return [], [
         f"Laid out like {known.title} but of another size, so taken for a data set of your own."
     ]
+
+
+def _differences(dataset: ReidDataset, known: KnownSizes) -> list[str]:
+    train, query, gallery = (_count(split) for split in dataset.splits)
+    rows = (
+        ("train images", train.images, known.train_images),
+        ("train persons", train.persons, known.train_persons),
+        ("query images", query.images, known.query_images),
+        ("query persons", query.persons, known.query_persons),
+        ("gallery images", gallery.images, known.gallery_images),
+    )
+    return [
+        f"{what} {found:,} instead of {expected:,}"
+        for what, found, expected in rows
+        if found != expected
+    ]
+
+
+def _is_of_another(dataset: ReidDataset, known: KnownSizes) -> bool:
+    """Whether size and folder say that a data set only has the layout of a public one."""
+    is_named = known.folder_word in dataset.root.resolve().name.lower()
+    return not is_named and bool(_differences(dataset, known))
+
+
+def look_alike_note(dataset: ReidDataset) -> str:
+    """That a data set only has the layout of a public one; "" if it is that one, or has its own."""
+    known = KNOWN_SIZES.get(dataset.name)
+    if known is None or not _is_of_another(dataset, known):
+        return ""
+    return (
+        f"{dataset.root.name} has the layout of {known.title}, but not its size. If it shows other "
+        "people, neither seen nor unseen can be said of it."
+    )
 
 
 def _missing_files(dataset: ReidDataset) -> list[str]:

@@ -4,7 +4,6 @@ Serves calibration on cameras of one's own: no data set of Sec. III.A, but track
 """
 
 import csv
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from adln.atomic import require_regular
 from adln.datasets.pictures import PATH_COLUMNS
 from adln.errors import DatasetError
+from adln.features import pyarrow_modules
 
 COLUMNS = ("person", "camera", "track", "time_s")
 
@@ -62,7 +62,7 @@ def read_columns(
 
 
 def _from_parquet(path: Path) -> dict[str, NDArray[Any]]:
-    parquet = importlib.import_module("pyarrow.parquet")
+    _, parquet = pyarrow_modules(DatasetError)
     with path.open("rb") as file:
         table = parquet.read_table(file)
     return {

@@ -1,6 +1,6 @@
 """Crops from disk: many files at once with threads, whole or batch by batch.
 
-Implements the reading of the 256 x 128 px input of Sec. III.B. Pillow lets go of the interpreter
+Implements the reading of the 256 x 128 px input of Sec. III.B. Pillow releases the interpreter
 while it decodes and resizes, so threads use several cores.
 """
 

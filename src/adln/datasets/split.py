@@ -124,7 +124,7 @@ class ReidDataset:
             return ""
         return (
             f"{count:,} picture{'s' if count > 1 else ''} of {self.root} left out; "
-            "`adln data check` tells which, and why."
+            "`adln data check` says which and why."
         )
 
 
@@ -141,7 +141,7 @@ def make_split(
         if too_large is not None:
             raise DatasetError(
                 f"Split {name!r}: the {word} id {too_large} does not fit into 64 bits; "
-                "number them anew."
+                "renumber them."
             )
     return Split(
         name=name,

@@ -22,13 +22,13 @@ from adln.matching.confidence import confidence, expand_queries
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BestAnswers:
     """The K best answers to each of N searches, best first.
 
     Attributes:
         similarity: (N, K) float32 cosines; -inf where a gallery has fewer answers.
         sighting_ids: (N, K) int64, what the gallery calls them.
-        person_ids: (N, K) int64, whom they show, negative where nobody knows; None if this gallery
+        person_ids: (N, K) int64, whom they show, negative where unknown; None if this gallery
             knows no persons at all.
     """
 
@@ -37,7 +37,7 @@ class Found:
     person_ids: NDArray[np.int64] | None = None
 
 
-Search = Callable[[NDArray[np.float32], int], Found]
+Search = Callable[[NDArray[np.float32], int], BestAnswers]
 """Searches a gallery with embeddings (N, D) of a depth; always for the same number K of answers.
 
 With a gallery for each depth, it takes the one of this depth. If the exits share a space, it takes
@@ -58,7 +58,7 @@ class CascadeAnswers:
         embeddings: (N, D) float32 of unit length, each at its own depth.
     """
 
-    found: Found
+    found: BestAnswers
     depths: NDArray[np.int64]
     confidence: NDArray[np.float64]
     embeddings: NDArray[np.float32]
@@ -154,7 +154,7 @@ class Cascade:
         persons = [part.found.person_ids for part in parts]
         known = [ids for ids in persons if ids is not None]
         return CascadeAnswers(
-            found=Found(
+            found=BestAnswers(
                 similarity=np.concatenate([part.found.similarity for part in parts]),
                 sighting_ids=np.concatenate([part.found.sighting_ids for part in parts]),
                 person_ids=np.concatenate(known) if len(known) == len(parts) else None,
@@ -202,7 +202,7 @@ class Cascade:
         return CascadeAnswers(found, np.where(is_deeper, deep, shallow), sure, embeddings)
 
 
-def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> Found:
+def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
     found = search(embeddings, depth)
     shapes = [found.similarity.shape, found.sighting_ids.shape]
     if found.person_ids is not None:
@@ -215,7 +215,7 @@ def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> Found
     return found
 
 
-def _replaced(found: Found, rows: NDArray[np.bool_], by: Found) -> Found:
+def _replaced(found: BestAnswers, rows: NDArray[np.bool_], by: BestAnswers) -> BestAnswers:
     """The answers of some rows replaced."""
     if found.similarity.shape[1] != by.similarity.shape[1] or (found.person_ids is None) != (
         by.person_ids is None
@@ -230,4 +230,4 @@ def _replaced(found: Found, rows: NDArray[np.bool_], by: Found) -> Found:
     if found.person_ids is not None and by.person_ids is not None:
         person_ids = found.person_ids.copy()
         person_ids[rows] = by.person_ids
-    return Found(similarity, sighting_ids, person_ids)
+    return BestAnswers(similarity, sighting_ids, person_ids)

@@ -1,8 +1,8 @@
 """Runs networks of another make: ONNX and OpenVINO files that take crops and give embeddings.
 
-What such a file does not say of itself stands in a small file beside it, which `describe` writes
-once: how pixels must come, a manifest like that of adln's own files, and a probe. From then on the
-file is opened like any other, by `adln.embedders.session.open_session`.
+What such a file does not say of itself stands in a small file beside it, which `describe_foreign`
+writes once: how pixels must come, a manifest like that of adln's own files, and a probe. From then
+on the file is opened like any other, by `adln.embedders.session.open_session`.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
-from adln.manifest import CROPS, Manifest
+from adln.manifest import CROPS, SPACE_DIGITS, Manifest
 
 ENDING = ".adln.json"
 """The file beside a network of another make is called like it, with this ending."""
@@ -30,7 +30,6 @@ FORMAT = "adln-foreign-1"
 WHOLE = 4
 """A network of another make cannot be cut; it counts as the whole depth."""
 _SIZE_PX = (256, 128)  # where the file leaves it open
-_DIGITS = 16
 _OPENVINO = ".xml"
 _REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
 
@@ -188,7 +187,7 @@ def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForei
     return _start_onnx(path, form, threads)
 
 
-def describe(
+def describe_foreign(
     path: Path,
     form: PixelForm,
     *,
@@ -229,7 +228,7 @@ def describe(
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
-        spaces=(opened.sha256[:_DIGITS],),
+        spaces=(opened.sha256[:SPACE_DIGITS],),
     )
     if probe_of is not None:
         manifest = replace(manifest, probe=probe_of(manifest, opened.session))
@@ -310,7 +309,7 @@ def _tried(
     runtime: tuple[str, str],
     sides: Sequence[Any],
 ) -> OpenForeign:
-    """Run it once: what comes out tells whether it is what it should be."""
+    """Run it once and check what comes out."""
     session = ForeignSession(form, run, batch=batch)
     size = _size(sides, form)
     crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)

@@ -4,7 +4,6 @@ Needs the package ncnn; `adln.export.ncnn` writes the files.
 """
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.embedders.described import Described
-from adln.errors import ExportError, how_to_install
+from adln.errors import ExportError, require_package
 from adln.manifest import CROPS, Manifest
 
 
@@ -100,15 +99,5 @@ def digests_of(path: Path) -> dict[str, str]:
 
 
 def import_package(name: str) -> Any:
-    """Import ncnn or pnnx.
-
-    Raises:
-        ExportError: it is not installed; the message says how to get it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ExportError(
-            f"ncnn files need the packages ncnn and pnnx ({name} is missing); "
-            f"{how_to_install('ncnn')}."
-        ) from error
+    """Import ncnn or pnnx; an `ExportError` says how to get it if it is not installed."""
+    return require_package(name, extra="ncnn", purpose="an ncnn file", raises=ExportError)

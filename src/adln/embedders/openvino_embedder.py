@@ -3,7 +3,6 @@
 Needs the package openvino; `adln.export.openvino` writes the files.
 """
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.embedders.described import Described
-from adln.errors import ExportError, how_to_install
+from adln.errors import ExportError, require_package
 from adln.manifest import CROPS, Manifest
 
 
@@ -49,10 +48,6 @@ def import_openvino() -> Any:
     Raises:
         ExportError: it is not installed; the message says how to get it.
     """
-    try:
-        return importlib.import_module("openvino")
-    except ImportError as error:
-        raise ExportError(
-            "OpenVINO files need the package openvino, which is not installed; "
-            f"{how_to_install('openvino')}."
-        ) from error
+    return require_package(
+        "openvino", extra="openvino", purpose="an OpenVINO file", raises=ExportError
+    )

@@ -173,7 +173,7 @@ def _place_of(models: Sequence[OpenModel]) -> Path | None:
 
 
 def _processor() -> list[str]:
-    """What the first core says of itself."""
+    """How the first core describes itself."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
             lines: list[str] = []

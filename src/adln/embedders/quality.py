@@ -1,4 +1,4 @@
-"""How deep people are looked at, in one word: fast, balanced or best.
+"""At which depth people are embedded, in one word: fast, balanced or best.
 
 The shipped networks are one network cut at two depths (Sec. III.C of the paper). Both answer in one
 space, so that what one of them has stored is found by the other.
@@ -34,7 +34,7 @@ def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
 
 
 def depths_for(depths: Sequence[int], quality: Quality, *, files: Sequence[str]) -> tuple[int, int]:
-    """The depth that everybody is looked at with, and that of those who are not sure then.
+    """The depth at which every crop is embedded, and the one for crops that are still in doubt.
 
     Args:
         depths: that differ in their price, ascending; none deeper than wanted.

@@ -101,7 +101,7 @@ def _open_foreign(path: Path, threads: int) -> OpenModel:
     opened = start_foreign(path, form, threads=threads)
     if opened.sha256 != manifest.source_sha256 or opened.dim != manifest.dim:
         raise ModelFileError(
-            f"{path}: is not the file that {sidecar(path).name} describes. Describe it anew: "
+            f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
             f"adln networks add {path}"
         )
     return OpenModel(path, manifest, opened.session, opened.sha256, opened.runtime)

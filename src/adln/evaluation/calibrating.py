@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from adln.errors import EvaluationError
 from adln.evaluation.open_set import PersonScores
-from adln.matching.calibration import Calibration, Evidence, Level, Reliability
+from adln.matching.calibration import Calibration, CalibrationEvidence, Level, Reliability
 
 MATCH_RATE = 0.01
 CANDIDATE_RATE = 0.1
@@ -113,7 +113,7 @@ def track_material(
     *,
     gap_s: float = 1.0,
 ) -> Material:
-    """Trials from tracks: nobody has to name anyone.
+    """Trials from tracks, without names.
 
     Tracks count as two persons only if one camera saw them in the same frame. The halves are the
     earlier and the later tracks.
@@ -206,7 +206,7 @@ def calibrate(
         size_slope=fit.size_slope,
         intercept=fit.intercept,
         enrolled_share=enrolled_share,
-        evidence=Evidence(
+        evidence=CalibrationEvidence(
             kind=material.kind,
             data=data,
             num_persons=material.whole.num_persons,
@@ -296,7 +296,7 @@ def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def require_enough(material: Material, match_rate: float) -> None:
-    """Refuse material that is too little for a rate; scores play no part.
+    """Refuse too little material for a rate, whatever the scores are.
 
     Args:
         material: Trials. Before anything is embedded, any scores serve.
@@ -336,7 +336,7 @@ def require_enough(material: Material, match_rate: float) -> None:
 
 
 def _statable(searches: int) -> str:
-    """Which rate so many searches can show, rounded up, and how to ask for it."""
+    """Which rate this many searches can show, rounded up, and how to ask for it."""
     rate = math.ceil(1000 * _LEAST_ERRORS / max(searches, 1)) / 1000
     if rate >= 1:
         return "none could be stated."

@@ -58,7 +58,7 @@ class OpenedNetwork:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedNetwork:
     """Scores of one file of a network whose truth is known.
 
     Attributes:
@@ -83,7 +83,7 @@ def judge_dataset(
     flip: bool,
     batch_size: int,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
-) -> list[Judged]:
+) -> list[JudgedNetwork]:
     """Search for the persons of a data set at every depth, in galleries of every depth it shares.
 
     Args:
@@ -91,7 +91,7 @@ def judge_dataset(
         others: further networks whose embeddings it will be compared with.
         dataset: persons that the network has not learned from. If it has no query or no gallery,
             every training picture is searched for among the others.
-        match_rate: of the calibration to come, which needs so many searches.
+        match_rate: of the calibration to come, which needs this many searches.
         flip: how the networks embed.
         batch_size: crops embedded at a time.
         progress: shows how many of so many pictures are done while a block runs.
@@ -143,13 +143,13 @@ def judge_dataset(
                 materials[depth, their_depth] = _of_persons(
                     query, _side(embeddings, gallery_of), is_same=is_same
                 )
-        judged.append(Judged(file, dataset.name, flip, materials))
+        judged.append(JudgedNetwork(file, dataset.name, flip, materials))
     return judged
 
 
 def judge_features(
     path: Path, sha256: str, features_path: Path, *, table: Path | None, gap_s: float
-) -> Judged:
+) -> JudgedNetwork:
     """Compare the pictures of a feature file: named ones, or those of tracks.
 
     Args:
@@ -193,7 +193,7 @@ def judge_features(
         path, sha256, source.source_sha256, source.precision, {source.depth: source.space}
     )
     materials = {(source.depth, source.depth): material}
-    return Judged(file, features_path.name, source.flip, materials)
+    return JudgedNetwork(file, features_path.name, source.flip, materials)
 
 
 def _side(embeddings: NDArray[np.float32], part: Split) -> Side:

@@ -73,7 +73,7 @@ class PersonScores:
 
 
 @dataclass(frozen=True, eq=False)
-class Searches:
+class OpenSetSearches:
     """Searches in a gallery in which only some persons are enrolled.
 
     Attributes:
@@ -138,7 +138,7 @@ def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> Op
     )
 
 
-def dir_at_far(searches: Searches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
+def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
     """Identification: enrolled people found while a share of strangers raises an alarm.
 
     The same point is FNIR@FPIR: FNIR(N, max_rank, threshold) is 1 - true_share.
@@ -146,7 +146,7 @@ def dir_at_far(searches: Searches, rate: float, *, max_rank: int = 1) -> Operati
     Args:
         searches: Their outcomes.
         rate: The FAR (= FPIR) not to be exceeded.
-        max_rank: The right person must be among so many.
+        max_rank: The right person must be among the first this many.
 
     Raises:
         EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.
@@ -207,7 +207,7 @@ def person_scores(
     return PersonScores(scores, person_ids, persons, mates)
 
 
-def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> Searches:
+def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> OpenSetSearches:
     """Outcomes of all searches if only some of the gallery's persons were enrolled.
 
     Queries of an enrolled person whom only the query's own camera has seen are left out.
@@ -233,7 +233,7 @@ def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> Searc
     # The right person is among those at least as good, and so counts itself.
     ranks = (compared.scores[np.ix_(rows, np.flatnonzero(enrolled))] >= own[:, np.newaxis]).sum(1)
     strangers = compared.scores[np.ix_(~has_mate, enrolled)].max(axis=1)
-    return Searches(int(enrolled.sum()), own, ranks.astype(np.int64), strangers)
+    return OpenSetSearches(int(enrolled.sum()), own, ranks.astype(np.int64), strangers)
 
 
 @dataclass(frozen=True)
@@ -387,7 +387,7 @@ def _checked(scores: Scores, what: str) -> NDArray[Any]:
     return checked
 
 
-def _found(searches: Searches, max_rank: int) -> NDArray[Any]:
+def _found(searches: OpenSetSearches, max_rank: int) -> NDArray[Any]:
     """Mated scores, -inf where the right person is not among the first."""
     if max_rank < 1:
         raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")

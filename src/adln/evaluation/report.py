@@ -8,16 +8,16 @@ makes a web page of the same report.
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from adln import __version__
-from adln.errors import EvaluationError
+from adln.errors import EvaluationError, ModelFileError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.unseen import Figure, SetRow, unseen_text
+from adln.evaluation.unseen import SetRow, unseen_text
+from adln.strict import read_strictly
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -60,7 +60,7 @@ class ReportRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation, ready to be read.
 
     Attributes:
@@ -140,7 +140,7 @@ class Report:
 
     @property
     def counts(self) -> str:
-        """How much was searched, in one line."""
+        """Queries, persons and pictures, in one line."""
         skipped = self.num_query - self.num_valid_query
         without_match = f" ({skipped:,} without a match, skipped)" if skipped > 0 else ""
         return (
@@ -209,7 +209,7 @@ def make_report(
     notes: Sequence[str] = (),
     cross_depth: Sequence[CrossDepthCell] = (),
     sets: Sequence[SetRow] = (),
-) -> Report:
+) -> EvaluationReport:
     """Put the results of an evaluation into a report.
 
     Args:
@@ -249,7 +249,7 @@ def make_report(
                 reranked_mean_ap=None if reranked is None else reranked.mean_ap,
             )
         )
-    return Report(
+    return EvaluationReport(
         dataset=dataset,
         num_query=len(query),
         num_valid_query=min(r.metrics.num_valid_queries for r in evaluation.results.values()),
@@ -265,8 +265,8 @@ def make_report(
     )
 
 
-def from_json(text: str) -> Report:
-    """Read a report that `Report.to_json` wrote.
+def from_json(text: str) -> EvaluationReport:
+    """Read a report that `EvaluationReport.to_json` wrote.
 
     Args:
         text: JSON.
@@ -284,43 +284,11 @@ def from_json(text: str) -> Report:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise EvaluationError(f"This is no evaluation report of the format {FORMAT!r}.")
     try:
-        rows = tuple(
-            ReportRow(**{**_known(ReportRow, row), "cmc": tuple(row["cmc"])})
-            for row in document["rows"]
-        )
-        cells = tuple(
-            CrossDepthCell(**_known(CrossDepthCell, cell))
-            for cell in document.get("cross_depth", ())
-        )
-        return Report(
-            **{
-                **_known(Report, document),
-                "rows": rows,
-                "notes": tuple(document["notes"]),
-                "cross_depth": cells,
-                "sets": tuple(_set_row(row) for row in document.get("sets", ())),
-            }
-        )
-    except (TypeError, KeyError) as error:
+        return read_strictly(EvaluationReport, document, "the report")
+    except ModelFileError as error:
         raise EvaluationError(
             f"The evaluation report is incomplete or altered: {error}."
         ) from error
-
-
-def _set_row(values: dict[str, Any]) -> SetRow:
-    figures = {
-        name: Figure(**_known(Figure, value))
-        for name, value in values.items()
-        if isinstance(value, dict)
-    }
-    return SetRow(**{**_known(SetRow, values), **figures})
-
-
-def _known(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(values) - {field.name for field in fields(kind)}
-    if unknown:
-        raise KeyError(f"unknown entries {sorted(unknown)}")
-    return values
 
 
 def _percent(share: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Seen and unseen data sets side by side: what is left where a network has learned from nobody.
+"""Seen and unseen data sets side by side: what remains on people never learned from.
 
 Sec. III trains and tests on one data set, with other people but the same cameras. What a network is
 worth before cameras of somebody else shows only on a data set that it has not learned from. For
@@ -9,7 +9,7 @@ each, at each depth:
   cameras: the share of pairs of one person that are accepted while so many pairs of two are.
 
 Each figure has an interval that holds 95 % of what a bootstrap over persons gives: the persons
-searched for are drawn anew, with replacement, and all queries of a person go together; the gallery
+searched for are drawn again with replacement, and all queries of a person go together; the gallery
 stays as it is. It tells how far the figure depends on who was searched for, not on the cameras.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile
@@ -40,7 +40,7 @@ _NAMELESS = frozenset({"folder", "csv"})
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A share in 0..1 with its bootstrap interval.
 
     Attributes:
@@ -73,10 +73,10 @@ class SetRow:
     seen: Seen
     depth: int
     num_persons: int
-    rank1: Figure
-    mean_ap: Figure
-    tpr_at_one_per_mille: Figure | None
-    tpr_at_one_percent: Figure | None
+    rank1: Estimate
+    mean_ap: Estimate
+    tpr_at_one_per_mille: Estimate | None
+    tpr_at_one_percent: Estimate | None
 
 
 def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
@@ -158,7 +158,7 @@ def unseen_text(rows: Sequence[SetRow]) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(f"{WORDS} ±: half of that interval.", 80)])
 
 
-def _short(figure: Figure | None) -> str:
+def _short(figure: Estimate | None) -> str:
     if figure is None:
         return "–"
     return f"{100 * figure.value:.1f} ±{50 * (figure.high - figure.low):.1f}"
@@ -172,12 +172,12 @@ WORDS = (
 )
 
 
-def figures_of(row: SetRow) -> tuple[Figure | None, ...]:
+def figures_of(row: SetRow) -> tuple[Estimate | None, ...]:
     """The figures of a row in the order of `COLUMNS`."""
     return row.rank1, row.mean_ap, row.tpr_at_one_per_mille, row.tpr_at_one_percent
 
 
-def figure_text(figure: Figure | None) -> str:
+def figure_text(figure: Estimate | None) -> str:
     """A figure in percent with its interval; a dash where there is none."""
     if figure is None:
         return "–"
@@ -192,7 +192,7 @@ def _mean_figure(
     values: NDArray[np.float64] | NDArray[np.bool_],
     groups: NDArray[np.int64],
     weights: NDArray[np.int64],
-) -> Figure:
+) -> Estimate:
     """Mean over queries; in a draw, over the queries of the persons drawn."""
     sums = np.bincount(groups, weights=values.astype(np.float64))
     counts = np.bincount(groups)
@@ -200,14 +200,14 @@ def _mean_figure(
     return _figure(float(np.mean(values)), drawn)
 
 
-def _figure(value: float, drawn: NDArray[np.float64]) -> Figure:
+def _figure(value: float, drawn: NDArray[np.float64]) -> Estimate:
     low, high = np.quantile(drawn, _COVERED)
-    return Figure(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def _pair_figures(
     evaluation: Evaluation, result: DepthResult, seed: int, draws: int
-) -> list[Figure | None]:
+) -> list[Estimate | None]:
     """TPR at each of `FALSE_RATES`; None where there are too few pairs of two persons."""
     query, gallery = evaluation.query, evaluation.gallery
     queries = unit_length(result.query_features)
@@ -256,7 +256,7 @@ def _pair_figure(
     num_false: int,
     drawn_same: NDArray[np.int64],
     drawn_false: NDArray[np.int64],
-) -> Figure | None:
+) -> Estimate | None:
     accepted = int(np.floor(rate * num_false + 1e-9))
     if accepted < 1:
         return None

@@ -171,5 +171,6 @@ def _nodes_for_int8(model: ir.Model, in_float: tuple[str, ...]) -> list[str]:
 
 def _stays_full(node: ir.Node) -> bool:
     name = str(node.name)
-    behind_pooling = (name.startswith("exits") and "ReduceMean" in name) or "BatchNorm" in name
+    pools = name.startswith("exits") and node.op_type in ("ReduceMean", "Mul")
+    behind_pooling = pools or "BatchNorm" in name
     return behind_pooling or name.startswith(("normalise", "deployed"))

@@ -203,29 +203,33 @@ def add_inside_convolution(
 
 
 def average_bytes(graph: ir.Graph, node: ir.Node) -> None:
-    """Average a map of bytes over all points by a product with a row of ones.
+    """Average a map of bytes over all points, or each row of it, by a product with ones.
 
-    The sum is an exact integer; before, the map became floats and its channels moved to the front.
+    The sums are exact integers; before, the map became floats and its channels moved to the front.
     """
     path = chain(node, "ReduceMean", "DequantizeLinear", "QuantizeLinear")
     if path is None or not drops_axes(node):
         return
     _, widen, quantise = path
     stage_map, floats, level = widen.inputs[0], quantise.inputs[0], constant(widen.inputs[2])
-    if reduced_axes(node) != (2, 3) or floats is None or level is None or level.size != 1:
+    axes = reduced_axes(node)
+    if axes not in ((2, 3), (3,)) or floats is None or level is None or level.size != 1:
         return
     channels, height, width = (dim(floats, axis) for axis in (1, 2, 3))
-    points = height * width
+    points, rows = height * width, height if axes == (3,) else 1
     make = Maker(graph, str(node.name))
     last = make("Transpose", stage_map, perm=TO_CHANNELS_LAST)
     table = make("Reshape", last, np.array([0, points, channels]))
     values = make("DequantizeLinear", table, *widen.inputs[1:])
-    ones = np.ones((1, points), dtype=np.uint8)
+    ones = np.kron(np.eye(rows, dtype=np.uint8), np.ones((1, points // rows), dtype=np.uint8))
     weights = make(
-        "DequantizeLinear", ones, np.array(1 / points, dtype=np.float32), _AS_THEY_ARE[1]
+        "DequantizeLinear", ones, np.array(rows / points, dtype=np.float32), _AS_THEY_ARE[1]
     )
-    mean = make("MatMul", weights, values)
-    make("Reshape", mean, np.array([0, channels]))
+    mean = make("MatMul", weights, values)  # (B, rows, C)
+    if axes == (3,):
+        make("Transpose", mean, perm=(0, 2, 1))
+    else:
+        make("Reshape", mean, np.array([0, channels]))
     make.replace(node)
 
 

@@ -10,10 +10,8 @@ import hashlib
 
 import numpy as np
 
+from adln.manifest import SPACE_DIGITS
 from adln.model.network import ADLN
-
-# Enough to tell spaces apart; a manifest stays readable.
-_DIGITS = 16
 
 
 def name_space(network: ADLN, depth: int) -> str:
@@ -31,4 +29,4 @@ def name_space(network: ADLN, depth: int) -> str:
         return network.architecture.space
     classifier = network.get_parameter(f"exits.{depth}.classifier.weight")
     numbers = np.ascontiguousarray(classifier.detach().cpu().float().numpy(), dtype="<f4")
-    return hashlib.sha256(numbers.tobytes()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(numbers.tobytes()).hexdigest()[:SPACE_DIGITS]

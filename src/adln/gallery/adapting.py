@@ -1,8 +1,8 @@
 """Adaptations that a gallery has switched on: at most one for each of its spaces.
 
-The database keeps embeddings as the network gave them; an adaptation lies beside them, in the same
+The database keeps embeddings as the network gave them; an adaptation is stored in the same
 database, and only codes and answers are computed from adapted embeddings. So taking it away gives
-back what was there, bit for bit. What adapted scores mean lies beside it, and goes with it.
+back what was there, bit for bit. What adapted scores mean is stored beside it, and goes with it.
 """
 
 import json
@@ -28,7 +28,7 @@ def space_name(model: ModelKey) -> str:
 
 
 def adaptation_of(adaptations: Mapping[str, Adaptation], model: ModelKey) -> Adaptation | None:
-    """The adaptation of a model's embeddings, out of those by name of their space."""
+    """The adaptation of a network's embeddings, out of those by name of their space."""
     # The space may have become known after the adaptation was switched on.
     return adaptations.get(space_name(model)) or adaptations.get(f"{model.digest}:{model.depth}")
 
@@ -118,7 +118,7 @@ def adapt_rows(
     model_ids: NDArray[np.int64],
     cameras: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Adapt embeddings of several models, each as its space says.
+    """Adapt embeddings of several networks, each as its space says.
 
     Args:
         adaptations: name of the space -> adaptation.

@@ -56,7 +56,7 @@ class AuditCheck:
     """What a check of the log found.
 
     Attributes:
-        entries: rows looked at.
+        entries: rows checked.
         first_broken: number of the first row that was changed, or that follows a removed one;
             None if there is none.
         newest_digest: of the last row; keep it elsewhere, and ask for it at the next check.
@@ -118,7 +118,7 @@ class AuditLog:
             )
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
-        """Compute all digests anew.
+        """Compute all digests again.
 
         Args:
             expected_digest: a newest digest from an earlier check; it must still be there.

@@ -1,4 +1,4 @@
-"""Groups sightings of nobody yet into identities, for a person to look at.
+"""Groups unassigned sightings into identities, for a person to look at.
 
 Sightings of one track are one unit, by their mean embedding. Units are joined as long as their mean
 cosine reaches a threshold (agglomerative clustering with average linkage, by scikit-learn). Two
@@ -8,18 +8,17 @@ by way of others.
 Needs the extra ``cluster`` (scikit-learn).
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import GalleryError
+from adln.errors import GalleryError, require_package
 from adln.gallery.records import StoredSighting, pool_track
 from adln.gallery.spaces import group_by_space
 
-# Distances of all pairs of so many units take 0.8 GB for a while.
+# Distances of all pairs of this many units take 0.8 GB for a while.
 MOST_UNITS = 8000
 
 
@@ -48,7 +47,7 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
     """Group sightings by likeness.
 
     Args:
-        sightings: Of one space, or of one model at one depth.
+        sightings: Of one space, or of one network at one depth.
         threshold: Cosine from which two units may be joined, -1 < threshold < 1.
 
     Returns:
@@ -125,13 +124,9 @@ def _join(
 ) -> NDArray[np.int64]:
     if len(cosines) == 1:
         return np.zeros(1, np.int64)
-    try:
-        cluster = importlib.import_module("sklearn.cluster")
-    except ImportError as error:
-        raise GalleryError(
-            "Grouping needs scikit-learn, which is not installed. In the folder of adln's source "
-            '(git clone): pip install ".[cluster]"'
-        ) from error
+    cluster = require_package(
+        "sklearn.cluster", extra="cluster", purpose="grouping", raises=GalleryError
+    )
     distances = 1 - cosines
     np.fill_diagonal(distances, 0)
     # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among

@@ -50,7 +50,7 @@ class Codes:
         return code_sums(self.numbers, self.scales, self.errors)
 
 
-def encode(embeddings: NDArray[np.float32]) -> Codes:
+def encode_embeddings(embeddings: NDArray[np.float32]) -> Codes:
     """Round embeddings to one byte a number, each by a scale of its own.
 
     Args:
@@ -173,7 +173,7 @@ class CodeFiles:
             OSError: The disk is full. Written through the file and not through the map, because a
                 map answers a full disk by ending the process.
         """
-        codes = encode(embeddings if compared is None else compared)
+        codes = encode_embeddings(embeddings if compared is None else compared)
         self._write("codes", slots, codes.numbers)
         self._write("scales", slots, codes.scales)
         self._write("errors", slots, codes.errors)
@@ -204,7 +204,7 @@ class CodeFiles:
                 os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Let go of the maps."""
+        """Release the maps."""
         self._maps = {}
         self.capacity = 0
 

@@ -25,7 +25,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 Row = tuple[int, int, int, float, int, int, int, int, int]
-"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the model, and the
+"""Slot, sighting, person (`NO_PERSON` if none), time, camera, depth, number of the network, and the
 checksums of embedding and code."""
 
 
@@ -41,49 +41,19 @@ class Tally(NamedTuple):
 class Columns:
     """Facts of the sightings by slot."""
 
+    # (S,) each, of the slots in use so far.
+    sighting_ids: NDArray[np.int64]
+    person_ids: NDArray[np.int64]  # `NO_PERSON` for nobody
+    times_s: NDArray[np.float64]
+    camera_ids: NDArray[np.int32]
+    depths: NDArray[np.int8]  # 0 for free slots
+    model_ids: NDArray[np.int32]  # as the database numbers them
+    embedding_sums: NDArray[np.uint32]  # checksums
+    code_sums: NDArray[np.uint32]
+
     def __init__(self) -> None:
-        self.slots = 0
         self._arrays = {name: np.zeros(0, dtype) for name, dtype in _DTYPES.items()}
-
-    @property
-    def sighting_ids(self) -> NDArray[np.int64]:
-        """(S,) of the slots in use so far."""
-        return self._arrays["sighting_ids"][: self.slots]
-
-    @property
-    def person_ids(self) -> NDArray[np.int64]:
-        """(S,) with `NO_PERSON` for nobody."""
-        return self._arrays["person_ids"][: self.slots]
-
-    @property
-    def times_s(self) -> NDArray[np.float64]:
-        """(S,) seconds."""
-        return self._arrays["times_s"][: self.slots]
-
-    @property
-    def camera_ids(self) -> NDArray[np.int32]:
-        """(S,)."""
-        return self._arrays["camera_ids"][: self.slots]
-
-    @property
-    def depths(self) -> NDArray[np.int8]:
-        """(S,) with 0 for free slots."""
-        return self._arrays["depths"][: self.slots]
-
-    @property
-    def model_ids(self) -> NDArray[np.int32]:
-        """(S,) numbers of the models as the database has them."""
-        return self._arrays["model_ids"][: self.slots]
-
-    @property
-    def embedding_sums(self) -> NDArray[np.uint32]:
-        """(S,) checksums of the embeddings."""
-        return self._arrays["embedding_sums"][: self.slots]
-
-    @property
-    def code_sums(self) -> NDArray[np.uint32]:
-        """(S,) checksums of the codes."""
-        return self._arrays["code_sums"][: self.slots]
+        self.set_slots(0)
 
     def set_slots(self, slots: int) -> None:
         """Say how many slots are in use; new ones are free."""
@@ -94,6 +64,8 @@ class Columns:
                 grown[:capacity] = array
                 self._arrays[name] = grown
         self.slots = slots
+        for name, array in self._arrays.items():
+            setattr(self, name, array[:slots])
 
     def put(self, rows: Iterable[Row]) -> None:
         """Fill slots.
@@ -128,7 +100,7 @@ class Columns:
 
         Args:
             where: the filter.
-            count: at most so many.
+            count: at most this many.
             before: only those that come after this time and id in the list.
         """
         passing = self.mask(where)
@@ -150,7 +122,7 @@ class Columns:
 
         Args:
             where: the filter.
-            models: only of the models with these numbers, besides what the filter says.
+            models: only of the networks with these numbers, besides what the filter says.
 
         Returns:
             (S,) bool.
@@ -175,7 +147,7 @@ class Columns:
         return passing
 
     def count_persons(self, mask: NDArray[np.bool_]) -> int:
-        """How many different persons there are in the slots of a mask (S,); none of nobody."""
+        """How many different persons there are in the slots of a mask (S,)."""
         ids = self.person_ids[mask]
         largest = int(ids.max(initial=0))
         if largest > 8 * self.slots + _FEW:
@@ -221,7 +193,7 @@ class Columns:
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
         """Take columns from `saved`."""
         self._arrays = {name: saved[name].astype(dtype) for name, dtype in _DTYPES.items()}
-        self.slots = len(self._arrays["depths"])
+        self.set_slots(len(self._arrays["depths"]))
 
 
 def _is_among(values: NDArray[Any], wanted: frozenset[int]) -> NDArray[np.bool_]:

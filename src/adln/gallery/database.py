@@ -22,7 +22,7 @@ from adln.gallery.sums import add_functions
 DATABASE_NAME = "gallery.db"
 # How long to wait for another process before giving up.
 WAIT_S = 30.0
-# A database of up to so many bytes is checked from end to end when it is opened.
+# A database of up to this many bytes is checked from end to end when it is opened.
 _CHECKED_BYTES = 16 * 2**20
 # Bits of files that let everybody in.
 _EVERYBODY = stat.S_IRWXO
@@ -91,7 +91,7 @@ def open_again(folder: Path) -> sqlite3.Connection:
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether a gallery can only be looked at: its disk or its files may not be written to."""
+    """Whether a gallery is read-only: its disk or its files are write-protected."""
     path = folder / DATABASE_NAME
     return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
 

@@ -1,20 +1,18 @@
 """Enrols people from folders, files and lists of pictures: what is stored of whom."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
-from adln.crops import read_crop
+from adln.crops import picture_size, read_crop, to_jpeg
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
-from adln.errors import DatasetError, SettingsError
+from adln.errors import DatasetError, ImageError, SettingsError
 from adln.gallery.names import is_same_name
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
 _FEW = 5
@@ -23,8 +21,8 @@ _THUMBNAIL_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """Pictures of one person, or of nobody yet.
+class PicturesOfOne:
+    """Pictures of one person, or unassigned ones.
 
     Attributes:
         paths: of the pictures.
@@ -42,7 +40,7 @@ class Enrolled:
     """What was stored of one person.
 
     Attributes:
-        person_id: who; 0 if nothing was stored, or of nobody.
+        person_id: who; 0 if nothing was stored, or if they are unassigned.
         stored: pictures.
         refused: pictures of somebody who asked not to be enrolled again.
     """
@@ -54,7 +52,7 @@ class Enrolled:
 
 def people_of(
     sources: Sequence[Path], *, name: str | None, nobody: bool, each_folder: bool
-) -> list[Pictures]:
+) -> list[PicturesOfOne]:
     """Who is meant by folders, files and lists.
 
     Raises:
@@ -70,7 +68,7 @@ def people_of(
                 raise SettingsError(
                     f"{source}: --each-folder needs a folder with a sub-folder for each person."
                 )
-            people += [Pictures(paths=find_pictures([part]), name=part.name) for part in parts]
+            people += [PicturesOfOne(paths=find_pictures([part]), name=part.name) for part in parts]
         return people
     if name is None and not nobody:
         for source in sources:
@@ -82,7 +80,7 @@ def people_of(
                     f"{source}: its pictures lie in {len(parts)} folders ({few}). If each is a "
                     "person, add --each-folder; if all show one, --name; if nobody knows, --nobody."
                 )
-    return [Pictures(paths=find_pictures(sources), name=name, is_nobody=nobody)]
+    return [PicturesOfOne(paths=find_pictures(sources), name=name, is_nobody=nobody)]
 
 
 class Enrolment:
@@ -117,14 +115,14 @@ class Enrolment:
         self._thumbnails = thumbnails
         self._on_left_out = on_left_out
 
-    def store(self, pictures: Pictures, on_progress: Callable[[int], None]) -> Enrolled:
+    def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
         person_id = None if pictures.is_nobody else self._known(pictures.name)
         if person_id is None and pictures.name is not None:
             self._gallery.require_free_name(pictures.name)
         stored = refused = 0
         for start in range(0, len(pictures.paths), _BATCH):
-            part = pictures.paths[start : start + _BATCH]
+            part = self._crops_of(pictures.paths[start : start + _BATCH], on_progress)
             result = self._embedder.embed_pictures(part, on_progress=on_progress)
             for picture in result.unusable:
                 self._on_left_out(picture.reason)
@@ -149,6 +147,21 @@ class Enrolment:
             if person_id is None and there and not pictures.is_nobody:
                 person_id = self._gallery.split(there, pictures.name)
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
+
+    def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
+        """Those that may be of one person, cut out; what cannot be read is told later."""
+        kept = []
+        for path in paths:
+            try:
+                why = why_not_a_crop(*picture_size(path), done="not stored")
+            except ImageError:
+                why = None
+            if why is None:
+                kept.append(path)
+            else:
+                self._on_left_out(f"{path}: {why}")
+                on_progress(1)
+        return kept
 
     def _known(self, name: str | None) -> int | None:
         if name is None:
@@ -176,7 +189,4 @@ def _folders_with_pictures(source: Path) -> list[Path]:
 
 
 def _thumbnail(path: Path) -> bytes:
-    stream = io.BytesIO()
-    crop = read_crop(path, height_px=128, width_px=64)
-    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(read_crop(path, height_px=128, width_px=64), quality=_THUMBNAIL_QUALITY)

@@ -17,7 +17,7 @@ _NEEDLE_BYTES = 16
 _CHUNK_BYTES = 8 * 2**20
 # Fewer different bytes than this may stand anywhere by chance.
 _LEAST_DIFFERENT = 8
-# A place is looked at closely only if a table of so many bits says that a piece may begin there.
+# A place is looked at closely only if a table of this many bits says that a piece may begin there.
 _TABLE_BITS = 22
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)
 # Prints files, each after its size in 8 bytes.

@@ -1,6 +1,5 @@
 """A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
 
-import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from adln.atomic import atomic_write
 from adln.errors import GalleryError
+from adln.features import pyarrow_modules
 from adln.gallery.interface import Gallery
 from adln.gallery.names import checked_name
 from adln.gallery.records import (
@@ -26,7 +26,7 @@ from adln.gallery.records import (
 from adln.gallery.spaces import admit
 
 FORMAT = "adln-gallery-2"
-# Written by earlier versions: all sightings of the one model that the metadata name.
+# Written by earlier versions: all sightings of the one network that the metadata name.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
@@ -54,7 +54,7 @@ def export_parquet(
     Raises:
         GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = pyarrow_modules(GalleryError)
     models = gallery.models
     if not models:
         raise GalleryError("This gallery is still empty; there is nothing to export.")
@@ -86,7 +86,7 @@ def import_parquet(
     whole batches behind: import into a new gallery if that matters.
 
     Args:
-        gallery: any, empty or of models that share a file or a space with the file's.
+        gallery: any, empty or of networks that share a file or a space with the file's.
         path: file of `export_parquet`.
         on_progress: called with the number of sightings just read.
 
@@ -94,7 +94,7 @@ def import_parquet(
         How many were stored: fewer than the file has where somebody asked not to be enrolled.
 
     Raises:
-        GalleryError: The file is missing, damaged or of foreign models; pyarrow is missing; or a
+        GalleryError: The file is missing, damaged or of foreign networks; pyarrow is missing; or a
             name in it was forgotten on request.
     """
     facts = _read_facts(path)
@@ -131,7 +131,7 @@ def import_parquet(
 def count_rows(path: Path) -> int:
     """How many sightings a file has; see `import_parquet` for what is raised."""
     _read_facts(path)
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     return int(parquet.read_metadata(path).num_rows)
 
 
@@ -141,7 +141,7 @@ class _Facts:
 
     dim: int
     models: tuple[ModelKey, ...]
-    digest: str = ""  # of all rows, in files of one model
+    digest: str = ""  # of all rows, in files of one network
 
     def model_of(self, row: dict[str, Any]) -> ModelKey:
         """What made the embedding of a row."""
@@ -151,7 +151,7 @@ class _Facts:
 
 
 def _read_facts(path: Path) -> _Facts:
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     try:
         metadata = parquet.read_schema(path).metadata or {}
         facts = json.loads(metadata[_METADATA_KEY])
@@ -180,7 +180,7 @@ def _read_names(path: Path) -> dict[int, str]:
     Raises:
         GalleryError: Columns are missing or of other types, or nobody can be called that.
     """
-    pyarrow, parquet = _pyarrow()
+    pyarrow, parquet = pyarrow_modules(GalleryError)
     names: dict[int, str] = {}
     found = parquet.read_schema(path)
     for field in _schema(pyarrow, 1):
@@ -213,7 +213,7 @@ def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, Any]]]:
-    _, parquet = _pyarrow()
+    _, parquet = pyarrow_modules(GalleryError)
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
@@ -226,7 +226,7 @@ def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, A
 
 
 def _sighting(row: dict[str, Any], facts: _Facts) -> Sighting:
-    """A row as a sighting of nobody yet."""
+    """A row as an unassigned sighting."""
     embedding = np.array(row["embedding"], dtype=np.float32)
     if embedding.shape != (facts.dim,):
         raise ValueError(f"its embedding has shape {embedding.shape}, expected ({facts.dim},)")
@@ -298,13 +298,3 @@ def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
     """Let nobody else read what is going to be written."""
     os.fchmod(file.fileno(), 0o600)
     return nullcontext()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise GalleryError(
-            "Parquet needs pyarrow, which is not installed. In the folder of adln's source "
-            '(git clone): pip install ".[parquet]"'
-        ) from error

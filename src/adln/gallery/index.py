@@ -1,6 +1,6 @@
 """What a process keeps of a gallery to search it: columns in memory, codes mapped from files.
 
-Follows the database: each change there is a row in `changes`, which says which slot to read anew.
+Follows the database: each change there is a row in `changes`, which says which slot to read again.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import adapt_rows, read_adaptations, read_calibrations
-from adln.gallery.codes import CodeFiles, Codes, encode, remove_other_epochs, wipe_file
+from adln.gallery.codes import CodeFiles, Codes, encode_embeddings, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
 from adln.gallery.people import NAMES_MARK
@@ -26,9 +26,9 @@ from adln.matching.calibration import Calibration
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
 _SLOTS_AT_A_TIME = 65_536
-# After so many changes the columns are saved, and changes that are long past are dropped.
+# After this many changes the columns are saved, and changes that are long past are dropped.
 _SAVE_EVERY = 20_000
-# A process that has not looked for so many changes reads all columns anew.
+# A process that has not looked for this many changes reads all columns again.
 _CHANGES_KEPT = 200_000
 COLUMNS_NAMES = ("columns.npz", "columns.partial")
 """Files that hold columns, and so who was seen when: the one in use, and one being written."""
@@ -136,8 +136,8 @@ class SearchIndex:
         return self._in_memory is not None or self.files.open(slots)
 
     def read_models(self, dim: int) -> None:
-        """Take over the models as the open transaction sees them; there are a few at most."""
-        # Read anew each time: a number may have been given in a transaction that did not get
+        """Take over the networks as the open transaction sees them; there are a few at most."""
+        # Read again each time: a number may have been given in a transaction that did not get
         # through, and then to another model.
         rows = self._connection.execute(
             "SELECT model_id, digest, depth, space FROM models ORDER BY model_id"
@@ -150,7 +150,7 @@ class SearchIndex:
             }
 
     def comparable(self, model: ModelKey) -> frozenset[int] | None:
-        """Numbers of the models whose embeddings can be compared with this one's.
+        """Numbers of the networks whose embeddings can be compared with this one's.
 
         None if that is all of them.
         """
@@ -202,7 +202,7 @@ class SearchIndex:
         self._is_verified = True
 
     def repair(self, suspects: NDArray[np.int64]) -> None:
-        """Write what is wrong in the files anew; the caller holds a write transaction.
+        """Rewrite what is wrong in the files; the caller holds a write transaction.
 
         Args:
             suspects: slots that are written in any case, if they are in use.
@@ -233,7 +233,7 @@ class SearchIndex:
         numbers = np.zeros((self.columns.slots, self.dim), np.int8)
         scales, errors = np.zeros((2, self.columns.slots), np.float32)
         for slots, _, compared, _ in self._stored("sighting_id > 0"):
-            codes = encode(compared)
+            codes = encode_embeddings(compared)
             numbers[slots], scales[slots], errors[slots] = codes.numbers, codes.scales, codes.errors
         self._in_memory = Codes(numbers, scales, errors)
 
@@ -326,7 +326,7 @@ class SearchIndex:
         )
 
     def rebuild(self) -> None:
-        """Write all code files anew, without free slots; the caller holds a write transaction.
+        """Rewrite all code files, without free slots; the caller holds a write transaction.
 
         Other processes notice by the epoch. The old files are wiped by `remove_leftovers`, when
         the transaction is through.
@@ -418,7 +418,7 @@ class SearchIndex:
             remove_other_epochs(self._folder, epoch)
 
     def close(self) -> None:
-        """Let go of the maps."""
+        """Release the maps."""
         if self.files is not None:
             self.files.close()
 

@@ -27,8 +27,8 @@ from adln.gallery.records import (
 class Gallery(Protocol):
     """Who was seen, where and when; found again by likeness.
 
-    Embeddings of one space are compared with each other, whatever model and depth made them; all
-    others of the gallery's models are kept apart (`adln.gallery.spaces`).
+    Embeddings of one space are compared with each other, whatever network and depth made them; all
+    others of the gallery's networks are kept apart (`adln.gallery.spaces`).
     What a call has returned from is on the disk (or with the server) for good. Every method
     raises `GalleryError` with the reason if it cannot do what was asked; then nothing of it has
     happened. A gallery may be used by several threads.
@@ -43,14 +43,15 @@ class Gallery(Protocol):
         """Store sightings, all or none.
 
         Args:
-            sightings: of the gallery's models, or of others that share a file or a space with one.
+            sightings: of the gallery's networks, or of others that share a file or a space with
+                one.
 
         Returns:
             The id of each; None for one that was refused because it looks like somebody who
             asked not to be enrolled again (see `forget`).
 
         Raises:
-            GalleryError: A foreign model's embedding, an impossible value, an unknown person, or
+            GalleryError: A foreign network's embedding, an impossible value, an unknown person, or
                 the disk is full.
         """
         ...
@@ -83,7 +84,7 @@ class Gallery(Protocol):
             call. A gallery that is still empty gives empty results.
 
         Raises:
-            GalleryError: The gallery's embeddings are of foreign models; or k is below one.
+            GalleryError: The gallery's embeddings are of foreign networks; or k is below one.
         """
         ...
 
@@ -100,14 +101,14 @@ class Gallery(Protocol):
     ) -> list[PersonsResult]:
         """Find the most similar persons, each by the best of all their sightings.
 
-        However many sightings a person has, and however many are of nobody, they hide nobody: the
+        However many sightings a person has, and however many are unassigned, nobody is hidden: the
         k best persons are those of the whole gallery.
 
         Args:
             embeddings: (Q, D), or (D,) for one query; unit length.
             model: what made them.
             k: at most that many persons a query.
-            where: only sightings that pass are counted; those of nobody never are.
+            where: only sightings that pass are counted; unassigned ones never are.
             without: sightings that are not counted, such as the query's own.
             named: whether only people who have a name are counted.
             cameras: of the queries; see `search`.
@@ -132,7 +133,7 @@ class Gallery(Protocol):
 
         Args:
             where: only these.
-            limit: at most so many.
+            limit: at most this many.
             before: time and id of a sighting: only what comes after it in the list.
         """
         ...
@@ -225,7 +226,7 @@ class Gallery(Protocol):
         ...
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that are nobody's any more: forgotten, or never given.
+        """Of these numbers, those that belong to nobody: forgotten, or never given.
 
         A number that was merged is gone when the person is whom it was merged into.
         """
@@ -276,7 +277,7 @@ class Gallery(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections; closing twice does nothing."""
+        """Release files and connections; closing twice does nothing."""
         ...
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Who looks like somebody: other people and sightings of nobody that may be the same person.
+"""Who looks like somebody: other people and unassigned sightings that may be the same person.
 
 Whoever is erased is erased as far as the gallery knows that a sighting is theirs. Sightings of them
 that were split off, or never assigned, stay. So before somebody is forgotten, these are shown.
@@ -21,10 +21,10 @@ _ANSWERS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class LookAlike:
-    """Somebody who may be the same person, or sightings of nobody that may show them.
+    """Somebody who may be the same person, or unassigned sightings that may show them.
 
     Attributes:
-        person_id: who; None for sightings of nobody.
+        person_id: who; None for unassigned sightings.
         similarity: the highest cosine between any of theirs and any of the person's, -1..1.
         sighting_ids: of those that reach the threshold, ascending.
     """
@@ -37,7 +37,7 @@ class LookAlike:
 def find_look_alikes(
     gallery: Gallery, person_id: int, *, least: float = LEAST_SIMILARITY
 ) -> list[LookAlike]:
-    """Who looks like a person, the most alike first; sightings of nobody are one entry.
+    """Who looks like a person, the most alike first; unassigned sightings are one entry.
 
     Args:
         gallery: any.

@@ -2,7 +2,7 @@
 
 Needs the extra ``milvus`` (pymilvus) and a server, 2.3 or later. What the server cannot do shapes
 this module: no field may be null (server 2.3 accepts such a schema and then refuses the rows), rows
-are changed by writing them anew, there are no unique names, and its files are out of reach.
+are changed by rewriting them, there are no unique names, and its files are out of reach.
 
 Reads are of "Session" consistency: this gallery sees at once all that it has written or erased
 itself, and what other processes did a moment later. "Strong" sees that at once, too, for about
@@ -343,7 +343,7 @@ class MilvusGallery(MilvusStore):
             return self._merged_into(as_id(person_id, "a person"))
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that are nobody's any more; see `Gallery.gone`."""
+        """Of these numbers, those that belong to nobody; see `Gallery.gone`."""
         with self._answers("read"):
             there = {
                 row["person_id"]

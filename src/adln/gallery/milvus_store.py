@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import importlib
 import json
 import secrets
 import threading
@@ -15,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from adln.errors import GalleryError
+from adln.errors import GalleryError, require_package
 from adln.gallery import milvus_rows
 from adln.gallery.names import SALT_BYTES, name_digest
 from adln.gallery.records import (
@@ -33,7 +32,7 @@ _BATCH_BYTES = 16 * 2**20
 _BATCH_IDS = 5_000
 TIMEOUT_S = 60.0
 _FORMAT = "adln-gallery-2"
-# Made by earlier versions: all sightings of one model file, told apart by depth.
+# Made by earlier versions: all sightings of one network file, told apart by depth.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 # What a row of people is for, besides those who are there (0). In the rows of the last two, the
 # name is a person's number: whom somebody was merged into, and whose former name it is.
@@ -75,13 +74,9 @@ class MilvusStore:
                 f"A gallery on a server cannot be called {name!r}; take letters, digits and "
                 "underscores, a letter first."
             )
-        try:
-            self._pymilvus: Any = importlib.import_module("pymilvus")
-        except ImportError as error:
-            raise GalleryError(
-                "A gallery on a server needs pymilvus, which is not installed. In the folder of "
-                'adln\'s source (git clone): pip install ".[milvus]"'
-            ) from error
+        self._pymilvus = require_package(
+            "pymilvus", extra="milvus", purpose="a gallery on a server", raises=GalleryError
+        )
         self._place = f"{uri.rstrip('/')}/{name}"
         self._sightings = f"adln_{name}_sightings"
         self._persons = f"adln_{name}_persons"
@@ -105,7 +100,7 @@ class MilvusStore:
             self._find_sightings()
 
     def close(self) -> None:
-        """Let go of the connection; closing twice does nothing."""
+        """Release the connection; closing twice does nothing."""
         if not self._closed:
             self._closed = True
             self._client.close()
@@ -248,7 +243,7 @@ class MilvusStore:
         return facts
 
     def _comparable(self, model: ModelKey) -> list[int]:
-        """Numbers of the models whose embeddings can be compared with this one's."""
+        """Numbers of the networks whose embeddings can be compared with this one's."""
         (named,) = admit(self._models.values(), [model], place=self._place)
         return [number for number, one in self._models.items() if one.shares_space(named)]
 
@@ -258,7 +253,7 @@ class MilvusStore:
             if any(model.digest != self._models[1].digest for model in admitted):
                 raise GalleryError(
                     f"{self._place}: made by an earlier version of adln, this gallery takes one "
-                    "model file only. `adln gallery move` it to a new name first."
+                    "network file only. `adln gallery move` it to a new name first."
                 )
             return [model.depth for model in admitted]
         numbers = [milvus_rows.number_of(model) for model in admitted]
@@ -309,7 +304,7 @@ class MilvusStore:
             return hashlib.sha256(f"adln {name}".encode()).digest()[:SALT_BYTES]
 
     def _name_digest(self, name: str) -> str:
-        # The field takes so many letters, also in collections of earlier versions.
+        # The field takes this many letters, also in collections of earlier versions.
         return name_digest(name, self._salt).hex()[:_DIGEST_LETTERS]
 
     def _require_free(self, name: str | None, person_id: int | None) -> None:

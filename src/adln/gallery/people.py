@@ -185,7 +185,7 @@ class PeopleTable:
             )
 
     def merge(self, other: int, into: int) -> None:
-        """Take a person away who turned out to be another; their sightings went there before."""
+        """Remove a person who turned out to be another; their sightings were moved before."""
         self.keep_digest(other, into)
         self._connection.execute(
             "UPDATE former_names SET person_id = ? WHERE person_id = ?", (into, other)
@@ -200,7 +200,7 @@ class PeopleTable:
             self._put_name(person_id, name)
 
     def unmerge(self, person_id: int, new: NewName) -> None:
-        """Make a person anew who was merged, with their old number.
+        """Restore a merged person under their old number.
 
         Raises:
             GalleryError: They were not, or who they were merged with was forgotten since.
@@ -246,7 +246,7 @@ class PeopleTable:
         return frozenset(gone)
 
     def forget(self, person_id: int) -> None:
-        """Take a person away for good, and bar what they and their former selves were called."""
+        """Remove a person permanently, and bar what they and their former selves were called."""
         parts = {person_id, *self.merged_into(person_id)}
         salt = self._salt()
         marks = ",".join("?" * len(parts))
@@ -295,7 +295,7 @@ class PeopleTable:
 
 
 def rewrite_persons(connection: sqlite3.Connection) -> None:
-    """Write the table of people anew, so that nothing of earlier rows is left in its pages.
+    """Rewrite the table of people, so that nothing of earlier rows is left in its pages.
 
     SQLite overwrites what is deleted, but not the copies that it leaves where it has moved rows
     from one page to another. Emptying a table gives all its pages back, overwritten. Needs a

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.codes import encode
+from adln.gallery.codes import encode_embeddings
 from adln.gallery.database import DATABASE_NAME, empty_log
 from adln.gallery.erasing import Needles, Traces, all_pieces, find_traces
 from adln.gallery.records import StoredSighting
@@ -52,10 +52,10 @@ def erase_traces(
     kept: Iterable[Sequence[StoredSighting]],
     compared: Compared,
 ) -> Traces:
-    """Look for traces; where there are some, write the whole database anew and look again.
+    """Look for traces; where there are some, rewrite the whole database and look again.
 
     SQLite overwrites what it deletes, but where it moves rows from page to page it leaves copies
-    of them behind, which only writing all pages anew removes.
+    of them behind, which only rewriting all pages removes.
 
     Args:
         connection: to the database, without a transaction; everything is wiped, the log empty.
@@ -83,7 +83,7 @@ def erase_traces(
 def _blobs(record: StoredSighting, compared: Compared) -> Iterator[bytes]:
     yield record.embedding.astype("<f4").tobytes()
     row = compared(record)
-    yield encode(row[np.newaxis]).numbers.tobytes()
+    yield encode_embeddings(row[np.newaxis]).numbers.tobytes()
     if record.thumbnail is not None:
         # What comes before the first scan of a JPEG file is much the same in all of them.
         yield record.thumbnail[record.thumbnail.find(_SCAN) + 1 :]

@@ -54,13 +54,13 @@ class ModelKey:
     """What made an embedding, and what it can be compared with.
 
     Attributes:
-        digest: SHA-256 of the model file, in hex (`adln.embedders.session.OpenModel.sha256`), or
-            any other text that names the weights for good.
+        digest: SHA-256 of the network file, in hex (`adln.embedders.session.OpenModel.sha256`), or
+            any other text that identifies the weights.
         depth: stages of the network kept, 1 to 4.
         dim: D, length of an embedding.
         space: the space that the embedding lies in (`adln.manifest.Manifest.space_of`);
-            embeddings of one space can be compared, whatever model and depth made them. "" if
-            unknown: then only those of the same model and depth can.
+            embeddings of one space can be compared, whatever network and depth made them. "" if
+            unknown: then only those of the same network and depth can.
     """
 
     digest: str
@@ -79,8 +79,8 @@ class ModelKey:
             or len(self.space) > _LONGEST_SPACE
         ):
             raise GalleryError(
-                "A model is named by a digest, a depth of 1 to 4, a length above 0 and a space of "
-                f"at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
+                "A network is named by a digest, a depth of 1 to 4, a length above 0 and a space "
+                f"of at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
                 f"{self.depth}, length {self.dim}, space {self.space!r}."
             )
 
@@ -93,12 +93,12 @@ class ModelKey:
 
     @property
     def exit(self) -> tuple[str, int]:
-        """Model file and depth: one exit, whatever is known of its space."""
+        """Network file and depth: one exit, whatever is known of its space."""
         return self.digest, self.depth
 
     def __str__(self) -> str:
         space = f", space {self.space}" if self.space else ""
-        return f"model {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
+        return f"network {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -216,8 +216,8 @@ class Filter:
         not_cameras: none of these cameras (in re-identification usually the query's own).
         from_s: seen at this time or later.
         until_s: seen before this time.
-        persons: only these people; `NO_PERSON` stands for sightings of nobody yet.
-        not_persons: none of these people; `NO_PERSON` leaves out sightings of nobody yet.
+        persons: only these people; `NO_PERSON` stands for unassigned sightings.
+        not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
         depth: only embeddings of this depth. A search needs none: it only ever looks at what can
             be compared with the query.
     """

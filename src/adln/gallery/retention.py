@@ -67,7 +67,7 @@ class Tidied:
     Attributes:
         expired: sightings that were too old.
         surplus_templates: sightings of people of whom there were too many.
-        surplus_unnamed: sightings of nobody of which there were too many.
+        surplus_unnamed: unassigned sightings, of which there were too many.
     """
 
     expired: int

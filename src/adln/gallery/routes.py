@@ -10,7 +10,7 @@ from adln.gallery.records import Sighting
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Somebody was before one camera and next before another one.
+    """Somebody was in front of one camera and then of another.
 
     Attributes:
         person_id: who.
@@ -50,7 +50,7 @@ def movements(sightings: Iterable[Sighting], *, within_s: float) -> Movements:
     route.
 
     Args:
-        sightings: of people and of nobody, in any order; the latter are left out.
+        sightings: in any order; unassigned ones are left out.
         within_s: whoever needs longer has not come straight from there.
     """
     seen: dict[int, set[tuple[float, int]]] = defaultdict(set)

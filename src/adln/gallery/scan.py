@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.gallery.codes import CodeFiles, Codes, encode
+from adln.gallery.codes import CodeFiles, Codes, encode_embeddings
 
 Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Gives the embeddings (M, D) of slots (M,)."""
@@ -28,11 +28,11 @@ _FIRST_ROWS = 4096
 _BLOCK_ROWS = 65_536
 _BATCH_BLOCK_ROWS = 8192
 _QUERIES_AT_A_TIME = 128
-# From so many queries on, sharing each read of the codes pays.
+# From this many queries on, sharing each read of the codes pays.
 _FEW_QUERIES = 4
 
 
-class Comparison(Protocol):
+class RoughComparison(Protocol):
     """A rough comparison of Q queries with the sightings in a range of slots."""
 
     def scores(self, start: int, stop: int) -> NDArray[np.float32]:
@@ -45,7 +45,7 @@ class Comparison(Protocol):
 
 
 def find_best(
-    comparison: Comparison,
+    comparison: RoughComparison,
     queries: NDArray[np.float32],
     mask: NDArray[np.bool_],
     sighting_ids: NDArray[np.int64],
@@ -74,7 +74,7 @@ def find_best(
 
 
 def find_best_of_persons(
-    comparison: Comparison,
+    comparison: RoughComparison,
     queries: NDArray[np.float32],
     mask: NDArray[np.bool_],
     sighting_ids: NDArray[np.int64],
@@ -108,7 +108,7 @@ def find_best_of_persons(
 
 
 def _looked_at(
-    comparison: Comparison,
+    comparison: RoughComparison,
     queries: NDArray[np.float32],
     mask: NDArray[np.bool_],
     pools: "Sequence[_Pool]",
@@ -210,7 +210,7 @@ class CodeComparison:
     def __init__(
         self, queries: NDArray[np.float32], files: CodeFiles | Codes, kernels: Any
     ) -> None:
-        codes = encode(queries)
+        codes = encode_embeddings(queries)
         self._files = files
         self._kernels = kernels
         self._numbers = codes.numbers
@@ -221,7 +221,7 @@ class CodeComparison:
         self._constant = codes.errors * _LONGEST + _rounding(queries)
 
     def scores(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         numbers = self._files.numbers[start:stop]
         scales = self._files.scales[start:stop]
         if self._packed is not None:
@@ -237,7 +237,7 @@ class CodeComparison:
         return scores
 
     def slack(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         largest = _largest(self._files.errors[start:stop])
         slack: NDArray[np.float32] = self._of_error * largest + self._constant
         return slack
@@ -251,14 +251,14 @@ class WidenedCodeComparison:
         self._files = files
 
     def scores(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         wide = self._files.numbers[start:stop].astype(np.float32)
         scores: NDArray[np.float32] = self._queries @ wide.T
         scores *= self._files.scales[start:stop]
         return scores
 
     def slack(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         largest = _largest(self._files.errors[start:stop])
         return np.full(
             len(self._queries), largest * _LONGEST + _rounding(self._queries), np.float32
@@ -273,12 +273,12 @@ class EmbeddingComparison:
         self._embeddings = embeddings
 
     def scores(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         scores: NDArray[np.float32] = self._queries @ self._embeddings[start:stop].T
         return scores
 
     def slack(self, start: int, stop: int) -> NDArray[np.float32]:
-        """See `Comparison`."""
+        """See `RoughComparison`."""
         return np.full(len(self._queries), _rounding(self._queries), np.float32)
 
 
@@ -293,7 +293,7 @@ def _largest(errors: NDArray[np.float32]) -> np.float32:
 
 def compare(
     queries: NDArray[np.float32], files: CodeFiles | Codes, *, engine: str, low_memory: bool
-) -> Comparison:
+) -> RoughComparison:
     """The fastest comparison that there is.
 
     Args:

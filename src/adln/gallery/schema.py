@@ -139,7 +139,7 @@ _SPACES_OF_OLD = {
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The format of a database; 0 if it is empty yet.
+    """The format of a database; 0 if it is still empty.
 
     Raises:
         GalleryError: It is of a later version.

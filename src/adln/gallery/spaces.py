@@ -1,7 +1,7 @@
 """Which embeddings may lie in one gallery, and which of them may be compared.
 
-- Embeddings of one space are compared with each other, whatever model and depth made them.
-- A gallery holds one family of models: those that have a file or a space in common with one that
+- Embeddings of one space are compared with each other, whatever network and depth made them.
+- A gallery holds one family of networks: those that have a file or a space in common with one that
   is there. So all depths of a network fit, also if each has a space of its own; these are then kept
   apart, and a search only ever looks at its own space.
 - Everything else is refused.
@@ -15,7 +15,7 @@ from adln.gallery.records import ModelKey
 
 
 def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> list[ModelKey]:
-    """Make sure that models may be in one gallery.
+    """Make sure that networks may be in one gallery.
 
     Args:
         known: those that are there, each exit once; if there are none, the first of `new` begins
@@ -36,9 +36,9 @@ def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> 
     for model in (*known, *new):
         if model.space and model.space != told[model.exit]:
             raise GalleryError(
-                f"{place}: depth {model.depth} of model {model.digest[:12]} is said to lie in two "
-                f"spaces, {model.space} and {told[model.exit]}. The model's file tells which is "
-                "right."
+                f"{place}: depth {model.depth} of network {model.digest[:12]} is said to lie in "
+                f"two spaces, {model.space} and {told[model.exit]}. The network's file tells "
+                "which is right."
             )
     named = [replace(model, space=told.get(model.exit, "")) for model in new]
     members = [replace(model, space=told.get(model.exit, "")) for model in family]
@@ -51,15 +51,15 @@ def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> 
         more = f" and {len(family) - 1} more" if len(family) > 1 else ""
         raise GalleryError(
             f"{place}: this gallery holds embeddings of {family[0]}{more}, these are of {rest[0]}. "
-            "Embeddings of different models cannot be compared, unless their files say that they "
-            "share a space. Use the gallery's model, or embed the pictures again into a new "
+            "Embeddings of different networks cannot be compared, unless their files say that they "
+            "share a space. Use the gallery's network, or embed the pictures again into a new "
             "gallery."
         )
     return named
 
 
 def group_by_space(models: Iterable[ModelKey]) -> list[list[ModelKey]]:
-    """Models in groups that share a space each, in the order in which they come."""
+    """Networks in groups that share a space each, in the order in which they come."""
     groups: list[list[ModelKey]] = []
     for model in models:
         mine = next((group for group in groups if group[0].shares_space(model)), None)

@@ -96,7 +96,7 @@ class SqliteGallery(GalleryStore):
         return Retention() if text is None else Retention.from_json(text)
 
     def set_retention(self, retention: Retention) -> None:
-        """Set the rules. Only `max_templates` is seen to at once; `apply_retention` does the rest.
+        """Set the rules. Only `max_templates` is applied at once; `apply_retention` does the rest.
 
         Args:
             retention: the rules, for all processes.
@@ -117,7 +117,7 @@ class SqliteGallery(GalleryStore):
             return dict(self._index.calibrations)
 
     def calibration_of(self, model: ModelKey) -> Calibration | None:
-        """What scores of a model's embeddings mean here, if they are adapted and it was fitted."""
+        """What scores of a network mean here, if its embeddings are adapted and it was fitted."""
         with self._reading():
             known = self._index.calibrations
             if not known:
@@ -185,7 +185,7 @@ class SqliteGallery(GalleryStore):
             raise GalleryError(
                 "These embeddings are of different lengths, which cannot be compared: "
                 + "; ".join(sorted(map(str, models)))
-                + ". Embed all pictures with one model file."
+                + ". Embed all pictures with one network file."
             )
         shapes = {np.shape(one.embedding) for one in sightings}
         if shapes != {(models[0].dim,)}:
@@ -493,7 +493,7 @@ class SqliteGallery(GalleryStore):
         return records, needles
 
     def compact(self) -> None:
-        """Give free slots back, so that a search reads no more than there is.
+        """Release free slots, so that a search reads only what is in use.
 
         Worth its while after much was erased and little added; takes about as long as reading the
         whole database.

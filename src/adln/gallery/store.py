@@ -288,7 +288,7 @@ class GalleryStore:
         *,
         named: bool,
     ) -> list[PersonsResult]:
-        """The most similar persons; `where` leaves out sightings of nobody."""
+        """The most similar persons; `where` leaves out unassigned sightings."""
 
         def answer() -> tuple[list[PersonsResult], NDArray[np.int64]]:
             columns = self._index.columns
@@ -317,13 +317,13 @@ class GalleryStore:
                 except StaleFilesError as stale:
                     self._repair(stale.slots)
                     continue
-                # A slot may have been emptied and filled anew while it was being compared.
+                # A slot may have been emptied and refilled while it was being compared.
                 with plain_errors(self._folder), reading(self._connection):
                     if self._index.still_holds(slots):
                         return results
 
     def _repair(self, suspects: NDArray[np.int64]) -> None:
-        """Write what is wrong in the files anew, or do without them."""
+        """Rewrite what is wrong in the files, or do without them."""
         if self._is_read_only:
             with self._reading():
                 self._index.read_into_memory()
@@ -332,7 +332,7 @@ class GalleryStore:
             self._index.repair(suspects)
 
     def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
-        """(S,) which slots pass and can be compared with a model's queries."""
+        """(S,) which slots pass and can be compared with a network's queries."""
         index = self._index
         if index.digest is None:
             return np.zeros(0, np.bool_)
@@ -340,7 +340,7 @@ class GalleryStore:
         return index.columns.mask(where, models=index.comparable(model))
 
     def _as_here(self, model: ModelKey) -> ModelKey:
-        """A model with what is known of it here.
+        """A network with what is known of it here.
 
         Raises:
             GalleryError: Its embeddings cannot be compared with any of these.
@@ -416,7 +416,7 @@ class GalleryStore:
         )
 
     def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
-        """Make sure that these models may be here; the number of each."""
+        """Make sure that these networks may be here; the number of each."""
         index = self._index
         admitted = admit(index.models.values(), models, place=str(self._folder))
         rows.take_models(self._connection, admitted)

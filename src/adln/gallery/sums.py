@@ -2,7 +2,7 @@
 
 Each sighting carries the sums of its facts, its embedding, its code and its picture. So a code file
 that is damaged, or belongs to another state of the database (one put back from a backup), is found
-out and written anew, and a damaged row is an error instead of a wrong answer.
+out and rewritten, and a damaged row is an error instead of a wrong answer.
 """
 
 import sqlite3

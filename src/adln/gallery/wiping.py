@@ -76,7 +76,7 @@ class Wiper:
                 "FROM state"
             ).fetchone()
             marks = [slot for (slot,) in connection.execute("SELECT slot FROM unwiped")]
-            # Slots that were filled anew hold nothing erased.
+            # Slots that were refilled hold nothing erased.
             slots = connection.execute(
                 "SELECT slot FROM unwiped WHERE slot >= 0 "
                 "AND slot NOT IN (SELECT slot FROM sightings) ORDER BY slot"

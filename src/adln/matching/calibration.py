@@ -151,7 +151,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class CalibrationEvidence:
     """What a calibration was fitted to.
 
     Attributes:
@@ -230,7 +230,7 @@ class Calibration:
     size_slope: float
     intercept: float
     enrolled_share: float
-    evidence: Evidence
+    evidence: CalibrationEvidence
     reliability: Reliability
     gallery_depth: int | None = None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.embedders.cascade import Cascade, Found, LookUp, Search
+from adln.embedders.cascade import BestAnswers, Cascade, LookUp, Search
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import EVERYTHING, NO_PERSON, Filter, ModelKey
@@ -46,7 +46,7 @@ def search_in(
             hardly anybody has a name, it had better not.
     """
 
-    def search(embeddings: NDArray[np.float32], depth: int) -> Found:
+    def search(embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
         shape = (len(embeddings), k)
         similarity = np.full(shape, -np.inf, np.float32)
         sighting_ids = np.full(shape, -1, np.int64)
@@ -58,7 +58,7 @@ def search_in(
                 similarity[row, : len(result)] = result.similarity
                 sighting_ids[row, : len(result)] = result.sighting_ids
                 person_ids[row, : len(result)] = result.person_ids
-        return Found(similarity, sighting_ids, person_ids if persons_known else None)
+        return BestAnswers(similarity, sighting_ids, person_ids if persons_known else None)
 
     return search
 

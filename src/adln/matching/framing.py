@@ -11,7 +11,7 @@ _NARROWEST = 1 / 6
 _SMALLEST_HEIGHT_PX, _SMALLEST_WIDTH_PX = 24, 8
 
 
-def why_not_a_crop(width_px: int, height_px: int) -> str | None:
+def why_not_a_crop(width_px: int, height_px: int, *, done: str = "not asked") -> str | None:
     """Why a picture of this size is hardly one person, cut out.
 
     Only the size is looked at: an upright photo of a whole room passes.
@@ -19,6 +19,7 @@ def why_not_a_crop(width_px: int, height_px: int) -> str | None:
     Args:
         width_px: Of the upright picture.
         height_px: Of the same.
+        done: What was done with it.
 
     Returns:
         A sentence for people to read; None if it may be one.
@@ -31,4 +32,4 @@ def why_not_a_crop(width_px: int, height_px: int) -> str | None:
         what = "narrower than a person"
     else:
         return None
-    return f"not asked: the picture is {width_px} x {height_px} px, {what}; cut one person out"
+    return f"{done}: the picture is {width_px} x {height_px} px, {what}; cut one person out"

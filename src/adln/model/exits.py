@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from adln.model.backbone import BOTTLENECK_EXPANSION, STAGE_CHANNELS, convolution
 
@@ -16,6 +17,7 @@ FEATURE_DIM = 2048
 CLASSIFIER_INIT_STD = 0.001
 # Kernel and stride that bring the map of stages 1, 2 and 3 to 16x8.
 REDUCTIONS = {1: (5, 4), 2: (3, 2), 3: (1, 1)}
+PX_PER_ROW = 16  # rows of the reduced map: 16 for crops of 256 px
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class ExitOutput:
 
     Attributes:
         feature_map: (B, 2048, H, W), not negative; (16, 8) for crops of 256x128 px.
-        feature: (B, 2048) float32, the mean of the map over its points: for metric losses.
+        feature: (B, 2048) float32, the mean of the map over its points, or of its rows by their
+            weights: for metric losses.
         embedding: (B, D) float32, for retrieval, by cosine: the feature after the BNNeck, D = 2048,
             and after the projection into a common space, if the network has one. Where exits answer
             together, the sum of theirs.
@@ -70,6 +73,13 @@ def build_reduction(depth: int, bn_eps: float) -> nn.Module:
     )
 
 
+def stretch_rows(weights: Tensor, rows: int) -> Tensor:
+    """Row weights (C, R) for maps of another height, (C, rows): those between, by interpolation."""
+    if weights.shape[1] == rows:
+        return weights
+    return F.interpolate(weights[None], size=rows, mode="linear")[0]
+
+
 def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     # The meta device, on which networks are counted, knows no autocast.
     if tensor.is_meta:
@@ -88,10 +98,20 @@ class Exit(nn.Module):
         num_classes: K training identities.
         bn_eps: epsilon of the reduction's batch norms.
         embedding_dim: D; less than 2048 puts a projection behind the BNNeck.
+        weighted_rows: rows of the map that each channel weights before their mean is taken, so
+            that a colour at the head counts for other channels than one at the feet: a global
+            depthwise convolution (Chen et al. 2018, MobileFaceNets) that is equal along a row. 0
+            takes the plain mean, as the paper does.
     """
 
     def __init__(
-        self, depth: int, num_classes: int, bn_eps: float, embedding_dim: int = FEATURE_DIM
+        self,
+        depth: int,
+        num_classes: int,
+        bn_eps: float,
+        embedding_dim: int = FEATURE_DIM,
+        *,
+        weighted_rows: int = 0,
     ) -> None:
         super().__init__()
         self.reduction = build_reduction(depth, bn_eps)
@@ -102,6 +122,9 @@ class Exit(nn.Module):
             if embedding_dim < FEATURE_DIM
             else nn.Identity()
         )
+        self.row_weights = (
+            nn.Parameter(torch.ones(FEATURE_DIM, weighted_rows)) if weighted_rows else None
+        )
         self.classifier = nn.Linear(embedding_dim, num_classes, bias=False)
         nn.init.normal_(self.classifier.weight, std=CLASSIFIER_INIT_STD)
 
@@ -111,7 +134,11 @@ class Exit(nn.Module):
         # Pooling and all that follows stay in full precision under mixed precision.
         with _without_autocast(feature_map):
             dtype = torch.promote_types(feature_map.dtype, torch.float32)
-            feature = feature_map.mean(dim=(2, 3), dtype=dtype)  # (B, 2048)
+            if self.row_weights is None:
+                feature = feature_map.mean(dim=(2, 3), dtype=dtype)  # (B, 2048)
+            else:
+                rows = feature_map.mean(dim=3, dtype=dtype)  # (B, 2048, H)
+                feature = (rows * stretch_rows(self.row_weights, rows.shape[2])).mean(dim=2)
             embedding = self.projection(self.bnneck(feature))  # (B, D)
             logits = self.classifier(embedding)  # (B, K)
         return ExitOutput(feature_map, feature, embedding, logits)

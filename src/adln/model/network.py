@@ -15,7 +15,7 @@ from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX
 from adln.errors import CheckpointError
 from adln.model.attention import DimensionInteractionAttention
 from adln.model.backbone import Stem, StridePosition, build_stage
-from adln.model.exits import FEATURE_DIM, Exit, ExitOutput
+from adln.model.exits import FEATURE_DIM, PX_PER_ROW, Exit, ExitOutput
 
 DEPTHS = (1, 2, 3, 4)
 _SHORTEST = 1e-12  # what is shorter stays as it is, as in torch's own normalize
@@ -45,6 +45,8 @@ class Architecture:
         space: name of the space that all exits' embeddings lie in, 16 hex digits, if they were
             taught one, such as another network's; "" if their classifiers tell it, see
             `adln.export.spaces`.
+        row_weights: the exits weight the rows of their maps, each channel on its own, see
+            `adln.model.exits.Exit`; not in the paper.
     """
 
     num_classes: int
@@ -57,6 +59,7 @@ class Architecture:
     height_px: int = CROP_HEIGHT_PX
     width_px: int = CROP_WIDTH_PX
     space: str = ""
+    row_weights: bool = False
 
     def __post_init__(self) -> None:
         if not self.exits or not set(self.exits) <= set(DEPTHS):
@@ -136,6 +139,7 @@ class ADLN(nn.Module):
         super().__init__()
         self.architecture = architecture
         eps = architecture.bn_eps
+        rows = -(-architecture.height_px // PX_PER_ROW)
         self.stem = Stem(eps)
         self.stages = nn.ModuleDict(
             {
@@ -149,7 +153,13 @@ class ADLN(nn.Module):
             self.attention["4"] = DimensionInteractionAttention()
         self.exits = nn.ModuleDict(
             {
-                str(depth): Exit(depth, architecture.num_classes, eps, architecture.embedding_dim)
+                str(depth): Exit(
+                    depth,
+                    architecture.num_classes,
+                    eps,
+                    architecture.embedding_dim,
+                    weighted_rows=rows if architecture.row_weights else 0,
+                )
                 for depth in architecture.built_exits
             }
         )

@@ -1,4 +1,4 @@
-"""Settings of alerts: who, where, when, how often, and how somebody is told."""
+"""Settings of alerts: who, where, when, how often, and how somebody is notified."""
 
 import re
 from datetime import datetime, tzinfo
@@ -14,7 +14,7 @@ _MINUTES_PER_DAY = 24 * 60
 
 @settings
 class AlertSettings:
-    """One rule: when it holds for a sighting, somebody is told.
+    """One rule: when it holds for a sighting, somebody is notified.
 
     Attributes:
         name: names the rule among the others, of a-z, A-Z, 0-9, _ and -.
@@ -53,7 +53,7 @@ class AlertSettings:
             raise SettingsError(f"alert {self.name!r}: {error}.") from error
 
     def require_way(self) -> None:
-        """Check that it is said how somebody is told.
+        """Check that it is said how somebody is notified.
 
         Raises:
             SettingsError: it is not.

@@ -1,4 +1,4 @@
-"""Alerts: a rule over sightings, and somebody who is told when it holds.
+"""Alerts: a rule over sightings, and a notification when it holds.
 
 Each rule is a receiver of sightings of its own (`adln.pipeline.delivery`): what it has to say is
 said at least once, is tried again while the way is blocked, and holds up no other receiver. Rules
@@ -18,7 +18,7 @@ from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings, seconds, within_hours
 from adln.pipeline.delivery import Sink
 from adln.pipeline.outbox import StoredEvent
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.sightings import SightingEvent, make_event_id
 
 FORMAT = "adln-alert-1"
@@ -35,7 +35,9 @@ class AlertRule:
         zone: Of the hours; that of this machine if left out.
     """
 
-    def __init__(self, rule: AlertSettings, people: People, *, zone: tzinfo | None = None) -> None:
+    def __init__(
+        self, rule: AlertSettings, people: ReportedPeople, *, zone: tzinfo | None = None
+    ) -> None:
         self._rule = rule
         self._people = people
         self._zone = zone
@@ -45,7 +47,7 @@ class AlertRule:
         self._tracks: OrderedDict[tuple[int, int, int | None], None] = OrderedDict()
 
     def is_due(self, event: SightingEvent) -> bool:
-        """Whether somebody is to be told of this sighting."""
+        """Whether to notify of this sighting."""
         rule = self._rule
         if rule.cameras and event.camera_name not in rule.cameras:
             return False
@@ -59,7 +61,7 @@ class AlertRule:
         return last_s is None or abs(event.last_time_s - last_s) >= self._within_s
 
     def told(self, event: SightingEvent) -> None:
-        """Remember that somebody was told of this sighting."""
+        """Remember that this sighting was notified of."""
         self._last_s[event.person_id] = event.last_time_s
         self._last_s.move_to_end(event.person_id)
         self._tracks[event.camera_id, event.track_id, event.person_id] = None
@@ -96,7 +98,7 @@ class AlertRule:
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def alert_id(self, event: SightingEvent) -> str:
-        """Names the alert for good: what comes twice with the same id is the same alert."""
+        """Identifies the alert: what comes twice with the same id is the same alert."""
         return make_event_id("alert", self._rule.name, event.event_id)
 
 
@@ -109,7 +111,7 @@ class AlertSink:
         way: Takes an alert as others take a sighting.
     """
 
-    def __init__(self, rule: AlertRule, people: People, way: Sink) -> None:
+    def __init__(self, rule: AlertRule, people: ReportedPeople, way: Sink) -> None:
         self._rule = rule
         self._people = people
         self._way = way
@@ -139,7 +141,7 @@ class AlertSink:
             self._rule.told(event)
 
     def close(self) -> None:
-        """Close the way."""
+        """Close the sink behind it."""
         self._way.close()
 
 

@@ -25,10 +25,10 @@ __all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
 VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
 """Ending of a file -> what is written into it. MP4 cannot hold VP8."""
 
-# So many frames are looked at to tell how many there are a second.
+# This many frames are used to measure the frame rate.
 _FRAMES_FOR_RATE = 8
 _SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
-# A pause in a recording is shown for so long.
+# A pause in a recording is shown for at most this long.
 _LONGEST_PAUSE_S = 2.0
 _LARGEST_PX = 1280
 

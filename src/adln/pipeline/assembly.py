@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
@@ -37,10 +38,11 @@ from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.load import Costs, LoadController, LoadSettings, make_ladder
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
-from adln.pipeline.people import People
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import CameraParts
+from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
+from adln.pipeline.watch_parts import Pictured
 from adln.pipeline.watch_settings import (
     CameraSettings,
     MqttSettings,
@@ -49,9 +51,12 @@ from adln.pipeline.watch_settings import (
 )
 from adln.pipeline.webhook_sink import WebhookSink
 
-# Of sightings that are nobody's (candidates to look at) the gallery keeps so many.
+if TYPE_CHECKING:
+    from adln.pipeline.metrics import PipelineMetrics
+
+# The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
-# Files are faster than a disk: after so many sightings the outbox is waited for.
+# Files are faster than a disk: after this many sightings the outbox is waited for.
 _SYNC_EVERY = 200
 _SYNC_WAIT_S = 60.0
 
@@ -70,9 +75,9 @@ class Assembly:
         gallery: who was seen.
         book: who is who.
         load: keeps the pace.
-        first_depth: depth at which everybody is looked at first; None if there is only one look.
+        first_depth: depth at which every crop is embedded first; None if there is only one depth.
         costs: stated costs; None if work is measured.
-        run: how manieth start on this gallery.
+        run: run number on this gallery, from 1.
         live: whether any camera is live.
     """
 
@@ -88,6 +93,33 @@ class Assembly:
     run: int
     live: bool
 
+    def loop(
+        self,
+        deliver: Callable[[SightingEvent], object],
+        *,
+        pictures: Pictured = False,
+        metrics: "PipelineMetrics | None" = None,
+        on_frame: Callable[[SeenFrame], object] | None = None,
+        on_track_end: Callable[[TrackEnd], object] | None = None,
+    ) -> Watch:
+        """The loop over these parts; for what it takes besides see `Watch`."""
+        return Watch(
+            cameras=self.cameras,
+            parts=self.parts,
+            detector=self.detector,
+            embedder=self.embedder,
+            book=self.book,
+            load=self.load,
+            costs=self.costs,
+            first_depth=self.first_depth,
+            run=self.run,
+            deliver=deliver,
+            pictures=pictures,
+            metrics=metrics,
+            on_frame=on_frame,
+            on_track_end=on_track_end,
+        )
+
     def close(self) -> None:
         """Close cameras and gallery."""
         self.cameras.close()
@@ -101,7 +133,7 @@ def assemble(
     gallery_folder: Path | None = None,
     detector: Detector | None = None,
 ) -> Assembly:
-    """Open everything that a watch needs, except the ways out; see `open_delivery`.
+    """Open everything that a watch needs, except its outputs; see `open_delivery`.
 
     Args:
         settings: of the watch.
@@ -205,9 +237,9 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
     return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
 
 
-def open_people(settings: WatchSettings, gallery: Gallery) -> People:
+def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """Who is in a gallery, for those who report people."""
-    people = People(gallery.persons, ignored=settings.ignore)
+    people = ReportedPeople(gallery.persons, ignored=settings.ignore)
     called = set((people.names() or {}).values())
     # Names stay out of the log.
     if any(name.strip() not in called for name in settings.ignore):
@@ -225,7 +257,7 @@ def open_delivery(
     folder: Path,
     gallery: Gallery | None = None,
     *,
-    people: People | None = None,
+    people: ReportedPeople | None = None,
 ) -> Delivery:
     """Open outbox and sinks.
 
@@ -280,9 +312,9 @@ def open_delivery(
 
 
 def open_home_assistant(
-    settings: WatchSettings, folder: Path, people: People
+    settings: WatchSettings, folder: Path, people: ReportedPeople
 ) -> HomeAssistant | None:
-    """Open the way to Home Assistant; None if it is not told.
+    """Connect to Home Assistant; None if that is not enabled.
 
     Args:
         settings: of the watch.
@@ -297,14 +329,7 @@ def open_home_assistant(
         return None
     mqtt = settings.mqtt
     return HomeAssistant(
-        Broker(
-            mqtt.host,
-            mqtt.port,
-            username=mqtt.username or None,
-            password=_secret(mqtt.password_env, "mqtt.password_env"),
-            tls=mqtt.tls,
-            ca_file=folder / mqtt.ca_file if mqtt.ca_file else None,
-        ),
+        _broker(mqtt, folder),
         settings.home_assistant,
         cameras={camera.name: camera.number for camera in settings.cameras},
         people=people,
@@ -313,12 +338,15 @@ def open_home_assistant(
 
 
 def _open_mqtt(mqtt: MqttSettings, folder: Path, topic: str, part: str = "") -> MqttSink:
-    return MqttSink(
+    # A broker throws out the one of two with the same id.
+    client_id = f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id
+    return MqttSink(_broker(mqtt, folder), topic=topic, client_id=client_id)
+
+
+def _broker(mqtt: MqttSettings, folder: Path) -> Broker:
+    return Broker(
         mqtt.host,
         mqtt.port,
-        topic=topic,
-        # A broker throws out the one of two with the same id.
-        client_id=f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id,
         username=mqtt.username or None,
         password=_secret(mqtt.password_env, "mqtt.password_env"),
         tls=mqtt.tls,
@@ -359,7 +387,7 @@ def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent],
 
 
 def _require_kept(source: VideoFile | ImageFolder, rules: Retention) -> None:
-    """Refuse a recording that would be erased by a date which nobody has stated."""
+    """Refuse a recording that would be erased by a date that was not stated."""
     keep = [rules.keep_s, *rules.camera_keep_s.values(), *rules.person_keep_s.values()]
     least_s = min((one for one in keep if one is not None), default=None)
     if least_s is None or source.start_s >= time.time() - least_s:
@@ -383,7 +411,7 @@ def _network_path(name: str, folder: Path) -> Path:
 
 
 def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder, int, int]:
-    """The network; the depth that everybody is looked at with, and the deepest one."""
+    """The network; the depth at which every crop is embedded, and the deepest one."""
     files = files_for(settings.network.files, settings.quality)
     embedder = DepthEmbedder(
         [_network_path(name, folder) for name in files], threads=settings.network.threads
@@ -398,7 +426,7 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
 
 
 def _open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
-    """What trackers see people with: the cheapest there is, because one camera is an easy case."""
+    """The appearance for trackers: the cheapest there is, because one camera is an easy case."""
     files = files_for(settings.network.files, "fast")
     eye = embedder
     # With the shipped networks it is the shallow one, whatever people are recognised with.
@@ -455,7 +483,7 @@ def _open_load(
         crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
         costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms)
     else:
-        _log.info("recordings are worked through in full; costs.frame_ms would adapt to a load")
+        _log.info("recordings are processed in full; set costs.frame_ms to adapt to a load")
         crop_ms = dict.fromkeys(depths, 1.0)
         load = LoadSettings(budget_ms=0.0)
     if first < depth:
@@ -509,7 +537,7 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
 
 
 def _content_name(path: Path) -> str:
-    """Names a recording by its content, so that working on it again gives the same ids."""
+    """Names a recording by its content, so that processing it again gives the same ids."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(path.iterdir()):

@@ -1,11 +1,13 @@
-"""The way to an MQTT broker: where it is and how one is let in."""
+"""An MQTT broker: its address and what it asks for."""
 
-import ssl
+import socket
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from adln.errors import DeliveryError, how_to_install
+from adln.pipeline.connections import trusting
 
 TIMEOUT_S = 10.0
 
@@ -20,7 +22,7 @@ class Broker:
         password: If the broker asks for one; give a username, too.
         tls: Whether the connection is encrypted and the broker's certificate verified.
         ca_file: Certificates to trust in place of the system's, in PEM.
-        timeout_s: Longest wait for the connection.
+        timeout_s: Longest wait for the connection, and for its acknowledgements.
 
     Raises:
         DeliveryError: paho-mqtt is not installed, or the file of certificates cannot be used.
@@ -44,16 +46,10 @@ class Broker:
             raise DeliveryError(
                 f"MQTT needs paho-mqtt, which is not installed; {how_to_install('watch')}."
             ) from error
-        self._tls: ssl.SSLContext | None = None
-        if tls:
-            try:
-                self._tls = ssl.create_default_context(cafile=ca_file)
-            except OSError as error:
-                raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        self._tls = trusting(ca_file) if tls else None
         self._make_client = partial(Client, CallbackAPIVersion.VERSION2, clean_session=True)
         self._login = (username, password)
-        self._timeout_s = timeout_s
-        self.host, self.port = host, port
+        self.host, self.port, self.timeout_s = host, port, timeout_s
 
     def new_client(self, client_id: str, *, reconnect: bool) -> Any:
         """A client of paho that is not connected yet.
@@ -67,8 +63,18 @@ class Broker:
             client.username_pw_set(*self._login)
         if self._tls is not None:
             client.tls_set_context(self._tls)
-        client.connect_timeout = self._timeout_s
+        client.connect_timeout = self.timeout_s
         return client
+
+
+def leave(client: Any) -> None:
+    """End the thread of a client of paho, also if its broker hangs."""
+    # A broker that hangs would keep paho's thread, and so loop_stop, waiting for ever.
+    connection = client.socket()
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+    client.loop_stop()
 
 
 def require_topic(topic: str) -> str:

@@ -17,11 +17,11 @@ class CropEmbedder:
 
     Args:
         embedder: the network.
-        first: depth at which everybody is looked at; those of whom it is not sure are looked at
+        first: depth at which every crop is embedded; where it leaves doubt, crops are embedded
             again, at the depth that is asked for. None asks for that depth at once.
         is_sure: whether what is known of a track is enough; asked only where there is a `first`.
-        failed: is told of a camera's crop that could not be used.
-        embedded: is told of each crop, by camera and depth.
+        failed: called with a camera's name and the error of a crop.
+        embedded: called with camera and depth of each crop.
     """
 
     def __init__(

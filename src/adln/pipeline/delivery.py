@@ -22,7 +22,7 @@ BATCH = 100
 REFUSALS = 5
 """A sighting that a sink refused so many times in a row is set aside."""
 Gone = Callable[[Collection[int]], Collection[int]]
-"""Of numbers of people, those that are nobody's any more."""
+"""Of numbers of people, those that belong to nobody."""
 MAX_WAITING = 10_000
 """Sightings held in memory while the disk takes none."""
 
@@ -41,12 +41,12 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Release files and connections."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backoff:
+class RetryPauses:
     """Pauses between attempts: doubled each time up to a bound, and each drawn from its upper half.
 
     Attributes:
@@ -58,7 +58,7 @@ class Backoff:
     most_s: float = 60.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Length of the pause after so many failures in a row.
+        """Length of the pause after this many failures in a row.
 
         Args:
             failures: From 1.
@@ -107,12 +107,12 @@ class Delivery:
         outbox: Outbox,
         sinks: Mapping[str, Sink],
         *,
-        backoff: Backoff | None = None,
+        backoff: RetryPauses | None = None,
         chance: Callable[[], float] = random.random,
         gone: Gone | None = None,
     ) -> None:
         self._outbox = outbox
-        self._backoff = backoff if backoff is not None else Backoff()
+        self._backoff = backoff if backoff is not None else RetryPauses()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._waiting: deque[SightingEvent] = deque()
@@ -253,7 +253,7 @@ class _Courier:
         name: str,
         sink: Sink,
         outbox: Outbox,
-        backoff: Backoff,
+        backoff: RetryPauses,
         chance: Callable[[], float],
         gone: Gone | None,
     ) -> None:

@@ -68,7 +68,7 @@ class DepthEmbedder:
 
     @property
     def digest(self) -> str:
-        """Names the weights for good; of a single file its SHA-256."""
+        """Identifies the weights; of a single file its SHA-256."""
         return self._digest
 
     @property
@@ -97,7 +97,7 @@ class DepthEmbedder:
         return self._chains[0].first
 
     def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
-        """Take in what a file answers; refuse one of another network."""
+        """Add the depths of a file; refuse one of another network."""
         first, model = self._first.model.manifest, part.model
         facts = ("source_sha256", "height_px", "width_px", "dim")
         other = [fact for fact in facts if getattr(model.manifest, fact) != getattr(first, fact)]

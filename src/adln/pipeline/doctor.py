@@ -1,4 +1,4 @@
-"""Examines a recording of one's own: is re-identification of any use here, and from which score on?
+"""Examines a recording: does re-identification work here, and from which score on?
 
 Nobody has to name anyone. One track shows one person, and two tracks in one frame show two. If
 the scores of the first kind do not stand out from those of the second, no threshold will help.
@@ -88,7 +88,7 @@ class Examination:
         depths: depth -> scores.
         stage_ms: stage -> ms for a frame.
         crop_ms: depth -> ms to embed a crop.
-        frames: looked at.
+        frames: processed.
         video_s: length of the recording.
         verdict: whether the network answers here as where it was made, in words.
         detector: remembers whom it has found in the recording.
@@ -128,7 +128,7 @@ def examine(
         settings: of a watch of recordings.
         folder: that paths in the settings are relative to.
         gallery_folder: an empty one for the time being; nobody is stored in it.
-        on_progress: is told after each round how many frames are done, and of how many, 0 if
+        on_progress: called after each round with the frames done and their total, 0 if
             nobody knows.
 
     Raises:

@@ -46,7 +46,7 @@ class Evidence:
         first_s: when it was first seen.
         last_s: when it was last seen.
         crops: its best crops; may be empty.
-        most_crops: so many a track may have at the moment.
+        most_crops: how many a track may have at the moment.
         is_last: whether the track is over.
     """
 

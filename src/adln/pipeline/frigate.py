@@ -1,6 +1,5 @@
-"""Names for the people of Frigate's events, and a gallery of those nobody knows yet."""
+"""Names for the people of Frigate's events, and a gallery of those not known yet."""
 
-import io
 import logging
 import math
 from collections import Counter, OrderedDict
@@ -9,10 +8,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from adln.cameras.names import camera_name
-from adln.crops import cut, decode_image, resize
+from adln.crops import cut, decode_image, resize, to_jpeg
 from adln.errors import AdlnError, DeliveryError, GalleryError, ImageError
 from adln.gallery.records import Filter, ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -160,7 +158,14 @@ class FrigateNamer:
                         camera_id=camera,
                         time_s=event.start_s,
                         person_id=None if who is None else who.person_id,
-                        thumbnail=_jpeg(ready) if self._pictures else None,
+                        thumbnail=(
+                            to_jpeg(
+                                resize(ready, height_px=128, width_px=64),
+                                quality=_THUMBNAIL_QUALITY,
+                            )
+                            if self._pictures
+                            else None
+                        ),
                     )
                 ]
             )
@@ -206,9 +211,3 @@ class FrigateNamer:
             _log.info("event %s: %s", event.event_id, why)
             return None
         return image
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).resize((64, 128)).save(buffer, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return buffer.getvalue()

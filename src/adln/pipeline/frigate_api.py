@@ -5,7 +5,6 @@ https://docs.frigate.video/configuration/authentication describes them.
 """
 
 import json
-import ssl
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from adln.errors import DeliveryError
+from adln.pipeline.connections import NoRedirect, trusting
 
 TIMEOUT_S = 15.0
 LONGEST_SUB_LABEL = 100
@@ -31,7 +31,7 @@ _PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&t
 
 @dataclass(frozen=True, kw_only=True)
 class FrigateEvent:
-    """Somebody before a camera, as Frigate followed them.
+    """Somebody in front of a camera, as Frigate followed them.
 
     Attributes:
         event_id: of Frigate.
@@ -60,7 +60,7 @@ class FrigateApi:
         allow_plain_http: whether password or token may travel unencrypted beyond this machine.
         per_second: most requests a second.
         clock: seconds that only grow.
-        sleep: waits so many seconds.
+        sleep: waits this many seconds.
 
     Raises:
         DeliveryError: the address or the certificates cannot be used, or they would give the
@@ -98,10 +98,7 @@ class FrigateApi:
             )
         if not per_second > 0:
             raise DeliveryError(f"per_second must be above 0, got {per_second:g}.")
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except OSError as error:
-            raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        context = trusting(ca_file)
         self._root = url.rstrip("/")
         self._login = (user, password) if user else None
         self._headers = {"User-Agent": "adln"}
@@ -110,7 +107,7 @@ class FrigateApi:
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=context),
             urllib.request.HTTPCookieProcessor(CookieJar()),
-            _NoRedirect(),
+            NoRedirect(),
         )
         self._pause_s = 1.0 / per_second
         self._clock, self._sleep = clock, sleep
@@ -253,10 +250,3 @@ class FrigateApi:
                 f"{self._root}: Frigate cannot be reached: "
                 f"{getattr(error, 'reason', None) or error!r}"
             ) from error
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A token must not follow a redirection to somebody else."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None

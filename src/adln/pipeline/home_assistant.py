@@ -1,4 +1,4 @@
-"""Home Assistant: who is before each camera, by MQTT discovery.
+"""Home Assistant: who is in front of each camera, by MQTT discovery.
 
 What should stand on the broker is computed as a whole (`wanted_messages`), compared with what was
 sent, and the difference is sent. All of it is retained. After a lost connection, and when Home
@@ -12,7 +12,6 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
 
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adln import __version__
-from adln.pipeline.broker import Broker, require_topic
-from adln.pipeline.people import People
+from adln.pipeline.broker import Broker, leave, require_topic
+from adln.pipeline.people import ReportedPeople
 from adln.pipeline.presence import Presence, Stay
 from adln.pipeline.watch_parts import SeenFrame
 from adln.pipeline.watch_settings import HomeAssistantSettings
@@ -58,7 +57,7 @@ class HomeAssistant:
         settings: HomeAssistantSettings,
         *,
         cameras: Mapping[str, int],
-        people: People,
+        people: ReportedPeople,
         client_id: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -113,11 +112,7 @@ class HomeAssistant:
             self._say_farewell(timeout_s)
             self._client.disconnect()
             self._gone.wait(timeout_s)
-        connection = self._client.socket()
-        if connection is not None:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._client.loop_stop()
+        leave(self._client)
 
     def _say_farewell(self, timeout_s: float) -> None:
         """The broker keeps what was said last; who was there last is nobody's business."""
@@ -170,7 +165,7 @@ class HomeAssistant:
                 for topic, payload in wanted.items()
                 if self._sent.get(topic) != payload
             }
-            # As long as nobody knows who is in the gallery, nobody is missing from it.
+            # Until it is known who is in the gallery, nobody is missing from it.
             surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
             self._found -= surplus
         # A configuration is removed before its states are, and sent before them.
@@ -299,7 +294,7 @@ def wanted_messages(
 
 
 def who_is_there(stays: Sequence[Stay], names: Mapping[int, str | None]) -> str:
-    """The state of a camera: names joined, people nobody knows counted."""
+    """The state of a camera: names joined, unknown people counted."""
     parts = [_called(one.person_id, names) for one in stays if one.person_id is not None]
     unknown = len(stays) - len(parts)
     if unknown:

@@ -14,7 +14,7 @@ class IdentitySettings:
         enrol_crops: so many of them are needed, or as many as a track may have at the moment.
         enrol_track_s: and the person must have been seen for so long.
         return_s: somebody who left this camera no longer ago is expected back.
-        least_gallery: scores are judged as in a gallery of at least so many people. A calibration
+        least_gallery: scores are judged as in a gallery of at least this many people. A calibration
             asks little of a gallery of three, but a wrong match in it stays for ever. Searches by
             the command line and the service judge as among 100.
     """

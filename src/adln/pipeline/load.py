@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from adln.errors import SettingsError
 from adln.settings import settings
 
-# After a rise that had to be taken back the next one waits longer, at most so many times longer.
+# After a rise that had to be taken back the next one waits longer, at most this many times longer.
 _MOST_PATIENCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class LoadLevel:
     """How much is done; levels of a ladder do less and less.
 
     Attributes:
         crops_per_track: crops that a track may have.
         depth: stages of the network.
-        keep_one_in: of so many frames one is looked at.
+        keep_one_in: one frame in this many is processed.
     """
 
     crops_per_track: int
@@ -36,11 +36,11 @@ class LoadSettings:
 
     Attributes:
         budget_ms: work allowed for a second of video, of all cameras together. 0 adapts nothing.
-        window_s: how much video is looked at before a step.
+        window_s: seconds of video that are measured before a step.
         headroom: more is done again when what grows by it would take this share, at most, of the
             budget that is left to it,
         rise_after_s: for so long.
-        most_skipping: at the last level one in so many frames is looked at.
+        most_skipping: at the last level one frame in this many is processed.
     """
 
     budget_ms: float = 800.0
@@ -81,7 +81,7 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class LevelChange:
     """A change of level.
 
     Attributes:
@@ -95,25 +95,29 @@ class Step:
     load_ms: float
 
 
-def make_ladder(*, crops_per_track: int, depths: Sequence[int], most_skipping: int) -> list[Level]:
+def make_ladder(
+    *, crops_per_track: int, depths: Sequence[int], most_skipping: int
+) -> list[LoadLevel]:
     """All levels, from the most work to the least.
 
     Args:
         crops_per_track: at the first level.
         depths: that the network can answer at its own price, ascending.
-        most_skipping: of how many frames one is looked at, at the last level.
+        most_skipping: at the last level one frame in this many is processed.
 
     Returns:
         First fewer crops, then less depth, and only then fewer frames.
     """
     deepest = max(depths)
     ladder = [
-        Level(crops_per_track=crops, depth=deepest) for crops in range(crops_per_track, 0, -1)
+        LoadLevel(crops_per_track=crops, depth=deepest) for crops in range(crops_per_track, 0, -1)
     ]
-    ladder += [Level(crops_per_track=1, depth=depth) for depth in sorted(depths, reverse=True)[1:]]
+    ladder += [
+        LoadLevel(crops_per_track=1, depth=depth) for depth in sorted(depths, reverse=True)[1:]
+    ]
     skipping, shallowest = 2, min(depths)
     while skipping <= most_skipping:
-        ladder.append(Level(crops_per_track=1, depth=shallowest, keep_one_in=skipping))
+        ladder.append(LoadLevel(crops_per_track=1, depth=shallowest, keep_one_in=skipping))
         skipping *= 2
     return ladder
 
@@ -131,7 +135,7 @@ class LoadController:
     """
 
     def __init__(
-        self, ladder: Sequence[Level], crop_ms: Mapping[int, float], settings: LoadSettings
+        self, ladder: Sequence[LoadLevel], crop_ms: Mapping[int, float], settings: LoadSettings
     ) -> None:
         missing = sorted({level.depth for level in ladder} - crop_ms.keys())
         if missing or not ladder:
@@ -148,7 +152,7 @@ class LoadController:
         self._load_ms = 0.0
 
     @property
-    def level(self) -> Level:
+    def level(self) -> LoadLevel:
         """What to do now."""
         return self._ladder[self._at]
 
@@ -162,7 +166,7 @@ class LoadController:
         """Work for a second of video in the last window."""
         return self._load_ms
 
-    def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> Step | None:
+    def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> LevelChange | None:
         """Take in the work of a round.
 
         Args:
@@ -189,7 +193,7 @@ class LoadController:
         self._load_ms = frames + crops
         return self._fall(time_s, frames, crops) or self._rise(time_s, frames, crops)
 
-    def _fall(self, time_s: float, frames: float, crops: float) -> Step | None:
+    def _fall(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
         budget = self._settings.budget_ms
         if frames + crops <= budget or self._at == len(self._ladder) - 1:
             return None
@@ -201,7 +205,7 @@ class LoadController:
             at += 1
         return self._go(at, time_s)
 
-    def _rise(self, time_s: float, frames: float, crops: float) -> Step | None:
+    def _rise(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
         limits = self._settings
         if self._at == 0 or not self._has_room(self._at - 1, frames, crops):
             self._calm_since_s = None
@@ -218,7 +222,7 @@ class LoadController:
     def _has_room(self, at: int, frames: float, crops: float) -> bool:
         """Whether a higher level would stay well within the budget.
 
-        The cost of frames that are looked at anyway is known; only what would be added is a guess.
+        The cost of frames that are processed anyway is known; only what would be added is a guess.
         """
         known = frames if self._ladder[at].keep_one_in == self.level.keep_one_in else 0.0
         guess = self._predict(at, frames, crops) - known
@@ -232,7 +236,7 @@ class LoadController:
         )
         return frames * now.keep_one_in / then.keep_one_in + crops * ratio
 
-    def _go(self, at: int, time_s: float) -> Step:
+    def _go(self, at: int, time_s: float) -> LevelChange:
         self._at = at
         self._calm_since_s = None
-        return Step(time_s=time_s, level=at, load_ms=self._load_ms)
+        return LevelChange(time_s=time_s, level=at, load_ms=self._load_ms)

@@ -35,7 +35,7 @@ class PipelineMetrics:
         frames: Frames taken from a camera. Label camera.
         frames_dropped: Frames left out because there was no time for them. Label camera.
         camera_up: 1 while a camera delivers, else 0. Label camera.
-        reconnects: How often a camera was connected anew. Label camera.
+        reconnects: How often a camera was reconnected. Label camera.
         people: Persons in view. Label camera.
         queue: Frames waiting. Label camera.
         crops_embedded: Crops that went through the network. Labels camera, depth.
@@ -58,7 +58,7 @@ class PipelineMetrics:
         self.frames = counter("frames", "Frames taken from a camera.", "camera")
         self.frames_dropped = counter("frames_dropped", "Frames there was no time for.", "camera")
         self.camera_up = gauge("camera_up", "1 while a camera delivers.", "camera")
-        self.reconnects = counter("reconnects", "Times a camera was connected anew.", "camera")
+        self.reconnects = counter("reconnects", "Times a camera was reconnected.", "camera")
         self.people = gauge("people", "Persons in view.", "camera")
         self.queue = gauge("queue_frames", "Frames waiting.", "camera")
         self.crops_embedded = counter(

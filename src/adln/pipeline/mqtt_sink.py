@@ -3,16 +3,13 @@
 A sighting is acknowledged when the broker's PUBACK for it has come, never before.
 """
 
-import socket
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from adln.errors import UndeliveredError
-from adln.pipeline.broker import TIMEOUT_S, Broker, require_topic
+from adln.pipeline.broker import Broker, leave, require_topic
 from adln.pipeline.outbox import StoredEvent
 
 TOPIC = "adln/sightings"
@@ -22,47 +19,20 @@ class MqttSink:
     """Publishes sightings to ``<topic>/<camera name>``.
 
     Args:
-        host: The broker.
-        port: Usually 1883, with TLS 8883.
+        broker: Whose acknowledgements are waited for, at most `Broker.timeout_s` for a batch.
         topic: Under which the topics of the cameras lie.
         client_id: Under which the broker knows this device; two devices need two. "" lets the
             broker choose.
-        username: If the broker asks for one.
-        password: If the broker asks for one; give a username, too.
-        tls: Whether the connection is encrypted and the broker's certificate verified.
-        ca_file: Certificates to trust in place of the system's, in PEM.
-        timeout_s: Longest wait for the connection, and for the acknowledgements of a batch.
 
     Raises:
-        DeliveryError: paho-mqtt is not installed, the topic has a wildcard, or the file of
-            certificates cannot be used.
+        DeliveryError: The topic has a wildcard.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int = 1883,
-        *,
-        topic: str = TOPIC,
-        client_id: str = "",
-        username: str | None = None,
-        password: str | None = None,
-        tls: bool = False,
-        ca_file: Path | None = None,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        self._broker = Broker(
-            host,
-            port,
-            username=username,
-            password=password,
-            tls=tls,
-            ca_file=ca_file,
-            timeout_s=timeout_s,
-        )
+    def __init__(self, broker: Broker, *, topic: str = TOPIC, client_id: str = "") -> None:
+        self._broker = broker
         self._topic = require_topic(topic)
         self._client_id = client_id
-        self._timeout_s = timeout_s
+        self._timeout_s = broker.timeout_s
         self._client: Any = None
         self._changed = threading.Condition()
         self._is_connected = False
@@ -106,12 +76,7 @@ class MqttSink:
             client.disconnect()
             with self._changed:
                 self._changed.wait_for(lambda: not self._is_connected, timeout=1.0)
-        # A broker that hangs would keep paho's thread, and so loop_stop, waiting for ever.
-        connection = client.socket()
-        if connection is not None:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        client.loop_stop()
+        leave(client)
 
     def _connect(self) -> None:
         if self._client is not None and self._is_connected:

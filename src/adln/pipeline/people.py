@@ -14,8 +14,8 @@ EVERY_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class People:
-    """The people of a gallery, asked for again at most every so many seconds.
+class ReportedPeople:
+    """The people of a gallery, asked for again every few seconds at most.
 
     So a name that somebody gives, and a person who is forgotten, are known here a moment later,
     also if another process did it. Several threads may use it.
@@ -77,9 +77,9 @@ class People:
 
 
 def leaving_out(
-    submit: Callable[[SightingEvent], object], people: People
+    submit: Callable[[SightingEvent], object], people: ReportedPeople
 ) -> Callable[[SightingEvent], None]:
-    """A `submit` that hands nothing on of people who are never reported.
+    """A `submit` that drops sightings of people who are never reported.
 
     Only what is certain to be theirs is left out: a candidate may be somebody else.
 

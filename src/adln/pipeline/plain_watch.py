@@ -1,5 +1,6 @@
-"""Settings of a watch for somebody who names cameras and recordings and nothing else."""
+"""Settings of a watch by what somebody names: a file of settings, or cameras and recordings."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,18 +11,73 @@ from urllib.parse import urlsplit
 from adln.cameras.captures import is_live, is_stream
 from adln.cameras.names import is_camera_name, tidy_name
 from adln.cameras.redaction import public_name
+from adln.embedders.quality import Quality
 from adln.errors import SettingsError
 from adln.pipeline.roster import read_cameras
 from adln.pipeline.watch_settings import (
     CameraSettings,
     DetectorSettings,
     JsonlSettings,
-    NetworkSettings,
+    WatchNetworkSettings,
     WatchSettings,
+    read_watch_settings,
 )
+from adln.settings import changed
 
 GALLERY_NAME = "adln-gallery"
 _LONGEST_NAME = 48
+
+
+def settings_of(
+    sources: Sequence[str],
+    overrides: Sequence[str] = (),
+    *,
+    gallery: Path | None = None,
+    detector: Path | None = None,
+    network: str = "",
+    quality: Quality | None = None,
+    start: str = "",
+) -> tuple[WatchSettings, Path]:
+    """The settings that were named, or those for the sources that were.
+
+    Args:
+        sources: a file of settings (.toml) alone, or see `watch_of`, as all that follows.
+        overrides: more settings, as KEY=VALUE in TOML.
+        gallery: folder of the gallery.
+        detector: YOLOX in ONNX.
+        network: exported network.
+        quality: at which depths people are embedded; as the settings say if left out.
+        start: when the recordings began.
+
+    Returns:
+        The settings, and the folder that paths in them are relative to.
+
+    Raises:
+        SettingsError: a source does not exist, a setting cannot be used, or a file of settings
+            is named with something that does not go with it.
+    """
+    overrides = (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides)
+    files = [source for source in sources if source.lower().endswith(".toml")]
+    here = Path.cwd()
+    if not files:
+        plain = watch_of(
+            sources, folder=here, gallery=gallery, detector=detector, network=network, start=start
+        )
+        return (changed(plain, overrides) if overrides else plain), here
+    if len(sources) > 1:
+        raise SettingsError(
+            f"{files[0]} is a file of settings; name it alone, with the cameras in it."
+        )
+    if start:
+        raise SettingsError("a start goes with recordings; write start into the settings.")
+    more = [("gallery", gallery), ("detector.model", detector)]
+    overrides = (
+        *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
+        *([f"network.files={json.dumps([network])}"] if network else []),
+        *overrides,
+    )
+    config = Path(files[0])
+    return read_watch_settings(config, overrides), config.resolve().parent
 
 
 def watch_of(
@@ -70,7 +126,7 @@ def watch_of(
         jsonl=JsonlSettings(path=str(place / "watch" / "sightings.jsonl")),
         detector=DetectorSettings(model=str(detector.absolute()) if detector else ""),
     )
-    return replace(found, network=NetworkSettings(files=(network,))) if network else found
+    return replace(found, network=WatchNetworkSettings(files=(network,))) if network else found
 
 
 def _absolute(source: str, folder: Path) -> str:

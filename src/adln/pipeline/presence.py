@@ -1,4 +1,4 @@
-"""Who is before which camera at this moment, from the frames that were worked through."""
+"""Who is in front of which camera at this moment, from the frames that were processed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -8,11 +8,11 @@ from adln.pipeline.watch_parts import NamedBox
 
 @dataclass(frozen=True, kw_only=True)
 class Stay:
-    """Somebody before a camera.
+    """Somebody in front of a camera.
 
     Attributes:
         camera: name of the camera.
-        person_id: who; None if nobody knows, or if it may only be.
+        person_id: who; None if unknown or only a candidate.
         since_s: when they were first seen here this time, Unix time.
         last_s: when last.
         confidence: that it is this person, 0..1; None as long as that is not known.
@@ -80,7 +80,7 @@ class Presence:
                 self._last[person_id] = stay
 
     def at(self, camera: str, now_s: float, person_id: int | None = None) -> list[Stay]:
-        """Who is before a camera, one entry a person and one for each unknown, the longest first.
+        """Who is in front of a camera, one entry each, the longest first.
 
         Args:
             camera: its name.
@@ -114,6 +114,6 @@ class Presence:
 
 
 def _joined(one: Stay, other: Stay) -> Stay:
-    """Two tracks of one person before one camera."""
+    """Two tracks of one person in front of one camera."""
     newest = max(one, other, key=lambda stay: stay.heard_s)
     return replace(newest, since_s=min(one.since_s, other.since_s))

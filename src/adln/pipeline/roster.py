@@ -81,7 +81,7 @@ def track_number(run: int, track_id: int) -> int:
     """
     if not 0 <= track_id < TRACKS_PER_RUN:
         raise SettingsError(
-            f"track ids must be below {TRACKS_PER_RUN:,}, got {track_id}; number the tracks anew."
+            f"track ids must be below {TRACKS_PER_RUN:,}, got {track_id}; renumber the tracks."
         )
     return run * TRACKS_PER_RUN + track_id
 

@@ -1,4 +1,4 @@
-"""A sighting as it leaves the device: this person, here, now, this sure.
+"""A sighting as it leaves the device: this person, here, now, with this confidence.
 
 One JSON object per sighting, format ``adln-sighting-1``; `docs/sightings.md` describes it to those
 who receive it. There is no picture in it unless the operator asked for one.
@@ -27,7 +27,7 @@ class SightingEvent:
     """One sighting, ready to be sent.
 
     Attributes:
-        event_id: Names this sighting for good. A receiver that sees it again has got the same
+        event_id: Identifies this sighting. A receiver that sees it again has got the same
             sighting twice and drops one. See `make_event_id`.
         camera_id: Which camera, from 0, as the gallery numbers them.
         camera_name: What people call it: at most 64 printable characters, without slashes, + and #.
@@ -40,7 +40,7 @@ class SightingEvent:
         probability: That this is the person named, in 0..1; of a new person, that it is nobody
             who was known before.
         depth: Stages of the network in use, 1 to 4.
-        model: SHA-256 of the model file, in hex.
+        model: SHA-256 of the network file, in hex.
         box_xyxy: Where in the frame the person was last seen, in pixels.
         quality: Of the best crop, 0 (useless) to 1 (best).
         crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
@@ -118,7 +118,7 @@ class SightingEvent:
                 ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
                 ("depth", self.depth in (1, 2, 3, 4), "1 to 4"),
-                ("model", self.model != "", "the digest of a model file"),
+                ("model", self.model != "", "the digest of a network file"),
                 ("quality", 0 <= self.quality <= 1, "0 to 1"),
                 *(
                     (name, value is None or _is_finite(value), "a finite number or null")
@@ -143,7 +143,7 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order; what is only there at times only then."""
+        """As one line of JSON, keys in a fixed order, optional ones only where they are set."""
         values = {"format": self.format, **asdict(self)}
         del values["crop_jpeg"], values["new_person"]
         if not self.reason:
@@ -195,7 +195,7 @@ class SightingEvent:
 
 
 def make_event_id(*parts: str | int) -> str:
-    """Make an id of what sets a sighting apart, so that doing the work again gives the same id.
+    """Make an id of what sets a sighting apart, so that processing it again gives the same id.
 
     Args:
         parts: For example what names the run (for a video file its digest, for a live camera the

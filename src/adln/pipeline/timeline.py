@@ -18,14 +18,14 @@ Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Visit:
-    """One track: somebody before one camera.
+class TimelineVisit:
+    """One track: somebody in front of one camera.
 
     Attributes:
         camera_name: which camera.
         first_s: when the person was first seen, Unix time.
         last_s: when last.
-        person_id: who; None if nobody knows.
+        person_id: who; None if unknown.
         verdict: how sure.
         probability: that this is the person.
         upper: mean colour of the upper body; None if the track had no usable crop.
@@ -54,11 +54,11 @@ class Timeline:
 
     def __init__(self, *, pictures: Pictured = False, most: int = MOST_VISITS) -> None:
         self._pictures = pictures
-        self._visits: deque[Visit] = deque(maxlen=most)
+        self._visits: deque[TimelineVisit] = deque(maxlen=most)
         self._all = 0
 
     @property
-    def visits(self) -> Sequence[Visit]:
+    def visits(self) -> Sequence[TimelineVisit]:
         """Those that are kept, in the order in which they ended."""
         return tuple(self._visits)
 
@@ -72,7 +72,7 @@ class Timeline:
         event, crop = end.event, end.crop
         self._all += 1
         self._visits.append(
-            Visit(
+            TimelineVisit(
                 camera_name=event.camera_name,
                 first_s=event.first_time_s,
                 last_s=event.last_time_s,
@@ -85,9 +85,9 @@ class Timeline:
             )
         )
 
-    def by_person(self) -> dict[int, list[Visit]]:
+    def by_person(self) -> dict[int, list[TimelineVisit]]:
         """Visits of each person, candidates included, people by their first visit."""
-        found: dict[int, list[Visit]] = defaultdict(list)
+        found: dict[int, list[TimelineVisit]] = defaultdict(list)
         for visit in sorted(self._visits, key=lambda one: (one.first_s, one.camera_name)):
             if visit.person_id is not None:
                 found[visit.person_id].append(visit)

@@ -4,7 +4,6 @@ Gets all its parts as arguments and keeps nothing of tracks that are over, so th
 flat. Trouble with one camera is logged and leaves the others alone.
 """
 
-import io
 import logging
 import signal
 import time
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
@@ -23,6 +21,7 @@ from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.redaction import public_text
 from adln.cameras.selection import TrackReport
 from adln.cameras.tracker import TrackUpdate
+from adln.crops import to_jpeg
 from adln.errors import AdlnError
 from adln.pipeline.crop_embedding import CropEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
@@ -36,17 +35,17 @@ from adln.pipeline.watch_parts import (
     NamedBox,
     OpenTrack,
     Pictured,
-    Progress,
     Rounds,
     SeenFrame,
     TrackEnd,
+    WatchProgress,
     is_pictured,
 )
 
 if TYPE_CHECKING:
     from adln.pipeline.metrics import PipelineMetrics
 
-__all__ = ["CameraParts", "NamedBox", "Progress", "Rounds", "SeenFrame", "TrackEnd", "Watch"]
+__all__ = ["CameraParts", "NamedBox", "Rounds", "SeenFrame", "TrackEnd", "Watch", "WatchProgress"]
 
 STAGES = ("read", "detect", "track", "select", "embed", "identify", "deliver")
 # A camera from which nothing came for so long has nobody in view any more.
@@ -55,7 +54,7 @@ _SILENT_S = 3.0
 # clock that was set.
 _LEAP_S = 60.0
 _JPEG_QUALITY = 85
-# At most one line about a camera in trouble each so many failures.
+# At most one line about a camera in trouble each this many failures.
 _LOG_EVERY = 100
 
 _log = logging.getLogger(__name__)
@@ -71,15 +70,15 @@ class Watch:
         embedder: the network.
         book: who is who.
         load: keeps the pace.
-        run: how manieth start this is; see `adln.pipeline.roster`.
+        run: run number; see `adln.pipeline.roster`.
         deliver: takes each sighting.
-        first_depth: depth at which everybody is looked at first, see `CropEmbedder`; the one of
+        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; the one of
             the load at once if left out.
         costs: stated costs, by which the pace is kept; by measured ones if left out.
         pictures: whether sightings and gallery get pictures; or the cameras of which they do.
         metrics: counts for monitoring.
-        on_frame: is shown each frame that was worked through.
-        on_track_end: is told of each track that is over.
+        on_frame: called with each processed frame.
+        on_track_end: called with each finished track.
         clock: seconds, for the times of the stages.
     """
 
@@ -134,15 +133,15 @@ class Watch:
         self._has_frames = False
         self._dropped_before: Counter[str] = Counter()
         self._reconnects_before: Counter[str] = Counter()
-        self.progress = Progress()
+        self.progress = WatchProgress()
         self._use_level()
 
     def run(
         self,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        on_round: Callable[[Progress, list[CameraStatus]], object] | None = None,
-    ) -> Progress:
+        on_round: Callable[[WatchProgress, list[CameraStatus]], object] | None = None,
+    ) -> WatchProgress:
         """Work until all cameras have ended, or until asked to stop; then end all tracks.
 
         Args:
@@ -320,7 +319,9 @@ class Watch:
                     box_xyxy=_plain_box(crop.box_xyxy),
                     quality=crop.quality,
                     embeddings=track.embeddings[crop.crop_id],
-                    thumbnail=_jpeg(crop.image) if is_pictured_here else None,
+                    thumbnail=to_jpeg(crop.image, quality=_JPEG_QUALITY)
+                    if is_pictured_here
+                    else None,
                 )
                 for crop in report.crops
                 if crop.crop_id in track.embeddings
@@ -360,7 +361,9 @@ class Watch:
                 model=self._embedder.digest,
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
-                crop_jpeg=None if crop is None or not is_pictured_here else _jpeg(crop.image),
+                crop_jpeg=to_jpeg(crop.image, quality=_JPEG_QUALITY)
+                if is_pictured_here and crop is not None
+                else None,
                 **_why(answer),
                 new_person=_is_enrolment(answer),
             )
@@ -444,7 +447,7 @@ class Watch:
     def _is_paced(self, name: str) -> bool:
         """Whether a camera's frames are left out when there is no time for all of them.
 
-        Beside live cameras, recordings are worked through in full, whenever there is time.
+        Beside live cameras, recordings are processed in full, whenever there is time.
         """
         return self._parts[name].live or not self._has_live
 
@@ -548,12 +551,6 @@ def _why(answer: Answer) -> dict[str, Any]:
         "runner_up_score": round(others[0].score, 4) if others else None,
         "reason": why.reason[:1000],
     }
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class NamedBox:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeenFrame:
-    """A frame that was worked through.
+    """A frame that was processed.
 
     Attributes:
         frame: the frame.
@@ -135,16 +135,16 @@ class TrackEnd:
 
 
 @dataclass(kw_only=True)
-class Progress:
+class WatchProgress:
     """Where the loop stands; one object that is renewed in each round.
 
     Attributes:
-        rounds: worked through.
+        rounds: processed.
         video_s: seconds of video, without the pauses in it; of live and recorded cameras, the
             longer.
         wall_s: seconds since the start.
         stage_ms: stage -> ms spent so far.
-        frames: camera -> frames looked at.
+        frames: camera -> frames processed.
         skipped: camera -> frames left out to keep the pace.
         people: camera -> people in view now.
         tracks: camera -> tracks so far.

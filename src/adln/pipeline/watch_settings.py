@@ -96,7 +96,7 @@ class DetectorSettings:
 
 
 @settings
-class NetworkSettings:
+class WatchNetworkSettings:
     """The network that recognises people.
 
     Attributes:
@@ -195,7 +195,7 @@ class HomeAssistantSettings:
     """Sensors for Home Assistant, on the broker of `mqtt`.
 
     Attributes:
-        enabled: whether Home Assistant is told.
+        enabled: whether Home Assistant gets states.
         instance: names this watch among several, of a-z, A-Z, 0-9, _ and -; each needs its own.
         device_name: what Home Assistant calls the device; `instance` if left out.
         prefix: of Home Assistant's discovery.
@@ -265,13 +265,13 @@ class MetricsSettings:
 
 @settings
 class WatchSettings:
-    """All that `adln watch` is told.
+    """All settings of `adln watch`.
 
     Attributes:
         cameras: at least one, live or recorded.
         gallery: folder of the gallery; made if it does not exist.
         outbox: file in which sightings wait until everyone has them.
-        quality: how deep people are looked at: "fast" by the shallowest depth of the network only,
+        quality: how deep crops are embedded: "fast" by the shallowest depth of the network only,
             "best" by the deepest only, "balanced" by the deepest where the shallowest is not sure.
         pictures: whether gallery, sightings and report keep pictures of people; a camera can say
             otherwise for what it sees.
@@ -291,7 +291,7 @@ class WatchSettings:
         webhook: sightings by HTTP.
         metrics: numbers for Prometheus.
         home_assistant: sensors for Home Assistant.
-        alerts: when somebody is told at once.
+        alerts: when somebody is notified at once.
         ignore: names of people who are known and never reported: no sighting or alert of them is
             handed on, and Home Assistant is not told of them.
     """
@@ -304,7 +304,7 @@ class WatchSettings:
     crops_per_track: int = 4
     templates_per_person: int = 24
     detector: DetectorSettings = DetectorSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: WatchNetworkSettings = WatchNetworkSettings()
     thresholds: ThresholdSettings = ThresholdSettings()
     travel: tuple[TravelSettings, ...] = ()
     tracker: TrackerSettings = TrackerSettings()

@@ -6,17 +6,16 @@ body (`sign`), so that the receiver knows who sent it and when, and can drop wha
 
 import hashlib
 import hmac
-import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from adln.errors import DeliveryError, UndeliveredError
+from adln.pipeline.connections import NoRedirect, trusting
 from adln.pipeline.outbox import StoredEvent
 
 TIMEOUT_S = 10.0
@@ -72,10 +71,7 @@ class WebhookSink:
             )
         if batch_size < 1:
             raise DeliveryError(f"batch_size must be at least 1, got {batch_size}.")
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-        except OSError as error:
-            raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        context = trusting(ca_file)
         self._url = url
         self._secret = secret
         self._headers = dict(headers or {})
@@ -83,7 +79,7 @@ class WebhookSink:
         self._timeout_s = timeout_s
         self._clock = clock
         self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), _NoRedirect()
+            urllib.request.HTTPSHandler(context=context), NoRedirect()
         )
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
@@ -160,10 +156,3 @@ def sign(secret: bytes, timestamp: str, body: bytes) -> str:
     """
     message = timestamp.encode("ascii") + b"." + body
     return "sha256=" + hmac.new(secret, message, hashlib.sha256).hexdigest()
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A followed redirection would turn the POST into a GET, whose 200 acknowledges nothing."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None

@@ -9,22 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from adln.crops import decode_crop, resize
 from adln.errors import GalleryError, ImageError
 from adln.gallery.records import SearchResult, StoredSighting
-
-Colour = tuple[int, int, int]
-
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (31, 41, 55)
-_FAINT: Colour = (107, 114, 128)
-_EMPTY: Colour = (229, 231, 235)
-_BAR: Colour = (37, 99, 235)
+from adln.reports.drawing import BAR, FAINT, INK, LINE, PAPER, centred, font
 
 _CROP_HEIGHT_PX = 192
 _CROP_WIDTH_PX = 96
+_HALF_PX = _CROP_WIDTH_PX // 2
 _MARGIN_PX = 28
 _COLUMN_PX = 124
 _QUERY_GAP_PX = 28
@@ -67,16 +61,16 @@ def draw_answers(
     lines = -(-len(result) // _PER_LINE)
     first = _MARGIN_PX + _COLUMN_PX + _QUERY_GAP_PX
     width = max(640, first + columns * _COLUMN_PX + _MARGIN_PX - (_COLUMN_PX - _CROP_WIDTH_PX))
-    canvas = Image.new("RGB", (width, _TOP_PX + lines * _ROW_PX + 8), _PAPER)
+    canvas = Image.new("RGB", (width, _TOP_PX + lines * _ROW_PX + 8), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN_PX, 22), title, fill=_INK, font=_font(_TITLE_PX))
+    draw.text((_MARGIN_PX, 22), title, fill=INK, font=font(_TITLE_PX))
     _draw_crop(canvas, query, _MARGIN_PX, _TOP_PX)
-    _centred(draw, _MARGIN_PX, _TOP_PX, "query", _INK, _TEXT_PX)
+    centred(draw, (_MARGIN_PX + _HALF_PX, _TOP_PX), "query", INK, _TEXT_PX)
     for rank in range(len(result)):
         record = by_id.get(int(result.sighting_ids[rank]))
         left = first + rank % _PER_LINE * _COLUMN_PX
         top = _TOP_PX + rank // _PER_LINE * _ROW_PX
-        _centred(draw, left, top, str(rank + 1), _INK, _TEXT_PX)
+        centred(draw, (left + _HALF_PX, top), str(rank + 1), INK, _TEXT_PX)
         _draw_crop(canvas, _thumbnail(record), left, top)
         _draw_facts(draw, result, rank, names, left, top)
     return canvas
@@ -92,18 +86,18 @@ def _draw_facts(
 ) -> None:
     similarity = float(result.similarity[rank])
     y = top + _LINE_PX + _CROP_HEIGHT_PX + 4
-    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + 4), fill=_EMPTY)
+    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + 4), fill=LINE)
     length = round(max(similarity, 0) * (_CROP_WIDTH_PX - 1))
-    draw.rectangle((left, y, left + length, y + 4), fill=_BAR)
+    draw.rectangle((left, y, left + length, y + 4), fill=BAR)
     y += 9
-    _centred(draw, left, y, f"{similarity:.3f}", _INK, _TEXT_PX)
+    centred(draw, (left + _HALF_PX, y), f"{similarity:.3f}", INK, _TEXT_PX)
     person = int(result.person_ids[rank])
-    who = "nobody yet" if person < 0 else names.get(person) or f"person {person}"
-    _centred(draw, left, y + _LINE_PX, _shortened(draw, who), _INK, _SMALL_TEXT_PX)
+    who = "unassigned" if person < 0 else names.get(person) or f"person {person}"
+    centred(draw, (left + _HALF_PX, y + _LINE_PX), _shortened(draw, who), INK, _SMALL_TEXT_PX)
     camera = f"camera {result.camera_ids[rank]}"
-    _centred(draw, left, y + 2 * _LINE_PX, camera, _FAINT, _SMALL_TEXT_PX)
+    centred(draw, (left + _HALF_PX, y + 2 * _LINE_PX), camera, FAINT, _SMALL_TEXT_PX)
     when = time.strftime("%d %b %H:%M", time.gmtime(float(result.time_s[rank])))
-    _centred(draw, left, y + 3 * _LINE_PX - 2, when, _FAINT, _SMALL_TEXT_PX)
+    centred(draw, (left + _HALF_PX, y + 3 * _LINE_PX - 2), when, FAINT, _SMALL_TEXT_PX)
 
 
 def _thumbnail(record: StoredSighting | None) -> NDArray[np.uint8] | None:
@@ -123,26 +117,15 @@ def _draw_crop(canvas: Image.Image, crop: NDArray[np.uint8] | None, left: int, t
         canvas.paste(Image.fromarray(small), (left, y))
         return
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + _CROP_HEIGHT_PX - 1), fill=_EMPTY)
+    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + _CROP_HEIGHT_PX - 1), fill=LINE)
     middle = y + _CROP_HEIGHT_PX // 2
-    _centred(draw, left, middle - _LINE_PX, "no picture", _FAINT, _SMALL_TEXT_PX)
-    _centred(draw, left, middle, "stored", _FAINT, _SMALL_TEXT_PX)
+    centred(draw, (left + _HALF_PX, middle - _LINE_PX), "no picture", FAINT, _SMALL_TEXT_PX)
+    centred(draw, (left + _HALF_PX, middle), "stored", FAINT, _SMALL_TEXT_PX)
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
-    if draw.textlength(text, font=_font(_SMALL_TEXT_PX)) <= _COLUMN_PX - 8:
+    if draw.textlength(text, font=font(_SMALL_TEXT_PX)) <= _COLUMN_PX - 8:
         return text
-    while text and draw.textlength(text + "…", font=_font(_SMALL_TEXT_PX)) > _COLUMN_PX - 8:
+    while text and draw.textlength(text + "…", font=font(_SMALL_TEXT_PX)) > _COLUMN_PX - 8:
         text = text[:-1]
     return text + "…"
-
-
-def _centred(
-    draw: ImageDraw.ImageDraw, left: int, y: int, text: str, colour: Colour, size_px: int
-) -> None:
-    draw.text((left + _CROP_WIDTH_PX // 2, y), text, fill=colour, font=_font(size_px), anchor="ma")
-
-
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # The font that comes with Pillow, so that pictures look the same on every machine.
-    return ImageFont.load_default(size=size_px)

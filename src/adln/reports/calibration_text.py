@@ -5,7 +5,7 @@ from adln.matching.calibration import Calibration, Level
 _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
 
-def describe(calibration: Calibration) -> str:
+def calibration_text(calibration: Calibration) -> str:
     """What a person wants to know of a calibration, in 80 columns."""
     evidence, held = calibration.evidence, calibration.reliability
     largest = calibration.largest_size

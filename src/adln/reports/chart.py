@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from adln.reports.drawing import FAINT, INK, LINE, PAPER, font
 
 WIDTH, HEIGHT = 1200, 760
 # Drawn at twice the size and averaged down, which smooths edges.
 _FINE = 2
 _LEFT, _RIGHT, _TOP, _BOTTOM = 110, 40, 110, 150
 
-_PAPER, _INK, _MUTED, _GRID = "#ffffff", "#1f2328", "#6b7280", "#e5e7eb"
 # Distinguishable with the common kinds of colour blindness (Okabe and Ito).
 _SERIES = {
     "fp32": "#0072b2",
@@ -86,7 +87,7 @@ def draw_chart(
     chart.text(_LEFT, 34, title, size=26)
     chart.legend(_LEFT, 78)
     for number, line in enumerate(footer):
-        chart.text(_LEFT, HEIGHT - 56 + 22 * number, line, size=15, colour=_MUTED)
+        chart.text(_LEFT, HEIGHT - 56 + 22 * number, line, size=15, colour=FAINT)
     chart.series()
     chart.labels()
     return chart.image.reduce(_FINE)
@@ -95,7 +96,7 @@ def draw_chart(
 class _Chart:
     def __init__(self, points: Sequence[ChartPoint]) -> None:
         self.points = points
-        self.image = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), _PAPER)
+        self.image = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), PAPER)
         self._draw = ImageDraw.Draw(self.image)
         times = [point.latency_ms for point in points]
         # A third of an octave of air on both sides.
@@ -118,13 +119,13 @@ class _Chart:
         left, right = _LEFT, WIDTH - _RIGHT
         top, bottom = _TOP, HEIGHT - _BOTTOM
         for tick in _round_numbers(*self._y_span):
-            self.line([(left, self.y(tick)), (right, self.y(tick))], _GRID)
-            self.text(left - 12, self.y(tick), f"{tick:g}", anchor="rm", colour=_MUTED)
+            self.line([(left, self.y(tick)), (right, self.y(tick))], LINE)
+            self.text(left - 12, self.y(tick), f"{tick:g}", anchor="rm", colour=FAINT)
         low, high = (math.exp(end) for end in self._x_span)
         for tick in _round_ratios(low, high):
-            self.line([(self.x(tick), top), (self.x(tick), bottom)], _GRID)
-            self.text(self.x(tick), bottom + 10, f"{tick:g}", anchor="ma", colour=_MUTED)
-        self.line([(left, bottom), (right, bottom)], _MUTED)
+            self.line([(self.x(tick), top), (self.x(tick), bottom)], LINE)
+            self.text(self.x(tick), bottom + 10, f"{tick:g}", anchor="ma", colour=FAINT)
+        self.line([(left, bottom), (right, bottom)], FAINT)
         middle = (left + right) / 2
         self.text(middle, bottom + 36, "median time of one crop (ms, logarithmic)", anchor="ma")
         self.upright_text(28, (top + bottom) / 2, accuracy_name)
@@ -146,7 +147,7 @@ class _Chart:
             self.line(sorted(places), colour, width=2.5)
         for point in self.points:
             x, y = self.x(point.latency_ms), self.y(point.accuracy)
-            colour = _SERIES.get(point.precision, _MUTED)
+            colour = _SERIES.get(point.precision, FAINT)
             if point.is_own:
                 self.dot(x, y, colour, radius=7 if point.label else 4.5)
             else:
@@ -167,7 +168,7 @@ class _Chart:
                 for rank, choice in enumerate(choices)
             ]
             place = choices[cover.index(min(cover))]
-            colour = _INK if point.is_own else _MUTED
+            colour = INK if point.is_own else FAINT
             self.text(place[0], place[1], point.label, anchor=place[2], colour=colour, size=16)
             taken.append(self.box(*place, point.label))
 
@@ -205,8 +206,8 @@ class _Chart:
         return cost + sum(20 for x, y in dots if left <= x <= right and top <= y <= bottom)
 
     def box(self, x: float, y: float, anchor: str, label: str) -> Box:
-        font = _font(16)
-        sides = self._draw.textbbox((x * _FINE, y * _FINE), label, font=font, anchor=anchor)
+        place = (x * _FINE, y * _FINE)
+        sides = self._draw.textbbox(place, label, font=font(16 * _FINE), anchor=anchor)
         left, top, right, bottom = (side / _FINE for side in sides)
         return left - 2, top - 2, right + 2, bottom + 2
 
@@ -218,28 +219,28 @@ class _Chart:
         *,
         size: int = 17,
         anchor: str = "lm",
-        colour: str = _INK,
+        colour: str = INK,
     ) -> float:
         """Write; returns the right end."""
-        place, font = (x * _FINE, y * _FINE), _font(size)
+        place, letters = (x * _FINE, y * _FINE), font(size * _FINE)
         # A rim in the colour of the paper keeps letters readable where lines pass behind them.
         self._draw.text(
             place,
             text,
             fill=colour,
-            font=font,
+            font=letters,
             anchor=anchor,
             stroke_width=2 * _FINE,
-            stroke_fill=_PAPER,
+            stroke_fill=PAPER,
         )
-        right: float = self._draw.textbbox(place, text, font=font, anchor=anchor)[2]
+        right: float = self._draw.textbbox(place, text, font=letters, anchor=anchor)[2]
         return right / _FINE
 
     def upright_text(self, x: float, y: float, text: str) -> None:
-        font = _font(17)
-        _, _, width, height = self._draw.textbbox((0, 0), text, font=font)
-        strip = Image.new("RGB", (int(width) + 4, int(height) + 8), _PAPER)
-        ImageDraw.Draw(strip).text((2, 2), text, fill=_INK, font=font)
+        letters = font(17 * _FINE)
+        _, _, width, height = self._draw.textbbox((0, 0), text, font=letters)
+        strip = Image.new("RGB", (int(width) + 4, int(height) + 8), PAPER)
+        ImageDraw.Draw(strip).text((2, 2), text, fill=INK, font=letters)
         turned = strip.transpose(Image.Transpose.ROTATE_90)
         place = (round(x * _FINE - turned.width / 2), round(y * _FINE - turned.height / 2))
         self.image.paste(turned, place)
@@ -251,16 +252,12 @@ class _Chart:
 
     def dot(self, x: float, y: float, colour: str, radius: float = 7) -> None:
         self._draw.circle(
-            (x * _FINE, y * _FINE), radius * _FINE, fill=colour, outline=_PAPER, width=_FINE
+            (x * _FINE, y * _FINE), radius * _FINE, fill=colour, outline=PAPER, width=_FINE
         )
 
     def square(self, x: float, y: float, colour: str, side: float = 6) -> None:
         ends = ((x - side) * _FINE, (y - side) * _FINE, (x + side) * _FINE, (y + side) * _FINE)
-        self._draw.rectangle(ends, fill=_PAPER, outline=colour, width=2 * _FINE)
-
-
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size * _FINE)
+        self._draw.rectangle(ends, fill=PAPER, outline=colour, width=2 * _FINE)
 
 
 def _round_numbers(low: float, high: float) -> list[float]:

@@ -3,12 +3,13 @@
 import io
 from collections.abc import Mapping, Sequence
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, UnidentifiedImageError
+
+from adln.reports.drawing import INK, LINE, PAPER, font
 
 _HEIGHT_PX, _WIDTH_PX, _GAP_PX, _LABEL_PX = 128, 64, 6, 150
 _PICTURES = 12
 _ROWS = 60
-_PAPER, _INK, _EMPTY = (255, 255, 255), (30, 30, 30), (225, 225, 225)
 
 
 def draw_contact_sheet(
@@ -24,21 +25,20 @@ def draw_contact_sheet(
     Returns:
         The picture, RGB.
     """
-    font = ImageFont.load_default(size=14)
     shown = rows[:_ROWS]
     width = _LABEL_PX + _PICTURES * (_WIDTH_PX + _GAP_PX) + _GAP_PX
     height = max(1, len(shown)) * (_HEIGHT_PX + _GAP_PX) + _GAP_PX
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
     for row, (label, ids) in enumerate(shown):
         top = _GAP_PX + row * (_HEIGHT_PX + _GAP_PX)
-        pen.multiline_text((_GAP_PX, top + 4), label, fill=_INK, font=font, spacing=5)
+        pen.multiline_text((_GAP_PX, top + 4), label, fill=INK, font=font(14), spacing=5)
         pictured = [number for number in ids if number in thumbnails][:_PICTURES]
         for column, number in enumerate(pictured):
             left = _LABEL_PX + column * (_WIDTH_PX + _GAP_PX)
             sheet.paste(_picture(thumbnails[number]), (left, top))
         if not pictured:
-            pen.text((_LABEL_PX, top + 4), "no pictures kept", fill=_INK, font=font)
+            pen.text((_LABEL_PX, top + 4), "no pictures kept", fill=INK, font=font(14))
     return sheet
 
 
@@ -47,4 +47,4 @@ def _picture(jpeg: bytes) -> Image.Image:
         with Image.open(io.BytesIO(jpeg)) as picture:
             return picture.convert("RGB").resize((_WIDTH_PX, _HEIGHT_PX))
     except (UnidentifiedImageError, OSError):
-        return Image.new("RGB", (_WIDTH_PX, _HEIGHT_PX), _EMPTY)
+        return Image.new("RGB", (_WIDTH_PX, _HEIGHT_PX), LINE)

@@ -9,23 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from adln.crops import read_crop
 from adln.datasets.split import Split
 from adln.embeddings import cosine_distance
 from adln.errors import EvaluationError
 from adln.evaluation.ranking import RetrievalMetrics
-
-Colour = tuple[int, int, int]
-
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (31, 41, 55)
-_FAINT: Colour = (107, 114, 128)
-_LINE: Colour = (229, 231, 235)
-# Green and red that differ in brightness too; the marks differ in shape as well.
-_RIGHT: Colour = (22, 163, 74)
-_WRONG: Colour = (220, 38, 38)
+from adln.reports.drawing import FAINT, INK, LINE, PAPER, RIGHT, WRONG, centred, font
 
 _MARGIN_PX = 28
 _FRAME_PX = 4
@@ -169,14 +160,14 @@ def draw_ranked_list(
     if len(rows) == 0:
         raise EvaluationError("There are no ranked lists to draw; choose at least one query.")
     page = _Page(crop_height_px, num_columns=max(len(row.gallery) for row in rows))
-    canvas = Image.new("RGB", (page.width, page.height(len(rows))), _PAPER)
+    canvas = Image.new("RGB", (page.width, page.height(len(rows))), PAPER)
     draw = ImageDraw.Draw(canvas)
     _draw_header(draw, page, title)
     for number, row in enumerate(rows):
         top = page.row_top(number)
         if number > 0:
             y = top - _ROW_GAP_PX // 2
-            draw.line([(_MARGIN_PX, y), (page.width - _MARGIN_PX, y)], fill=_LINE)
+            draw.line([(_MARGIN_PX, y), (page.width - _MARGIN_PX, y)], fill=LINE)
         _draw_query(canvas, page, query, row, top)
         for column, position in enumerate(row.gallery):
             _draw_answer(canvas, page, gallery, row, column, int(position), top)
@@ -231,34 +222,34 @@ class _Page:
 
 
 def _draw_header(draw: ImageDraw.ImageDraw, page: _Page, title: str) -> None:
-    draw.text((_MARGIN_PX, _MARGIN_PX), title, fill=_INK, font=_font(_TITLE_PX))
+    draw.text((_MARGIN_PX, _MARGIN_PX), title, fill=INK, font=font(_TITLE_PX))
     y = _MARGIN_PX + 46
     x = float(_MARGIN_PX)
-    font = _font(_TEXT_PX)
+    text_font = font(_TEXT_PX)
     for is_match, text in ((True, "same person"), (False, "other person")):
         _draw_mark(draw, (round(x), y - 2), is_match=is_match)
         x += _MARK_PX + 8
-        draw.text((x, y), text, fill=_INK, font=font)
-        x += draw.textlength(text, font=font) + 26
+        draw.text((x, y), text, fill=INK, font=text_font)
+        x += draw.textlength(text, font=text_font) + 26
     rule = (
         "below each answer: its camera, its cosine similarity to the query; "
         "the person's pictures from the query's own camera are left out"
     )
-    draw.text((_MARGIN_PX, y + 30), rule, fill=_FAINT, font=_font(_SMALL_TEXT_PX))
+    draw.text((_MARGIN_PX, y + 30), rule, fill=FAINT, font=font(_SMALL_TEXT_PX))
 
 
 def _draw_query(canvas: Image.Image, page: _Page, query: Split, row: RankedRow, top: int) -> None:
     draw = ImageDraw.Draw(canvas)
-    _draw_crop(canvas, page, query, row.query, (_MARGIN_PX, top + _LINE_HEIGHT_PX), _INK)
+    _draw_crop(canvas, page, query, row.query, (_MARGIN_PX, top + _LINE_HEIGHT_PX), INK)
     middle = _MARGIN_PX + page.framed_width // 2
-    _centred(draw, (middle, top), "query", _INK, _TEXT_PX)
+    centred(draw, (middle, top), "query", INK, _TEXT_PX)
     below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
-    _centred(draw, (middle, below), f"camera {query.camera_ids[row.query]}", _INK, _SMALL_TEXT_PX)
+    centred(draw, (middle, below), f"camera {query.camera_ids[row.query]}", INK, _SMALL_TEXT_PX)
     found = "no match" if row.first_match_rank is None else f"found at rank {row.first_match_rank}"
-    _centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), found, _FAINT, _SMALL_TEXT_PX)
+    centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), found, FAINT, _SMALL_TEXT_PX)
     x = page.answer_left(0) - _QUERY_GAP_PX // 2
     foot = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX
-    draw.line([(x, top + _LINE_HEIGHT_PX), (x, foot)], fill=_LINE, width=2)
+    draw.line([(x, top + _LINE_HEIGHT_PX), (x, foot)], fill=LINE, width=2)
 
 
 def _draw_answer(
@@ -273,16 +264,16 @@ def _draw_answer(
     draw = ImageDraw.Draw(canvas)
     is_match = bool(row.is_match[column])
     left = page.answer_left(column)
-    colour = _RIGHT if is_match else _WRONG
+    colour = RIGHT if is_match else WRONG
     _draw_crop(canvas, page, gallery, position, (left, top + _LINE_HEIGHT_PX), colour)
     corner = left + page.framed_width - _MARK_PX, top + _LINE_HEIGHT_PX
     _draw_mark(draw, corner, is_match=is_match)
     middle = left + page.framed_width // 2
-    _centred(draw, (middle, top), str(column + 1), _INK, _TEXT_PX)
+    centred(draw, (middle, top), str(column + 1), INK, _TEXT_PX)
     below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
-    _centred(draw, (middle, below), f"camera {gallery.camera_ids[position]}", _INK, _SMALL_TEXT_PX)
+    centred(draw, (middle, below), f"camera {gallery.camera_ids[position]}", INK, _SMALL_TEXT_PX)
     similarity = f"{row.similarity[column]:.2f}"
-    _centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), similarity, _FAINT, _SMALL_TEXT_PX)
+    centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), similarity, FAINT, _SMALL_TEXT_PX)
 
 
 def _draw_crop(
@@ -291,7 +282,7 @@ def _draw_crop(
     split: Split,
     position: int,
     corner: tuple[int, int],
-    colour: Colour,
+    colour: str,
 ) -> None:
     crop = read_crop(split.paths[position], height_px=page.crop_height, width_px=page.crop_width)
     left, top = corner
@@ -306,7 +297,7 @@ def _draw_mark(draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, is_match: 
     """A white tick on green or a white cross on red, so that colour is not all there is."""
     x, y = corner
     draw.rounded_rectangle(
-        (x, y, x + _MARK_PX - 1, y + _MARK_PX - 1), radius=5, fill=_RIGHT if is_match else _WRONG
+        (x, y, x + _MARK_PX - 1, y + _MARK_PX - 1), radius=5, fill=RIGHT if is_match else WRONG
     )
     if is_match:
         strokes = [[(5, 12), (9, 16), (17, 6)]]
@@ -314,15 +305,4 @@ def _draw_mark(draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, is_match: 
         strokes = [[(6, 6), (15, 15)], [(15, 6), (6, 15)]]
     for stroke in strokes:
         points = [(x + dx, y + dy) for dx, dy in stroke]
-        draw.line(points, fill=_PAPER, width=3, joint="curve")
-
-
-def _centred(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, colour: Colour, size_px: int
-) -> None:
-    draw.text(at, text, fill=colour, font=_font(size_px), anchor="ma")
-
-
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # The font that comes with Pillow, so that pictures look the same on every machine.
-    return ImageFont.load_default(size=size_px)
+        draw.line(points, fill=PAPER, width=3, joint="curve")

@@ -1,27 +1,27 @@
-"""Report page: an evaluation as one web page that needs nothing beside itself.
+"""Report page: an evaluation as one web page that needs no other file.
 
 Shows the table of `adln.evaluation.report` (the form of the paper's Table 1), the CMC curves,
 accuracy against computation, and ranked lists. No scripts, no fonts or pictures from elsewhere:
 the file can be mailed and opened without a network. Its form is ``templates/report.html``.
 """
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from adln.evaluation.cross_depth import CrossDepthCell
-from adln.evaluation.report import Report, ReportRow, columns_of
+from adln.evaluation.report import EvaluationReport, ReportRow, columns_of
 from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
+from adln.reports.pages import jpeg_uri, render
 
 _CMC_RANKS = 20
 _JPEG_QUALITY = 88
+# About the width of a letter of a chart.
+_LETTER_PX = 8
 # From light to dark with the depth, each dark enough to be read as text on white.
 _DEPTH_COLOURS = ("#0d8585", "#2679b5", "#3f51a3", "#2b2560")
 # Shades of a share of 0 and of 1; ink stands out from both by more than 4.5 to 1.
@@ -43,12 +43,14 @@ class RankedListPicture:
     description: str
 
 
-def write_html(path: Path, report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> None:
+def write_html(
+    path: Path, report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()
+) -> None:
     """Write the page to a file; see `report_html`."""
     path.write_text(report_html(report, ranked_lists), encoding="utf-8")
 
 
-def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
+def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
     """Make the page.
 
     Args:
@@ -58,15 +60,9 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
     Returns:
         A whole HTML document.
     """
-    pages = Environment(
-        loader=PackageLoader("adln.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    pages.filters["px"] = "{:.1f}".format
     costs = _cost_chart(report)
-    return pages.get_template("report.html").render(
+    return render(
+        "report.html",
         title=f"Person re-identification on {report.dataset}",
         report=report,
         highlights=_highlights(report),
@@ -81,12 +77,12 @@ def report_html(report: Report, ranked_lists: Sequence[RankedListPicture] = ()) 
         ],
         shade=_shade,
         charts=[_cmc_chart(report)] + ([costs] if costs else []),
-        pictures=[(item, _data_uri(item.picture)) for item in ranked_lists],
+        pictures=[(item, jpeg_uri(item.picture, quality=_JPEG_QUALITY)) for item in ranked_lists],
         terms=_terms(report),
     )
 
 
-def _highlights(report: Report) -> list[tuple[str, str, str]]:
+def _highlights(report: EvaluationReport) -> list[tuple[str, str, str]]:
     """Value, measure and meaning of the figures that are shown large."""
     best = max(report.rows, key=lambda row: row.mean_ap)
     cards = [
@@ -106,7 +102,7 @@ def _highlights(report: Report) -> list[tuple[str, str, str]]:
     return cards
 
 
-def _table(report: Report) -> dict[str, Any]:
+def _table(report: EvaluationReport) -> dict[str, Any]:
     """Titles, and of each depth its colour, name and cells: text, and whether it is the best."""
     name, *columns = columns_of(report.rows)
     best: list[float | None] = []
@@ -135,7 +131,7 @@ def _colour(row: ReportRow) -> str:
 
 
 def _matrix(
-    report: Report, value: Callable[[CrossDepthCell], float]
+    report: EvaluationReport, value: Callable[[CrossDepthCell], float]
 ) -> tuple[list[int], list[tuple[int, list[float]]]]:
     """Depths of the gallery, and for each depth of the queries its shares."""
     depths = sorted({cell.query_depth for cell in report.cross_depth})
@@ -181,7 +177,7 @@ def _percent_axis(shares: Sequence[float]) -> tuple[float, list[float]]:
     return start, [tick for tick in range(0, 101, step) if tick >= start]
 
 
-def _cmc_chart(report: Report) -> dict[str, Any]:
+def _cmc_chart(report: EvaluationReport) -> dict[str, Any]:
     curves = [row.cmc[:_CMC_RANKS] for row in report.rows]
     length = max(2, *(len(curve) for curve in curves))
     start, y_ticks = _percent_axis([curve[0] for curve in curves])
@@ -213,17 +209,22 @@ def _cmc_chart(report: Report) -> dict[str, Any]:
     }
 
 
-def _cost_chart(report: Report) -> dict[str, Any] | None:
+def _cost_chart(report: EvaluationReport) -> dict[str, Any] | None:
     rows = [row for row in report.rows if row.flops is not None]
     if len(rows) < 2:
         return None
     giga = {row.depth: (row.flops or 0) / 1e9 for row in rows}
     limit = max(giga.values())
-    step = next(step for step in (0.5, 1, 2, 5, 10, 50, 500) if limit / step <= 6 or step == 500)
+    step = next(
+        step
+        for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 50, 500)
+        if limit / step <= 6 or step == 500
+    )
     x_to = (limit // step + 1) * step
     start, y_ticks = _percent_axis([row.mean_ap for row in rows])
     axes = _Axes(0, x_to, start, 100)
     points = [(axes.x(giga[row.depth]), axes.y(100 * row.mean_ap)) for row in rows]
+    labels = [f"{row.name} {100 * row.mean_ap:.1f}" for row in rows]
     return {
         "name": "cost",
         "title": "Accuracy against computation",
@@ -239,13 +240,46 @@ def _cost_chart(report: Report) -> dict[str, Any] | None:
         "joined": points,
         "series": [
             {
-                "label": f"{row.name} {100 * row.mean_ap:.1f}",
+                "label": label,
+                "label_x": label_x,
+                "label_y": label_y,
                 "colour": _colour(row),
                 "points": [point],
             }
-            for row, point in zip(rows, points, strict=True)
+            for row, label, point, (label_x, label_y) in zip(
+                rows, labels, points, _beside(points, labels, axes.bottom), strict=True
+            )
         ],
     }
+
+
+def _beside(
+    points: Sequence[tuple[float, float]], labels: Sequence[str], bottom: float
+) -> list[tuple[float, float]]:
+    """Where the label of each point begins: below it, above it, or further off if it is taken.
+
+    Args:
+        points: places of the points.
+        labels: their labels.
+        bottom: that no label should reach below, if there is room elsewhere.
+    """
+    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
+    places = []
+    for (x, y), label in zip(points, labels, strict=True):
+        width = _LETTER_PX * len(label)
+        choices = [(x + 10, y + dy) for dy in (18, -12, -30, -48, -66, 36, 54, 72)]
+        choices.sort(key=lambda place: place[1] > bottom)
+        boxes = [(left, base - 12, left + width, base + 4) for left, base in choices]
+        free = [at for at, box in enumerate(boxes) if not any(_meet(box, one) for one in taken)]
+        at = free[0] if free else 0
+        taken.append(boxes[at])
+        places.append(choices[at])
+    return places
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, top, right, bottom) have a place in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _spread(positions: Sequence[float], distance: float) -> list[float]:
@@ -258,14 +292,7 @@ def _spread(positions: Sequence[float], distance: float) -> list[float]:
     return spread
 
 
-def _data_uri(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    # Without chroma subsampling, which would smear the thin red and green frames.
-    picture.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _terms(report: Report) -> list[tuple[str, str]]:
+def _terms(report: EvaluationReport) -> list[tuple[str, str]]:
     terms = [
         ("Rank-k", "Share of queries with a right answer among the first k."),
         ("mAP", "Mean average precision: how far ahead of wrong answers all right ones stand."),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from adln.scenes.drawn_people import Colour, Person
+from adln.scenes.drawn_people import Colour, DrawnPerson
 
 SUPERSAMPLING = 3
 """The figure is painted this many times larger and then reduced, for smooth edges."""
@@ -79,7 +79,7 @@ class Figure:
 
 
 def draw_figure(
-    person: Person,
+    person: DrawnPerson,
     *,
     height_px: float,
     heading_deg: float = 0.0,
@@ -531,7 +531,7 @@ _Rings = Callable[[float, Sequence[Ring]], list[_Slice]]
 """Gives the rings of the head, or of something that lies on it, grown by a factor."""
 
 
-def _paint_person(brush: _Brush, person: Person, phase: float, gesture: str) -> None:
+def _paint_person(brush: _Brush, person: DrawnPerson, phase: float, gesture: str) -> None:
     """Paint all of a person, what is farther away first."""
     legs = [_leg(person, side, phase, gesture) for side in (-1, 1)]
     brush.lift = -min(min(leg.toe[1] - 0.013, leg.heel[1] - 0.013) for leg in legs)
@@ -573,7 +573,7 @@ def _arm_nearness(brush: _Brush, arm: _Arm) -> float:
     ) / 3.0
 
 
-def _leg(person: Person, side: int, phase: float, gesture: str) -> _Leg:
+def _leg(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Leg:
     """Bend a leg for a moment of the walk."""
     moment = phase if side > 0 else phase + pi
     step = person.stride * (
@@ -606,11 +606,11 @@ def _leg(person: Person, side: int, phase: float, gesture: str) -> _Leg:
     return _Leg(hip, knee, ankle, toe, heel)
 
 
-def _wears_skirt(person: Person) -> bool:
+def _wears_skirt(person: DrawnPerson) -> bool:
     return person.bottom.endswith("skirt") or _HEMS[person.top] < 0.45
 
 
-def _arm(person: Person, side: int, phase: float, gesture: str) -> _Arm:
+def _arm(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Arm:
     """Swing an arm against its leg, or give it something to do."""
     moment = phase if side > 0 else phase + pi
     swing, bend = -0.42 * person.stride * sin(moment), 0.22 + 0.25 * max(0.0, -sin(moment))
@@ -646,7 +646,7 @@ def _arm(person: Person, side: int, phase: float, gesture: str) -> _Arm:
     return _Arm(side, shoulder, elbow, wrist, hand)
 
 
-def _paint_leg(brush: _Brush, person: Person, leg: _Leg, *, far: bool) -> None:
+def _paint_leg(brush: _Brush, person: DrawnPerson, leg: _Leg, *, far: bool) -> None:
     """Paint a leg with its shoe; the far leg a little darker."""
     tone = 0.86 if far else 1.0
     plump = 0.55 + 0.45 * person.build
@@ -709,7 +709,7 @@ def _paint_leg(brush: _Brush, person: Person, leg: _Leg, *, far: bool) -> None:
             )
 
 
-def _paint_shoe(brush: _Brush, person: Person, leg: _Leg, tone: float) -> None:
+def _paint_shoe(brush: _Brush, person: DrawnPerson, leg: _Leg, tone: float) -> None:
     """Paint a shoe: heel to toe, with a pale sole under trainers."""
     colour = _toned(person.shoe_colour, tone)
     if person.shoes == "trainers":
@@ -724,7 +724,7 @@ def _paint_shoe(brush: _Brush, person: Person, leg: _Leg, tone: float) -> None:
     brush.limb([(leg.heel, 0.026), (leg.toe, 0.020)], colour, shaded=person.shoes != "trainers")
 
 
-def _torso_rings(person: Person) -> list[Ring]:
+def _torso_rings(person: DrawnPerson) -> list[Ring]:
     """Shape the upper body with its garment, from the neck to the hem."""
     thick = _THICKNESS.get(person.top, 1.0)
     build = person.build * thick
@@ -771,7 +771,7 @@ def _round_legs(legs: Sequence[_Leg], height: float, half_width: float) -> Ring:
     return height, half_width, max(reach + 0.062, 0.9 * half_width), middle
 
 
-def _paint_torso(brush: _Brush, person: Person, legs: Sequence[_Leg]) -> list[_Slice]:
+def _paint_torso(brush: _Brush, person: DrawnPerson, legs: Sequence[_Leg]) -> list[_Slice]:
     """Paint hips and upper garment with its pattern; return the solid for straps and bags."""
     hips = person.hips * person.build
     if person.bottom.endswith("skirt"):
@@ -818,7 +818,7 @@ def _paint_torso(brush: _Brush, person: Person, legs: Sequence[_Leg]) -> list[_S
     return torso
 
 
-def _paint_pattern(brush: _Brush, person: Person, torso: list[_Slice], hem: float) -> None:
+def _paint_pattern(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
     """Paint the pattern of the cloth on the torso."""
     accent = person.accent
     pattern = person.pattern
@@ -862,7 +862,7 @@ def _paint_pattern(brush: _Brush, person: Person, torso: list[_Slice], hem: floa
         brush.strap(torso, back, 0.05, accent)
 
 
-def _paint_cut(brush: _Brush, person: Person, torso: list[_Slice], hem: float) -> None:
+def _paint_cut(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
     """Paint collars, zips, pockets and openings of the upper garment."""
     colour, top = person.top_colour, person.top
     dark, pale = _toned(colour, 0.68), _toned(colour, 1.25)
@@ -916,7 +916,7 @@ def _paint_cut(brush: _Brush, person: Person, torso: list[_Slice], hem: float) -
         brush.patch(torso, 0.618, 0.596, -180, 180, person.accent)
 
 
-def _paint_arm(brush: _Brush, person: Person, arm: _Arm) -> None:
+def _paint_arm(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
     """Paint an arm, its sleeve, its hand and what the hand carries."""
     plump = 0.6 + 0.4 * person.build
     tone = 0.88 if _arm_nearness(brush, arm) < -0.035 else 1.0
@@ -961,7 +961,7 @@ def _paint_arm(brush: _Brush, person: Person, arm: _Arm) -> None:
         _paint_tote(brush, person, arm)
 
 
-def _paint_neck_and_head(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+def _paint_neck_and_head(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
     """Paint neck, collar, head, face, hair and what is worn on the head."""
     skin = person.skin
     neck = [((0.0, 0.850, -0.004), 0.030), ((0.0, 0.885, 0.002), 0.029)]
@@ -1000,7 +1000,7 @@ def _paint_neck_and_head(brush: _Brush, person: Person, torso: list[_Slice]) -> 
     _paint_headwear(brush, person, rings, profile)
 
 
-def _paint_collar(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
     """Paint what lies around the neck: hood, stand-up collar, scarf."""
     if person.top == "hoodie":
         hood = brush.solid(
@@ -1031,7 +1031,7 @@ def _paint_collar(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
         brush.patch(torso, 0.724, 0.715, 8, 30, _toned(person.scarf, 0.7))
 
 
-def _paint_face(brush: _Brush, person: Person, head: list[_Slice]) -> None:
+def _paint_face(brush: _Brush, person: DrawnPerson, head: list[_Slice]) -> None:
     """Paint a small friendly face on the front of the head."""
     if brush.cos_heading < -0.5:
         return
@@ -1061,7 +1061,7 @@ def _paint_face(brush: _Brush, person: Person, head: list[_Slice]) -> None:
 
 def _paint_hair(
     brush: _Brush,
-    person: Person,
+    person: DrawnPerson,
     rings: _Rings,
     profile: Sequence[Ring],
 ) -> None:
@@ -1117,7 +1117,7 @@ def _paint_hair(
         brush.spot((0.0, 1.018, -0.030), 0.018, _WHITE, strength=26)
 
 
-def _paint_hanging_hair(brush: _Brush, person: Person) -> None:
+def _paint_hanging_hair(brush: _Brush, person: DrawnPerson) -> None:
     """Paint hair that falls over the back: a ponytail, or all of it."""
     if person.hair_style == "ponytail":
         root, middle, tip = (0.0, 0.962, -0.064), (0.0, 0.900, -0.100), (0.0, 0.815, -0.086)
@@ -1144,7 +1144,7 @@ def _paint_hanging_hair(brush: _Brush, person: Person) -> None:
 
 def _paint_headwear(
     brush: _Brush,
-    person: Person,
+    person: DrawnPerson,
     rings: _Rings,
     profile: Sequence[Ring],
 ) -> None:
@@ -1191,7 +1191,7 @@ def _paint_headwear(
     brush.shade(dome, 1.03, 0.962)
 
 
-def _paint_peak(brush: _Brush, person: Person) -> None:
+def _paint_peak(brush: _Brush, person: DrawnPerson) -> None:
     """Paint the peak of a cap."""
     size = person.head_size
     peak = _toned(person.headwear_colour, 0.8)
@@ -1209,7 +1209,7 @@ def _paint_peak(brush: _Brush, person: Person) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-def _paint_backpack(brush: _Brush, person: Person) -> None:
+def _paint_backpack(brush: _Brush, person: DrawnPerson) -> None:
     """Paint a backpack behind the upper body."""
     back = 0.060 * person.build
     colour = person.bag_colour
@@ -1229,7 +1229,7 @@ def _paint_backpack(brush: _Brush, person: Person) -> None:
     brush.patch(pack, 0.775, 0.767, 118, 242, _toned(colour, 0.66))
 
 
-def _paint_messenger_bag(brush: _Brush, person: Person, torso: list[_Slice]) -> None:
+def _paint_messenger_bag(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
     """Paint a bag at the hip with its strap across chest and back."""
     side, colour = person.bag_side, person.bag_colour
     strap = _toned(colour, 0.8)
@@ -1254,7 +1254,7 @@ def _paint_messenger_bag(brush: _Brush, person: Person, torso: list[_Slice]) -> 
     brush.mark(bag, 0.505, 90 * side, 0.010, 0.008, (226, 206, 150))
 
 
-def _paint_handbag(brush: _Brush, person: Person, arm: _Arm) -> None:
+def _paint_handbag(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
     """Paint a small bag that hangs from the hand."""
     x, y, z = arm.hand
     colour = person.bag_colour
@@ -1281,7 +1281,7 @@ def _paint_handbag(brush: _Brush, person: Person, arm: _Arm) -> None:
     brush.patch(bag, y - 0.085, y - 0.118, -180, 180, _toned(colour, 0.82))
 
 
-def _paint_tote(brush: _Brush, person: Person, arm: _Arm) -> None:
+def _paint_tote(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
     """Paint a cloth bag that hangs from the shoulder beside the arm."""
     side = arm.side
     x = arm.elbow[0] + side * 0.034
@@ -1301,7 +1301,7 @@ def _paint_tote(brush: _Brush, person: Person, arm: _Arm) -> None:
     brush.mark(bag, 0.555, 90 * side, 0.030, 0.030, _toned(person.accent, 0.95))
 
 
-def _paint_suitcase(brush: _Brush, person: Person, arms: Sequence[_Arm]) -> None:
+def _paint_suitcase(brush: _Brush, person: DrawnPerson, arms: Sequence[_Arm]) -> None:
     """Paint a suitcase on wheels that is pulled along."""
     arm = next(arm for arm in arms if arm.side == person.bag_side)
     colour = person.bag_colour

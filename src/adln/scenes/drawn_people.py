@@ -171,7 +171,7 @@ _SHOES = {"trainers": 3.0, "plain shoes": 2.0, "boots": 1.4}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class DrawnPerson:
     """What stays the same of a person from camera to camera.
 
     Attributes:
@@ -251,7 +251,7 @@ def person_generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *key))))
 
 
-def describe_person(seed: int, person_id: int) -> Person:
+def describe_person(seed: int, person_id: int) -> DrawnPerson:
     """Make up a person.
 
     Args:
@@ -290,7 +290,7 @@ def describe_person(seed: int, person_id: int) -> Person:
         sleeves = 0.0
     with_scarf = rng.random() < (0.25 if sleeves == 1.0 else 0.03)
     scarf = _pick(rng, _ACCENT_COLOURS)
-    return Person(
+    return DrawnPerson(
         person_id=person_id,
         height_m=float(np.clip(rng.normal(1.71, 0.09), 1.5, 1.95)),
         build=float(np.clip(rng.normal(1.0, 0.11), 0.84, 1.28)),

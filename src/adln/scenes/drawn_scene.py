@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from adln.scenes.drawn_figure import GESTURES, SUPERSAMPLING, Figure, draw_figure
-from adln.scenes.drawn_people import Colour, Person, describe_person, person_generator
+from adln.scenes.drawn_people import Colour, DrawnPerson, describe_person, person_generator
 
 PLACE_WIDTH_PX = 900
 PLACE_HEIGHT_PX = 280
@@ -121,7 +121,7 @@ def describe_camera(seed: int, camera_id: int) -> Camera:
 
 
 def strike_pose(
-    person: Person,
+    person: DrawnPerson,
     camera: Camera,
     rng: np.random.Generator,
     *,

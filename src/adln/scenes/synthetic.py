@@ -24,7 +24,7 @@ from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import Figure
 from adln.scenes.drawn_folder import drawn_folder, receipt_text
-from adln.scenes.drawn_people import Person, describe_person, person_generator
+from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
 from adln.scenes.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
 
 RECEIPT = "drawn-people.txt"
@@ -150,7 +150,9 @@ def contact_sheet(
     return sheet
 
 
-def _pose(plan: Plan, person: Person, camera: Camera, moment: int, *, scale: int = 1) -> Figure:
+def _pose(
+    plan: Plan, person: DrawnPerson, camera: Camera, moment: int, *, scale: int = 1
+) -> Figure:
     """A person under a camera at some moment."""
     key = (person.person_id, camera.camera_id)
     # A person crosses a camera's view in one direction; now and then somebody turns.
@@ -164,7 +166,7 @@ def _pose(plan: Plan, person: Person, camera: Camera, moment: int, *, scale: int
 
 
 def _crop(
-    plan: Plan, person: Person, camera: Camera, figure: Figure, index: int, *, scale: int = 1
+    plan: Plan, person: DrawnPerson, camera: Camera, figure: Figure, index: int, *, scale: int = 1
 ) -> NDArray[np.uint8]:
     """One picture of a figure."""
     rng = person_generator(plan.seed, _STREAM_CROP, person.person_id, camera.camera_id, index)

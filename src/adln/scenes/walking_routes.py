@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.scenes.drawn_people import Person, person_generator
+from adln.scenes.drawn_people import DrawnPerson, person_generator
 
 _STREAM_ROUTE = 6
 _STREAM_CROWD = 7
@@ -40,7 +40,7 @@ _WARM_UP_S = 45.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class WalkerState:
     """Where somebody is at one moment.
 
     Attributes:
@@ -56,7 +56,7 @@ class Step:
     gesture: str
 
 
-class Route:
+class WalkedRoute:
     """Where a person is at any time: walked polylines with pauses.
 
     Args:
@@ -68,7 +68,7 @@ class Route:
 
     def __init__(
         self,
-        person: Person,
+        person: DrawnPerson,
         times_s: NDArray[np.float64],
         xy_m: NDArray[np.float64],
         gestures: list[str],
@@ -85,7 +85,7 @@ class Route:
         self._headings = headings[last_moved]
         self._double_step_m = 0.8 * person.height_m * person.stride
 
-    def at(self, time_s: float) -> Step | None:
+    def at(self, time_s: float) -> WalkerState | None:
         """Tell where the person is; None before the first and after the last moment."""
         after = int(np.searchsorted(self._times_s, time_s, side="right"))
         if after == 0 or after == len(self._times_s):
@@ -95,7 +95,7 @@ class Route:
         share = (time_s - begin) / (end - begin)
         x, y = self._xy_m[leg] + share * (self._xy_m[after] - self._xy_m[leg])
         walked = self._walked_m[leg] + share * (self._walked_m[after] - self._walked_m[leg])
-        return Step(
+        return WalkerState(
             xy_m=(float(x), float(y)),
             heading_rad=float(self._headings[leg]),
             phase=float(2 * np.pi * walked / self._double_step_m),
@@ -103,7 +103,7 @@ class Route:
         )
 
 
-def wander(seed: int, person: Person, *, until_s: float) -> Route:
+def wander(seed: int, person: DrawnPerson, *, until_s: float) -> WalkedRoute:
     """Send a person through square, passage and hall, with pauses, leaving and coming back.
 
     Args:
@@ -131,7 +131,9 @@ def wander(seed: int, person: Person, *, until_s: float) -> Route:
     return walk.route(person)
 
 
-def join_crowd(seed: int, person: Person, *, room: str, begin_s: float, end_s: float) -> Route:
+def join_crowd(
+    seed: int, person: DrawnPerson, *, room: str, begin_s: float, end_s: float
+) -> WalkedRoute:
     """Send a person into a room where a crowd gathers, and out again when it disperses.
 
     Args:
@@ -182,9 +184,9 @@ class _Walk:
         self._points.append(self._points[-1])
         self._times_s.append(self.time_s)
 
-    def route(self, person: Person) -> Route:
+    def route(self, person: DrawnPerson) -> WalkedRoute:
         times_s, points = np.array(self._times_s), np.array(self._points, dtype=np.float64)
-        return Route(person, times_s, points, self._gestures)
+        return WalkedRoute(person, times_s, points, self._gestures)
 
 
 def _visit(

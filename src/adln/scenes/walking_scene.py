@@ -20,8 +20,8 @@ from PIL import Image
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import draw_figure
 from adln.scenes.drawn_folder import drawn_folder, receipt_text
-from adln.scenes.drawn_people import Person, describe_person, person_generator
-from adln.scenes.walking_routes import Route, join_crowd, wander
+from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
+from adln.scenes.walking_routes import WalkedRoute, join_crowd, wander
 from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
 
 CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
@@ -150,7 +150,7 @@ class WalkingScene:
         self,
         plan: ScenePlan | None = None,
         *,
-        routes: Mapping[int, tuple[Person, Route]] | None = None,
+        routes: Mapping[int, tuple[DrawnPerson, WalkedRoute]] | None = None,
         mountings: Sequence[Mounting] = MOUNTINGS,
     ) -> None:
         self.plan = plan if plan is not None else ScenePlan()
@@ -446,9 +446,9 @@ class _Canvas:
         self.picture[y0:y1, x0:x1] = below * (1 - depth)[:, :, None]
 
 
-def _routes(plan: ScenePlan) -> dict[int, tuple[Person, Route]]:
+def _routes(plan: ScenePlan) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """Everyone's way, by id; the crowd's ids follow those of the others."""
-    routes: dict[int, tuple[Person, Route]] = {}
+    routes: dict[int, tuple[DrawnPerson, WalkedRoute]] = {}
     end_s = plan.duration_s + 1.0
     for number in range(1, plan.num_persons + 1):
         person = describe_person(plan.seed, number)

@@ -5,7 +5,6 @@ takes the place of the one before, it is read by the code that the watch reads i
 say exactly what was meant.
 """
 
-import io
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomlkit
 from PIL import Image
 from tomlkit.exceptions import TOMLKitError
@@ -21,6 +21,7 @@ from tomlkit.items import AoT
 from adln.atomic import atomic_write
 from adln.cameras.names import tidy_name
 from adln.cameras.redaction import public_name
+from adln.crops import to_jpeg
 from adln.errors import CameraError, ServiceError, SettingsError
 from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.watch_settings import CameraSettings, TravelSettings, WatchSettings
@@ -278,9 +279,7 @@ def try_camera(source: str) -> bytes:
         raise CameraError(f"{public_name(source)}: it answers, but sends no picture.")
     image = Image.fromarray(picture.image)
     image.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_PICTURE_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(np.asarray(image), quality=_PICTURE_QUALITY)
 
 
 def _require(settings: WatchSettings, number: int) -> CameraSettings:

@@ -37,7 +37,7 @@ from adln.pipeline.assembly import (
 from adln.pipeline.metrics import MetricsServer, PipelineMetrics
 from adln.pipeline.people import leaving_out
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import Progress, SeenFrame, Watch
+from adln.pipeline.watch import SeenFrame, WatchProgress
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineView, Scene
 from adln.service.logs import set_up_logs
@@ -167,27 +167,13 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             for take in shown_to:
                 take(seen)
 
-        loop = Watch(
-            cameras=assembly.cameras,
-            parts=assembly.parts,
-            detector=assembly.detector,
-            embedder=assembly.embedder,
-            book=assembly.book,
-            load=assembly.load,
-            costs=assembly.costs,
-            first_depth=assembly.first_depth,
-            run=assembly.run,
-            deliver=deliver,
-            pictures=settings.pictured,
-            metrics=metrics,
-            on_frame=show,
-        )
+        loop = assembly.loop(deliver, pictures=settings.pictured, metrics=metrics, on_frame=show)
         reported_s = float("-inf")
         # Recordings without stated costs are worked through in full.
         is_adapted = assembly.live or assembly.costs is not None
         budget_ms = settings.load.budget_ms if is_adapted else 0.0
 
-        def report(progress: Progress, statuses: list[CameraStatus]) -> None:
+        def report(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             pipeline = PipelineView(
                 state="running",
                 depth=progress.depth,
@@ -200,7 +186,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
             views = _camera_views(progress, statuses, numbers, settings.pictured)
             teller.tell(Report(cameras=views, pipeline=pipeline))
 
-        def on_round(progress: Progress, statuses: list[CameraStatus]) -> None:
+        def on_round(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             nonlocal reported_s
             now_s = time.monotonic()
             if now_s - reported_s >= REPORT_EVERY_S:
@@ -306,7 +292,7 @@ def _smaller(image: NDArray[np.uint8]) -> bytes:
 
 
 def _camera_views(
-    progress: Progress,
+    progress: WatchProgress,
     statuses: list[CameraStatus],
     numbers: Mapping[str, int],
     pictured: frozenset[str],

@@ -64,6 +64,7 @@ def site_recipe(
             imagenet_sha256="",
             start_from=str(start),
             teacher_space=True,
+            row_weights=form.row_weights,
         )
     return Recipe(
         network=network,

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
-
-_SPACE_DIGITS = 16  # of a digest name a space
+from adln.manifest import SPACE_DIGITS
 
 
 class DeviceTeacher:
@@ -38,7 +37,7 @@ class DeviceTeacher:
         self.dim = self.embedder.dim
         self.crop_size = self.embedder.crop_size
         self.digest = self.embedder.model.sha256
-        self.space = self.embedder.manifest.space_of(self.depth) or self.digest[:_SPACE_DIGITS]
+        self.space = self.embedder.manifest.space_of(self.depth) or self.digest[:SPACE_DIGITS]
 
     def __call__(self, crops: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""

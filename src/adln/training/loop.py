@@ -25,7 +25,7 @@ from adln.errors import CheckpointError, TrainingError
 from adln.losses.center import ClassCenters, build_center_optimiser
 from adln.losses.objective import ObjectiveWeights, objective
 from adln.model.checkpoint import load_network, read_provenance, save_network
-from adln.model.exits import FEATURE_DIM
+from adln.model.exits import FEATURE_DIM, stretch_rows
 from adln.model.imagenet import load_imagenet
 from adln.model.network import ADLN, Architecture, build_network
 from adln.training.augmentation import Draws, compose, draw, erase, pick, recolour
@@ -502,6 +502,7 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
         exits=own.exits,
         height_px=own.height_px,
         width_px=own.width_px,
+        row_weights=theirs.row_weights or own.row_weights,
     )
     common = set(own.exits) & set(theirs.exits)
     lacking = sorted(set(range(1, chosen.frozen_depth + 1)) & set(own.exits) - common)
@@ -519,7 +520,13 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
             f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot stay as they "
             "are there. Choose another network or a smaller frozen_depth."
         )
-    state, given = network.state_dict(), trained.state_dict()
+    state = network.state_dict()
+    given = {
+        name: stretch_rows(tensor, state[name].shape[1])
+        if name.endswith("row_weights") and name in state
+        else tensor
+        for name, tensor in trained.state_dict().items()
+    }
     if chosen.frozen_depth and (
         theirs.num_classes != own.num_classes or theirs.embedding_dim != own.embedding_dim
     ):

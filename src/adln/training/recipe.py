@@ -42,6 +42,8 @@ class NetworkSettings:
         teacher_space: the exits' embeddings are in the space of the network that is imitated, as
             long as its embeddings and comparable with them; else each exit predicts them by a map
             that is left behind.
+        row_weights: each channel of an exit weights the rows of its map before their mean is
+            taken, see `adln.model.exits.Exit`. Where `start_from` has none, they start at one.
     """
 
     exits: tuple[int, ...] = DEPTHS
@@ -54,6 +56,7 @@ class NetworkSettings:
     shared_classifier: bool = False
     frozen_depth: int = 0
     teacher_space: bool = False
+    row_weights: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frozen_depth < max(self.exits):
@@ -199,6 +202,7 @@ class Recipe:
             attention=self.network.attention,
             stride_position=self.network.stride_position,
             bn_eps=self.network.bn_eps,
+            row_weights=self.network.row_weights,
             height_px=self.batch.height_px,
             width_px=self.batch.width_px,
         )

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adln.errors import SettingsError, TrainingError
+from adln.manifest import SPACE_DIGITS
 from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
 from adln.settings import settings
 
 _DEFAULT_SIZE_PX = (256, 128)  # where the file leaves it open
 _TOGETHER = 8  # crops; more leave the caches of a processor core
 _SUFFIXES = (".xml", ".onnx")
-_SPACE_DIGITS = 16  # of a digest name a space
 
 
 @settings
@@ -126,7 +126,7 @@ class Teacher:
         for file in files:
             digest.update(file.read_bytes())
         self.digest = digest.hexdigest()
-        self.space = self.digest[:_SPACE_DIGITS]
+        self.space = self.digest[:SPACE_DIGITS]
         self._chosen = chosen
 
     def __call__(self, crops: Tensor) -> Tensor:

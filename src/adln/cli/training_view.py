@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adln.training.state import Position
 
 
-class Watch:
+class TrainingView:
     """Shows a person where a run stands: a line that is renewed, and one that stays per epoch.
 
     Args:
