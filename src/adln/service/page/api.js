@@ -67,6 +67,18 @@ export async function loadPicture(sighting_id, image, instead = null) {
   } catch { /* It has been erased since. */ if (instead) image.replaceWith(instead); }
 }
 
+/** The stored picture of a sighting as text, to be put into a file; null if it is gone. */
+export async function pictureData(sighting_id) {
+  try {
+    const blob = await (await request("GET", `/sightings/${sighting_id}/picture`)).blob();
+    return await new Promise((done) => {
+      const reader = new FileReader();
+      reader.onload = () => done(reader.result);
+      reader.readAsDataURL(blob);
+    });
+  } catch { return null; }
+}
+
 /** Loads what a camera sees into an image; gives its time, or null where there is none now. */
 export async function loadCamera(camera_id, image) {
   try {
