@@ -68,7 +68,9 @@ def serve_house(folder: Path) -> Iterator[tuple[str, House]]:
 
     def find_people(picture: bytes) -> list[FoundPerson]:
         # The drawing knows where everybody is.
-        return [FoundPerson((a, b, c, d), 0.9) for a, b, c, d in boxes if picture == frame]
+        if picture != frame:
+            return [FoundPerson((0.0, 0.0, 20.0, 60.0), 0.9)]
+        return [FoundPerson((a, b, c, d), 0.9) for a, b, c, d in boxes]
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

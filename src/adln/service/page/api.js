@@ -49,6 +49,12 @@ export const post = (path, content = {}) => json("POST", path, content);
 export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
+/** Who has a name, or is "Person 7"; null if nobody. A list of the latest people does not have all. */
+export async function findPerson(name) {
+  const { people } = await get(`/persons?${new URLSearchParams({ text: name, limit: 500 })}`);
+  return people.find((one) => (one.name ?? `Person ${one.person_id}`) === name) ?? null;
+}
+
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
 
 /** Sends a picture as it is. */

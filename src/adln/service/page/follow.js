@@ -1,6 +1,6 @@
 // Follow: a day at all cameras at a glance, who was where in any hour of it, as a file if wanted.
 
-import { get } from "./api.js";
+import { findPerson, get } from "./api.js";
 import { h, show, field, called, count, dayName, dayOf, empty, midnight } from "./dom.js";
 import { timeline, cameraLanes, visitCards, exportPage, exportVisits, inSelection, legend } from "./visits.js";
 
@@ -40,7 +40,8 @@ export async function followView(page, who_first = null) {
     const until = midnight(chosen.day, 1);
     const wanted = new URLSearchParams({ from_s: chosen.day, until_s: until, who: chosen.who, limit: 1000 });
     if (chosen.person) {
-      const id = byName.get(chosen.person);
+      const id = byName.get(chosen.person) ?? (await findPerson(chosen.person))?.person_id;
+      if (mine !== turn) return;
       if (id === undefined) { show(place, empty("Nobody is called that", "Choose somebody of the list, or leave the field empty.")); return; }
       wanted.append("person", id);
     }

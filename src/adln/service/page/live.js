@@ -18,6 +18,11 @@ export async function liveView(page) {
   const faces = new Map(people.map((person) => [person.person_id, person.picture_ids[0] ?? null]));
   const names = new Map(people.map((person) => [person.person_id, person.name]));
   const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
+  /** Of whoever was seen too long ago, or came too lately, to be in the list. */
+  function learn(person_id) {
+    names.set(person_id, null);
+    return get(`/persons/${person_id}`).then((person) => { names.set(person_id, person.name); faces.set(person_id, person.picture_ids[0] ?? null); }).catch(() => {});
+  }
   const state = h("span", { class: "state connecting", role: "status" }, "Connecting…");
   const place = h("div");
   const trouble = h("div");
@@ -61,12 +66,15 @@ export async function liveView(page) {
   draw(page.status);
   page.follow((kind, content) => {
     if (kind === "sighting") {
-      sighting(content);
-      if (content.person_id !== null && !names.has(content.person_id)) names.set(content.person_id, null);
-    } else if (kind === "scene") stages.get(content.camera_id)?.see(content);
+      if (content.person_id === null || names.has(content.person_id)) sighting(content);
+      else learn(content.person_id).then(() => sighting(content));
+    } else if (kind === "scene") {
+      for (const { person_id } of content.people) if (person_id !== null && !names.has(person_id)) learn(person_id);
+      stages.get(content.camera_id)?.see(content);
+    }
     else if (kind === "cameras") draw(content);
     else if (kind === "gallery" && content.person_id !== null) {
-      get(`/persons/${content.person_id}`).then((person) => { names.set(person.person_id, person.name); faces.set(person.person_id, person.picture_ids[0] ?? null); }).catch(() => names.delete(content.person_id));
+      learn(content.person_id);
     }
   }, (connected) => {
     state.className = connected ? "state running" : "state lost";

@@ -237,7 +237,7 @@ async function mergeWithDialog(page, person) {
     const { people, total } = await get(`/persons?${new URLSearchParams({ text, limit: CHOICES + 1, pictures: true })}`);
     if (mine !== turn) return;
     const others = people.filter((one) => one.person_id !== person.person_id).slice(0, CHOICES);
-    show(found, others.map((one, at) => h("li", {}, h("label", { class: "choice" }, h("input", { type: "radio", name: "other", value: one.person_id, required: true, checked: at === 0 }),
+    show(found, others.map((one, at) => h("li", {}, h("label", { class: "choice" }, h("input", { type: "radio", name: "other", value: one.person_id, required: true, checked: at === 0 && text !== "" }),
       page.picture(one.picture_ids[0] ?? null, called(one.person_id, one.name), "small-shot", { enlarges: false }),
       h("span", {}, called(one.person_id, one.name), h("br"), h("span", { class: "small faint" }, one.num_sightings ? `last ${moment(one.last_seen_s)}` : "not seen yet"))))));
     said.textContent = !others.length ? "Nobody else is called that." : total > others.length + 1 ? "Type a part of the name to see others." : "";

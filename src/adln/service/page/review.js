@@ -1,6 +1,6 @@
 // Review: what only a person can decide, one thing at a time, by keyboard if wanted.
 
-import { get, post, put } from "./api.js";
+import { findPerson, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
 import { cameraName } from "./search.js";
 
@@ -79,7 +79,7 @@ export async function reviewView(page) {
       submit: "Save",
       send: async (data) => {
         const name = data.get("name").trim().replace(/\s+/g, " ");
-        const known = names.get(name);
+        const known = names.get(name) ?? (await findPerson(name))?.person_id;
         await decideOrThrow(item, known === undefined ? `${name} has a name now.` : `These are ${name}.`, async () => {
           if (item.kind === "unnamed" && known === undefined) {
             const done = await put(`/persons/${item.person.person_id}/name`, { name });

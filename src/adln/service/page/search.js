@@ -130,7 +130,7 @@ async function answered(page, answer, { file, sighting_id, again, run }) {
     [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${wanted}`)]);
   }
   return [
-    frame?.can_find && !frame.people.length ? h("p", { class: "note" }, "No person was found in this picture. If there is one, the answer still holds.") : null,
+    frame?.can_find && !frame.people.length && !answer.found.some((one) => one.verdict === "matched") ? h("p", { class: "note" }, "No person was found in this picture. If there is one, the answer still holds.") : null,
     answerCard(page, answer, { file, sighting_id, again, person, visits }),
     person && visits.length ? h("section", { class: "section" }, h("h2", {}, `Where ${name} was`), visitCards(page, visits.slice(0, SHOWN_VISITS), { who: false }),
       visits.length > SHOWN_VISITS && h("p", {}, h("a", { href: `#/people/${answer.person_id}` }, "All visits"))) : null,
