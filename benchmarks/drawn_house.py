@@ -109,7 +109,7 @@ def draw_house(
         }
         twice = gallery.enrol(None)
         rng = np.random.default_rng(0)
-        sightings = []
+        sightings: list[Sighting] = []
         for day in range(days, -1, -1):
             for person in _everybody(plan):
                 sightings += _a_day(person, numbers.get(person), looks[person], day, now_s, rng)

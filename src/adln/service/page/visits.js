@@ -45,13 +45,18 @@ export function exportVisits(visits, name) {
 /** Saves visits as a page of its own, with their pictures in it; it needs nothing from here. */
 export async function exportPage(visits, title) {
   const most = visits.slice(0, MOST_SAVED);
-  const pictures = new Map(await Promise.all(most.filter((one) => one.picture_id !== null).map(async (one) => [one, await pictureData(one.picture_id)])));
-  const rows = most.map((one) => h("tr", {}, h("td", {}, pictures.get(one) ? h("img", { src: pictures.get(one), alt: "", width: 48, height: 96 }) : ""), [called(one.person_id, one.name), one.camera_name, dayOf(one.first_s), span(one.first_s, one.last_s), one.sightings].map((text) => h("td", {}, String(text)))));
-  const body = h("body", {}, h("h1", {}, title), h("p", {}, `${count(visits.length, "visit")}${visits.length > most.length ? `, of which the newest ${most.length} are here` : ""}. Saved ${dayOf(Date.now() / 1000)}, ${clockOf(Date.now() / 1000)}.`),
+  const pictures = await Promise.all(most.map((one) => one.picture_id === null ? null : pictureData(one.picture_id)));
+  const images = pictures.map((picture) => picture && h("img", { alt: "", width: 48, height: 96 }));
+  const rows = most.map((one, at) => h("tr", {}, h("td", {}, images[at] ?? ""), [called(one.person_id, one.name), one.camera_name, dayOf(one.first_s), span(one.first_s, one.last_s), one.sightings].map((text) => h("td", {}, String(text)))));
+  // A document that is shown nowhere: here the pictures would be loaded, which this page's policy forbids.
+  const saved = document.implementation.createHTMLDocument(title);
+  saved.documentElement.lang = "en";
+  saved.head.append(h("meta", { charset: "utf-8" }), h("meta", { name: "viewport", content: "width=device-width" }));
+  saved.body.append(h("h1", {}, title), h("p", {}, `${count(visits.length, "visit")}${visits.length > most.length ? `, of which the newest ${most.length} are here` : ""}. Saved ${dayOf(Date.now() / 1000)}, ${clockOf(Date.now() / 1000)}.`),
     h("table", {}, h("tr", {}, ["", "Who", "Camera", "Day", "From and until", "Sightings"].map((text) => h("th", {}, text))), rows));
+  images.forEach((image, at) => { if (image) image.src = pictures[at]; });
   const style = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8885}img{object-fit:cover;border-radius:6px;display:block}";
-  const head = h("head", {}, h("meta", { charset: "utf-8" }), h("meta", { name: "viewport", content: "width=device-width" }), h("title", {}, title));
-  download(`${fileName(title)}.html`, "text/html", `<!doctype html><html lang="en">${head.outerHTML.replace("</head>", `<style>${style}</style></head>`)}${body.outerHTML}</html>`);
+  download(`${fileName(title)}.html`, "text/html", `<!doctype html>${saved.documentElement.outerHTML.replace("</head>", `<style>${style}</style></head>`)}`);
 }
 
 const fileName = (name) => name.replace(/[^\p{L}\p{N}_-]+/gu, "-");
