@@ -114,7 +114,7 @@ def test_a_sighting_opens_its_moment(
     house: Served, open_page: OpenPage, size: str, scheme: str
 ) -> None:
     page = open_page(house.address + "/#/follow", size, color_scheme=scheme)
-    page.get_by_role("link", name=re.compile("^Anna at yard, .*: open$")).click()
+    page.get_by_role("link", name=re.compile("^Anna at yard, ")).click()
     page.get_by_role("heading", name="Anna at yard").wait_for()
     page.locator(".shot.huge img[src^='blob:']").wait_for()
     page.get_by_role("link", name=re.compile("Before: gate")).wait_for()
@@ -227,7 +227,7 @@ def test_a_day_is_saved_as_a_page_with_its_pictures(house: Served, open_page: Op
     page = open_page(house.address + "/#/follow")
     wait_for_count(page, ".visit-card", 4)
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save as page").click()
+        page.get_by_role("button", name="Export page").click()
     text = saved.value.path().read_text(encoding="utf-8")
     assert saved.value.suggested_filename.endswith(".html")
     assert text.count("data:image/jpeg;base64,") == 4

@@ -21,7 +21,7 @@ export async function followView(page, who_first = null) {
   const who = h("select", { onchange: (event) => { chosen.who = event.target.value; load(); } },
     Object.entries(WHO).map(([value, text]) => h("option", { value, selected: value === chosen.who }, text)));
   const file = h("button", { type: "button", onclick: () => exportVisits(listed, `visits ${isoDay(chosen.day)}`) }, "Export CSV");
-  const whole = h("button", { type: "button", onclick: () => exportPage(listed, `Visits, ${dayOf(chosen.day)}`) }, "Save as page");
+  const whole = h("button", { type: "button", onclick: () => exportPage(listed, `Visits, ${dayOf(chosen.day)}`) }, "Export page");
   const chips = h("div", { class: "chips" });
   let listed = [];
   let turn = 0;

@@ -152,7 +152,7 @@ export async function personView(page, id) {
     show(ranges, days.map((day) => choose(upper(dayName(day)), dayRange(day))),
       days.length > 1 || midnight(first) !== days[0] ? choose("All", { from: midnight(first), until: midnight(visits[0].last_s, 1) }) : null,
       h("div", { class: "row export" }, h("button", { type: "button", onclick: () => exportVisits(inRange(), `${name} ${dayOf(range.from)}`) }, "Export CSV"),
-        h("button", { type: "button", onclick: () => exportPage(inRange(), `${name}, ${dayOf(range.from)}`) }, "Save as page")));
+        h("button", { type: "button", onclick: () => exportPage(inRange(), `${name}, ${dayOf(range.from)}`) }, "Export page")));
   }
 
   if (visits.length) { drawChart(); await load(); }

@@ -22,12 +22,14 @@ export async function startView(page) {
   }
 
   draw(await post("/news"));
+  const search = (file) => { page.handed = file; location.hash = "#/search"; };
+  page.on(document, "paste", (event) => { const file = event.clipboardData.files[0]; if (file) search(file); });
   // Looking through the gallery takes a while; nobody waits for it here.
   if (page.may("operator")) get("/review").then(({ items }) => { page.waiting(items.length); show(review, toReview(page, items)); }).catch(() => {});
   return h("div", {},
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "What is new"), head, h("div", { class: "actions" }, seen)),
     review, place,
-    h("section", { class: "section" }, h("h2", {}, "Search with a picture"), dropZone(true, (file) => { page.handed = file; location.hash = "#/search"; })));
+    h("section", { class: "section" }, h("h2", {}, "Search with a picture"), dropZone(true, search)));
 }
 
 function sinceWhen({ since_s, whose, is_first, is_cut }) {

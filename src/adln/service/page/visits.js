@@ -22,7 +22,7 @@ export function visitCards(page, visits, { who = true, days = true } = {}) {
     const title = !who ? h("strong", {}, one.camera_name)
       : one.person_id === null ? h("strong", {}, name) : h("a", { href: `#/people/${one.person_id}` }, name);
     return [...head, h("li", { class: "visit-card" }, page.picture(one.picture_id, who ? name : `${name} at ${one.camera_name}`),
-      h("div", { class: "text" }, title, h("p", { class: "numbers" }, h("a", { class: "whole-card", href: `#/moment/${one.sighting_id}`, "aria-label": `${name} at ${one.camera_name}, ${span(one.first_s, one.last_s)}: open` }, span(one.first_s, one.last_s))),
+      h("div", { class: "text" }, title, h("p", { class: "numbers" }, h("a", { class: "whole-card", href: `#/moment/${one.sighting_id}` }, h("span", { class: "unseen" }, `${name} at ${one.camera_name}, `), span(one.first_s, one.last_s))),
         h("p", { class: "small faint" }, [who && one.camera_name, count(one.sightings, "sighting")].filter(Boolean).join(", ")),
         who && one.person_id === null && one.picture_id && h("a", { class: "small", href: `#/search/${one.picture_id}` }, "Who is it?")))];
   }));
