@@ -109,7 +109,7 @@ def draw_house(
         }
         twice = gallery.enrol(None)
         rng = np.random.default_rng(0)
-        sightings = []
+        sightings: list[Sighting] = []
         for day in range(days, -1, -1):
             for person in _everybody(plan):
                 sightings += _a_day(person, numbers.get(person), looks[person], day, now_s, rng)
@@ -305,7 +305,7 @@ def _event(scene: Scene, one: PersonInView) -> SightingEvent:
         last_time_s=scene.time_s,
         person_id=one.person_id,
         verdict=one.verdict,
-        probability=None if one.person_id is None else 0.97,
+        probability=0.0 if one.person_id is None else 0.97,
         depth=2,
         model="drawn",
         box_xyxy=one.box_xyxy,

@@ -69,3 +69,25 @@ def test_of_many_only_a_page_is_read(tmp_path: Path) -> None:
 def test_an_empty_gallery_has_no_newest(tmp_path: Path) -> None:
     with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
         assert gallery.newest(EVERYTHING, limit=5) == []
+
+
+def test_neither_facts_nor_people_read_blobs_or_scan_the_sightings(tmp_path: Path) -> None:
+    look = Sighting(embedding=unit_length(np.ones(MODEL.dim)), model=MODEL, camera_id=0, time_s=0.0)
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        anna = gallery.enrol("Anna")
+        gallery.add([replace(look, time_s=float(at), person_id=anna) for at in range(50)])
+        # What was added is taken in first.
+        assert gallery.count() == 50
+        asked: list[str] = []
+        connection = gallery._connection
+        connection.set_trace_callback(asked.append)
+        assert len(gallery.newest_facts(limit=20)) == 20
+        assert gallery.persons()[0].num_sightings == 50
+        connection.set_trace_callback(None)
+        reads = [text for text in asked if text.startswith("SELECT") and "sightings" in text]
+        assert len(reads) == 1
+        assert "thumbnails" not in reads[0]
+        assert "embeddings" not in reads[0]
+        plan = " ".join(row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {reads[0]}"))
+        assert "USING INTEGER PRIMARY KEY" in plan
+        assert "SCAN" not in plan

@@ -189,7 +189,7 @@ def test_somebody_is_enrolled_from_several_pictures_at_once(
     assert page.get_by_role("button", name="Enrol", exact=True).is_disabled()
     page.get_by_role("button", name="Person 1 of 2, from the left").first.click()
     # In the picture itself, too.
-    page.locator(".frame").nth(2).locator(".found-box").nth(1).click()
+    page.locator(".frame").nth(2).locator(".person-box").nth(1).click()
     page.get_by_text("2 pictures of the same person.").wait_for()
     assert serious(page) == []
     assert not too_wide(page)

@@ -32,7 +32,7 @@ checksums of embedding and code."""
 class Tally(NamedTuple):
     """How often, from when to when, and by which cameras somebody was seen."""
 
-    count: int
+    sightings: int
     first_s: float | None = None
     last_s: float | None = None
     cameras: tuple[int, ...] = ()

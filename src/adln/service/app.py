@@ -204,10 +204,10 @@ def make_app(
 async def _watch_cameras(parts: Parts) -> None:
     while True:
         await asyncio.sleep(_CAMERAS_EVERY_S)
-        parts.silences.see(parts.source.cameras())
-        if parts.events.listeners == 0:
-            continue
         try:
+            parts.silences.see(parts.source.cameras())
+            if parts.events.listeners == 0:
+                continue
             parts.events.show("cameras", live_views(parts))
         except Exception:
             # Cameras in trouble must not end the page that shows their trouble.

@@ -96,6 +96,9 @@ def news_routes(parts: Parts) -> APIRouter:
         for visit in visits:
             if visit.person_id is not None and names.get(visit.person_id) is not None:
                 named.setdefault(visit.person_id, []).append(visit)
+        if parts.listed.wait_s(caller.name) == 0:
+            facts = {"seen": len(named), "new": len(new)}
+            parts.state.record(caller.name, "list people", facts, synced=False)
         nobody = sum(one.person_id is None for one in visits)
         return News(
             since_s=since_s,

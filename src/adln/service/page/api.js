@@ -49,6 +49,12 @@ export const post = (path, content = {}) => json("POST", path, content);
 export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
+/** Who has a name, or is "Person 7"; null if nobody. A list of the latest people does not have all. */
+export async function findPerson(name) {
+  const { people } = await get(`/persons?${new URLSearchParams({ text: name, limit: 500 })}`);
+  return people.find((one) => (one.name ?? `Person ${one.person_id}`) === name) ?? null;
+}
+
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
 
 /** Sends a picture as it is. */
@@ -65,6 +71,18 @@ export async function loadPicture(sighting_id, image, instead = null) {
     image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
     image.src = address;
   } catch { /* It has been erased since. */ if (instead) image.replaceWith(instead); }
+}
+
+/** The stored picture of a sighting as text, to be put into a file; null if it is gone. */
+export async function pictureData(sighting_id) {
+  try {
+    const blob = await (await request("GET", `/sightings/${sighting_id}/picture`)).blob();
+    return await new Promise((done) => {
+      const reader = new FileReader();
+      reader.onload = () => done(reader.result);
+      reader.readAsDataURL(blob);
+    });
+  } catch { return null; }
 }
 
 /** Loads what a camera sees into an image; gives its time, or null where there is none now. */

@@ -2,22 +2,28 @@
 
 import { get, post, token, whenLoggedOut, loadPicture, follow } from "./api.js";
 import { h, show, say, field, silhouette } from "./dom.js";
+import { startView } from "./start.js";
 import { searchView } from "./search.js";
 import { peopleView, personView } from "./people.js";
 import { reviewView } from "./review.js";
 import { followView } from "./follow.js";
+import { momentView } from "./moment.js";
 import { liveView, statusView } from "./live.js";
 import { setupView } from "./setup.js";
 import { enrolView } from "./enrol.js";
 
 const main = document.getElementById("main");
+// Shorter waits are not worth a word.
+const SLOW_MS = 400;
 const RANKS = ["viewer", "operator", "admin"];
 const views = [
+  [/^#\/start$/, startView, "What is new"],
   [/^#\/search(?:\/(\d+))?$/, searchView, "Search"],
   [/^#\/people$/, peopleView, "People"],
   [/^#\/people\/(\d+)$/, personView, "Person"],
   [/^#\/review$/, reviewView, "Review"],
-  [/^#\/follow$/, followView, "Follow"],
+  [/^#\/follow(?:\/(\w+))?$/, followView, "Follow"],
+  [/^#\/moment\/(\d+)$/, momentView, "Moment"],
   [/^#\/live$/, liveView, "Live"],
   [/^#\/status$/, statusView, "Status"],
   [/^#\/setup$/, setupView, "Set up"],
@@ -31,6 +37,8 @@ let leaving = new AbortController();
 const page = {
   may: (role) => RANKS.indexOf(session.role) >= RANKS.indexOf(role),
   status: null,
+  /** A picture that another view is to search for. */
+  handed: null,
   /** The picture of a sighting where one is kept, else a figure; enlarges when clicked. */
   picture(sighting_id, caption, size = "", { enlarges = true } = {}) {
     if (sighting_id === null) return h("span", { class: `shot ${size}` }, silhouette());
@@ -91,22 +99,26 @@ async function open() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const hash = location.hash || "#/search";
+  const hash = location.hash || "#/start";
   const [pattern, view, title] = views.find(([one]) => one.test(hash)) ?? views[0];
   document.title = `${title} · adln`;
-  for (const link of document.querySelectorAll(".tabs a, .who a")) {
+  for (const link of document.querySelectorAll(".brand, .tabs a, .who a")) {
     if (hash.startsWith(link.getAttribute("href"))) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  const waiting = setTimeout(() => { if (!signal.aborted) show(main, h("p", { class: "loading", role: "status" }, "Loading…")); }, SLOW_MS);
   try {
     page.status = await get("/status");
     const content = await view(page, ...(hash.match(pattern)?.slice(1) ?? []));
     // Somebody may have clicked on while it was loading.
+    clearTimeout(waiting);
     if (!signal.aborted) show(main, content);
   } catch (error) {
+    clearTimeout(waiting);
     if (!signal.aborted && error.status !== 401) {
-      show(main, h("div", { class: "error", role: "alert" }, error.message),
-        h("button", { type: "button", onclick: open }, "Try again"));
+      show(main, h("h1", { tabindex: "-1" }, error.status === 404 ? "This is not here any more" : "This could not be shown"),
+        h("div", { class: "error", role: "alert" }, error.message),
+        h("div", { class: "row" }, h("button", { type: "button", onclick: open }, "Try again"), h("a", { class: "button", href: "#/start" }, "To the start"), history.length > 1 && h("button", { type: "button", onclick: () => history.back() }, "Back")));
     }
   }
 }
@@ -134,7 +146,7 @@ async function begin(refusal = null) {
     session = await get("/session");
   } catch (error) {
     if (error.status !== 401) {
-      show(main, h("div", { class: "error", role: "alert" }, error.message),
+      show(main, h("h1", {}, "The service is not there"), h("div", { class: "error", role: "alert" }, error.message),
         h("button", { type: "button", onclick: () => begin() }, "Try again"));
       return;
     }
@@ -150,7 +162,7 @@ async function begin(refusal = null) {
   button.hidden = !token.get();
   button.onclick = () => { token.set(null); begin(); };
   await open();
-  if (page.may("operator") && !location.hash.startsWith("#/review")) get("/review").then(({ items }) => page.waiting(items.length)).catch(() => {});
+  if (page.may("operator") && location.hash && !/^#\/(review|start)/.test(location.hash)) get("/review").then(({ items }) => page.waiting(items.length)).catch(() => {});
 }
 
 document.addEventListener("keydown", (event) => {

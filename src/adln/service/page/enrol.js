@@ -125,7 +125,7 @@ async function fill(place, file, choose) {
 
 async function pick(place, image, people, choose, other) {
   image.alt = "";
-  const boxes = people.map((at) => { const box = h("div", { class: "found-box", "aria-hidden": "true" }); lay(box, at); return box; });
+  const boxes = people.map((at) => { const box = h("div", { class: "person-box", "aria-hidden": "true" }); lay(box, at); return box; });
   // A smaller one is on top of a larger one.
   const size = (at) => people[at].width * people[at].height;
   [...people.keys()].sort((a, b) => size(b) - size(a)).forEach((at, rank) => { boxes[at].style.zIndex = String(rank + 1); });

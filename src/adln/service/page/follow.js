@@ -1,15 +1,16 @@
 // Follow: a day at all cameras at a glance, who was where in any hour of it, as a file if wanted.
 
-import { get } from "./api.js";
-import { h, show, field, called, count, dayName, empty, midnight } from "./dom.js";
-import { timeline, cameraLanes, visitCards, exportVisits, inSelection, legend } from "./visits.js";
+import { findPerson, get } from "./api.js";
+import { h, show, field, called, count, dayName, dayOf, empty, midnight } from "./dom.js";
+import { timeline, cameraLanes, visitCards, exportPage, exportVisits, inSelection, legend } from "./visits.js";
 
 const WHO = { everybody: "Everybody", named: "People with a name", unnamed: "People without a name", nobody: "Nobody yet" };
 const SHOWN = 60;
 // Kept while the page is open.
 const chosen = { day: null, who: "everybody", person: "", cameras: new Set() };
 
-export async function followView(page) {
+export async function followView(page, who_first = null) {
+  if (who_first in WHO) { chosen.who = who_first; chosen.day = midnight(); }
   chosen.day ??= midnight();
   const { people } = await get("/persons?limit=500");
   const byName = new Map(people.map((one) => [called(one.person_id, one.name), one.person_id]));
@@ -20,6 +21,7 @@ export async function followView(page) {
   const who = h("select", { onchange: (event) => { chosen.who = event.target.value; load(); } },
     Object.entries(WHO).map(([value, text]) => h("option", { value, selected: value === chosen.who }, text)));
   const file = h("button", { type: "button", onclick: () => exportVisits(listed, `visits ${isoDay(chosen.day)}`) }, "Export CSV");
+  const whole = h("button", { type: "button", onclick: () => exportPage(listed, `Visits, ${dayOf(chosen.day)}`) }, "Export page");
   const chips = h("div", { class: "chips" });
   let listed = [];
   let turn = 0;
@@ -38,7 +40,8 @@ export async function followView(page) {
     const until = midnight(chosen.day, 1);
     const wanted = new URLSearchParams({ from_s: chosen.day, until_s: until, who: chosen.who, limit: 1000 });
     if (chosen.person) {
-      const id = byName.get(chosen.person);
+      const id = byName.get(chosen.person) ?? (await findPerson(chosen.person))?.person_id;
+      if (mine !== turn) return;
       if (id === undefined) { show(place, empty("Nobody is called that", "Choose somebody of the list, or leave the field empty.")); return; }
       wanted.append("person", id);
     }
@@ -51,7 +54,7 @@ export async function followView(page) {
     if (!visits.length) {
       listed = [];
       head.textContent = `Nobody was seen ${dayName(chosen.day)}.`;
-      file.disabled = true;
+      file.disabled = whole.disabled = true;
       show(place, await nothing());
       return;
     }
@@ -61,9 +64,9 @@ export async function followView(page) {
       const persons = new Set(listed.map((one) => one.person_id ?? `nobody ${one.first_s}`)).size;
       head.textContent = selection ? `${selection.lane.label}, ${dayName(selection.from)} ${selection.text}: ${count(persons, "person", "people")}.`
         : `${count(persons, "person", "people")}, ${count(listed.length, "visit")} ${dayName(chosen.day)}.`;
-      show(list, visitCards(page, listed.slice(0, SHOWN)), listed.length > SHOWN && h("p", { class: "faint" }, `${count(listed.length - SHOWN, "more visit")}: choose an hour above, or a camera or person.`));
+      show(list, h("h2", { class: "unseen" }, "Visits"), visitCards(page, listed.slice(0, SHOWN)), listed.length > SHOWN && h("p", { class: "faint" }, `${count(listed.length - SHOWN, "more visit")}: choose an hour above, or a camera or person.`));
     };
-    file.disabled = false;
+    file.disabled = whole.disabled = false;
     show(place, h("section", { class: "card" }, timeline({ lanes: kept, visits, from: chosen.day, until, title: legend(), onSelect: select })),
       answer.is_all ? null : h("p", { class: "note" }, "This day has more than can be shown at once; earlier visits are left out. Choose a camera or a person."),
       h("section", { class: "section" }, list));
@@ -78,7 +81,7 @@ export async function followView(page) {
 
   await load();
   return h("div", {},
-    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Follow"), head, h("div", { class: "actions" }, file)),
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Follow"), head, h("div", { class: "actions" }, file, whole)),
     h("div", { class: "bar-of-filters" }, days,
       h("details", { class: "filters", open: chosen.cameras.size > 0 || chosen.person !== "" || chosen.who !== "everybody" }, h("summary", {}, "Filters"),
         h("div", { class: "fields" }, field("Person", person), field("Who", who)), h("datalist", { id: "everybody" }, [...byName.keys()].map((name) => h("option", { value: name }))),

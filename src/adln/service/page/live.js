@@ -18,6 +18,11 @@ export async function liveView(page) {
   const faces = new Map(people.map((person) => [person.person_id, person.picture_ids[0] ?? null]));
   const names = new Map(people.map((person) => [person.person_id, person.name]));
   const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
+  /** Of whoever was seen too long ago, or came too lately, to be in the list. */
+  function learn(person_id) {
+    names.set(person_id, null);
+    return get(`/persons/${person_id}`).then((person) => { names.set(person_id, person.name); faces.set(person_id, person.picture_ids[0] ?? null); }).catch(() => {});
+  }
   const state = h("span", { class: "state connecting", role: "status" }, "Connecting…");
   const place = h("div");
   const trouble = h("div");
@@ -36,7 +41,7 @@ export async function liveView(page) {
       stages.clear();
       for (const one of cameras) stages.set(one.camera_id, stageOf(one, nameOf));
       show(place, cameras.length ? h("ul", { class: "cameras" }, [...stages.values()].map((one) => one.item))
-        : h("p", { class: "note" }, "No camera runs in this service. Boxes that push sightings need none; what they push is found by searching."));
+        : h("div", { class: "note" }, h("p", {}, "No camera runs in this service. Boxes that push sightings need none; what they push is found by searching."), page.may("admin") && h("p", {}, h("a", { href: "#/setup" }, "Add a camera"))));
     }
     for (const one of cameras) stages.get(one.camera_id).update(one, pipeline);
   }
@@ -61,12 +66,15 @@ export async function liveView(page) {
   draw(page.status);
   page.follow((kind, content) => {
     if (kind === "sighting") {
-      sighting(content);
-      if (content.person_id !== null && !names.has(content.person_id)) names.set(content.person_id, null);
-    } else if (kind === "scene") stages.get(content.camera_id)?.see(content);
+      if (content.person_id === null || names.has(content.person_id)) sighting(content);
+      else learn(content.person_id).then(() => sighting(content));
+    } else if (kind === "scene") {
+      for (const { person_id } of content.people) if (person_id !== null && !names.has(person_id)) learn(person_id);
+      stages.get(content.camera_id)?.see(content);
+    }
     else if (kind === "cameras") draw(content);
     else if (kind === "gallery" && content.person_id !== null) {
-      get(`/persons/${content.person_id}`).then((person) => { names.set(person.person_id, person.name); faces.set(person.person_id, person.picture_ids[0] ?? null); }).catch(() => names.delete(content.person_id));
+      learn(content.person_id);
     }
   }, (connected) => {
     state.className = connected ? "state running" : "state lost";
@@ -87,13 +95,22 @@ function stageOf(camera, nameOf) {
   const image = h("img", { alt: "", hidden: true });
   const people = s("svg", { viewBox: "0 0 16 9", "aria-hidden": "true" });
   const quiet = h("span", { class: "quiet small" });
-  const stage = h("div", { class: "stage" }, image, people, quiet);
+  const grow = h("button", { type: "button", class: "grow", "aria-label": `Enlarge ${camera.name}`, "aria-expanded": "false", onclick: () => enlarge(!item.classList.contains("big")) }, s("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, s("path", { d: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5" })));
+  const stage = h("div", { class: "stage", onclick: (event) => { if (!event.target.closest("button")) enlarge(!item.classList.contains("big")); } }, image, people, quiet, grow);
   const state = h("span", { class: "state" });
   const facts = h("span", { class: "small faint numbers" });
   const chips = h("div", { class: "present" });
   const error = h("p", { class: "small faint", hidden: true });
   const item = h("li", { class: "card camera" }, stage,
     h("div", { class: "text" }, h("div", { class: "row" }, h("h2", {}, camera.name), state, facts), error, chips));
+  function enlarge(big) {
+    for (const other of item.parentElement.querySelectorAll(".big")) if (other !== item) other.querySelector(".grow").click();
+    item.classList.toggle("big", big);
+    grow.setAttribute("aria-expanded", String(big));
+    grow.setAttribute("aria-label", `${big ? "Make smaller" : "Enlarge"} ${camera.name}`);
+    if (big) item.scrollIntoView({ block: "nearest" });
+  }
+  item.addEventListener("keydown", (event) => { if (event.key === "Escape" && item.classList.contains("big")) enlarge(false); });
   let seen_ms = -Infinity;
   let view = camera;
   let pictures = false;
@@ -119,7 +136,7 @@ function stageOf(camera, nameOf) {
       if (!pictures) picture(false);
       state.className = `state ${now.state}`;
       state.textContent = STATES[now.state] ?? now.state;
-      facts.textContent = now.state === "running" ? `${now.fps.toFixed(1)} pictures/s` : "";
+      facts.textContent = now.state === "running" ? `${now.fps.toFixed(1)} pictures/s` : now.last_frame_s === null ? "" : `since ${moment(now.last_frame_s)}`;
       error.hidden = !now.last_error;
       error.textContent = now.last_error;
     },
@@ -241,11 +258,15 @@ async function auditSection() {
   const audit = await get("/audit?limit=50");
   return h("section", { class: "section" }, h("h2", {}, "Who did what"),
     h("p", { class: audit.is_sound ? "small faint" : "error" }, audit.is_sound
-      ? `${count(audit.num_entries, "entry", "entries")}, unbroken. To prove it later, keep this elsewhere: ` : `Entry ${audit.first_broken} was changed, or one before it was removed. `, h("code", {}, audit.newest_digest)),
+      ? `${count(audit.num_entries, "entry", "entries")}, and nobody has changed one.` : `Entry ${audit.first_broken} was changed, or one before it was removed.`),
+    h("details", { class: "small faint" }, h("summary", {}, "To prove it later"), h("p", {}, "Keep this line elsewhere: ", h("code", {}, audit.newest_digest))),
     h("div", { class: "table-box card", tabindex: "0", role: "region", "aria-label": "Audit log" }, h("table", {}, h("thead", {}, h("tr", {}, ["When", "Who", "What", "Details"].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, audit.entries.map((entry) => h("tr", {}, h("td", {}, moment(entry.time_s)), h("td", {}, entry.actor), h("td", {}, entry.action),
-        h("td", {}, Object.entries(entry.details).map(([key, value]) => `${key} ${Array.isArray(value) ? value.join(", ") : value}`).join(", "))))))));
+        h("td", {}, detailsOf(entry.details))))))));
 }
+
+/** What is of worth to whoever reads: how many answers a search lists is not. */
+const detailsOf = (details) => Object.entries(details).filter(([key]) => key !== "k").map(([key, value]) => `${key.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(", ") : value}`).join(", ");
 
 function since(seconds) {
   if (seconds < 120) return `${Math.round(seconds)} s`;

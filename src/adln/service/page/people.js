@@ -3,9 +3,11 @@
 import { get, post, put } from "./api.js";
 import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight } from "./dom.js";
 import { cameraName } from "./search.js";
-import { timeline, cameraLanes, exportVisits, inSelection } from "./visits.js";
+import { timeline, cameraLanes, exportPage, exportVisits, inSelection } from "./visits.js";
 
 const PAGE = 60;
+const CHOICES = 6;
+const STOPS = 24;
 // Looks that are nearer in time than this, at one camera, are one visit.
 const VISIT_S = 300;
 
@@ -88,6 +90,7 @@ export async function personView(page, id) {
   const list = h("div", { class: "visits" });
   const more = h("button", { type: "button", hidden: true, onclick: () => load() }, "Show older");
   const chart = h("div");
+  const way = h("div");
   const ranges = h("div", { class: "days" });
   const { visits, is_all } = await get(`/visits?person=${id}&limit=1000`);
   const seen = [];
@@ -109,15 +112,24 @@ export async function personView(page, id) {
     const looks = seen.filter(inside);
     list.replaceChildren(...(looks.length ? visitList(page, looks, pick) : [h("p", { class: "faint" }, "No sighting at this time is loaded yet.")]));
   }
+  const inRange = () => visits.filter((one) => one.last_s >= range.from && one.first_s < range.until);
+  /** From camera to camera, in the time that is shown. */
+  function drawWay() {
+    const stops = inRange().slice(0, STOPS).reverse();
+    show(way, range.until - range.from <= 90000 && stops.length > 1 ? h("ol", { class: "way-of", "aria-label": "From camera to camera" },
+      stops.map((one) => h("li", {}, h("a", { href: `#/moment/${one.sighting_id}` }, one.camera_name, h("span", { class: "small faint numbers" }, ` ${clockOf(one.first_s)}`))))) : null);
+  }
   function drawChart() {
     const lanes = cameraLanes(page, visits, { all: false });
+    drawWay();
     show(chart, timeline({ lanes, visits, from: range.from, until: range.until, onSelect: (now) => { selection = now; drawLooks(); } }));
     const days = [...new Set(visits.map((one) => midnight(one.last_s)))].slice(0, 4);
     const choose = (text, value) => h("button", { type: "button", "aria-pressed": value.from === range.from && value.until === range.until ? "true" : null, onclick: () => { range = value; selection = null; drawChart(); drawLooks(); } }, text);
     const first = Math.min(...visits.map((one) => one.first_s));
     show(ranges, days.map((day) => choose(upper(dayName(day)), dayRange(day))),
       days.length > 1 || midnight(first) !== days[0] ? choose("All", { from: midnight(first), until: midnight(visits[0].last_s, 1) }) : null,
-      h("button", { type: "button", class: "export", onclick: () => exportVisits(visits.filter((one) => one.last_s >= range.from && one.first_s < range.until), `${name} ${dayOf(range.from)}`) }, "Export CSV"));
+      h("div", { class: "row export" }, h("button", { type: "button", onclick: () => exportVisits(inRange(), `${name} ${dayOf(range.from)}`) }, "Export CSV"),
+        h("button", { type: "button", onclick: () => exportPage(inRange(), `${name}, ${dayOf(range.from)}`) }, "Export page")));
   }
 
   if (visits.length) { drawChart(); await load(); }
@@ -128,7 +140,7 @@ export async function personView(page, id) {
     h("div", { class: "head section" },
       h("div", { class: "person" }, page.picture(person.picture_ids[0] ?? null, name, "face"),
         h("div", { class: "text" }, h("h1", { tabindex: "-1" }, name),
-          latest ? h("p", {}, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} that day`) : h("p", { class: "faint" }, "Not seen yet"),
+          latest ? h("p", {}, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} ${dayName(latest.last_s)}`) : h("p", { class: "faint" }, "Not seen yet"),
           person.num_sightings ? h("p", { class: "faint small" }, `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}`) : null,
           silent ? h("p", { class: "small" }, h("span", { class: "verdict scored" }, "Silenced"), " Nobody is told when they are seen.") : null)),
       h("div", { class: "actions" },
@@ -137,7 +149,7 @@ export async function personView(page, id) {
         page.may("operator") && h("button", { type: "button", onclick: () => mergeWithDialog(page, person) }, "Merge with…"),
         page.may("admin") && h("button", { type: "button", class: "danger", onclick: () => forgetDialog(page, person) }, "Forget"))),
     !visits.length ? empty("No sightings", "Add a picture from the search, or wait until a camera sees them.") : [
-      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Timeline")), ranges, chart,
+      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Timeline")), ranges, chart, way,
         is_all ? null : h("p", { class: "small faint" }, "Only the newest visits are shown.")),
       h("section", { class: "section" }, h("h2", {}, "Visits"), list, h("p", { class: "section" }, more)),
     ], bottom);
@@ -162,7 +174,7 @@ function visitList(page, seen, pick) {
     const span = clockOf(first.time_s) === clockOf(last.time_s) ? clockOf(last.time_s) : `${clockOf(first.time_s)}–${clockOf(last.time_s)}`;
     const header = day === dayOf(last.time_s) ? [] : [h("h3", {}, upper(dayName(last.time_s)))];
     day = dayOf(last.time_s);
-    return [...header, h("div", { class: "visit" }, h("p", {}, h("strong", {}, span), ` · ${last.camera_name} `, looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
+    return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
       h("div", { class: "looks" }, looks.map((one) => h("div", { class: "look" }, page.picture(one.has_picture ? one.sighting_id : null, `${called(one.person_id, one.name)} at ${one.camera_name}, ${moment(one.time_s)}`, "small-shot"),
         page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
   });
@@ -190,16 +202,32 @@ async function silence(page, person, silent) {
   page.open();
 }
 
+/** Finds the other by name, with faces: a list of hundreds would be no choice. */
 async function mergeWithDialog(page, person) {
-  const { people } = await get("/persons?limit=500");
-  const others = people.filter((one) => one.person_id !== person.person_id);
-  if (!others.length) { page.done("There is nobody else to merge with."); return; }
-  const choice = h("select", { name: "other" }, others.map((one) => h("option", { value: one.person_id }, `${called(one.person_id, one.name)} (${count(one.num_sightings, "sighting")})`)));
+  const name = called(person.person_id, person.name);
+  const found = h("ul", { class: "choices" });
+  const said = h("p", { class: "small faint", "aria-live": "polite" });
+  let waiting = null;
+  let turn = 0;
+  async function find(text) {
+    const mine = ++turn;
+    const { people, total } = await get(`/persons?${new URLSearchParams({ text, limit: CHOICES + 1, pictures: true })}`);
+    if (mine !== turn) return;
+    const others = people.filter((one) => one.person_id !== person.person_id).slice(0, CHOICES);
+    show(found, others.map((one, at) => h("li", {}, h("label", { class: "choice" }, h("input", { type: "radio", name: "other", value: one.person_id, required: true, checked: at === 0 && text !== "" }),
+      page.picture(one.picture_ids[0] ?? null, called(one.person_id, one.name), "small-shot", { enlarges: false }),
+      h("span", {}, called(one.person_id, one.name), h("br"), h("span", { class: "small faint" }, one.num_sightings ? `last ${moment(one.last_seen_s)}` : "not seen yet"))))));
+    said.textContent = !others.length ? "Nobody else is called that." : total > others.length + 1 ? "Type a part of the name to see others." : "";
+  }
+  await find("");
+  if (!found.children.length) { page.done("There is nobody else to merge with."); return; }
   ask({
-    title: `Who else is ${called(person.person_id, person.name)}?`,
-    body: [field("The same person", choice), h("p", { class: "small faint" }, "Their sightings come here. You can take this back for ten minutes.")],
+    title: `Who else is ${name}?`,
+    body: [field("Name or number", h("input", { type: "search", autocomplete: "off", oninput: (event) => { clearTimeout(waiting); waiting = setTimeout(() => find(event.target.value), 150); } })), found, said,
+      h("p", { class: "small faint" }, `Their sightings come to ${name}. You can take this back for ten minutes.`)],
     submit: "Merge",
     send: async (data) => {
+      if (!data.get("other")) throw new Error("Choose who it is.");
       const { undo_id } = await post(`/persons/${person.person_id}/merge`, { person_ids: [Number(data.get("other"))] });
       page.done("Merged.", undo_id);
       page.open();

@@ -1,6 +1,6 @@
 // Review: what only a person can decide, one thing at a time, by keyboard if wanted.
 
-import { get, post, put } from "./api.js";
+import { findPerson, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
 import { cameraName } from "./search.js";
 
@@ -79,7 +79,7 @@ export async function reviewView(page) {
       submit: "Save",
       send: async (data) => {
         const name = data.get("name").trim().replace(/\s+/g, " ");
-        const known = names.get(name);
+        const known = names.get(name) ?? (await findPerson(name))?.person_id;
         await decideOrThrow(item, known === undefined ? `${name} has a name now.` : `These are ${name}.`, async () => {
           if (item.kind === "unnamed" && known === undefined) {
             const done = await put(`/persons/${item.person.person_id}/name`, { name });
@@ -121,10 +121,11 @@ export async function reviewView(page) {
     const asked = side(page, item.kind === "merge" || item.kind === "unnamed" ? name : item.kind === "strange" ? "This sighting" : "Seen, not enrolled", item.kind === "merge" ? item.person : item,
       item.kind === "merge" ? item.person.picture_ids : item.picture_ids, item.kind === "strange" ? `is with ${name}` : "");
     return h("section", { class: "card review", "aria-label": "To decide" },
-      h("div", { class: "row" }, h("span", { class: "verdict scored" }, KINDS[item.kind]), h("span", { class: "small faint" }, item.likeness === null ? "" : likeness(item.likeness)),
+      h("div", { class: "row" }, h("span", { class: "verdict scored" }, KINDS[item.kind]), item.likeness === null ? null : h("span", { class: "small faint likeness" }, likeness(item.likeness)),
         h("span", { class: "steps small faint" }, h("button", { type: "button", class: "tool", "aria-label": "Previous", onclick: () => go(-1) }, "‹"), `${at + 1} / ${queue.length}`, h("button", { type: "button", class: "tool", "aria-label": "Next", onclick: () => go(1) }, "›"))),
       h("h2", {}, question),
-      h("div", { class: item.other ? "sides two" : "sides" }, asked, item.other && side(page, other, item.other, item.other.picture_ids)),
+      h("div", { class: item.kind === "strange" ? "sides two three" : item.other ? "sides two" : "sides" }, asked, item.other && side(page, other, item.other, item.other.picture_ids),
+        item.kind === "strange" && side(page, name, item.person, item.person.picture_ids.filter((one) => !item.sighting_ids.includes(one)))),
       h("div", { class: "actions" }, buttons));
   }
 
@@ -144,6 +145,6 @@ function side(page, title, about, picture_ids, more = "") {
   return h("div", { class: "side" }, h("div", { class: "looks" }, page.picture(first, title, "large"), others.length ? h("div", { class: "others" }, others.map((one) => page.picture(one, title))) : null),
     h("div", { class: "text" }, h("h3", {}, about.name !== undefined && about.person_id !== undefined ? h("a", { href: `#/people/${about.person_id}` }, title) : title),
       h("p", { class: "small faint" }, [count(about.num_sightings, "sighting"), more].filter(Boolean).join(", ")),
-      h("p", { class: "small faint" }, about.last_seen_s === null ? "not seen yet" : `last ${moment(about.last_seen_s)}`),
+      h("p", { class: "small faint" }, about.last_seen_s === null ? "not seen yet" : `${about.num_sightings === 1 ? "" : "last "}${moment(about.last_seen_s)}`),
       cameras.length ? h("p", { class: "small faint" }, `${cameras.slice(0, 3).join(", ")}${cameras.length > 3 ? ` and ${cameras.length - 3} more` : ""}`) : null));
 }

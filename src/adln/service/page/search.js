@@ -1,6 +1,7 @@
 // Search: a picture or a sighting in, a ranked strip and a plain answer out.
 
-import { get, post, sendPicture } from "./api.js";
+import { get, post, sendPicture, showFile } from "./api.js";
+import { cut, marker, pictureOf } from "./frame.js";
 import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty } from "./dom.js";
 import { visitCards } from "./visits.js";
 
@@ -51,6 +52,7 @@ export async function searchView(page, sighting_id = null) {
     last = () => search(() => post("/search", { sighting_id: Number(sighting_id), k: AMOUNT, where: where() }));
     last();
   }
+  if (page.handed) { const file = page.handed; page.handed = null; run(file); }
   view.addEventListener("change", (event) => { if (event.target.closest(".filters")) again(); });
   page.on(document, "paste", (event) => { const file = event.clipboardData.files[0]; if (file) run(file); });
   return view;
@@ -64,13 +66,13 @@ function legend() {
     row("unknown", "nobody here is alike enough")));
 }
 
-function dropZone(slim, run) {
+export function dropZone(slim, run) {
   const input = h("input", { type: "file", accept: "image/jpeg,image/png,image/webp", "aria-label": "Picture to search for" });
   const camera = h("input", { type: "file", accept: "image/jpeg", capture: "environment", "aria-label": "Take a photo" });
   const zone = h("div", { class: "drop" },
     s("svg", { viewBox: "0 0 24 24", width: 40, height: 40, "aria-hidden": "true" },
       s("path", { d: "M12 16V5m0 0L8 9m4-4 4 4M4 16v2a2 2 0 0 0 2 2h12a2 2 0 0 0 2-2v-2" })),
-    h("strong", {}, "Drop or paste a picture of a person"),
+    h("strong", {}, h("span", { class: "by-mouse" }, "Drop or paste a picture of a person"), h("span", { class: "by-touch" }, "Choose a picture of a person")),
     h("span", { class: "faint small how" }, "or choose one: JPEG, PNG or WebP. It is not stored."), input);
   for (const one of [input, camera]) one.addEventListener("change", () => { if (one.files[0]) run(one.files[0]); one.value = ""; });
   for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
@@ -116,7 +118,8 @@ function query() {
 
 /** The answer: who, where last, why, then everything else. */
 async function answered(page, answer, { file, sighting_id, again, run }) {
-  if (!answer.is_crop) return wholeFrame(answer, file, run);
+  const frame = file && answer.verdict !== "matched" ? await sendPicture("/frames/people", file).catch(() => null) : null;
+  if (!answer.is_crop) return wholeFrame(frame, file, run);
   const name = called(answer.person_id, answer.name);
   let person = null;
   let visits = [];
@@ -128,6 +131,7 @@ async function answered(page, answer, { file, sighting_id, again, run }) {
     [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${wanted}`)]);
   }
   return [
+    frame?.can_find && !frame.people.length && !answer.found.some((one) => one.verdict === "matched") ? h("p", { class: "note" }, "No person was found in this picture. If there is one, the answer still holds.") : null,
     answerCard(page, answer, { file, sighting_id, again, person, visits }),
     person && visits.length ? h("section", { class: "section" }, h("h2", {}, `Where ${name} was`), visitCards(page, visits.slice(0, SHOWN_VISITS), { who: false }),
       visits.length > SHOWN_VISITS && h("p", {}, h("a", { href: `#/people/${answer.person_id}` }, "All visits"))) : null,
@@ -150,11 +154,19 @@ function answerCard(page, answer, { file, sighting_id, again, person, visits }) 
     h("div", { class: "faces" }, file ? asked : page.picture(sighting_id === null ? null : Number(sighting_id), "the sighting", "large"), person && page.picture(person.picture_ids[0] ?? null, name, "large")),
     h("div", { class: "text" }, h("span", { class: `verdict ${answer.verdict ?? "scored"}` }, WORDS[answer.verdict] ?? "Score only"), h("h2", {}, sentence),
       latest ? h("p", { class: "last" }, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} ${dayName(latest.last_s)}`)
-        : person ? h("p", { class: "faint" }, "Not seen where and when the filters say.") : null,
+        : person ? h("p", { class: "faint" }, "Not seen where and when the filters say.") : seenAsNobody(answer),
       h("div", { class: "actions" },
         person && h("a", { class: "button primary", href: `#/people/${answer.person_id}` }, `Follow ${name}`),
         file && page.may("operator") && h("button", { type: "button", onclick: () => enrolPicture(page, answer, file, again) }, "Enrol this picture")),
       why(page, answer)));
+}
+
+/** Nobody whom the gallery knows, but seen before all the same. */
+function seenAsNobody(answer) {
+  const theirs = answer.person_id === null ? answer.found.filter((one) => one.sighting.person_id === null && one.verdict === "matched").map((one) => one.sighting) : [];
+  if (!theirs.length) return null;
+  const latest = theirs.reduce((a, b) => (a.time_s > b.time_s ? a : b));
+  return h("p", { class: "last" }, "Seen before, but nobody yet: last ", h("strong", {}, moment(latest.time_s)), " at ", h("strong", {}, latest.camera_name), ". ", h("a", { href: `#/moment/${latest.sighting_id}` }, "Open"));
 }
 
 /** Why: who else it could be, and how far behind they are. */
@@ -163,14 +175,23 @@ function why(page, answer) {
   // Nobody is named, but somebody is nearest.
   const first = answer.person_id === null && answer.found.map((one) => ({ ...one.sighting, score: one.similarity, picture_id: one.sighting.has_picture ? one.sighting.sighting_id : null })).find((one) => one.person_id !== null);
   if (first && !others.some((one) => one.person_id === first.person_id)) others.unshift(first);
-  const explained = `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
   return h("details", { class: "why", open: answer.verdict !== "matched" }, h("summary", {}, answer.verdict === "matched" ? "Why?" : "Who it could be, and why"),
-    h("p", { class: "small" }, explained, ` Compared with ${count(answer.gallery_size, "person", "people")}.`),
+    h("p", { class: "small" }, explained(answer, others), ` Compared with ${count(answer.gallery_size, "person", "people")}.`),
     others.length ? h("ul", {}, others.slice(0, 3).map((one) => {
       const name = called(one.person_id, one.name);
       return h("li", {}, page.picture(one.picture_id, name, "small-shot"), h("div", {}, h("a", { href: `#/people/${one.person_id}` }, name),
         h("p", { class: "small faint numbers" }, behind(answer, one))));
     })) : null);
+}
+
+/** The reason without its numbers, which nobody should have to know. */
+function explained(answer, [next]) {
+  const name = called(answer.person_id, answer.name);
+  const other = next && called(next.person_id, next.name);
+  if (answer.verdict === "matched") return `As alike as pictures of one person are${next ? `; ${other} is next, ${behind(answer, next)}` : ""}.`;
+  if (answer.verdict === "candidate") return `More alike than two people mostly are, but not enough to be sure that it is ${name}${next ? `; ${other} is ${behind(answer, next)}` : ""}.`;
+  if (answer.verdict === "unknown") return next ? `${other} is nearest, but two people may well be as alike.` : "There is nobody to compare with.";
+  return `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
 }
 
 function behind(answer, one) {
@@ -181,52 +202,31 @@ function behind(answer, one) {
 
 const percent = (cosine) => `${Math.round(100 * Math.max(0, cosine))} %`;
 
-/** A picture of a scene: say so, and let the person be marked in it. */
-function wholeFrame(answer, file, run) {
-  const image = h("img", { alt: "The picture, in which one person is to be marked" });
-  const box = h("div", { class: "crop-box", tabindex: "0", role: "application", "aria-label": "The marked part: arrow keys move it, with shift they change its size" });
-  const frame = h("div", { class: "cropper" }, image, box);
-  // In parts of the picture.
-  let at = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 };
-  const place = () => { for (const [key, value] of Object.entries(at)) box.style[key] = `${100 * value}%`; };
-  const bound = (value, most) => Math.min(Math.max(value, 0), most);
-  const where = (event) => { const area = frame.getBoundingClientRect(); return [bound((event.clientX - area.left) / area.width, 1), bound((event.clientY - area.top) / area.height, 1)]; };
-  let from = null;
-  frame.addEventListener("pointerdown", (event) => { event.preventDefault(); from = where(event); frame.setPointerCapture(event.pointerId); });
-  frame.addEventListener("pointermove", (event) => {
-    if (!from) return;
-    const [x, y] = where(event);
-    at = { left: Math.min(x, from[0]), top: Math.min(y, from[1]), width: Math.abs(x - from[0]), height: Math.abs(y - from[1]) };
-    place();
+/** A picture of a scene: whoever is in it can be chosen, or be marked by hand. */
+function wholeFrame(frame, file, run) {
+  const found = frame?.people ?? [];
+  const section = h("section", { class: "card whole", "aria-label": "Answer" });
+  const byHand = () => mark(section, found.length ? "" : frame?.can_find ? "Nobody was found in it. If somebody is there, draw a frame around them." : "Draw a frame around them.", file, run);
+  if (!found.length) { byHand(); return section; }
+  const image = h("img", { alt: `The picture, with ${count(found.length, "person", "people")} in it` });
+  showFile(file, image);
+  const boxes = found.map((one, at) => {
+    const [left, top, right, bottom] = one.box_xyxy.map((value, axis) => Math.min(1, Math.max(0, value / (axis % 2 ? frame.height_px : frame.width_px))));
+    const box = { left, top, width: right - left, height: bottom - top };
+    const button = h("button", { type: "button", class: "found-box", "aria-label": `Search for person ${at + 1}`, onclick: async () => run(await cut(image, box)) }, h("span", { "aria-hidden": "true" }, at + 1));
+    for (const [key, value] of Object.entries(box)) button.style[key] = `${100 * value}%`;
+    return button;
   });
-  frame.addEventListener("pointerup", () => { from = null; if (at.width < 0.01 || at.height < 0.01) { at = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 }; place(); } });
-  box.addEventListener("keydown", (event) => {
-    const [x, y] = { ArrowLeft: [-0.02, 0], ArrowRight: [0.02, 0], ArrowUp: [0, -0.02], ArrowDown: [0, 0.02] }[event.key] ?? [0, 0];
-    if (!x && !y) return;
-    event.preventDefault();
-    if (event.shiftKey) at = { ...at, width: bound(at.width + x, 1 - at.left) || 0.02, height: bound(at.height + y, 1 - at.top) || 0.02 };
-    else at = { ...at, left: bound(at.left + x, 1 - at.width), top: bound(at.top + y, 1 - at.height) };
-    place();
-  });
-  const address = URL.createObjectURL(file);
-  image.addEventListener("load", () => {
-    URL.revokeObjectURL(address);
-    // As slim as somebody who stands, in a picture of any shape.
-    const width = Math.min(0.9, 0.35 * image.naturalHeight / image.naturalWidth);
-    at = { ...at, left: (1 - width) / 2, width };
-    place();
-  }, { once: true });
-  image.src = address;
-  place();
-  const cut = async () => {
-    const [width, height] = [Math.max(1, Math.round(at.width * image.naturalWidth)), Math.max(1, Math.round(at.height * image.naturalHeight))];
-    const canvas = h("canvas", { width, height });
-    canvas.getContext("2d").drawImage(image, at.left * image.naturalWidth, at.top * image.naturalHeight, width, height, 0, 0, width, height);
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
-    run(new File([blob], "part.jpg", { type: "image/jpeg" }));
-  };
-  return h("section", { class: "card whole", "aria-label": "Answer" }, h("span", { class: "verdict scored" }, "A whole picture"), h("h2", {}, "Mark one person in it"),
-    h("p", { class: "small faint" }, `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`), frame, h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: cut }, "Search for this person")));
+  show(section, h("span", { class: "verdict scored" }, count(found.length, "person", "people")), h("h2", {}, "Whom do you mean?"),
+    h("div", { class: "cropper picking" }, image, boxes), h("div", { class: "actions" }, h("button", { type: "button", onclick: byHand }, "Mark somebody else")));
+  return section;
+}
+
+/** Lets one person be marked by hand, and searches for them. */
+async function mark(section, text, file, run) {
+  const marked = marker(await pictureOf(file));
+  show(section, h("span", { class: "verdict scored" }, "A whole picture"), h("h2", {}, "Mark one person in it"),
+    text && h("p", { class: "small faint" }, text), marked.element, h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: async () => run(await marked.part()) }, "Search for this person")));
 }
 
 function strip(page, answer) {

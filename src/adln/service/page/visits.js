@@ -1,9 +1,11 @@
 // Visits: who was at which camera from when to when, as cards, as a timeline, and as a file.
 
+import { pictureData } from "./api.js";
 import { h, show, called, count, clockOf, dayName, dayOf, span, midnight, download } from "./dom.js";
 
 const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 const SHORTEST_S = 600;
+const MOST_SAVED = 200;
 const MOST_ROWS = 5;
 const FINE_S = 10800;
 const LEAST_SHOWN_S = 21600;
@@ -11,16 +13,16 @@ const LEAST_SHOWN_S = 21600;
 export const kindOf = (visit) => visit.person_id === null ? "nobody" : visit.name === null ? "unnamed" : "named";
 
 /** Visits as cards under their days, newest first. */
-export function visitCards(page, visits, { who = true } = {}) {
+export function visitCards(page, visits, { who = true, days = true } = {}) {
   let day = null;
   return h("ol", { class: "visit-list" }, visits.flatMap((one) => {
-    const head = dayOf(one.last_s) === day ? [] : [h("li", { class: "day" }, h("h3", {}, headOf(one.last_s)))];
+    const head = !days || dayOf(one.last_s) === day ? [] : [h("li", { class: "day" }, h("h3", {}, headOf(one.last_s)))];
     day = dayOf(one.last_s);
     const name = called(one.person_id, one.name);
     const title = !who ? h("strong", {}, one.camera_name)
       : one.person_id === null ? h("strong", {}, name) : h("a", { href: `#/people/${one.person_id}` }, name);
     return [...head, h("li", { class: "visit-card" }, page.picture(one.picture_id, who ? name : `${name} at ${one.camera_name}`),
-      h("div", { class: "text" }, title, h("p", { class: "numbers" }, span(one.first_s, one.last_s)),
+      h("div", { class: "text" }, title, h("p", { class: "numbers" }, h("a", { class: "whole-card", href: `#/moment/${one.sighting_id}` }, h("span", { class: "unseen" }, `${name} at ${one.camera_name}, `), span(one.first_s, one.last_s))),
         h("p", { class: "small faint" }, [who && one.camera_name, count(one.sightings, "sighting")].filter(Boolean).join(", ")),
         who && one.person_id === null && one.picture_id && h("a", { class: "small", href: `#/search/${one.picture_id}` }, "Who is it?")))];
   }));
@@ -37,8 +39,27 @@ export function exportVisits(visits, name) {
   };
   const rows = [["person", "name", "camera", "from", "until", "sightings"],
     ...[...visits].reverse().map((one) => [one.person_id, called(one.person_id, one.name), one.camera_name, time(one.first_s), time(one.last_s), one.sightings])];
-  download(`${name.replace(/[^\p{L}\p{N}_-]+/gu, "-")}.csv`, "text/csv", `\ufeff${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`);
+  download(`${fileName(name)}.csv`, "text/csv", `\ufeff${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`);
 }
+
+/** Saves visits as a page of its own, with their pictures in it; it needs nothing from here. */
+export async function exportPage(visits, title) {
+  const most = visits.slice(0, MOST_SAVED);
+  const pictures = await Promise.all(most.map((one) => one.picture_id === null ? null : pictureData(one.picture_id)));
+  const images = pictures.map((picture) => picture && h("img", { alt: "", width: 48, height: 96 }));
+  const rows = most.map((one, at) => h("tr", {}, h("td", {}, images[at] ?? ""), [called(one.person_id, one.name), one.camera_name, dayOf(one.first_s), span(one.first_s, one.last_s), one.sightings].map((text) => h("td", {}, String(text)))));
+  // A document that is shown nowhere: here the pictures would be loaded, which this page's policy forbids.
+  const saved = document.implementation.createHTMLDocument(title);
+  saved.documentElement.lang = "en";
+  saved.head.append(h("meta", { charset: "utf-8" }), h("meta", { name: "viewport", content: "width=device-width" }));
+  saved.body.append(h("h1", {}, title), h("p", {}, `${count(visits.length, "visit")}${visits.length > most.length ? `, of which the newest ${most.length} are here` : ""}. Saved ${dayOf(Date.now() / 1000)}, ${clockOf(Date.now() / 1000)}.`),
+    h("table", {}, h("tr", {}, ["", "Who", "Camera", "Day", "From and until", "Sightings"].map((text) => h("th", {}, text))), rows));
+  images.forEach((image, at) => { if (image) image.src = pictures[at]; });
+  const style = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8885}img{object-fit:cover;border-radius:6px;display:block}";
+  download(`${fileName(title)}.html`, "text/html", `<!doctype html>${saved.documentElement.outerHTML.replace("</head>", `<style>${style}</style></head>`)}`);
+}
+
+const fileName = (name) => name.replace(/[^\p{L}\p{N}_-]+/gu, "-");
 
 /**
  * Lanes of visits over time. Cells with visits are buttons; `onSelect` gets the chosen one (lane, from,
