@@ -67,6 +67,14 @@ def test_a_data_set_gives_thresholds_for_every_depth(make_model: MakeModel, colo
     assert fitted.decide(0.2, 49).verdict == "unknown"
 
 
+def test_one_depth_of_several_can_be_fitted_alone(make_model: MakeModel, colours: Path) -> None:
+    model = make_model(depths=(2, 3))
+    (row,) = json.loads(run(model, "--data", colours, "--depth", 2, *LOOSE, "--json").stdout)[
+        "calibrations"
+    ]
+    assert row["depth"] == 2
+
+
 def test_depths_of_one_space_are_fitted_in_pairs_too(make_model: MakeModel, colours: Path) -> None:
     model = make_model(depths=(2, 3), spaces=("a" * 16, "a" * 16))
     result = run(model, "--data", colours, *LOOSE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.embedders import is_exported, network_sha256, open_exported, open_trained
+from adln.cli.embedders import is_exported, network_sha256, open_chain, open_trained
 from adln.cli.options import depths_option, json_option, layout_option
 from adln.embedders.shipped import find_network
 
@@ -262,18 +262,11 @@ def _from_dataset(
 
 def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> "OpenedNetwork":
     """An exported network in one file, or in several that go on from each other."""
-    from adln.embedders.deeper import ChainedEmbedder
-    from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
     from adln.embedders.session import open_session
     from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork
 
-    embedder: OnnxEmbedder | ChainedEmbedder
-    if len(paths) == 1:
-        embedder = open_exported(paths[0], depths, flip=flip)
-        models = [embedder.model]
-    else:
-        embedder = ChainedEmbedder(paths, batch_size=DEFAULT_BATCH_SIZE, depths=depths, flip=flip)
-        models = [open_session(path) for path in paths]
+    embedder = open_chain(paths, depths, flip=flip)
+    models = [open_session(path) for path in paths]
     files = []
     for model in models:
         about = model.manifest

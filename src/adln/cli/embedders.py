@@ -47,20 +47,6 @@ def open_trained(
     return embedder, params, flops
 
 
-def open_exported(path: Path, depths: tuple[int, ...], *, flip: bool) -> "OnnxEmbedder":
-    """An exported network, on the device's own runtime."""
-    from adln.embedders.embedder import OnnxEmbedder
-    from adln.errors import ModelFileError
-
-    embedder = OnnxEmbedder(path, flip=flip)
-    if depths and depths != embedder.depths:
-        raise ModelFileError(
-            f"{path} holds depth {list(embedder.depths)}, asked for {list(depths)}. "
-            "Leave --depth out, or export that depth."
-        )
-    return embedder
-
-
 def open_chain(
     paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
 ) -> "OnnxEmbedder | ChainedEmbedder":

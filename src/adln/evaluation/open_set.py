@@ -118,7 +118,7 @@ def threshold_at(false_scores: Scores, rate: float) -> float:
 
 
 def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> OperatingPoint:
-    """Verification: pairs of one person accepted while a share of pairs of two persons is.
+    """Verification: pairs of one person accepted at a rate of accepted pairs of two.
 
     Args:
         same_scores: (S,) scores of pairs of one person.
@@ -139,7 +139,7 @@ def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> Op
 
 
 def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
-    """Identification: enrolled people found while a share of strangers raises an alarm.
+    """Identification: enrolled people found at a rate of strangers who raise an alarm.
 
     The same point is FNIR@FPIR: FNIR(N, max_rank, threshold) is 1 - true_share.
 
@@ -360,10 +360,10 @@ def open_set_text(results: dict[int, OpenSetResult]) -> str:
         lines.append(f"Res{depth} " + "".join(cells))
     lines += [
         "",
-        "Open set. TPR: pairs of one person accepted while so many pairs of two persons are,",
-        f"from {first.num_same_pairs:,} and {first.num_different_pairs:,} pairs. "
-        "DIR: enrolled people found at rank 1 while",
-        f"so many strangers raise an alarm; {first.num_enrolled:,} persons enrolled, "
+        "Open set. TPR@x: pairs of one person accepted by a threshold that accepts x of the pairs",
+        f"of two, from {first.num_same_pairs:,} and {first.num_different_pairs:,} pairs. "
+        "DIR@x: enrolled people found at rank 1 by a",
+        f"threshold that x of the strangers reach; {first.num_enrolled:,} persons enrolled, "
         f"{first.num_mated:,.0f} searches for them and",
         f"{first.num_strangers:,.0f} for strangers, mean and spread over "
         f"{first.draws} random halves.",

@@ -6,7 +6,8 @@ each, at each depth:
 
 - Rank-1 and mAP, as in Table 1;
 - TPR at an FPR of 0.1 % and 1 % over *all* pairs of a query and a gallery picture under two
-  cameras: the share of pairs of one person that are accepted while so many pairs of two are.
+  cameras: the share of the pairs of one person that a threshold accepts which accepts such a share
+  of the pairs of two persons.
 
 Each figure has an interval that holds 95 % of what a bootstrap over persons gives: the persons
 searched for are drawn again with replacement, and all queries of a person go together; the gallery
@@ -166,9 +167,10 @@ def _short(figure: Estimate | None) -> str:
 
 COLUMNS = ("Rank-1", "mAP", "TPR@0.1%", "TPR@1%")
 WORDS = (
-    "TPR: pairs of one person accepted while so many pairs of two persons are, over all pairs "
-    "under two cameras. Intervals: 95 % of a bootstrap over the persons searched for. Seen: the "
-    "network has learned from other people of this data set; unseen: from nobody of it."
+    "TPR@x: share of the pairs of one person that are accepted by a threshold that accepts x of "
+    "the pairs of two persons, over all pairs under two cameras. Intervals: 95 % of a bootstrap "
+    "over the persons searched for. Seen: the network has learned from other people of this data "
+    "set; unseen: it has not."
 )
 
 
