@@ -1,6 +1,14 @@
 import numpy as np
+import pytest
 
-from adln.cameras.association import are_short, assign, best_with_margin, has_rivals, touched_sides
+from adln.cameras.association import (
+    are_short,
+    assign,
+    best_with_margin,
+    has_rivals,
+    overlaps,
+    touched_sides,
+)
 
 
 def test_pairs_are_chosen_for_the_largest_sum() -> None:
@@ -53,3 +61,23 @@ def test_where_more_rows_than_columns_come_into_question_somebody_is_left_out() 
     assert are_short(possible).tolist() == [True, False, False]
     assert are_short(np.zeros((2, 0), bool)).tolist() == []
     assert are_short(np.zeros((0, 2), bool)).tolist() == [False, False]
+
+
+def test_overlaps_weigh_the_area_in_common_with_the_square_of_the_height_in_common() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (7, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 60, (7, 2))], axis=1)
+    found = overlaps(boxes[:3], boxes[3:])
+    for row, one in enumerate(boxes[:3].tolist()):
+        for column, other in enumerate(boxes[3:].tolist()):
+            width = max(min(one[2], other[2]) - max(one[0], other[0]), 0)
+            height = max(min(one[3], other[3]) - max(one[1], other[1]), 0)
+            areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+            area = width * height / (sum(areas) - width * height)
+            common = height / (max(one[3], other[3]) - min(one[1], other[1]))
+            assert found[row, column] == pytest.approx(area * common**2, abs=1e-6)
+
+
+def test_boxes_of_no_height_have_nothing_in_common() -> None:
+    flat = np.array([[0.0, 5.0, 10.0, 5.0]])
+    assert overlaps(flat, flat).tolist() == [[0.0]]

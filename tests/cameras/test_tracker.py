@@ -37,6 +37,31 @@ def test_two_who_cross_keep_their_ids() -> None:
         assert abs(path[-1] - path[0]) > 150
 
 
+def test_the_one_box_of_two_who_overlap_belongs_to_whom_it_fits_in_height() -> None:
+    tracker = ByteTracker()
+    sure = np.full(2, 0.9, np.float32)
+    for step in range(20):
+        # Near and tall, standing; far and short, walking behind.
+        boxes = [[200, 0, 240, 140], [23 + 10 * step, 10, 63 + 10 * step, 110]]
+        tracker.update(Detections(np.array(boxes, np.float32), sure), step / 10)
+    near = Detections(np.array([[220, 0, 260, 140]], np.float32), sure[:1])
+    assert ids(tracker, near, 2.0) == [1]
+
+
+def test_who_comes_in_does_not_inherit_the_number_of_who_goes_out_in_the_same_place() -> None:
+    tracker = ByteTracker()
+    picture = np.zeros((400, 600, 3), np.uint8)
+    seen = []
+    # How far the two reach into the picture, one after the other.
+    for step, reach in enumerate([*range(120, 30, -10), *range(58, 158, 10)]):
+        box = np.array([[max(reach - 70, 0), 150, reach, 250]], np.float32)
+        found = Detections(box, np.full(1, 0.9, np.float32))
+        update = tracker.update(found, step / 10, picture)
+        seen.append([person.track_id for person in update.people])
+    assert seen[8] == [1]
+    assert seen[9:] == [[], []] + [[2]] * 8
+
+
 def test_weak_detections_continue_tracks_but_start_none() -> None:
     tracker = ByteTracker()
     for step in range(4):

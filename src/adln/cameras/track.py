@@ -12,6 +12,9 @@ from adln.cameras.motion import Motion, start_motion
 
 # Who moves towards a side by this part of their height a second is on the way there.
 _LEAVING = 0.1
+# Who is on the way out is not found further inside by this part of their height: a swinging leg
+# reaches less far back.
+_COMES_IN = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +114,26 @@ class Track:
         across, down = (motion.speed[:2] / max(float(motion.place[3]), 1.0)).tolist()
         outward = {"left": -across, "right": across, "top": -down, "bottom": down}
         return any(outward[side] > _LEAVING for side in self.place.sides or ())
+
+    def is_met_by(self, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes show somebody who comes in where this person goes out of the picture.
+
+        Args:
+            boxes_xyxy: (N, 4) px, in the frame after.
+        """
+        met = np.zeros(len(boxes_xyxy), np.bool_)
+        if not self.is_leaving:
+            return met
+        left, top, right, bottom = self.place.still.box_xyxy
+        inwards = {
+            "left": boxes_xyxy[:, 2] - right,
+            "right": left - boxes_xyxy[:, 0],
+            "top": boxes_xyxy[:, 3] - bottom,
+            "bottom": top - boxes_xyxy[:, 1],
+        }
+        for side in self.place.sides or ():
+            met |= inwards[side] > _COMES_IN * (bottom - top)
+        return met
 
     def take(
         self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None

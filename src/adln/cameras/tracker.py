@@ -12,7 +12,8 @@ overwrites the first and FFmpeg under the GPL. The assignment is `lap`'s.
 
 Deviations: times in seconds instead of frames (see `adln.cameras.motion`), so that a camera that
 drops frames is followed as well. Embeddings only of boxes for which motion is in doubt, instead of
-all. Two who have exchanged their numbers while they hid one another get them back.
+all. Two who have exchanged their numbers while they hid one another get them back. Whoever comes in
+where somebody goes out of the picture is somebody else.
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import iou
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
-from adln.cameras.association import assign, touched_sides
+from adln.cameras.association import assign, overlaps, touched_sides
 from adln.cameras.camera_motion import CameraMotion
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
@@ -85,9 +85,10 @@ class TrackerSettings:
     Attributes:
         sure: detections from this confidence on find their tracks first.
         start: a new track begins with a detection of at least this confidence.
-        min_iou: least overlap of a predicted box and a sure detection, weighed with its
-            confidence.
-        min_iou_unsure: least overlap with a detection that is not sure.
+        min_iou: least overlap of a predicted box and a sure detection, weighed with the height
+            that they have in common and with its confidence.
+        min_iou_unsure: least overlap, so weighed with the height, with a detection that is not
+            sure.
         confirm_hits: a track counts once it was found in so many frames.
         confirm_within_s: a track that has not been confirmed is dropped when it has not been
             seen for so long.
@@ -360,13 +361,13 @@ def _sides(
 def _overlaps(
     tracks: Sequence[Track], positions: Sequence[int], detections: Detections
 ) -> NDArray[np.float64]:
-    """(tracks, positions): how far boxes are where tracks should be."""
+    """(tracks, positions): how far boxes are where tracks should be, and as high."""
     if not tracks or not positions:
         return np.zeros((len(tracks), len(positions)))
-    boxes = np.stack([track.place.motion.box_xyxy for track in tracks])
-    found: NDArray[np.float64] = iou(
-        boxes, detections.boxes_xyxy[list(positions)].astype(np.float64)
-    ).astype(np.float64)
+    boxes = detections.boxes_xyxy[list(positions)].astype(np.float64)
+    found = overlaps(np.stack([track.place.motion.box_xyxy for track in tracks]), boxes)
+    for row, track in enumerate(tracks):
+        found[row, track.is_met_by(boxes)] = 0.0
     return found
 
 
