@@ -21,7 +21,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.cli.embedders import is_exported, open_exported, open_trained
+from adln.cli.embedders import is_exported, open_chain, open_trained
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.split import Split
 from adln.embeddings import Embedder
@@ -78,7 +78,7 @@ def load(
     embedder: Embedder
     wanted = () if depth is None else (depth,)
     if is_exported(model):
-        embedder = open_exported(model, wanted, flip=flip)
+        embedder = open_chain([model], wanted, flip=flip)
     else:
         embedder, _, _ = open_trained(model, wanted, device="auto", flip=flip, bf16=False)
     start = time.perf_counter()
