@@ -288,18 +288,6 @@ def visit_out(
     )
 
 
-class Moment(Out):
-    """What a sighting is part of."""
-
-    visit: VisitOut
-    sightings: list[SightingOut] = Field(description="Of the visit, oldest first; at most 100.")
-    before: VisitOut | None = Field(description="Where they were before, within a week.")
-    after: VisitOut | None = Field(description="Where they were next, within a day.")
-    around: list[VisitOut] = Field(
-        description="Who else was seen at the same time, at any camera; newest first."
-    )
-
-
 class ReviewItem(Out):
     """Something for a person to decide."""
 

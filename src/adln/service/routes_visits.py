@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter
 from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
-    Moment,
+    Out,
     PersonId,
     SightingId,
+    SightingOut,
     Time,
     VisitOut,
     Visits,
@@ -34,6 +36,18 @@ _AROUND_S = 120.0
 _MOST_LOOKS = 100
 Who = Literal["everybody", "named", "unnamed", "nobody"]
 """Of whom: all, people with a name, people without one, or sightings of nobody yet."""
+
+
+class Moment(Out):
+    """What a sighting is part of."""
+
+    visit: VisitOut
+    sightings: list[SightingOut] = Field(description="Of the visit, oldest first; at most 100.")
+    before: VisitOut | None = Field(description="Where they were before, within a week.")
+    after: VisitOut | None = Field(description="Where they were next, within a day.")
+    around: list[VisitOut] = Field(
+        description="Who else was seen at the same time, at any camera; newest first."
+    )
 
 
 def visit_routes(parts: Parts) -> APIRouter:

@@ -24,7 +24,7 @@ export async function momentView(page, sighting_id) {
   }
   draw();
   page.keys({ ArrowLeft: () => go(-1), ArrowRight: () => go(1) });
-  const step = (one, text) => one && h("a", { class: "button", href: `#/moment/${one.sighting_id}` }, text, h("span", { class: "faint" }, ` ${one.camera_name}, ${midnight(one.last_s) === midnight(visit.last_s) ? span(one.first_s, one.last_s) : moment(one.last_s)}`));
+  const step = (one, text) => one && h("a", { class: "button", href: `#/moment/${one.sighting_id}` }, h("span", { class: "name" }, text), h("span", { class: "faint" }, ` ${one.camera_name}, ${midnight(one.last_s) === midnight(visit.last_s) ? span(one.first_s, one.last_s) : moment(one.last_s)}`));
   return h("div", {},
     h("p", { class: "small" }, h("a", { class: "back", href: "#/follow", onclick: (event) => { if (history.length > 1) { event.preventDefault(); history.back(); } } }, "← Back")),
     h("div", { class: "head section" }, h("h1", { tabindex: "-1" }, `${name} at ${visit.camera_name}`),
