@@ -75,6 +75,18 @@ def test_it_is_switched_on_and_undone_to_the_bit(folder: Path):
     assert answers(folder) == before
 
 
+def test_the_log_keeps_what_it_gave(folder: Path):
+    run(folder)
+    with SqliteGallery(folder) as gallery:
+        gallery.enrol("Anna")
+        assert len(gallery.audit_entries()) == 2
+        (entry,) = gallery.audit_entries(action="adapt")
+        (adaptation,) = gallery.adaptations
+    assert entry.details["id"] == adaptation.id
+    before, after = entry.details["recognised"]
+    assert 0 < before < after <= 1
+
+
 def test_a_refusal_says_why_and_changes_nothing(tmp_path: Path):
     folder = store(tmp_path / "quiet", draw_site(tracks=10).crops)
     before = answers(folder)
