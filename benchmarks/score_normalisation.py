@@ -82,7 +82,9 @@ class Trials:
 
 def draw(features: Floats, persons: Numbers, cameras: Numbers, rng: np.random.Generator) -> Drawn:
     """Enrol everybody who was seen by two cameras or more."""
-    templates, queries, owners = [], [], []
+    templates: list[Floats] = []
+    queries: list[Floats] = []
+    owners: list[int] = []
     for person in np.unique(persons).tolist():
         rows = np.flatnonzero(persons == person)
         seen_by = np.unique(cameras[rows])
@@ -147,20 +149,24 @@ def normalised(rule: str, top: Floats, others: Floats, around: Floats) -> Floats
     kind, _, count = rule.rpartition(" ")
     of_query, query_spread = _nearest(others, int(count))
     of_person, person_spread = _nearest(around, int(count))
+    value: NDArray[np.floating]
     if kind == "query":
-        return top - _SHARE * of_query
-    if kind == "person":
-        return top - _SHARE * of_person
-    if kind == "both":
-        return top - _SHARE * (of_query + of_person) / 2
-    return ((top - of_query) / query_spread + (top - of_person) / person_spread) / 2
+        value = top - _SHARE * of_query
+    elif kind == "person":
+        value = top - _SHARE * of_person
+    elif kind == "both":
+        value = top - _SHARE * (of_query + of_person) / 2
+    else:
+        value = ((top - of_query) / query_spread + (top - of_person) / person_spread) / 2
+    return value.astype(np.float32)
 
 
 def _nearest(cosines: Floats, count: int) -> tuple[Floats, Floats]:
     """Mean and spread of the largest in each row."""
     count = min(count, cosines.shape[1] - 1)
     nearest = np.partition(cosines, -count, axis=1)[:, -count:]
-    return nearest.mean(axis=1), np.maximum(nearest.std(axis=1), _LEAST_SPREAD)
+    spread = np.maximum(nearest.std(axis=1), _LEAST_SPREAD)
+    return nearest.mean(axis=1), spread.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

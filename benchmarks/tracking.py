@@ -6,13 +6,20 @@ r"""Measures who keeps their number: HOTA, AssA, IDF1, id switches, and what is 
 Sequences with a known truth are drawn once (see `benchmarks.tracking_scenes`); all trackers get
 the same boxes. "motion" is the tracker without an appearance and without frames, "motion, camera"
 makes up for a camera that moves, "res1" and "res2" look at people with a shipped network, "colours"
-with a histogram. `--peers` adds the trackers of roboflow's `trackers` where it is installed, with
-our thresholds where they have the same ones. `--mot FOLDER` measures a real sequence instead.
+with a histogram. `--detector yolox_nano_416.onnx` times the trackers and the detector on the same
+pictures, frame by frame in turn, on one core each, and does nothing else. `--peers` adds the
+trackers of roboflow's `trackers` where it is installed, with our thresholds where they have the
+same ones. `--mot FOLDER` measures a real sequence instead.
+
+Who has the number again after which gap needs many gaps of each length, which hedges make:
+
+    python -m benchmarks.tracking --kinds hedge --seeds 12,13,14,15,16,17,18,19
 """
 
 import contextlib
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -22,13 +29,15 @@ from typing import Any
 
 import click
 import numpy as np
-from benchmarks.tracking_measures import MEASURES, Gap, Measures, gaps, interval
+from benchmarks.tracking_measures import MEASURES, Gap, Measures, gaps, interval, share_interval
 from benchmarks.tracking_scenes import KINDS, TrackedSequence, draw_sequence, read_sequence
 from numpy.typing import NDArray
 
 from adln.boxes import clip_to_picture
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.box_tracker import NO_TRACK, BoxTracker, follow_mot
+from adln.cameras.detector import YoloxDetector
+from adln.cameras.frames import Frame
 from adln.cameras.mot_files import MotBoxes
 from adln.cameras.tracker import TrackerSettings
 from adln.crops import cut, resize
@@ -166,6 +175,40 @@ def run(follow: Follow, sequences: dict[tuple[str, int], TrackedSequence]) -> Ru
     return outcome
 
 
+def costs(
+    names: Sequence[str], detector: YoloxDetector, sequences: Sequence[TrackedSequence]
+) -> dict[str, tuple[float, float]]:
+    """Seconds of a processor that trackers and, as "detector", the detector take for each frame.
+
+    All of them see a frame before any sees the next, so that what else the machine does strikes all
+    alike. Reading pictures does not count, nor does waiting for the processor.
+
+    Returns:
+        name -> mean and 95th percentile.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in ("detector", *names)}
+    appearances = {name: _appearance(name) for name in names}
+    for sequence in sequences:
+        trackers = {
+            name: BoxTracker(frames_per_s=sequence.frames_per_s, appearance=appearance)
+            for name, appearance in appearances.items()
+        }
+        for number in range(1, sequence.num_frames + 1):
+            picture = sequence.picture(number)
+            at = sequence.found.of_frame(number)
+            boxes, confidences = sequence.found.boxes_xyxy[at], sequence.found.confidences[at]
+            begin_s = time.process_time()
+            detector.detect([Frame("", number - 1, number / sequence.frames_per_s, picture)])
+            taken["detector"].append(time.process_time() - begin_s)
+            for name, tracker in trackers.items():
+                begin_s = time.process_time()
+                tracker.update(boxes, confidences, None if name == "motion" else picture)
+                taken[name].append(time.process_time() - begin_s)
+    return {
+        name: (float(np.mean(each)), float(np.percentile(each, 95))) for name, each in taken.items()
+    }
+
+
 def _line(name: str, by_seed: dict[int, dict[str, float]]) -> str:
     parts = []
     for measure in MEASURES:
@@ -176,12 +219,14 @@ def _line(name: str, by_seed: dict[int, dict[str, float]]) -> str:
 
 
 def _gap_line(name: str, found: Sequence[Gap]) -> str:
-    parts = []
-    for least, most in pairwise(_GAPS_S):
-        here = [gap for gap in found if least < gap.seconds <= most]
-        kept, stolen = sum(gap.kept for gap in here), sum(gap.stolen for gap in here)
-        parts.append(f"{kept:3d} {stolen:2d}/{len(here):3d}")
-    return f"{name:16s} " + "  ".join(parts)
+    kept, stolen = sum(gap.kept for gap in found), sum(gap.stolen for gap in found)
+    if not found:
+        return f"{name:16s}    0 gaps"
+    low, high = share_interval(kept, len(found))
+    return (
+        f"{name:16s} {len(found):4d} gaps: {100 * kept / len(found):3.0f} % "
+        f"({100 * low:.0f} to {100 * high:.0f}) kept, {stolen} somebody else's"
+    )
 
 
 @click.command()
@@ -190,8 +235,21 @@ def _gap_line(name: str, found: Sequence[Gap]) -> str:
 @click.option("--kinds", default=",".join(KINDS), show_default=True)
 @click.option("--trackers", default=";".join(OURS), show_default=True, help="Names, split by ;")
 @click.option("--peers", is_flag=True, help="With roboflow's trackers as well.")
+@click.option(
+    "--detector",
+    type=click.Path(exists=True, path_type=Path),
+    help="Time this YOLOX and the trackers only.",
+)
 @click.option("--mot", type=click.Path(exists=True, path_type=Path), help="A real sequence.")
-def main(work: Path, seeds: str, kinds: str, trackers: str, peers: bool, mot: Path | None) -> None:
+def main(
+    work: Path,
+    seeds: str,
+    kinds: str,
+    trackers: str,
+    peers: bool,
+    detector: Path | None,
+    mot: Path | None,
+) -> None:
     """Draw, follow, measure."""
     sequences: dict[tuple[str, int], TrackedSequence] = {}
     if mot is not None:
@@ -200,6 +258,13 @@ def main(work: Path, seeds: str, kinds: str, trackers: str, peers: bool, mot: Pa
         for seed in map(int, seeds.split(",")):
             for kind in kinds.split(","):
                 sequences[kind, seed] = read_sequence(draw_sequence(work, kind, seed))
+    if detector is not None:
+        found_s = costs(trackers.split(";"), YoloxDetector(detector), list(sequences.values()))
+        click.echo("-- ms a frame, mean and 95th percentile; part of the detector's mean")
+        for name, (mean_s, most_s) in found_s.items():
+            part = mean_s / found_s["detector"][0]
+            click.echo(f"{name:16s} {1e3 * mean_s:7.2f} {1e3 * most_s:7.2f}  {100 * part:5.1f} %")
+        return
     follows: dict[str, Callable[[], Follow]] = {}
     for name in trackers.split(";"):
         follows[name] = lambda name=name: ours(name)  # type: ignore[misc]
@@ -226,11 +291,10 @@ def main(work: Path, seeds: str, kinds: str, trackers: str, peers: bool, mot: Pa
 
 
 def _echo_gaps_and_cost(runs: dict[str, Run]) -> None:
-    names = [f"..{most:g} s" for most in _GAPS_S[1:]]
-    click.echo("-- after a gap: number kept, somebody else's taken / gaps")
-    click.echo(f"{'':16s} " + "  ".join(f"{name:>10s}" for name in names))
-    for name, found in runs.items():
-        click.echo(_gap_line(name, found.gaps))
+    for least, most in pairwise(_GAPS_S):
+        click.echo(f"-- out of sight for more than {least:g} s, at most {most:g} s")
+        for name, found in runs.items():
+            click.echo(_gap_line(name, [one for one in found.gaps if least < one.seconds <= most]))
     click.echo("-- embeddings a box, a frame")
     for name, found in runs.items():
         click.echo(

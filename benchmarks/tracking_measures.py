@@ -150,3 +150,10 @@ def interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, floa
     count = len(values)
     spread = float(np.std(values, ddof=1)) / count**0.5
     return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1)) * spread
+
+
+def share_interval(count: int, of: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson), 0 to 1."""
+    stats: Any = import_module("scipy.stats")
+    found = stats.binomtest(count, of).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)

@@ -101,8 +101,8 @@ class TrackerSettings:
 
     sure: float = 0.5
     start: float = 0.6
-    min_iou: float = 0.2
-    min_iou_unsure: float = 0.4
+    min_iou: float = 0.18
+    min_iou_unsure: float = 0.36
     confirm_hits: int = 3
     confirm_within_s: float = 0.35
     keep_s: float = 2.0
