@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adln.api.gallery import Gallery
-    from adln.api.networks import KnownNetwork, Network, describe_network, load, networks
+    from adln.api.networks import (
+        KnownNetwork,
+        Network,
+        describe_network,
+        find_people,
+        load,
+        networks,
+    )
     from adln.api.watching import watch
     from adln.cameras.box_tracker import BoxTracker as Tracker
     from adln.matching.identification import Identification
@@ -39,6 +46,7 @@ __all__ = [
     "Tracker",
     "__version__",
     "describe_network",
+    "find_people",
     "load",
     "networks",
     "watch",
@@ -52,6 +60,7 @@ _LAZY = {
     "Network": ("adln.api.networks", "Network"),
     "Tracker": ("adln.cameras.box_tracker", "BoxTracker"),
     "describe_network": ("adln.api.networks", "describe_network"),
+    "find_people": ("adln.api.networks", "find_people"),
     "load": ("adln.api.networks", "load"),
     "networks": ("adln.api.networks", "networks"),
     "watch": ("adln.api.watching", "watch"),

@@ -12,6 +12,8 @@ from PIL import Image
 from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
 
 import adln
+from adln.cameras import finding
+from adln.cameras.finding import FoundPerson
 from adln.cli.main import adln as command
 from adln.embedders.foreign import sidecar
 from adln.embedders.session import open_session
@@ -175,3 +177,19 @@ def test_pixels_that_nothing_is_known_of_are_warned_of(
     adln.describe_network(foreign, mean=MEAN, std=STD)
     adln.describe_network(foreign, colours="bgr")
     assert caplog.records == []
+
+
+def test_the_people_of_a_whole_photo_are_embedded_by_their_boxes(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_foreign(foreign)
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    photo = np.zeros((60, 90, 3), np.uint8)
+    photo[10:50, 60:80] = 200
+    found = SimpleNamespace(find=lambda image: [FoundPerson((60.0, 10.0, 80.0, 50.0), 0.9)])
+    monkeypatch.setattr(finding, "PeopleFinder", lambda detector: found)
+    boxes = adln.find_people(Image.fromarray(photo))
+    assert boxes.tolist() == [[60, 10, 80, 50]]
+    np.testing.assert_array_equal(net.embed(photo, boxes), net.embed(photo[10:50, 60:80]))
+    found.find = lambda image: []
+    assert adln.find_people(photo).shape == (0, 4)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.matching.made_calibration import CALIBRATION
 
+from adln.cameras import finding
+from adln.cameras.finding import FoundPerson, PeopleFinder
 from adln.cli.search import search
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
@@ -272,3 +274,43 @@ def test_quality_says_what_it_cannot_be_combined_with(
     one = CliRunner().invoke(search, [*line, "--network", str(make_model())])
     assert isinstance(one.exception, SettingsError)
     assert "answers Res2 only" in str(one.exception)
+
+
+class TwoPeople(PeopleFinder):
+    """Finds a red and a blue person where they stand in the test's photo."""
+
+    def __init__(self, detector: object = None) -> None:
+        del detector
+
+    def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
+        if not image.any():
+            return []
+        return [FoundPerson((60, 10, 80, 50), 0.9), FoundPerson((10, 10, 30, 50), 0.8)]
+
+
+def test_each_person_of_a_whole_photo_is_searched_for(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    calibrate(model)
+    monkeypatch.setattr(finding, "PeopleFinder", TwoPeople)
+    pixels = np.zeros((60, 90, 3), np.uint8)
+    pixels[10:50, 10:30], pixels[10:50, 60:80] = (250, 10, 10), (10, 10, 250)
+    photo, empty = tmp_path / "photo.png", tmp_path / "empty.png"
+    Image.fromarray(pixels).save(photo)
+    Image.fromarray(np.zeros_like(pixels)).save(empty)
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        for name, colour in (("Rosa", (250, 10, 10)), ("Bleu", (10, 10, 250))):
+            gallery.add([look(colour, gallery.enrol(name), key(model))])
+    options = ["--gallery", str(tmp_path / "gallery"), "--model", str(model), "--find-people"]
+    result = CliRunner().invoke(search, [str(photo), str(empty), *options])
+    assert result.exit_code == 0, result.output
+    left, right, nobody = result.stdout.splitlines()
+    assert left.startswith("photo.png, 1 of 2, (10, 10) to (30, 50): matched: Rosa")
+    assert right.startswith("photo.png, 2 of 2, (60, 10) to (80, 50): matched: Bleu")
+    assert nobody == "empty.png: nobody was found in it"
+    rows = json.loads(CliRunner().invoke(search, [str(photo), *options, "--json"]).stdout)
+    assert [(row["box_xyxy"][0], row["name"]) for row in rows] == [(10.0, "Rosa"), (60.0, "Bleu")]
+    assert rows[0]["answers"][0]["name"] == "Rosa"
+    refused = CliRunner().invoke(search, [str(photo), *options, "--out", "list.png"])
+    assert refused.exit_code == 2

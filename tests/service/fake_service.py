@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
 
+from adln.cameras.finding import FoundPerson
 from adln.crops import decode_crop
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
@@ -27,7 +28,6 @@ from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import WatchSettings
 from adln.service.app import make_app
 from adln.service.camera_file import require_address
-from adln.service.frames import FoundPerson
 from adln.service.live import CameraPicture, CameraView, Events, PipelineView, Scene
 from adln.service.network import Network
 from adln.service.running import server_config

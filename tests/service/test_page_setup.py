@@ -12,8 +12,8 @@ from fake_service import NETWORK, NOW_S, Served, person_picture
 from PIL import Image
 from tests.conftest import NO_CHROMIUM
 
+from adln.cameras.finding import FoundPerson
 from adln.gallery.retention import DAY_S, Retention
-from adln.service.frames import FoundPerson
 from adln.service.live import CameraPicture, CameraView, PipelineView
 
 if TYPE_CHECKING:

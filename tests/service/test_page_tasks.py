@@ -14,7 +14,7 @@ from fake_service import Served, person_picture
 from PIL import Image
 from tests.conftest import NO_CHROMIUM
 
-from adln.service.frames import FoundPerson
+from adln.cameras.finding import FoundPerson
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page

@@ -14,7 +14,7 @@ from fake_service import NOW_S, Served, person_picture
 from PIL import Image
 from tests.conftest import NO_CHROMIUM
 
-from adln.service.frames import FoundPerson
+from adln.cameras.finding import FoundPerson
 from adln.service.live import CameraPicture, CameraView, PipelineView
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fake_service import Served, person_picture
 
+from adln.cameras.finding import FoundPerson
 from adln.service import frames
-from adln.service.frames import FoundPerson
 
 PICTURE = {"content-type": "image/jpeg"}
 

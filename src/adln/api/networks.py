@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,9 @@ from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
+
+if TYPE_CHECKING:
+    from adln.cameras.detector import Detector
 
 _LOG = logging.getLogger(__name__)
 
@@ -323,6 +326,37 @@ def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
     return KnownNetwork(
         name=name, path=path, shipped=shipped, manifest=manifest, size_bytes=size, problem=problem
     )
+
+
+def find_people(
+    picture: Any, *, detector: "Detector | str | Path | None" = None
+) -> NDArray[np.float32]:
+    """Find the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
+
+    Args:
+        picture: a path, the bytes of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image.
+        detector: a YOLOX file in ONNX, or what finds people in frames, opened once for many
+            pictures (`adln.cameras.detector`); the file that `adln watch --fetch-detector` fetched
+            if left out.
+
+    Returns:
+        (N, 4) left, top, right, bottom in px of the upright picture, the clearest first.
+
+    Raises:
+        ImageError: the picture cannot be used.
+        ModelFileError: there is no detector.
+        CameraError: OpenCV is not installed.
+
+    Examples:
+        >>> boxes = adln.find_people(frame, detector=detector)
+        >>> net = adln.load("res1")
+        >>> len(net.embed(frame, boxes)) == len(boxes)
+        True
+    """
+    from adln.cameras.finding import PeopleFinder
+
+    people = PeopleFinder(detector).find(_pixels(picture))
+    return np.array([one.box_xyxy for one in people], np.float32).reshape(-1, 4)
 
 
 def _triple(values: ArrayLike | None) -> tuple[float, float, float] | None:

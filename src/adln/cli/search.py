@@ -1,6 +1,8 @@
 """`adln search`: who is this? The most similar sightings of a gallery, as a list and a picture."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,10 @@ from adln.cli.options import depth_option, json_option, network_option
 from adln.embedders.quality import QUALITIES, Quality, depths_for, files_for
 
 if TYPE_CHECKING:
-    from adln.gallery.records import SearchResult
+    from adln.api.networks import Network
+    from adln.gallery.records import Filter, SearchResult
+    from adln.gallery.sqlite_gallery import SqliteGallery
+    from adln.matching.calibration import Scales
     from adln.matching.identification import Identification
 
 _BAR_LETTERS = 20
@@ -40,6 +45,14 @@ _BAR_LETTERS = 20
 @click.option("--not-camera", "not_cameras", type=int, multiple=True, help="Not this camera.")
 @click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 @click.option("--until", "until_time", help="Only before then.")
+@click.option(
+    "--find-people",
+    is_flag=True,
+    help="PICTURES are whole photos or frames: find the people in them and search for each.",
+)
+@click.option(
+    "--detector", type=click.Path(path_type=Path), help="For --find-people; see `adln watch`."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a ranked-list picture (PNG).")
 @click.option("--low-memory", is_flag=True, help="Read as little into memory as possible.")
 @json_option
@@ -54,6 +67,8 @@ def search(
     not_cameras: tuple[int, ...],
     from_time: str | None,
     until_time: str | None,
+    find_people: bool,
+    detector: Path | None,
     out: Path | None,
     low_memory: bool,
     as_json: bool,
@@ -62,16 +77,16 @@ def search(
 
     Each is a picture of one person, cut out. Everybody in the gallery is compared to say who it is;
     -k is only how many sightings are listed. Several pictures are taken as one track of one person
-    and pooled into one query.
+    and pooled into one query. With --find-people each may show any number of people, and each of
+    them is searched for.
     """
     from adln.api.networks import Network
     from adln.cli.gallery import actor, moment
     from adln.crops import read_crop
     from adln.errors import SettingsError
-    from adln.gallery.records import Filter, pool_track
+    from adln.gallery.records import Filter
     from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.matching.calibration import Scales
-    from adln.matching.identification import identify, not_asked
     from adln.reports.answer_picture import draw_answers
 
     where = Filter(
@@ -86,20 +101,17 @@ def search(
     depths_for([look.depth for look in looks], quality or "best", files=[str(network)])
     # A score between two depths is judged by both.
     scales = reduce(Scales.joined, (look.scales for look in looks))
-    no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
+    if find_people and out is not None:
+        raise click.UsageError("--out draws the list of one person; leave it or --find-people out.")
     with SqliteGallery(
         folder, low_memory=low_memory, actor=actor(), audit_searches=True
     ) as gallery:
-        for look in looks:
-            query = pool_track(look.embed(pictures))
-            if no_crop is not None:
-                answer = not_asked(no_crop)
-                break
-            answer = identify(gallery, query, model=look.key, scales=scales, where=where)
-            if answer.verdict == "matched":
-                break
-        chosen = look.depth
-        (result,) = gallery.search(query, model=look.key, k=top_k, where=where)
+        question = _Question(gallery, looks, scales, where, top_k)
+        if find_people:
+            _tell_each(question, pictures, detector, as_json=as_json)
+            return
+        no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
+        answer, result, depth_asked = question.ask(pictures, no_crop=no_crop)
         names = {person.person_id: person.name for person in gallery.persons()}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
@@ -109,7 +121,7 @@ def search(
         click.echo(_as_text(result, names))
         click.echo(_answer_as_text(answer), err=answer.verdict is None)
     if out is not None and len(result) > 0:
-        title = f"{pictures[0].name}: most similar of {folder.resolve().name}, Res{chosen}"
+        title = f"{pictures[0].name}: most similar of {folder.resolve().name}, Res{depth_asked}"
         picture = draw_answers(read_crop(pictures[0]), result, records, names, title=title)
         try:
             picture.save(out)
@@ -118,6 +130,68 @@ def search(
         without = len(result) - sum(record.thumbnail is not None for record in records)
         note = f" ({without} without a stored picture)" if without else ""
         click.echo(f"ranked list: {out}{note}", err=True)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Who is it, at which depths, by whom of the gallery."""
+
+    gallery: "SqliteGallery"
+    looks: "Sequence[Network]"
+    scales: "Scales"
+    where: "Filter"
+    top_k: int
+
+    def ask(
+        self, pictures: Sequence[Any], *, no_crop: str | None = None
+    ) -> "tuple[Identification, SearchResult, int]":
+        """Ask for the person of all these pictures: the answer, the list, and the depth of both."""
+        from adln.gallery.records import pool_track
+        from adln.matching.identification import identify, not_asked
+
+        for look in self.looks:
+            query = pool_track(look.embed(pictures))
+            if no_crop is not None:
+                answer = not_asked(no_crop)
+                break
+            answer = identify(
+                self.gallery, query, model=look.key, scales=self.scales, where=self.where
+            )
+            if answer.verdict == "matched":
+                break
+        (result,) = self.gallery.search(query, model=look.key, k=self.top_k, where=self.where)
+        return answer, result, look.depth
+
+
+def _tell_each(
+    question: _Question, pictures: Sequence[Path], detector: Path | None, *, as_json: bool
+) -> None:
+    """Find the people in whole pictures and say who each of them is, from left to right."""
+    from adln.cameras.finding import PeopleFinder
+    from adln.crops import cut, read_image
+
+    finder = PeopleFinder(detector)
+    names = {person.person_id: person.name for person in question.gallery.persons()}
+    rows: list[dict[str, Any]] = []
+    for path in pictures:
+        image = read_image(path)
+        people = sorted(finder.find(image), key=lambda one: one.box_xyxy[0])
+        if not people and not as_json:
+            click.echo(f"{path.name}: nobody was found in it")
+        for number, person in enumerate(people, 1):
+            answer, result, _ = question.ask([cut(image, person.box_xyxy)])
+            if as_json:
+                box = [round(side, 1) for side in person.box_xyxy]
+                row = {"picture": str(path), "box_xyxy": box, **_answer_as_json(answer)}
+                rows.append({**row, "answers": _as_json(result, names)})
+                continue
+            left, top, right, bottom = map(round, person.box_xyxy)
+            click.echo(
+                f"{path.name}, {number} of {len(people)}, ({left}, {top}) to ({right}, {bottom}): "
+                f"{_answer_as_text(answer)}"
+            )
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
 
 
 def _why_not_a_crop(path: Path) -> str | None:

@@ -6,9 +6,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
+from adln.cameras.finding import FoundPerson
 from adln.service.access import Needs
 from adln.service.answers import Out
-from adln.service.frames import FoundPerson
 from adln.service.network import check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented

@@ -1,0 +1,70 @@
+"""Finds people in whole pictures: a photo, a screenshot, a frame of a camera."""
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.cameras.detector import Detector, YoloxDetector
+from adln.cameras.fetching import DETECTOR_VARIABLE, default_detector
+from adln.cameras.frames import Frame
+from adln.errors import ModelFileError
+
+LEAST_CONFIDENCE = 0.35
+MOST_PEOPLE = 40
+_LEAST_HEIGHT_PX = 24
+
+
+@dataclass(frozen=True)
+class FoundPerson:
+    """Somebody in a picture.
+
+    Attributes:
+        box_xyxy: where, in px of the upright picture.
+        confidence: that it is a person, 0 to 1.
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    confidence: float
+
+
+class PeopleFinder:
+    """Finds people in pictures; threads may share it.
+
+    Args:
+        detector: a YOLOX file in ONNX, or what finds people in frames; the file that
+            `adln watch --fetch-detector` fetched if left out.
+
+    Raises:
+        ModelFileError: there is no such file, or it is no YOLOX.
+        CameraError: OpenCV is not installed.
+    """
+
+    def __init__(self, detector: Detector | str | Path | None = None) -> None:
+        if detector is None:
+            detector = default_detector()
+            if not detector.is_file():
+                raise ModelFileError(
+                    f"{detector}: finding people needs a detector, and this file is not there. "
+                    "`adln watch --fetch-detector` fetches it once; or name a YOLOX file in ONNX "
+                    f"yourself, here or by the variable {DETECTOR_VARIABLE}."
+                )
+        if isinstance(detector, str | Path):
+            detector = YoloxDetector(Path(detector), min_confidence=LEAST_CONFIDENCE)
+        self._detector = detector
+        self._turn = threading.Lock()
+
+    def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
+        """The people in a picture, (H, W, 3) uint8 RGB: the clearest first, at most 40."""
+        with self._turn:
+            (found,) = self._detector.detect([Frame("", 0, 0.0, image)])
+        people = [
+            FoundPerson((left, top, right, bottom), confidence)
+            for (left, top, right, bottom), confidence in zip(
+                found.boxes_xyxy.tolist(), found.confidences.tolist(), strict=True
+            )
+            if bottom - top >= _LEAST_HEIGHT_PX
+        ]
+        return sorted(people, key=lambda one: -one.confidence)[:MOST_PEOPLE]
