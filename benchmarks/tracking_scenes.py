@@ -3,7 +3,7 @@
 Five kinds, each from a seed: people who cross, people who stop behind a hedge, both of them in
 three outfits only, people who cross before a camera that shakes, and people who meet nobody. The
 truth becomes what a detector would find: boxes jitter, are missed, are weak where a person is half
-hidden, are cut to what is seen, swallow the one behind, and some show nobody.
+hidden, end at the sides of the picture, swallow the one behind, and some show nobody.
 
 Sequences are laid out as those of the MOTChallenge (`img1/000001.jpg`, `gt/gt.txt`,
 `det/det.txt`), so that real ones can take their place.
