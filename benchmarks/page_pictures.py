@@ -20,10 +20,10 @@ import uvicorn
 from benchmarks.drawn_house import CAMERAS, House, HouseCameras, draw_house
 from playwright.sync_api import Page, sync_playwright
 
+from adln.cameras.finding import FoundPerson
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.scenes.walking_scene import read_truth
 from adln.service.app import make_app
-from adln.service.frames import FoundPerson
 from adln.service.live import Events
 from adln.service.network import open_network
 from adln.service.running import server_config

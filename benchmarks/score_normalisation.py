@@ -32,8 +32,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.cli.embedders import open_exported
 from adln.datasets.catalogue import open_dataset
+from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.embeddings import unit_length
 from adln.evaluation.protocol import embed_split
@@ -281,7 +281,7 @@ def main(
     else:
         dataset = open_dataset(data)
         splits = (dataset.train,) if train else (dataset.query, dataset.gallery)
-        embedder = open_exported(find_network(model), (), flip=False)
+        embedder = OnnxEmbedder(find_network(model), flip=False)
         embeddings = np.concatenate(
             [embed_split(embedder, split)[embedder.depths[-1]] for split in splits]
         )
