@@ -583,6 +583,20 @@ def test_every_answer_says_why_and_none_names_anybody(gallery: SqliteGallery) ->
     ]
 
 
+def test_who_enrolled_somebody_and_is_unknown_for_that_gives_no_reason_against_it(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    founder = only(book.decide([evidence(1, 1, face(1))]))
+    assert only(book.decide([evidence(2, 1, face(1))])).person_id == founder.person_id
+    again = only(book.decide([evidence(1, 1, face(1), first_crop=4)]))
+    assert (again.verdict, again.person_id) == ("unknown", founder.person_id)
+    assert again.why.reason == (
+        "enrolled as person 1 by this track, seen again since: person 1 1.00 reaches 0.70; nobody "
+        "else was compared"
+    )
+
+
 def test_a_depth_that_nothing_is_known_of_leaves_a_track_undecided(
     gallery: SqliteGallery, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -372,7 +372,11 @@ class IdentityBook:
         if elsewhere is None or own.verdict != "unknown":
             if own.score is not None:
                 state.probability = max(state.probability, own.probability or 0.0)
-                state.why = replace(own, runners_up=other.rows)
+                reason = own.reason
+                if state.verdict == "unknown":
+                    # It is still the track that nobody was known for, and that made the person.
+                    reason = f"enrolled as person {mine} by this track, seen again since: {reason}"
+                state.why = replace(own, runners_up=other.rows, reason=reason)
             # Of its own sightings alone nothing is known yet: then they are the person.
             is_ahead = own.score is None or own.score - other.best >= MARGIN
             self._store(state, mine, learn=is_ahead)
