@@ -72,6 +72,9 @@ class PersonScore:
     depth: int
     sighting_id: int
 
+    def __str__(self) -> str:
+        return self.called
+
     @property
     def called(self) -> str:
         """Name or number, for people to read."""
