@@ -61,6 +61,21 @@ def test_the_later_tracks_of_each_camera_judge() -> None:
     assert tracks[later].min() == 50
 
 
+def test_a_quarter_judges_where_that_is_many_and_the_rest_is_learned_from() -> None:
+    later = require_learnable(draw_site(tracks=400, nuisance=0.1, common=0.3).crops)
+    assert later.sum() == len(later) // 4
+    tracks = np.arange(len(later)) // 4 % 400
+    assert tracks[later].min() == 300
+
+
+def test_tracks_that_cannot_judge_do_not_count_as_many() -> None:
+    crops = draw_site(tracks=400, nuisance=0.1, common=0.3).crops
+    positions = np.arange(len(crops))
+    whole = positions // 4 % 400 % 5 == 0  # the others were seen once
+    later = require_learnable(crops.part(positions[whole | (positions % 4 == 0)]))
+    assert 0.45 < later.mean() < 0.55
+
+
 @pytest.mark.parametrize(
     ("crops", "problem"),
     [

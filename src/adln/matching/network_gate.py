@@ -14,6 +14,9 @@ from adln.errors import SettingsError, TracksError
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
 
+_JUDGING_SHARE = 0.25
+_TRACKS_TO_JUDGE = 200  # what judges is not learned from; where there are few, half of them judge
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NetworkComparison:
@@ -61,7 +64,7 @@ class NetworkComparison:
 
 
 def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Look at the tracks of a site before anything is learned from them, and halve them.
+    """Look at the tracks of a site before anything is learned from them, and part them.
 
     Args:
         crops: as the teacher embeds them, which tells people apart better than the network that
@@ -69,15 +72,18 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
         seed: of the choice of tracks.
 
     Returns:
-        (N,) whether a crop is of the half that judges: the later tracks of each camera.
+        (N,) whether a crop is of the part that judges: the later tracks of each camera, a quarter
+        of them, or more where there are few: at most half.
 
     Raises:
         TracksError: there are too few tracks or people, or the tracks switch persons.
     """
-    numbers = crops.track_numbers()
-    if len(np.unique(numbers)) < 2:
-        raise TracksError(_too_few(len(np.unique(numbers)), "in all"))
-    is_later = Site(crops).is_later()
+    num_tracks = len(np.unique(crops.track_numbers()))
+    if num_tracks < 2:
+        raise TracksError(_too_few(num_tracks, "in all"))
+    whole = Site(crops)
+    share = min(0.5, max(_JUDGING_SHARE, _TRACKS_TO_JUDGE / max(1, whole.num_judged)))
+    is_later = whole.is_later(share)
     judging = Site(crops.part(is_later))
     if judging.num_judged < FEWEST_JUDGED:
         raise TracksError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
@@ -92,7 +98,7 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
 def compare_networks(
     before: TrackedCrops, after: TrackedCrops, *, same_space: bool, seed: int = 0
 ) -> NetworkComparison:
-    """Judge a new network by the tracks of the half that it did not learn from.
+    """Judge a new network by tracks that it did not learn from.
 
     Args:
         before: crops as the network in use embeds them.

@@ -54,6 +54,7 @@ class NetworkSettings:
     shared_classifier: bool = False
     frozen_depth: int = 0
     teacher_space: bool = False
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frozen_depth < max(self.exits):
@@ -65,6 +66,11 @@ class NetworkSettings:
             raise SettingsError(
                 "network.frozen_depth keeps trained weights, so network.start_from must name "
                 "the network that has them"
+            )
+        if self.frozen_statistics and not self.start_from:
+            raise SettingsError(
+                "network.frozen_statistics keeps the statistics of a trained network, so "
+                "network.start_from must name it"
             )
 
 
