@@ -89,4 +89,5 @@ def _ridge(features: Tensor, taught: Tensor, before: Tensor, strength: float) ->
     missing = F.normalize(taught.double()) * said.norm(dim=1).mean() - said
     square = features.T @ features
     square += torch.eye(len(square)) * (strength * square.diagonal().mean())
-    return before + torch.linalg.solve(square, features.T @ missing).T
+    moved: Tensor = before + torch.linalg.solve(square, features.T @ missing).T
+    return moved
