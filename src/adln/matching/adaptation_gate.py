@@ -294,10 +294,12 @@ def _compare(
     )
 
 
-def bounds(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+def bounds(
+    values: NDArray[np.float64], rng: np.random.Generator, *, error: float = _ERROR
+) -> tuple[float, float]:
     """Bounds of the mean that hold with a confidence of 99 % each, by bootstrap over tracks."""
     drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [_ERROR, 1 - _ERROR])
+    low, high = np.quantile(values[drawn].mean(axis=1), [error, 1 - error])
     return float(low), float(high)
 
 

@@ -15,6 +15,7 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
 
 _JUDGING_SHARE = 0.25
+_ERROR_OF_EACH = 0.005  # either of two counts may be the certain one: 99 % together
 _TRACKS_TO_JUDGE = 200  # what judges is not learned from; where there are few, half of them judge
 
 
@@ -30,10 +31,10 @@ class NetworkComparison:
             the network in use.
         recognised: with the new one.
         gain: difference of the two.
-        gain_least: the gain is at least this, with a confidence of 99 %.
+        gain_least: the gain is at least this, with a confidence of 99.5 %.
         log_gain: by how much lower the logarithm of the share of false pairs is that score as high
             as a true pair.
-        log_gain_least: likewise at least.
+        log_gain_least: likewise at least. One of the two is to be above 0, neither gain below.
         own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
             one camera.
         own_camera: with the new network.
@@ -126,19 +127,29 @@ def compare_networks(
     was, now = old.judge(None), new.judge(None)
     rng = np.random.default_rng(seed)
     gains, log_gains = now.recognised - was.recognised, now.log_rarity - was.log_rarity
-    gain_least, _ = bounds(gains, rng)
-    log_least, _ = bounds(log_gains, rng)
-    gain = float(gains.mean())
-    across, across_most = None, 0.0
+    gain_least, _ = bounds(gains, rng, error=_ERROR_OF_EACH)
+    log_least, _ = bounds(log_gains, rng, error=_ERROR_OF_EACH)
+    gain, log_gain = float(gains.mean()), float(log_gains.mean())
+    across, loses_stored = None, False
     if same_space:
         across = new.judge(None, stored=old.crops.embeddings)
-        _, across_most = bounds(across.log_rarity - was.log_rarity, rng)
+        missed = across.recognised - was.recognised
+        certain = min(
+            bounds(missed, rng, error=_ERROR_OF_EACH)[1],
+            bounds(across.log_rarity - was.log_rarity, rng, error=_ERROR_OF_EACH)[1],
+        )
+        # The logarithm alone counts against every change: two crops that one network has embedded
+        # share what only that network sees.
+        loses_stored = bool(missed.mean() < 0 and certain < 0)
     problem = ""
+    # Where nearly all pairs are found already, the logarithm is at its floor before and after, and
+    # only the few pairs that are found anew tell.
+    is_certain = log_least > 0 or (gain_least > 0 and log_gain >= 0)
     if gain < 0:
         problem = "it recognises fewer true pairs than the network in use"
-    elif log_least <= 0:
+    elif not is_certain:
         problem = "no gain over the network in use that is certain"
-    elif across_most < 0:
+    elif loses_stored:
         problem = (
             "it finds people less well among the embeddings that the network in use has stored; "
             "let it learn for longer, or allow it a space and a gallery of its own (--new-space)"
@@ -151,7 +162,7 @@ def compare_networks(
         recognised=float(now.recognised.mean()),
         gain=gain,
         gain_least=gain_least,
-        log_gain=float(log_gains.mean()),
+        log_gain=log_gain,
         log_gain_least=log_least,
         own_camera_before=was.own_camera_share,
         own_camera=now.own_camera_share,
