@@ -34,7 +34,7 @@ class NetworkComparison:
         gain_least: the gain is at least this, with a confidence of 99.5 %.
         log_gain: by how much lower the logarithm of the share of false pairs is that score as high
             as a true pair.
-        log_gain_least: likewise at least. One of the two is to be above 0, neither gain below.
+        log_gain_least: likewise at least. It or `gain_least` is above 0 for a network that passes.
         own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
             one camera.
         own_camera: with the new network.
@@ -128,8 +128,8 @@ def compare_networks(
     rng = np.random.default_rng(seed)
     gains, log_gains = now.recognised - was.recognised, now.log_rarity - was.log_rarity
     gain_least, _ = bounds(gains, rng, error=_ERROR_OF_EACH)
-    log_least, _ = bounds(log_gains, rng, error=_ERROR_OF_EACH)
-    gain, log_gain = float(gains.mean()), float(log_gains.mean())
+    log_least, log_most = bounds(log_gains, rng, error=_ERROR_OF_EACH)
+    gain = float(gains.mean())
     across, loses_stored = None, False
     if same_space:
         across = new.judge(None, stored=old.crops.embeddings)
@@ -144,7 +144,7 @@ def compare_networks(
     problem = ""
     # Where nearly all pairs are found already, the logarithm is at its floor before and after, and
     # only the few pairs that are found anew tell.
-    is_certain = log_least > 0 or (gain_least > 0 and log_gain >= 0)
+    is_certain = log_least > 0 or (gain_least > 0 and log_most >= 0)
     if gain < 0:
         problem = "it recognises fewer true pairs than the network in use"
     elif not is_certain:
@@ -162,7 +162,7 @@ def compare_networks(
         recognised=float(now.recognised.mean()),
         gain=gain,
         gain_least=gain_least,
-        log_gain=log_gain,
+        log_gain=float(log_gains.mean()),
         log_gain_least=log_least,
         own_camera_before=was.own_camera_share,
         own_camera=now.own_camera_share,
