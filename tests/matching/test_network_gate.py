@@ -54,11 +54,43 @@ def test_chance_is_no_gain() -> None:
         assert not compare_networks(before, after, same_space=True).is_better
 
 
+def test_pairs_found_anew_are_a_gain_where_most_were_found_before() -> None:
+    """Those that were found lie a little nearer to the false ones, and are found all the same."""
+    easy = draw_site(tracks=100, nuisance=0.02, common=0.1, noise=0.02, camera_bias=0.2).crops
+    numbers = easy.track_numbers()
+    hard = np.isin(numbers, np.unique(numbers)[::6])
+    rng = np.random.default_rng(4)
+    before, after = easy.embeddings.copy(), easy.embeddings.copy()
+    before[hard] += rng.standard_normal(before[hard].shape) * 0.12
+    after[~hard] += rng.standard_normal(after[~hard].shape) * 0.08
+    old, new = (replace(easy, embeddings=unit_length(rows)) for rows in (before, after))
+    found = compare_networks(old, new, same_space=True)
+    assert found.log_gain_least < 0 < found.log_gain
+    assert found.gain_least > 0
+    assert found.is_better
+    assert not compare_networks(new, old, same_space=True).is_better
+
+
 def test_the_later_tracks_of_each_camera_judge() -> None:
     later = require_learnable(draw_site(tracks=100, nuisance=0.1, common=0.3).crops)
     assert later.sum() == len(later) // 2
     tracks = np.arange(len(later)) // 4 % 100
     assert tracks[later].min() == 50
+
+
+def test_a_quarter_judges_where_that_is_many_and_the_rest_is_learned_from() -> None:
+    later = require_learnable(draw_site(tracks=400, nuisance=0.1, common=0.3).crops)
+    assert later.sum() == len(later) // 4
+    tracks = np.arange(len(later)) // 4 % 400
+    assert tracks[later].min() == 300
+
+
+def test_tracks_that_cannot_judge_do_not_count_as_many() -> None:
+    crops = draw_site(tracks=400, nuisance=0.1, common=0.3).crops
+    positions = np.arange(len(crops))
+    whole = positions // 4 % 400 % 5 == 0  # the others were seen once
+    later = require_learnable(crops.part(positions[whole | (positions % 4 == 0)]))
+    assert 0.45 < later.mean() < 0.55
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from adln.training.loop import NETWORK_FILE, STATE_FILE, Outcome, Progress, buil
 from adln.training.recipe import Batch, NetworkSettings, Recipe
 from adln.training.sampler import epoch_batches
 from adln.training.schedule import Schedule
+from adln.training.state import check_identity
 
 PERSONS, CROPS_EACH = 4, 6
 
@@ -304,6 +305,41 @@ def test_a_trained_network_grows_deeper_and_its_own_answers_stay(
         assert torch.equal(
             load_network(trained)(crops).exits[2].embedding, grown(crops).exits[2].embedding
         )
+
+
+def test_statistics_stay_where_they_are_to_stay_and_weights_move(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    chosen = recipe(
+        network=NetworkSettings(
+            exits=(1, 2),
+            imagenet="",
+            start_from=str(uninterrupted / NETWORK_FILE),
+            frozen_statistics=True,
+        ),
+        schedule=Schedule(epochs=1, warmup_epochs=0),
+        average_decay=0.5,
+    )
+    assert not run(tmp_path, data, chosen, should_stop=stop_after(1)).finished
+    assert run(tmp_path, data, chosen).finished
+    before = load_file(uninterrupted / NETWORK_FILE)
+    after = load_file(tmp_path / NETWORK_FILE)
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) > 20
+    for name in statistics:
+        assert torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["exits.2.bnneck.weight"], after["exits.2.bnneck.weight"])
+    with pytest.raises(SettingsError, match=r"start_from must name it"):
+        NetworkSettings(frozen_statistics=True)
+
+
+def test_a_run_goes_on_although_a_setting_has_come_since(tmp_path: Path) -> None:
+    stored = {"recipe": {"network": {"exits": [1, 2]}}}
+    younger = {"recipe": {"network": {"exits": (1, 2), "frozen_statistics": False}}}
+    check_identity(tmp_path, stored, younger)
+    younger["recipe"]["network"]["frozen_statistics"] = True
+    with pytest.raises(CheckpointError, match=r"frozen_statistics was None, now True"):
+        check_identity(tmp_path, stored, younger)
 
 
 def test_one_classifier_learns_from_all_exits(data: TrainingData, tmp_path: Path) -> None:

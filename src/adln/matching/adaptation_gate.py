@@ -294,10 +294,12 @@ def _compare(
     )
 
 
-def bounds(values: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+def bounds(
+    values: NDArray[np.float64], rng: np.random.Generator, *, error: float = _ERROR
+) -> tuple[float, float]:
     """Bounds of the mean that hold with a confidence of 99 % each, by bootstrap over tracks."""
     drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [_ERROR, 1 - _ERROR])
+    low, high = np.quantile(values[drawn].mean(axis=1), [error, 1 - error])
     return float(low), float(high)
 
 
@@ -388,8 +390,8 @@ class Site:
             together = (begun[:, np.newaxis] <= over) & (begun <= over[:, np.newaxis]) & ~mine
         return same, ~mine, together
 
-    def is_later(self) -> NDArray[np.bool_]:
-        """(N,) whether a crop is of the later half of its camera's tracks."""
+    def is_later(self, share: float = 0.5) -> NDArray[np.bool_]:
+        """(N,) whether a crop is of the later half, or another share, of its camera's tracks."""
         is_second = np.zeros(len(self.crops), dtype=bool)
         times = self.crops.time_s
         for rows in self._rows:
@@ -399,7 +401,7 @@ class Site:
             )
             _, first = np.unique(numbers[order], return_index=True)
             ranks = np.argsort(np.argsort(first))
-            is_late = ranks >= len(first) // 2
+            is_late = ranks >= int(len(first) * (1 - share))
             is_second[rows] = is_late[np.unique(numbers, return_inverse=True)[1].reshape(-1)]
         return is_second
 

@@ -14,6 +14,10 @@ from adln.errors import SettingsError, TracksError
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
 
+_JUDGING_SHARE = 0.25
+_ERROR_OF_EACH = 0.005  # either of two counts may be the certain one: 99 % together
+_TRACKS_TO_JUDGE = 200  # what judges is not learned from; where there are few, half of them judge
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NetworkComparison:
@@ -27,10 +31,10 @@ class NetworkComparison:
             the network in use.
         recognised: with the new one.
         gain: difference of the two.
-        gain_least: the gain is at least this, with a confidence of 99 %.
+        gain_least: the gain is at least this, with a confidence of 99.5 %.
         log_gain: by how much lower the logarithm of the share of false pairs is that score as high
             as a true pair.
-        log_gain_least: likewise at least.
+        log_gain_least: likewise at least. It or `gain_least` is above 0 for a network that passes.
         own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
             one camera.
         own_camera: with the new network.
@@ -61,7 +65,7 @@ class NetworkComparison:
 
 
 def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Look at the tracks of a site before anything is learned from them, and halve them.
+    """Look at the tracks of a site before anything is learned from them, and part them.
 
     Args:
         crops: as the teacher embeds them, which tells people apart better than the network that
@@ -69,15 +73,18 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
         seed: of the choice of tracks.
 
     Returns:
-        (N,) whether a crop is of the half that judges: the later tracks of each camera.
+        (N,) whether a crop is of the part that judges: the later tracks of each camera, a quarter
+        of them, or more where there are few: at most half.
 
     Raises:
         TracksError: there are too few tracks or people, or the tracks switch persons.
     """
-    numbers = crops.track_numbers()
-    if len(np.unique(numbers)) < 2:
-        raise TracksError(_too_few(len(np.unique(numbers)), "in all"))
-    is_later = Site(crops).is_later()
+    num_tracks = len(np.unique(crops.track_numbers()))
+    if num_tracks < 2:
+        raise TracksError(_too_few(num_tracks, "in all"))
+    whole = Site(crops)
+    share = min(0.5, max(_JUDGING_SHARE, _TRACKS_TO_JUDGE / max(1, whole.num_judged)))
+    is_later = whole.is_later(share)
     judging = Site(crops.part(is_later))
     if judging.num_judged < FEWEST_JUDGED:
         raise TracksError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
@@ -92,7 +99,7 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
 def compare_networks(
     before: TrackedCrops, after: TrackedCrops, *, same_space: bool, seed: int = 0
 ) -> NetworkComparison:
-    """Judge a new network by the tracks of the half that it did not learn from.
+    """Judge a new network by tracks that it did not learn from.
 
     Args:
         before: crops as the network in use embeds them.
@@ -120,19 +127,29 @@ def compare_networks(
     was, now = old.judge(None), new.judge(None)
     rng = np.random.default_rng(seed)
     gains, log_gains = now.recognised - was.recognised, now.log_rarity - was.log_rarity
-    gain_least, _ = bounds(gains, rng)
-    log_least, _ = bounds(log_gains, rng)
+    gain_least, _ = bounds(gains, rng, error=_ERROR_OF_EACH)
+    log_least, log_most = bounds(log_gains, rng, error=_ERROR_OF_EACH)
     gain = float(gains.mean())
-    across, across_most = None, 0.0
+    across, loses_stored = None, False
     if same_space:
         across = new.judge(None, stored=old.crops.embeddings)
-        _, across_most = bounds(across.log_rarity - was.log_rarity, rng)
+        missed = across.recognised - was.recognised
+        certain = min(
+            bounds(missed, rng, error=_ERROR_OF_EACH)[1],
+            bounds(across.log_rarity - was.log_rarity, rng, error=_ERROR_OF_EACH)[1],
+        )
+        # The logarithm alone counts against every change: two crops that one network has embedded
+        # share what only that network sees.
+        loses_stored = bool(missed.mean() < 0 and certain < 0)
     problem = ""
+    # Where nearly all pairs are found already, the logarithm is at its floor before and after, and
+    # only the few pairs that are found anew tell.
+    is_certain = log_least > 0 or (gain_least > 0 and log_most >= 0)
     if gain < 0:
         problem = "it recognises fewer true pairs than the network in use"
-    elif log_least <= 0:
+    elif not is_certain:
         problem = "no gain over the network in use that is certain"
-    elif across_most < 0:
+    elif loses_stored:
         problem = (
             "it finds people less well among the embeddings that the network in use has stored; "
             "let it learn for longer, or allow it a space and a gallery of its own (--new-space)"

@@ -7,6 +7,7 @@ its name. Each step leaves its result in the work folder, so that a run that was
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import adln
 from adln.atomic import atomic_write, file_sha256
-from adln.datasets.loading import load_crops
+from adln.datasets.loading import iterate_crops, load_crops
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.errors import CheckpointError, EvaluationError, SettingsError
@@ -29,9 +31,10 @@ from adln.export.exporting import export_network
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
-from adln.model.checkpoint import read_provenance
+from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.site.crops import SiteCrops
 from adln.site.recipes import imagenet_start, site_recipe, start_space
+from adln.site.refitting import refit
 from adln.site.teacher import DeviceTeacher
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import Progress, build_fabric, train
@@ -41,11 +44,15 @@ from adln.training.stopping import StopCheck, never
 ENDING = ".site.json"
 """The file beside a network that says where it comes from is called like it, with this ending."""
 _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
+_REFITTED = "refitted.safetensors"
+_CROPS_TOGETHER = 32
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
 _TRIAL_STEPS = 3
 # A network that is in the teacher's space already goes at full rate only where there are so many
-# steps to come to rest again; a short run must not leave it worse than it was.
+# steps to come to rest again; a short run must not leave it worse than it was. The first steps of
+# Adam go as far as the rate allows in every direction, so the rate rises over some.
 _STEPS_AT_FULL_RATE = 1000
+_STEPS_OF_WARMUP = 40
 _KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
 
 
@@ -184,7 +191,8 @@ def train_for_site(
     _require_same_space(request, teacher, in_use)
     depth = _depth_of(in_use, request.depth)
     say(f"looking at {crops.describe()} with {request.teacher}")
-    is_judging = require_learnable(_embed(teacher.embedder, teacher.depth, crops))
+    looked = _embed(teacher.embedder, teacher.depth, crops)
+    is_judging = require_learnable(looked)
     if len(crops.camera_names) == 1:
         say("one camera only: whether people are known again under another one cannot be judged")
     fitting, judging = np.flatnonzero(~is_judging), np.flatnonzero(is_judging)
@@ -206,8 +214,10 @@ def train_for_site(
         )
         if not outcome.finished:
             return SiteOutcome(finished=False, written=False, reason=outcome.reason, facts={})
+        del data
+        refitted = _refit(request, crops, fitting, looked, outcome.network_path, recipe, say)
         export_network(
-            outcome.network_path,
+            refitted,
             candidate,
             depths=(request.depth,),
             precision="int8",
@@ -357,14 +367,51 @@ def _prepare(
     say(f"learning from {len(data.crops):,} crops, {plan['epochs']:,} times: {total:,} steps")
     gentle = 1.0
     if start_space(request.start) == teacher.space:
-        gentle = min(1.0, total / _STEPS_AT_FULL_RATE)
-    rate = recipe.schedule.base_lr * gentle
+        gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE))
+    schedule = replace(
+        recipe.schedule,
+        epochs=plan["epochs"],
+        base_lr=recipe.schedule.base_lr * gentle,
+        warmup_epochs=min(-(-_STEPS_OF_WARMUP // plan["steps"]), plan["epochs"] // 3),
+    )
     return data, replace(
         recipe,
-        schedule=replace(recipe.schedule, epochs=plan["epochs"], base_lr=rate),
+        schedule=schedule,
         # The last tenth of a short run, the last few hundred steps of a long one.
         average_decay=min(recipe.average_decay, max(0.0, 1 - 10 / total)),
     )
+
+
+def _refit(
+    request: SiteRequest,
+    crops: SiteCrops,
+    fitting: NDArray[np.int64],
+    looked: TrackedCrops,
+    trained: Path,
+    recipe: Recipe,
+    say: Callable[[str], None],
+) -> Path:
+    """The trained network with its last layer fitted to what the teacher says of the crops."""
+    rows = _spread(fitting, _MOST_CROPS)
+    network = load_network(trained)
+    pixels = iterate_crops(
+        [crops.paths[at] for at in rows],
+        batch_size=_CROPS_TOGETHER,
+        height_px=recipe.batch.height_px,
+        width_px=recipe.batch.width_px,
+    )
+    strength = refit(
+        network,
+        request.depth,
+        (torch.from_numpy(each).permute(0, 3, 1, 2) for each in pixels),
+        torch.from_numpy(looked.embeddings[rows]),
+        crops.tracks[rows],
+        weights=recipe.objective,
+    )
+    say("last layer " + (f"refitted, held at {strength:g}" if strength else "left as it is"))
+    path = request.work / _REFITTED
+    save_network(path, network, provenance=read_provenance(trained))
+    return path
 
 
 def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -289,6 +289,10 @@ def train(
     first_epoch = position.epoch
     bare.train()
     network.freeze(recipe.network.frozen_depth)
+    if recipe.network.frozen_statistics:
+        for part in network.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
     with Logbook(folder, first_epoch=first_epoch, enabled=fabric.is_global_zero) as logbook:
         saved_at = time.monotonic()
         for epoch in range(first_epoch, recipe.schedule.epochs + 1):

@@ -57,6 +57,7 @@ class NetworkSettings:
     frozen_depth: int = 0
     teacher_space: bool = False
     row_weights: bool = False
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frozen_depth < max(self.exits):
@@ -68,6 +69,11 @@ class NetworkSettings:
             raise SettingsError(
                 "network.frozen_depth keeps trained weights, so network.start_from must name "
                 "the network that has them"
+            )
+        if self.frozen_statistics and not self.start_from:
+            raise SettingsError(
+                "network.frozen_statistics keeps the statistics of a trained network, so "
+                "network.start_from must name it"
             )
 
 

@@ -146,4 +146,6 @@ def _differences(stored: Any, own: Any, name: str = "") -> list[str]:
                 stored.get(key), own.get(key), f"{name}.{key}" if name else key
             )
         ]
-    return [] if stored == own else [f"{name} was {stored!r}, now {own!r}"]
+    # A setting that is younger than the stored run was off in it.
+    is_younger = stored is None and not own
+    return [] if stored == own or is_younger else [f"{name} was {stored!r}, now {own!r}"]

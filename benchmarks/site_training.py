@@ -1,0 +1,111 @@
+r"""What a training at a site gives: half of the persons of CUHK01 are the site, half are searched.
+
+    python -m benchmarks.site_training crops --data data/CUHK/CUHK01 /tmp/site
+    adln adapt /tmp/site --out /tmp/mine.onnx --teacher i0277 \
+        --start models/generalising.safetensors --minutes 90
+    python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
+        i0277 i0288 res2 models/generalising.safetensors /tmp/mine.onnx
+    python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
+        --stored res2 /tmp/mine.onnx
+
+`crops` lays links to the crops of the site as `adln adapt` takes them: what a person has under a
+camera is a track, and nothing says who is who under the other one. `search` searches the crops of
+the first camera in those of the second, of the half that nobody learned from; with `--stored`,
+among the embeddings that another network has stored.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.datasets.cuhk import read_cuhk01
+from adln.datasets.loading import load_crops
+from adln.datasets.split import Split
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import find_network
+from adln.embeddings import Embedder
+from adln.evaluation.ranking import evaluate_features
+from adln.model.checkpoint import load_network
+from adln.model.embedder import TorchEmbedder
+
+_TOGETHER = 64
+
+
+def halves(split: Split) -> tuple[Split, Split]:
+    """Persons by their numbers: the first half is the site, the second is searched."""
+    persons = np.unique(split.person_ids)
+    is_site = split.person_ids < persons[len(persons) // 2]
+    return split.select(is_site), split.select(~is_site)
+
+
+def open_network(name: str) -> Embedder:
+    """A network by name or file; a .safetensors file computes in float32."""
+    if name.endswith(".safetensors"):
+        return TorchEmbedder(load_network(Path(name)), device="cpu", flip=False)
+    return OnnxEmbedder(find_network(name))
+
+
+def embed(embedder: Embedder, depth: int, split: Split) -> NDArray[np.float32]:
+    """Embeddings of all pictures at a depth, (N, D); the deepest if there is no such exit."""
+    height, width = embedder.crop_size
+    crops = load_crops(split.paths, height_px=height, width_px=width)
+    found = depth if depth in embedder.depths else embedder.depths[-1]
+    starts = range(0, len(crops), _TOGETHER)
+    return np.concatenate([embedder.embed(crops[at : at + _TOGETHER])[found] for at in starts])
+
+
+@click.group()
+def main() -> None:
+    """Site training on half of the persons of CUHK01."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--switched", default=0.0, help="Share of tracks that go on with somebody else.")
+def crops(folder: Path, data: Path, switched: float) -> None:
+    """Lay links to the crops of the site: camera/track/picture."""
+    dataset = read_cuhk01(data)
+    rng = np.random.default_rng(0)
+    for split in (dataset.query, dataset.gallery):
+        site, _ = halves(split)
+        persons = np.unique(site.person_ids)
+        chosen = rng.permutation(persons)[: round(switched * len(persons))]
+        goes_on_with = dict(zip(chosen.tolist(), np.roll(chosen, 1).tolist(), strict=True))
+        for at, path in enumerate(site.paths):
+            person = int(site.person_ids[at])
+            is_last = at + 1 == len(site) or site.person_ids[at + 1] != person
+            # Somebody else's crop takes the place of the last one of a switched track.
+            track = goes_on_with.get(person, person) if is_last else person
+            place = folder / f"camera{site.camera_ids[at]}" / str(track)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / path.name).symlink_to(path.resolve())
+
+
+@main.command()
+@click.argument("networks", nargs=-1, required=True)
+@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--stored", default="", help="Network that has stored what is searched in.")
+@click.option("--depth", default=2, show_default=True)
+def search(networks: tuple[str, ...], data: Path, stored: str, depth: int) -> None:
+    """Print Rank-1 and mAP of networks, in percent, on the half that is searched."""
+    dataset = read_cuhk01(data)
+    query, gallery = halves(dataset.query)[1], halves(dataset.gallery)[1]
+    kept = embed(open_network(stored), depth, gallery) if stored else None
+    for name in networks:
+        network = open_network(name)
+        found = evaluate_features(
+            embed(network, depth, query),
+            query.person_ids,
+            query.camera_ids,
+            embed(network, depth, gallery) if kept is None else kept,
+            gallery.person_ids,
+            gallery.camera_ids,
+        )
+        click.echo(f"{name}: Rank-1 {found.cmc[0]:.1%}, mAP {found.mean_ap:.1%}")
+
+
+if __name__ == "__main__":
+    main()

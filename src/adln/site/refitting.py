@@ -1,0 +1,93 @@
+"""The last layer of a trained network, fitted once more, in closed form, to a teacher at a site.
+
+The layer that turns 2048 numbers into an embedding is linear, and few steps of a training move it
+little. Ridge regression moves it at once to where the teacher's embeddings of the site's crops are
+predicted best, and no further from where it was than held-out tracks bear out.
+
+Source: Hoerl and Kennard 1970, "Ridge regression", with the layer as it was in place of zero.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adln.losses.alignment import alignment_loss, relation_loss
+from adln.losses.objective import ObjectiveWeights
+from adln.model.exits import Exit
+from adln.model.network import ADLN
+
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""How strongly the layer is held where it was, as multiples of the features' mean square."""
+_HELD_OUT = 5  # of so many tracks one chooses the strength
+
+
+def refit(
+    network: ADLN,
+    depth: int,
+    batches: Iterable[Tensor],
+    taught: Tensor,
+    tracks: NDArray[np.int64],
+    *,
+    weights: ObjectiveWeights,
+) -> float | None:
+    """Fit the last layer of an exit to a teacher's embeddings; the rest of the network stays.
+
+    Args:
+        network: in the teacher's space; its last layer changes, unless that helps nobody.
+        depth: of the exit.
+        batches: the N crops, as (B, 3, H, W) uint8 of the network's size.
+        taught: (N, T) the teacher's embeddings of them, of unit length.
+        tracks: (N,) track of each. Every fifth track judges, by the loss that was trained with.
+        weights: of that loss.
+
+    Returns:
+        The strength that was chosen; None if the layer stays as it was.
+    """
+    exit_ = network.exits[str(depth)]
+    assert isinstance(exit_, Exit)
+    layer = exit_.projection
+    known, numbers = np.unique(tracks, return_inverse=True)
+    if not isinstance(layer, nn.Linear) or len(known) < _HELD_OUT:
+        return None
+    features = _features(network, depth, exit_, batches)  # (N, 2048)
+    before = layer.weight.detach().double()
+    is_judging = torch.from_numpy(numbers.reshape(-1) % _HELD_OUT == 0)
+
+    def loss(weight: Tensor) -> float:
+        said = features[is_judging] @ weight.T
+        own = weights.imitation * alignment_loss(said, taught[is_judging])
+        return float(own + weights.relation * relation_loss(said, taught[is_judging]))
+
+    fits = {
+        strength: _ridge(features[~is_judging], taught[~is_judging], before, strength)
+        for strength in STRENGTHS
+    }
+    losses = {strength: loss(fit) for strength, fit in fits.items()}
+    best = min(losses, key=losses.__getitem__)
+    if not losses[best] < loss(before):
+        return None
+    with torch.no_grad():
+        layer.weight.copy_(_ridge(features, taught, before, best))
+    return best
+
+
+@torch.inference_mode()
+def _features(network: ADLN, depth: int, exit_: Exit, batches: Iterable[Tensor]) -> Tensor:
+    """What the last layer gets of each crop, (N, 2048) float64."""
+    network.eval()
+    parts = [exit_.bnneck(network(crops).exits[depth].feature) for crops in batches]
+    return torch.cat(parts).double()
+
+
+def _ridge(features: Tensor, taught: Tensor, before: Tensor, strength: float) -> Tensor:
+    """The layer (T, 2048) that predicts the teacher's embeddings, near to what it was."""
+    said = features @ before.T
+    missing = F.normalize(taught.double()) * said.norm(dim=1).mean() - said
+    square = features.T @ features
+    square += torch.eye(len(square)) * (strength * square.diagonal().mean())
+    moved: Tensor = before + torch.linalg.solve(square, features.T @ missing).T
+    return moved

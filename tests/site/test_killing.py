@@ -1,0 +1,45 @@
+"""A training at a site that is killed leaves the network in use, and the same call goes on."""
+
+import hashlib
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.site import killing
+from tests.site.conftest import draw_folder
+
+from adln.embedders.embedder import OnnxEmbedder
+from adln.site.crops import list_crops
+from adln.site.training import SiteRequest, past_outcome, require_new, train_for_site
+
+
+def test_kill_9_at_any_point_leaves_the_old_network_and_the_run_goes_on(
+    start: Path, teacher: Path, in_use: Path, tmp_path: Path
+) -> None:
+    crops = list_crops([draw_folder(tmp_path / "crops")])
+    request = SiteRequest(
+        start=start,
+        teacher=str(teacher),
+        network=str(in_use),
+        out=tmp_path / "mine.onnx",
+        work=tmp_path / "work",
+        depth=1,
+        epochs=2,
+        new_space=True,
+    )
+    file = tmp_path / "request.pickle"
+    file.write_bytes(pickle.dumps((request, crops)))
+    before = hashlib.sha256(in_use.read_bytes()).digest()
+    # While it learns, between learning and export, and after the judgement.
+    for point in ("learning", "export_network", "_calibrate"):
+        ended = subprocess.run([sys.executable, killing.__file__, file, point], check=False)
+        assert ended.returncode == -signal.SIGKILL, point
+        assert not request.out.exists(), point
+        assert hashlib.sha256(in_use.read_bytes()).digest() == before
+        assert past_outcome(request) is None
+        require_new(request)
+    outcome = train_for_site(request, crops)
+    assert outcome.written
+    assert OnnxEmbedder(request.out).model.sha256 == outcome.facts["network_sha256"]

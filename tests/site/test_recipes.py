@@ -1,0 +1,52 @@
+"""How a network learns at a site depends on what it starts from and on the processor."""
+
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from tests.site.conftest import HEIGHT, WIDTH
+from torch import ones
+
+from adln.errors import CheckpointError
+from adln.site import recipes
+from adln.site.recipes import site_recipe
+
+
+def test_a_network_that_knows_people_keeps_its_statistics(start: Path, tmp_path: Path) -> None:
+    chosen = site_recipe(start, teacher_path="teacher", teacher_size=(64, 32), depth=1)
+    assert chosen.network.frozen_statistics
+    assert (chosen.batch.height_px, chosen.batch.width_px) == (HEIGHT, WIDTH)
+    assert chosen.batch.stored_size_px == (64, 32)
+    imagenet = tmp_path / "imagenet.safetensors"
+    save_file({"conv1.weight": ones(1)}, imagenet)
+    chosen = site_recipe(imagenet, teacher_path="teacher", teacher_size=(64, 32), depth=1)
+    assert not chosen.network.frozen_statistics
+
+
+def test_an_exit_that_is_not_there_is_refused(start: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none at depth 2"):
+        site_recipe(start, teacher_path="teacher", teacher_size=(64, 32), depth=2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("avx512f avx512_bf16", "bf16-mixed"),
+        ("amx_bf16 amx_tile", "bf16-mixed"),
+        ("avx2 avx512f", "32-true"),
+        (None, "32-true"),
+    ],
+)
+def test_half_precision_only_where_the_processor_multiplies_in_it(
+    flags: str | None,
+    precision: str,
+    start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = tmp_path / "cpuinfo"
+    if flags is not None:
+        facts.write_text(f"flags\t: fpu {flags}\n")
+    monkeypatch.setattr(recipes, "_CPU_FACTS", facts)
+    chosen = site_recipe(start, teacher_path="teacher", teacher_size=(64, 32), depth=1)
+    assert chosen.precision == precision
