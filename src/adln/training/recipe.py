@@ -44,6 +44,8 @@ class NetworkSettings:
             that is left behind.
         row_weights: each channel of an exit weights the rows of its map before their mean is
             taken, see `adln.model.exits.Exit`. Where `start_from` has none, they start at one.
+        frozen_statistics: the batch norms keep the means and variances of `start_from`, for few
+            crops of one place, which would not tell them as well.
     """
 
     exits: tuple[int, ...] = DEPTHS
