@@ -41,7 +41,7 @@ _DRAWN = 100
 _BATCH = 5_000
 _START_S = 120.0
 VIEWS = {
-    "start": ("start", ".news li, .to-review"),
+    "start": ("start", ".news li, .empty"),
     "people": ("people", "ul.people li"),
     "one person": ("people/7", ".timeline"),
     "review": ("review", ".review .verdict"),
