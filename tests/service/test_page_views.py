@@ -274,7 +274,7 @@ def test_what_may_be_somebody_elses_is_shown_beside_both(
     assert serious(page) == []
 
 
-VIEWS = ("start", "search", "people", "people/1", "review", "follow", "live", "status")
+VIEWS = ("start", "search", "people", "people/1", "review", "follow", "live", "status", "setup")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -294,3 +294,7 @@ def test_each_view_is_for_everybody_in_both_schemes_and_fits_a_thumb(
         }).map((one) => one.outerHTML.slice(0, 90))"""
     )
     assert small == []
+    width, height = SIZES["desktop"]
+    page.set_viewport_size({"width": width, "height": height})
+    assert serious(page) == []
+    assert not too_wide(page)
