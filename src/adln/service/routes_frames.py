@@ -23,7 +23,7 @@ class PersonInFrame(Out):
     confidence: float
 
 
-class Frame(Out):
+class PeopleInFrame(Out):
     """Who is in a picture."""
 
     width_px: int
@@ -41,11 +41,11 @@ def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
     @router.post(
         "/frames/people",
-        response_model=Frame,
+        response_model=PeopleInFrame,
         responses=documented(415),
         openapi_extra=PICTURE_BODY,
     )
-    async def people_in_frame(request: Request, caller: viewer) -> Frame:
+    async def people_in_frame(request: Request, caller: viewer) -> PeopleInFrame:
         """Find the people in a picture of any shape. Nothing is stored, nobody is recognised."""
 
         def look(data: bytes) -> tuple[tuple[int, int], list[FoundPerson]]:
@@ -54,7 +54,7 @@ def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
         async with pictures.received(request) as data:
             (width_px, height_px), people = await to_thread.run_sync(look, data)
-        return Frame(
+        return PeopleInFrame(
             width_px=width_px,
             height_px=height_px,
             can_find=parts.find_people is not None,

@@ -94,7 +94,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Look:
+class LastLook:
     """When somebody looked the last time.
 
     Attributes:
@@ -335,7 +335,7 @@ class ServiceState:
             rows = self._reader.execute("SELECT person_id FROM silenced").fetchall()
         return frozenset(person_id for (person_id,) in rows)
 
-    def look(self, token_id: str, *, newest_person: int, seen: bool = False) -> Look | None:
+    def look(self, token_id: str, *, newest_person: int, seen: bool = False) -> LastLook | None:
         """Note that somebody looks, and say when they did before.
 
         What follows within half an hour is the same look. It is not in the audit log: what people
@@ -374,7 +374,7 @@ class ServiceState:
                 )
             except sqlite3.Error as error:
                 raise ServiceError(f"It cannot be noted who looks ({error}).") from error
-        return None if before is None else Look(*before)
+        return None if before is None else LastLook(*before)
 
     def sync(self) -> None:
         """See to it that every row is on the disk, and outlives a power cut.
