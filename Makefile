@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/adln demo --out out/demo
 
 test: check wheel-test
-	$(BIN)/pytest -n 3 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: lint types floors docs
 

@@ -28,7 +28,10 @@ SERVER = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two of these servers cannot live on one machine: one process runs the tests that need it."""
     for item in items:
-        if "milvus_uri" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        # Tests of both kinds of gallery ask for the server only when they run.
+        asked = getattr(getattr(item, "callspec", None), "params", {})
+        if "milvus_uri" in names or asked.get("open_gallery") == "server":
             item.add_marker(pytest.mark.xdist_group("milvus"))
 
 
