@@ -32,7 +32,7 @@ from adln.service.state import ServiceState
 
 SIZES = {"desktop": (1280, 860), "phone": (390, 740)}
 SCHEMES = ("dark", "light")
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _FRAME = 120
 _SETTLED_MS = 700
 _LONGEST_MS = 60_000
@@ -175,7 +175,7 @@ def take(address: str, views: dict[str, View], folder: Path, *, only: Sequence[s
         folder: for the pictures.
         only: if any, views whose names begin with one of these.
     """
-    browser_path = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    browser_path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for size, (width, height) in SIZES.items():

@@ -10,20 +10,17 @@ a Chromium.
 
 import argparse
 import io
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import numpy as np
 from benchmarks.made_up_sightings import DAY_S, make_world
+from benchmarks.page_pictures import BROWSERS
+from benchmarks.service_load import Service
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
@@ -34,12 +31,10 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.scenes.drawn_figure import draw_figure
 from adln.scenes.drawn_people import describe_person
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _CAMERAS = 8
 _DAYS = 10
 _DRAWN = 100
 _BATCH = 5_000
-_START_S = 120.0
 VIEWS = {
     "start": ("start", ".news li, .empty"),
     "people": ("people", "ul.people li"),
@@ -95,25 +90,6 @@ def _picture(number: int) -> bytes:
     return stream.getvalue()
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The service over a gallery; yields its address."""
-    log = folder.with_suffix(".log")
-    command = [sys.executable, "-m", "adln", "serve", "--gallery", str(folder), "--port", "0"]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-        try:
-            until_s = time.monotonic() + _START_S
-            while not (named := re.search(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text())):
-                if process.poll() is not None or time.monotonic() > until_s:
-                    raise SystemExit(log.read_text()[-4000:])
-                time.sleep(0.2)
-            yield named[0]
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-
-
 def wait_for(browser: Browser, address: str, view: str) -> float:
     """Seconds until a view says something, in a new window."""
     place, wanted = VIEWS[view]
@@ -132,14 +108,14 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=2_000)
     parser.add_argument("--times", type=int, default=5)
     options = parser.parse_args()
-    browser_path = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    browser_path = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     with tempfile.TemporaryDirectory() as work, sync_playwright() as playwright:
         folder = Path(work) / "gallery"
         fill(folder, sightings=options.sightings, people=options.people)
         browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        with serving(folder) as address:
+        with Service(folder, ("--set", "requests_per_minute=0")) as service:
             for view in VIEWS:
-                waits = [wait_for(browser, address, view) for _ in range(options.times)]
+                waits = [wait_for(browser, service.address, view) for _ in range(options.times)]
                 click.echo(
                     f"{view:<12} first {waits[0]:5.2f} s, median of the others "
                     f"{statistics.median(waits[1:]):5.2f} s, longest {max(waits):5.2f} s"

@@ -15,12 +15,14 @@ from adln.export.exporting import export_network
 from adln.manifest import METADATA_KEY, Manifest
 from adln.model.checkpoint import load_network, save_network
 from adln.model.network import Architecture, build_network
+from adln.site.training import SiteRequest
 
 HEIGHT, WIDTH = 32, 16
 BANDS = 4
 DIM = 3 * BANDS
 SPACE = "ab" * 8
 MakeBands = Callable[..., Path]
+MakeRequest = Callable[..., SiteRequest]
 
 
 def draw_person(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -170,3 +172,21 @@ def in_use(start: Path) -> Path:
 def _export(path: Path, out: Path) -> Path:
     (file,) = export_network(path, out, depths=(1,), licence="CC0")
     return file.path
+
+
+@pytest.fixture(scope="module")
+def make_request(start: Path, teacher: Path, in_use: Path) -> MakeRequest:
+    def make(folder: Path, **changes: object) -> SiteRequest:
+        request = SiteRequest(
+            start=start,
+            teacher=str(teacher),
+            network=str(in_use),
+            out=folder / "mine.onnx",
+            work=folder / "work",
+            depth=1,
+            epochs=2,
+            new_space=True,
+        )
+        return replace(request, **changes)  # type: ignore[arg-type]
+
+    return make

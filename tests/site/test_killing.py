@@ -8,27 +8,18 @@ import sys
 from pathlib import Path
 
 from tests.site import killing
-from tests.site.conftest import draw_folder
+from tests.site.conftest import MakeRequest, draw_folder
 
 from adln.embedders.embedder import OnnxEmbedder
 from adln.site.crops import list_crops
-from adln.site.training import SiteRequest, past_outcome, require_new, train_for_site
+from adln.site.training import past_outcome, require_new, train_for_site
 
 
 def test_kill_9_at_any_point_leaves_the_old_network_and_the_run_goes_on(
-    start: Path, teacher: Path, in_use: Path, tmp_path: Path
+    make_request: MakeRequest, in_use: Path, tmp_path: Path
 ) -> None:
     crops = list_crops([draw_folder(tmp_path / "crops")])
-    request = SiteRequest(
-        start=start,
-        teacher=str(teacher),
-        network=str(in_use),
-        out=tmp_path / "mine.onnx",
-        work=tmp_path / "work",
-        depth=1,
-        epochs=2,
-        new_space=True,
-    )
+    request = make_request(tmp_path)
     file = tmp_path / "request.pickle"
     file.write_bytes(pickle.dumps((request, crops)))
     before = hashlib.sha256(in_use.read_bytes()).digest()

@@ -1,14 +1,13 @@
 """From crops to a network: learned, exported, judged on other tracks, and written if better."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.site.conftest import DIM, SPACE, MakeBands, draw_folder
+from tests.site.conftest import DIM, SPACE, MakeBands, MakeRequest, draw_folder
 
 from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import CheckpointError, SettingsError, TracksError
@@ -26,30 +25,10 @@ from adln.site.training import (
     train_for_site,
 )
 
-MakeRequest = Callable[..., SiteRequest]
-
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory: pytest.TempPathFactory) -> SiteCrops:
     return list_crops([draw_folder(tmp_path_factory.mktemp("site") / "crops")])
-
-
-@pytest.fixture(scope="module")
-def make_request(start: Path, teacher: Path, in_use: Path) -> MakeRequest:
-    def make(folder: Path, **changes: object) -> SiteRequest:
-        request = SiteRequest(
-            start=start,
-            teacher=str(teacher),
-            network=str(in_use),
-            out=folder / "mine.onnx",
-            work=folder / "work",
-            depth=1,
-            epochs=2,
-            new_space=True,
-        )
-        return replace(request, **changes)  # type: ignore[arg-type]
-
-    return make
 
 
 @pytest.fixture(scope="module")

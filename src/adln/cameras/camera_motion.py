@@ -108,14 +108,19 @@ class CameraMotion:
         edges = []
         for picture in (before, now):
             smooth = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _BLUR_PX)
-            steep = cv2.magnitude(
-                cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8),
-                cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8),
-            )
+            steep = cv2.magnitude(*self._gradients(smooth))
             if steep.std() < _LEAST_EDGES:
                 return False
             edges.append(steep.ravel())
         return bool(np.corrcoef(edges)[0, 1] < _SAME_SCENE)
+
+    def _gradients(
+        self, picture: NDArray[np.uint8] | NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Levels a px, across and down."""
+        cv2 = self._cv2
+        across = cv2.Sobel(picture, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+        return across, cv2.Sobel(picture, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
 
     def _stands_still(
         self, before: NDArray[np.uint8], now: NDArray[np.uint8], ground: NDArray[np.uint8]
@@ -123,8 +128,7 @@ class CameraMotion:
         cv2 = self._cv2
         # A third of the pixels tells as much; 320 in a row put no two below one another.
         is_ground = ground.ravel()[::3] > 0
-        across = cv2.Sobel(before, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
-        down = cv2.Sobel(before, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+        across, down = self._gradients(before)
         steep = np.hypot(across.ravel()[::3], down.ravel()[::3])[is_ground]
         if not len(steep):
             return True

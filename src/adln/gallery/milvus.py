@@ -223,7 +223,10 @@ class MilvusGallery(MilvusStore):
         limit: int = 50,
         before: tuple[float, int] | None = None,
     ) -> list[SightingFacts]:
-        """As `newest`, without embeddings and pictures; see `Gallery.newest_facts`."""
+        """See `Gallery.newest_facts`.
+
+        Whole rows are read: no field of the server says whether there is a picture.
+        """
         return [SightingFacts.of(one) for one in self.newest(where, limit=limit, before=before)]
 
     def iterate(

@@ -1,7 +1,7 @@
 """Sightings as rows of the database, and back."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,7 @@ def read_records(
     Raises:
         GalleryError: One is not what was stored.
     """
-    found: dict[int, StoredSighting] = {}
-    for start in range(0, len(ids), IDS_AT_A_TIME):
-        part = ids[start : start + IDS_AT_A_TIME]
-        marks = ",".join("?" * len(part))
-        rows = connection.execute(f"{_RECORD_SQL} WHERE sighting_id IN ({marks})", part)
-        found |= {row[0]: _record(row, index) for row in rows}
-    return found
+    return {row[0]: _record(row, index) for row in _rows_of(connection, _RECORD_SQL, ids)}
 
 
 def read_facts(
@@ -50,23 +44,31 @@ def read_facts(
         GalleryError: One is not what was stored.
     """
     found: dict[int, SightingFacts] = {}
+    rows = _rows_of(connection, _FACTS_SQL, ids)
+    for sighting_id, person_id, camera_id, time_s, track_id, quality, jpeg_sum, right in rows:
+        if not right:
+            raise index.damaged(f"sighting {sighting_id} is not what was stored")
+        found[sighting_id] = SightingFacts(
+            sighting_id=sighting_id,
+            person_id=person_id,
+            camera_id=camera_id,
+            time_s=time_s,
+            track_id=_track(track_id),
+            quality=quality,
+            has_picture=jpeg_sum is not None,
+        )
+    return found
+
+
+def _rows_of(
+    connection: sqlite3.Connection, select: str, ids: Sequence[int]
+) -> Iterator[tuple[Any, ...]]:
+    """What a SELECT gives for sightings of these ids, some of them at a time."""
     for start in range(0, len(ids), IDS_AT_A_TIME):
         part = ids[start : start + IDS_AT_A_TIME]
         marks = ",".join("?" * len(part))
-        rows = connection.execute(f"{_FACTS_SQL} WHERE sighting_id IN ({marks})", part)
-        for sighting_id, person_id, camera_id, time_s, track_id, quality, jpeg_sum, right in rows:
-            if not right:
-                raise index.damaged(f"sighting {sighting_id} is not what was stored")
-            found[sighting_id] = SightingFacts(
-                sighting_id=sighting_id,
-                person_id=person_id,
-                camera_id=camera_id,
-                time_s=time_s,
-                track_id=_track(track_id),
-                quality=quality,
-                has_picture=jpeg_sum is not None,
-            )
-    return found
+        # A cursor that is left open outlives the connection where a row turns out to be damaged.
+        yield from connection.execute(f"{select} WHERE sighting_id IN ({marks})", part).fetchall()
 
 
 def write_rows(
@@ -106,16 +108,7 @@ def write_rows(
 
 def slots_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:
     """Sighting -> slot, of those that are there."""
-    found: dict[int, int] = {}
-    for start in range(0, len(ids), IDS_AT_A_TIME):
-        part = ids[start : start + IDS_AT_A_TIME]
-        marks = ",".join("?" * len(part))
-        found |= dict(
-            connection.execute(
-                f"SELECT sighting_id, slot FROM sightings WHERE sighting_id IN ({marks})", part
-            ).fetchall()
-        )
-    return found
+    return dict(_rows_of(connection, "SELECT sighting_id, slot FROM sightings", ids))
 
 
 def erase_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:

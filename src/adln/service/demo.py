@@ -17,7 +17,7 @@ from PIL import Image
 
 from adln.errors import SettingsError
 from adln.gallery.records import Sighting
-from adln.gallery.retention import Retention
+from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.scenes.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
 from adln.service.network import Network, make_thumbnail
@@ -28,7 +28,6 @@ PLAN = ScenePlan(num_persons=len(NAMES), duration_s=60.0, frames_per_s=5.0)
 STRANGERS = ("Noor", "Sasha")
 """Before the cameras, but in no gallery: somebody to enrol."""
 _LOOKS = 8
-_DAY_S = 86_400.0
 _CLEAR = 0.97
 _LEAST_HEIGHT_PX = 60
 _EDGE_PX = 3
@@ -183,7 +182,7 @@ def _write_settings(demo: Demo, plan: ScenePlan) -> None:
 def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None:
     now_s = time.time()
     with SqliteGallery(demo.gallery, create=True, actor="demo") as gallery:
-        gallery.set_retention(Retention(keep_s=30 * _DAY_S, max_templates=24, max_unnamed=2000))
+        gallery.set_retention(Retention(keep_s=30 * DAY_S, max_templates=24, max_unnamed=2000))
         for person_id, rows in _clear_looks(truth).items():
             name = NAMES[(person_id - 1) % len(NAMES)]
             *kept, last = rows
@@ -199,7 +198,7 @@ def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None
                         embedding=network.embed(picture),
                         model=network.model,
                         camera_id=int(truth.camera_ids[row]),
-                        time_s=now_s - _DAY_S + float(truth.times_s[row]) * 60,
+                        time_s=now_s - DAY_S + float(truth.times_s[row]) * 60,
                         person_id=number,
                         quality=1.0,
                         thumbnail=make_thumbnail(picture, max_pixels=_MAX_PIXELS),

@@ -166,15 +166,8 @@ def camera_routes(parts: Parts) -> APIRouter:
                     pictures=asked.pictures,
                     keep_days=asked.keep_days or 0.0,
                 )
-                folder = _gallery_folder(parts)
-                if folder is not None and camera.name != was.name:
-                    rename_camera(folder, camera_id, camera.name)
-                try:
+                with _renamed(parts, was, camera):
                     camera_file.edit_camera(file_of(parts), camera)
-                except BaseException:
-                    if folder is not None and camera.name != was.name:
-                        rename_camera(folder, camera_id, was.name)
-                    raise
             parts.settings.camera_names[camera_id] = camera.name
             _keep(parts, camera)
             is_watched = watch_again(parts)
@@ -291,9 +284,19 @@ def _require(parts: Parts, camera_id: int) -> CameraSettings:
     return _known(parts, camera_id)[1]
 
 
-def _gallery_folder(parts: Parts) -> FilePath | None:
+@contextmanager
+def _renamed(parts: Parts, was: CameraSettings, now: CameraSettings) -> Iterator[None]:
+    """The gallery calls a camera by its new name, unless the block fails."""
     gallery = parts.gallery
-    return gallery.folder if isinstance(gallery, SqliteGallery) else None
+    if not isinstance(gallery, SqliteGallery) or now.name == was.name:
+        yield
+        return
+    rename_camera(gallery.folder, was.number, now.name)
+    try:
+        yield
+    except BaseException:
+        rename_camera(gallery.folder, was.number, was.name)
+        raise
 
 
 def _keep(parts: Parts, camera: CameraSettings) -> None:

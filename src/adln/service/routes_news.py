@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Depends
 from pydantic import Field
 
 from adln.gallery.records import Filter
+from adln.gallery.retention import DAY_S
 from adln.service.access import Needs
 from adln.service.answers import In, Out, PersonOut, VisitOut, visit_out
 from adln.service.parts import Parts
@@ -14,8 +15,7 @@ from adln.service.problems import documented
 from adln.service.state import Caller
 from adln.service.visits import Visit, newest_visits
 
-_DAY_S = 86_400.0
-_LONGEST_S = 7 * _DAY_S
+_LONGEST_S = 7 * DAY_S
 _MOST_NEW = 24
 _MOST_VISITS = 1000
 
@@ -78,7 +78,7 @@ def news_routes(parts: Parts) -> APIRouter:
         look = parts.state.look(caller.token_id, newest_person=newest, seen=asked.seen)
         now_s = time.time()
         is_first = look is None
-        from_s = now_s - _DAY_S if look is None else look.since_s
+        from_s = now_s - DAY_S if look is None else look.since_s
         since_s = max(from_s, now_s - _LONGEST_S)
         if look is None:
             new = [

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter
+from adln.gallery.retention import DAY_S
 from adln.service.access import Needs
 from adln.service.answers import (
     CameraId,
@@ -28,8 +29,7 @@ from adln.service.searching import NOBODY
 from adln.service.state import Caller
 from adln.service.visits import GAP_S, Visit, newest_visits
 
-_DAY_S = 86_400.0
-_WEEK_S = 7 * _DAY_S
+_WEEK_S = 7 * DAY_S
 # A visit is hardly longer, before or after one of its sightings.
 _LONGEST_S = 6 * 3600.0
 _AROUND_S = 120.0
@@ -118,7 +118,7 @@ def visit_routes(parts: Parts) -> APIRouter:
             later = Filter(
                 persons=persons,
                 from_s=math.nextafter(visit.last_s, math.inf),
-                until_s=visit.last_s + _DAY_S,
+                until_s=visit.last_s + DAY_S,
             )
             following, is_all = newest_visits(parts.gallery, later, limit=1000)
             after = min(following, key=lambda one: one.first_s) if following and is_all else None
