@@ -25,16 +25,6 @@ SERVER = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two of these servers cannot live on one machine: one process runs the tests that need it."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        # Tests of both kinds of gallery ask for the server only when they run.
-        asked = getattr(getattr(item, "callspec", None), "params", {})
-        if "milvus_uri" in names or asked.get("open_gallery") == "server":
-            item.add_marker(pytest.mark.xdist_group("milvus"))
-
-
 @pytest.fixture(scope="session")
 def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server; it ends with the tests."""
