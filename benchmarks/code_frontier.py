@@ -264,14 +264,14 @@ def proved_search(folder: Path, gallery: Floats, count: int) -> Callable[[Floats
     files.reserve(len(gallery))
     for rows in _blocks(len(gallery)):
         files.write(np.arange(rows.start, rows.stop), gallery[rows])
-    mask = np.ones(len(gallery), np.bool_)
+    wanted = scan.Wanted(np.ones(len(gallery), np.bool_), count)
     numbers = np.arange(len(gallery))
 
     def search(query: Floats) -> Slots:
         queries = query[np.newaxis]
         comparison = scan.compare(queries, files, engine="numkong", low_memory=True)
-        ((slots, _),) = scan.find_best(
-            comparison, queries, mask, numbers, count, lambda wanted: gallery[wanted]
+        (((slots, _),),) = scan.find_best(
+            comparison, queries, [wanted], numbers, lambda slots: gallery[slots]
         )
         return slots
 

@@ -454,6 +454,33 @@ def test_persons_are_found_by_their_best_sighting_whoever_has_many(gallery: Gall
     assert result.best.person_ids.tolist() == [bela]
     both = gallery.search_persons(np.stack([query, query]), model=MODEL, k=1)
     assert [one.names for one in both] == [(None,), (None,)]
+    assert [one.sightings for one in both] == [None, None]
+
+
+def test_sightings_are_found_beside_persons_as_by_a_search_of_their_own(gallery: Gallery) -> None:
+    query = np.eye(DIM, dtype=np.float32)[0]
+    anna = gallery.enrol("Anna")
+    ids = added(
+        gallery,
+        [
+            *(near(9, 0.99 - at / 100, person_id=None, number=at) for at in range(4)),
+            near(0, 0.8, person_id=anna, number=1),
+            near(0, 0.3, person_id=anna, number=2),
+        ],
+    )
+    (found,) = gallery.search_persons(query, model=MODEL, k=1, sightings=5)
+    assert found.best.sighting_ids.tolist() == [ids[4]]
+    assert found.sightings is not None
+    assert found.sightings.sighting_ids.tolist() == ids[:5]
+    (alone,) = gallery.search(query, model=MODEL, k=5)
+    np.testing.assert_allclose(found.sightings.similarity, alone.similarity, atol=1e-6)
+    where = Filter(cameras=frozenset({1, 2}))
+    (found,) = gallery.search_persons(
+        query, model=MODEL, where=where, without={ids[1]}, named=True, sightings=2
+    )
+    assert found.names == ("Anna",)
+    assert found.sightings is not None
+    assert found.sightings.sighting_ids.tolist() == [ids[2], ids[4]]
 
 
 def test_the_newest_come_first_a_page_at_a_time(gallery: Gallery) -> None:

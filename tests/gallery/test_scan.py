@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adln.gallery.codes import CodeFiles, encode_embeddings
-from adln.gallery.scan import compare, find_best, find_best_of_persons
+from adln.gallery.scan import Wanted, compare, find_best
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_up import unit_rows
@@ -47,8 +47,9 @@ def test_rough_scores_are_within_their_slack(
     queries = unit_rows(num_queries, seed=5, dim=64)
     comparison = compare(queries, files, engine=engine, low_memory=low_memory)
     exact = queries.astype(np.float64) @ rows.T.astype(np.float64)
-    off = np.abs(comparison.scores(100, 400) - exact[:, 100:400])
-    assert (off <= comparison.slack(100, 400)[:, np.newaxis]).all()
+    for rows_compared in (slice(100, 400), np.array([3, 7, 499])):
+        off = np.abs(comparison.scores(rows_compared) - exact[:, rows_compared])
+        assert (off <= comparison.slack(rows_compared)[:, np.newaxis]).all()
 
 
 @pytest.mark.parametrize("num_queries", [1, 9])
@@ -67,7 +68,7 @@ def test_few_rows_need_an_exact_look(tmp_path: Path, num_queries: int) -> None:
     mask = np.arange(len(rows)) % 5 != 0
     comparison = compare(queries, files, engine="numkong", low_memory=True)
     ids = np.arange(len(rows))
-    answers = find_best(comparison, queries, mask, ids, 20, fetch)
+    (answers,) = find_best(comparison, queries, [Wanted(mask, 20)], ids, fetch)
     scores = queries @ rows.T
     scores[:, ~mask] = -2
     for (slots, _), row in zip(answers, scores, strict=True):
@@ -86,7 +87,9 @@ def test_garbage_in_free_slots_changes_no_answer(tmp_path: Path) -> None:
     errors.tofile(path)
     comparison = compare(rows[:1], files, engine="numkong", low_memory=True)
     mask = np.arange(100) < 50
-    ((slots, _),) = find_best(comparison, rows[:1], mask, np.arange(100), 5, lambda s: rows[s])
+    (((slots, _),),) = find_best(
+        comparison, rows[:1], [Wanted(mask, 5)], np.arange(100), lambda s: rows[s]
+    )
     expected = np.argsort(-(rows[:50] @ rows[0]), kind="stable")[:5]
     assert slots.tolist() == expected.tolist()
 
@@ -109,9 +112,8 @@ def test_persons_are_ranked_by_their_best_row_as_by_comparing_all(
     mask = np.arange(len(rows)) % 5 != 0
     comparison = compare(queries, files, engine=engine, low_memory=True)
     ids = np.arange(len(rows))
-    answers = find_best_of_persons(
-        comparison, queries, mask, ids, persons, 4, lambda slots: rows[slots]
-    )
+    of_persons = Wanted(mask, 4, persons)
+    (answers,) = find_best(comparison, queries, [of_persons], ids, lambda slots: rows[slots])
     scores = queries @ rows.T
     scores[:, ~mask] = -2
     for (slots, similarity), row in zip(answers, scores, strict=True):
@@ -120,3 +122,34 @@ def test_persons_are_ranked_by_their_best_row_as_by_comparing_all(
             best.setdefault(int(persons[slot]), int(slot))
         assert slots.tolist() == list(best.values())[:4]
         np.testing.assert_allclose(similarity, row[slots], atol=1e-6)
+
+
+@pytest.mark.parametrize("num_queries", [1, 9])
+@pytest.mark.parametrize("keep_one_in", [1, 3, 30, 6000])
+def test_all_that_is_wanted_is_found_at_once_as_one_by_one(
+    tmp_path: Path, num_queries: int, keep_one_in: int
+) -> None:
+    rows = unit_rows(12_000, dim=32)
+    files = CodeFiles(tmp_path, 1, 32, with_embeddings=False)
+    files.reserve(len(rows))
+    files.write(np.arange(len(rows)), rows)
+    slots = np.arange(len(rows))
+    persons = slots % 500
+    queries = unit_rows(num_queries, seed=5, dim=32)
+    wanted = [
+        Wanted(slots % keep_one_in == 0, 4, persons),
+        Wanted(slots % keep_one_in == 1 % keep_one_in, 20),
+        Wanted(np.zeros(len(rows), np.bool_), 3),
+    ]
+    comparison = compare(queries, files, engine="numkong", low_memory=True)
+    together = find_best(comparison, queries, wanted, slots, lambda s: rows[s])
+    alone = [find_best(comparison, queries, [one], slots, lambda s: rows[s])[0] for one in wanted]
+    scores = queries @ rows.T
+    for at, row in enumerate(scores):
+        for one, other in zip(together, alone, strict=True):
+            assert one[at][0].tolist() == other[at][0].tolist()
+            np.testing.assert_array_equal(one[at][1], other[at][1])
+        counted = np.flatnonzero(wanted[1].mask)
+        best = counted[np.argsort(-row[counted], kind="stable")][:20]
+        assert together[1][at][0].tolist() == best.tolist()
+        assert len(together[2][at][0]) == 0

@@ -16,9 +16,12 @@ from fake_service import (
 )
 from numpy.typing import NDArray
 from PIL import Image
+from tests.matching.made_calibration import CALIBRATION
 
+from adln.gallery.adapting import space_name
 from adln.gallery.records import ModelKey, Sighting
-from adln.matching.calibration import Scales
+from adln.matching.adaptation import Method, TrackedCrops, fit_adaptation
+from adln.matching.calibration import Level, Scales
 from adln.matching.thresholds import StatedThresholds
 from adln.service.answers import decode_embedding, encode_embedding
 from adln.service.network import Network
@@ -175,6 +178,25 @@ def test_a_score_is_judged_by_the_depths_of_query_and_answer(
         assert answer["found"][0]["sighting"]["depth"] == depth
         assert answer["verdict"] == verdict
         served.gallery.delete([sighting_id or 0])
+
+
+def test_in_an_adapted_gallery_scores_mean_what_was_fitted_there(served: Served) -> None:
+    picture = person_picture(0, 9)
+    before = search(served, picture)
+    assert before["verdict"] == "matched"
+    rows = np.random.default_rng(1).normal(1, 1, (80, DIM)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    numbers = np.arange(80)
+    crops = TrackedCrops(rows, numbers % 2, numbers // 4 * 2 + numbers % 2)
+    adaptation = fit_adaptation(
+        crops, Method(name="camera means", by_camera=True), space=space_name(MODEL), fitted_on=""
+    )
+    strict = replace(CALIBRATION, match=Level(rate=0.01, thresholds=(0.999,) * 4))
+    served.gallery.adapt(adaptation, strict)
+    answer = search(served, picture)
+    assert answer["threshold"] == strict.decide(1.0, 100).match != before["threshold"]
+    assert answer["verdict"] == "candidate"
+    assert {one["verdict"] for one in answer["found"]} <= {"candidate", "unknown"}
 
 
 @pytest.mark.parametrize("k", [1, 20, 21, 200])

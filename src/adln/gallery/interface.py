@@ -98,6 +98,7 @@ class Gallery(Protocol):
         without: Set[int] = frozenset(),
         named: bool = False,
         cameras: Sequence[int] | None = None,
+        sightings: int = 0,
     ) -> list[PersonsResult]:
         """Find the most similar persons, each by the best of all their sightings.
 
@@ -112,6 +113,8 @@ class Gallery(Protocol):
             without: sightings that are not counted, such as the query's own.
             named: whether only people who have a name are counted.
             cameras: of the queries; see `search`.
+            sightings: besides, so many of the most similar sightings that are counted are given,
+                those of nobody among them, for less than another search costs.
 
         Raises:
             GalleryError: see `search`.

@@ -147,6 +147,7 @@ class MilvusGallery(MilvusStore):
         without: Set[int] = frozenset(),
         named: bool = False,
         cameras: Sequence[int] | None = None,
+        sightings: int = 0,
     ) -> list[PersonsResult]:
         """See `Gallery.search_persons`; one search of the server for each person in an answer."""
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
@@ -164,6 +165,10 @@ class MilvusGallery(MilvusStore):
                 ((answer),) = self._query(self._persons, living, ["count(*)"])
                 count = answer["count(*)"]
         found = [self._best_persons(query, model, k, among, without) for query in queries]
+        most_alike = [
+            self._best_sightings(query, model, sightings, where, without) if sightings else None
+            for query in queries
+        ]
         persons = sorted({int(person) for best in found for person in best.person_ids})
         with self._answers("search"):
             rows = self._query(self._persons, f"person_id in {persons}", ["person_id", "name"])
@@ -173,9 +178,16 @@ class MilvusGallery(MilvusStore):
                 best=best,
                 names=tuple(names.get(person) for person in best.person_ids.tolist()),
                 num_persons=max(len(best), count) if len(best) else 0,
+                sightings=its,
             )
-            for best in found
+            for best, its in zip(found, most_alike, strict=True)
         ]
+
+    def _best_sightings(
+        self, query: NDArray[np.float32], model: ModelKey, k: int, where: Filter, without: Set[int]
+    ) -> SearchResult:
+        (result,) = self.search(query, model=model, k=k + len(without), where=where)
+        return _rows_of(result, np.flatnonzero(~np.isin(result.sighting_ids, list(without)))[:k])
 
     def _best_persons(
         self, query: NDArray[np.float32], model: ModelKey, k: int, where: Filter, without: Set[int]
@@ -188,7 +200,7 @@ class MilvusGallery(MilvusStore):
             at = next((i for i, one in enumerate(result.sighting_ids) if one not in without), None)
             if at is None:
                 break
-            found.append(_row_of(result, at))
+            found.append(_rows_of(result, np.array([at])))
             person = int(result.person_ids[at])
             where = replace(where, not_persons=where.not_persons | {person})
         if not found:
@@ -431,5 +443,5 @@ class MilvusGallery(MilvusStore):
         return len(found)
 
 
-def _row_of(result: SearchResult, at: int) -> SearchResult:
-    return SearchResult(*(getattr(result, name)[at : at + 1] for name in _COLUMNS))
+def _rows_of(result: SearchResult, at: NDArray[np.intp]) -> SearchResult:
+    return SearchResult(*(getattr(result, name)[at] for name in _COLUMNS))

@@ -284,11 +284,14 @@ class PersonsResult:
         names: K names; None where nobody has given one.
         num_persons: People who were compared. A gallery on a server may count too many, never too
             few.
+        sightings: The most similar sightings, of anybody and of nobody; None if none were asked
+            for.
     """
 
     best: SearchResult
     names: tuple[str | None, ...]
     num_persons: int
+    sightings: SearchResult | None = None
 
     def __len__(self) -> int:
         return len(self.names)

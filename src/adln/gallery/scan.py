@@ -6,8 +6,10 @@ reach some similarity, every other one whose code plus its error stays below tha
 is a proof, not a guess: the answers are those of comparing everything, in a third of the time.
 """
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,111 +30,111 @@ _FIRST_ROWS = 4096
 _BLOCK_ROWS = 65_536
 _BATCH_BLOCK_ROWS = 8192
 _QUERIES_AT_A_TIME = 128
+# Where fewer than one slot in so many counts, they are picked out.
+_SPARSE = 8
 # From this many queries on, sharing each read of the codes pays.
 _FEW_QUERIES = 4
 
 
+Rows = slice | NDArray[np.int64]
+"""Slots that are compared together: neighbours, or picked ones."""
+
+
 class RoughComparison(Protocol):
-    """A rough comparison of Q queries with the sightings in a range of slots."""
+    """A rough comparison of Q queries with the sightings in R slots."""
 
-    def scores(self, start: int, stop: int) -> NDArray[np.float32]:
-        """(Q, stop - start) rough cosines."""
+    def scores(self, rows: Rows) -> NDArray[np.float32]:
+        """(Q, R) rough cosines."""
         ...
 
-    def slack(self, start: int, stop: int) -> NDArray[np.float32]:
-        """(Q,) how far a rough cosine in the range can be from the true one, at most."""
+    def slack(self, rows: Rows) -> NDArray[np.float32]:
+        """(Q,) how far one of these rough cosines can be from the true one, at most."""
         ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for among the slots of a mask.
+
+    Attributes:
+        mask: (S,) which slots count.
+        k: how many answers a query, at least 1.
+        person_ids: (S,) who is in each slot, where only the best slot of each person counts.
+    """
+
+    mask: NDArray[np.bool_]
+    k: int
+    person_ids: NDArray[np.int64] | None = None
+
+
+Best = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Slots (K,) and their cosines (K,), best first; K = k where so many count."""
 
 
 def find_best(
     comparison: RoughComparison,
     queries: NDArray[np.float32],
-    mask: NDArray[np.bool_],
+    wanted: Sequence[Wanted],
     sighting_ids: NDArray[np.int64],
-    k: int,
     fetch: Fetch,
-) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The k most similar slots of each query, exactly.
+) -> list[list[Best]]:
+    """The most similar slots of each query, exactly; all that is wanted by one look at the codes.
 
     Args:
         comparison: of these queries with the slots.
         queries: (Q, D) of unit length.
-        mask: (S,) which slots count.
+        wanted: what is looked for.
         sighting_ids: (S,) order of equal similarities.
-        k: how many, at least 1.
         fetch: gives exact embeddings.
 
     Returns:
-        For each query slots (K,) and cosines (K,), best first; K = k where so many count.
+        For each thing wanted the answers to the Q queries.
     """
-    pools = [_Pool(k) for _ in queries]
-    answers = []
-    for slots, similarity in _looked_at(comparison, queries, mask, pools, fetch):
-        order = np.lexsort((sighting_ids[slots], -similarity))[:k]
-        answers.append((slots[order], similarity[order].clip(-1, 1)))
-    return answers
+    pools = [[_pool(one) for _ in queries] for one in wanted]
+    for rows, passing in _stretches([one.mask for one in wanted], len(queries)):
+        scores, slack = comparison.scores(rows), comparison.slack(rows)
+        for its_pools, its_rows in zip(pools, passing, strict=True):
+            if its_rows.any():
+                for pool, row, off_by in zip(its_pools, scores, slack, strict=True):
+                    pool.take(row, its_rows, rows, off_by)
+    slots = np.unique(np.concatenate([pool.slots for its in pools for pool in its]))
+    embeddings = fetch(slots)
 
-
-def find_best_of_persons(
-    comparison: RoughComparison,
-    queries: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    sighting_ids: NDArray[np.int64],
-    person_ids: NDArray[np.int64],
-    k: int,
-    fetch: Fetch,
-) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """The most similar slot of each of the k most similar persons, for each query, exactly.
-
-    Args:
-        comparison: of these queries with the slots.
-        queries: (Q, D) of unit length.
-        mask: (S,) which slots count.
-        sighting_ids: (S,) order of equal similarities.
-        person_ids: (S,) who is in each slot.
-        k: how many persons, at least 1.
-        fetch: gives exact embeddings.
-
-    Returns:
-        For each query slots (K,), of one person each, and cosines (K,), best first; K = k where so
-        many persons count.
-    """
-    pools = [_PersonPool(k, person_ids) for _ in queries]
-    answers = []
-    for slots, similarity in _looked_at(comparison, queries, mask, pools, fetch):
-        order = np.lexsort((sighting_ids[slots], -similarity))
-        _, first = np.unique(person_ids[slots[order]], return_index=True)
-        order = order[np.sort(first)][:k]
-        answers.append((slots[order], similarity[order].clip(-1, 1)))
-    return answers
-
-
-def _looked_at(
-    comparison: RoughComparison,
-    queries: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    pools: "Sequence[_Pool]",
-    fetch: Fetch,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Slots that the codes could not rule out, and their exact cosines, query by query."""
-    block = _BLOCK_ROWS if len(queries) <= _FEW_QUERIES else _BATCH_BLOCK_ROWS
-    start, stop = 0, min(_FIRST_ROWS, len(mask))
-    while start < len(mask):
-        passing = mask[start:stop]
-        # A filter on time or camera often leaves out whole stretches.
-        if passing.any():
-            scores = comparison.scores(start, stop)
-            slack = comparison.slack(start, stop)
-            for pool, row, off_by in zip(pools, scores, slack, strict=True):
-                pool.take(row, passing, start, off_by)
-        start, stop = stop, min(stop + block, len(mask))
-    slots = [pool.slots() for pool in pools]
-    wanted = np.unique(np.concatenate(slots)) if len(slots) > 1 else slots[0]
-    embeddings = fetch(wanted)
-    for query, mine in zip(queries, slots, strict=True):
-        rows = embeddings if len(slots) == 1 else embeddings[np.searchsorted(wanted, mine)]
+    def answer(pool: _Pool, query: NDArray[np.float32]) -> Best:
+        mine = np.sort(pool.slots)
         # Row by row, unlike a matrix product, gives a sighting the same cosine in any company.
-        yield mine, np.vecdot(rows, query)
+        similarity = np.vecdot(embeddings[np.searchsorted(slots, mine)], query)
+        order = pool.first(mine, np.lexsort((sighting_ids[mine], -similarity)))
+        return mine[order], similarity[order].clip(-1, 1)
+
+    return [
+        [answer(pool, query) for pool, query in zip(its, queries, strict=True)] for its in pools
+    ]
+
+
+def _stretches(
+    masks: Sequence[NDArray[np.bool_]], num_queries: int
+) -> Iterator[tuple[Rows, list[NDArray[np.bool_]]]]:
+    """Slots to compare at a time, and which of them pass each mask."""
+    block = _BLOCK_ROWS if num_queries <= _FEW_QUERIES else _BATCH_BLOCK_ROWS
+    passing = functools.reduce(np.logical_or, masks)
+    # Where a filter leaves few, only those are looked at; else all, as they lie, is faster.
+    is_sparse = np.count_nonzero(passing) * _SPARSE < len(passing)
+    slots = np.flatnonzero(passing) if is_sparse else None
+    count = len(passing) if slots is None else len(slots)
+    start, stop = 0, min(_FIRST_ROWS, count)
+    while start < count:
+        rows = slice(start, stop) if slots is None else slots[start:stop]
+        # A filter on time or camera often leaves out whole stretches.
+        if passing[rows].any():
+            yield rows, [mask[rows] for mask in masks]
+        start, stop = stop, min(stop + block, count)
+
+
+def _pool(wanted: Wanted) -> "_Pool":
+    if wanted.person_ids is None:
+        return _Pool(wanted.k)
+    return _PersonPool(wanted.k, wanted.person_ids)
 
 
 class _Pool:
@@ -140,7 +142,7 @@ class _Pool:
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._slots = np.empty(0, np.int64)
+        self.slots = np.empty(0, np.int64)
         self._scores = np.empty(0, np.float32)
         self._slack = np.empty(0, np.float32)
         # k slots are certain to reach this.
@@ -150,19 +152,23 @@ class _Pool:
         self,
         scores: NDArray[np.float32],
         passing: NDArray[np.bool_],
-        start: int,
+        rows: Rows,
         slack: np.float32,
     ) -> None:
         """Look at the rough cosines of the next slots."""
         chosen = np.flatnonzero((scores >= self._bar - slack) & passing)
         if len(chosen) == 0:
             return
-        slots, found = chosen + start, scores[chosen]
-        self._slots = np.concatenate([self._slots, slots])
-        self._scores = np.concatenate([self._scores, found])
+        slots = chosen + rows.start if isinstance(rows, slice) else rows[chosen]
+        self.slots = np.concatenate([self.slots, slots])
+        self._scores = np.concatenate([self._scores, scores[chosen]])
         self._slack = np.concatenate([self._slack, np.full(len(slots), slack, np.float32)])
-        if len(self._slots) > self._k:
+        if len(self.slots) > self._k:
             self._keep(self._possible(self._scores - self._slack))
+
+    def first(self, slots: NDArray[np.int64], order: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Which of these slots are the answers, given their order by exact comparison."""
+        return order[: self._k]
 
     def _possible(self, certain: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which may still be among the best, and a new bar; `certain` is what each reaches."""
@@ -175,12 +181,8 @@ class _Pool:
             self._bar = max(self._bar, np.partition(certain, place)[place])
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
-        self._slots, self._scores = self._slots[keep], self._scores[keep]
+        self.slots, self._scores = self.slots[keep], self._scores[keep]
         self._slack = self._slack[keep]
-
-    def slots(self) -> NDArray[np.int64]:
-        """Slots that need an exact look, ascending."""
-        return np.sort(self._slots)
 
 
 class _PersonPool(_Pool):
@@ -190,8 +192,13 @@ class _PersonPool(_Pool):
         super().__init__(k)
         self._person_ids = person_ids
 
+    def first(self, slots: NDArray[np.int64], order: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The same, one slot of each person."""
+        _, first = np.unique(self._person_ids[slots[order]], return_index=True)
+        return order[np.sort(first)][: self._k]
+
     def _possible(self, certain: NDArray[np.float32]) -> NDArray[np.bool_]:
-        persons, whose = np.unique(self._person_ids[self._slots], return_inverse=True)
+        persons, whose = np.unique(self._person_ids[self.slots], return_inverse=True)
         sure = np.full(len(persons), -np.inf, np.float32)
         np.maximum.at(sure, whose, certain)
         self._raise_bar(sure)
@@ -220,10 +227,10 @@ class CodeComparison:
         self._of_error = lengths
         self._constant = codes.errors * _LONGEST + _rounding(queries)
 
-    def scores(self, start: int, stop: int) -> NDArray[np.float32]:
+    def scores(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
-        numbers = self._files.numbers[start:stop]
-        scales = self._files.scales[start:stop]
+        numbers = self._files.numbers[rows]
+        scales = self._files.scales[rows]
         if self._packed is not None:
             # As columns, which the multiplication below turns into rows.
             products = np.asarray(self._kernels.dots_packed(numbers, self._packed)).T
@@ -236,9 +243,9 @@ class CodeComparison:
         scores *= self._scales
         return scores
 
-    def slack(self, start: int, stop: int) -> NDArray[np.float32]:
+    def slack(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
-        largest = _largest(self._files.errors[start:stop])
+        largest = _largest(self._files.errors[rows])
         slack: NDArray[np.float32] = self._of_error * largest + self._constant
         return slack
 
@@ -250,16 +257,16 @@ class WidenedCodeComparison:
         self._queries = queries
         self._files = files
 
-    def scores(self, start: int, stop: int) -> NDArray[np.float32]:
+    def scores(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
-        wide = self._files.numbers[start:stop].astype(np.float32)
+        wide = self._files.numbers[rows].astype(np.float32)
         scores: NDArray[np.float32] = self._queries @ wide.T
-        scores *= self._files.scales[start:stop]
+        scores *= self._files.scales[rows]
         return scores
 
-    def slack(self, start: int, stop: int) -> NDArray[np.float32]:
+    def slack(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
-        largest = _largest(self._files.errors[start:stop])
+        largest = _largest(self._files.errors[rows])
         return np.full(
             len(self._queries), largest * _LONGEST + _rounding(self._queries), np.float32
         )
@@ -272,12 +279,12 @@ class EmbeddingComparison:
         self._queries = queries
         self._embeddings = embeddings
 
-    def scores(self, start: int, stop: int) -> NDArray[np.float32]:
+    def scores(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
-        scores: NDArray[np.float32] = self._queries @ self._embeddings[start:stop].T
+        scores: NDArray[np.float32] = self._queries @ self._embeddings[rows].T
         return scores
 
-    def slack(self, start: int, stop: int) -> NDArray[np.float32]:
+    def slack(self, rows: Rows) -> NDArray[np.float32]:
         """See `RoughComparison`."""
         return np.full(len(self._queries), _rounding(self._queries), np.float32)
 

@@ -6,7 +6,6 @@ sees, at every call, all that was acknowledged to any of them before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ from adln.gallery.database import (
 from adln.gallery.erasing import Needles
 from adln.gallery.records import (
     EVERYTHING,
-    NO_PERSON,
     Erasure,
     Filter,
     ModelKey,
@@ -236,12 +234,14 @@ class SqliteGallery(GalleryStore):
         without: Set[int] = frozenset(),
         named: bool = False,
         cameras: Sequence[int] | None = None,
+        sightings: int = 0,
     ) -> list[PersonsResult]:
         """See `Gallery`."""
         queries = self._begin_search(embeddings, cameras, model, k, where)
-        where = replace(where, not_persons=where.not_persons | {NO_PERSON})
         uncounted = as_ids(without, "a sighting")
-        return self._find_persons(queries, model, k, where, uncounted, named=named)
+        return self._find_persons(
+            queries, model, k, where, uncounted, named=named, sightings=sightings
+        )
 
     def _begin_search(
         self,

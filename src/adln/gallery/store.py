@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,6 +29,7 @@ from adln.gallery.database import (
 from adln.gallery.index import SearchIndex, StaleFilesError
 from adln.gallery.people import NewName, PeopleTable, prepare_name
 from adln.gallery.records import (
+    NO_PERSON,
     Filter,
     ModelKey,
     PersonsResult,
@@ -273,8 +274,9 @@ class GalleryStore:
         """The most similar sightings."""
 
         def answer() -> tuple[list[SearchResult], NDArray[np.int64]]:
-            mask = self._comparable(model, where)
-            return self._compare(self._adapted(queries, model), mask, k)
+            wanted = [scan.Wanted(self._comparable(model, where), k)]
+            (results,), slots = self._compare(self._adapted(queries, model), wanted)
+            return results, slots
 
         return self._holding(answer)
 
@@ -287,17 +289,29 @@ class GalleryStore:
         without: Sequence[int],
         *,
         named: bool,
+        sightings: int,
     ) -> list[PersonsResult]:
-        """The most similar persons; `where` leaves out unassigned sightings."""
+        """The most similar persons, and the most similar sightings if some are wanted."""
 
         def answer() -> tuple[list[PersonsResult], NDArray[np.int64]]:
             columns = self._index.columns
-            mask = self._comparable(model, self._with_names(where) if named else where)
+            passing = self._comparable(model, where)
             if without:
-                mask &= ~np.isin(columns.sighting_ids, without)
-            results, slots = self._compare(self._adapted(queries, model), mask, k, by_person=True)
+                passing &= ~np.isin(columns.sighting_ids, without)
+            mask = passing & (columns.person_ids != NO_PERSON)
+            if named:
+                mask &= np.isin(columns.person_ids, list(self._people.named()))
+            wanted = [scan.Wanted(mask, k, columns.person_ids)]
+            if sightings:
+                wanted.append(scan.Wanted(passing, sightings))
+            (persons, *more), slots = self._compare(self._adapted(queries, model), wanted)
             count = columns.count_persons(mask)
-            return [self._persons_result(result, count) for result in results], slots
+            found = more[0] if more else [None] * len(persons)
+            results = [
+                self._persons_result(best, count, its)
+                for best, its in zip(persons, found, strict=True)
+            ]
+            return results, slots
 
         return self._holding(answer)
 
@@ -365,15 +379,16 @@ class GalleryStore:
         return compared
 
     def _compare(
-        self, queries: NDArray[np.float32], mask: NDArray[np.bool_], k: int, by_person: bool = False
-    ) -> tuple[list[SearchResult], NDArray[np.int64]]:
-        """Answers among the slots of a mask (S,), and all slots in them."""
+        self, queries: NDArray[np.float32], wanted: Sequence[scan.Wanted]
+    ) -> tuple[list[list[SearchResult]], NDArray[np.int64]]:
+        """The answers to the queries for each thing wanted, and all slots in them."""
         index, columns = self._index, self._index.columns
         nothing = np.empty(0, np.int64)
-        if not mask.any():
-            return [self._result(nothing, nothing.astype(np.float32)) for _ in queries], nothing
+        if not any(one.mask.any() for one in wanted):
+            none = self._result(nothing, nothing.astype(np.float32))
+            return [[none] * len(queries) for _ in wanted], nothing
         index.verify()
-        found = []
+        found: list[list[scan.Best]] = [[] for _ in wanted]
         for batch in scan.batches(len(queries)):
             comparison = scan.compare(
                 queries[batch],
@@ -381,27 +396,22 @@ class GalleryStore:
                 engine=self._engine,
                 low_memory=index.low_memory or bool(index.adaptations),
             )
-            ids, fetch = columns.sighting_ids, index.fetch
-            found += (
-                scan.find_best_of_persons(
-                    comparison, queries[batch], mask, ids, columns.person_ids, k, fetch
-                )
-                if by_person
-                else scan.find_best(comparison, queries[batch], mask, ids, k, fetch)
+            answers = scan.find_best(
+                comparison, queries[batch], wanted, columns.sighting_ids, index.fetch
             )
-        slots = np.unique(np.concatenate([nothing, *(slots for slots, _ in found)]))
-        return [self._result(slots, similarity) for slots, similarity in found], slots
+            for its, more in zip(found, answers, strict=True):
+                its += more
+        slots = np.unique(np.concatenate([nothing, *(slots for its in found for slots, _ in its)]))
+        return [[self._result(*best) for best in its] for its in found], slots
 
-    def _with_names(self, where: Filter) -> Filter:
-        """The filter, and besides only people who have a name."""
-        named = self._people.named()
-        return replace(where, persons=named if where.persons is None else named & where.persons)
-
-    def _persons_result(self, best: SearchResult, num_persons: int) -> PersonsResult:
+    def _persons_result(
+        self, best: SearchResult, num_persons: int, sightings: SearchResult | None
+    ) -> PersonsResult:
         return PersonsResult(
             best=best,
             names=tuple(self._people.name_of(person) for person in best.person_ids.tolist()),
             num_persons=num_persons,
+            sightings=sightings,
         )
 
     def _result(self, slots: NDArray[np.int64], similarity: NDArray[np.float32]) -> SearchResult:

@@ -43,6 +43,7 @@ class _Asked:
 class _AskedForPersons(_Asked):
     without: frozenset[int]
     named: bool
+    sightings: int
 
     def of(
         self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
@@ -55,6 +56,7 @@ class _AskedForPersons(_Asked):
             without=self.without,
             named=self.named,
             cameras=cameras,
+            sightings=self.sightings,
         )
 
 
@@ -111,13 +113,14 @@ class Searches:
         without: Set[int] = frozenset(),
         named: bool = False,
         cameras: Sequence[int] | None = None,
+        sightings: int = 0,
     ) -> list[PersonsResult]:
         """See `Gallery.search_persons`; for one query (D,).
 
         Raises:
             GalleryError: see there.
         """
-        asked = _AskedForPersons(model, k, where, frozenset(without), named)
+        asked = _AskedForPersons(model, k, where, frozenset(without), named, sightings)
         result = self._search(embeddings.astype(np.float32), cameras, asked)
         assert isinstance(result, PersonsResult)
         return [result]

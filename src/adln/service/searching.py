@@ -1,5 +1,6 @@
 """Searches: who somebody is, and which sightings are most alike."""
 
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,14 @@ from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import scales_in
-from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult
+from adln.gallery.records import (
+    NO_PERSON,
+    Filter,
+    ModelKey,
+    PersonsResult,
+    SearchResult,
+    StoredSighting,
+)
 from adln.gallery.spaces import admit
 from adln.matching.calibration import Scales
 from adln.matching.identification import LEAST_GALLERY, Identification, identify, not_asked
@@ -21,6 +29,7 @@ from adln.service.answers import (
     SightingOut,
     sighting_out,
 )
+from adln.service.batching import Searches
 from adln.service.parts import Parts
 
 
@@ -76,10 +85,11 @@ def search(
     """
     without = frozenset() if leave_out is None else frozenset({leave_out})
     scales = Scales() if parts.network is None else parts.network.scales
-    scales = replace(scales, otherwise=parts.scale)
-    answer = (
-        identify(
-            parts.searches,
+    scales = scales_in(parts.gallery, model, replace(scales, otherwise=parts.scale))
+    if no_crop is None:
+        searches = _AlsoSightings(parts.searches, k)
+        answer = identify(
+            searches,
             query,
             model=model,
             scales=scales,
@@ -87,27 +97,18 @@ def search(
             without=without,
             camera=camera,
         )
-        if no_crop is None
-        else not_asked(no_crop)
-    )
-    result = parts.searches.search(
-        query,
-        model=model,
-        k=k + len(without),
-        where=where,
-        cameras=None if camera is None else [camera],
-    )
-    places = [at for at in range(len(result)) if result.sighting_ids[at] != leave_out][:k]
+        result = searches.sightings
+    else:
+        answer = not_asked(no_crop)
+        cameras = None if camera is None else [camera]
+        result = parts.searches.search(query, model=model, k=k, where=where, cameras=cameras)
     person, reason = answer.person, answer.reason
-    if places and answer.verdict != "matched" and no_crop is None:
-        first = places[0]
-        if result.person_ids[first] == NO_PERSON:
-            reason += f"; the most alike sighting, {result.similarity[first]:.2f}, is nobody's yet"
-    pictured = {
-        record.sighting_id
-        for record in parts.gallery.get(one.sighting_id for one in answer.runners_up)
-        if record.thumbnail is not None
-    }
+    is_open = no_crop is None and answer.verdict != "matched"
+    if is_open and len(result) and result.person_ids[0] == NO_PERSON:
+        reason += f"; the most alike sighting, {result.similarity[0]:.2f}, is nobody's yet"
+    listed = result.sighting_ids[result.similarity >= least_similarity].tolist()
+    shown = {*listed, *(one.sighting_id for one in answer.runners_up)}
+    records = {record.sighting_id: record for record in parts.gallery.get(shown)}
     return SearchOut(
         model=ModelName.of(model),
         verdict=answer.verdict,
@@ -122,7 +123,7 @@ def search(
                 person_id=one.person_id,
                 name=one.name,
                 score=one.score,
-                picture_id=one.sighting_id if one.sighting_id in pictured else None,
+                picture_id=_with_picture(records.get(one.sighting_id)),
             )
             for one in answer.runners_up
         ],
@@ -130,33 +131,70 @@ def search(
         is_crop=no_crop is None,
         found=_found(
             parts,
-            result,
-            [at for at in places if result.similarity[at] >= least_similarity],
+            zip(listed, result.similarity.tolist(), strict=False),
+            records,
             answer,
-            scales_in(parts.gallery, model, scales),
+            scales,
             model.depth,
         ),
     )
 
 
+class _AlsoSightings:
+    """Searches for persons, and keeps the sightings that the first search finds by the way."""
+
+    def __init__(self, searches: Searches, k: int) -> None:
+        self.sightings: SearchResult
+        self._searches = searches
+        self._k = k
+
+    def search_persons(
+        self,
+        embeddings: NDArray[np.floating],
+        *,
+        model: ModelKey,
+        k: int,
+        where: Filter,
+        without: Set[int],
+        named: bool = False,
+        cameras: Sequence[int] | None = None,
+    ) -> list[PersonsResult]:
+        """See `Searches.search_persons`."""
+        (result,) = self._searches.search_persons(
+            embeddings,
+            model=model,
+            k=k,
+            where=where,
+            without=without,
+            named=named,
+            cameras=cameras,
+            sightings=self._k,
+        )
+        self._k = 0
+        if result.sightings is not None:
+            self.sightings = result.sightings
+        return [result]
+
+
+def _with_picture(record: StoredSighting | None) -> int | None:
+    return None if record is None or record.thumbnail is None else record.sighting_id
+
+
 def _found(
     parts: Parts,
-    result: SearchResult,
-    places: list[int],
+    listed: Iterable[tuple[int, float]],
+    records: Mapping[int, StoredSighting],
     answer: Identification,
     scales: Scales,
     depth: int,
 ) -> list[Found]:
     names = parts.people.names()
-    ids = [int(result.sighting_ids[at]) for at in places]
-    records = {record.sighting_id: record for record in parts.gallery.get(ids)}
     found: list[Found] = []
-    for at, sighting_id in zip(places, ids, strict=True):
+    for sighting_id, similarity in listed:
         record = records.get(sighting_id)
         if record is None:
             # Erased since.
             continue
-        similarity = float(result.similarity[at])
         scale = scales.between(depth, record.model.depth) if answer.verdict is not None else None
         decision = (
             None
