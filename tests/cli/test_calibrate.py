@@ -14,8 +14,17 @@ from PIL import Image
 
 from adln.cli.calibrate import calibrate
 from adln.embeddings import unit_length
-from adln.errors import AdlnError, DatasetError, EvaluationError, ModelFileError, SettingsError
+from adln.errors import (
+    AdlnError,
+    DatasetError,
+    EvaluationError,
+    GalleryError,
+    ModelFileError,
+    SettingsError,
+)
 from adln.features import Features, FeatureSource, write_features
+from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import read_calibration
 
 MakeModel = Callable[..., Path]
@@ -187,6 +196,49 @@ def test_tracks_from_a_feature_file_and_a_table(
     assert fitted.evidence.num_comparisons == 480 * 3
 
 
+def test_tracks_of_a_gallery(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(depths=(3,))
+    features, track = features_of(model, 120)
+    time_s = track // 4 * 100.0 + np.tile(np.arange(10.0), 120)
+    key = ModelKey(sha256(model), 3, features.embeddings.shape[1])
+    foreign = ModelKey("f" * 64, 3, features.embeddings.shape[1])
+    rows = zip(features.embeddings, track.tolist(), time_s.tolist(), strict=True)
+    with SqliteGallery(tmp_path / "people", create=True) as gallery:
+        gallery.add(
+            [
+                Sighting(embedding=one, model=key, camera_id=1, time_s=at, track_id=number)
+                for one, number, at in rows
+            ]
+        )
+        # Enrolled by a picture: no track.
+        gallery.add([Sighting(embedding=features.embeddings[0], model=key, camera_id=1, time_s=0)])
+    result = run(model, "--gallery", tmp_path / "people", *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert "Res3: 120 tracks of people, 480 searches" in result.stdout
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    fitted = content.of(3, flip=False)
+    assert fitted is not None
+    assert fitted.evidence.num_comparisons == 480 * 3
+    with SqliteGallery(tmp_path / "other", create=True) as gallery:
+        gallery.add(
+            [
+                Sighting(
+                    embedding=features.embeddings[0],
+                    model=foreign,
+                    camera_id=1,
+                    time_s=1.0,
+                    track_id=1,
+                )
+            ]
+        )
+    error = error_of(run(model, "--gallery", tmp_path / "other"))
+    assert isinstance(error, GalleryError)
+    assert "f" * 12 in str(error)
+    error = error_of(run(model, "--gallery", tmp_path / "people", "--flip"))
+    assert isinstance(error, SettingsError)
+
+
 def test_named_pictures_from_a_feature_file_with_columns(
     make_model: MakeModel, tmp_path: Path
 ) -> None:
@@ -229,7 +281,7 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_stored(
     other = make_model("other.onnx", depths=(1,))
     table = write_table(tmp_path / "t.csv", path=features.paths[1:], camera=person[1:])
     cases: list[tuple[tuple[object, ...], type[AdlnError], str]] = [
-        ((model,), SettingsError, "either --data or --features"),
+        ((model,), SettingsError, "one of --data, --features and --gallery"),
         ((tmp_path / "gone.onnx", "--data", colours), ModelFileError, "cannot be opened"),
         ((model, "--data", colours), EvaluationError, "1,000 are needed"),
         ((model, "--features", tmp_path / "f.npz"), DatasetError, "found none of them"),

@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     help="Instead of --data: file of `adln embed`.",
 )
 @click.option(
+    "--gallery",
+    "gallery_path",
+    type=click.Path(path_type=Path),
+    help="Instead of --data: a gallery, for the tracks that NETWORK's embeddings in it are of.",
+)
+@click.option(
     "--table",
     type=click.Path(path_type=Path),
     help="With --features: CSV with path, camera and person, or path, camera, track and time_s.",
@@ -100,6 +106,7 @@ def calibrate(
     deeper_paths: tuple[Path, ...],
     against_paths: tuple[Path, ...],
     features_path: Path | None,
+    gallery_path: Path | None,
     table: Path | None,
     depths: tuple[int, ...],
     flip: bool,
@@ -114,9 +121,10 @@ def calibrate(
     """Find the scores from which NETWORK's answers are matched or candidate, and their probability.
 
     NETWORK is a file of `adln export`, or res1 or res2, which come with adln. Fitted to named
-    pictures (--data, or --features with persons), or to tracks that nobody has named: one track
-    shows one person, two tracks in one frame show two. The result is stored beside NETWORK, as
-    NETWORK.calibration.json; for res1 and res2 in ~/.config/adln/calibrations.
+    pictures (--data, or --features with persons), or to tracks that nobody has named, such as a
+    watch keeps (--gallery): one track shows one person, two tracks in one frame show two. The
+    result is stored beside NETWORK, as NETWORK.calibration.json; for res1 and res2 in
+    ~/.config/adln/calibrations.
 
     Depths that share a space are also fitted in pairs, with --data: queries at one depth in a
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
@@ -132,10 +140,12 @@ def calibrate(
     from adln.matching.calibration import calibration_path
     from adln.reports.calibration_text import calibration_text
 
-    if (data_path is None) == (features_path is None):
-        raise SettingsError("Give either --data or --features to calibrate with.")
-    if features_path is not None and (deeper_paths or against_paths):
-        raise SettingsError("--deeper and --against need pictures: give --data, not --features.")
+    if sum(place is not None for place in (data_path, features_path, gallery_path)) != 1:
+        raise SettingsError("Give one of --data, --features and --gallery to calibrate with.")
+    if data_path is None and (deeper_paths or against_paths):
+        raise SettingsError("--deeper and --against need pictures: give --data.")
+    if gallery_path is not None and flip:
+        raise SettingsError("--flip: a gallery does not say how its embeddings were made.")
     paths = [find_network(path) for path in (network, *deeper_paths)]
     if out is not None and len(paths) > 1:
         raise SettingsError("--out names one file, but each file of a split export gets its own.")
@@ -155,6 +165,8 @@ def calibrate(
             batch_size=batch_size,
             quiet=as_json,
         )
+    elif gallery_path is not None:
+        found = [_from_gallery(paths[0], gallery_path, depths, gap_s=gap_s)]
     else:
         assert features_path is not None
         found = [
@@ -258,6 +270,56 @@ def _from_dataset(
         batch_size=batch_size,
         progress=lambda pictures: counting(pictures, "embedding", quiet=quiet),
     )
+
+
+def _from_gallery(
+    path: Path, folder: Path, depths: tuple[int, ...], *, gap_s: float
+) -> "JudgedNetwork":
+    """The tracks in a gallery that were embedded with this network."""
+    from adln.cli.adapt import tracked_crops
+    from adln.embedders.session import open_session
+    from adln.errors import GalleryError
+    from adln.evaluation.calibrating import track_material
+    from adln.evaluation.calibration_sources import JudgedNetwork, NetworkFile
+    from adln.gallery.sqlite_gallery import SqliteGallery
+
+    model = open_session(path)
+    about = model.manifest
+    with SqliteGallery(folder) as gallery:
+        mine = [
+            record
+            for batch in gallery.iterate()
+            for record in batch
+            if record.model.digest == model.sha256
+            and record.track_id is not None
+            and (not depths or record.model.depth in depths)
+        ]
+        made_by = sorted({one.digest[:12] for one in gallery.models})
+        is_adapted = bool(gallery.adaptations)
+    if not mine:
+        raise GalleryError(
+            f"{folder}: holds no sighting of a track that {path.name} ({model.sha256[:12]}) has "
+            f"embedded. Its sightings were embedded by {', '.join(made_by) or 'nothing yet'}; name "
+            "that network, or let a watch fill the gallery first."
+        )
+    if is_adapted:
+        click.echo(
+            f"{folder} is adapted (`adln adapt`): there the thresholds stored with the adaptation "
+            "are asked first, and these only in other galleries.",
+            err=True,
+        )
+    materials = {}
+    for depth in sorted({record.model.depth for record in mine}):
+        crops = tracked_crops(
+            [record for record in mine if record.model.depth == depth], mine[0].model.dim
+        )
+        assert crops.time_s is not None
+        materials[depth, depth] = track_material(
+            crops.embeddings, crops.cameras, crops.tracks, crops.time_s, gap_s=gap_s
+        )
+    spaces = {depth: about.space_of(depth) for depth, _ in materials}
+    file = NetworkFile(path, model.sha256, about.source_sha256, about.precision, spaces)
+    return JudgedNetwork(file, folder.name, False, materials)
 
 
 def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> "OpenedNetwork":

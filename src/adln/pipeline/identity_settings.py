@@ -16,7 +16,7 @@ class IdentitySettings:
         return_s: somebody who left this camera no longer ago is expected back.
         least_gallery: scores are judged as in a gallery of at least this many people. A calibration
             asks little of a gallery of three, but a wrong match in it stays for ever. Searches by
-            the command line and the service judge as among 100.
+            the command line and the service judge in the same way.
     """
 
     enrol_quality: float = 0.2
