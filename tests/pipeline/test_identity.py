@@ -8,6 +8,7 @@ from adln.errors import GalleryError, SettingsError
 from adln.gallery.records import Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Decision
+from adln.matching.identification import LEAST_GALLERY
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook, IdentitySettings
@@ -481,7 +482,7 @@ def test_a_small_gallery_is_judged_as_a_larger_one(gallery: SqliteGallery) -> No
     scale = BySize()
     book = IdentityBook(gallery, digest="ab", dim=DIM, scales={2: scale})
     book.decide([evidence(1, 1, face(1)), evidence(2, 1, face(2))])
-    assert set(scale.sizes) == {100}
+    assert set(scale.sizes) == {LEAST_GALLERY}
 
 
 def test_thresholds_must_be_in_order() -> None:
