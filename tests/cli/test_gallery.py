@@ -293,3 +293,39 @@ def test_an_export_belongs_to_its_owner(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "all.parquet"
     assert run("export", folder, file).exit_code == 0
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_network_takes_a_gallery_over_by_its_pictures(
+    folder: Path, make_model: MakeModel, tmp_path: Path
+) -> None:
+    other = make_model("other.onnx", licence="another")
+    query = tmp_path / "rita" / "2.png"
+    foreign = find(query, "--gallery", folder, "--model", other)
+    assert isinstance(foreign.exception, GalleryError)
+    result = run("renew", folder, tmp_path / "new", "--network", other)
+    assert result.exit_code == 0, result.output
+    assert "2 persons; 6 sightings embedded by other.onnx" in result.stdout
+    assert "left out" not in result.stdout
+    found = find(query, "--gallery", tmp_path / "new", "--model", other, "-k", 1)
+    assert found.exit_code == 0, found.output
+    assert "rita" in found.stdout
+    assert json.loads(run("info", folder, "--json").output)["sightings"] == 6
+    again = run("renew", folder, tmp_path / "new", "--network", other)
+    assert isinstance(again.exception, GalleryError)
+    assert "empty place" in str(again.exception)
+
+
+def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(
+    folder: Path, make_model: MakeModel, model: Path, tmp_path: Path
+) -> None:
+    other = make_model("other.onnx", licence="another")
+    bare = tmp_path / "bare"
+    assert run("enrol", bare, tmp_path / "gus", "--name", "gus", "--model", model).exit_code == 0
+    result = run("renew", bare, tmp_path / "new", "--network", other)
+    assert result.exit_code == 0, result.output
+    assert (
+        "0 sightings embedded by other.onnx, 2 without a usable picture left out" in result.stdout
+    )
+    assert "of 1 people no sighting is left (1): enrol them by a picture" in result.stderr
+    missing = run("renew", folder, tmp_path / "new2", "--network", other, "--depth", 4)
+    assert isinstance(missing.exception, SettingsError)

@@ -9,7 +9,7 @@ import pytest
 
 from adln.embeddings import unit_length
 from adln.errors import GalleryError
-from adln.gallery.moving import move_gallery, verify_move
+from adln.gallery.moving import move_gallery, renew_gallery, verify_move
 from adln.gallery.records import Filter, ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 
@@ -125,3 +125,50 @@ def test_a_place_that_refuses_somebody_is_no_place_to_move_to(tmp_path: Path) ->
         new.forget(new.split([given]), suppress_above=0.99)
         with pytest.raises(GalleryError, match="refuses sighting"):
             move_gallery(old, new)
+
+
+def test_kept_pictures_are_embedded_by_the_new_network(tmp_path: Path) -> None:
+    new_model = ModelKey("c" * 64, 3, 16, "space-one")
+    with filled(tmp_path / "old") as old, SqliteGallery(tmp_path / "new", create=True) as new:
+        anna = next(one.person_id for one in old.persons() if one.name == "Anna")
+        seen: list[bytes] = []
+
+        def embed(pictures: Sequence[bytes]) -> list[np.ndarray | None]:
+            seen.extend(pictures)
+            broken = b"jpeg 14"
+            return [None if one == broken else np.eye(16)[len(one)] for one in pictures]
+
+        renewal = renew_gallery(old, new, embed, new_model)
+        pictured = [one for one in old.newest(limit=200) if one.thumbnail is not None]
+        assert sorted(seen) == sorted(one.thumbnail or b"" for one in pictured)
+        assert (renewal.renewed, renewal.kept, renewal.left_out) == (12, 0, 78)
+        assert {one.name for one in new.persons()} == {"Anna", None}
+        copies = {one.thumbnail: one for one in new.newest(limit=200)}
+        for record in pictured:
+            if record.thumbnail == b"jpeg 14":
+                continue
+            copy = copies[record.thumbnail]
+            assert copy.model == new_model
+            assert int(np.argmax(copy.embedding)) == len(record.thumbnail or b"")
+            assert (copy.camera_id, copy.track_id) == (record.camera_id, record.track_id)
+            assert copy.person_id == renewal.person_ids.get(record.person_id or 0)
+        assert renewal.unseen == ()
+        assert old.count() == 90
+        with pytest.raises(GalleryError, match="empty place"):
+            renew_gallery(old, new, embed, new_model)
+        assert renewal.person_ids[anna] in {one.person_id for one in copies.values()}
+
+
+def test_without_pictures_a_space_in_common_decides(tmp_path: Path) -> None:
+    old_model = ModelKey("a" * 64, 2, 16, "space-one")
+    look = Sighting(embedding=np.eye(16)[0], model=old_model, camera_id=1, time_s=5.0)
+    for space, kept, unseen in (("space-one", 1, 0), ("space-two", 0, 1)):
+        folder = tmp_path / space
+        with SqliteGallery(folder / "old", create=True) as old:
+            old.add([replace(look, person_id=old.enrol("Bela"))])
+            with SqliteGallery(folder / "new", create=True) as new:
+                model = ModelKey("c" * 64, 2, 16, space)
+                renewal = renew_gallery(old, new, lambda pictures: [], model)
+                assert (renewal.kept, renewal.left_out) == (kept, 1 - kept)
+                assert len(renewal.unseen) == unseen
+                assert new.count() == kept

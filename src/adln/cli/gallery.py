@@ -11,6 +11,7 @@ import click
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
 from adln.cli.gallery_people import assign, delete, forget, list_people, merge, name, split
+from adln.cli.gallery_renew import renew
 from adln.cli.gallery_routes import routes
 from adln.cli.gallery_rules import retention, rules_in_words
 from adln.cli.gallery_words import (
@@ -46,6 +47,7 @@ _COMMANDS = (
     retention,
     cluster,
     move,
+    renew,
     routes,
 )
 for command in _COMMANDS:

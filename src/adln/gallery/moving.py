@@ -1,18 +1,20 @@
 """Moves a gallery to another place, from a folder to a server or back, and proves the copy.
 
 Everything goes through what every gallery promises, so that any two kinds will do. The new place
-gives new numbers; the answer says which became which.
+gives new numbers; the answer says which became which. On the way its kept pictures may be embedded
+by another network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Person, Sighting, StoredSighting
+from adln.gallery.records import ModelKey, Person, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 _BATCH = 500
@@ -35,6 +37,99 @@ class Move:
     person_ids: dict[int, int]
     sighting_ids: dict[int, int]
     searches: int
+
+
+@dataclass(frozen=True, eq=False)
+class Renewal:
+    """What became of a gallery whose pictures another network has embedded.
+
+    Attributes:
+        person_ids: Old number -> new number, of every person.
+        renewed: Sightings that were embedded anew.
+        kept: Sightings without a picture that stay as they were, because the networks share a
+            space.
+        left_out: Sightings that nothing can be compared with any more: without a usable picture,
+            and of another space.
+        unseen: New numbers of people of whom no sighting is left, though there was one.
+    """
+
+    person_ids: dict[int, int]
+    renewed: int
+    kept: int
+    left_out: int
+    unseen: tuple[int, ...]
+
+
+def renew_gallery(
+    source: Gallery,
+    target: Gallery,
+    embed: Callable[[Sequence[bytes]], Sequence[NDArray[np.floating] | None]],
+    model: ModelKey,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+) -> Renewal:
+    """Copy a gallery to an empty one, embedding the pictures that it keeps with another network.
+
+    The source stays as it is. What it is adapted by stays behind, because it was fitted to the
+    embeddings of before.
+
+    Args:
+        source: Read only; nobody should write to it meanwhile.
+        target: Without persons and sightings.
+        embed: Gives the embedding (D,) of each picture, None for one that is broken.
+        model: What `embed` makes.
+        on_progress: Called with the number of sightings just looked at.
+
+    Raises:
+        GalleryError: The target is not empty, or refuses something.
+    """
+    _require_empty(target)
+    person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}
+    renewed = kept = left_out = 0
+    before: set[int] = set()
+    after: set[int] = set()
+    for batch in source.iterate(batch_size=_BATCH):
+        pictured = [record for record in batch if record.thumbnail is not None]
+        pictures = [record.thumbnail for record in pictured if record.thumbnail is not None]
+        found = dict(
+            zip(
+                (record.sighting_id for record in pictured),
+                embed(pictures) if pictures else (),
+                strict=True,
+            )
+        )
+        sightings = []
+        for record in batch:
+            copy = _moved(record, person_ids)
+            embedding = found.get(record.sighting_id)
+            if embedding is not None:
+                copy = replace(copy, embedding=embedding, model=model)
+                renewed += 1
+            elif model.shares_space(record.model):
+                kept += 1
+            else:
+                left_out += 1
+                before.add(copy.person_id or 0)
+                continue
+            sightings.append(copy)
+            after.add(copy.person_id or 0)
+        if None in target.add(sightings):
+            raise GalleryError(
+                "The new place refuses somebody who was forgotten there. Choose a place where "
+                "nobody was."
+            )
+        if on_progress is not None:
+            on_progress(len(batch))
+    unseen = tuple(sorted(before - after - {0}))
+    return Renewal(person_ids, renewed, kept, left_out, unseen)
+
+
+def _require_empty(target: Gallery) -> None:
+    if target.count() > 0 or target.persons():
+        raise GalleryError(
+            "A gallery is only moved to an empty place, so that nobody is mixed up; this one has "
+            f"{len(target.persons())} persons and {target.count():,} sightings. Choose another."
+        )
 
 
 def move_gallery(
@@ -62,11 +157,7 @@ def move_gallery(
             "This gallery is adapted to its cameras, which a gallery on a server cannot be. Switch "
             "that off first: `adln adapt --undo`."
         )
-    if target.count() > 0 or target.persons():
-        raise GalleryError(
-            "A gallery is only moved to an empty place, so that nobody is mixed up; this one has "
-            f"{len(target.persons())} persons and {target.count():,} sightings. Choose another."
-        )
+    _require_empty(target)
     person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}
     sighting_ids: dict[int, int] = {}
     for batch in source.iterate(batch_size=_BATCH):

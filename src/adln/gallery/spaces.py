@@ -52,8 +52,8 @@ def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> 
         raise GalleryError(
             f"{place}: this gallery holds embeddings of {family[0]}{more}, these are of {rest[0]}. "
             "Embeddings of different networks cannot be compared, unless their files say that they "
-            "share a space. Use the gallery's network, or embed the pictures again into a new "
-            "gallery."
+            "share a space. Use the gallery's network, or copy the gallery to a new place with its "
+            "pictures embedded by this one: `adln gallery renew`."
         )
     return named
 

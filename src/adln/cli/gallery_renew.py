@@ -1,0 +1,84 @@
+"""`adln gallery renew`: the same people, embedded by another network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adln.cli.gallery_places import open_place
+from adln.cli.progress import counting
+from adln.embedders.shipped import find_network
+
+if TYPE_CHECKING:
+    from adln.embedders.embedder import OnnxEmbedder
+
+
+@click.command()
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--network", required=True, type=click.Path(path_type=Path), help="Embeds the kept pictures."
+)
+@click.option("--depth", type=click.IntRange(1, 4), help="Of its exits; the deepest if left out.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def renew(source: str, target: str, network: Path, depth: int | None, quiet: bool) -> None:
+    """Copy the gallery SOURCE to the empty TARGET, its kept pictures embedded by another network.
+
+    For a network of one's own (`adln adapt --out`), whose gain is half lost on what another has
+    embedded, or for one of another space. Sightings without a picture stay as they are where the
+    networks share a space, and are left out where not. SOURCE is left as it is; point the settings
+    of watch and service to TARGET.
+    """
+    from adln.embedders.embedder import OnnxEmbedder
+    from adln.errors import SettingsError
+    from adln.gallery.moving import renew_gallery
+    from adln.gallery.records import ModelKey
+    from adln.gallery.sqlite_gallery import SqliteGallery
+
+    embedder = OnnxEmbedder(find_network(network))
+    chosen = embedder.depths[-1] if depth is None else depth
+    if chosen not in embedder.depths:
+        raise SettingsError(f"{network}: has depths {list(embedder.depths)}, asked for {chosen}.")
+    manifest = embedder.manifest
+    model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
+    with (
+        open_place(source) as old,
+        open_place(target, create=True) as new,
+        counting(old.count(), "embedding", quiet=quiet) as on_progress,
+    ):
+        renewal = renew_gallery(
+            old,
+            new,
+            lambda pictures: _embed(embedder, chosen, pictures),
+            model,
+            on_progress=on_progress,
+        )
+        was_adapted = isinstance(old, SqliteGallery) and bool(old.adaptations)
+    click.echo(
+        f"{target}: {len(renewal.person_ids):,} persons; {renewal.renewed:,} sightings embedded by "
+        f"{network.name}"
+        + (f", {renewal.kept:,} without a picture kept as they were" if renewal.kept else "")
+        + (f", {renewal.left_out:,} without a usable picture left out" if renewal.left_out else "")
+    )
+    if renewal.unseen:
+        numbers = ", ".join(map(str, renewal.unseen[:10]))
+        _note(
+            f"of {len(renewal.unseen):,} people no sighting is left ({numbers}"
+            f"{', …' if len(renewal.unseen) > 10 else ''}): enrol them by a picture."
+        )
+    if was_adapted:
+        _note("the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.")
+
+
+def _embed(embedder: "OnnxEmbedder", depth: int, pictures: Sequence[bytes]) -> list[Any]:
+    answer = embedder.embed_pictures(pictures)
+    found: list[Any] = [None] * len(pictures)
+    for at, embedding in zip(answer.indices.tolist(), answer.embeddings[depth], strict=True):
+        found[at] = embedding
+    return found
+
+
+def _note(text: str) -> None:
+    click.secho("note: ", fg="yellow", err=True, nl=False)
+    click.echo(text, err=True)
