@@ -23,12 +23,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cameras import motion
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
 from adln.cameras.association import assign, overlaps, touched_sides
 from adln.cameras.camera_motion import CameraMotion
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
-from adln.cameras.track import Track, TrackedPerson
+from adln.cameras.track import Track, TrackedPerson, places_of
 from adln.errors import CameraError
 from adln.settings import settings
 
@@ -168,16 +169,20 @@ class ByteTracker:
         )
         previous_s = self._previous(time_s)
         cut = self._move(time_s - previous_s, image)
-        sides = _sides(detections, image)
+        places = places_of(detections, time_s, _sides(detections, image))
         matches = self._match(detections, looks, previous_s=previous_s)
+        motion.update(
+            [track.place.motion for track, _ in matches],
+            detections.boxes_xyxy[[at for _, at in matches]],
+        )
         for track, at in matches:
             track.in_doubt |= not looks.clean[at] or track.seen_s < previous_s
-            track.take(detections, at, time_s, sides[at])
+            track.take(places[at])
         taken = {at for _, at in matches}
         self._tracks += [
-            Track(detections, at, time_s, sides[at])
-            for at in range(len(detections))
-            if at not in taken and detections.confidences[at] >= limits.start
+            Track(place)
+            for at, place in enumerate(places)
+            if at not in taken and place.confidence >= limits.start
         ]
         if looks.able:
             self._tracks += self._recognition.look(
@@ -222,10 +227,9 @@ class ByteTracker:
             if self._camera.cut:
                 # No place means anything any more; whom it shows is the gallery's to recognise.
                 return self.finish()
-        for track in self._tracks:
-            if affine is not None:
-                track.shift(affine)
-            track.place.motion.predict(elapsed_s)
+        if affine is not None:
+            motion.shift([one for track in self._tracks for one in track.motions], affine)
+        motion.predict([track.place.motion for track in self._tracks], elapsed_s)
         return ()
 
     def _match(
@@ -240,9 +244,9 @@ class ByteTracker:
         away = [track for track in numbered if previous_s - track.seen_s > limits.keep_s]
         new = [track for track in self._tracks if track.track_id is None]
 
-        scores = _overlaps(known, sure, detections) * detections.confidences[sure]
+        fits = _overlaps([*known, *new], detections)
         scores = self._recognition.weigh(
-            scores,
+            fits[: len(known), sure] * detections.confidences[sure],
             known,
             sure,
             looks,
@@ -250,16 +254,22 @@ class ByteTracker:
             least=limits.min_iou,
             previous_s=previous_s,
         )
-        matches = _pair(known, sure, scores, limits.min_iou)
-        found = {id(track) for track, _ in matches}
+        pairs = assign(scores, least=limits.min_iou)
+        matches = [(known[row], sure[column]) for row, column in pairs]
+        found = {row for row, _ in pairs}
         # Only those seen a moment ago: an unsure box where somebody was long ago is mostly nobody.
-        left = [track for track in known if id(track) not in found and track.seen_s >= previous_s]
-        scores = _overlaps(left, unsure, detections)
-        matches += _pair(left, unsure, scores, limits.min_iou_unsure)
+        left = [
+            row
+            for row, track in enumerate(known)
+            if row not in found and track.seen_s >= previous_s
+        ]
+        pairs = assign(fits[left][:, unsure], least=limits.min_iou_unsure)
+        matches += [(known[left[row]], unsure[column]) for row, column in pairs]
         taken = {at for _, at in matches}
         rest = [at for at in sure if at not in taken]
-        scores = _overlaps(new, rest, detections) * detections.confidences[rest]
-        return matches + _pair(new, rest, scores, limits.min_iou)
+        scores = fits[len(known) :, rest] * detections.confidences[rest]
+        pairs = assign(scores, least=limits.min_iou)
+        return matches + [(new[row], rest[column]) for row, column in pairs]
 
     def _confirm(self, looks: FrameLooks, time_s: float) -> None:
         ready = [
@@ -358,23 +368,13 @@ def _sides(
     return touched_sides(detections.boxes_xyxy, height_px=height_px, width_px=width_px)
 
 
-def _overlaps(
-    tracks: Sequence[Track], positions: Sequence[int], detections: Detections
-) -> NDArray[np.float64]:
-    """(tracks, positions): how far boxes are where tracks should be, and as high."""
-    if not tracks or not positions:
-        return np.zeros((len(tracks), len(positions)))
-    boxes = detections.boxes_xyxy[list(positions)].astype(np.float64)
-    found = overlaps(np.stack([track.place.motion.box_xyxy for track in tracks]), boxes)
+def _overlaps(tracks: Sequence[Track], detections: Detections) -> NDArray[np.float64]:
+    """(tracks, N): how far boxes are where tracks should be, and as high."""
+    boxes = detections.boxes_xyxy.astype(np.float64)
+    if not tracks or not len(boxes):
+        return np.zeros((len(tracks), len(boxes)))
+    found = overlaps(motion.boxes_of([track.place.motion for track in tracks]), boxes)
     for row, track in enumerate(tracks):
-        found[row, track.is_met_by(boxes)] = 0.0
+        if track.is_leaving:
+            found[row, track.is_met_by(boxes)] = 0.0
     return found
-
-
-def _pair(
-    tracks: Sequence[Track],
-    positions: Sequence[int],
-    scores: NDArray[np.floating],
-    least: float,
-) -> list[tuple[Track, int]]:
-    return [(tracks[row], positions[column]) for row, column in assign(scores, least=least)]
