@@ -70,7 +70,7 @@ class Place:
     def stays(self) -> "Place":
         """A copy that goes its own way."""
         place = copy(self)
-        place.still, place.motion = copy(self.still), copy(self.motion)
+        place.still, place.motion = Motion(self.still.state), Motion(self.motion.state)
         return place
 
 
@@ -201,6 +201,6 @@ def places_of(
     boxes = detections.boxes_xyxy
     found = zip(boxes, detections.confidences.tolist(), sides, start(boxes), strict=True)
     return [
-        Place(time_s, at, box, confidence, of_picture, still=copy(motion), motion=motion)
+        Place(time_s, at, box, confidence, of_picture, still=Motion(motion.state), motion=motion)
         for at, (box, confidence, of_picture, motion) in enumerate(found)
     ]
