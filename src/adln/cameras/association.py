@@ -8,7 +8,7 @@ Deviation: the common height counts twice.
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import iou
+from adln.boxes import areas
 from adln.errors import CameraError, require_package
 
 # A box ends at a side of the picture if it is this part of its height away.
@@ -31,12 +31,14 @@ def overlaps(
         (R, C): intersection over union, times the square of the same in the vertical alone.
     """
     expected, found = expected_xyxy[:, np.newaxis], found_xyxy[np.newaxis]
-    common = np.minimum(expected[..., 3], found[..., 3]) - np.maximum(
-        expected[..., 1], found[..., 1]
-    )
+    begin, end = np.maximum(expected, found)[..., :2], np.minimum(expected, found)[..., 2:]
+    common = np.maximum(end - begin, 0)
+    shared = common[..., 0] * common[..., 1]
+    tiny = np.finfo(np.float64).tiny
+    union = areas(expected_xyxy)[:, np.newaxis] + areas(found_xyxy) - shared
     both = np.maximum(expected[..., 3], found[..., 3]) - np.minimum(expected[..., 1], found[..., 1])
-    height = np.maximum(common, 0) / np.maximum(both, np.finfo(np.float64).tiny)
-    weighed: NDArray[np.float64] = iou(expected_xyxy, found_xyxy) * height**2
+    height = common[..., 1] / np.maximum(both, tiny)
+    weighed: NDArray[np.float64] = shared / np.maximum(union, tiny) * height**2
     return weighed
 
 
@@ -55,11 +57,16 @@ def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int
     """
     if 0 in scores.shape:
         return []
+    possible = scores >= least
+    rows, columns = (places.tolist() for places in np.nonzero(possible))
+    if len(set(rows)) == len(set(columns)) == len(rows):
+        # Nobody has a choice, as mostly.
+        return list(zip(rows, columns, strict=True))
     lap = require_package("lap", extra="camera", purpose="following people", raises=CameraError)
     # What cannot be costs more than staying apart.
-    costs = np.where(scores >= least, 1 - scores, 1e6)
-    _, columns, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
-    return [(row, column) for row, column in enumerate(columns.tolist()) if column >= 0]
+    costs = np.where(possible, 1 - scores, 1e6)
+    _, found, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
+    return [(row, column) for row, column in enumerate(found.tolist()) if column >= 0]
 
 
 def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> NDArray[np.bool_]:

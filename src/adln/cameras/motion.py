@@ -60,14 +60,12 @@ def predict(motions: Sequence[Motion], elapsed_s: float) -> None:
     if not motions:
         return
     states, t = _states(motions), elapsed_s
+    # What becomes of the five rows of a state, and how much of the noise each takes up.
+    steps = np.eye(5)
+    steps[[0, 2, 2, 3], [1, 3, 4, 4]] = t, 2 * t, t * t, t
     noise = (_ACCELERATION * _heights(states)) ** 2
-    moved = np.empty_like(states)
-    place, speed, place_var, both_var, speed_var = states.swapaxes(0, 1)
-    moved[:, 0] = place + speed * t
-    moved[:, 1] = speed
-    moved[:, 2] = place_var + 2 * t * both_var + t * t * speed_var + noise * t**4 / 4
-    moved[:, 3] = both_var + t * speed_var + noise * t**3 / 2
-    moved[:, 4] = speed_var + noise * t * t
+    moved = steps @ states
+    moved[:, 2:] += np.array([[t**4 / 4], [t**3 / 2], [t * t]]) * noise[:, np.newaxis]
     _keep(motions, moved)
 
 

@@ -42,6 +42,9 @@ __all__ = [
     "TrackerSettings",
 ]
 
+# Nobody takes the place of somebody alone in less: they would have to run.
+_BLINK_S = 0.25
+
 
 @dataclass(frozen=True)
 class TrackUpdate:
@@ -176,7 +179,8 @@ class ByteTracker:
             detections.boxes_xyxy[[at for _, at in matches]],
         )
         for track, at in matches:
-            track.in_doubt |= not looks.clean[at] or track.seen_s < previous_s
+            is_mixed = not (looks.clean[at] or looks.alone[at])
+            track.in_doubt |= is_mixed or time_s - track.seen_s > _BLINK_S
             track.take(places[at])
         taken = {at for _, at in matches}
         self._tracks += [
