@@ -209,9 +209,7 @@ def test_somebody_alone_who_is_missed_for_a_frame_or_weak_is_not_looked_at_more_
     assert doubted.asked <= seen.asked + 2
 
 
-def test_who_was_covered_by_somebody_nearer_is_looked_at_again_although_motion_was_in_no_doubt() -> (
-    None
-):
+def test_who_was_covered_by_somebody_nearer_is_looked_at_again_without_doubt_by_motion() -> None:
     look = RED
 
     def embed(_: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from adln.cameras import motion
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
-from adln.cameras.association import assign, overlaps, touched_sides
+from adln.cameras.association import assign, common_way, overlaps, touched_sides
 from adln.cameras.camera_motion import CameraMotion
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
@@ -171,7 +171,7 @@ class ByteTracker:
             embeddings=embeddings,
         )
         previous_s = self._previous(time_s)
-        cut = self._move(time_s - previous_s, image)
+        cut = self._move(detections, image, time_s=time_s, previous_s=previous_s)
         places = places_of(detections, time_s, _sides(detections, image))
         matches = self._match(detections, looks, previous_s=previous_s)
         motion.update(
@@ -221,7 +221,14 @@ class ByteTracker:
         self._last_s = time_s
         return time_s if previous_s is None else previous_s
 
-    def _move(self, elapsed_s: float, image: NDArray[np.uint8] | None) -> tuple[int, ...]:
+    def _move(
+        self,
+        detections: Detections,
+        image: NDArray[np.uint8] | None,
+        *,
+        time_s: float,
+        previous_s: float,
+    ) -> tuple[int, ...]:
         """Bring all tracks to where they should be now; those that a new scene ends."""
         affine = None
         if image is not None and self._settings.camera_motion:
@@ -233,7 +240,15 @@ class ByteTracker:
                 return self.finish()
         if affine is not None:
             motion.shift([one for track in self._tracks for one in track.motions], affine)
-        motion.predict([track.place.motion for track in self._tracks], elapsed_s)
+        motion.predict([track.place.motion for track in self._tracks], time_s - previous_s)
+        if image is None and self._settings.camera_motion:
+            seen = [track for track in self._tracks if track.seen_s == previous_s]
+            way = common_way(
+                motion.boxes_of([track.place.motion for track in seen]), detections.boxes_xyxy
+            )
+            if way is not None:
+                everything = [one for track in self._tracks for one in track.motions]
+                motion.shift(everything, np.column_stack([np.eye(2), way]))
         return ()
 
     def _match(
