@@ -16,7 +16,7 @@ _AT_SIDE = 0.06
 
 # Boxes of which it is asked whether all of them went the same way: not fewer, and not more.
 _LEAST_COMPARED, _MOST_COMPARED = 3, 12
-# Mean overlaps: from here on all is as expected; a common way must reach this; and gain so much.
+# From this middle overlap on all is as expected; a common way must reach this mean and gain so much.
 _FITTING, _LEAST_FITTING, _BETTER = 0.7, 0.4, 0.1
 
 
@@ -65,8 +65,9 @@ def common_way(
     expected, found = expected_xyxy[:_MOST_COMPARED], found_xyxy[:_MOST_COMPARED]
     if min(len(expected), len(found)) < _LEAST_COMPARED:
         return None
-    before = overlaps(expected, found).max(axis=1).mean()
-    if before >= _FITTING:
+    fits_now = overlaps(expected, found).max(axis=1)
+    # One who is missed says nothing of the camera.
+    if np.sort(fits_now)[len(fits_now) // 2] >= _FITTING:
         return None
     centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (expected, found)]
     ways = (centres[1] - centres[0][:, np.newaxis]).reshape(-1, 2)
@@ -74,7 +75,7 @@ def common_way(
     fits = overlaps(moved.reshape(-1, 4), found).reshape(*moved.shape[:2], -1)
     after = fits.max(axis=2).mean(axis=1)
     best = int(np.argmax(after))
-    if after[best] < max(_LEAST_FITTING, before + _BETTER):
+    if after[best] < max(_LEAST_FITTING, float(fits_now.mean()) + _BETTER):
         return None
     # The way of each to the box that it meets, and of these the middle one.
     meets = fits[best].max(axis=1) > 0

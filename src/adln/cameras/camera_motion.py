@@ -143,7 +143,7 @@ class CameraMotion:
         at, steep = edges.at[shown], edges.steep[shown]
         change = np.abs(now.ravel()[at].astype(np.float32) - before.ravel()[at])
         # The median way, without sorting.
-        return not len(at) or 2 * np.count_nonzero(change < _STILL_PX * steep) > len(at)
+        return not len(at) or 2 * int(np.count_nonzero(change < _STILL_PX * steep)) > len(at)
 
     def _edges_of(self, picture: NDArray[np.uint8], ground: NDArray[np.uint8]) -> "_Edges":
         # A third of the pixels tells as much; 320 in a row put no two below one another.

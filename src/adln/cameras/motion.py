@@ -37,12 +37,14 @@ class Motion:
     @property
     def place(self) -> NDArray[np.float64]:
         """(4,) px."""
-        return self.state[0]
+        place: NDArray[np.float64] = self.state[0]
+        return place
 
     @property
     def speed(self) -> NDArray[np.float64]:
         """(4,) px/s."""
-        return self.state[1]
+        speed: NDArray[np.float64] = self.state[1]
+        return speed
 
 
 def start(boxes_xyxy: NDArray[np.floating]) -> list[Motion]:

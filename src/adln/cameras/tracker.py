@@ -98,8 +98,8 @@ class TrackerSettings:
             seen for so long.
         keep_s: a track that is not seen ends after so long; with an appearance, it is found by
             its motion for so long, and ends after `appearance.keep_s`.
-        camera_motion: make up for a camera that moves, and end all tracks where another scene
-            begins, if the tracker is given the frames.
+        camera_motion: make up for a camera that moves: by the frames, and then end all tracks
+            where another scene begins, too; by the boxes if the tracker is given no frames.
         appearance: how far the eye may overrule the motion, where there is an appearance.
     """
 
@@ -154,7 +154,8 @@ class ByteTracker:
         Args:
             detections: of the frame, N of them.
             time_s: of the frame; above that of the frame before.
-            image: (H, W, 3) uint8 RGB, the frame; without it the camera is taken to stand still.
+            image: (H, W, 3) uint8 RGB, the frame; without it only the boxes can tell whether the
+                camera moved.
             embeddings: (N, D) of the detections, if they are known already; the tracker's
                 appearance is then not asked.
 
