@@ -16,7 +16,7 @@ _AT_SIDE = 0.06
 
 # Boxes of which it is asked whether all of them went the same way: not fewer, and not more.
 _LEAST_COMPARED, _MOST_COMPARED = 3, 12
-# From this middle overlap on all is as expected; a common way must reach this mean and gain so much.
+# From this middle overlap on all is as expected; a common way must reach this mean, and gain this.
 _FITTING, _LEAST_FITTING, _BETTER = 0.7, 0.4, 0.1
 
 
