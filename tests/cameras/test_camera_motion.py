@@ -41,6 +41,32 @@ def test_a_camera_that_stands_still_has_no_way_although_people_move() -> None:
         assert camera.update(np.clip(picture, 0, 255).astype(np.uint8), people) is None
 
 
+@pytest.mark.parametrize("still_frames", [3, 49, 50, 51, 120])
+def test_a_knock_is_found_however_long_the_camera_stood_still_and_whoever_stands_there(
+    still_frames: int,
+) -> None:
+    camera = CameraMotion()
+    # Somebody near comes in after the first frames, and hides most of the picture.
+    near = np.array([[0, 0, 440, 360]])
+    for frame in range(still_frames):
+        here = frame >= 2
+        picture = cut(0, 0)
+        picture[:, : 440 * here] = 40
+        assert camera.update(picture, near if here else NOBODY) is None
+    affine = camera.update(cut(10, -4), near)
+    assert affine is not None
+    assert affine[:, 2] == pytest.approx([-10, 4], abs=1.0)
+
+
+def test_a_knock_is_found_after_the_scene_was_dark() -> None:
+    camera = CameraMotion()
+    for _ in range(3):
+        assert camera.update(np.full((360, 640, 3), 10, np.uint8), NOBODY) is None
+    camera.update(cut(0, 0), NOBODY)
+    assert camera.update(cut(0, 0), NOBODY) is None
+    assert camera.update(cut(12, -5), NOBODY) is not None
+
+
 def test_a_flat_picture_has_no_way() -> None:
     camera = CameraMotion()
     for _ in range(3):

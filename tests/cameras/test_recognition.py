@@ -197,6 +197,41 @@ def test_somebody_alone_is_looked_at_now_and_then_only() -> None:
     assert stage.tracker.embeddings_made == stage.asked
 
 
+def test_somebody_alone_who_is_missed_for_a_frame_or_weak_is_not_looked_at_more_often() -> None:
+    seen, doubted = Stage(), Stage()
+    for step in range(100):
+        someone = (100 + 5 * step, RED)
+        seen.show(someone)
+        if step % 7 == 3:
+            doubted.show()
+        else:
+            doubted.show(someone, confidence=0.45 if step % 5 == 1 else 0.9)
+    assert doubted.asked <= seen.asked + 2
+
+
+def test_who_was_covered_by_somebody_nearer_is_looked_at_again_without_doubt_by_motion() -> None:
+    look = RED
+
+    def embed(_: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([look if box[3] < 260 else GREEN for box in boxes_xyxy])
+
+    tracker = ByteTracker(appearance=embed)
+    far, near = [300.0, 150, 340, 250], [280.0, 20, 380, 330]
+
+    def show(step: int, *boxes: list[float]) -> list[int]:
+        found = Detections(np.array(boxes, np.float32), np.full(len(boxes), 0.9, np.float32))
+        return [one.track_id for one in tracker.update(found, step / FPS, PICTURE).people]
+
+    for step in range(10):
+        assert show(step, far) == [1] * (step >= 2)
+    for step in range(10, 16):
+        show(step, far, near)
+    look = BLUE
+    for step in range(16, 26):
+        numbers = show(step, far)
+    assert numbers == [3]
+
+
 def test_looks_can_be_turned_off_in_the_settings() -> None:
     stage = Stage(settings=TrackerSettings(appearance=AppearanceSettings(use=False)))
     _meet_and_turn_back(stage)

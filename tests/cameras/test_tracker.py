@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from adln.cameras.association import common_way
 from adln.cameras.detections import Detections, nobody
-from adln.cameras.tracker import ByteTracker, GivenTracks
+from adln.cameras.tracker import ByteTracker, GivenTracks, TrackerSettings
 from adln.errors import CameraError
 
 
@@ -60,6 +61,30 @@ def test_who_comes_in_does_not_inherit_the_number_of_who_goes_out_in_the_same_pl
         seen.append([person.track_id for person in update.people])
     assert seen[8] == [1]
     assert seen[9:] == [[], []] + [[2]] * 8
+
+
+@pytest.mark.parametrize(("making_up", "kept"), [(True, True), (False, False)])
+def test_a_camera_that_is_knocked_is_made_up_for_by_the_boxes_where_there_is_no_picture(
+    making_up: bool, kept: bool
+) -> None:
+    tracker = ByteTracker(TrackerSettings(camera_motion=making_up))
+    three = np.array([[100, 100, 140, 200], [300, 120, 344, 230], [520, 90, 556, 180]], np.float32)
+    sure, seen = np.full(3, 0.9, np.float32), []
+    for step in range(20):
+        shift = np.tile([45, 25] if 10 <= step < 15 else [0, 0], 2)
+        seen.append(ids(tracker, Detections((three + shift).astype(np.float32), sure), step / 10))
+    assert (seen[10] == seen[-1] == [1, 2, 3]) is kept
+
+
+def test_people_who_walk_each_their_way_are_not_taken_for_a_moving_camera() -> None:
+    boxes = np.array([[100.0, 100, 140, 200], [300, 120, 344, 230], [520, 90, 556, 180]])
+    apart = np.array([[30, 0, 30, 0], [-30, 0, -30, 0], [0, 0, 0, 0]])
+    assert common_way(boxes, boxes + apart) is None
+    assert common_way(boxes[:2], boxes[:2] + 40) is None  # two may go the same way
+    assert common_way(boxes, boxes[:0]) is None
+    jitter = np.array([[1.0, 0, 1, 0], [0, 2, 0, 2], [0, 0, 0, 0]])
+    way = common_way(boxes, (boxes + 40 + jitter)[[2, 0, 1]])
+    assert way == pytest.approx([40, 40], abs=1.5)
 
 
 def test_weak_detections_continue_tracks_but_start_none() -> None:

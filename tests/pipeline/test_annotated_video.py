@@ -1,8 +1,10 @@
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from adln.cameras.frames import Frame
 from adln.errors import SettingsError
@@ -41,6 +43,45 @@ def test_a_video_has_the_rate_of_its_frames_and_a_codec_that_browsers_play(
     found_fps, frames, found_code = read(tmp_path / name)
     assert found_fps == pytest.approx(fps, rel=0.01)
     assert (frames, found_code.upper()) == (20, code.upper())
+
+
+class SlowWriter:
+    """Stands for an encoder that is slower than the watch."""
+
+    def __init__(self) -> None:
+        self.may_go_on = threading.Event()
+        self.levels: list[int] = []
+
+    def __call__(self, *_: object) -> "SlowWriter":
+        return self
+
+    def fourcc(self, *_: str) -> int:
+        return 0
+
+    def isOpened(self) -> bool:  # noqa: N802 - as OpenCV calls it
+        return True
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        self.may_go_on.wait(10)
+        self.levels.append(int(image[-1, 0, 0]))
+
+    def release(self) -> None:
+        pass
+
+
+def test_the_watch_goes_on_while_frames_are_encoded_and_their_order_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SlowWriter()
+    monkeypatch.setattr(cv2, "VideoWriter", writer)
+    writers = VideoWriters(tmp_path / "out.mp4")
+    for at in range(8):
+        image = np.full((240, 320, 3), 20 * at, np.uint8)
+        writers.add(SeenFrame(frame=Frame("door", at, at / 10, image), people=()))
+    assert writer.levels == []
+    writer.may_go_on.set()
+    writers.close()
+    assert writer.levels == [20 * at for at in range(8)]
 
 
 def test_frames_that_are_missing_leave_the_others_at_their_times(tmp_path: Path) -> None:

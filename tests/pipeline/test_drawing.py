@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,24 @@ def test_the_legend_is_in_the_upper_right_corner_unless_somebody_is_there() -> N
     # It does not jump back when they have left.
     x, _ = shaded(drawn(artist))
     assert x < WIDTH / 2
+
+
+def test_who_is_in_doubt_has_a_dashed_box_and_a_question_mark_until_it_is_decided() -> None:
+    artist = FrameArtist("door", lambda _: None)
+    here = (60.0, 60.0, 120.0, 220.0)
+    sure, doubtful = person(1, here), replace(person(1, here), verdict="candidate")
+
+    def painted(picture: NDArray[np.uint8]) -> int:
+        return int((picture[80:200, 60] == person_colour(1)).all(axis=1).sum())
+
+    assert painted(drawn(artist, sure)) == 120
+    assert 40 < painted(drawn(artist, doubtful)) < 80
+    assert [one.text for one in artist.listed] == ["Person 1?"]
+    drawn(artist, sure)
+    assert [one.text for one in artist.listed] == ["Person 1"]
+    # Somebody else who may be the same person stands beside them.
+    drawn(artist, sure, replace(doubtful, track_id=2))
+    assert [one.text for one in artist.listed] == ["Person 1", "Person 1?"]
 
 
 def test_labels_of_people_close_together_lie_beside_each_other() -> None:

@@ -236,6 +236,39 @@ def test_a_candidate_stays_open_and_is_settled_by_better_crops(gallery: SqliteGa
     assert (better.person_id, better.verdict, better.changed) == (person, "matched", True)
 
 
+@pytest.mark.parametrize(("camera", "is_new"), [(1, True), (2, False)])
+def test_before_the_camera_that_knows_somebody_a_candidate_must_be_more_probable(
+    gallery: SqliteGallery, camera: int, is_new: bool
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    # Of two strangers before one camera the scores are higher; 0.65 means 0.76 by the scale.
+    asked = evidence(camera, 7, face(1, like=0.65), first_s=60, last_s=64, is_last=True)
+    answer = only(book.decide([asked]))
+    assert (answer.verdict == "unknown") is is_new
+    assert (answer.person_id != person) is is_new
+    assert book.num_persons == 1 + is_new
+
+
+def test_a_doubtful_candidate_is_somebody_new_after_some_seconds_without_being_asked_again(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    asked = evidence(1, 7, face(1, like=0.65), first_s=60, last_s=62)
+    assert only(book.decide([asked])).verdict == "candidate"
+    book.saw(1, 65.0, [7])
+    assert book.decide([]) == []
+    book.saw(1, 66.5, [7])
+    answer = only(book.decide([]))
+    assert (answer.verdict, answer.changed) == ("unknown", True)
+    assert answer.person_id not in (None, person)
+    # With better crops it may yet turn out to be the one of before.
+    better = evidence(1, 7, face(1, like=0.9), first_s=60, last_s=68, first_crop=9, quality=0.9)
+    assert only(book.decide([better])).person_id == person
+    assert book.num_persons == 1
+
+
 def test_a_doubtful_candidate_is_enrolled_at_its_end(gallery: SqliteGallery) -> None:
     book = make_book(gallery)
     person = seen_before(book, face(1))

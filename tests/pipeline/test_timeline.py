@@ -122,3 +122,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SettingsError, match="cannot be written"):
         write_timeline(tmp_path / "out", Timeline(), names={})
+
+
+def test_a_visit_in_doubt_is_not_counted_as_a_persons_own(make_event: MakeEvent) -> None:
+    timeline = Timeline()
+    timeline.add(visit(make_event, 1, person_id=1, verdict="unknown"))
+    timeline.add(visit(make_event, 40, person_id=1, verdict="candidate", probability=0.77))
+    page = timeline_html(timeline, names={})
+    assert "<b>0</b><span>seen more than once</span>" in page
+    assert "<b>1</b><span>tracks in doubt</span>" in page
+    assert "1 visit, 2023-11-14 22:13:21 UTC to 2023-11-14 22:13:23 UTC; 1 visit in doubt" in page

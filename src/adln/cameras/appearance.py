@@ -27,6 +27,8 @@ from adln.settings import settings
 
 # A new embedding's share in a track's smoothed one.
 _SHARE = 0.3
+# Of a box that is alone at least this part is covered by no other one.
+_ALONE = 0.95
 # How fast the likeness of strangers is learned.
 _STRANGERS_SHARE = 0.05
 
@@ -199,7 +201,9 @@ class FrameLooks:
             self._keep(range(len(embeddings)), embeddings)
         self.made = 0
         self.able = embeddings is not None or (image is not None and appearance is not None)
-        self.clean = _clean(detections, image, settings) if self.able else _none(detections)
+        self.clean, self.alone = _none(detections), _none(detections)
+        if self.able:
+            self.clean, self.alone = _judge(detections, image, settings)
 
     def of(self, positions: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """Embeddings (D,) of those of the boxes that are clean."""
@@ -256,10 +260,10 @@ def _none(detections: Detections) -> NDArray[np.bool_]:
     return np.zeros(len(detections), np.bool_)
 
 
-def _clean(
+def _judge(
     detections: Detections, image: NDArray[np.uint8] | None, settings: AppearanceSettings
-) -> NDArray[np.bool_]:
-    """(N,): which boxes show one whole person, as far as boxes tell."""
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(N,) each: which boxes show one whole person, as far as boxes tell; and which are alone."""
     boxes = detections.boxes_xyxy
     # Without a picture its right and lower border are not known.
     height_px, width_px = (10**9, 10**9) if image is None else image.shape[:2]
@@ -275,4 +279,4 @@ def _clean(
     size = inside[:, 2:] - inside[:, :2]
     tall = size[:, 1] >= settings.least_height_px
     clean: NDArray[np.bool_] = (quality >= settings.clean) & tall & (size[:, 0] >= 1)
-    return clean
+    return clean, geometry.visible >= _ALONE

@@ -8,11 +8,16 @@ Deviation: the common height counts twice.
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import iou
+from adln.boxes import areas
 from adln.errors import CameraError, require_package
 
 # A box ends at a side of the picture if it is this part of its height away.
 _AT_SIDE = 0.06
+
+# Boxes of which it is asked whether all of them went the same way: not fewer, and not more.
+_LEAST_COMPARED, _MOST_COMPARED = 3, 12
+# From this middle overlap on all is as expected; a common way must reach this mean, and gain this.
+_FITTING, _LEAST_FITTING, _BETTER = 0.7, 0.4, 0.1
 
 
 def overlaps(
@@ -31,13 +36,52 @@ def overlaps(
         (R, C): intersection over union, times the square of the same in the vertical alone.
     """
     expected, found = expected_xyxy[:, np.newaxis], found_xyxy[np.newaxis]
-    common = np.minimum(expected[..., 3], found[..., 3]) - np.maximum(
-        expected[..., 1], found[..., 1]
-    )
+    begin, end = np.maximum(expected, found)[..., :2], np.minimum(expected, found)[..., 2:]
+    common = np.maximum(end - begin, 0)
+    shared = common[..., 0] * common[..., 1]
+    tiny = np.finfo(np.float64).tiny
+    union = areas(expected_xyxy)[:, np.newaxis] + areas(found_xyxy) - shared
     both = np.maximum(expected[..., 3], found[..., 3]) - np.minimum(expected[..., 1], found[..., 1])
-    height = np.maximum(common, 0) / np.maximum(both, np.finfo(np.float64).tiny)
-    weighed: NDArray[np.float64] = iou(expected_xyxy, found_xyxy) * height**2
+    height = common[..., 1] / np.maximum(both, tiny)
+    weighed: NDArray[np.float64] = shared / np.maximum(union, tiny) * height**2
     return weighed
+
+
+def common_way(
+    expected_xyxy: NDArray[np.floating], found_xyxy: NDArray[np.floating]
+) -> NDArray[np.float64] | None:
+    """How far all boxes lie beside where they are expected, which is the camera's way.
+
+    Ways that would bring one box to another one are tried; the one that fits all of them best is
+    taken, if it fits far better than none.
+
+    Args:
+        expected_xyxy: (R, 4).
+        found_xyxy: (C, 4).
+
+    Returns:
+        (2,) px; None if there is none, or too few boxes to tell.
+    """
+    expected, found = expected_xyxy[:_MOST_COMPARED], found_xyxy[:_MOST_COMPARED]
+    if min(len(expected), len(found)) < _LEAST_COMPARED:
+        return None
+    fits_now = overlaps(expected, found).max(axis=1)
+    # One who is missed says nothing of the camera.
+    if np.sort(fits_now)[len(fits_now) // 2] >= _FITTING:
+        return None
+    centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (expected, found)]
+    ways = (centres[1] - centres[0][:, np.newaxis]).reshape(-1, 2)
+    moved = expected + np.tile(ways, 2)[:, np.newaxis]
+    fits = overlaps(moved.reshape(-1, 4), found).reshape(*moved.shape[:2], -1)
+    after = fits.max(axis=2).mean(axis=1)
+    best = int(np.argmax(after))
+    if after[best] < max(_LEAST_FITTING, float(fits_now.mean()) + _BETTER):
+        return None
+    # The way of each to the box that it meets, and of these the middle one.
+    meets = fits[best].max(axis=1) > 0
+    own = centres[1][fits[best].argmax(axis=1)] - centres[0]
+    way: NDArray[np.float64] = np.median(own[meets], axis=0)
+    return way
 
 
 def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:
@@ -55,11 +99,16 @@ def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int
     """
     if 0 in scores.shape:
         return []
+    possible = scores >= least
+    rows, columns = (places.tolist() for places in np.nonzero(possible))
+    if len(set(rows)) == len(set(columns)) == len(rows):
+        # Nobody has a choice, as mostly.
+        return list(zip(rows, columns, strict=True))
     lap = require_package("lap", extra="camera", purpose="following people", raises=CameraError)
     # What cannot be costs more than staying apart.
-    costs = np.where(scores >= least, 1 - scores, 1e6)
-    _, columns, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
-    return [(row, column) for row, column in enumerate(columns.tolist()) if column >= 0]
+    costs = np.where(possible, 1 - scores, 1e6)
+    _, found, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
+    return [(row, column) for row, column in enumerate(found.tolist()) if column >= 0]
 
 
 def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> NDArray[np.bool_]:

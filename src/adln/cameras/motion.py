@@ -4,6 +4,7 @@ Noise is in body heights and seconds, not in pixels and frames, so that one sett
 far people, 5 and 30 frames a second, and frames that are missing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,88 +24,113 @@ class Motion:
     """One person's box and how it moves.
 
     The four numbers (centre x, centre y, width, height) are filtered independently of each other,
-    which makes the covariance three numbers for each.
+    which makes the covariance three numbers for each. All people of a frame are filtered together,
+    by the functions below.
 
     Attributes:
-        place: (4,) px.
-        speed: (4,) px/s.
-        covariance: (3, 4): variance of the place, covariance, variance of the speed.
+        state: (5, 4): place in px, speed in px/s, variance of the place, covariance of the two,
+            variance of the speed. Never changed in place.
     """
 
-    place: NDArray[np.float64]
-    speed: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    state: NDArray[np.float64]
 
     @property
-    def box_xyxy(self) -> NDArray[np.float64]:
-        """The box, (4,)."""
-        centre, half = self.place[:2], np.maximum(self.place[2:], 1.0) / 2
-        return np.concatenate([centre - half, centre + half])
+    def place(self) -> NDArray[np.float64]:
+        """(4,) px."""
+        place: NDArray[np.float64] = self.state[0]
+        return place
 
-    def predict(self, elapsed_s: float) -> None:
-        """Move on by some time."""
-        t = elapsed_s
-        noise = (_ACCELERATION * self._height()) ** 2
-        self.place = self.place + self.speed * t
-        place, both, speed = self.covariance
-        self.covariance = np.stack(
-            [
-                place + 2 * t * both + t * t * speed + noise * t**4 / 4,
-                both + t * speed + noise * t**3 / 2,
-                speed + noise * t * t,
-            ]
-        )
-
-    def update(self, box_xyxy: NDArray[np.floating]) -> None:
-        """Take in the box that was found for this person."""
-        measured = _place_of(box_xyxy)
-        place, both, speed = self.covariance
-        total = place + (_MEASUREMENT * self._height()) ** 2
-        gain_place, gain_speed = place / total, both / total
-        error = measured - self.place
-        self.place = self.place + gain_place * error
-        self.speed = self.speed + gain_speed * error
-        self.covariance = np.stack(
-            [place * (1 - gain_place), both * (1 - gain_place), speed - gain_speed * both]
-        )
-
-    def shift(self, affine: NDArray[np.float64]) -> None:
-        """Go along with the camera.
-
-        Args:
-            affine: (2, 3), where points of the frame before are in this one.
-        """
-        turn = affine[:, :2]
-        growth = float(np.sqrt(abs(np.linalg.det(turn))))
-        self.place = np.concatenate([turn @ self.place[:2] + affine[:, 2], growth * self.place[2:]])
-        self.speed = np.concatenate([turn @ self.speed[:2], growth * self.speed[2:]])
-        self.covariance = growth**2 * self.covariance
-
-    def _height(self) -> float:
-        return max(float(self.place[3]), 1.0)
+    @property
+    def speed(self) -> NDArray[np.float64]:
+        """(4,) px/s."""
+        speed: NDArray[np.float64] = self.state[1]
+        return speed
 
 
-def start_motion(box_xyxy: NDArray[np.floating]) -> Motion:
-    """The motion of a person who was just found at (4,) px."""
-    place = _place_of(box_xyxy)
-    height = max(float(place[3]), 1.0)
-    return Motion(
-        place=place,
-        speed=np.zeros(4),
-        covariance=np.stack(
-            [
-                np.full(4, (_MEASUREMENT * height) ** 2),
-                np.zeros(4),
-                (_FIRST_SPEED * height) ** 2,
-            ]
-        ),
-    )
+def start(boxes_xyxy: NDArray[np.floating]) -> list[Motion]:
+    """The motions of people who were just found at (N, 4) px."""
+    states = np.zeros((len(boxes_xyxy), 5, 4))
+    states[:, 0] = _places_of(boxes_xyxy)
+    heights = _heights(states)
+    states[:, 2] = (_MEASUREMENT * heights) ** 2
+    states[:, 4] = (_FIRST_SPEED * heights) ** 2
+    return [Motion(state) for state in states]
 
 
-def _place_of(box_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
-    box = box_xyxy.astype(np.float64)
-    size = box[2:] - box[:2]
-    return np.concatenate([box[:2] + size / 2, size])
+def predict(motions: Sequence[Motion], elapsed_s: float) -> None:
+    """Move on by some time."""
+    if not motions:
+        return
+    states, t = _states(motions), elapsed_s
+    # What becomes of the five rows of a state, and how much of the noise each takes up.
+    steps = np.eye(5)
+    steps[[0, 2, 2, 3], [1, 3, 4, 4]] = t, 2 * t, t * t, t
+    noise = (_ACCELERATION * _heights(states)) ** 2
+    moved = steps @ states
+    moved[:, 2:] += np.array([[t**4 / 4], [t**3 / 2], [t * t]]) * noise[:, np.newaxis]
+    _keep(motions, moved)
+
+
+def update(motions: Sequence[Motion], boxes_xyxy: NDArray[np.floating]) -> None:
+    """Take in the boxes, (N, 4) px, that were found for these people."""
+    if not motions:
+        return
+    states = _states(motions)
+    place, speed, place_var, both_var, speed_var = states.swapaxes(0, 1)
+    total = place_var + (_MEASUREMENT * _heights(states)) ** 2
+    gain_place, gain_speed = place_var / total, both_var / total
+    error = _places_of(boxes_xyxy) - place
+    found = np.empty_like(states)
+    found[:, 0] = place + gain_place * error
+    found[:, 1] = speed + gain_speed * error
+    found[:, 2] = place_var * (1 - gain_place)
+    found[:, 3] = both_var * (1 - gain_place)
+    found[:, 4] = speed_var - gain_speed * both_var
+    _keep(motions, found)
+
+
+def shift(motions: Sequence[Motion], affine: NDArray[np.float64]) -> None:
+    """Go along with the camera.
+
+    Args:
+        motions: each of them once.
+        affine: (2, 3), where points of the frame before are in this one.
+    """
+    if not motions:
+        return
+    turn = affine[:, :2]
+    growth = float(np.sqrt(abs(np.linalg.det(turn))))
+    states = _states(motions)
+    shifted = states * np.array([growth, growth, *[growth**2] * 3])[:, np.newaxis]
+    shifted[:, :2, :2] = states[:, :2, :2] @ turn.T
+    shifted[:, 0, :2] += affine[:, 2]
+    _keep(motions, shifted)
+
+
+def boxes_of(motions: Sequence[Motion]) -> NDArray[np.float64]:
+    """Where these people are, (N, 4) px, left, top, right, bottom."""
+    places = np.array([motion.place for motion in motions]).reshape(-1, 4)
+    half = np.maximum(places[:, 2:], 1.0) / 2
+    return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
+
+
+def _states(motions: Sequence[Motion]) -> NDArray[np.float64]:
+    return np.array([motion.state for motion in motions])
+
+
+def _keep(motions: Sequence[Motion], states: NDArray[np.float64]) -> None:
+    for motion, state in zip(motions, states, strict=True):
+        motion.state = state
+
+
+def _heights(states: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(states[:, 0, 3:], 1.0)
+
+
+def _places_of(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    boxes = boxes_xyxy.astype(np.float64)
+    size = boxes[:, 2:] - boxes[:, :2]
+    return np.concatenate([boxes[:, :2] + size / 2, size], axis=1)
 
 
 def distance_heights(a: Motion, b: Motion) -> float:

@@ -1,5 +1,6 @@
 """One person who is followed: who it is, and where they are."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from adln.cameras.appearance import Look
 from adln.cameras.detections import Detections
-from adln.cameras.motion import Motion, start_motion
+from adln.cameras.motion import Motion, boxes_of, start
 
 # Who moves towards a side by this part of their height a second is on the way there.
 _LEAVING = 0.1
@@ -61,15 +62,15 @@ class Place:
     still: Motion
     motion: Motion
 
-    def shift(self, affine: NDArray[np.float64]) -> None:
-        """Go along with the camera; (2, 3), where points of the frame before are now."""
-        self.still.shift(affine)
-        self.motion.shift(affine)
+    @property
+    def motions(self) -> tuple[Motion, Motion]:
+        """What goes along with the camera."""
+        return self.still, self.motion
 
     def stays(self) -> "Place":
         """A copy that goes its own way."""
         place = copy(self)
-        place.still, place.motion = copy(self.still), copy(self.motion)
+        place.still, place.motion = Motion(self.still.state), Motion(self.motion.state)
         return place
 
 
@@ -79,20 +80,15 @@ class Track:
     Who it is: `track_id`, `first_s`, `hits`, `look`. Where they are: `place`.
 
     Args:
-        detections: of a frame.
-        at: position of the person's box among them.
-        time_s: of the frame.
-        sides: of the picture at which the box ends; None if the picture is not known.
+        place: where the person was found.
     """
 
-    def __init__(
-        self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None
-    ) -> None:
+    def __init__(self, place: Place) -> None:
         self.track_id: int | None = None
-        self.first_s = time_s
+        self.first_s = place.seen_s
         self.hits = 1
-        self.came_by = sides
-        self.place = _place_of(detections, at, time_s, sides)
+        self.came_by = place.sides
+        self.place = place
         self.look: Look | None = None
         self.looked_at = self.place.stays()
         """Where the person was when the look was last seen to fit."""
@@ -108,12 +104,19 @@ class Track:
         return self.place.seen_s
 
     @property
+    def motions(self) -> tuple[Motion, ...]:
+        """What goes along with the camera."""
+        return self.place.motions + self.looked_at.motions
+
+    @property
     def is_leaving(self) -> bool:
         """Whether the person was last seen at a side of the picture and on the way out there."""
+        if not self.place.sides:
+            return False
         motion = self.place.motion
         across, down = (motion.speed[:2] / max(float(motion.place[3]), 1.0)).tolist()
         outward = {"left": -across, "right": across, "top": -down, "bottom": down}
-        return any(outward[side] > _LEAVING for side in self.place.sides or ())
+        return any(outward[side] > _LEAVING for side in self.place.sides)
 
     def is_met_by(self, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which boxes show somebody who comes in where this person goes out of the picture.
@@ -124,7 +127,7 @@ class Track:
         met = np.zeros(len(boxes_xyxy), np.bool_)
         if not self.is_leaving:
             return met
-        left, top, right, bottom = self.place.still.box_xyxy
+        left, top, right, bottom = boxes_of([self.place.still])[0].tolist()
         inwards = {
             "left": boxes_xyxy[:, 2] - right,
             "right": left - boxes_xyxy[:, 0],
@@ -135,19 +138,11 @@ class Track:
             met |= inwards[side] > _COMES_IN * (bottom - top)
         return met
 
-    def take(
-        self, detections: Detections, at: int, time_s: float, sides: frozenset[str] | None
-    ) -> None:
-        """Be found in a box."""
-        motion = self.place.motion
-        motion.update(detections.boxes_xyxy[at])
-        self.place = _place_of(detections, at, time_s, sides, motion)
+    def take(self, place: Place) -> None:
+        """Be found in a place; the motion is this person's own."""
+        place.motion = self.place.motion
+        self.place = place
         self.hits += 1
-
-    def shift(self, affine: NDArray[np.float64]) -> None:
-        """Go along with the camera; (2, 3), where points of the frame before are now."""
-        self.place.shift(affine)
-        self.looked_at.shift(affine)
 
     def renew_look(self, embedding: NDArray[np.float32], time_s: float) -> None:
         """Take in what the person looks like in this place."""
@@ -193,20 +188,19 @@ class Track:
         )
 
 
-def _place_of(
-    detections: Detections,
-    at: int,
-    time_s: float,
-    sides: frozenset[str] | None,
-    motion: Motion | None = None,
-) -> Place:
-    box = detections.boxes_xyxy[at]
-    return Place(
-        seen_s=time_s,
-        detection=at,
-        box_xyxy=box,
-        confidence=float(detections.confidences[at]),
-        sides=sides,
-        still=start_motion(box),
-        motion=start_motion(box) if motion is None else motion,
-    )
+def places_of(
+    detections: Detections, time_s: float, sides: Sequence[frozenset[str] | None]
+) -> list[Place]:
+    """A place for each box of a frame, with the motion of somebody who was just found there.
+
+    Args:
+        detections: of the frame, N of them.
+        time_s: of the frame.
+        sides: (N,) of the picture at which each box ends; None if the picture is not known.
+    """
+    boxes = detections.boxes_xyxy
+    found = zip(boxes, detections.confidences.tolist(), sides, start(boxes), strict=True)
+    return [
+        Place(time_s, at, box, confidence, of_picture, still=Motion(motion.state), motion=motion)
+        for at, (box, confidence, of_picture, motion) in enumerate(found)
+    ]

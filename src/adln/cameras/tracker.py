@@ -23,12 +23,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cameras import motion
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
-from adln.cameras.association import assign, overlaps, touched_sides
+from adln.cameras.association import assign, common_way, overlaps, touched_sides
 from adln.cameras.camera_motion import CameraMotion
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
-from adln.cameras.track import Track, TrackedPerson
+from adln.cameras.track import Track, TrackedPerson, places_of
 from adln.errors import CameraError
 from adln.settings import settings
 
@@ -40,6 +41,9 @@ __all__ = [
     "Tracker",
     "TrackerSettings",
 ]
+
+# Nobody takes the place of somebody alone in less: they would have to run.
+_BLINK_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,8 @@ class TrackerSettings:
             seen for so long.
         keep_s: a track that is not seen ends after so long; with an appearance, it is found by
             its motion for so long, and ends after `appearance.keep_s`.
-        camera_motion: make up for a camera that moves, and end all tracks where another scene
-            begins, if the tracker is given the frames.
+        camera_motion: make up for a camera that moves: by the frames, and then end all tracks
+            where another scene begins, too; by the boxes if the tracker is given no frames.
         appearance: how far the eye may overrule the motion, where there is an appearance.
     """
 
@@ -150,7 +154,8 @@ class ByteTracker:
         Args:
             detections: of the frame, N of them.
             time_s: of the frame; above that of the frame before.
-            image: (H, W, 3) uint8 RGB, the frame; without it the camera is taken to stand still.
+            image: (H, W, 3) uint8 RGB, the frame; without it only the boxes can tell whether the
+                camera moved.
             embeddings: (N, D) of the detections, if they are known already; the tracker's
                 appearance is then not asked.
 
@@ -167,17 +172,22 @@ class ByteTracker:
             embeddings=embeddings,
         )
         previous_s = self._previous(time_s)
-        cut = self._move(time_s - previous_s, image)
-        sides = _sides(detections, image)
+        cut = self._move(detections, image, time_s=time_s, previous_s=previous_s)
+        places = places_of(detections, time_s, _sides(detections, image))
         matches = self._match(detections, looks, previous_s=previous_s)
+        motion.update(
+            [track.place.motion for track, _ in matches],
+            detections.boxes_xyxy[[at for _, at in matches]],
+        )
         for track, at in matches:
-            track.in_doubt |= not looks.clean[at] or track.seen_s < previous_s
-            track.take(detections, at, time_s, sides[at])
+            is_mixed = not (looks.clean[at] or looks.alone[at])
+            track.in_doubt |= is_mixed or time_s - track.seen_s > _BLINK_S
+            track.take(places[at])
         taken = {at for _, at in matches}
         self._tracks += [
-            Track(detections, at, time_s, sides[at])
-            for at in range(len(detections))
-            if at not in taken and detections.confidences[at] >= limits.start
+            Track(place)
+            for at, place in enumerate(places)
+            if at not in taken and place.confidence >= limits.start
         ]
         if looks.able:
             self._tracks += self._recognition.look(
@@ -212,7 +222,14 @@ class ByteTracker:
         self._last_s = time_s
         return time_s if previous_s is None else previous_s
 
-    def _move(self, elapsed_s: float, image: NDArray[np.uint8] | None) -> tuple[int, ...]:
+    def _move(
+        self,
+        detections: Detections,
+        image: NDArray[np.uint8] | None,
+        *,
+        time_s: float,
+        previous_s: float,
+    ) -> tuple[int, ...]:
         """Bring all tracks to where they should be now; those that a new scene ends."""
         affine = None
         if image is not None and self._settings.camera_motion:
@@ -222,10 +239,17 @@ class ByteTracker:
             if self._camera.cut:
                 # No place means anything any more; whom it shows is the gallery's to recognise.
                 return self.finish()
-        for track in self._tracks:
-            if affine is not None:
-                track.shift(affine)
-            track.place.motion.predict(elapsed_s)
+        if affine is not None:
+            motion.shift([one for track in self._tracks for one in track.motions], affine)
+        motion.predict([track.place.motion for track in self._tracks], time_s - previous_s)
+        if image is None and self._settings.camera_motion:
+            seen = [track for track in self._tracks if track.seen_s == previous_s]
+            way = common_way(
+                motion.boxes_of([track.place.motion for track in seen]), detections.boxes_xyxy
+            )
+            if way is not None:
+                everything = [one for track in self._tracks for one in track.motions]
+                motion.shift(everything, np.column_stack([np.eye(2), way]))
         return ()
 
     def _match(
@@ -240,9 +264,9 @@ class ByteTracker:
         away = [track for track in numbered if previous_s - track.seen_s > limits.keep_s]
         new = [track for track in self._tracks if track.track_id is None]
 
-        scores = _overlaps(known, sure, detections) * detections.confidences[sure]
+        fits = _overlaps([*known, *new], detections)
         scores = self._recognition.weigh(
-            scores,
+            fits[: len(known), sure] * detections.confidences[sure],
             known,
             sure,
             looks,
@@ -250,16 +274,22 @@ class ByteTracker:
             least=limits.min_iou,
             previous_s=previous_s,
         )
-        matches = _pair(known, sure, scores, limits.min_iou)
-        found = {id(track) for track, _ in matches}
+        pairs = assign(scores, least=limits.min_iou)
+        matches = [(known[row], sure[column]) for row, column in pairs]
+        found = {row for row, _ in pairs}
         # Only those seen a moment ago: an unsure box where somebody was long ago is mostly nobody.
-        left = [track for track in known if id(track) not in found and track.seen_s >= previous_s]
-        scores = _overlaps(left, unsure, detections)
-        matches += _pair(left, unsure, scores, limits.min_iou_unsure)
+        left = [
+            row
+            for row, track in enumerate(known)
+            if row not in found and track.seen_s >= previous_s
+        ]
+        pairs = assign(fits[left][:, unsure], least=limits.min_iou_unsure)
+        matches += [(known[left[row]], unsure[column]) for row, column in pairs]
         taken = {at for _, at in matches}
         rest = [at for at in sure if at not in taken]
-        scores = _overlaps(new, rest, detections) * detections.confidences[rest]
-        return matches + _pair(new, rest, scores, limits.min_iou)
+        scores = fits[len(known) :, rest] * detections.confidences[rest]
+        pairs = assign(scores, least=limits.min_iou)
+        return matches + [(new[row], rest[column]) for row, column in pairs]
 
     def _confirm(self, looks: FrameLooks, time_s: float) -> None:
         ready = [
@@ -358,23 +388,13 @@ def _sides(
     return touched_sides(detections.boxes_xyxy, height_px=height_px, width_px=width_px)
 
 
-def _overlaps(
-    tracks: Sequence[Track], positions: Sequence[int], detections: Detections
-) -> NDArray[np.float64]:
-    """(tracks, positions): how far boxes are where tracks should be, and as high."""
-    if not tracks or not positions:
-        return np.zeros((len(tracks), len(positions)))
-    boxes = detections.boxes_xyxy[list(positions)].astype(np.float64)
-    found = overlaps(np.stack([track.place.motion.box_xyxy for track in tracks]), boxes)
+def _overlaps(tracks: Sequence[Track], detections: Detections) -> NDArray[np.float64]:
+    """(tracks, N): how far boxes are where tracks should be, and as high."""
+    boxes = detections.boxes_xyxy.astype(np.float64)
+    if not tracks or not len(boxes):
+        return np.zeros((len(tracks), len(boxes)))
+    found = overlaps(motion.boxes_of([track.place.motion for track in tracks]), boxes)
     for row, track in enumerate(tracks):
-        found[row, track.is_met_by(boxes)] = 0.0
+        if track.is_leaving:
+            found[row, track.is_met_by(boxes)] = 0.0
     return found
-
-
-def _pair(
-    tracks: Sequence[Track],
-    positions: Sequence[int],
-    scores: NDArray[np.floating],
-    least: float,
-) -> list[tuple[Track, int]]:
-    return [(tracks[row], positions[column]) for row, column in assign(scores, least=least)]

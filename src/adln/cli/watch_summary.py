@@ -32,13 +32,25 @@ def summary_lines(
     people = timeline.by_person()
     unknown = sum(visit.person_id is None for visit in timeline.visits)
     seen_s = progress.video_s
-    lines = ["", f"{many(len(people), 'person', 'people')} in {clock(seen_s)} of video"]
-    titles = {person: names.get(person) or f"Person {person}" for person in people}
-    width = max(map(len, titles.values()), default=0)
-    for person, visits in list(people.items())[:_MOST_LISTED]:
-        lines.append(f"  {titles[person]:<{width}}  {_visits(visits)}")
-    if len(people) > _MOST_LISTED:
-        lines.append(f"  and {len(people) - _MOST_LISTED} more")
+    rows = []
+    for person, visits in people.items():
+        title = names.get(person) or f"Person {person}"
+        sure = [visit for visit in visits if not visit.is_doubtful]
+        if sure:
+            rows.append((title, _visits(sure)))
+        for visit in visits:
+            if visit.is_doubtful:
+                doubt = f"{100 * visit.probability:.0f} %, perhaps somebody else"
+                rows.append((f"{title}?", f"{_visits([visit])}, {doubt}"))
+    doubtful = sum(visit.is_doubtful for visit in timeline.visits)
+    title = f"{many(len(people), 'person', 'people')} in {clock(seen_s)} of video"
+    if doubtful:
+        title += f", and {many(doubtful, 'visit')} in doubt"
+    lines = ["", title]
+    width = max((len(name) for name, _ in rows[:_MOST_LISTED]), default=0)
+    lines += [f"  {name:<{width}}  {text}" for name, text in rows[:_MOST_LISTED]]
+    if len(rows) > _MOST_LISTED:
+        lines.append(f"  and {len(rows) - _MOST_LISTED} more")
     if unknown:
         lines.append(
             f"  {many(unknown, 'track')} of people of whom too little was seen to tell who they are"
@@ -63,8 +75,7 @@ def _visits(visits: "Sequence[TimelineVisit]") -> str:
     day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
     when = f"{first:%Y-%m-%d %H:%M:%S} to {day}{last:%H:%M:%S}"
     times = "" if len(visits) == 1 else f", {len(visits)} times"
-    doubt = ", to be confirmed" if visits[0].verdict == "candidate" else ""
-    return f"{when}{times}  {', '.join(cameras)}{doubt}"
+    return f"{when}{times}  {', '.join(cameras)}"
 
 
 def _local(time_s: float) -> datetime:

@@ -1,10 +1,13 @@
 """Videos with boxes and identities drawn in, one for each camera, for a person to look at.
 
 VP9 in MP4, or VP8 in WebM, which takes a sixth of the time: browsers play both, and OpenCV's wheels
-can write them. Their FFmpeg holds libvpx (BSD licence), but no encoder for H.264.
+can write them. Their FFmpeg holds libvpx (BSD licence), but no encoder for H.264. Each video is
+encoded in a thread of its own, while the watch goes on with the next frames.
 """
 
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -31,6 +34,8 @@ _SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
 # A pause in a recording is shown for at most this long.
 _LONGEST_PAUSE_S = 2.0
 _LARGEST_PX = 1280
+# Frames that may wait for the encoder; it is slower than all else, where there is but one camera.
+_MOST_WAITING = 8
 
 
 class VideoWriters:
@@ -108,6 +113,8 @@ class _Video:
         self._artist = artist
         self._waiting: list[tuple[float, NDArray[np.uint8]]] = []
         self._writer: Any = None
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="adln-video")
+        self._encoding: deque[Future[None]] = deque()
         self._fps = 0.0
         self._size = (0, 0)
         self._start_s = 0.0
@@ -127,6 +134,7 @@ class _Video:
             return
         self._flush()
         self._is_closed = True
+        self._encoder.shutdown()
         if self._writer is not None:
             self._writer.release()
 
@@ -154,7 +162,9 @@ class _Video:
             if missing > most:
                 self._start_s += (missing - most) / self._fps
             for _ in range(min(missing, most)):
-                self._writer.write(bgr)
+                if len(self._encoding) == _MOST_WAITING:
+                    self._encoding.popleft().result()
+                self._encoding.append(self._encoder.submit(self._writer.write, bgr))
                 self._written += 1
 
     def _open(self, times_s: list[float]) -> None:

@@ -1,4 +1,7 @@
-"""Draws who is who into frames: boxes in each person's colour, names, and a legend."""
+"""Draws who is who into frames: boxes in each person's colour, names, and a legend.
+
+Who is in doubt has a dashed box and a question mark, in the legend as well.
+"""
 
 import colorsys
 from collections.abc import Callable, Sequence
@@ -52,9 +55,18 @@ class Box(NamedTuple):
 
 
 @dataclass
-class _Listed:
+class Listed:
+    """A line of the legend.
+
+    Attributes:
+        text: who it is.
+        last_s: when they were last seen.
+        track_id: as whom they were followed.
+    """
+
     text: str
     last_s: float
+    track_id: int
 
 
 class FrameArtist:
@@ -68,8 +80,13 @@ class FrameArtist:
     def __init__(self, camera: str, name_of: Callable[[int], str | None]) -> None:
         self._camera = camera
         self._name_of = name_of
-        self._listed: dict[int, _Listed] = {}
+        self._listed: dict[tuple[int, bool], Listed] = {}  # by person and whether it is in doubt
         self._corner = 0
+
+    @property
+    def listed(self) -> list[Listed]:
+        """The lines of the legend, by person."""
+        return [self._listed[key] for key in sorted(self._listed)]
 
     def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
         """Draw who is in a frame.
@@ -85,8 +102,7 @@ class FrameArtist:
         text_px = max(_SMALLEST_TEXT_PX, round(image.shape[0] / _LINES_ON_SCREEN))
         now_s = seen.frame.time_s
         for person in seen.people:
-            if person.person_id is not None:
-                self._listed[person.person_id] = _Listed(self._name(person.person_id), now_s)
+            self._list(person, now_s)
         boxes = [Box(*(round(side * scale) for side in person.box_xyxy)) for person in seen.people]
         # The legend is below people and labels, so that it hides neither.
         self._draw_legend(image, boxes, now_s, text_px)
@@ -94,7 +110,8 @@ class FrameArtist:
         shown = sorted(zip(seen.people, boxes, strict=True), key=lambda one: one[1].bottom)
         for person, box in shown:
             colour = person_colour(person.person_id)
-            _outline(image, box, colour, max(2, text_px // 5))
+            width = max(2, text_px // 5)
+            _outline(image, box, colour, width, dashed=person.verdict == "candidate")
         taken: list[Box] = []
         for person, box in reversed(shown):
             chip = _chip(self._label(person), person_colour(person.person_id), text_px)
@@ -106,15 +123,27 @@ class FrameArtist:
     def _label(self, person: NamedBox) -> str:
         if person.person_id is None:
             return "who?"
-        name = self._name(person.person_id)
+        name = self._name(person)
         if person.is_new:
             return f"{name}  ·  new"
-        doubt = "?" if person.verdict == "candidate" else ""
         share = "" if person.probability is None else f"  ·  {100 * person.probability:.0f} %"
-        return f"{name}{doubt}{share}"
+        return f"{name}{share}"
 
-    def _name(self, person_id: int) -> str:
-        return self._name_of(person_id) or f"Person {person_id}"
+    def _name(self, person: NamedBox) -> str:
+        assert person.person_id is not None
+        name = self._name_of(person.person_id) or f"Person {person.person_id}"
+        return f"{name}?" if person.verdict == "candidate" else name
+
+    def _list(self, person: NamedBox, now_s: float) -> None:
+        """Put somebody into the legend, in place of what was thought of them before."""
+        key = None
+        if person.person_id is not None:
+            key = person.person_id, person.verdict == "candidate"
+        for other, listed in list(self._listed.items()):
+            if listed.track_id == person.track_id and other != key:
+                del self._listed[other]
+        if key is not None:
+            self._listed[key] = Listed(self._name(person), now_s, person.track_id)
 
     def _draw_legend(
         self, image: NDArray[np.uint8], boxes: Sequence[Box], now_s: float, text_px: int
@@ -122,7 +151,7 @@ class FrameArtist:
         moment = datetime.fromtimestamp(now_s, UTC).astimezone().strftime("%Y-%m-%d  %H:%M:%S")
         rows: list[tuple[str, Colour | None]] = [(f"{self._camera}   {moment}", None)]
         recent = sorted(self._listed.items(), key=lambda one: (-one[1].last_s, one[0]))
-        for person_id, listed in recent[:_MOST_LISTED]:
+        for (person_id, _), listed in recent[:_MOST_LISTED]:
             ago_s = now_s - listed.last_s
             if ago_s <= _LISTED_S:
                 when = "in view" if ago_s < 1 else f"{int(ago_s)} s ago"
@@ -165,12 +194,18 @@ def _free_place(
     return min(places, key=lambda one: sum(one.overlap_px(other) for other in taken))
 
 
-def _outline(image: NDArray[np.uint8], box: Box, colour: Colour, width: int) -> None:
+def _outline(
+    image: NDArray[np.uint8], box: Box, colour: Colour, width: int, *, dashed: bool
+) -> None:
     left, top, right, bottom = (max(0, side) for side in box)
-    image[top : top + width, left:right] = colour
-    image[max(0, bottom - width) : bottom, left:right] = colour
-    image[top:bottom, left : left + width] = colour
-    image[top:bottom, max(0, right - width) : right] = colour
+    part = image[top:bottom, left:right]
+    rows, columns = (np.arange(side) for side in part.shape[:2])
+    is_line = (rows < width) | (rows >= len(rows) - width)
+    is_line = is_line[:, np.newaxis] | (columns < width) | (columns >= len(columns) - width)
+    if dashed:
+        dash = 5 * width
+        is_line &= (rows[:, np.newaxis] // dash + columns // dash) % 2 == 0
+    part[is_line] = colour
 
 
 def _lay_over(image: NDArray[np.uint8], part: NDArray[np.uint8], left: int, top: int) -> None:

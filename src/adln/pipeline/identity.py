@@ -14,8 +14,9 @@ The rules, in the order in which they decide:
 - People who are seen in one frame are never one person, nor are those whom two cameras see closer
   in time than the way between them takes, where that was stated. Of two tracks that want the same
   person the more alike gets it, in one batch as well.
-- A candidate stays open and is tried again when better crops come. At its end it is a candidate
-  still, or a new person if it is more likely somebody else.
+- A candidate stays open and is tried again when better crops come. At its end, or when it was seen
+  for some seconds, it becomes a new person if it is more likely somebody else; before one camera,
+  where strangers look more alike than calibrations expect, that is nearly every candidate.
 - Somebody who left this very camera a moment ago is matched from the candidate's score on.
 - A track keeps its person, unless another one matches and its own is not even a candidate.
 - Whoever was enrolled too early, and with better crops turns out to be somebody known, is merged
@@ -317,8 +318,10 @@ class IdentityBook:
             self._claim(state, best.nearest.person_id, learn=best.lead >= MARGIN)
             return
         enough = self._suffices(state, evidence)
-        doubtful = verdict == "candidate" and probability < 0.5
-        if enough and (verdict == "unknown" or (is_last and doubtful)):
+        doubtful = verdict == "candidate" and probability < self._least_probability(state, best)
+        doubted_s = state.first_s + self._settings.doubt_s
+        is_due = is_last or state.last_s >= doubted_s
+        if enough and (verdict == "unknown" or (doubtful and is_due)):
             self._enrol(state, 1 - probability)
             return
         if verdict == "unknown":
@@ -330,6 +333,7 @@ class IdentityBook:
         assert best.nearest is not None
         state.verdict, state.probability = "candidate", probability
         state.person_id = best.nearest.person_id
+        state.retry_s = doubted_s if doubtful and not is_due else None
         if is_last:
             # Kept as nobody's, for a person to look at and to assign.
             self._store(state, None)
@@ -339,6 +343,13 @@ class IdentityBook:
         good = sum(crop.quality >= limits.enrol_quality for crop in evidence.crops)
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
+
+    def _least_probability(self, state: _Track, best: Identification) -> float:
+        """Below this a candidate is taken to be somebody new."""
+        assert best.nearest is not None
+        limits, camera, person = self._settings, state.key[0], best.nearest.person_id
+        here = Filter(cameras=frozenset({camera}), persons=frozenset({person}))
+        return limits.new_below_here if self._gallery.count(here) else limits.new_below
 
     def _is_back(self, state: _Track, best: Identification) -> bool:
         """Whether a candidate left this very camera a moment ago."""

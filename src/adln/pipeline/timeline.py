@@ -43,6 +43,11 @@ class TimelineVisit:
     lower: Colour | None
     crop: NDArray[np.uint8] | None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it may have been somebody else."""
+        return self.verdict == "candidate"
+
 
 class Timeline:
     """Collects visits.

@@ -58,17 +58,19 @@ def timeline_html(timeline: Timeline, *, names: Mapping[int, str | None]) -> str
     visits, people = timeline.visits, timeline.by_person()
     cameras = sorted({visit.camera_name for visit in visits})
     strangers = [visit for visit in visits if visit.person_id is None]
+    sure = [[visit for visit in seen if not visit.is_doubtful] for seen in people.values()]
     axis = _Axis(visits) if visits else None
     return render(
         "timeline.html",
         facts=[
             (len(people), "identities"),
             (len(visits), "tracks"),
-            (sum(len(seen) > 1 for seen in people.values()), "seen more than once"),
+            (sum(len(seen) > 1 for seen in sure), "seen more than once"),
             (
-                sum(len({visit.camera_name for visit in seen}) > 1 for seen in people.values()),
+                sum(len({visit.camera_name for visit in seen}) > 1 for seen in sure),
                 "seen by several cameras",
             ),
+            (sum(visit.is_doubtful for visit in visits), "tracks in doubt"),
             (len(strangers), "tracks of unknown people"),
             (len(cameras), "cameras"),
         ],
@@ -162,11 +164,15 @@ def _person(
         seen = [visit for visit in visits if visit.camera_name == camera]
         bars = [_bar(visit, names, axis, y, with_label=False) for visit in seen]
         lanes.append({"camera": camera, "y": y, "height": 0, "bars": bars})
-    first, last = visits[0].first_s, max(visit.last_s for visit in visits)
-    text = (
-        f"{len(visits)} {'visit' if len(visits) == 1 else 'visits'}, {axis.whole(first)} to "
-        f"{axis.whole(last)}"
-    )
+    sure = [visit for visit in visits if not visit.is_doubtful]
+    doubtful = len(visits) - len(sure)
+    parts = []
+    if sure:
+        first, last = sure[0].first_s, max(visit.last_s for visit in sure)
+        parts.append(f"{_visits(len(sure))}, {axis.whole(first)} to {axis.whole(last)}")
+    if doubtful:
+        parts.append(f"{_visits(doubtful)} in doubt: perhaps somebody else")
+    text = "; ".join(parts)
     least = min((v.probability for v in visits if v.verdict == "matched"), default=None)
     if least is not None:
         text += f"; least certain match {100 * least:.0f} %"
@@ -192,8 +198,10 @@ def _bar(
         "width": width,
         "height": _LANE_PX - 5,
         "colour": person_colour(visit.person_id),
-        "is_hollow": visit.verdict == "candidate",
-        "label": visit.person_id if with_label and width > 16 else None,
+        "is_hollow": visit.is_doubtful,
+        "label": f"{visit.person_id}{'?' * visit.is_doubtful}"
+        if with_label and width > 16
+        else None,
     }
 
 
@@ -213,8 +221,12 @@ def _figure(visit: TimelineVisit) -> dict[str, Any]:
         "uri": uri,
         "upper": visit.upper or _GREY,
         "lower": visit.lower or _GREY,
-        "is_candidate": visit.verdict == "candidate",
+        "is_candidate": visit.is_doubtful,
     }
+
+
+def _visits(count: int) -> str:
+    return f"{count} {'visit' if count == 1 else 'visits'}"
 
 
 def _name(person_id: int | None, names: Mapping[int, str | None]) -> str:
