@@ -9,7 +9,8 @@ makes up for a camera that moves, "res1" and "res2" look at people with a shippe
 with a histogram. `--detector yolox_nano_416.onnx` times the trackers and the detector on the same
 pictures, frame by frame in turn, on one core each, and does nothing else. `--peers` adds the
 trackers of roboflow's `trackers` where it is installed, with our thresholds where they have the
-same ones. `--mot FOLDER` measures a real sequence instead.
+same ones. `--mot FOLDER`, which may be repeated, measures real sequences instead; without pictures
+only those trackers go that need none.
 
 Who has the number again after which gap needs many gaps of each length, which hedges make:
 
@@ -112,7 +113,7 @@ def ours(name: str) -> Follow:
         result = follow_mot(
             sequence.found,
             tracker,
-            frame=None if name == "motion" else sequence.picture,
+            frame=None if name == "motion" or not sequence.has_pictures else sequence.picture,
             num_frames=sequence.num_frames,
         )
         return result, tracker.embeddings_made
@@ -140,7 +141,9 @@ def peer(name: str) -> Follow:
                 confidence=sequence.found.confidences[at].astype(np.float32),
                 class_id=at.astype(int),
             )
-            bgr = np.ascontiguousarray(sequence.picture(frame)[:, :, ::-1])
+            bgr = None
+            if sequence.has_pictures:
+                bgr = np.ascontiguousarray(sequence.picture(frame)[:, :, ::-1])
             followed = tracker.update(detections, bgr)
             if followed.tracker_id is not None and len(followed):
                 ids[followed.class_id] = followed.tracker_id
@@ -242,7 +245,12 @@ def _gap_line(name: str, found: Sequence[Gap]) -> str:
     type=click.Path(exists=True, path_type=Path),
     help="Time this YOLOX and the trackers only.",
 )
-@click.option("--mot", type=click.Path(exists=True, path_type=Path), help="A real sequence.")
+@click.option(
+    "--mot",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A real sequence, in place of the drawn ones; may be repeated.",
+)
 def main(
     work: Path,
     seeds: str,
@@ -250,13 +258,13 @@ def main(
     trackers: str,
     peers: bool,
     detector: Path | None,
-    mot: Path | None,
+    mot: tuple[Path, ...],
 ) -> None:
     """Draw, follow, measure."""
     sequences: dict[tuple[str, int], TrackedSequence] = {}
-    if mot is not None:
-        sequences["real", 0] = read_sequence(mot)
-    else:
+    for folder in mot:
+        sequences[folder.name, 0] = read_sequence(folder)
+    if not mot:
         for seed in map(int, seeds.split(",")):
             for kind in kinds.split(","):
                 sequences[kind, seed] = read_sequence(draw_sequence(work, kind, seed))

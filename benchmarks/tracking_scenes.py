@@ -6,7 +6,8 @@ truth becomes what a detector would find: boxes jitter, are missed, are weak whe
 hidden, end at the sides of the picture, swallow the one behind, and some show nobody.
 
 Sequences are laid out as those of the MOTChallenge (`img1/000001.jpg`, `gt/gt.txt`,
-`det/det.txt`), so that real ones can take their place.
+`det/det.txt`), so that real ones can take their place. Where a real one lacks `det/det.txt`, what
+is found is made of its truth in the same way.
 """
 
 import shutil
@@ -59,6 +60,11 @@ class TrackedSequence:
     truth: MotBoxes
     found: MotBoxes
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether its pictures are there; truth and boxes can be had without."""
+        return (self.folder / "img1").is_dir()
+
     def picture(self, frame: int) -> NDArray[np.uint8]:
         """A picture, (H, W, 3) uint8 RGB; frames count from 1."""
         path = self.folder / "img1" / f"{frame:06d}.jpg"
@@ -78,7 +84,12 @@ def read_sequence(folder: Path) -> TrackedSequence:
     rows = np.loadtxt(folder / "gt" / "gt.txt", delimiter=",", ndmin=2)
     truth = read_mot(folder / "gt" / "gt.txt")
     # Consider flag, class (1 is a pedestrian), visibility.
-    counts = (rows[:, 6] == 1) & (rows[:, 7] == 1) & (rows[:, 8] >= LEAST_VISIBLE)
+    is_person = (rows[:, 6] == 1) & (rows[:, 7] == 1)
+    counts = is_person & (rows[:, 8] >= LEAST_VISIBLE)
+    if (folder / "det" / "det.txt").is_file():
+        found = read_mot(folder / "det" / "det.txt")
+    else:
+        found = _find_all(truth, rows[:, 8], is_person, info)
     return TrackedSequence(
         folder=folder,
         name=info["name"],
@@ -90,7 +101,33 @@ def read_sequence(folder: Path) -> TrackedSequence:
             truth.boxes_xyxy[counts],
             truth.confidences[counts],
         ),
-        found=read_mot(folder / "det" / "det.txt"),
+        found=found,
+    )
+
+
+def _find_all(
+    truth: MotBoxes,
+    visible: NDArray[np.float64],
+    is_person: NDArray[np.bool_],
+    info: dict[str, str],
+) -> MotBoxes:
+    """What a detector would find of a sequence, with confidences."""
+    noise = np.random.default_rng(0)
+    size_px = int(info["imWidth"]), int(info["imHeight"])
+    frames, boxes, confidences = [], [], []
+    for frame in range(1, int(info["seqLength"]) + 1):
+        at = is_person & (truth.frames == frame)
+        for (left, top, width, height), confidence in _find(
+            noise, truth.boxes_xyxy[at], visible[at], *size_px
+        ):
+            frames.append(frame)
+            boxes.append([left, top, left + width, top + height])
+            confidences.append(confidence)
+    return MotBoxes(
+        np.array(frames, dtype=np.int64),
+        np.full(len(frames), -1, np.int64),
+        np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        np.array(confidences, dtype=np.float64),
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adln.cameras.camera_motion import CameraMotion
+from adln.cameras.camera_motion import CameraMotion, common_way
 from adln.cameras.detections import Detections
 from adln.cameras.tracker import ByteTracker, TrackerSettings
 
@@ -129,3 +129,53 @@ def test_where_another_scene_begins_all_tracks_end() -> None:
     for step in range(11, 20):
         after = tracker.update(standing, step / 10, other_scenery())
     assert [person.track_id for person in after.people] == [2]
+
+
+def boxes(*places: tuple[float, float], height: float = 100.0) -> NDArray[np.float64]:
+    """Boxes at these left upper corners, (N, 4)."""
+    return np.array([[x, y, x + 0.4 * height, y + height] for x, y in places])
+
+
+PLACES = ((20, 40), (150, 60), (300, 30), (420, 70), (160, 55))
+
+
+@pytest.mark.parametrize("way", [(18, -9), (-40, 3), (0, 30)])
+def test_the_way_that_most_people_have_in_common_is_the_camera_s(way: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    expected = boxes(*PLACES)
+    # One walks on by themselves, one is missed, and somebody new stands among them.
+    found = expected + np.tile(way, 2) + rng.normal(0, 1, (5, 1))
+    found[0] += np.array([30, 0, 30, 0])
+    found = np.concatenate([found[[4, 2, 0, 1]], boxes((330, 50))])
+    assert common_way(expected, found) == pytest.approx(way, abs=2.5)
+
+
+def test_people_who_go_ways_of_their_own_tell_nothing_of_the_camera() -> None:
+    expected = boxes(*PLACES)
+    ways = np.array([[20, 0], [-20, 0], [9, 12], [-9, -15], [0, 25]])
+    assert common_way(expected, expected + np.tile(ways, 2)) is None
+    jitter = np.random.default_rng(3).normal(0, 1, (5, 2))
+    assert common_way(expected, expected + np.tile(jitter, 2)) is None
+    assert common_way(expected[:2], expected[:2] + 20) is None
+    assert common_way(expected, boxes(*PLACES, height=60)) is None
+    assert common_way(expected[:0], expected) is None
+
+
+def test_without_frames_people_keep_their_numbers_before_a_camera_that_shakes() -> None:
+    def switches(*, camera_motion: bool) -> int:
+        rng = np.random.default_rng(4)
+        tracker = ByteTracker(TrackerSettings(camera_motion=camera_motion))
+        numbers: list[set[int]] = [set() for _ in range(6)]
+        for step in range(60):
+            shake = rng.uniform(-24, 24, 2)
+            # Three walk to the right, three to the left.
+            lefts = [(40.0 + 3 * step, 110.0 * at) for at in range(3)]
+            rights = [(600.0 - 3 * step, 110.0 * at + 20) for at in range(3)]
+            places = boxes(*lefts, *rights) + np.tile(shake, 2)
+            found = Detections(places.astype(np.float32), np.full(6, 0.9, np.float32))
+            for person in tracker.update(found, step / 10).people:
+                numbers[person.detection].add(person.track_id)
+        return sum(len(one) - 1 for one in numbers)
+
+    assert switches(camera_motion=True) == 0
+    assert switches(camera_motion=False) > 0

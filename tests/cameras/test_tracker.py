@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adln.cameras.association import common_way
+from adln.cameras.camera_motion import common_way
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.tracker import ByteTracker, GivenTracks, TrackerSettings
 from adln.errors import CameraError

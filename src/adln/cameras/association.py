@@ -14,11 +14,6 @@ from adln.errors import CameraError, require_package
 # A box ends at a side of the picture if it is this part of its height away.
 _AT_SIDE = 0.06
 
-# Boxes of which it is asked whether all of them went the same way: not fewer, and not more.
-_LEAST_COMPARED, _MOST_COMPARED = 3, 12
-# From this middle overlap on all is as expected; a common way must reach this mean, and gain this.
-_FITTING, _LEAST_FITTING, _BETTER = 0.7, 0.4, 0.1
-
 
 def overlaps(
     expected_xyxy: NDArray[np.floating], found_xyxy: NDArray[np.floating]
@@ -45,43 +40,6 @@ def overlaps(
     height = common[..., 1] / np.maximum(both, tiny)
     weighed: NDArray[np.float64] = shared / np.maximum(union, tiny) * height**2
     return weighed
-
-
-def common_way(
-    expected_xyxy: NDArray[np.floating], found_xyxy: NDArray[np.floating]
-) -> NDArray[np.float64] | None:
-    """How far all boxes lie beside where they are expected, which is the camera's way.
-
-    Ways that would bring one box to another one are tried; the one that fits all of them best is
-    taken, if it fits far better than none.
-
-    Args:
-        expected_xyxy: (R, 4).
-        found_xyxy: (C, 4).
-
-    Returns:
-        (2,) px; None if there is none, or too few boxes to tell.
-    """
-    expected, found = expected_xyxy[:_MOST_COMPARED], found_xyxy[:_MOST_COMPARED]
-    if min(len(expected), len(found)) < _LEAST_COMPARED:
-        return None
-    fits_now = overlaps(expected, found).max(axis=1)
-    # One who is missed says nothing of the camera.
-    if np.sort(fits_now)[len(fits_now) // 2] >= _FITTING:
-        return None
-    centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (expected, found)]
-    ways = (centres[1] - centres[0][:, np.newaxis]).reshape(-1, 2)
-    moved = expected + np.tile(ways, 2)[:, np.newaxis]
-    fits = overlaps(moved.reshape(-1, 4), found).reshape(*moved.shape[:2], -1)
-    after = fits.max(axis=2).mean(axis=1)
-    best = int(np.argmax(after))
-    if after[best] < max(_LEAST_FITTING, float(fits_now.mean()) + _BETTER):
-        return None
-    # The way of each to the box that it meets, and of these the middle one.
-    meets = fits[best].max(axis=1) > 0
-    own = centres[1][fits[best].argmax(axis=1)] - centres[0]
-    way: NDArray[np.float64] = np.median(own[meets], axis=0)
-    return way
 
 
 def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:

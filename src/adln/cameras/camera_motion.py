@@ -31,7 +31,56 @@ _LEAST_AGREE = 0.4
 # Frames of one scene have their edges in common, whatever the light; noise has no edges.
 _SAME_SCENE = 0.3  # correlation
 _BLUR_PX = 2.0
+# Without frames: how far people are at most from where they should be, and how far apart the ways
+# of those who agree, both in their heights; smaller ways are the jitter of boxes.
+_FURTHEST_WAY = 0.5
+_SAME_WAY = 0.06
+_LEAST_WAY = 0.02
+_SAME_PERSON = 0.85  # the lower of two boxes of one person is at least so high, beside the other
+_LEAST_VOTERS = 3
+_VOTING_PART = 0.35
 _LEAST_EDGES = 2.0  # levels a px, the standard deviation of the blurred picture's gradients
+
+
+def common_way(
+    expected_xyxy: NDArray[np.floating], found_xyxy: NDArray[np.floating]
+) -> NDArray[np.float64] | None:
+    """How the camera moved, told by people alone: most of them are off by the same way.
+
+    Whatever may be the same person, expected and found, votes for the way between the two. Nobody
+    votes twice for about the same way, however many others are near.
+
+    Args:
+        expected_xyxy: (R, 4) px, boxes where people should be if the camera stood still.
+        found_xyxy: (C, 4) px.
+
+    Returns:
+        (2,) px to the right and down; None where too few agree, or it is next to nothing.
+    """
+    if min(len(expected_xyxy), len(found_xyxy)) < _LEAST_VOTERS:
+        return None
+    heights, others = (
+        np.maximum(boxes[:, 3] - boxes[:, 1], 1.0) for boxes in (expected_xyxy, found_xyxy)
+    )
+    alike = np.minimum(heights[:, np.newaxis], others) / np.maximum(heights[:, np.newaxis], others)
+    ways = _middles(found_xyxy) - _middles(expected_xyxy)[:, np.newaxis]  # (R, C, 2)
+    are_near = np.abs(ways).max(axis=2) <= _FURTHEST_WAY * heights[:, np.newaxis]
+    voters, candidates = np.nonzero(are_near & (alike >= _SAME_PERSON))
+    votes = ways[voters, candidates]  # (V, 2)
+    apart = np.abs(votes[:, np.newaxis] - votes).max(axis=2)
+    agree = apart <= _SAME_WAY * heights[voters]
+    counts = np.array([len(np.unique(voters[row])) for row in agree], dtype=np.int64)
+    if counts.max(initial=0) < max(_LEAST_VOTERS, _VOTING_PART * len(expected_xyxy)):
+        return None
+    # Of ways that as many agree on, the shortest.
+    best = int(np.lexsort((np.hypot(*votes.T), -counts))[0])
+    way: NDArray[np.float64] = np.median(votes[agree[best]], axis=0)
+    return way if np.abs(way).max() >= _LEAST_WAY * np.median(heights) else None
+
+
+def _middles(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    boxes = boxes_xyxy.astype(np.float64)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 class CameraMotion:

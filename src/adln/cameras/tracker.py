@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from adln.cameras import motion
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
-from adln.cameras.association import assign, common_way, overlaps, touched_sides
-from adln.cameras.camera_motion import CameraMotion
+from adln.cameras.association import assign, overlaps, touched_sides
+from adln.cameras.camera_motion import CameraMotion, common_way
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
 from adln.cameras.track import Track, TrackedPerson, places_of
@@ -98,8 +98,9 @@ class TrackerSettings:
             seen for so long.
         keep_s: a track that is not seen ends after so long; with an appearance, it is found by
             its motion for so long, and ends after `appearance.keep_s`.
-        camera_motion: make up for a camera that moves: by the frames, and then end all tracks
-            where another scene begins, too; by the boxes if the tracker is given no frames.
+        camera_motion: make up for a camera that moves, and end all tracks where another scene
+            begins; told by the frames, or, if the tracker is given none, by a way that most people
+            have in common.
         appearance: how far the eye may overrule the motion, where there is an appearance.
     """
 
@@ -154,8 +155,8 @@ class ByteTracker:
         Args:
             detections: of the frame, N of them.
             time_s: of the frame; above that of the frame before.
-            image: (H, W, 3) uint8 RGB, the frame; without it only the boxes can tell whether the
-                camera moved.
+            image: (H, W, 3) uint8 RGB, the frame; without it the camera is taken to move as most
+                people do.
             embeddings: (N, D) of the detections, if they are known already; the tracker's
                 appearance is then not asked.
 
@@ -243,14 +244,17 @@ class ByteTracker:
             motion.shift([one for track in self._tracks for one in track.motions], affine)
         motion.predict([track.place.motion for track in self._tracks], time_s - previous_s)
         if image is None and self._settings.camera_motion:
-            seen = [track for track in self._tracks if track.seen_s == previous_s]
-            way = common_way(
-                motion.boxes_of([track.place.motion for track in seen]), detections.boxes_xyxy
-            )
-            if way is not None:
-                everything = [one for track in self._tracks for one in track.motions]
-                motion.shift(everything, np.column_stack([np.eye(2), way]))
+            self._follow_camera(detections, previous_s)
         return ()
+
+    def _follow_camera(self, detections: Detections, previous_s: float) -> None:
+        """Without frames: where most people have moved alike, it was the camera."""
+        seen = [track.place.motion for track in self._tracks if track.seen_s >= previous_s]
+        sure = detections.boxes_xyxy[detections.confidences >= self._settings.sure]
+        way = common_way(motion.boxes_of(seen), sure)
+        if way is not None:
+            affine = np.column_stack([np.eye(2), way])
+            motion.shift([one for track in self._tracks for one in track.motions], affine)
 
     def _match(
         self, detections: Detections, looks: FrameLooks, *, previous_s: float
