@@ -178,7 +178,7 @@ class BySize:
         return Decision(verdict="unknown", probability=0.0)
 
 
-def test_scores_are_judged_as_among_thirty_people_or_more(gallery: SqliteGallery) -> None:
+def test_scores_are_judged_as_among_a_hundred_people_or_more(gallery: SqliteGallery) -> None:
     fill(gallery, [(None, 0.5)] * 3)
     scale = BySize()
     identify(gallery, QUERY, model=MODEL, scales=Scales(otherwise=scale))

@@ -7,7 +7,7 @@ The rule:
   nobody, and adding some changes no answer.
 - The person with the best score is judged by what a score means (`adln.matching.calibration`)
   between the two depths, among as many people as were compared, and never as among fewer than
-  `LEAST_GALLERY`: a calibration asks little of a gallery of three, and three soon become thirty.
+  `LEAST_GALLERY`: a calibration asks little of a gallery of three, but three soon become thirty.
 - It is a match only if everybody else is at least `MARGIN` less alike. Otherwise two people are too
   close, and the answer is a candidate.
 - People without a name, such as the watch makes, take part like all others, with one exception:
@@ -28,7 +28,7 @@ from adln.gallery.adapting import scales_in
 from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult
 from adln.matching.calibration import Decision, Scales, Verdict, more_cautious
 
-LEAST_GALLERY = 30
+LEAST_GALLERY = 100
 """Scores are judged as among at least so many people."""
 MARGIN = 0.03
 """A match is so much more alike than everybody else."""
