@@ -1,5 +1,6 @@
 """The recipe of a training at a site: that of the networks that generalise, on unnamed crops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from adln.errors import CheckpointError
@@ -13,6 +14,10 @@ from adln.training.teacher import TeacherNetwork
 
 _SIZE_PX = (192, 96)  # of a network that starts from ImageNet weights
 _CROPS_OF_A_STEP = 40
+ANCHOR_WEIGHT = 5.0
+"""Of the cosine to the network that a site without a teacher starts from."""
+CLUSTER_WEIGHT = 1.0
+"""Of the contrast between clusters."""
 _CPU_FACTS = Path("/proc/cpuinfo")
 # A step of Res2 takes 0.4 of the time already with the second one.
 _HALF_PRECISION = ("amx_bf16", "avx512_bf16")
@@ -110,6 +115,45 @@ def site_recipe(
         weight_decay=0.02,
         average_decay=0.997,
         precision=_precision(),
+    )
+
+
+def cluster_recipe(start: Path, *, depth: int) -> Recipe:
+    """How a network learns from the clusters of a site's tracks, without a teacher.
+
+    The objective only holds the embeddings near those of the network that it starts from; whom to
+    tell apart is said by `adln.site.lesson`. Nobody is put together from two people, and colours
+    change no more than light changes them: here there is no teacher who says whom that shows.
+
+    Args:
+        start: a network of adln.
+        depth: 1 to 4, where the network ends.
+
+    Raises:
+        CheckpointError: the file cannot be used, these are ImageNet weights, or the network ends
+            before that depth.
+    """
+    if imagenet_start(start):
+        raise CheckpointError(
+            f"{start}: without a teacher a network starts from one that knows people (.safetensors "
+            "of `adln train`), whose clusters it learns from; these are ImageNet weights."
+        )
+    taught = site_recipe(start, teacher_path=str(start), teacher_size=(0, 0), depth=depth)
+    return replace(
+        taught,
+        teacher=str(start),
+        teacher_network=TeacherNetwork(),
+        augmentation=Augmentation(
+            zoom=0.12,
+            erase_probability=0.4,
+            erase_area=(0.02, 0.3),
+            recolour_probability=0.6,
+            brightness=0.3,
+            contrast=0.2,
+            saturation=0.3,
+            hue=0.02,
+        ),
+        objective=replace(taught.objective, imitation=ANCHOR_WEIGHT, relation=0.0),
     )
 
 
