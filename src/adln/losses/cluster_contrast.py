@@ -1,10 +1,14 @@
-"""Cluster contrast: a crop is drawn to the centroid of its cluster, and away from the others.
+"""Cluster contrast: a crop is drawn to where each camera saw its cluster, and away from others.
 
 Not part of the paper: for crops of nobody knows whom, whose clusters stand in for persons.
 
+A proxy is the centroid of what one camera saw of one cluster. A crop is compared with the proxies
+of one camera at a time, so that what a camera does to all that it sees cannot help it, and only
+under cameras that have seen its cluster: elsewhere anybody may be the same person.
+
 Source: Dai et al. 2021, "Cluster Contrast for Unsupervised Person Re-Identification", with
-    centroids that each crop moves a little (their "cluster memory" with the momentum of SpCL)
-    rather than the hardest crop of a batch.
+    centroids that each crop moves a little; one proxy for each camera as in Wang et al. 2021,
+    "Camera-Aware Proxies for Unsupervised Person Re-Identification".
 """
 
 import torch
@@ -17,50 +21,57 @@ MOMENTUM = 0.9
 
 def cluster_contrast_loss(
     embeddings: Tensor,
-    labels: Tensor,
-    centroids: Tensor,
+    clusters: Tensor,
+    proxies: Tensor,
+    proxy_clusters: Tensor,
+    proxy_cameras: Tensor,
     *,
-    passed_over: Tensor | None = None,
     temperature: float = TEMPERATURE,
 ) -> Tensor:
-    """Cross entropy of each crop's cosines to all centroids, mean over the batch (InfoNCE).
+    """Cross entropy of each crop's cosines to the proxies of each camera that knows its cluster.
 
     Args:
         embeddings: (B, D) of any length.
-        labels: (B,) int64, clusters 0..K-1.
-        centroids: (K, D) of unit length; get no gradient.
-        passed_over: (B, K) bool, centroids that a crop is not driven away from: of whom nobody
-            knows whether they are another person. That of its own cluster is always looked at.
+        clusters: (B,) int64, of each crop.
+        proxies: (P, D) of unit length; get no gradient.
+        proxy_clusters: (P,) int64.
+        proxy_cameras: (P,) int64; a cluster has at most one proxy under a camera.
         temperature: more than 0.
 
     Returns:
-        Scalar, computed in float32 or better.
+        Scalar, the mean over pairs of crop and camera, computed in float32 or better.
     """
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    logits = F.normalize(embeddings) @ centroids.detach().to(embeddings.dtype).T  # (B, K)
-    if passed_over is not None:
-        own = F.one_hot(labels, len(centroids)).bool()
-        logits = logits.masked_fill(passed_over & ~own, -torch.inf)
-    return F.cross_entropy(logits / temperature, labels)
+    logits = F.normalize(embeddings) @ proxies.detach().to(embeddings.dtype).T / temperature
+    is_own = clusters[:, None] == proxy_clusters  # (B, P)
+    losses = []
+    for camera in proxy_cameras.unique():
+        under = proxy_cameras == camera
+        own = is_own[:, under]
+        known = own.any(dim=1)
+        losses.append(
+            F.cross_entropy(logits[:, under][known], own[known].long().argmax(1), reduction="none")
+        )
+    return torch.cat(losses).mean()
 
 
 @torch.no_grad()
-def moved_centroids(
-    centroids: Tensor, embeddings: Tensor, labels: Tensor, *, momentum: float = MOMENTUM
+def moved_proxies(
+    proxies: Tensor, embeddings: Tensor, owners: Tensor, *, momentum: float = MOMENTUM
 ) -> Tensor:
-    """Centroids after a batch: each goes on towards the mean of its crops in the batch.
+    """Proxies after a batch: each goes on towards the mean of its crops in the batch.
 
     Args:
-        centroids: (K, D) of unit length.
+        proxies: (P, D) of unit length.
         embeddings: (B, D) of any length.
-        labels: (B,) int64, clusters 0..K-1.
-        momentum: share of the centroid that stays, 0 to 1.
+        owners: (B,) int64, 0..P-1: the proxy of each crop.
+        momentum: share of the proxy that stays, 0 to 1.
 
     Returns:
-        (K, D) of unit length; those without a crop are as they were.
+        (P, D) of unit length; those without a crop are as they were.
     """
-    rows = F.normalize(embeddings.detach().to(centroids.dtype))
-    sums = torch.zeros_like(centroids).index_add_(0, labels, rows)
-    counts = torch.bincount(labels, minlength=len(centroids))[:, None]
-    moved = F.normalize(momentum * centroids + (1 - momentum) * sums / counts.clamp(min=1))
-    return torch.where(counts > 0, moved, centroids)
+    rows = F.normalize(embeddings.detach().to(proxies.dtype))
+    sums = torch.zeros_like(proxies).index_add_(0, owners, rows)
+    counts = torch.bincount(owners, minlength=len(proxies))[:, None]
+    moved = F.normalize(momentum * proxies + (1 - momentum) * sums / counts.clamp(min=1))
+    return torch.where(counts > 0, moved, proxies)

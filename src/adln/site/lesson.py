@@ -1,9 +1,7 @@
 """What a network learns at a site without a teacher: whom the clusters of its tracks show.
 
 Before each epoch the tracks are clustered anew, as the network sees them by then. Each crop is
-drawn to the centroid of its cluster and away from the others. Two clusters of which each is seen
-by one camera only, and not by the same, may be one person whom nothing has linked yet; these are
-not driven apart.
+drawn to what each camera saw of its cluster, and away from the others under that camera.
 """
 
 import hashlib
@@ -22,7 +20,7 @@ from adln.losses.cluster_contrast import (
     MOMENTUM,
     TEMPERATURE,
     cluster_contrast_loss,
-    moved_centroids,
+    moved_proxies,
 )
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
@@ -35,7 +33,7 @@ _TOGETHER = 64
 
 
 class ClusterLesson(Lesson):
-    """Clusters of T tracks and their centroids.
+    """Clusters of T tracks, and a proxy of each cluster under each camera that has seen it.
 
     Args:
         tracks: (N,) track of each crop, 0..T-1.
@@ -46,16 +44,18 @@ class ClusterLesson(Lesson):
         say: told in words how many clusters there are.
 
     Attributes:
-        clusters: (T,) cluster of each track, 0..K-1.
-        centroids: (T, D), of which the first K are used.
-        only_camera: (T,) camera that alone has seen a cluster; -1 if several have.
         track_of: (N,) track of each crop.
+        camera_of: (T,) camera of each track.
+        clusters: (T,) cluster of each track.
+        proxy_of: (T,) proxy of each track, 0..P-1.
+        proxies: (T, D), of which the first P are used.
     """
 
-    clusters: Tensor
-    centroids: Tensor
-    only_camera: Tensor
     track_of: Tensor
+    camera_of: Tensor
+    clusters: Tensor
+    proxy_of: Tensor
+    proxies: Tensor
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class ClusterLesson(Lesson):
         count = int(tracks.max()) + 1
         self.weight = weight
         self._apart, self._say = apart, say
-        self._camera_of_track = np.zeros(count, np.int64)
-        self._camera_of_track[tracks] = cameras
+        self._cameras = np.zeros(count, np.int64)
+        self._cameras[tracks] = cameras
         digest = hashlib.sha256(tracks.tobytes() + cameras.tobytes() + repr(sorted(apart)).encode())
         self.identity = {
             "clusters_of": digest.hexdigest()[:16],
@@ -80,10 +80,11 @@ class ClusterLesson(Lesson):
             "temperature": TEMPERATURE,
             "momentum": MOMENTUM,
         }
-        self.register_buffer("track_of", torch.from_numpy(tracks.copy()), persistent=False)
+        for name, value in (("track_of", tracks.copy()), ("camera_of", self._cameras.copy())):
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
         self.register_buffer("clusters", torch.arange(count))
-        self.register_buffer("centroids", torch.zeros(count, dim))
-        self.register_buffer("only_camera", torch.full((count,), -1))
+        self.register_buffer("proxy_of", torch.arange(count))
+        self.register_buffer("proxies", torch.zeros(count, dim))
 
     def begin(self, embeddings: Tensor) -> None:
         """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
@@ -91,43 +92,42 @@ class ClusterLesson(Lesson):
         Raises:
             TracksError: no cluster has tracks of two cameras, or all tracks are one.
         """
-        means = F.normalize(_means(embeddings, self.track_of, len(self.clusters)))
-        found = cluster_tracks(means.cpu().numpy(), self._camera_of_track, self._apart)
-        count = int(found.max()) + 1
-        only = self._only_cameras(found)
-        linked = int((only[:count] < 0).sum())
-        self._say(f"{len(found):,} tracks in {count:,} clusters, {linked:,} under several cameras")
-        if not linked or count < 2:
+        count = len(self.clusters)
+        means = F.normalize(_means(embeddings, self.track_of, count))
+        clusters = cluster_tracks(means.cpu().numpy(), self._cameras, self._apart)
+        pairs = np.stack([clusters, self._cameras], axis=1)
+        known, proxy_of = np.unique(pairs, axis=0, return_inverse=True)
+        linked = int(np.count_nonzero(np.bincount(known[:, 0]) > 1))
+        self._say(
+            f"{count:,} tracks in {clusters.max() + 1:,} clusters, {linked:,} under several cameras"
+        )
+        if not linked or not clusters.max():
             raise TracksError(
-                f"{len(found):,} tracks form {count:,} clusters, {linked:,} of them under several "
-                "cameras: without somebody who is seen by two cameras, and others beside them, "
-                "nothing can be learned from clusters. Let the cameras run for longer, or name a "
-                "--teacher."
+                f"{count:,} tracks form {clusters.max() + 1:,} clusters, {linked:,} of them under "
+                "several cameras: without somebody who is seen by two cameras, and others beside "
+                "them, nothing can be learned from clusters. Let the cameras run for longer, or "
+                "name a --teacher."
             )
-        self.clusters = torch.from_numpy(found).to(self.clusters.device)
-        self.only_camera = torch.from_numpy(only).to(self.clusters.device)
-        centroids = F.normalize(_means(means, self.clusters, count))
-        self.centroids = F.pad(centroids, (0, 0, 0, len(means) - count))
-
-    def _only_cameras(self, clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(T,) the camera of each cluster that has one only; -1 for the others."""
-        first, last = np.full(len(clusters), len(clusters)), np.full(len(clusters), -1)
-        np.minimum.at(first, clusters, self._camera_of_track)
-        np.maximum.at(last, clusters, self._camera_of_track)
-        return np.where(first == last, first, -1)
+        device = self.clusters.device
+        self.clusters = torch.from_numpy(clusters).to(device)
+        self.proxy_of = torch.from_numpy(proxy_of.reshape(-1)).to(device)
+        proxies = F.normalize(_means(means, self.proxy_of, len(known)))
+        self.proxies = F.pad(proxies, (0, 0, 0, count - len(known)))
 
     def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
-        """Cluster contrast of a batch; moves the centroids, too."""
-        labels = self.clusters[self.track_of[crops]]
-        count = int(self.clusters.max()) + 1
-        centroids, theirs = self.centroids[:count], self.only_camera[:count]
-        own = theirs[labels][:, None]
+        """Cluster contrast of a batch; moves the proxies, too."""
+        tracks = self.track_of[crops]
+        count = int(self.proxy_of.max()) + 1
+        # Of each proxy some track, which says its cluster and camera.
+        some = torch.zeros(count, dtype=torch.int64, device=tracks.device)
+        some[self.proxy_of] = torch.arange(len(self.proxy_of), device=tracks.device)
+        used = self.proxies[:count]
         loss = cluster_contrast_loss(
-            embeddings, labels, centroids, passed_over=(own >= 0) & (theirs >= 0) & (own != theirs)
+            embeddings, self.clusters[tracks], used, self.clusters[some], self.camera_of[some]
         )
-        moved = moved_centroids(centroids, embeddings, labels)
+        moved = moved_proxies(used, embeddings, self.proxy_of[tracks])
         # A new tensor: the gradient still needs the old one.
-        self.centroids = torch.cat((moved, self.centroids[count:]))
+        self.proxies = torch.cat((moved, self.proxies[count:]))
         return loss
 
 

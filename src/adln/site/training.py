@@ -9,8 +9,6 @@ its name. Each step leaves its result in the work folder, so that a run that was
 import hashlib
 import json
 import math
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -39,6 +37,7 @@ from adln.site.lesson import ClusterLesson, with_lesson
 from adln.site.recipes import cluster_recipe, imagenet_start, site_recipe, start_space
 from adln.site.refitting import refit
 from adln.site.teacher import DeviceTeacher
+from adln.site.trial import trial_step_s
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import Progress, build_fabric, train
 from adln.training.recipe import Recipe
@@ -52,8 +51,6 @@ _NO_TEACHER = "none: learned from the clusters of this site's tracks"
 _CROPS_TOGETHER = 32
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
 _MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
-_TRIAL_STEPS = 3
-_LOOKING = 0.3  # of the time of an epoch: all crops are embedded before it, to be clustered
 # A network that is in the teacher's space already goes at full rate only where there are so many
 # steps to come to rest again; a short run must not leave it worse than it was. The first steps of
 # Adam go as far as the rate allows in every direction, so the rate rises over some.
@@ -164,11 +161,11 @@ def _require_same_space(
     space = start_space(request.start) if teacher is None else teacher.space
     if own != space:
         raise SettingsError(
-            f"{request.teacher or request.start} lies in space {space or 'of its own'}, the network "
-            f"in use {request.network} in {own}: a network that learns from it could not be "
-            f"compared with what galleries hold. Name a {'teacher' if teacher else 'start'} of the "
-            "same space (`adln networks --json` and the networks' cards say which), or --new-space "
-            "for a network that needs a new gallery."
+            f"{request.teacher or request.start} lies in space {space or 'of its own'}, the "
+            f"network in use {request.network} in {own}: a network that learns from it could not "
+            f"be compared with what galleries hold. Name a {'teacher' if teacher else 'start'} of "
+            "the same space (`adln networks --json` and the networks' cards say which), or "
+            "--new-space for a network that needs a new gallery."
         )
 
 
@@ -368,7 +365,8 @@ def _prepare(
     """
     if teacher is None:
         recipe = cluster_recipe(request.start, depth=request.depth)
-        fitting = fitting[np.isin(crops.tracks[fitting], _most_tracks(crops.tracks[fitting]))]
+        tracks = crops.tracks[fitting]
+        fitting = fitting[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
     else:
         recipe = site_recipe(
             request.start,
@@ -386,7 +384,7 @@ def _prepare(
         _write(request.work / _PLAN, plan)
     elif "epochs" not in plan:
         say("measuring how fast this machine learns")
-        step_s = _step_s(recipe, data, request.work / "trial", teacher, lesson)
+        step_s = trial_step_s(recipe, data, request.work / "trial", teacher=teacher, lesson=lesson)
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
         each = max(1, len(rows) // batch)
         if steps < each:  # not even one look at each
@@ -453,10 +451,6 @@ def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return rows[np.rint(at).astype(np.int64)]
 
 
-def _most_tracks(tracks: NDArray[np.int64]) -> NDArray[np.int64]:
-    return _spread(np.unique(tracks), _MOST_TRACKS)
-
-
 def _load(
     request: SiteRequest,
     crops: SiteCrops,
@@ -485,33 +479,6 @@ def _load(
         bf16=recipe.precision != "32-true",
         say=say,
     )
-
-
-def _step_s(
-    recipe: Recipe,
-    data: TrainingData,
-    folder: Path,
-    teacher: DeviceTeacher | None,
-    lesson: ClusterLesson | None,
-) -> float:
-    """Seconds that a step of the training takes; the first step, which warms up, does not count."""
-    moments: list[float] = []
-
-    def check() -> str | None:
-        moments.append(time.monotonic())
-        return "measured" if len(moments) > _TRIAL_STEPS else None
-
-    shutil.rmtree(folder, ignore_errors=True)
-    recipe = replace(recipe, schedule=replace(recipe.schedule, epochs=_TRIAL_STEPS + 2))
-    fabric = build_fabric(recipe)
-    try:
-        train(
-            recipe, data, folder, fabric=fabric, teacher=teacher, lesson=lesson, should_stop=check
-        )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    step_s = max(1e-3, (moments[-1] - moments[0]) / (len(moments) - 1))
-    return step_s if lesson is None else (1 + _LOOKING) * step_s
 
 
 def _calibrate(

@@ -324,10 +324,9 @@ def train(
                 unlabelled=unlabelled,
             )
             done = position.step
-            look_s = 0.0
-            if lesson is not None and not done:
-                with fabric.autocast():
-                    look_s = look(lesson, network, pixels, lambda each: _resize(each, size_px))
+            with fabric.autocast():
+                begins = None if done else lesson
+                look_s = look(begins, network, pixels, lambda each: _resize(each, size_px))
             sums = _Sums(position.sums or {}, state_path)
             looked_at, looked_step = time.monotonic(), done
             for step in range(done, len(batches)):
