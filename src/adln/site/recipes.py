@@ -28,6 +28,19 @@ def imagenet_start(start: Path) -> bool:
     return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
+def require_trained(start: Path) -> None:
+    """See that a network to start from knows people, whom it tells apart without a teacher.
+
+    Raises:
+        CheckpointError: these are ImageNet weights, or the file cannot be used.
+    """
+    if imagenet_start(start):
+        raise CheckpointError(
+            f"{start}: without a teacher a network starts from one that knows people (.safetensors "
+            "of `adln train`), whose clusters it learns from; these are ImageNet weights."
+        )
+
+
 def start_space(start: Path) -> str:
     """The space that a network to start from lies in; "" if it has none, or knows nobody yet."""
     return "" if imagenet_start(start) else load_network(start).architecture.space
@@ -130,14 +143,8 @@ def cluster_recipe(start: Path, *, depth: int) -> Recipe:
         depth: 1 to 4, where the network ends.
 
     Raises:
-        CheckpointError: the file cannot be used, these are ImageNet weights, or the network ends
-            before that depth.
+        CheckpointError: the file cannot be used, or the network ends before that depth.
     """
-    if imagenet_start(start):
-        raise CheckpointError(
-            f"{start}: without a teacher a network starts from one that knows people (.safetensors "
-            "of `adln train`), whose clusters it learns from; these are ImageNet weights."
-        )
     taught = site_recipe(start, teacher_path=str(start), teacher_size=(0, 0), depth=depth)
     return replace(
         taught,

@@ -34,7 +34,13 @@ from adln.matching.network_gate import NetworkComparison, compare_networks, requ
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, with_lesson
-from adln.site.recipes import cluster_recipe, imagenet_start, site_recipe, start_space
+from adln.site.recipes import (
+    cluster_recipe,
+    imagenet_start,
+    require_trained,
+    site_recipe,
+    start_space,
+)
 from adln.site.refitting import refit
 from adln.site.teacher import DeviceTeacher
 from adln.site.trial import trial_step_s
@@ -170,7 +176,10 @@ def _require_same_space(
 
 
 def _teacher(request: SiteRequest) -> DeviceTeacher | None:
-    return DeviceTeacher(request.teacher) if request.teacher else None
+    if request.teacher:
+        return DeviceTeacher(request.teacher)
+    require_trained(request.start)
+    return None
 
 
 def train_for_site(
