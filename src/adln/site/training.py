@@ -61,6 +61,7 @@ _MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 # steps to come to rest again; a short run must not leave it worse than it was. The first steps of
 # Adam go as far as the rate allows in every direction, so the rate rises over some.
 _STEPS_AT_FULL_RATE = 1000
+_STEPS_AT_FULL_RATE_OF_CLUSTERS = 100
 _STEPS_OF_WARMUP = 40
 _KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
 
@@ -406,7 +407,9 @@ def _prepare(
     total = plan["epochs"] * plan["steps"]
     say(f"learning from {len(rows):,} crops, {plan['epochs']:,} times: {total:,} steps")
     gentle = 1.0
-    if teacher is None or start_space(request.start) == teacher.space:
+    if teacher is None:
+        gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE_OF_CLUSTERS))
+    elif start_space(request.start) == teacher.space:
         gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE))
     schedule = replace(
         recipe.schedule,
