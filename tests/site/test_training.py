@@ -256,6 +256,18 @@ def test_without_a_teacher_a_run_that_was_cut_off_goes_on_and_ends_the_same(
     np.testing.assert_allclose(*ended, atol=1e-5)
 
 
+def test_without_a_teacher_the_time_decides_how_often_crops_are_looked_at(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    changes = {"teacher": "", "network": str(teacher), "epochs": None, "seconds": 1e-3}
+    request = make_request(tmp_path, **changes)
+    train_for_site(request, passers, say=said.append, should_stop=lambda: "at once")
+    plan = json.loads((request.work / "plan.json").read_text())
+    assert (plan["epochs"], plan["steps"], plan["crops_used"]) == (1, 1, 40)
+    assert any("40 crops, 1 times" in line for line in said)
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

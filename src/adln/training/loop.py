@@ -200,7 +200,7 @@ def train(
         fabric: the engine, from `build_fabric`.
         teacher: embeds crops in place of the file that `recipe.teacher_network` names, for what
             runs such files otherwise.
-        lesson: what is learned beside the objective.
+        lesson: what is learned beside the objective, by one process.
         provenance: stored with the network.
         should_stop: asked after each step.
         on_start: told what the weights come from and where the run stands.
