@@ -26,7 +26,7 @@ _SHARED = 0.25
 _ROUNDS = 6
 # Cosine that tracks must have, and clusters, of which the neighbours alone say less.
 _ALIKE = 0.3
-_CLUSTERS_ALIKE = 0.6
+_CLUSTERS_ALIKE = 0.75
 
 
 def seen_together(
