@@ -1,8 +1,8 @@
-r"""What a training at a site gives: half of the persons of CUHK01 are the site, half are searched.
+r"""What a training at a site gives: half of the persons of CUHK are the site, half are searched.
 
     python -m benchmarks.site_training crops --data data/CUHK/CUHK01 /tmp/site
     adln adapt /tmp/site --out /tmp/mine.onnx --teacher i0277 \
-        --start models/generalising.safetensors --minutes 90
+        --start models/generalising.safetensors --minutes 90    # or --teacher none
     python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
         i0277 i0288 res2 models/generalising.safetensors /tmp/mine.onnx
     python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
@@ -11,7 +11,8 @@ r"""What a training at a site gives: half of the persons of CUHK01 are the site,
 `crops` lays links to the crops of the site as `adln adapt` takes them: what a person has under a
 camera is a track, and nothing says who is who under the other one. `search` searches the crops of
 the first camera in those of the second, of the half that nobody learned from; with `--stored`,
-among the embeddings that another network has stored.
+among the embeddings that another network has stored. --data names CUHK01, or a folder of CUHK03
+(`data/CUHK/labeled`), of which the persons to be tested on are taken.
 """
 
 from pathlib import Path
@@ -20,9 +21,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.cuhk import read_cuhk01
+from adln.datasets.cuhk import is_cuhk03, read_cuhk01, read_cuhk03
 from adln.datasets.loading import load_crops
-from adln.datasets.split import Split
+from adln.datasets.split import ReidDataset, Split
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.embeddings import Embedder
@@ -38,6 +39,11 @@ def halves(split: Split) -> tuple[Split, Split]:
     persons = np.unique(split.person_ids)
     is_site = split.person_ids < persons[len(persons) // 2]
     return split.select(is_site), split.select(~is_site)
+
+
+def read(data: Path) -> ReidDataset:
+    """CUHK01 or CUHK03."""
+    return read_cuhk03(data) if is_cuhk03(data) else read_cuhk01(data)
 
 
 def open_network(name: str) -> Embedder:
@@ -58,7 +64,7 @@ def embed(embedder: Embedder, depth: int, split: Split) -> NDArray[np.float32]:
 
 @click.group()
 def main() -> None:
-    """Site training on half of the persons of CUHK01."""
+    """Site training on half of the persons of CUHK01, or of those of CUHK03 to be tested on."""
 
 
 @main.command()
@@ -67,7 +73,7 @@ def main() -> None:
 @click.option("--switched", default=0.0, help="Share of tracks that go on with somebody else.")
 def crops(folder: Path, data: Path, switched: float) -> None:
     """Lay links to the crops of the site: camera/track/picture."""
-    dataset = read_cuhk01(data)
+    dataset = read(data)
     rng = np.random.default_rng(0)
     for split in (dataset.query, dataset.gallery):
         site, _ = halves(split)
@@ -91,7 +97,7 @@ def crops(folder: Path, data: Path, switched: float) -> None:
 @click.option("--depth", default=2, show_default=True)
 def search(networks: tuple[str, ...], data: Path, stored: str, depth: int) -> None:
     """Print Rank-1 and mAP of networks, in percent, on the half that is searched."""
-    dataset = read_cuhk01(data)
+    dataset = read(data)
     query, gallery = halves(dataset.query)[1], halves(dataset.gallery)[1]
     kept = embed(open_network(stored), depth, gallery) if stored else None
     for name in networks:

@@ -79,6 +79,7 @@ def test_options_of_a_training_without_out_are_refused(tmp_path: Path) -> None:
         (("--out", "x.xml"), "must end in .onnx"),
         (("--out", "x.onnx"), "needs --teacher"),
         (("--out", "x.onnx", "--teacher", "res2"), "--start, weights to start from"),
+        (("--out", "x.onnx", "--teacher", "none"), "--start, weights to start from"),
     ],
 )
 def test_what_is_missing_is_named(arguments: tuple[str, ...], problem: str, tmp_path: Path) -> None:
@@ -96,6 +97,19 @@ def test_without_the_packages_it_says_what_to_install(
     )
     result = adapt(tmp_path, "--out", tmp_path / "x.onnx")
     assert 'pip install ".[train,export]"' in str(result.exception)
+
+
+def test_without_a_teacher_it_names_the_package_that_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "sklearn" else real(name)
+    )
+    result = adapt(tmp_path, "--out", tmp_path / "x.onnx", "--teacher", "none")
+    assert 'pip install ".[train,export,cluster]"' in str(result.exception)
+    result = adapt(tmp_path, "--out", tmp_path / "x.onnx")
+    assert "sklearn" not in str(result.exception)
 
 
 def options(folder: Path, bands: Path, start: Path, **changes: Any) -> dict[str, Any]:
@@ -171,6 +185,17 @@ def test_from_crops_to_a_report_and_a_second_call_says_it_is_done(
     assert len(list(folder.rglob("*.png"))) == 720
     adapt_overnight([str(folder)], **chosen)
     assert "finished before" in capsys.readouterr().err
+
+
+def test_teacher_none_learns_without_a_teacher_and_says_why_it_cannot(
+    start: Path, tmp_path: Path, make_bands: MakeBands
+) -> None:
+    folder = draw_folder(tmp_path / "crops", cameras=1)
+    chosen = options(tmp_path, make_bands("bands.onnx"), start, teacher="none")
+    with pytest.raises(AdlnError, match="one camera only: without a teacher"):
+        adapt_overnight([str(folder)], **chosen)
+    said = CliRunner().invoke(adln, ["adapt", "--help"]).output
+    assert "none learns without one" in " ".join(said.split())
 
 
 def test_pictures_stand_in_the_page_only_if_they_are_asked_for(tmp_path: Path) -> None:

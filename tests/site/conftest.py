@@ -44,12 +44,15 @@ def draw_folder(
     cameras: int = 2,
     persons: int | None = None,
     switch: bool = False,
+    passing: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Crops as `adln adapt` takes them: each camera has people of its own."""
+    """Crops as `adln adapt` takes them: each camera has people of its own, or they pass all."""
     rng = np.random.default_rng(seed)
+    people: list[NDArray[np.float64]] = []
     for camera in range(cameras):
-        people = [draw_person(rng) for _ in range(persons or tracks)]
+        if not people or not passing:
+            people = [draw_person(rng) for _ in range(persons or tracks)]
         for track in range(tracks):
             place = folder / f"camera {camera}" / str(track)
             place.mkdir(parents=True)

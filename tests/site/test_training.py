@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from tests.site.conftest import DIM, SPACE, MakeBands, MakeRequest, draw_folder
 
 from adln.embedders.embedder import OnnxEmbedder
@@ -16,6 +18,7 @@ from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.site import training
 from adln.site.crops import SiteCrops, list_crops
+from adln.site.page import page
 from adln.site.training import (
     ENDING,
     SiteOutcome,
@@ -208,6 +211,101 @@ def test_one_camera_is_said(make_request: MakeRequest, in_use: Path, tmp_path: P
     request = make_request(tmp_path)
     train_for_site(request, crops, say=said.append, should_stop=lambda: "at once")
     assert any(line.startswith("one camera only") for line in said)
+
+
+@pytest.fixture(scope="module")
+def passers(tmp_path_factory: pytest.TempPathFactory) -> SiteCrops:
+    """People who pass two cameras."""
+    return list_crops([draw_folder(tmp_path_factory.mktemp("passers") / "crops", passing=True)])
+
+
+def test_without_a_teacher_clusters_teach_and_the_gate_judges(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    request = make_request(tmp_path, teacher="", network=str(teacher), epochs=10)
+    outcome = train_for_site(request, passers, say=said.append)
+    assert outcome.written
+    assert any("90 tracks in" in line and "under several cameras" in line for line in said)
+    embedder = OnnxEmbedder(request.out)
+    assert embedder.manifest.space_of(1) == SPACE
+    assert "teacher" not in embedder.manifest.licence
+    facts = json.loads((request.out.parent / f"mine.onnx{ENDING}").read_text())
+    assert facts["teacher"]["name"].startswith("none: learned from the clusters")
+    assert facts["plan"]["teacher"] == "none"
+    assert "none: learned from the clusters" in page(facts)
+
+
+def test_without_a_teacher_a_run_that_was_cut_off_goes_on_and_ends_the_same(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    ended = []
+    for name, stops in (("whole", (None,)), ("in parts", (4, 9, None))):
+        request = make_request(tmp_path / name, teacher="", network=str(teacher))
+        for stop in stops:
+            asked: list[None] = []
+
+            def cut_off(stop: int | None = stop, asked: list[None] = asked) -> str | None:
+                asked.append(None)
+                return "cut off" if len(asked) == stop else None
+
+            outcome = train_for_site(request, passers, should_stop=cut_off)
+            assert outcome.finished == (stop is None)
+        candidate = OnnxEmbedder(request.work / "candidate.onnx")
+        ended.append(candidate.embed_pictures(passers.paths[:40]).embeddings[1])
+    np.testing.assert_allclose(*ended, atol=1e-5)
+
+
+def test_without_a_teacher_the_time_decides_how_often_crops_are_looked_at(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    changes = {"teacher": "", "network": str(teacher), "epochs": None, "seconds": 1e-3}
+    request = make_request(tmp_path, **changes)
+    train_for_site(request, passers, say=said.append, should_stop=lambda: "at once")
+    plan = json.loads((request.work / "plan.json").read_text())
+    assert (plan["epochs"], plan["steps"], plan["crops_used"]) == (1, 1, 40)
+    assert any("40 crops, 1 times" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"cameras": 1}, "one camera only"),
+        ({"tracks": 30, "passing": True}, "too few tracks: 30"),
+        ({"switch": True, "passing": True}, "two people each"),
+    ],
+)
+def test_without_a_teacher_what_cannot_teach_is_refused(
+    changes: dict[str, bool], problem: str, make_request: MakeRequest, bands: Path, tmp_path: Path
+) -> None:
+    crops = list_crops([draw_folder(tmp_path / "crops", **changes)])  # type: ignore[arg-type]
+    request = make_request(tmp_path, teacher="", network=str(bands))
+    with pytest.raises(TracksError, match=problem):
+        train_for_site(request, crops)
+    assert not request.out.exists()
+
+
+def test_without_a_teacher_the_start_must_know_people_and_share_the_space(
+    passers: SiteCrops, make_request: MakeRequest, make_bands: MakeBands, tmp_path: Path
+) -> None:
+    imagenet = tmp_path / "imagenet.safetensors"
+    save_file({"conv1.weight": torch.ones(1)}, imagenet)
+    with pytest.raises(CheckpointError, match="these are ImageNet weights"):
+        train_for_site(make_request(tmp_path, teacher="", start=imagenet), passers)
+    stranger = make_bands("other.onnx", spaces=("ef" * 8,))
+    request = make_request(tmp_path, teacher="", network=str(stranger), new_space=False)
+    with pytest.raises(SettingsError, match=f"start.safetensors lies in space {SPACE}"):
+        training.require_same_space(request)
+
+
+def test_a_run_with_a_teacher_does_not_go_on_without_one(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    request = make_request(tmp_path, network=str(teacher))
+    train_for_site(request, passers, should_stop=lambda: "at once")
+    with pytest.raises(SettingsError, match="another teacher"):
+        train_for_site(replace(request, teacher=""), passers)
 
 
 def sighting_of(row: NDArray[np.float32], model: ModelKey, track: int) -> Sighting:

@@ -15,6 +15,7 @@ from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.training.common_space import CommonSpace, with_common_space
 from adln.training.data import TrainingData
+from adln.training.lesson import Lesson
 from adln.training.loop import NETWORK_FILE, STATE_FILE, Outcome, Progress, build_fabric, train
 from adln.training.recipe import Batch, NetworkSettings, Recipe
 from adln.training.sampler import epoch_batches
@@ -381,3 +382,55 @@ def test_the_end_by_nan_says_whether_a_state_was_kept(
     assert not run(tmp_path / "with", data, wild, should_stop=stop_after(1)).finished
     with pytest.raises(TrainingError, match=r"The state before it is kept in .*with"):
         run(tmp_path / "with", data, wild)
+
+
+class Whiter(Lesson):
+    """Draws embeddings to the mean of all, which it remembers from before the epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = 0.5
+        self.identity = {"of": "the mean"}
+        self.begun = 0
+        self.register_buffer("mean", torch.zeros(2048))
+
+    def begin(self, embeddings: torch.Tensor) -> None:
+        self.begun += 1
+        assert embeddings.shape == (PERSONS * CROPS_EACH, 2048)
+        self.mean = embeddings.mean(0)
+
+    def forward(self, embeddings: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+        assert len(embeddings) == len(crops)
+        self.mean = 0.9 * self.mean + 0.1 * embeddings.detach().mean(0)
+        return (embeddings - self.mean).square().mean()
+
+
+def learn(folder: Path, data: TrainingData, lesson: Lesson, *steps: int) -> Path:
+    chosen = recipe()
+    for stop in (*map(stop_after, steps), lambda: None):
+        fabric = build_fabric(chosen, device="cpu")
+        outcome = train(chosen, data, folder, fabric=fabric, lesson=lesson, should_stop=stop)
+    assert outcome.finished
+    return outcome.network_path
+
+
+def test_a_lesson_looks_before_each_epoch_and_changes_what_is_learned(
+    data: TrainingData, uninterrupted: Path, tmp_path: Path
+) -> None:
+    lesson = Whiter()
+    learned = load_file(learn(tmp_path, data, lesson))
+    assert lesson.begun == 2
+    without = load_file(uninterrupted / NETWORK_FILE)
+    assert learned.keys() == without.keys()
+    assert any(not torch.equal(tensor, without[name]) for name, tensor in learned.items())
+    assert "lesson" in (tmp_path / "log.csv").read_text().splitlines()[0]
+
+
+def test_an_interruption_within_a_lesson_leaves_no_trace(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    whole = load_file(learn(tmp_path / "whole", data, Whiter()))
+    parts = load_file(learn(tmp_path / "parts", data, Whiter(), 1, 3))
+    assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
+    run_of = read_provenance(tmp_path / "whole" / NETWORK_FILE)["run"]
+    assert run_of["lesson"] == {"of": "the mean"}

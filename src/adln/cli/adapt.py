@@ -28,6 +28,8 @@ def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) 
 
     CROPS_OR_RECORDINGS with --out: learns from a teacher on crops of this site's tracks, on this
     machine only, and writes the network if tracks that it did not learn from show a certain gain.
+    With --teacher none it learns from the tracks alone: which of them show one person is told by
+    clusters, found anew as it learns.
     """
     if overnight["out"] is not None:
         if dry_run or undo:

@@ -4,7 +4,7 @@ import importlib.util
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 NEEDS_OUT = ("start", "teacher", "network", "hours", "minutes", "work", "keep_crops", "pictures")
 _NEEDED = ("torch", "lightning_fabric", "safetensors", "onnx", "onnxscript", "onnx_ir", "pydantic")
+_NEEDED_FOR_CLUSTERS = {"sklearn": "cluster"}
 _DEFAULT_HOURS = 8.0
+_NO_TEACHER = "none"
 
 _OPTIONS = (
     click.option(
         "--out", type=click.Path(path_type=Path), help="Train a network for the site: .onnx file."
     ),
-    click.option("--teacher", default="", help="Network to learn from, by name or file."),
+    click.option(
+        "--teacher",
+        default="",
+        help="Network to learn from, by name or file; none learns without one, from the clusters "
+        "that the site's tracks form under several cameras.",
+    ),
     click.option(
         "--start",
         type=click.Path(path_type=Path),
@@ -90,7 +97,7 @@ def adapt_overnight(
     Args:
         places: folders of crops, recordings, cameras, or the settings of a watch.
         out: .onnx file to write.
-        teacher: network to learn from.
+        teacher: network to learn from; "none" learns from clusters of the tracks.
         start: weights to start from.
         network: the one in use; res2 if empty.
         hours: to learn.
@@ -108,16 +115,17 @@ def adapt_overnight(
     from adln.atomic import require_writable
     from adln.errors import SettingsError
 
-    _require_packages()
+    _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if out.suffix != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
     if not teacher or start is None:
         raise SettingsError(
             "a network for a site needs --teacher, a network that knows people well (`adln "
             "networks add` takes any; the galleries of res1 and res2 stay valid with "
-            "person-reidentification-retail-0277 of Intel), and --start, weights to start from: "
-            "models/generalising.safetensors of the source tree (research only), or ImageNet "
-            "weights of a ResNet-50."
+            "person-reidentification-retail-0277 of Intel), or --teacher none to learn from the "
+            "site's tracks alone, and --start, weights to start from: "
+            "models/generalising.safetensors of the source tree (research only), or, with a "
+            "teacher, ImageNet weights of a ResNet-50."
         )
     if hours is not None and minutes is not None:
         raise click.UsageError("give --hours or --minutes.")
@@ -127,7 +135,7 @@ def adapt_overnight(
     seconds = minutes * 60 if minutes is not None else (hours or _DEFAULT_HOURS) * 3600
     request = SiteRequest(
         start=start,
-        teacher=teacher,
+        teacher="" if teacher == _NO_TEACHER else teacher,
         network=network or "res2",
         out=out,
         work=work or out.with_name(out.name + ".work"),
@@ -287,13 +295,14 @@ def _clear(folder: Path, *, keep: bool) -> None:
     _say(f"deleted: the crops in {folder.absolute()}")
 
 
-def _require_packages() -> None:
+def _require_packages(more: Mapping[str, str]) -> None:
     from adln.errors import TrainingError, how_to_install
 
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in (*_NEEDED, *more) if importlib.util.find_spec(name) is None]
     if missing:
+        extras = ",".join(["train,export", *more.values()])
         raise TrainingError(
-            f"training needs {', '.join(missing)}; {how_to_install('train,export')}. A machine "
+            f"training needs {', '.join(missing)}; {how_to_install(extras)}. A machine "
             "that only watches can leave that to another one, and take the network from it."
         )
 

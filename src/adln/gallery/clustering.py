@@ -8,7 +8,7 @@ by way of others.
 Needs the extra ``cluster`` (scikit-learn).
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
         [pool_track(np.stack([sightings[at].embedding for at in unit])) for unit in units]
     )
     cosines = np.clip(embeddings.astype(np.float64) @ embeddings.T, -1, 1)
-    labels = _join(cosines, _seen_together(sightings, units), threshold)
+    labels = join_alike(cosines, _seen_together(sightings, units), threshold)
     groups = []
     for label in range(labels.max() + 1):
         members = np.flatnonzero(labels == label)
@@ -119,19 +119,32 @@ def _seen_together(
     return {(a, b) for seen in frames.values() if len(seen) > 1 for a in seen for b in seen - {a}}
 
 
-def _join(
-    cosines: NDArray[np.float64], apart: set[tuple[int, int]], threshold: float
+def join_alike(
+    likeness: NDArray[np.float64], apart: Set[tuple[int, int]], threshold: float
 ) -> NDArray[np.int64]:
-    if len(cosines) == 1:
+    """Join units as long as their mean likeness reaches a threshold.
+
+    Args:
+        likeness: (N, N) of pairs, -1 to 1.
+        apart: pairs that never end up in one group, both ways round.
+        threshold: from which units may be joined, -1 < threshold < 1.
+
+    Returns:
+        (N,) groups, 0..K-1.
+
+    Raises:
+        GalleryError: scikit-learn is not installed.
+    """
+    if len(likeness) == 1:
         return np.zeros(1, np.int64)
     cluster = require_package(
         "sklearn.cluster", extra="cluster", purpose="grouping", raises=GalleryError
     )
-    distances = 1 - cosines
+    distances = 1 - likeness
     np.fill_diagonal(distances, 0)
     # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among
     # them, their mean is 8 or more, beyond every threshold.
-    far = 2.0 * len(cosines) ** 2
+    far = 2.0 * len(likeness) ** 2
     for one, other in apart:
         distances[one, other] = far
     model = cluster.AgglomerativeClustering(

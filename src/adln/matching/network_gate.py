@@ -69,7 +69,7 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
 
     Args:
         crops: as the teacher embeds them, which tells people apart better than the network that
-            is in use.
+            is in use; as that one does where there is no teacher.
         seed: of the choice of tracks.
 
     Returns:

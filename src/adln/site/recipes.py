@@ -1,5 +1,6 @@
 """The recipe of a training at a site: that of the networks that generalise, on unnamed crops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from adln.errors import CheckpointError
@@ -13,6 +14,11 @@ from adln.training.teacher import TeacherNetwork
 
 _SIZE_PX = (192, 96)  # of a network that starts from ImageNet weights
 _CROPS_OF_A_STEP = 40
+# Chosen on CUHK03, as whom to compare crops with (see `adln.losses.cluster_contrast`).
+ANCHOR_WEIGHT = 1.0
+"""Of the cosine to the network that a site without a teacher starts from."""
+CLUSTER_WEIGHT = 1.0
+"""Of the contrast between clusters."""
 _CPU_FACTS = Path("/proc/cpuinfo")
 # A step of Res2 takes 0.4 of the time already with the second one.
 _HALF_PRECISION = ("amx_bf16", "avx512_bf16")
@@ -21,6 +27,19 @@ _HALF_PRECISION = ("amx_bf16", "avx512_bf16")
 def imagenet_start(start: Path) -> bool:
     """Whether a file holds ImageNet weights rather than a network of adln."""
     return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
+
+
+def require_trained(start: Path) -> None:
+    """See that a network to start from knows people, whom it tells apart without a teacher.
+
+    Raises:
+        CheckpointError: these are ImageNet weights, or the file cannot be used.
+    """
+    if imagenet_start(start):
+        raise CheckpointError(
+            f"{start}: without a teacher a network starts from one that knows people (.safetensors "
+            "of `adln train`), whose clusters it learns from; these are ImageNet weights."
+        )
 
 
 def start_space(start: Path) -> str:
@@ -110,6 +129,39 @@ def site_recipe(
         weight_decay=0.02,
         average_decay=0.997,
         precision=_precision(),
+    )
+
+
+def cluster_recipe(start: Path, *, depth: int) -> Recipe:
+    """How a network learns from the clusters of a site's tracks, without a teacher.
+
+    The objective only holds the embeddings near those of the network that it starts from; whom to
+    tell apart is said by `adln.site.lesson`. Nobody is put together from two people, and colours
+    change no more than light changes them: here there is no teacher who says whom that shows.
+
+    Args:
+        start: a network of adln.
+        depth: 1 to 4, where the network ends.
+
+    Raises:
+        CheckpointError: the file cannot be used, or the network ends before that depth.
+    """
+    taught = site_recipe(start, teacher_path=str(start), teacher_size=(0, 0), depth=depth)
+    return replace(
+        taught,
+        teacher=str(start),
+        teacher_network=TeacherNetwork(),
+        augmentation=Augmentation(
+            zoom=0.12,
+            erase_probability=0.4,
+            erase_area=(0.02, 0.3),
+            recolour_probability=0.6,
+            brightness=0.3,
+            contrast=0.2,
+            saturation=0.3,
+            hue=0.02,
+        ),
+        objective=replace(taught.objective, imitation=ANCHOR_WEIGHT, relation=0.0),
     )
 
 

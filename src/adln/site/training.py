@@ -1,5 +1,6 @@
-"""From the crops of a site to a network for it: learn from a teacher, export, judge, write.
+"""From the crops of a site to a network for it: learn, export, judge, write.
 
+It learns from a teacher, or without one from the clusters of the tracks (`adln.site.lesson`).
 Half of the tracks are learned from and calibrated on, the later half judges. What is judged is the
 exported file itself, and only if it is better with confidence than the network in use does it get
 its name. Each step leaves its result in the work folder, so that a run that was cut off goes on.
@@ -8,8 +9,6 @@ its name. Each step leaves its result in the work folder, so that a run that was
 import hashlib
 import json
 import math
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -25,17 +24,26 @@ from adln.atomic import atomic_write, file_sha256
 from adln.datasets.loading import iterate_crops, load_crops
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
-from adln.errors import CheckpointError, EvaluationError, SettingsError
+from adln.errors import CheckpointError, EvaluationError, SettingsError, TracksError
 from adln.evaluation.calibrating import calibrate, track_material
 from adln.export.exporting import export_network
+from adln.manifest import SPACE_DIGITS
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.site.crops import SiteCrops
-from adln.site.recipes import imagenet_start, site_recipe, start_space
+from adln.site.lesson import ClusterLesson, with_lesson
+from adln.site.recipes import (
+    cluster_recipe,
+    imagenet_start,
+    require_trained,
+    site_recipe,
+    start_space,
+)
 from adln.site.refitting import refit
 from adln.site.teacher import DeviceTeacher
+from adln.site.trial import trial_step_s
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import Progress, build_fabric, train
 from adln.training.recipe import Recipe
@@ -45,13 +53,15 @@ ENDING = ".site.json"
 """The file beside a network that says where it comes from is called like it, with this ending."""
 _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
 _REFITTED = "refitted.safetensors"
+_NO_TEACHER = "none: learned from the clusters of this site's tracks"
 _CROPS_TOGETHER = 32
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
-_TRIAL_STEPS = 3
+_MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 # A network that is in the teacher's space already goes at full rate only where there are so many
 # steps to come to rest again; a short run must not leave it worse than it was. The first steps of
 # Adam go as far as the rate allows in every direction, so the rate rises over some.
 _STEPS_AT_FULL_RATE = 1000
+_STEPS_AT_FULL_RATE_OF_CLUSTERS = 100
 _STEPS_OF_WARMUP = 40
 _KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
 
@@ -62,7 +72,7 @@ class SiteRequest:
 
     Attributes:
         start: network (.safetensors) or ImageNet weights to start from.
-        teacher: network that is learned from, by name or file.
+        teacher: network that is learned from, by name or file; "" learns from clusters instead.
         network: the network in use, by name or file, which is to be beaten.
         out: .onnx file to write.
         work: folder for what is between.
@@ -145,22 +155,32 @@ def require_same_space(request: SiteRequest) -> None:
         SettingsError: they cannot, and nobody has said that they need not.
         ModelFileError: teacher or network in use cannot be opened.
     """
-    _require_same_space(request, DeviceTeacher(request.teacher), _open(request.network))
+    _require_same_space(request, _teacher(request), _open(request.network))
 
 
-def _require_same_space(request: SiteRequest, teacher: DeviceTeacher, in_use: OnnxEmbedder) -> None:
+def _require_same_space(
+    request: SiteRequest, teacher: DeviceTeacher | None, in_use: OnnxEmbedder
+) -> None:
     if request.new_space:
         return
     depth = _depth_of(in_use, request.depth)
-    own = in_use.manifest.space_of(depth) or in_use.model.sha256[: len(teacher.space)]
-    if own != teacher.space:
+    own = in_use.manifest.space_of(depth) or in_use.model.sha256[:SPACE_DIGITS]
+    space = start_space(request.start) if teacher is None else teacher.space
+    if own != space:
         raise SettingsError(
-            f"{request.teacher} lies in space {teacher.space}, the network in use "
-            f"{request.network} in {own}: a network that learns from it could not be compared "
-            "with what galleries hold. Name a teacher of the same space (`adln networks --json` "
-            "and the networks' cards say which), or --new-space for a network that needs a new "
-            "gallery."
+            f"{request.teacher or request.start} lies in space {space or 'of its own'}, the "
+            f"network in use {request.network} in {own}: a network that learns from it could not "
+            f"be compared with what galleries hold. Name a {'teacher' if teacher else 'start'} of "
+            "the same space (`adln networks --json` and the networks' cards say which), or "
+            "--new-space for a network that needs a new gallery."
         )
+
+
+def _teacher(request: SiteRequest) -> DeviceTeacher | None:
+    if request.teacher:
+        return DeviceTeacher(request.teacher)
+    require_trained(request.start)
+    return None
 
 
 def train_for_site(
@@ -172,7 +192,7 @@ def train_for_site(
     should_stop: StopCheck = never,
     device: str = "auto",
 ) -> SiteOutcome:
-    """Learn from a teacher on the crops of a site; write the network if it is better.
+    """Learn on the crops of a site; write the network if it is better.
 
     Args:
         request: what is asked for.
@@ -187,26 +207,37 @@ def train_for_site(
         SettingsError: the spaces differ, or the work folder belongs to another run.
         AdlnError: a file cannot be used; the message says which.
     """
-    teacher, in_use = DeviceTeacher(request.teacher), _open(request.network)
+    teacher, in_use = _teacher(request), _open(request.network)
     _require_same_space(request, teacher, in_use)
     depth = _depth_of(in_use, request.depth)
-    say(f"looking at {crops.describe()} with {request.teacher}")
-    looked = _embed(teacher.embedder, teacher.depth, crops)
+    say(f"looking at {crops.describe()} with {request.teacher or request.network}")
+    looked = (
+        _embed(in_use, depth, crops)
+        if teacher is None
+        else _embed(teacher.embedder, teacher.depth, crops)
+    )
     is_judging = require_learnable(looked)
     if len(crops.camera_names) == 1:
+        if teacher is None:
+            raise TracksError(
+                "one camera only: without a teacher a network learns who is seen by several "
+                "cameras, and tracks of one cannot show whether that went well. Add another "
+                "camera, or name a --teacher."
+            )
         say("one camera only: whether people are known again under another one cannot be judged")
     fitting, judging = np.flatnonzero(~is_judging), np.flatnonzero(is_judging)
     request.work.mkdir(parents=True, exist_ok=True)
     candidate = request.work / _CANDIDATE
     plan = _plan(request, crops, fitting, teacher, in_use)
     if not candidate.is_file():
-        data, recipe = _prepare(request, crops, fitting, teacher, plan, say)
+        data, recipe, lesson = _prepare(request, crops, fitting, teacher, plan, say)
         outcome = train(
             recipe,
             data,
             request.work / "run",
             fabric=build_fabric(recipe, device=device),
             teacher=teacher,
+            lesson=lesson,
             provenance={"data": _origin(request, crops)},
             should_stop=should_stop,
             on_start=lambda start, _: say(start),
@@ -215,9 +246,11 @@ def train_for_site(
         if not outcome.finished:
             return SiteOutcome(finished=False, written=False, reason=outcome.reason, facts={})
         del data
-        refitted = _refit(request, crops, fitting, looked, outcome.network_path, recipe, say)
+        learned = outcome.network_path
+        if teacher is not None:
+            learned = _refit(request, crops, fitting, looked, learned, recipe, say)
         export_network(
-            refitted,
+            learned,
             candidate,
             depths=(request.depth,),
             precision="int8",
@@ -241,7 +274,9 @@ def train_for_site(
         "crops": crops.describe(),
         "learned_from": f"{len(fitting):,} crops, judged by {len(judging):,}",
         "start": {"file": request.start.name, "sha256": _digest(request.start)},
-        "teacher": _about(request.teacher, teacher.embedder),
+        "teacher": {"name": _NO_TEACHER}
+        if teacher is None
+        else _about(request.teacher, teacher.embedder),
         "network_in_use": _about(request.network, in_use),
         "space": space,
         "same_space": same_space,
@@ -299,7 +334,7 @@ def _plan(
     request: SiteRequest,
     crops: SiteCrops,
     fitting: NDArray[np.int64],
-    teacher: DeviceTeacher,
+    teacher: DeviceTeacher | None,
     in_use: OnnxEmbedder,
 ) -> dict[str, Any]:
     """What must be the same when a run goes on; with what was chosen before, if it does."""
@@ -310,7 +345,7 @@ def _plan(
     own = {
         "crops": names.hexdigest()[:16],
         "start": _digest(request.start)[:16],
-        "teacher": teacher.digest[:16],
+        "teacher": "none" if teacher is None else teacher.digest[:16],
         "in_use": in_use.model.sha256[:16],
         "depth": request.depth,
         "seconds": request.seconds if request.epochs is None else None,
@@ -330,43 +365,51 @@ def _prepare(
     request: SiteRequest,
     crops: SiteCrops,
     fitting: NDArray[np.int64],
-    teacher: DeviceTeacher,
+    teacher: DeviceTeacher | None,
     plan: dict[str, Any],
     say: Callable[[str], None],
-) -> tuple[TrainingData, Recipe]:
+) -> tuple[TrainingData, Recipe, ClusterLesson | None]:
     """Read the crops, and choose how often to look at each so that the time is used.
 
     The choice is written into the plan, so that a run that goes on makes no other.
     """
-    recipe = site_recipe(
-        request.start,
-        teacher_path=request.teacher,
-        teacher_size=teacher.crop_size,
-        depth=request.depth,
-    )
-    most = plan.get("crops_used", min(len(fitting), _MOST_CROPS))
-    data = _load(crops, _spread(fitting, most), recipe)
-    batch = min(recipe.batch.unlabelled, len(data.crops))
+    if teacher is None:
+        recipe = cluster_recipe(request.start, depth=request.depth)
+        tracks = crops.tracks[fitting]
+        fitting = fitting[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
+    else:
+        recipe = site_recipe(
+            request.start,
+            teacher_path=request.teacher,
+            teacher_size=teacher.crop_size,
+            depth=request.depth,
+        )
+    rows = _spread(fitting, plan.get("crops_used", min(len(fitting), _MOST_CROPS)))
+    data, lesson = _load(request, crops, rows, recipe, say)
+    batch = min(recipe.batch.unlabelled, len(rows))
     recipe = replace(recipe, batch=replace(recipe.batch, unlabelled=batch))
     if request.epochs is not None:
-        each = max(1, len(data.crops) // batch)
-        plan |= {"epochs": request.epochs, "crops_used": len(data.crops), "steps": each}
+        each = max(1, len(rows) // batch)
+        plan |= {"epochs": request.epochs, "crops_used": len(rows), "steps": each}
         _write(request.work / _PLAN, plan)
     elif "epochs" not in plan:
         say("measuring how fast this machine learns")
-        step_s = _step_s(recipe, data, request.work / "trial", teacher)
+        step_s = trial_step_s(recipe, data, request.work / "trial", teacher=teacher, lesson=lesson)
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
-        each = max(1, len(data.crops) // batch)
+        each = max(1, len(rows) // batch)
         if steps < each:  # not even one look at each
-            data = _load(crops, _spread(fitting, max(batch, steps * batch)), recipe)
-            each = max(1, len(data.crops) // batch)
-        plan |= {"epochs": max(1, steps // each), "crops_used": len(data.crops), "steps": each}
+            rows = _spread(fitting, max(batch, steps * batch))
+            data, lesson = _load(request, crops, rows, recipe, say)
+            each = max(1, len(rows) // batch)
+        plan |= {"epochs": max(1, steps // each), "crops_used": len(rows), "steps": each}
         _write(request.work / _PLAN, plan)
         say(f"a step takes {step_s:.2f} s")
     total = plan["epochs"] * plan["steps"]
-    say(f"learning from {len(data.crops):,} crops, {plan['epochs']:,} times: {total:,} steps")
+    say(f"learning from {len(rows):,} crops, {plan['epochs']:,} times: {total:,} steps")
     gentle = 1.0
-    if start_space(request.start) == teacher.space:
+    if teacher is None:
+        gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE_OF_CLUSTERS))
+    elif start_space(request.start) == teacher.space:
         gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE))
     schedule = replace(
         recipe.schedule,
@@ -374,12 +417,13 @@ def _prepare(
         base_lr=recipe.schedule.base_lr * gentle,
         warmup_epochs=min(-(-_STEPS_OF_WARMUP // plan["steps"]), plan["epochs"] // 3),
     )
-    return data, replace(
+    recipe = replace(
         recipe,
         schedule=schedule,
         # The last tenth of a short run, the last few hundred steps of a long one.
         average_decay=min(recipe.average_decay, max(0.0, 1 - 10 / total)),
     )
+    return data, recipe, lesson
 
 
 def _refit(
@@ -419,32 +463,34 @@ def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return rows[np.rint(at).astype(np.int64)]
 
 
-def _load(crops: SiteCrops, rows: NDArray[np.int64], recipe: Recipe) -> TrainingData:
+def _load(
+    request: SiteRequest,
+    crops: SiteCrops,
+    rows: NDArray[np.int64],
+    recipe: Recipe,
+    say: Callable[[str], None],
+) -> tuple[TrainingData, ClusterLesson | None]:
+    """The crops, and without a teacher what is to be learned from them."""
     height, width = recipe.batch.stored_size_px
     pixels = load_crops([crops.paths[at] for at in rows], height_px=height, width_px=width)
-    return TrainingData(
+    data = TrainingData(
         pixels,
         np.full(len(rows), UNLABELLED, np.int64),
         num_classes=1,
         fingerprint=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
     )
-
-
-def _step_s(recipe: Recipe, data: TrainingData, folder: Path, teacher: DeviceTeacher) -> float:
-    """Seconds that a step of the training takes; the first step, which warms up, does not count."""
-    moments: list[float] = []
-
-    def check() -> str | None:
-        moments.append(time.monotonic())
-        return "measured" if len(moments) > _TRIAL_STEPS else None
-
-    shutil.rmtree(folder, ignore_errors=True)
-    recipe = replace(recipe, schedule=replace(recipe.schedule, epochs=_TRIAL_STEPS + 2))
-    try:
-        train(recipe, data, folder, fabric=build_fabric(recipe), teacher=teacher, should_stop=check)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return max(1e-3, (moments[-1] - moments[0]) / (len(moments) - 1))
+    if request.teacher:
+        return data, None
+    return with_lesson(
+        data,
+        load_network(request.start),
+        depth=request.depth,
+        tracks=crops.tracks[rows],
+        cameras=crops.cameras[rows],
+        time_s=None if crops.time_s is None else crops.time_s[rows],
+        bf16=recipe.precision != "32-true",
+        say=say,
+    )
 
 
 def _calibrate(
@@ -483,13 +529,17 @@ def _started_from(start: Path) -> str:
     return f"{start.name}, trained on {data or 'what it does not say'}"
 
 
-def _terms(request: SiteRequest, teacher: DeviceTeacher) -> str:
-    about = teacher.embedder.manifest
+def _terms(request: SiteRequest, teacher: DeviceTeacher | None) -> str:
+    taught = ""
+    if teacher is not None:
+        about = teacher.embedder.manifest
+        taught = (
+            f"teacher {Path(request.teacher).name}, licence {about.licence or 'not stated'}, "
+            f"trained on {about.training_data or 'not stated'}; "
+        )
     return (
         f"The terms of what it was made from hold: weights started from "
-        f"{_started_from(request.start)}; teacher {Path(request.teacher).name}, licence "
-        f"{about.licence or 'not stated'}, trained on {about.training_data or 'not stated'}; "
-        "pictures of this site."
+        f"{_started_from(request.start)}; {taught}pictures of this site."
     )
 
 

@@ -32,6 +32,7 @@ from adln.training.augmentation import Draws, compose, draw, erase, pick, recolo
 from adln.training.averaging import averaged_copy, averaged_network
 from adln.training.data import TrainingData
 from adln.training.imitation import Imitators
+from adln.training.lesson import Lesson, look
 from adln.training.logbook import Logbook
 from adln.training.recipe import Recipe
 from adln.training.sampler import epoch_batches
@@ -98,15 +99,22 @@ class StepModule(nn.Module):
         centers: ClassCenters,
         weights: ObjectiveWeights,
         imitators: Imitators | None = None,
+        lesson: Lesson | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.centers = centers
         self.weights = weights
         self.imitators = imitators
+        self.lesson = lesson
 
     def forward(
-        self, crops: Tensor, labels: Tensor, epoch: int, teacher_embeddings: Tensor | None = None
+        self,
+        crops: Tensor,
+        labels: Tensor,
+        epoch: int,
+        teacher_embeddings: Tensor | None = None,
+        indices: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses of a batch: "total" and each part.
 
@@ -115,6 +123,7 @@ class StepModule(nn.Module):
             labels: (B,) int64 of the first B crops; the others are nobody's.
             epoch: counted from 1.
             teacher_embeddings: (N, T) of another network, if it is imitated.
+            indices: (N,) int64, which of all crops these are, for the lesson.
         """
         exits = self.network(crops).exits
         predictions = None
@@ -143,7 +152,11 @@ class StepModule(nn.Module):
             teacher_embeddings=teacher_embeddings,
             cosines=cosines,
         )
-        return {"total": result.total, **result.parts}
+        if self.lesson is None or indices is None:
+            return {"total": result.total, **result.parts}
+        taught = self.lesson(exits[max(exits)].embedding, indices)
+        parts = {**result.parts, "lesson": taught.detach()}
+        return {"total": result.total + self.lesson.weight * taught, **parts}
 
 
 def build_fabric(recipe: Recipe, *, device: str = "auto") -> Fabric:
@@ -172,6 +185,7 @@ def train(
     *,
     fabric: Fabric,
     teacher: LiveTeacher | None = None,
+    lesson: Lesson | None = None,
     provenance: Mapping[str, Any] | None = None,
     should_stop: StopCheck = never,
     on_start: Callable[[str, Position], None] | None = None,
@@ -186,6 +200,7 @@ def train(
         fabric: the engine, from `build_fabric`.
         teacher: embeds crops in place of the file that `recipe.teacher_network` names, for what
             runs such files otherwise.
+        lesson: what is learned beside the objective, by one process.
         provenance: stored with the network.
         should_stop: asked after each step.
         on_start: told what the weights come from and where the run stands.
@@ -212,6 +227,8 @@ def train(
         teacher = Teacher(recipe.teacher_network, bf16=recipe.precision != "32-true")
     if teacher is not None:
         identity["teacher"] = teacher.digest
+    if lesson is not None:
+        identity["lesson"] = dict(lesson.identity)
     if network_path.is_file():
         _require_same_run(network_path, identity)
         return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
@@ -235,7 +252,7 @@ def train(
     imitators = None
     if teacher_dim is not None and not recipe.network.teacher_space:
         imitators = Imitators(recipe.network.exits, teacher_dim, seed=recipe.seed)
-    bare = StepModule(network, centers, recipe.objective, imitators)
+    bare = StepModule(network, centers, recipe.objective, imitators, lesson)
     bare.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     kinds: dict[str, type[torch.optim.Adam]] = {
         "adam": torch.optim.Adam,
@@ -307,6 +324,9 @@ def train(
                 unlabelled=unlabelled,
             )
             done = position.step
+            with fabric.autocast():
+                begins = None if done else lesson
+                look_s = look(begins, network, pixels, lambda each: _resize(each, size_px))
             sums = _Sums(position.sums or {}, state_path)
             looked_at, looked_step = time.monotonic(), done
             for step in range(done, len(batches)):
@@ -330,7 +350,7 @@ def train(
                     embeddings = stored_embeddings[indices]
                 crops = erase(_resize(crops, size_px), values)
                 known = labels[indices[: len(indices) - unlabelled]]
-                losses = module(crops, known, epoch, embeddings)
+                losses = module(crops, known, epoch, embeddings, indices)
                 fabric.backward(losses["total"])
                 for each in wrapped:
                     each.step()
@@ -356,7 +376,7 @@ def train(
                                 step + 1,
                                 len(batches),
                                 images_per_s,
-                                left / speed,
+                                left / speed + look_s * (recipe.schedule.epochs - epoch),
                                 means,
                             )
                         )

@@ -141,7 +141,8 @@ class Recipe:
         objective: the losses and their weights.
         schedule: learning rate over the epochs.
         teacher: path of a feature file, as `adln embed` writes it: another network's embeddings
-            of the training pictures, for `objective.imitation`; "" without.
+            of the training pictures, for `objective.imitation`; or of the network that they are
+            of, where the data come with them; "" without.
         teacher_network: in place of `teacher`, a network that embeds each crop as it is varied.
         optimiser: "adam", as in the paper, or "adamw", whose weight decay is apart from its
             moments.

@@ -1,0 +1,180 @@
+"""What a network learns at a site without a teacher: whom the clusters of its tracks show.
+
+Before each epoch the tracks are clustered anew, as the network sees them by then. Each crop is
+drawn to what each camera saw of its cluster, and away from the others under that camera.
+"""
+
+import hashlib
+from collections.abc import Callable, Set
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from adln.embeddings import unit_length
+from adln.errors import TracksError
+from adln.losses.cluster_contrast import (
+    MOMENTUM,
+    TEMPERATURE,
+    cluster_contrast_loss,
+    moved_proxies,
+)
+from adln.model.embedder import TorchEmbedder
+from adln.model.network import ADLN
+from adln.site.clusters import cluster_tracks, seen_together, without_cameras
+from adln.site.recipes import CLUSTER_WEIGHT
+from adln.training.data import TrainingData
+from adln.training.lesson import Lesson
+
+_TOGETHER = 64
+
+
+class ClusterLesson(Lesson):
+    """Clusters of T tracks, and a proxy of each cluster under each camera that has seen it.
+
+    Args:
+        tracks: (N,) track of each crop, 0..T-1.
+        cameras: (N,) camera of each crop.
+        apart: pairs of tracks that show two people, both ways round.
+        dim: D, length of an embedding.
+        weight: of the loss.
+        say: told in words how many clusters there are.
+
+    Attributes:
+        track_of: (N,) track of each crop.
+        camera_of: (T,) camera of each track.
+        clusters: (T,) cluster of each track.
+        proxy_of: (T,) proxy of each track, 0..P-1.
+        proxies: (T, D), of which the first P are used.
+    """
+
+    track_of: Tensor
+    camera_of: Tensor
+    clusters: Tensor
+    proxy_of: Tensor
+    proxies: Tensor
+
+    def __init__(
+        self,
+        tracks: NDArray[np.int64],
+        cameras: NDArray[np.int64],
+        apart: Set[tuple[int, int]],
+        *,
+        dim: int,
+        weight: float,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__()
+        count = int(tracks.max()) + 1
+        self.weight = weight
+        self._apart, self._say = apart, say
+        self._cameras = np.zeros(count, np.int64)
+        self._cameras[tracks] = cameras
+        digest = hashlib.sha256(tracks.tobytes() + cameras.tobytes() + repr(sorted(apart)).encode())
+        self.identity = {
+            "clusters_of": digest.hexdigest()[:16],
+            "weight": weight,
+            "temperature": TEMPERATURE,
+            "momentum": MOMENTUM,
+        }
+        for name, value in (("track_of", tracks.copy()), ("camera_of", self._cameras.copy())):
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        self.register_buffer("clusters", torch.arange(count))
+        self.register_buffer("proxy_of", torch.arange(count))
+        self.register_buffer("proxies", torch.zeros(count, dim))
+
+    def begin(self, embeddings: Tensor) -> None:
+        """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
+
+        Raises:
+            TracksError: no cluster has tracks of two cameras, or all tracks are one.
+        """
+        count = len(self.clusters)
+        means = F.normalize(_means(embeddings, self.track_of, count))
+        clusters = cluster_tracks(means.cpu().numpy(), self._cameras, self._apart)
+        pairs = np.stack([clusters, self._cameras], axis=1)
+        known, proxy_of = np.unique(pairs, axis=0, return_inverse=True)
+        linked = int(np.count_nonzero(np.bincount(known[:, 0]) > 1))
+        self._say(
+            f"{count:,} tracks in {clusters.max() + 1:,} clusters, {linked:,} under several cameras"
+        )
+        if not linked or not clusters.max():
+            raise TracksError(
+                f"{count:,} tracks form {clusters.max() + 1:,} clusters, {linked:,} of them under "
+                "several cameras: without somebody who is seen by two cameras, and others beside "
+                "them, nothing can be learned from clusters. Let the cameras run for longer, or "
+                "name a --teacher."
+            )
+        device = self.clusters.device
+        self.clusters = torch.from_numpy(clusters).to(device)
+        self.proxy_of = torch.from_numpy(proxy_of.reshape(-1)).to(device)
+        proxies = F.normalize(_means(means, self.proxy_of, len(known)))
+        self.proxies = F.pad(proxies, (0, 0, 0, count - len(known)))
+
+    def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
+        """Cluster contrast of a batch; moves the proxies, too."""
+        tracks = self.track_of[crops]
+        count = int(self.proxy_of.max()) + 1
+        # Of each proxy some track, which says its cluster and camera.
+        some = torch.zeros(count, dtype=torch.int64, device=tracks.device)
+        some[self.proxy_of] = torch.arange(len(self.proxy_of), device=tracks.device)
+        used = self.proxies[:count]
+        loss = cluster_contrast_loss(
+            embeddings, self.clusters[tracks], used, self.clusters[some], self.camera_of[some]
+        )
+        moved = moved_proxies(used, embeddings, self.proxy_of[tracks])
+        # A new tensor: the gradient still needs the old one.
+        self.proxies = torch.cat((moved, self.proxies[count:]))
+        return loss
+
+
+def with_lesson(
+    data: TrainingData,
+    network: ADLN,
+    *,
+    depth: int,
+    tracks: NDArray[np.int64],
+    cameras: NDArray[np.int64],
+    time_s: NDArray[np.float64] | None,
+    bf16: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[TrainingData, ClusterLesson]:
+    """What is to be learned from the crops of a site, and where their embeddings are held.
+
+    Each crop is held near to its embedding by the network to start from, without what all under
+    its camera have in common there: so the space stays, and what the cameras do to it does not.
+
+    Args:
+        data: N crops, of the size of the network.
+        network: to start from.
+        depth: of the exit that learns.
+        tracks: (N,) of the crops, unique among all cameras.
+        cameras: (N,).
+        time_s: (N,) seconds; None if not known.
+        bf16: embed in bfloat16.
+        say: see `ClusterLesson`.
+    """
+    embedder = TorchEmbedder(network, device="cpu", flip=False, bf16=bf16)
+    starts = range(0, len(data.crops), _TOGETHER)
+    rows = np.concatenate([embedder.embed(data.crops[at : at + _TOGETHER])[depth] for at in starts])
+    numbers = np.unique(tracks, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    lesson = ClusterLesson(
+        numbers,
+        cameras,
+        seen_together(cameras, numbers, time_s),
+        dim=rows.shape[1],
+        weight=CLUSTER_WEIGHT,
+        say=say,
+    )
+    anchors = without_cameras(unit_length(rows), cameras, keep_mean=True)
+    space = network.architecture.space
+    return replace(data, teacher_embeddings=anchors, teacher_space=space), lesson
+
+
+def _means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
+    sums = torch.zeros(count, rows.shape[1], dtype=rows.dtype, device=rows.device)
+    counts = torch.bincount(labels, minlength=count)[:, None].clamp(min=1)
+    return sums.index_add_(0, labels, rows) / counts

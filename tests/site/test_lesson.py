@@ -1,0 +1,62 @@
+"""What the clusters of a site's tracks teach, and when they teach nothing."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from adln.errors import TracksError
+from adln.site.lesson import ClusterLesson
+
+DIM = 8
+TRACKS = np.repeat(np.arange(8), 3)  # of four persons, each seen by two cameras
+CAMERAS = np.repeat(np.array([0, 0, 0, 0, 1, 1, 1, 1]), 3)
+
+
+def lesson(said: list[str] | None = None) -> ClusterLesson:
+    say = (said if said is not None else []).append
+    return ClusterLesson(TRACKS, CAMERAS, frozenset(), dim=DIM, weight=1.0, say=say)
+
+
+def looks(persons: list[int]) -> torch.Tensor:
+    """(24, D) crops of tracks that show these persons."""
+    noise = torch.randn(24, DIM, generator=torch.Generator().manual_seed(0)) * 0.05
+    return F.normalize(torch.eye(DIM)[torch.tensor(persons).repeat_interleave(3)] + noise)
+
+
+def test_a_track_is_never_split_and_a_cluster_has_a_proxy_under_each_camera() -> None:
+    said: list[str] = []
+    one = lesson(said)
+    crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
+    crops[1] = -crops[1]  # a crop that looks like nobody
+    one.begin(crops)
+    assert said == ["8 tracks in 4 clusters, 4 under several cameras"]
+    assert one.clusters.tolist()[:4] == one.clusters.tolist()[4:]
+    assert len(set(one.proxy_of.tolist())) == 8
+    assert one.track_of.tolist() == TRACKS.tolist()
+
+
+def test_a_step_moves_the_proxies_and_the_loss_falls_for_crops_in_their_place() -> None:
+    one = lesson()
+    crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
+    one.begin(crops)
+    before = one.proxies.clone()
+    near = one(crops, torch.arange(24))
+    far = one(crops.roll(3, 0), torch.arange(24))
+    assert near < 0.1 < far
+    assert not torch.equal(one.proxies, before)
+
+
+def test_all_that_a_run_needs_to_go_on_is_stored() -> None:
+    one, other = lesson(), lesson()
+    crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
+    one.begin(crops)
+    one(crops, torch.arange(24))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(crops, torch.arange(24)), other(crops, torch.arange(24)))
+    assert one.identity == other.identity
+
+
+def test_clusters_of_one_camera_each_teach_nothing() -> None:
+    with pytest.raises(TracksError, match="nothing can be learned from clusters"):
+        lesson().begin(looks([0, 1, 2, 3, 4, 5, 6, 7]))
