@@ -1,7 +1,8 @@
 """Searches: who somebody is, and which sightings are most alike."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,28 +149,9 @@ class _AlsoSightings:
         self._searches = searches
         self._k = k
 
-    def search_persons(
-        self,
-        embeddings: NDArray[np.floating],
-        *,
-        model: ModelKey,
-        k: int,
-        where: Filter,
-        without: Set[int],
-        named: bool = False,
-        cameras: Sequence[int] | None = None,
-    ) -> list[PersonsResult]:
+    def search_persons(self, embeddings: NDArray[np.floating], **asked: Any) -> list[PersonsResult]:
         """See `Searches.search_persons`."""
-        (result,) = self._searches.search_persons(
-            embeddings,
-            model=model,
-            k=k,
-            where=where,
-            without=without,
-            named=named,
-            cameras=cameras,
-            sightings=self._k,
-        )
+        (result,) = self._searches.search_persons(embeddings, **asked, sightings=self._k)
         self._k = 0
         if result.sightings is not None:
             self.sightings = result.sightings
