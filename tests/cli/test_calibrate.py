@@ -171,6 +171,15 @@ def write_table(target: Path, /, **columns: object) -> Path:
     return target
 
 
+def num_comparisons(model: Path) -> int:
+    """Of how many comparisons the calibration of Res3 was fitted to."""
+    content = read_calibration(model, model_sha256=sha256(model))
+    assert content is not None
+    fitted = content.of(3, flip=False)
+    assert fitted is not None
+    return fitted.evidence.num_comparisons
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_tracks_from_a_feature_file_and_a_table(
     make_model: MakeModel, tmp_path: Path, suffix: str
@@ -189,11 +198,7 @@ def test_tracks_from_a_feature_file_and_a_table(
     assert result.exit_code == 0, result.output
     assert f"Res3: 120 tracks of f{suffix}, 480 searches" in result.stdout
     assert "found again by the same camera" in result.stdout
-    content = read_calibration(model, model_sha256=sha256(model))
-    assert content is not None
-    fitted = content.of(3, flip=False)
-    assert fitted is not None
-    assert fitted.evidence.num_comparisons == 480 * 3
+    assert num_comparisons(model) == 480 * 3
 
 
 def test_tracks_of_a_gallery(make_model: MakeModel, tmp_path: Path) -> None:
@@ -215,11 +220,7 @@ def test_tracks_of_a_gallery(make_model: MakeModel, tmp_path: Path) -> None:
     result = run(model, "--gallery", tmp_path / "people", *LOOSE)
     assert result.exit_code == 0, result.output
     assert "Res3: 120 tracks of people, 480 searches" in result.stdout
-    content = read_calibration(model, model_sha256=sha256(model))
-    assert content is not None
-    fitted = content.of(3, flip=False)
-    assert fitted is not None
-    assert fitted.evidence.num_comparisons == 480 * 3
+    assert num_comparisons(model) == 480 * 3
     with SqliteGallery(tmp_path / "other", create=True) as gallery:
         gallery.add(
             [

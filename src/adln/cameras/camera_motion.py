@@ -31,6 +31,7 @@ _LEAST_AGREE = 0.4
 # Frames of one scene have their edges in common, whatever the light; noise has no edges.
 _SAME_SCENE = 0.3  # correlation
 _BLUR_PX = 2.0
+_LEAST_EDGES = 2.0  # levels a px, the standard deviation of the blurred picture's gradients
 # Without frames: how far people are at most from where they should be, and how far apart the ways
 # of those who agree, both in their heights; smaller ways are the jitter of boxes.
 _FURTHEST_WAY = 0.5
@@ -39,7 +40,6 @@ _LEAST_WAY = 0.02
 _SAME_PERSON = 0.85  # the lower of two boxes of one person is at least so high, beside the other
 _LEAST_VOTERS = 3
 _VOTING_PART = 0.35
-_LEAST_EDGES = 2.0  # levels a px, the standard deviation of the blurred picture's gradients
 
 
 def common_way(

@@ -8,6 +8,9 @@ import click
 from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adln.gallery.interface import Gallery
     from adln.gallery.records import ModelKey, StoredSighting
     from adln.matching.adaptation import TrackedCrops
     from adln.matching.adaptation_gate import GateDecision
@@ -61,9 +64,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             else:
                 click.echo(f"{gallery.undo_adaptation()} switched off")
             return
-        records = [
-            record for batch in gallery.iterate() for record in batch if record.track_id is not None
-        ]
+        records = list(tracked_records(gallery))
         if not gallery.models:
             click.echo(f"{folder}: the gallery is empty.")
         for models in group_by_space(gallery.models):
@@ -83,6 +84,12 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
                 continue
             gallery.adapt(decision.adaptation, calibration, recognised=_recognised(decision))
             click.echo(f"  switched on as {decision.adaptation.id}; --undo switches it off")
+
+
+def tracked_records(gallery: "Gallery") -> "Iterator[StoredSighting]":
+    """All sightings that are of a track."""
+    for batch in gallery.iterate():
+        yield from (record for record in batch if record.track_id is not None)
 
 
 def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":

@@ -276,7 +276,7 @@ def _from_gallery(
     path: Path, folder: Path, depths: tuple[int, ...], *, gap_s: float
 ) -> "JudgedNetwork":
     """The tracks in a gallery that were embedded with this network."""
-    from adln.cli.adapt import tracked_crops
+    from adln.cli.adapt import tracked_crops, tracked_records
     from adln.embedders.session import open_session
     from adln.errors import GalleryError
     from adln.evaluation.calibrating import track_material
@@ -288,11 +288,8 @@ def _from_gallery(
     with SqliteGallery(folder) as gallery:
         mine = [
             record
-            for batch in gallery.iterate()
-            for record in batch
-            if record.model.digest == model.sha256
-            and record.track_id is not None
-            and (not depths or record.model.depth in depths)
+            for record in tracked_records(gallery)
+            if record.model.digest == model.sha256 and (not depths or record.model.depth in depths)
         ]
         made_by = sorted({one.digest[:12] for one in gallery.models})
         is_adapted = bool(gallery.adaptations)

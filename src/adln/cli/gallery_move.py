@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from adln.cli.gallery_places import open_place
+from adln.cli.gallery_words import note
 from adln.cli.progress import counting
 
 
@@ -42,9 +43,7 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
         f"each compared with {source}; {moved.searches} searches answered alike."
     )
-    click.secho("note: ", fg="yellow", err=True, nl=False)
-    click.echo(
+    note(
         "people who were forgotten at the old place are not known at the new one: their names and "
-        "templates stay behind, as do rules and log.",
-        err=True,
+        "templates stay behind, as do rules and log."
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adln.cli.gallery_places import open_place
+from adln.cli.gallery_words import note
 from adln.cli.progress import counting
 from adln.embedders.shipped import find_network
 
@@ -63,12 +64,12 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     )
     if renewal.unseen:
         numbers = ", ".join(map(str, renewal.unseen[:10]))
-        _note(
+        note(
             f"of {len(renewal.unseen):,} people no sighting is left ({numbers}"
             f"{', …' if len(renewal.unseen) > 10 else ''}): enrol them by a picture."
         )
     if was_adapted:
-        _note("the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.")
+        note("the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.")
 
 
 def _embed(embedder: "OnnxEmbedder", depth: int, pictures: Sequence[bytes]) -> list[Any]:
@@ -77,8 +78,3 @@ def _embed(embedder: "OnnxEmbedder", depth: int, pictures: Sequence[bytes]) -> l
     for at, embedding in zip(answer.indices.tolist(), answer.embeddings[depth], strict=True):
         found[at] = embedding
     return found
-
-
-def _note(text: str) -> None:
-    click.secho("note: ", fg="yellow", err=True, nl=False)
-    click.echo(text, err=True)

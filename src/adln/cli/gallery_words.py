@@ -24,6 +24,12 @@ def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False)
     )
 
 
+def note(text: str) -> None:
+    """Tell, beside the answer, what somebody should know."""
+    click.secho("note: ", fg="yellow", err=True, nl=False)
+    click.echo(text, err=True)
+
+
 def actor() -> str:
     """Who is at the keyboard, for the audit log."""
     try:
