@@ -5,7 +5,8 @@ r"""Tables 1 and 2 of the paper, cell by cell: train, evaluate, write down, go o
     python -m benchmarks.paper_tables show --out runs/paper-gpu
 
 Nobody outside teaches, and nothing but the data set's training split is learned from. A run that is
-cut off, by --minutes or otherwise, is repeated with the same command and goes on. In this order:
+cut off, by --minutes or otherwise, is repeated with the same command and goes on; a second process
+with the same command takes the cells that the first has not begun. In this order:
 
 1. all four exits at once, by the paper's objective: Table 1;
 2. each exit alone, at the same budget: does the deeper one help the shallower?
@@ -16,12 +17,14 @@ Budgets: `gpu` has the paper's crops and its schedule for Table 1, and fewer epo
 Weights at the top of the network that the file named with --imagenet lacks are drawn.
 """
 
+import fcntl
 import json
 import math
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +85,7 @@ class Budget:
 
 BUDGETS = {
     "gpu": Budget(size_px=(256, 128), table1_epochs=160, table2_epochs=40, seeds=3, is_papers=True),
-    "cpu": Budget(size_px=(128, 64), table1_epochs=20, table2_epochs=6, seeds=2, flip=False),
+    "cpu": Budget(size_px=(128, 64), table1_epochs=12, table2_epochs=4, seeds=2, flip=False),
     "try": Budget(size_px=(64, 32), table1_epochs=1, table2_epochs=1, seeds=2, flip=False),
 }
 
@@ -172,16 +175,31 @@ def run(
     """Fill the cells that are still empty."""
     budget = BUDGETS[budget_name]
     dataset = open_dataset(data_path, "auto")
-    left = [cell for cell in cells(budget) if not (out / cell.folder / "cell.json").is_file()]
     with stop_on_request(None if minutes is None else 60 * minutes) as should_stop:
         data = load_training_data(
             dataset.train, height_px=budget.size_px[0], width_px=budget.size_px[1]
         )
-        for cell in left:
-            recipe = recipe_of(cell, budget, imagenet, own)
-            if not fill(cell, recipe, budget, dataset, data, out, device, should_stop):
-                raise SystemExit(f"stopped in {cell.folder}; the same command goes on")
-    click.echo("all cells are there")
+        for cell in cells(budget):
+            with _claimed(out / cell.folder) as is_ours:
+                if not is_ours or (out / cell.folder / "cell.json").is_file():
+                    continue
+                recipe = recipe_of(cell, budget, imagenet, own)
+                if not fill(cell, recipe, budget, dataset, data, out, device, should_stop):
+                    raise SystemExit(f"stopped in {cell.folder}; the same command goes on")
+    click.echo("all cells are there, or another process fills them")
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether no other process fills the cell of this folder, nor begins to within the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def fill(
