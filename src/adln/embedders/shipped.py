@@ -68,7 +68,13 @@ def name_network(name: str, path: Path | None) -> None:
     if path is not None:
         known[name] = path.resolve()
     place = _list_of_own()
-    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{place}: cannot be written ({error.strerror or error}). Set XDG_CONFIG_HOME to a "
+            "folder of your own."
+        ) from error
     with atomic_write(place, raises=SettingsError) as file:
         file.write(
             json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
