@@ -232,6 +232,25 @@ def test_numbers_and_names_can_be_told_apart(
     assert people_in(numbered) == left
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("id:2", [(1, "id:2", 1)]),
+        ("name:id:2", [(2, "Bob", 1)]),
+        ("name:1", None),
+        ("id:id:2", None),
+    ],
+)
+def test_a_name_cannot_stand_for_a_number(
+    numbered: Path, text: str, left: list[tuple[int, str, int]] | None
+) -> None:
+    assert run("name", numbered, "id:1", "id:2").exit_code == 0
+    before = people_in(numbered)
+    done = run("forget", numbered, text, "--yes")
+    assert done.exit_code == (0 if left else 1)
+    assert people_in(numbered) == (left or before)
+
+
 def test_names_are_found_however_their_letters_are_composed(numbered: Path) -> None:
     run("name", numbered, "Bob", "Zoë")
     assert run("list", numbered, "--person", "Zoe\u0308").exit_code == 0

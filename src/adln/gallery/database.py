@@ -96,12 +96,17 @@ def is_read_only(folder: Path) -> bool:
     return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
 
 
+def permissions_in(folder: Path) -> int:
+    """Those of new files in a gallery: as its database has them, but nothing for everybody."""
+    try:
+        return (folder / DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
+    except FileNotFoundError:
+        return 0o600
+
+
 def open_private(path: Path, mode: str) -> IO[bytes]:
     """Open a file beside the database; if it is made, with the permissions of the database."""
-    try:
-        permissions = path.with_name(DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
-    except FileNotFoundError:
-        permissions = 0o600
+    permissions = permissions_in(path.parent)
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags, permissions)
@@ -220,7 +225,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 def _keep_everybody_out(folder: Path) -> None:
     """Take from files of earlier versions what let everybody read them."""
-    for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*"):
+    for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*", "cameras.json"):
         for path in folder.glob(pattern):
             # Of another owner, they are that owner's to close.
             with suppress(OSError):
