@@ -461,7 +461,7 @@ def write_calibration(
     return path
 
 
-def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile | None:
+def read_calibration(model_path: str | Path, *, model_sha256: str) -> CalibrationFile | None:
     """Read a model's calibration: one's own, or the one beside it.
 
     Args:
@@ -474,6 +474,7 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
     Raises:
         ModelFileError: The file is damaged, or was made for another model.
     """
+    model_path = Path(model_path)
     path = calibration_path(model_path, model_sha256=model_sha256)
     if not is_there(path):
         path = _beside(model_path)
