@@ -69,8 +69,8 @@ def require_name(name: str) -> None:
     """
     if name in SHIPPED or _NAME.fullmatch(name) is None:
         raise SettingsError(
-            f"{name!r} cannot be the name of a network: give one (--name) of small letters, digits, "
-            f"dots, dashes and underscores, and none of {', '.join(SHIPPED)}."
+            f"{name!r} cannot be the name of a network: give one (--name) of small letters, "
+            f"digits, dots, dashes and underscores, and none of {', '.join(SHIPPED)}."
         )
 
 
