@@ -270,6 +270,21 @@ def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> 
     assert [name for _, name, _ in people_in(folder)] == ["gus"]
 
 
+def test_where_no_person_can_be_made_no_picture_is_left(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads(run("info", folder, "--json").output)["sightings"]
+
+    def full(*_: object) -> int:
+        raise GalleryError("the disk is full. Nothing was changed.")
+
+    monkeypatch.setattr("adln.gallery.sqlite_gallery.SqliteGallery.split", full)
+    picture = drawn(tmp_path / "eve.png", 77)
+    result = run("enrol", folder, picture, "--name", "Eve", "--model", model)
+    assert isinstance(result.exception, GalleryError)
+    assert json.loads(run("info", folder, "--json").output)["sightings"] == before
+
+
 def test_enrolling_nothing_usable_fails_and_leaves_nobody(tmp_path: Path, model: Path) -> None:
     broken, made = tmp_path / "broken.png", tmp_path / "made"
     broken.write_text("no picture")
