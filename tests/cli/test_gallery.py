@@ -78,6 +78,15 @@ def test_a_search_finds_the_person_and_draws_the_list(
     assert [row["name"] for row in found["answers"]] == ["gus", "gus", None]
 
 
+def test_the_picture_that_is_searched_for_is_not_written_over(folder: Path, model: Path) -> None:
+    picture = drawn(folder.parent / "who.png", 33)
+    before = picture.read_bytes()
+    result = find(picture, "--gallery", folder, "--model", model, "--out", picture)
+    assert result.exit_code == 2
+    assert "would write over" in result.output
+    assert picture.read_bytes() == before
+
+
 def test_a_file_of_the_same_space_is_searched_with_and_another_is_not(
     tmp_path: Path, make_model: MakeModel
 ) -> None:

@@ -232,7 +232,12 @@ def run_watch(
         names: dict[int, str | None] = {}
         writers: VideoWriters | None = None
         if video is not None:
-            writers = VideoWriters(video, cameras=len(settings.cameras), name_of=names.get)
+            writers = VideoWriters(
+                video,
+                recordings=[folder / camera.source for camera in settings.cameras],
+                cameras=len(settings.cameras),
+                name_of=names.get,
+            )
             stack.callback(writers.close)
             shown_to.append(writers.add)
         assembly = assemble(settings, folder, detector=detector)
