@@ -121,3 +121,9 @@ def test_a_relative_folder_of_the_user_is_ignored(
     for value in ("", "relative"):
         monkeypatch.setenv(variable, value)
         assert user_folder(kind) == Path.home() / f".{kind}" / "adln"
+
+
+def test_a_place_that_cannot_be_looked_for_is_named_before_the_work() -> None:
+    # Under so long a name nobody can look for anything, not even root.
+    with pytest.raises(GalleryError, match=r"cannot be written .* Choose another place"):
+        require_writable(Path("/" + "x" * 300) / "file", raises=GalleryError)

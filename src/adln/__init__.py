@@ -20,6 +20,7 @@ for sighting in adln.watch("clip.mp4", gallery="shop/"):
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from adln.matching.identification import Identification
 
 __version__ = "0.1.0"
+
+# onnxruntime (1.32, for one) reports starts, processor and program path to Microsoft, on Linux too,
+# and keeps a number of the device for it. Only this, set before it is first imported, stops that;
+# whoever wants it sets the variable to 0.
+if not os.environ.get("ORT_DISABLE_TELEMETRY"):
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "Gallery",

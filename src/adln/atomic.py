@@ -23,12 +23,12 @@ def require_writable(path: Path, *, raises: type[AdlnError], folder: bool = Fals
         raises: what is raised if it cannot be written.
         folder: whether it is a folder.
     """
-    if not folder and path.is_dir():
-        raise raises(f"{path}: is a folder; expected the name of a file to write.")
     place = path if folder else path.parent
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
+        if not folder and path.is_dir():
+            raise raises(f"{path}: is a folder; expected the name of a file to write.")
+        while not place.exists() and place != place.parent:
+            place = place.parent
         if not place.is_dir():
             raise NotADirectoryError(20, f"{place} is not a folder")
         with tempfile.TemporaryFile(dir=place):
@@ -81,12 +81,29 @@ def user_folder(kind: Literal["cache", "config"]) -> Path:
     """Where a user's settings, or what can be fetched again, are kept; it need not exist.
 
     Source: XDG base directory specification, by which a relative path in a variable is ignored.
-
-    Raises:
-        RuntimeError: nobody's home folder is known.
+    Whose home is not known, such as a number without a name in a container, has the root folder, as
+    container runtimes set it.
     """
     given = os.environ.get(f"XDG_{kind.upper()}_HOME", "")
-    return (Path(given) if given.startswith("/") else Path.home() / f".{kind}") / "adln"
+    if given.startswith("/"):
+        return Path(given) / "adln"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path("/")
+    return home / f".{kind}" / "adln"
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file can be found; what lies in a folder that this user may not look into is not.
+
+    `Path.exists` raises there, and $HOME is somebody else's folder wherever a program changes its
+    user and keeps the variables.
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 @contextmanager

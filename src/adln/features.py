@@ -96,13 +96,14 @@ def write_features(features: Features, path: Path) -> None:
             _write_parquet(features, file)
 
 
-def read_features(path: Path) -> Features:
+def read_features(path: str | Path) -> Features:
     """Read a feature file.
 
     Raises:
         DatasetError: the file is missing, damaged, or not one of `write_features`; or an embedding
             holds no number or nothing but zeros, and the message names its picture.
     """
+    path = Path(path)
     require_regular(path, raises=DatasetError, expected="a feature file of `adln embed`")
     features = _parse(path)
     if features.embeddings.ndim != 2 or len(features.embeddings) != len(features.paths):

@@ -6,7 +6,7 @@ input, the depths, where the weights come from, and what was measured when it wa
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from adln.errors import ModelFileError
@@ -107,7 +107,7 @@ class Probe:
     seed: int
     crops: int
     least: float
-    answers: tuple[str, ...]
+    answers: tuple[str, ...] = field(repr=False)
 
     def fits(self, depths: int, dim: int) -> bool:
         """Whether it has as many answers as it should, each of the length that it should have."""

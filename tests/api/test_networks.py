@@ -12,6 +12,7 @@ from PIL import Image
 from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
 
 import adln
+from adln.atomic import user_folder
 from adln.cameras import finding
 from adln.cameras.finding import FoundPerson
 from adln.cli.main import adln as command
@@ -142,6 +143,22 @@ def test_the_command_adds_lists_and_removes(foreign: Path) -> None:
 def test_a_shipped_name_stays_what_it_is(foreign: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be the name"):
         adln.describe_network(foreign, name="res2")
+
+
+def test_a_name_that_is_refused_leaves_no_description(foreign: Path) -> None:
+    with pytest.raises(SettingsError, match=r"--name"):
+        adln.describe_network(foreign, name="my network")
+    assert [path.name for path in foreign.parent.glob(f"{foreign.name}*")] == [foreign.name]
+
+
+def test_names_in_a_damaged_list_are_not_overwritten(foreign: Path) -> None:
+    adln.describe_network(foreign, name="means")
+    place = user_folder("config") / "networks.json"
+    place.write_text(place.read_text()[:-1])
+    with pytest.raises(SettingsError, match="Mend the file"):
+        adln.describe_network(foreign, name="other")
+    assert str(foreign) in place.read_text()
+    assert [one.name for one in adln.networks()] == ["res1", "res2"]
 
 
 def test_openvino_files_are_members(foreign: Path, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import adln
 from adln.cli.bench import bench
 from adln.errors import SettingsError
 from adln.manifest import Accuracy
@@ -85,3 +87,22 @@ def test_a_picture_without_any_accuracy_is_refused(peer: Path, tmp_path: Path) -
     result = run("--peer", peer, "--rounds", "1", "--picture", tmp_path / "chart.png")
     assert isinstance(result.exception, SettingsError)
     assert "no network has an accuracy" in str(result.exception)
+
+
+def test_a_network_of_another_make_is_measured(model: Path, tmp_path: Path) -> None:
+    kinds, helper = onnx.TensorProto, onnx.helper
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["features"]),
+    ]
+    pixels = helper.make_tensor_value_info("images", kinds.FLOAT, ["n", 3, 32, 16])
+    features = helper.make_tensor_value_info("features", kinds.FLOAT, ["n", 3])
+    graph = helper.make_graph(nodes, "means", [pixels], [features])
+    opsets = [helper.make_opsetid("", 17)]
+    rival = tmp_path / "rival.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), rival)
+    adln.describe_network(rival)
+    result = run("--network", rival, "--network", model, "--rounds", "1", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [(row["name"], row["is_own"]) for row in rows] == [("rival", False), ("res2", True)]

@@ -78,6 +78,15 @@ def test_a_search_finds_the_person_and_draws_the_list(
     assert [row["name"] for row in found["answers"]] == ["gus", "gus", None]
 
 
+def test_the_picture_that_is_searched_for_is_not_written_over(folder: Path, model: Path) -> None:
+    picture = drawn(folder.parent / "who.png", 33)
+    before = picture.read_bytes()
+    result = find(picture, "--gallery", folder, "--model", model, "--out", picture)
+    assert result.exit_code == 2
+    assert "would write over" in result.output
+    assert picture.read_bytes() == before
+
+
 def test_a_file_of_the_same_space_is_searched_with_and_another_is_not(
     tmp_path: Path, make_model: MakeModel
 ) -> None:
@@ -232,6 +241,25 @@ def test_numbers_and_names_can_be_told_apart(
     assert people_in(numbered) == left
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("id:2", [(1, "id:2", 1)]),
+        ("name:id:2", [(2, "Bob", 1)]),
+        ("name:1", None),
+        ("id:id:2", None),
+    ],
+)
+def test_a_name_cannot_stand_for_a_number(
+    numbered: Path, text: str, left: list[tuple[int, str, int]] | None
+) -> None:
+    assert run("name", numbered, "id:1", "id:2").exit_code == 0
+    before = people_in(numbered)
+    done = run("forget", numbered, text, "--yes")
+    assert done.exit_code == (0 if left else 1)
+    assert people_in(numbered) == (left or before)
+
+
 def test_names_are_found_however_their_letters_are_composed(numbered: Path) -> None:
     run("name", numbered, "Bob", "Zoë")
     assert run("list", numbered, "--person", "Zoe\u0308").exit_code == 0
@@ -249,6 +277,21 @@ def test_who_looks_alike_is_shown_before_somebody_is_forgotten(folder: Path) -> 
     done = run("forget", folder, "rita", "--also", "id:3", "--yes")
     assert done.exit_code == 0, done.output
     assert [name for _, name, _ in people_in(folder)] == ["gus"]
+
+
+def test_where_no_person_can_be_made_no_picture_is_left(
+    folder: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = json.loads(run("info", folder, "--json").output)["sightings"]
+
+    def full(*_: object) -> int:
+        raise GalleryError("the disk is full. Nothing was changed.")
+
+    monkeypatch.setattr("adln.gallery.sqlite_gallery.SqliteGallery.split", full)
+    picture = drawn(tmp_path / "eve.png", 77)
+    result = run("enrol", folder, picture, "--name", "Eve", "--model", model)
+    assert isinstance(result.exception, GalleryError)
+    assert json.loads(run("info", folder, "--json").output)["sightings"] == before
 
 
 def test_enrolling_nothing_usable_fails_and_leaves_nobody(tmp_path: Path, model: Path) -> None:

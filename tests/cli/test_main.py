@@ -1,5 +1,9 @@
 """The first thing that people read: `adln --help`."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -24,3 +28,13 @@ def test_every_command_can_be_loaded_and_is_explained(name: str) -> None:
     command = adln.get_command(click.Context(adln), name)
     assert command is not None
     assert command.help
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_goes_nowhere_is_one_line_and_no_traceback() -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "adln", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 1
+    assert run.stderr == "error: output or input: No space left on device.\n"

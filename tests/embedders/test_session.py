@@ -24,6 +24,13 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         open_session(tmp_path / "gone.onnx")
 
 
+def test_a_mistyped_name_is_told_from_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"name of a known network: res1, res2"):
+        open_session(Path("rest2"))
+    with pytest.raises(ModelFileError, match=r"of `adln export`\.$"):
+        open_session(tmp_path / "rest2")
+
+
 def test_empty_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty.onnx").touch()
     with pytest.raises(ModelFileError, match=r"empty\.onnx: the file is empty"):

@@ -1,15 +1,18 @@
 """Galleries of an earlier version open, and lose nothing."""
 
+import shutil
 import sqlite3
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from adln.errors import GalleryError
-from adln.gallery import schema
+from adln.gallery import database, schema
 from adln.gallery.records import Filter, ModelKey
 from adln.gallery.schema import FORMAT
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -121,3 +124,43 @@ def test_a_gallery_of_a_later_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(GalleryError, match=f"format {FORMAT + 1}"):
         SqliteGallery(tmp_path)
+
+
+def test_a_gallery_can_be_opened_and_freed_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SqliteGallery(tmp_path, create=True) as gallery:
+        gallery.add(sightings(unit_rows(5)))
+    reserve, real = tmp_path / "reserve.bin", database._prepare
+    whole = reserve.stat().st_size
+
+    def full(*arguments: Any, **options: Any) -> None:
+        # What SQLite says where its index of the log has no room.
+        if reserve.stat().st_size == whole:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+            raise error
+        real(*arguments, **options)
+
+    monkeypatch.setattr(database, "_prepare", full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with SqliteGallery(tmp_path) as gallery:
+        assert gallery.count() == 5
+        # Most of the room is still there for the erasing.
+        assert whole // 2 < reserve.stat().st_size < whole
+        assert gallery.expire_before(1e12) == 5
+
+
+def test_what_is_wrong_with_the_disk_is_said_where_room_does_not_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SqliteGallery(tmp_path, create=True).close()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(database, "_prepare", broken)
+    before = (tmp_path / "reserve.bin").stat().st_size
+    with pytest.raises(GalleryError, match="disk I/O error"):
+        SqliteGallery(tmp_path)
+    assert (tmp_path / "reserve.bin").stat().st_size == before

@@ -3,7 +3,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adln.errors import GalleryError
-from adln.gallery.names import SALT_BYTES, checked_name, digests_to_compare, name_digest, usual_form
+from adln.gallery.names import (
+    SALT_BYTES,
+    checked_name,
+    digests_to_compare,
+    is_same_name,
+    name_digest,
+    usual_form,
+)
 
 SALT = bytes(SALT_BYTES)
 
@@ -38,7 +45,7 @@ def test_all_names_of_one_salt_take_one_digest() -> None:
     assert len(digests_to_compare("Anna", [SALT] * 1000, SALT)) == 1
 
 
-@pytest.mark.parametrize("name", ["", " \n", "a\x1b[31m", "a\nb", "a\ud800", "x" * 201])
+@pytest.mark.parametrize("name", ["", " \n", "a\x1b[31m", "a\nb", "a\ud800", "a\u2028b", "x" * 201])
 def test_what_cannot_be_shown_or_typed_is_no_name(name: str) -> None:
     with pytest.raises(GalleryError):
         checked_name(name)
@@ -46,3 +53,19 @@ def test_what_cannot_be_shown_or_typed_is_no_name(name: str) -> None:
 
 def test_a_name_is_kept_in_one_form() -> None:
     assert checked_name(" Mu\u0308ller ") == "Müller"
+
+
+@pytest.mark.parametrize("name", ["\u202eAnna", "An\u200bna", "\u2066Anna\u2069", "\ufeffAnna"])
+def test_what_shows_nothing_is_no_part_of_a_name(name: str) -> None:
+    assert checked_name(name) == "Anna"
+    assert is_same_name("Anna", name)
+
+
+def test_only_what_shows_nothing_is_no_name() -> None:
+    with pytest.raises(GalleryError, match="at least one letter"):
+        checked_name("\u200b\u202e")
+
+
+@pytest.mark.parametrize("name", ["علی\u200cرضا", "👩\u200d👧", "דוד"])
+def test_joiners_and_letters_of_every_direction_stay(name: str) -> None:
+    assert checked_name(name) == name

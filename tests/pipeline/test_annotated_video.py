@@ -146,3 +146,24 @@ def test_boxes_that_reach_out_of_the_picture_are_drawn_as_far_as_they_are_inside
         track_id=1, box_xyxy=(-50, -50, 900, 900), person_id=1, verdict="matched"
     ))  # fmt: skip
     artist.draw((frame.frame.image.copy(), 1.0), frame)
+
+
+def test_a_recording_is_never_written_over(tmp_path: Path) -> None:
+    recording = tmp_path / "door.mp4"
+    recording.write_bytes(b"the only copy")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(recording)
+    for target in (recording, link):
+        with pytest.raises(SettingsError, match="the recording itself"):
+            VideoWriters(target, recordings=[recording])
+    # The folder of the recordings, where each camera is called like its file.
+    writers = VideoWriters(tmp_path, recordings=[recording])
+    assert writers._path_of("door") == tmp_path / "door-2.mp4"
+    assert writers._path_of("yard") == tmp_path / "yard.mp4"
+    assert recording.read_bytes() == b"the only copy"
+
+
+def test_a_file_of_another_kind_does_not_become_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"written as \.mp4 or \.webm"):
+        VideoWriters(tmp_path / "out.avi")
+    assert not (tmp_path / "out.avi").exists()

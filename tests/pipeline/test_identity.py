@@ -306,6 +306,9 @@ def test_a_track_keeps_its_person_when_another_is_a_little_more_alike(
     assert kept.person_id == one
     assert not kept.changed
     assert two != one
+    # What makes it no match now is not said as if it were the reason for one.
+    assert kept.verdict == "matched"
+    assert kept.why.reason.startswith("matched earlier in this track and kept: person 1")
 
 
 def test_a_track_is_given_to_another_person_when_clearly_contradicted(

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from adln.errors import SettingsError
+from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import (
     FILE_NAME,
     enter_cameras,
@@ -65,3 +66,23 @@ def test_the_name_of_another_camera_is_refused_and_its_own_changes_nothing(tmp_p
     # Never watched, so nothing is known of it.
     rename_camera(tmp_path, 7, "attic")
     assert read_cameras(tmp_path) == {"door": 1, "yard": 2}
+
+
+@pytest.mark.parametrize("first", ["the gallery", "the cameras"])
+def test_only_its_owner_reads_which_cameras_there_are(tmp_path: Path, first: str) -> None:
+    path = tmp_path / FILE_NAME
+    if first == "the gallery":
+        SqliteGallery(tmp_path, create=True).close()
+    enter_cameras(tmp_path, {"door": 1})
+    assert path.stat().st_mode & 0o777 == 0o600
+    # As earlier versions left it.
+    path.chmod(0o644)
+    SqliteGallery(tmp_path, create=True).close()
+    assert path.stat().st_mode & 0o007 == 0
+
+
+def test_what_cannot_be_read_is_not_to_be_written_again(tmp_path: Path) -> None:
+    # A folder, because tests may be run by root, who may read all files.
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(SettingsError, match=r"Let this user read .*folder"):
+        enter_cameras(tmp_path, {"door": 1})

@@ -233,3 +233,15 @@ def test_whoever_asked_to_stay_out_is_refused_later(served: Served) -> None:
         f"{API}/persons/2/picture", content=person_picture(0, 7), headers=JPEG
     )
     assert answer.json() == {"sighting_ids": [None]}
+
+
+def test_a_name_that_the_command_line_takes_is_taken_here(served: Served) -> None:
+    for name in ("علی\u200cرضا", "👩\u200d👧"):
+        answer = served.client.put(f"{API}/persons/1/name", json={"name": name})
+        assert answer.status_code == 200, answer.text
+        assert served.client.get(f"{API}/persons/1").json()["name"] == name
+    served.client.put(f"{API}/persons/1/name", json={"name": "\u202ennA"})
+    assert served.client.get(f"{API}/persons/1").json()["name"] == "nnA"
+    for name in ("a\x1b[31m", "\u200b"):
+        answer = served.client.put(f"{API}/persons/1/name", json={"name": name})
+        assert (answer.status_code, answer.json()["problem"]) == (422, "not_usable")

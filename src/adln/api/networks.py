@@ -14,7 +14,14 @@ from adln.crops import cut, read_image
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import PixelForm, describe_foreign, sidecar, told_colours
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
-from adln.embedders.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
+from adln.embedders.shipped import (
+    DEFAULT,
+    SHIPPED,
+    find_network,
+    name_network,
+    own_networks,
+    require_name,
+)
 from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
@@ -245,6 +252,7 @@ def describe_network(
 
     Raises:
         ModelFileError: the file cannot be run, or does not answer like the reference.
+        SettingsError: the name cannot be one; nothing is written then.
 
     Examples:
         >>> about = adln.describe_network(
@@ -258,6 +266,8 @@ def describe_network(
         'my own pictures'
     """
     path = Path(path)
+    if name:
+        require_name(name)
     if colours is None and (colours := told_colours(path)) is None:
         colours = "rgb"
         if mean is None:

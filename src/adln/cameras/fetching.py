@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from adln.atomic import user_folder
 from adln.errors import ModelFileError
 
 _CHUNK_BYTES = 1 << 16
@@ -57,8 +58,7 @@ YOLOX_NANO = Release(
 
 def default_cache() -> Path:
     """Where fetched files are kept: $XDG_CACHE_HOME/adln, or ~/.cache/adln."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "adln"
+    return user_folder("cache")
 
 
 def default_detector() -> Path:
@@ -92,7 +92,8 @@ def fetch(
         handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{release.file_name}.")
     except OSError as error:
         raise ModelFileError(
-            f"{target}: cannot be stored ({error}); name another folder."
+            f"{target}: cannot be stored ({error.strerror or error}). Set XDG_CACHE_HOME to a "
+            "folder of your own."
         ) from error
     try:
         with os.fdopen(handle, "wb") as file, (opener or _open_url)(release.url) as answer:

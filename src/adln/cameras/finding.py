@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import is_there
 from adln.cameras.detector import Detector, YoloxDetector
 from adln.cameras.fetching import DETECTOR_VARIABLE, default_detector
 from adln.cameras.frames import Frame
@@ -45,7 +46,7 @@ class PeopleFinder:
     def __init__(self, detector: Detector | str | Path | None = None) -> None:
         if detector is None:
             detector = default_detector()
-            if not detector.is_file():
+            if not is_there(detector):
                 raise ModelFileError(
                     f"{detector}: finding people needs a detector, and this file is not there. "
                     "`adln watch --fetch-detector` fetches it once; or name a YOLOX file in ONNX "

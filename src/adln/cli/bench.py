@@ -87,14 +87,23 @@ def bench(
     from adln.bench.benchmark import count_steps, run_benchmark
     from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
     from adln.cli.progress import counting
+    from adln.embedders.foreign import sidecar
     from adln.embedders.shipped import find_network
     from adln.errors import SettingsError
 
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
+
+    def open_network(path: Path) -> Candidate:
+        path = find_network(path)
+        # One of another make runs as a peer does: what its graph takes are pixels, not crops.
+        if sidecar(path).is_file():
+            return open_peer(path, threads=threads)
+        return OnnxCandidate(path, threads=threads, own=True)
+
     candidates: list[Candidate] = [
-        *(OnnxCandidate(find_network(path), threads=threads, own=True) for path in networks),
-        *(open_peer(path, threads=threads) for path in peers),
+        *(open_network(path) for path in networks),
+        *(open_peer(find_network(path), threads=threads) for path in peers),
     ]
     given = dict(accuracies)
     _require_known(given, [candidate.facts.name for candidate in candidates])

@@ -53,16 +53,13 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
     from adln.errors import GalleryError
     from adln.gallery.names import is_same_name
 
-    kind, colon, rest = text.partition(":")
     persons = opened.persons()
-    by_id = [p for p in persons if text == str(p.person_id)]
-    by_name = [p for p in persons if is_same_name(p.name, text)]
-    # Somebody may be called "id:2" after all.
-    if colon and not by_name:
-        if kind == "id":
-            by_id = [p for p in persons if rest == str(p.person_id)]
-        elif kind == "name":
-            by_name = [p for p in persons if is_same_name(p.name, rest)]
+    # Who says which of the two it is, gets that and nothing else: somebody may be called "id:2",
+    # and `forget id:2` must not take them for number 2. They are "name:id:2".
+    number = None if text.startswith("name:") else text.removeprefix("id:")
+    name = None if text.startswith("id:") else text.removeprefix("name:")
+    by_id = [p for p in persons if number == str(p.person_id)]
+    by_name = [p for p in persons if is_same_name(p.name, name)]
     found = {p.person_id: p for p in (*by_id, *by_name)}
     if len(found) > 1:
         both = " and ".join(called(p.person_id, p.name) for p in found.values())

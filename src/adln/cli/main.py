@@ -120,9 +120,10 @@ def main() -> None:
             raise
         _fail(f"this needs {_package(error)}, which is not installed; {how_to_install(extra)}")
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:
             raise
-        _fail(f"{error.filename}: {error.strerror or error}.")
+        # Without a name it is where the output goes: a disk that is full, a terminal that is gone.
+        _fail(f"{error.filename or 'output or input'}: {error.strerror or error}.")
 
 
 def _package(error: ImportError) -> str:

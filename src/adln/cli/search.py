@@ -101,6 +101,8 @@ def search(
     depths_for([look.depth for look in looks], quality or "best", files=[str(network)])
     # A score between two depths is judged by both.
     scales = reduce(Scales.joined, (look.scales for look in looks))
+    if out is not None and out.resolve() in {path.resolve() for path in pictures}:
+        raise click.UsageError(f"--out would write over {out}, which is searched for.")
     if find_people and out is not None:
         raise click.UsageError("--out draws the list of one person; leave it or --find-people out.")
     with SqliteGallery(

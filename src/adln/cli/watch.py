@@ -136,10 +136,11 @@ def watch(
 
 def have_detector(*, yes: bool) -> None:
     """Fetch the detector where it is missing and somebody agrees."""
+    from adln.atomic import is_there
     from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
 
     path = default_detector()
-    if path.is_file():
+    if is_there(path):
         return
     offline = (
         "Without a way to the internet, copy a YOLOX file here and name it: --detector FILE, or "
@@ -231,7 +232,12 @@ def run_watch(
         names: dict[int, str | None] = {}
         writers: VideoWriters | None = None
         if video is not None:
-            writers = VideoWriters(video, cameras=len(settings.cameras), name_of=names.get)
+            writers = VideoWriters(
+                video,
+                recordings=[folder / camera.source for camera in settings.cameras],
+                cameras=len(settings.cameras),
+                name_of=names.get,
+            )
             stack.callback(writers.close)
             shown_to.append(writers.add)
         assembly = assemble(settings, folder, detector=detector)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import user_folder
+from adln.atomic import is_there, user_folder
 from adln.embedders.session import OpenModel
 from adln.errors import DeviceError
 from adln.manifest import CROPS, Manifest, Probe
@@ -90,7 +90,7 @@ def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
     if manifest.probe is None:
         return UNPROVED
     known = _place_of(models)
-    if known is not None and known.exists():
+    if is_there(known):
         return _PROVED
     reached = _try(manifest, manifest.probe, run)
     # Written so that a NaN fails.
@@ -100,8 +100,7 @@ def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
             f"wrong: cosine {reached:.4f} to the answers that it must give, at least "
             f"{manifest.probe.least:.4f} is needed",
         )
-    if known is not None:
-        _remember(known)
+    _remember(known)
     return _PROVED
 
 
@@ -162,12 +161,9 @@ def _cosines(expected: NDArray[np.float16], found: NDArray[np.float32]) -> NDArr
     return cosines
 
 
-def _place_of(models: Sequence[OpenModel]) -> Path | None:
-    """Where it is remembered that these files are proved; None without a home folder."""
-    try:
-        folder = user_folder("cache") / "proved"
-    except RuntimeError:
-        return None
+def _place_of(models: Sequence[OpenModel]) -> Path:
+    """Where it is remembered that these files are proved."""
+    folder = user_folder("cache") / "proved"
     facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
     return folder / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from adln.atomic import require_regular
 from adln.embedders.control_flow import find_control_flow
 from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
-from adln.embedders.shipped import find_network
+from adln.embedders.shipped import SHIPPED, find_network, own_networks
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
 
@@ -172,8 +172,12 @@ def read_model_file(path: Path) -> bytes:
 
 
 def _unopened(path: Path, error: OSError) -> ModelFileError:
+    known = ""
+    if path.name == str(path) and not path.suffix:
+        known = f", or the name of a known network: {', '.join([*SHIPPED, *own_networks()])}"
     return ModelFileError(
-        f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`."
+        f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`"
+        f"{known}."
     )
 
 

@@ -41,10 +41,37 @@ def find_network(name: str | Path) -> Path:
 def own_networks() -> dict[str, Path]:
     """The networks that a user has added: name -> file."""
     try:
-        values = json.loads(_list_of_own().read_text(encoding="utf-8"))
-        return {str(name): Path(path) for name, path in values.items()}
-    except (OSError, ValueError, AttributeError):
+        return _read_own()
+    except SettingsError:
         return {}
+
+
+def _read_own() -> dict[str, Path]:
+    """As `own_networks`, but a list that is damaged is an error: writing it would lose names."""
+    place = _list_of_own()
+    try:
+        values = json.loads(place.read_text(encoding="utf-8"))
+        return {str(name): Path(path) for name, path in values.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"{place}: the names of your networks cannot be read ({error}). Mend the file, or move "
+            "it away and name the networks anew."
+        ) from error
+
+
+def require_name(name: str) -> None:
+    """Refuse what cannot be the name of a network.
+
+    Raises:
+        SettingsError: it is taken by a shipped network, or has other letters.
+    """
+    if name in SHIPPED or _NAME.fullmatch(name) is None:
+        raise SettingsError(
+            f"{name!r} cannot be the name of a network: give one (--name) of small letters, "
+            f"digits, dots, dashes and underscores, and none of {', '.join(SHIPPED)}."
+        )
 
 
 def name_network(name: str, path: Path | None) -> None:
@@ -58,17 +85,19 @@ def name_network(name: str, path: Path | None) -> None:
         SettingsError: the name is taken by a shipped network or has other letters, or the list
             cannot be written.
     """
-    if name in SHIPPED or _NAME.fullmatch(name) is None:
-        raise SettingsError(
-            f"{name!r} cannot be the name of a network: use small letters, digits, dots, dashes "
-            f"and underscores, and none of {', '.join(SHIPPED)}."
-        )
-    known = own_networks()
+    require_name(name)
+    known = _read_own()
     known.pop(name, None)
     if path is not None:
         known[name] = path.resolve()
     place = _list_of_own()
-    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{place}: cannot be written ({error.strerror or error}). Set XDG_CONFIG_HOME to a "
+            "folder of your own."
+        ) from error
     with atomic_write(place, raises=SettingsError) as file:
         file.write(
             json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()

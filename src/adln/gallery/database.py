@@ -30,6 +30,8 @@ _EVERYBODY = stat.S_IRWXO
 _RESERVE_NAME = "reserve.bin"
 _RESERVE_BYTES = 2 * 2**20
 _WORTH_RESERVING = 4
+# SQLite's index of the log takes 32 KiB, the log's first pages the same.
+_TO_OPEN_BYTES = 2**17
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
@@ -60,16 +62,52 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
     with plain_errors(folder):
         if is_read_only(folder):
             return _open_read_only(folder)
-        connection = open_again(folder)
         try:
-            _prepare(connection, mapped=mapped, more_schema=more_schema)
-            _check(connection)
+            connection = _open_prepared(folder, mapped=mapped, more_schema=more_schema)
+        except sqlite3.OperationalError:
+            if not _make_room_to_open(folder):
+                raise
+            connection = _open_prepared(folder, mapped=mapped, more_schema=more_schema)
+        try:
             _keep_everybody_out(folder)
             make_reserve(folder)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _open_prepared(folder: Path, *, mapped: bool, more_schema: str) -> sqlite3.Connection:
+    connection = open_again(folder)
+    try:
+        _prepare(connection, mapped=mapped, more_schema=more_schema)
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_room_to_open(folder: Path) -> bool:
+    """On a full disk, give back a little of what was set aside.
+
+    To open a gallery takes room for SQLite's files beside it: without this, a full disk could
+    neither be looked at nor freed by erasing.
+
+    Returns:
+        Whether it was the disk, and there was something to give back.
+    """
+    path = folder / _RESERVE_NAME
+    try:
+        if shutil.disk_usage(folder).free >= _TO_OPEN_BYTES:
+            return False
+        left = path.stat().st_size - _TO_OPEN_BYTES
+        if left < 0:
+            return False
+        os.truncate(path, left)
+    except OSError:
+        return False
+    return True
 
 
 def open_again(folder: Path) -> sqlite3.Connection:
@@ -96,12 +134,17 @@ def is_read_only(folder: Path) -> bool:
     return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
 
 
+def permissions_in(folder: Path) -> int:
+    """Those of new files in a gallery: as its database has them, but nothing for everybody."""
+    try:
+        return (folder / DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
+    except FileNotFoundError:
+        return 0o600
+
+
 def open_private(path: Path, mode: str) -> IO[bytes]:
     """Open a file beside the database; if it is made, with the permissions of the database."""
-    try:
-        permissions = path.with_name(DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
-    except FileNotFoundError:
-        permissions = 0o600
+    permissions = permissions_in(path.parent)
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags, permissions)
@@ -220,7 +263,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 def _keep_everybody_out(folder: Path) -> None:
     """Take from files of earlier versions what let everybody read them."""
-    for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*"):
+    for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*", "cameras.json"):
         for path in folder.glob(pattern):
             # Of another owner, they are that owner's to close.
             with suppress(OSError):

@@ -8,7 +8,7 @@ from adln.crops import picture_size, read_crop, to_jpeg
 from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
-from adln.errors import DatasetError, ImageError, SettingsError
+from adln.errors import DatasetError, GalleryError, ImageError, SettingsError
 from adln.gallery.names import is_same_name
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -145,8 +145,17 @@ class Enrolment:
             stored += len(there)
             refused += len(ids) - len(there)
             if person_id is None and there and not pictures.is_nobody:
-                person_id = self._gallery.split(there, pictures.name)
+                person_id = self._make_person(there, pictures.name)
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
+
+    def _make_person(self, sighting_ids: Sequence[int], name: str | None) -> int:
+        try:
+            return self._gallery.split(sighting_ids, name)
+        except GalleryError:
+            # Where the disk takes pictures and no person any more, nobody's pictures would be left,
+            # some more with every attempt.
+            self._gallery.delete(sighting_ids)
+            raise
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
         """Those that may be of one person, cut out; what cannot be read is told later."""

@@ -13,6 +13,14 @@ SALT_BYTES = 16
 _SCRYPT = {"n": 2**12, "r": 8, "p": 1}
 
 
+# They show nothing themselves: they turn the direction of what follows, also beyond the name, or
+# hide between letters, so that two names look like one. Joiners stay: Persian, Hindi and emoji
+# need them.
+_UNSEEN = dict.fromkeys(
+    [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x00AD, 0x200B, 0x2060, 0xFEFF]
+)
+
+
 def usual_form(name: str) -> str:
     """What two spellings of a name have in common: NFKC, case and white space put aside."""
     folded = unicodedata.normalize("NFKC", name).casefold()
@@ -24,7 +32,12 @@ def is_same_name(name: str | None, other: str | None) -> bool:
     """Whether two texts are one name, however its accents are encoded; None is no name."""
     if name is None or other is None:
         return False
-    return unicodedata.normalize("NFC", name).strip() == unicodedata.normalize("NFC", other).strip()
+    return _plain(name) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    """As names are kept: NFC, and neither unseen characters nor white space around it."""
+    return unicodedata.normalize("NFC", name.translate(_UNSEEN)).strip()
 
 
 def name_digest(name: str, salt: bytes) -> bytes:
@@ -57,21 +70,21 @@ def checked_name(name: str) -> str:
     """Make sure that a name can be stored, shown and typed.
 
     Returns:
-        The name in NFC, without white space around it.
+        The name in NFC, without white space around it and without characters that show nothing.
 
     Raises:
         GalleryError: It is no text, empty, too long, or has control characters.
     """
     if not isinstance(name, str):
         raise GalleryError(f"A name is text, got {type(name).__name__}.")
-    plain = unicodedata.normalize("NFC", name).strip()
+    plain = _plain(name)
     if not plain:
         raise GalleryError("A name needs at least one letter; leave it out for no name.")
     if len(plain) > LONGEST_NAME:
         raise GalleryError(
             f"A name may have up to {LONGEST_NAME} characters, this one has {len(plain):,}."
         )
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in plain):
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in plain):
         raise GalleryError(
             f"{plain[:40]!r} has control characters or broken letters, which no name has."
         )

@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
-from adln.atomic import atomic_write, require_regular, user_folder
+from adln.atomic import atomic_write, is_there, require_regular, user_folder
 from adln.errors import ModelFileError, SettingsError
 from adln.strict import read_strictly
 
@@ -461,7 +461,7 @@ def write_calibration(
     return path
 
 
-def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile | None:
+def read_calibration(model_path: str | Path, *, model_sha256: str) -> CalibrationFile | None:
     """Read a model's calibration: one's own, or the one beside it.
 
     Args:
@@ -474,8 +474,9 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
     Raises:
         ModelFileError: The file is damaged, or was made for another model.
     """
+    model_path = Path(model_path)
     path = calibration_path(model_path, model_sha256=model_sha256)
-    if not path.exists():
+    if not is_there(path):
         path = _beside(model_path)
     require_regular(path, raises=ModelFileError, expected="a calibration of `adln calibrate`")
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adln.atomic import atomic_write, user_folder
+from adln.atomic import atomic_write, is_there, user_folder
 from adln.errors import CheckpointError
 from adln.model.files import read_tensors
 from adln.model.network import ADLN
@@ -166,7 +166,7 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
         raise CheckpointError(f"{url}: a URL needs a sha256, so that nobody can swap the file")
     folder = cache if cache is not None else user_folder("cache")
     path = folder / url.rsplit("/", 1)[-1]
-    if path.is_file():
+    if is_there(path):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)

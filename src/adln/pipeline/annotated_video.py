@@ -6,7 +6,7 @@ encoded in a thread of its own, while the watch goes on with the next frames.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
 VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
 """Ending of a file -> what is written into it. MP4 cannot hold VP8."""
 
+_OTHER_VIDEOS = {".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif", ".ts", ".flv"}
 # This many frames are used to measure the frame rate.
 _FRAMES_FOR_RATE = 8
 _SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
@@ -45,17 +46,20 @@ class VideoWriters:
         target: a folder, which is made if it is missing and gets ``<camera>.mp4``; or, if it ends
             in .mp4 or .webm, the file itself, with the camera's name added if there are several.
             The videos show people, whatever other settings say.
+        recordings: files that are watched, none of which is written over.
         cameras: how many there are.
         name_of: person -> what people call them; None if they have no name.
 
     Raises:
-        SettingsError: nothing can be written there.
+        SettingsError: nothing can be written there, it is one of the recordings, or it looks like
+            a file of another kind.
     """
 
     def __init__(
         self,
         target: Path,
         *,
+        recordings: Iterable[Path] = (),
         cameras: int = 1,
         name_of: Callable[[int], str | None] = lambda _: None,
     ) -> None:
@@ -65,6 +69,14 @@ class VideoWriters:
         self._cameras = cameras
         self._name_of = name_of
         self._videos: dict[str, _Video] = {}
+        self._recordings = {path.resolve() for path in recordings}
+        if target.resolve() in self._recordings:
+            raise SettingsError(f"{target}: is the recording itself; name another file.")
+        if target.suffix.lower() in _OTHER_VIDEOS and not target.is_dir():
+            raise SettingsError(
+                f"{target}: videos are written as {' or '.join(VIDEO_CODECS)}; name such a "
+                "file, or a folder."
+            )
         require_writable(target, raises=SettingsError, folder=not self._is_file)
         (target.parent if self._is_file else target).mkdir(parents=True, exist_ok=True)
 
@@ -98,7 +110,7 @@ class VideoWriters:
         # Two names may give one file, on disks that know no capitals in any case.
         taken = {path.name.casefold() for path in self.paths}
         path, number = folder / f"{stem}{suffix}", 1
-        while path.name.casefold() in taken:
+        while path.name.casefold() in taken or path.resolve() in self._recordings:
             number += 1
             path = folder / f"{stem}-{number}{suffix}"
         return path

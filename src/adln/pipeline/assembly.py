@@ -11,6 +11,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adln.atomic import is_there
 from adln.cameras.appearance import Appearance, crop_appearance
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.captures import is_live
@@ -449,7 +450,7 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
             )
         return boxes, boxes.has_tracks
     path = folder / chosen.model if chosen.model else default_detector()
-    if not path.is_file():
+    if not is_there(path):
         raise SettingsError(
             f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
             "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "

@@ -387,6 +387,8 @@ class IdentityBook:
                 if state.verdict == "unknown":
                     # It is still the track that nobody was known for, and that made the person.
                     reason = f"enrolled as person {mine} by this track, seen again since: {reason}"
+                elif own.verdict != "matched":
+                    reason = f"matched earlier in this track and kept: {reason}"
                 state.why = replace(own, runners_up=other.rows, reason=reason)
             # Of its own sightings alone nothing is known yet: then they are the person.
             is_ahead = own.score is None or own.score - other.best >= MARGIN

@@ -110,10 +110,12 @@ class Outbox:
         DeliveryError: The file cannot be opened, or another process has it open.
     """
 
-    def __init__(self, path: Path, sinks: Sequence[str], *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, path: str | Path, sinks: Sequence[str], *, max_bytes: int = MAX_BYTES
+    ) -> None:
         if not sinks or len(set(sinks)) != len(sinks):
             raise DeliveryError(f"An outbox needs sinks with different names, got {list(sinks)}.")
-        self._path = path
+        self._path = Path(path)
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
         self._is_closed = False

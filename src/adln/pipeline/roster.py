@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adln.atomic import atomic_write
 from adln.errors import SettingsError
+from adln.gallery.database import permissions_in
 
 FILE_NAME = "cameras.json"
 TRACKS_PER_RUN = 10**9
@@ -105,7 +106,12 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
 
 def _write(path: Path, cameras: Mapping[str, int], runs: int) -> None:
     content = {"runs": runs, "cameras": dict(sorted(cameras.items()))}
-    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
+    with atomic_write(
+        path,
+        raises=SettingsError,
+        instead="make the folder writable",
+        mode=permissions_in(path.parent),
+    ) as file:
         file.write(json.dumps(content, indent=1).encode())
 
 
@@ -116,7 +122,12 @@ def _read(path: Path) -> tuple[dict[str, int], int]:
         return cameras, int(values["runs"])
     except FileNotFoundError:
         return {}, 0
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror or error}). Let this user read the gallery's "
+            "folder, or name another gallery."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"{path}: cannot be read ({error!r}). It says which camera has which number; write it "
             'again as {"runs": 1, "cameras": {"door": 1}} with the numbers used so far.'

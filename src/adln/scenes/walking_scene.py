@@ -304,7 +304,7 @@ def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
     return row
 
 
-def read_truth(root: Path) -> SceneTruth:
+def read_truth(root: str | Path) -> SceneTruth:
     """Read the truth of a scene that `write_scene` has drawn.
 
     Args:
@@ -313,7 +313,7 @@ def read_truth(root: Path) -> SceneTruth:
     Raises:
         DatasetError: The file is missing or is not such a truth; the message names the line.
     """
-    path = root / TRUTH_FILE
+    path = Path(root) / TRUTH_FILE
     rows: list[Mapping[str, Any]] = []
     try:
         with path.open(encoding="utf-8") as lines:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from adln.errors import GalleryError
+from adln.gallery.names import checked_name
 from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
 from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
@@ -31,10 +33,10 @@ Time = Annotated[
 
 
 def _usable_name(name: str) -> str:
-    stripped = " ".join(name.split())
-    if not stripped or not stripped.isprintable():
-        raise ValueError("a name has at least one letter and no control characters")
-    return stripped
+    try:
+        return checked_name(" ".join(name.split()))
+    except GalleryError as error:
+        raise ValueError(str(error)) from error
 
 
 Name = Annotated[

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from adln.atomic import is_there
 from adln.cameras.captures import load_opencv
 from adln.cameras.fetching import default_detector
 from adln.cameras.finding import FoundPerson, PeopleFinder
@@ -14,7 +15,7 @@ FindPeople = Callable[[bytes], list[FoundPerson]]
 
 def open_finder() -> FindPeople | None:
     """What finds people in pictures; None where no detector was fetched, or OpenCV is missing."""
-    if not default_detector().is_file():
+    if not is_there(default_detector()):
         return None
     try:
         load_opencv()
