@@ -28,6 +28,8 @@ from adln.settings import settings
 
 # A new embedding's share in a track's smoothed one.
 _SHARE = 0.3
+# Of a box that is alone at least this part is covered by no other one.
+_ALONE = 0.95
 # How fast the likeness of strangers is learned.
 _STRANGERS_SHARE = 0.05
 
@@ -64,7 +66,6 @@ class AppearanceSettings:
         near: a second candidate with this part of the best one's overlap puts a box in doubt.
         clean: only boxes of at least this quality are embedded. The quality is the part not
             hidden by others, times wholeness, shape and confidence; see `adln.cameras.quality`.
-            A box of which more is hidden may be another person's.
         least_height_px: smaller people are not embedded.
         renew_s: a track's embedding is renewed once in so long, by a clean box;
         recheck_s: and once in so long, if somebody else may have its place.
@@ -198,9 +199,6 @@ class FrameLooks:
             self._keep(range(len(embeddings)), embeddings)
         self.made = 0
         self.able = embeddings is not None or (image is not None and appearance is not None)
-        self.mixed = [True] * len(detections)
-        if self.able:
-            self.mixed = (visible_parts(detections.boxes_xyxy) < settings.clean).tolist()
 
     @cached_property
     def clean(self) -> list[bool]:
@@ -220,6 +218,14 @@ class FrameLooks:
         is_large = (inside[:, 2:] - inside[:, :2] >= (1, settings.least_height_px)).all(axis=1)
         clean: list[bool] = ((quality >= settings.clean) & is_large).tolist()
         return clean
+
+    @cached_property
+    def mixed(self) -> list[bool]:
+        """(N,): which boxes may show another person than the one whose box it is."""
+        if not self.able:
+            return [True] * len(self._detections)
+        covered = (visible_parts(self._detections.boxes_xyxy) < _ALONE).tolist()
+        return [is_covered and not self.clean[at] for at, is_covered in enumerate(covered)]
 
     def of(self, positions: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """Embeddings (D,) of those of the boxes that are clean."""
