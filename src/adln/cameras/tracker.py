@@ -258,10 +258,12 @@ class ByteTracker:
         self, detections: Detections, looks: FrameLooks, *, previous_s: float
     ) -> list[tuple[Track, int]]:
         limits = self._settings
-        sure, unsure = [], []
-        for at, confidence in enumerate(detections.confidences.tolist()):
-            (sure if confidence >= limits.sure else unsure).append(at)
-        known, away, new = [], [], []
+        numbered = list(enumerate(detections.confidences.tolist()))
+        sure: Sequence[int] = [at for at, confidence in numbered if confidence >= limits.sure]
+        unsure: Sequence[int] = [at for at, confidence in numbered if confidence < limits.sure]
+        known: list[Track] = []
+        away: list[Track] = []
+        new: list[Track] = []
         for track in self._tracks:
             is_away = previous_s - track.seen_s > limits.keep_s
             (new if track.track_id is None else away if is_away else known).append(track)
