@@ -50,7 +50,7 @@ def clip_to_picture(
         (..., 4), of the same type. A box that lies outside has no area.
     """
     limits = np.array([width_px, height_px, width_px, height_px], dtype=boxes_xyxy.dtype)
-    clipped: NDArray[np.floating] = np.clip(boxes_xyxy, 0, limits)
+    clipped: NDArray[np.floating] = np.minimum(np.maximum(boxes_xyxy, 0), limits)
     return clipped
 
 
@@ -63,7 +63,7 @@ def areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:
     Returns:
         (...,) in px²; 0 where right is not beyond left or bottom not below top.
     """
-    size: NDArray[np.floating] = np.clip(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0, None)
+    size: NDArray[np.floating] = np.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0)
     return size[..., 0] * size[..., 1]
 
 
@@ -79,9 +79,10 @@ def shared_areas(
     Returns:
         (N, M) in px².
     """
-    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[np.newaxis, :, :2])
-    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[np.newaxis, :, 2:])
-    return areas(np.concatenate([start, end], axis=-1))
+    start = np.maximum(a_xyxy[:, np.newaxis, :2], b_xyxy[:, :2])
+    end = np.minimum(a_xyxy[:, np.newaxis, 2:], b_xyxy[:, 2:])
+    size: NDArray[np.floating] = np.maximum(end - start, 0)
+    return size[..., 0] * size[..., 1]
 
 
 def iou(a_xyxy: NDArray[np.floating], b_xyxy: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -61,6 +61,31 @@ def test_boxes_that_are_not_clean_are_not_embedded(box: list[float], confidence:
     assert looks.made == 0
 
 
+def test_boxes_that_nobody_covers_are_not_judged_until_somebody_asks_for_them() -> None:
+    looks = FrameLooks(
+        found([0, 100, 50, 230], [300, 100, 350, 230]),
+        AppearanceSettings(),
+        image=PICTURE,
+        appearance=lambda _, boxes: np.ones((len(boxes), 4)),
+        embeddings=None,
+    )
+    assert looks.mixed == [False, False]
+    assert "clean" not in vars(looks)
+    assert list(looks.of([0, 1])) == [1]  # the first one is cut off at the side
+    assert looks.clean == [False, True]
+
+
+def test_only_boxes_that_are_covered_may_be_mixed() -> None:
+    looks = FrameLooks(
+        found([100, 100, 150, 230], [112, 100, 162, 235], [300, 100, 350, 230]),
+        AppearanceSettings(),
+        image=PICTURE,
+        appearance=lambda _, boxes: np.ones((len(boxes), 4)),
+        embeddings=None,
+    )
+    assert looks.mixed == [True, False, False]
+
+
 def test_an_embedding_of_zeros_or_no_numbers_says_nothing() -> None:
     boxes = found([100, 100, 150, 230], [300, 100, 350, 230], [500, 100, 550, 230])
     embeddings = np.array([[0, 0], [np.nan, 1], [3, 4]], np.float32)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from adln.cameras.association import (
-    are_short,
     assign,
     best_with_margin,
     has_rivals,
@@ -54,13 +53,6 @@ def test_boxes_touch_the_sides_at_which_they_end() -> None:
         frozenset(),
         frozenset({"right", "bottom"}),
     ]
-
-
-def test_where_more_rows_than_columns_come_into_question_somebody_is_left_out() -> None:
-    possible = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 1, 1]], bool)
-    assert are_short(possible).tolist() == [True, False, False]
-    assert are_short(np.zeros((2, 0), bool)).tolist() == []
-    assert are_short(np.zeros((0, 2), bool)).tolist() == [False, False]
 
 
 def test_overlaps_weigh_the_area_in_common_with_the_square_of_the_height_in_common() -> None:

@@ -47,11 +47,11 @@ def test_people_who_are_filtered_together_move_as_each_would_alone() -> None:
     together, alone = start(boxes), [start(box[np.newaxis])[0] for box in boxes]
     for now in found:
         predict(together, 0.1)
-        update(together, now)
+        update(together, start(now))
         shift(together, turn)
         for motion, box in zip(alone, now, strict=True):
             predict([motion], 0.1)
-            update([motion], box[np.newaxis])
+            update([motion], start(box[np.newaxis]))
             shift([motion], turn)
     assert boxes_of(together) == pytest.approx(np.concatenate([boxes_of([one]) for one in alone]))
     for motion, other in zip(together, alone, strict=True):

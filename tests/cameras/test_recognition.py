@@ -193,8 +193,16 @@ def test_somebody_alone_is_looked_at_now_and_then_only() -> None:
     stage = Stage()
     for step in range(100):
         stage.show((100 + 5 * step, RED))
-    assert 5 <= stage.asked <= 12
+    assert 2 <= stage.asked <= 4
     assert stage.tracker.embeddings_made == stage.asked
+
+
+def test_two_who_pass_one_another_are_looked_at_at_first_and_once_after_it() -> None:
+    stage = Stage()
+    for step in range(50):
+        numbers = stage.show((300 + 5 * step, RED), (500 - 5 * step, GREEN))
+    assert numbers == [1, 2]
+    assert stage.asked == 4
 
 
 def test_somebody_alone_who_is_missed_for_a_frame_or_weak_is_not_looked_at_more_often() -> None:

@@ -12,6 +12,7 @@ differs by embedder and by camera.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from adln.boxes import clip_to_picture
 from adln.cameras.detections import Detections
-from adln.cameras.quality import QualitySettings, judge_boxes
+from adln.cameras.quality import QualitySettings, judge_boxes, visible_parts
 from adln.crops import cut, resize
 from adln.embeddings import unit_length
 from adln.errors import CameraError
@@ -62,9 +63,7 @@ class AppearanceSettings:
             as a part of the way to a cosine of 1.
         margin: and more like before than like any other candidate, by this difference.
         weight: where motion is in doubt, a difference of cosines counts as so much overlap.
-        near: a second candidate with this part of the best one's overlap puts a box in doubt, where
-            there are fewer boxes than tracks that may have them;
-        near_all: and with this part where there is a box for everybody.
+        near: a second candidate with this part of the best one's overlap puts a box in doubt.
         clean: only boxes of at least this quality are embedded. The quality is the part not
             hidden by others, times wholeness, shape and confidence; see `adln.cameras.quality`.
         least_height_px: smaller people are not embedded.
@@ -87,12 +86,11 @@ class AppearanceSettings:
     above_strangers: float = 0.3
     margin: float = 0.1
     weight: float = 1.0
-    near: float = 0.5
-    near_all: float = 0.6
+    near: float = 0.6
     clean: float = 0.5
     least_height_px: float = 32.0
-    renew_s: float = 2.0
-    recheck_s: float = 0.5
+    renew_s: float = 4.0
+    recheck_s: float = 1.5
     trust_motion_s: float = 0.5
     strange: int = 3
     keep_s: float = 10.0
@@ -194,16 +192,40 @@ class FrameLooks:
                 f"expected embeddings ({len(detections)}, D), one for each box, got "
                 f"{embeddings.shape}."
             )
-        self._detections = detections
+        self._detections, self._settings = detections, settings
         self._image, self._appearance = image, appearance
         self._known: dict[int, NDArray[np.float32] | None] = {}
         if embeddings is not None:
             self._keep(range(len(embeddings)), embeddings)
         self.made = 0
         self.able = embeddings is not None or (image is not None and appearance is not None)
-        self.clean, self.alone = _none(detections), _none(detections)
-        if self.able:
-            self.clean, self.alone = _judge(detections, image, settings)
+
+    @cached_property
+    def clean(self) -> list[bool]:
+        """(N,): which boxes show one whole person, as far as boxes tell."""
+        boxes, settings = self._detections.boxes_xyxy, self._settings
+        # Without a picture its right and lower border are not known.
+        height_px, width_px = (10**9, 10**9) if self._image is None else self._image.shape[:2]
+        geometry = judge_boxes(
+            boxes,
+            self._detections.confidences,
+            height_px=height_px,
+            width_px=width_px,
+            settings=QualitySettings(),
+        )
+        quality = geometry.visible * geometry.whole * geometry.shape * geometry.confidence
+        inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
+        is_large = (inside[:, 2:] - inside[:, :2] >= (1, settings.least_height_px)).all(axis=1)
+        clean: list[bool] = ((quality >= settings.clean) & is_large).tolist()
+        return clean
+
+    @cached_property
+    def mixed(self) -> list[bool]:
+        """(N,): which boxes may show another person than the one whose box it is."""
+        if not self.able:
+            return [True] * len(self._detections)
+        covered = (visible_parts(self._detections.boxes_xyxy) < _ALONE).tolist()
+        return [is_covered and not self.clean[at] for at, is_covered in enumerate(covered)]
 
     def of(self, positions: Iterable[int]) -> dict[int, NDArray[np.float32]]:
         """Embeddings (D,) of those of the boxes that are clean."""
@@ -254,29 +276,3 @@ def crop_appearance(
         return embed(np.stack(crops))
 
     return appearance
-
-
-def _none(detections: Detections) -> NDArray[np.bool_]:
-    return np.zeros(len(detections), np.bool_)
-
-
-def _judge(
-    detections: Detections, image: NDArray[np.uint8] | None, settings: AppearanceSettings
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(N,) each: which boxes show one whole person, as far as boxes tell; and which are alone."""
-    boxes = detections.boxes_xyxy
-    # Without a picture its right and lower border are not known.
-    height_px, width_px = (10**9, 10**9) if image is None else image.shape[:2]
-    inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
-    geometry = judge_boxes(
-        boxes,
-        detections.confidences,
-        height_px=height_px,
-        width_px=width_px,
-        settings=QualitySettings(),
-    )
-    quality = geometry.visible * geometry.whole * geometry.shape * geometry.confidence
-    size = inside[:, 2:] - inside[:, :2]
-    tall = size[:, 1] >= settings.least_height_px
-    clean: NDArray[np.bool_] = (quality >= settings.clean) & tall & (size[:, 0] >= 1)
-    return clean, geometry.visible >= _ALONE

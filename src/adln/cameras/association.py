@@ -5,6 +5,8 @@ for the overlap that is weighed with the height that two boxes have in common.
 Deviation: the common height counts twice.
 """
 
+from itertools import compress
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from adln.errors import CameraError, require_package
 
 # A box ends at a side of the picture if it is this part of its height away.
 _AT_SIDE = 0.06
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 def overlaps(
@@ -31,14 +34,12 @@ def overlaps(
         (R, C): intersection over union, times the square of the same in the vertical alone.
     """
     expected, found = expected_xyxy[:, np.newaxis], found_xyxy[np.newaxis]
-    begin, end = np.maximum(expected, found)[..., :2], np.minimum(expected, found)[..., 2:]
-    common = np.maximum(end - begin, 0)
+    most, least = np.maximum(expected, found), np.minimum(expected, found)
+    common = np.maximum(least[..., 2:] - most[..., :2], 0)
     shared = common[..., 0] * common[..., 1]
-    tiny = np.finfo(np.float64).tiny
     union = areas(expected_xyxy)[:, np.newaxis] + areas(found_xyxy) - shared
-    both = np.maximum(expected[..., 3], found[..., 3]) - np.minimum(expected[..., 1], found[..., 1])
-    height = common[..., 1] / np.maximum(both, tiny)
-    weighed: NDArray[np.float64] = shared / np.maximum(union, tiny) * height**2
+    height = common[..., 1] / np.maximum(most[..., 3] - least[..., 1], _TINY)
+    weighed: NDArray[np.float64] = shared / np.maximum(union, _TINY) * height**2
     return weighed
 
 
@@ -58,15 +59,21 @@ def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int
     if 0 in scores.shape:
         return []
     possible = scores >= least
-    rows, columns = (places.tolist() for places in np.nonzero(possible))
-    if len(set(rows)) == len(set(columns)) == len(rows):
-        # Nobody has a choice, as mostly.
-        return list(zip(rows, columns, strict=True))
+    pairs = _without_choice(possible)
+    if pairs is not None:
+        return pairs
     lap = require_package("lap", extra="camera", purpose="following people", raises=CameraError)
     # What cannot be costs more than staying apart.
     costs = np.where(possible, 1 - scores, 1e6)
     _, found, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
     return [(row, column) for row, column in enumerate(found.tolist()) if column >= 0]
+
+
+def _without_choice(possible: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
+    """The pairs (row, column), if each row and each column has at most one, as mostly."""
+    rows, columns = (places.tolist() for places in possible.nonzero())
+    is_plain = len(set(rows)) == len(set(columns)) == len(rows)
+    return list(zip(rows, columns, strict=True)) if is_plain else None
 
 
 def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> NDArray[np.bool_]:
@@ -80,30 +87,14 @@ def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> 
     Returns:
         (C,): whether the column, or a row that it may belong to, has a second choice.
     """
-    if 0 in overlaps.shape:
-        return np.zeros(overlaps.shape[1], np.bool_)
     possible = overlaps >= least
-    in_column = possible & (overlaps >= near * overlaps.max(axis=0, keepdims=True))
+    if 0 in overlaps.shape or _without_choice(possible) is not None:
+        return np.zeros(overlaps.shape[1], np.bool_)
+    in_column = possible & (overlaps >= near * overlaps.max(axis=0))
     in_row = possible & (overlaps >= near * overlaps.max(axis=1, keepdims=True))
-    contested_rows = in_row.sum(axis=1) > 1
-    rivals: NDArray[np.bool_] = (in_column.sum(axis=0) > 1) | (
-        in_row & contested_rows[:, np.newaxis]
-    ).any(axis=0)
+    contested = in_row & (in_row.sum(axis=1, keepdims=True) > 1)
+    rivals: NDArray[np.bool_] = (in_column.sum(axis=0) > 1) | contested.any(axis=0)
     return rivals
-
-
-def are_short(possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Columns for which more rows come into question than there are columns for these rows.
-
-    Args:
-        possible: (R, C), which row may belong to which column.
-
-    Returns:
-        (C,): whether somebody will be left without one.
-    """
-    columns_of_each = [possible[rows].any(axis=0).sum() for rows in possible.T]
-    short: NDArray[np.bool_] = possible.sum(axis=0) > np.array(columns_of_each, np.int64)
-    return short
 
 
 def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | None:
@@ -132,14 +123,9 @@ def touched_sides(
         height_px: of the picture.
         width_px: of the picture.
     """
-    margins = _AT_SIDE * np.maximum(boxes_xyxy[:, 3] - boxes_xyxy[:, 1], 1.0)
-    touched = {
-        "left": boxes_xyxy[:, 0] <= margins,
-        "top": boxes_xyxy[:, 1] <= margins,
-        "right": boxes_xyxy[:, 2] >= width_px - margins,
-        "bottom": boxes_xyxy[:, 3] >= height_px - margins,
-    }
+    margins = _AT_SIDE * np.maximum(boxes_xyxy[:, 3:] - boxes_xyxy[:, 1:2], 1.0)
+    to_sides = np.concatenate([boxes_xyxy[:, :2], (width_px, height_px) - boxes_xyxy[:, 2:]], 1)
     return [
-        frozenset(side for side, which in touched.items() if which[at])
-        for at in range(len(boxes_xyxy))
+        frozenset(compress(("left", "top", "right", "bottom"), touched))
+        for touched in (to_sides <= margins).tolist()
     ]

@@ -110,7 +110,7 @@ class BoxTracker:
         boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
         sure = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float32)
         # Some detectors write scores beyond 1; they are sure, not surer.
-        found = Detections(boxes, np.clip(sure, 0.0, 1.0).astype(np.float32))
+        found = Detections(boxes, np.minimum(np.maximum(sure, 0), 1).astype(np.float32))
         now_s = self._next_s if time_s is None else time_s
         update = self._tracker.update(found, now_s, frame, embeddings)
         self._next_s = now_s + 1 / self._frames_per_s

@@ -4,6 +4,7 @@ Noise is in body heights and seconds, not in pixels and frames, so that one sett
 far people, 5 and 30 frames a second, and frames that are missing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ _MEASUREMENT = 0.05
 _ACCELERATION = np.array([2.0, 2.0, 0.3, 0.5])
 # Speed of a new track is not known; people walk at about one body height a second, or run.
 _FIRST_SPEED = np.array([1.5, 0.8, 0.2, 0.4])
+_FIRST_VARIANCES = np.array([np.full(4, _MEASUREMENT), np.zeros(4), _FIRST_SPEED]) ** 2
 
 
 @dataclass(eq=False)
@@ -51,9 +53,7 @@ def start(boxes_xyxy: NDArray[np.floating]) -> list[Motion]:
     """The motions of people who were just found at (N, 4) px."""
     states = np.zeros((len(boxes_xyxy), 5, 4))
     states[:, 0] = _places_of(boxes_xyxy)
-    heights = _heights(states)
-    states[:, 2] = (_MEASUREMENT * heights) ** 2
-    states[:, 4] = (_FIRST_SPEED * heights) ** 2
+    states[:, 2:] = _FIRST_VARIANCES * (_heights(states) ** 2)[:, np.newaxis]
     return [Motion(state) for state in states]
 
 
@@ -62,31 +62,32 @@ def predict(motions: Sequence[Motion], elapsed_s: float) -> None:
     if not motions:
         return
     states, t = _states(motions), elapsed_s
-    # What becomes of the five rows of a state, and how much of the noise each takes up.
-    steps = np.eye(5)
-    steps[[0, 2, 2, 3], [1, 3, 4, 4]] = t, 2 * t, t * t, t
-    noise = (_ACCELERATION * _heights(states)) ** 2
-    moved = steps @ states
-    moved[:, 2:] += np.array([[t**4 / 4], [t**3 / 2], [t * t]]) * noise[:, np.newaxis]
-    _keep(motions, moved)
+    place, speed, place_var, both_var, speed_var = states.swapaxes(0, 1)
+    noise = (_ACCELERATION * _heights(states) * t) ** 2
+    # In place and in this order: each row takes what the next one was.
+    place += t * speed
+    place_var += t * (2 * both_var + t * speed_var) + noise * (t * t / 4)
+    both_var += t * speed_var + noise * (t / 2)
+    speed_var += noise
+    _keep(motions, states)
 
 
-def update(motions: Sequence[Motion], boxes_xyxy: NDArray[np.floating]) -> None:
-    """Take in the boxes, (N, 4) px, that were found for these people."""
+def update(motions: Sequence[Motion], found: Sequence[Motion]) -> None:
+    """Take in where these people were found, each as a motion that starts there."""
     if not motions:
         return
     states = _states(motions)
     place, speed, place_var, both_var, speed_var = states.swapaxes(0, 1)
     total = place_var + (_MEASUREMENT * _heights(states)) ** 2
     gain_place, gain_speed = place_var / total, both_var / total
-    error = _places_of(boxes_xyxy) - place
-    found = np.empty_like(states)
-    found[:, 0] = place + gain_place * error
-    found[:, 1] = speed + gain_speed * error
-    found[:, 2] = place_var * (1 - gain_place)
-    found[:, 3] = both_var * (1 - gain_place)
-    found[:, 4] = speed_var - gain_speed * both_var
-    _keep(motions, found)
+    error = _states(found)[:, 0] - place
+    # In place: the last row first, because it takes what the others were.
+    place += gain_place * error
+    speed += gain_speed * error
+    speed_var -= gain_speed * both_var
+    place_var *= 1 - gain_place
+    both_var *= 1 - gain_place
+    _keep(motions, states)
 
 
 def shift(motions: Sequence[Motion], affine: NDArray[np.float64]) -> None:
@@ -98,13 +99,16 @@ def shift(motions: Sequence[Motion], affine: NDArray[np.float64]) -> None:
     """
     if not motions:
         return
-    turn = affine[:, :2]
-    growth = float(np.sqrt(abs(np.linalg.det(turn))))
+    (a, b, right), (c, d, down) = affine.tolist()
+    growth = abs(a * d - b * c)  # of areas
     states = _states(motions)
-    shifted = states * np.array([growth, growth, *[growth**2] * 3])[:, np.newaxis]
-    shifted[:, :2, :2] = states[:, :2, :2] @ turn.T
-    shifted[:, 0, :2] += affine[:, 2]
-    _keep(motions, shifted)
+    across, along = states[:, :2, 0].copy(), states[:, :2, 1].copy()
+    states[:, :2, 0] = a * across + b * along
+    states[:, :2, 1] = c * across + d * along
+    states[:, 0, :2] += right, down
+    states[:, :2, 2:] *= math.sqrt(growth)
+    states[:, 2:] *= growth
+    _keep(motions, states)
 
 
 def boxes_of(motions: Sequence[Motion]) -> NDArray[np.float64]:
@@ -136,11 +140,10 @@ def _places_of(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
 def distance_heights(a: Motion, b: Motion) -> float:
     """How far apart two are, in body heights of the mean of both."""
     height = (a.place[3] + b.place[3]) / 2
-    way = float(np.hypot(*(a.place[:2] - b.place[:2])))
-    return way / max(float(height), 1.0)
+    return math.dist(a.place[:2], b.place[:2]) / max(float(height), 1.0)
 
 
 def growth(a: Motion, b: Motion) -> float:
     """Logarithm of how much higher the higher one is; 0 if both are of one height."""
     heights = max(float(a.place[3]), 1.0), max(float(b.place[3]), 1.0)
-    return abs(float(np.log(heights[1] / heights[0])))
+    return abs(math.log(heights[1] / heights[0]))

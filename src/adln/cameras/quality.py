@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import areas, shared_areas
+from adln.boxes import shared_areas
 from adln.settings import settings
 
 # Grey values of red, green and blue (ITU-R BT.601), as everywhere in imaging.
@@ -78,15 +78,16 @@ def judge_boxes(
         settings: what counts as good.
     """
     boxes = boxes_xyxy.astype(np.float64)
-    width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9).T
+    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
+    width, height = size.T
     ratio = height / width
     shape = np.minimum(ratio / settings.broad, settings.slim / np.maximum(ratio, 1e-9))
     return Geometry(
-        size=np.clip(height / settings.full_height_px, 0, 1),
-        visible=_visible(boxes),
-        whole=_whole(boxes, height_px, width_px),
-        shape=np.clip(shape, 0, 1) ** 2,
-        confidence=np.clip(confidences.astype(np.float64), 0, 1),
+        size=np.minimum(height / settings.full_height_px, 1),
+        visible=visible_parts(boxes),
+        whole=_whole(boxes, size, np.array([width_px, height_px])),
+        shape=np.minimum(shape, 1) ** 2,
+        confidence=np.minimum(np.maximum(confidences.astype(np.float64), 0), 1),
     )
 
 
@@ -117,27 +118,31 @@ def sharpness_quality(crop: NDArray[np.uint8], settings: QualitySettings) -> flo
     return 0.25 + 0.75 * min(1.0, sharpness(crop) / settings.full_sharpness)
 
 
-def _visible(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Part of each box that is the person's own.
+def visible_parts(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Part of each box that is the person's own, (N,) in 0..1.
 
     Whoever's feet are lower in the picture stands nearer and hides the other. Somebody behind
     hides nothing, but is in the crop as well.
+
+    Args:
+        boxes_xyxy: (N, 4) of all people in the frame.
     """
+    boxes = boxes_xyxy.astype(np.float64)
     shared = shared_areas(boxes, boxes)
-    np.fill_diagonal(shared, 0)
-    in_front = boxes[np.newaxis, :, 3] > boxes[:, np.newaxis, 3]
-    lost = np.where(in_front, shared, shared / 2).sum(axis=1)
-    visible: NDArray[np.float64] = np.clip(1 - lost / np.maximum(areas(boxes), 1e-9), 0, 1)
+    own = np.maximum(shared.diagonal(), 1e-9)
+    in_front = boxes[:, 3] > boxes[:, np.newaxis, 3]
+    # With half of the box itself.
+    lost = (shared * (0.5 + 0.5 * in_front)).sum(axis=1) / own
+    visible: NDArray[np.float64] = np.minimum(np.maximum(1.5 - lost, 0), 1)
     return visible
 
 
-def _whole(boxes: NDArray[np.float64], height_px: int, width_px: int) -> NDArray[np.float64]:
-    width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9).T
-    sides = (boxes[:, 0] <= _MARGIN * width) | (boxes[:, 2] >= width_px - _MARGIN * width)
-    top = boxes[:, 1] <= _MARGIN * height
-    bottom = boxes[:, 3] >= height_px - _MARGIN * height
+def _whole(
+    boxes: NDArray[np.float64], size: NDArray[np.float64], picture_wh: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    margins = _MARGIN * size
+    left, top = (boxes[:, :2] <= margins).T
+    right, bottom = (boxes[:, 2:] >= picture_wh - margins).T
     # At a side half a body may be missing, at the bottom the legs, at the top the head.
-    factor: NDArray[np.float64] = (
-        np.where(sides, 0.3, 1.0) * np.where(bottom, 0.5, 1.0) * np.where(top, 0.6, 1.0)
-    )
+    factor: NDArray[np.float64] = (1 - 0.7 * (left | right)) * (1 - 0.5 * bottom) * (1 - 0.4 * top)
     return factor

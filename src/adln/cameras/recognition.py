@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.appearance import AppearanceSettings, FrameLooks, Likeness
-from adln.cameras.association import are_short, best_with_margin, has_rivals
+from adln.cameras.association import best_with_margin, has_rivals
 from adln.cameras.motion import distance_heights, growth
 from adln.cameras.track import Track
 
@@ -63,16 +63,17 @@ class Recognition:
         if all(track.look is None for track in tracks):
             return overlaps
         limits = self._settings
-        lost = np.array([self._is_lost(track, previous_s) for track in tracks])
-        hidden = np.array([track.seen_s < previous_s for track in tracks])
         possible = overlaps >= least
-        doubt = has_rivals(overlaps, least=least, near=limits.near_all)
-        doubt |= has_rivals(overlaps, least=least, near=limits.near) & are_short(possible)
-        doubt |= possible[lost].any(axis=0)
-        embeddings = looks.of(positions[column] for column in np.flatnonzero(doubt).tolist())
+        lost = np.array([self._is_lost(track, previous_s) for track in tracks])
+        doubt = has_rivals(overlaps, least=least, near=limits.near) | possible[lost].any(axis=0)
+        columns = doubt.nonzero()[0].tolist()
+        if not columns:
+            return overlaps
+        hidden = np.array([track.seen_s < previous_s for track in tracks])
+        embeddings = looks.of(positions[column] for column in columns)
         scores = overlaps.copy()
-        for column in np.flatnonzero(doubt).tolist():
-            rows = np.flatnonzero(possible[:, column]).tolist()
+        for column in columns:
+            rows = possible[:, column].nonzero()[0].tolist()
             for row in rows:
                 tracks[row].in_doubt = True
             embedding = embeddings.get(positions[column])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from adln.cameras.appearance import Look
 from adln.cameras.detections import Detections
-from adln.cameras.motion import Motion, boxes_of, start
+from adln.cameras.motion import Motion, start
 
 # Who moves towards a side by this part of their height a second is on the way there.
 _LEAVING = 0.1
@@ -118,25 +118,21 @@ class Track:
         outward = {"left": -across, "right": across, "top": -down, "bottom": down}
         return any(outward[side] > _LEAVING for side in self.place.sides)
 
-    def is_met_by(self, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which boxes show somebody who comes in where this person goes out of the picture.
+    def is_met_by(self, box_xyxy: Sequence[float]) -> bool:
+        """Whether a box shows somebody who comes in where this person, who leaves, goes out.
 
         Args:
-            boxes_xyxy: (N, 4) px, in the frame after.
+            box_xyxy: px, in the frame after.
         """
-        met = np.zeros(len(boxes_xyxy), np.bool_)
-        if not self.is_leaving:
-            return met
-        left, top, right, bottom = boxes_of([self.place.still])[0].tolist()
+        across, down, width, height = self.place.still.place.tolist()
+        left, top, right, bottom = box_xyxy
         inwards = {
-            "left": boxes_xyxy[:, 2] - right,
-            "right": left - boxes_xyxy[:, 0],
-            "top": boxes_xyxy[:, 3] - bottom,
-            "bottom": top - boxes_xyxy[:, 1],
+            "left": right - across - width / 2,
+            "right": across - width / 2 - left,
+            "top": bottom - down - height / 2,
+            "bottom": down - height / 2 - top,
         }
-        for side in self.place.sides or ():
-            met |= inwards[side] > _COMES_IN * (bottom - top)
-        return met
+        return any(inwards[side] > _COMES_IN * height for side in self.place.sides or ())
 
     def take(self, place: Place) -> None:
         """Be found in a place; the motion is this person's own."""

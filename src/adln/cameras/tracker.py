@@ -177,12 +177,10 @@ class ByteTracker:
         places = places_of(detections, time_s, _sides(detections, image))
         matches = self._match(detections, looks, previous_s=previous_s)
         motion.update(
-            [track.place.motion for track, _ in matches],
-            detections.boxes_xyxy[[at for _, at in matches]],
+            [track.place.motion for track, _ in matches], [places[at].still for _, at in matches]
         )
         for track, at in matches:
-            is_mixed = not (looks.clean[at] or looks.alone[at])
-            track.in_doubt |= is_mixed or time_s - track.seen_s > _BLINK_S
+            track.in_doubt |= looks.mixed[at] or time_s - track.seen_s > _BLINK_S
             track.take(places[at])
         taken = {at for _, at in matches}
         self._tracks += [
@@ -253,20 +251,22 @@ class ByteTracker:
         sure = detections.boxes_xyxy[detections.confidences >= self._settings.sure]
         way = common_way(motion.boxes_of(seen), sure)
         if way is not None:
-            affine = np.column_stack([np.eye(2), way])
+            affine = np.array([[1, 0, way[0]], [0, 1, way[1]]])
             motion.shift([one for track in self._tracks for one in track.motions], affine)
 
     def _match(
         self, detections: Detections, looks: FrameLooks, *, previous_s: float
     ) -> list[tuple[Track, int]]:
         limits = self._settings
-        is_sure = detections.confidences >= limits.sure
-        sure: Sequence[int] = np.flatnonzero(is_sure).tolist()
-        unsure: Sequence[int] = np.flatnonzero(~is_sure).tolist()
-        numbered = [track for track in self._tracks if track.track_id is not None]
-        known = [track for track in numbered if previous_s - track.seen_s <= limits.keep_s]
-        away = [track for track in numbered if previous_s - track.seen_s > limits.keep_s]
-        new = [track for track in self._tracks if track.track_id is None]
+        numbered = list(enumerate(detections.confidences.tolist()))
+        sure: Sequence[int] = [at for at, confidence in numbered if confidence >= limits.sure]
+        unsure: Sequence[int] = [at for at, confidence in numbered if confidence < limits.sure]
+        known: list[Track] = []
+        away: list[Track] = []
+        new: list[Track] = []
+        for track in self._tracks:
+            is_away = previous_s - track.seen_s > limits.keep_s
+            (new if track.track_id is None else away if is_away else known).append(track)
 
         fits = _overlaps([*known, *new], detections)
         scores = self._recognition.weigh(
@@ -400,5 +400,7 @@ def _overlaps(tracks: Sequence[Track], detections: Detections) -> NDArray[np.flo
     found = overlaps(motion.boxes_of([track.place.motion for track in tracks]), boxes)
     for row, track in enumerate(tracks):
         if track.is_leaving:
-            found[row, track.is_met_by(boxes)] = 0.0
+            for column in found[row].nonzero()[0].tolist():
+                if track.is_met_by(boxes[column].tolist()):
+                    found[row, column] = 0.0
     return found
