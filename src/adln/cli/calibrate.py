@@ -321,13 +321,11 @@ def _from_gallery(
 
 def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> "OpenedNetwork":
     """An exported network in one file, or in several that go on from each other."""
-    from adln.embedders.session import open_session
     from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork
 
     embedder = open_chain(paths, depths, flip=flip)
-    models = [open_session(path) for path in paths]
     files = []
-    for model in models:
+    for model in embedder.models:
         about = model.manifest
         spaces = {
             depth: about.space_of(depth) for depth in about.depths if depth in embedder.depths

@@ -235,10 +235,8 @@ def _open(
     flops: dict[int, int] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
-        from adln.embedders.session import open_session
-
-        embedder = open_chain(networks, depths, flip=flip)
-        trained_on = open_session(networks[0]).manifest.training_data
+        embedder = chain = open_chain(networks, depths, flip=flip)
+        trained_on = chain.models[0].manifest.training_data
     else:
         embedder, params, flops = open_trained(
             networks[0], depths, device=device, flip=flip, bf16=bf16

@@ -9,6 +9,7 @@ import click
 from adln.cli.gallery_words import (
     called,
     find_person,
+    find_person_or_nobody,
     folder_argument,
     many,
     open_folder,
@@ -26,15 +27,16 @@ _FEW = 8
 
 @click.command("list")
 @folder_argument
-@click.option("--person", help="Number or name: list this person's sightings.")
+@click.option("--person", help="Number or name, or nobody: list the sightings of these.")
 @json_option
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
-    """List the people in FOLDER, or the sightings of one of them."""
-    from adln.gallery.records import Filter
+    """List the people in FOLDER, or the sightings of one of them or of nobody."""
+    from adln.gallery.records import NO_PERSON, Filter
 
     with open_folder(folder) as opened:
         if person is not None:
-            wanted = Filter(persons=frozenset({find_person(opened, person)}))
+            number = find_person_or_nobody(opened, person)
+            wanted = Filter(persons=frozenset({NO_PERSON if number is None else number}))
             records = [record for batch in opened.iterate(wanted) for record in batch]
             _list_sightings(records, as_json=as_json)
             return
@@ -78,8 +80,7 @@ def name(folder: Path, person: str, new_name: str) -> None:
 def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
     """Say that SIGHTINGS (numbers) show PERSON; "nobody" takes it back."""
     with open_folder(folder) as opened:
-        # Somebody who is called that is "name:nobody".
-        person_id = None if person == "nobody" else find_person(opened, person)
+        person_id = find_person_or_nobody(opened, person)
         changed = opened.assign(sightings, person_id)
     click.echo(f"{many(changed, 'sighting')} changed")
 

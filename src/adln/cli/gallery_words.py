@@ -77,6 +77,11 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
     return next(iter(found))
 
 
+def find_person_or_nobody(opened: "SqliteGallery", text: str) -> int | None:
+    """As `find_person`; None for "nobody". Somebody who is called that is "name:nobody"."""
+    return None if text == "nobody" else find_person(opened, text)
+
+
 def moment(text: str) -> float:
     """Seconds since 1970 of a time such as 2026-11-22T14:30, in UTC unless it says otherwise."""
     from adln.errors import SettingsError

@@ -178,10 +178,16 @@ class ChainedEmbedder:
         last = max(at for at, file in enumerate(files) if set(file.depths) & set(self._depths))
         verdicts = [file.verdict for file in files]
         self._verdict = next((v for v in verdicts if not v.proved), verdicts[0])
-        self._models = [file.model for file in files[: last + 1]]
+        self._models = tuple(file.model for file in files)
+        self._used = self._models[: last + 1]
         self._batch_size = batch_size
         self._flip = flip
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def models(self) -> tuple[OpenModel, ...]:
+        """The open files, from the shallowest on."""
+        return self._models
 
     @property
     def verdict(self) -> Verdict:
@@ -238,7 +244,7 @@ class ChainedEmbedder:
         """Depth -> embedding (B, D) and its length (B, 1) before it was scaled."""
         found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
         answers = {}
-        for model, after in zip_longest(self._models, self._models[1:]):
+        for model, after in zip_longest(self._used, self._used[1:]):
             manifest = model.manifest
             wanted = [depth for depth in manifest.depths if depth in self._depths]
             names = [name for depth in wanted for name in manifest.output_names(depth)]

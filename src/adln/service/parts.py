@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fastapi.routing import APIRoute
 
 from adln.gallery.interface import Gallery
+from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies
@@ -51,6 +52,7 @@ class Parts:
         route: class of the routes.
         listed: says when it is to be logged again that a caller looks through the list of people.
         tidying: applies the rules on what is kept; None if this service does not.
+        admitted: networks whose embeddings the gallery takes, as far as was asked.
         silences: when cameras gave no pictures.
         find_people: finds people in a picture, see `adln.service.frames`; None where nothing can.
         try_camera: gets one picture, as JPEG, from the address of a camera.
@@ -75,6 +77,7 @@ class Parts:
     route: type[APIRoute]
     listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
+    admitted: set[ModelKey] = field(default_factory=set)
     silences: Silences = field(default_factory=Silences)
     find_people: FindPeople | None = None
     try_camera: Callable[[str], bytes] = try_camera

@@ -36,26 +36,25 @@ from adln.service.parts import Parts
 
 def as_filter(given: FilterIn) -> Filter:
     """The gallery's filter of what a client asks for."""
-    return Filter(
-        cameras=None if given.cameras is None else frozenset(given.cameras),
-        not_cameras=frozenset(given.not_cameras),
-        persons=None if given.persons is None else frozenset(given.persons),
-        from_s=given.from_s,
-        until_s=given.until_s,
-    )
+    return Filter(**vars(given))
 
 
 def require_model(parts: Parts, model: ModelKey) -> None:
     """Refuse embeddings that cannot be compared with what is there.
 
+    The gallery is asked once for each network: what it took once it takes always.
+
     Raises:
         HTTPException: 409, naming both models.
     """
+    if model in parts.admitted:
+        return
     own = [] if parts.network is None else [parts.network.model]
     try:
         admit(parts.gallery.models or own, [model], place="this service")
     except GalleryError as error:
         raise HTTPException(409, str(error)) from error
+    parts.admitted.add(model)
 
 
 def search(
