@@ -233,8 +233,7 @@ async def _tidy(parts: Parts, tidying: Tidying) -> None:
         # Trouble of any kind is in `tidying.last`, for the page to show, and tried again.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
-            parts.people.changed()
-            parts.events.publish("gallery", {"what": "retention", "person_id": None})
+            parts.tell("retention", None)
         await asyncio.sleep(tidying.every_s)
 
 

@@ -1,8 +1,9 @@
 """The parts of a running service, handed to its routes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi.routing import APIRoute
 
@@ -22,7 +23,7 @@ from adln.service.people import People
 from adln.service.rate_limits import RateLimit
 from adln.service.settings import ServeSettings
 from adln.service.silences import Silences
-from adln.service.state import ServiceState
+from adln.service.state import Caller, ServiceState
 from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
@@ -82,6 +83,16 @@ class Parts:
     find_people: FindPeople | None = None
     try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
+
+    def tell(self, what: str, person_id: int | None) -> None:
+        """Let pages know that the gallery has changed, so that they show what is."""
+        self.people.changed()
+        self.events.publish("gallery", {"what": what, "person_id": person_id})
+
+    def record_list(self, caller: Caller, facts: Mapping[str, Any]) -> None:
+        """Log that a caller looks through the list of people, if that is due again."""
+        if self.listed.wait_s(caller.name) == 0:
+            self.state.record(caller.name, "list people", facts, synced=False)
 
     def camera_name(self, camera_id: int) -> str:
         """What people call a camera."""
