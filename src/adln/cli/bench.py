@@ -1,19 +1,20 @@
 """`adln bench`: how fast networks are on this machine, beside peers and the machine's own peak."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from adln.cli.options import json_option, network_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from adln.bench.benchmark import BenchReport, BenchRow
-    from adln.reports.chart import ChartPoint
+from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
+from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
+from adln.cli.options import file_option, json_option, network_option, path_option, save_picture
+from adln.cli.progress import counting
+from adln.embedders.shipped import find_network
+from adln.errors import SettingsError
+from adln.reports.chart import ChartPoint, draw_chart
 
 
 def named_accuracy(text: str) -> tuple[str, float]:
@@ -34,11 +35,10 @@ def named_accuracy(text: str) -> tuple[str, float]:
     multiple=True,
     help="Name or file of a network; see `adln networks`. May be repeated.",
 )
-@click.option(
+@path_option(
     "--peer",
     "peers",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Another network to compare with: .onnx, or .xml (needs OpenVINO). May be repeated.",
 )
 @click.option(
@@ -63,11 +63,8 @@ def named_accuracy(text: str) -> tuple[str, float]:
     metavar="NAME=mAP",
     help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
 )
-@click.option(
-    "--picture",
-    "picture_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw accuracy against latency into this file (.png).",
+@file_option(
+    "--picture", "picture_path", help="Draw accuracy against latency into this file (.png)."
 )
 @json_option
 def bench(
@@ -84,12 +81,6 @@ def bench(
     All networks run in one process, in turns and in random order, so that their ratios can be
     trusted even where other work disturbs the milliseconds.
     """
-    from adln.bench.benchmark import count_steps, run_benchmark
-    from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
-    from adln.cli.progress import counting
-    from adln.embedders.shipped import find_network
-    from adln.errors import SettingsError
-
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
     candidates: list[Candidate] = [
@@ -110,31 +101,27 @@ def bench(
 
 
 def _require_known(given: dict[str, float], names: list[str]) -> None:
-    from adln.errors import SettingsError
-
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
 
 
-def _mean_ap(row: "BenchRow", given: dict[str, float]) -> float | None:
+def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
     """In percent: what the user says, else what the manifest says."""
-    from adln.bench.benchmark import best_accuracy
-
     if row.name in given:
         return given[row.name]
     measured = best_accuracy(row.accuracy)
     return None if measured is None else 100 * measured.mean_ap
 
 
-def _as_json(report: "BenchReport", given: dict[str, float]) -> dict[str, Any]:
+def _as_json(report: BenchReport, given: dict[str, float]) -> dict[str, Any]:
     content = asdict(report)
     for row, content_row in zip(report.rows, content["rows"], strict=True):
         content_row["mean_ap_percent"] = _mean_ap(row, given)
     return content
 
 
-def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
+def _as_text(report: BenchReport, given: dict[str, float]) -> str:
     batches = list(report.rows[0].images_per_s)
     heads = [
         "network",
@@ -182,7 +169,7 @@ def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _threads(report: "BenchReport") -> str:
+def _threads(report: BenchReport) -> str:
     return "1 thread" if report.threads == 1 else f"{report.threads} threads"
 
 
@@ -190,7 +177,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     # Words to the left, numbers to the right.
     return [
@@ -202,9 +189,7 @@ def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
     ]
 
 
-def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]":
-    from adln.reports.chart import ChartPoint
-
+def _points(report: BenchReport, given: dict[str, float]) -> list[ChartPoint]:
     points = []
     for row in report.rows:
         mean_ap = _mean_ap(row, given)
@@ -215,11 +200,7 @@ def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]
     return points
 
 
-def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
-    from adln.bench.benchmark import best_accuracy
-    from adln.errors import SettingsError
-    from adln.reports.chart import draw_chart
-
+def _draw(report: BenchReport, given: dict[str, float], path: Path) -> None:
     points = _points(report, given)
     if not points:
         raise SettingsError(
@@ -235,10 +216,7 @@ def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
         accuracy_name=f"mAP{where} (%)",
         footer=(report.machine, f"{_threads(report)}, one crop at a time, medians"),
     )
-    try:
-        picture.save(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: the picture cannot be written ({error}).") from error
+    save_picture(picture, path)
     left_out = len(report.rows) - len(points)
     rest = f" ({left_out} without an accuracy left out)" if left_out else ""
     click.echo(f"picture: {path}{rest}", err=True)

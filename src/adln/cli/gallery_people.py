@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adln.cli.gallery_words import (
     called,
+    few,
     find_person,
     find_person_or_nobody,
     folder_argument,
@@ -17,12 +18,9 @@ from adln.cli.gallery_words import (
     when,
 )
 from adln.cli.options import json_option
-
-if TYPE_CHECKING:
-    from adln.gallery.look_alikes import LookAlike
-    from adln.gallery.records import Erasure
-
-_FEW = 8
+from adln.cli.progress import tell
+from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
+from adln.gallery.records import NO_PERSON, Erasure, Filter
 
 
 @click.command("list")
@@ -31,8 +29,6 @@ _FEW = 8
 @json_option
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
     """List the people in FOLDER, or the sightings of one of them or of nobody."""
-    from adln.gallery.records import NO_PERSON, Filter
-
     with open_folder(folder) as opened:
         if person is not None:
             number = find_person_or_nobody(opened, person)
@@ -156,8 +152,6 @@ def forget(
     behind unless --suppress asks for one, so that new pictures of them would be stored as those of
     somebody unknown. The exit status is 1 if anything of them is found again.
     """
-    from adln.gallery.look_alikes import LEAST_SIMILARITY, find_look_alikes
-
     with open_folder(folder) as opened:
         gone = list(dict.fromkeys(find_person(opened, one) for one in (person, *also)))
         names = {one.person_id: one.name for one in opened.persons()}
@@ -187,22 +181,20 @@ def forget(
     context.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
 
 
-def _tell_of(one: "LookAlike", names: dict[int, str | None]) -> None:
+def _tell_of(one: LookAlike, names: dict[int, str | None]) -> None:
     """That somebody is alike, and what to do about it."""
     if one.person_id is None:
         unassigned = many(len(one.sighting_ids), "unassigned sighting")
-        few = ", ".join(map(str, one.sighting_ids[:_FEW]))
-        few += ", ..." if len(one.sighting_ids) > _FEW else ""
-        what = f"{unassigned} ({few}); if it is them, `adln gallery assign` these first"
+        which = f"{unassigned} ({few(one.sighting_ids)})"
+        what = f"{which}; if it is them, `adln gallery assign` these first"
     else:
         who = called(one.person_id, names.get(one.person_id))
         count = many(len(one.sighting_ids), "sighting")
         what = f"{who}, {count}; if it is them, add --also id:{one.person_id}"
-    click.secho("looks alike: ", fg="yellow", nl=False, err=True)
-    click.echo(f"{one.similarity:.2f}, {what}", err=True)
+    tell("looks alike", f"{one.similarity:.2f}, {what}")
 
 
-def _tell_erasure(erasure: "Erasure") -> None:
+def _tell_erasure(erasure: Erasure) -> None:
     pictures = f", {many(erasure.thumbnails, 'picture')}" if erasure.thumbnails else ""
     click.echo(
         f"person {erasure.person_id}: {many(erasure.sightings, 'sighting')}{pictures} erased"

@@ -29,11 +29,16 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
         yield bar.update
 
 
+def tell(word: str, text: str, *, colour: str = "yellow") -> None:
+    """A line for people beside the outcome: what kind it is, in a colour, and what there is."""
+    click.secho(f"{word}: ", fg=colour, err=True, nl=False)
+    click.echo(text, err=True)
+
+
 def tell_left_out(problems: Sequence[str]) -> None:
     """Name on standard error the first pictures that were left out, and count the others."""
     for problem in problems[:_NAMED]:
-        click.secho("left out: ", fg="yellow", err=True, nl=False)
-        click.echo(problem, err=True)
+        tell("left out", problem)
     if len(problems) > _NAMED:
         click.echo(f"... and {len(problems) - _NAMED:,} more", err=True)
 

@@ -123,6 +123,17 @@ class OnnxEmbedder(Described):
         """What was found when the file was tried on this device."""
         return self._verdict
 
+    def chosen_depth(self, wanted: int | None) -> int:
+        """The depth that is wanted, or the deepest.
+
+        Raises:
+            ModelFileError: the file has no such depth.
+        """
+        if wanted is not None and wanted not in self.depths:
+            known = ", ".join(map(str, self.depths))
+            raise ModelFileError(f"{self._model.path} has no depth {wanted}; it has: {known}.")
+        return self.depths[-1] if wanted is None else wanted
+
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops that have the network's size.
 
