@@ -72,11 +72,7 @@ class _Waiting:
 
 
 class Searches:
-    """Searches a gallery. May be used by several threads; that is what it is for.
-
-    Args:
-        gallery: any.
-    """
+    """Searches a gallery. May be used by several threads; that is what it is for."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery

@@ -57,10 +57,6 @@ class Bodies:
     async def take(self, request: Request, *, most: int) -> AsyncIterator[bytes]:
         """Read the body of a request and hold it.
 
-        Args:
-            request: that has passed guard and gate.
-            most: bytes that the route takes.
-
         Raises:
             HTTPException: it is too large, there is no room for it, or the client has left.
         """

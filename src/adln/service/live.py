@@ -1,6 +1,6 @@
 """What is happening now: events of the cameras and of the gallery, for every page that listens.
 
-The cameras are known to the service by a small protocol only, so that it works without any.
+The cameras are known to the service by a small protocol only.
 """
 
 import asyncio
@@ -156,35 +156,6 @@ class EventSource(Protocol):
     def ignore(self, names: frozenset[str]) -> None:
         """Tell nobody of these people from now on, besides those whom the settings name."""
         ...
-
-
-class NoCameras:
-    """The source of a service without cameras."""
-
-    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
-        """Nothing ever comes."""
-
-    def stop(self) -> None:
-        """Nothing ran."""
-
-    def cameras(self) -> Sequence[CameraView]:
-        """None."""
-        return ()
-
-    def pipeline(self) -> PipelineView | None:
-        """None."""
-        return None
-
-    def picture(self, camera_id: int) -> CameraPicture | None:
-        """None."""
-        return None
-
-    def watch(self, settings: WatchSettings) -> bool:
-        """Not before the next start."""
-        return False
-
-    def ignore(self, names: frozenset[str]) -> None:
-        """Nobody is told of anybody."""
 
 
 class Events:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.crops import decode_crop
+from adln.crops import decode_crop, to_jpeg
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.proving import UNPROVED
 from adln.embedders.quality import depths_for, files_for
@@ -31,12 +31,7 @@ _THUMBNAIL_QUALITY = 80
 
 
 class PictureRefusedError(ImageError):
-    """A picture is of a kind or size that the service does not take.
-
-    Args:
-        reason: in words.
-        too_large: whether it is its size.
-    """
+    """A picture is of a kind or size that the service does not take."""
 
     def __init__(self, reason: str, *, too_large: bool) -> None:
         super().__init__(reason)
@@ -181,6 +176,4 @@ def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:
     crop = decode_crop(
         data, name="picture", height_px=_THUMBNAIL_HEIGHT_PX, width_px=_THUMBNAIL_WIDTH_PX
     )
-    stream = io.BytesIO()
-    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(crop, quality=_THUMBNAIL_QUALITY)

@@ -42,11 +42,7 @@ PICTURE_BODY: dict[str, Any] = {
 
 
 class Pictures:
-    """Takes pictures from requests, a few at a time, so that memory stays flat.
-
-    Args:
-        parts: of the service.
-    """
+    """Takes pictures from requests, a few at a time, so that memory stays flat."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
