@@ -66,9 +66,6 @@ class Candidate(Protocol):
     def build_run(self, batch_size: int) -> Run | None:
         """Make a function that runs the network on random pixels.
 
-        Args:
-            batch_size: crops in one run.
-
         Returns:
             The function; None if the network does not take that many crops at a time.
         """

@@ -24,9 +24,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 def find_network(name: str | Path) -> Path:
     """The file of a network that is called by name.
 
-    Args:
-        name: of a network, or any path.
-
     Returns:
         The path as it came, unless it is a known name and no file there.
     """
