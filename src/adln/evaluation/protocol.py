@@ -62,7 +62,6 @@ def evaluate(
     *,
     batch_size: int = 64,
     rerank: bool = False,
-    workers: int = 2,
     max_rank: int = 50,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -77,7 +76,6 @@ def evaluate(
         batch_size: Crops embedded at a time.
         rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the
             number of pictures.
-        workers: Threads that read pictures.
         max_rank: Length of the CMC.
         on_progress: Called with the number of pictures, of all Q + G, just embedded.
 
@@ -94,9 +92,7 @@ def evaluate(
     gallery_ids = checked_ids("gallery", len(gallery), gallery.person_ids, gallery.camera_ids)
     require_a_match(query_ids, gallery_ids)
     query_features, gallery_features = (
-        embed_split(
-            embedder, split, batch_size=batch_size, workers=workers, on_progress=on_progress
-        )
+        embed_split(embedder, split, batch_size=batch_size, on_progress=on_progress)
         for split in (query, gallery)
     )
     return evaluate_embedded(
@@ -146,7 +142,6 @@ def embed_split(
     split: Split,
     *,
     batch_size: int = 64,
-    workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
     """Embed all pictures of a split, at every depth in one pass.
@@ -155,7 +150,6 @@ def embed_split(
         embedder: Turns crops into embeddings.
         split: N pictures.
         batch_size: Crops embedded at a time.
-        workers: Threads that read pictures.
         on_progress: Called with the number of pictures just embedded.
 
     Returns:
@@ -177,7 +171,6 @@ def embed_split(
         batch_size=batch_size,
         height_px=height_px,
         width_px=width_px,
-        workers=workers,
     ):
         embeddings = embedder.embed(crops)
         if set(embeddings) != set(features):

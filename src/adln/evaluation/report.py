@@ -268,9 +268,6 @@ def make_report(
 def from_json(text: str) -> EvaluationReport:
     """Read a report that `EvaluationReport.to_json` wrote.
 
-    Args:
-        text: JSON.
-
     Returns:
         A report equal to the one that was written.
 
