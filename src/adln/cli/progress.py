@@ -14,11 +14,6 @@ _NAMED = 20
 def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar on the terminal while the block runs.
 
-    Args:
-        total: pictures in all.
-        label: what is being done.
-        quiet: show nothing.
-
     Yields:
         A function to be told how many pictures were finished since its last call.
     """
@@ -71,11 +66,7 @@ class RenewedLine:
 
 
 class Counting:
-    """Counts frames whose number need not be known, on standard error.
-
-    Args:
-        label: what is being done.
-    """
+    """Counts frames whose number need not be known, on standard error."""
 
     def __init__(self, label: str) -> None:
         self._label = label

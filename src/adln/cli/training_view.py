@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainingView:
-    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch.
-
-    Args:
-        quiet: say nothing.
-    """
+    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet

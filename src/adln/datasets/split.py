@@ -154,9 +154,6 @@ def make_split(
 def number_names(names: Collection[str]) -> dict[str, int]:
     """Give names numbers, so that different names stay different.
 
-    Args:
-        names: Names of persons or cameras.
-
     Returns:
         Name -> its own number if all names are whole numbers that differ and fit into 64 bits;
         otherwise ("1" beside "01", or a word) 1, 2, ... in the order of the names.

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -287,11 +286,6 @@ class Gallery(Protocol):
         """The gallery itself."""
         ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         ...

@@ -504,10 +504,6 @@ def read_calibration(model_path: Path, *, model_sha256: str) -> CalibrationFile 
 def parse_one(values: object, *, name: str) -> Calibration:
     """Read one calibration out of plain values, as `dataclasses.asdict` gives them.
 
-    Args:
-        values: as JSON gives them.
-        name: what messages call it.
-
     Raises:
         ModelFileError: it is damaged.
     """

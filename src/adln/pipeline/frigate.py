@@ -57,15 +57,6 @@ class FrigateNamer:
     As in a watch, whoever is *matched* becomes one more template of the person if they are by a
     margin more alike than everybody else; whoever is not is kept as nobody's, to be grouped and
     named later. Nothing is kept twice: an event that the gallery has is left alone.
-
-    Args:
-        frigate: which.
-        gallery: who is known.
-        embedder: the network.
-        model: names the network and its depth.
-        scales: what scores mean.
-        write: whether names are written to Frigate.
-        pictures: whether the gallery keeps pictures.
     """
 
     def __init__(

@@ -110,12 +110,7 @@ class NamedBox:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeenFrame:
-    """A frame that was processed.
-
-    Attributes:
-        frame: the frame.
-        people: who is in it.
-    """
+    """A frame that was processed."""
 
     frame: Frame
     people: tuple[NamedBox, ...]
