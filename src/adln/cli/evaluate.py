@@ -281,18 +281,7 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
 
 
 def _open_set(evaluation: Evaluation) -> dict[int, OpenSetResult]:
-    query, gallery = evaluation.query, evaluation.gallery
-    return {
-        depth: evaluate_open_set(
-            result.query_features,
-            query.person_ids,
-            query.camera_ids,
-            result.gallery_features,
-            gallery.person_ids,
-            gallery.camera_ids,
-        )
-        for depth, result in evaluation.results.items()
-    }
+    return {depth: evaluate_open_set(*evaluation.sides(depth)) for depth in evaluation.results}
 
 
 def _require_two_depths(depths: tuple[int, ...]) -> None:

@@ -171,8 +171,7 @@ def evaluate_cascade(
     halves = _halves(query.person_ids)
 
     def found_by(queries: NDArray[np.float32], among: NDArray[np.float32]) -> RetrievalMetrics:
-        ids = (query.person_ids, query.camera_ids, gallery.person_ids, gallery.camera_ids)
-        return evaluate_features(queries, *ids[:2], among, *ids[2:])
+        return evaluate_features((queries, *query.ids), (among, *gallery.ids))
 
     def found_by_expanded(answers: _Answers) -> RetrievalMetrics:
         expanded = _expanded_queries(answers, last.gallery_features, last.query_features)
