@@ -19,17 +19,14 @@ class Embedder(Protocol):
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths that `embed` answers, ascending: (1, 2, 3, 4), or (2,) for a network cut there."""
-        ...
 
     @property
     def crop_size(self) -> tuple[int, int]:
         """Height H and width W in px of the crops that it takes: (256, 128) as in the paper."""
-        ...
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        ...
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops at every depth.
@@ -40,7 +37,6 @@ class Embedder(Protocol):
         Returns:
             depth -> (N, D) float32 of unit length.
         """
-        ...
 
 
 def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:

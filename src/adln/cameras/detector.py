@@ -40,7 +40,6 @@ class Detector(Protocol):
         Returns:
             One set of detections a frame, in their order.
         """
-        ...
 
 
 class RememberingDetector:

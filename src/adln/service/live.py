@@ -131,31 +131,24 @@ class EventSource(Protocol):
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         """Begin, and hand each event to a function, which never blocks, in any thread."""
-        ...
 
     def stop(self) -> None:
         """End in good order; returns when all is done."""
-        ...
 
     def cameras(self) -> Sequence[CameraView]:
         """How each camera is doing; quick, as it is asked for every few seconds."""
-        ...
 
     def pipeline(self) -> PipelineView | None:
         """How the work is going; None if there is none. Quick, too."""
-        ...
 
     def picture(self, camera_id: int) -> CameraPicture | None:
         """What a camera sees; None where that was not opted in, or nothing new came."""
-        ...
 
     def watch(self, settings: WatchSettings) -> bool:
         """Watch other cameras from now on; False if that takes a new start of the service."""
-        ...
 
     def ignore(self, names: frozenset[str]) -> None:
         """Tell nobody of these people from now on, besides those whom the settings name."""
-        ...
 
 
 class Events:
