@@ -1,7 +1,6 @@
 """`adln bench`: how fast networks are on this machine, beside peers and the machine's own peak."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from adln.cli.options import file_option, json_option, network_option, path_opti
 from adln.cli.progress import counting
 from adln.embedders.shipped import find_network
 from adln.errors import SettingsError
+from adln.evaluation.report import aligned
 from adln.reports.chart import ChartPoint, draw_chart
 
 
@@ -159,7 +159,7 @@ def _as_text(report: BenchReport, given: dict[str, float]) -> str:
         lines.append(
             f"NOTE: the machine was busy (load {report.load:.1f}); ratios hold, times do not."
         )
-    lines += ["", *_aligned(table), ""]
+    lines += ["", *aligned(table, words=3), ""]
     lines += [
         f"peak {peak.precision}: {peak.operations_per_s / 1e9:.0f} G operations/s "
         f"({peak.kernel} by onnxruntime, measured in the same run)"
@@ -175,18 +175,6 @@ def _threads(report: BenchReport) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    # Words to the left, numbers to the right.
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
 
 
 def _points(report: BenchReport, given: dict[str, float]) -> list[ChartPoint]:
