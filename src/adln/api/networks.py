@@ -60,7 +60,7 @@ class Network:
         threads: int | None = None,
     ) -> None:
         self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
-        self.depth = self.embedder.chosen_depth(depth)
+        self.depth = self.embedder.chosen_depth(depth, raises=ModelFileError)
         self._flip = flip
 
     def __repr__(self) -> str:
