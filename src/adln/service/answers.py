@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from adln.gallery.audit import AuditEntry
-from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
+from adln.gallery.records import ModelKey, Person, StoredSighting
 from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
@@ -427,11 +427,6 @@ class ErasureOut(Out):
     traces_found: int
     suppressed_above: float | None
     is_proved: bool
-
-    @classmethod
-    def of(cls, erasure: Erasure) -> "ErasureOut":
-        """From the gallery's record."""
-        return cls(**vars(erasure), is_proved=erasure.is_proved)
 
 
 class Session(Out):

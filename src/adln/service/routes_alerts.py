@@ -74,15 +74,13 @@ def alert_routes(parts: Parts) -> APIRouter:
     """List, add and remove alerts."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
 
-    @router.get("/setup/alerts", response_model=Alerts, responses=documented(409))
+    @router.get("/setup/alerts", responses=documented(409))
     def list_alerts(caller: Admin) -> Alerts:
         """When somebody is told, of whom, and how."""
         settings = read_file(parts)
         return Alerts(alerts=_listed(parts, settings), has_broker=bool(settings.mqtt.host))
 
-    @router.post(
-        "/setup/alerts", response_model=ChangedAlerts, status_code=201, responses=documented(409)
-    )
+    @router.post("/setup/alerts", status_code=201, responses=documented(409))
     def add_alert(asked: Annotated[AlertIn, Body()], caller: Admin) -> ChangedAlerts:
         """Tell somebody, from now on. The address is not shown again."""
         with parts.changing:
@@ -97,9 +95,7 @@ def alert_routes(parts: Parts) -> APIRouter:
                 camera_file.add_alert(file_of(parts), alert)
             return _changed(parts)
 
-    @router.delete(
-        "/setup/alerts/{name}", response_model=ChangedAlerts, responses=documented(404, 409)
-    )
+    @router.delete("/setup/alerts/{name}", responses=documented(404, 409))
     def remove_alert(name: Annotated[str, Path(pattern=_NAME)], caller: Admin) -> ChangedAlerts:
         """Tell nobody by this rule any more."""
         with parts.changing:

@@ -100,7 +100,7 @@ def camera_routes(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["set-up"], route_class=parts.route)
     one = Annotated[CameraId, Path()]
 
-    @router.get("/setup/cameras", response_model=SetCameras, responses=documented(409))
+    @router.get("/setup/cameras", responses=documented(409))
     def list_cameras(caller: Admin) -> SetCameras:
         """The cameras that are watched, where they are, and what is kept of them."""
         return _listed(parts, read_file(parts))
@@ -120,9 +120,7 @@ def camera_routes(parts: Parts) -> APIRouter:
         camera = await to_thread.run_sync(partial(_require, parts, camera_id))
         return await _picture(parts, caller, camera.source)
 
-    @router.post(
-        "/setup/cameras", response_model=ChangedCamera, status_code=201, responses=documented(409)
-    )
+    @router.post("/setup/cameras", status_code=201, responses=documented(409))
     def add_camera(asked: Annotated[CameraIn, Body()], caller: Admin) -> ChangedCamera:
         """Watch one more camera, from now on."""
         names = parts.settings.camera_names
@@ -140,9 +138,7 @@ def camera_routes(parts: Parts) -> APIRouter:
             is_watched = watch_again(parts)
         return _changed(camera, is_watched)
 
-    @router.put(
-        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
-    )
+    @router.put("/setup/cameras/{camera_id}", responses=documented(404, 409))
     def change_camera(
         camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: Admin
     ) -> ChangedCamera:
@@ -166,9 +162,7 @@ def camera_routes(parts: Parts) -> APIRouter:
             is_watched = watch_again(parts)
         return _changed(camera, is_watched)
 
-    @router.delete(
-        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
-    )
+    @router.delete("/setup/cameras/{camera_id}", responses=documented(404, 409))
     def remove_camera(camera_id: one, caller: Admin) -> ChangedCamera:
         """Watch a camera no more. What was seen there stays, as the rules on what is kept say."""
         with parts.changing:

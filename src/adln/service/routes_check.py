@@ -52,7 +52,7 @@ def check_routes(parts: Parts) -> APIRouter:
     """Say how recognising stands."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
 
-    @router.get("/setup/check", response_model=Check, responses=documented())
+    @router.get("/setup/check", responses=documented())
     def check(caller: Admin) -> Check:
         """Whether the network answers as it should here, and whether the gallery is adapted."""
         network = parts.network

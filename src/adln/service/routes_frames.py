@@ -35,12 +35,7 @@ def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Find people in pictures."""
     router = APIRouter(tags=["search"], route_class=parts.route)
 
-    @router.post(
-        "/frames/people",
-        response_model=PeopleInFrame,
-        responses=documented(415),
-        openapi_extra=PICTURE_BODY,
-    )
+    @router.post("/frames/people", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def people_in_frame(request: Request, caller: Viewer) -> PeopleInFrame:
         """Find the people in a picture of any shape. Nothing is stored, nobody is recognised."""
 

@@ -65,7 +65,7 @@ def news_routes(parts: Parts) -> APIRouter:
     """Tell what is new."""
     router = APIRouter(tags=["visits"], route_class=parts.route)
 
-    @router.post("/news", response_model=News, responses=documented())
+    @router.post("/news", responses=documented())
     def news(asked: Annotated[LookIn, Body()], caller: Viewer) -> News:
         """What happened since you last looked; and note that you look now.
 

@@ -46,7 +46,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     router = APIRouter(tags=["people"], route_class=parts.route)
     one = Annotated[PersonId, Path()]
 
-    @router.get("/persons", response_model=People, responses=documented())
+    @router.get("/persons", responses=documented())
     def list_persons(
         caller: Viewer,
         text: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
@@ -72,15 +72,13 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             people=[PersonOut.of(person, faces.get(person.person_id, ())) for person in page],
         )
 
-    @router.get("/persons/{person_id}", response_model=PersonOut, responses=documented(404))
+    @router.get("/persons/{person_id}", responses=documented(404))
     def get_person(person_id: one, caller: Viewer) -> PersonOut:
         """One person."""
         person = require_person(parts, person_id)
         return PersonOut.of(person, parts.faces.of([person])[person_id])
 
-    @router.post(
-        "/persons", response_model=PersonOut, status_code=201, responses=documented(404, 409)
-    )
+    @router.post("/persons", status_code=201, responses=documented(404, 409))
     def enrol(asked: Annotated[EnrolIn, Body()], caller: Operator) -> PersonOut:
         """Make a new person, of sightings of nobody yet or without any."""
         if asked.sighting_ids:
@@ -104,7 +102,6 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
     @router.post(
         "/persons/{person_id}/picture",
-        response_model=Stored,
         status_code=201,
         responses=documented(404, 409, 415),
         openapi_extra=PICTURE_BODY,
@@ -147,7 +144,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work)
 
-    @router.put("/persons/{person_id}/name", response_model=Done, responses=documented(404, 409))
+    @router.put("/persons/{person_id}/name", responses=documented(404, 409))
     def name(person_id: one, asked: Annotated[NameIn, Body()], caller: Operator) -> Done:
         """Give a person a name, another one, or take it away."""
         with parts.changing:
@@ -164,7 +161,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.tell("name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/merge", response_model=Done, responses=documented(404, 409))
+    @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
     def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: Operator) -> Done:
         """Say that others are this person, too. They cease to exist; this one stays."""
         others = sorted(set(asked.person_ids) - {person_id})
@@ -194,7 +191,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.tell("merge", person_id)
         return Done(person_id=person_id, changed=moved, undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/split", response_model=Done, responses=documented(404, 409))
+    @router.post("/persons/{person_id}/split", responses=documented(404, 409))
     def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
         """Say that some of a person's sightings are somebody else, a new person."""
         ids = sorted(set(asked.sighting_ids))
@@ -216,9 +213,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.tell("split", person_id)
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
-    @router.post(
-        "/persons/{person_id}/sightings", response_model=Done, responses=documented(404, 409)
-    )
+    @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
     def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
         """Say that sightings show this person (`name` plays no part)."""
         ids = sorted(set(asked.sighting_ids))
@@ -235,7 +230,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.tell("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
-    @router.post("/undo/{undo_id}", response_model=Undone, responses=documented(404, 409))
+    @router.post("/undo/{undo_id}", responses=documented(404, 409))
     def undo(undo_id: Annotated[str, Path(max_length=64)], caller: Operator) -> Undone:
         """Take back what was done in the last ten minutes; once."""
         with parts.changing:
@@ -257,9 +252,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         parts.tell("undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
-    @router.post(
-        "/persons/{person_id}/forget", response_model=ErasureOut, responses=documented(404, 409)
-    )
+    @router.post("/persons/{person_id}/forget", responses=documented(404, 409))
     def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: Admin) -> ErasureOut:
         """Erase a person everywhere, and prove it. This cannot be taken back."""
         with parts.changing:
@@ -284,7 +277,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )
         parts.tell("forget", None)
-        return ErasureOut.of(erasure)
+        return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
 
     return router
 

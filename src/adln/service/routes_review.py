@@ -36,7 +36,7 @@ def review_routes(parts: Parts) -> APIRouter:
     scales = Scales() if parts.network is None else parts.network.scales
     queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
 
-    @router.get("", response_model=ReviewQueue, responses=documented(409))
+    @router.get("", responses=documented(409))
     def list_review(
         caller: Operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
@@ -53,7 +53,7 @@ def review_routes(parts: Parts) -> APIRouter:
         parts.record_list(caller, {"to_review": len(items)})
         return ReviewQueue(items=items, left_out=found.left_out)
 
-    @router.post("/ignore", response_model=Done, responses=documented())
+    @router.post("/ignore", responses=documented())
     def ignore(asked: Annotated[DismissIn, Body()], caller: Operator) -> Done:
         """Say that something of the list needs no decision; it is not listed any more."""
         parts.state.dismiss(caller.name, asked.key)
@@ -61,7 +61,7 @@ def review_routes(parts: Parts) -> APIRouter:
         undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
         return Done(person_id=0, changed=0, undo_id=undo_id)
 
-    @router.post("/set-aside", response_model=Done, responses=documented(404, 409))
+    @router.post("/set-aside", responses=documented(404, 409))
     def set_aside(asked: Annotated[SetAsideIn, Body()], caller: Operator) -> Done:
         """Say that sightings are nobody's: they are kept, and decide nothing any more."""
         ids = sorted(set(asked.sighting_ids))

@@ -123,12 +123,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Embed a picture; search by picture, by sighting, or by embedding."""
     router = APIRouter(tags=["search"], route_class=parts.route)
 
-    @router.post(
-        "/embed/picture",
-        response_model=EmbeddedPicture,
-        responses=documented(415),
-        openapi_extra=PICTURE_BODY,
-    )
+    @router.post("/embed/picture", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
         _, embedding = await pictures.take(request)
@@ -136,12 +131,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             model=ModelName.of(pictures.network().model), embedding=encode_embedding(embedding)
         )
 
-    @router.post(
-        "/search/picture",
-        response_model=SearchOut,
-        responses=documented(409, 415),
-        openapi_extra=PICTURE_BODY,
-    )
+    @router.post("/search/picture", responses=documented(409, 415), openapi_extra=PICTURE_BODY)
     async def search_by_picture(
         request: Request,
         caller: Viewer,
@@ -184,7 +174,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work, deeper, network.model)
 
-    @router.post("/search", response_model=SearchOut, responses=documented(404, 409))
+    @router.post("/search", responses=documented(404, 409))
     def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: Viewer) -> SearchOut:
         """Find who a stored sighting shows, or whom an embedding is of."""
         if (asked.sighting_id is None) == (asked.embedding is None):

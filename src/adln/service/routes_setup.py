@@ -64,12 +64,12 @@ def setup_routes(parts: Parts) -> APIRouter:
     """Let people in and out, silence people."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
 
-    @router.get("/tokens", response_model=Tokens, responses=documented())
+    @router.get("/tokens", responses=documented())
     def list_tokens(caller: Admin) -> Tokens:
         """Who may come in."""
         return Tokens(tokens=parts.state.tokens()[::-1])
 
-    @router.post("/tokens", response_model=NewToken, status_code=201, responses=documented())
+    @router.post("/tokens", status_code=201, responses=documented())
     def create_token(
         request: Request, asked: Annotated[TokenIn, Body()], caller: Admin
     ) -> NewToken:
@@ -86,7 +86,7 @@ def setup_routes(parts: Parts) -> APIRouter:
             is_reachable=is_reachable,
         )
 
-    @router.delete("/tokens/{token_id}", response_model=Tokens, responses=documented(404, 409))
+    @router.delete("/tokens/{token_id}", responses=documented(404, 409))
     def revoke_token(token_id: Annotated[TokenId, Path()], caller: Admin) -> Tokens:
         """Let somebody in no more, at once and for good."""
         if token_id == caller.token_id:
@@ -96,12 +96,12 @@ def setup_routes(parts: Parts) -> APIRouter:
         parts.state.revoke(token_id, actor=caller.name)
         return list_tokens(caller)
 
-    @router.get("/silenced", response_model=Silenced, responses=documented())
+    @router.get("/silenced", responses=documented())
     def list_silenced(caller: Viewer) -> Silenced:
         """Of whom nobody is told."""
         return Silenced(person_ids=sorted(parts.state.silenced()))
 
-    @router.put("/persons/{person_id}/silence", response_model=Silenced, responses=documented(404))
+    @router.put("/persons/{person_id}/silence", responses=documented(404))
     def silence(
         person_id: Annotated[PersonId, Path()],
         asked: Annotated[SilenceIn, Body()],

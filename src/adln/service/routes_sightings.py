@@ -38,7 +38,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["sightings"], route_class=parts.route)
     one = Annotated[SightingId, Path()]
 
-    @router.get("/sightings", response_model=Sightings, responses=documented())
+    @router.get("/sightings", responses=documented())
     def list_sightings(
         caller: Viewer,
         where: AskedFor,
@@ -58,7 +58,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
             next=more,
         )
 
-    @router.get("/sightings/{sighting_id}", response_model=SightingOut, responses=documented(404))
+    @router.get("/sightings/{sighting_id}", responses=documented(404))
     def get_sighting(sighting_id: one, caller: Viewer) -> SightingOut:
         """One sighting."""
         (record,) = require_sightings(parts, [sighting_id])
@@ -76,9 +76,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
             raise HTTPException(404, f"There is no picture of sighting {sighting_id}.")
         return Response(records[0].thumbnail, media_type="image/jpeg")
 
-    @router.post(
-        "/sightings", response_model=Stored, status_code=201, responses=documented(404, 409)
-    )
+    @router.post("/sightings", status_code=201, responses=documented(404, 409))
     def push(asked: Annotated[PushIn, Body()], caller: Operator) -> Stored:
         """Store sightings that a box has embedded; all or none, on the disk when answered."""
         model = asked.model.key()

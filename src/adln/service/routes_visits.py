@@ -50,7 +50,7 @@ def visit_routes(parts: Parts) -> APIRouter:
     """List visits."""
     router = APIRouter(tags=["visits"], route_class=parts.route)
 
-    @router.get("/visits", response_model=Visits, responses=documented())
+    @router.get("/visits", responses=documented())
     def list_visits(
         caller: Viewer,
         where: AskedFor,
@@ -72,7 +72,7 @@ def visit_routes(parts: Parts) -> APIRouter:
             visits=[visit_out(visit, names, parts.camera_name) for visit in visits], is_all=is_all
         )
 
-    @router.get("/moments/{sighting_id}", response_model=Moment, responses=documented(404))
+    @router.get("/moments/{sighting_id}", responses=documented(404))
     def get_moment(sighting_id: Annotated[SightingId, Path()], caller: Viewer) -> Moment:
         """The visit that a sighting is part of, where they came from, and who else was there."""
         (record,) = require_sightings(parts, [sighting_id])
