@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from adln.pipeline.assembly import (
 from adln.pipeline.people import leaving_out
 from adln.pipeline.plain_watch import settings_of
 from adln.pipeline.timeline import Timeline
-from adln.pipeline.timeline_page import timeline_html, write_timeline
+from adln.pipeline.timeline_page import write_timeline
 from adln.pipeline.watch import SeenFrame, WatchProgress, stopping_on_signals
 from adln.pipeline.watch_settings import WatchSettings
 from adln.settings import to_toml
@@ -273,24 +273,13 @@ def run_watch(
             writers.close()
             places += [("video", path) for path in writers.paths]
         if report is not None:
-            page = _write_report(report, timeline, names)
+            page = write_timeline(report, timeline, names=names)
             view.say(f"report: {page}")
             places.append(("report", page))
         if not quiet:
             for line in summary_lines(progress, timeline, names, places):
                 click.echo(line)
     return summary
-
-
-def _write_report(target: Path, timeline: Timeline, names: Mapping[int, str | None]) -> Path:
-    if target.suffix.lower() != ".html":
-        return write_timeline(target, timeline, names=names)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(timeline_html(timeline, names=names), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{target}: cannot be written ({error.strerror}).") from error
-    return target
 
 
 def _summary(progress: WatchProgress, assembly: Assembly) -> dict[str, Any]:

@@ -65,8 +65,7 @@ def name_network(name: str, path: Path | None) -> None:
     if path is not None:
         known[name] = path.resolve()
     place = _list_of_own()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(place, raises=SettingsError) as file:
+    with atomic_write(place, raises=SettingsError, folders=True) as file:
         file.write(
             json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
         )
