@@ -313,14 +313,7 @@ def embed_all(
     results = {}
     for depth in sorted({*alone, *chain.depths}):
         pair = features[f"{query.name}_{depth}"], features[f"{gallery.name}_{depth}"]
-        metrics = evaluate_features(
-            pair[0],
-            query.person_ids,
-            query.camera_ids,
-            pair[1],
-            gallery.person_ids,
-            gallery.camera_ids,
-        )
+        metrics = evaluate_features((pair[0], *query.ids), (pair[1], *gallery.ids))
         results[depth] = DepthResult(*pair, metrics, None)
     return Evaluation(query, gallery, results)
 

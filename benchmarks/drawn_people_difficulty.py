@@ -57,12 +57,8 @@ def describe_all(paths: Sequence[Path], describe: Describe) -> NDArray[np.float6
 def retrieve(dataset: ReidDataset, describe: Describe) -> RetrievalMetrics:
     """Rank the gallery for each query by one colour description."""
     return evaluate_features(
-        describe_all(dataset.query.paths, describe),
-        dataset.query.person_ids,
-        dataset.query.camera_ids,
-        describe_all(dataset.gallery.paths, describe),
-        dataset.gallery.person_ids,
-        dataset.gallery.camera_ids,
+        (describe_all(dataset.query.paths, describe), *dataset.query.ids),
+        (describe_all(dataset.gallery.paths, describe), *dataset.gallery.ids),
     )
 
 

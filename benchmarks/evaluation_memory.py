@@ -40,12 +40,8 @@ def measure(name: str, ids: Ids, *, rerank: bool) -> None:
     evaluator = evaluate_reranked if rerank else evaluate_features
     start = time.perf_counter()
     metrics = evaluator(
-        query,
-        ids.query_person_ids,
-        ids.query_camera_ids,
-        gallery,
-        ids.gallery_person_ids,
-        ids.gallery_camera_ids,
+        (query, ids.query_person_ids, ids.query_camera_ids),
+        (gallery, ids.gallery_person_ids, ids.gallery_camera_ids),
     )
     seconds = time.perf_counter() - start
     click.echo(

@@ -106,12 +106,8 @@ def run_adln(
 ) -> tuple[Numbers, dict[str, float]]:
     """Run adln's evaluation once."""
     metrics = evaluate_features(
-        query,
-        ids.query_person_ids,
-        ids.query_camera_ids,
-        gallery,
-        ids.gallery_person_ids,
-        ids.gallery_camera_ids,
+        (query, ids.query_person_ids, ids.query_camera_ids),
+        (gallery, ids.gallery_person_ids, ids.gallery_camera_ids),
     )
     return (metrics.cmc, metrics.mean_ap, metrics.minp), {}
 

@@ -54,12 +54,9 @@ def main(
     query, gallery = dataset.query, dataset.gallery
     of_query, of_gallery, depth = load(model, query, gallery, depth, flip, features)
     same_ranks(of_query, query, of_gallery, gallery, depth, queries or len(query))
-    sides = (
-        (of_query, query.person_ids, query.camera_ids),
-        (of_gallery, gallery.person_ids, gallery.camera_ids),
-    )
-    click.echo("\n" + open_set_text({depth: evaluate_open_set(*sides[0], *sides[1])}) + "\n")
-    thresholds(person_scores(*sides[0], *sides[1]), *sides, depth=depth, flip=flip)
+    sides = (of_query, *query.ids), (of_gallery, *gallery.ids)
+    click.echo("\n" + open_set_text({depth: evaluate_open_set(*sides)}) + "\n")
+    thresholds(person_scores(*sides), *sides, depth=depth, flip=flip)
 
 
 def load(
@@ -114,10 +111,8 @@ def same_ranks(
                 distances[row, columns] = 1 - result.similarity
         searched_s = time.perf_counter() - start
     ids_of = (query.person_ids[chosen], query.camera_ids[chosen])
-    expected = evaluate_features(
-        of_query[chosen], *ids_of, of_gallery, gallery.person_ids, gallery.camera_ids
-    )
-    found = evaluate_distance_matrix(distances, *ids_of, gallery.person_ids, gallery.camera_ids)
+    expected = evaluate_features((of_query[chosen], *ids_of), (of_gallery, *gallery.ids))
+    found = evaluate_distance_matrix(distances, ids_of, gallery.ids)
     click.echo(
         f"Res{depth}, {count:,} queries, {len(gallery):,} sightings added in {added_s:.1f} s, "
         f"whole ranked lists in {1000 * searched_s / count:.0f} ms a query"

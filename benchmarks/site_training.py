@@ -103,12 +103,8 @@ def search(networks: tuple[str, ...], data: Path, stored: str, depth: int) -> No
     for name in networks:
         network = open_network(name)
         found = evaluate_features(
-            embed(network, depth, query),
-            query.person_ids,
-            query.camera_ids,
-            embed(network, depth, gallery) if kept is None else kept,
-            gallery.person_ids,
-            gallery.camera_ids,
+            (embed(network, depth, query), *query.ids),
+            (embed(network, depth, gallery) if kept is None else kept, *gallery.ids),
         )
         click.echo(f"{name}: Rank-1 {found.cmc[0]:.1%}, mAP {found.mean_ap:.1%}")
 

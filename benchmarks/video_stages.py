@@ -22,11 +22,12 @@ from PIL import Image, ImageDraw
 from adln.cameras.boxes_file import BoxesFile
 from adln.cameras.detector import Detector, YoloxDetector
 from adln.cameras.frames import Frame
-from adln.cameras.selection import CropSelector, TrackReport, pool_crops
+from adln.cameras.selection import CropSelector, TrackReport
 from adln.cameras.tracker import ByteTracker, TrackUpdate
 from adln.cameras.watching import CameraGroup, open_source
 from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import AdlnError
+from adln.gallery.records import pool_track
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 STAGES = ("source", "detector", "tracker", "selection", "embedder")
@@ -234,8 +235,10 @@ def _embed(
             known[camera_id][crop_id] = vector
     for report in due:
         if report.crops:
-            final[report.camera_id, report.track_id] = pool_crops(
-                report.crops, known[report.camera_id]
+            of_crop = known[report.camera_id]
+            final[report.camera_id, report.track_id] = pool_track(
+                np.stack([of_crop[crop.crop_id] for crop in report.crops]),
+                np.array([crop.quality for crop in report.crops]),
             )
     return len(new)
 

@@ -32,3 +32,9 @@ def test_boxes_are_cut_at_the_border() -> None:
     cut = clip_to_picture(boxes, height_px=40, width_px=100)
     np.testing.assert_array_equal(cut[0], [0, 0, 100, 40])
     np.testing.assert_array_equal(areas(cut), [4000, 0])
+
+
+def test_iou_of_known_boxes() -> None:
+    a = np.array([[0, 0, 10, 10], [0, 0, 0, 0]], np.float64)
+    b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [0, 0, 0, 0]], np.float64)
+    np.testing.assert_allclose(iou(a, b), [[1, 1 / 3, 0, 0], [0, 0, 0, 0]])

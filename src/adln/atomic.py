@@ -113,6 +113,7 @@ def atomic_write(
     raises: type[AdlnError],
     instead: str = "choose another folder",
     mode: int | None = None,
+    folders: bool = False,
 ) -> Iterator[BinaryIO]:
     """Write a file; whoever looks at the path finds the old file or the whole new one.
 
@@ -122,12 +123,15 @@ def atomic_write(
         instead: what else than free space would help, for the message.
         mode: who may read and write it, such as 0o600, from its first byte on; as with any new file
             if left out.
+        folders: make the folders above it that are missing.
 
     Yields:
         Where the content goes.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
+        if folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if mode is not None:
             # Whoever may read what an earlier attempt has left must not read this one.
             partial.unlink(missing_ok=True)

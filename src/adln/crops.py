@@ -106,9 +106,6 @@ def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read and decode a picture file at its full size; see :func:`decode_image`.
 
-    Args:
-        path: The file.
-
     Returns:
         The picture, (H, W, 3) uint8 RGB, writable.
 
@@ -153,11 +150,6 @@ def read_crop(
     width_px: int = CROP_WIDTH_PX,
 ) -> NDArray[np.uint8]:
     """Read a picture file and resize it to the network's input.
-
-    Args:
-        path: The file.
-        height_px: Height of the crop.
-        width_px: Width of the crop.
 
     Returns:
         (height_px, width_px, 3) uint8 RGB, writable.
@@ -233,10 +225,11 @@ def cut(image: NDArray[np.uint8], box_xyxy: Sequence[float]) -> NDArray[np.uint8
     return image[y1:y2, x1:x2].copy()
 
 
-def to_jpeg(image: NDArray[np.uint8], *, quality: int) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as the bytes of a JPEG file of a quality of 1 to 95."""
+def to_jpeg(image: NDArray[np.uint8] | Image.Image, *, quality: int) -> bytes:
+    """A picture, or (H, W, 3) uint8 RGB, as the bytes of a JPEG file of a quality of 1 to 95."""
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 

@@ -19,17 +19,14 @@ class Embedder(Protocol):
     @property
     def depths(self) -> tuple[int, ...]:
         """Depths that `embed` answers, ascending: (1, 2, 3, 4), or (2,) for a network cut there."""
-        ...
 
     @property
     def crop_size(self) -> tuple[int, int]:
         """Height H and width W in px of the crops that it takes: (256, 128) as in the paper."""
-        ...
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        ...
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops at every depth.
@@ -40,7 +37,6 @@ class Embedder(Protocol):
         Returns:
             depth -> (N, D) float32 of unit length.
         """
-        ...
 
 
 def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -109,19 +105,3 @@ def cosine_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray
     # Rounding can carry the cosine of equal rows a little above 1.
     distances: NDArray[np.float32] = 1 - unit_length(a) @ unit_length(b).T
     return distances.clip(0, 2)
-
-
-def euclidean_squared(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Squared Euclidean distance between each row of a and each row of b.
-
-    Args:
-        a: (N, D).
-        b: (M, D).
-
-    Returns:
-        (N, M), at least 0, in the more precise type of the two. Computed as |a|^2 + |b|^2 - 2ab:
-        distances much shorter than the rows are long lose digits.
-    """
-    lengths: NDArray[np.floating] = np.vecdot(a, a)[:, np.newaxis] + np.vecdot(b, b)
-    distances: NDArray[np.floating] = lengths - 2 * (a @ b.T)
-    return distances.clip(0)

@@ -95,12 +95,6 @@ class UndeliveredError(DeliveryError):
 def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
     """Import a package that an extra brings.
 
-    Args:
-        name: of the module.
-        extra: of pyproject.toml, that brings it.
-        purpose: what needs it, for the message.
-        raises: error class.
-
     Returns:
         The module; what it offers is not typed here.
     """
@@ -114,9 +108,5 @@ def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnErr
 
 
 def how_to_install(extra: str) -> str:
-    """What to do about a package that is missing, for the end of a message.
-
-    Args:
-        extra: of pyproject.toml, that brings it.
-    """
+    """What to do about a package that is missing, for the end of a message."""
     return f'in the folder of adln\'s source (git clone): pip install ".[{extra}]"'

@@ -19,10 +19,11 @@ class FakeCandidate:
     precision: str = "fp32"
     batches: Sequence[int] = (1, 8, 32)
     runs: dict[int, int] = field(default_factory=dict)
+    path: Path = Path("network.onnx")
 
     @property
     def facts(self) -> Facts:
-        return Facts(self.name, Path(self.name), "onnxruntime", self.precision, False, 7, self.macs)
+        return Facts(self.name, "onnxruntime", self.precision, False, 7, self.macs)
 
     def build_run(self, batch_size: int) -> Run | None:
         def run() -> None:

@@ -4,7 +4,7 @@ from PIL import Image, ImageFilter
 
 from adln.cameras.frames import Frame
 from adln.cameras.quality import QualitySettings, judge_boxes, sharpness
-from adln.cameras.selection import CropSelector, TrackReport, pool_embeddings
+from adln.cameras.selection import CropSelector, TrackReport
 from adln.cameras.tracker import TrackedPerson, TrackUpdate
 from adln.errors import SettingsError
 
@@ -76,10 +76,3 @@ def test_a_track_without_a_usable_crop_ends_with_none() -> None:
     assert show(selector, 0, confidence=0.01) == []
     (last,) = show(selector, 1, ended=(1,))
     assert last.crops == ()
-
-
-def test_the_pooled_embedding_has_unit_length_and_leans_to_quality() -> None:
-    pooled = pool_embeddings(np.eye(2, dtype=np.float32), np.array([3.0, 1.0]))
-    np.testing.assert_allclose(pooled, np.array([3, 1]) / np.sqrt(10), rtol=1e-6)
-    with pytest.raises(SettingsError, match="N >= 1"):
-        pool_embeddings(np.zeros((0, 2)), np.zeros(0))

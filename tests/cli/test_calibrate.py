@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from adln.cli.calibrate import calibrate
+from adln.embedders import session
 from adln.embeddings import unit_length
 from adln.errors import (
     AdlnError,
@@ -133,6 +135,28 @@ def test_files_of_a_split_export_are_calibrated_together(
     features = run(first, "--deeper", second, "--features", colours / "x.npz")
     with pytest.raises(SettingsError, match="need pictures"):
         raise error_of(features)
+
+
+@pytest.mark.parametrize("depths", [(), ("--depth", 1)])
+def test_each_file_is_opened_once(
+    make_model: MakeModel,
+    colours: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    depths: tuple[object, ...],
+) -> None:
+    first = make_model("net-1.onnx", depths=(1,), maps=(1,), spaces=("a" * 16,))
+    second = make_model("net-3.onnx", depths=(3,), starts_after=1, spaces=("a" * 16,))
+    opened: list[Path] = []
+    start = session.start_session
+
+    def counted(path: Path, **options: Any) -> Any:
+        opened.append(path)
+        return start(path, **options)
+
+    monkeypatch.setattr(session, "start_session", counted)
+    result = run(first, "--deeper", second, "--data", colours, *depths, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert opened == [first, second]
 
 
 def test_a_second_run_keeps_the_calibration_of_the_other_kind(

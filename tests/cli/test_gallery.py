@@ -58,6 +58,8 @@ def test_info_and_list_say_who_is_there(folder: Path) -> None:
     (first, *_) = json.loads(run("list", folder, "--person", "gus", "--json").output)
     assert (first["camera_id"], first["has_thumbnail"]) == (2, True)
     assert "2026-11-22 14:30" in run("list", folder, "--person", 2).output
+    (unknown,) = json.loads(run("list", folder, "--person", "nobody", "--json").output)
+    assert unknown["sighting_id"] == 6
 
 
 def test_a_search_finds_the_person_and_draws_the_list(

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from tests.matching.made_calibration import CALIBRATION
 
-from adln.cameras import finding
 from adln.cameras.finding import FoundPerson, PeopleFinder
 from adln.cli.search import search
 from adln.embedders.embedder import OnnxEmbedder
@@ -293,7 +292,7 @@ def test_each_person_of_a_whole_photo_is_searched_for(
 ) -> None:
     model = make_model()
     calibrate(model)
-    monkeypatch.setattr(finding, "PeopleFinder", TwoPeople)
+    monkeypatch.setattr("adln.cli.search.PeopleFinder", TwoPeople)
     pixels = np.zeros((60, 90, 3), np.uint8)
     pixels[10:50, 10:30], pixels[10:50, 60:80] = (250, 10, 10), (10, 10, 250)
     photo, empty = tmp_path / "photo.png", tmp_path / "empty.png"

@@ -43,12 +43,7 @@ def make_evaluation() -> MakeEvaluation:
             }
             query, gallery = splits["query"], splits["gallery"]
             metrics = evaluate_features(
-                features["query"],
-                query.person_ids,
-                query.camera_ids,
-                features["gallery"],
-                gallery.person_ids,
-                gallery.camera_ids,
+                (features["query"], *query.ids), (features["gallery"], *gallery.ids)
             )
             results[depth] = DepthResult(features["query"], features["gallery"], metrics, None)
         return Evaluation(splits["query"], splits["gallery"], results)

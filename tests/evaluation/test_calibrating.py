@@ -34,7 +34,7 @@ def people(
 
     (query, query_ids), (gallery, gallery_ids) = seen(queries), seen(3)
     cameras = np.ones_like(query_ids), np.full_like(gallery_ids, 2)
-    return person_scores(query, query_ids, cameras[0], gallery, gallery_ids, cameras[1])
+    return person_scores((query, query_ids, cameras[0]), (gallery, gallery_ids, cameras[1]))
 
 
 def material(seed: int = 0, **how: float) -> Material:

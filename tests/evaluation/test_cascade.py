@@ -60,12 +60,8 @@ def test_in_a_shared_space_shallow_queries_search_the_deep_gallery(
 ) -> None:
     query, gallery = evaluation.query, evaluation.gallery
     crossed = evaluate_features(
-        evaluation.results[2].query_features,
-        query.person_ids,
-        query.camera_ids,
-        evaluation.results[4].gallery_features,
-        gallery.person_ids,
-        gallery.camera_ids,
+        (evaluation.results[2].query_features, *query.ids),
+        (evaluation.results[4].gallery_features, *gallery.ids),
     )
     point = result.curve("shared", persons_known=True, expanded=False).points[0]
     assert point.mean_ap == pytest.approx(crossed.mean_ap)
@@ -112,12 +108,7 @@ def test_query_expansion_searches_the_deep_gallery_by_its_own_pictures(
     for end, depth in ((0, 2), (-1, 4)):
         similarity, _, positions = searched(evaluation, depth, depth)
         expected = evaluate_features(
-            expand_queries(features[positions], similarity),
-            query.person_ids,
-            query.camera_ids,
-            features,
-            gallery.person_ids,
-            gallery.camera_ids,
+            (expand_queries(features[positions], similarity), *query.ids), (features, *gallery.ids)
         )
         point = result.curve("own", persons_known=False, expanded=True).points[end]
         assert point.mean_ap == pytest.approx(expected.mean_ap)
@@ -160,10 +151,7 @@ def test_a_query_without_any_answer_counts_nowhere(make_evaluation: MakeEvaluati
     results = {}
     for depth, found in evaluation.results.items():
         features = found.gallery_features[only]
-        ids = (query.person_ids, query.camera_ids)
-        metrics = evaluate_features(
-            found.query_features, *ids, features, gallery.person_ids, gallery.camera_ids
-        )
+        metrics = evaluate_features((found.query_features, *query.ids), (features, *gallery.ids))
         results[depth] = DepthResult(found.query_features, features, metrics, None)
     for curve in evaluate_cascade(Evaluation(query, gallery, results)).curves:
         assert all(point.mean_ap == 1 for point in curve.points)

@@ -20,12 +20,8 @@ def test_every_pair_of_depths_is_ranked(make_evaluation: MakeEvaluation) -> None
     query, gallery = evaluation.query, evaluation.gallery
     for cell in cells:
         expected = evaluate_features(
-            evaluation.results[cell.query_depth].query_features,
-            query.person_ids,
-            query.camera_ids,
-            evaluation.results[cell.gallery_depth].gallery_features,
-            gallery.person_ids,
-            gallery.camera_ids,
+            (evaluation.results[cell.query_depth].query_features, *query.ids),
+            (evaluation.results[cell.gallery_depth].gallery_features, *gallery.ids),
         )
         assert (cell.rank1, cell.mean_ap) == (expected.rank1, expected.mean_ap)
 

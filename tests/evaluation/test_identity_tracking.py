@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from adln.errors import EvaluationError
 from adln.evaluation.identity_tracking import (
     IdentityBoxes,
-    box_iou,
     count_id_switches,
     measure_identities,
     score_identities,
@@ -156,12 +155,6 @@ def test_numbers_are_those_of_motmetrics(case: int) -> None:
         idf1, switches = by_camera[camera - 1]
         assert measured.by_camera[camera].idf1 == pytest.approx(idf1, rel=1e-12)
         assert measured.id_switches[camera] == switches
-
-
-def test_iou_of_known_boxes() -> None:
-    a = np.array([[0, 0, 10, 10], [0, 0, 0, 0]])
-    b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [0, 0, 0, 0]])
-    np.testing.assert_allclose(box_iou(a, b), [[1, 1 / 3, 0, 0], [0, 0, 0, 0]])
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,7 @@ def test_every_depth_is_evaluated_from_one_pass(splits: tuple[Split, Split]) -> 
     assert list(evaluation.results) == [1, 2]
     for result in evaluation.results.values():
         expected = evaluate_features(
-            result.query_features,
-            query.person_ids,
-            query.camera_ids,
-            result.gallery_features,
-            gallery.person_ids,
-            gallery.camera_ids,
+            (result.query_features, *query.ids), (result.gallery_features, *gallery.ids)
         )
         assert result.metrics.mean_ap == expected.mean_ap
         assert result.reranked is None
@@ -79,7 +74,7 @@ def test_every_depth_is_evaluated_from_one_pass(splits: tuple[Split, Split]) -> 
 def test_features_come_in_the_order_of_the_split(splits: tuple[Split, Split]) -> None:
     query, _ = splits
     embedder = ColourEmbedder()
-    together = embed_split(embedder, query, batch_size=12, workers=3)
+    together = embed_split(embedder, query, batch_size=12)
     reversed_split = query.select(np.arange(len(query))[::-1])
     backwards = embed_split(embedder, reversed_split, batch_size=5)
     for depth in (1, 2):
@@ -90,12 +85,7 @@ def test_reranking_is_evaluated_when_asked_for(splits: tuple[Split, Split]) -> N
     query, gallery = splits
     result = evaluate(ColourEmbedder(), query, gallery, rerank=True).results[1]
     expected = evaluate_reranked(
-        result.query_features,
-        query.person_ids,
-        query.camera_ids,
-        result.gallery_features,
-        gallery.person_ids,
-        gallery.camera_ids,
+        (result.query_features, *query.ids), (result.gallery_features, *gallery.ids)
     )
     assert result.reranked is not None
     assert result.reranked.mean_ap == expected.mean_ap

@@ -34,10 +34,8 @@ class Case:
     def evaluate(self, *, max_rank: int = 50) -> RetrievalMetrics:
         return evaluate_distance_matrix(
             self.distances,
-            self.query_persons,
-            self.query_cameras,
-            self.gallery_persons,
-            self.gallery_cameras,
+            (self.query_persons, self.query_cameras),
+            (self.gallery_persons, self.gallery_cameras),
             max_rank=max_rank,
         )
 
@@ -309,10 +307,8 @@ def test_distances_may_have_any_number_type(dtype: type[np.number]) -> None:
     case = random_case(6, levels=9)
     counted = evaluate_distance_matrix(
         (8 * case.distances).astype(dtype),
-        case.query_persons,
-        case.query_cameras,
-        case.gallery_persons,
-        case.gallery_cameras,
+        (case.query_persons, case.query_cameras),
+        (case.gallery_persons, case.gallery_cameras),
     )
     np.testing.assert_array_equal(counted.average_precision, case.evaluate().average_precision)
 
@@ -334,12 +330,8 @@ class FeatureCase:
 
     def evaluate(self) -> RetrievalMetrics:
         return evaluate_features(
-            self.query,
-            self.ids.query_persons,
-            self.ids.query_cameras,
-            self.gallery,
-            self.ids.gallery_persons,
-            self.ids.gallery_cameras,
+            (self.query, self.ids.query_persons, self.ids.query_cameras),
+            (self.gallery, self.ids.gallery_persons, self.ids.gallery_cameras),
         )
 
 
@@ -360,10 +352,8 @@ def test_features_are_ranked_by_cosine_distance(seed: int) -> None:
     distances = cosine_distance(case.query.astype(np.float64), case.gallery.astype(np.float64))
     expected = evaluate_distance_matrix(
         distances,
-        case.ids.query_persons,
-        case.ids.query_cameras,
-        case.ids.gallery_persons,
-        case.ids.gallery_cameras,
+        (case.ids.query_persons, case.ids.query_cameras),
+        (case.ids.gallery_persons, case.ids.gallery_cameras),
     )
     metrics = case.evaluate()
     np.testing.assert_array_equal(metrics.average_precision, expected.average_precision)
@@ -465,10 +455,8 @@ def test_ids_must_be_whole_numbers() -> None:
     with pytest.raises(EvaluationError, match="whole numbers, got float64"):
         evaluate_distance_matrix(
             case.distances,
-            case.query_persons.astype(np.float64),
-            case.query_cameras,
-            case.gallery_persons,
-            case.gallery_cameras,
+            (case.query_persons.astype(np.float64), case.query_cameras),
+            (case.gallery_persons, case.gallery_cameras),
         )
 
 
@@ -477,10 +465,8 @@ def test_a_distance_matrix_must_be_a_matrix() -> None:
     with pytest.raises(EvaluationError, match=r"must be \(Q, G\), got \(60,\)"):
         evaluate_distance_matrix(
             case.distances[0],
-            case.query_persons,
-            case.query_cameras,
-            case.gallery_persons,
-            case.gallery_cameras,
+            (case.query_persons, case.query_cameras),
+            (case.gallery_persons, case.gallery_cameras),
         )
 
 

@@ -147,7 +147,7 @@ def test_a_report_is_made_from_an_evaluation() -> None:
     for depth in (4, 1):
         features = unit_length(np.eye(6)[persons] + rng.normal(size=(60, 6)) / depth)
         metrics = evaluate_features(
-            features[:20], persons[:20], cameras[:20], features[20:], persons[20:], cameras[20:]
+            (features[:20], persons[:20], cameras[:20]), (features[20:], persons[20:], cameras[20:])
         )
         reranked = metrics if depth == 4 else None
         results[depth] = DepthResult(features[:20], features[20:], metrics, reranked)

@@ -11,7 +11,7 @@ import pytest
 
 from adln.errors import GalleryError
 from adln.gallery.exchange import export_parquet
-from adln.gallery.records import Filter, ModelKey
+from adln.gallery.records import Filter, ModelKey, pool_track
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -138,3 +138,10 @@ def test_numbers_that_nobody_can_have_are_errors(gallery: SqliteGallery, number:
     ):
         with pytest.raises(GalleryError):
             ask()
+
+
+def test_the_pooled_embedding_of_a_track_has_unit_length_and_leans_to_quality() -> None:
+    pooled = pool_track(np.eye(2, dtype=np.float32), np.array([3.0, 1.0]))
+    np.testing.assert_allclose(pooled, np.array([3, 1]) / np.sqrt(10), rtol=1e-6)
+    with pytest.raises(GalleryError, match="N at least 1"):
+        pool_track(np.zeros((0, 2)), np.zeros(0))

@@ -62,14 +62,7 @@ def test_ranks_are_those_of_the_metrics() -> None:
         "gallery", rng.integers(0, 5, 60).tolist(), rng.integers(1, 4, 60).tolist()
     )
     features = unit_length(rng.normal(size=(80, 8)))
-    metrics = evaluate_features(
-        features[:20],
-        query.person_ids,
-        query.camera_ids,
-        features[20:],
-        gallery.person_ids,
-        gallery.camera_ids,
-    )
+    metrics = evaluate_features((features[:20], *query.ids), (features[20:], *gallery.ids))
     positions = metrics.valid_queries.tolist()
     rows = rank_gallery(query, gallery, features[:20], features[20:], positions)
     assert [row.first_match_rank for row in rows] == metrics.first_match_rank.tolist()
@@ -96,7 +89,7 @@ class TestChoice:
     cameras = rng.integers(0, 3, 60)
     features = unit_length(np.eye(12)[persons] + 0.32 * rng.normal(size=(60, 12)))
     metrics = evaluate_features(
-        features[:30], persons[:30], cameras[:30], features[30:], persons[30:], cameras[30:]
+        (features[:30], persons[:30], cameras[:30]), (features[30:], persons[30:], cameras[30:])
     )
 
     def choose(self, count: int, seed: int = 0) -> list[int]:
@@ -123,12 +116,8 @@ class TestChoice:
     def test_where_all_succeed_all_shown_succeed(self) -> None:
         perfect = np.eye(12)[self.persons]
         metrics = evaluate_features(
-            perfect[:30],
-            self.persons[:30],
-            self.cameras[:30],
-            perfect[30:],
-            self.persons[30:],
-            self.cameras[30:],
+            (perfect[:30], self.persons[:30], self.cameras[:30]),
+            (perfect[30:], self.persons[30:], self.cameras[30:]),
         )
         assert len(choose_queries(metrics, self.persons[:30], count=6)) == 6
 

@@ -201,7 +201,13 @@ class Served:
     def without_network(self) -> None:
         """Serve without a network and without a scale; before the first request."""
         self.app = make_app(
-            self.settings, gallery=self.gallery, network=None, scale=None, state=self.state
+            self.settings,
+            gallery=self.gallery,
+            network=None,
+            scale=None,
+            state=self.state,
+            source=self.cameras,
+            events=self.events,
         )
 
     def full_disk(self) -> GalleryError:

@@ -8,7 +8,7 @@ import pytest
 from fake_service import Served
 
 from adln.pipeline.sightings import SightingEvent
-from adln.service.live import CameraView, Events, NoCameras, PersonInView, Scene
+from adln.service.live import CameraView, Events, PersonInView, Scene
 
 
 def sighting(number: int, person_id: int | None = 7) -> SightingEvent:
@@ -132,15 +132,6 @@ def test_who_is_where_goes_to_those_who_look_and_is_not_kept() -> None:
         await listener.aclose()
 
     asyncio.run(listen())
-
-
-def test_without_cameras_nothing_comes() -> None:
-    source = NoCameras()
-    source.start(lambda event: None)
-    assert list(source.cameras()) == []
-    assert source.pipeline() is None
-    assert source.picture(0) is None
-    source.stop()
 
 
 def test_a_page_gets_sightings_without_pictures_cameras_and_changes(served: Served) -> None:

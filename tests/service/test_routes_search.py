@@ -20,6 +20,7 @@ from tests.matching.made_calibration import CALIBRATION
 
 from adln.gallery.adapting import space_name
 from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.adaptation import Method, TrackedCrops, fit_adaptation
 from adln.matching.calibration import Level, Scales
 from adln.matching.thresholds import StatedThresholds
@@ -37,6 +38,23 @@ def search(served: Served, picture: bytes, **asked: object) -> dict:  # type: ig
     assert answer.status_code == 200, answer.text
     found: dict = answer.json()  # type: ignore[type-arg]
     return found
+
+
+def test_the_gallery_is_asked_once_whether_it_takes_a_network(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SqliteGallery] = []
+
+    class Watched(SqliteGallery):
+        @property
+        def models(self) -> tuple[ModelKey, ...]:
+            asked.append(self)
+            return super().models
+
+    monkeypatch.setattr(served.gallery, "__class__", Watched)
+    for look in range(3):
+        search(served, person_picture(3, look))
+    assert len(asked) == 1
 
 
 def test_a_picture_is_embedded_as_the_network_does(served: Served) -> None:

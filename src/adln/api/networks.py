@@ -67,11 +67,7 @@ class Network:
         threads: int | None = None,
     ) -> None:
         self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
-        self.depth = self.embedder.depths[-1] if depth is None else depth
-        if self.depth not in self.embedder.depths:
-            raise ModelFileError(
-                f"{path} has no depth {depth}; it has: {', '.join(map(str, self.embedder.depths))}."
-            )
+        self.depth = self.embedder.chosen_depth(depth, raises=ModelFileError)
         self._flip = flip
 
     def __repr__(self) -> str:

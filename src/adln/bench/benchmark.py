@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adln.bench.candidates import Candidate, Run
+from adln.bench.candidates import Candidate, Facts, Run
 from adln.bench.cold_start import ColdStart, measure_cold_start
 from adln.bench.kernels import build_kernels
 from adln.bench.measuring import Times, time_in_turns
@@ -40,17 +40,11 @@ class Peak:
     operations_per_s: float
 
 
-@dataclass(frozen=True)
-class BenchRow:
+@dataclass(frozen=True, kw_only=True)
+class BenchRow(Facts):
     """One network.
 
     Attributes:
-        name: the file's name without its ending.
-        runtime: "onnxruntime" or "openvino".
-        precision: "fp32", "fp16", "bf16" or "int8".
-        is_own: whether `adln export` made it.
-        file_bytes: size on disk.
-        macs: multiply-accumulates for one crop.
         p50_ms: median time of one crop.
         p95_ms: 95 of 100 crops take at most this time.
         cpu_ms: median of the time computed for one crop, all threads together.
@@ -58,24 +52,14 @@ class BenchRow:
         peak_share: share of the machine's peak in 0..1 that one crop at a time reaches; None if
             it could not be told.
         cold_start: of a fresh process.
-        accuracy: as its manifest tells it.
-        verdict: whether it answers here as where it was made, in words; "" for peers.
     """
 
-    name: str
-    runtime: str
-    precision: str
-    is_own: bool
-    file_bytes: int
-    macs: int | None
     p50_ms: float
     p95_ms: float
     cpu_ms: float
     images_per_s: dict[int, float | None]
     peak_share: float | None
     cold_start: ColdStart | None
-    accuracy: tuple[Accuracy, ...]
-    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,26 +125,19 @@ def run_benchmark(
         cold_start = None
         if cold_starts:
             cold_start = measure_cold_start(
-                facts.path, own=facts.is_own, runtime=facts.runtime, times=cold_starts
+                candidate.path, own=facts.is_own, runtime=facts.runtime, times=cold_starts
             )
         if on_progress is not None:
             on_progress(1)
         rows.append(
             BenchRow(
-                name=facts.name,
-                runtime=facts.runtime,
-                precision=facts.precision,
-                is_own=facts.is_own,
-                file_bytes=facts.file_bytes,
-                macs=facts.macs,
+                **vars(facts),
                 p50_ms=1e3 * taken.wall(),
                 p95_ms=1e3 * taken.wall(0.95),
                 cpu_ms=1e3 * taken.cpu(),
                 images_per_s={batch: rates[batch][facts.name] for batch in batches},
                 peak_share=_peak_share(facts.macs, facts.precision, taken, peaks, threads),
                 cold_start=cold_start,
-                accuracy=facts.accuracy,
-                verdict=facts.verdict,
             )
         )
     return BenchReport(describe_machine(), threads, load, peaks, tuple(rows))
@@ -204,7 +181,7 @@ def _time_one_crop(
     for candidate in candidates:
         run = candidate.build_run(1)
         if run is None:
-            raise SettingsError(f"{candidate.facts.path}: does not take one crop at a time.")
+            raise SettingsError(f"{candidate.path}: does not take one crop at a time.")
         tasks[candidate.facts.name] = run
     times = time_in_turns(tasks, rounds=rounds, seed=seed, on_progress=on_progress)
     peaks: dict[str, Peak] = {}

@@ -34,7 +34,6 @@ class Facts:
 
     Attributes:
         name: the file's name without its ending.
-        path: the file.
         runtime: "onnxruntime" or "openvino".
         precision: "fp32", "fp16", "bf16" or "int8".
         is_own: whether `adln export` made it.
@@ -45,7 +44,6 @@ class Facts:
     """
 
     name: str
-    path: Path
     runtime: Runtime
     precision: str
     is_own: bool
@@ -58,21 +56,18 @@ class Facts:
 class Candidate(Protocol):
     """A network that can be timed."""
 
+    path: Path
+
     @property
     def facts(self) -> Facts:
         """What is known of it without running it."""
-        ...
 
     def build_run(self, batch_size: int) -> Run | None:
         """Make a function that runs the network on random pixels.
 
-        Args:
-            batch_size: crops in one run.
-
         Returns:
             The function; None if the network does not take that many crops at a time.
         """
-        ...
 
 
 class OnnxCandidate:
@@ -106,24 +101,23 @@ class OnnxCandidate:
             if model
             else None
         )
-        self._path = path
+        self.path = path
         self._model = model
 
     @cached_property
     def facts(self) -> Facts:
         """What is known of it without timing it; looked up once."""
-        operations = count_operations(self._path, self._feeds(1))
+        operations = count_operations(self.path, self._feeds(1))
         manifest = self._model.manifest if self._model else None
         precision = "int8" if operations.quantised else "fp32"
         if self._input.type == "tensor(float16)":
             precision = "fp16"
         return Facts(
-            name=self._path.stem,
-            path=self._path,
+            name=self.path.stem,
             runtime="onnxruntime",
             precision=manifest.precision if manifest else precision,
             is_own=manifest is not None,
-            file_bytes=self._path.stat().st_size,
+            file_bytes=self.path.stat().st_size,
             macs=operations.macs,
             accuracy=manifest.accuracy if manifest else (),
             verdict=find_verdict([self._model], run_alone(self._model)).text if self._model else "",
@@ -173,7 +167,7 @@ class OpenVinoCandidate:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        self._path = path
+        self.path = path
         try:
             model = self._core.read_model(path)
             model.reshape(self._shape(model, 1))
@@ -187,9 +181,8 @@ class OpenVinoCandidate:
         files = [path] if weights is None else [path, weights]
         names = {"f32": "fp32", "f16": "fp16"}
         is_quantised = "FakeQuantize" in kinds
-        self._facts = Facts(
+        self.facts = Facts(
             name=name or path.stem,
-            path=path,
             runtime="openvino",
             precision="int8" if is_quantised else names.get(precision, precision),
             is_own=False,
@@ -197,14 +190,9 @@ class OpenVinoCandidate:
             macs=_openvino_macs(model),
         )
 
-    @property
-    def facts(self) -> Facts:
-        """What is known of it without running it."""
-        return self._facts
-
     def build_run(self, batch_size: int) -> Run | None:
         """See `Candidate`."""
-        model = self._core.read_model(self._path)
+        model = self._core.read_model(self.path)
         shape = self._shape(model, batch_size)
         try:
             model.reshape(shape)

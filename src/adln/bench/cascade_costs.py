@@ -1,6 +1,6 @@
 """What a cascade costs on this machine: multiply-accumulates and time of both of its halves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +12,12 @@ from adln.evaluation.cascade import StageCosts
 from adln.manifest import CROPS
 
 
-def measure_costs(
-    paths: Sequence[str | Path],
-    *,
-    rounds: int = 20,
-    seed: int = 0,
-    on_progress: Callable[[int], None] | None = None,
-) -> StageCosts:
+def measure_costs(paths: Sequence[str | Path], *, rounds: int = 20) -> StageCosts:
     """Measure a cascade on this machine: one crop, one thread, both halves in turns.
 
     Args:
         paths: Files of one split export, from the shallowest on.
         rounds: Turns of each half, five timed runs in each.
-        seed: Of the order.
-        on_progress: Called with 1 after each turn, of 2 * rounds.
 
     Raises:
         ModelFileError: See `Cascade`.
@@ -39,8 +31,6 @@ def measure_costs(
             "deeper": lambda: cascade.embed_deeper(first_map),
         },
         rounds=rounds,
-        seed=seed,
-        on_progress=on_progress,
     )
     shallow_macs, deeper_macs = count_macs(cascade)
     return StageCosts(

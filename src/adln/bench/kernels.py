@@ -44,9 +44,6 @@ class Kernel:
 def build_kernels(*, threads: int = 1) -> list[Kernel]:
     """Build the kernels whose best rate is called the machine's peak.
 
-    Args:
-        threads: cores that a kernel may use.
-
     Returns:
         For each of fp32 and int8 (unsigned by signed bytes, as in quantised networks), a 3x3
         convolution of 256 channels and a matrix product of side 512.

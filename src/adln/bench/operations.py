@@ -41,10 +41,6 @@ class Operations:
 def count_operations(path: Path, feeds: dict[str, Any]) -> Operations:
     """Count the operations of an ONNX file as it is written, before any optimisation.
 
-    Args:
-        path: the file.
-        feeds: input for one crop, by name.
-
     Raises:
         ModelFileError: onnxruntime cannot run the file.
     """
@@ -57,11 +53,6 @@ def count_operations(path: Path, feeds: dict[str, Any]) -> Operations:
 
 def seconds_before_first_convolution(path: Path, feeds: dict[str, Any], *, runs: int = 30) -> float:
     """Median time of the nodes that stand before the first convolution: normalising, mostly.
-
-    Args:
-        path: the file.
-        feeds: input, by name.
-        runs: how often to run it.
 
     Raises:
         ModelFileError: onnxruntime cannot run the file.

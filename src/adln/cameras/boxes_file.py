@@ -41,9 +41,6 @@ class _Rows:
 class BoxesFile:
     """A `Detector` that looks boxes up by camera and frame number.
 
-    Args:
-        path: the file; read whole.
-
     Raises:
         CameraError: the file cannot be read or a line is not as described above.
     """

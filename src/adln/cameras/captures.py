@@ -45,20 +45,16 @@ class Capture(Protocol):
     @property
     def fps(self) -> float:
         """Pictures a second that it announces; 0 if it does not."""
-        ...
 
     @property
     def announced_frames(self) -> int:
         """Pictures that a file announces; 0 if it does not."""
-        ...
 
     def read(self) -> Picture | None:
         """The next picture; None if there is none: damaged, at the end, or none came in time."""
-        ...
 
     def close(self) -> None:
         """Let go of it."""
-        ...
 
 
 class OpenCvCapture:

@@ -20,6 +20,8 @@ from adln.errors import ModelFileError, SettingsError
 STRIDES = (8, 16, 32)
 """Sizes in px of the cells of YOLOX's three grids."""
 
+# Of two boxes that overlap more than this, the weaker is left out.
+_MAX_IOU = 0.6
 _PADDING = 114
 _PERSON = 0  # of the 80 classes of COCO
 _NUMBERS_BEFORE_CLASSES = 5  # centre x, centre y, log width, log height, objectness
@@ -35,13 +37,9 @@ class Detector(Protocol):
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find the people in each frame.
 
-        Args:
-            frames: of any cameras and sizes.
-
         Returns:
             One set of detections a frame, in their order.
         """
-        ...
 
 
 class RememberingDetector:
@@ -74,30 +72,18 @@ class YoloxDetector:
         path: ONNX file.
         min_confidence: weaker boxes are left out. Low, because a tracker can use weak boxes of
             people whom it knows already.
-        max_iou: of two boxes that overlap more than this, the weaker is left out.
         threads: cores to use.
-        provider: onnxruntime's execution provider; the CPU if left out.
 
     Raises:
         ModelFileError: the file is missing, damaged, or not an export of YOLOX.
-        SettingsError: a value is out of its range.
+        SettingsError: `min_confidence` is out of its range.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        min_confidence: float = 0.1,
-        max_iou: float = 0.6,
-        threads: int = 1,
-        provider: str | None = None,
-    ) -> None:
-        for name, value in (("min_confidence", min_confidence), ("max_iou", max_iou)):
-            if not 0 < value < 1:
-                raise SettingsError(f"{name} must be between 0 and 1, got {value}.")
-        self._session = start_session(Path(path), threads=threads, provider=provider)
+    def __init__(self, path: str | Path, *, min_confidence: float = 0.1, threads: int = 1) -> None:
+        if not 0 < min_confidence < 1:
+            raise SettingsError(f"min_confidence must be between 0 and 1, got {min_confidence}.")
+        self._session = start_session(Path(path), threads=threads)
         self._min_confidence = min_confidence
-        self._max_iou = max_iou
         self._input_name, self._batch, self._size_hw = _shape_of(self._session, path)
         self._grid = grid_cells(*self._size_hw)
         grey = np.full((self._batch or 1, 3, *self._size_hw), _PADDING, np.float32)
@@ -124,7 +110,7 @@ class YoloxDetector:
                 boxes = clip_to_picture(boxes / scale, height_px=height_px, width_px=width_px)
                 some = areas(boxes) > 0
                 boxes, confidences = boxes[some], confidences[some]
-                kept = suppress(boxes, confidences, max_iou=self._max_iou)
+                kept = suppress(boxes, confidences, max_iou=_MAX_IOU)
                 found.append(
                     Detections(boxes[kept].astype(np.float32), confidences[kept].astype(np.float32))
                 )
@@ -156,10 +142,6 @@ def letterbox(
 
 def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
     """Where the rows of YOLOX's output lie.
-
-    Args:
-        height_px: of the input.
-        width_px: of the input.
 
     Returns:
         (R, 3) float32: column and row of each cell in its grid, and the grid's stride in px.

@@ -67,26 +67,20 @@ class Source(Protocol):
     @property
     def camera_id(self) -> str:
         """Which camera."""
-        ...
 
     @property
     def live(self) -> bool:
         """Whether frames are lost that are not taken in time."""
-        ...
 
     @property
     def ended(self) -> bool:
         """Whether no frame will come any more."""
-        ...
 
     def next_frame(self) -> Frame | None:
         """The next frame; None at the end of a file, or if a live camera has none at the moment."""
-        ...
 
     def status(self) -> CameraStatus:
         """How the camera is doing."""
-        ...
 
     def close(self) -> None:
         """Let go of the file or the connection; may be called twice."""
-        ...

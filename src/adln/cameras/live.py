@@ -79,7 +79,7 @@ class LiveCamera:
             raise SettingsError(f"buffer_frames must be at least 1, got {buffer_frames}.")
         self._source = source
         self._name = public_name(source)
-        self._camera_id = camera_id
+        self.camera_id = camera_id
         self._opener = opener
         self._backoff = backoff or Backoff()
         self._clock = clock or SteadyClock()
@@ -100,11 +100,6 @@ class LiveCamera:
         self._rate = RecentRate()
 
     @property
-    def camera_id(self) -> str:
-        """Which camera."""
-        return self._camera_id
-
-    @property
     def ended(self) -> bool:
         """Whether it was closed; a live camera does not end otherwise."""
         return self._closing.is_set()
@@ -114,7 +109,7 @@ class LiveCamera:
         if self._thread is None:
             # A driver that hangs in spite of its time limits must not keep the program alive.
             self._thread = threading.Thread(
-                target=self.run, name=f"camera {self._camera_id}", daemon=True
+                target=self.run, name=f"camera {self.camera_id}", daemon=True
             )
             self._thread.start()
 
@@ -130,7 +125,7 @@ class LiveCamera:
                 self._last_error = reason
             _LOG.warning(
                 "camera %s: %s; trying again in %.1f s",
-                self._camera_id,
+                self.camera_id,
                 reason.removesuffix("."),
                 pause_s,
             )
@@ -147,7 +142,7 @@ class LiveCamera:
         """How it is doing."""
         with self._lock:
             return CameraStatus(
-                camera_id=self._camera_id,
+                camera_id=self.camera_id,
                 source=self._name,
                 state=self._state,
                 frames_read=self._read,
@@ -184,7 +179,7 @@ class LiveCamera:
                 self._connections += 1
                 again = self._connections > 1
             if again:
-                _LOG.info("camera %s: connected again", self._camera_id)
+                _LOG.info("camera %s: connected again", self.camera_id)
             return self._read_until_gone(capture)
         except CameraError as error:
             return str(error)
@@ -196,7 +191,7 @@ class LiveCamera:
             except Exception as error:
                 _LOG.warning(
                     "camera %s: did not close well: %s",
-                    self._camera_id,
+                    self.camera_id,
                     public_text(repr(error), self._source),
                 )
 
@@ -220,7 +215,7 @@ class LiveCamera:
                     self._last_error = f"{failures} damaged frame(s) left out"
                 _LOG.warning(
                     "camera %s: %s: %d damaged frame(s) left out (%d so far)",
-                    self._camera_id,
+                    self.camera_id,
                     self._name,
                     failures,
                     total,
@@ -229,7 +224,7 @@ class LiveCamera:
             if now_s - opened_s >= self._patience.proved_s:
                 self._backoff.reset()
             with self._lock:
-                frame = Frame(self._camera_id, self._read, self._clock.now(), picture.image)
+                frame = Frame(self.camera_id, self._read, self._clock.now(), picture.image)
                 self._state = "running"
                 self._read += 1
                 self._rate.add(frame.time_s)

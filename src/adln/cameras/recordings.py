@@ -60,13 +60,13 @@ class VideoFile:
         fps: float = 0.0,
         opener: Callable[[str], Capture] = open_capture,
     ) -> None:
-        self._camera_id = camera_id
+        self.camera_id = camera_id
         self._name = public_name(path)
         self._capture: Capture | None = opener(str(path))
-        self._announced = self._capture.announced_frames
+        self.announced_frames = self._capture.announced_frames
         self._announced_fps = self._capture.fps
         if start_s is None:
-            length_s = self._announced / (self._announced_fps or fps or 1.0)
+            length_s = self.announced_frames / (self._announced_fps or fps or 1.0)
             start_s = _dated(Path(path), self._name, camera_id, length_s)
         self.start_s = start_s
         self._times = RecordedTimes(start_s=start_s, fps=fps or self._announced_fps)
@@ -79,26 +79,16 @@ class VideoFile:
         self._last_frame_s: float | None = None
 
     @property
-    def camera_id(self) -> str:
-        """Which camera."""
-        return self._camera_id
-
-    @property
     def ended(self) -> bool:
         """Whether the file is at its end, or closed."""
         return self._capture is None
-
-    @property
-    def announced_frames(self) -> int:
-        """Frames that the file announces; 0 if it does not."""
-        return self._announced
 
     def next_frame(self) -> Frame | None:
         """The next frame that can be decoded; None at the end."""
         if self._capture is None:
             return None
         failures = 0
-        expected = self._announced - self._read - self._corrupt
+        expected = self.announced_frames - self._read - self._corrupt
         while failures < max(_FAILURES_AT_END, expected):
             try:
                 picture = self._capture.read()
@@ -130,14 +120,14 @@ class VideoFile:
             self._last_recorded_s = picture.time_s
             self._rate.add(time_s)
             self._last_frame_s = time_s
-            return Frame(self._camera_id, index, time_s, picture.image)
+            return Frame(self.camera_id, index, time_s, picture.image)
         self._end()
         return None
 
     def status(self) -> CameraStatus:
         """How far it is, and what was damaged."""
         return CameraStatus(
-            camera_id=self._camera_id,
+            camera_id=self.camera_id,
             source=self._name,
             state=self._state,
             frames_read=self._read,
@@ -164,7 +154,8 @@ class VideoFile:
         if missing > 0:
             self._corrupt += missing
             self._trouble(
-                f"the file announces {self._announced} frames; the last {missing} cannot be decoded"
+                f"the file announces {self.announced_frames} frames; the last {missing} cannot be "
+                "decoded"
             )
 
     def _missing(self) -> int:
@@ -172,12 +163,12 @@ class VideoFile:
 
         A file with pauses announces more pictures than it has: its times tell that it is whole.
         """
-        missing = self._announced - self._read - self._corrupt
+        missing = self.announced_frames - self._read - self._corrupt
         first_s, last_s = self._first_recorded_s, self._last_recorded_s
         fps = self._announced_fps
         if missing <= 0 or not fps or first_s is None or last_s is None or last_s <= first_s:
             return missing
-        length_s = self._announced / fps
+        length_s = self.announced_frames / fps
         missing_s = length_s - (last_s - first_s) - 1 / fps
         if missing_s < min(_MISSING_S, _MISSING_SHARE * length_s):
             return 0
@@ -185,7 +176,7 @@ class VideoFile:
 
     def _trouble(self, what: str) -> None:
         self._last_error = what
-        _LOG.warning("camera %s: %s: %s", self._camera_id, self._name, what)
+        _LOG.warning("camera %s: %s: %s", self.camera_id, self._name, what)
 
 
 class ImageFolder:
@@ -220,31 +211,22 @@ class ImageFolder:
             raise CameraError(str(error)) from error
         if not self._paths:
             raise CameraError(f"{folder}: no pictures in this folder; expected .jpg or .png files.")
-        self._camera_id = camera_id
+        self.camera_id = camera_id
         self._name = public_name(folder)
         self._fps = fps
         if start_s is None:
             start_s = _dated(self._paths[0], self._name, camera_id, 0.0)
         self.start_s = start_s
+        self.announced_frames = len(self._paths)
         self._next = self._corrupt = 0
         self._closed = False
         self._last_error = ""
         self._last_frame_s: float | None = None
 
     @property
-    def camera_id(self) -> str:
-        """Which camera."""
-        return self._camera_id
-
-    @property
     def ended(self) -> bool:
         """Whether all pictures have been read, or the folder was closed."""
         return self._closed or self._next >= len(self._paths)
-
-    @property
-    def announced_frames(self) -> int:
-        """Pictures in the folder."""
-        return len(self._paths)
 
     def next_frame(self) -> Frame | None:
         """The next picture that can be decoded; None at the end."""
@@ -256,17 +238,17 @@ class ImageFolder:
             except ImageError as error:
                 self._corrupt += 1
                 self._last_error = str(error)
-                _LOG.warning("camera %s: left out: %s", self._camera_id, error)
+                _LOG.warning("camera %s: left out: %s", self.camera_id, error)
                 continue
             self._last_frame_s = self.start_s + index / self._fps
-            return Frame(self._camera_id, index, self._last_frame_s, image)
+            return Frame(self.camera_id, index, self._last_frame_s, image)
         return None
 
     def status(self) -> CameraStatus:
         """How far it is, and what was damaged."""
         state: CameraState = "closed" if self._closed else "ended" if self.ended else "running"
         return CameraStatus(
-            camera_id=self._camera_id,
+            camera_id=self.camera_id,
             source=self._name,
             state=state,
             frames_read=self._next - self._corrupt,

@@ -5,7 +5,6 @@ different moments say more than all, at a fraction of the price; so a track's cr
 few places, and only what wins a place is embedded.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,6 @@ from adln.cameras.frames import Frame
 from adln.cameras.quality import QualitySettings, judge_boxes, sharpness_quality
 from adln.cameras.tracker import TrackUpdate
 from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX, cut, resize
-from adln.embeddings import unit_length
 from adln.errors import SettingsError
 from adln.settings import settings
 
@@ -147,10 +145,6 @@ class CropSelector:
     def update(self, frame: Frame, tracks: TrackUpdate) -> list[TrackReport]:
         """Take in one frame.
 
-        Args:
-            frame: of this selector's camera.
-            tracks: what the tracker made of it.
-
         Returns:
             Tracks to embed now, those seen in this frame before those that ended.
         """
@@ -233,54 +227,6 @@ class CropSelector:
             last_box_xyxy=candidates.last_box_xyxy,
             crops=tuple(candidates.crops),
         )
-
-
-def pool_embeddings(
-    embeddings: NDArray[np.floating], qualities: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """One embedding of a track: the mean of its crops', weighed with their qualities.
-
-    Args:
-        embeddings: (N, D) of unit length, all of one depth.
-        qualities: (N,), above 0.
-
-    Returns:
-        (D,) float32 of unit length.
-
-    Raises:
-        SettingsError: there is none, the numbers differ, or a quality is not above 0.
-    """
-    if len(embeddings) == 0 or qualities.shape != (len(embeddings),) or not (qualities > 0).all():
-        raise SettingsError(
-            f"expected N >= 1 embeddings with N qualities above 0, got {len(embeddings)} with "
-            f"qualities {qualities.tolist()}."
-        )
-    weighed: NDArray[np.floating] = qualities.astype(np.float64) @ embeddings.astype(np.float64)
-    return unit_length(weighed)
-
-
-def pool_crops(
-    crops: tuple[SelectedCrop, ...], by_crop_id: Mapping[int, NDArray[np.floating]]
-) -> NDArray[np.float32]:
-    """One embedding of a report's crops.
-
-    Args:
-        crops: of a `TrackReport`, at least one.
-        by_crop_id: crop_id -> (D,) embedding of unit length, of one depth.
-
-    Returns:
-        (D,) float32 of unit length.
-
-    Raises:
-        SettingsError: there is no crop, or one has no embedding.
-    """
-    missing = [crop.crop_id for crop in crops if crop.crop_id not in by_crop_id]
-    if missing or not crops:
-        raise SettingsError(f"expected an embedding for each of the crops; missing: {missing}.")
-    return pool_embeddings(
-        np.stack([by_crop_id[crop.crop_id] for crop in crops]),
-        np.array([crop.quality for crop in crops]),
-    )
 
 
 class _Candidates:

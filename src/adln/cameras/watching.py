@@ -57,9 +57,6 @@ class CameraGroup:
     live cameras, a round holds what has come by then; recordings beside them go on when no live
     camera has a frame, because those do not wait.
 
-    Args:
-        sources: the cameras.
-
     Raises:
         SettingsError: there is none, or two have the same camera_id.
     """

@@ -1,20 +1,24 @@
 """`adln adapt`: adapt a gallery to its cameras, or train a network for a site, if it gains."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
 
 from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from adln.gallery.interface import Gallery
-    from adln.gallery.records import ModelKey, StoredSighting
-    from adln.matching.adaptation import TrackedCrops
-    from adln.matching.adaptation_gate import GateDecision
-    from adln.matching.calibration import Calibration
+from adln.cli.gallery_words import actor
+from adln.errors import EvaluationError
+from adln.evaluation.calibrating import calibrate, track_material
+from adln.gallery.adapting import space_name
+from adln.gallery.interface import Gallery
+from adln.gallery.records import ModelKey, StoredSighting
+from adln.gallery.spaces import group_by_space
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.adaptation_gate import GateDecision, decide
+from adln.matching.calibration import Calibration
 
 
 @click.command()
@@ -48,12 +52,6 @@ def adapt(places: tuple[str, ...], dry_run: bool, undo: bool, **overnight: Any) 
 
 
 def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
-    from adln.cli.gallery import actor
-    from adln.gallery.adapting import space_name
-    from adln.gallery.spaces import group_by_space
-    from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.matching.adaptation_gate import decide
-
     with SqliteGallery(folder, actor=actor()) as gallery:
         known = {one.space: one for one in gallery.adaptations}
         if undo:
@@ -86,18 +84,14 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             click.echo(f"  switched on as {decision.adaptation.id}; --undo switches it off")
 
 
-def tracked_records(gallery: "Gallery") -> "Iterator[StoredSighting]":
+def tracked_records(gallery: Gallery) -> Iterator[StoredSighting]:
     """All sightings that are of a track."""
     for batch in gallery.iterate():
         yield from (record for record in batch if record.track_id is not None)
 
 
-def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":
+def tracked_crops(records: list[StoredSighting], dim: int) -> TrackedCrops:
     """Sightings of tracks as arrays."""
-    import numpy as np
-
-    from adln.matching.adaptation import TrackedCrops
-
     rows = [np.asarray(record.embedding, np.float32) for record in records]
     return TrackedCrops(
         np.stack(rows) if rows else np.zeros((0, dim), np.float32),
@@ -107,7 +101,7 @@ def tracked_crops(records: "list[StoredSighting]", dim: int) -> "TrackedCrops":
     )
 
 
-def decision_text(decision: "GateDecision") -> str:
+def decision_text(decision: GateDecision) -> str:
     """What the gate decided and why, in lines for a person."""
     verdict = "no adaptation" if decision.adaptation is None else "adapt"
     lines = [f"  {verdict}: {decision.reason}"]
@@ -128,11 +122,8 @@ def decision_text(decision: "GateDecision") -> str:
     return "\n".join(lines)
 
 
-def _calibration(decision: "GateDecision") -> "tuple[Calibration | None, str]":
+def _calibration(decision: GateDecision) -> tuple[Calibration | None, str]:
     """What scores mean from now on: fitted to tracks that the adaptation was not; and in words."""
-    from adln.errors import EvaluationError
-    from adln.evaluation.calibrating import calibrate, track_material
-
     held_out = decision.held_out
     if held_out is None:
         return None, ""
@@ -155,7 +146,7 @@ def _calibration(decision: "GateDecision") -> "tuple[Calibration | None, str]":
     )
 
 
-def _recognised(decision: "GateDecision") -> tuple[float, float] | None:
+def _recognised(decision: GateDecision) -> tuple[float, float] | None:
     """The share of true pairs that are recognised, as it was and with what was chosen."""
     assert decision.adaptation is not None
     method = decision.adaptation.method
@@ -163,5 +154,5 @@ def _recognised(decision: "GateDecision") -> tuple[float, float] | None:
     return (decision.recognised_before, reached[-1]) if reached else None
 
 
-def _depths(models: "list[ModelKey]") -> str:
+def _depths(models: list[ModelKey]) -> str:
     return " and ".join(f"Res{depth}" for depth in sorted({model.depth for model in models}))

@@ -1,6 +1,7 @@
 """`adln adapt ... --out`: a network for a site, learned in a night from its own cameras."""
 
 import importlib.util
+import logging
 import shutil
 import sys
 import time
@@ -10,12 +11,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adln.cli.options import clock, duration
+from adln.atomic import require_writable
+from adln.cameras.detector import Detector
+from adln.cli.options import clock, duration, path_option
 from adln.cli.progress import RenewedLine
+from adln.cli.training_view import TrainingView
+from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
+from adln.site.crops import SiteCrops, has_tracks, list_crops
+from adln.site.harvest import harvest, is_harvested
+from adln.site.page import most_gained, write_page
+from adln.training.stopping import stop_on_request
 
 if TYPE_CHECKING:
-    from adln.cameras.detector import Detector
-    from adln.site.crops import SiteCrops
     from adln.site.training import SiteOutcome, SiteRequest
 
 NEEDS_OUT = ("start", "teacher", "network", "hours", "minutes", "work", "keep_crops", "pictures")
@@ -25,18 +32,15 @@ _DEFAULT_HOURS = 8.0
 _NO_TEACHER = "none"
 
 _OPTIONS = (
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="Train a network for the site: .onnx file."
-    ),
+    path_option("--out", help="Train a network for the site: .onnx file."),
     click.option(
         "--teacher",
         default="",
         help="Network to learn from, by name or file; none learns without one, from the clusters "
         "that the site's tracks form under several cameras.",
     ),
-    click.option(
+    path_option(
         "--start",
-        type=click.Path(path_type=Path),
         help="What to start from: a network of `adln train`, or ImageNet weights of a ResNet-50.",
     ),
     click.option("--network", default="", help="Network in use, to be beaten; res2 if left out."),
@@ -45,10 +49,8 @@ _OPTIONS = (
     click.option(
         "--depth", type=click.IntRange(1, 4), default=2, show_default=True, help="Of the network."
     ),
-    click.option(
-        "--work",
-        type=click.Path(path_type=Path),
-        help="Folder for what is between; the same again goes on. OUT.work if left out.",
+    path_option(
+        "--work", help="Folder for what is between; the same again goes on. OUT.work if left out."
     ),
     click.option(
         "--collect",
@@ -58,7 +60,7 @@ _OPTIONS = (
         metavar="TIME",
         help="How long live cameras are watched for crops.",
     ),
-    click.option("--detector", type=click.Path(path_type=Path), help="See `adln watch`."),
+    path_option("--detector", help="See `adln watch`."),
     click.option("--keep-crops", is_flag=True, help="Keep the crops that were stored."),
     click.option("--new-space", is_flag=True, help="Allow a network that needs a new gallery."),
     click.option("--pictures", is_flag=True, help="Show people in the report."),
@@ -90,7 +92,7 @@ def adapt_overnight(
     new_space: bool,
     pictures: bool,
     yes: bool,
-    opened_detector: "Detector | None" = None,
+    opened_detector: Detector | None = None,
 ) -> None:
     """Harvest, learn, judge, write; see `adapt`.
 
@@ -112,9 +114,6 @@ def adapt_overnight(
         yes: store crops without asking.
         opened_detector: in place of a file.
     """
-    from adln.atomic import require_writable
-    from adln.errors import SettingsError
-
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if out.suffix != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
@@ -129,7 +128,6 @@ def adapt_overnight(
         )
     if hours is not None and minutes is not None:
         raise click.UsageError("give --hours or --minutes.")
-    from adln.site.page import write_page
     from adln.site.training import SiteRequest, past_outcome, require_new, require_same_space
 
     seconds = minutes * 60 if minutes is not None else (hours or _DEFAULT_HOURS) * 3600
@@ -183,13 +181,9 @@ def _crops(
     detector: Path | None,
     yes: bool,
     keep: bool,
-    opened: "Detector | None",
-) -> "SiteCrops":
+    opened: Detector | None,
+) -> SiteCrops:
     """The crops in folders, and those harvested from cameras and recordings."""
-    from adln.errors import SettingsError
-    from adln.site.crops import has_tracks, list_crops
-    from adln.site.harvest import harvest, is_harvested
-
     folders = [Path(place) for place in places if has_tracks(Path(place))]
     sources = [place for place in places if not has_tracks(Path(place))]
     if folders:
@@ -226,14 +220,9 @@ def _crops(
 
 
 def _train(
-    request: "SiteRequest", crops: "SiteCrops", crops_folder: Path, *, keep: bool
+    request: "SiteRequest", crops: SiteCrops, crops_folder: Path, *, keep: bool
 ) -> "SiteOutcome":
-    import logging
-
-    from adln.cli.training_view import TrainingView
-    from adln.errors import TracksError
     from adln.site.training import train_for_site
-    from adln.training.stopping import stop_on_request
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     watch = TrainingView(quiet=False)
@@ -255,10 +244,8 @@ def _train(
 
 
 def _report(
-    request: "SiteRequest", outcome: "SiteOutcome", crops: "SiteCrops", *, pictures: bool
+    request: "SiteRequest", outcome: "SiteOutcome", crops: SiteCrops, *, pictures: bool
 ) -> None:
-    from adln.site.page import most_gained, write_page
-
     compared, judging = outcome.comparison, outcome.judging
     assert compared is not None
     assert judging is not None
@@ -296,8 +283,6 @@ def _clear(folder: Path, *, keep: bool) -> None:
 
 
 def _require_packages(more: Mapping[str, str]) -> None:
-    from adln.errors import TrainingError, how_to_install
-
     missing = [name for name in (*_NEEDED, *more) if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(["train,export", *more.values()])

@@ -5,25 +5,24 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import data_option, device_option, layout_option
+from adln.atomic import require_writable
+from adln.cli.options import data_option, device_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.split import identity_labels
+from adln.errors import TrainingError
+from adln.evaluation.protocol import embed_split
 
 
 @click.command()
-@click.argument("network_path", metavar="NETWORK", type=click.Path(path_type=Path))
+@path_argument("network_path", metavar="NETWORK")
 @data_option
 @layout_option
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File to write, .safetensors.",
-)
-@click.option(
+@path_option("--out", required=True, help="File to write, .safetensors.")
+@path_option(
     "--join",
     "joined_path",
     metavar="NETWORK",
-    type=click.Path(path_type=Path),
     help="Take further exits from this network, with which the first shares its lower stages.",
 )
 @click.option(
@@ -75,11 +74,6 @@ def align(
     """
     import torch
 
-    from adln.atomic import require_writable
-    from adln.datasets.catalogue import open_dataset
-    from adln.datasets.split import identity_labels
-    from adln.errors import TrainingError
-    from adln.evaluation.protocol import embed_split
     from adln.model.checkpoint import load_network, read_provenance, save_network
     from adln.model.embedder import TorchEmbedder
     from adln.training.common_space import (

@@ -3,17 +3,19 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from adln.cli.options import json_option, network_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from adln.bench.benchmark import BenchReport, BenchRow
-    from adln.reports.chart import ChartPoint
+from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
+from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
+from adln.cli.options import file_option, json_option, network_option, path_option, save_picture
+from adln.cli.progress import counting
+from adln.embedders.foreign import sidecar
+from adln.embedders.shipped import find_network
+from adln.errors import SettingsError
+from adln.evaluation.report import aligned
+from adln.reports.chart import ChartPoint, draw_chart
 
 
 def named_accuracy(text: str) -> tuple[str, float]:
@@ -34,11 +36,10 @@ def named_accuracy(text: str) -> tuple[str, float]:
     multiple=True,
     help="Name or file of a network; see `adln networks`. May be repeated.",
 )
-@click.option(
+@path_option(
     "--peer",
     "peers",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Another network to compare with: .onnx, or .xml (needs OpenVINO). May be repeated.",
 )
 @click.option(
@@ -63,11 +64,8 @@ def named_accuracy(text: str) -> tuple[str, float]:
     metavar="NAME=mAP",
     help="mAP in percent of a network that does not carry its own, e.g. osnet=70.1.",
 )
-@click.option(
-    "--picture",
-    "picture_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw accuracy against latency into this file (.png).",
+@file_option(
+    "--picture", "picture_path", help="Draw accuracy against latency into this file (.png)."
 )
 @json_option
 def bench(
@@ -84,13 +82,6 @@ def bench(
     All networks run in one process, in turns and in random order, so that their ratios can be
     trusted even where other work disturbs the milliseconds.
     """
-    from adln.bench.benchmark import count_steps, run_benchmark
-    from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
-    from adln.cli.progress import counting
-    from adln.embedders.foreign import sidecar
-    from adln.embedders.shipped import find_network
-    from adln.errors import SettingsError
-
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
 
@@ -119,31 +110,27 @@ def bench(
 
 
 def _require_known(given: dict[str, float], names: list[str]) -> None:
-    from adln.errors import SettingsError
-
     unknown = sorted(given.keys() - set(names))
     if unknown:
         raise SettingsError(f"--accuracy names {unknown}; the networks are: {', '.join(names)}.")
 
 
-def _mean_ap(row: "BenchRow", given: dict[str, float]) -> float | None:
+def _mean_ap(row: BenchRow, given: dict[str, float]) -> float | None:
     """In percent: what the user says, else what the manifest says."""
-    from adln.bench.benchmark import best_accuracy
-
     if row.name in given:
         return given[row.name]
     measured = best_accuracy(row.accuracy)
     return None if measured is None else 100 * measured.mean_ap
 
 
-def _as_json(report: "BenchReport", given: dict[str, float]) -> dict[str, Any]:
+def _as_json(report: BenchReport, given: dict[str, float]) -> dict[str, Any]:
     content = asdict(report)
     for row, content_row in zip(report.rows, content["rows"], strict=True):
         content_row["mean_ap_percent"] = _mean_ap(row, given)
     return content
 
 
-def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
+def _as_text(report: BenchReport, given: dict[str, float]) -> str:
     batches = list(report.rows[0].images_per_s)
     heads = [
         "network",
@@ -181,7 +168,7 @@ def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
         lines.append(
             f"NOTE: the machine was busy (load {report.load:.1f}); ratios hold, times do not."
         )
-    lines += ["", *_aligned(table), ""]
+    lines += ["", *aligned(table, words=3), ""]
     lines += [
         f"peak {peak.precision}: {peak.operations_per_s / 1e9:.0f} G operations/s "
         f"({peak.kernel} by onnxruntime, measured in the same run)"
@@ -191,7 +178,7 @@ def _as_text(report: "BenchReport", given: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _threads(report: "BenchReport") -> str:
+def _threads(report: BenchReport) -> str:
     return "1 thread" if report.threads == 1 else f"{report.threads} threads"
 
 
@@ -199,21 +186,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _aligned(table: "Sequence[Sequence[str]]") -> list[str]:
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    # Words to the left, numbers to the right.
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-
-
-def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]":
-    from adln.reports.chart import ChartPoint
-
+def _points(report: BenchReport, given: dict[str, float]) -> list[ChartPoint]:
     points = []
     for row in report.rows:
         mean_ap = _mean_ap(row, given)
@@ -224,11 +197,7 @@ def _points(report: "BenchReport", given: dict[str, float]) -> "list[ChartPoint]
     return points
 
 
-def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
-    from adln.bench.benchmark import best_accuracy
-    from adln.errors import SettingsError
-    from adln.reports.chart import draw_chart
-
+def _draw(report: BenchReport, given: dict[str, float], path: Path) -> None:
     points = _points(report, given)
     if not points:
         raise SettingsError(
@@ -244,10 +213,7 @@ def _draw(report: "BenchReport", given: dict[str, float], path: Path) -> None:
         accuracy_name=f"mAP{where} (%)",
         footer=(report.machine, f"{_threads(report)}, one crop at a time, medians"),
     )
-    try:
-        picture.save(path)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: the picture cannot be written ({error}).") from error
+    save_picture(picture, path)
     left_out = len(report.rows) - len(points)
     rest = f" ({left_out} without an accuracy left out)" if left_out else ""
     click.echo(f"picture: {path}{rest}", err=True)

@@ -1,58 +1,70 @@
 """`adln calibrate`: which score means "same person", for a network and its cameras."""
 
+import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from adln import __version__
+from adln.atomic import require_writable
+from adln.cli.adapt import tracked_crops, tracked_records
 from adln.cli.embedders import is_exported, network_sha256, open_chain, open_trained
-from adln.cli.options import depths_option, json_option, layout_option
+from adln.cli.options import depths_option, json_option, layout_option, path_argument, path_option
+from adln.cli.progress import counting, tell
+from adln.datasets.catalogue import open_dataset
+from adln.embedders.session import open_session
 from adln.embedders.shipped import find_network
-
-if TYPE_CHECKING:
-    from adln.evaluation.calibration_sources import JudgedNetwork, OpenedNetwork
-    from adln.matching.calibration import Calibration, CalibrationFile
+from adln.errors import GalleryError, ModelFileError, SettingsError
+from adln.evaluation.calibrating import calibrate as fit
+from adln.evaluation.calibrating import track_material
+from adln.evaluation.calibration_sources import (
+    JudgedNetwork,
+    NetworkFile,
+    OpenedNetwork,
+    judge_dataset,
+    judge_features,
+)
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import (
+    Calibration,
+    CalibrationFile,
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
+from adln.reports.calibration_text import calibration_text
 
 
 @click.command()
-@click.argument("network", type=click.Path(path_type=Path))
-@click.option(
+@path_argument("network")
+@path_option(
     "--data",
     "data_path",
-    type=click.Path(path_type=Path),
     help="Folder or CSV of a data set whose persons the network has not learned from.",
 )
 @layout_option
-@click.option(
+@path_option(
     "--deeper",
     "deeper_paths",
-    type=click.Path(path_type=Path),
     multiple=True,
     help="With --data: the next file of a split export, going on from NETWORK; repeatable.",
 )
-@click.option(
+@path_option(
     "--against",
     "against_paths",
-    type=click.Path(path_type=Path),
     multiple=True,
     help="With --data: a file whose embeddings NETWORK's will be compared with, too; repeatable.",
 )
-@click.option(
-    "--features",
-    "features_path",
-    type=click.Path(path_type=Path),
-    help="Instead of --data: file of `adln embed`.",
-)
-@click.option(
+@path_option("--features", "features_path", help="Instead of --data: file of `adln embed`.")
+@path_option(
     "--gallery",
     "gallery_path",
-    type=click.Path(path_type=Path),
     help="Instead of --data: a gallery, for the tracks that NETWORK's embeddings in it are of.",
 )
-@click.option(
+@path_option(
     "--table",
-    type=click.Path(path_type=Path),
     help="With --features: CSV with path, camera and person, or path, camera, track and time_s.",
 )
 @depths_option
@@ -92,9 +104,8 @@ if TYPE_CHECKING:
     help="Tracks: seconds between two pictures that are compared.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
-@click.option(
+@path_option(
     "--out",
-    type=click.Path(path_type=Path),
     help="Write this file instead, to copy it to a device: there it belongs beside the network, as "
     "NETWORK.calibration.json.",
 )
@@ -130,16 +141,6 @@ def calibrate(
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
     calibration of the queries at its depth.
     """
-    import json
-    from dataclasses import asdict
-
-    from adln.atomic import require_writable
-    from adln.errors import SettingsError
-    from adln.evaluation.calibrating import calibrate as fit
-    from adln.evaluation.calibration_sources import judge_features
-    from adln.matching.calibration import calibration_path
-    from adln.reports.calibration_text import calibration_text
-
     if sum(place is not None for place in (data_path, features_path, gallery_path)) != 1:
         raise SettingsError("Give one of --data, --features and --gallery to calibrate with.")
     if data_path is None and (deeper_paths or against_paths):
@@ -202,22 +203,18 @@ def calibrate(
 
 
 def _store(
-    judged: "JudgedNetwork", fitted: "tuple[Calibration, ...]", out: Path | None
-) -> "tuple[CalibrationFile, Path]":
+    judged: JudgedNetwork, fitted: tuple[Calibration, ...], out: Path | None
+) -> tuple[CalibrationFile, Path]:
     """Write what was fitted; what the file has of other depths, or of the other --flip, stays."""
-    from adln import __version__
-    from adln.errors import ModelFileError
-    from adln.matching.calibration import CalibrationFile, read_calibration, write_calibration
 
-    def kind(one: "Calibration") -> tuple[int, int, bool]:
+    def kind(one: Calibration) -> tuple[int, int, bool]:
         return one.depth, one.gallery_depth or one.depth, one.flip
 
     file = judged.file
     try:
         earlier = read_calibration(file.path, model_sha256=file.sha256)
     except ModelFileError as error:
-        click.secho("replaced: ", fg="yellow", err=True, nl=False)
-        click.echo(str(error), err=True)
+        tell("replaced", str(error))
         earlier = None
     new = {kind(one) for one in fitted}
     kept = [one for one in earlier.calibrations if kind(one) not in new] if earlier else []
@@ -243,12 +240,7 @@ def _from_dataset(
     flip: bool,
     batch_size: int,
     quiet: bool,
-) -> "list[JudgedNetwork]":
-    from adln.cli.progress import counting
-    from adln.datasets.catalogue import open_dataset
-    from adln.errors import SettingsError
-    from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork, judge_dataset
-
+) -> list[JudgedNetwork]:
     wanted = tuple(sorted(set(depths)))
     others: list[OpenedNetwork] = []
     if is_exported(paths[0]):
@@ -274,15 +266,8 @@ def _from_dataset(
 
 def _from_gallery(
     path: Path, folder: Path, depths: tuple[int, ...], *, gap_s: float
-) -> "JudgedNetwork":
+) -> JudgedNetwork:
     """The tracks in a gallery that were embedded with this network."""
-    from adln.cli.adapt import tracked_crops, tracked_records
-    from adln.embedders.session import open_session
-    from adln.errors import GalleryError
-    from adln.evaluation.calibrating import track_material
-    from adln.evaluation.calibration_sources import JudgedNetwork, NetworkFile
-    from adln.gallery.sqlite_gallery import SqliteGallery
-
     model = open_session(path)
     about = model.manifest
     with SqliteGallery(folder) as gallery:
@@ -319,15 +304,11 @@ def _from_gallery(
     return JudgedNetwork(file, folder.name, False, materials)
 
 
-def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> "OpenedNetwork":
+def _open_files(paths: list[Path], depths: tuple[int, ...], *, flip: bool) -> OpenedNetwork:
     """An exported network in one file, or in several that go on from each other."""
-    from adln.embedders.session import open_session
-    from adln.evaluation.calibration_sources import NetworkFile, OpenedNetwork
-
     embedder = open_chain(paths, depths, flip=flip)
-    models = [open_session(path) for path in paths]
     files = []
-    for model in models:
+    for model in embedder.models:
         about = model.manifest
         spaces = {
             depth: about.space_of(depth) for depth in about.depths if depth in embedder.depths

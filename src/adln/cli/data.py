@@ -6,16 +6,19 @@ Puts the data sets of Sec. III.A before a person's eyes.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from adln.cli.options import layout_option
+from adln.atomic import require_writable
+from adln.cli.options import layout_option, path_argument
 from adln.cli.progress import counting
-
-if TYPE_CHECKING:
-    from adln.datasets.checking import DatasetReport
-    from adln.datasets.split import ReidDataset
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.checking import DatasetReport, find_corrupt, inspect_dataset
+from adln.datasets.split import ReidDataset
+from adln.errors import DatasetError
+from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
+from adln.scenes.walking_scene import CAMERA_IDS, ScenePlan, write_scene
 
 
 @click.group()
@@ -24,7 +27,7 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@path_argument("path")
 @layout_option
 @click.option("--decode", is_flag=True, help="Decode every picture, to find damaged ones.")
 @click.option(
@@ -44,10 +47,6 @@ def check(
     PATH is the folder of a data set, the folder above it, or a CSV table. The exit code is 0 if
     all is fine and 1 if there are problems.
     """
-    from adln.datasets.catalogue import open_dataset
-    from adln.datasets.checking import inspect_dataset
-    from adln.errors import DatasetError
-
     try:
         dataset = open_dataset(path, layout)
     except DatasetError as error:
@@ -66,7 +65,7 @@ def check(
 
 
 @data.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@path_argument("out")
 @click.option(
     "--persons",
     type=click.IntRange(min=4),
@@ -77,10 +76,6 @@ def check(
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
 def draw(out: Path, persons: int, seed: int) -> None:
     """Draw made-up people into the folder OUT, laid out like Market-1501."""
-    from adln.atomic import require_writable
-    from adln.errors import DatasetError
-    from adln.scenes.synthetic import Plan, draw_dataset, num_pictures
-
     require_writable(out, raises=DatasetError, folder=True)
     # More persons to learn from than to search for, as in the demo.
     num_test_persons = max(2, persons * 2 // 5)
@@ -94,7 +89,7 @@ def draw(out: Path, persons: int, seed: int) -> None:
 
 
 @data.command("draw-scene")
-@click.argument("out", type=click.Path(path_type=Path))
+@path_argument("out")
 @click.option(
     "--persons",
     type=click.IntRange(min=0),
@@ -117,10 +112,6 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
 
     There is a folder of pictures for each camera, and truth.jsonl says who is where in each.
     """
-    from adln.atomic import require_writable
-    from adln.errors import DatasetError
-    from adln.scenes.walking_scene import CAMERA_IDS, ScenePlan, write_scene
-
     require_writable(out, raises=DatasetError, folder=True)
     plan = ScenePlan(
         num_persons=persons, crowd=crowd, duration_s=seconds, frames_per_s=fps, seed=seed
@@ -133,22 +124,20 @@ def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, 
     )
 
 
-def _find_corrupt(dataset: "ReidDataset", workers: int) -> tuple[str, ...]:
-    from adln.datasets.checking import find_corrupt
-
+def _find_corrupt(dataset: ReidDataset, workers: int) -> tuple[str, ...]:
     # A picture may be both query and gallery; junk is never opened by anyone.
     paths = list(dict.fromkeys(path for split in dataset.splits for path in split.paths))
     with counting(len(paths), "Decoding") as on_progress:
         return find_corrupt(paths, workers=workers, on_progress=on_progress)
 
 
-def _as_json(report: "DatasetReport", notice: str) -> dict[str, Any]:
+def _as_json(report: DatasetReport, notice: str) -> dict[str, Any]:
     content = asdict(report)
     content["root"] = str(report.root)
     return {"is_fine": report.is_fine, **content, "notice": notice}
 
 
-def _as_text(report: "DatasetReport", notice: str) -> str:
+def _as_text(report: DatasetReport, notice: str) -> str:
     lines = [f"{report.name}: {report.root}", ""]
     if notice:
         lines += [f"NOTICE: {notice}", ""]

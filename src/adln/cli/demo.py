@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from PIL import Image
 
-from adln.cli.options import clock, device_option
+from adln.atomic import require_writable
+from adln.cli.options import clock, device_option, path_option
 from adln.cli.progress import counting
+from adln.cli.report_files import write_report
 from adln.cli.training_view import TrainingView
+from adln.errors import SettingsError
+from adln.evaluation.protocol import evaluate
+from adln.evaluation.report import make_report
+from adln.scenes.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
+from adln.training.schedule import Schedule
+from adln.training.stopping import stop_on_request
 
 if TYPE_CHECKING:
     from adln.training.recipe import Recipe
@@ -21,12 +30,11 @@ PICTURE_NAME = "people.png"
 
 
 @click.command()
-@click.option(
+@path_option(
     "--out",
     "folder",
     default="out/demo",
     show_default=True,
-    type=click.Path(path_type=Path),
     help="Folder for people, network and report.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of people, weights and batches.")
@@ -38,20 +46,11 @@ def demo(folder: Path, seed: int, epochs: int, device: str) -> None:
     Needs no download. The network starts from random parameters and sees few people for a few
     minutes: it shows every step, not good accuracy. The same command resumes an interrupted run.
     """
-    from PIL import Image
-
-    from adln.atomic import require_writable
-    from adln.cli.report_files import write_report
-    from adln.errors import SettingsError
-    from adln.evaluation.protocol import evaluate
-    from adln.evaluation.report import make_report
     from adln.model.checkpoint import load_network
     from adln.model.complexity import count_exits
     from adln.model.embedder import TorchEmbedder
-    from adln.scenes.synthetic import Plan, contact_sheet, draw_dataset, num_pictures
     from adln.training.data import load_training_data
     from adln.training.loop import build_fabric, train
-    from adln.training.stopping import stop_on_request
 
     require_writable(folder, raises=SettingsError, folder=True)
     begun = time.monotonic()
@@ -122,7 +121,6 @@ def demo_recipe(*, seed: int, epochs: int) -> "Recipe":
     """A recipe for minutes, not for accuracy: quarter-size crops, random parameters, few epochs."""
     from adln.training.augmentation import Augmentation
     from adln.training.recipe import Batch, NetworkSettings, Recipe
-    from adln.training.schedule import Schedule
 
     return Recipe(
         seed=seed,

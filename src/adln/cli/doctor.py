@@ -4,19 +4,26 @@ import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+from adln.cameras.detector import Detector
 from adln.cli.progress import Counting
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from adln.cameras.detector import Detector
-    from adln.pipeline.doctor import Examination, Separation
-    from adln.pipeline.watch_settings import WatchSettings
+from adln.cli.watch import run_watch
+from adln.pipeline.doctor import Examination, Separation, examine, thresholds_of
+from adln.pipeline.watch_settings import (
+    CameraSettings,
+    DetectorSettings,
+    JsonlSettings,
+    MetricsSettings,
+    MqttSettings,
+    WatchNetworkSettings,
+    WatchSettings,
+    WebhookSettings,
+    read_watch_settings,
+)
 
 _CLEAR, _SOME = 0.98, 0.90
 
@@ -36,15 +43,6 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     thresholds follow, whether identities change with them, and where the time goes. It needs no
     names and stores nothing.
     """
-    from adln.pipeline.doctor import examine, thresholds_of
-    from adln.pipeline.watch_settings import (
-        CameraSettings,
-        DetectorSettings,
-        WatchNetworkSettings,
-        WatchSettings,
-        read_watch_settings,
-    )
-
     if recording.suffix == ".toml":
         settings = read_watch_settings(recording)
         folder = recording.resolve().parent
@@ -84,7 +82,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         click.echo("\n".join(_device(found)))
 
 
-def _people(found: "Examination") -> list[str]:
+def _people(found: Examination) -> list[str]:
     return [
         "RECORDING",
         f"  {found.video_s:.0f} s, {found.frames} frames; {found.tracks} tracks with usable crops, "
@@ -92,7 +90,7 @@ def _people(found: "Examination") -> list[str]:
     ]
 
 
-def _separation(found: "Examination") -> list[str]:
+def _separation(found: Examination) -> list[str]:
     lines = ["", "DO PEOPLE STAND APART?  (cosines: one person's crops, two people in one frame)"]
     for depth, scores in found.depths.items():
         same = _quantiles(scores.same)
@@ -105,16 +103,14 @@ def _separation(found: "Examination") -> list[str]:
     return lines
 
 
-def _quantiles(scores: "NDArray[np.float64]") -> str:
-    import numpy as np
-
+def _quantiles(scores: NDArray[np.float64]) -> str:
     if len(scores) == 0:
         return "none"
     low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95])
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _judgement(scores: "Separation") -> str:
+def _judgement(scores: Separation) -> str:
     if not scores.is_enough:
         return (
             "Too few to judge: it takes 20 tracks, and 20 pairs of people seen in one frame. "
@@ -133,16 +129,8 @@ def _judgement(scores: "Separation") -> str:
 
 
 def _effect(
-    settings: "WatchSettings", folder: Path, work: Path, detector: "Detector | None"
+    settings: WatchSettings, folder: Path, work: Path, detector: Detector | None
 ) -> list[str]:
-    from adln.cli.watch import run_watch
-    from adln.pipeline.watch_settings import (
-        JsonlSettings,
-        MetricsSettings,
-        MqttSettings,
-        WebhookSettings,
-    )
-
     settings = replace(
         settings,
         gallery=str(work / "gallery"),
@@ -177,7 +165,7 @@ def _effect(
     return lines
 
 
-def _device(found: "Examination") -> list[str]:
+def _device(found: Examination) -> list[str]:
     total = sum(found.stage_ms.values())
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.stage_ms.items())
     slowest = max(found.stage_ms, key=lambda stage: found.stage_ms[stage])

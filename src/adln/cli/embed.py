@@ -3,38 +3,46 @@
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+from adln import __version__
+from adln.cameras.boxed_crops import boxed_crops
+from adln.cameras.boxes_file import BoxesFile
+from adln.cameras.recordings import ImageFolder, VideoFile
 from adln.cli.gallery_words import many
-from adln.cli.options import depth_option, network_option
+from adln.cli.options import depth_option, file_option, network_option, path_argument, path_option
 from adln.cli.progress import counting, tell_left_out
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from adln.embedders.embedder import OnnxEmbedder
+from adln.datasets.pictures import find_pictures
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embeddings import find_unusable
+from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.features import (
+    Features,
+    FeatureSource,
+    require_writable_format,
+    write_features,
+)
 
 # Crops of a video that are held at a time.
 _CROPS_AT_ONCE = 256
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@path_argument("sources", nargs=-1, required=True)
 @network_option()
-@click.option(
+@file_option(
     "--out",
     "out_path",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
     help="Feature file to write: .npz, or .parquet (needs pyarrow).",
 )
-@click.option(
+@path_option(
     "--boxes",
     "boxes_path",
-    type=click.Path(path_type=Path),
     help="SOURCES is a video or a folder of its frames, and this file of JSON lines says where "
     "the people are; see docs/device.md.",
 )
@@ -76,27 +84,12 @@ def embed(
     a column "path", or a .txt with one path a line. Pictures that cannot be read are named and
     left out. With --boxes, the people in one video instead, with camera, time and track.
     """
-    from adln import __version__
-    from adln.embedders.embedder import OnnxEmbedder
-    from adln.embeddings import find_unusable
-    from adln.errors import ImageError, ModelFileError, SettingsError
-    from adln.features import (
-        Features,
-        FeatureSource,
-        require_writable_format,
-        write_features,
-    )
-
     # What could fail at the end is checked before the work.
     require_writable_format(out_path)
     embedder = OnnxEmbedder(
         network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
     )
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(
-            f"{network} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
-        )
+    chosen = embedder.chosen_depth(depth)
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
     else:
@@ -141,16 +134,14 @@ class _Embedded:
     """N pictures that could be used, and what was wrong with the others."""
 
     names: list[str]
-    embeddings: "NDArray[np.float32]"
+    embeddings: NDArray[np.float32]
     problems: list[str]
-    columns: "dict[str, NDArray[Any]]"
+    columns: dict[str, NDArray[Any]]
 
 
 def _embed_pictures(
-    embedder: "OnnxEmbedder", sources: tuple[Path, ...], depth: int, *, quiet: bool
+    embedder: OnnxEmbedder, sources: tuple[Path, ...], depth: int, *, quiet: bool
 ) -> _Embedded:
-    from adln.datasets.pictures import find_pictures
-
     problems: list[str] = []
     paths = find_pictures(sources, on_left_out=problems.append)
     with counting(len(paths), "embedding", quiet=quiet) as on_progress:
@@ -164,7 +155,7 @@ def _embed_pictures(
 
 
 def _embed_video(
-    embedder: "OnnxEmbedder",
+    embedder: OnnxEmbedder,
     sources: tuple[Path, ...],
     boxes_path: Path,
     camera: str | None,
@@ -173,13 +164,6 @@ def _embed_video(
     quiet: bool,
 ) -> _Embedded:
     """The people that boxes show in one recording, with their tracks and times."""
-    import numpy as np
-
-    from adln.cameras.boxed_crops import boxed_crops
-    from adln.cameras.boxes_file import BoxesFile
-    from adln.cameras.recordings import ImageFolder, VideoFile
-    from adln.errors import SettingsError
-
     if len(sources) != 1:
         raise SettingsError(f"--boxes belong to one video, {len(sources)} were named.")
     boxes = BoxesFile(boxes_path)

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adln.atomic import file_sha256
+from adln.embedders.deeper import ChainedEmbedder
+from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
+from adln.embedders.session import usable_cores
 from adln.embedders.shipped import find_network
+from adln.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from adln.embedders.deeper import ChainedEmbedder
-    from adln.embedders.embedder import OnnxEmbedder
     from adln.model.embedder import TorchEmbedder
 
 _FOR_DEVICES = (".onnx", ".xml")
@@ -21,9 +24,6 @@ def is_exported(model: Path) -> bool:
 
 def network_sha256(path: Path) -> str:
     """The digest of a network file, by which galleries and feature files know it."""
-    from adln.atomic import file_sha256
-    from adln.errors import ModelFileError
-
     return file_sha256(path, raises=ModelFileError, expected="a network file")
 
 
@@ -49,13 +49,8 @@ def open_trained(
 
 def open_chain(
     paths: Sequence[Path], depths: tuple[int, ...], *, flip: bool
-) -> "OnnxEmbedder | ChainedEmbedder":
+) -> OnnxEmbedder | ChainedEmbedder:
     """An exported network of one file or several, or only some of the depths that they have."""
-    from adln.embedders.deeper import ChainedEmbedder
-    from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
-    from adln.embedders.session import usable_cores
-    from adln.errors import ModelFileError
-
     if len(paths) == 1 and not depths:
         return OnnxEmbedder(paths[0], flip=flip)
     foreign = [str(path) for path in paths if not is_exported(path)]

@@ -7,32 +7,37 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from adln.atomic import require_writable
+from adln.bench.cascade_costs import measure_costs
 from adln.cli.embedders import is_exported, open_chain, open_trained
-from adln.cli.options import depths_option, device_option, layout_option
+from adln.cli.options import depths_option, device_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
-
-if TYPE_CHECKING:
-    from adln.datasets.split import ReidDataset
-    from adln.embeddings import Embedder
-    from adln.evaluation.cascade import CascadeResult, StageCosts
-    from adln.evaluation.open_set import OpenSetResult
-    from adln.evaluation.protocol import Evaluation
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.checking import look_alike_note
+from adln.datasets.split import ReidDataset
+from adln.embeddings import Embedder
+from adln.errors import DatasetError, SettingsError
+from adln.evaluation.cascade import CascadeResult, StageCosts, evaluate_cascade
+from adln.evaluation.cross_depth import evaluate_cross_depth
+from adln.evaluation.open_set import OpenSetResult, evaluate_open_set
+from adln.evaluation.protocol import Evaluation, evaluate_embedded
+from adln.evaluation.protocol import evaluate as run
+from adln.evaluation.report import make_report
+from adln.evaluation.unseen import measure_set, unseen_text, was_seen
+from adln.features import SUFFIXES, read_features
 
 
 @click.command()
-@click.argument(
-    "networks", metavar="NETWORK...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-@click.option(
+@path_argument("networks", metavar="NETWORK...", nargs=-1, required=True)
+@path_option(
     "--data",
     "data_paths",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Folder or CSV of a data set; may be repeated, e.g. for unseen people beside seen ones.",
 )
 @layout_option
@@ -71,10 +76,9 @@ if TYPE_CHECKING:
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16 (torch networks).")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @device_option
-@click.option(
+@path_option(
     "--report",
     "report_folder",
-    type=click.Path(path_type=Path),
     help="Also write a page with ranked lists, the table and JSON into this folder; for each "
     "further data set into a folder in it.",
 )
@@ -110,14 +114,6 @@ def evaluate(
 
     A table shows each data set with 95 % intervals, and whether the network has learned from it.
     """
-    from adln.atomic import require_writable
-    from adln.datasets.catalogue import open_dataset
-    from adln.datasets.checking import look_alike_note
-    from adln.errors import SettingsError
-    from adln.evaluation.cross_depth import evaluate_cross_depth
-    from adln.evaluation.report import make_report
-    from adln.evaluation.unseen import measure_set, unseen_text, was_seen
-
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)
     datasets = [open_dataset(path, layout) for path in data_paths]
@@ -206,10 +202,10 @@ class _Subject:
     params: dict[int, int]
     flops: dict[int, int]
     # Data set, crops at a time, whether to re-rank, progress.
-    evaluate: "Callable[[ReidDataset, int, bool, Callable[[int], None]], Evaluation]"
+    evaluate: Callable[[ReidDataset, int, bool, Callable[[int], None]], Evaluation]
 
 
-def _titles(datasets: "list[ReidDataset]") -> list[str]:
+def _titles(datasets: list[ReidDataset]) -> list[str]:
     """Names of the data sets; those of one layout are told apart by their folders."""
     counts = Counter(dataset.name for dataset in datasets)
     titles = [
@@ -226,19 +222,14 @@ def _titles(datasets: "list[ReidDataset]") -> list[str]:
 def _open(
     networks: tuple[Path, ...], depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
 ) -> _Subject:
-    from adln.evaluation.protocol import evaluate as run
-    from adln.features import SUFFIXES
-
     if len(networks) == 1 and networks[0].suffix.lower() in SUFFIXES:
         return _open_features(networks[0], depths)
     params: dict[int, int] = {}
     flops: dict[int, int] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
-        from adln.embedders.session import open_session
-
-        embedder = open_chain(networks, depths, flip=flip)
-        trained_on = open_session(networks[0]).manifest.training_data
+        embedder = chain = open_chain(networks, depths, flip=flip)
+        trained_on = chain.models[0].manifest.training_data
     else:
         embedder, params, flops = open_trained(
             networks[0], depths, device=device, flip=flip, bf16=bf16
@@ -248,8 +239,8 @@ def _open(
         trained_on = str(read_provenance(networks[0]).get("data", ""))
 
     def evaluate(
-        dataset: "ReidDataset", batch_size: int, rerank: bool, on_progress: Callable[[int], None]
-    ) -> "Evaluation":
+        dataset: ReidDataset, batch_size: int, rerank: bool, on_progress: Callable[[int], None]
+    ) -> Evaluation:
         return run(
             embedder,
             dataset.query,
@@ -264,10 +255,6 @@ def _open(
 
 def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
     """Embeddings of a feature file, found by the paths of their pictures."""
-    from adln.errors import DatasetError, SettingsError
-    from adln.evaluation.protocol import evaluate_embedded
-    from adln.features import read_features
-
     features = read_features(path)
     depth = features.source.depth
     if depths and depths != (depth,):
@@ -275,8 +262,8 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
     rows = {Path(name).resolve(): row for row, name in enumerate(features.paths)}
 
     def evaluate(
-        dataset: "ReidDataset", _: int, rerank: bool, on_progress: Callable[[int], None]
-    ) -> "Evaluation":
+        dataset: ReidDataset, _: int, rerank: bool, on_progress: Callable[[int], None]
+    ) -> Evaluation:
         sides = []
         for split in (dataset.query, dataset.gallery):
             found = [rows.get(picture.resolve(), -1) for picture in split.paths]
@@ -293,26 +280,11 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
     return _Subject((depth,), features.source.flip, "", {}, {}, evaluate)
 
 
-def _open_set(evaluation: "Evaluation") -> "dict[int, OpenSetResult]":
-    from adln.evaluation.open_set import evaluate_open_set
-
-    query, gallery = evaluation.query, evaluation.gallery
-    return {
-        depth: evaluate_open_set(
-            result.query_features,
-            query.person_ids,
-            query.camera_ids,
-            result.gallery_features,
-            gallery.person_ids,
-            gallery.camera_ids,
-        )
-        for depth, result in evaluation.results.items()
-    }
+def _open_set(evaluation: Evaluation) -> dict[int, OpenSetResult]:
+    return {depth: evaluate_open_set(*evaluation.sides(depth)) for depth in evaluation.results}
 
 
 def _require_two_depths(depths: tuple[int, ...]) -> None:
-    from adln.errors import SettingsError
-
     if len(depths) < 2:
         raise SettingsError(
             f"--cascade goes from one depth to a deeper one, and there is only {depths}: "
@@ -321,12 +293,9 @@ def _require_two_depths(depths: tuple[int, ...]) -> None:
 
 
 def _cascade(
-    evaluation: "Evaluation", networks: tuple[Path, ...]
-) -> "tuple[CascadeResult, StageCosts | None]":
+    evaluation: Evaluation, networks: tuple[Path, ...]
+) -> tuple[CascadeResult, StageCosts | None]:
     """What is found; and what it costs, where the files of a split export are there to be timed."""
-    from adln.bench.cascade_costs import measure_costs
-    from adln.evaluation.cascade import evaluate_cascade
-
     result = evaluate_cascade(evaluation)
     costs = measure_costs(networks) if len(networks) > 1 else None
     if costs is not None and costs.depths != (result.from_depth, result.to_depth):
@@ -336,9 +305,9 @@ def _cascade(
 
 def _json(
     report: str,
-    open_set: "dict[int, OpenSetResult]",
-    cascade: "CascadeResult | None",
-    costs: "StageCosts | None",
+    open_set: dict[int, OpenSetResult],
+    cascade: CascadeResult | None,
+    costs: StageCosts | None,
 ) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(report)
     if open_set:

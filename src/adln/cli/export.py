@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from adln.cli.options import layout_option
+from adln.atomic import require_writable
+from adln.cli.options import layout_option, path_argument, path_option
 from adln.cli.progress import counting
-from adln.manifest import PRECISIONS
+from adln.datasets.catalogue import open_dataset
+from adln.errors import ExportError
+from adln.manifest import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from adln.export.exporting import ExportedFile
-    from adln.manifest import Precision
 
 
 class Depths(click.ParamType):  # type: ignore[type-arg]
@@ -34,7 +36,7 @@ class Depths(click.ParamType):  # type: ignore[type-arg]
 
 
 @click.command()
-@click.argument("network", type=click.Path(path_type=Path))
+@path_argument("network")
 @click.option(
     "--depth",
     "--depths",
@@ -50,21 +52,16 @@ class Depths(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="int8 is about three times as fast; fp16 halves the file and is for GPUs.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="File to write: .onnx, .xml for OpenVINO, or .param for ncnn.",
+@path_option(
+    "--out", required=True, help="File to write: .onnx, .xml for OpenVINO, or .param for ncnn."
 )
-@click.option(
+@path_option(
     "--calibrate",
-    type=click.Path(path_type=Path),
     help="Folder of crops, or a data set: measures the ranges of int8, and proves the file.",
 )
-@click.option(
+@path_option(
     "--data",
     "data_path",
-    type=click.Path(path_type=Path),
     help="Data set on which Rank-1 and mAP of file and network are compared too.",
 )
 @layout_option
@@ -93,9 +90,6 @@ def export(
     The file is compared with the network crop by crop, at batch 1, 7 and 32. If the outputs differ,
     nothing is written.
     """
-    from adln.atomic import require_writable
-    from adln.datasets.catalogue import open_dataset
-    from adln.errors import ExportError
     from adln.export.exporting import export_network
 
     require_writable(out, raises=ExportError)

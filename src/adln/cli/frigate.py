@@ -10,12 +10,25 @@ from pathlib import Path
 
 import click
 
-from adln.cli.options import depth_option, duration, network_option
+from adln.cli.gallery_words import actor
+from adln.cli.options import depth_option, duration, network_option, path_option
+from adln.cli.watch_view import WatchView
+from adln.errors import DeliveryError, SettingsError
+from adln.gallery.records import ModelKey
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.assembly import open_scales
+from adln.pipeline.broker import Broker
+from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.frigate import FrigateNamer
+from adln.pipeline.frigate_api import FrigateApi
+from adln.pipeline.frigate_news import FrigateNews
+from adln.pipeline.watch import stopping_on_signals
+from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 
 
 @click.command()
 @click.argument("url")
-@click.option("--gallery", "folder", required=True, type=click.Path(path_type=Path))
+@path_option("--gallery", "folder", required=True)
 @network_option()
 @depth_option
 @click.option("--match", type=float, help="Cosine of a match, where no calibration says it.")
@@ -36,7 +49,7 @@ from adln.cli.options import depth_option, duration, network_option
 @click.option("--user", default="", help="Of Frigate's port 8971.")
 @click.option("--password-env", default="", help="Variable that holds the user's password.")
 @click.option("--token-env", default="", help="Variable that holds a token, instead of a user.")
-@click.option("--ca-file", type=click.Path(path_type=Path), help="Certificates to trust (PEM).")
+@path_option("--ca-file", help="Certificates to trust (PEM).")
 @click.option("--allow-plain-http", is_flag=True, help="Password or token may go unencrypted.")
 @click.option("--mqtt", "mqtt_host", default="", help="Broker of Frigate, to hear of events.")
 @click.option("--mqtt-port", default=1883, show_default=True)
@@ -70,19 +83,6 @@ def frigate(
 
     URL looks like http://frigate:5000. Without --write nothing is changed in Frigate.
     """
-    from adln.cli.gallery import actor
-    from adln.cli.watch_view import WatchView
-    from adln.errors import DeliveryError, SettingsError
-    from adln.gallery.records import ModelKey
-    from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.pipeline.assembly import open_scales
-    from adln.pipeline.broker import Broker
-    from adln.pipeline.depths import DepthEmbedder
-    from adln.pipeline.frigate import FrigateNamer
-    from adln.pipeline.frigate_api import FrigateApi
-    from adln.pipeline.frigate_news import FrigateNews
-    from adln.pipeline.watch import stopping_on_signals
-    from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 
     def secret(variable: str) -> str:
         value = os.environ.get(variable, "") if variable else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from adln.api.networks import Network
 from adln.cli.gallery_cluster import cluster
 from adln.cli.gallery_move import move
 from adln.cli.gallery_people import assign, delete, forget, list_people, merge, name, split
@@ -15,7 +16,6 @@ from adln.cli.gallery_renew import renew
 from adln.cli.gallery_routes import routes
 from adln.cli.gallery_rules import retention, rules_in_words
 from adln.cli.gallery_words import (
-    actor,
     called,
     folder_argument,
     many,
@@ -25,10 +25,12 @@ from adln.cli.gallery_words import (
     tick,
     when,
 )
-from adln.cli.options import depth_option, json_option, network_option
-from adln.cli.progress import counting, tell_left_out
-
-__all__ = ["actor", "gallery", "moment"]
+from adln.cli.options import depth_option, file_argument, json_option, network_option, path_argument
+from adln.cli.progress import counting, tell, tell_left_out
+from adln.errors import SettingsError
+from adln.gallery.enrolling import Enrolment, people_of
+from adln.gallery.exchange import count_rows, export_parquet, import_parquet
+from adln.gallery.records import NO_PERSON, Filter
 
 
 @click.group()
@@ -59,8 +61,6 @@ for command in _COMMANDS:
 @json_option
 def info(folder: Path, as_json: bool) -> None:
     """Show what the gallery in FOLDER holds: sightings, people, network, rules, size."""
-    from adln.gallery.records import NO_PERSON, Filter
-
     with open_folder(folder) as opened:
         models = opened.models
         persons = opened.persons()
@@ -103,7 +103,7 @@ def info(folder: Path, as_json: bool) -> None:
 
 @gallery.command()
 @folder_argument
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@path_argument("sources", nargs=-1, required=True)
 @network_option(
     help="Name or file of a network; all sightings of a gallery are of one network or one space."
 )
@@ -138,10 +138,6 @@ def enrol(
     that person's; without, a new person's who has no name yet; with --each-folder each sub-folder
     is a person. The exit status is 1 if nothing could be stored.
     """
-    from adln.api.networks import Network
-    from adln.errors import SettingsError
-    from adln.gallery.enrolling import Enrolment, people_of
-
     if (name is not None) + nobody + each_folder > 1:
         raise SettingsError(
             "--name says who it is, --nobody that nobody knows, and --each-folder that sub-folders "
@@ -183,19 +179,16 @@ def enrol(
                     fg="yellow",
                 )
     if not stored:
-        click.secho("error: ", fg="red", err=True, nl=False)
-        click.echo("nothing was stored, and nobody enrolled.", err=True)
+        tell("error", "nothing was stored, and nobody enrolled.", colour="red")
     context.exit(0 if stored else 1)
 
 
 @gallery.command("import")
 @folder_argument
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@file_argument("file")
 @click.option("--low-memory", is_flag=True, help="A new gallery: less memory and disk, slower.")
 def import_file(folder: Path, file: Path, low_memory: bool) -> None:
     """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER."""
-    from adln.gallery.exchange import count_rows, import_parquet
-
     rows = count_rows(file)
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         with counting(rows, "importing") as on_progress:
@@ -207,11 +200,9 @@ def import_file(folder: Path, file: Path, low_memory: bool) -> None:
 
 @gallery.command()
 @folder_argument
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@file_argument("file")
 def export(folder: Path, file: Path) -> None:
     """Write all sightings of FOLDER, with names and pictures, to FILE (Parquet)."""
-    from adln.gallery.exchange import export_parquet
-
     with open_folder(folder) as opened, counting(opened.count(), "exporting") as on_progress:
         written = export_parquet(opened, file, on_progress=on_progress)
     click.echo(f"{file}: {many(written, 'sighting')}")

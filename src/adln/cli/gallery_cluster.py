@@ -1,16 +1,20 @@
 """`adln gallery cluster`: who might be who among the sightings that nobody has named."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from adln.cli.embedders import network_sha256
 from adln.cli.gallery_places import open_place
-from adln.cli.gallery_words import when
-from adln.cli.options import network_option
-
-if TYPE_CHECKING:
-    from adln.gallery.clustering import Group
+from adln.cli.gallery_words import few, when
+from adln.cli.options import file_option, network_option, save_picture
+from adln.embedders.shipped import find_network
+from adln.errors import GalleryError
+from adln.gallery.clustering import Group, group_sightings
+from adln.gallery.records import NO_PERSON, Filter
+from adln.gallery.spaces import group_by_space
+from adln.matching.calibration import calibration_path, read_calibration
+from adln.reports.contact_sheet import draw_contact_sheet
 
 _ROWS_SHOWN = 20
 
@@ -36,11 +40,7 @@ _ROWS_SHOWN = 20
     show_default=True,
     help="Groups of fewer sightings are left alone.",
 )
-@click.option(
-    "--sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the groups into this picture, where thumbnails were kept.",
-)
+@file_option("--sheet", help="Draw the groups into this picture, where thumbnails were kept.")
 @click.option("--apply", "apply_them", is_flag=True, help="Make every group a person, unnamed.")
 def cluster(
     place: str,
@@ -60,11 +60,6 @@ def cluster(
     --apply. Sightings of one track stay together; two that a camera saw at the same moment never
     come into one group.
     """
-    from adln.errors import GalleryError
-    from adln.gallery.clustering import group_sightings
-    from adln.gallery.records import NO_PERSON, Filter
-    from adln.gallery.spaces import group_by_space
-
     if (network is None) == (threshold is None):
         raise GalleryError(
             "Give --network, whose calibration tells the threshold, or a --threshold of your own."
@@ -98,7 +93,7 @@ def cluster(
             _draw(sheet, kept, {s.sighting_id: s.thumbnail for s in sightings if s.thumbnail})
         if apply_them:
             numbers = [gallery.split(group.sighting_ids) for group in kept]
-            click.echo(f"made {len(numbers):,} persons" + (f": {_few(numbers)}" if numbers else ""))
+            click.echo(f"made {len(numbers):,} persons" + (f": {few(numbers)}" if numbers else ""))
         elif kept:
             click.echo("nothing was changed; --apply makes every group a person")
 
@@ -107,11 +102,6 @@ def _calibrated(
     network: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
 ) -> float:
     """The threshold; the most cautious one where sightings are of several depths."""
-    from adln.cli.embedders import network_sha256
-    from adln.embedders.shipped import find_network
-    from adln.errors import GalleryError
-    from adln.matching.calibration import calibration_path, read_calibration
-
     network = find_network(network)
     digest = network_sha256(network)
     content = read_calibration(network, model_sha256=digest)
@@ -138,7 +128,7 @@ def _calibrated(
 
 
 def _text(
-    place: str, sightings: int, groups: "list[Group]", kept: "list[Group]", threshold: float
+    place: str, sightings: int, groups: list[Group], kept: list[Group], threshold: float
 ) -> str:
     in_groups = sum(len(group.sighting_ids) for group in kept)
     units = sum(group.tracks for group in groups)
@@ -155,36 +145,24 @@ def _text(
         lines.append(
             f"{number:>5}  {len(group.sighting_ids):>9,}  {group.tracks:>6,}  "
             f"{group.likeness:>8.3f}  {when(group.first_seen_s)}  {when(group.last_seen_s)}  "
-            f"{_few(group.cameras)}"
+            f"{few(group.cameras)}"
         )
     if len(kept) > _ROWS_SHOWN:
         lines.append(f"... and {len(kept) - _ROWS_SHOWN:,} more")
     return "\n".join(lines)
 
 
-def _draw(path: Path, groups: "list[Group]", thumbnails: dict[int, bytes]) -> None:
-    from adln.errors import GalleryError
-    from adln.reports.contact_sheet import draw_contact_sheet
-
+def _draw(path: Path, groups: list[Group], thumbnails: dict[int, bytes]) -> None:
     if not thumbnails:
         click.echo("no sheet: no thumbnails were kept", err=True)
         return
     rows = [
         (
             f"Group {number}\n{len(group.sighting_ids):,} sightings\n{group.tracks:,} tracks\n"
-            f"cameras {_few(group.cameras)}",
+            f"cameras {few(group.cameras)}",
             group.sighting_ids,
         )
         for number, group in enumerate(groups, start=1)
     ]
-    try:
-        draw_contact_sheet(rows, thumbnails).save(path)
-    except (OSError, ValueError) as error:
-        raise GalleryError(
-            f"{path}: cannot be written ({error}); name a .jpg or .png in a folder that is there."
-        ) from error
+    save_picture(draw_contact_sheet(rows, thumbnails), path)
     click.echo(f"sheet: {path}")
-
-
-def _few(numbers: "list[int] | tuple[int, ...]") -> str:
-    return ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")

@@ -5,19 +5,16 @@ from pathlib import Path
 import click
 
 from adln.cli.gallery_places import open_place
-from adln.cli.gallery_words import note
-from adln.cli.progress import counting
+from adln.cli.options import file_option
+from adln.cli.progress import counting, tell
+from adln.errors import GalleryError
+from adln.gallery.moving import move_gallery
 
 
 @click.command()
 @click.argument("source")
 @click.argument("target")
-@click.option(
-    "--ids",
-    "ids_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write old and new numbers of sightings into this CSV file.",
-)
+@file_option("--ids", "ids_path", help="Write old and new numbers of sightings into this CSV file.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     """Copy the gallery SOURCE to the empty TARGET and prove that both answer alike.
@@ -25,9 +22,6 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
     is left as it is.
     """
-    from adln.errors import GalleryError
-    from adln.gallery.moving import move_gallery
-
     if ids_path is not None and not ids_path.absolute().parent.is_dir():
         raise GalleryError(f"{ids_path}: there is no folder {ids_path.parent}.")
     with (
@@ -43,7 +37,8 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
         f"each compared with {source}; {moved.searches} searches answered alike."
     )
-    note(
+    tell(
+        "note",
         "people who were forgotten at the old place are not known at the new one: their names and "
-        "templates stay behind, as do rules and log."
+        "templates stay behind, as do rules and log.",
     )

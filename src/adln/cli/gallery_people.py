@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adln.cli.gallery_words import (
     called,
+    few,
     find_person,
+    find_person_or_nobody,
     folder_argument,
     many,
     open_folder,
@@ -16,25 +18,21 @@ from adln.cli.gallery_words import (
     when,
 )
 from adln.cli.options import json_option
-
-if TYPE_CHECKING:
-    from adln.gallery.look_alikes import LookAlike
-    from adln.gallery.records import Erasure
-
-_FEW = 8
+from adln.cli.progress import tell
+from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
+from adln.gallery.records import NO_PERSON, Erasure, Filter
 
 
 @click.command("list")
 @folder_argument
-@click.option("--person", help="Number or name: list this person's sightings.")
+@click.option("--person", help="Number or name, or nobody: list the sightings of these.")
 @json_option
 def list_people(folder: Path, person: str | None, as_json: bool) -> None:
-    """List the people in FOLDER, or the sightings of one of them."""
-    from adln.gallery.records import Filter
-
+    """List the people in FOLDER, or the sightings of one of them or of nobody."""
     with open_folder(folder) as opened:
         if person is not None:
-            wanted = Filter(persons=frozenset({find_person(opened, person)}))
+            number = find_person_or_nobody(opened, person)
+            wanted = Filter(persons=frozenset({NO_PERSON if number is None else number}))
             records = [record for batch in opened.iterate(wanted) for record in batch]
             _list_sightings(records, as_json=as_json)
             return
@@ -78,8 +76,7 @@ def name(folder: Path, person: str, new_name: str) -> None:
 def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
     """Say that SIGHTINGS (numbers) show PERSON; "nobody" takes it back."""
     with open_folder(folder) as opened:
-        # Somebody who is called that is "name:nobody".
-        person_id = None if person == "nobody" else find_person(opened, person)
+        person_id = find_person_or_nobody(opened, person)
         changed = opened.assign(sightings, person_id)
     click.echo(f"{many(changed, 'sighting')} changed")
 
@@ -155,8 +152,6 @@ def forget(
     behind unless --suppress asks for one, so that new pictures of them would be stored as those of
     somebody unknown. The exit status is 1 if anything of them is found again.
     """
-    from adln.gallery.look_alikes import LEAST_SIMILARITY, find_look_alikes
-
     with open_folder(folder) as opened:
         gone = list(dict.fromkeys(find_person(opened, one) for one in (person, *also)))
         names = {one.person_id: one.name for one in opened.persons()}
@@ -186,22 +181,20 @@ def forget(
     context.exit(1 if any(erasure.left_behind for erasure in erasures) else 0)
 
 
-def _tell_of(one: "LookAlike", names: dict[int, str | None]) -> None:
+def _tell_of(one: LookAlike, names: dict[int, str | None]) -> None:
     """That somebody is alike, and what to do about it."""
     if one.person_id is None:
         unassigned = many(len(one.sighting_ids), "unassigned sighting")
-        few = ", ".join(map(str, one.sighting_ids[:_FEW]))
-        few += ", ..." if len(one.sighting_ids) > _FEW else ""
-        what = f"{unassigned} ({few}); if it is them, `adln gallery assign` these first"
+        which = f"{unassigned} ({few(one.sighting_ids)})"
+        what = f"{which}; if it is them, `adln gallery assign` these first"
     else:
         who = called(one.person_id, names.get(one.person_id))
         count = many(len(one.sighting_ids), "sighting")
         what = f"{who}, {count}; if it is them, add --also id:{one.person_id}"
-    click.secho("looks alike: ", fg="yellow", nl=False, err=True)
-    click.echo(f"{one.similarity:.2f}, {what}", err=True)
+    tell("looks alike", f"{one.similarity:.2f}, {what}")
 
 
-def _tell_erasure(erasure: "Erasure") -> None:
+def _tell_erasure(erasure: Erasure) -> None:
     pictures = f", {many(erasure.thumbnails, 'picture')}" if erasure.thumbnails else ""
     click.echo(
         f"person {erasure.person_id}: {many(erasure.sightings, 'sighting')}{pictures} erased"

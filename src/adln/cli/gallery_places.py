@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from adln.gallery.interface import Gallery
+from adln.errors import GalleryError
+from adln.gallery.interface import Gallery
+from adln.gallery.milvus import MilvusGallery
 
 
-def open_place(place: str, *, create: bool = False) -> "Gallery":
+def open_place(place: str, *, create: bool = False) -> Gallery:
     """Open the gallery of a folder, or of a Milvus server.
 
     Args:
@@ -18,8 +18,6 @@ def open_place(place: str, *, create: bool = False) -> "Gallery":
     Raises:
         GalleryError: see `SqliteGallery` and `MilvusGallery`; or the address has no name.
     """
-    from adln.errors import GalleryError
-
     if not re.match(r"https?://", place):
         from adln.gallery.sqlite_gallery import SqliteGallery
 
@@ -29,6 +27,4 @@ def open_place(place: str, *, create: bool = False) -> "Gallery":
         raise GalleryError(
             f"{place}: expected an address and a gallery's name, as in http://localhost:19530/shop."
         )
-    from adln.gallery.milvus import MilvusGallery
-
     return MilvusGallery(found[1], found[2])

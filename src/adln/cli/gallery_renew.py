@@ -2,25 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adln.cli.gallery_places import open_place
-from adln.cli.gallery_words import note
-from adln.cli.progress import counting
+from adln.cli.gallery_words import few
+from adln.cli.options import path_option
+from adln.cli.progress import counting, tell
+from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
-
-if TYPE_CHECKING:
-    from adln.embedders.embedder import OnnxEmbedder
+from adln.gallery.moving import renew_gallery
+from adln.gallery.records import ModelKey
+from adln.gallery.sqlite_gallery import SqliteGallery
 
 
 @click.command()
 @click.argument("source")
 @click.argument("target")
-@click.option(
-    "--network", required=True, type=click.Path(path_type=Path), help="Embeds the kept pictures."
-)
+@path_option("--network", required=True, help="Embeds the kept pictures.")
 @click.option("--depth", type=click.IntRange(1, 4), help="Of its exits; the deepest if left out.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def renew(source: str, target: str, network: Path, depth: int | None, quiet: bool) -> None:
@@ -31,16 +31,8 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     networks share a space, and are left out where not. SOURCE is left as it is; point the settings
     of watch and service to TARGET.
     """
-    from adln.embedders.embedder import OnnxEmbedder
-    from adln.errors import SettingsError
-    from adln.gallery.moving import renew_gallery
-    from adln.gallery.records import ModelKey
-    from adln.gallery.sqlite_gallery import SqliteGallery
-
     embedder = OnnxEmbedder(find_network(network))
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(f"{network}: has depths {list(embedder.depths)}, asked for {chosen}.")
+    chosen = embedder.chosen_depth(depth)
     manifest = embedder.manifest
     model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
     with (
@@ -63,16 +55,19 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
         + (f", {renewal.left_out:,} without a usable picture left out" if renewal.left_out else "")
     )
     if renewal.unseen:
-        numbers = ", ".join(map(str, renewal.unseen[:10]))
-        note(
-            f"of {len(renewal.unseen):,} people no sighting is left ({numbers}"
-            f"{', …' if len(renewal.unseen) > 10 else ''}): enrol them by a picture."
+        tell(
+            "note",
+            f"of {len(renewal.unseen):,} people no sighting is left ({few(renewal.unseen, 10)}): "
+            "enrol them by a picture.",
         )
     if was_adapted:
-        note("the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.")
+        tell(
+            "note",
+            "the adaptation of the old gallery was fitted to its embeddings; run `adln adapt`.",
+        )
 
 
-def _embed(embedder: "OnnxEmbedder", depth: int, pictures: Sequence[bytes]) -> list[Any]:
+def _embed(embedder: OnnxEmbedder, depth: int, pictures: Sequence[bytes]) -> list[Any]:
     answer = embedder.embed_pictures(pictures)
     found: list[Any] = [None] * len(pictures)
     for at, embedding in zip(answer.indices.tolist(), answer.embeddings[depth], strict=True):

@@ -2,16 +2,24 @@
 
 import csv
 import io
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from adln.cli.options import duration
+from adln.atomic import atomic_write
+from adln.cli.gallery_words import actor, moment
+from adln.cli.options import duration, file_option, path_argument
+from adln.errors import SettingsError
+from adln.gallery.records import Filter
+from adln.gallery.routes import movements
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.roster import read_cameras
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@path_argument("folder")
 @click.option("--from", "from_time", help="Only from then on: 2026-11-22T14:30 (UTC).")
 @click.option("--until", "--to", "until_time", help="Only before then.")
 @click.option(
@@ -21,9 +29,7 @@ from adln.cli.options import duration
     show_default=True,
     help="Whoever needs longer has not come straight from there.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the routes here (CSV)."
-)
+@file_option("--out", help="Write the routes here (CSV).")
 def routes(
     folder: Path, from_time: str | None, until_time: str | None, within: float, out: Path | None
 ) -> None:
@@ -31,16 +37,6 @@ def routes(
 
     People are numbered, never named. Without --out the routes are counted by their cameras.
     """
-    from collections import Counter
-
-    from adln.atomic import atomic_write
-    from adln.cli.gallery import actor, moment
-    from adln.errors import SettingsError
-    from adln.gallery.records import Filter
-    from adln.gallery.routes import movements
-    from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.pipeline.roster import read_cameras
-
     where = Filter(
         from_s=None if from_time is None else moment(from_time),
         until_s=None if until_time is None else moment(until_time),

@@ -3,17 +3,18 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adln.cli.gallery_words import find_person, folder_argument, open_folder
 from adln.cli.options import duration
-
-if TYPE_CHECKING:
-    from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.errors import SettingsError
+from adln.gallery.retention import apply_retention
+from adln.gallery.sqlite_gallery import SqliteGallery
 
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -40,10 +41,6 @@ def retention(
     A person's rule goes before their camera's, and that before the general one. Run it with
     --apply every hour or so, for example from cron.
     """
-    from dataclasses import replace
-
-    from adln.gallery.retention import apply_retention
-
     with open_folder(folder) as opened:
         before = opened.retention
         rules = replace(
@@ -69,8 +66,6 @@ def retention(
 
 
 def _keep(text: str) -> float | None:
-    from adln.errors import SettingsError
-
     if text == "ever":
         return None
     try:
@@ -86,8 +81,6 @@ def _keep(text: str) -> float | None:
 def _keep_by_number(
     before: Mapping[int, float], rules: tuple[str, ...], number_of: Callable[[str], int]
 ) -> dict[int, float]:
-    from adln.errors import SettingsError
-
     result = dict(before)
     for rule in rules:
         who, equals, text = rule.rpartition("=")
@@ -101,14 +94,12 @@ def _keep_by_number(
 
 
 def _camera(text: str) -> int:
-    from adln.errors import SettingsError
-
     if not re.fullmatch(r"\d{1,10}", text):
         raise SettingsError(f"{text!r} is no camera; write NUMBER=TIME, for example 3=7d.")
     return int(text)
 
 
-def _person(opened: "SqliteGallery", before: Mapping[int, float], text: str) -> int:
+def _person(opened: SqliteGallery, before: Mapping[int, float], text: str) -> int:
     # A rule may be older than the person's leaving.
     if text.isdecimal() and int(text) in before:
         return int(text)

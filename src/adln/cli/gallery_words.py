@@ -3,31 +3,26 @@
 import getpass
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.cli.options import path_argument
+from adln.errors import GalleryError, SettingsError
+from adln.gallery.names import is_same_name
+from adln.gallery.sqlite_gallery import SqliteGallery
 
-folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+folder_argument = path_argument("folder")
 
 
-def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False) -> "SqliteGallery":
+def open_folder(folder: Path, *, create: bool = False, low_memory: bool = False) -> SqliteGallery:
     """Open the gallery of a folder, for somebody at the command line."""
-    from adln.gallery.sqlite_gallery import SqliteGallery
-
     return SqliteGallery(
         folder, create=create, low_memory=low_memory, actor=actor(), audit_searches=True
     )
-
-
-def note(text: str) -> None:
-    """Tell, beside the answer, what somebody should know."""
-    click.secho("note: ", fg="yellow", err=True, nl=False)
-    click.echo(text, err=True)
 
 
 def actor() -> str:
@@ -39,7 +34,7 @@ def actor() -> str:
         return "unknown user"
 
 
-def find_person(opened: "SqliteGallery", text: str) -> int:
+def find_person(opened: SqliteGallery, text: str) -> int:
     """A person by number or name.
 
     Args:
@@ -50,9 +45,6 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
         GalleryError: There is nobody of that number or name; or there are two, one of that number
             and one of that name.
     """
-    from adln.errors import GalleryError
-    from adln.gallery.names import is_same_name
-
     persons = opened.persons()
     # Who says which of the two it is, gets that and nothing else: somebody may be called "id:2",
     # and `forget id:2` must not take them for number 2. They are "name:id:2".
@@ -74,10 +66,13 @@ def find_person(opened: "SqliteGallery", text: str) -> int:
     return next(iter(found))
 
 
+def find_person_or_nobody(opened: SqliteGallery, text: str) -> int | None:
+    """As `find_person`; None for "nobody". Somebody who is called that is "name:nobody"."""
+    return None if text == "nobody" else find_person(opened, text)
+
+
 def moment(text: str) -> float:
     """Seconds since 1970 of a time such as 2026-11-22T14:30, in UTC unless it says otherwise."""
-    from adln.errors import SettingsError
-
     try:
         given = datetime.fromisoformat(text)
     except ValueError as error:
@@ -116,3 +111,8 @@ def tick(is_fine: bool, text: str) -> None:
         f"  {marks[0] if is_fine else marks[1]} ", nl=False, fg="green" if is_fine else "red"
     )
     click.echo(text)
+
+
+def few(numbers: Sequence[int], most: int = 8) -> str:
+    """The first of many numbers."""
+    return ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")

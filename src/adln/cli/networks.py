@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from adln.api.networks import KnownNetwork
+import adln
+from adln.api.networks import KnownNetwork
+from adln.cli.options import path_argument, path_option
+from adln.embedders.session import open_session
+from adln.embedders.shipped import find_network, name_network, own_networks, roll_back, use_network
+from adln.errors import ModelFileError, SettingsError
+from adln.evaluation.unseen import was_seen
 
 
 class Triple(click.ParamType):  # type: ignore[type-arg]
@@ -38,8 +43,6 @@ def networks(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    import adln
-
     known = adln.networks()
     if as_json:
         click.echo(json.dumps([_as_json(one) for one in known], indent=1))
@@ -49,7 +52,7 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 
 
 @networks.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@path_argument("path")
 @click.option("--name", default="", help="Name to load it by; its file name if left out.")
 @click.option(
     "--mean",
@@ -65,9 +68,8 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
 @click.option("--training-data", default="", help="What its weights learned from.")
 @click.option("--licence", default="", help="Its terms.")
-@click.option(
+@path_option(
     "--reference",
-    type=click.Path(path_type=Path),
     help=".npz with paths and embeddings that the network's own software gave of those pictures.",
 )
 def add(
@@ -85,9 +87,6 @@ def add(
 
     What the file does not say of itself is written beside it (PATH.adln.json).
     """
-    import adln
-    from adln.errors import ModelFileError
-
     pair = None
     if not path.is_file():
         raise ModelFileError(f"{path}: there is no such file; name an .onnx or .xml file.")
@@ -115,7 +114,7 @@ def add(
 
 
 @networks.command()
-@click.argument("network", type=click.Path(path_type=Path))
+@path_argument("network")
 @click.option("--name", required=True, help="Name of the network in settings, such as site.")
 @click.option(
     "--new-space",
@@ -129,10 +128,6 @@ def use(network: Path, name: str, new_space: bool) -> None:
     running, so that it takes the new network. Galleries stay valid, because the new network must
     share the space of the old one.
     """
-    from adln.embedders.session import open_session
-    from adln.embedders.shipped import find_network, own_networks, use_network
-    from adln.errors import SettingsError
-
     path = find_network(network)
     new = open_session(path)
     known = own_networks().get(name)
@@ -157,8 +152,6 @@ def use(network: Path, name: str, new_space: bool) -> None:
 @click.argument("name")
 def rollback(name: str) -> None:
     """Give NAME back to the network that had it before the last `use`."""
-    from adln.embedders.shipped import roll_back
-
     click.echo(f"{name}: {roll_back(name)} again")
     click.echo("restart a running watch or service, so that it takes this network")
 
@@ -167,18 +160,13 @@ def rollback(name: str) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Remove the name of a network; its file stays."""
-    from adln.embedders.shipped import name_network, own_networks
-    from adln.errors import SettingsError
-
     if name not in own_networks():
         raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")
     name_network(name, None)
     click.echo(f"{name}: no longer known by name")
 
 
-def _lines(one: "KnownNetwork") -> list[str]:
-    from adln.evaluation.unseen import was_seen
-
+def _lines(one: KnownNetwork) -> list[str]:
     head = click.style(one.name, bold=True)
     if one.manifest is None:
         return [f"{head}  cannot be used: {one.problem}"]
@@ -198,7 +186,7 @@ def _lines(one: "KnownNetwork") -> list[str]:
     return lines
 
 
-def _as_json(one: "KnownNetwork") -> dict[str, Any]:
+def _as_json(one: KnownNetwork) -> dict[str, Any]:
     manifest = one.manifest
     row: dict[str, Any] = {
         "name": one.name,

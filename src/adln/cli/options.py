@@ -6,17 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import click
+from PIL import Image
 
+from adln.embedders.quality import QUALITIES
 from adln.embedders.shipped import DEFAULT
+from adln.errors import SettingsError
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "": 1.0}
 
-data_option = click.option(
-    "--data",
-    "data_path",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder or CSV of the data set.",
+
+def path_option(*names: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes the path of a file or folder."""
+    return click.option(*names, type=click.Path(path_type=Path), **facts)
+
+
+def file_option(*names: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes the path of a file, and refuses a folder."""
+    return click.option(*names, type=click.Path(path_type=Path, dir_okay=False), **facts)
+
+
+def path_argument(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An argument that is the path of a file or folder."""
+    return click.argument(name, type=click.Path(path_type=Path), **facts)
+
+
+def file_argument(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An argument that is the path of a file, and no folder."""
+    return click.argument(name, type=click.Path(path_type=Path, dir_okay=False), **facts)
+
+
+data_option = path_option(
+    "--data", "data_path", required=True, help="Folder or CSV of the data set."
 )
 layout_option = click.option(
     "--layout",
@@ -33,6 +53,12 @@ depths_option = click.option(
 )
 depth_option = click.option(
     "--depth", type=click.IntRange(1, 4), help="Depth; the deepest of the network if left out."
+)
+quality_option = click.option(
+    "--quality",
+    type=click.Choice(QUALITIES),
+    help="fast looks at people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
+    "[default: best]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
 device_option = click.option(
@@ -63,14 +89,13 @@ def network_option(
     *, default: str | None = DEFAULT, help: str = "", multiple: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--network`, as the parameter `network`, or `networks` if it may be repeated."""
-    return click.option(
+    return path_option(
         "--network",
         "networks" if multiple else "network",
         cls=NetworkOption,
         default=default,
         show_default=default is not None,
         multiple=multiple,
-        type=click.Path(path_type=Path),
         help=help or "Name or file of a network; see `adln networks`.",
     )
 
@@ -92,3 +117,18 @@ def clock(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"
     return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture in the format that its name ends in.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
+            "that is there."
+        ) from error

@@ -14,11 +14,6 @@ _NAMED = 20
 def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Show a bar on the terminal while the block runs.
 
-    Args:
-        total: pictures in all.
-        label: what is being done.
-        quiet: show nothing.
-
     Yields:
         A function to be told how many pictures were finished since its last call.
     """
@@ -29,11 +24,16 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
         yield bar.update
 
 
+def tell(word: str, text: str, *, colour: str = "yellow") -> None:
+    """A line for people beside the outcome: what kind it is, in a colour, and what there is."""
+    click.secho(f"{word}: ", fg=colour, err=True, nl=False)
+    click.echo(text, err=True)
+
+
 def tell_left_out(problems: Sequence[str]) -> None:
     """Name on standard error the first pictures that were left out, and count the others."""
     for problem in problems[:_NAMED]:
-        click.secho("left out: ", fg="yellow", err=True, nl=False)
-        click.echo(problem, err=True)
+        tell("left out", problem)
     if len(problems) > _NAMED:
         click.echo(f"... and {len(problems) - _NAMED:,} more", err=True)
 
@@ -42,35 +42,36 @@ class RenewedLine:
     """A line on standard error that is renewed on a terminal, and printed now and then elsewhere.
 
     Args:
-        plain_every_s: seconds between two lines where there is no terminal.
+        plain_every_s: seconds between two lines where there is no terminal; infinite for none but
+            the last.
     """
 
     def __init__(self, plain_every_s: float = 10.0) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._every_s = 0.5 if self._is_terminal else plain_every_s
+        self._width = 0
         self._said_s = float("-inf")
 
     def renew(self, text: str, *, is_last: bool = False) -> None:
         """Print, if it is time to or the text is the last."""
         now_s = time.monotonic()
-        if now_s - self._said_s < self._every_s and not is_last:
+        if now_s - self._said_s <= self._every_s and not is_last:
             return
         self._said_s = now_s
         ends = is_last or not self._is_terminal
-        click.echo(f"\r{text}" if self._is_terminal else text, err=True, nl=ends)
+        shown = f"\r{text.ljust(self._width)}" if self._is_terminal else text
+        click.echo(shown, err=True, nl=ends)
+        self._width = 0 if ends else len(text)
 
     def end(self) -> None:
-        """Leave the line."""
-        if self._is_terminal:
+        """Leave the line, if it is not left yet."""
+        if self._width:
             click.echo("", err=True)
+            self._width = 0
 
 
 class Counting:
-    """Counts frames whose number need not be known, on standard error.
-
-    Args:
-        label: what is being done.
-    """
+    """Counts frames whose number need not be known, on standard error."""
 
     def __init__(self, label: str) -> None:
         self._label = label

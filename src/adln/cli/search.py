@@ -5,41 +5,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from adln.cli.gallery_words import when
-from adln.cli.options import depth_option, json_option, network_option
-from adln.embedders.quality import QUALITIES, Quality, depths_for, files_for
-
-if TYPE_CHECKING:
-    from adln.api.networks import Network
-    from adln.gallery.records import Filter, SearchResult
-    from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.matching.calibration import Scales
-    from adln.matching.identification import Identification
+from adln.api.networks import Network
+from adln.cameras.finding import PeopleFinder
+from adln.cli.gallery_words import actor, moment, when
+from adln.cli.options import (
+    depth_option,
+    json_option,
+    network_option,
+    path_argument,
+    path_option,
+    quality_option,
+    save_picture,
+)
+from adln.crops import cut, picture_size, read_crop, read_image
+from adln.embedders.quality import Quality, depths_for, files_for
+from adln.gallery.records import Filter, SearchResult, pool_track
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Scales
+from adln.matching.framing import why_not_a_crop
+from adln.matching.identification import Identification, identify, not_asked
+from adln.reports.answer_picture import draw_answers
 
 _BAR_LETTERS = 20
 
 
 @click.command()
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--gallery",
-    "folder",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the gallery.",
-)
+@path_argument("pictures", nargs=-1, required=True)
+@path_option("--gallery", "folder", required=True, help="Folder of the gallery.")
 @network_option(help="The network that the gallery was made with, or one of its space.")
 @click.option("-k", "top_k", type=click.IntRange(1), default=10, show_default=True, help="Answers.")
-@click.option(
-    "--quality",
-    type=click.Choice(QUALITIES),
-    help="fast embeds by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
-    "[default: best]",
-)
+@quality_option
 @depth_option
 @click.option("--camera", "cameras", type=int, multiple=True, help="Only this camera; repeatable.")
 @click.option("--not-camera", "not_cameras", type=int, multiple=True, help="Not this camera.")
@@ -50,10 +49,8 @@ _BAR_LETTERS = 20
     is_flag=True,
     help="PICTURES are whole photos or frames: find the people in them and search for each.",
 )
-@click.option(
-    "--detector", type=click.Path(path_type=Path), help="For --find-people; see `adln watch`."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Write a ranked-list picture (PNG).")
+@path_option("--detector", help="For --find-people; see `adln watch`.")
+@path_option("--out", help="Write a ranked-list picture (PNG).")
 @click.option("--low-memory", is_flag=True, help="Read as little into memory as possible.")
 @json_option
 def search(
@@ -80,15 +77,6 @@ def search(
     and pooled into one query. With --find-people each may show any number of people, and each of
     them is searched for.
     """
-    from adln.api.networks import Network
-    from adln.cli.gallery import actor, moment
-    from adln.crops import read_crop
-    from adln.errors import SettingsError
-    from adln.gallery.records import Filter
-    from adln.gallery.sqlite_gallery import SqliteGallery
-    from adln.matching.calibration import Scales
-    from adln.reports.answer_picture import draw_answers
-
     where = Filter(
         cameras=frozenset(cameras) if cameras else None,
         not_cameras=frozenset(not_cameras),
@@ -125,10 +113,7 @@ def search(
     if out is not None and len(result) > 0:
         title = f"{pictures[0].name}: most similar of {folder.resolve().name}, Res{depth_asked}"
         picture = draw_answers(read_crop(pictures[0]), result, records, names, title=title)
-        try:
-            picture.save(out)
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{out}: the picture cannot be written ({error}).") from error
+        save_picture(picture, out)
         without = len(result) - sum(record.thumbnail is not None for record in records)
         note = f" ({without} without a stored picture)" if without else ""
         click.echo(f"ranked list: {out}{note}", err=True)
@@ -138,19 +123,16 @@ def search(
 class _Question:
     """Who is it, at which depths, by whom of the gallery."""
 
-    gallery: "SqliteGallery"
-    looks: "Sequence[Network]"
-    scales: "Scales"
-    where: "Filter"
+    gallery: SqliteGallery
+    looks: Sequence[Network]
+    scales: Scales
+    where: Filter
     top_k: int
 
     def ask(
         self, pictures: Sequence[Any], *, no_crop: str | None = None
-    ) -> "tuple[Identification, SearchResult, int]":
+    ) -> tuple[Identification, SearchResult, int]:
         """Ask for the person of all these pictures: the answer, the list, and the depth of both."""
-        from adln.gallery.records import pool_track
-        from adln.matching.identification import identify, not_asked
-
         for look in self.looks:
             query = pool_track(look.embed(pictures))
             if no_crop is not None:
@@ -169,9 +151,6 @@ def _tell_each(
     question: _Question, pictures: Sequence[Path], detector: Path | None, *, as_json: bool
 ) -> None:
     """Find the people in whole pictures and say who each of them is, from left to right."""
-    from adln.cameras.finding import PeopleFinder
-    from adln.crops import cut, read_image
-
     finder = PeopleFinder(detector)
     names = {person.person_id: person.name for person in question.gallery.persons()}
     rows: list[dict[str, Any]] = []
@@ -197,14 +176,11 @@ def _tell_each(
 
 
 def _why_not_a_crop(path: Path) -> str | None:
-    from adln.crops import picture_size
-    from adln.matching.framing import why_not_a_crop
-
     why = why_not_a_crop(*picture_size(path))
     return None if why is None else f"{path.name}: {why}"
 
 
-def _answer_as_json(answer: "Identification") -> dict[str, Any]:
+def _answer_as_json(answer: Identification) -> dict[str, Any]:
     person = answer.person
     return {
         "verdict": answer.verdict,
@@ -222,7 +198,7 @@ def _answer_as_json(answer: "Identification") -> dict[str, Any]:
     }
 
 
-def _answer_as_text(answer: "Identification") -> str:
+def _answer_as_text(answer: Identification) -> str:
     if answer.verdict is None:
         return answer.reason
     who = "" if answer.person is None else f"{answer.person.called}, "
@@ -231,7 +207,7 @@ def _answer_as_text(answer: "Identification") -> str:
     return f"{said} ({answer.reason})"
 
 
-def _as_json(result: "SearchResult", names: dict[int, str | None]) -> list[dict[str, Any]]:
+def _as_json(result: SearchResult, names: dict[int, str | None]) -> list[dict[str, Any]]:
     rows = []
     for rank in range(len(result)):
         person = int(result.person_ids[rank])
@@ -250,7 +226,7 @@ def _as_json(result: "SearchResult", names: dict[int, str | None]) -> list[dict[
     return rows
 
 
-def _as_text(result: "SearchResult", names: dict[int, str | None]) -> str:
+def _as_text(result: SearchResult, names: dict[int, str | None]) -> str:
     if len(result) == 0:
         return "Nothing in the gallery passes the filter."
     people = [_person(int(person), names) for person in result.person_ids]

@@ -1,44 +1,48 @@
 """`adln serve`: the HTTP API and the web page over a gallery."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from adln.cli.options import path_option, quality_option
 from adln.cli.progress import counting
-from adln.embedders.quality import QUALITIES, Quality
+from adln.embedders.quality import Quality
+from adln.errors import GalleryError, SettingsError, how_to_install
+from adln.gallery.records import ModelKey
+from adln.gallery.spaces import admit
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.pipeline.roster import read_cameras
+from adln.scenes.walking_scene import CAMERA_IDS
+from adln.service.demo import PLAN, Demo, demo_in, draw_demo
+from adln.service.first_tokens import FILE_NAME, write_tokens
+from adln.service.frames import open_finder
+from adln.service.logs import set_up_logs
+from adln.service.network import Network, open_network
+from adln.service.settings import ServeSettings, is_loopback, read_serve_settings
+from adln.service.state import Role, ServiceState
+from adln.service.tidying import Tidying
 
 if TYPE_CHECKING:
-    from adln.gallery.records import ModelKey
     from adln.service.cameras import WatchedCameras
-    from adln.service.demo import Demo
-    from adln.service.network import Network
-    from adln.service.settings import ServeSettings
-    from adln.service.state import Role
 
 
 @click.command()
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="Settings, a TOML file."
-)
+@path_option("--config", "config_path", help="Settings, a TOML file.")
 @click.option("--gallery", help="Folder of the gallery; made if there is none.")
 @click.option("--network", help="Exported network, a file or res1 or res2; '' for none.")
-@click.option(
-    "--quality",
-    type=click.Choice(QUALITIES),
-    help="fast looks at pictures by Res1, best by Res2, balanced by Res2 where Res1 finds no "
-    "match.  [default: best]",
-)
+@quality_option
 @click.option("--watch", help="Watch the cameras of this file, too; see `adln watch`.")
-@click.option(
+@path_option(
     "--demo",
     "demo_folder",
     is_flag=False,
     flag_value="adln-demo",
-    type=click.Path(path_type=Path),
     help="Draw people and cameras into a folder and serve these.  [folder: adln-demo]",
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
@@ -65,11 +69,6 @@ def serve(
     token. The first time that tokens are needed, one for each role is made and shown once, on a
     terminal; else they are in a file in the gallery that only its owner can read.
     """
-    import json
-    from dataclasses import replace
-
-    from adln.errors import SettingsError, how_to_install
-
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
@@ -77,17 +76,9 @@ def serve(
         raise SettingsError(
             f"Serving needs {error.name}, which is not installed; {how_to_install('serve')}."
         ) from error
-    from adln.gallery.sqlite_gallery import SqliteGallery
     from adln.service.app import make_app
-    from adln.service.demo import demo_in
-    from adln.service.frames import open_finder
     from adln.service.live import Events
-    from adln.service.logs import set_up_logs
-    from adln.service.network import open_network
     from adln.service.running import address, run
-    from adln.service.settings import is_loopback, read_serve_settings
-    from adln.service.state import ServiceState
-    from adln.service.tidying import Tidying
 
     demo = None if demo_folder is None else demo_in(demo_folder)
     given = {
@@ -154,12 +145,8 @@ def serve(
             state.close()
 
 
-def _draw(demo: "Demo", network: "Network | None") -> None:
+def _draw(demo: Demo, network: Network | None) -> None:
     """Draw the demonstration, unless that was done before."""
-    from adln.errors import SettingsError
-    from adln.scenes.walking_scene import CAMERA_IDS
-    from adln.service.demo import PLAN, draw_demo
-
     if network is None:
         raise SettingsError("--demo recognises people and needs a network; leave --network out.")
     if demo.is_ready(network):
@@ -169,11 +156,8 @@ def _draw(demo: "Demo", network: "Network | None") -> None:
         draw_demo(demo, network, on_progress=on_progress)
 
 
-def _cameras(settings: "ServeSettings", network: "Network | None") -> "WatchedCameras":
+def _cameras(settings: ServeSettings, network: Network | None) -> "WatchedCameras":
     """What watches the cameras that the settings name, and those that are added on the page."""
-    from dataclasses import replace
-
-    from adln.errors import SettingsError
     from adln.service.camera_file import read_cameras_of
     from adln.service.camera_process import Order
     from adln.service.cameras import WatchedCameras
@@ -192,11 +176,8 @@ def _cameras(settings: "ServeSettings", network: "Network | None") -> "WatchedCa
     return WatchedCameras(order, repeat=settings.repeat_recordings, stop_s=settings.stop_s)
 
 
-def _with_camera_names(settings: "ServeSettings", gallery: Path) -> "ServeSettings":
+def _with_camera_names(settings: ServeSettings, gallery: Path) -> ServeSettings:
     """Cameras are called what the settings say, else what they were watched as."""
-    from dataclasses import replace
-
-    from adln.pipeline.roster import read_cameras
     from adln.service.camera_file import read_cameras_of
 
     names = {number: name for name, number in read_cameras(gallery).items()}
@@ -206,12 +187,7 @@ def _with_camera_names(settings: "ServeSettings", gallery: Path) -> "ServeSettin
     return replace(settings, camera_names=names | settings.camera_names)
 
 
-def _require_family(
-    models: "Sequence[ModelKey]", own: "ModelKey", settings: "ServeSettings"
-) -> None:
-    from adln.errors import GalleryError, SettingsError
-    from adln.gallery.spaces import admit
-
+def _require_family(models: Sequence[ModelKey], own: ModelKey, settings: ServeSettings) -> None:
     try:
         admit(models, [own], place=str(settings.gallery))
     except GalleryError as error:
@@ -221,9 +197,7 @@ def _require_family(
         ) from error
 
 
-def _greet(tokens: "Mapping[Role, str]", where: str, settings: "ServeSettings") -> None:
-    from adln.service.first_tokens import FILE_NAME, write_tokens
-
+def _greet(tokens: Mapping[Role, str], where: str, settings: ServeSettings) -> None:
     click.secho(where, bold=True, err=True)
     if not settings.tokens_required:
         click.echo("Open to this machine only; no token is asked for.", err=True)

@@ -1,17 +1,18 @@
 """`adln tokens`: who may use a service."""
 
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from adln.service.state import ServiceState
+from adln.cli.options import path_argument
+from adln.errors import ServiceError
+from adln.service.state import DATABASE_NAME, ServiceState
 
 _ROLES = ["viewer", "operator", "admin"]
 
-folder_argument = click.argument("folder", type=click.Path(path_type=Path))
+folder_argument = path_argument("folder")
 
 
 @click.group()
@@ -26,14 +27,11 @@ def tokens() -> None:
 @folder_argument
 def list_tokens(folder: Path) -> None:
     """List the tokens, without their secrets."""
-    state = _open(folder)
-    try:
+    with closing(_open(folder)) as state:
         for token in state.tokens():
             made = time.strftime("%Y-%m-%d", time.gmtime(token.created_s))
             note = "" if token.revoked_s is None else "  revoked"
             click.echo(f"{token.token_id}  {token.role:<9} {made}  {token.name}{note}")
-    finally:
-        state.close()
 
 
 @tokens.command()
@@ -42,11 +40,8 @@ def list_tokens(folder: Path) -> None:
 @click.option("--role", type=click.Choice(_ROLES), default="viewer", show_default=True)
 def add(folder: Path, name: str, role: str) -> None:
     """Make a token for NAME and show it, once."""
-    state = _open(folder)
-    try:
+    with closing(_open(folder)) as state:
         click.echo(state.create_token(name, role))  # type: ignore[arg-type]
-    finally:
-        state.close()
 
 
 @tokens.command()
@@ -54,18 +49,12 @@ def add(folder: Path, name: str, role: str) -> None:
 @click.argument("token_id")
 def revoke(folder: Path, token_id: str) -> None:
     """Revoke a token, at once."""
-    state = _open(folder)
-    try:
+    with closing(_open(folder)) as state:
         state.revoke(token_id)
         click.echo(f"{token_id} is revoked")
-    finally:
-        state.close()
 
 
-def _open(folder: Path) -> "ServiceState":
-    from adln.errors import ServiceError
-    from adln.service.state import DATABASE_NAME, ServiceState
-
+def _open(folder: Path) -> ServiceState:
     for place in (folder, folder / "service"):
         if (place / DATABASE_NAME).exists():
             return ServiceState(place)

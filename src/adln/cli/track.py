@@ -4,18 +4,22 @@ from pathlib import Path
 
 import click
 
+from adln.cameras.appearance import Appearance, crop_appearance
+from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
+from adln.cameras.mot_files import read_mot, write_mot
+from adln.cameras.watching import open_source
 from adln.cli.gallery_words import many
-from adln.cli.options import network_option
-from adln.embedders.shipped import SHIPPED
+from adln.cli.options import file_argument, file_option, network_option
+from adln.embedders.embedder import OnnxEmbedder
+from adln.embedders.shipped import SHIPPED, find_network
 
 
 @click.command()
-@click.argument("det", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
+@file_argument("det")
+@file_option(
     "--out",
     "out_path",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
     help="Result to write; boxes that belong to no track are left out.",
 )
 @click.option("--fps", required=True, type=click.FloatRange(min=0, min_open=True))
@@ -41,13 +45,6 @@ def track(
 
     Frames and pixels count from 1, as the MOTChallenge has them.
     """
-    from adln.cameras.appearance import Appearance, crop_appearance
-    from adln.cameras.box_tracker import BoxTracker, follow_mot, numbered_frames
-    from adln.cameras.mot_files import read_mot, write_mot
-    from adln.cameras.watching import open_source
-    from adln.embedders.embedder import OnnxEmbedder
-    from adln.embedders.shipped import find_network
-
     found = read_mot(det)
     appearance: Appearance | None = None
     if pictures is not None and not motion_only:

@@ -1,43 +1,42 @@
 """`adln train`: the recipe of the paper, or one of your own."""
 
 import json
+import logging
 from pathlib import Path
 
 import click
 
-from adln.cli.options import device_option, duration, layout_option
+from adln.atomic import require_writable
+from adln.cli.options import device_option, duration, layout_option, path_option
 from adln.cli.progress import counting
 from adln.cli.training_view import TrainingView
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.listing import pictures_below
+from adln.errors import TrainingError
+from adln.settings import read_settings
+from adln.training.stopping import stop_on_request
 
 
 @click.command()
-@click.option(
+@path_option(
     "--data",
     "data_paths",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Folder or CSV of a data set. May be repeated: persons and cameras are kept apart.",
 )
 @layout_option
-@click.option(
+@path_option(
     "--unlabelled",
     "unlabelled_folders",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="Folder with pictures of people without a name, to imitate a teacher on. May be repeated.",
 )
-@click.option(
-    "--recipe",
-    "recipe_path",
-    type=click.Path(path_type=Path),
-    help="TOML file; what it leaves out has the paper's value.",
-)
-@click.option(
+@path_option("--recipe", "recipe_path", help="TOML file; what it leaves out has the paper's value.")
+@path_option(
     "--out",
     "folder",
     required=True,
-    type=click.Path(path_type=Path),
     help="Folder of the run. A run that was interrupted there is resumed.",
 )
 @click.option(
@@ -77,18 +76,10 @@ def train(
     It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
-    import logging
-
-    from adln.atomic import require_writable
-    from adln.datasets.catalogue import open_dataset
-    from adln.datasets.listing import pictures_below
-    from adln.errors import TrainingError
-    from adln.settings import read_settings
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
     from adln.training.loop import train as run
     from adln.training.recipe import Recipe
-    from adln.training.stopping import stop_on_request
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if imagenet is not None:

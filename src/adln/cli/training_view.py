@@ -1,11 +1,11 @@
 """What a person sees of a training run on the terminal."""
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from adln.cli.options import clock
+from adln.cli.progress import RenewedLine
 
 if TYPE_CHECKING:
     from adln.training.loop import Progress
@@ -13,21 +13,16 @@ if TYPE_CHECKING:
 
 
 class TrainingView:
-    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch.
-
-    Args:
-        quiet: say nothing.
-    """
+    """Shows a person where a run stands: a line that is renewed, and one that stays per epoch."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self._live = sys.stderr.isatty()
-        self._width = 0
+        self._line = RenewedLine(plain_every_s=float("inf"))
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if text and not self.quiet:
-            self._clear()
+            self._line.end()
             click.echo(text, err=True)
 
     def on_start(self, start: str, position: "Position") -> None:
@@ -50,18 +45,8 @@ class TrainingView:
             f"loss {progress.losses['total']:8.3f}  {progress.images_per_s:6.1f} images/s  "
             f"{clock(progress.remaining_s)} left"
         )
-        last = progress.step == progress.steps
-        if self._live:
-            click.echo("\r" + line.ljust(self._width), err=True, nl=last)
-            self._width = 0 if last else len(line)
-        elif last:
-            click.echo(line, err=True)
+        self._line.renew(line, is_last=progress.step == progress.steps)
 
     def close(self) -> None:
         """End the line that is renewed."""
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._width:
-            click.echo("", err=True)
-            self._width = 0
+        self._line.end()

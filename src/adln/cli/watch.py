@@ -5,61 +5,64 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from adln.atomic import require_writable
-from adln.embedders.quality import QUALITIES, Quality
+from adln.atomic import is_there, require_writable
+from adln.cameras.detector import Detector
+from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
+from adln.cameras.frames import CameraStatus
+from adln.cli.options import path_option, quality_option
+from adln.cli.watch_summary import summary_lines
+from adln.cli.watch_view import WatchView
+from adln.embedders.quality import Quality
 from adln.errors import ModelFileError, SettingsError
-
-if TYPE_CHECKING:
-    from adln.cameras.detector import Detector
-    from adln.cameras.frames import CameraStatus
-    from adln.pipeline.assembly import Assembly
-    from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import SeenFrame, WatchProgress
-    from adln.pipeline.watch_settings import WatchSettings
+from adln.pipeline.annotated_video import VideoWriters
+from adln.pipeline.assembly import (
+    Assembly,
+    assemble,
+    open_delivery,
+    open_home_assistant,
+    open_people,
+    paced_submit,
+)
+from adln.pipeline.people import leaving_out
+from adln.pipeline.plain_watch import settings_of
+from adln.pipeline.timeline import Timeline
+from adln.pipeline.timeline_page import write_timeline
+from adln.pipeline.watch import SeenFrame, WatchProgress, stopping_on_signals
+from adln.pipeline.watch_settings import WatchSettings
+from adln.settings import to_toml
 
 _DRAIN_S = 5.0
 
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@click.option("--gallery", type=click.Path(path_type=Path), help="Folder of the gallery.")
+@path_option("--gallery", help="Folder of the gallery.")
 @click.option("--network", default="", help="Network that recognises people; res2 if left out.")
-@click.option(
-    "--quality",
-    type=click.Choice(QUALITIES),
-    help="fast looks at people by Res1, best by Res2, balanced by Res2 where Res1 is not sure.  "
-    "[default: best]",
-)
-@click.option(
-    "--detector",
-    type=click.Path(path_type=Path),
-    help="YOLOX in ONNX that finds people; also by the variable ADLN_DETECTOR.",
+@quality_option
+@path_option(
+    "--detector", help="YOLOX in ONNX that finds people; also by the variable ADLN_DETECTOR."
 )
 @click.option(
     "--start", default="", metavar="TIME", help="When the recordings began: 2026-11-22T14:30."
 )
-@click.option(
+@path_option(
     "--report",
     "report",
-    type=click.Path(path_type=Path),
     help="At the end, write a page of who was seen when: a .html file, or a folder for it.",
 )
-@click.option(
+@path_option(
     "--video",
     "video",
-    type=click.Path(path_type=Path),
     help="Write video with boxes and names: .mp4, .webm (faster), or a folder. Shows people.",
 )
-@click.option(
-    "--save", type=click.Path(path_type=Path), help="Write the settings used to this file (TOML)."
-)
+@path_option("--save", help="Write the settings used to this file (TOML).")
 @click.option(
     "--set",
     "overrides",
@@ -96,8 +99,6 @@ def watch(
 
     Ctrl-C or SIGTERM stops it cleanly: open tracks are finished and all sightings stored.
     """
-    from adln.pipeline.plain_watch import settings_of
-
     if fetch_detector:
         from adln.cameras.fetching import fetch
 
@@ -136,9 +137,6 @@ def watch(
 
 def have_detector(*, yes: bool) -> None:
     """Fetch the detector where it is missing and somebody agrees."""
-    from adln.atomic import is_there
-    from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
-
     path = default_detector()
     if is_there(path):
         return
@@ -160,10 +158,8 @@ def have_detector(*, yes: bool) -> None:
         raise ModelFileError(f"{error} {offline}") from error
 
 
-def _save(settings: "WatchSettings", path: Path) -> None:
+def _save(settings: WatchSettings, path: Path) -> None:
     """Write settings to a new file that only its owner reads: addresses hold passwords."""
-    from adln.settings import to_toml
-
     require_writable(path, raises=SettingsError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,15 +175,15 @@ def _save(settings: "WatchSettings", path: Path) -> None:
 
 
 def run_watch(
-    settings: "WatchSettings",
+    settings: WatchSettings,
     folder: Path,
     *,
     report: Path | None = None,
     video: Path | None = None,
     quiet: bool = True,
     written: Sequence[tuple[str, Path]] = (),
-    detector: "Detector | None" = None,
-    on_progress: "Callable[[WatchProgress], object]" = lambda _: None,
+    detector: Detector | None = None,
+    on_progress: Callable[[WatchProgress], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a watch from beginning to end.
 
@@ -204,20 +200,7 @@ def run_watch(
     Returns:
         The final figures, as plain values.
     """
-    from adln.cli.watch_summary import summary_lines
-    from adln.cli.watch_view import WatchView
-    from adln.pipeline.annotated_video import VideoWriters
-    from adln.pipeline.assembly import (
-        assemble,
-        open_delivery,
-        open_home_assistant,
-        open_people,
-        paced_submit,
-    )
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
-    from adln.pipeline.people import leaving_out
-    from adln.pipeline.timeline import Timeline
-    from adln.pipeline.watch import stopping_on_signals
 
     if report is not None:
         require_writable(report, raises=SettingsError, folder=report.suffix.lower() != ".html")
@@ -257,7 +240,7 @@ def run_watch(
             stack.callback(server.close)
         names |= {person.person_id: person.name for person in assembly.gallery.persons()}
 
-        def show(seen: "SeenFrame") -> None:
+        def show(seen: SeenFrame) -> None:
             for take in shown_to:
                 take(seen)
 
@@ -274,7 +257,7 @@ def run_watch(
             stop.set()
             assembly.cameras.wake()
 
-        def on_round(now: "WatchProgress", statuses: "list[CameraStatus]") -> None:
+        def on_round(now: WatchProgress, statuses: list[CameraStatus]) -> None:
             view.show(now, statuses, delivery)
             on_progress(now)
 
@@ -295,7 +278,7 @@ def run_watch(
             writers.close()
             places += [("video", path) for path in writers.paths]
         if report is not None:
-            page = _write_report(report, timeline, names)
+            page = write_timeline(report, timeline, names=names)
             view.say(f"report: {page}")
             places.append(("report", page))
         if not quiet:
@@ -304,20 +287,7 @@ def run_watch(
     return summary
 
 
-def _write_report(target: Path, timeline: "Timeline", names: Mapping[int, str | None]) -> Path:
-    from adln.pipeline.timeline_page import timeline_html, write_timeline
-
-    if target.suffix.lower() != ".html":
-        return write_timeline(target, timeline, names=names)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(timeline_html(timeline, names=names), encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{target}: cannot be written ({error.strerror}).") from error
-    return target
-
-
-def _summary(progress: "WatchProgress", assembly: "Assembly") -> dict[str, Any]:
+def _summary(progress: WatchProgress, assembly: Assembly) -> dict[str, Any]:
     frames = max(1, progress.frames.total())
     return {
         "video_s": round(progress.video_s, 3),

@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adln.cli.gallery_words import many
 from adln.cli.options import clock
-
-if TYPE_CHECKING:
-    from adln.pipeline.timeline import Timeline, TimelineVisit
-    from adln.pipeline.watch_parts import WatchProgress
+from adln.pipeline.timeline import Timeline, TimelineVisit
+from adln.pipeline.watch_parts import WatchProgress
 
 _MOST_LISTED = 20
 
 
 def summary_lines(
-    progress: "WatchProgress",
-    timeline: "Timeline",
+    progress: WatchProgress,
+    timeline: Timeline,
     names: Mapping[int, str | None],
     written: Sequence[tuple[str, Path]],
 ) -> list[str]:
@@ -68,7 +65,7 @@ def summary_lines(
     return lines
 
 
-def _visits(visits: "Sequence[TimelineVisit]") -> str:
+def _visits(visits: Sequence[TimelineVisit]) -> str:
     """Where and when somebody was seen, in local time."""
     cameras = list(dict.fromkeys(visit.camera_name for visit in visits))
     first, last = _local(visits[0].first_s), _local(max(visit.last_s for visit in visits))

@@ -6,16 +6,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
+from adln.cameras.frames import CameraStatus
 from adln.cli.options import clock
-
-if TYPE_CHECKING:
-    from adln.cameras.frames import CameraStatus
-    from adln.pipeline.delivery import Delivery
-    from adln.pipeline.watch import WatchProgress
+from adln.pipeline.delivery import Delivery
+from adln.pipeline.watch import WatchProgress
 
 _RENEW_S = 0.5
 _PLAIN_S = 10.0
@@ -35,7 +32,7 @@ class WatchView:
         self._shown_s = time.monotonic() if not self._live else 0.0
 
     def show(
-        self, progress: "WatchProgress", cameras: "Sequence[CameraStatus]", delivery: "Delivery"
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
     ) -> None:
         """Renew the table, if it is time to."""
         now = time.monotonic()
@@ -48,7 +45,7 @@ class WatchView:
             click.echo(self.line(progress, cameras), err=True)
 
     def end(
-        self, progress: "WatchProgress", cameras: "Sequence[CameraStatus]", delivery: "Delivery"
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
     ) -> None:
         """Show the last table, to stay, and where the time went."""
         if self._quiet:
@@ -63,7 +60,7 @@ class WatchView:
         click.echo(text, err=True)
 
     def table(
-        self, progress: "WatchProgress", cameras: "Sequence[CameraStatus]", delivery: "Delivery"
+        self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
     ) -> list[str]:
         """The table as lines."""
         width = max([6, *(len(camera.camera_id) for camera in cameras)])
@@ -95,7 +92,7 @@ class WatchView:
         ]
         return rows
 
-    def line(self, progress: "WatchProgress", cameras: "Sequence[CameraStatus]") -> str:
+    def line(self, progress: WatchProgress, cameras: Sequence[CameraStatus]) -> str:
         """All in one line, for logs."""
         frames, dropped = progress.frames.total(), progress.skipped.total()
         dropped += sum(camera.frames_dropped for camera in cameras)
@@ -134,7 +131,7 @@ class WatchView:
             self._lines = 0
 
 
-def times(progress: "WatchProgress") -> list[str]:
+def times(progress: WatchProgress) -> list[str]:
     """Where the time went, for each processed frame."""
     frames = progress.frames.total()
     if frames == 0:

@@ -104,9 +104,6 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
 def recognise(path: Path) -> str | None:
     """Tell the layout of exactly this folder or table.
 
-    Args:
-        path: A folder or a file.
-
     Returns:
         A key of ``LAYOUTS``, or None.
     """

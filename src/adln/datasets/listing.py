@@ -28,9 +28,6 @@ def is_image_name(name: str) -> bool:
 def entries(folder: Path) -> list[Path]:
     """List a folder in the order of the names.
 
-    Args:
-        folder: The folder.
-
     Returns:
         Its files and folders without the hidden ones.
 

@@ -52,6 +52,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Persons and cameras."""
+        return self.person_ids, self.camera_ids
+
     def select(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> "Split":
         """Take some of the pictures.
 
@@ -153,9 +158,6 @@ def make_split(
 
 def number_names(names: Collection[str]) -> dict[str, int]:
     """Give names numbers, so that different names stay different.
-
-    Args:
-        names: Names of persons or cameras.
 
     Returns:
         Name -> its own number if all names are whole numbers that differ and fit into 64 bits;

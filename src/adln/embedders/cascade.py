@@ -80,6 +80,9 @@ class Cascade:
     Attributes:
         shallow: The file that every crop goes through.
         deeper: The others, in order.
+        depths: Depth of every crop, and depth of those that go deeper.
+        dim: Length D of an embedding.
+        crop_size: Height and width in px of the crops that it takes.
     """
 
     def __init__(
@@ -101,21 +104,8 @@ class Cascade:
             before = DeeperEmbedder(path, before, threads=threads)
             self.deeper.append(before)
         self._batch_size = batch_size
-
-    @property
-    def depths(self) -> tuple[int, int]:
-        """Depth of every crop, and depth of those that go deeper."""
-        return self.shallow.depths[-1], self.deeper[-1].depths[-1]
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self.shallow.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self.shallow.crop_size
+        self.depths = self.shallow.depths[-1], self.deeper[-1].depths[-1]
+        self.dim, self.crop_size = self.shallow.dim, self.shallow.crop_size
 
     def model_of(self, depth: int) -> OpenModel:
         """The open file that answers one of the two `depths`."""

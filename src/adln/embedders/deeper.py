@@ -14,23 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import flip as flip_crops
+from adln.embedders.described import Described
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.handover import Handover, handovers
-from adln.embedders.proving import Verdict, require_verdict
+from adln.embedders.proving import require_verdict
 from adln.embedders.session import OpenModel, open_session
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
-from adln.manifest import CROPS, Manifest
+from adln.manifest import CROPS
 
 
-class DeeperEmbedder:
+class DeeperEmbedder(Described):
     """Embeds the maps of a shallower file of the same network.
 
     Args:
         path: a file of `adln export` that starts after a stage.
         shallower: the embedder whose maps it goes on from; it may itself go on from another.
         threads: cores that one run may use.
-        provider: see `adln.embedders.session.open_session`.
+
+    Attributes:
+        model: the open file.
+        verdict: what was found when it was tried on this device, behind the shallower ones.
 
     Raises:
         ModelFileError: the file cannot be opened, starts from crops, or is not of the same
@@ -44,46 +48,26 @@ class DeeperEmbedder:
         shallower: "OnnxEmbedder | DeeperEmbedder",
         *,
         threads: int = 1,
-        provider: str | None = None,
     ) -> None:
-        self._model = open_session(path, threads=threads, provider=provider)
-        _require_same_export(self._model, shallower.model)
+        self.model = open_session(path, threads=threads)
+        super().__init__(self.model.manifest)
+        _require_same_export(self.model, shallower.model)
         # Maps of an int8 file are bytes, those of an fp16 file halves.
         self._no_crop = shallower.empty_maps()[self.starts_after]
         self._shallower = shallower
-        self._verdict = require_verdict(
+        self.verdict = require_verdict(
             self.models, lambda crops: self.embed(shallower.hand_over(crops)[self.starts_after])
         )
 
     @property
-    def model(self) -> OpenModel:
-        """The open file."""
-        return self._model
-
-    @property
     def models(self) -> tuple[OpenModel, ...]:
         """The open files that take part in an answer, from the shallowest on."""
-        return (*self._shallower.models, self._model)
-
-    @property
-    def verdict(self) -> Verdict:
-        """What was found when the file was tried on this device, behind the shallower ones."""
-        return self._verdict
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the file says of itself."""
-        return self._model.manifest
+        return (*self._shallower.models, self.model)
 
     @property
     def starts_after(self) -> int:
         """Stage whose map `embed` takes."""
         return self.manifest.starts_after
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self.manifest.depths
 
     def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
         """Embed crops by their maps, as `OnnxEmbedder.embed_with_maps` gave them.
@@ -118,7 +102,7 @@ class DeeperEmbedder:
             )
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
         names += self.manifest.handed_over
-        answers = self._model.session.run(names, maps.arrays)
+        answers = self.model.session.run(names, maps.arrays)
         embeddings = dict(zip(self.depths, answers[: len(self.depths)], strict=True))
         return embeddings, handovers(self.manifest, answers[len(self.depths) :])
 
@@ -145,6 +129,13 @@ class ChainedEmbedder:
         flip: average with the mirrored crop; twice the work.
         threads: cores to use.
 
+    Attributes:
+        models: the open files, from the shallowest on.
+        verdict: what was found when they were tried on this device; proved only if all are.
+        depths: that `embed` answers, ascending.
+        dim: length D of an embedding.
+        crop_size: height H and width W in px of the crops that it takes.
+
     Raises:
         ModelFileError: a file cannot be opened, they do not belong together, or no file answers a
             depth that is asked for.
@@ -165,6 +156,7 @@ class ChainedEmbedder:
         if threads < 1:
             raise SettingsError(f"threads must be at least 1, got {threads}.")
         self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
+        self.dim, self.crop_size = self._first.dim, self._first.crop_size
         files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]
         for path in paths[1:]:
             files.append(DeeperEmbedder(path, files[-1]))
@@ -174,34 +166,15 @@ class ChainedEmbedder:
             raise ModelFileError(
                 f"no file answers depth {missing}; {', '.join(map(str, paths))} have {known}."
             )
-        self._depths = tuple(depth for depth in known if not depths or depth in depths)
-        last = max(at for at, file in enumerate(files) if set(file.depths) & set(self._depths))
+        self.depths = tuple(depth for depth in known if not depths or depth in depths)
+        last = max(at for at, file in enumerate(files) if set(file.depths) & set(self.depths))
         verdicts = [file.verdict for file in files]
-        self._verdict = next((v for v in verdicts if not v.proved), verdicts[0])
-        self._models = [file.model for file in files[: last + 1]]
+        self.verdict = next((v for v in verdicts if not v.proved), verdicts[0])
+        self.models = tuple(file.model for file in files)
+        self._used = self.models[: last + 1]
         self._batch_size = batch_size
         self._flip = flip
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-
-    @property
-    def verdict(self) -> Verdict:
-        """What was found when the files were tried on this device; proved only if all are."""
-        return self._verdict
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self._depths
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._first.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self._first.crop_size
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.
@@ -218,7 +191,7 @@ class ChainedEmbedder:
         empty = np.empty((0, self.dim), dtype=np.float32)
         return {
             depth: np.concatenate([empty, *(part[depth] for part in parts)])
-            for depth in self._depths
+            for depth in self.depths
         }
 
     def _run(self, batch: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
@@ -238,9 +211,9 @@ class ChainedEmbedder:
         """Depth -> embedding (B, D) and its length (B, 1) before it was scaled."""
         found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
         answers = {}
-        for model, after in zip_longest(self._models, self._models[1:]):
+        for model, after in zip_longest(self._used, self._used[1:]):
             manifest = model.manifest
-            wanted = [depth for depth in manifest.depths if depth in self._depths]
+            wanted = [depth for depth in manifest.depths if depth in self.depths]
             names = [name for depth in wanted for name in manifest.output_names(depth)]
             passed_on = list(after.manifest.input_names) if after is not None else []
             feeds = {name: found[name] for name in manifest.input_names}

@@ -6,29 +6,15 @@ from adln.manifest import Manifest
 class Described:
     """An embedder whose file has a manifest.
 
-    Args:
+    Attributes:
         manifest: what the file says of itself.
+        depths: that `embed` answers, ascending.
+        dim: length D of an embedding.
+        crop_size: height H and width W in px of the crops that `embed` takes.
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the file says of itself."""
-        return self._manifest
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return self._manifest.depths
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._manifest.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height H and width W in px of the crops that `embed` takes."""
-        return self._manifest.height_px, self._manifest.width_px
+        self.manifest = manifest
+        self.depths = manifest.depths
+        self.dim = manifest.dim
+        self.crop_size = manifest.height_px, manifest.width_px

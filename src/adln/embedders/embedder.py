@@ -18,10 +18,10 @@ from adln.crops import flip
 from adln.embedders.described import Described
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.pixels import Picture, PixelWriter
-from adln.embedders.proving import Verdict, require_verdict, run_alone
+from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embeddings import flip_average
-from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
 # A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
@@ -73,6 +73,10 @@ class OnnxEmbedder(Described):
         provider: onnxruntime's execution provider ("cpu", "cuda", ...); the CPU if left out.
         batch_size: crops that a thread computes at a time, at most.
 
+    Attributes:
+        model: the open file.
+        verdict: what was found when the file was tried on this device.
+
     Raises:
         ModelFileError: see `adln.embedders.session.open_session`; or the file goes on from another
             file's map and takes no crops.
@@ -93,14 +97,14 @@ class OnnxEmbedder(Described):
             raise SettingsError(f"batch_size must be at least 1, got {batch_size}.")
         if threads is not None and threads < 1:
             raise SettingsError(f"threads must be at least 1, got {threads}.")
-        self._model = open_session(path, threads=1, provider=provider)
-        super().__init__(self._model.manifest)
+        self.model = open_session(path, threads=1, provider=provider)
+        super().__init__(self.model.manifest)
         if self.manifest.starts_after != 0:
             raise ModelFileError(
                 f"{path}: this file goes on from the map of stage {self.manifest.starts_after} "
                 "and takes no crops; name the shallower file that it belongs to."
             )
-        self._verdict = require_verdict([self._model], run_alone(self._model))
+        self.verdict = require_verdict([self.model], run_alone(self.model))
         self._flip = flip
         self._batch_size = batch_size
         self._threads = usable_cores() if threads is None else threads
@@ -109,19 +113,16 @@ class OnnxEmbedder(Described):
         self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     @property
-    def model(self) -> OpenModel:
-        """The open file."""
-        return self._model
-
-    @property
     def models(self) -> tuple[OpenModel, ...]:
         """The open files that take part in an answer: this one."""
-        return (self._model,)
+        return (self.model,)
 
-    @property
-    def verdict(self) -> Verdict:
-        """What was found when the file was tried on this device."""
-        return self._verdict
+    def chosen_depth(self, wanted: int | None, *, raises: type[AdlnError] = SettingsError) -> int:
+        """The depth that is wanted, or the deepest; `raises` if the file has no such depth."""
+        if wanted is not None and wanted not in self.depths:
+            known = ", ".join(map(str, self.depths))
+            raise raises(f"{self.model.path} has no depth {wanted}; it has: {known}.")
+        return self.depths[-1] if wanted is None else wanted
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops that have the network's size.
@@ -314,7 +315,7 @@ class OnnxEmbedder(Described):
         ]
 
     def _session_run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[Any]:
-        answers: list[Any] = self._model.session.run(outputs, {CROPS: batch})
+        answers: list[Any] = self.model.session.run(outputs, {CROPS: batch})
         return answers
 
     def _by_depth(self, parts: list[list[NDArray[np.float32]]]) -> dict[int, NDArray[np.float32]]:

@@ -195,8 +195,6 @@ def describe_foreign(
     training_data: str = "",
     licence: str = "",
     probe_of: Callable[[Manifest, ForeignSession], Any] | None = None,
-    height_px: int | None = None,
-    width_px: int | None = None,
 ) -> Manifest:
     """Write down beside a network of another make what it does not say of itself.
 
@@ -207,8 +205,6 @@ def describe_foreign(
         training_data: what its weights learned from.
         licence: under which terms it may be used.
         probe_of: makes a probe of the manifest without one and the session.
-        height_px: height of its crops; what the file says, else 256.
-        width_px: their width; what the file says, else 128.
 
     Returns:
         The manifest that was written.
@@ -221,8 +217,8 @@ def describe_foreign(
         depths=(WHOLE,),
         precision="fp32",
         dim=opened.dim,
-        height_px=height_px or opened.size_px[0],
-        width_px=width_px or opened.size_px[1],
+        height_px=opened.size_px[0],
+        width_px=opened.size_px[1],
         source_sha256=opened.sha256,
         adln_version=version,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),

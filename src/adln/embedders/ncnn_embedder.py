@@ -59,7 +59,7 @@ class NcnnEmbedder(Described):
         super().__init__(read_manifest(path))
         self._net: Any = self._ncnn.Net()
         # By default ncnn computes in half precision wherever the processor can.
-        is_half = self._manifest.precision == "fp16"
+        is_half = self.manifest.precision == "fp16"
         self._net.opt.num_threads = 1
         self._net.opt.use_vulkan_compute = False
         self._net.opt.use_bf16_storage = False
@@ -83,7 +83,7 @@ class NcnnEmbedder(Described):
             # The Mat is a view of the array and does not keep it alive: the name does.
             extractor.input(CROPS, self._ncnn.Mat(planes))
             for depth in self.depths:
-                failed, embedding = extractor.extract(self._manifest.output_names(depth)[0])
+                failed, embedding = extractor.extract(self.manifest.output_names(depth)[0])
                 if failed:
                     raise ExportError(f"ncnn cannot compute Res{depth} (status {failed}).")
                 answers[depth][index] = np.array(embedding)

@@ -38,7 +38,7 @@ class OpenVinoEmbedder(Described):
             tensors = self._compiled({CROPS: crops[start : start + self._batch_size]})
             for depth in self.depths:
                 # The runtime reuses its output buffers.
-                answers[depth].append(tensors[self._manifest.output_names(depth)[0]].copy())
+                answers[depth].append(tensors[self.manifest.output_names(depth)[0]].copy())
         return {depth: np.concatenate(parts) for depth, parts in answers.items()}
 
 

@@ -34,10 +34,6 @@ class PixelWriter:
     """Writes one picture after the other into the network's input.
 
     Holds its working memory, so each thread needs its own.
-
-    Args:
-        height_px: height of the network's input.
-        width_px: its width.
     """
 
     def __init__(self, *, height_px: int, width_px: int) -> None:
@@ -82,10 +78,6 @@ class Doubling:
     At a factor of two each new pixel is (3 a + b + 2) // 4 of its two nearest neighbours, first
     along the rows, then along the columns, with bytes in between: what Pillow's fixed-point
     arithmetic comes to. On the border b is a. It takes a third of Pillow's time.
-
-    Args:
-        height_px: height before.
-        width_px: width before.
     """
 
     def __init__(self, height_px: int, width_px: int) -> None:
@@ -154,9 +146,6 @@ def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
     Ordinary is: baseline, three colours of 8 bits, marked as JFIF, and without EXIF or Adobe
     segments, so that nothing has to be turned or converted; and not so large that it should be
     decoded at a reduced scale.
-
-    Args:
-        data: content of a picture file.
 
     Returns:
         (H, W, 3) uint8 RGB, the same pixels as `adln.crops.decode_image`; None if the file is

@@ -24,9 +24,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 def find_network(name: str | Path) -> Path:
     """The file of a network that is called by name.
 
-    Args:
-        name: of a network, or any path.
-
     Returns:
         The path as it came, unless it is a known name and no file there.
     """
@@ -91,14 +88,8 @@ def name_network(name: str, path: Path | None) -> None:
     if path is not None:
         known[name] = path.resolve()
     place = _list_of_own()
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"{place}: cannot be written ({error.strerror or error}). Set XDG_CONFIG_HOME to a "
-            "folder of your own."
-        ) from error
-    with atomic_write(place, raises=SettingsError) as file:
+    instead = "set XDG_CONFIG_HOME to a folder of your own"
+    with atomic_write(place, raises=SettingsError, instead=instead, folders=True) as file:
         file.write(
             json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
         )

@@ -19,10 +19,8 @@ from adln.errors import DatasetError, ModelFileError, SettingsError
 from adln.evaluation.calibrating import Material, person_material, require_enough, track_material
 from adln.evaluation.open_set import person_scores
 from adln.evaluation.protocol import embed_split
+from adln.evaluation.ranking import Side
 from adln.features import read_features
-
-Side = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
-"""Embeddings (N, D), persons (N,) and cameras (N,)."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def judge_dataset(
     is_same = splits[0] is splits[1]
     queries_of, gallery_of = splits
     # Embeddings that are all alike: who will be compared can be counted before the work.
-    alike = [_side(np.ones((len(part), 1), np.float32), part) for part in splits]
+    alike = [(np.ones((len(part), 1), np.float32), *part.ids) for part in splits]
     require_enough(_of_persons(alike[0], alike[1], is_same=is_same), match_rate)
     pictures = (0 if is_same else len(queries_of)) + len(gallery_of) * (1 + len(others))
     with progress(pictures) as on_progress:
@@ -138,10 +136,10 @@ def judge_dataset(
                 for their_depth, their_space in opened.spaces.items():
                     if space and space == their_space:
                         among.setdefault(their_depth, features[their_depth])
-            query = _side(queries[depth], queries_of)
+            query = (queries[depth], *queries_of.ids)
             for their_depth, embeddings in among.items():
                 materials[depth, their_depth] = _of_persons(
-                    query, _side(embeddings, gallery_of), is_same=is_same
+                    query, (embeddings, *gallery_of.ids), is_same=is_same
                 )
         judged.append(JudgedNetwork(file, dataset.name, flip, materials))
     return judged
@@ -196,10 +194,6 @@ def judge_features(
     return JudgedNetwork(file, features_path.name, source.flip, materials)
 
 
-def _side(embeddings: NDArray[np.float32], part: Split) -> Side:
-    return embeddings, part.person_ids, part.camera_ids
-
-
 def _of_persons(query: Side, gallery: Side, *, is_same: bool) -> Material:
     across = len(np.unique(np.concatenate([query[2], gallery[2]]))) > 1
     if not across:
@@ -207,4 +201,4 @@ def _of_persons(query: Side, gallery: Side, *, is_same: bool) -> Material:
         own: NDArray[Any] = np.arange(len(query[2]))
         other = own if is_same else np.arange(len(gallery[2])) + len(own)
         query, gallery = (*query[:2], own), (*gallery[:2], other)
-    return person_material(person_scores(*query, *gallery), across_cameras=across)
+    return person_material(person_scores(query, gallery), across_cameras=across)

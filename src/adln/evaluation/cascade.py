@@ -144,7 +144,6 @@ def evaluate_cascade(
     from_depth: int | None = None,
     to_depth: int | None = None,
     shares: Sequence[float] = DIAL,
-    seed: int = 0,
 ) -> CascadeResult:
     """Turn the dial on features that are there already.
 
@@ -153,7 +152,6 @@ def evaluate_cascade(
         from_depth: Depth of all queries; the least if left out.
         to_depth: Depth of those that go deeper; the greatest if left out.
         shares: Of queries to go deeper, each in 0..1.
-        seed: Of the choice of the two halves of the persons.
 
     Raises:
         EvaluationError: The evaluation lacks one of the depths or they are not two, or only one
@@ -170,11 +168,10 @@ def evaluate_cascade(
         )
     first, last = evaluation.results[from_depth], evaluation.results[to_depth]
     query, gallery = evaluation.query, evaluation.gallery
-    halves = _halves(query.person_ids, seed)
+    halves = _halves(query.person_ids)
 
     def found_by(queries: NDArray[np.float32], among: NDArray[np.float32]) -> RetrievalMetrics:
-        ids = (query.person_ids, query.camera_ids, gallery.person_ids, gallery.camera_ids)
-        return evaluate_features(queries, *ids[:2], among, *ids[2:])
+        return evaluate_features((queries, *query.ids), (among, *gallery.ids))
 
     def found_by_expanded(answers: _Answers) -> RetrievalMetrics:
         expanded = _expanded_queries(answers, last.gallery_features, last.query_features)
@@ -296,7 +293,7 @@ def _expanded_queries(
     return expanded
 
 
-def _halves(person_ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+def _halves(person_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Divide the persons searched for, and with them their queries, into two halves."""
     persons = np.unique(person_ids)
     if len(persons) < 2:
@@ -304,7 +301,7 @@ def _halves(person_ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
             "Thresholds are fitted on some persons and judged on others; the queries show "
             f"{len(persons)} person only."
         )
-    shuffled = np.random.default_rng(seed).permutation(persons)
+    shuffled = np.random.default_rng(0).permutation(persons)
     return np.isin(person_ids, shuffled[: len(persons) // 2])
 
 

@@ -41,20 +41,12 @@ def evaluate_cross_depth(evaluation: Evaluation) -> tuple[CrossDepthCell, ...]:
     Raises:
         EvaluationError: A feature is all zero.
     """
-    query, gallery = evaluation.query, evaluation.gallery
     cells = []
-    for query_depth, of_query in evaluation.results.items():
-        for gallery_depth, of_gallery in evaluation.results.items():
-            metrics = of_query.metrics
+    for query_depth, result in evaluation.results.items():
+        for gallery_depth in evaluation.results:
+            metrics = result.metrics
             if query_depth != gallery_depth:
-                metrics = evaluate_features(
-                    of_query.query_features,
-                    query.person_ids,
-                    query.camera_ids,
-                    of_gallery.gallery_features,
-                    gallery.person_ids,
-                    gallery.camera_ids,
-                )
+                metrics = evaluate_features(*evaluation.sides(query_depth, gallery_depth))
             cells.append(CrossDepthCell(query_depth, gallery_depth, metrics.rank1, metrics.mean_ap))
     return tuple(cells)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.boxes import iou
 from adln.errors import EvaluationError
 from adln.evaluation.assignment import best_assignment
 
@@ -169,9 +170,8 @@ def score_identities(
     true_ids, true_rows = np.unique(truth.identities, return_inverse=True)
     predicted_ids, predicted_rows = np.unique(predicted.identities, return_inverse=True)
     shared = np.zeros((len(true_ids), len(predicted_ids)), np.int64)
-    for mine, theirs in _frames_of(truth, predicted):
-        iou = box_iou(truth.boxes_xyxy[mine], predicted.boxes_xyxy[theirs])
-        rows, columns = np.nonzero(iou >= _checked(min_iou))
+    for mine, theirs, overlap in _frames_of(truth, predicted):
+        rows, columns = np.nonzero(overlap >= _checked(min_iou))
         shared[true_rows[mine[rows]], predicted_rows[theirs[columns]]] += 1
     rows, columns = best_assignment(shared)
     agreeing = int(shared[rows, columns].sum())
@@ -214,14 +214,13 @@ def count_id_switches(
         )
     last: dict[int, int] = {}
     switches = 0
-    for mine, theirs in _frames_of(truth, predicted):
-        iou = box_iou(truth.boxes_xyxy[mine], predicted.boxes_xyxy[theirs])
-        fits = iou >= _checked(min_iou)
+    for mine, theirs, overlap in _frames_of(truth, predicted):
+        fits = overlap >= _checked(min_iou)
         true_ids, predicted_ids = truth.identities[mine], predicted.identities[theirs]
         # One pair more of a kind outweighs all that the kinds after it can bring together.
         most = min(len(mine), len(theirs)) + 1
         kept = np.array([[last.get(int(t)) == int(p) for p in predicted_ids] for t in true_ids])
-        worth = iou + most + most * (most + 1) * kept
+        worth = overlap + most + most * (most + 1) * kept
         rows, columns = best_assignment(np.where(fits, worth, 0.0))
         for row, column in zip(rows, columns, strict=True):
             if not fits[row, column]:
@@ -232,35 +231,9 @@ def count_id_switches(
     return switches
 
 
-def box_iou(
-    boxes_xyxy: NDArray[np.floating], others_xyxy: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Intersection over union of all pairs; 0 where both are empty.
-
-    Args:
-        boxes_xyxy: (N, 4) float.
-        others_xyxy: (M, 4) float.
-
-    Returns:
-        (N, M) float64 in 0..1.
-    """
-    a = np.asarray(boxes_xyxy, dtype=np.float64)[:, None, :]
-    b = np.asarray(others_xyxy, dtype=np.float64)[None, :, :]
-    sides = np.clip(
-        np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None
-    )
-    shared = sides[..., 0] * sides[..., 1]
-    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
-    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
-    either = area_a + area_b - shared
-    iou: NDArray[np.float64] = np.zeros_like(shared)
-    np.divide(shared, either, out=iou, where=either > 0)
-    return iou
-
-
 def _frames_of(
     truth: IdentityBoxes, predicted: IdentityBoxes
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
     """Rows of truth and prediction in each camera's frame that has both, in order of time."""
     moments, inverse = np.unique(
         np.stack(
@@ -279,11 +252,13 @@ def _frames_of(
     predicted_order = np.argsort(of_prediction, kind="stable")
     true_starts = np.searchsorted(of_truth[true_order], bounds)
     predicted_starts = np.searchsorted(of_prediction[predicted_order], bounds)
+    true_boxes = np.asarray(truth.boxes_xyxy, dtype=np.float64)
+    predicted_boxes = np.asarray(predicted.boxes_xyxy, dtype=np.float64)
     for moment in range(num_moments):
         mine = true_order[true_starts[moment] : true_starts[moment + 1]]
         theirs = predicted_order[predicted_starts[moment] : predicted_starts[moment + 1]]
         if len(mine) > 0 and len(theirs) > 0:
-            yield mine, theirs
+            yield mine, theirs, iou(true_boxes[mine], predicted_boxes[theirs])
 
 
 def _checked(min_iou: float) -> float:

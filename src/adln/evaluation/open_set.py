@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import EvaluationError
-from adln.evaluation.ranking import checked_ids, rows_per_block
+from adln.evaluation.ranking import Side, checked_ids, require_one_length, rows_per_block
 
 DEFAULT_PAIR_RATES = (1e-4, 1e-3, 1e-2)
 DEFAULT_SEARCH_RATES = (0.001, 0.01, 0.1)
@@ -89,12 +89,13 @@ class OpenSetSearches:
     stranger_scores: NDArray[np.float32]
 
 
-def threshold_at(false_scores: Scores, rate: float) -> float:
+def threshold_at(false_scores: Scores, rate: float, *, of: int | None = None) -> float:
     """The smallest threshold that accepts no more than a share of scores that should be refused.
 
     Args:
         false_scores: (N,) scores of what must not be accepted.
         rate: The share, 0 < rate < 1.
+        of: How many such scores there are, if only the best of them are given.
 
     Returns:
         The threshold; scores at or above it are accepted.
@@ -106,36 +107,38 @@ def threshold_at(false_scores: Scores, rate: float) -> float:
     scores = _checked(false_scores, "scores of false matches")
     if not 0 < rate < 1:
         raise EvaluationError(f"An error rate must be between 0 and 1, got {rate}.")
-    accepted = int(np.floor(rate * len(scores) + _ROUNDING))
-    if accepted < 1:
+    of = len(scores) if of is None else of
+    if not can_tell(rate, of):
         raise EvaluationError(
-            f"A rate of {rate:g} cannot be told from zero with {len(scores):,} trials; at least "
+            f"A rate of {rate:g} cannot be told from zero with {of:,} trials; at least "
             f"{int(np.ceil(1 / rate - _ROUNDING)):,} are needed."
         )
-    position = len(scores) - accepted - 1
+    position = len(scores) - int(np.floor(rate * of + _ROUNDING)) - 1
     refused = np.partition(scores, position)[position]
     return float(np.nextafter(refused, np.inf, dtype=scores.dtype))
 
 
-def tpr_at_fpr(same_scores: Scores, different_scores: Scores, rate: float) -> OperatingPoint:
+def can_tell(rate: float, trials: int) -> bool:
+    """Whether so many trials can tell an error rate from zero."""
+    return rate * trials >= 1 - _ROUNDING
+
+
+def tpr_at_fpr(
+    same_scores: Scores, different_scores: Scores, rate: float, *, of: int | None = None
+) -> OperatingPoint:
     """Verification: pairs of one person accepted at a rate of accepted pairs of two.
 
     Args:
         same_scores: (S,) scores of pairs of one person.
         different_scores: (D,) scores of pairs of two persons.
         rate: The FPR not to be exceeded.
+        of: How many pairs of two there are, if only the best of their scores are given.
 
     Raises:
         EvaluationError: See `threshold_at`; or there is no pair of one person.
     """
-    same = _checked(same_scores, "scores of pairs of one person")
-    threshold = threshold_at(different_scores, rate)
-    return OperatingPoint(
-        asked=rate,
-        threshold=threshold,
-        false_share=float(np.mean(np.asarray(different_scores) >= threshold)),
-        true_share=float(np.mean(same >= threshold)),
-    )
+    same = _checked(same_scores, "scores of pairs of one person under two cameras")
+    return _point(same, np.asarray(different_scores), rate, of)
 
 
 def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
@@ -151,53 +154,43 @@ def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> 
     Raises:
         EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.
     """
-    found = _found(searches, max_rank)
-    threshold = threshold_at(searches.stranger_scores, rate)
+    return _point(_found(searches, max_rank), searches.stranger_scores, rate)
+
+
+def _point(true: Scores, false: Scores, rate: float, of: int | None = None) -> OperatingPoint:
+    threshold = threshold_at(false, rate, of=of)
     return OperatingPoint(
         asked=rate,
         threshold=threshold,
-        false_share=float(np.mean(searches.stranger_scores >= threshold)),
-        true_share=float(np.mean(found >= threshold)),
+        false_share=float((false >= threshold).sum() / (of or len(false))),
+        true_share=float(np.mean(true >= threshold)),
     )
 
 
-def person_scores(
-    query_features: Scores,
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_features: Scores,
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
-    *,
-    across_cameras: bool = True,
-) -> PersonScores:
+def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) -> PersonScores:
     """Compare queries with persons, a block of queries at a time.
 
     Args:
-        query_features: (Q, D) of unit length.
-        query_person_ids: (Q,).
-        query_camera_ids: (Q,).
-        gallery_features: (G, D) of unit length.
-        gallery_person_ids: (G,).
-        gallery_camera_ids: (G,).
+        query: Of Q pictures, features of unit length.
+        gallery: The same of G pictures.
         across_cameras: Leave out pictures of the query's person from the query's own camera.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, or a feature is NaN or infinite.
     """
-    queries, gallery = _features(query_features, gallery_features)
-    persons, cameras = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
-    ids = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    queries, others = _features(query[0], gallery[0])
+    persons, cameras = checked_ids("query", len(queries), *query[1:])
+    ids = checked_ids("gallery", len(others), *gallery[1:])
     order = np.argsort(ids[0], kind="stable")
-    gallery, sorted_persons, sorted_cameras = gallery[order], ids[0][order], ids[1][order]
+    others, sorted_persons, sorted_cameras = others[order], ids[0][order], ids[1][order]
     person_ids, starts = np.unique(sorted_persons, return_index=True)
     columns = np.searchsorted(person_ids, persons).clip(max=len(person_ids) - 1)
     mates = np.where(person_ids[columns] == persons, columns, -1)
     scores = np.empty((len(queries), len(person_ids)), np.float32)
-    rows = rows_per_block(len(queries), len(gallery) * 4)
+    rows = rows_per_block(len(queries), len(others) * 4)
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
-        similarity = queries[block] @ gallery.T
+        similarity = queries[block] @ others.T
         if across_cameras:
             junk = (persons[block, np.newaxis] == sorted_persons) & (
                 cameras[block, np.newaxis] == sorted_cameras
@@ -264,12 +257,8 @@ class OpenSetResult:
 
 
 def evaluate_open_set(
-    query_features: Scores,
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_features: Scores,
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
+    query: Side,
+    gallery: Side,
     *,
     pair_rates: Sequence[float] = DEFAULT_PAIR_RATES,
     search_rates: Sequence[float] = DEFAULT_SEARCH_RATES,
@@ -283,12 +272,8 @@ def evaluate_open_set(
     Persons whom no query shows (distractors) are not enrolled, as one id may stand for many.
 
     Args:
-        query_features: (Q, D) of unit length.
-        query_person_ids: (Q,).
-        query_camera_ids: (Q,).
-        gallery_features: (G, D) of unit length.
-        gallery_person_ids: (G,).
-        gallery_camera_ids: (G,).
+        query: Of Q pictures, features of unit length.
+        gallery: The same of G pictures.
         pair_rates: FPRs; those that the number of pairs cannot tell are left out.
         search_rates: FARs; the same.
         draws: Random halves.
@@ -297,15 +282,13 @@ def evaluate_open_set(
     Raises:
         EvaluationError: See `person_scores`; or fewer than two persons can be searched for.
     """
-    split = (query_features, query_person_ids, query_camera_ids)
-    gallery = (gallery_features, gallery_person_ids, gallery_camera_ids)
-    same, top_different, num_different = _pair_scores(*split, *gallery, max(pair_rates))
+    same, top_different, num_different = _pair_scores(query, gallery, max(pair_rates))
     pairs = tuple(
-        _point_of_top(same, top_different, num_different, rate)
+        tpr_at_fpr(same, top_different, rate, of=num_different)
         for rate in pair_rates
-        if rate * num_different >= 1 - _ROUNDING
+        if can_tell(rate, num_different)
     )
-    compared = person_scores(*split, *gallery)
+    compared = person_scores(query, gallery)
     searched = np.flatnonzero(np.isin(compared.person_ids, compared.query_person_ids))
     if len(searched) < 2:
         raise EvaluationError(
@@ -321,7 +304,7 @@ def evaluate_open_set(
     points = [
         [dir_at_far(outcome, rate) for outcome in outcomes]
         for rate in search_rates
-        if rate * fewest >= 1 - _ROUNDING
+        if can_tell(rate, fewest)
     ]
     return OpenSetResult(
         num_same_pairs=len(same),
@@ -398,11 +381,7 @@ def _found(searches: OpenSetSearches, max_rank: int) -> NDArray[Any]:
 def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     queries = np.asarray(query, dtype=np.float32)
     others = np.asarray(gallery, dtype=np.float32)
-    if queries.ndim != 2 or others.ndim != 2 or queries.shape[1] != others.shape[1]:
-        raise EvaluationError(
-            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
-            f"got {queries.shape} and {others.shape}."
-        )
+    require_one_length(queries, others)
     for word, features in (("query", queries), ("gallery", others)):
         if not np.isfinite(features).all():
             raise EvaluationError(f"The {word} features hold NaN or infinite values.")
@@ -410,31 +389,25 @@ def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDAr
 
 
 def _pair_scores(
-    query_features: Scores,
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_features: Scores,
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
-    share: float,
+    query: Side, gallery: Side, share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     """Scores of all pairs of one person, the best share of those of two, and the latter's number.
 
     Sorting all pairs of two persons would take hundreds of megabytes for Market-1501.
     """
-    queries, gallery = _features(query_features, gallery_features)
-    persons, cameras = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
-    others = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
-    keep = int(share * len(queries) * len(gallery)) + 2
+    queries, others = _features(query[0], gallery[0])
+    persons, cameras = checked_ids("query", len(queries), *query[1:])
+    ids = checked_ids("gallery", len(others), *gallery[1:])
+    keep = int(share * len(queries) * len(others)) + 2
     same: list[NDArray[np.float32]] = []
     best = np.empty(0, np.float32)
     num_different = 0
-    rows = rows_per_block(len(queries), len(gallery) * 16)
+    rows = rows_per_block(len(queries), len(others) * 16)
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
-        similarity = queries[block] @ gallery.T
-        one_person = persons[block, np.newaxis] == others[0]
-        other_camera = cameras[block, np.newaxis] != others[1]
+        similarity = queries[block] @ others.T
+        one_person = persons[block, np.newaxis] == ids[0]
+        other_camera = cameras[block, np.newaxis] != ids[1]
         same.append(similarity[one_person & other_camera])
         different = similarity[~one_person]
         num_different += len(different)
@@ -442,19 +415,3 @@ def _pair_scores(
         if len(best) > keep:
             best = np.partition(best, len(best) - keep)[-keep:]
     return np.concatenate(same), best, num_different
-
-
-def _point_of_top(
-    same: NDArray[np.float32], top: NDArray[np.float32], num_false: int, rate: float
-) -> OperatingPoint:
-    """`tpr_at_fpr` where only the best of the false scores were kept."""
-    _checked(same, "pairs of one person under two cameras")
-    accepted = int(np.floor(rate * num_false + _ROUNDING))
-    refused = np.partition(top, len(top) - accepted - 1)[len(top) - accepted - 1]
-    threshold = float(np.nextafter(refused, np.float32(np.inf)))
-    return OperatingPoint(
-        asked=rate,
-        threshold=threshold,
-        false_share=float((top >= threshold).sum() / num_false),
-        true_share=float(np.mean(same >= threshold)),
-    )

@@ -16,6 +16,7 @@ from adln.embeddings import Embedder, find_unusable
 from adln.errors import EvaluationError
 from adln.evaluation.ranking import (
     RetrievalMetrics,
+    Side,
     checked_ids,
     evaluate_features,
     require_a_match,
@@ -54,6 +55,14 @@ class Evaluation:
     gallery: Split
     results: dict[int, DepthResult]
 
+    def sides(self, query_depth: int, gallery_depth: int | None = None) -> tuple[Side, Side]:
+        """What is compared of query and gallery; both of one depth if only one is given."""
+        gallery_depth = query_depth if gallery_depth is None else gallery_depth
+        return (
+            (self.results[query_depth].query_features, *self.query.ids),
+            (self.results[gallery_depth].gallery_features, *self.gallery.ids),
+        )
+
 
 def evaluate(
     embedder: Embedder,
@@ -62,7 +71,6 @@ def evaluate(
     *,
     batch_size: int = 64,
     rerank: bool = False,
-    workers: int = 2,
     max_rank: int = 50,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -77,7 +85,6 @@ def evaluate(
         batch_size: Crops embedded at a time.
         rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the
             number of pictures.
-        workers: Threads that read pictures.
         max_rank: Length of the CMC.
         on_progress: Called with the number of pictures, of all Q + G, just embedded.
 
@@ -88,15 +95,11 @@ def evaluate(
         EvaluationError: A split is empty, no query has a match (both found before any picture is
             read), or the embedder gives something else than embeddings.
         ImageError: A picture is missing or damaged.
-        SettingsError: ``batch_size`` or ``workers`` is below one.
+        SettingsError: ``batch_size`` is below one.
     """
-    query_ids = checked_ids("query", len(query), query.person_ids, query.camera_ids)
-    gallery_ids = checked_ids("gallery", len(gallery), gallery.person_ids, gallery.camera_ids)
-    require_a_match(query_ids, gallery_ids)
+    _require_a_match(query, gallery)
     query_features, gallery_features = (
-        embed_split(
-            embedder, split, batch_size=batch_size, workers=workers, on_progress=on_progress
-        )
+        embed_split(embedder, split, batch_size=batch_size, on_progress=on_progress)
         for split in (query, gallery)
     )
     return evaluate_embedded(
@@ -126,19 +129,24 @@ def evaluate_embedded(
     Raises:
         EvaluationError: A split is empty, shapes disagree, or no query has a match.
     """
-    query_ids = checked_ids("query", len(query), query.person_ids, query.camera_ids)
-    gallery_ids = checked_ids("gallery", len(gallery), gallery.person_ids, gallery.camera_ids)
-    require_a_match(query_ids, gallery_ids)
+    _require_a_match(query, gallery)
     results = {}
     for depth in query_features:
-        features = (query_features[depth], *query_ids, gallery_features[depth], *gallery_ids)
+        sides = (query_features[depth], *query.ids), (gallery_features[depth], *gallery.ids)
         results[depth] = DepthResult(
             query_features=query_features[depth],
             gallery_features=gallery_features[depth],
-            metrics=evaluate_features(*features, max_rank=max_rank),
-            reranked=evaluate_reranked(*features, max_rank=max_rank) if rerank else None,
+            metrics=evaluate_features(*sides, max_rank=max_rank),
+            reranked=evaluate_reranked(*sides, max_rank=max_rank) if rerank else None,
         )
     return Evaluation(query=query, gallery=gallery, results=results)
+
+
+def _require_a_match(query: Split, gallery: Split) -> None:
+    require_a_match(
+        checked_ids("query", len(query), *query.ids),
+        checked_ids("gallery", len(gallery), *gallery.ids),
+    )
 
 
 def embed_split(
@@ -146,7 +154,6 @@ def embed_split(
     split: Split,
     *,
     batch_size: int = 64,
-    workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
     """Embed all pictures of a split, at every depth in one pass.
@@ -155,7 +162,6 @@ def embed_split(
         embedder: Turns crops into embeddings.
         split: N pictures.
         batch_size: Crops embedded at a time.
-        workers: Threads that read pictures.
         on_progress: Called with the number of pictures just embedded.
 
     Returns:
@@ -165,7 +171,7 @@ def embed_split(
         EvaluationError: The embedder's answer has the wrong depths or shape, or is not finite;
             the message names the picture.
         ImageError: A picture is missing or damaged.
-        SettingsError: ``batch_size`` or ``workers`` is below one.
+        SettingsError: ``batch_size`` is below one.
     """
     features = {
         depth: np.empty((len(split), embedder.dim), np.float32) for depth in embedder.depths
@@ -177,7 +183,6 @@ def embed_split(
         batch_size=batch_size,
         height_px=height_px,
         width_px=width_px,
-        workers=workers,
     ):
         embeddings = embedder.embed(crops)
         if set(embeddings) != set(features):

@@ -29,6 +29,13 @@ _GROUP_SIZE = 2**20
 _UNIT_TOLERANCE = 1e-6
 
 
+Ids = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Person and camera of each picture of a split, two vectors of equal length."""
+
+Side = tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.integer]]
+"""What is compared of N pictures: features (N, D), persons (N,) and cameras (N,)."""
+
+
 @dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
     """The result of an evaluation. All shares are in 0..1.
@@ -79,27 +86,14 @@ class RetrievalMetrics:
         return float(self.cmc[k - 1])
 
 
-def evaluate_features(
-    query_features: NDArray[np.floating],
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_features: NDArray[np.floating],
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
-    *,
-    max_rank: int = 50,
-) -> RetrievalMetrics:
+def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> RetrievalMetrics:
     """Evaluate features by cosine similarity, a block of queries at a time.
 
     Memory beyond the features: about 150 MB, whatever their number.
 
     Args:
-        query_features: (Q, D) float, of any length above zero.
-        query_person_ids: (Q,) whole numbers.
-        query_camera_ids: (Q,) whole numbers.
-        gallery_features: (G, D) float, of any length above zero.
-        gallery_person_ids: (G,) whole numbers.
-        gallery_camera_ids: (G,) whole numbers.
+        query: Of Q pictures; features of any length above zero, ids whole numbers.
+        gallery: The same of G pictures.
         max_rank: Length of the CMC.
 
     Returns:
@@ -109,29 +103,24 @@ def evaluate_features(
         EvaluationError: Shapes disagree, a split is empty, a feature is NaN, infinite or all
             zero, or no query has a match.
     """
-    dtype = np.result_type(query_features, gallery_features, np.float32)
-    queries = np.asarray(query_features, dtype=dtype)
-    gallery = np.asarray(gallery_features, dtype=dtype)
-    query_ids = checked_ids("query", len(queries), query_person_ids, query_camera_ids)
-    gallery_ids = checked_ids("gallery", len(gallery), gallery_person_ids, gallery_camera_ids)
+    dtype = np.result_type(query[0], gallery[0], np.float32)
+    queries, others = (np.asarray(side[0], dtype=dtype) for side in (query, gallery))
+    query_ids = checked_ids("query", len(queries), *query[1:])
+    gallery_ids = checked_ids("gallery", len(others), *gallery[1:])
     require_a_match(query_ids, gallery_ids)
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise EvaluationError(
-            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
-            f"got {queries.shape} and {gallery.shape}."
-        )
+    require_one_length(queries, others)
     # A query's own length changes none of its ranks, so that only the gallery's is divided out.
     _checked_lengths("query", queries)
-    gallery_lengths = _checked_lengths("gallery", gallery)
+    gallery_lengths = _checked_lengths("gallery", others)
     unit = bool(np.all(np.abs(gallery_lengths - 1) <= _UNIT_TOLERANCE))
 
     tally = RankTally(*gallery_ids)
-    rows = rows_per_block(len(queries), len(gallery) * dtype.itemsize)
-    buffer = np.empty((rows, len(gallery)), dtype=dtype)
+    rows = rows_per_block(len(queries), len(others) * dtype.itemsize)
+    buffer = np.empty((rows, len(others)), dtype=dtype)
     for start in range(0, len(queries), rows):
         block = slice(start, start + rows)
         similarity = buffer[: len(queries[block])]
-        np.matmul(queries[block], gallery.T, out=similarity)
+        np.matmul(queries[block], others.T, out=similarity)
         if not unit:
             similarity /= gallery_lengths
         tally.add(similarity, query_ids[0][block], query_ids[1][block])
@@ -140,10 +129,8 @@ def evaluate_features(
 
 def evaluate_distance_matrix(
     distance_matrix: NDArray[np.floating],
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
+    query_ids: Ids,
+    gallery_ids: Ids,
     *,
     max_rank: int = 50,
 ) -> RetrievalMetrics:
@@ -151,10 +138,8 @@ def evaluate_distance_matrix(
 
     Args:
         distance_matrix: (Q, G) float, left as it is.
-        query_person_ids: (Q,) whole numbers.
-        query_camera_ids: (Q,) whole numbers.
-        gallery_person_ids: (G,) whole numbers.
-        gallery_camera_ids: (G,) whole numbers.
+        query_ids: Persons and cameras of the queries, (Q,) whole numbers each.
+        gallery_ids: The same of the gallery, (G,) each.
         max_rank: Length of the CMC.
 
     Returns:
@@ -169,8 +154,8 @@ def evaluate_distance_matrix(
         raise EvaluationError(f"The distance matrix must be (Q, G), got {distances.shape}.")
     num_queries, num_gallery = distances.shape
     dtype = np.result_type(distances, np.float32)
-    query_ids = checked_ids("query", num_queries, query_person_ids, query_camera_ids)
-    gallery_ids = checked_ids("gallery", num_gallery, gallery_person_ids, gallery_camera_ids)
+    query_ids = checked_ids("query", num_queries, *query_ids)
+    gallery_ids = checked_ids("gallery", num_gallery, *gallery_ids)
     require_a_match(query_ids, gallery_ids)
     tally = RankTally(*gallery_ids)
     rows = rows_per_block(num_queries, num_gallery * dtype.itemsize)
@@ -184,10 +169,6 @@ def evaluate_distance_matrix(
             )
         tally.add(similarity, query_ids[0][block], query_ids[1][block])
     return tally.metrics(max_rank=max_rank)
-
-
-Ids = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Person and camera of each picture of a split, two vectors of equal length."""
 
 
 def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: NDArray[Any]) -> Ids:
@@ -219,6 +200,19 @@ def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: N
                 f"The {word} ids of the {split} must be whole numbers, got {ids.dtype}."
             )
     return persons.astype(np.int64, copy=False), cameras.astype(np.int64, copy=False)
+
+
+def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
+    """Make sure that features are vectors of one length.
+
+    Raises:
+        EvaluationError: They are not (Q, D) and (G, D).
+    """
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise EvaluationError(
+            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
+            f"got {queries.shape} and {gallery.shape}."
+        )
 
 
 def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:

@@ -112,14 +112,7 @@ class EvaluationReport:
         columns = columns_of(self.rows)
         cells = [[column.title for column in columns]]
         cells += [[column.cell(row) for column in columns] for row in self.rows]
-        widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if index == 0 else cell.rjust(width)
-                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in cells
-        ]
+        lines = aligned(cells, words=1)
         rule = "─" * max(len(line) for line in lines)
         head = [self.headline, *textwrap.wrap(self.counts, 80), ""]
         foot = ["", *textwrap.wrap(self.protocol, 80)]
@@ -268,9 +261,6 @@ def make_report(
 def from_json(text: str) -> EvaluationReport:
     """Read a report that `EvaluationReport.to_json` wrote.
 
-    Args:
-        text: JSON.
-
     Returns:
         A report equal to the one that was written.
 
@@ -289,6 +279,18 @@ def from_json(text: str) -> EvaluationReport:
         raise EvaluationError(
             f"The evaluation report is incomplete or altered: {error}."
         ) from error
+
+
+def aligned(table: Sequence[Sequence[str]], *, words: int) -> list[str]:
+    """A table as lines of text: the first columns, of words, to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < words else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
 
 
 def _percent(share: float | None) -> str:

@@ -17,8 +17,10 @@ from adln.errors import EvaluationError
 from adln.evaluation.ranking import (
     RankTally,
     RetrievalMetrics,
+    Side,
     checked_ids,
     require_a_match,
+    require_one_length,
     rows_per_block,
 )
 
@@ -69,15 +71,11 @@ def rerank(
             "Re-ranking needs k1 >= 1, k2 in 1..k1 + 1 and distance_weight in 0..1, "
             f"got k1={k1}, k2={k2}, distance_weight={distance_weight}."
         )
-    shapes = query_features.shape, gallery_features.shape
-    if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][1] != shapes[1][1]:
+    require_one_length(query_features, gallery_features)
+    if not len(query_features) or not len(gallery_features):
         raise EvaluationError(
-            "Query and gallery features must be (Q, D) and (G, D) with the same D, "
-            f"got {shapes[0]} and {shapes[1]}."
-        )
-    if 0 in (shapes[0][0], shapes[1][0]):
-        raise EvaluationError(
-            f"Re-ranking needs queries and gallery pictures, got {shapes[0][0]} and {shapes[1][0]}."
+            "Re-ranking needs queries and gallery pictures, "
+            f"got {len(query_features)} and {len(gallery_features)}."
         )
     dtype = np.result_type(query_features, gallery_features, np.float32)
     points = np.concatenate([query_features, gallery_features], dtype=dtype)
@@ -90,12 +88,8 @@ def rerank(
 
 
 def evaluate_reranked(
-    query_features: NDArray[np.floating],
-    query_person_ids: NDArray[np.integer],
-    query_camera_ids: NDArray[np.integer],
-    gallery_features: NDArray[np.floating],
-    gallery_person_ids: NDArray[np.integer],
-    gallery_camera_ids: NDArray[np.integer],
+    query: Side,
+    gallery: Side,
     *,
     k1: int = 20,
     k2: int = 6,
@@ -106,12 +100,8 @@ def evaluate_reranked(
     """Evaluate features after re-ranking, without ever holding all distances.
 
     Args:
-        query_features: (Q, D) float.
-        query_person_ids: (Q,) whole numbers.
-        query_camera_ids: (Q,) whole numbers.
-        gallery_features: (G, D) float.
-        gallery_person_ids: (G,) whole numbers.
-        gallery_camera_ids: (G,) whole numbers.
+        query: Of Q pictures; ids are whole numbers.
+        gallery: The same of G pictures.
         k1: See `rerank`.
         k2: See `rerank`.
         distance_weight: See `rerank`.
@@ -124,15 +114,13 @@ def evaluate_reranked(
     Raises:
         EvaluationError: As for `rerank`, or no query has a match.
     """
-    query_ids = checked_ids("query", len(query_features), query_person_ids, query_camera_ids)
-    gallery_ids = checked_ids(
-        "gallery", len(gallery_features), gallery_person_ids, gallery_camera_ids
-    )
+    query_ids = checked_ids("query", len(query[0]), *query[1:])
+    gallery_ids = checked_ids("gallery", len(gallery[0]), *gallery[1:])
     require_a_match(query_ids, gallery_ids)
     tally = RankTally(*gallery_ids)
     for rows, distances in rerank(
-        query_features,
-        gallery_features,
+        query[0],
+        gallery[0],
         k1=k1,
         k2=k2,
         distance_weight=distance_weight,

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
+from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
 from adln.evaluation.ranking import rows_per_block
 
@@ -259,12 +260,9 @@ def _pair_figure(
     drawn_same: NDArray[np.int64],
     drawn_false: NDArray[np.int64],
 ) -> Estimate | None:
-    accepted = int(np.floor(rate * num_false + 1e-9))
-    if accepted < 1:
+    if not can_tell(rate, num_false):
         return None
-    # The best pair that must be refused; of equal cosines all pass or none does.
-    refused = np.partition(best, len(best) - accepted - 1)[len(best) - accepted - 1]
-    value = float(np.mean(same > refused))
+    value = float(np.mean(same >= threshold_at(best, rate, of=num_false)))
     allowed = drawn_false <= rate * drawn_false[:, :1]
     # The first bin from which on no more are accepted; there is none if all lie in the last.
     first = np.where(allowed.any(axis=1), allowed.argmax(axis=1), _BINS - 1)

@@ -15,12 +15,7 @@ TO_CHANNELS_FIRST = (0, 3, 1, 2)
 
 
 class Maker:
-    """Makes nodes and constants whose names begin with that of the node they stand for.
-
-    Args:
-        graph: where they will stand.
-        name: what their names begin with.
-    """
+    """Makes nodes and constants whose names begin with that of the node they stand for."""
 
     def __init__(self, graph: ir.Graph, name: str) -> None:
         self.graph = graph

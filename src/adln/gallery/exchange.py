@@ -16,8 +16,6 @@ from adln.features import pyarrow_modules
 from adln.gallery.interface import Gallery
 from adln.gallery.names import checked_name
 from adln.gallery.records import (
-    EVERYTHING,
-    Filter,
     ModelKey,
     Sighting,
     StoredSighting,
@@ -34,18 +32,13 @@ _NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 
 
 def export_parquet(
-    gallery: Gallery,
-    path: Path,
-    *,
-    where: Filter = EVERYTHING,
-    on_progress: Callable[[int], None] | None = None,
+    gallery: Gallery, path: Path, *, on_progress: Callable[[int], None] | None = None
 ) -> int:
     """Write sightings with the names of their people; whoever looks finds all of it or nothing.
 
     Args:
         gallery: any that is not empty.
         path: file to write.
-        where: which sightings.
         on_progress: called with the number of sightings just written.
 
     Returns:
@@ -68,7 +61,7 @@ def export_parquet(
         _for_its_owner(file),
         parquet.ParquetWriter(file, schema) as writer,
     ):
-        for batch in gallery.iterate(where, batch_size=_BATCH):
+        for batch in gallery.iterate(batch_size=_BATCH):
             writer.write_table(_table(pyarrow, schema, batch, names))
             count += len(batch)
             if on_progress is not None:

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -37,7 +36,6 @@ class Gallery(Protocol):
     @property
     def models(self) -> tuple[ModelKey, ...]:
         """What made the embeddings that were ever stored; empty before the first sighting."""
-        ...
 
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """Store sightings, all or none.
@@ -54,7 +52,6 @@ class Gallery(Protocol):
             GalleryError: A foreign network's embedding, an impossible value, an unknown person, or
                 the disk is full.
         """
-        ...
 
     def search(
         self,
@@ -86,7 +83,6 @@ class Gallery(Protocol):
         Raises:
             GalleryError: The gallery's embeddings are of foreign networks; or k is below one.
         """
-        ...
 
     def search_persons(
         self,
@@ -119,11 +115,9 @@ class Gallery(Protocol):
         Raises:
             GalleryError: see `search`.
         """
-        ...
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
         """Whole records, in the order of the ids; ids that are gone are left out."""
-        ...
 
     def newest(
         self,
@@ -139,7 +133,6 @@ class Gallery(Protocol):
             limit: at most this many.
             before: time and id of a sighting: only what comes after it in the list.
         """
-        ...
 
     def newest_facts(
         self,
@@ -149,17 +142,14 @@ class Gallery(Protocol):
         before: tuple[float, int] | None = None,
     ) -> list[SightingFacts]:
         """As `newest`, but without embeddings and pictures, which take most of the time."""
-        ...
 
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000
     ) -> Iterator[list[StoredSighting]]:
         """All records that pass, by ascending id, in batches; what is added meanwhile may lack."""
-        ...
 
     def count(self, where: Filter = EVERYTHING) -> int:
         """How many sightings pass."""
-        ...
 
     def enrol(self, name: str | None = None) -> int:
         """Make a new person, as yet without sightings.
@@ -170,11 +160,9 @@ class Gallery(Protocol):
         Raises:
             GalleryError: The name is taken, or belonged to somebody who was forgotten.
         """
-        ...
 
     def persons(self) -> list[Person]:
         """Everybody, by ascending id."""
-        ...
 
     def name_person(self, person_id: int, name: str | None) -> None:
         """Give a person a name, another name, or take it away.
@@ -182,7 +170,6 @@ class Gallery(Protocol):
         Raises:
             GalleryError: There is no such person, or see `enrol`.
         """
-        ...
 
     def assign(self, sighting_ids: Iterable[int], person_id: int | None) -> int:
         """Say who was seen; None takes it back.
@@ -193,7 +180,6 @@ class Gallery(Protocol):
         Raises:
             GalleryError: There is no such person or no such sighting.
         """
-        ...
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
         """Two or more people turn out to be one: all their sightings go to `into`.
@@ -203,7 +189,6 @@ class Gallery(Protocol):
         Returns:
             How many sightings moved.
         """
-        ...
 
     def unmerge(
         self, person_id: int, sighting_ids: Iterable[int], *, name: str | None = None
@@ -222,18 +207,15 @@ class Gallery(Protocol):
             GalleryError: They were not merged, or with somebody who is forgotten; there is no such
                 sighting; or see `enrol`.
         """
-        ...
 
     def merged_into(self, person_id: int) -> frozenset[int]:
         """Numbers of all who were merged into this person, and into them, and so on."""
-        ...
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
         """Of these numbers, those that belong to nobody: forgotten, or never given.
 
         A number that was merged is gone when the person is whom it was merged into.
         """
-        ...
 
     def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
         """One person turns out to be two: these sightings become a new person.
@@ -241,7 +223,6 @@ class Gallery(Protocol):
         Returns:
             The new person's id.
         """
-        ...
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
         """Erase single sightings; ids that are gone already count as nothing.
@@ -252,7 +233,6 @@ class Gallery(Protocol):
         Returns:
             How many were erased.
         """
-        ...
 
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
         """Erase sightings that were seen before a time and pass the filter.
@@ -260,7 +240,6 @@ class Gallery(Protocol):
         Returns:
             How many were erased.
         """
-        ...
 
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """Erase a person everywhere, and prove it.
@@ -277,21 +256,12 @@ class Gallery(Protocol):
         Raises:
             GalleryError: There is no such person, or bytes of them could not be removed.
         """
-        ...
 
     def close(self) -> None:
         """Release files and connections; closing twice does nothing."""
-        ...
 
     def __enter__(self) -> Self:
         """The gallery itself."""
-        ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
-        ...

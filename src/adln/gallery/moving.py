@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
 from adln.gallery.interface import Gallery
-from adln.gallery.records import ModelKey, Person, Sighting, StoredSighting
+from adln.gallery.records import ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 _BATCH = 500
@@ -200,9 +200,11 @@ def verify_move(
             f"After the move the old place has {counts[0]:,} sightings and the new one "
             f"{counts[1]:,}; {len(sighting_ids):,} were moved. Was somebody writing? {_AGAIN}"
         )
-    expected = [_as_moved(person, person_ids) for person in source.persons()]
-    found = target.persons()
-    if sorted(expected, key=_number) != sorted(found, key=_number):
+    expected = {
+        person_ids[one.person_id]: replace(one, person_id=person_ids[one.person_id])
+        for one in source.persons()
+    }
+    if expected != {one.person_id: one for one in target.persons()}:
         raise GalleryError(f"After the move the persons of the two places differ. {_AGAIN}")
     sample: list[StoredSighting] = []
     # Drawn at random: every tenth one might always be of the same camera.
@@ -261,17 +263,10 @@ def _require_same_answers(
 
 
 def _moved(record: StoredSighting, person_ids: dict[int, int]) -> Sighting:
-    return Sighting(
-        embedding=record.embedding,
-        model=record.model,
-        camera_id=record.camera_id,
-        time_s=record.time_s,
-        person_id=None if record.person_id is None else person_ids[record.person_id],
-        track_id=record.track_id,
-        box_xyxy=record.box_xyxy,
-        quality=record.quality,
-        thumbnail=record.thumbnail,
-    )
+    values = {**vars(record)}
+    del values["sighting_id"]
+    person_id = None if record.person_id is None else person_ids[record.person_id]
+    return Sighting(**{**values, "person_id": person_id})
 
 
 def _alike(sighting: Sighting, copy: Sighting) -> bool:
@@ -279,11 +274,3 @@ def _alike(sighting: Sighting, copy: Sighting) -> bool:
     return all(getattr(sighting, name) == getattr(copy, name) for name in names) and np.array_equal(
         sighting.embedding, copy.embedding
     )
-
-
-def _as_moved(person: Person, person_ids: dict[int, int]) -> Person:
-    return replace(person, person_id=person_ids[person.person_id])
-
-
-def _number(person: Person) -> int:
-    return person.person_id

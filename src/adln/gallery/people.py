@@ -45,12 +45,7 @@ def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> New
 
 
 class PeopleTable:
-    """Who there is. All methods belong to a transaction that the caller has open.
-
-    Args:
-        connection: to the gallery's database.
-        place: what messages call the gallery.
-    """
+    """Who there is. All methods belong to a transaction that the caller has open."""
 
     def __init__(self, connection: sqlite3.Connection, place: str) -> None:
         self._connection = connection

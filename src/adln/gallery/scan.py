@@ -45,11 +45,9 @@ class RoughComparison(Protocol):
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
         """(Q, R) rough cosines."""
-        ...
 
     def slack(self, rows: Rows) -> NDArray[np.float32]:
         """(Q,) how far one of these rough cosines can be from the true one, at most."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class SqliteGallery(GalleryStore):
             models = self._index.models.values()
             if adaptation.space not in {space_name(model) for model in models}:
                 raise GalleryError(
-                    f"{self._folder}: there are no embeddings of space {adaptation.space!r} here, "
+                    f"{self.folder}: there are no embeddings of space {adaptation.space!r} here, "
                     "which this adaptation was fitted in."
                 )
             store_adaptation(self._connection, adaptation, calibration)
@@ -267,7 +267,7 @@ class SqliteGallery(GalleryStore):
                 "depth": model.depth,
                 "where": rows.plain_filter(vars(where)),
             }
-            with self._lock, plain_errors(self._folder):
+            with self._lock, plain_errors(self.folder):
                 # Written before the answer is given, but not worth a wait for the disk.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 try:
@@ -459,13 +459,13 @@ class SqliteGallery(GalleryStore):
         try:
             records, needles = self._forget(person_id, suppress_above, details)
         except FullDiskError:
-            if not release_reserve(self._folder):
+            if not release_reserve(self.folder):
                 raise
             records, needles = self._forget(person_id, suppress_above, details)
         self._wiper.wipe()
-        with plain_errors(self._folder, what_holds="The erasure is done and stays done."):
+        with plain_errors(self.folder, what_holds="The erasure is done and stays done."):
             erasure = self._prove(person_id, records, needles, suppress_above)
-            make_reserve(self._folder)
+            make_reserve(self.folder)
         with self._writing(
             "forgotten",
             {
@@ -505,7 +505,7 @@ class SqliteGallery(GalleryStore):
 
     def _remove_old_files(self) -> None:
         """Wipe what a rebuild has left."""
-        with self._lock, plain_errors(self._folder):
+        with self._lock, plain_errors(self.folder):
             self._index.remove_leftovers()
         self._wiper.wipe()
 
@@ -554,7 +554,7 @@ class SqliteGallery(GalleryStore):
         with self._lock:
             traces = proving.erase_traces(
                 self._connection,
-                self._folder,
+                self.folder,
                 needles,
                 self.iterate(batch_size=200),
                 self._compared,

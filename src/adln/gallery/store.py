@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -78,6 +77,10 @@ class GalleryStore:
         engine: what compares codes.
         clock: gives seconds since 1970, for the audit log.
 
+    Attributes:
+        folder: where it is.
+        engine: what compares codes, "numkong" or "numpy".
+
     Raises:
         GalleryError: There is no gallery, it is of another version, damaged or locked.
     """
@@ -93,45 +96,35 @@ class GalleryStore:
         engine: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._folder = Path(folder)
-        self._engine = scan.best_engine() if engine is None else engine
+        self.folder = Path(folder)
+        self.engine = scan.best_engine() if engine is None else engine
         self._audit_searches = audit_searches
         self._lock = threading.RLock()
         self._closed = False
         self._connection = connect(
-            self._folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
+            self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
-        self._is_read_only = is_read_only(self._folder)
+        self._is_read_only = is_read_only(self.folder)
         self._index = SearchIndex(
             self._connection,
-            self._folder,
+            self.folder,
             low_memory=low_memory,
-            compares_embeddings=self._engine == "numpy",
+            compares_embeddings=self.engine == "numpy",
         )
-        self._people = PeopleTable(self._connection, str(self._folder))
-        self._wiper = Wiper(self._folder)
+        self._people = PeopleTable(self._connection, str(self.folder))
+        self._wiper = Wiper(self.folder)
         self._log = AuditLog(self._connection, actor=actor, clock=clock)
         try:
-            with plain_errors(self._folder):
+            with plain_errors(self.folder):
                 self._recover()
         except BaseException:
             self._connection.close()
             raise
 
     @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self._folder
-
-    @property
     def low_memory(self) -> bool:
         """Whether embeddings are read from the database."""
         return self._index.low_memory
-
-    @property
-    def engine(self) -> str:
-        """What compares codes: "numkong" or "numpy"."""
-        return self._engine
 
     def close(self) -> None:
         """See `Gallery`."""
@@ -141,7 +134,7 @@ class GalleryStore:
             self._closed = True
             try:
                 # What was acknowledged is safe already; a full disk makes the next start slower.
-                with contextlib.suppress(GalleryError), plain_errors(self._folder):
+                with contextlib.suppress(GalleryError), plain_errors(self.folder):
                     self._leave_ready()
             finally:
                 self._index.close()
@@ -152,18 +145,13 @@ class GalleryStore:
         """The gallery itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, plain_errors(self._folder):
+        with self._lock, plain_errors(self.folder):
             self._require_open()
             if self._connection.in_transaction:
                 # Called by a method that holds a transaction already.
@@ -185,11 +173,11 @@ class GalleryStore:
         self, action: str | None = None, details: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
         """A transaction; an action is logged in it, with what `details` hold in the end."""
-        with self._lock, plain_errors(self._folder):
+        with self._lock, plain_errors(self.folder):
             self._require_open()
             if self._is_read_only:
                 raise GalleryError(
-                    f"{self._folder}: this gallery may only be looked at, because its disk or its "
+                    f"{self.folder}: this gallery may only be looked at, because its disk or its "
                     "files may not be written to."
                 )
             with writing(self._connection):
@@ -201,7 +189,7 @@ class GalleryStore:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise GalleryError(f"{self._folder}: this gallery was closed; open it again.")
+            raise GalleryError(f"{self.folder}: this gallery was closed; open it again.")
 
     def _rebuild(self) -> None:
         with writing(self._connection):
@@ -254,7 +242,7 @@ class GalleryStore:
             erase(ids)
             erased = int(details["sightings"])
         except FullDiskError:
-            if not release_reserve(self._folder):
+            if not release_reserve(self.folder):
                 raise
             for start in range(0, len(ids), _ERASED_AT_A_TIME):
                 erase(ids[start : start + _ERASED_AT_A_TIME])
@@ -262,7 +250,7 @@ class GalleryStore:
                 # What is in the log is in the database then, and the room of the log free.
                 with contextlib.suppress(GalleryError):
                     self._wiper.wipe(wait_s=0.0)
-            make_reserve(self._folder)
+            make_reserve(self.folder)
         self._wiper.wipe_soon()
         return erased
 
@@ -332,7 +320,7 @@ class GalleryStore:
                     self._repair(stale.slots)
                     continue
                 # A slot may have been emptied and refilled while it was being compared.
-                with plain_errors(self._folder), reading(self._connection):
+                with plain_errors(self.folder), reading(self._connection):
                     if self._index.still_holds(slots):
                         return results
 
@@ -359,7 +347,7 @@ class GalleryStore:
         Raises:
             GalleryError: Its embeddings cannot be compared with any of these.
         """
-        (known,) = admit(self._index.models.values(), [model], place=str(self._folder))
+        (known,) = admit(self._index.models.values(), [model], place=str(self.folder))
         return known
 
     def _adapted(self, queries: Queries, model: ModelKey) -> NDArray[np.float32]:
@@ -393,7 +381,7 @@ class GalleryStore:
             comparison = scan.compare(
                 queries[batch],
                 index.codes,
-                engine=self._engine,
+                engine=self.engine,
                 low_memory=index.low_memory or bool(index.adaptations),
             )
             answers = scan.find_best(
@@ -428,7 +416,7 @@ class GalleryStore:
     def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
         """Make sure that these networks may be here; the number of each."""
         index = self._index
-        admitted = admit(index.models.values(), models, place=str(self._folder))
+        admitted = admit(index.models.values(), models, place=str(self.folder))
         rows.take_models(self._connection, admitted)
         if index.digest is None:
             # The first sighting says what this gallery is for.
@@ -511,5 +499,5 @@ class GalleryStore:
         missing = sorted(set(ids) - rows.slots_of(self._connection, ids).keys())
         if missing or not ids:
             raise GalleryError(
-                f"{self._folder}: there is no sighting {missing[0] if missing else 'given'}."
+                f"{self.folder}: there is no sighting {missing[0] if missing else 'given'}."
             )

@@ -31,11 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wiper:
-    """Overwrites what one gallery's processes have erased. May be used by several threads.
-
-    Args:
-        folder: of the gallery.
-    """
+    """Overwrites what one gallery's processes have erased. May be used by several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

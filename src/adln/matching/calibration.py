@@ -63,7 +63,6 @@ class Scale(Protocol):
 
     def decide(self, score: float | None, gallery_size: int) -> Decision:
         """Turn the best score of a search into an answer."""
-        ...
 
 
 _CAUTION: tuple[Verdict, ...] = ("unknown", "candidate", "matched")
@@ -452,11 +451,9 @@ def write_calibration(
     """
     if path is None:
         path = calibration_path(model_path, model_sha256=content.model_sha256)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
+    with atomic_write(
+        path, raises=SettingsError, instead="make the folder writable", folders=True
+    ) as file:
         file.write(json.dumps(asdict(content), indent=1).encode())
     return path
 
@@ -504,10 +501,6 @@ def read_calibration(model_path: str | Path, *, model_sha256: str) -> Calibratio
 
 def parse_one(values: object, *, name: str) -> Calibration:
     """Read one calibration out of plain values, as `dataclasses.asdict` gives them.
-
-    Args:
-        values: as JSON gives them.
-        name: what messages call it.
 
     Raises:
         ModelFileError: it is damaged.

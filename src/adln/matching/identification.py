@@ -51,7 +51,6 @@ class SearchesPersons(Protocol):
         cameras: Sequence[int] | None = None,
     ) -> list[PersonsResult]:
         """See `adln.gallery.interface.Gallery.search_persons`."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,20 +40,15 @@ class Complexity:
         return self.conv_macs + batch_norm + self.pooled_elements
 
 
-def count(
-    network: ADLN, *, height_px: int | None = None, width_px: int | None = None
-) -> Complexity:
+def count(network: ADLN) -> Complexity:
     """Count a network without computing anything.
 
     Args:
         network: whole or cut; it is not changed.
-        height_px: height of the crop; the network's own if left out.
-        width_px: width of the crop; the network's own if left out.
 
     Source: Table 1.
     """
-    height_px = height_px or network.architecture.height_px
-    width_px = width_px or network.architecture.width_px
+    height_px, width_px = network.architecture.height_px, network.architecture.width_px
     with torch.device("meta"):
         shadow = ADLN(network.architecture).eval()
     conv_macs = 0

@@ -168,12 +168,10 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
     path = folder / url.rsplit("/", 1)[-1]
     if is_there(path):
         return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be made ({error.strerror or error}).") from error
     digest = hashlib.sha256()
-    with atomic_write(path, raises=CheckpointError, instead="set XDG_CACHE_HOME") as file:
+    with atomic_write(
+        path, raises=CheckpointError, instead="set XDG_CACHE_HOME", folders=True
+    ) as file:
         for piece in _pieces(url):
             digest.update(piece)
             file.write(piece)

@@ -367,12 +367,7 @@ def _open_webhook(webhook: WebhookSettings, folder: Path, url: str, batch_size: 
 
 
 def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
-    """A `deliver` for the loop: live cameras never wait for the disk, recordings do now and then.
-
-    Args:
-        delivery: where sightings go.
-        live: whether any camera is live.
-    """
+    """A `deliver` for the loop: live cameras never wait for the disk, recordings do at times."""
     since = 0
 
     def submit(event: SightingEvent) -> None:

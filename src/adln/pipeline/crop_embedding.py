@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from adln.cameras.selection import SelectedCrop, TrackReport
-from adln.pipeline.watch_parts import DepthSwitch, OpenTrack
+from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.watch_parts import OpenTrack
 
 Tracks = Mapping[tuple[str, int], OpenTrack]
 _New = tuple[OpenTrack, str, SelectedCrop]
@@ -26,7 +27,7 @@ class CropEmbedder:
 
     def __init__(
         self,
-        embedder: DepthSwitch,
+        embedder: DepthEmbedder,
         *,
         first: int | None,
         is_sure: Callable[[TrackReport], bool],

@@ -38,11 +38,9 @@ class Sink(Protocol):
         Raises:
             UndeliveredError: Not all were acknowledged.
         """
-        ...
 
     def close(self) -> None:
         """Release files and connections."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,14 @@ class DepthEmbedder:
         threads: cores to use.
         batch_size: crops computed at a time.
 
+    Attributes:
+        depths: that `embed` answers, ascending.
+        priced_depths: that differ in their price, ascending: the deepest of each file.
+        digest: identifies the weights; of a single file its SHA-256.
+        dim: length D of an embedding.
+        crop_size: height and width in px of the crops that it takes.
+        spaces: depth -> the space that its embeddings lie in; "" if unknown.
+
     Raises:
         ModelFileError: a file cannot be opened, or they do not belong together.
     """
@@ -53,57 +61,31 @@ class DepthEmbedder:
             else:
                 self._chains[-1].go_on(path, threads=threads)
             self._enter(self._chains[-1].last)
-        models = [part.model for chain in self._chains for part in chain.parts]
-        self._digest = _digest([model.sha256 for model in models])
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Depths that `embed` answers, ascending."""
-        return tuple(sorted(self._files))
-
-    @property
-    def priced_depths(self) -> tuple[int, ...]:
-        """Depths that differ in their price, ascending: the deepest of each file."""
-        return tuple(max(part.depths) for chain in self._chains for part in chain.parts)
-
-    @property
-    def digest(self) -> str:
-        """Identifies the weights; of a single file its SHA-256."""
-        return self._digest
-
-    @property
-    def dim(self) -> int:
-        """Length D of an embedding."""
-        return self._first.dim
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px of the crops that it takes."""
-        return self._first.crop_size
+        self._parts = [part for chain in self._chains for part in chain.parts]
+        self.depths = tuple(sorted(self._files))
+        self.priced_depths = tuple(max(part.depths) for part in self._parts)
+        self.digest = _digest([part.model.sha256 for part in self._parts])
+        first = self._chains[0].first
+        self.dim, self.crop_size = first.dim, first.crop_size
+        self.spaces = {
+            depth: model.manifest.space_of(depth) for depth, model in self._files.items()
+        }
 
     @property
     def verdict(self) -> str:
         """Whether the files answer on this device as where they were made, in words."""
-        verdicts = [part.verdict for chain in self._chains for part in chain.parts]
+        verdicts = [part.verdict for part in self._parts]
         return next((found for found in verdicts if not found.proved), verdicts[0]).text
-
-    @property
-    def spaces(self) -> dict[int, str]:
-        """Depth -> the space that its embeddings lie in; "" if unknown."""
-        return {depth: model.manifest.space_of(depth) for depth, model in self._files.items()}
-
-    @property
-    def _first(self) -> OnnxEmbedder:
-        return self._chains[0].first
 
     def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
         """Add the depths of a file; refuse one of another network."""
-        first, model = self._first.model.manifest, part.model
+        first, model = self._chains[0].first.model, part.model
         facts = ("source_sha256", "height_px", "width_px", "dim")
-        other = [fact for fact in facts if getattr(model.manifest, fact) != getattr(first, fact)]
+        ours, its = first.manifest, model.manifest
+        other = [fact for fact in facts if getattr(its, fact) != getattr(ours, fact)]
         if other:
             raise ModelFileError(
-                f"{model.path}: not of the same network as {self._first.model.path}: they differ "
+                f"{model.path}: not of the same network as {first.path}: they differ "
                 f"in {', '.join(other)}. Name the files of one `adln export`, or one file."
             )
         twice = sorted(set(part.depths) & self._files.keys())

@@ -56,13 +56,7 @@ class Box(NamedTuple):
 
 @dataclass
 class Listed:
-    """A line of the legend.
-
-    Attributes:
-        text: who it is.
-        last_s: when they were last seen.
-        track_id: as whom they were followed.
-    """
+    """A line of the legend."""
 
     text: str
     last_s: float

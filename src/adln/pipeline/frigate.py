@@ -4,7 +4,6 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,8 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scales
 from adln.matching.framing import why_not_a_crop
 from adln.matching.identification import MARGIN, Identification, identify
-from adln.pipeline.frigate_api import FrigateEvent
+from adln.pipeline.depths import DepthEmbedder
+from adln.pipeline.frigate_api import FrigateApi, FrigateEvent
 from adln.pipeline.roster import enter_cameras, read_cameras
 
 _THUMBNAIL_QUALITY = 80
@@ -26,53 +26,19 @@ _MOST_REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 
-class Frigate(Protocol):
-    """What is asked of Frigate; `adln.pipeline.frigate_api.FrigateApi` does."""
-
-    def picture(self, event_id: str) -> bytes | None:
-        """The whole frame in which somebody was seen best."""
-        ...
-
-    def set_sub_label(self, event_id: str, name: str, score: float) -> None:
-        """Write somebody's name to an event."""
-        ...
-
-
-class Embeds(Protocol):
-    """Turns crops into embeddings; `adln.pipeline.depths.DepthEmbedder` does."""
-
-    @property
-    def crop_size(self) -> tuple[int, int]:
-        """Height and width in px."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at a depth."""
-        ...
-
-
 class FrigateNamer:
     """Identifies the people of events, writes back who has a name, and keeps who is unknown.
 
     As in a watch, whoever is *matched* becomes one more template of the person if they are by a
     margin more alike than everybody else; whoever is not is kept as nobody's, to be grouped and
     named later. Nothing is kept twice: an event that the gallery has is left alone.
-
-    Args:
-        frigate: which.
-        gallery: who is known.
-        embedder: the network.
-        model: names the network and its depth.
-        scales: what scores mean.
-        write: whether names are written to Frigate.
-        pictures: whether the gallery keeps pictures.
     """
 
     def __init__(
         self,
-        frigate: Frigate,
+        frigate: FrigateApi,
         gallery: SqliteGallery,
-        embedder: Embeds,
+        embedder: DepthEmbedder,
         *,
         model: ModelKey,
         scales: Scales,

@@ -26,12 +26,7 @@ class FrigateNews:
         self._client: Any = None
 
     def listen(self, broker: Broker, prefix: str) -> None:
-        """Listen to a broker; if it is down, looking now and then goes on.
-
-        Args:
-            broker: that Frigate tells.
-            prefix: of Frigate's topics.
-        """
+        """Listen to a broker; if it is down, looking now and then goes on."""
         topic = f"{require_topic(prefix)}/events"
         client = self._client = broker.new_client("", reconnect=True)
         client.reconnect_delay_set(1, 60)

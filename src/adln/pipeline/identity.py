@@ -91,6 +91,10 @@ class IdentityBook:
         spaces: depth -> the space of its embeddings; "" or left out if unknown.
         settings: when somebody is enrolled.
         travel_s: two cameras' numbers -> seconds that the way between them takes at least.
+
+    Attributes:
+        num_persons: people in the gallery, as far as this book knows.
+        failures: how often the gallery could not do what was asked.
     """
 
     def __init__(
@@ -122,24 +126,14 @@ class IdentityBook:
         self._tracks: dict[TrackKey, _Track] = {}
         self._left: dict[tuple[int, int], float] = {}  # camera, person -> when
         self._redo: set[TrackKey] = set()
-        self._num_persons = len(gallery.persons())
+        self.num_persons = len(gallery.persons())
         self._version = 0
-        self._failures = 0
-
-    @property
-    def num_persons(self) -> int:
-        """People in the gallery, as far as this book knows."""
-        return self._num_persons
+        self.failures = 0
 
     @property
     def num_open(self) -> int:
         """Tracks that go on."""
         return len(self._tracks)
-
-    @property
-    def failures(self) -> int:
-        """How often the gallery could not do what was asked."""
-        return self._failures
 
     def who(self, camera: int, track: int) -> tuple[int | None, Verdict]:
         """The person and verdict of a track that goes on."""
@@ -286,8 +280,8 @@ class IdentityBook:
         try:
             work()
         except GalleryError as error:
-            self._failures += 1
-            if self._failures % _LOG_EVERY == 1:
+            self.failures += 1
+            if self.failures % _LOG_EVERY == 1:
                 _log.error(
                     "the gallery cannot be used, tracks stay undecided until it can: %s", error
                 )
@@ -406,7 +400,7 @@ class IdentityBook:
             # One track that thinks again, not two people who become one.
             _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
             self._gallery.merge([mine], into=elsewhere.person_id)
-            self._num_persons -= 1
+            self.num_persons -= 1
             self._rename(mine, elsewhere.person_id)
         else:
             mine_still = self._still_there(state)
@@ -435,7 +429,7 @@ class IdentityBook:
         state.why = replace(
             state.why, reason=f"enrolled as person {state.person_id}: {state.why.reason}"
         )
-        self._num_persons += 1
+        self.num_persons += 1
         self._version += 1
 
     def _store(self, state: _Track, person_id: int | None, *, learn: bool = True) -> None:

@@ -130,6 +130,10 @@ class LoadController:
         crop_ms: depth -> cost of a crop; only the ratios matter.
         settings: budget and patience.
 
+    Attributes:
+        position: place of the level on the ladder; 0 does all.
+        load_ms: work for a second of video in the last window.
+
     Raises:
         SettingsError: a depth of the ladder has no cost.
     """
@@ -143,28 +147,18 @@ class LoadController:
         self._ladder = tuple(ladder)
         self._crop_ms = dict(crop_ms)
         self._settings = settings
-        self._at = 0
+        self.position = 0
         self._begun_s: float | None = None
         self._frames_ms = self._crops_ms = 0.0
         self._calm_since_s: float | None = None
         self._rose_s = -math.inf
         self._patience = 1
-        self._load_ms = 0.0
+        self.load_ms = 0.0
 
     @property
     def level(self) -> LoadLevel:
         """What to do now."""
-        return self._ladder[self._at]
-
-    @property
-    def position(self) -> int:
-        """Place of the level on the ladder; 0 does all."""
-        return self._at
-
-    @property
-    def load_ms(self) -> float:
-        """Work for a second of video in the last window."""
-        return self._load_ms
+        return self._ladder[self.position]
 
     def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> LevelChange | None:
         """Take in the work of a round.
@@ -190,24 +184,24 @@ class LoadController:
             return None
         frames, crops = self._frames_ms / elapsed_s, self._crops_ms / elapsed_s
         self._begun_s, self._frames_ms, self._crops_ms = time_s, 0.0, 0.0
-        self._load_ms = frames + crops
+        self.load_ms = frames + crops
         return self._fall(time_s, frames, crops) or self._rise(time_s, frames, crops)
 
     def _fall(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
         budget = self._settings.budget_ms
-        if frames + crops <= budget or self._at == len(self._ladder) - 1:
+        if frames + crops <= budget or self.position == len(self._ladder) - 1:
             return None
         if time_s - self._rose_s <= 2 * self._settings.rise_after_s * self._patience:
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
         # As far as it takes: a crowd does not wait for one step a second.
-        at = self._at + 1
+        at = self.position + 1
         while at < len(self._ladder) - 1 and self._predict(at, frames, crops) > budget:
             at += 1
         return self._go(at, time_s)
 
     def _rise(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
         limits = self._settings
-        if self._at == 0 or not self._has_room(self._at - 1, frames, crops):
+        if self.position == 0 or not self._has_room(self.position - 1, frames, crops):
             self._calm_since_s = None
             return None
         if self._calm_since_s is None:
@@ -217,7 +211,7 @@ class LoadController:
         if time_s - self._rose_s > 60:
             self._patience = 1
         self._rose_s = time_s
-        return self._go(self._at - 1, time_s)
+        return self._go(self.position - 1, time_s)
 
     def _has_room(self, at: int, frames: float, crops: float) -> bool:
         """Whether a higher level would stay well within the budget.
@@ -237,6 +231,6 @@ class LoadController:
         return frames * now.keep_one_in / then.keep_one_in + crops * ratio
 
     def _go(self, at: int, time_s: float) -> LevelChange:
-        self._at = at
+        self.position = at
         self._calm_since_s = None
-        return LevelChange(time_s=time_s, level=at, load_ms=self._load_ms)
+        return LevelChange(time_s=time_s, level=at, load_ms=self.load_ms)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adln.errors import DeliveryError
+from adln.gallery.database import writing
 from adln.pipeline.sightings import SightingEvent
 
 MAX_BYTES = 64 * 2**20
@@ -121,7 +122,7 @@ class Outbox:
         self._is_closed = False
         self._db = self._open()
         try:
-            with self._transaction():
+            with writing(self._db):
                 self._meet(sinks)
             row = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM events").fetchone()
         except sqlite3.Error as error:
@@ -146,22 +147,19 @@ class Outbox:
             (event.event_id, event.camera_name, event.to_json(), event.person_id)
             for event in events
         ]
-        with self._lock:
-            try:
-                with self._transaction():
-                    added = 0
-                    for row in rows:
-                        done = self._db.execute(
-                            "INSERT INTO events (event_id, camera_name, body, person_id)"
-                            " VALUES (?, ?, ?, ?)"
-                            " ON CONFLICT (event_id) DO NOTHING",
-                            row,
-                        )
-                        # SQLite's length() counts characters, as this does.
-                        added += len(row[2]) * done.rowcount
-                    freed = self._make_room(self._num_bytes + added - self._max_bytes)
-            except sqlite3.Error as error:
-                raise self._failed("written", error) from error
+        with self._using("written"):
+            with writing(self._db):
+                added = 0
+                for row in rows:
+                    done = self._db.execute(
+                        "INSERT INTO events (event_id, camera_name, body, person_id)"
+                        " VALUES (?, ?, ?, ?)"
+                        " ON CONFLICT (event_id) DO NOTHING",
+                        row,
+                    )
+                    # SQLite's length() counts characters, as this does.
+                    added += len(row[2]) * done.rowcount
+                freed = self._make_room(self._num_bytes + added - self._max_bytes)
             self._num_bytes += added - freed
 
     def pending(self, sink: str, limit: int) -> list[StoredEvent]:
@@ -170,15 +168,12 @@ class Outbox:
         Raises:
             DeliveryError: The file cannot be read.
         """
-        with self._lock:
-            try:
-                rows = self._db.execute(
-                    "SELECT position, event_id, camera_name, body FROM events"
-                    " WHERE position > ? ORDER BY position LIMIT ?",
-                    (self._positions[sink], limit),
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise self._failed("read", error) from error
+        with self._using("read"):
+            rows = self._db.execute(
+                "SELECT position, event_id, camera_name, body FROM events"
+                " WHERE position > ? ORDER BY position LIMIT ?",
+                (self._positions[sink], limit),
+            ).fetchall()
         return [
             StoredEvent(position=position, event_id=event_id, camera_name=camera, body=body)
             for position, event_id, camera, body in rows
@@ -203,25 +198,21 @@ class Outbox:
         Raises:
             DeliveryError: The disk is full or broken; nothing has changed.
         """
-        with self._lock:
-            try:
-                with self._transaction():
-                    self._db.execute(
-                        "INSERT INTO set_aside (sink, event_id, reason, body, person_id) VALUES"
-                        " (?, ?, ?, ?, (SELECT person_id FROM events WHERE position = ?))",
-                        (sink, event.event_id, reason, event.body, event.position),
-                    )
-                    self._db.execute(
-                        "DELETE FROM set_aside WHERE number <="
-                        " (SELECT max(number) FROM set_aside) - ?",
-                        (MAX_SET_ASIDE,),
-                    )
-                    self._db.execute(
-                        "UPDATE sinks SET position = ?, set_aside = set_aside + 1 WHERE name = ?",
-                        (event.position, sink),
-                    )
-            except sqlite3.Error as error:
-                raise self._failed("written", error) from error
+        with self._using("written"):
+            with writing(self._db):
+                self._db.execute(
+                    "INSERT INTO set_aside (sink, event_id, reason, body, person_id) VALUES"
+                    " (?, ?, ?, ?, (SELECT person_id FROM events WHERE position = ?))",
+                    (sink, event.event_id, reason, event.body, event.position),
+                )
+                self._db.execute(
+                    "DELETE FROM set_aside WHERE number <= (SELECT max(number) FROM set_aside) - ?",
+                    (MAX_SET_ASIDE,),
+                )
+                self._db.execute(
+                    "UPDATE sinks SET position = ?, set_aside = set_aside + 1 WHERE name = ?",
+                    (event.position, sink),
+                )
             self._positions[sink] = event.position
 
     def persons(self) -> frozenset[int]:
@@ -230,14 +221,11 @@ class Outbox:
         Raises:
             DeliveryError: The file cannot be read.
         """
-        with self._lock:
-            try:
-                rows = self._db.execute(
-                    "SELECT DISTINCT person_id FROM events UNION "
-                    "SELECT DISTINCT person_id FROM set_aside"
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise self._failed("read", error) from error
+        with self._using("read"):
+            rows = self._db.execute(
+                "SELECT DISTINCT person_id FROM events UNION "
+                "SELECT DISTINCT person_id FROM set_aside"
+            ).fetchall()
         return frozenset(number for (number,) in rows if number is not None)
 
     def purge(self, person_ids: Collection[int]) -> int:
@@ -251,27 +239,24 @@ class Outbox:
         """
         numbers = sorted(person_ids)
         marks = ",".join("?" * len(numbers))
-        with self._lock:
-            try:
-                with self._transaction():
-                    (freed,) = self._db.execute(
-                        "SELECT coalesce(sum(length(body)), 0) FROM events "
-                        f"WHERE person_id IN ({marks})",
-                        numbers,
-                    ).fetchone()
-                    erased = sum(
-                        self._db.execute(
-                            f"DELETE FROM {table} WHERE person_id IN ({marks})", numbers
-                        ).rowcount
-                        for table in ("events", "set_aside")
-                    )
-                self._num_bytes -= freed
-                if erased:
-                    # Where rows were moved from page to page, copies of them were left.
-                    self._db.execute("VACUUM")
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.Error as error:
-                raise self._failed("written", error) from error
+        with self._using("written"):
+            with writing(self._db):
+                (freed,) = self._db.execute(
+                    "SELECT coalesce(sum(length(body)), 0) FROM events "
+                    f"WHERE person_id IN ({marks})",
+                    numbers,
+                ).fetchone()
+                erased = sum(
+                    self._db.execute(
+                        f"DELETE FROM {table} WHERE person_id IN ({marks})", numbers
+                    ).rowcount
+                    for table in ("events", "set_aside")
+                )
+            self._num_bytes -= freed
+            if erased:
+                # Where rows were moved from page to page, copies of them were left.
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return erased
 
     def counts(self) -> dict[str, SinkCounts]:
@@ -280,20 +265,17 @@ class Outbox:
         Raises:
             DeliveryError: The file cannot be read.
         """
-        with self._lock:
-            try:
-                rows = self._db.execute("SELECT name, delivered, dropped, set_aside FROM sinks")
-                return {
-                    name: SinkCounts(
-                        pending=self._count_after(self._positions[name]),
-                        delivered=delivered + self._unwritten[name],
-                        dropped=dropped,
-                        set_aside=set_aside,
-                    )
-                    for name, delivered, dropped, set_aside in rows.fetchall()
-                }
-            except sqlite3.Error as error:
-                raise self._failed("read", error) from error
+        with self._using("read"):
+            rows = self._db.execute("SELECT name, delivered, dropped, set_aside FROM sinks")
+            return {
+                name: SinkCounts(
+                    pending=self._count_after(self._positions[name]),
+                    delivered=delivered + self._unwritten[name],
+                    dropped=dropped,
+                    set_aside=set_aside,
+                )
+                for name, delivered, dropped, set_aside in rows.fetchall()
+            }
 
     def close(self) -> None:
         """Write what is left to note and close the file; closing twice does nothing."""
@@ -363,16 +345,13 @@ class Outbox:
         _log.error("%s is damaged (%s); kept as %s, starting a new one", self._path, error, aside)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            # On some errors SQLite has rolled back already.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+    def _using(self, what: str) -> Iterator[None]:
+        """Alone with the file; what SQLite says of it becomes what it cannot be."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise self._failed(what, error) from error
 
     def _failed(self, what: str, error: Exception) -> DeliveryError:
         hint = "Free some space on its disk, or check who else uses the file."
@@ -428,7 +407,7 @@ class Outbox:
     def _write_positions(self) -> None:
         """Note where the sinks stand, and erase what all of them have."""
         try:
-            with self._transaction():
+            with writing(self._db):
                 for name, position in self._positions.items():
                     self._db.execute(
                         "UPDATE sinks SET position = ?, delivered = delivered + ? WHERE name = ?",

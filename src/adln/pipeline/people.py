@@ -82,10 +82,6 @@ def leaving_out(
     """A `submit` that drops sightings of people who are never reported.
 
     Only what is certain to be theirs is left out: a candidate may be somebody else.
-
-    Args:
-        submit: Takes the others' sightings.
-        people: Knows who is never reported.
     """
 
     def deliver(event: SightingEvent) -> None:

@@ -11,7 +11,9 @@ import json
 import math
 import re
 from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from adln.cameras.names import LARGEST_NUMBER, NAME_PATTERN, is_camera_name
 from adln.errors import SightingError
@@ -79,7 +81,7 @@ class SightingEvent:
     format: str = FORMAT
 
     def __post_init__(self) -> None:
-        for name, types in _TYPES.items():
+        for name, types in _types().items():
             # Here, and not when it is written: a numpy integer, for one, is no JSON.
             _plain(name, getattr(self, name), types)
         if not isinstance(self.box_xyxy, tuple) or len(self.box_xyxy) != 4:
@@ -213,26 +215,19 @@ _WHY_NUMBERS = ("score", "threshold", "runner_up_score")
 # Keys that records of earlier versions do not have.
 _LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason"})
 _LONGEST_REASON = 1000
-_TYPES: dict[str, tuple[type, ...]] = {
-    "event_id": (str,),
-    "camera_id": (int,),
-    "camera_name": (str,),
-    "track_id": (int,),
-    "first_time_s": (int, float),
-    "last_time_s": (int, float),
-    "person_id": (int, type(None)),
-    "verdict": (str,),
-    "probability": (int, float),
-    "depth": (int,),
-    "model": (str,),
-    "quality": (int, float),
-    "score": (int, float, type(None)),
-    "threshold": (int, float, type(None)),
-    "runner_up_id": (int, type(None)),
-    "runner_up_score": (int, float, type(None)),
-    "reason": (str,),
-    "format": (str,),
-}
+
+
+@cache
+def _types() -> dict[str, tuple[type, ...]]:
+    """Field -> what its value may be, for those that are texts and numbers."""
+    known: dict[str, tuple[type, ...]] = {}
+    for name, kind in get_type_hints(SightingEvent).items():
+        parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        whole = tuple(str if get_origin(part) is Literal else part for part in parts)
+        known[name] = (int, *whole) if float in whole else whole
+    for name in ("box_xyxy", "crop_jpeg", "new_person"):
+        del known[name]
+    return known
 
 
 def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:

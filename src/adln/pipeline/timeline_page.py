@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from adln.atomic import atomic_write
 from adln.errors import SettingsError
 from adln.pipeline.annotated_video import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
@@ -29,11 +30,12 @@ _LEFT_PX, _WIDTH_PX, _LANE_PX = 120, 760, 22
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200, 86_400)
 
 
-def write_timeline(folder: Path, timeline: Timeline, *, names: Mapping[int, str | None]) -> Path:
-    """Write ``identities.html`` and, for programs, ``identities.json``.
+def write_timeline(target: Path, timeline: Timeline, *, names: Mapping[int, str | None]) -> Path:
+    """Write a page of who was where; into a folder, ``identities.json`` for programs besides.
 
     Args:
-        folder: made if it is missing.
+        target: a file that ends in .html; or a folder, for ``identities.html``. Folders are made
+            if they are missing.
         timeline: who was where.
         names: person -> name, where somebody has given one.
 
@@ -41,15 +43,15 @@ def write_timeline(folder: Path, timeline: Timeline, *, names: Mapping[int, str 
         The page.
 
     Raises:
-        SettingsError: the folder cannot be written.
+        SettingsError: the page cannot be written.
     """
-    page = folder / PAGE_NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(timeline_html(timeline, names=names), encoding="utf-8")
-        (folder / DATA_NAME).write_text(_data(timeline, names) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{page}: cannot be written ({error}).") from error
+    page = target if target.suffix.lower() == ".html" else target / PAGE_NAME
+    written = {page: timeline_html(timeline, names=names)}
+    if page != target:
+        written[target / DATA_NAME] = _data(timeline, names) + "\n"
+    for path, text in written.items():
+        with atomic_write(path, raises=SettingsError, folders=True) as file:
+            file.write(text.encode())
     return page
 
 

@@ -24,6 +24,7 @@ from adln.cameras.tracker import TrackUpdate
 from adln.crops import to_jpeg
 from adln.errors import AdlnError
 from adln.pipeline.crop_embedding import CropEmbedder
+from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import Costs, LoadController
@@ -31,7 +32,6 @@ from adln.pipeline.roster import track_number
 from adln.pipeline.sightings import SightingEvent, make_event_id
 from adln.pipeline.watch_parts import (
     CameraParts,
-    DepthSwitch,
     NamedBox,
     OpenTrack,
     Pictured,
@@ -88,7 +88,7 @@ class Watch:
         cameras: Rounds,
         parts: Mapping[str, CameraParts],
         detector: Detector,
-        embedder: DepthSwitch,
+        embedder: DepthEmbedder,
         book: IdentityBook,
         load: LoadController,
         run: int,

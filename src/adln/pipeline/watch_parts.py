@@ -24,19 +24,6 @@ def is_pictured(pictures: Pictured, camera: str) -> bool:
     return pictures if isinstance(pictures, bool) else camera in pictures
 
 
-class DepthSwitch(Protocol):
-    """Embeds at a depth that may change; `adln.pipeline.depths.DepthEmbedder` does."""
-
-    @property
-    def digest(self) -> str:
-        """Names the weights."""
-        ...
-
-    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at a depth and the shallower ones that come with it."""
-        ...
-
-
 @dataclass(eq=False)
 class OpenTrack:
     """What is kept of a track that goes on.
@@ -61,11 +48,9 @@ class Rounds(Protocol):
 
     def rounds(self) -> Iterator[list[Frame]]:
         """At most one frame of each camera in a round; an empty one if nothing came."""
-        ...
 
     def statuses(self) -> list[CameraStatus]:
         """How each camera is doing."""
-        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -110,12 +95,7 @@ class NamedBox:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SeenFrame:
-    """A frame that was processed.
-
-    Attributes:
-        frame: the frame.
-        people: who is in it.
-    """
+    """A frame that was processed."""
 
     frame: Frame
     people: tuple[NamedBox, ...]

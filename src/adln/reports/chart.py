@@ -255,7 +255,8 @@ class _Chart:
             (x * _FINE, y * _FINE), radius * _FINE, fill=colour, outline=PAPER, width=_FINE
         )
 
-    def square(self, x: float, y: float, colour: str, side: float = 6) -> None:
+    def square(self, x: float, y: float, colour: str) -> None:
+        side = 6
         ends = ((x - side) * _FINE, (y - side) * _FINE, (x + side) * _FINE, (y + side) * _FINE)
         self._draw.rectangle(ends, fill=PAPER, outline=colour, width=2 * _FINE)
 

@@ -307,9 +307,6 @@ def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
 def read_truth(root: str | Path) -> SceneTruth:
     """Read the truth of a scene that `write_scene` has drawn.
 
-    Args:
-        root: The folder of the scene.
-
     Raises:
         DatasetError: The file is missing or is not such a truth; the message names the line.
     """

@@ -153,9 +153,6 @@ class View:
     def project(self, xy_m: tuple[float, float]) -> Projection | None:
         """Find a point of the ground in the picture.
 
-        Args:
-            xy_m: The point on the floor plan.
-
         Returns:
             Its projection, which may lie outside the picture; None if the point is behind the
             camera, right below it, or behind the wall.

@@ -1,17 +1,19 @@
 """Who may do what: tokens, roles and rates, before anything of a request's body is read."""
 
 import asyncio
-import json
 import logging
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adln.service.connections import network_of
 from adln.service.metrics import ServiceMetrics
+from adln.service.problems import refusal
 from adln.service.rate_limits import RateLimit
 from adln.service.state import Caller, Role, ServiceState
 
@@ -78,19 +80,23 @@ class Gate:
                 caller = None
             if caller is None and (wait_s := self._failures.wait_s(address)):
                 await asyncio.sleep(FLOOD_S)
-                await _refuse(send, 429, "too_many_wrong_tokens", "Too many wrong tokens.", wait_s)
+                refused = _refused(
+                    429, "Too many wrong tokens.", problem="too_many_wrong_tokens", wait_s=wait_s
+                )
+                await refused(scope, receive, send)
                 return
             if caller is None:
                 self._metrics.refused_tokens.inc()
                 _log.warning("wrong token from %s", address)
         if caller is None:
             message = "This token is not valid." if token else "A token is required."
-            await _refuse(send, 401, "no_valid_token", message)
+            await _refused(401, message)(scope, receive, send)
             return
         # On one machine programs without a token share a limit, whatever their port.
         if wait_s := self._requests.wait_s(f"{caller.name} {address}"):
             await asyncio.sleep(FLOOD_S)
-            await _refuse(send, 429, "too_many_requests", "Too many requests; go slower.", wait_s)
+            refused = _refused(429, "Too many requests; go slower.", wait_s=wait_s)
+            await refused(scope, receive, send)
             return
         scope[CALLER] = caller
         await self._app(scope, receive, send)
@@ -116,24 +122,24 @@ class Needs:
         return caller
 
 
+Viewer = Annotated[Caller, Depends(Needs("viewer"))]
+Operator = Annotated[Caller, Depends(Needs("operator"))]
+Admin = Annotated[Caller, Depends(Needs("admin"))]
+"""Types of a route's caller: who has at least that role."""
+
+
 def _token(headers: Headers) -> str | None:
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
 
 
-async def _refuse(
-    send: Send, status: int, problem: str, message: str, wait_s: float | None = None
-) -> None:
-    body = json.dumps({"problem": problem, "message": message}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        # The body is not read.
-        (b"connection", b"close"),
-    ]
+def _refused(
+    status: int, message: str, *, problem: str | None = None, wait_s: float | None = None
+) -> JSONResponse:
+    # The body is not read.
+    headers = {"Connection": "close"}
     if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers["WWW-Authenticate"] = "Bearer"
     if wait_s is not None:
-        headers.append((b"retry-after", str(int(wait_s) + 1).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        headers["Retry-After"] = str(int(wait_s) + 1)
+    return refusal(status, message, problem=problem, headers=headers)

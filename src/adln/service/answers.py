@@ -3,15 +3,16 @@
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from adln.errors import GalleryError
+from adln.gallery.audit import AuditEntry
 from adln.gallery.names import checked_name
-from adln.gallery.records import Erasure, ModelKey, Person, StoredSighting
+from adln.gallery.records import ModelKey, Person, StoredSighting
 from adln.matching.calibration import Verdict
 from adln.service.live import CameraView, PipelineView
 from adln.service.state import Role
@@ -429,11 +430,6 @@ class ErasureOut(Out):
     suppressed_above: float | None
     is_proved: bool
 
-    @classmethod
-    def of(cls, erasure: Erasure) -> "ErasureOut":
-        """From the gallery's record."""
-        return cls(**vars(erasure), is_proved=erasure.is_proved)
-
 
 class Session(Out):
     """Who asks, and what they may do."""
@@ -441,44 +437,6 @@ class Session(Out):
     name: str
     role: Role
     token_required: bool
-
-
-class CameraOut(Out):
-    """How a camera is doing."""
-
-    camera_id: int
-    name: str
-    state: str
-    fps: float
-    people: int
-    last_frame_s: float | None
-    last_error: str
-    pictures: bool = Field(description="Whether what it sees may be shown.")
-
-    @classmethod
-    def of(cls, view: CameraView) -> "CameraOut":
-        """From the event source."""
-        return cls(**vars(view))
-
-
-class PipelineOut(Out):
-    """How the work on the cameras' pictures is going."""
-
-    state: Literal["starting", "running", "ended", "failed", "stopped"]
-    problem: str = Field(description="Why it failed; it is tried again.")
-    restarts: int
-    unread: int = Field(description="Messages of the cameras' process that could not be read.")
-    depth: int = Field(description="Stages of the network in use; 0 before the first picture.")
-    crops_per_track: int
-    keep_one_in: int = Field(description="Of so many pictures one is looked at.")
-    load_ms: float = Field(description="Work for a second of video lately, in ms.")
-    budget_ms: float = Field(description="If it is more, less is done; 0 for never.")
-    pictures: bool = Field(description="Whether what any camera sees may be shown.")
-
-    @classmethod
-    def of(cls, view: PipelineView) -> "PipelineOut":
-        """From the event source."""
-        return cls(**vars(view))
 
 
 class RetentionOut(Out):
@@ -506,8 +464,8 @@ class Status(Out):
     sightings: int
     people: int
     camera_names: dict[int, str] = Field(description="Names of the settings.")
-    cameras: list[CameraOut]
-    pipeline: PipelineOut | None = Field(description="null if this service has no cameras.")
+    cameras: list[CameraView]
+    pipeline: PipelineView | None = Field(description="null if this service has no cameras.")
     retention: RetentionOut | None = Field(description="null if others see to it.")
     listeners: int
     load: float | None = Field(description="Work waiting for each core; 1 is fully busy.")
@@ -521,21 +479,10 @@ class Health(Out):
     network: str = "none"
 
 
-class AuditRow(Out):
-    """One thing that was done."""
-
-    number: int
-    time_s: float
-    actor: str
-    action: str
-    details: dict[str, Any]
-    digest: str
-
-
 class Audit(Out):
     """The newest rows of the log, and whether the whole of it holds."""
 
-    entries: list[AuditRow]
+    entries: list[AuditEntry]
     num_entries: int
     is_sound: bool
     first_broken: int | None
@@ -563,7 +510,7 @@ def decode_embedding(text: str, dim: int) -> NDArray[np.float32]:
 
 
 def sighting_out(
-    record: StoredSighting, names: Mapping[int, str | None], camera_name: str
+    record: StoredSighting, names: Mapping[int, str | None], camera_name: Callable[[int], str]
 ) -> SightingOut:
     """A stored sighting as the API gives it."""
     person_id = record.person_id
@@ -572,7 +519,7 @@ def sighting_out(
         person_id=person_id,
         name=None if person_id is None else names.get(person_id),
         camera_id=record.camera_id,
-        camera_name=camera_name,
+        camera_name=camera_name(record.camera_id),
         time_s=record.time_s,
         track_id=record.track_id,
         box_xyxy=record.box_xyxy,

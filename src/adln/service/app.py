@@ -24,7 +24,7 @@ from adln.service.faces import Faces
 from adln.service.fairness import FairSlots
 from adln.service.frames import FindPeople
 from adln.service.guarding import Guard, known_hosts
-from adln.service.live import Events, EventSource, NoCameras
+from adln.service.live import Events, EventSource
 from adln.service.metrics import ServiceMetrics
 from adln.service.network import Network
 from adln.service.page_files import page_routes
@@ -72,8 +72,8 @@ def make_app(
     network: Network | None,
     scale: Scale | None,
     state: ServiceState,
-    source: EventSource | None = None,
-    events: Events | None = None,
+    source: EventSource,
+    events: Events,
     tidying: Tidying | None = None,
     try_camera: Callable[[str], bytes] = try_camera,
     find_people: FindPeople | None = None,
@@ -92,8 +92,6 @@ def make_app(
         try_camera: gets one picture, as JPEG, from the address of a camera.
         find_people: finds people in whole pictures; without, they are marked by hand.
     """
-    events = events if events is not None else Events()
-    source = source if source is not None else NoCameras()
     metrics = ServiceMetrics(lambda: events.listeners, source)
     bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
     turns = FairSlots(settings.threads)
@@ -233,8 +231,7 @@ async def _tidy(parts: Parts, tidying: Tidying) -> None:
         # Trouble of any kind is in `tidying.last`, for the page to show, and tried again.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
-            parts.people.changed()
-            parts.events.publish("gallery", {"what": "retention", "person_id": None})
+            parts.tell("retention", None)
         await asyncio.sleep(tidying.every_s)
 
 

@@ -34,9 +34,7 @@ class _Asked:
     def of(
         self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
     ) -> Sequence[_Result]:
-        return gallery.search(
-            queries, model=self.model, k=self.k, where=self.where, cameras=cameras
-        )
+        return gallery.search(queries, cameras=cameras, **vars(self))
 
 
 @dataclass(frozen=True)
@@ -48,16 +46,7 @@ class _AskedForPersons(_Asked):
     def of(
         self, gallery: Gallery, queries: NDArray[np.float32], cameras: Sequence[int]
     ) -> Sequence[_Result]:
-        return gallery.search_persons(
-            queries,
-            model=self.model,
-            k=self.k,
-            where=self.where,
-            without=self.without,
-            named=self.named,
-            cameras=cameras,
-            sightings=self.sightings,
-        )
+        return gallery.search_persons(queries, cameras=cameras, **vars(self))
 
 
 @dataclass(eq=False)
@@ -72,11 +61,7 @@ class _Waiting:
 
 
 class Searches:
-    """Searches a gallery. May be used by several threads; that is what it is for.
-
-    Args:
-        gallery: any.
-    """
+    """Searches a gallery. May be used by several threads; that is what it is for."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery

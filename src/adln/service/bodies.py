@@ -26,6 +26,7 @@ from adln.service.access import CALLER, FLOOD_S, Needs
 from adln.service.answers import In
 from adln.service.connections import network_of
 from adln.service.fairness import FairSlots
+from adln.service.problems import too_large
 
 # Each body counts for at least so much: it has buffers and a task, too.
 _LEAST_BYTES = 64 * 1024
@@ -56,10 +57,6 @@ class Bodies:
     async def take(self, request: Request, *, most: int) -> AsyncIterator[bytes]:
         """Read the body of a request and hold it.
 
-        Args:
-            request: that has passed guard and gate.
-            most: bytes that the route takes.
-
         Raises:
             HTTPException: it is too large, there is no room for it, or the client has left.
         """
@@ -67,7 +64,7 @@ class Bodies:
         # Without a stated length any may come. The guard has seen that it is a number.
         size = max(_LEAST_BYTES, most if stated is None else int(stated))
         if stated is not None and int(stated) > most:
-            raise too_large(most)
+            raise _TooMuchError(413, too_large(most))
         shares = {
             ("caller", caller_of(request)): 2 * self._largest,
             ("address", address_of(request)): 3 * self._largest,
@@ -79,7 +76,7 @@ class Bodies:
             async for part in request.stream():
                 taken += len(part)
                 if taken > most:
-                    raise too_large(most)
+                    raise _TooMuchError(413, too_large(most))
                 parts.append(part)
             yield b"".join(parts)
         except ClientDisconnect as error:
@@ -160,11 +157,6 @@ def caller_of(request: Request) -> str:
 def address_of(request: Request) -> str:
     """From where somebody asks, for shares."""
     return network_of(request.client.host) if request.client else ""
-
-
-def too_large(most: int) -> HTTPException:
-    """The refusal of a body."""
-    return _TooMuchError(413, f"The request is too large; at most {most:,} bytes are taken.")
 
 
 async def _read(request: Request, bodies: Bodies, model: type[In], json_bytes: int) -> Request:

@@ -12,7 +12,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomlkit
 from PIL import Image
 from tomlkit.exceptions import TOMLKitError
@@ -279,7 +278,7 @@ def try_camera(source: str) -> bytes:
         raise CameraError(f"{public_name(source)}: it answers, but sends no picture.")
     image = Image.fromarray(picture.image)
     image.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
-    return to_jpeg(np.asarray(image), quality=_PICTURE_QUALITY)
+    return to_jpeg(image, quality=_PICTURE_QUALITY)
 
 
 def _require(settings: WatchSettings, number: int) -> CameraSettings:

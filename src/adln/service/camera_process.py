@@ -6,7 +6,6 @@ ends, because the service has ended in whatever way, this process ends in good o
 """
 
 import importlib.util
-import io
 import logging
 import signal
 import threading
@@ -23,6 +22,7 @@ from PIL import Image
 
 from adln.cameras.frames import CameraStatus
 from adln.cameras.tracker import ByteTracker
+from adln.crops import to_jpeg
 from adln.errors import AdlnError, SettingsError, how_to_install
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit
@@ -286,9 +286,7 @@ def _scene(seen: SeenFrame, number: int) -> Scene:
 def _smaller(image: NDArray[np.uint8]) -> bytes:
     picture = Image.fromarray(image)
     picture.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_PICTURE_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(picture, quality=_PICTURE_QUALITY)
 
 
 def _camera_views(

@@ -3,7 +3,6 @@
 Nobody in it is real. All of it is drawn on this machine and lies in one folder.
 """
 
-import io
 import json
 import shutil
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from adln.crops import to_jpeg
 from adln.errors import SettingsError
 from adln.gallery.records import Sighting
 from adln.gallery.retention import DAY_S, Retention
@@ -247,6 +247,4 @@ def _cut(scene: Path, truth: SceneTruth, row: int) -> bytes:
                 min(picture.height, round(bottom + more_y)),
             )
         )
-        stream = io.BytesIO()
-        person.save(stream, "JPEG", quality=92)
-    return stream.getvalue()
+        return to_jpeg(person, quality=92)

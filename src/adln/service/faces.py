@@ -15,11 +15,7 @@ _REMEMBERED = 10_000
 
 
 class Faces:
-    """The best pictures of people. May be used by several threads.
-
-    Args:
-        gallery: any.
-    """
+    """The best pictures of people. May be used by several threads."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery

@@ -27,11 +27,7 @@ class FairSlots:
 
     @asynccontextmanager
     async def slot(self, caller: str) -> AsyncIterator[None]:
-        """Wait for a slot and hold it.
-
-        Args:
-            caller: whose turn it has to be.
-        """
+        """Wait for a slot and hold it."""
         await self._take(caller)
         try:
             yield

@@ -13,10 +13,6 @@ FILE_NAME = "first-tokens.txt"
 def write_tokens(folder: Path, tokens: Mapping[Role, str]) -> None:
     """Write tokens into a file that nobody else can read, from its first moment on.
 
-    Args:
-        folder: of the service's state.
-        tokens: role -> token.
-
     Raises:
         ServiceError: the file cannot be made; or there is one already, which is left as it is.
     """

@@ -6,14 +6,16 @@ rebinding), against bodies that never end, and against this service's own page b
 
 import asyncio
 import ipaddress
-import json
 import socket
 import time
 from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adln.service.problems import refusal, too_large
 
 PICTURE_PATH_END = "/picture"
 """Paths that end so take a picture; all others take JSON."""
@@ -127,9 +129,9 @@ class Guard:
 
         try:
             headers = Headers(scope=scope)
-            refusal = self._refusal(scope, headers)
-            if refusal is not None:
-                await _answer(send_guarded, *refusal)
+            refused = self._refused(scope, headers)
+            if refused is not None:
+                await refused(scope, receive, send_guarded)
                 return
             limit = (
                 self._picture_bytes
@@ -137,27 +139,27 @@ class Guard:
                 else self._json_bytes
             )
             if _stated_length(headers) > limit:
-                await _answer(send_guarded, *_too_large(limit))
+                await refusal(413, too_large(limit))(scope, receive, send_guarded)
                 return
             await self._app(scope, self._limited(receive, limit), send_guarded)
         finally:
             self._on_answer(scope, status, time.perf_counter() - began)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str, str] | None:
+    def _refused(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = _host_name(headers.get("host", ""))
         if not (_is_address(host) or host in self._hosts):
-            return (
+            return refusal(
                 400,
-                "wrong_host",
                 "This service is not known by that name. Open it by its address, or add the name "
                 "to the setting `hosts`.",
+                problem="wrong_host",
             )
         if not self._tokens_required and not _is_direct(scope, headers):
-            return (
+            return refusal(
                 403,
-                "behind_a_proxy",
                 "Without tokens only this machine may ask, under its own loopback address and "
                 "port, and this request seems to have come through a proxy. Set `require_token`.",
+                problem="behind_a_proxy",
             )
         is_safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
         site = headers.get("sec-fetch-site", "none")
@@ -173,7 +175,8 @@ class Guard:
             and not scope["path"].startswith("/api/")
         )
         if is_foreign and not is_link:
-            return 403, "foreign_page", "Only this service's own page may ask, no page of others."
+            message = "Only this service's own page may ask, no page of others."
+            return refusal(403, message, problem="foreign_page")
         return None
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
@@ -198,7 +201,7 @@ class Guard:
                 taken += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
                 if taken > limit:
-                    raise HTTPException(413, _too_large(limit)[2])
+                    raise HTTPException(413, too_large(limit))
             return message
 
         return receive_limited
@@ -208,10 +211,6 @@ def known_hosts(more: Iterable[str]) -> list[str]:
     """Names of this machine, and those of the settings."""
     own = socket.gethostname().lower()
     return [*_LOCAL_NAMES, own, f"{own}.local", *more]
-
-
-def _too_large(limit: int) -> tuple[int, str, str]:
-    return 413, "too_large", f"The request is too large; at most {limit:,} bytes are taken."
 
 
 def _stated_length(headers: Headers) -> int:
@@ -256,13 +255,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-async def _answer(send: Send, status: int, problem: str, message: str) -> None:
-    body = json.dumps({"problem": problem, "message": message}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,6 +1,6 @@
 """What is happening now: events of the cameras and of the gallery, for every page that listens.
 
-The cameras are known to the service by a small protocol only, so that it works without any.
+The cameras are known to the service by a small protocol only.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from adln.matching.calibration import Verdict
 from adln.pipeline.sightings import SightingEvent
@@ -29,61 +29,46 @@ _WAITING = 500
 
 @dataclass(frozen=True, kw_only=True)
 class CameraView:
-    """How a camera is doing, as the page shows it.
-
-    Attributes:
-        camera_id: its number in the gallery.
-        name: what people call it.
-        state: "running", "connecting", "lost" or "ended".
-        fps: pictures a second of late.
-        people: persons in view.
-        last_frame_s: time of the newest picture, seconds since 1970; None before the first.
-        last_error: the latest thing that went wrong; "" if nothing did.
-        pictures: whether what it sees may be shown.
-    """
+    """How a camera is doing, as the page shows it and the API says it."""
 
     __pydantic_config__ = STRICT
 
     camera_id: int
     name: str
-    state: str
-    fps: float
-    people: int
-    last_frame_s: float | None
-    last_error: str = ""
-    pictures: bool = True
+    state: Annotated[str, Field(description="running, connecting, lost or ended.")]
+    fps: Annotated[float, Field(description="Pictures a second of late.")]
+    people: Annotated[int, Field(description="Persons in view.")]
+    last_frame_s: Annotated[
+        float | None, Field(description="Time of the newest picture; null before the first.")
+    ]
+    last_error: Annotated[str, Field(description="The latest thing that went wrong.")] = ""
+    pictures: Annotated[bool, Field(description="Whether what it sees may be shown.")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineView:
-    """How the work on the cameras' pictures is going.
-
-    Attributes:
-        state: "starting", "running", "ended" (recordings only), "failed" (it is tried again) or
-            "stopped".
-        problem: why it failed; "" if it did not.
-        restarts: how often it was started again.
-        unread: messages of it that could not be read.
-        depth: stages of the network in use; 0 before the first picture.
-        crops_per_track: crops in use of a track.
-        keep_one_in: of so many pictures one is looked at.
-        load_ms: work for a second of video lately, in ms.
-        budget_ms: when it is more than this, less is done; 0 if nothing is adapted.
-        pictures: whether what any camera sees may be shown.
-    """
+    """How the work on the cameras' pictures is going; what failed is tried again."""
 
     __pydantic_config__ = STRICT
 
     state: Literal["starting", "running", "ended", "failed", "stopped"]
-    problem: str = ""
-    restarts: int = 0
-    unread: int = 0
-    depth: int = 0
-    crops_per_track: int = 0
-    keep_one_in: int = 1
-    load_ms: float = 0.0
-    budget_ms: float = 0.0
-    pictures: bool = False
+    problem: Annotated[str, Field(description="Why it failed; it is tried again.")] = ""
+    restarts: Annotated[int, Field(description="How often it was started again.")] = 0
+    unread: Annotated[
+        int, Field(description="Messages of the cameras' process that could not be read.")
+    ] = 0
+    depth: Annotated[
+        int, Field(description="Stages of the network in use; 0 before the first picture.")
+    ] = 0
+    crops_per_track: Annotated[int, Field(description="Crops in use of a track.")] = 0
+    keep_one_in: Annotated[int, Field(description="Of so many pictures one is looked at.")] = 1
+    load_ms: Annotated[float, Field(description="Work for a second of video lately, in ms.")] = 0.0
+    budget_ms: Annotated[float, Field(description="If it is more, less is done; 0 for never.")] = (
+        0.0
+    )
+    pictures: Annotated[bool, Field(description="Whether what any camera sees may be shown.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,60 +131,24 @@ class EventSource(Protocol):
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
         """Begin, and hand each event to a function, which never blocks, in any thread."""
-        ...
 
     def stop(self) -> None:
         """End in good order; returns when all is done."""
-        ...
 
     def cameras(self) -> Sequence[CameraView]:
         """How each camera is doing; quick, as it is asked for every few seconds."""
-        ...
 
     def pipeline(self) -> PipelineView | None:
         """How the work is going; None if there is none. Quick, too."""
-        ...
 
     def picture(self, camera_id: int) -> CameraPicture | None:
         """What a camera sees; None where that was not opted in, or nothing new came."""
-        ...
 
     def watch(self, settings: WatchSettings) -> bool:
         """Watch other cameras from now on; False if that takes a new start of the service."""
-        ...
 
     def ignore(self, names: frozenset[str]) -> None:
         """Tell nobody of these people from now on, besides those whom the settings name."""
-        ...
-
-
-class NoCameras:
-    """The source of a service without cameras."""
-
-    def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
-        """Nothing ever comes."""
-
-    def stop(self) -> None:
-        """Nothing ran."""
-
-    def cameras(self) -> Sequence[CameraView]:
-        """None."""
-        return ()
-
-    def pipeline(self) -> PipelineView | None:
-        """None."""
-        return None
-
-    def picture(self, camera_id: int) -> CameraPicture | None:
-        """None."""
-        return None
-
-    def watch(self, settings: WatchSettings) -> bool:
-        """Not before the next start."""
-        return False
-
-    def ignore(self, names: frozenset[str]) -> None:
-        """Nobody is told of anybody."""
 
 
 class Events:

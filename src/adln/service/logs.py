@@ -10,11 +10,7 @@ from adln.cameras.redaction import public_text
 
 
 class TextFormatter(logging.Formatter):
-    """Each record as a line of text, without the passwords of cameras.
-
-    Args:
-        sources: addresses of cameras.
-    """
+    """Each record as a line of text, without the passwords of cameras."""
 
     def __init__(self, sources: Sequence[str] = ()) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -26,11 +22,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Each record as one JSON object a line, without the passwords of cameras.
-
-    Args:
-        sources: addresses of cameras.
-    """
+    """Each record as one JSON object a line, without the passwords of cameras."""
 
     def __init__(self, sources: Sequence[str] = ()) -> None:
         super().__init__()

@@ -40,12 +40,7 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How cameras and pipeline are doing; sent about every second.
-
-    Attributes:
-        cameras: each of them.
-        pipeline: what is done with their pictures.
-    """
+    """How cameras and pipeline are doing; sent about every second."""
 
     __pydantic_config__ = STRICT
 

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.crops import decode_crop
+from adln.crops import decode_crop, to_jpeg
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.proving import UNPROVED
 from adln.embedders.quality import depths_for, files_for
 from adln.embedders.shipped import find_network
-from adln.errors import ImageError, SettingsError
+from adln.errors import ImageError
 from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
@@ -31,12 +31,7 @@ _THUMBNAIL_QUALITY = 80
 
 
 class PictureRefusedError(ImageError):
-    """A picture is of a kind or size that the service does not take.
-
-    Args:
-        reason: in words.
-        too_large: whether it is its size.
-    """
+    """A picture is of a kind or size that the service does not take."""
 
     def __init__(self, reason: str, *, too_large: bool) -> None:
         super().__init__(reason)
@@ -101,11 +96,7 @@ def _open(
     """One file, and what its scores mean, where that was calibrated."""
     path = find_network(file)
     embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
-    depth = embedder.depths[-1] if settings.depth is None else settings.depth
-    if depth not in embedder.depths:
-        raise SettingsError(
-            f"{path} has no depth {depth}; it has: {', '.join(map(str, embedder.depths))}."
-        )
+    depth = embedder.chosen_depth(settings.depth)
     calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
     calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
     scales = Scales() if calibrations is None else calibrations.scales(flip=settings.flip)
@@ -185,6 +176,4 @@ def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:
     crop = decode_crop(
         data, name="picture", height_px=_THUMBNAIL_HEIGHT_PX, width_px=_THUMBNAIL_WIDTH_PX
     )
-    stream = io.BytesIO()
-    Image.fromarray(crop).save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-    return stream.getvalue()
+    return to_jpeg(crop, quality=_THUMBNAIL_QUALITY)

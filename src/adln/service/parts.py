@@ -1,12 +1,14 @@
 """The parts of a running service, handed to its routes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi.routing import APIRoute
 
 from adln.gallery.interface import Gallery
+from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale
 from adln.service.batching import Searches
 from adln.service.bodies import Bodies
@@ -21,7 +23,7 @@ from adln.service.people import People
 from adln.service.rate_limits import RateLimit
 from adln.service.settings import ServeSettings
 from adln.service.silences import Silences
-from adln.service.state import ServiceState
+from adln.service.state import Caller, ServiceState
 from adln.service.tidying import Tidying
 from adln.service.undoing import UndoList
 
@@ -51,6 +53,7 @@ class Parts:
         route: class of the routes.
         listed: says when it is to be logged again that a caller looks through the list of people.
         tidying: applies the rules on what is kept; None if this service does not.
+        admitted: networks whose embeddings the gallery takes, as far as was asked.
         silences: when cameras gave no pictures.
         find_people: finds people in a picture, see `adln.service.frames`; None where nothing can.
         try_camera: gets one picture, as JPEG, from the address of a camera.
@@ -75,10 +78,21 @@ class Parts:
     route: type[APIRoute]
     listed: RateLimit = field(default_factory=lambda: RateLimit(1, at_once=1))
     tidying: Tidying | None = None
+    admitted: set[ModelKey] = field(default_factory=set)
     silences: Silences = field(default_factory=Silences)
     find_people: FindPeople | None = None
     try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
+
+    def tell(self, what: str, person_id: int | None) -> None:
+        """Let pages know that the gallery has changed, so that they show what is."""
+        self.people.changed()
+        self.events.publish("gallery", {"what": what, "person_id": person_id})
+
+    def record_list(self, caller: Caller, facts: Mapping[str, Any]) -> None:
+        """Log that a caller looks through the list of people, if that is due again."""
+        if self.listed.wait_s(caller.name) == 0:
+            self.state.record(caller.name, "list people", facts, synced=False)
 
     def camera_name(self, camera_id: int) -> str:
         """What people call a camera."""

@@ -44,6 +44,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def a_jpeg(description: str) -> dict[int | str, dict[str, Any]]:
+    """The answer of a route for OpenAPI that is a picture."""
+    content = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"description": description, "content": content}}
+
+
 def add_handlers(app: FastAPI) -> None:
     """Turn errors into refusals."""
     app.add_exception_handler(HTTPException, _of_http)
@@ -52,10 +58,21 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _of_anything)
 
 
-def refusal(status: int, message: str, *, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An answer that says no."""
-    content = {"problem": _WORDS.get(status, "refused"), "message": message}
+def refusal(
+    status: int,
+    message: str,
+    *,
+    problem: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """An answer that says no, with the status's own word for programs if none is given."""
+    content = {"problem": problem or _WORDS.get(status, "refused"), "message": message}
     return JSONResponse(content, status, headers)
+
+
+def too_large(most: int) -> str:
+    """What is said of a request of more than so many bytes."""
+    return f"The request is too large; at most {most:,} bytes are taken."
 
 
 def without_place(error: GalleryError) -> str:

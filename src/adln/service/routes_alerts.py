@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Body, Depends, Path
+from fastapi import APIRouter, Body, Path
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
@@ -18,12 +18,11 @@ from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings
 from adln.pipeline.watch_settings import WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink
 from adln.service import camera_file
-from adln.service.access import Needs
+from adln.service.access import Admin
 from adln.service.answers import In, Name, Out
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.routes_cameras import file_of, read_file, told, watch_again
-from adln.service.state import Caller
 
 _log = logging.getLogger(__name__)
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -74,18 +73,15 @@ class ChangedAlerts(Alerts):
 def alert_routes(parts: Parts) -> APIRouter:
     """List, add and remove alerts."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
-    admin = Annotated[Caller, Depends(Needs("admin"))]
 
-    @router.get("/setup/alerts", response_model=Alerts, responses=documented(409))
-    def list_alerts(caller: admin) -> Alerts:
+    @router.get("/setup/alerts", responses=documented(409))
+    def list_alerts(caller: Admin) -> Alerts:
         """When somebody is told, of whom, and how."""
         settings = read_file(parts)
         return Alerts(alerts=_listed(parts, settings), has_broker=bool(settings.mqtt.host))
 
-    @router.post(
-        "/setup/alerts", response_model=ChangedAlerts, status_code=201, responses=documented(409)
-    )
-    def add_alert(asked: Annotated[AlertIn, Body()], caller: admin) -> ChangedAlerts:
+    @router.post("/setup/alerts", status_code=201, responses=documented(409))
+    def add_alert(asked: Annotated[AlertIn, Body()], caller: Admin) -> ChangedAlerts:
         """Tell somebody, from now on. The address is not shown again."""
         with parts.changing:
             before = read_file(parts)
@@ -99,10 +95,8 @@ def alert_routes(parts: Parts) -> APIRouter:
                 camera_file.add_alert(file_of(parts), alert)
             return _changed(parts)
 
-    @router.delete(
-        "/setup/alerts/{name}", response_model=ChangedAlerts, responses=documented(404, 409)
-    )
-    def remove_alert(name: Annotated[str, Path(pattern=_NAME)], caller: admin) -> ChangedAlerts:
+    @router.delete("/setup/alerts/{name}", responses=documented(404, 409))
+    def remove_alert(name: Annotated[str, Path(pattern=_NAME)], caller: Admin) -> ChangedAlerts:
         """Tell nobody by this rule any more."""
         with parts.changing:
             before = read_file(parts)

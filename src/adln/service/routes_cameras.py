@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Depends, Path
+from fastapi import APIRouter, Body, Path
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -24,20 +24,15 @@ from adln.pipeline.assembly import keep_by_camera
 from adln.pipeline.roster import rename_camera
 from adln.pipeline.watch_settings import MOST_DAYS, CameraSettings, WatchSettings
 from adln.service import camera_file
-from adln.service.access import Needs
+from adln.service.access import Admin, Operator
 from adln.service.answers import CameraId, In, Out
 from adln.service.parts import Parts
-from adln.service.problems import documented
+from adln.service.problems import a_jpeg, documented
 from adln.service.state import Caller
 
 _FRAME_S = 3.0
 _FRAME_EVERY_S = 0.2
-_JPEG: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "One picture of it.",
-        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+_JPEG = a_jpeg("One picture of it.")
 Pictures = Annotated[
     bool | None,
     Field(description="Whether pictures of people there are kept and shown; null: as elsewhere."),
@@ -103,17 +98,15 @@ class ChangedCamera(Out):
 def camera_routes(parts: Parts) -> APIRouter:
     """List, add, change, remove and try cameras."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
-    operator = Annotated[Caller, Depends(Needs("operator"))]
-    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[CameraId, Path()]
 
-    @router.get("/setup/cameras", response_model=SetCameras, responses=documented(409))
-    def list_cameras(caller: admin) -> SetCameras:
+    @router.get("/setup/cameras", responses=documented(409))
+    def list_cameras(caller: Admin) -> SetCameras:
         """The cameras that are watched, where they are, and what is kept of them."""
         return _listed(parts, read_file(parts))
 
     @router.post("/setup/cameras/try", response_class=Response, responses=_JPEG | documented(409))
-    async def try_camera(asked: Annotated[SourceIn, Body()], caller: admin) -> Response:
+    async def try_camera(asked: Annotated[SourceIn, Body()], caller: Admin) -> Response:
         """Ask a camera for one picture. Nothing is stored."""
         return await _picture(parts, caller, asked.source)
 
@@ -122,15 +115,13 @@ def camera_routes(parts: Parts) -> APIRouter:
         response_class=Response,
         responses=_JPEG | documented(404, 409),
     )
-    async def try_known_camera(camera_id: one, caller: admin) -> Response:
+    async def try_known_camera(camera_id: one, caller: Admin) -> Response:
         """Ask a camera of the file for one picture. Nothing is stored."""
         camera = await to_thread.run_sync(partial(_require, parts, camera_id))
         return await _picture(parts, caller, camera.source)
 
-    @router.post(
-        "/setup/cameras", response_model=ChangedCamera, status_code=201, responses=documented(409)
-    )
-    def add_camera(asked: Annotated[CameraIn, Body()], caller: admin) -> ChangedCamera:
+    @router.post("/setup/cameras", status_code=201, responses=documented(409))
+    def add_camera(asked: Annotated[CameraIn, Body()], caller: Admin) -> ChangedCamera:
         """Watch one more camera, from now on."""
         names = parts.settings.camera_names
         numbers = {name: number for number, name in names.items()}
@@ -147,11 +138,9 @@ def camera_routes(parts: Parts) -> APIRouter:
             is_watched = watch_again(parts)
         return _changed(camera, is_watched)
 
-    @router.put(
-        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
-    )
+    @router.put("/setup/cameras/{camera_id}", responses=documented(404, 409))
     def change_camera(
-        camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: admin
+        camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: Admin
     ) -> ChangedCamera:
         """Call a camera otherwise, find it elsewhere, or keep more or less of it."""
         with parts.changing:
@@ -173,10 +162,8 @@ def camera_routes(parts: Parts) -> APIRouter:
             is_watched = watch_again(parts)
         return _changed(camera, is_watched)
 
-    @router.delete(
-        "/setup/cameras/{camera_id}", response_model=ChangedCamera, responses=documented(404, 409)
-    )
-    def remove_camera(camera_id: one, caller: admin) -> ChangedCamera:
+    @router.delete("/setup/cameras/{camera_id}", responses=documented(404, 409))
+    def remove_camera(camera_id: one, caller: Admin) -> ChangedCamera:
         """Watch a camera no more. What was seen there stays, as the rules on what is kept say."""
         with parts.changing:
             _require(parts, camera_id)
@@ -193,7 +180,7 @@ def camera_routes(parts: Parts) -> APIRouter:
         response_class=Response,
         responses=_JPEG | documented(404, 409),
     )
-    async def take_frame(camera_id: one, caller: operator) -> Response:
+    async def take_frame(camera_id: one, caller: Operator) -> Response:
         """What a camera sees now, as large as it sends it, to enrol somebody from it.
 
         Only where showing pictures was opted in. Nothing is stored.

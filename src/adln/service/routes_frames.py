@@ -1,19 +1,16 @@
 """Route that finds the people in a whole picture, so that one of them can be searched for."""
 
-from typing import Annotated
-
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from adln.cameras.finding import FoundPerson
-from adln.service.access import Needs
+from adln.service.access import Viewer
 from adln.service.answers import Out
 from adln.service.network import check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.routes_search import PICTURE_BODY, Pictures
-from adln.service.state import Caller
 
 
 class PersonInFrame(Out):
@@ -37,15 +34,9 @@ class PeopleInFrame(Out):
 def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Find people in pictures."""
     router = APIRouter(tags=["search"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
 
-    @router.post(
-        "/frames/people",
-        response_model=PeopleInFrame,
-        responses=documented(415),
-        openapi_extra=PICTURE_BODY,
-    )
-    async def people_in_frame(request: Request, caller: viewer) -> PeopleInFrame:
+    @router.post("/frames/people", responses=documented(415), openapi_extra=PICTURE_BODY)
+    async def people_in_frame(request: Request, caller: Viewer) -> PeopleInFrame:
         """Find the people in a picture of any shape. Nothing is stored, nobody is recognised."""
 
         def look(data: bytes) -> tuple[tuple[int, int], list[FoundPerson]]:

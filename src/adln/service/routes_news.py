@@ -3,16 +3,15 @@
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from pydantic import Field
 
 from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S
-from adln.service.access import Needs
+from adln.service.access import Viewer
 from adln.service.answers import In, Out, PersonOut, VisitOut, visit_out
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.state import Caller
 from adln.service.visits import Visit, newest_visits
 
 _LONGEST_S = 7 * DAY_S
@@ -65,10 +64,9 @@ class News(Out):
 def news_routes(parts: Parts) -> APIRouter:
     """Tell what is new."""
     router = APIRouter(tags=["visits"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
 
-    @router.post("/news", response_model=News, responses=documented())
-    def news(asked: Annotated[LookIn, Body()], caller: viewer) -> News:
+    @router.post("/news", responses=documented())
+    def news(asked: Annotated[LookIn, Body()], caller: Viewer) -> News:
         """What happened since you last looked; and note that you look now.
 
         Looks within half an hour are one, so that reading on does not lose what was new.
@@ -96,9 +94,7 @@ def news_routes(parts: Parts) -> APIRouter:
         for visit in visits:
             if visit.person_id is not None and names.get(visit.person_id) is not None:
                 named.setdefault(visit.person_id, []).append(visit)
-        if parts.listed.wait_s(caller.name) == 0:
-            facts = {"seen": len(named), "new": len(new)}
-            parts.state.record(caller.name, "list people", facts, synced=False)
+        parts.record_list(caller, {"seen": len(named), "new": len(new)})
         nobody = sum(one.person_id is None for one in visits)
         return News(
             since_s=since_s,

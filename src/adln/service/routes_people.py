@@ -1,16 +1,18 @@
 """Routes that show and change who is who."""
 
 import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Depends, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from starlette.exceptions import HTTPException
 
 from adln.errors import GalleryError
-from adln.gallery.records import Filter, Person, Sighting, StoredSighting
-from adln.service.access import Needs
+from adln.gallery.records import Filter, Sighting, StoredSighting
+from adln.service.access import Admin, Operator, Viewer
 from adln.service.answers import (
     CameraId,
     Done,
@@ -27,14 +29,13 @@ from adln.service.answers import (
     Time,
     Undone,
 )
+from adln.service.asked import require_model, require_person, require_sightings
 from adln.service.bodies import caller_of
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
 from adln.service.problems import documented, without_place
 from adln.service.routes_alerts import forget_alerts, rename_alerts
 from adln.service.routes_search import PICTURE_BODY, Pictures
-from adln.service.searching import require_model
-from adln.service.state import Caller
 from adln.service.undoing import Step
 
 _MOST_FACES = 100
@@ -43,14 +44,11 @@ _MOST_FACES = 100
 def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """List, enrol, name, merge, split and forget people."""
     router = APIRouter(tags=["people"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
-    operator = Annotated[Caller, Depends(Needs("operator"))]
-    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[PersonId, Path()]
 
-    @router.get("/persons", response_model=People, responses=documented())
+    @router.get("/persons", responses=documented())
     def list_persons(
-        caller: viewer,
+        caller: Viewer,
         text: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
@@ -66,8 +64,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         everybody.sort(key=lambda person: (-(person.last_seen_s or 0), person.person_id))
         page = everybody[offset : offset + limit]
         shown = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
-        if parts.listed.wait_s(caller.name) == 0:
-            parts.state.record(caller.name, "list people", shown, synced=False)
+        parts.record_list(caller, shown)
         # Looking for them takes a while the first time; nobody looks at so many faces at once.
         faces = parts.faces.of(page[:_MOST_FACES]) if pictures else {}
         return People(
@@ -75,20 +72,18 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             people=[PersonOut.of(person, faces.get(person.person_id, ())) for person in page],
         )
 
-    @router.get("/persons/{person_id}", response_model=PersonOut, responses=documented(404))
-    def get_person(person_id: one, caller: viewer) -> PersonOut:
+    @router.get("/persons/{person_id}", responses=documented(404))
+    def get_person(person_id: one, caller: Viewer) -> PersonOut:
         """One person."""
-        person = _person(parts, person_id)
+        person = require_person(parts, person_id)
         return PersonOut.of(person, parts.faces.of([person])[person_id])
 
-    @router.post(
-        "/persons", response_model=PersonOut, status_code=201, responses=documented(404, 409)
-    )
-    def enrol(asked: Annotated[EnrolIn, Body()], caller: operator) -> PersonOut:
+    @router.post("/persons", status_code=201, responses=documented(404, 409))
+    def enrol(asked: Annotated[EnrolIn, Body()], caller: Operator) -> PersonOut:
         """Make a new person, of sightings of nobody yet or without any."""
         if asked.sighting_ids:
             with parts.changing:
-                records = _require_sightings(parts, asked.sighting_ids)
+                records = require_sightings(parts, asked.sighting_ids)
                 if taken := [one for one in records if one.person_id is not None]:
                     raise HTTPException(
                         409,
@@ -102,12 +97,11 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             # while to say, and nobody waits for that.
             parts.state.record(caller.name, "enrol", {"sightings": 0})
             person_id = parts.gallery.enrol(asked.name)
-        _tell(parts, "enrol", person_id)
-        return PersonOut.of(_person(parts, person_id))
+        parts.tell("enrol", person_id)
+        return PersonOut.of(require_person(parts, person_id))
 
     @router.post(
         "/persons/{person_id}/picture",
-        response_model=Stored,
         status_code=201,
         responses=documented(404, 409, 415),
         openapi_extra=PICTURE_BODY,
@@ -115,12 +109,12 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     async def add_picture(
         request: Request,
         person_id: one,
-        caller: operator,
+        caller: Operator,
         camera_id: Annotated[CameraId, Query()] = 0,
         time_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     ) -> Stored:
         """Add a picture of a person. The picture itself is kept only if the service keeps any."""
-        await to_thread.run_sync(partial(_person, parts, person_id))
+        await to_thread.run_sync(partial(require_person, parts, person_id))
         data, embedding = await pictures.take(request)
 
         def work() -> Stored:
@@ -144,17 +138,17 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ]
             )
             parts.metrics.stored.labels("picture").inc(len(ids) - ids.count(None))
-            _tell(parts, "add", person_id)
+            parts.tell("add", person_id)
             return Stored(sighting_ids=ids)
 
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work)
 
-    @router.put("/persons/{person_id}/name", response_model=Done, responses=documented(404, 409))
-    def name(person_id: one, asked: Annotated[NameIn, Body()], caller: operator) -> Done:
+    @router.put("/persons/{person_id}/name", responses=documented(404, 409))
+    def name(person_id: one, asked: Annotated[NameIn, Body()], caller: Operator) -> Done:
         """Give a person a name, another one, or take it away."""
         with parts.changing:
-            before = _person(parts, person_id, fresh=True).name
+            before = require_person(parts, person_id, fresh=True).name
             parts.state.record(caller.name, "name", {"person": person_id})
             parts.gallery.name_person(person_id, asked.name)
             rename_alerts(parts, before, asked.name)
@@ -164,18 +158,19 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             rename_alerts(parts, asked.name, before)
 
         undo_id = parts.undo.add(Step("name", frozenset({person_id}), take_back))
-        _tell(parts, "name", person_id)
+        parts.tell("name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/merge", response_model=Done, responses=documented(404, 409))
-    def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: operator) -> Done:
+    @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
+    def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: Operator) -> Done:
         """Say that others are this person, too. They cease to exist; this one stays."""
         others = sorted(set(asked.person_ids) - {person_id})
         if not others:
             raise HTTPException(422, "Merging needs somebody else.")
         with parts.changing:
-            name_before = _person(parts, person_id, fresh=True).name
-            before = [(_person(parts, other).name, _sightings_of(parts, other)) for other in others]
+            name_before = require_person(parts, person_id, fresh=True).name
+            names = [require_person(parts, other).name for other in others]
+            sightings = [_sightings_of(parts, other) for other in others]
             parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
             moved = parts.gallery.merge(others, person_id)
             parts.events.moved(others, person_id)
@@ -183,25 +178,25 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         def take_back() -> None:
             # The name first: it may have come from one of the others.
             parts.gallery.name_person(person_id, name_before)
-            for other, (other_name, sighting_ids) in zip(others, before, strict=True):
+            for other, name, sighting_ids in zip(others, names, sightings, strict=True):
                 left = [
                     record.sighting_id
                     for record in parts.gallery.get(sighting_ids)
                     if record.person_id == person_id
                 ]
                 # Their old numbers, which may have been told to others.
-                parts.gallery.unmerge(other, left, name=other_name)
+                parts.gallery.unmerge(other, left, name=name)
 
         undo_id = parts.undo.add(Step("merge", frozenset({person_id, *others}), take_back))
-        _tell(parts, "merge", person_id)
+        parts.tell("merge", person_id)
         return Done(person_id=person_id, changed=moved, undo_id=undo_id)
 
-    @router.post("/persons/{person_id}/split", response_model=Done, responses=documented(404, 409))
-    def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: operator) -> Done:
+    @router.post("/persons/{person_id}/split", responses=documented(404, 409))
+    def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
         """Say that some of a person's sightings are somebody else, a new person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
-            before = _person(parts, person_id, fresh=True)
+            before = require_person(parts, person_id, fresh=True)
             records = parts.gallery.get(ids)
             if [record.person_id for record in records] != [person_id] * len(ids):
                 raise HTTPException(404, f"These are not all sightings of person {person_id}.")
@@ -215,35 +210,28 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.gallery.name_person(person_id, before.name)
 
         undo_id = parts.undo.add(Step("split", frozenset({person_id, new_id}), take_back))
-        _tell(parts, "split", person_id)
+        parts.tell("split", person_id)
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
-    @router.post(
-        "/persons/{person_id}/sightings", response_model=Done, responses=documented(404, 409)
-    )
-    def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: operator) -> Done:
+    @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
+    def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
         """Say that sightings show this person (`name` plays no part)."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
-            _person(parts, person_id, fresh=True)
-            records = _require_sightings(parts, ids)
-            owners = {record.sighting_id: record.person_id for record in records}
+            require_person(parts, person_id, fresh=True)
+            owners = owners_of(require_sightings(parts, ids))
             parts.state.record(caller.name, "assign", {"person": person_id, "sightings": len(ids)})
             changed = parts.gallery.assign(ids, person_id)
-            parts.events.moved([one for one in owners.values() if one is not None], person_id)
+            before = frozenset(one for one in owners if one is not None)
+            parts.events.moved(before, person_id)
 
-        def take_back() -> None:
-            for owner in set(owners.values()):
-                theirs = [one for one in ids if owners[one] == owner]
-                parts.gallery.assign(theirs, owner)
-
-        concerned = frozenset({person_id, *(one for one in owners.values() if one is not None)})
-        undo_id = parts.undo.add(Step("assign", concerned, take_back))
-        _tell(parts, "assign", person_id)
+        concerned = before | {person_id}
+        undo_id = parts.undo.add(Step("assign", concerned, partial(give_back, parts, owners)))
+        parts.tell("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
-    @router.post("/undo/{undo_id}", response_model=Undone, responses=documented(404, 409))
-    def undo(undo_id: Annotated[str, Path(max_length=64)], caller: operator) -> Undone:
+    @router.post("/undo/{undo_id}", responses=documented(404, 409))
+    def undo(undo_id: Annotated[str, Path(max_length=64)], caller: Operator) -> Undone:
         """Take back what was done in the last ten minutes; once."""
         with parts.changing:
             step = parts.undo.take(undo_id)
@@ -261,16 +249,14 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ) from error
             finally:
                 parts.people.changed()
-        _tell(parts, "undo", min(step.persons, default=None))
+        parts.tell("undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
-    @router.post(
-        "/persons/{person_id}/forget", response_model=ErasureOut, responses=documented(404, 409)
-    )
-    def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: admin) -> ErasureOut:
+    @router.post("/persons/{person_id}/forget", responses=documented(404, 409))
+    def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: Admin) -> ErasureOut:
         """Erase a person everywhere, and prove it. This cannot be taken back."""
         with parts.changing:
-            person = _person(parts, person_id, fresh=True)
+            person = require_person(parts, person_id, fresh=True)
             parts.state.record(caller.name, "forget", {"person": person_id})
             # First, because their name must not stay where it cannot be seen any more.
             forget_alerts(parts, person.name)
@@ -290,31 +276,10 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )
-        _tell(parts, "forget", None)
-        return ErasureOut.of(erasure)
+        parts.tell("forget", None)
+        return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
 
     return router
-
-
-def _person(parts: Parts, person_id: int, *, fresh: bool = False) -> Person:
-    if fresh:
-        parts.people.changed()
-    person = parts.people.by_id().get(person_id)
-    if person is None and not fresh:
-        # A camera may have enrolled them a moment ago.
-        parts.people.changed()
-        person = parts.people.by_id().get(person_id)
-    if person is None:
-        raise HTTPException(404, f"There is no person {person_id}.")
-    return person
-
-
-def _require_sightings(parts: Parts, ids: list[int]) -> list[StoredSighting]:
-    records = parts.gallery.get(ids)
-    missing = set(ids) - {record.sighting_id for record in records}
-    if missing:
-        raise HTTPException(404, f"There is no sighting {min(missing)}.")
-    return records
 
 
 def _sightings_of(parts: Parts, person_id: int) -> list[int]:
@@ -326,7 +291,15 @@ def _sightings_of(parts: Parts, person_id: int) -> list[int]:
     ]
 
 
-def _tell(parts: Parts, what: str, person_id: int | None) -> None:
-    """Let pages know, so that they show what is."""
-    parts.people.changed()
-    parts.events.publish("gallery", {"what": what, "person_id": person_id})
+def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
+    """Person, or None for nobody -> their sightings among these."""
+    owners: dict[int | None, list[int]] = defaultdict(list)
+    for record in records:
+        owners[record.person_id].append(record.sighting_id)
+    return owners
+
+
+def give_back(parts: Parts, owners: Mapping[int | None, list[int]]) -> None:
+    """Say of sightings again whose they are, as `owners_of` found it."""
+    for owner, theirs in owners.items():
+        parts.gallery.assign(theirs, owner)

@@ -5,12 +5,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
-from starlette.exceptions import HTTPException
+from fastapi import APIRouter, Body, Query
 
 from adln.gallery.records import Person, StoredSighting
 from adln.matching.calibration import Scales
-from adln.service.access import Needs
+from adln.service.access import Operator
 from adln.service.answers import (
     DismissIn,
     Done,
@@ -19,11 +18,12 @@ from adln.service.answers import (
     ReviewQueue,
     SetAsideIn,
 )
+from adln.service.asked import require_sightings
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.review_queue import Item
 from adln.service.review_queue import ReviewQueue as Queue
-from adln.service.state import Caller
+from adln.service.routes_people import give_back, owners_of
 from adln.service.undoing import Step
 
 _LOOKS = 4
@@ -33,13 +33,12 @@ _MOST_SIGHTINGS = 1000
 def review_routes(parts: Parts) -> APIRouter:
     """List what is to be decided, ignore it, set sightings aside."""
     router = APIRouter(prefix="/review", tags=["review"], route_class=parts.route)
-    operator = Annotated[Caller, Depends(Needs("operator"))]
     scales = Scales() if parts.network is None else parts.network.scales
     queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
 
-    @router.get("", response_model=ReviewQueue, responses=documented(409))
+    @router.get("", responses=documented(409))
     def list_review(
-        caller: operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
+        caller: Operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
         """What people have to decide, the clearest first; without what was to be ignored."""
         found = queue.look()
@@ -51,40 +50,28 @@ def review_routes(parts: Parts) -> APIRouter:
                 break
             if item.key not in ignored and (shown := _shown(parts, item, people)) is not None:
                 items.append(shown)
-        if parts.listed.wait_s(caller.name) == 0:
-            facts = {"to_review": len(items)}
-            parts.state.record(caller.name, "list people", facts, synced=False)
+        parts.record_list(caller, {"to_review": len(items)})
         return ReviewQueue(items=items, left_out=found.left_out)
 
-    @router.post("/ignore", response_model=Done, responses=documented())
-    def ignore(asked: Annotated[DismissIn, Body()], caller: operator) -> Done:
+    @router.post("/ignore", responses=documented())
+    def ignore(asked: Annotated[DismissIn, Body()], caller: Operator) -> Done:
         """Say that something of the list needs no decision; it is not listed any more."""
         parts.state.dismiss(caller.name, asked.key)
         take_back = partial(parts.state.dismiss, caller.name, asked.key, take_back=True)
         undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
         return Done(person_id=0, changed=0, undo_id=undo_id)
 
-    @router.post("/set-aside", response_model=Done, responses=documented(404, 409))
-    def set_aside(asked: Annotated[SetAsideIn, Body()], caller: operator) -> Done:
+    @router.post("/set-aside", responses=documented(404, 409))
+    def set_aside(asked: Annotated[SetAsideIn, Body()], caller: Operator) -> Done:
         """Say that sightings are nobody's: they are kept, and decide nothing any more."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
-            records = parts.gallery.get(ids)
-            if len(records) != len(ids):
-                missing = set(ids) - {record.sighting_id for record in records}
-                raise HTTPException(404, f"There is no sighting {min(missing)}.")
-            owners = {record.sighting_id: record.person_id for record in records}
+            owners = owners_of(require_sightings(parts, ids))
             parts.state.record(caller.name, "set aside", {"sightings": len(ids)})
             changed = parts.gallery.assign(ids, None)
-
-        def take_back() -> None:
-            for owner in set(owners.values()):
-                parts.gallery.assign([one for one in ids if owners[one] == owner], owner)
-
-        persons = frozenset(one for one in owners.values() if one is not None)
-        undo_id = parts.undo.add(Step("set aside", persons, take_back))
-        parts.people.changed()
-        parts.events.publish("gallery", {"what": "set aside", "person_id": None})
+        persons = frozenset(one for one in owners if one is not None)
+        undo_id = parts.undo.add(Step("set aside", persons, partial(give_back, parts, owners)))
+        parts.tell("set aside", None)
         return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
 
     return router

@@ -2,33 +2,32 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Body, Query, Request
 from starlette.exceptions import HTTPException
 
-from adln.gallery.records import Filter, ModelKey, checked_embeddings
+from adln.gallery.records import ModelKey, checked_embeddings
 from adln.matching.framing import why_not_a_crop
-from adln.service.access import Needs
+from adln.service.access import Viewer
 from adln.service.answers import (
     CameraId,
     EmbeddedPicture,
     ModelName,
-    PersonId,
     SearchIn,
     SearchOut,
-    Time,
     decode_embedding,
     encode_embedding,
 )
+from adln.service.asked import AskedFor, as_filter, require_model, require_sightings
 from adln.service.bodies import caller_of
 from adln.service.network import Network, check_picture
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.searching import as_filter, require_model, search
-from adln.service.state import Caller
+from adln.service.searching import search
 
 _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 PICTURE_BODY: dict[str, Any] = {
@@ -43,11 +42,7 @@ PICTURE_BODY: dict[str, Any] = {
 
 
 class Pictures:
-    """Takes pictures from requests, a few at a time, so that memory stays flat.
-
-    Args:
-        parts: of the service.
-    """
+    """Takes pictures from requests, a few at a time, so that memory stays flat."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -127,37 +122,23 @@ class Pictures:
 def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     """Embed a picture; search by picture, by sighting, or by embedding."""
     router = APIRouter(tags=["search"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
 
-    @router.post(
-        "/embed/picture",
-        response_model=EmbeddedPicture,
-        responses=documented(415),
-        openapi_extra=PICTURE_BODY,
-    )
-    async def embed_picture(request: Request, caller: viewer) -> EmbeddedPicture:
+    @router.post("/embed/picture", responses=documented(415), openapi_extra=PICTURE_BODY)
+    async def embed_picture(request: Request, caller: Viewer) -> EmbeddedPicture:
         """Embed a picture of one person. Nothing is stored."""
         _, embedding = await pictures.take(request)
         return EmbeddedPicture(
             model=ModelName.of(pictures.network().model), embedding=encode_embedding(embedding)
         )
 
-    @router.post(
-        "/search/picture",
-        response_model=SearchOut,
-        responses=documented(409, 415),
-        openapi_extra=PICTURE_BODY,
-    )
+    @router.post("/search/picture", responses=documented(409, 415), openapi_extra=PICTURE_BODY)
     async def search_by_picture(
         request: Request,
-        caller: viewer,
+        caller: Viewer,
+        where: AskedFor,
         k: Annotated[int, Query(ge=1, le=200)] = 20,
         least_similarity: Annotated[float, Query(ge=-1, le=1, allow_inf_nan=False)] = -1.0,
-        camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
         not_camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
-        person: Annotated[list[PersonId] | None, Query(max_length=1000)] = None,
-        from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
-        until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     ) -> SearchOut:
         """Find who a picture shows. The picture is not stored.
 
@@ -167,13 +148,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         network = pictures.network()
         first = network.first or network
         data, embedding, no_crop = await pictures.examine(request, network=first)
-        where = Filter(
-            cameras=None if camera is None else frozenset(camera),
-            not_cameras=frozenset(not_camera or ()),
-            persons=None if person is None else frozenset(person),
-            from_s=from_s,
-            until_s=until_s,
-        )
+        among = replace(where, not_cameras=frozenset(not_camera or ()))
 
         def work(embedding: Any, model: ModelKey) -> SearchOut:
             require_model(parts, model)
@@ -183,7 +158,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 model=model,
                 k=k,
                 least_similarity=least_similarity,
-                where=where,
+                where=among,
                 no_crop=no_crop,
             )
 
@@ -199,8 +174,8 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         async with parts.turns.slot(caller_of(request)):
             return await to_thread.run_sync(work, deeper, network.model)
 
-    @router.post("/search", response_model=SearchOut, responses=documented(404, 409))
-    def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: viewer) -> SearchOut:
+    @router.post("/search", responses=documented(404, 409))
+    def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: Viewer) -> SearchOut:
         """Find who a stored sighting shows, or whom an embedding is of."""
         if (asked.sighting_id is None) == (asked.embedding is None):
             raise HTTPException(422, "Give either sighting_id or embedding.")
@@ -218,11 +193,9 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             camera = None
             by: dict[str, Any] = {"by": "embedding"}
         else:
-            records = parts.gallery.get([asked.sighting_id or 0])
-            if not records:
-                raise HTTPException(404, f"There is no sighting {asked.sighting_id}.")
-            model, query = records[0].model, records[0].embedding.astype("float32")
-            camera = records[0].camera_id
+            (record,) = require_sightings(parts, [asked.sighting_id or 0])
+            model, query = record.model, record.embedding.astype("float32")
+            camera = record.camera_id
             by = {"by": "sighting", "sighting": asked.sighting_id}
         parts.state.record(caller.name, "search", {**by, "k": asked.k}, synced=False)
         return search(

@@ -8,16 +8,17 @@ import socket
 from typing import Annotated
 
 import segno
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Path, Request
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from adln.service.access import Needs
+from adln.service.access import Admin, Operator, Viewer
 from adln.service.answers import In, Out, PersonId
+from adln.service.asked import require_person
 from adln.service.parts import Parts
 from adln.service.problems import documented
 from adln.service.settings import is_loopback
-from adln.service.state import TOKEN_NAME, Caller, Role, Token
+from adln.service.state import TOKEN_NAME, Role, Token
 
 # Nothing is sent to it: it only tells by which address this machine reaches others.
 _SOMEWHERE = ("192.0.2.1", 9)
@@ -31,20 +32,10 @@ class TokenIn(In):
     role: Role = "viewer"
 
 
-class TokenOut(Out):
-    """A token as it is listed; its secret is nowhere."""
-
-    token_id: str
-    name: str
-    role: Role
-    created_s: float
-    revoked_s: float | None
-
-
 class Tokens(Out):
     """All tokens, newest first."""
 
-    tokens: list[TokenOut]
+    tokens: list[Token]
 
 
 class NewToken(Out):
@@ -72,18 +63,15 @@ class SilenceIn(In):
 def setup_routes(parts: Parts) -> APIRouter:
     """Let people in and out, silence people."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
-    operator = Annotated[Caller, Depends(Needs("operator"))]
-    admin = Annotated[Caller, Depends(Needs("admin"))]
 
-    @router.get("/tokens", response_model=Tokens, responses=documented())
-    def list_tokens(caller: admin) -> Tokens:
+    @router.get("/tokens", responses=documented())
+    def list_tokens(caller: Admin) -> Tokens:
         """Who may come in."""
-        return Tokens(tokens=[_of(one) for one in reversed(parts.state.tokens())])
+        return Tokens(tokens=parts.state.tokens()[::-1])
 
-    @router.post("/tokens", response_model=NewToken, status_code=201, responses=documented())
+    @router.post("/tokens", status_code=201, responses=documented())
     def create_token(
-        request: Request, asked: Annotated[TokenIn, Body()], caller: admin
+        request: Request, asked: Annotated[TokenIn, Body()], caller: Admin
     ) -> NewToken:
         """Let somebody in. The token is not kept and cannot be shown again."""
         token = parts.state.create_token(asked.name, asked.role, actor=caller.name)
@@ -98,8 +86,8 @@ def setup_routes(parts: Parts) -> APIRouter:
             is_reachable=is_reachable,
         )
 
-    @router.delete("/tokens/{token_id}", response_model=Tokens, responses=documented(404, 409))
-    def revoke_token(token_id: Annotated[TokenId, Path()], caller: admin) -> Tokens:
+    @router.delete("/tokens/{token_id}", responses=documented(404, 409))
+    def revoke_token(token_id: Annotated[TokenId, Path()], caller: Admin) -> Tokens:
         """Let somebody in no more, at once and for good."""
         if token_id == caller.token_id:
             raise HTTPException(409, "This is your own token: with it you would lock yourself out.")
@@ -108,22 +96,20 @@ def setup_routes(parts: Parts) -> APIRouter:
         parts.state.revoke(token_id, actor=caller.name)
         return list_tokens(caller)
 
-    @router.get("/silenced", response_model=Silenced, responses=documented())
-    def list_silenced(caller: viewer) -> Silenced:
+    @router.get("/silenced", responses=documented())
+    def list_silenced(caller: Viewer) -> Silenced:
         """Of whom nobody is told."""
         return Silenced(person_ids=sorted(parts.state.silenced()))
 
-    @router.put("/persons/{person_id}/silence", response_model=Silenced, responses=documented(404))
+    @router.put("/persons/{person_id}/silence", responses=documented(404))
     def silence(
         person_id: Annotated[PersonId, Path()],
         asked: Annotated[SilenceIn, Body()],
-        caller: operator,
+        caller: Operator,
     ) -> Silenced:
         """Tell nobody of a person, or do so again: no line in Live, no alert, no message."""
         with parts.changing:
-            parts.people.changed()
-            if person_id not in parts.people.by_id():
-                raise HTTPException(404, f"There is no person {person_id}.")
+            require_person(parts, person_id, fresh=True)
             parts.state.silence(caller.name, person_id, take_back=not asked.silent)
             apply_silence(parts)
         parts.events.publish("gallery", {"what": "silence", "person_id": person_id})
@@ -146,10 +132,6 @@ def _qr_svg(text: str) -> str:
         stream, kind="svg", scale=5, border=4, light="#fff", xmldecl=False
     )
     return stream.getvalue().decode()
-
-
-def _of(token: Token) -> TokenOut:
-    return TokenOut(**vars(token))
 
 
 def _place(parts: Parts, request: Request) -> tuple[str, bool]:

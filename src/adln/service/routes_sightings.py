@@ -3,32 +3,29 @@
 import base64
 import binascii
 import re
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Query
+from fastapi import APIRouter, Body, Path, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from adln.gallery.records import Filter, Sighting, checked_embeddings, require_usable
-from adln.service.access import Needs
+from adln.gallery.records import Sighting, checked_embeddings, require_usable
+from adln.service.access import Admin, Operator, Viewer
 from adln.service.answers import (
-    CameraId,
-    PersonId,
     PushedSighting,
     PushIn,
     SightingId,
     SightingOut,
     Sightings,
     Stored,
-    Time,
     decode_embedding,
     sighting_out,
 )
+from adln.service.asked import NOBODY, AskedFor, require_model, require_sightings
 from adln.service.network import make_thumbnail
 from adln.service.parts import Parts
-from adln.service.problems import documented
-from adln.service.searching import NOBODY, require_model
-from adln.service.state import Caller
+from adln.service.problems import a_jpeg, documented
 
 Cursor = tuple[float, int]
 """Time and number of a sighting: what comes after it on the next page is older."""
@@ -39,72 +36,48 @@ _CURSOR = re.compile(r"(-?0x[0-9a-f.]{1,20}p[+-]\d{1,4})_(\d{1,16})")
 def sighting_routes(parts: Parts) -> APIRouter:
     """List, show, push and erase sightings."""
     router = APIRouter(tags=["sightings"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
-    operator = Annotated[Caller, Depends(Needs("operator"))]
-    admin = Annotated[Caller, Depends(Needs("admin"))]
     one = Annotated[SightingId, Path()]
 
-    @router.get("/sightings", response_model=Sightings, responses=documented())
+    @router.get("/sightings", responses=documented())
     def list_sightings(
-        caller: viewer,
-        camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
-        person: Annotated[list[PersonId] | None, Query(max_length=1000)] = None,
+        caller: Viewer,
+        where: AskedFor,
         nobody: Annotated[bool, Query(description="Only those of nobody yet.")] = False,
-        from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
-        until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         before: Annotated[str | None, Query(pattern=f"^{_CURSOR.pattern}$")] = None,
     ) -> Sightings:
         """Sightings, newest first, a page at a time."""
-        persons = NOBODY if nobody else None if person is None else frozenset(person)
-        where = Filter(
-            cameras=None if camera is None else frozenset(camera),
-            persons=persons,
-            from_s=from_s,
-            until_s=until_s,
-        )
+        where = replace(where, persons=NOBODY) if nobody else where
         records = parts.gallery.newest(where, limit=limit, before=_cursor(before))
         names = parts.people.names()
         more = None
         if len(records) == limit:
             more = f"{records[-1].time_s.hex()}_{records[-1].sighting_id}"
         return Sightings(
-            sightings=[
-                sighting_out(record, names, parts.camera_name(record.camera_id))
-                for record in records
-            ],
+            sightings=[sighting_out(record, names, parts.camera_name) for record in records],
             next=more,
         )
 
-    @router.get("/sightings/{sighting_id}", response_model=SightingOut, responses=documented(404))
-    def get_sighting(sighting_id: one, caller: viewer) -> SightingOut:
+    @router.get("/sightings/{sighting_id}", responses=documented(404))
+    def get_sighting(sighting_id: one, caller: Viewer) -> SightingOut:
         """One sighting."""
-        records = parts.gallery.get([sighting_id])
-        if not records:
-            raise HTTPException(404, f"There is no sighting {sighting_id}.")
-        return sighting_out(
-            records[0], parts.people.names(), parts.camera_name(records[0].camera_id)
-        )
+        (record,) = require_sightings(parts, [sighting_id])
+        return sighting_out(record, parts.people.names(), parts.camera_name)
 
     @router.get(
         "/sightings/{sighting_id}/picture",
         response_class=Response,
-        responses={
-            200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-            **documented(404),
-        },
+        responses=a_jpeg("Where one was kept.") | documented(404),
     )
-    def get_picture(sighting_id: one, caller: viewer) -> Response:
+    def get_picture(sighting_id: one, caller: Viewer) -> Response:
         """The picture of a sighting, where one was kept."""
         records = parts.gallery.get([sighting_id])
         if not records or records[0].thumbnail is None:
             raise HTTPException(404, f"There is no picture of sighting {sighting_id}.")
         return Response(records[0].thumbnail, media_type="image/jpeg")
 
-    @router.post(
-        "/sightings", response_model=Stored, status_code=201, responses=documented(404, 409)
-    )
-    def push(asked: Annotated[PushIn, Body()], caller: operator) -> Stored:
+    @router.post("/sightings", status_code=201, responses=documented(404, 409))
+    def push(asked: Annotated[PushIn, Body()], caller: Operator) -> Stored:
         """Store sightings that a box has embedded; all or none, on the disk when answered."""
         model = asked.model.key()
         require_model(parts, model)
@@ -125,7 +98,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
         return Stored(sighting_ids=ids)
 
     @router.delete("/sightings/{sighting_id}", status_code=204, responses=documented(404))
-    def erase(sighting_id: one, caller: admin) -> None:
+    def erase(sighting_id: one, caller: Admin) -> None:
         """Erase one sighting. This cannot be taken back."""
         parts.state.record(caller.name, "erase", {"sighting": sighting_id})
         if parts.gallery.delete([sighting_id]) == 0:
@@ -148,13 +121,8 @@ def _pushed(parts: Parts, one: PushedSighting, asked: PushIn) -> Sighting:
     sighting = Sighting(
         embedding=embedding,
         model=model,
-        camera_id=one.camera_id,
-        time_s=one.time_s,
-        person_id=one.person_id,
-        track_id=one.track_id,
-        box_xyxy=one.box_xyxy,
-        quality=one.quality,
         thumbnail=thumbnail,
+        **one.model_dump(exclude={"embedding", "picture"}),
     )
     require_usable(sighting)
     return sighting

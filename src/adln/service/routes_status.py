@@ -2,32 +2,30 @@
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query
+from fastapi import APIRouter, Header, Path, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from adln import __version__
 from adln.service import metrics
-from adln.service.access import Needs
+from adln.service.access import Admin, Viewer
 from adln.service.answers import (
     Audit,
-    AuditRow,
     CameraId,
-    CameraOut,
     Health,
     ModelName,
-    PipelineOut,
     Problem,
     RetentionOut,
     Session,
     Status,
 )
+from adln.service.live import CameraView
 from adln.service.parts import Parts
-from adln.service.problems import documented
+from adln.service.problems import a_jpeg, documented
 from adln.service.state import Caller
 
 EVENTS = "/events"
@@ -40,22 +38,17 @@ CAMERA_PICTURE = "/cameras/{camera_id}/picture"
 def status_routes(parts: Parts) -> APIRouter:
     """Health, status, metrics, the audit log, and live events."""
     router = APIRouter(tags=["status"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
-    admin = Annotated[Caller, Depends(Needs("admin"))]
 
     @router.get(
-        "/health",
-        response_model=Health,
-        # One route names the model, so that the document describes it.
-        responses={**documented(), 503: {"model": Problem, "description": "not now"}},
+        "/health", responses={**documented(), 503: {"model": Problem, "description": "not now"}}
     )
     def health() -> Health:
         """Whether the gallery answers, and whether the network is proved here. Needs no token."""
         parts.gallery.get([])
         return Health(network="none" if parts.network is None else parts.network.verdict)
 
-    @router.get("/session", response_model=Session, responses=documented())
-    async def session(caller: viewer) -> Session:
+    @router.get("/session", responses=documented())
+    async def session(caller: Viewer) -> Session:
         """Who you are, and what you may do."""
         return Session(
             name=caller.name,
@@ -63,8 +56,8 @@ def status_routes(parts: Parts) -> APIRouter:
             token_required=parts.settings.tokens_required,
         )
 
-    @router.get("/status", response_model=Status, responses=documented())
-    def status(caller: viewer) -> Status:
+    @router.get("/status", responses=documented())
+    def status(caller: Viewer) -> Status:
         """What the service runs with, its cameras and its load."""
         network = parts.network
         return Status(
@@ -77,7 +70,7 @@ def status_routes(parts: Parts) -> APIRouter:
             people=len(parts.people.by_id()),
             camera_names=parts.settings.camera_names,
             cameras=_cameras(parts),
-            pipeline=_pipeline(parts),
+            pipeline=parts.source.pipeline(),
             retention=_retention(parts),
             listeners=parts.events.listeners,
             load=_load(),
@@ -88,15 +81,12 @@ def status_routes(parts: Parts) -> APIRouter:
         CAMERA_PICTURE,
         response_class=Response,
         responses={
-            200: {
-                "description": f"The picture; {PICTURE_TIME} is the `time_s` of its scene.",
-                "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
-            },
+            **a_jpeg(f"The picture; {PICTURE_TIME} is the `time_s` of its scene."),
             204: {"description": "There will be one in a moment: ask again."},
             **documented(404),
         },
     )
-    async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: viewer) -> Response:
+    async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: Viewer) -> Response:
         """What a camera sees now, where showing pictures was opted in. None is stored."""
         pipeline = parts.source.pipeline()
         is_shown = any(
@@ -118,13 +108,13 @@ def status_routes(parts: Parts) -> APIRouter:
             **documented(),
         },
     )
-    def read_metrics(caller: viewer) -> PlainTextResponse:
+    def read_metrics(caller: Viewer) -> PlainTextResponse:
         """Numbers for Prometheus."""
         return PlainTextResponse(parts.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
-    @router.get("/audit", response_model=Audit, responses=documented())
+    @router.get("/audit", responses=documented())
     def audit(
-        caller: admin,
+        caller: Admin,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         expected_digest: Annotated[
             str | None, Query(pattern="^[0-9a-f]{64}$", description="One kept from earlier.")
@@ -133,7 +123,7 @@ def status_routes(parts: Parts) -> APIRouter:
         """Who did what, newest first, and whether nobody has rewritten the log."""
         check = parts.state.check(expected_digest=expected_digest)
         return Audit(
-            entries=[AuditRow(**vars(entry)) for entry in parts.state.entries(newest=limit)],
+            entries=parts.state.entries(newest=limit),
             num_entries=check.entries,
             is_sound=check.is_sound,
             first_broken=check.first_broken,
@@ -153,7 +143,7 @@ def status_routes(parts: Parts) -> APIRouter:
         },
     )
     async def events(
-        caller: viewer,
+        caller: Viewer,
         last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,15}$")] = None,
     ) -> StreamingResponse:
         """What happens, as it happens (server-sent events)."""
@@ -183,23 +173,17 @@ def _may_listen(parts: Parts, caller: Caller) -> bool:
 
 def live_views(parts: Parts) -> dict[str, Any]:
     """How cameras and pipeline are doing, as events tell it."""
-    pipeline = _pipeline(parts)
+    pipeline = parts.source.pipeline()
     return {
-        "cameras": [camera.model_dump() for camera in _cameras(parts)],
-        "pipeline": None if pipeline is None else pipeline.model_dump(),
+        "cameras": [asdict(camera) for camera in _cameras(parts)],
+        "pipeline": None if pipeline is None else asdict(pipeline),
     }
 
 
-def _cameras(parts: Parts) -> list[CameraOut]:
+def _cameras(parts: Parts) -> list[CameraView]:
     return [
-        CameraOut.of(replace(view, name=parts.camera_name(view.camera_id)))
-        for view in parts.source.cameras()
+        replace(view, name=parts.camera_name(view.camera_id)) for view in parts.source.cameras()
     ]
-
-
-def _pipeline(parts: Parts) -> PipelineOut | None:
-    view = parts.source.pipeline()
-    return None if view is None else PipelineOut.of(view)
 
 
 def _retention(parts: Parts) -> RetentionOut | None:

@@ -2,31 +2,27 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
-from starlette.exceptions import HTTPException
 
 from adln.gallery.records import Filter
 from adln.gallery.retention import DAY_S
-from adln.service.access import Needs
+from adln.service.access import Viewer
 from adln.service.answers import (
-    CameraId,
     Out,
-    PersonId,
     SightingId,
     SightingOut,
-    Time,
     VisitOut,
     Visits,
     sighting_out,
     visit_out,
 )
+from adln.service.asked import NOBODY, AskedFor, require_sightings
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.searching import NOBODY
-from adln.service.state import Caller
 from adln.service.visits import GAP_S, Visit, newest_visits
 
 _WEEK_S = 7 * DAY_S
@@ -53,16 +49,12 @@ class Moment(Out):
 def visit_routes(parts: Parts) -> APIRouter:
     """List visits."""
     router = APIRouter(tags=["visits"], route_class=parts.route)
-    viewer = Annotated[Caller, Depends(Needs("viewer"))]
 
-    @router.get("/visits", response_model=Visits, responses=documented())
+    @router.get("/visits", responses=documented())
     def list_visits(
-        caller: viewer,
-        camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
-        person: Annotated[list[PersonId] | None, Query(max_length=1000)] = None,
+        caller: Viewer,
+        where: AskedFor,
         who: Annotated[Who, Query(description="Plays no part if `person` is given.")] = "everybody",
-        from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
-        until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
         gap_s: Annotated[float, Query(ge=1, le=86_400, allow_inf_nan=False)] = GAP_S,
         limit: Annotated[int, Query(ge=1, le=1000)] = 500,
     ) -> Visits:
@@ -71,27 +63,19 @@ def visit_routes(parts: Parts) -> APIRouter:
         Sightings of one person at one camera are one visit unless they are more than `gap_s` apart.
         """
         names = parts.people.names()
-        persons = frozenset(person) if person is not None else _persons(who, names)
-        where = Filter(
-            cameras=None if camera is None else frozenset(camera),
-            persons=persons,
-            from_s=from_s,
-            until_s=until_s,
-        )
-        if persons is not None and not persons:
+        if where.persons is None:
+            where = replace(where, persons=_persons(who, names))
+        if where.persons == frozenset():
             return Visits(visits=[], is_all=True)
         visits, is_all = newest_visits(parts.gallery, where, gap_s=gap_s, limit=limit)
         return Visits(
             visits=[visit_out(visit, names, parts.camera_name) for visit in visits], is_all=is_all
         )
 
-    @router.get("/moments/{sighting_id}", response_model=Moment, responses=documented(404))
-    def get_moment(sighting_id: Annotated[SightingId, Path()], caller: viewer) -> Moment:
+    @router.get("/moments/{sighting_id}", responses=documented(404))
+    def get_moment(sighting_id: Annotated[SightingId, Path()], caller: Viewer) -> Moment:
         """The visit that a sighting is part of, where they came from, and who else was there."""
-        records = parts.gallery.get([sighting_id])
-        if not records:
-            raise HTTPException(404, f"There is no sighting {sighting_id} any more.")
-        (record,) = records
+        (record,) = require_sightings(parts, [sighting_id])
         names = parts.people.names()
         persons = NOBODY if record.person_id is None else frozenset({record.person_id})
         theirs = Filter(
@@ -127,7 +111,7 @@ def visit_routes(parts: Parts) -> APIRouter:
         looks = parts.gallery.get(visit.sighting_ids[:_MOST_LOOKS][::-1])
         return Moment(
             visit=visit_out(visit, names, parts.camera_name),
-            sightings=[sighting_out(one, names, parts.camera_name(one.camera_id)) for one in looks],
+            sightings=[sighting_out(one, names, parts.camera_name) for one in looks],
             before=shown(before),
             after=shown(after),
             around=[

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.exceptions import HTTPException
 
-from adln.errors import GalleryError
 from adln.gallery.adapting import scales_in
 from adln.gallery.records import (
     NO_PERSON,
@@ -18,11 +16,9 @@ from adln.gallery.records import (
     SearchResult,
     StoredSighting,
 )
-from adln.gallery.spaces import admit
 from adln.matching.calibration import Scales
 from adln.matching.identification import LEAST_GALLERY, Identification, identify, not_asked
 from adln.service.answers import (
-    FilterIn,
     Found,
     ModelName,
     RunnerUp,
@@ -32,30 +28,6 @@ from adln.service.answers import (
 )
 from adln.service.batching import Searches
 from adln.service.parts import Parts
-
-
-def as_filter(given: FilterIn) -> Filter:
-    """The gallery's filter of what a client asks for."""
-    return Filter(
-        cameras=None if given.cameras is None else frozenset(given.cameras),
-        not_cameras=frozenset(given.not_cameras),
-        persons=None if given.persons is None else frozenset(given.persons),
-        from_s=given.from_s,
-        until_s=given.until_s,
-    )
-
-
-def require_model(parts: Parts, model: ModelKey) -> None:
-    """Refuse embeddings that cannot be compared with what is there.
-
-    Raises:
-        HTTPException: 409, naming both models.
-    """
-    own = [] if parts.network is None else [parts.network.model]
-    try:
-        admit(parts.gallery.models or own, [model], place="this service")
-    except GalleryError as error:
-        raise HTTPException(409, str(error)) from error
 
 
 def search(
@@ -183,7 +155,7 @@ def _found(
             if scale is None
             else scale.decide(similarity, max(LEAST_GALLERY, answer.judged_among))
         )
-        sighting: SightingOut = sighting_out(record, names, parts.camera_name(record.camera_id))
+        sighting: SightingOut = sighting_out(record, names, parts.camera_name)
         found.append(
             Found(
                 rank=len(found) + 1,
@@ -194,7 +166,3 @@ def _found(
             )
         )
     return found
-
-
-NOBODY = frozenset({NO_PERSON})
-"""Filter for sightings of nobody yet."""

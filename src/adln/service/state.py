@@ -205,10 +205,6 @@ class ServiceState:
     def revoke(self, token_id: str, *, actor: str = "command line") -> None:
         """Make a token worthless, at once and for good.
 
-        Args:
-            token_id: as listed.
-            actor: who revokes it.
-
         Raises:
             ServiceError: there is no such valid token.
         """

@@ -41,6 +41,9 @@ class Tidying:
         state: with the audit log.
         every_s: how often, for those who ask; 0 for never.
         clock: seconds since 1970.
+
+    Attributes:
+        last: what was done last.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Tidying:
         self._state = state
         self.every_s = every_s
         self._clock = clock
-        self._last = Tidiness()
+        self.last = Tidiness()
 
     @property
     def rules(self) -> Retention:
@@ -65,11 +68,6 @@ class Tidying:
             GalleryError: the gallery cannot be read.
         """
         return self._gallery.retention
-
-    @property
-    def last(self) -> Tidiness:
-        """What was done last."""
-        return self._last
 
     def apply(self) -> None:
         """Apply the rules once. Trouble is logged and told, and tried again the next time."""
@@ -87,12 +85,12 @@ class Tidying:
             self._tell(f"{type(error).__name__}: {error}")
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
-        self._last = Tidiness(applied_s=now_s, erased=self._last.erased + erased)
+        self.last = Tidiness(applied_s=now_s, erased=self.last.erased + erased)
         if erased:
             self._record(tidied)
 
     def _tell(self, problem: str) -> None:
-        self._last = replace(self._last, problem=problem)
+        self.last = replace(self.last, problem=problem)
 
     def _record(self, tidied: Tidied) -> None:
         try:

@@ -62,17 +62,14 @@ class Imitators(nn.Module):
         depths: that have an exit.
         dim: T, length of the teacher's embeddings.
         seed: of the weights that they start from.
-        input_dim: D, length of the exits' embeddings.
     """
 
-    def __init__(
-        self, depths: Iterable[int], dim: int, *, seed: int, input_dim: int = FEATURE_DIM
-    ) -> None:
+    def __init__(self, depths: Iterable[int], dim: int, *, seed: int) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.maps = nn.ModuleDict(
-                {str(depth): nn.Linear(input_dim, dim, bias=False) for depth in depths}
+                {str(depth): nn.Linear(FEATURE_DIM, dim, bias=False) for depth in depths}
             )
 
     def forward(self, exits: Mapping[int, ExitOutput]) -> dict[int, Tensor]:

@@ -63,7 +63,6 @@ class LiveTeacher(Protocol):
 
     def __call__(self, crops: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""
-        ...
 
 
 class Teacher:

@@ -1,0 +1,87 @@
+"""What a request asks for: sightings, people and networks that are there, or it is refused."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.exceptions import HTTPException
+
+from adln.errors import GalleryError
+from adln.gallery.records import NO_PERSON, Filter, ModelKey, Person, StoredSighting
+from adln.gallery.spaces import admit
+from adln.service.answers import CameraId, FilterIn, PersonId, Time
+from adln.service.parts import Parts
+
+NOBODY = frozenset({NO_PERSON})
+"""Filter for sightings of nobody yet."""
+
+
+def as_filter(given: FilterIn) -> Filter:
+    """The gallery's filter of what a client asks for."""
+    return Filter(**vars(given))
+
+
+async def _asked_for(
+    camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
+    person: Annotated[list[PersonId] | None, Query(max_length=1000)] = None,
+    from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
+    until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
+) -> Filter:
+    return Filter(
+        cameras=None if camera is None else frozenset(camera),
+        persons=None if person is None else frozenset(person),
+        from_s=from_s,
+        until_s=until_s,
+    )
+
+
+AskedFor = Annotated[Filter, Depends(_asked_for)]
+"""The sightings that a request's parameters are about: cameras, people and times."""
+
+
+def require_sightings(parts: Parts, ids: Sequence[int]) -> list[StoredSighting]:
+    """The records of sightings, in this order.
+
+    Raises:
+        HTTPException: 404, naming one that is not there.
+    """
+    records = parts.gallery.get(ids)
+    missing = set(ids) - {record.sighting_id for record in records}
+    if missing:
+        raise HTTPException(404, f"There is no sighting {min(missing)}.")
+    return records
+
+
+def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Person:
+    """Somebody in the gallery, as known or, if asked for, as they are right now.
+
+    Raises:
+        HTTPException: 404.
+    """
+    if fresh:
+        parts.people.changed()
+    person = parts.people.by_id().get(person_id)
+    if person is None and not fresh:
+        # A camera may have enrolled them a moment ago.
+        return require_person(parts, person_id, fresh=True)
+    if person is None:
+        raise HTTPException(404, f"There is no person {person_id}.")
+    return person
+
+
+def require_model(parts: Parts, model: ModelKey) -> None:
+    """Refuse embeddings that cannot be compared with what is there.
+
+    The gallery is asked once for each network: what it took once it takes always.
+
+    Raises:
+        HTTPException: 409, naming both models.
+    """
+    if model in parts.admitted:
+        return
+    own = [] if parts.network is None else [parts.network.model]
+    try:
+        admit(parts.gallery.models or own, [model], place="this service")
+    except GalleryError as error:
+        raise HTTPException(409, str(error)) from error
+    parts.admitted.add(model)
