@@ -15,6 +15,7 @@ from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import PixelForm, describe_foreign, sidecar, told_colours
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
 from adln.embedders.shipped import DEFAULT, SHIPPED, find_network, name_network, own_networks
+from adln.embeddings import chosen_depth
 from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
@@ -60,11 +61,7 @@ class Network:
         threads: int | None = None,
     ) -> None:
         self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
-        self.depth = self.embedder.depths[-1] if depth is None else depth
-        if self.depth not in self.embedder.depths:
-            raise ModelFileError(
-                f"{path} has no depth {depth}; it has: {', '.join(map(str, self.embedder.depths))}."
-            )
+        self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
 
     def __repr__(self) -> str:

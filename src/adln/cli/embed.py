@@ -78,8 +78,8 @@ def embed(
     """
     from adln import __version__
     from adln.embedders.embedder import OnnxEmbedder
-    from adln.embeddings import find_unusable
-    from adln.errors import ImageError, ModelFileError, SettingsError
+    from adln.embeddings import chosen_depth, find_unusable
+    from adln.errors import ImageError, ModelFileError
     from adln.features import (
         Features,
         FeatureSource,
@@ -92,11 +92,7 @@ def embed(
     embedder = OnnxEmbedder(
         network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
     )
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(
-            f"{network} has no depth {chosen}; it has: {', '.join(map(str, embedder.depths))}."
-        )
+    chosen = chosen_depth(embedder.depths, depth, network=network)
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
     else:

@@ -32,15 +32,13 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     of watch and service to TARGET.
     """
     from adln.embedders.embedder import OnnxEmbedder
-    from adln.errors import SettingsError
+    from adln.embeddings import chosen_depth
     from adln.gallery.moving import renew_gallery
     from adln.gallery.records import ModelKey
     from adln.gallery.sqlite_gallery import SqliteGallery
 
     embedder = OnnxEmbedder(find_network(network))
-    chosen = embedder.depths[-1] if depth is None else depth
-    if chosen not in embedder.depths:
-        raise SettingsError(f"{network}: has depths {list(embedder.depths)}, asked for {chosen}.")
+    chosen = chosen_depth(embedder.depths, depth, network=network)
     manifest = embedder.manifest
     model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
     with (
