@@ -131,6 +131,13 @@ def bands(make_bands: MakeBands) -> Path:
 
 
 @pytest.fixture(scope="session")
+def learned(make_bands: MakeBands) -> tuple[Path, Path]:
+    """A network to which two bands count for little, and one that has learned to see them."""
+    weights = np.repeat([[1.0], [1.0], [0.3], [0.3]], 3, axis=1)
+    return make_bands("faint.onnx", weights), make_bands("learned.onnx")
+
+
+@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with random parameters, whose batch norms have seen crops."""
     path = tmp_path_factory.mktemp("start") / "start.safetensors"
@@ -170,23 +177,6 @@ def in_use(start: Path) -> Path:
     path = start.with_name("poor.safetensors")
     save_network(path, poor)
     return _export(path, start.with_name("in-use.onnx"))
-
-
-@pytest.fixture(scope="session")
-def in_use_of_the_space(start: Path) -> Path:
-    """The teacher, but for a lot that all people have in common to it; in the same space."""
-    poor = load_network(start)
-    rng = np.random.default_rng(2)
-    crops = np.stack([np.asarray(draw_crop(draw_person(rng), rng)) for _ in range(40)])
-    poor.eval()
-    with torch.no_grad():
-        rows = poor(torch.from_numpy(crops).permute(0, 3, 1, 2)).exits[1].embedding
-        common = 2 * rows.norm(dim=1).mean() * torch.full((DIM,), DIM**-0.5)
-        weight = poor.get_parameter("exits.1.projection.weight")
-        poor.get_parameter("exits.1.bnneck.bias").add_(torch.linalg.pinv(weight) @ common)
-    path = start.with_name("common.safetensors")
-    save_network(path, poor)
-    return _export(path, start.with_name("in-use-of-the-space.onnx"))
 
 
 def _export(path: Path, out: Path) -> Path:

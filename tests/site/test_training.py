@@ -63,18 +63,21 @@ def test_a_better_network_is_written_with_where_it_comes_from(
 
 
 def test_a_bridge_leads_from_the_network_in_use_to_the_new_one(
-    crops: SiteCrops, make_request: MakeRequest, in_use_of_the_space: Path, tmp_path: Path
+    crops: SiteCrops, make_request: MakeRequest, learned: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    request = make_request(tmp_path, network=str(in_use_of_the_space), new_space=False)
+    old, new = learned
+    request = make_request(tmp_path, network=str(old), new_space=False)
+    request.work.mkdir()
+    (request.work / "candidate.onnx").write_bytes(new.read_bytes())
     outcome = train_for_site(request, crops)
     assert outcome.written
     assert str(outcome.facts["bridge"]).startswith(str(bridge_path(request.out)))
-    embedder, in_use = OnnxEmbedder(request.out), OnnxEmbedder(in_use_of_the_space)
+    embedder, in_use = OnnxEmbedder(request.out), OnnxEmbedder(old)
     bridge = read_bridge(request.out, [exit_name(embedder.model.sha256, 1)])
     assert bridge.source == exit_name(in_use.model.sha256, 1)
     assert bridge.space == SPACE
-    stored, new = (one.embed_pictures(crops.paths).embeddings[1] for one in (in_use, embedder))
-    assert np.vecdot(bridge.apply(stored), new).mean() > np.vecdot(stored, new).mean()
+    stored, found = (one.embed_pictures(crops.paths).embeddings[1] for one in (in_use, embedder))
+    assert np.vecdot(bridge.apply(stored), found).mean() > np.vecdot(stored, found).mean()
 
 
 def test_a_gallery_of_the_network_in_use_answers_the_new_one(
