@@ -6,12 +6,13 @@ r"""What a training at a site gives: half of the persons of CUHK are the site, h
     python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
         i0277 i0288 res2 models/generalising.safetensors /tmp/mine.onnx
     python -m benchmarks.site_training search --data data/CUHK/CUHK01 \
-        --stored res2 /tmp/mine.onnx
+        --stored res2 /tmp/mine.onnx    # with --carried over the bridge beside each network
 
 `crops` lays links to the crops of the site as `adln adapt` takes them: what a person has under a
 camera is a track, and nothing says who is who under the other one. `search` searches the crops of
 the first camera in those of the second, of the half that nobody learned from; with `--stored`,
-among the embeddings that another network has stored. --data names CUHK01, or a folder of CUHK03
+among what another network has stored, with `--carried` as a gallery carries it over
+to the network that searches. --data names CUHK01, or a folder of CUHK03
 (`data/CUHK/labeled`), of which the persons to be tested on are taken.
 """
 
@@ -28,6 +29,7 @@ from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 from adln.embeddings import Embedder
 from adln.evaluation.ranking import evaluate_features
+from adln.matching.bridge import exit_name, read_bridge
 from adln.model.checkpoint import load_network
 from adln.model.embedder import TorchEmbedder
 
@@ -62,6 +64,15 @@ def embed(embedder: Embedder, depth: int, split: Split) -> NDArray[np.float32]:
     return np.concatenate([embedder.embed(crops[at : at + _TOGETHER])[found] for at in starts])
 
 
+def over(kept: NDArray[np.float32], name: str, *, carried: bool) -> NDArray[np.float32]:
+    """What is stored, as it is or over the bridge beside a network."""
+    if not carried:
+        return kept
+    network = OnnxEmbedder(find_network(name))
+    exits = [exit_name(network.model.sha256, depth) for depth in network.depths]
+    return read_bridge(find_network(name), exits).apply(kept)
+
+
 @click.group()
 def main() -> None:
     """Site training on half of the persons of CUHK01, or of those of CUHK03 to be tested on."""
@@ -94,8 +105,9 @@ def crops(folder: Path, data: Path, switched: float) -> None:
 @click.argument("networks", nargs=-1, required=True)
 @click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--stored", default="", help="Network that has stored what is searched in.")
+@click.option("--carried", is_flag=True, help="Carry that over the bridge beside each network.")
 @click.option("--depth", default=2, show_default=True)
-def search(networks: tuple[str, ...], data: Path, stored: str, depth: int) -> None:
+def search(networks: tuple[str, ...], data: Path, stored: str, carried: bool, depth: int) -> None:
     """Print Rank-1 and mAP of networks, in percent, on the half that is searched."""
     dataset = read(data)
     query, gallery = halves(dataset.query)[1], halves(dataset.gallery)[1]
@@ -104,7 +116,12 @@ def search(networks: tuple[str, ...], data: Path, stored: str, depth: int) -> No
         network = open_network(name)
         found = evaluate_features(
             (embed(network, depth, query), *query.ids),
-            (embed(network, depth, gallery) if kept is None else kept, *gallery.ids),
+            (
+                embed(network, depth, gallery)
+                if kept is None
+                else over(kept, name, carried=carried),
+                *gallery.ids,
+            ),
         )
         click.echo(f"{name}: Rank-1 {found.cmc[0]:.1%}, mAP {found.mean_ap:.1%}")
 

@@ -4,10 +4,14 @@ Implements the test features of Sec. III.B: features after batch norm, averaged 
 mirrored crop, compared by cosine distance.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adln.errors import ModelFileError
 
 # Features shorter than this count as all zero and stay so, instead of becoming noise of length 1.
 _SHORTEST = 1e-12
@@ -37,6 +41,26 @@ class Embedder(Protocol):
         Returns:
             depth -> (N, D) float32 of unit length.
         """
+
+
+def chosen_depth(depths: Sequence[int], depth: int | None, *, network: str | Path) -> int:
+    """The depth at which a network is asked.
+
+    Args:
+        depths: that it answers, ascending.
+        depth: that is wanted; the deepest if None.
+        network: what messages call it.
+
+    Raises:
+        ModelFileError: it does not answer at that depth.
+    """
+    if depth is None:
+        return depths[-1]
+    if depth not in depths:
+        raise ModelFileError(
+            f"{network} has no depth {depth}; it has: {', '.join(map(str, depths))}."
+        )
+    return depth
 
 
 def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def test_the_deepest_is_stored_unless_a_depth_is_asked_for(
     assert run(people, "--model", model, "--out", out, "--depth", "2").exit_code == 0
     assert read_features(out).source.depth == 2
     result = run(people, "--model", model, "--out", out, "--depth", "4")
-    assert isinstance(result.exception, SettingsError)
+    assert isinstance(result.exception, ModelFileError)
     assert "has no depth 4; it has: 2, 3" in str(result.exception)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from adln.cli.gallery import gallery
 from adln.cli.search import search
-from adln.errors import GalleryError, SettingsError
+from adln.errors import GalleryError, ModelFileError, SettingsError
 
 MakeModel = Callable[..., Path]
 RED, GREEN, BLUE = (220, 30, 20), (30, 200, 40), (20, 40, 210)
@@ -373,4 +373,9 @@ def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(
     )
     assert "of 1 people no sighting is left (1): enrol them by a picture" in result.stderr
     missing = run("renew", folder, tmp_path / "new2", "--network", other, "--depth", 4)
-    assert isinstance(missing.exception, SettingsError)
+    assert isinstance(missing.exception, ModelFileError)
+    enrolled = run(
+        "enrol", tmp_path / "g", tmp_path / "gus", "--name", "a", "--model", other, "--depth", 4
+    )
+    assert type(enrolled.exception) is type(missing.exception)
+    assert str(enrolled.exception) == str(missing.exception)

@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from adln.cli.main import adln
+from adln.embedders.session import open_session
 from adln.embedders.shipped import find_network, own_networks
-from adln.errors import SettingsError
+from adln.errors import GalleryError, SettingsError
+from adln.gallery.records import ModelKey, Sighting
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.bridge import Bridge, bridge_path, exit_name, write_bridge
 from adln.pipeline.depths import DepthEmbedder
 
 MakeModel = Callable[..., Path]
@@ -59,3 +64,77 @@ def test_a_network_that_is_gone_is_not_rolled_back_to(make_model: MakeModel) -> 
     result = networks("rollback", "site")
     assert "not there any more" in str(result.exception)
     assert own_networks()["site"] == new
+
+
+@pytest.fixture
+def swapped(make_model: MakeModel, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A network, another with a bridge from it, and a gallery of the first one's embeddings."""
+    # Their files differ, by which networks are told apart.
+    old, new = (
+        make_model(f"{name}.onnx", spaces=(SPACE,), licence=name) for name in ("old", "new")
+    )
+    models = [open_session(path) for path in (old, new)]
+    keys = [ModelKey(one.sha256, one.manifest.depths[0], one.manifest.dim, SPACE) for one in models]
+    dim = keys[0].dim
+    bridge = Bridge(
+        source=exit_name(*keys[0].exit),
+        target=exit_name(*keys[1].exit),
+        space=SPACE,
+        fitted_on="nobody",
+        mean=np.zeros(dim, np.float32),
+        matrix=np.roll(np.eye(dim, dtype=np.float32), 1, axis=0),
+        offset=np.zeros(dim, np.float32),
+    )
+    write_bridge(bridge, new)
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        person = gallery.enrol("Noor")
+        gallery.add(
+            [
+                Sighting(embedding=row, model=keys[0], camera_id=0, time_s=1.0, person_id=person)
+                for row in np.eye(dim, dtype=np.float32)[:3]
+            ]
+        )
+    networks("use", old, "--name", "site")
+    return old, new, tmp_path / "gallery"
+
+
+def test_what_is_stored_is_carried_over_with_the_name_and_back_with_it(
+    swapped: tuple[Path, Path, Path],
+) -> None:
+    old, new, folder = swapped
+    result = networks("use", new, "--name", "site", "--gallery", folder)
+    assert "3 sightings are carried over" in result.output, result
+    assert find_network("site") == new
+    with SqliteGallery(folder) as gallery:
+        assert len(gallery.bridges) == 1
+        assert [one.name for one in gallery.persons()] == ["Noor"]
+    result = networks("rollback", "site", "--gallery", folder)
+    assert "1 bridge removed" in result.output, result
+    assert find_network("site") == old
+    with SqliteGallery(folder) as gallery:
+        assert gallery.bridges == ()
+
+
+def test_a_bridge_that_cannot_be_built_leaves_the_name_where_it_was(
+    swapped: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    old, new, folder = swapped
+    with SqliteGallery(tmp_path / "empty", create=True):
+        pass
+    result = networks("use", new, "--name", "site", "--gallery", tmp_path / "empty")
+    assert isinstance(result.exception, GalleryError)
+    bridge_path(new).unlink()
+    result = networks("use", new, "--name", "site", "--gallery", folder)
+    assert "there is no such bridge" in str(result.exception)
+    assert find_network("site") == old
+
+
+def test_a_gallery_keeps_its_bridge_where_there_is_no_network_to_go_back_to(
+    swapped: tuple[Path, Path, Path],
+) -> None:
+    _, new, folder = swapped
+    networks("use", new, "--name", "other", "--gallery", folder)
+    result = networks("rollback", "other", "--gallery", folder)
+    assert "no other network before" in str(result.exception)
+    with SqliteGallery(folder) as gallery:
+        assert len(gallery.bridges) == 1

@@ -131,6 +131,13 @@ def bands(make_bands: MakeBands) -> Path:
 
 
 @pytest.fixture(scope="session")
+def learned(make_bands: MakeBands) -> tuple[Path, Path]:
+    """A network to which two bands count for little, and one that has learned to see them."""
+    weights = np.repeat([[1.0], [1.0], [0.3], [0.3]], 3, axis=1)
+    return make_bands("faint.onnx", weights), make_bands("learned.onnx")
+
+
+@pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network with random parameters, whose batch norms have seen crops."""
     path = tmp_path_factory.mktemp("start") / "start.safetensors"

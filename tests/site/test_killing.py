@@ -11,6 +11,7 @@ from tests.site import killing
 from tests.site.conftest import MakeRequest, draw_folder
 
 from adln.embedders.embedder import OnnxEmbedder
+from adln.matching.bridge import bridge_path
 from adln.site.crops import list_crops
 from adln.site.training import past_outcome, require_new, train_for_site
 
@@ -34,3 +35,21 @@ def test_kill_9_at_any_point_leaves_the_old_network_and_the_run_goes_on(
     outcome = train_for_site(request, crops)
     assert outcome.written
     assert OnnxEmbedder(request.out).model.sha256 == outcome.facts["network_sha256"]
+
+
+def test_kill_9_before_the_bridge_leaves_no_network_and_the_run_goes_on(
+    make_request: MakeRequest, learned: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = learned
+    crops = list_crops([draw_folder(tmp_path / "crops")])
+    request = make_request(tmp_path, network=str(old), new_space=False)
+    request.work.mkdir()
+    (request.work / "candidate.onnx").write_bytes(new.read_bytes())
+    file = tmp_path / "request.pickle"
+    file.write_bytes(pickle.dumps((request, crops)))
+    ended = subprocess.run([sys.executable, killing.__file__, file, "write_if_better"], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not request.out.exists()
+    assert not bridge_path(request.out).exists()
+    assert train_for_site(request, crops).written
+    assert bridge_path(request.out).exists()

@@ -16,6 +16,7 @@ from adln.errors import CheckpointError, SettingsError, TracksError
 from adln.export import exporting
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.bridge import bridge_path, exit_name, read_bridge
 from adln.site import training
 from adln.site.crops import SiteCrops, list_crops
 from adln.site.page import page
@@ -51,6 +52,7 @@ def test_a_better_network_is_written_with_where_it_comes_from(
     assert embedder.manifest.precision == "int8"
     assert "start.safetensors" in embedder.manifest.licence
     facts = json.loads((request.out.parent / f"mine.onnx{ENDING}").read_text())
+    assert facts["bridge"] == "none: the new network has a space of its own"
     assert facts["network_sha256"] == embedder.model.sha256
     assert facts["teacher"]["licence"] == "CC0"
     assert facts["comparison"]["gain_least"] > 0
@@ -58,6 +60,24 @@ def test_a_better_network_is_written_with_where_it_comes_from(
     past = past_outcome(request)
     assert past is not None
     assert past.written
+
+
+def test_a_bridge_leads_from_the_network_in_use_to_the_new_one(
+    crops: SiteCrops, make_request: MakeRequest, learned: tuple[Path, Path], tmp_path: Path
+) -> None:
+    old, new = learned
+    request = make_request(tmp_path, network=str(old), new_space=False)
+    request.work.mkdir()
+    (request.work / "candidate.onnx").write_bytes(new.read_bytes())
+    outcome = train_for_site(request, crops)
+    assert outcome.written
+    assert str(outcome.facts["bridge"]).startswith(str(bridge_path(request.out)))
+    embedder, in_use = OnnxEmbedder(request.out), OnnxEmbedder(old)
+    bridge = read_bridge(request.out, [exit_name(embedder.model.sha256, 1)])
+    assert bridge.source == exit_name(in_use.model.sha256, 1)
+    assert bridge.space == SPACE
+    stored, found = (one.embed_pictures(crops.paths).embeddings[1] for one in (in_use, embedder))
+    assert np.vecdot(bridge.apply(stored), found).mean() > np.vecdot(stored, found).mean()
 
 
 def test_a_gallery_of_the_network_in_use_answers_the_new_one(
@@ -234,6 +254,7 @@ def test_without_a_teacher_clusters_teach_and_the_gate_judges(
     assert facts["teacher"]["name"].startswith("none: learned from the clusters")
     assert facts["plan"]["teacher"] == "none"
     assert "none: learned from the clusters" in page(facts)
+    assert "Bridge for what is stored" in page(facts)
 
 
 def test_without_a_teacher_a_run_that_was_cut_off_goes_on_and_ends_the_same(

@@ -22,6 +22,7 @@ from adln.embedders.shipped import (
     own_networks,
     require_name,
 )
+from adln.embeddings import chosen_depth
 from adln.errors import ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
@@ -67,7 +68,7 @@ class Network:
         threads: int | None = None,
     ) -> None:
         self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
-        self.depth = self.embedder.chosen_depth(depth, raises=ModelFileError)
+        self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
 
     def __repr__(self) -> str:

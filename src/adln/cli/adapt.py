@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from adln.cli.adapt_overnight import NEEDS_OUT, adapt_overnight, overnight_options
 from adln.cli.gallery_words import actor
@@ -67,7 +68,7 @@ def _adapt_gallery(folder: Path, *, dry_run: bool, undo: bool) -> None:
             click.echo(f"{folder}: the gallery is empty.")
         for models in group_by_space(gallery.models):
             mine = [record for record in records if record.model in models]
-            crops = tracked_crops(mine, models[0].dim)
+            crops = tracked_crops(mine, models[0].dim, gallery.carried(mine))
             size = f"{len(mine):,} sightings of {len(set(crops.track_numbers())):,} tracks"
             click.echo(f"{_depths(models)}: {size}")
             decision = decide(crops, space=space_name(models[0]), fitted_on=size)
@@ -90,9 +91,10 @@ def tracked_records(gallery: Gallery) -> Iterator[StoredSighting]:
         yield from (record for record in batch if record.track_id is not None)
 
 
-def tracked_crops(records: list[StoredSighting], dim: int) -> TrackedCrops:
-    """Sightings of tracks as arrays."""
-    rows = [np.asarray(record.embedding, np.float32) for record in records]
+def tracked_crops(
+    records: list[StoredSighting], dim: int, rows: list[NDArray[np.float32]]
+) -> TrackedCrops:
+    """Sightings of tracks as arrays, with their embeddings as bridges carry them."""
     return TrackedCrops(
         np.stack(rows) if rows else np.zeros((0, dim), np.float32),
         np.array([record.camera_id for record in records], dtype=np.int64),

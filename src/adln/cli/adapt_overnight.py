@@ -261,7 +261,10 @@ def _report(
     if outcome.written:
         _say(f"{request.out}: {outcome.reason}; calibration: {outcome.facts['calibration']}")
         _say(f"terms: {outcome.facts['terms']}")
-        _say(f"next: adln networks use {request.out} --name site")
+        bridge = str(outcome.facts["bridge"])
+        _say(f"bridge for what galleries have stored: {bridge}")
+        carries = "" if bridge.startswith("none") else " --gallery GALLERY"
+        _say(f"next: adln networks use {request.out} --name site{carries}")
     else:
         _say(f"no new network: {outcome.reason}; {request.network} stays in use")
     _say(f"report: {place}")

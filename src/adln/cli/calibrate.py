@@ -278,6 +278,7 @@ def _from_gallery(
         ]
         made_by = sorted({one.digest[:12] for one in gallery.models})
         is_adapted = bool(gallery.adaptations)
+        carried = gallery.carried(mine)
     if not mine:
         raise GalleryError(
             f"{folder}: holds no sighting of a track that {path.name} ({model.sha256[:12]}) has "
@@ -292,8 +293,9 @@ def _from_gallery(
         )
     materials = {}
     for depth in sorted({record.model.depth for record in mine}):
+        at = [place for place, record in enumerate(mine) if record.model.depth == depth]
         crops = tracked_crops(
-            [record for record in mine if record.model.depth == depth], mine[0].model.dim
+            [mine[place] for place in at], mine[0].model.dim, [carried[place] for place in at]
         )
         assert crops.time_s is not None
         materials[depth, depth] = track_material(

@@ -18,7 +18,7 @@ from adln.cli.options import depth_option, file_option, network_option, path_arg
 from adln.cli.progress import counting, tell_left_out
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embeddings import find_unusable
+from adln.embeddings import chosen_depth, find_unusable
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.features import (
     Features,
@@ -89,7 +89,7 @@ def embed(
     embedder = OnnxEmbedder(
         network, flip=flip, threads=threads, provider=provider, batch_size=batch_size
     )
-    chosen = embedder.chosen_depth(depth)
+    chosen = chosen_depth(embedder.depths, depth, network=network)
     if boxes_path is None:
         found = _embed_pictures(embedder, sources, chosen, quiet=quiet)
     else:

@@ -13,6 +13,7 @@ import click
 from adln.cli.gallery_words import actor
 from adln.cli.options import depth_option, duration, network_option, path_option
 from adln.cli.watch_view import WatchView
+from adln.embeddings import chosen_depth
 from adln.errors import DeliveryError, SettingsError
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -100,9 +101,7 @@ def frigate(
         per_second=per_second,
     )
     embedder = DepthEmbedder([network])
-    chosen = depth or max(embedder.depths)
-    if chosen not in embedder.depths:
-        raise SettingsError(f"{network} has no depth {chosen}, only {list(embedder.depths)}.")
+    chosen = chosen_depth(embedder.depths, depth, network=network)
     thresholds = ThresholdSettings()
     if match is not None:
         thresholds = ThresholdSettings(match=match, candidate=min(match, thresholds.candidate))

@@ -12,6 +12,7 @@ from adln.cli.options import path_option
 from adln.cli.progress import counting, tell
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
+from adln.embeddings import chosen_depth
 from adln.gallery.moving import renew_gallery
 from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -32,7 +33,7 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     of watch and service to TARGET.
     """
     embedder = OnnxEmbedder(find_network(network))
-    chosen = embedder.chosen_depth(depth)
+    chosen = chosen_depth(embedder.depths, depth, network=network)
     manifest = embedder.manifest
     model = ModelKey(embedder.model.sha256, chosen, manifest.dim, manifest.space_of(chosen))
     with (

@@ -8,11 +8,21 @@ import click
 
 import adln
 from adln.api.networks import KnownNetwork
+from adln.cli.gallery_words import actor
 from adln.cli.options import path_argument, path_option
-from adln.embedders.session import open_session
-from adln.embedders.shipped import find_network, name_network, own_networks, roll_back, use_network
+from adln.embedders.session import OpenModel, open_session
+from adln.embedders.shipped import (
+    find_network,
+    name_network,
+    network_before,
+    own_networks,
+    roll_back,
+    use_network,
+)
 from adln.errors import ModelFileError, SettingsError
 from adln.evaluation.unseen import was_seen
+from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.bridge import exit_name, read_bridge
 
 
 class Triple(click.ParamType):  # type: ignore[type-arg]
@@ -121,12 +131,21 @@ def add(
     is_flag=True,
     help="Allow it even if stored embeddings cannot be compared with its own.",
 )
-def use(network: Path, name: str, new_space: bool) -> None:
+@click.option(
+    "--gallery",
+    "galleries",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Carry what this gallery has stored over to the new network; may be repeated.",
+)
+def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) -> None:
     """Give NETWORK a name that settings use; `rollback` undoes it.
 
     Settings of a watch name it: network.files = ["site"]. Restart a watch or a service that is
     running, so that it takes the new network. Galleries stay valid, because the new network must
-    share the space of the old one.
+    share the space of the old one. With --gallery they gain, too: what the network of before has
+    stored there is compared over the bridge that `adln adapt --out` has fitted. Embeddings, names
+    and numbers stay as they are.
     """
     path = find_network(network)
     new = open_session(path)
@@ -140,6 +159,7 @@ def use(network: Path, name: str, new_space: bool) -> None:
                 f"{' and '.join(sorted(theirs))}: galleries would have to be made anew. "
                 "--new-space does it all the same."
             )
+    _build_bridges(path, new, galleries)
     before = use_network(name, path)
     if before == path.resolve():
         click.echo(f"{name}: is {path} already")
@@ -150,8 +170,17 @@ def use(network: Path, name: str, new_space: bool) -> None:
 
 @networks.command()
 @click.argument("name")
-def rollback(name: str) -> None:
+@click.option(
+    "--gallery",
+    "galleries",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare what this gallery has stored as before, too; may be repeated.",
+)
+def rollback(name: str, galleries: tuple[Path, ...]) -> None:
     """Give NAME back to the network that had it before the last `use`."""
+    network_before(name)
+    _remove_bridges(own_networks().get(name), galleries)
     click.echo(f"{name}: {roll_back(name)} again")
     click.echo("restart a running watch or service, so that it takes this network")
 
@@ -164,6 +193,30 @@ def remove(name: str) -> None:
         raise SettingsError(f"there is no network {name!r} that was added; see `adln networks`.")
     name_network(name, None)
     click.echo(f"{name}: no longer known by name")
+
+
+def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) -> None:
+    if not galleries:
+        return
+    exits = [exit_name(network.sha256, depth) for depth in network.manifest.depths]
+    bridge = read_bridge(path, exits)
+    for folder in galleries:
+        with SqliteGallery(folder, actor=actor()) as gallery:
+            carried = gallery.build_bridge(bridge)
+        click.echo(f"{folder}: {carried:,} sightings are carried over to the new network")
+
+
+def _remove_bridges(path: Path | None, galleries: tuple[Path, ...]) -> None:
+    if path is None or not galleries:
+        return
+    network = open_session(path)
+    for folder in galleries:
+        with SqliteGallery(folder, actor=actor()) as gallery:
+            removed = sum(
+                gallery.remove_bridge(exit_name(network.sha256, depth))
+                for depth in network.manifest.depths
+            )
+        click.echo(f"{folder}: {removed} bridge{'s' * (removed != 1)} removed")
 
 
 def _lines(one: KnownNetwork) -> list[str]:

@@ -21,7 +21,7 @@ from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embeddings import flip_average
-from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
+from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
 # A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
@@ -116,13 +116,6 @@ class OnnxEmbedder(Described):
     def models(self) -> tuple[OpenModel, ...]:
         """The open files that take part in an answer: this one."""
         return (self.model,)
-
-    def chosen_depth(self, wanted: int | None, *, raises: type[AdlnError] = SettingsError) -> int:
-        """The depth that is wanted, or the deepest; `raises` if the file has no such depth."""
-        if wanted is not None and wanted not in self.depths:
-            known = ", ".join(map(str, self.depths))
-            raise raises(f"{self.model.path} has no depth {wanted}; it has: {known}.")
-        return self.depths[-1] if wanted is None else wanted
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops that have the network's size.

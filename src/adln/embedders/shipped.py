@@ -118,17 +118,13 @@ def use_network(name: str, path: Path) -> Path | None:
     return before
 
 
-def roll_back(name: str) -> Path:
-    """Give a name back to the network that had it before.
-
-    Returns:
-        The file that has the name now.
+def network_before(name: str) -> Path:
+    """The network that `roll_back` would give a name back to.
 
     Raises:
         SettingsError: there was none before, or its file is gone.
     """
-    now = own_networks().get(name)
-    past = [path for path in _remembered().get(name, []) if path != str(now)]
+    past = _past(name)
     if not past:
         raise SettingsError(
             f"{name!r} has had no other network before; `adln networks use FILE --name {name}` "
@@ -140,9 +136,28 @@ def roll_back(name: str) -> Path:
             f"{path}: the network that {name!r} had before is not there any more. Put it back, or "
             f"name another one with `adln networks use FILE --name {name}`."
         )
+    return path
+
+
+def roll_back(name: str) -> Path:
+    """Give a name back to the network that had it before.
+
+    Returns:
+        The file that has the name now.
+
+    Raises:
+        SettingsError: see `network_before`.
+    """
+    path, past = network_before(name), _past(name)
     name_network(name, path)
     _remember(name, past[:-1])
     return path
+
+
+def _past(name: str) -> list[str]:
+    """Files that had a name before the one that has it now, the last one last."""
+    now = own_networks().get(name)
+    return [path for path in _remembered().get(name, []) if path != str(now)]
 
 
 def _remembered() -> dict[str, list[str]]:

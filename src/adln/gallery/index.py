@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import adapt_rows, read_adaptations, read_calibrations
+from adln.gallery.bridging import bridge_rows, read_bridges
 from adln.gallery.codes import CodeFiles, Codes, encode_embeddings, remove_other_epochs, wipe_file
 from adln.gallery.columns import Columns
 from adln.gallery.database import open_private, writing
@@ -21,6 +22,7 @@ from adln.gallery.people import NAMES_MARK
 from adln.gallery.records import NO_PERSON, ModelKey
 from adln.gallery.sums import ROW_SUM_SQL, blob_sum, row_sums
 from adln.matching.adaptation import Adaptation
+from adln.matching.bridge import Bridge
 from adln.matching.calibration import Calibration
 
 _ROWS_AT_A_TIME = 20_000
@@ -88,6 +90,7 @@ class SearchIndex:
         self.dim = 0
         self.models: dict[int, ModelKey] = {}
         self._model_rows: list[tuple[int, str, int, str]] = []
+        self.bridges: dict[str, Bridge] = {}
         self.adaptations: dict[str, Adaptation] = {}
         self.calibrations: dict[str, Calibration] = {}
         self.columns = Columns()
@@ -114,7 +117,7 @@ class SearchIndex:
             self.digest, self.files, self._epoch, self._in_memory = None, None, -1, None
             self.columns, self.change_id = Columns(), 0
             self.models, self._model_rows = {}, []
-            self.adaptations, self.calibrations = {}, {}
+            self.bridges, self.adaptations, self.calibrations = {}, {}, {}
             return True
         self.read_models(dim)
         # A number that goes back is one of another database, put in this one's place.
@@ -124,8 +127,7 @@ class SearchIndex:
             self.files = CodeFiles(self._folder, epoch, dim, with_embeddings=bool(mapped))
             self.digest, self.dim, self._mapped, self._epoch = digest, dim, bool(mapped), epoch
             self._is_verified, self._in_memory = False, None
-            self.adaptations = read_adaptations(self._connection)
-            self.calibrations = read_calibrations(self._connection)
+            self._read_changes()
             self._load_columns(epoch, slots, change_id)
             self._are_right = np.zeros(slots, np.bool_)
         if self.change_id != change_id:
@@ -134,6 +136,17 @@ class SearchIndex:
             self._in_memory = None
         assert self.files is not None
         return self._in_memory is not None or self.files.open(slots)
+
+    def _read_changes(self) -> None:
+        """What embeddings go through before they are compared, as the open transaction sees it."""
+        self.bridges = read_bridges(self._connection)
+        self.adaptations = read_adaptations(self._connection)
+        self.calibrations = read_calibrations(self._connection)
+
+    @property
+    def compares_changed(self) -> bool:
+        """Whether embeddings are compared otherwise than as the networks gave them."""
+        return bool(self.bridges or self.adaptations)
 
     def read_models(self, dim: int) -> None:
         """Take over the networks as the open transaction sees them; there are a few at most."""
@@ -267,8 +280,12 @@ class SearchIndex:
         model_ids: NDArray[np.int64],
         cameras: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Embeddings (N, D) as they are compared; see `adln.gallery.adapting`."""
-        return adapt_rows(self.adaptations, embeddings, self.models, model_ids, cameras)
+        """Embeddings (N, D) as they are compared: carried over bridges, then adapted.
+
+        See `adln.gallery.bridging` and `adln.gallery.adapting`.
+        """
+        carried = bridge_rows(self.bridges, embeddings, self.models, model_ids)
+        return adapt_rows(self.adaptations, carried, self.models, model_ids, cameras)
 
     def _adapt_slots(
         self, embeddings: NDArray[np.float32], slots: NDArray[np.int64]
@@ -336,8 +353,7 @@ class SearchIndex:
         ).fetchone()
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sightings").fetchone()
         self._epoch = -1
-        self.adaptations = read_adaptations(self._connection)
-        self.calibrations = read_calibrations(self._connection)
+        self._read_changes()
         # Of an attempt that did not end, files may be left that are not to be added to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))
@@ -391,7 +407,7 @@ class SearchIndex:
     def _wrong_slots(self) -> NDArray[np.int64]:
         """Slots in use whose codes, or embeddings if these are compared, are not the database's."""
         files, columns = self.require_files(), self.columns
-        embeddings = self._compares_embeddings and not self.low_memory and not self.adaptations
+        embeddings = self._compares_embeddings and not self.low_memory and not self.compares_changed
         wrong = []
         for start in range(0, columns.slots, _SLOTS_AT_A_TIME):
             stop = min(start + _SLOTS_AT_A_TIME, columns.slots)

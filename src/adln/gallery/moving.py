@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
+from adln.gallery.bridging import way_of
 from adln.gallery.interface import Gallery
 from adln.gallery.records import ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.bridge import Bridge
 
 _BATCH = 500
 _SEARCHES = 20
@@ -71,7 +73,7 @@ def renew_gallery(
     """Copy a gallery to an empty one, embedding the pictures that it keeps with another network.
 
     The source stays as it is. What it is adapted by stays behind, because it was fitted to the
-    embeddings of before.
+    embeddings of before; bridges hold for what is kept as it was, and come along.
 
     Args:
         source: Read only; nobody should write to it meanwhile.
@@ -120,6 +122,7 @@ def renew_gallery(
             )
         if on_progress is not None:
             on_progress(len(batch))
+    _build_bridges(source, target)
     unseen = tuple(sorted(before - after - {0}))
     return Renewal(person_ids, renewed, kept, left_out, unseen)
 
@@ -139,7 +142,8 @@ def move_gallery(
 
     The source stays as it is; remove it when the copy has proved itself in use. Names and
     templates of people who were forgotten are not part of what a gallery tells, and stay behind.
-    What a folder is adapted by (`adln adapt`) is switched on in the new folder, too.
+    What a folder is adapted by (`adln adapt`) is switched on in the new folder, too, and so are the
+    bridges to other networks.
 
     Args:
         source: Read only; nobody should write to it meanwhile.
@@ -157,6 +161,11 @@ def move_gallery(
             "This gallery is adapted to its cameras, which a gallery on a server cannot be. Switch "
             "that off first: `adln adapt --undo`."
         )
+    if _bridges(source) and not isinstance(target, SqliteGallery):
+        raise GalleryError(
+            "This gallery is carried over a bridge to another network, which a gallery on a server "
+            "cannot be. Take that back first: `adln networks rollback NAME --gallery FOLDER`."
+        )
     _require_empty(target)
     person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}
     sighting_ids: dict[int, int] = {}
@@ -171,6 +180,7 @@ def move_gallery(
             sighting_ids[record.sighting_id] = new_id
         if on_progress is not None:
             on_progress(len(batch))
+    _build_bridges(source, target)
     if isinstance(target, SqliteGallery):
         spaces = {space_name(model) for model in target.models}
         for adaptation in adaptations:
@@ -179,6 +189,21 @@ def move_gallery(
                 target.adapt(adaptation, calibrations.get(adaptation.space))
     searches = verify_move(source, target, person_ids, sighting_ids)
     return Move(person_ids, sighting_ids, searches)
+
+
+def _bridges(gallery: Gallery) -> dict[str, Bridge]:
+    own = gallery.bridges if isinstance(gallery, SqliteGallery) else ()
+    return {bridge.source: bridge for bridge in own}
+
+
+def _build_bridges(source: Gallery, target: Gallery) -> None:
+    """Those of the source that something in the target goes over."""
+    bridges = _bridges(source)
+    if not isinstance(target, SqliteGallery) or not bridges:
+        return
+    ways = [way_of(bridges, model) for model in target.models]
+    for bridge in {one.source: one for way in ways for one in way}.values():
+        target.build_bridge(bridge)
 
 
 def verify_move(

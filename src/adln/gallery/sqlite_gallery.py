@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery import proving, rows
-from adln.gallery.adapting import (
-    NO_CAMERA,
-    remove_adaptations,
-    space_name,
-    store_adaptation,
-)
+from adln.gallery.adapting import NO_CAMERA
 from adln.gallery.audit import AuditCheck, AuditEntry
+from adln.gallery.compared import ComparedGallery
 from adln.gallery.database import (
     FullDiskError,
     make_reserve,
@@ -45,10 +41,8 @@ from adln.gallery.records import (
     require_usable,
 )
 from adln.gallery.retention import Retention
-from adln.gallery.store import GalleryStore, Queries
+from adln.gallery.store import Queries
 from adln.gallery.suppression import are_refused, keep_template
-from adln.matching.adaptation import Adaptation
-from adln.matching.calibration import Calibration
 
 # Fewer free slots than this cost a search nothing that could be felt.
 _WORTH_COMPACTING = 5_000
@@ -56,7 +50,7 @@ _PROOF_QUERIES = 256
 _PROOF_ANSWERS = 10
 
 
-class SqliteGallery(GalleryStore):
+class SqliteGallery(ComparedGallery):
     """A gallery in one folder of this machine; see `adln.gallery.interface.Gallery`.
 
     Searches are exact: codes of one byte a number leave out what provably is not among the
@@ -101,76 +95,6 @@ class SqliteGallery(GalleryStore):
         """
         with self._writing("retention", {"rules": retention.to_json()}):
             self._connection.execute("UPDATE state SET retention = ?", (retention.to_json(),))
-
-    @property
-    def adaptations(self) -> tuple[Adaptation, ...]:
-        """What is switched on, at most one for each space."""
-        with self._reading():
-            return tuple(self._index.adaptations.values())
-
-    @property
-    def calibrations(self) -> dict[str, Calibration]:
-        """Name of an adapted space -> what scores mean in it."""
-        with self._reading():
-            return dict(self._index.calibrations)
-
-    def calibration_of(self, model: ModelKey) -> Calibration | None:
-        """What scores of a network mean here, if its embeddings are adapted and it was fitted."""
-        with self._reading():
-            known = self._index.calibrations
-            if not known:
-                return None
-            model = self._as_here(model)
-            return known.get(space_name(model)) or known.get(f"{model.digest}:{model.depth}")
-
-    def adapt(
-        self,
-        adaptation: Adaptation,
-        calibration: Calibration | None = None,
-        *,
-        recognised: tuple[float, float] | None = None,
-    ) -> None:
-        """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
-
-        The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
-
-        Args:
-            adaptation: fitted in a space of this gallery.
-            calibration: what adapted scores mean, in place of the network's own; None if unknown.
-            recognised: share of true pairs that were recognised without it, and that are with it,
-                for the audit log; None if nobody has measured.
-
-        Raises:
-            GalleryError: The gallery has no embeddings of that space.
-        """
-        details: dict[str, Any] = {"id": adaptation.id, "method": adaptation.method}
-        if recognised is not None:
-            details["recognised"] = [round(share, 4) for share in recognised]
-        with self._writing("adapt", details):
-            models = self._index.models.values()
-            if adaptation.space not in {space_name(model) for model in models}:
-                raise GalleryError(
-                    f"{self.folder}: there are no embeddings of space {adaptation.space!r} here, "
-                    "which this adaptation was fitted in."
-                )
-            store_adaptation(self._connection, adaptation, calibration)
-            self._index.rebuild()
-        self._remove_old_files()
-
-    def undo_adaptation(self) -> int:
-        """Compare embeddings as the network gave them again.
-
-        Returns:
-            How many adaptations were switched off.
-        """
-        details: dict[str, Any] = {}
-        with self._writing("undo_adaptation", details):
-            details["adaptations"] = undone = len(self._index.adaptations)
-            if undone:
-                remove_adaptations(self._connection)
-                self._index.rebuild()
-        self._remove_old_files()
-        return undone
 
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """See `Gallery`."""
@@ -502,12 +426,6 @@ class SqliteGallery(GalleryStore):
             if self._index.digest is not None:
                 self._index.rebuild()
         self._remove_old_files()
-
-    def _remove_old_files(self) -> None:
-        """Wipe what a rebuild has left."""
-        with self._lock, plain_errors(self.folder):
-            self._index.remove_leftovers()
-        self._wiper.wipe()
 
     def compact_if_worthwhile(self) -> bool:
         """`compact` if less than half of the slots are in use.

@@ -15,6 +15,7 @@ from adln.errors import GalleryError
 from adln.gallery import audit, rows, scan
 from adln.gallery.adapting import adaptation_of
 from adln.gallery.audit import AuditLog
+from adln.gallery.bridging import way_of
 from adln.gallery.database import (
     FullDiskError,
     connect,
@@ -352,12 +353,14 @@ class GalleryStore:
 
     def _adapted(self, queries: Queries, model: ModelKey) -> NDArray[np.float32]:
         """The embeddings (Q, D) of queries as they are compared."""
-        if not self._index.adaptations:
+        index = self._index
+        if not index.compares_changed:
             return queries.embeddings
-        adaptation = adaptation_of(self._index.adaptations, self._as_here(model))
-        if adaptation is None:
-            return queries.embeddings
-        return adaptation.apply(queries.embeddings, queries.cameras)
+        known, carried = self._as_here(model), queries.embeddings
+        for bridge in way_of(index.bridges, known):
+            carried = bridge.apply(carried)
+        adaptation = adaptation_of(index.adaptations, known)
+        return carried if adaptation is None else adaptation.apply(carried, queries.cameras)
 
     def _compared(self, record: StoredSighting) -> NDArray[np.float32]:
         """The embedding (D,) of a sighting as it is compared."""
@@ -382,7 +385,7 @@ class GalleryStore:
                 queries[batch],
                 index.codes,
                 engine=self.engine,
-                low_memory=index.low_memory or bool(index.adaptations),
+                low_memory=index.low_memory or index.compares_changed,
             )
             answers = scan.find_best(
                 comparison, queries[batch], wanted, columns.sighting_ids, index.fetch

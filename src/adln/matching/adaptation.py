@@ -13,9 +13,6 @@ covariance normalisation, Hatch et al., "Within-Class Covariance Normalization f
 Speaker Recognition", Interspeech 2006.
 """
 
-import hashlib
-import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from numpy.typing import NDArray
 from adln.atomic import atomic_write
 from adln.embeddings import unit_length
 from adln.errors import SettingsError
+from adln.matching.array_file import content_id, pack, unpack
 
 FORMAT = "adln-adaptation-1"
 # Share of the mean variance in the covariance within tracks: what few tracks cannot tell.
@@ -146,13 +144,7 @@ class Adaptation:
     @property
     def id(self) -> str:
         """16 hexadecimal digits that name exactly this adaptation."""
-        digest = hashlib.sha256(_text(self).encode())
-        for name in _ARRAYS:
-            array = getattr(self, name)
-            if array is not None:
-                kind = "<i8" if array.dtype.kind == "i" else "<f4"
-                digest.update(f"{name}{array.shape}".encode() + array.astype(kind).tobytes())
-        return digest.hexdigest()[:16]
+        return content_id(_words(self), _arrays(self))
 
     def apply(
         self, embeddings: NDArray[np.floating], cameras: NDArray[np.integer]
@@ -283,18 +275,18 @@ _ARRAYS = ("cameras", "crops", "mean", "means", "deviation", "deviations", "matr
 _WORDS = ("format", "method", "space", "fitted_on", "num_tracks")
 
 
-def _text(adaptation: Adaptation) -> str:
-    return json.dumps({name: getattr(adaptation, name) for name in _WORDS}, sort_keys=True)
+def _words(adaptation: Adaptation) -> dict[str, Any]:
+    return {name: getattr(adaptation, name) for name in _WORDS}
+
+
+def _arrays(adaptation: Adaptation) -> dict[str, NDArray[Any]]:
+    arrays = {name: getattr(adaptation, name) for name in _ARRAYS}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def adaptation_bytes(adaptation: Adaptation) -> bytes:
     """The content of an adaptation's file: .npz."""
-    arrays: dict[str, Any] = {
-        name: getattr(adaptation, name) for name in _ARRAYS if getattr(adaptation, name) is not None
-    }
-    file = io.BytesIO()
-    np.savez(file, about=np.array(_text(adaptation)), id=np.array(adaptation.id), **arrays)
-    return file.getvalue()
+    return pack(_words(adaptation), _arrays(adaptation))
 
 
 def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
@@ -307,25 +299,11 @@ def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
     Raises:
         SettingsError: the content is damaged, or of another version.
     """
+    words, arrays = unpack(content, _ARRAYS, format_=FORMAT, kind="an adaptation", name=name)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as parts:
-            about = json.loads(str(parts["about"]))
-            if about.get("format") != FORMAT:
-                raise SettingsError(
-                    f"{name}: its format is {about.get('format')!r}, this version of adln reads "
-                    f"{FORMAT!r}. Fit it anew."
-                )
-            arrays = {one: parts[one] for one in _ARRAYS if one in parts.files}
-            adaptation = Adaptation(**about, **arrays)
-            expected = str(parts["id"])
-    except SettingsError:
-        raise
-    except Exception as error:
-        # numpy, zip and JSON answer damaged files with whatever their parsing runs into.
+        return Adaptation(**words, **arrays)
+    except TypeError as error:
         raise SettingsError(f"{name}: no adaptation, or damaged ({error}); fit anew.") from error
-    if adaptation.id != expected:
-        raise SettingsError(f"{name}: damaged, its content is not what was written; fit anew.")
-    return adaptation
 
 
 def write_adaptation(adaptation: Adaptation, path: Path) -> None:

@@ -16,6 +16,7 @@ from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.proving import UNPROVED
 from adln.embedders.quality import depths_for, files_for
 from adln.embedders.shipped import find_network
+from adln.embeddings import chosen_depth
 from adln.errors import ImageError
 from adln.gallery.records import ModelKey
 from adln.matching.calibration import Scale, Scales, read_calibration
@@ -70,8 +71,7 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
         beside it, else the thresholds of the settings, else None.
 
     Raises:
-        ModelFileError: the file or its calibration cannot be used.
-        SettingsError: the file does not have the depth.
+        ModelFileError: the file or its calibration cannot be used, or it does not have the depth.
     """
     stated = None
     if settings.match is not None and settings.candidate is not None:
@@ -96,7 +96,7 @@ def _open(
     """One file, and what its scores mean, where that was calibrated."""
     path = find_network(file)
     embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
-    depth = embedder.chosen_depth(settings.depth)
+    depth = chosen_depth(embedder.depths, settings.depth, network=path)
     calibrations = read_calibration(path, model_sha256=embedder.model.sha256)
     calibration = None if calibrations is None else calibrations.of(depth, flip=settings.flip)
     scales = Scales() if calibrations is None else calibrations.scales(flip=settings.flip)

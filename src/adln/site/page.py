@@ -96,6 +96,7 @@ def page(facts: Mapping[str, Any], tracks: Sequence[Sequence[Path]] = ()) -> str
         ("Network in use", facts["network_in_use"]["name"]),
         ("Stored embeddings", "stay comparable" if facts["same_space"] else "need a new gallery"),
         ("Calibration", facts["calibration"] or "none"),
+        ("Bridge for what is stored", facts.get("bridge", "none")),
         ("Terms", facts["terms"]),
         ("Made", f"{facts['created_utc']} by adln {facts['adln_version']}"),
     ]

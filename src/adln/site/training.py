@@ -29,20 +29,22 @@ from adln.evaluation.calibrating import calibrate, track_material
 from adln.export.exporting import export_network
 from adln.manifest import SPACE_DIGITS
 from adln.matching.adaptation import TrackedCrops
+from adln.matching.bridge import exit_name
 from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import load_network, read_provenance, save_network
+from adln.site.bridging import write_if_better
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, with_lesson
 from adln.site.recipes import (
     cluster_recipe,
-    imagenet_start,
     require_trained,
     site_recipe,
     start_space,
 )
 from adln.site.refitting import refit
 from adln.site.teacher import DeviceTeacher
+from adln.site.terms import origin, terms
 from adln.site.trial import trial_step_s
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import Progress, build_fabric, train
@@ -238,7 +240,7 @@ def train_for_site(
             fabric=build_fabric(recipe, device=device),
             teacher=teacher,
             lesson=lesson,
-            provenance={"data": _origin(request, crops)},
+            provenance={"data": origin(request.start, crops)},
             should_stop=should_stop,
             on_start=lambda start, _: say(start),
             on_progress=on_progress,
@@ -255,7 +257,7 @@ def train_for_site(
             depths=(request.depth,),
             precision="int8",
             calibrate=[crops.paths[at] for at in fitting],
-            licence=_terms(request, teacher),
+            licence=terms(request.start, request.teacher, teacher),
             on_step=say,
         )
     say("judging old and new network by the tracks that were kept apart")
@@ -280,15 +282,28 @@ def train_for_site(
         "network_in_use": _about(request.network, in_use),
         "space": space,
         "same_space": same_space,
-        "terms": _terms(request, teacher),
+        "terms": terms(request.start, request.teacher, teacher),
         "depth": request.depth,
         "plan": dict(plan),
         "comparison": _figures(comparison),
         "network_sha256": new.model.sha256,
         "calibration": "",
+        "bridge": "none: the new network has a space of its own",
     }
     if comparison.is_better:
         facts["calibration"] = _calibrate(new, request, after, crops)
+        if same_space:
+            say("fitting a bridge for what galleries have stored")
+            old = looked if teacher is None else _embed(in_use, depth, crops)
+            facts["bridge"] = write_if_better(
+                request.out,
+                old,
+                _embed(new, request.depth, crops),
+                is_judging,
+                source=exit_name(in_use.model.sha256, depth),
+                target=exit_name(new.model.sha256, request.depth),
+                space=space,
+            )
         _write(request.out.with_name(request.out.name + ENDING), facts)
         with atomic_write(request.out, raises=SettingsError) as file:
             file.write(candidate.read_bytes())
@@ -516,31 +531,6 @@ def _calibrate(
         calibrations=(fitted,),
     )
     return str(write_calibration(content, request.out))
-
-
-def _origin(request: SiteRequest, crops: SiteCrops) -> str:
-    return f"{crops.describe()} of one site; started from {_started_from(request.start)}"
-
-
-def _started_from(start: Path) -> str:
-    if imagenet_start(start):
-        return f"ImageNet weights ({start.name})"
-    data = str(read_provenance(start).get("data", ""))
-    return f"{start.name}, trained on {data or 'what it does not say'}"
-
-
-def _terms(request: SiteRequest, teacher: DeviceTeacher | None) -> str:
-    taught = ""
-    if teacher is not None:
-        about = teacher.embedder.manifest
-        taught = (
-            f"teacher {Path(request.teacher).name}, licence {about.licence or 'not stated'}, "
-            f"trained on {about.training_data or 'not stated'}; "
-        )
-    return (
-        f"The terms of what it was made from hold: weights started from "
-        f"{_started_from(request.start)}; {taught}pictures of this site."
-    )
 
 
 def _about(name: str, embedder: OnnxEmbedder) -> dict[str, str]:

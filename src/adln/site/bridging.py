@@ -1,0 +1,114 @@
+"""The bridge from the network in use to the new one of a site; see `adln.matching.bridge`.
+
+Both networks have embedded the crops of the site anyway, and galleries keep no pictures by default.
+"""
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adln.embeddings import unit_length
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.bridge import Bridge, fit_bridge, write_bridge
+from adln.matching.network_gate import compare_stored
+from adln.site.clusters import cluster_tracks, seen_together
+
+_MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedBridge:
+    """A bridge, or why there is none.
+
+    Attributes:
+        bridge: None if it does not help.
+        facts: what there is to say of it, in words.
+    """
+
+    bridge: Bridge | None
+    facts: str
+
+
+def bridge_between(
+    old: TrackedCrops,
+    new: TrackedCrops,
+    is_judging: NDArray[np.bool_],
+    *,
+    source: str,
+    target: str,
+    space: str,
+) -> JudgedBridge:
+    """Fit a bridge to the tracks that were learned from, and judge it by the others.
+
+    If it helps, it is fitted to all tracks once more.
+
+    Args:
+        old: crops as the network in use embeds them.
+        new: the same crops as the new network embeds them, in the same order.
+        is_judging: (N,) whether a crop is of the tracks that judge.
+        source: exit of the network in use, by `adln.matching.bridge.exit_name`.
+        target: exit of the new one.
+        space: of both.
+    """
+
+    def fit(rows: NDArray[np.bool_]) -> Bridge:
+        mine, theirs = old.part(rows), new.part(rows)
+        numbers = theirs.track_numbers()
+        return fit_bridge(
+            mine.embeddings,
+            theirs.embeddings,
+            _persons(theirs)[numbers],
+            numbers,
+            source=source,
+            target=target,
+            space=space,
+            fitted_on=f"{len(mine):,} crops of {numbers.max() + 1:,} tracks",
+        )
+
+    trial = fit(~is_judging)
+    before, after = old.part(is_judging), new.part(is_judging)
+    carried = replace(before, embeddings=trial.apply(before.embeddings))
+    as_is, over, is_better = compare_stored(before, carried, after)
+    said = f"{as_is:.1%} of true pairs recognised among stored embeddings, {over:.1%} over it"
+    if not is_better:
+        return JudgedBridge(None, f"none: no gain that is certain ({said})")
+    bridge = fit(np.ones(len(old), np.bool_))
+    return JudgedBridge(bridge, f"{said}; fitted on {bridge.fitted_on}")
+
+
+def write_if_better(
+    network: Path,
+    old: TrackedCrops,
+    new: TrackedCrops,
+    is_judging: NDArray[np.bool_],
+    *,
+    source: str,
+    target: str,
+    space: str,
+) -> str:
+    """Write the bridge beside the new network, if it helps; see `bridge_between`.
+
+    Returns:
+        Where it is and how much it gains, or why there is none.
+    """
+    judged = bridge_between(old, new, is_judging, source=source, target=target, space=space)
+    if judged.bridge is None:
+        return judged.facts
+    return f"{write_bridge(judged.bridge, network)}: {judged.facts}"
+
+
+def _persons(crops: TrackedCrops) -> NDArray[np.int64]:
+    """(T,) who is seen in each track, as far as clusters tell; else each track is somebody."""
+    numbers = crops.track_numbers()
+    count = int(numbers.max()) + 1
+    if count > _MOST_TRACKS or importlib.util.find_spec("sklearn") is None:
+        return np.arange(count)
+    sums = np.zeros((count, crops.embeddings.shape[1]), np.float32)
+    np.add.at(sums, numbers, crops.embeddings)
+    cameras = np.zeros(count, np.int64)
+    cameras[numbers] = crops.cameras
+    apart = seen_together(crops.cameras, numbers, crops.time_s)
+    return cluster_tracks(unit_length(sums), cameras, apart)

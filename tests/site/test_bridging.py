@@ -1,0 +1,56 @@
+"""A bridge is written where tracks that it was not fitted to are found better over it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.matching.drawn_site import draw_site
+
+from adln.embeddings import unit_length
+from adln.matching.adaptation import TrackedCrops
+from adln.matching.bridge import bridge_path, read_bridge
+from adln.site import bridging
+from adln.site.bridging import bridge_between, write_if_better
+
+EXITS = {"source": "a:2", "target": "b:2", "space": "s"}
+Networks = tuple[TrackedCrops, TrackedCrops, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def two() -> Networks:
+    """Crops as the new network sees them, as the old one does, and which of them judge."""
+    new = draw_site(tracks=120, nuisance=0.02, common=0.1, noise=0.02, camera_bias=0.0).crops
+    rng = np.random.default_rng(0)
+    rows = new.embeddings
+    dim = rows.shape[1]
+    turned = rows + rows @ rng.standard_normal((dim, dim)).astype(np.float32) / np.sqrt(dim)
+    light = rng.standard_normal((len(rows), 4)) @ rng.standard_normal((4, dim)) / np.sqrt(dim)
+    old = unit_length(turned + 0.5 * light)
+    numbers = new.track_numbers()
+    return (
+        TrackedCrops(old, new.cameras, new.tracks, new.time_s),
+        new,
+        numbers % 3 == 0,
+    )
+
+
+def test_it_helps_tracks_that_it_was_not_fitted_to(two: Networks, tmp_path: Path) -> None:
+    network = tmp_path / "site.onnx"
+    said = write_if_better(network, *two, **EXITS)
+    assert said.startswith(str(bridge_path(network)))
+    bridge = read_bridge(network, ["b:2"])
+    assert (bridge.source, bridge.space) == ("a:2", "s")
+    # In the end all tracks are fitted to.
+    assert bridge.fitted_on.startswith(f"{len(two[0]):,} crops")
+
+
+def test_none_is_written_that_gains_nothing(two: Networks, tmp_path: Path) -> None:
+    _, new, is_judging = two
+    said = write_if_better(tmp_path / "site.onnx", new, new, is_judging, **EXITS)
+    assert said.startswith("none: no gain that is certain")
+    assert not bridge_path(tmp_path / "site.onnx").exists()
+
+
+def test_it_needs_no_package_that_clusters(two: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridging.importlib.util, "find_spec", lambda _: None)
+    assert bridge_between(*two, **EXITS).bridge is not None
