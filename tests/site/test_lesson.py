@@ -13,15 +13,18 @@ TRACKS = np.repeat(np.arange(8), 3)  # of four persons, each seen by two cameras
 CAMERAS = np.repeat(np.array([0, 0, 0, 0, 1, 1, 1, 1]), 3)
 
 
-def lesson(said: list[str] | None = None) -> ClusterLesson:
-    say = (said if said is not None else []).append
-    return ClusterLesson(TRACKS, CAMERAS, frozenset(), dim=DIM, weight=1.0, say=say)
-
-
 def looks(persons: list[int]) -> torch.Tensor:
     """(24, D) crops of tracks that show these persons."""
     noise = torch.randn(24, DIM, generator=torch.Generator().manual_seed(0)) * 0.05
     return F.normalize(torch.eye(DIM)[torch.tensor(persons).repeat_interleave(3)] + noise)
+
+
+ALL_KNOWN = looks([0, 1, 2, 3, 0, 1, 2, 3])
+
+
+def lesson(said: list[str] | None = None, stored: torch.Tensor = ALL_KNOWN) -> ClusterLesson:
+    say = (said if said is not None else []).append
+    return ClusterLesson(TRACKS, CAMERAS, stored.numpy(), frozenset(), weight=1.0, say=say)
 
 
 def test_a_track_is_never_split_and_a_cluster_has_a_proxy_under_each_camera() -> None:
@@ -45,6 +48,15 @@ def test_a_step_moves_the_proxies_and_the_loss_falls_for_crops_in_their_place() 
     far = one(crops.roll(3, 0), torch.arange(24))
     assert near < 0.1 < far
     assert not torch.equal(one.proxies, before)
+
+
+def test_who_has_moved_away_from_what_a_gallery_has_stored_is_drawn_back() -> None:
+    now = looks([4, 5, 6, 7, 4, 5, 6, 7])
+    near, far = lesson(stored=now), lesson(stored=ALL_KNOWN)
+    for one in (near, far):
+        one.begin(now)
+    assert near(now, torch.arange(24)) + 1 < far(now, torch.arange(24))
+    assert near.identity == far.identity
 
 
 def test_all_that_a_run_needs_to_go_on_is_stored() -> None:

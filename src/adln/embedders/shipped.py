@@ -46,11 +46,11 @@ def own_networks() -> dict[str, Path]:
 def _read_own() -> dict[str, Path]:
     """As `own_networks`, but a list that is damaged is an error: writing it would lose names."""
     place = _list_of_own()
+    if not is_there(place):
+        return {}
     try:
         values = json.loads(place.read_text(encoding="utf-8"))
         return {str(name): Path(path) for name, path in values.items()}
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SettingsError(
             f"{place}: the names of your networks cannot be read ({error}). Mend the file, or move "

@@ -1,7 +1,11 @@
 """What a network learns at a site without a teacher: whom the clusters of its tracks show.
 
 Before each epoch the tracks are clustered anew, as the network sees them by then. Each crop is
-drawn to what each camera saw of its cluster, and away from the others under that camera.
+drawn to what each camera saw of its cluster, and away from the others under that camera: as the
+network sees it, and as the network to start from saw it, so that who is in a gallery already is
+found there.
+
+Source of the latter: Shen et al., "Towards Backward-Compatible Representation Learning", CVPR 2020.
 """
 
 import hashlib
@@ -30,6 +34,8 @@ from adln.training.data import TrainingData
 from adln.training.lesson import Lesson
 
 _TOGETHER = 64
+# What the network to start from saw counts as much as what this one sees.
+_COMPATIBLE = 1.0
 
 
 class ClusterLesson(Lesson):
@@ -38,8 +44,8 @@ class ClusterLesson(Lesson):
     Args:
         tracks: (N,) track of each crop, 0..T-1.
         cameras: (N,) camera of each crop.
+        stored: (N, D) of unit length, what the network to start from makes of the crops.
         apart: pairs of tracks that show two people, both ways round.
-        dim: D, length of an embedding.
         weight: of the loss.
         say: told in words how many clusters there are.
 
@@ -49,6 +55,7 @@ class ClusterLesson(Lesson):
         clusters: (T,) cluster of each track.
         proxy_of: (T,) proxy of each track, 0..P-1.
         proxies: (T, D), of which the first P are used.
+        stored: (T, D) mean of each track by the network to start from.
     """
 
     track_of: Tensor
@@ -56,14 +63,15 @@ class ClusterLesson(Lesson):
     clusters: Tensor
     proxy_of: Tensor
     proxies: Tensor
+    stored: Tensor
 
     def __init__(
         self,
         tracks: NDArray[np.int64],
         cameras: NDArray[np.int64],
+        stored: NDArray[np.float32],
         apart: Set[tuple[int, int]],
         *,
-        dim: int,
         weight: float,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -79,12 +87,15 @@ class ClusterLesson(Lesson):
             "weight": weight,
             "temperature": TEMPERATURE,
             "momentum": MOMENTUM,
+            "compatible": _COMPATIBLE,
         }
         for name, value in (("track_of", tracks.copy()), ("camera_of", self._cameras.copy())):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        of_tracks = F.normalize(_means(torch.from_numpy(stored), self.track_of, count))
+        self.register_buffer("stored", of_tracks, persistent=False)
         self.register_buffer("clusters", torch.arange(count))
         self.register_buffer("proxy_of", torch.arange(count))
-        self.register_buffer("proxies", torch.zeros(count, dim))
+        self.register_buffer("proxies", torch.zeros_like(of_tracks))
 
     def begin(self, embeddings: Tensor) -> None:
         """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
@@ -122,13 +133,17 @@ class ClusterLesson(Lesson):
         some = torch.zeros(count, dtype=torch.int64, device=tracks.device)
         some[self.proxy_of] = torch.arange(len(self.proxy_of), device=tracks.device)
         used = self.proxies[:count]
-        loss = cluster_contrast_loss(
-            embeddings, self.clusters[tracks], used, self.clusters[some], self.camera_of[some]
+        before = F.normalize(_means(self.stored, self.proxy_of, count))
+        now, then = (
+            cluster_contrast_loss(
+                embeddings, self.clusters[tracks], one, self.clusters[some], self.camera_of[some]
+            )
+            for one in (used, before)
         )
         moved = moved_proxies(used, embeddings, self.proxy_of[tracks])
         # A new tensor: the gradient still needs the old one.
         self.proxies = torch.cat((moved, self.proxies[count:]))
-        return loss
+        return now + _COMPATIBLE * then
 
 
 def with_lesson(
@@ -164,8 +179,8 @@ def with_lesson(
     lesson = ClusterLesson(
         numbers,
         cameras,
+        rows,
         seen_together(cameras, numbers, time_s),
-        dim=rows.shape[1],
         weight=CLUSTER_WEIGHT,
         say=say,
     )
