@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from adln.atomic import atomic_write, user_folder
+from adln.atomic import atomic_write, is_there, user_folder
 from adln.errors import SettingsError
 
 FOLDER = Path(__file__).parents[1] / "networks"
