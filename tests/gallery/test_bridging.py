@@ -219,3 +219,20 @@ def test_bridges_come_along_when_a_gallery_is_moved_or_renewed(tmp_path: Path) -
             )
             assert renewal.kept == 1
             assert {one.id for one in target.bridges} == {bridge().id, second.id}
+
+
+def test_who_asked_not_to_be_enrolled_is_not_as_the_new_network_sees_them_either(
+    tmp_path: Path,
+) -> None:
+    rows = unit_rows(2, seed=7)
+    with SqliteGallery(tmp_path / "g", create=True) as gallery:
+        gone = gallery.enrol("Mo")
+        gallery.add(of(OLD, rows[:1], persons=[gone]))
+        gallery.forget(gone, suppress_above=0.9)
+        as_seen_now = of(NEW, bridge().apply(rows))
+        gallery.add(of(OLD, rows[1:]))  # there must be something to carry over
+        assert gallery.add(as_seen_now)[0] is not None
+        gallery.build_bridge(bridge())
+        assert gallery.add(as_seen_now)[0] is None
+        assert gallery.add(as_seen_now)[1] is not None
+        assert gallery.add(of(OLD, rows))[0] is None

@@ -121,7 +121,10 @@ class SqliteGallery(ComparedGallery):
             numbers = self._take_models(models)
             model_ids = [numbers[one.model] for one in sightings]
             self._people.require({one.person_id for one in sightings} - {None})
-            welcome = ~are_refused(self._connection, self._index.models, embeddings, model_ids)
+            index = self._index
+            welcome = ~are_refused(
+                self._connection, index.models, embeddings, model_ids, index.bridges
+            )
             positions = np.flatnonzero(welcome).tolist()
             ids = self._insert(
                 [sightings[at] for at in positions],

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
+from adln.gallery.bridging import bridge_rows
 from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.spaces import group_by_space
+from adln.matching.bridge import Bridge
 
 
 def keep_template(
@@ -42,17 +44,25 @@ def are_refused(
     models: Mapping[int, ModelKey],
     embeddings: NDArray[np.float32],
     model_ids: Sequence[int],
+    bridges: Mapping[str, Bridge],
 ) -> NDArray[np.bool_]:
     """Which of new embeddings (N, D) look like somebody who asked not to be enrolled.
+
+    Where a bridge is up, it is enough to look like them on either side of it.
 
     Returns:
         (N,) bool.
     """
     refused = np.zeros(len(embeddings), dtype=np.bool_)
-    for model_id, above, blob in connection.execute(
-        "SELECT model_id, above, embedding FROM suppressed"
-    ):
-        alike = np.vecdot(embeddings, np.frombuffer(blob, "<f4")) >= above
+    kept = connection.execute("SELECT model_id, above, embedding FROM suppressed").fetchall()
+    if not kept:
+        return refused
+    carried = bridge_rows(bridges, embeddings, models, np.asarray(model_ids, np.int64))
+    for model_id, above, blob in kept:
+        template = np.frombuffer(blob, "<f4")[np.newaxis]
+        beyond = bridge_rows(bridges, template, models, np.array([model_id]))
+        alike = np.vecdot(embeddings, template) >= above
+        alike |= np.vecdot(carried, beyond) >= above
         same = [models[number].shares_space(models[model_id]) for number in model_ids]
         refused |= alike & np.array(same)
     return refused
