@@ -5,7 +5,7 @@ import pytest
 
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import inspect_dataset
-from adln.datasets.folder import is_csv, is_folder, is_people, read_csv, read_folder
+from adln.datasets.folder import find_people, is_csv, is_folder, read_csv, read_folder
 from adln.datasets.split import Split
 from adln.errors import DatasetError
 
@@ -291,6 +291,17 @@ def test_a_folder_of_persons_is_searched_between_its_cameras(crops: Path, above:
     assert any("3 persons, 3 cameras (2, entrance, yard)" in text for text in report.remarks)
 
 
+@pytest.mark.parametrize("layout", ["auto", "folder"])
+def test_the_folder_above_persons_is_not_taken_for_a_person(
+    tmp_path: Path, save_picture: SavePicture, layout: str
+) -> None:
+    for name in ("anna/c1_1.jpg", "anna/c2_1.jpg", "ben/c1_1.jpg"):
+        save_picture(tmp_path / "crops" / name)
+    dataset = open_dataset(tmp_path, layout)
+    assert dataset.gallery.person_ids.tolist() == [1, 1, 2]
+    assert len(dataset.query) == 2
+
+
 def test_pictures_of_persons_that_tell_no_camera_are_left_out_and_named(
     crops: Path, save_picture: SavePicture
 ) -> None:
@@ -307,4 +318,4 @@ def test_pictures_of_persons_that_tell_no_camera_are_left_out_and_named(
 def test_parts_of_a_data_set_are_never_persons(tmp_path: Path, save_picture: SavePicture) -> None:
     for name in ("query/carl/1.jpg", "a/val/1.jpg", "b/val/1.jpg", "b/test/1.jpg"):
         save_picture(tmp_path / name)
-    assert not is_people(tmp_path)
+    assert find_people(tmp_path) is None

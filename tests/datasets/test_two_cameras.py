@@ -92,7 +92,7 @@ def test_prid_searches_for_the_shared_persons_among_all_of_the_other_camera(prid
     report = inspect_dataset(dataset)
     assert report.problems == ()
     assert report.distractor_images == 2
-    assert any("1 pictures of cam_a show persons above 200" in text for text in report.remarks)
+    assert any("Persons above 200 of cam_a are not searched for" in text for text in report.remarks)
 
 
 def test_prid_takes_single_shots_before_tracks_and_says_so(prid: Path) -> None:

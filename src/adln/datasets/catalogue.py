@@ -16,7 +16,7 @@ from adln.datasets.cuhk import (
 )
 from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
 from adln.datasets.explaining import why_unknown
-from adln.datasets.folder import is_csv, is_folder, is_people, read_csv, read_folder
+from adln.datasets.folder import find_people, is_csv, is_folder, read_csv, read_folder
 from adln.datasets.listing import entries, shown
 from adln.datasets.market1501 import (
     GALLERY_FOLDER,
@@ -116,10 +116,8 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
         names = shown(f"{entry.name} ({found})" for entry, found in fitting)
         raise DatasetError(f"{root}: holds several data sets: {names}. Name one of them.")
     # Last, since any folder of folders looks like it.
-    folders = [entry for entry in inside if entry.is_dir()]
-    for folder in (root, *folders) if len(folders) == 1 else (root,):
-        if is_people(folder):
-            return read_folder(folder)
+    if (people := find_people(root)) is not None:
+        return read_folder(people)
     raise DatasetError(
         f"{root}: no known layout.\n"
         f"Found: {shown(entry.name for entry in inside)}.\n{why_unknown(root)}{_EXPECTED}"

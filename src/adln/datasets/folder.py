@@ -62,7 +62,7 @@ def read_folder(root: Path) -> ReidDataset:
 
     Args:
         root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above;
-            or the one that holds the persons' folders.
+            or the one that holds the persons' folders, or the folder above.
 
     Returns:
         The data set; a part that has no folder is an empty split.
@@ -72,9 +72,10 @@ def read_folder(root: Path) -> ReidDataset:
             persons' folders tell no cameras, or nobody whom two of them saw.
     """
     if not any(is_folder(path) for path in (root, *entries(root))):
-        records, unreadable = _people(root)
+        people = find_people(root) or root
+        records, unreadable = _people(people)
         if records or unreadable:
-            return _read_people(root, records, unreadable)
+            return _read_people(people, records, unreadable)
     expected = (
         "a folder train, or the folders query and gallery, each with a folder for every person "
         "(for example train/anna/c1_0001.jpg, or train/anna/entrance/0001.jpg)"
@@ -115,10 +116,18 @@ def is_occluded(folder: Path) -> bool:
     return any((half / part).is_dir() for half in halves for part in OCCLUDED)
 
 
-def is_people(folder: Path) -> bool:
-    """Tell whether a folder holds, beyond doubt, persons' folders that tell the cameras."""
-    records, _ = _people(folder)
-    return bool(records) and not people_problem(folder)
+def find_people(root: Path) -> Path | None:
+    """Find the folder of persons' folders that tell the cameras, beyond doubt.
+
+    Returns:
+        The folder itself, or the only folder in it; None if neither is one.
+    """
+    inside = [entry for entry in entries(root) if entry.is_dir()]
+    for folder in (root, *inside) if len(inside) == 1 else (root,):
+        records, _ = _people(folder)
+        if records and not people_problem(folder):
+            return folder
+    return None
 
 
 def people_problem(folder: Path) -> str:

@@ -5,17 +5,18 @@ it has not learned from. A folder for each camera (GRID: for each side of the se
 picture of each person, or a folder of them. The pictures of the first are searched for among those
 of the second; nobody is learned from.
 
-The field learns from a random half of the persons, tests on the other half, and averages ten such
-draws (VIPeR and GRID; iLIDS-VID and the tracks of PRID 2011 as well). Here nobody is learned from,
-so everyone is searched for, once: among twice as many persons, which is harder. Do not set these
-figures beside those of the field's tables.
+For VIPeR, GRID, iLIDS-VID and the tracks of PRID 2011 the field learns from a random half of the
+persons, tests on the other half, and gives the mean of ten such draws (VIPeR: of both directions).
+Here nobody is learned from, so everyone is searched for, once, among twice as many persons: that is
+harder, and such figures do not belong beside those of the field's tables. The single pictures of
+PRID 2011 have a protocol of their owners without a draw; it is the one here.
 
 - VIPeR (Gray, Brennan and Tao, PETS 2007): ``cam_a/000_45.bmp`` is person 0, seen from 45 degrees.
   632 persons, one picture each in ``cam_a`` and in ``cam_b``.
 - PRID 2011 (Hirzer et al., SCIA 2011): ``single_shot/cam_a/person_0001.png``. Persons 1 to 200 are
   seen by both cameras; from 201 on the same number means two persons. The owners' protocol: the
-  first 200 of camera A are searched for among all 749 of camera B. Much other work draws 100 of
-  the 200 to learn from, and tests on the others.
+  first 200 of camera A are searched for among all 749 of camera B. (Newer toolboxes draw 100 of the
+  200 to learn from, and search for the others among 649.)
 - GRID (Loy, Xiang and Gong, CVPR 2009): ``probe/0001_1_25004_107_32_106_221.jpeg`` is person 1,
   camera 1. 250 persons, and 775 others in ``gallery``, all numbered 0: distractors.
 - iLIDS-VID (Wang et al., ECCV 2014): ``images/cam1/person001/`` holds one picture. 300 persons.
@@ -150,8 +151,8 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
         remarks.append("Every frame of a track is a picture of its own, searched for or in alone.")
     if alone:
         remarks.append(
-            f"{alone:,} pictures of {layout.cameras[0]} show persons above {layout.shared}, "
-            "whom the other camera never saw; they are not searched for."
+            f"Persons above {layout.shared} of {layout.cameras[0]} are not searched for, since "
+            f"{layout.cameras[1]} never saw them (pictures: {alone:,})."
         )
     if others:
         names = shown(str(other.relative_to(root)) for other in others)
