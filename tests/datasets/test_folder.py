@@ -5,7 +5,7 @@ import pytest
 
 from adln.datasets.catalogue import open_dataset
 from adln.datasets.checking import inspect_dataset
-from adln.datasets.folder import find_people, is_csv, is_folder, read_csv, read_folder
+from adln.datasets.folder import is_csv, is_folder, persons_folder, read_csv, read_folder
 from adln.datasets.split import Split
 from adln.errors import DatasetError
 
@@ -318,4 +318,4 @@ def test_pictures_of_persons_that_tell_no_camera_are_left_out_and_named(
 def test_parts_of_a_data_set_are_never_persons(tmp_path: Path, save_picture: SavePicture) -> None:
     for name in ("query/carl/1.jpg", "a/val/1.jpg", "b/val/1.jpg", "b/test/1.jpg"):
         save_picture(tmp_path / name)
-    assert find_people(tmp_path) is None
+    assert persons_folder(tmp_path) is None

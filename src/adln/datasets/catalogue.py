@@ -16,7 +16,7 @@ from adln.datasets.cuhk import (
 )
 from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
 from adln.datasets.explaining import why_unknown
-from adln.datasets.folder import find_people, is_csv, is_folder, read_csv, read_folder
+from adln.datasets.folder import is_csv, is_folder, persons_folder, read_csv, read_folder
 from adln.datasets.listing import entries, shown
 from adln.datasets.market1501 import (
     GALLERY_FOLDER,
@@ -116,7 +116,7 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
         names = shown(f"{entry.name} ({found})" for entry, found in fitting)
         raise DatasetError(f"{root}: holds several data sets: {names}. Name one of them.")
     # Last, since any folder of folders looks like it.
-    if (people := find_people(root)) is not None:
+    if (people := persons_folder(root)) is not None:
         return read_folder(people)
     raise DatasetError(
         f"{root}: no known layout.\n"

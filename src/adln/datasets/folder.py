@@ -72,7 +72,7 @@ def read_folder(root: Path) -> ReidDataset:
             persons' folders tell no cameras, or nobody whom two of them saw.
     """
     if not any(is_folder(path) for path in (root, *entries(root))):
-        people = find_people(root) or root
+        people = persons_folder(root) or root
         records, unreadable = _people(people)
         if records or unreadable:
             return _read_people(people, records, unreadable)
@@ -116,7 +116,7 @@ def is_occluded(folder: Path) -> bool:
     return any((half / part).is_dir() for half in halves for part in OCCLUDED)
 
 
-def find_people(root: Path) -> Path | None:
+def persons_folder(root: Path) -> Path | None:
     """Find the folder of persons' folders that tell the cameras, beyond doubt.
 
     Returns:

@@ -34,11 +34,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from adln.datasets.cuhk import FIRST_CAMERA, SECOND_CAMERA
 from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
 from adln.datasets.split import ReidDataset, Split, make_split, number_names
 from adln.errors import DatasetError
 
-FIRST_CAMERA, SECOND_CAMERA = 1, 2
 _DISTRACTOR = 0
 
 
