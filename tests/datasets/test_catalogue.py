@@ -24,6 +24,20 @@ def test_each_layout_is_recognised(tmp_path: Path, market: Path, save_picture: S
     save_picture(tmp_path / "cuhk01/campus/0001001.png")
     save_picture(tmp_path / "cuhk03/train/0000_00.jpg")
     save_picture(tmp_path / "cuhk03/val/0000_00.jpg")
+    for pair in range(1, 6):
+        for camera in (1, 2):
+            save_picture(tmp_path / f"cuhk02/P{pair}/cam{camera}/001_1.png")
+    for name in (
+        "viper/cam_a/000_45.bmp",
+        "viper/cam_b/000_90.bmp",
+        "prid/single_shot/cam_a/person_0001.png",
+        "prid/single_shot/cam_b/person_0001.png",
+        "grid/probe/0001_1_25004_107_32_106_221.jpeg",
+        "grid/gallery/0001_2_25023_116_134_128_330.jpeg",
+        "ilids/images/cam1/person001/cam1_person001.png",
+        "ilids/images/cam2/person001/cam2_person001.png",
+    ):
+        save_picture(tmp_path / name)
     save_picture(tmp_path / "own/train/anna/c1_a.jpg")
     (tmp_path / "table.csv").write_text("path,person,camera,split\na.jpg,1,1,train\n")
     found = {
@@ -33,7 +47,12 @@ def test_each_layout_is_recognised(tmp_path: Path, market: Path, save_picture: S
             "dukemtmc": "duke",
             "msmt17": "msmt",
             "cuhk01": "cuhk01",
+            "cuhk02": "cuhk02",
             "cuhk03": "cuhk03",
+            "viper": "viper",
+            "prid2011": "prid",
+            "grid": "grid",
+            "ilids-vid": "ilids",
             "folder": "own",
             "csv": "table.csv",
         }.items()
@@ -52,8 +71,8 @@ def test_a_named_layout_is_used(market: Path) -> None:
 
 
 def test_unknown_layout_lists_the_known_ones(market: Path) -> None:
-    with pytest.raises(DatasetError, match="no layout 'viper'; known: auto, market1501"):
-        open_dataset(market, "viper")
+    with pytest.raises(DatasetError, match="no layout 'airport'; known: auto, market1501"):
+        open_dataset(market, "airport")
 
 
 @pytest.mark.parametrize("layout", ["auto", "folder"])

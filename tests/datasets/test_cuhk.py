@@ -1,5 +1,6 @@
-"""CUHK01 and CUHK03 in the layouts of their mirrors, as small stand-ins."""
+"""CUHK01, CUHK02 and CUHK03 in the layouts of their mirrors, as small stand-ins."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from adln.datasets.catalogue import open_dataset, recognise
 from adln.datasets.checking import inspect_dataset
-from adln.datasets.cuhk import read_cuhk01, read_cuhk03
+from adln.datasets.cuhk import read_cuhk01, read_cuhk02, read_cuhk03
 from adln.errors import DatasetError
 
 SavePicture = Callable[[Path], Path]
@@ -54,6 +55,39 @@ def test_cuhk03_learns_from_train_and_is_tested_on_the_other_people_of_val(
     assert [path.name for path in dataset.query.paths[:2]] == ["0000_00.jpg", "0000_04.jpg"]
     assert [path.name for path in dataset.gallery.paths[:2]] == ["0000_05.jpg", "0000_09.jpg"]
     assert inspect_dataset(dataset).problems == ()
+
+
+@pytest.fixture
+def cuhk02(tmp_path: Path, save_picture: SavePicture) -> Path:
+    root = tmp_path / "CUHK02"
+    for pair in range(1, 6):
+        for camera in (1, 2):
+            for person in (1, 2):
+                for crop in (1, 2):
+                    save_picture(root / f"Dataset/P{pair}/cam{camera}/{person:03d}_{crop}.png")
+    return root
+
+
+def test_cuhk02_learns_from_four_pairs_of_cameras_and_is_tested_on_the_fifth(cuhk02: Path) -> None:
+    dataset = open_dataset(cuhk02)
+    assert dataset.name == "cuhk02"
+    assert [len(split) for split in dataset.splits] == [32, 4, 4]
+    # Every pair numbers its people from 1, but they are others.
+    assert len(set(dataset.train.person_ids.tolist())) == 8
+    assert set(dataset.train.camera_ids.tolist()) == set(range(1, 9))
+    assert set(dataset.query.camera_ids.tolist()) == {9}
+    assert set(dataset.gallery.camera_ids.tolist()) == {10}
+    assert {path.parts[-3] for path in dataset.query.paths} == {"P5"}
+    problems = inspect_dataset(dataset).problems
+    assert not any("both the train and the test" in problem for problem in problems)
+
+
+def test_a_missing_camera_of_cuhk02_is_named(cuhk02: Path) -> None:
+    shutil.rmtree(cuhk02 / "Dataset/P3/cam2")
+    with pytest.raises(DatasetError, match="these folders are missing: P3/cam2"):
+        open_dataset(cuhk02)
+    with pytest.raises(DatasetError, match=r"P1, P2, P3, P4, P5 of CUHK02.*found cam1"):
+        read_cuhk02(cuhk02 / "Dataset/P3")
 
 
 def test_the_folder_above_names_what_it_holds(cuhk: Path) -> None:

@@ -30,6 +30,12 @@ def test_notice_says_that_the_owners_withdrew_it(duke: Path) -> None:
     assert "neither provides nor recommends" in notice
 
 
+def test_the_occluded_division_has_its_own_name_and_the_same_notice(duke: Path) -> None:
+    dataset = read_dukemtmc(duke.rename(duke.parent / "Occluded_Duke"))
+    assert dataset.name == "dukemtmc-occluded"
+    assert "withdrawn by its owners in 2019" in dataset.notice
+
+
 def test_market_and_duke_are_told_apart_by_their_names(duke: Path, market: Path) -> None:
     assert is_dukemtmc(duke)
     assert not is_market1501(duke)

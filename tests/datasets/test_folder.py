@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from adln.datasets.folder import is_csv, is_folder, read_csv, read_folder
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.checking import inspect_dataset
+from adln.datasets.folder import is_csv, is_folder, persons_folder, read_csv, read_folder
 from adln.datasets.split import Split
 from adln.errors import DatasetError
 
@@ -250,3 +252,70 @@ def test_newer_names_of_pictures_are_read(
 ) -> None:
     picture = save_picture(tmp_path / f"train/anna/c1_a{suffix}")
     assert read_folder(tmp_path).train.paths == (picture,)
+
+
+@pytest.fixture
+def crops(tmp_path: Path, save_picture: SavePicture) -> Path:
+    """Persons' folders, with cameras in names, in folders, and not at all."""
+    root = tmp_path / "crops"
+    for name in (
+        "anna/entrance/1.jpg",
+        "anna/entrance/2.jpg",
+        "anna/yard/1.jpg",
+        "ben/entrance/1.jpg",
+        "carl/c2_0001.jpg",
+        "carl/yard/1.jpg",
+    ):
+        save_picture(root / name)
+    return root
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_folder_of_persons_is_searched_between_its_cameras(crops: Path, above: bool) -> None:
+    dataset = open_dataset(crops.parent if above else crops)
+    assert dataset.name == "folder"
+    assert dataset.root == crops
+    assert len(dataset.train) == 0
+    # Cameras in sorted order: 2, entrance, yard. Ben was seen by one camera only.
+    assert rows(dataset.gallery) == [
+        ("1.jpg", 1, 2),
+        ("2.jpg", 1, 2),
+        ("1.jpg", 1, 3),
+        ("1.jpg", 2, 2),
+        ("c2_0001.jpg", 3, 1),
+        ("1.jpg", 3, 3),
+    ]
+    assert [row[1:] for row in rows(dataset.query)] == [(1, 2), (1, 3), (3, 1), (3, 3)]
+    report = inspect_dataset(dataset)
+    assert report.problems == ()
+    assert any("3 persons, 3 cameras (2, entrance, yard)" in text for text in report.remarks)
+
+
+@pytest.mark.parametrize("layout", ["auto", "folder"])
+def test_the_folder_above_persons_is_not_taken_for_a_person(
+    tmp_path: Path, save_picture: SavePicture, layout: str
+) -> None:
+    for name in ("anna/c1_1.jpg", "anna/c2_1.jpg", "ben/c1_1.jpg"):
+        save_picture(tmp_path / "crops" / name)
+    dataset = open_dataset(tmp_path, layout)
+    assert dataset.gallery.person_ids.tolist() == [1, 1, 2]
+    assert len(dataset.query) == 2
+
+
+def test_pictures_of_persons_that_tell_no_camera_are_left_out_and_named(
+    crops: Path, save_picture: SavePicture
+) -> None:
+    odd = save_picture(crops / "anna/holiday.jpg")
+    loose = save_picture(crops / "group.jpg")
+    junk = save_picture(crops / "-1/c1_a.jpg")
+    dataset = open_dataset(crops)
+    assert dataset.unreadable == (odd,)
+    assert dataset.stray == (loose,)
+    assert junk in dataset.junk
+    assert len(dataset.gallery) == 6
+
+
+def test_parts_of_a_data_set_are_never_persons(tmp_path: Path, save_picture: SavePicture) -> None:
+    for name in ("query/carl/1.jpg", "a/val/1.jpg", "b/val/1.jpg", "b/test/1.jpg"):
+        save_picture(tmp_path / name)
+    assert persons_folder(tmp_path) is None

@@ -89,6 +89,10 @@ def test_the_text_names_set_and_depth_and_fits_a_terminal(make_evaluation: MakeE
     [
         ("market1501", "market1501", (), "seen"),
         ("cuhk01", "market1501", (), "unseen"),
+        ("cuhk01", "cuhk02", (), "seen"),
+        ("cuhk01", "market1501", ("cuhk02",), "seen"),
+        ("cuhk02", "cuhk01", (), "unseen"),
+        ("prid2011-tracks", "prid2011", (), "seen"),
         ("cuhk03-detected", "market1501, cuhk03-labeled", (), "seen"),
         ("cuhk01", "", (), "not stated"),
         ("cuhk01", "", ("CUHK01",), "seen"),

@@ -42,7 +42,8 @@ layout_option = click.option(
     "--layout",
     default="auto",
     show_default=True,
-    help="market1501, dukemtmc, msmt17, cuhk01, cuhk03, folder, csv, or auto.",
+    help="market1501, dukemtmc, msmt17, cuhk01, cuhk02, cuhk03, viper, prid2011, grid, ilids-vid, "
+    "folder, csv, or auto.",
 )
 depths_option = click.option(
     "--depth",

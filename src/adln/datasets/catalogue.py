@@ -6,9 +6,17 @@ Opens the data sets of Sec. III.A and data sets of one's own.
 from collections.abc import Callable
 from pathlib import Path
 
-from adln.datasets.cuhk import is_cuhk01, is_cuhk03, read_cuhk01, read_cuhk03
+from adln.datasets.cuhk import (
+    is_cuhk01,
+    is_cuhk02,
+    is_cuhk03,
+    read_cuhk01,
+    read_cuhk02,
+    read_cuhk03,
+)
 from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
-from adln.datasets.folder import is_csv, is_folder, read_csv, read_folder
+from adln.datasets.explaining import why_unknown
+from adln.datasets.folder import is_csv, is_folder, persons_folder, read_csv, read_folder
 from adln.datasets.listing import entries, shown
 from adln.datasets.market1501 import (
     GALLERY_FOLDER,
@@ -19,6 +27,7 @@ from adln.datasets.market1501 import (
 )
 from adln.datasets.msmt17 import is_msmt17, read_msmt17
 from adln.datasets.split import ReidDataset
+from adln.datasets.two_cameras import READERS, RECOGNISERS
 from adln.errors import DatasetError
 
 LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
@@ -26,7 +35,9 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
     "dukemtmc": read_dukemtmc,
     "msmt17": read_msmt17,
     "cuhk01": read_cuhk01,
+    "cuhk02": read_cuhk02,
     "cuhk03": read_cuhk03,
+    **READERS,
     "folder": read_folder,
     "csv": read_csv,
 }
@@ -37,7 +48,9 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "dukemtmc": is_dukemtmc,
     "msmt17": is_msmt17,
     "cuhk01": is_cuhk01,
+    "cuhk02": is_cuhk02,
     "cuhk03": is_cuhk03,
+    **RECOGNISERS,
     "folder": is_folder,
     "csv": is_csv,
 }
@@ -49,9 +62,16 @@ _EXPECTED = f"""Expected one of:
   msmt17      list_train.txt, list_val.txt, list_query.txt, list_gallery.txt beside
               the folders train and test (V1) or mask_train_v2 and mask_test_v2 (V2)
   cuhk01      campus, with pictures named like 0001003.png
+  cuhk02      P1 to P5, each with cam1 and cam2, with pictures named like 001_1.png
   cuhk03      train and val, with pictures named like 0007_05.jpg
+  viper       cam_a and cam_b, with pictures named like 000_45.bmp
+  prid2011    single_shot, or multi_shot, with cam_a and cam_b, with pictures like
+              person_0001.png or person_0001/0001.png
+  grid        probe and gallery, with names like 0001_1_25004_107_32_106_221.jpeg
+  ilids-vid   images, or sequences, with cam1 and cam2, each with person001 and so on
   folder      train, or query and gallery, each with a folder for every person:
-              train/anna/c1_0001.jpg or train/anna/entrance/0001.jpg
+              train/anna/c1_0001.jpg or train/anna/entrance/0001.jpg;
+              or, to evaluate only, those folders right inside: anna/c1_0001.jpg
   csv         a table with the columns path, person, camera and, if wanted, split"""
 
 
@@ -95,9 +115,12 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
     if fitting:
         names = shown(f"{entry.name} ({found})" for entry, found in fitting)
         raise DatasetError(f"{root}: holds several data sets: {names}. Name one of them.")
+    # Last, since any folder of folders looks like it.
+    if (people := persons_folder(root)) is not None:
+        return read_folder(people)
     raise DatasetError(
         f"{root}: no known layout.\n"
-        f"Found: {shown(entry.name for entry in inside)}.\n{_missing_folders(root)}{_EXPECTED}"
+        f"Found: {shown(entry.name for entry in inside)}.\n{why_unknown(root)}{_EXPECTED}"
     )
 
 
@@ -108,17 +131,3 @@ def recognise(path: Path) -> str | None:
         A key of ``LAYOUTS``, or None.
     """
     return next((layout for layout, fits in _RECOGNISERS.items() if fits(path)), None)
-
-
-def _missing_folders(root: Path) -> str:
-    """Say which of the three usual folders is missing when some are there."""
-    usual = (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)
-    missing = [name for name in usual if not (root / name).is_dir()]
-    if len(missing) == len(usual):
-        return ""
-    if not missing:
-        return (
-            "The three folders of market1501 are there, but no picture in them has a name that "
-            "tells person and camera.\n"
-        )
-    return f"For market1501 or dukemtmc these folders are missing: {', '.join(missing)}.\n"

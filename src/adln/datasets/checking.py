@@ -69,6 +69,11 @@ KNOWN_SIZES = {
     "dukemtmc": KnownSizes("DukeMTMC-reID", "duke", 16_522, 702, 2_228, 702, 17_661),
     "msmt17": KnownSizes("MSMT17", "msmt", 32_621, 1_041, 11_659, 3_060, 82_161),
     "cuhk01": KnownSizes("CUHK01", "cuhk01", 0, 0, 1_942, 971, 1_942),
+    "cuhk02": KnownSizes("CUHK02", "cuhk02", 6_308, 1_577, 478, 239, 478),
+    "viper": KnownSizes("VIPeR", "viper", 0, 0, 632, 632, 632),
+    "prid2011": KnownSizes("PRID 2011", "prid", 0, 0, 200, 200, 749),
+    "grid": KnownSizes("GRID", "underground", 0, 0, 250, 250, 1_025),
+    "ilids-vid": KnownSizes("iLIDS-VID", "lids-vid", 0, 0, 300, 300, 300),
 }
 
 

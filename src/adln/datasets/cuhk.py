@@ -1,9 +1,11 @@
-"""CUHK01 and CUHK03 as their public mirrors hold them: people of another campus, to be tested on.
+"""CUHK01, CUHK02 and CUHK03 as public mirrors hold them: people of another campus, to be tested on.
 
 Follows Li, Zhao and Wang, "Human Reidentification with Transferred Metric Learning", ACCV 2012
-(CUHK01: 971 persons before two cameras), and Li, Zhao, Xiao and Wang, "DeepReID", CVPR 2014
+(CUHK01: 971 persons before two cameras), Li and Wang, "Locally Aligned Feature Transforms across
+Views", CVPR 2013 (CUHK02: five pairs of cameras, the first of them CUHK01), and Li, Zhao, Xiao and
+Wang, "DeepReID", CVPR 2014
 (CUHK03: 843 persons in the mirror, each before two cameras; boxes drawn by hand, "labeled", or by a
-detector, "detected"). The paper uses neither; they tell what a network does with people and cameras
+detector, "detected"). The paper uses none; they tell what a network does with people and cameras
 that it has not learned from.
 
 The mirrors keep no frames: a name holds a person and a number, and the number tells the camera. All
@@ -11,6 +13,9 @@ crops of the first camera are queries, all crops of the second are searched in.
 
 - CUHK01: ``campus/0001003.png`` is person 1, crop 3; 1 and 2 are of the first camera, 3 and 4 of
   the second.
+- CUHK02: ``P5/cam1/001_1.png`` is person 1 of the fifth pair, first camera; every pair numbers
+  other people from 1. The usual protocol: ``P1`` to ``P4`` (1,577 persons) are to learn from, the
+  239 persons of ``P5`` are tested on.
 - CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; 0 to 4 are of the first camera, 5 to 9 of
   the second. ``train`` has 743 persons to learn from, ``val`` 100 others to be tested on, who are
   numbered from 0 again. Copies in other folders (``val_resized``) are passed over.
@@ -25,11 +30,14 @@ from adln.datasets.split import ReidDataset, Split, make_split, number_names
 from adln.errors import DatasetError
 
 CUHK01_FOLDER = "campus"
+CUHK02_TRAIN, CUHK02_TEST = ("P1", "P2", "P3", "P4"), "P5"
+CUHK02_CAMERAS = ("cam1", "cam2")
 CUHK03_TRAIN, CUHK03_TEST = "train", "val"
 CUHK03_BOXES = ("labeled", "detected")
 FIRST_CAMERA, SECOND_CAMERA = 1, 2
 
 _CUHK01_NAME = re.compile(r"(\d{4})00([1-4])\.", re.ASCII)
+_CUHK02_NAME = re.compile(r"(\d+)_", re.ASCII)
 _CUHK03_NAME = re.compile(r"(\d{4})_0([0-9])\.", re.ASCII)
 _CUHK01_SECOND_FROM = 3
 _CUHK03_SECOND_FROM = 5
@@ -54,6 +62,48 @@ def read_cuhk01(root: Path) -> ReidDataset:
     rows, unreadable = _read(folder, _CUHK01_NAME, _CUHK01_SECOND_FROM)
     ids = number_names({person for _, person, _ in rows})
     return _dataset("cuhk01", found, [], rows, ids.__getitem__, unreadable, [folder])
+
+
+def read_cuhk02(root: Path) -> ReidDataset:
+    """List CUHK02: the first four pairs of cameras are learned from, the fifth is tested on.
+
+    Args:
+        root: The folder that holds ``P1`` to ``P5``, or the folder above it.
+
+    Returns:
+        The data set "cuhk02", with cameras 1 to 10 and the persons of all pairs kept apart.
+
+    Raises:
+        DatasetError: A folder is missing, or no picture in it has a name of CUHK02.
+    """
+    pairs = (*CUHK02_TRAIN, CUHK02_TEST)
+    expected = (
+        f"the folders {', '.join(pairs)} of CUHK02, each with {' and '.join(CUHK02_CAMERAS)}, "
+        "with pictures named like 001_1.png"
+    )
+    root = find_root(root, is_cuhk02, expected=expected)
+    folders = [root / pair / camera for pair in pairs for camera in CUHK02_CAMERAS]
+    missing = [str(folder.relative_to(root)) for folder in folders if not folder.is_dir()]
+    if missing:
+        raise DatasetError(f"{root}: of CUHK02 these folders are missing: {', '.join(missing)}.")
+    rows: dict[str, list[_Row]] = {pair: [] for pair in pairs}
+    unreadable: list[Path] = []
+    for camera, folder in enumerate(folders, start=FIRST_CAMERA):
+        found, odd = _read(folder, _CUHK02_NAME, None)
+        pair = folder.parent.name
+        rows[pair] += [(path, f"{pair}/{person}", camera) for path, person, _ in found]
+        unreadable += odd
+    ids = number_names({person for part in rows.values() for _, person, _ in part})
+    learned = [row for pair in CUHK02_TRAIN for row in rows[pair]]
+    return _dataset(
+        "cuhk02",
+        root,
+        [(path, ids[person], camera) for path, person, camera in learned],
+        rows[CUHK02_TEST],
+        ids.__getitem__,
+        unreadable,
+        folders,
+    )
 
 
 def read_cuhk03(root: Path) -> ReidDataset:
@@ -98,6 +148,15 @@ def is_cuhk01(folder: Path) -> bool:
     )
 
 
+def is_cuhk02(folder: Path) -> bool:
+    """Tell whether a folder holds two pairs of cameras or more with names of CUHK02."""
+    pairs = [
+        all(_holds(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
+        for pair in (*CUHK02_TRAIN, CUHK02_TEST)
+    ]
+    return sum(pairs) > 1
+
+
 def is_cuhk03(folder: Path) -> bool:
     """Tell whether a folder holds ``train`` and ``val`` with names of CUHK03."""
     return all(_holds(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
@@ -108,9 +167,12 @@ def _holds(folder: Path, name: re.Pattern[str]) -> bool:
 
 
 def _read(
-    folder: Path, pattern: re.Pattern[str], second_from: int
+    folder: Path, pattern: re.Pattern[str], second_from: int | None
 ) -> tuple[list[_Row], list[Path]]:
-    """Pictures of a folder with person and camera, and those whose name tells neither."""
+    """Pictures of a folder with person and camera, and those whose name tells neither.
+
+    Without ``second_from`` all are of the first camera.
+    """
     rows: list[_Row] = []
     unreadable: list[Path] = []
     for path in image_files(folder):
@@ -118,7 +180,8 @@ def _read(
         if match is None:
             unreadable.append(path)
         else:
-            camera = FIRST_CAMERA if int(match[2]) < second_from else SECOND_CAMERA
+            is_first = second_from is None or int(match[2]) < second_from
+            camera = FIRST_CAMERA if is_first else SECOND_CAMERA
             rows.append((path, match[1], camera))
     if not rows:
         raise DatasetError(
@@ -141,14 +204,15 @@ def _dataset(
         paths, persons, cameras = ([], [], []) if not rows else zip(*rows, strict=True)
         return make_split(wanted, list(paths), list(persons), list(cameras))
 
+    # Cameras come in pairs, an odd number and the next; the odd one is searched for in the other.
     numbered = [(path, id_of(person), camera) for path, person, camera in tested]
     known = [row[0] for row in [*learned, *numbered]] + unreadable
     return ReidDataset(
         name=name,
         root=root,
         train=split("train", learned),
-        query=split("query", [row for row in numbered if row[2] == FIRST_CAMERA]),
-        gallery=split("gallery", [row for row in numbered if row[2] == SECOND_CAMERA]),
+        query=split("query", [row for row in numbered if row[2] % 2 == FIRST_CAMERA]),
+        gallery=split("gallery", [row for row in numbered if row[2] % 2 != FIRST_CAMERA]),
         unreadable=tuple(unreadable),
         stray=tuple(path for folder in folders for path in stray_pictures(folder, known)),
     )

@@ -4,6 +4,9 @@ Implements the second data set of Sec. III.A (Ristani et al., ECCV 2016 workshop
 ICCV 2017), so that numbers of the paper can be followed by those who hold the data rightfully.
 
 Pictures are named ``0005_c2_f0046985.jpg``: person 5, camera 2, frame 46985.
+
+Occluded-DukeMTMC (Miao et al., ICCV 2019) divides the same pictures otherwise, in the same layout,
+and so was withdrawn with them. P-DukeMTMC-reID is not read: see `adln.datasets.explaining`.
 """
 
 import re
@@ -26,6 +29,7 @@ NOTICE = (
 )
 
 _NAME = re.compile(r"(-1|\d+)_c(\d+)_f\d+")
+_OCCLUDED = "occluded"
 _EXAMPLE = "0005_c2_f0046985.jpg"
 
 
@@ -39,7 +43,8 @@ def read_dukemtmc(root: Path) -> ReidDataset:
             or the folder above it.
 
     Returns:
-        The data set, with a notice that it was withdrawn.
+        The data set, with a notice that it was withdrawn; it is named "dukemtmc-occluded" if the
+        name of its folder says "occluded".
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.
@@ -52,7 +57,9 @@ def read_dukemtmc(root: Path) -> ReidDataset:
         f"with pictures named like {_EXAMPLE}"
     )
     folder = find_root(root, is_dukemtmc, expected=expected)
-    return read_three_folders(folder, "dukemtmc", _NAME, _EXAMPLE, NOTICE)
+    is_occluded = _OCCLUDED in folder.resolve().name.lower()
+    name = f"dukemtmc-{_OCCLUDED}" if is_occluded else "dukemtmc"
+    return read_three_folders(folder, name, _NAME, _EXAMPLE, NOTICE)
 
 
 def is_dukemtmc(folder: Path) -> bool:

@@ -6,7 +6,7 @@ Gives any pictures the three splits of Sec. III.A.
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,15 @@ from adln.errors import DatasetError
 SPLITS = ("train", "query", "gallery")
 JUNK_PERSON = "-1"
 HALVING_SEED = 0
+# Both parts of Occluded-REID, and of each half of P-DukeMTMC-reID; they tell no cameras.
+OCCLUDED = ("occluded_body_images", "whole_body_images")
+# Parts of a data set; never a person, nor a camera.
+_PARTS = frozenset(
+    {*SPLITS, *OCCLUDED, "val", "test", "probe", "bounding_box_train", "bounding_box_test"}
+)
 
 _CAMERA = re.compile(r"(?:c|cam|camera)[-_ ]?(\d+)", re.IGNORECASE)
+_LIKE_A_CAMERA = re.compile(r"(?:c|cam|camera)[-_ ]?(?:\d+|[a-z])", re.IGNORECASE)
 _CAMERA_PREFIX = re.compile(rf"{_CAMERA.pattern}[-_ ]", re.IGNORECASE)
 _COLUMNS = ("path", "person", "camera")
 _TABLE_SUFFIX = ".csv"
@@ -50,22 +57,31 @@ def read_folder(root: Path) -> ReidDataset:
     numbered from 1 in sorted order over the whole data set; "1" and "01" are two names. The person
     folder ``-1`` is junk and left out. Pictures that lie anywhere else are listed as stray.
 
+    A folder that has the persons' folders right inside it, ``anna/c1_0001.jpg``, is a set to
+    evaluate with: all pictures are the gallery, and the queries are drawn as in :func:`read_csv`.
+
     Args:
-        root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above.
+        root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above;
+            or the one that holds the persons' folders, or the folder above.
 
     Returns:
         The data set; a part that has no folder is an empty split.
 
     Raises:
-        DatasetError: The folders are missing, or one that is there holds no picture.
+        DatasetError: The folders are missing, or one that is there holds no picture; or the
+            persons' folders tell no cameras, or nobody whom two of them saw.
     """
+    if not any(is_folder(path) for path in (root, *entries(root))):
+        people = persons_folder(root) or root
+        records, unreadable = _people(people)
+        if records or unreadable:
+            return _read_people(people, records, unreadable)
     expected = (
         "a folder train, or the folders query and gallery, each with a folder for every person "
         "(for example train/anna/c1_0001.jpg, or train/anna/entrance/0001.jpg)"
     )
     folder = find_root(root, is_folder, expected=expected)
-    unreadable: list[Path] = []
-    records: list[_Record] = []
+    unreadable, records = [], []
     for split in SPLITS:
         if not (folder / split).is_dir():
             continue
@@ -91,7 +107,49 @@ def read_folder(root: Path) -> ReidDataset:
 def is_folder(folder: Path) -> bool:
     """Tell whether a folder has ``train``, or ``query`` and ``gallery``, with persons inside."""
     has_train, has_query, has_gallery = ((folder / split).is_dir() for split in SPLITS)
-    return has_train or (has_query and has_gallery)
+    return (has_train or (has_query and has_gallery)) and not is_occluded(folder)
+
+
+def is_occluded(folder: Path) -> bool:
+    """Tell whether a folder has the parts of Occluded-REID, or of P-DukeMTMC-reID."""
+    halves = (folder, folder / "train", folder / "test")
+    return any((half / part).is_dir() for half in halves for part in OCCLUDED)
+
+
+def persons_folder(root: Path) -> Path | None:
+    """Find the folder of persons' folders that tell the cameras, beyond doubt.
+
+    Returns:
+        The folder itself, or the only folder in it; None if neither is one.
+    """
+    inside = [entry for entry in entries(root) if entry.is_dir()]
+    for folder in (root, *inside) if len(inside) == 1 else (root,):
+        records, _ = _people(folder)
+        if records and not people_problem(folder):
+            return folder
+    return None
+
+
+def people_problem(folder: Path) -> str:
+    """Say why a folder is not read as one of persons' folders, and what to do.
+
+    Returns:
+        Text without a line break at the end; "" if it can be read, or has no pictures in folders.
+    """
+    records, unreadable = _people(folder)
+    problem = _camera_problem(folder, records, unreadable) if records or unreadable else ""
+    if problem or not records:
+        return problem
+    named = {record.path.parent.name for record in records if _depth(folder, record.path) > 1}
+    persons = {record.person for record in records}
+    if len(persons) > len(named) or all(_CAMERA.fullmatch(name) for name in named):
+        return ""
+    first = records[0].path.relative_to(folder).as_posix()
+    return (
+        f"There are {len(persons):,} outer folders and {len(named):,} inner ones, as in {first}. "
+        "If the outer ones are persons and the inner ones cameras, say so: --layout folder. If "
+        "the outer ones are cameras, swap them: anna/entrance/1.jpg."
+    )
 
 
 def read_csv(root: Path) -> ReidDataset:
@@ -207,12 +265,83 @@ def _read_person(person: Path, split: str, unreadable: list[Path]) -> list[_Reco
     return records
 
 
+def _people(folder: Path) -> tuple[list[_Record], list[Path]]:
+    """Pictures of persons' folders right inside a folder, and those that tell no camera."""
+    unreadable: list[Path] = []
+    records = [
+        record
+        for person in entries(folder)
+        if person.is_dir()
+        for record in _read_person(person, "gallery", unreadable)
+    ]
+    folders = {record.person for record in records} | {path.parent.name for path in unreadable}
+    if _PARTS & (folders | {record.camera for record in records}):
+        return [], []
+    return records, unreadable
+
+
+def _depth(folder: Path, path: Path) -> int:
+    """How many folders lie between."""
+    return len(path.relative_to(folder).parts) - 1
+
+
+def _camera_problem(folder: Path, records: Sequence[_Record], unreadable: Sequence[Path]) -> str:
+    """Say what is missing to search between cameras; "" if nothing."""
+    cameras_of: dict[str, set[str]] = {}
+    for record in records:
+        cameras_of.setdefault(record.person, set()).add(record.camera)
+    paths = [*(record.path for record in records), *unreadable]
+    outer = {path.relative_to(folder).parts[0] for path in paths}
+    if all(_LIKE_A_CAMERA.fullmatch(name) for name in outer):
+        first = paths[0].relative_to(folder).as_posix()
+        return (
+            f"The outer folders are named like cameras, as in {first}. The outer folder must be "
+            "the person, the inner one the camera: anna/cam1/0001.jpg."
+        )
+    if any(len(cameras) > 1 for cameras in cameras_of.values()):
+        return ""
+    if cameras_of:
+        return (
+            "Nobody is seen by two cameras, and a search is measured between cameras. Add what "
+            "another camera saw of these people. To learn from them as they are, move their "
+            "folders into one named train."
+        )
+    picture = unreadable[0].relative_to(folder).as_posix()
+    person, name = picture.split("/")
+    return (
+        f"Nothing tells which camera took {picture}, and a search is measured between cameras. Put "
+        f"the camera before the name, {person}/c1_{name}; or make a folder for each camera, "
+        f"{person}/entrance/{name}; or write a table here, say crops.csv, with a line for each "
+        f"picture:\n  path,person,camera\n  {picture},{person},1\n"
+        f"To learn from people whom one camera saw: train/{person}/c1_{name}, and so on."
+    )
+
+
+def _read_people(root: Path, records: list[_Record], unreadable: list[Path]) -> ReidDataset:
+    problem = _camera_problem(root, records, unreadable)
+    if problem:
+        raise DatasetError(f"{root}: {problem}")
+    cameras = {record.camera for record in records}
+    persons = {record.person for record in records} - {JUNK_PERSON}
+    return _number_names(
+        "folder",
+        root,
+        _search_all(records),
+        unreadable,
+        stray_pictures(root, [*(record.path for record in records), *unreadable]),
+        f"Read as person/camera: {len(persons):,} persons, {len(cameras):,} cameras "
+        f"({shown(sorted(cameras))}). Nobody is learned from; for that, move the folders of "
+        "persons into one named train.",
+    )
+
+
 def _number_names(
     name: str,
     root: Path,
     records: Sequence[_Record],
     unreadable: Sequence[Path],
     stray: Sequence[Path] = (),
+    *remarks: str,
 ) -> ReidDataset:
     kept = [record for record in records if record.person != JUNK_PERSON]
     person_ids = number_names({record.person for record in kept})
@@ -237,6 +366,7 @@ def _number_names(
         unreadable=tuple(unreadable),
         stray=tuple(stray),
         remarks=(
+            *remarks,
             *nearly_equal_names("persons", person_ids),
             *nearly_equal_names("cameras", camera_ids),
         ),
@@ -247,25 +377,29 @@ def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:
     persons = sorted({record.person for record in records} - {JUNK_PERSON})
     drawn = np.random.default_rng(HALVING_SEED).permutation(len(persons))
     learned = {persons[index] for index in drawn[: len(persons) // 2]}
-    cameras_of: dict[str, set[str]] = {person: set() for person in (*persons, JUNK_PERSON)}
-    for record in records:
-        cameras_of[record.person].add(record.camera)
-    parted: list[_Record] = []
-    queried: set[tuple[str, str]] = set()
-    for record in records:
-        if record.person in learned:
-            parted.append(_Record(record.path, "train", record.person, record.camera))
-            continue
-        parted.append(_Record(record.path, "gallery", record.person, record.camera))
-        view = record.person, record.camera
-        searchable = record.person != JUNK_PERSON and len(cameras_of[record.person]) > 1
-        if searchable and view not in queried:
-            queried.add(view)
-            parted.append(_Record(record.path, "query", record.person, record.camera))
-    if not learned or not queried:
+    train = [replace(record, split="train") for record in records if record.person in learned]
+    tested = _search_all([record for record in records if record.person not in learned])
+    if not learned or not any(record.split == "query" for record in tested):
         raise DatasetError(
             f"{table}: has no column split, so its {len(persons)} persons are parted in half; "
             "that needs two persons or more, and someone in the test half who is seen by two "
             "cameras. Add a column split with train, query or gallery on every line."
         )
-    return parted
+    return train + tested
+
+
+def _search_all(records: Sequence[_Record]) -> list[_Record]:
+    """All as the gallery; the first of each person in each camera also as a query.
+
+    Only persons whom a second camera saw are searched for.
+    """
+    cameras_of: dict[str, set[str]] = {}
+    first: dict[tuple[str, str], _Record] = {}
+    for record in records:
+        cameras_of.setdefault(record.person, set()).add(record.camera)
+        first.setdefault((record.person, record.camera), record)
+    return [replace(record, split="gallery") for record in records] + [
+        replace(record, split="query")
+        for (person, _), record in first.items()
+        if person != JUNK_PERSON and len(cameras_of[person]) > 1
+    ]

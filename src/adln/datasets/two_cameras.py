@@ -1,0 +1,238 @@
+"""VIPeR, PRID 2011, GRID and iLIDS-VID: small sets that older work is measured on, to be tested on.
+
+The paper uses none of them; like CUHK01 they tell what a network does with people and cameras that
+it has not learned from. A folder for each camera (GRID: for each side of the search) holds a
+picture of each person, or a folder of them. The pictures of the first are searched for among those
+of the second; nobody is learned from.
+
+For VIPeR, GRID, iLIDS-VID and the tracks of PRID 2011 the field learns from a random half of the
+persons, tests on the other half, and gives the mean of ten such draws (VIPeR: of both directions).
+Here nobody is learned from, so everyone is searched for, once, among twice as many persons: that is
+harder, and such figures do not belong beside those of the field's tables. The single pictures of
+PRID 2011 have a protocol of their owners without a draw; it is the one here.
+
+- VIPeR (Gray, Brennan and Tao, PETS 2007): ``cam_a/000_45.bmp`` is person 0, seen from 45 degrees.
+  632 persons, one picture each in ``cam_a`` and in ``cam_b``.
+- PRID 2011 (Hirzer et al., SCIA 2011): ``single_shot/cam_a/person_0001.png``. Persons 1 to 200 are
+  seen by both cameras; from 201 on the same number means two persons. The owners' protocol: the
+  first 200 of camera A are searched for among all 749 of camera B. (Newer toolboxes draw 100 of the
+  200 to learn from, and search for the others among 649.)
+- GRID (Loy, Xiang and Gong, CVPR 2009): ``probe/0001_1_25004_107_32_106_221.jpeg`` is person 1,
+  camera 1. 250 persons, and 775 others in ``gallery``, all numbered 0: distractors.
+- iLIDS-VID (Wang et al., ECCV 2014): ``images/cam1/person001/`` holds one picture. 300 persons.
+
+PRID 2011 and iLIDS-VID have tracks as well: ``multi_shot/cam_a/person_0001/0001.png`` and
+``sequences/cam1/person001/``. They are read when that folder is named, or when it is the only one
+there. Each of their frames is then a picture of its own, while the field compares tracks, each by
+the mean of its embeddings.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from adln.datasets.cuhk import FIRST_CAMERA, SECOND_CAMERA
+from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.split import ReidDataset, Split, make_split, number_names
+from adln.errors import DatasetError
+
+_DISTRACTOR = 0
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How one of these sets is laid out.
+
+    Attributes:
+        title: Its name.
+        cameras: The folders to search with and in.
+        picture: Matches a path from there on; groups ``person`` and, if it is told, ``camera``.
+        example: Such a path, for messages.
+        parents: Where the two folders may lie, seen from the folder of the set; the first that
+            fits is read.
+        shared: Persons with larger numbers are seen by one camera only; None: there are none.
+        distractors: Whether person 0 is nobody who is searched for.
+    """
+
+    title: str
+    cameras: tuple[str, str]
+    picture: re.Pattern[str]
+    example: str
+    parents: tuple[str, ...] = ("",)
+    shared: int | None = None
+    distractors: bool = False
+
+    @property
+    def expected(self) -> str:
+        return (
+            f"the folders {' and '.join(self.cameras)} of {self.title}, with pictures named like "
+            f"{self.example}"
+        )
+
+
+_SETS = {
+    "viper": _Layout(
+        "VIPeR", ("cam_a", "cam_b"), re.compile(r"(?P<person>\d{3,})_\d+\."), "000_45.bmp"
+    ),
+    "prid2011": _Layout(
+        "PRID 2011",
+        ("cam_a", "cam_b"),
+        re.compile(r"person_(?P<person>\d{4})(?:\.|/)"),
+        "person_0001.png or person_0001/0001.png",
+        parents=("", "single_shot", "multi_shot"),
+        shared=200,
+    ),
+    "grid": _Layout(
+        "GRID",
+        ("probe", "gallery"),
+        re.compile(r"(?P<person>\d{4})_(?P<camera>\d+)_\d+_\d+_\d+_\d+_\d+\."),
+        "0001_1_25004_107_32_106_221.jpeg",
+        distractors=True,
+    ),
+    "ilids-vid": _Layout(
+        "iLIDS-VID",
+        ("cam1", "cam2"),
+        re.compile(r"person(?P<person>\d{3})/"),
+        "person001/cam1_person001.png",
+        parents=("", "images", "sequences", "i-LIDS-VID/images", "i-LIDS-VID/sequences"),
+    ),
+}
+
+
+def read_two_cameras(name: str, root: Path) -> ReidDataset:
+    """List one of these sets: the first camera is searched for in the second.
+
+    Args:
+        name: A key of `READERS`.
+        root: The folder that holds the two folders, or one above it.
+
+    Returns:
+        The data set, its training split empty. Its name ends in "-tracks" if a person has several
+        pictures under one camera, each in a folder of its own.
+
+    Raises:
+        DatasetError: A folder is missing, or no picture in it has a name of this set.
+    """
+    layout = _SETS[name]
+    root = find_root(root, partial(_fits, layout), expected=layout.expected)
+    parent, *others = (root / inside for inside in layout.parents if _holds(layout, root / inside))
+    folders = [parent / camera for camera in layout.cameras]
+    unreadable: list[Path] = []
+    query, gallery = (
+        _read(layout, folder, camera, unreadable)
+        for folder, camera in zip(folders, (FIRST_CAMERA, SECOND_CAMERA), strict=True)
+    )
+    read = [path for path, _, _ in (*query, *gallery)]
+    everyone = len(query)
+    if layout.shared is not None:
+        query = [row for row in query if int(row[1]) <= layout.shared]
+    alone = everyone - len(query)
+    if layout.distractors:
+        unreadable += [path for path, person, _ in query if int(person) == _DISTRACTOR]
+        query = [row for row in query if int(row[1]) != _DISTRACTOR]
+    if not query:
+        raise DatasetError(
+            f"{folders[0]}: nobody here is to be searched for; expected {layout.expected}, for "
+            f"persons whom both cameras saw, found {shown(path.name for path in read)}."
+        )
+    ids = number_names({person for _, person, _ in (*query, *gallery)})
+
+    def split(wanted: str, rows: list[tuple[Path, str, int]]) -> Split:
+        paths, persons, cameras = zip(*rows, strict=True)
+        return make_split(wanted, paths, [ids[person] for person in persons], cameras)
+
+    views = Counter((path.parent, person) for path, person, _ in (*query, *gallery))
+    has_tracks = max(views.values()) > 1 and query[0][0].parent not in folders
+    remarks = []
+    if has_tracks:
+        remarks.append("Every frame of a track is a picture of its own, searched for or in alone.")
+    if alone:
+        remarks.append(
+            f"Persons above {layout.shared} of {layout.cameras[0]} are not searched for, since "
+            f"{layout.cameras[1]} never saw them (pictures: {alone:,})."
+        )
+    if others:
+        names = shown(str(other.relative_to(root)) for other in others)
+        remarks.append(f"Only {parent.relative_to(root)} is read; name {names} to read that.")
+    return ReidDataset(
+        name=f"{name}-tracks" if has_tracks else name,
+        root=root,
+        train=make_split("train", [], [], []),
+        query=split("query", query),
+        gallery=split("gallery", gallery),
+        unreadable=tuple(unreadable),
+        stray=tuple(
+            path for folder in folders for path in stray_pictures(folder, [*read, *unreadable])
+        ),
+        remarks=tuple(remarks),
+    )
+
+
+READERS: dict[str, Callable[[Path], ReidDataset]] = {
+    name: partial(read_two_cameras, name) for name in _SETS
+}
+
+
+def half_there(folder: Path) -> Iterator[str]:
+    """Say for each of these sets what keeps a folder from being it, if something of it is there."""
+    for name, layout in _SETS.items():
+        for inside in layout.parents:
+            found = [camera for camera in layout.cameras if (folder / inside / camera).is_dir()]
+            if len(found) == 1:
+                (missing,) = set(layout.cameras) - set(found)
+                yield f"For {name} this folder is missing: {Path(inside) / missing}."
+            elif found:
+                yield (
+                    f"For {name} the folders {' and '.join(found)} are there, but no picture in "
+                    f"them is named like {layout.example}."
+                )
+
+
+def _fits(layout: _Layout, folder: Path) -> bool:
+    return any(_holds(layout, folder / inside) for inside in layout.parents)
+
+
+RECOGNISERS: dict[str, Callable[[Path], bool]] = {
+    name: partial(_fits, layout) for name, layout in _SETS.items()
+}
+
+
+def _holds(layout: _Layout, parent: Path) -> bool:
+    """Whether both folders are there and a picture in one of them has a name of the set."""
+    folders = [parent / camera for camera in layout.cameras]
+    return all(folder.is_dir() for folder in folders) and any(
+        layout.picture.match(path.relative_to(folder).as_posix())
+        for folder in folders
+        for path in _pictures(folder)
+    )
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Pictures in a folder and in the folders in it."""
+    yield from image_files(folder)
+    for inside in entries(folder):
+        if inside.is_dir():
+            yield from image_files(inside)
+
+
+def _read(
+    layout: _Layout, folder: Path, camera: int, unreadable: list[Path]
+) -> list[tuple[Path, str, int]]:
+    """Pictures with person and camera; loose ones whose name tells neither go to `unreadable`."""
+    rows: list[tuple[Path, str, int]] = []
+    for path in _pictures(folder):
+        match = layout.picture.match(path.relative_to(folder).as_posix())
+        if match is not None:
+            told = match.groupdict().get("camera")
+            rows.append((path, match["person"], int(told) if told else camera))
+        elif path.parent == folder:
+            unreadable.append(path)
+    if not rows:
+        raise DatasetError(
+            f"{folder}: no picture has a name of {layout.title}; expected names like "
+            f"{layout.example}, found {shown(path.name for path in entries(folder))}."
+        )
+    return rows
