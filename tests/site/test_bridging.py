@@ -9,6 +9,7 @@ from tests.matching.drawn_site import draw_site
 from adln.embeddings import unit_length
 from adln.matching.adaptation import TrackedCrops
 from adln.matching.bridge import bridge_path, read_bridge
+from adln.matching.network_gate import compare_stored
 from adln.site import bridging
 from adln.site.bridging import bridge_between, write_if_better
 
@@ -54,3 +55,26 @@ def test_none_is_written_that_gains_nothing(two: Networks, tmp_path: Path) -> No
 def test_it_needs_no_package_that_clusters(two: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridging.importlib.util, "find_spec", lambda _: None)
     assert bridge_between(*two, **EXITS).bridge is not None
+
+
+def test_who_comes_back_elsewhere_tells_where_crops_of_one_track_are_all_found() -> None:
+    rng = np.random.default_rng(0)
+    people, dim, traits = 150, 1000, 16
+    trait = rng.standard_normal((people, traits)) / np.sqrt(traits)
+    # Each network has its own directions for what makes a person.
+    was, person = (trait @ rng.standard_normal((traits, dim)) for _ in range(2))
+    moment = rng.standard_normal((2, people, 1, dim))  # what all crops of a track share
+    noise = 0.1 * rng.standard_normal((2, people, 2, dim))
+    then = unit_length((was + (moment + noise).swapaxes(1, 2)).reshape(-1, dim))
+    now = unit_length((2 * person + (0.7 * moment + noise).swapaxes(1, 2)).reshape(-1, dim))
+    numbers = np.tile(np.arange(people), 4)
+    cameras = np.repeat([0, 1], 2 * people)
+    old, new = (TrackedCrops(rows, cameras, numbers + 1000 * cameras) for rows in (then, now))
+    is_judging = numbers % 3 == 0
+    in_tracks = compare_stored(old.part(is_judging), new.part(is_judging), new.part(is_judging))
+    assert in_tracks == (1.0, 1.0, False)
+    found = bridge_between(old, new, is_judging, **EXITS)
+    assert found.bridge is not None
+    nobody = rng.permuted(then, axis=1)
+    against = TrackedCrops(nobody, cameras, numbers + 1000 * cameras)
+    assert bridge_between(against, new, is_judging, **EXITS).bridge is None

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
 from adln.matching.adaptation import TrackedCrops
+from adln.matching.adaptation_gate import FEWEST_JUDGED, bounds
 from adln.matching.bridge import Bridge, fit_bridge, write_bridge
 from adln.matching.network_gate import compare_stored
 from adln.site.clusters import cluster_tracks, seen_together
 
+_FALSE_PAIRS = 0.001  # are taken for one person where true ones are counted
+_ERROR = 0.005  # of the bootstrap over persons
 _MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 
 
@@ -73,10 +76,38 @@ def bridge_between(
     carried = replace(before, embeddings=trial.apply(before.embeddings))
     as_is, over, is_better = compare_stored(before, carried, after)
     said = f"{as_is:.1%} of true pairs recognised among stored embeddings, {over:.1%} over it"
+    if not is_better and over >= as_is:
+        is_better = _links_gain(before, carried, after)
     if not is_better:
         return JudgedBridge(None, f"none: no gain that is certain ({said})")
     bridge = fit(np.ones(len(old), np.bool_))
     return JudgedBridge(bridge, f"{said}; fitted on {bridge.fitted_on}")
+
+
+def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops) -> bool:
+    """Whether tracks that seem to be one person find each other better, with confidence.
+
+    Crops of one track are nearly all found, with a bridge and without; it is for those who come
+    back under another camera. Who they are is told by clusters of the new network's embeddings,
+    which the gate has let in before.
+    """
+    numbers = asked.track_numbers()
+    persons = _persons(asked)[numbers]
+    alike = persons[:, np.newaxis] == persons
+    linked = alike & (numbers[:, np.newaxis] != numbers)
+    if len(np.unique(persons[linked.any(axis=1)])) < FEWEST_JUDGED:
+        return False
+    found = []
+    for embeddings in (stored.embeddings, carried.embeddings):
+        scores = asked.embeddings @ embeddings.T
+        is_found = scores[linked] > np.quantile(scores[~alike], 1 - _FALSE_PAIRS)
+        counts, all_ = (
+            np.bincount(persons[np.nonzero(linked)[0]], weights)
+            for weights in (is_found, np.ones(len(is_found)))
+        )
+        found.append(counts[all_ > 0] / all_[all_ > 0])
+    least, _ = bounds(found[1] - found[0], np.random.default_rng(0), error=_ERROR)
+    return least > 0
 
 
 def write_if_better(
