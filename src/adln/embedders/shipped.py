@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from adln.atomic import atomic_write, user_folder
+from adln.atomic import atomic_write, locked, user_folder
 from adln.errors import SettingsError
 
 FOLDER = Path(__file__).parents[1] / "networks"
@@ -86,22 +86,22 @@ def name_network(name: str, path: Path | None) -> None:
             cannot be written.
     """
     require_name(name)
-    known = _read_own()
-    known.pop(name, None)
-    if path is not None:
-        known[name] = path.resolve()
     place = _list_of_own()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place.parent):
+            known = _read_own()
+            known.pop(name, None)
+            if path is not None:
+                known[name] = path.resolve()
+            texts = {name: str(path) for name, path in sorted(known.items())}
+            with atomic_write(place, raises=SettingsError) as file:
+                file.write(json.dumps(texts, indent=1).encode())
     except OSError as error:
         raise SettingsError(
             f"{place}: cannot be written ({error.strerror or error}). Set XDG_CONFIG_HOME to a "
             "folder of your own."
         ) from error
-    with atomic_write(place, raises=SettingsError) as file:
-        file.write(
-            json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
-        )
 
 
 def use_network(name: str, path: Path) -> Path | None:
@@ -164,9 +164,11 @@ def _remembered() -> dict[str, list[str]]:
 
 
 def _remember(name: str, paths: list[str]) -> None:
-    past = {**_remembered(), name: paths}
-    with atomic_write(_list_of_past(), raises=SettingsError) as file:
-        file.write(json.dumps({key: past[key] for key in sorted(past) if past[key]}).encode())
+    place = _list_of_past()
+    with locked(place.parent):
+        past = {**_remembered(), name: paths}
+        with atomic_write(place, raises=SettingsError) as file:
+            file.write(json.dumps({key: past[key] for key in sorted(past) if past[key]}).encode())
 
 
 def _list_of_past() -> Path:
