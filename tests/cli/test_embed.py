@@ -146,6 +146,14 @@ def test_the_people_of_a_video_come_with_camera_track_and_time(
     assert features.embeddings[0] @ features.embeddings[2] < 0.9
 
 
+def test_a_table_beside_the_features_may_be_parted_by_semicolons(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path;camera;time_s\na.jpg;door;1.5\nb.jpg;yard;2\n")
+    columns = read_columns(tmp_path / "f.npz", ("b.jpg", "a.jpg"), table)
+    assert columns["camera"].tolist() == ["yard", "door"]
+    assert columns["time_s"].tolist() == [2, 1.5]
+
+
 def test_boxes_past_the_end_of_the_recording_are_told_with_its_length(
     make_model: MakeModel, people: Path, tmp_path: Path
 ) -> None:
