@@ -1,6 +1,7 @@
 """Who is asked through a proxy: nobody on the local network, whatever the environment names."""
 
 import ipaddress
+import os
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -25,3 +26,14 @@ def proxies_for(url: str) -> urllib.request.ProxyHandler:
     passwords. Elsewhere `http_proxy`, `https_proxy` and `no_proxy` hold.
     """
     return urllib.request.ProxyHandler({} if is_local(url) else None)
+
+
+def exempt(url: str) -> None:
+    """Have this process ask at a local address without a proxy, in FFmpeg, too.
+
+    FFmpeg looks at the environment only; the address is added to `no_proxy` there.
+    """
+    host = urlsplit(url).hostname or ""
+    known = [one.strip() for one in os.environ.get("no_proxy", "").split(",") if one.strip()]
+    if is_local(url) and host and host not in known:
+        os.environ["no_proxy"] = ",".join([*known, host])
