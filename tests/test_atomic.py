@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -9,6 +11,7 @@ import pytest
 from adln.atomic import (
     atomic_write,
     file_sha256,
+    locked,
     require_regular,
     require_writable,
     user_folder,
@@ -53,6 +56,49 @@ def test_a_file_of_a_mode_has_it_from_its_first_byte_on(tmp_path: Path, mode: in
         (partial,) = tmp_path.iterdir()
         assert partial.stat().st_mode & 0o777 == mode
     assert path.stat().st_mode & 0o777 == mode
+
+
+def test_two_writers_of_one_file_do_not_meet_in_a_partial_one(tmp_path: Path) -> None:
+    path = tmp_path / "answer.txt"
+    with atomic_write(path, raises=GalleryError) as first:
+        first.write(b"first")
+        first.flush()
+        with atomic_write(path, raises=GalleryError) as second:
+            second.write(b"second, longer")
+        assert path.read_bytes() == b"second, longer"
+    assert path.read_bytes() == b"first"
+    assert [each.name for each in tmp_path.iterdir()] == ["answer.txt"]
+
+
+def test_what_a_killed_writer_left_is_removed_and_no_other_file(tmp_path: Path) -> None:
+    leftovers = [".answer.txt.partial", ".answer.txt.0123abcd.partial"]
+    others = [".another.txt.0123abcd.partial", ".answer.txt.bak"]
+    for name in leftovers + others:
+        (tmp_path / name).touch()
+    with atomic_write(tmp_path / "answer.txt", raises=GalleryError):
+        pass
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["answer.txt", *others])
+
+
+def test_a_lock_lets_one_in_at_a_time_and_leaves_no_file(tmp_path: Path) -> None:
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            with locked(tmp_path):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0005)
+                inside -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def half_of_it(file: BinaryIO, ending: type[BaseException]) -> None:

@@ -19,6 +19,7 @@ class Inner:
 @settings
 class Outer:
     inner: Inner = Inner()
+    several: tuple[Inner, ...] = ()
     name: str = "a"
     files: tuple[str, ...] = ()
 
@@ -46,6 +47,11 @@ def test_overrides_come_last(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[inner]\nsizee = 2\n", r"a.toml: inner.sizee: unknown key.*inner.size"),
+        ("[inner]\nsizee = 2\n", r"inner.sizee: unknown key; nearest is inner.size\.$"),
+        ("sise = 2\n", r"a.toml: sise: unknown key; nearest is inner.size\.$"),
+        ("[[several]]\npiar = 2\n", r"several.0.piar: unknown key; nearest is several.0.pair"),
+        ("[[several]]\nwhere = 2\n", r"where: unknown key; known here are size, pair\.$"),
+        ("when = 2\n", r"when: unknown key; known here are inner, several, name, files\.$"),
         ('[inner]\nsize = "2"\n', r"a.toml: inner.size: .*integer"),
         ("[inner]\nsize = 2.5\n", r"a.toml: inner.size: .*integer"),
         ("[inner]\npair = [1]\n", r"a.toml: inner.pair"),

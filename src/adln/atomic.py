@@ -1,7 +1,10 @@
 """Files: looked at before the work, written whole or not at all, and where a user keeps them."""
 
+import fcntl
+import glob
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -128,21 +131,19 @@ def atomic_write(
     Yields:
         Where the content goes.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial: Path | None = None
     try:
         if folders:
             path.parent.mkdir(parents=True, exist_ok=True)
-        if mode is not None:
-            # Whoever may read what an earlier attempt has left must not read this one.
-            partial.unlink(missing_ok=True)
-            partial.touch(mode=0o600, exist_ok=False)
-            partial.chmod(mode)
-        with partial.open("wb") as file:
+        _remove_leftovers(path)
+        partial, handle = _open_partial(path, mode)
+        with os.fdopen(handle, "wb") as file:
             yield file
             # The bytes reach the disk before the name does.
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+            # Renamed while it is held: nobody takes it for a leftover in between.
+            partial.replace(path)
     except OSError as error:
         raise raises(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or "
@@ -150,5 +151,60 @@ def atomic_write(
         ) from error
     finally:
         # Gone by now if all went well; else whatever ended it must leave nothing behind.
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let nobody else, thread or process, be in here with the same folder meanwhile.
+
+    For files that are read, changed and written. No file is made for it. A disk of another machine
+    may know no such lock; then it is done without.
+
+    Args:
+        folder: that exists. Whoever is in already must not enter again.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open_partial(path: Path, mode: int | None) -> tuple[Path, int]:
+    """Make the file to write, of this writer alone, and hold it until it is closed."""
+    while True:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        handle = os.open(partial, flags, 0o666 if mode is None else 0o600)
+        try:
+            if mode is not None:
+                os.fchmod(handle, mode)
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Taken for a leftover by another writer, before it was held?
+            if os.fstat(handle).st_nlink > 0:
+                return partial, handle
+        except BaseException:
+            os.close(handle)
+            partial.unlink(missing_ok=True)
+            raise
+        os.close(handle)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what writers left that were killed; they may be large, or nobody else's business."""
+    # As earlier versions called it.
+    path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
+        with suppress(OSError), partial.open("rb") as file:
+            # Refused while its writer holds it.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()

@@ -238,6 +238,12 @@ class Manifest:
             return "embedding", "norm"
         return f"embedding_{depth}", f"norm_{depth}"
 
+    def depth_name(self, depth: int) -> str:
+        """What people call a depth: "Res2"; "whole" for a network of another make."""
+        # Such a network is its own source, and its space is named by itself.
+        own = self.source_sha256[:SPACE_DIGITS]
+        return "whole" if self.spaces == (own,) and self.depths == (4,) else f"Res{depth}"
+
     def space_of(self, depth: int) -> str:
         """The space that a depth's embeddings lie in; "" if unknown.
 

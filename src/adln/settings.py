@@ -8,8 +8,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 from adln.errors import SettingsError
 
@@ -91,15 +92,13 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         problems = [
             f"{'.'.join(map(str, problem['loc'])) or 'settings'}: "
             + (
-                "unknown key"
+                _unknown(kind, problem["loc"])
                 if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument")
                 else problem["msg"]
             )
             for problem in error.errors()
         ]
-        raise SettingsError(
-            f"{source}: {'; '.join(problems)}. Known keys: {', '.join(_keys(asdict(kind())))}"
-        ) from error
+        raise SettingsError(f"{source}: {'; '.join(problems)}.") from error
     except TypeError as error:
         raise SettingsError(f"{source}: a value has no place in TOML or JSON: {error}") from error
 
@@ -142,6 +141,32 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
             _merge(values[key], value)
         else:
             values[key] = value
+
+
+def _unknown(kind: type[Any], place: Sequence[str | int]) -> str:
+    """What to say of an unknown key: the nearest ones, or all that its table has."""
+    *above, key = map(str, place)
+    table, names = "".join(f"{name}." for name in above), _names_in(kind, place[:-1])
+    near = [f"{table}{name}" for name in get_close_matches(key, names, n=2)]
+    # It may be of another table, or be written without its own.
+    leaves = {known.rpartition(".")[2]: known for known in reversed(_keys(asdict(kind())))}
+    near += [leaves[name] for name in get_close_matches(key, leaves, n=2)]
+    if near:
+        return f"unknown key; nearest is {' or '.join(dict.fromkeys(near))}"
+    return f"unknown key; known here are {', '.join(names)}"
+
+
+def _names_in(kind: type[Any], place: Sequence[str | int]) -> list[str]:
+    """The keys of a table, by the keys and numbers that lead to it."""
+    table: Any = kind
+    for step in place:
+        if isinstance(step, str):
+            inner = get_type_hints(table).get(step)
+            # Of a list of tables or one that may be missing, the table.
+            table = next((one for one in (inner, *get_args(inner)) if is_dataclass(one)), None)
+        if table is None:
+            return []
+    return [one.name for one in fields(table)]
 
 
 def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:

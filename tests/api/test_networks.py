@@ -56,6 +56,29 @@ def test_a_described_network_opens_like_any_other(foreign: Path) -> None:
     assert known["res2"].shipped
 
 
+def test_no_command_calls_a_network_of_another_make_by_a_depth_of_this_one(
+    foreign: Path, tmp_path: Path
+) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD, name="means")
+    people = tmp_path / "people"
+    people.mkdir()
+    for at in range(2):
+        Image.fromarray(picture()).save(people / f"{at}.png")
+    out, folder = tmp_path / "f.npz", str(tmp_path / "gallery")
+    told = ""
+    for arguments in (
+        ["embed", str(people), "--network", "means", "--out", str(out)],
+        ["gallery", "enrol", folder, str(people), "--network", "means", "--name", "Ann"],
+        ["gallery", "info", folder],
+        ["search", str(people / "0.png"), "--gallery", folder, "--network", "means"],
+    ):
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 0, (result.output, result.exception)
+        told += result.output
+    assert "Res" not in told
+    assert "3 numbers each, whole fp32" in told
+
+
 def test_one_picture_comes_in_every_usual_form(foreign: Path, tmp_path: Path) -> None:
     net = adln.load(foreign, mean=MEAN, std=STD)
     pixels = picture()

@@ -46,6 +46,14 @@ def port() -> Iterator[int]:
         thread.join()
 
 
+def test_a_camera_here_is_not_asked_through_a_proxy(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    capture = SnapshotCapture(f"http://me:p%40ss%2Fword@127.0.0.1:{port}/snapshot.jpg")
+    assert capture.read() is not None
+
+
 def test_pictures_are_asked_for_with_the_password_and_at_their_pace(port: int) -> None:
     pauses: list[float] = []
     source = f"http://me:p%40ss%2Fword@127.0.0.1:{port}/snapshot.jpg"

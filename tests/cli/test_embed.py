@@ -146,6 +146,34 @@ def test_the_people_of_a_video_come_with_camera_track_and_time(
     assert features.embeddings[0] @ features.embeddings[2] < 0.9
 
 
+def test_a_table_beside_the_features_may_be_parted_by_semicolons(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path;camera;time_s\na.jpg;door;1.5\nb.jpg;yard;2\n")
+    columns = read_columns(tmp_path / "f.npz", ("b.jpg", "a.jpg"), table)
+    assert columns["camera"].tolist() == ["yard", "door"]
+    assert columns["time_s"].tolist() == [2, 1.5]
+
+
+def test_boxes_past_the_end_of_the_recording_are_told_with_its_length(
+    make_model: MakeModel, people: Path, tmp_path: Path
+) -> None:
+    boxes, out = boxes_file(tmp_path), tmp_path / "f.npz"
+    length = len(list(people.iterdir()))
+    common = ("--boxes", boxes, "--model", make_model(), "--out", out, "--quiet")
+    with boxes.open("a") as file:
+        line = {"camera_id": "door", "frame": 900, "box_xyxy": [0, 0, 30, 100], "track_id": 7}
+        file.write("\n" + json.dumps(line))
+    result = run(people, *common)
+    assert result.exit_code == 0, result.output
+    assert f"#900.0: the recording has {length} frames (0 to {length - 1})" in result.stderr
+    lines = [{**line, "frame": frame} for frame in (900, 950)]
+    boxes.write_text("\n".join(json.dumps(line) for line in lines))
+    result = run(people, *common)
+    assert isinstance(result.exception, CameraError)
+    assert "2 frames from 900 to 950" in str(result.exception)
+    assert f"the recording has {length} (0 to {length - 1})" in str(result.exception)
+
+
 def test_boxes_of_another_camera_are_refused(
     make_model: MakeModel, people: Path, tmp_path: Path
 ) -> None:

@@ -26,13 +26,14 @@ def test_a_gallery_of_another_network_is_refused(tmp_path: Path) -> None:
     with SqliteGallery(tmp_path, create=True) as gallery:
         gallery.add([Sighting(embedding=embedding, model=key, camera_id=0, time_s=0.0)])
     options = ["--gallery", str(tmp_path), "--network", str(find_network("res1"))]
+    options += ["--port", "0"]
     result = CliRunner().invoke(serve, options)
     assert isinstance(result.exception, SettingsError)
     assert "eeeeeeeeeeee" in str(result.exception)
 
 
 def test_cameras_that_cannot_be_read_of_are_said_before_anything_is_served(tmp_path: Path) -> None:
-    options = ["--gallery", str(tmp_path / "gallery"), "--network", ""]
+    options = ["--gallery", str(tmp_path / "gallery"), "--network", "", "--port", "0"]
     result = CliRunner().invoke(serve, [*options, "--watch", str(tmp_path / "none.toml")])
     assert isinstance(result.exception, SettingsError)
     assert "none.toml" in str(result.exception)
@@ -40,7 +41,7 @@ def test_cameras_that_cannot_be_read_of_are_said_before_anything_is_served(tmp_p
 
 
 def test_a_demonstration_needs_a_network(tmp_path: Path) -> None:
-    options = ["--demo", str(tmp_path / "demo"), "--network", ""]
+    options = ["--demo", str(tmp_path / "demo"), "--network", "", "--port", "0"]
     result = CliRunner().invoke(serve, options)
     assert isinstance(result.exception, SettingsError)
     assert "--network" in str(result.exception)

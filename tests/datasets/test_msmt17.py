@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from adln.datasets.catalogue import open_dataset
 from adln.datasets.msmt17 import read_msmt17
 from adln.errors import DatasetError
 
@@ -82,3 +83,17 @@ def test_an_id_beyond_64_bits_is_refused(tmp_path: Path) -> None:
     (root / "list_query.txt").write_text(line)
     with pytest.raises(DatasetError, match="does not fit into 64 bits"):
         read_msmt17(root)
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_the_lists_that_are_missing_are_named_whoever_asks(tmp_path: Path, above: bool) -> None:
+    folder = tmp_path / "MSMT17_V1"
+    for part in ("train", "test"):
+        (folder / part / "0000").mkdir(parents=True)
+    (folder / "list_train.txt").write_text("0000/0000_001_01_0303morning_0001_1.jpg 0\n")
+    (folder / "list_query.txt").touch()
+    for read in (open_dataset, read_msmt17):
+        with pytest.raises(
+            DatasetError, match=r"V1: there is no list_val\.txt, list_gallery\.txt;"
+        ):
+            read(tmp_path if above else folder)

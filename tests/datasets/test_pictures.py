@@ -35,6 +35,8 @@ def test_sources_keep_their_order_and_a_file_may_have_any_name(folder: Path) -> 
     [
         ("list.csv", "person,Path\n1,b.jpg\n2,sub/c.jpeg\n"),
         ("list.csv", "\ufefffilename\r\nb.jpg\r\nsub/c.jpeg\r\n"),
+        ("list.csv", "person;path\n1;b.jpg\n2;sub/c.jpeg\n"),
+        ("list.csv", "person\tpath\n1\tb.jpg\n2\tsub/c.jpeg\n"),
         ("list.txt", "b.jpg\n\n  sub/c.jpeg  \n"),
     ],
 )

@@ -1,5 +1,6 @@
 """Nothing of somebody who is forgotten is left, and the proof says so only where it is true."""
 
+import errno
 import io
 import os
 import signal
@@ -16,8 +17,8 @@ import pytest
 from PIL import Image
 
 from adln.errors import GalleryError
+from adln.gallery import database, rows
 from adln.gallery import names as names_of_people
-from adln.gallery import rows
 from adln.gallery.codes import encode_embeddings
 from adln.gallery.erasing import all_pieces, find_traces
 from adln.gallery.records import ModelKey
@@ -334,6 +335,72 @@ def test_on_a_full_disk_erasing_uses_the_room_that_was_set_aside(
         assert done == 250
     assert gallery.count() == 0
     assert reserve.exists()
+
+
+def test_on_a_full_disk_somebody_with_many_pictures_is_forgotten_in_pieces(
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = gallery.enrol()
+    alike = unit_rows(1) + 0.02 * unit_rows(250, seed=1)
+    alike /= np.linalg.norm(alike, axis=1, keepdims=True)
+    gallery.add(sightings(alike, persons=[person] * 250))
+    real = rows.erase_rows
+
+    def full(connection: sqlite3.Connection, chosen: Sequence[int]) -> dict[int, int]:
+        if len(chosen) > 100:
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorname = "SQLITE_FULL"
+            raise error
+        return real(connection, chosen)
+
+    monkeypatch.setattr(rows, "erase_rows", full)
+    erasure = gallery.forget(person, suppress_above=0.9)
+    assert (erasure.sightings, erasure.traces_found, gallery.count()) == (250, 0, 0)
+    logged = [one.details["sightings"] for one in gallery.audit_entries(action="forget")]
+    assert logged == [100, 100, 50]
+    # Refused as before, by what was kept of all sightings.
+    assert gallery.add(sightings(unit_rows(1))) == [None]
+    assert (gallery.folder / "reserve.bin").stat().st_size == 2 * 2**20
+
+
+def test_what_is_new_does_not_take_the_room_that_erasing_needs(
+    gallery: SqliteGallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = gallery.enrol()
+    gallery.add(sightings(unit_rows(5), persons=[person] * 5))
+    reserve = gallery.folder / "reserve.bin"
+    os.truncate(reserve, 2**20)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "open_private", full)
+        with pytest.raises(GalleryError, match="needed for erasing"):
+            gallery.add(sightings(unit_rows(5, seed=9)))
+        assert gallery.forget(person).sightings == 5
+        assert reserve.stat().st_size == 2**20
+    # There is room again, and it is set aside first.
+    assert None not in gallery.add(sightings(unit_rows(5, seed=9)))
+    assert reserve.stat().st_size == 2 * 2**20
+
+
+def test_a_gallery_that_is_closed_sets_aside_again_what_opening_it_took(
+    gallery: SqliteGallery,
+) -> None:
+    reserve = gallery.folder / "reserve.bin"
+    os.truncate(reserve, 2**20)
+    gallery.close()
+    assert reserve.stat().st_size == 2 * 2**20
+
+
+def test_the_room_set_aside_is_given_back_a_little_at_a_time(tmp_path: Path) -> None:
+    assert database.fill_reserve(tmp_path)
+    sizes = []
+    while database.release_reserve(tmp_path):
+        path = tmp_path / "reserve.bin"
+        sizes.append(path.stat().st_size // 2**10 if path.exists() else 0)
+    assert sizes == [1536, 1024, 512, 0]
 
 
 def test_a_full_disk_without_any_room_set_aside_changes_nothing_and_says_so(

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +25,28 @@ def test_every_line_is_a_sighting(tmp_path: Path, make_stored: Make) -> None:
     sink.deliver([make_stored(3)])
     sink.close()
     assert [SightingEvent.from_json(line).track_id for line in bodies(path)] == [1, 2, 3]
+
+
+def test_only_its_owner_reads_who_was_seen_and_whom_the_owner_lets_in(
+    tmp_path: Path, make_stored: Make
+) -> None:
+    path = tmp_path / "sightings.jsonl"
+    modes = []
+    old = os.umask(0)
+    try:
+        sink = JsonlSink(path, max_bytes=1)
+        sink.deliver([make_stored(1)])
+        modes.append(path.stat().st_mode & 0o777)
+        path.chmod(0o644)
+        sink.close()
+        # Closed to everybody, and open to the group, in the parts that follow, too.
+        for number in (2, 3):
+            sink.deliver([make_stored(number)])
+            modes.append(path.stat().st_mode & 0o777)
+        sink.close()
+    finally:
+        os.umask(old)
+    assert modes == [0o600, 0o640, 0o640]
 
 
 def test_a_file_is_continued_and_a_torn_line_cut_off(tmp_path: Path, make_stored: Make) -> None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,43 @@ def test_starts_are_counted_and_cameras_remembered(tmp_path: Path) -> None:
     assert enter_cameras(tmp_path, {"door": 1}) == 1
     assert enter_cameras(tmp_path, {"yard": 2}) == 2
     assert read_cameras(tmp_path) == {"door": 1, "yard": 2}
+
+
+_START = """
+import sys
+from pathlib import Path
+from adln.pipeline.roster import enter_cameras
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    print(enter_cameras(Path(sys.argv[1]), {sys.argv[2]: int(sys.argv[3])}))
+"""
+
+
+def test_two_processes_that_start_in_the_same_instant_are_counted_as_two(tmp_path: Path) -> None:
+    cameras = {"door": 1, "yard": 2}
+    pipe = subprocess.PIPE
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", _START, str(tmp_path), name, str(number)],
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+        )
+        for name, number in cameras.items()
+    ]
+    for start in starts:
+        assert start.stdout is not None
+        assert start.stdout.readline() == "ready\n"
+    for start in starts:
+        assert start.stdin is not None
+        start.stdin.write("go\n")
+        start.stdin.flush()
+    runs = [int(line) for start in starts for line in start.communicate()[0].split()]
+    assert [start.returncode for start in starts] == [0, 0]
+    assert sorted(runs) == list(range(1, 41))
+    assert read_cameras(tmp_path) == cameras
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 
 def test_a_name_with_another_number_is_refused(tmp_path: Path) -> None:

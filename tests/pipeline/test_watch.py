@@ -438,7 +438,7 @@ def test_every_sighting_says_why_in_one_line_of_the_log_as_well(
     film = Film({"a": [(RED, 0, 25, 50)], "b": [(RED, 30, 55, 100)]})
     watch, said = make_watch(film)
     watch.run()
-    assert said[0].reason.startswith("enrolled as person 1: nobody is enrolled")
+    assert said[0].reason.startswith("enrolled as person 1: nobody was enrolled before")
     assert said[0].score is None
     again = said[-1]
     assert again.score == pytest.approx(1, abs=1e-3)

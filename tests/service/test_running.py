@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from adln.embeddings import unit_length
+from adln.errors import ServiceError
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.service.answers import encode_embedding
 from adln.service.first_tokens import FILE_NAME
-from adln.service.running import address
+from adln.service.running import address, listening
 from adln.service.settings import ServeSettings
 from adln.service.state import ServiceState
 
@@ -195,8 +196,28 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert "cannot be listened to" in done.stderr
+    assert "cannot be listened to (Address already in use)" in done.stderr
     assert "Traceback" not in done.stderr
+    # Nothing was made or promised in vain.
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "gallery").exists()
+
+
+def test_a_certificate_that_cannot_be_used_is_said_before_anything_is_listened_to(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "certificate.pem"
+    path.write_text("none")
+    settings = ServeSettings(port=0, tls_certificate=str(path), tls_key=str(path))
+    with pytest.raises(ServiceError, match="certificate cannot be used"), listening(settings):
+        pass
+
+
+def test_a_name_is_listened_to_at_all_its_addresses_by_one_port() -> None:
+    with listening(ServeSettings(host="localhost", port=0)) as sockets:
+        ports = {one.getsockname()[1] for one in sockets}
+        assert len(ports) == 1
+        socket.create_connection(("127.0.0.1", ports.pop()), timeout=10).close()
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,10 @@ class BoxesFile:
         """How many boxes a camera has."""
         return sum(len(found) for (name, _), found in self._found.items() if name == camera_id)
 
+    def frames(self, camera_id: str) -> list[int]:
+        """Numbers of the frames that have boxes of a camera, ascending."""
+        return sorted(frame for name, frame in self._found if name == camera_id)
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The boxes of each frame; nobody where the file has none."""
         return [self._found.get((frame.camera_id, frame.index), nobody()) for frame in frames]

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.cameras.proxies import exempt
 from adln.cameras.redaction import public_name, public_text
 from adln.errors import CameraError, require_package
 
@@ -130,6 +131,7 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
         if is_stream(text):
             options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
             options += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
+            exempt(text)
         with _openable(text) as address:
             capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():

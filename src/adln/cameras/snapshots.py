@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from adln.cameras.captures import Picture
+from adln.cameras.proxies import proxies_for
 from adln.cameras.redaction import public_name, public_text
 from adln.errors import CameraError
 
@@ -119,7 +120,7 @@ def _fetcher(source: str, timeout_s: float) -> Fetch:
     place = rest.split("/", 1)
     owner, at, host = place[0].rpartition("@")
     address = f"{scheme}://{'/'.join([host, *place[1:]])}"
-    handlers: list[urllib.request.BaseHandler] = []
+    handlers: list[urllib.request.BaseHandler] = [proxies_for(address)]
     if at:
         user, _, password = owner.partition(":")
         known = urllib.request.HTTPPasswordMgrWithDefaultRealm()

@@ -157,4 +157,4 @@ def _recognised(decision: GateDecision) -> tuple[float, float] | None:
 
 
 def _depths(models: list[ModelKey]) -> str:
-    return " and ".join(f"Res{depth}" for depth in sorted({model.depth for model in models}))
+    return " and ".join(sorted({model.depth_name for model in models}))

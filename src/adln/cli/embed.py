@@ -125,7 +125,7 @@ def embed(
     left_out = f", {len(found.problems):,} left out" if found.problems else ""
     click.echo(
         f"{out_path}: {many(len(features.paths), 'picture')}{left_out}, "
-        f"{manifest.dim} numbers each, Res{chosen} {manifest.precision}"
+        f"{manifest.dim} numbers each, {manifest.depth_name(chosen)} {manifest.precision}"
     )
 
 

@@ -85,7 +85,11 @@ def info(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    depths = ", ".join(f"{count:,} at Res{depth}" for depth, count in facts["by_depth"].items())
+    called_depths = {model.depth: model.depth_name for model in models}
+    depths = ", ".join(
+        f"{count:,} at {called_depths.get(depth, f'Res{depth}')}"
+        for depth, count in facts["by_depth"].items()
+    )
     made_by = [str(model).removeprefix("network ") for model in models] or ["none yet"]
     lines = [
         ("sightings", f"{facts['sightings']:,}" + (f" ({depths})" if depths else "")),
@@ -171,7 +175,7 @@ def enrol(
             )
             click.echo(
                 f"{folder}: {result.stored:,} of {len(one.paths):,} pictures stored, {who}, "
-                f"Res{look.depth}"
+                f"{look.key.depth_name}"
             )
             if result.refused:
                 click.secho(

@@ -238,5 +238,5 @@ def _list_sightings(records: list[Any], *, as_json: bool) -> None:
         picture = "yes" if record.thumbnail is not None else "no"
         click.echo(
             f"{record.sighting_id:>9}  {when(record.time_s):<18}{record.camera_id:>7}{track:>8}"
-            f"{record.quality:>9.2f}  Res{record.model.depth}  {picture}"
+            f"{record.quality:>9.2f}  {record.model.depth_name}  {picture}"
         )

@@ -103,15 +103,18 @@ def search(
         no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
         answer, result, depth_asked = question.ask(pictures, no_crop=no_crop)
         names = {person.person_id: person.name for person in gallery.persons()}
+        called = {look.key.depth: look.key.depth_name for look in looks}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
         content = {**_answer_as_json(answer), "answers": _as_json(result, names)}
         click.echo(json.dumps(content, indent=2))
     else:
-        click.echo(_as_text(result, names))
+        click.echo(_as_text(result, names, called))
         click.echo(_answer_as_text(answer), err=answer.verdict is None)
     if out is not None and len(result) > 0:
-        title = f"{pictures[0].name}: most similar of {folder.resolve().name}, Res{depth_asked}"
+        title = (
+            f"{pictures[0].name}: most similar of {folder.resolve().name}, {called[depth_asked]}"
+        )
         picture = draw_answers(read_crop(pictures[0]), result, records, names, title=title)
         save_picture(picture, out)
         without = len(result) - sum(record.thumbnail is not None for record in records)
@@ -226,7 +229,7 @@ def _as_json(result: SearchResult, names: dict[int, str | None]) -> list[dict[st
     return rows
 
 
-def _as_text(result: SearchResult, names: dict[int, str | None]) -> str:
+def _as_text(result: SearchResult, names: dict[int, str | None], depths: dict[int, str]) -> str:
     if len(result) == 0:
         return "Nothing in the gallery passes the filter."
     people = [_person(int(person), names) for person in result.person_ids]
@@ -240,11 +243,12 @@ def _as_text(result: SearchResult, names: dict[int, str | None]) -> str:
     ]
     for rank, person in enumerate(people):
         similarity = float(result.similarity[rank])
+        depth = depths.get(int(result.depths[rank]), f"Res{result.depths[rank]}")
         bar = "█" * round(max(similarity, 0) * _BAR_LETTERS)
         lines.append(
             f"{rank + 1:>4}  {similarity:>6.3f}  {bar:<{_BAR_LETTERS}}  {person:<{width}}  "
             f"{result.camera_ids[rank]:>6}  {when(float(result.time_s[rank])):<16}  "
-            f"Res{result.depths[rank]}   {result.sighting_ids[rank]}"
+            f"{depth}   {result.sighting_ids[rank]}"
         )
     return "\n".join(lines)
 

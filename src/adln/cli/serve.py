@@ -78,7 +78,7 @@ def serve(
         ) from error
     from adln.service.app import make_app
     from adln.service.live import Events
-    from adln.service.running import address, run
+    from adln.service.running import address, listening, run
 
     demo = None if demo_folder is None else demo_in(demo_folder)
     given = {
@@ -102,6 +102,9 @@ def serve(
     if settings.watch is None and settings.own_watch.exists():
         settings = replace(settings, watch=str(settings.own_watch))
     opened_network, scale = open_network(settings)
+    # Before anything is made, shown or drawn.
+    sockets = click.get_current_context().with_resource(listening(settings))
+    settings = replace(settings, port=sockets[0].getsockname()[1])
     if demo is not None:
         _draw(demo, opened_network)
     cameras = _cameras(settings, opened_network)
@@ -140,7 +143,7 @@ def serve(
                 tidying=Tidying(opened, state, every_s=settings.retention_every_s),
                 find_people=open_finder(),
             )
-            run(app, settings, events)
+            run(app, settings, events, sockets)
         finally:
             state.close()
 

@@ -25,7 +25,7 @@ from adln.datasets.market1501 import (
     is_market1501,
     read_market1501,
 )
-from adln.datasets.msmt17 import is_msmt17, read_msmt17
+from adln.datasets.msmt17 import read_msmt17, resembles_msmt17
 from adln.datasets.split import ReidDataset
 from adln.datasets.two_cameras import READERS, RECOGNISERS
 from adln.errors import DatasetError
@@ -46,7 +46,7 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "market1501": is_market1501,
     "dukemtmc": is_dukemtmc,
-    "msmt17": is_msmt17,
+    "msmt17": resembles_msmt17,
     "cuhk01": is_cuhk01,
     "cuhk02": is_cuhk02,
     "cuhk03": is_cuhk03,

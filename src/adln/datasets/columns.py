@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import require_regular
+from adln.datasets.listing import delimiter_of
 from adln.datasets.pictures import PATH_COLUMNS
 from adln.errors import DatasetError
 from adln.features import pyarrow_modules
@@ -73,7 +74,8 @@ def _from_parquet(path: Path) -> dict[str, NDArray[Any]]:
 def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     require_regular(table, raises=DatasetError, expected="a table of pictures")
     try:
-        rows = list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
+        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        rows = list(csv.DictReader(lines, delimiter=delimiter_of(lines[0] if lines else "")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table}: this table cannot be read ({error}).") from error
     heads = list(rows[0]) if rows else []

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.listing import (
+    delimiter_of,
+    entries,
+    find_root,
+    image_files,
+    shown,
+    stray_pictures,
+)
 from adln.datasets.split import ReidDataset, Split, make_split, nearly_equal_names, number_names
 from adln.errors import DatasetError
 
@@ -182,7 +189,7 @@ def read_csv(root: Path) -> ReidDataset:
         raise DatasetError(f"{table}: cannot be read as a UTF-8 table ({error}).") from error
     header = lines[0] if lines else ""
     columns = _cells_of_header(header)
-    reader = csv.DictReader(lines[1:], fieldnames=columns, delimiter=_delimiter(header))
+    reader = csv.DictReader(lines[1:], fieldnames=columns, delimiter=delimiter_of(header))
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise DatasetError(
@@ -240,12 +247,8 @@ def _tables(folder: Path) -> list[Path]:
     return [entry for entry in entries(folder) if entry.suffix.lower() == _TABLE_SUFFIX]
 
 
-def _delimiter(header: str) -> str:
-    return next((mark for mark in ",;\t" if mark in header), ",")
-
-
 def _cells_of_header(header: str) -> list[str]:
-    cells = next(csv.reader([header], delimiter=_delimiter(header)), [])
+    cells = next(csv.reader([header], delimiter=delimiter_of(header)), [])
     return [cell.strip() for cell in cells]
 
 

@@ -92,6 +92,11 @@ def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
     return sorted(found)
 
 
+def delimiter_of(header: str) -> str:
+    """What parts the columns of a CSV file, by its first line: a comma, a semicolon or a tab."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
 def shown(names: Iterable[str]) -> str:
     """Write a few names for a message: "a, b, c and 12 more"; "nothing" if there are none."""
     listed = list(names)

@@ -49,7 +49,13 @@ def read_msmt17(root: Path) -> ReidDataset:
         f"MSMT17: the lists {', '.join(_LISTS)} beside the picture folders train and test "
         "(V1) or mask_train_v2 and mask_test_v2 (V2)"
     )
-    folder = find_root(root, is_msmt17, expected=expected)
+    folder = find_root(root, resembles_msmt17, expected=expected)
+    missing = [name for name in _LISTS if not (folder / name).is_file()]
+    if missing or not is_msmt17(folder):
+        raise DatasetError(
+            f"{folder}: there is no {', '.join(missing) or 'pair of picture folders'}; "
+            f"expected {expected}."
+        )
     train_folder, test_folder = next(
         (folder / train, folder / test)
         for train, test in _FOLDERS
@@ -72,6 +78,13 @@ def read_msmt17(root: Path) -> ReidDataset:
         train=make_split(*split("train", train_records, 0)),
         query=make_split(*split("query", query, first_test_id)),
         gallery=make_split(*split("gallery", gallery, first_test_id)),
+    )
+
+
+def resembles_msmt17(folder: Path) -> bool:
+    """Tell whether a folder has some of the lists or picture folders that only MSMT17 has."""
+    return any((folder / name).is_file() for name in _LISTS) or any(
+        (folder / name).is_dir() for name in _FOLDERS[0]
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adln.atomic import require_regular
-from adln.datasets.listing import is_image_name
+from adln.datasets.listing import delimiter_of, is_image_name
 from adln.errors import DatasetError
 
 _LIST_SUFFIXES = frozenset({".csv", ".txt"})
@@ -92,7 +92,8 @@ def _in_list(source: Path) -> list[Path]:
 
 
 def _path_column(source: Path, text: str) -> list[str]:
-    rows = csv.DictReader(text.splitlines())
+    lines = text.splitlines()
+    rows = csv.DictReader(lines, delimiter=delimiter_of(lines[0] if lines else ""))
     columns = rows.fieldnames or []
     for column in columns:
         if column.strip().lower() in PATH_COLUMNS:

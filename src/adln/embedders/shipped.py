@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from adln.atomic import atomic_write, is_there, user_folder
+from adln.atomic import atomic_write, is_there, locked, user_folder
 from adln.errors import SettingsError
 
 FOLDER = Path(__file__).parents[1] / "networks"
@@ -83,16 +83,22 @@ def name_network(name: str, path: Path | None) -> None:
             cannot be written.
     """
     require_name(name)
-    known = _read_own()
-    known.pop(name, None)
-    if path is not None:
-        known[name] = path.resolve()
     place = _list_of_own()
-    instead = "set XDG_CONFIG_HOME to a folder of your own"
-    with atomic_write(place, raises=SettingsError, instead=instead, folders=True) as file:
-        file.write(
-            json.dumps({name: str(path) for name, path in sorted(known.items())}, indent=1).encode()
-        )
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with locked(place.parent):
+            known = _read_own()
+            known.pop(name, None)
+            if path is not None:
+                known[name] = path.resolve()
+            texts = {name: str(path) for name, path in sorted(known.items())}
+            with atomic_write(place, raises=SettingsError) as file:
+                file.write(json.dumps(texts, indent=1).encode())
+    except OSError as error:
+        raise SettingsError(
+            f"{place}: cannot be written ({error.strerror or error}). Set XDG_CONFIG_HOME to a "
+            "folder of your own."
+        ) from error
 
 
 def use_network(name: str, path: Path) -> Path | None:
@@ -170,9 +176,11 @@ def _remembered() -> dict[str, list[str]]:
 
 
 def _remember(name: str, paths: list[str]) -> None:
-    past = {**_remembered(), name: paths}
-    with atomic_write(_list_of_past(), raises=SettingsError) as file:
-        file.write(json.dumps({key: past[key] for key in sorted(past) if past[key]}).encode())
+    place = _list_of_past()
+    with locked(place.parent):
+        past = {**_remembered(), name: paths}
+        with atomic_write(place, raises=SettingsError) as file:
+            file.write(json.dumps({key: past[key] for key in sorted(past) if past[key]}).encode())
 
 
 def _list_of_past() -> Path:

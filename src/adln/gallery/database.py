@@ -29,7 +29,9 @@ _EVERYBODY = stat.S_IRWXO
 # Set aside while there is room, so that a full disk does not keep what is old from being erased.
 _RESERVE_NAME = "reserve.bin"
 _RESERVE_BYTES = 2 * 2**20
+_RELEASED_BYTES = 2**19
 _WORTH_RESERVING = 4
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # SQLite's index of the log takes 32 KiB, the log's first pages the same.
 _TO_OPEN_BYTES = 2**17
 
@@ -101,10 +103,10 @@ def _make_room_to_open(folder: Path) -> bool:
     try:
         if shutil.disk_usage(folder).free >= _TO_OPEN_BYTES:
             return False
-        left = path.stat().st_size - _TO_OPEN_BYTES
-        if left < 0:
+        size = path.stat().st_size
+        if size == 0:
             return False
-        os.truncate(path, left)
+        os.truncate(path, max(size - _TO_OPEN_BYTES, 0))
     except OSError:
         return False
     return True
@@ -155,24 +157,57 @@ def open_private(path: Path, mode: str) -> IO[bytes]:
 
 def make_reserve(folder: Path) -> None:
     """Set a little room aside, if there is plenty."""
-    path = folder / _RESERVE_NAME
     with suppress(OSError):
-        if path.exists() and path.stat().st_size == _RESERVE_BYTES:
-            return
-        if shutil.disk_usage(folder).free < _WORTH_RESERVING * _RESERVE_BYTES:
-            return
-        with open_private(path, "wb") as file:
-            file.write(bytes(_RESERVE_BYTES))
+        if shutil.disk_usage(folder).free >= _WORTH_RESERVING * _RESERVE_BYTES:
+            fill_reserve(folder)
+
+
+def fill_reserve(folder: Path) -> bool:
+    """Set aside what room there is, up to what erasing may take.
+
+    Returns:
+        Whether that is all it may take; also where something else than room stands in the way.
+    """
+    path = folder / _RESERVE_NAME
+    try:
+        missing = _RESERVE_BYTES - (path.stat().st_size if path.exists() else 0)
+        if missing > 0:
+            with open_private(path, "ab") as file:
+                while missing > 0:
+                    missing -= file.write(bytes(missing))
+    except OSError as error:
+        return error.errno not in _NO_ROOM
+    return True
+
+
+def require_reserve(folder: Path) -> None:
+    """Refuse to store more where that would take the room for erasing.
+
+    Raises:
+        FullDiskError: the room that is set aside cannot be filled up.
+    """
+    if not fill_reserve(folder):
+        raise FullDiskError(
+            f"{folder}: the disk is full: what is free is needed for erasing, for which "
+            f"{_RESERVE_BYTES // 2**20} MiB are set aside. Nothing was changed; everything before "
+            "it is safe. Free some space, or let `adln gallery retention --apply` erase what is "
+            "old."
+        )
 
 
 def release_reserve(folder: Path) -> bool:
-    """Give back the room that was set aside.
+    """Give back some of the room that was set aside: others on the disk may be waiting for it.
 
     Returns:
         Whether there was any.
     """
+    path = folder / _RESERVE_NAME
     try:
-        (folder / _RESERVE_NAME).unlink()
+        left = path.stat().st_size - _RELEASED_BYTES
+        if left > 0:
+            os.truncate(path, left)
+        else:
+            path.unlink()
     except OSError:
         return False
     return True
@@ -339,7 +374,7 @@ def plain_errors(
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_FULL"):
+        if name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_IOERR") and _is_full(folder)):
             raise _full(folder, what_holds) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             advice = f"Another process has been writing for more than {WAIT_S:.0f} s; try again."
@@ -355,9 +390,17 @@ def plain_errors(
             advice = f"{what_holds} Check disk and permissions."
         raise GalleryError(f"{folder}: {error}. {advice}") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _NO_ROOM:
             raise _full(folder, what_holds) from error
         raise GalleryError(f"{folder}: {error.strerror or error}. {what_holds}") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk has no room even for SQLite's files, of which SQLite says an I/O error."""
+    try:
+        return shutil.disk_usage(folder).free < _TO_OPEN_BYTES
+    except OSError:
+        return False
 
 
 def _full(folder: Path, what_holds: str) -> FullDiskError:

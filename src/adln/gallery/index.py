@@ -420,8 +420,12 @@ class SearchIndex:
     def _save_columns(self) -> None:
         path, partial = (self._folder / name for name in COLUMNS_NAMES)
         tags = {"epoch": np.array(self._epoch), "change_id": np.array(self.change_id)}
-        with open_private(partial, "wb") as file:
-            np.savez(file, **tags, **self.columns.saved())  # type: ignore[arg-type]
+        try:
+            with open_private(partial, "wb") as file:
+                np.savez(file, **tags, **self.columns.saved())  # type: ignore[arg-type]
+        except OSError:
+            wipe_file(partial)
+            raise
         wipe_file(path)
         partial.replace(path)
         self._saved_change_id = self.change_id

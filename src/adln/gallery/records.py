@@ -96,9 +96,17 @@ class ModelKey:
         """Network file and depth: one exit, whatever is known of its space."""
         return self.digest, self.depth
 
+    @property
+    def depth_name(self) -> str:
+        """What people call the depth: "Res2"; "whole" for a network of another make."""
+        # The space of such a network is named by the digest of its file.
+        is_foreign = bool(self.space) and self.digest.startswith(self.space)
+        return "whole" if is_foreign else f"Res{self.depth}"
+
     def __str__(self) -> str:
         space = f", space {self.space}" if self.space else ""
-        return f"network {self.digest[:12]} at Res{self.depth}, {self.dim} numbers{space}"
+        at = "" if self.depth_name == "whole" else f" at {self.depth_name}"
+        return f"network {self.digest[:12]}{at}, {self.dim} numbers{space}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,6 +6,7 @@ sees, at every call, all that was acknowledged to any of them before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from adln.gallery.audit import AuditCheck, AuditEntry
 from adln.gallery.compared import ComparedGallery
 from adln.gallery.database import (
     FullDiskError,
-    make_reserve,
+    fill_reserve,
     plain_errors,
-    release_reserve,
+    require_reserve,
     writing,
 )
 from adln.gallery.erasing import Needles
@@ -41,7 +42,7 @@ from adln.gallery.records import (
     require_usable,
 )
 from adln.gallery.retention import Retention
-from adln.gallery.store import Queries
+from adln.gallery.store import ERASED_AT_A_TIME, Queries
 from adln.gallery.suppression import are_refused, keep_template
 
 # Fewer free slots than this cost a search nothing that could be felt.
@@ -117,6 +118,7 @@ class SqliteGallery(ComparedGallery):
         embeddings = checked_embeddings(
             np.stack([np.asarray(one.embedding) for one in sightings]), dim=models[0].dim
         )
+        require_reserve(self.folder)
         with self._writing():
             numbers = self._take_models(models)
             model_ids = [numbers[one.model] for one in sightings]
@@ -384,40 +386,64 @@ class SqliteGallery(ComparedGallery):
             raise GalleryError(f"suppress_above is a cosine between 0 and 1, got {suppress_above}.")
         details: dict[str, Any] = {"person": person_id, "suppressed_above": suppress_above}
         try:
-            records, needles = self._forget(person_id, suppress_above, details)
-        except FullDiskError:
-            if not release_reserve(self.folder):
-                raise
-            records, needles = self._forget(person_id, suppress_above, details)
-        self._wiper.wipe()
-        with plain_errors(self.folder, what_holds="The erasure is done and stays done."):
-            erasure = self._prove(person_id, records, needles, suppress_above)
-            make_reserve(self.folder)
-        with self._writing(
-            "forgotten",
-            {
+            try:
+                records, name, _ = self._forget(person_id, suppress_above, details)
+            except FullDiskError:
+                records, name = self._forget_in_pieces(person_id, suppress_above, details)
+            self._with_reserve(self._wiper.wipe)
+            with plain_errors(self.folder, what_holds="The erasure is done and stays done."):
+                needles = proving.needles_of(records, [name], self._compared)
+                erasure = self._prove(person_id, records, needles, suppress_above)
+            proof = {
                 "person": person_id,
                 "found_by_search": erasure.found_by_search,
                 "traces_found": erasure.traces_found,
-            },
-        ):
-            pass
+            }
+            self._with_reserve(partial(self._note, "forgotten", proof))
+        finally:
+            fill_reserve(self.folder)
         return erasure
 
     def _forget(
-        self, person_id: int, suppress_above: float | None, details: dict[str, Any]
-    ) -> tuple[list[StoredSighting], Needles]:
+        self,
+        person_id: int,
+        suppress_above: float | None,
+        details: dict[str, Any],
+        most: int | None = None,
+    ) -> tuple[list[StoredSighting], str | None, bool]:
+        """Erase somebody, or the first so many sightings of them.
+
+        Returns:
+            What was erased, their name, and whether nothing of them is left.
+        """
         with self._writing("forget", details):
             self._people.require({person_id})
+            name = self._people.name_of(person_id)
             ids = rows.ids_of(self._connection, person_id)
-            records = self.get(ids)
-            needles = proving.needles_of(records, [self._people.name_of(person_id)], self._compared)
             if suppress_above is not None:
-                models = self._index.models
+                records, models = self.get(ids), self._index.models
                 keep_template(self._connection, models, person_id, records, suppress_above)
-            details["sightings"] = self._erase(ids)
-            self._people.forget(person_id)
-        return records, needles
+            part = ids[:most]
+            records = self.get(part)
+            details["sightings"] = self._erase(part)
+            if len(part) == len(ids):
+                self._people.forget(person_id)
+        return records, name, len(part) == len(ids)
+
+    def _forget_in_pieces(
+        self, person_id: int, suppress_above: float | None, details: dict[str, Any]
+    ) -> tuple[list[StoredSighting], str | None]:
+        """Erase somebody with the room that was set aside."""
+        records: list[StoredSighting] = []
+        is_gone = False
+        while not is_gone:
+            # What is kept to refuse them is of all sightings, and kept once.
+            suppressed = None if records else suppress_above
+            erase = partial(self._forget, person_id, suppressed, details, ERASED_AT_A_TIME)
+            some, name, is_gone = self._with_reserve(erase)
+            records += some
+            self._free_log()
+        return records, name
 
     def compact(self) -> None:
         """Release free slots, so that a search reads only what is in use.

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,8 +20,8 @@ from adln.gallery.bridging import way_of
 from adln.gallery.database import (
     FullDiskError,
     connect,
+    fill_reserve,
     is_read_only,
-    make_reserve,
     plain_errors,
     reading,
     release_reserve,
@@ -48,7 +49,7 @@ _SURPLUS_SHARE = 0.25
 # How long the opening and the closing of a gallery wait for others that read, to wipe what is left.
 _PATIENCE_S = 1.0
 # So many sightings are erased at a time where the disk is full.
-_ERASED_AT_A_TIME = 100
+ERASED_AT_A_TIME = 100
 
 Answer = TypeVar("Answer")
 
@@ -141,6 +142,9 @@ class GalleryStore:
                 self._index.close()
                 self._connection.close()
                 self._wiper.close()
+                if not self._is_read_only:
+                    # SQLite's files beside the gallery, which may have taken of it, are gone.
+                    fill_reserve(self.folder)
 
     def __enter__(self) -> Self:
         """The gallery itself."""
@@ -188,6 +192,11 @@ class GalleryStore:
                 if action is not None:
                     self._log.record(action, details or {})
 
+    def _note(self, action: str, details: Mapping[str, Any]) -> None:
+        """Write a line of the audit log."""
+        with self._writing(action, details):
+            pass
+
     def _require_open(self) -> None:
         if self._closed:
             raise GalleryError(f"{self.folder}: this gallery was closed; open it again.")
@@ -221,7 +230,7 @@ class GalleryStore:
             return
         with contextlib.suppress(GalleryError):
             self._wiper.wipe(wait_s=_PATIENCE_S)
-        if self._index.files is None:
+        if self._index.files is None or not fill_reserve(self.folder):
             return
         with reading(self._connection):
             ready = self._index.refresh() and self._index.is_ready()
@@ -243,17 +252,30 @@ class GalleryStore:
             erase(ids)
             erased = int(details["sightings"])
         except FullDiskError:
-            if not release_reserve(self.folder):
-                raise
-            for start in range(0, len(ids), _ERASED_AT_A_TIME):
-                erase(ids[start : start + _ERASED_AT_A_TIME])
-                erased += int(details["sightings"])
-                # What is in the log is in the database then, and the room of the log free.
-                with contextlib.suppress(GalleryError):
-                    self._wiper.wipe(wait_s=0.0)
-            make_reserve(self.folder)
+            try:
+                for start in range(0, len(ids), ERASED_AT_A_TIME):
+                    part = ids[start : start + ERASED_AT_A_TIME]
+                    self._with_reserve(partial(erase, part))
+                    erased += int(details["sightings"])
+                    self._free_log()
+            finally:
+                fill_reserve(self.folder)
         self._wiper.wipe_soon()
         return erased
+
+    def _with_reserve(self, do: Callable[[], Answer]) -> Answer:
+        """Do what erasing takes, on a full disk with the room that was set aside for it."""
+        while True:
+            try:
+                return do()
+            except FullDiskError:
+                if not release_reserve(self.folder):
+                    raise
+
+    def _free_log(self) -> None:
+        """Have what is in the log be in the database, and the room of the log free."""
+        with contextlib.suppress(GalleryError):
+            self._with_reserve(partial(self._wiper.wipe, wait_s=0.0))
 
     def _passing(self, where: Filter) -> NDArray[np.int64]:
         columns = self._index.columns

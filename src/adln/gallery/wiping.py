@@ -61,7 +61,7 @@ class Wiper:
                     self._wipe(connection, wait_s)
         except GalleryError as error:
             # Without its cause: those who ask for that take it that nothing was done.
-            raise GalleryError(str(error)) from None
+            raise type(error)(str(error)) from None
 
     def _wipe(self, connection: sqlite3.Connection, wait_s: float) -> None:
         # So that the table of people is emptied as a whole.

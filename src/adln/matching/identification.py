@@ -32,6 +32,8 @@ LEAST_GALLERY = 100
 """Scores are judged as among at least so many people."""
 MARGIN = 0.03
 """A match is so much more alike than everybody else."""
+NOBODY_ENROLLED = "nobody is enrolled"
+"""Why somebody is unknown to a gallery without people."""
 # Persons asked of the gallery: the best, and who stands next to them.
 _PERSONS = 4
 
@@ -232,7 +234,7 @@ def identify(
     result = ask(_PERSONS)
     rows = _rows(result)
     if not rows:
-        nobody = "nobody is enrolled" if where == EVERYTHING else "nobody enrolled may be compared"
+        nobody = NOBODY_ENROLLED if where == EVERYTHING else "nobody enrolled may be compared"
         return _answer(
             Decision(verdict="unknown", probability=0.0), nobody, model.depth, size=0, among=0
         )

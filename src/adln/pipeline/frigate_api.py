@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError
 from adln.pipeline.connections import NoRedirect, trusting
 
@@ -105,6 +106,7 @@ class FrigateApi:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._opener = urllib.request.build_opener(
+            proxies_for(url),
             urllib.request.HTTPSHandler(context=context),
             urllib.request.HTTPCookieProcessor(CookieJar()),
             NoRedirect(),

@@ -34,7 +34,7 @@ from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import Filter, Sighting
 from adln.matching.calibration import Scale, Scales, Verdict
-from adln.matching.identification import MARGIN, Identification, not_asked
+from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
 from adln.pipeline.identity_settings import IdentitySettings
@@ -426,9 +426,9 @@ class IdentityBook:
         state.person_id = self._gallery.split(self._still_there(state))
         state.claims = state.is_founder = True
         state.verdict, state.probability, state.retry_s = "unknown", probability, None
-        state.why = replace(
-            state.why, reason=f"enrolled as person {state.person_id}: {state.why.reason}"
-        )
+        # Why nobody was known; by now there is somebody.
+        why = state.why.reason.replace(NOBODY_ENROLLED, "nobody was enrolled before")
+        state.why = replace(state.why, reason=f"enrolled as person {state.person_id}: {why}")
         self.num_persons += 1
         self._version += 1
 

@@ -5,7 +5,9 @@ leaves of a torn one is cut off before the next is written.
 """
 
 import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from adln.errors import DeliveryError, UndeliveredError
@@ -21,6 +23,9 @@ class JsonlSink:
     When the file would grow beyond its bound it becomes ``<name>.1``, the earlier ``<name>.1``
     becomes ``<name>.2`` and so on; the last of them is removed. The file may also be renamed or
     removed from outside (logrotate): a new one is begun.
+
+    The file is its owner's alone (mode 600). A group that the owner lets in (`chmod g+r`) may read
+    the parts that follow, too.
 
     Args:
         path: The file; made if it does not exist.
@@ -41,6 +46,7 @@ class JsonlSink:
         self._keep = keep
         self._file = -1
         self._size = 0
+        self._let_in = 0
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Append sightings; on return they are on the disk.
@@ -77,7 +83,15 @@ class JsonlSink:
                     return
                 self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        # It says who was seen where: its owner's alone, like the gallery.
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        mode = stat.S_IMODE(os.fstat(self._file).st_mode)
+        # Nobody else, but whom the owner has let read the part before.
+        wanted = mode & ~0o007 | self._let_in
+        if mode != wanted:
+            # Of another owner, it is that owner's to close.
+            with suppress(OSError):
+                os.fchmod(self._file, wanted)
         self._sync_folder()
         self._size = _end_of_last_line(self._file)
         os.ftruncate(self._file, self._size)
@@ -94,6 +108,7 @@ class JsonlSink:
         self._size += len(lines)
 
     def _rotate(self) -> None:
+        self._let_in = self._path.stat().st_mode & 0o060
         self.close()
         parts = [self._path, *(self._part(number) for number in range(1, self._keep + 1))]
         for older, newer in zip(reversed(parts[1:]), reversed(parts[:-1]), strict=True):

@@ -5,10 +5,11 @@ contradicts the gallery's folder is refused, because sightings would change came
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, locked
 from adln.errors import SettingsError
 from adln.gallery.database import permissions_in
 
@@ -32,9 +33,10 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
             damaged, or it cannot be written.
     """
     path = folder / FILE_NAME
-    known, runs = _read(path)
-    _require_same(path, known, cameras)
-    _write(path, known | dict(cameras), runs + 1)
+    with _alone(folder):
+        known, runs = _read(path)
+        _require_same(path, known, cameras)
+        _write(path, known | dict(cameras), runs + 1)
     return runs + 1
 
 
@@ -53,16 +55,17 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
             written.
     """
     path = folder / FILE_NAME
-    known, runs = _read(path)
-    if known.get(name, number) != number:
-        raise SettingsError(
-            f"There was a camera {name!r} already, and what was seen there is kept under that "
-            "name. Choose another one."
-        )
-    if number not in known.values() or known.get(name) == number:
-        return
-    others = {one: at for one, at in known.items() if at != number}
-    _write(path, others | {name: number}, runs)
+    with _alone(folder):
+        known, runs = _read(path)
+        if known.get(name, number) != number:
+            raise SettingsError(
+                f"There was a camera {name!r} already, and what was seen there is kept under that "
+                "name. Choose another one."
+            )
+        if number not in known.values() or known.get(name) == number:
+            return
+        others = {one: at for one, at in known.items() if at != number}
+        _write(path, others | {name: number}, runs)
 
 
 def read_cameras(folder: Path) -> dict[str, int]:
@@ -85,6 +88,19 @@ def track_number(run: int, track_id: int) -> int:
             f"track ids must be below {TRACKS_PER_RUN:,}, got {track_id}; renumber the tracks."
         )
     return run * TRACKS_PER_RUN + track_id
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Between two starts in the same instant, the second reads what the first has written."""
+    try:
+        with locked(folder):
+            yield
+    except OSError as error:
+        raise SettingsError(
+            f"{folder}: cannot be opened ({error.strerror or error}). Let this user read and write "
+            "the gallery's folder, or name another gallery."
+        ) from error
 
 
 def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, int]) -> None:

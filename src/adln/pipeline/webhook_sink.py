@@ -14,6 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.connections import NoRedirect, trusting
 from adln.pipeline.outbox import StoredEvent
@@ -79,7 +80,7 @@ class WebhookSink:
         self._timeout_s = timeout_s
         self._clock = clock
         self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), NoRedirect()
+            proxies_for(url), urllib.request.HTTPSHandler(context=context), NoRedirect()
         )
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:

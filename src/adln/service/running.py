@@ -1,14 +1,19 @@
 """Runs the service until it is told to stop."""
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import resource
 import signal
 import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +26,10 @@ from adln.service.settings import ServeSettings
 _FEWEST = 64
 _KEEP_ALIVE_S = 5
 _HANDSHAKE_S = 10.0
+# Connections that the system holds until they are looked at.
+_WAITING = 2048
+# A name may stand for an address of a kind that this machine does not have.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 # Besides connections: the gallery, its codes, the log; and connections that are just ending.
 _FILES_BESIDES = 512
 
@@ -48,16 +57,91 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
+@contextmanager
+def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
+    """Take the address, before anything is made that would be in vain without it.
+
+    Who connects meanwhile waits until it is served.
+
+    Yields:
+        A socket for each address that the host has.
+
+    Raises:
+        ServiceError: the address cannot be listened to, or the certificate cannot be used.
+    """
+    if settings.tls_certificate is not None:
+        try:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        except OSError as error:
+            raise _certificate_error(error) from error
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        failed: OSError | UnicodeError | None = None
+        try:
+            for family, place in _places(settings):
+                # Where any port will do, it is the same one for all addresses.
+                port = sockets[0].getsockname()[1] if sockets else place[1]
+                try:
+                    found = _listener(family, (place[0], port, *place[2:]))
+                except OSError as error:
+                    if error.errno not in _NOT_HERE:
+                        raise
+                    failed = error
+                else:
+                    sockets.append(opened.enter_context(found))
+        except (OSError, UnicodeError) as error:
+            failed, sockets = error, []
+        if not sockets:
+            why = getattr(failed, "strerror", None) or failed
+            raise ServiceError(
+                f"{settings.host}:{settings.port} cannot be listened to ({why}). Choose another "
+                "port or address, or stop who uses it."
+            ) from failed
+        yield sockets
+
+
+def _places(settings: ServeSettings) -> list[tuple[int, Any]]:
+    """Family and address of each place that the host's name stands for."""
+    found = socket.getaddrinfo(
+        settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return list(dict.fromkeys((family, place) for family, _, _, _, place in found))
+
+
+def _certificate_error(error: OSError) -> ServiceError:
+    return ServiceError(f"The certificate cannot be used ({error}).")
+
+
+def _listener(family: int, place: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else it would take IPv4's place, too, which has a socket of its own.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(place)
+        # Two that are only bound may have the same address.
+        listener.listen(_WAITING)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def run(
+    app: FastAPI, settings: ServeSettings, events: Events, sockets: list[socket.socket]
+) -> None:
     """Serve until SIGINT or SIGTERM; requests that are running then are finished.
 
     Args:
         app: of `adln.service.app.make_app`.
         settings: as read.
         events: those of the app.
+        sockets: of `listening`; closed at the end.
 
     Raises:
-        ServiceError: the address cannot be listened to, or the certificate cannot be read.
+        ServiceError: the certificate cannot be read, or something cannot be started.
     """
     files = _allow_files(settings.max_connections + _FILES_BESIDES)
     most = max(_FEWEST, min(settings.max_connections, files - _FILES_BESIDES))
@@ -68,18 +152,14 @@ def run(app: FastAPI, settings: ServeSettings, events: Events) -> None:
         server = _Server(config, events)
         config.load()
     except OSError as error:
-        raise ServiceError(f"The certificate cannot be used ({error}).") from error
+        raise _certificate_error(error) from error
     # Uvicorn raises the signal again when it has ended; then it is this program's turn to end, in
     # order: the gallery is closed so that the next start is quick.
     before = {one: signal.signal(one, _ended_already) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        server.run()
+        server.run(sockets=sockets)
     except SystemExit as error:
-        # Uvicorn has logged why.
-        raise ServiceError(
-            f"{settings.host}:{settings.port} cannot be listened to. Choose another port or "
-            "address, or stop who uses it."
-        ) from error
+        raise ServiceError("The service could not start; the log says why.") from error
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

@@ -1,10 +1,14 @@
 """One row per epoch, as CSV for programs and as TensorBoard curves for people."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
+
+from adln.atomic import atomic_write
+from adln.errors import TrainingError
 
 FILE_NAME = "log.csv"
 
@@ -43,12 +47,12 @@ class Logbook:
         if not self._enabled:
             return
         self._rows.append({"epoch": str(epoch), **{k: f"{v:.6g}" for k, v in values.items()}})
-        partial = self._path.with_suffix(".partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self._rows[-1]))
-            writer.writeheader()
-            writer.writerows(self._rows)
-        partial.replace(self._path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(self._rows[-1]))
+        writer.writeheader()
+        writer.writerows(self._rows)
+        with atomic_write(self._path, raises=TrainingError) as file:
+            file.write(text.getvalue().encode())
         if self._curves is not None:
             for name, value in values.items():
                 self._curves.add_scalar(name, value, epoch)
