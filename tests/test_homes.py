@@ -68,5 +68,5 @@ def test_a_list_of_networks_that_cannot_be_kept_says_where_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(UNREACHABLE))
-    with pytest.raises(SettingsError, match=r"cannot be written .* set XDG_CONFIG_HOME"):
+    with pytest.raises(SettingsError, match=r"cannot be written .* Set XDG_CONFIG_HOME"):
         name_network("mine", tmp_path / "mine.onnx")
