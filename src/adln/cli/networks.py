@@ -24,6 +24,14 @@ from adln.evaluation.unseen import was_seen
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.bridge import exit_name, read_bridge
 
+_galleries_option = click.option(
+    "--gallery",
+    "galleries",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Of what it has stored: over the bridge to the network, or as before; may be repeated.",
+)
+
 
 class Triple(click.ParamType):  # type: ignore[type-arg]
     """Three numbers such as 0.485,0.456,0.406."""
@@ -131,13 +139,7 @@ def add(
     is_flag=True,
     help="Allow it even if stored embeddings cannot be compared with its own.",
 )
-@click.option(
-    "--gallery",
-    "galleries",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Carry what this gallery has stored over to the new network; may be repeated.",
-)
+@_galleries_option
 def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) -> None:
     """Give NETWORK a name that settings use; `rollback` undoes it.
 
@@ -170,13 +172,7 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
 
 @networks.command()
 @click.argument("name")
-@click.option(
-    "--gallery",
-    "galleries",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Compare what this gallery has stored as before, too; may be repeated.",
-)
+@_galleries_option
 def rollback(name: str, galleries: tuple[Path, ...]) -> None:
     """Give NAME back to the network that had it before the last `use`."""
     network_before(name)

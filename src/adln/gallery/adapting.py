@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.gallery.records import ModelKey
+from adln.gallery.schema import rows_if_made
 from adln.matching.adaptation import Adaptation, adaptation_bytes, parse_adaptation
 from adln.matching.calibration import Calibration, Scales, parse_one
 
@@ -39,15 +40,9 @@ def read_adaptations(connection: sqlite3.Connection) -> dict[str, Adaptation]:
     Raises:
         SettingsError: one is damaged.
     """
-    (has_table,) = connection.execute(
-        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'adaptations'"
-    ).fetchone()
-    if not has_table:
-        return {}
-    rows = connection.execute("SELECT space, content FROM adaptations").fetchall()
     return {
         space: parse_adaptation(content, name=f"adaptation of space {space}")
-        for space, content in rows
+        for space, content in rows_if_made(connection, "adaptations", "space")
     }
 
 
@@ -57,15 +52,9 @@ def read_calibrations(connection: sqlite3.Connection) -> dict[str, Calibration]:
     Raises:
         ModelFileError: one is damaged.
     """
-    (has_table,) = connection.execute(
-        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'adapted_scores'"
-    ).fetchone()
-    if not has_table:
-        return {}
-    rows = connection.execute("SELECT space, content FROM adapted_scores").fetchall()
     return {
         space: parse_one(json.loads(content), name=f"calibration of space {space}")
-        for space, content in rows
+        for space, content in rows_if_made(connection, "adapted_scores", "space")
     }
 
 

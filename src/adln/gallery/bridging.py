@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.gallery.records import ModelKey
+from adln.gallery.schema import rows_if_made
 from adln.matching.bridge import Bridge, bridge_bytes, exit_name, parse_bridge
 
 
@@ -22,13 +23,10 @@ def read_bridges(connection: sqlite3.Connection) -> dict[str, Bridge]:
     Raises:
         SettingsError: one is damaged.
     """
-    (has_table,) = connection.execute(
-        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'bridges'"
-    ).fetchone()
-    if not has_table:
-        return {}
-    rows = connection.execute("SELECT source, content FROM bridges").fetchall()
-    return {source: parse_bridge(content, name=f"bridge from {source}") for source, content in rows}
+    return {
+        source: parse_bridge(content, name=f"bridge from {source}")
+        for source, content in rows_if_made(connection, "bridges", "source")
+    }
 
 
 def store_bridge(connection: sqlite3.Connection, bridge: Bridge) -> None:

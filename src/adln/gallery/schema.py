@@ -1,6 +1,7 @@
 """The tables of a gallery's database, and how those of earlier versions become today's."""
 
 import sqlite3
+from typing import Any
 
 from adln.errors import GalleryError
 from adln.gallery.sums import NAME_SUM_SQL, ROW_SUM_SQL
@@ -176,3 +177,11 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     for statement in _FROM_FORMAT_2.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def rows_if_made(connection: sqlite3.Connection, table: str, key: str) -> list[tuple[str, Any]]:
+    """Keys and contents of a table that is made when it is first needed, if it was."""
+    (is_made,) = connection.execute(
+        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    ).fetchone()
+    return connection.execute(f"SELECT {key}, content FROM {table}").fetchall() if is_made else []

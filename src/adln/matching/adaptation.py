@@ -299,11 +299,7 @@ def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
     Raises:
         SettingsError: the content is damaged, or of another version.
     """
-    words, arrays = unpack(content, _ARRAYS, format_=FORMAT, kind="an adaptation", name=name)
-    try:
-        return Adaptation(**words, **arrays)
-    except TypeError as error:
-        raise SettingsError(f"{name}: no adaptation, or damaged ({error}); fit anew.") from error
+    return unpack(Adaptation, content, _ARRAYS, format_=FORMAT, kind="an adaptation", name=name)
 
 
 def write_adaptation(adaptation: Adaptation, path: Path) -> None:

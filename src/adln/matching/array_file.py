@@ -3,13 +3,15 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import SettingsError
+
+T = TypeVar("T")
 
 
 def content_id(words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -31,19 +33,23 @@ def pack(words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def unpack(
-    content: bytes, names: Sequence[str], *, format_: str, kind: str, name: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    make: Callable[..., T],
+    content: bytes,
+    names: Sequence[str],
+    *,
+    format_: str,
+    kind: str,
+    name: str,
+) -> T:
     """Read what `pack` gave.
 
     Args:
+        make: takes the words and the arrays by name.
         content: of the file.
         names: of the arrays, in the order in which they were packed; some may be missing.
         format_: that is expected.
         kind: what it should be, in words with an article, for messages.
         name: what messages call this file.
-
-    Returns:
-        The words and the arrays.
 
     Raises:
         SettingsError: the content is damaged, or of another version.
@@ -65,7 +71,10 @@ def unpack(
         raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit anew.") from error
     if content_id(words, arrays) != expected:
         raise SettingsError(f"{name}: damaged, its content is not what was written; fit anew.")
-    return words, arrays
+    try:
+        return make(**words, **arrays)
+    except TypeError as error:
+        raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit anew.") from error
 
 
 def _text(words: Mapping[str, Any]) -> str:

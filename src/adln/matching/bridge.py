@@ -215,11 +215,7 @@ def parse_bridge(content: bytes, *, name: str) -> Bridge:
     Raises:
         SettingsError: the content is damaged, or of another version.
     """
-    words, arrays = unpack(content, _ARRAYS, format_=FORMAT, kind="a bridge", name=name)
-    try:
-        return Bridge(**words, **arrays)
-    except TypeError as error:
-        raise SettingsError(f"{name}: not a bridge, or damaged ({error}); fit anew.") from error
+    return unpack(Bridge, content, _ARRAYS, format_=FORMAT, kind="a bridge", name=name)
 
 
 def bridge_path(network: Path) -> Path:
