@@ -59,6 +59,15 @@ def way_of(bridges: Mapping[str, Bridge], model: ModelKey) -> list[Bridge]:
     return way
 
 
+def carry(
+    bridges: Mapping[str, Bridge], model: ModelKey, embeddings: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Embeddings (N, D) of one network over all bridges on their way."""
+    for bridge in way_of(bridges, model):
+        embeddings = bridge.apply(embeddings)
+    return embeddings
+
+
 def leads_back(bridges: Mapping[str, Bridge], new: Bridge) -> bool:
     """Whether a bridge would close a circle with those that are there."""
     seen, at = {new.source}, new.target
@@ -92,6 +101,6 @@ def bridge_rows(
     carried = embeddings.copy()
     for number, model in models.items():
         mine = np.flatnonzero(model_ids == number)
-        for bridge in way_of(bridges, model) if len(mine) else ():
-            carried[mine] = bridge.apply(carried[mine])
+        if len(mine):
+            carried[mine] = carry(bridges, model, carried[mine])
     return carried

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import remove_adaptations, space_name, store_adaptation
-from adln.gallery.bridging import leads_back, remove_bridge, store_bridge, way_of
+from adln.gallery.bridging import carry, leads_back, remove_bridge, store_bridge, way_of
 from adln.gallery.database import plain_errors
 from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.store import GalleryStore
@@ -185,13 +185,10 @@ class ComparedGallery(GalleryStore):
         """Embeddings (D,) of sightings as bridges carry them, before they are adapted."""
         with self._reading():
             bridges = dict(self._index.bridges)
-        found = []
-        for record in records:
-            row = np.asarray(record.embedding, np.float32)[np.newaxis]
-            for bridge in way_of(bridges, record.model):
-                row = bridge.apply(row)
-            found.append(row[0])
-        return found
+        return [
+            carry(bridges, record.model, np.asarray(record.embedding, np.float32)[np.newaxis])[0]
+            for record in records
+        ]
 
     def _remove_old_files(self) -> None:
         """Wipe what a rebuild has left."""

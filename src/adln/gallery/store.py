@@ -16,7 +16,7 @@ from adln.errors import GalleryError
 from adln.gallery import audit, rows, scan
 from adln.gallery.adapting import adaptation_of
 from adln.gallery.audit import AuditLog
-from adln.gallery.bridging import way_of
+from adln.gallery.bridging import carry
 from adln.gallery.database import (
     FullDiskError,
     connect,
@@ -378,9 +378,8 @@ class GalleryStore:
         index = self._index
         if not index.compares_changed:
             return queries.embeddings
-        known, carried = self._as_here(model), queries.embeddings
-        for bridge in way_of(index.bridges, known):
-            carried = bridge.apply(carried)
+        known = self._as_here(model)
+        carried = carry(index.bridges, known, queries.embeddings)
         adaptation = adaptation_of(index.adaptations, known)
         return carried if adaptation is None else adaptation.apply(carried, queries.cameras)
 

@@ -481,8 +481,8 @@ class Site:
         owner = np.searchsorted(self.judged, np.concatenate(owners))
         return Judged(
             rate=self.rate,
-            recognised=_by_track(scores_of_true > threshold, owner, self.num_judged),
-            log_rarity=_by_track(rarity, owner, self.num_judged),
+            recognised=by_track(scores_of_true > threshold, owner, self.num_judged),
+            log_rarity=by_track(rarity, owner, self.num_judged),
             own_camera=self._own_camera(adapted),
         )
 
@@ -509,10 +509,10 @@ class Site:
             scores = adapted[rows] @ adapted.T
             scores[self.numbers[rows][:, np.newaxis] == self.numbers] = -np.inf
             owns[rows] = self.crops.cameras[scores.argmax(axis=1)] == self.crops.cameras[rows]
-        return _by_track(owns, self.numbers, self.numbers.max() + 1)
+        return by_track(owns, self.numbers, self.numbers.max() + 1)
 
 
-def _by_track(
+def by_track(
     values: NDArray[np.floating | np.bool_], owners: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
     """(count,) means of the values of each track."""

@@ -112,7 +112,7 @@ def compare_networks(
     """
     if len(before) != len(after) or not np.array_equal(before.tracks, after.tracks):
         raise SettingsError("Two networks are compared on the same crops in the same order.")
-    positions = _positions(before, seed)
+    positions = thinned_rows(before, seed)
     old, new = Site(before.part(positions)), Site(after.part(positions))
     was, now = old.judge(None), new.judge(None)
     rng = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def compare_stored(
         recognised there and false pairs score as high as true ones less often, with a confidence
         of 99.5 %.
     """
-    positions = _positions(stored, seed)
+    positions = thinned_rows(stored, seed)
     site = Site(asked.part(positions))
     was = site.judge(None, stored=stored.embeddings[positions])
     now = site.judge(None, stored=carried.embeddings[positions])
@@ -190,8 +190,8 @@ def compare_stored(
     return as_is, over, bool(over >= as_is and least > 0)
 
 
-def _positions(crops: TrackedCrops, seed: int) -> NDArray[np.int64]:
-    """Which crops judge, where there are many."""
+def thinned_rows(crops: TrackedCrops, seed: int) -> NDArray[np.int64]:
+    """Positions of those crops that judge, where there are many."""
     rows = np.arange(len(crops))[:, np.newaxis].astype(np.float32)
     numbered = TrackedCrops(rows, crops.cameras, crops.tracks, crops.time_s)
     chosen = thinned(numbered, np.random.default_rng(seed)).embeddings[:, 0]

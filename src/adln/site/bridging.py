@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from adln.embeddings import unit_length
 from adln.matching.adaptation import TrackedCrops
-from adln.matching.adaptation_gate import FEWEST_JUDGED, bounds
+from adln.matching.adaptation_gate import FEWEST_JUDGED, bounds, by_track
 from adln.matching.bridge import Bridge, fit_bridge, write_bridge
-from adln.matching.network_gate import compare_stored
+from adln.matching.network_gate import compare_stored, thinned_rows
 from adln.site.clusters import cluster_tracks, seen_together
 
 _FALSE_PAIRS = 0.001  # are taken for one person where true ones are counted
@@ -91,21 +91,20 @@ def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops
     back under another camera. Who they are is told by clusters of the new network's embeddings,
     which the gate has let in before.
     """
+    rows = thinned_rows(asked, seed=0)
+    asked = asked.part(rows)
     numbers = asked.track_numbers()
     persons = _persons(asked)[numbers]
     alike = persons[:, np.newaxis] == persons
     linked = alike & (numbers[:, np.newaxis] != numbers)
-    if len(np.unique(persons[linked.any(axis=1)])) < FEWEST_JUDGED:
+    known, owners = np.unique(persons[np.nonzero(linked)[0]], return_inverse=True)
+    if len(known) < FEWEST_JUDGED:
         return False
     found = []
-    for embeddings in (stored.embeddings, carried.embeddings):
-        scores = asked.embeddings @ embeddings.T
+    for searched in (stored, carried):
+        scores = asked.embeddings @ searched.embeddings[rows].T
         is_found = scores[linked] > np.quantile(scores[~alike], 1 - _FALSE_PAIRS)
-        counts, all_ = (
-            np.bincount(persons[np.nonzero(linked)[0]], weights)
-            for weights in (is_found, np.ones(len(is_found)))
-        )
-        found.append(counts[all_ > 0] / all_[all_ > 0])
+        found.append(by_track(is_found, owners, len(known)))
     least, _ = bounds(found[1] - found[0], np.random.default_rng(0), error=_ERROR)
     return least > 0
 

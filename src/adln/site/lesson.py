@@ -55,6 +55,7 @@ class ClusterLesson(Lesson):
         clusters: (T,) cluster of each track.
         proxy_of: (T,) proxy of each track, 0..P-1.
         proxies: (T, D), of which the first P are used.
+        proxies_before: (T, D), the same by the network to start from; they stay where they are.
         stored: (T, D) mean of each track by the network to start from.
     """
 
@@ -63,6 +64,7 @@ class ClusterLesson(Lesson):
     clusters: Tensor
     proxy_of: Tensor
     proxies: Tensor
+    proxies_before: Tensor
     stored: Tensor
 
     def __init__(
@@ -96,6 +98,7 @@ class ClusterLesson(Lesson):
         self.register_buffer("clusters", torch.arange(count))
         self.register_buffer("proxy_of", torch.arange(count))
         self.register_buffer("proxies", torch.zeros_like(of_tracks))
+        self.register_buffer("proxies_before", torch.zeros_like(of_tracks))
 
     def begin(self, embeddings: Tensor) -> None:
         """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
@@ -122,8 +125,13 @@ class ClusterLesson(Lesson):
         device = self.clusters.device
         self.clusters = torch.from_numpy(clusters).to(device)
         self.proxy_of = torch.from_numpy(proxy_of.reshape(-1)).to(device)
-        proxies = F.normalize(_means(means, self.proxy_of, len(known)))
-        self.proxies = F.pad(proxies, (0, 0, 0, count - len(known)))
+        self.proxies, self.proxies_before = (
+            F.pad(
+                F.normalize(_means(of_tracks, self.proxy_of, len(known))),
+                (0, 0, 0, count - len(known)),
+            )
+            for of_tracks in (means, self.stored)
+        )
 
     def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
         """Cluster contrast of a batch; moves the proxies, too."""
@@ -133,12 +141,11 @@ class ClusterLesson(Lesson):
         some = torch.zeros(count, dtype=torch.int64, device=tracks.device)
         some[self.proxy_of] = torch.arange(len(self.proxy_of), device=tracks.device)
         used = self.proxies[:count]
-        before = F.normalize(_means(self.stored, self.proxy_of, count))
         now, then = (
             cluster_contrast_loss(
                 embeddings, self.clusters[tracks], one, self.clusters[some], self.camera_of[some]
             )
-            for one in (used, before)
+            for one in (used, self.proxies_before[:count])
         )
         moved = moved_proxies(used, embeddings, self.proxy_of[tracks])
         # A new tensor: the gradient still needs the old one.
