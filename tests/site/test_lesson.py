@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from adln.embeddings import unit_length
 from adln.errors import TracksError
-from adln.site.lesson import ClusterLesson
+from adln.matching.adaptation import TrackedCrops
+from adln.site.lesson import ClusterLesson, clusters_teach
 
 DIM = 8
 TRACKS = np.repeat(np.arange(8), 3)  # of four persons, each seen by two cameras
@@ -67,6 +69,33 @@ def test_all_that_a_run_needs_to_go_on_is_stored() -> None:
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(crops, torch.arange(24)), other(crops, torch.arange(24)))
     assert one.identity == other.identity
+
+
+def test_a_teacher_says_whom_tracks_show_while_the_network_knows_nobody() -> None:
+    blind = F.normalize(torch.ones(24, DIM))
+    taught = looks([0, 1, 2, 3, 0, 1, 2, 3])
+    one = ClusterLesson(
+        TRACKS, CAMERAS, blind.numpy(), frozenset(), weight=1.0, taught=taught.numpy()
+    )
+    one.begin(blind)
+    assert one.clusters.tolist()[:4] == one.clusters.tolist()[4:]
+    assert len(set(one.clusters.tolist())) == 4
+    assert one.identity != lesson(stored=blind).identity
+
+
+@pytest.mark.parametrize(("shared", "teaches"), [(0, False), (25, True), (50, True)])
+def test_clusters_teach_beside_a_teacher_where_people_pass_several_cameras(
+    shared: int, teaches: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    persons = np.concatenate([np.arange(50), np.arange(50 - shared, 100 - shared)])
+    rows = rng.normal(size=(100, 64))[persons].repeat(2, 0) + rng.normal(size=(200, 64)) * 0.5
+    cameras, tracks = np.repeat([0, 1], 100), np.arange(100).repeat(2)
+    said: list[str] = []
+    looked = TrackedCrops(unit_length(rows.astype(np.float32)), cameras, tracks)
+    assert clusters_teach(looked, said.append) == teaches
+    assert said[0].endswith("teach, too" if teaches else "only the teacher teaches")
+    assert not clusters_teach(looked.part(np.arange(100)), said.append)
 
 
 def test_clusters_of_one_camera_each_teach_nothing() -> None:

@@ -1,6 +1,7 @@
 """From crops to a network: learned, exported, judged on other tracks, and written if better."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,8 +150,13 @@ def test_a_kill_between_network_and_outcome_is_no_second_network(
 
 
 def test_no_gain_leaves_no_network(
-    crops: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+    crops: SiteCrops,
+    make_request: MakeRequest,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(training, "clusters_teach", lambda *_: False)  # the teacher alone
     request = make_request(tmp_path, network=str(teacher), epochs=1, new_space=False)
     outcome = train_for_site(request, crops)
     assert outcome.finished
@@ -318,6 +324,33 @@ def test_without_a_teacher_the_start_must_know_people_and_share_the_space(
     request = make_request(tmp_path, teacher="", network=str(stranger), new_space=False)
     with pytest.raises(SettingsError, match=f"start.safetensors lies in space {SPACE}"):
         training.require_same_space(request)
+
+
+def test_where_people_pass_several_cameras_clusters_teach_beside_the_teacher(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    request = make_request(tmp_path, network=str(teacher), epochs=10)
+    outcome = train_for_site(request, passers, say=said.append)
+    assert outcome.written
+    assert any("their clusters teach, too" in line for line in said)
+    assert any("90 tracks in" in line and "under several cameras" in line for line in said)
+    assert outcome.facts["plan"]["clusters"]
+    assert outcome.facts["teacher"]["licence"] == "CC0"
+    assert not (request.work / "refitted.safetensors").exists()
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_without_clusters(
+    passers: SiteCrops, make_request: MakeRequest, teacher: Path, tmp_path: Path
+) -> None:
+    request = make_request(tmp_path, network=str(teacher))
+    train_for_site(request, passers, should_stop=lambda: "at once")
+    plan = json.loads((request.work / "plan.json").read_text())
+    assert plan.pop("clusters")
+    (request.work / "plan.json").write_text(json.dumps(plan))
+    shutil.rmtree(request.work / "run")
+    outcome = train_for_site(request, passers)
+    assert not outcome.facts["plan"]["clusters"]
 
 
 def test_a_run_with_a_teacher_does_not_go_on_without_one(

@@ -1,6 +1,7 @@
-"""What a network learns at a site without a teacher: whom the clusters of its tracks show.
+"""What a network learns at a site beside a teacher or without one: whom clusters of tracks show.
 
-Before each epoch the tracks are clustered anew, as the network sees them by then. Each crop is
+Before each epoch the tracks are clustered anew, as the network sees them by then, and as the
+teacher does, if there is one. Each crop is
 drawn to what each camera saw of its cluster, and away from the others under that camera: as the
 network sees it, and as the network to start from saw it, so that who is in a gallery already is
 found there.
@@ -19,16 +20,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adln.embeddings import unit_length
-from adln.errors import TracksError
+from adln.errors import GalleryError, TracksError
 from adln.losses.cluster_contrast import (
     MOMENTUM,
     TEMPERATURE,
     cluster_contrast_loss,
     moved_proxies,
 )
+from adln.matching.adaptation import TrackedCrops
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
-from adln.site.clusters import cluster_tracks, seen_together, without_cameras
+from adln.site.clusters import (
+    cluster_tracks,
+    seen_together,
+    share_passing_cameras,
+    without_cameras,
+)
 from adln.site.recipes import CLUSTER_WEIGHT
 from adln.training.data import TrainingData
 from adln.training.lesson import Lesson
@@ -36,6 +43,9 @@ from adln.training.lesson import Lesson
 _TOGETHER = 64
 # What the network to start from saw counts as much as what this one sees.
 _COMPATIBLE = 1.0
+# Below this share of tracks that are joined across cameras half of the links are between two people
+# (CUHK03 and CUHK01, a quarter to all of the people under both cameras).
+_PASSING = 0.4
 
 
 class ClusterLesson(Lesson):
@@ -47,6 +57,8 @@ class ClusterLesson(Lesson):
         stored: (N, D) of unit length, what the network to start from makes of the crops.
         apart: pairs of tracks that show two people, both ways round.
         weight: of the loss.
+        taught: (N, D) of unit length, what a teacher in the same space makes of the crops; None
+            without a teacher.
         say: told in words how many clusters there are.
 
     Attributes:
@@ -57,6 +69,7 @@ class ClusterLesson(Lesson):
         proxies: (T, D), of which the first P are used.
         proxies_before: (T, D), the same by the network to start from; they stay where they are.
         stored: (T, D) mean of each track by the network to start from.
+        taught: (T, D) mean of each track by the teacher; zeros without one.
     """
 
     track_of: Tensor
@@ -66,6 +79,7 @@ class ClusterLesson(Lesson):
     proxies: Tensor
     proxies_before: Tensor
     stored: Tensor
+    taught: Tensor
 
     def __init__(
         self,
@@ -75,6 +89,7 @@ class ClusterLesson(Lesson):
         apart: Set[tuple[int, int]],
         *,
         weight: float,
+        taught: NDArray[np.float32] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__()
@@ -84,6 +99,8 @@ class ClusterLesson(Lesson):
         self._cameras = np.zeros(count, np.int64)
         self._cameras[tracks] = cameras
         digest = hashlib.sha256(tracks.tobytes() + cameras.tobytes() + repr(sorted(apart)).encode())
+        if taught is not None:
+            digest.update(taught.tobytes())
         self.identity = {
             "clusters_of": digest.hexdigest()[:16],
             "weight": weight,
@@ -93,12 +110,19 @@ class ClusterLesson(Lesson):
         }
         for name, value in (("track_of", tracks.copy()), ("camera_of", self._cameras.copy())):
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
-        of_tracks = F.normalize(_means(torch.from_numpy(stored), self.track_of, count))
-        self.register_buffer("stored", of_tracks, persistent=False)
+        self.register_buffer("stored", self._of_tracks(stored), persistent=False)
+        nothing = torch.zeros_like(self.stored)
+        of_teacher = nothing if taught is None else self._of_tracks(taught)
+        self.register_buffer("taught", of_teacher, persistent=False)
         self.register_buffer("clusters", torch.arange(count))
         self.register_buffer("proxy_of", torch.arange(count))
-        self.register_buffer("proxies", torch.zeros_like(of_tracks))
-        self.register_buffer("proxies_before", torch.zeros_like(of_tracks))
+        self.register_buffer("proxies", nothing.clone())
+        self.register_buffer("proxies_before", nothing.clone())
+
+    def _of_tracks(self, rows: Tensor | NDArray[np.float32]) -> Tensor:
+        """Means of unit length, (T, D)."""
+        count = len(self._cameras)
+        return F.normalize(_means(torch.as_tensor(rows), self.track_of, count))
 
     def begin(self, embeddings: Tensor) -> None:
         """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
@@ -107,8 +131,9 @@ class ClusterLesson(Lesson):
             TracksError: no cluster has tracks of two cameras, or all tracks are one.
         """
         count = len(self.clusters)
-        means = F.normalize(_means(embeddings, self.track_of, count))
-        clusters = cluster_tracks(means.cpu().numpy(), self._cameras, self._apart)
+        means = self._of_tracks(embeddings)
+        seen = (means + self.taught).cpu().numpy()
+        clusters = cluster_tracks(seen, self._cameras, self._apart)
         pairs = np.stack([clusters, self._cameras], axis=1)
         known, proxy_of = np.unique(pairs, axis=0, return_inverse=True)
         linked = int(np.count_nonzero(np.bincount(known[:, 0]) > 1))
@@ -153,6 +178,28 @@ class ClusterLesson(Lesson):
         return now + _COMPATIBLE * then
 
 
+def clusters_teach(looked: TrackedCrops, say: Callable[[str], None]) -> bool:
+    """Whether enough people pass several cameras for clusters to teach anything beside a teacher.
+
+    Args:
+        looked: the crops to learn from, as the teacher sees them.
+        say: told in words what was found.
+    """
+    if len(np.unique(looked.cameras)) == 1:
+        return False
+    try:
+        share = share_passing_cameras(looked.embeddings, looked.cameras, looked.track_numbers())
+    except GalleryError as error:
+        say(f"clusters of tracks cannot teach beside the teacher: {error}")
+        return False
+    teaches = share >= _PASSING
+    say(
+        f"{share:.0%} of the tracks resemble one of another camera: "
+        + ("their clusters teach, too" if teaches else "only the teacher teaches")
+    )
+    return teaches
+
+
 def with_lesson(
     data: TrainingData,
     network: ADLN,
@@ -161,13 +208,15 @@ def with_lesson(
     tracks: NDArray[np.int64],
     cameras: NDArray[np.int64],
     time_s: NDArray[np.float64] | None,
+    taught: NDArray[np.float32] | None = None,
     bf16: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TrainingData, ClusterLesson]:
     """What is to be learned from the crops of a site, and where their embeddings are held.
 
-    Each crop is held near to its embedding by the network to start from, without what all under
-    its camera have in common there: so the space stays, and what the cameras do to it does not.
+    Each crop is held near to its embedding by the teacher, or by the network to start from, without
+    what all under its camera have in common there: so the space stays, and what the cameras do to
+    it does not.
 
     Args:
         data: N crops, of the size of the network.
@@ -176,6 +225,8 @@ def with_lesson(
         tracks: (N,) of the crops, unique among all cameras.
         cameras: (N,).
         time_s: (N,) seconds; None if not known.
+        taught: (N, D) of unit length, the teacher's embeddings of the crops, in the space of the
+            network; None without a teacher.
         bf16: embed in bfloat16.
         say: see `ClusterLesson`.
     """
@@ -189,9 +240,11 @@ def with_lesson(
         rows,
         seen_together(cameras, numbers, time_s),
         weight=CLUSTER_WEIGHT,
+        taught=taught,
         say=say,
     )
-    anchors = without_cameras(unit_length(rows), cameras, keep_mean=True)
+    held_at = rows if taught is None else taught
+    anchors = without_cameras(unit_length(held_at), cameras, keep_mean=True)
     space = network.architecture.space
     return replace(data, teacher_embeddings=anchors, teacher_space=space), lesson
 

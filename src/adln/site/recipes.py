@@ -132,16 +132,17 @@ def site_recipe(
     )
 
 
-def cluster_recipe(start: Path, *, depth: int) -> Recipe:
-    """How a network learns from the clusters of a site's tracks, without a teacher.
+def cluster_recipe(start: Path, *, depth: int, teacher_path: str = "") -> Recipe:
+    """How a network learns from the clusters of a site's tracks.
 
-    The objective only holds the embeddings near those of the network that it starts from; whom to
-    tell apart is said by `adln.site.lesson`. Nobody is put together from two people, and colours
-    change no more than light changes them: here there is no teacher who says whom that shows.
+    The objective only holds the embeddings near those of the teacher, or of the network that it
+    starts from; whom to tell apart is said by `adln.site.lesson`. Nobody is put together from two
+    people, and colours change no more than light changes them: nobody says here whom that shows.
 
     Args:
         start: a network of adln.
         depth: 1 to 4, where the network ends.
+        teacher_path: of the teacher, for the record; "" without one.
 
     Raises:
         CheckpointError: the file cannot be used, or the network ends before that depth.
@@ -149,7 +150,7 @@ def cluster_recipe(start: Path, *, depth: int) -> Recipe:
     taught = site_recipe(start, teacher_path=str(start), teacher_size=(0, 0), depth=depth)
     return replace(
         taught,
-        teacher=str(start),
+        teacher=teacher_path or str(start),
         teacher_network=TeacherNetwork(),
         augmentation=Augmentation(
             zoom=0.12,

@@ -7,7 +7,8 @@ predicted best, and no further from where it was than held-out tracks bear out.
 Source: Hoerl and Kennard 1970, "Ridge regression", with the layer as it was in place of zero.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,14 +16,57 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from adln.datasets.loading import iterate_crops
 from adln.losses.alignment import alignment_loss, relation_loss
 from adln.losses.objective import ObjectiveWeights
+from adln.matching.adaptation import TrackedCrops
+from adln.model.checkpoint import load_network, read_provenance, save_network
 from adln.model.exits import Exit
 from adln.model.network import ADLN
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 """How strongly the layer is held where it was, as multiples of the features' mean square."""
+_TOGETHER = 32
 _HELD_OUT = 5  # of so many tracks one chooses the strength
+
+
+def refit_file(
+    trained: Path,
+    out: Path,
+    depth: int,
+    crops: Sequence[Path],
+    looked: TrackedCrops,
+    *,
+    weights: ObjectiveWeights,
+) -> Path:
+    """Write a network with its last layer fitted to what a teacher says of N crops.
+
+    Args:
+        trained: network to read.
+        out: file to write.
+        depth: of the exit.
+        crops: pictures of the N crops.
+        looked: what the teacher makes of them.
+        weights: see `refit`.
+
+    Returns:
+        `out`.
+    """
+    network = load_network(trained)
+    form = network.architecture
+    pixels = iterate_crops(
+        crops, batch_size=_TOGETHER, height_px=form.height_px, width_px=form.width_px
+    )
+    refit(
+        network,
+        depth,
+        (torch.from_numpy(each).permute(0, 3, 1, 2) for each in pixels),
+        torch.from_numpy(looked.embeddings),
+        looked.tracks,
+        weights=weights,
+    )
+    save_network(out, network, provenance=read_provenance(trained))
+    return out
 
 
 def refit(

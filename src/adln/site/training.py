@@ -1,6 +1,7 @@
 """From the crops of a site to a network for it: learn, export, judge, write.
 
-It learns from a teacher, or without one from the clusters of the tracks (`adln.site.lesson`).
+It learns from the clusters of the tracks (`adln.site.lesson`) and a teacher, from either alone
+where there is no teacher, or where hardly anybody passes two cameras.
 Half of the tracks are learned from and calibrated on, the later half judges. What is judged is the
 exported file itself, and only if it is better with confidence than the network in use does it get
 its name. Each step leaves its result in the work folder, so that a run that was cut off goes on.
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import adln
 from adln.atomic import atomic_write, file_sha256
-from adln.datasets.loading import iterate_crops, load_crops
+from adln.datasets.loading import load_crops
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
+from adln.embeddings import unit_length
 from adln.errors import CheckpointError, EvaluationError, SettingsError, TracksError
 from adln.evaluation.calibrating import calibrate, track_material
 from adln.export.exporting import export_network
@@ -32,17 +33,17 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.bridge import exit_name
 from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
-from adln.model.checkpoint import load_network, read_provenance, save_network
+from adln.model.checkpoint import load_network
 from adln.site.bridging import write_if_better
 from adln.site.crops import SiteCrops
-from adln.site.lesson import ClusterLesson, with_lesson
+from adln.site.lesson import ClusterLesson, clusters_teach, with_lesson
 from adln.site.recipes import (
     cluster_recipe,
     require_trained,
     site_recipe,
     start_space,
 )
-from adln.site.refitting import refit
+from adln.site.refitting import refit_file
 from adln.site.teacher import DeviceTeacher
 from adln.site.terms import origin, terms
 from adln.site.trial import trial_step_s
@@ -56,7 +57,6 @@ ENDING = ".site.json"
 _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
 _REFITTED = "refitted.safetensors"
 _NO_TEACHER = "none: learned from the clusters of this site's tracks"
-_CROPS_TOGETHER = 32
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
 _MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 # A network that is in the teacher's space already goes at full rate only where there are so many
@@ -232,13 +232,21 @@ def train_for_site(
     candidate = request.work / _CANDIDATE
     plan = _plan(request, crops, fitting, teacher, in_use)
     if not candidate.is_file():
-        data, recipe, lesson = _prepare(request, crops, fitting, teacher, plan, say)
+        if "clusters" not in plan:
+            # A run that an earlier version began goes on as it began.
+            plan["clusters"] = teacher is None or (
+                "epochs" not in plan
+                and start_space(request.start) == teacher.space
+                and clusters_teach(looked.part(_of_few_tracks(crops, fitting)), say)
+            )
+        taught = looked.embeddings if teacher is not None and plan["clusters"] else None
+        data, recipe, lesson = _prepare(request, crops, fitting, teacher, plan, taught, say)
         outcome = train(
             recipe,
             data,
             request.work / "run",
             fabric=build_fabric(recipe, device=device),
-            teacher=teacher,
+            teacher=teacher if lesson is None else None,
             lesson=lesson,
             provenance={"data": origin(request.start, crops)},
             should_stop=should_stop,
@@ -249,8 +257,17 @@ def train_for_site(
             return SiteOutcome(finished=False, written=False, reason=outcome.reason, facts={})
         del data
         learned = outcome.network_path
-        if teacher is not None:
-            learned = _refit(request, crops, fitting, looked, learned, recipe, say)
+        if lesson is None:
+            rows = _spread(fitting, _MOST_CROPS)
+            say("fitting the last layer to the teacher")
+            learned = refit_file(
+                learned,
+                request.work / _REFITTED,
+                request.depth,
+                [crops.paths[at] for at in rows],
+                looked.part(rows),
+                weights=recipe.objective,
+            )
         export_network(
             learned,
             candidate,
@@ -382,16 +399,16 @@ def _prepare(
     fitting: NDArray[np.int64],
     teacher: DeviceTeacher | None,
     plan: dict[str, Any],
+    taught: NDArray[np.float32] | None,
     say: Callable[[str], None],
 ) -> tuple[TrainingData, Recipe, ClusterLesson | None]:
     """Read the crops, and choose how often to look at each so that the time is used.
 
     The choice is written into the plan, so that a run that goes on makes no other.
     """
-    if teacher is None:
-        recipe = cluster_recipe(request.start, depth=request.depth)
-        tracks = crops.tracks[fitting]
-        fitting = fitting[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
+    if teacher is None or taught is not None:
+        recipe = cluster_recipe(request.start, depth=request.depth, teacher_path=request.teacher)
+        fitting = _of_few_tracks(crops, fitting)
     else:
         recipe = site_recipe(
             request.start,
@@ -400,7 +417,7 @@ def _prepare(
             depth=request.depth,
         )
     rows = _spread(fitting, plan.get("crops_used", min(len(fitting), _MOST_CROPS)))
-    data, lesson = _load(request, crops, rows, recipe, say)
+    data, lesson = _load(request, crops, rows, recipe, taught, say)
     batch = min(recipe.batch.unlabelled, len(rows))
     recipe = replace(recipe, batch=replace(recipe.batch, unlabelled=batch))
     if request.epochs is not None:
@@ -409,12 +426,18 @@ def _prepare(
         _write(request.work / _PLAN, plan)
     elif "epochs" not in plan:
         say("measuring how fast this machine learns")
-        step_s = trial_step_s(recipe, data, request.work / "trial", teacher=teacher, lesson=lesson)
+        step_s = trial_step_s(
+            recipe,
+            data,
+            request.work / "trial",
+            teacher=teacher if lesson is None else None,
+            lesson=lesson,
+        )
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
         each = max(1, len(rows) // batch)
         if steps < each:  # not even one look at each
             rows = _spread(fitting, max(batch, steps * batch))
-            data, lesson = _load(request, crops, rows, recipe, say)
+            data, lesson = _load(request, crops, rows, recipe, taught, say)
             each = max(1, len(rows) // batch)
         plan |= {"epochs": max(1, steps // each), "crops_used": len(rows), "steps": each}
         _write(request.work / _PLAN, plan)
@@ -422,9 +445,9 @@ def _prepare(
     total = plan["epochs"] * plan["steps"]
     say(f"learning from {len(rows):,} crops, {plan['epochs']:,} times: {total:,} steps")
     gentle = 1.0
-    if teacher is None:
+    if lesson is not None:
         gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE_OF_CLUSTERS))
-    elif start_space(request.start) == teacher.space:
+    elif teacher is not None and start_space(request.start) == teacher.space:
         gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE))
     schedule = replace(
         recipe.schedule,
@@ -441,41 +464,15 @@ def _prepare(
     return data, recipe, lesson
 
 
-def _refit(
-    request: SiteRequest,
-    crops: SiteCrops,
-    fitting: NDArray[np.int64],
-    looked: TrackedCrops,
-    trained: Path,
-    recipe: Recipe,
-    say: Callable[[str], None],
-) -> Path:
-    """The trained network with its last layer fitted to what the teacher says of the crops."""
-    rows = _spread(fitting, _MOST_CROPS)
-    network = load_network(trained)
-    pixels = iterate_crops(
-        [crops.paths[at] for at in rows],
-        batch_size=_CROPS_TOGETHER,
-        height_px=recipe.batch.height_px,
-        width_px=recipe.batch.width_px,
-    )
-    strength = refit(
-        network,
-        request.depth,
-        (torch.from_numpy(each).permute(0, 3, 1, 2) for each in pixels),
-        torch.from_numpy(looked.embeddings[rows]),
-        crops.tracks[rows],
-        weights=recipe.objective,
-    )
-    say("last layer " + (f"refitted, held at {strength:g}" if strength else "left as it is"))
-    path = request.work / _REFITTED
-    save_network(path, network, provenance=read_provenance(trained))
-    return path
-
-
 def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     at = np.linspace(0, len(rows) - 1, min(count, len(rows)))
     return rows[np.rint(at).astype(np.int64)]
+
+
+def _of_few_tracks(crops: SiteCrops, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those rows that clustering has the memory for."""
+    tracks = crops.tracks[rows]
+    return rows[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
 
 
 def _load(
@@ -483,9 +480,10 @@ def _load(
     crops: SiteCrops,
     rows: NDArray[np.int64],
     recipe: Recipe,
+    taught: NDArray[np.float32] | None,
     say: Callable[[str], None],
 ) -> tuple[TrainingData, ClusterLesson | None]:
-    """The crops, and without a teacher what is to be learned from them."""
+    """The crops, and what is to be learned from their clusters, where these teach."""
     height, width = recipe.batch.stored_size_px
     pixels = load_crops([crops.paths[at] for at in rows], height_px=height, width_px=width)
     data = TrainingData(
@@ -494,7 +492,7 @@ def _load(
         num_classes=1,
         fingerprint=hashlib.sha256(pixels.tobytes()).hexdigest()[:16],
     )
-    if request.teacher:
+    if request.teacher and taught is None:
         return data, None
     return with_lesson(
         data,
@@ -503,6 +501,7 @@ def _load(
         tracks=crops.tracks[rows],
         cameras=crops.cameras[rows],
         time_s=None if crops.time_s is None else crops.time_s[rows],
+        taught=None if taught is None else unit_length(taught[rows]),
         bf16=recipe.precision != "32-true",
         say=say,
     )
