@@ -1,0 +1,84 @@
+"""`adln whiten`: strangers who look less alike."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from adln.atomic import require_writable
+from adln.cli.options import json_option, layout_option, path_argument, path_option
+from adln.cli.progress import counting
+from adln.datasets.catalogue import open_dataset
+from adln.datasets.listing import pictures_below
+from adln.errors import TrainingError
+
+
+@click.command()
+@path_argument("network_path", metavar="NETWORK")
+@path_option("--data", "data_paths", multiple=True, help="Data set, of which the training split.")
+@layout_option
+@path_option(
+    "--unlabelled", "folders", multiple=True, help="Folder with pictures of people, whoever."
+)
+@path_option("--out", required=True, help="File to write, .safetensors.")
+@click.option("--power", type=click.FloatRange(0, 0.5), help="How strongly; 0.15 if left out.")
+@click.option(
+    "--power-within",
+    type=click.FloatRange(0, 0.5),
+    help="How strongly where a person varies; 0.15 if left out, 0 without --data.",
+)
+@click.option("--centred", type=click.FloatRange(0, 1), help="Share of the mean; 0.5 if left out.")
+@click.option("--half", is_flag=True, help="Store in fp16: half the size.")
+@json_option
+def whiten(
+    network_path: Path,
+    data_paths: tuple[Path, ...],
+    layout: str,
+    folders: tuple[Path, ...],
+    out: Path,
+    power: float | None,
+    power_within: float | None,
+    centred: float | None,
+    half: bool,
+    as_json: bool,
+) -> None:
+    """Take weight from what many people's embeddings have in common.
+
+    NETWORK is one that imitates a teacher in the teacher's space. Up to 4,000 crops of each data
+    set, and of all folders together, say how embeddings vary; the result folds into the last
+    layers, so that crops cost what they did and stay comparable with what galleries hold. Judge it
+    with `adln evaluate` on people that it was not fitted to.
+    """
+    from adln.model.checkpoint import load_network, read_provenance, save_network
+    from adln.training import whitening
+
+    if out.suffix != ".safetensors":
+        raise TrainingError(f"{out} must end in .safetensors")
+    if not data_paths and not folders:
+        raise click.UsageError("name people to fit to: --data or --unlabelled.")
+    require_writable(out, raises=TrainingError)
+    network = load_network(network_path)
+    whitening.require_whitenable(network)
+    given = {"power": power, "power_within": power_within, "centred": centred}
+    if not data_paths and power_within is None:
+        given["power_within"] = 0.0
+    strength = whitening.WhiteningStrength(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    splits = [open_dataset(path, layout).train for path in data_paths]
+    unlabelled = [path for folder in folders for path in pictures_below(folder)]
+    counts = [*map(len, splits), len(unlabelled)]
+    most = sum(len(whitening.evenly(count)) for count in counts)
+    with counting(most, "embedding", quiet=as_json) as on_progress:
+        crops = whitening.whiten(network, splits, unlabelled, strength, on_progress=on_progress)
+    facts = {**asdict(strength), "crops": crops}
+    if half:
+        network.half()
+    provenance = {**read_provenance(network_path), "whitening": facts}
+    save_network(out, network, provenance=provenance)
+    if as_json:
+        click.echo(json.dumps({"network": str(out), **facts}))
+    else:
+        click.echo(f"whitened on {crops:,} crops: {out}")
+        click.echo(f"next: adln evaluate {out} --data OF-OTHER-PEOPLE")

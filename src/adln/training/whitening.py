@@ -1,0 +1,247 @@
+"""Takes weight from the directions in which embeddings vary most without saying who it is.
+
+Not part of the paper. A few directions hold most of the variance: the light of a campus, dark
+clothes or bright ones. Many people share what they say, so that two strangers can be alike by it
+alone; and in some directions one person varies as much as people do. Partial whitening divides each
+direction by a small power of its variance, once among all crops and once among those of a person,
+and takes off part of the mean. One linear map for all exits, folded into their last layers: the
+network costs what it did, and its embeddings stay comparable with those of before.
+
+Source: Jegou and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of
+    PCA and whitening", ECCV 2012, with a power of 1/2 and the whole mean; within-class covariance
+    normalisation of Hatch, Kajarekar and Stolcke, Interspeech 2006, likewise with 1/2.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from adln.datasets.loading import iterate_crops
+from adln.datasets.split import Split
+from adln.errors import TrainingError
+from adln.model.exits import Exit
+from adln.model.network import ADLN
+
+# Chosen on CUHK03's persons to choose by, on a plateau from 0.1 to 0.2.
+POWER = 0.15
+"""Of its variance among all crops, by which each direction is divided; 1/2 would make all alike."""
+POWER_WITHIN = 0.15
+"""Likewise of its variance among the crops of a person."""
+CENTRED = 0.5
+"""Share of the mean that is taken off."""
+SHRINKAGE = 0.5
+"""Of the mean variance, added to the variance of each direction."""
+CROPS = 4000
+"""Of each source at most; a large one counts as much as a small one."""
+_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What is done to embeddings of unit length: (e - offset) @ map.
+
+    Attributes:
+        map: (D, D) float64.
+        offset: (D,) float64.
+    """
+
+    map: Tensor
+    offset: Tensor
+
+    def apply(self, embeddings: Tensor) -> Tensor:
+        """(N, D) of unit length to (N, D) of unit length."""
+        moved = (embeddings.double() - self.offset) @ self.map
+        return F.normalize(moved).to(embeddings.dtype)
+
+
+@dataclass(frozen=True)
+class WhiteningStrength:
+    """How far a whitening goes; see the constants of the same names.
+
+    Raises:
+        TrainingError: a number is out of range.
+    """
+
+    power: float = POWER
+    power_within: float = POWER_WITHIN
+    centred: float = CENTRED
+    shrinkage: float = SHRINKAGE
+
+    def __post_init__(self) -> None:
+        powers = (self.power, self.power_within)
+        if not (all(0 <= one <= 0.5 for one in powers) and 0 <= self.centred <= 1):
+            raise TrainingError(
+                "a whitening has powers from 0 to 0.5 and takes off a share of the mean from 0 to "
+                f"1, got {self}"
+            )
+        if not self.shrinkage > 0:
+            raise TrainingError(f"the shrinkage of a whitening is more than 0, got {self}")
+
+
+def fit_whitening(
+    sources: Sequence[tuple[Tensor, Tensor | None]],
+    strength: WhiteningStrength = WhiteningStrength(),
+) -> Whitening:
+    """Fit a whitening to embeddings of many people.
+
+    Args:
+        sources: of each data set (N, D) embeddings of unit length, and (N,) int64 persons, None
+            where nobody knows them. Each data set counts alike.
+        strength: how far it goes.
+
+    Raises:
+        TrainingError: there are fewer embeddings than dimensions, or no person has two.
+    """
+    count, dim = sum(len(rows) for rows, _ in sources), sources[0][0].shape[1]
+    if count < dim:
+        raise TrainingError(
+            f"a whitening of {dim} dimensions needs at least {dim} crops, got {count}: name more "
+            "people with --data or --unlabelled"
+        )
+    parts = [rows.double() for rows, _ in sources if len(rows)]
+    mean = torch.stack([rows.mean(dim=0) for rows in parts]).mean(dim=0)
+    total = torch.stack([(rows - mean).T @ (rows - mean) / len(rows) for rows in parts])
+    map_ = _divided(total.mean(dim=0), strength.power, strength.shrinkage)
+    if strength.power_within:
+        named = [(rows.double(), persons) for rows, persons in sources if persons is not None]
+        within = [_within(rows, persons) for rows, persons in named if len(rows)]
+        if not within or not bool(torch.stack(within).any()):
+            raise TrainingError(
+                "how a person varies is told by crops with names, two of a person at least: name "
+                "a data set with --data, or leave that out with --power-within 0"
+            )
+        spread = torch.stack(within).mean(dim=0)
+        map_ = map_ @ _divided(spread, strength.power_within, strength.shrinkage)
+    return Whitening(map_, strength.centred * mean)
+
+
+def _within(rows: Tensor, persons: Tensor) -> Tensor:
+    """(D, D) covariance of (N, D) rows about the mean of their person."""
+    _, numbers, counts = torch.unique(persons, return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(counts), rows.shape[1], dtype=rows.dtype).index_add_(0, numbers, rows)
+    apart = rows - (sums / counts[:, None])[numbers]
+    covariance: Tensor = apart.T @ apart / max(1, len(rows) - len(counts))
+    return covariance
+
+
+def _divided(covariance: Tensor, power: float, shrinkage: float) -> Tensor:
+    """(D, D) that divides each direction by a power of its variance, and none on the average."""
+    variances, directions = torch.linalg.eigh(covariance)
+    factors = (variances.clamp(min=0) + shrinkage * variances.mean()) ** -power
+    map_: Tensor = (directions * (factors / factors.mean())) @ directions.T
+    return map_
+
+
+def require_whitenable(network: ADLN) -> None:
+    """Tell before crops are embedded whether a network can be whitened.
+
+    Raises:
+        TrainingError: its exits have no last layer that turns features into embeddings, or several
+            answer together.
+    """
+    own_layers = all(isinstance(one.projection, nn.Linear) for one in _exits(network))
+    if network.architecture.summed_exits or not own_layers:
+        raise TrainingError(
+            "only a network whose exits each end in a layer of their own in one space is whitened, "
+            "as those are that imitate a teacher in its space (network.teacher_space)"
+        )
+
+
+def with_whitening(network: ADLN, whitening: Whitening, norms: Mapping[int, float]) -> None:
+    """Fold a whitening into the last layer of each exit, in place.
+
+    The offset becomes the bias of the BNNeck, of which there is one that the layer turns into it.
+    Classifiers are moved along, but for a constant.
+
+    Args:
+        network: see `require_whitenable`.
+        whitening: of its space.
+        norms: depth -> mean length of embeddings as they leave the last layer; the offset is of
+            those of unit length.
+    """
+    with torch.no_grad():
+        for depth, exit_ in zip(network.architecture.exits, _exits(network), strict=True):
+            layer = exit_.projection.weight  # (D, 2048)
+            assert isinstance(layer, Tensor)
+            before = layer.double().cpu()
+            bias = torch.linalg.lstsq(before, -norms[depth] * whitening.offset[:, None]).solution
+            exit_.bnneck.bias.add_(bias[:, 0].to(exit_.bnneck.bias))
+            layer.copy_(whitening.map.T @ before)
+            classes = exit_.classifier.weight
+            classes.copy_(torch.linalg.solve(whitening.map, classes.double().cpu().T).T)
+
+
+def whiten(
+    network: ADLN,
+    splits: Sequence[Split],
+    unlabelled: Sequence[Path],
+    strength: WhiteningStrength = WhiteningStrength(),
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Fit a whitening to a network's embeddings of pictures, and fold it in, in place.
+
+    The deepest exit says how embeddings vary; all exits get the same map, as they share a space.
+
+    Args:
+        network: see `require_whitenable`.
+        splits: pictures of people with names. `CROPS` of each count, evenly chosen.
+        unlabelled: pictures of whomever, which count as one further data set.
+        strength: how far it goes.
+        on_progress: told after each batch how many crops it had.
+
+    Returns:
+        How many crops it was fitted to.
+
+    Raises:
+        TrainingError: see `fit_whitening` and `require_whitenable`.
+        DatasetError: a picture cannot be read.
+    """
+    require_whitenable(network)
+    chosen = [split.select(evenly(len(split))) for split in splits]
+    paths = [path for split in chosen for path in split.paths]
+    paths += [unlabelled[at] for at in evenly(len(unlabelled))]
+    embeddings = _embeddings(network, paths, on_progress)
+    deepest = F.normalize(embeddings[network.architecture.exits[-1]])
+    named = [len(split) for split in chosen]
+    parts = deepest.split([*named, len(paths) - sum(named)])
+    persons = [torch.from_numpy(split.person_ids) for split in chosen]
+    whitening = fit_whitening(list(zip(parts, [*persons, None], strict=True)), strength)
+    norms = {depth: float(rows.norm(dim=1).mean()) for depth, rows in embeddings.items()}
+    with_whitening(network, whitening, norms)
+    return len(paths)
+
+
+def evenly(count: int) -> NDArray[np.int64]:
+    """Which of so many crops are looked at."""
+    return np.rint(np.linspace(0, count - 1, min(count, CROPS))).astype(np.int64)
+
+
+@torch.inference_mode()
+def _embeddings(
+    network: ADLN, paths: Sequence[Path], on_progress: Callable[[int], None]
+) -> dict[int, Tensor]:
+    """Depth -> (N, D) as they leave the last layer."""
+    form = network.architecture
+    network.eval()
+    found: dict[int, list[Tensor]] = {
+        depth: [torch.zeros(0, form.embedding_dim)] for depth in form.exits
+    }
+    for pixels in iterate_crops(
+        paths, batch_size=_TOGETHER, height_px=form.height_px, width_px=form.width_px
+    ):
+        answers = network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).exits
+        for depth, rows in found.items():
+            rows.append(answers[depth].embedding.float())
+        on_progress(len(pixels))
+    return {depth: torch.cat(rows) for depth, rows in found.items()}
+
+
+def _exits(network: ADLN) -> list[Exit]:
+    return [one for one in network.exits.values() if isinstance(one, Exit)]
