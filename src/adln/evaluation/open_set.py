@@ -328,7 +328,7 @@ def evaluate_open_set(
 
 
 def open_set_text(results: dict[int, OpenSetResult], names: Mapping[int, str] | None = None) -> str:
-    """Table of the open-set figures for a terminal; results and names other than Res1.. by depth."""
+    """Table of the open-set figures for a terminal; results and other names by depth."""
     first = next(iter(results.values()))
     heads = [f"{f'TPR@{_rate(point.asked)}':>10}" for point in first.pairs]
     heads += [f"{f'DIR@{_rate(point.asked)}':>14}" for point in first.searches]
