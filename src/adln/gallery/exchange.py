@@ -1,12 +1,10 @@
 """A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +55,8 @@ def export_parquet(
     names = {person.person_id: person.name for person in gallery.persons()}
     count = 0
     with (
-        atomic_write(path, raises=GalleryError) as file,
-        _for_its_owner(file),
+        # Nobody else may read it.
+        atomic_write(path, raises=GalleryError, mode=0o600) as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
         for batch in gallery.iterate(batch_size=_BATCH):
@@ -97,7 +95,7 @@ def import_parquet(
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
     persons: dict[int, int] = {}
     count = 0
-    for number, rows in enumerate(_read_rows(path)):
+    for number, rows in enumerate(_batches(path)):
         sightings = []
         for at, row in enumerate(rows):
             try:
@@ -201,11 +199,7 @@ def _read_names(path: Path) -> dict[int, str]:
     return names
 
 
-def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
-    yield from _batches(path, None)
-
-
-def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, Any]]]:
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
     _, parquet = pyarrow_modules(GalleryError)
     try:
         with parquet.ParquetFile(path) as file:
@@ -285,9 +279,3 @@ def _table(
         for field in schema
     ]
     return pyarrow.Table.from_arrays(arrays, schema=schema)
-
-
-def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
-    """Let nobody else read what is going to be written."""
-    os.fchmod(file.fileno(), 0o600)
-    return nullcontext()
