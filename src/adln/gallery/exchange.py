@@ -26,6 +26,11 @@ FORMAT = "adln-gallery-2"
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
+# Of the record as well.
+_AS_THEY_ARE = (
+    *("sighting_id", "person_id", "camera_id", "time_s", "track_id", "box_xyxy", "quality"),
+    "thumbnail",
+)
 _NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 
 
@@ -257,20 +262,13 @@ def _table(
         pyarrow.array(flat), type=schema.field("embedding").type
     )
     columns: dict[str, list[Any]] = {
-        "sighting_id": [one.sighting_id for one in batch],
+        **{name: [getattr(one, name) for one in batch] for name in _AS_THEY_ARE},
         "model_digest": [one.model.digest for one in batch],
         "depth": [one.model.depth for one in batch],
         "space": [one.model.space for one in batch],
-        "person_id": [one.person_id for one in batch],
         "person_name": [
             None if one.person_id is None else names.get(one.person_id) for one in batch
         ],
-        "camera_id": [one.camera_id for one in batch],
-        "time_s": [one.time_s for one in batch],
-        "track_id": [one.track_id for one in batch],
-        "box_xyxy": [one.box_xyxy for one in batch],
-        "quality": [one.quality for one in batch],
-        "thumbnail": [one.thumbnail for one in batch],
     }
     arrays = [
         embedding
