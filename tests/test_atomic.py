@@ -9,6 +9,7 @@ from typing import BinaryIO, Literal
 import pytest
 
 from adln.atomic import (
+    atomic_folder,
     atomic_write,
     file_sha256,
     locked,
@@ -78,6 +79,45 @@ def test_what_a_killed_writer_left_is_removed_and_no_other_file(tmp_path: Path) 
     with atomic_write(tmp_path / "answer.txt", raises=GalleryError):
         pass
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["answer.txt", *others])
+
+
+def test_a_folder_appears_when_all_of_it_is_there_in_place_of_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "above" / "drawn"
+    for number in (1, 2):
+        with atomic_folder(path, raises=GalleryError) as folder:
+            (folder / f"{number}.txt").touch()
+            assert path.exists() == (number == 2)
+        assert [each.name for each in path.iterdir()] == [f"{number}.txt"]
+    assert [each.name for each in path.parent.iterdir()] == ["drawn"]
+
+
+def test_a_folder_that_is_not_finished_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "drawn"
+    path.mkdir()
+    (path / "old.txt").touch()
+    expected = r"drawn: cannot be written \(No space left on device\).*untouched"
+
+    def fill() -> None:
+        with atomic_folder(path, raises=GalleryError) as folder:
+            (folder / "new.txt").touch()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(GalleryError, match=expected):
+        fill()
+    assert [each.name for each in tmp_path.rglob("*")] == ["drawn", "old.txt"]
+
+
+def test_folders_that_a_killed_writer_left_are_removed_but_none_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "drawn"
+    for name in (".drawn.partial", ".drawn.0123abcd.partial"):
+        (tmp_path / name / "drawn").mkdir(parents=True)
+    with atomic_folder(path, raises=GalleryError) as first:
+        (first / "first").touch()
+        with atomic_folder(path, raises=GalleryError) as second:
+            (second / "second").touch()
+        assert [each.name for each in path.iterdir()] == ["second"]
+    assert [each.name for each in path.iterdir()] == ["first"]
+    assert [each.name for each in tmp_path.iterdir()] == ["drawn"]
 
 
 def test_a_lock_lets_one_in_at_a_time_and_leaves_no_file(tmp_path: Path) -> None:

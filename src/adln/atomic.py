@@ -5,6 +5,7 @@ import glob
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def atomic_write(
         folders: make the folders above it that are missing.
 
     Yields:
-        Where the content goes.
+        Where the content goes; its name is a path, for those who write by one.
     """
     partial: Path | None = None
     try:
@@ -137,7 +138,7 @@ def atomic_write(
             path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         partial, handle = _open_partial(path, mode)
-        with os.fdopen(handle, "wb") as file:
+        with open(partial, "wb", opener=lambda *_: handle) as file:
             yield file
             # The bytes reach the disk before the name does.
             file.flush()
@@ -145,15 +146,49 @@ def atomic_write(
             # Renamed while it is held: nobody takes it for a leftover in between.
             partial.replace(path)
     except OSError as error:
-        raise raises(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space or "
-            f"{instead}; what was there before is untouched."
-        ) from error
+        raise raises(_not_written(path, error, instead)) from error
     finally:
         # Gone by now if all went well; else whatever ended it must leave nothing behind.
         if partial is not None:
             with suppress(OSError):
                 partial.unlink()
+
+
+@contextmanager
+def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
+    """Fill a folder; whoever looks at the path finds the whole new one, or what was there before.
+
+    Args:
+        path: of the folder; one that is there is replaced, and folders above it are made.
+        raises: what is raised if the disk refuses.
+
+    Yields:
+        The folder to fill.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path, folder=True)
+        with (
+            tempfile.TemporaryDirectory(
+                prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+            ) as around,
+            locked(Path(around)),
+        ):
+            partial = Path(around, path.name)
+            partial.mkdir()
+            yield partial
+            if path.exists():
+                shutil.rmtree(path)
+            partial.replace(path)
+    except OSError as error:
+        raise raises(_not_written(path, error, "choose another folder")) from error
+
+
+def _not_written(path: Path, error: OSError, instead: str) -> str:
+    return (
+        f"{path}: cannot be written ({error.strerror or error}). Free some space or {instead}; "
+        "what was there before is untouched."
+    )
 
 
 @contextmanager
@@ -199,12 +234,23 @@ def _open_partial(path: Path, mode: int | None) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _remove_leftovers(path: Path) -> None:
+def _remove_leftovers(path: Path, *, folder: bool = False) -> None:
     """Remove what writers left that were killed; they may be large, or nobody else's business."""
     # As earlier versions called it.
-    path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+    earlier = path.with_name(f".{path.name}.partial")
+    if folder:
+        shutil.rmtree(earlier, ignore_errors=True)
+    else:
+        earlier.unlink(missing_ok=True)
     for partial in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
-        with suppress(OSError), partial.open("rb") as file:
-            # Refused while its writer holds it.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
+        with suppress(OSError):
+            handle = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                # Refused while its writer holds it.
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if folder:
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink()
+            finally:
+                os.close(handle)

@@ -19,6 +19,7 @@ from adln.cli.main import adln as command
 from adln.embedders.foreign import sidecar
 from adln.embedders.session import open_session
 from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.pipeline.depths import DepthEmbedder
 
 
 def picture(seed: int = 0) -> NDArray[np.uint8]:
@@ -64,6 +65,11 @@ def test_no_command_calls_a_network_of_another_make_by_a_depth_of_this_one(
     people.mkdir()
     for at in range(2):
         Image.fromarray(picture()).save(people / f"{at}.png")
+    data = tmp_path / "data"
+    for split, camera in (("query", 1), ("bounding_box_test", 2), ("bounding_box_train", 1)):
+        (data / split).mkdir(parents=True)
+        for at in range(1, 4):
+            Image.fromarray(picture(at)).save(data / split / f"{at:04d}_c{camera}s1_000001_00.jpg")
     out, folder = tmp_path / "f.npz", str(tmp_path / "gallery")
     told = ""
     for arguments in (
@@ -71,12 +77,15 @@ def test_no_command_calls_a_network_of_another_make_by_a_depth_of_this_one(
         ["gallery", "enrol", folder, str(people), "--network", "means", "--name", "Ann"],
         ["gallery", "info", folder],
         ["search", str(people / "0.png"), "--gallery", folder, "--network", "means"],
+        ["evaluate", "means", "--data", str(data), "--report", str(tmp_path / "r"), "--open-set"],
     ):
         result = CliRunner().invoke(command, arguments)
         assert result.exit_code == 0, (result.output, result.exception)
         told += result.output
-    assert "Res" not in told
+    assert "Res" not in told.replace("Results", "")
     assert "3 numbers each, whole fp32" in told
+    assert "Res4" not in (tmp_path / "r" / "report.html").read_text()
+    assert DepthEmbedder([foreign]).depth_name(4) == "means"
 
 
 def test_one_picture_comes_in_every_usual_form(foreign: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
+import io
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from adln.errors import SettingsError
 from adln.matching.adaptation import (
     Method,
     TrackedCrops,
+    adaptation_bytes,
     fit_adaptation,
-    read_adaptation,
-    write_adaptation,
+    parse_adaptation,
 )
 
 MEANS = Method(name="camera means", by_camera=True)
@@ -82,11 +82,10 @@ def test_an_embedding_is_adapted_alike_alone_and_among_others(method):
 
 
 @pytest.mark.parametrize("method", [MEANS, WHITENED, SCALED], ids=lambda method: method.name)
-def test_a_file_holds_the_adaptation_bit_for_bit(tmp_path: Path, method):
+def test_its_bytes_hold_the_adaptation_bit_for_bit(method):
     crops = draw_site().crops
     adaptation = fit_adaptation(crops, method, space="abc", fitted_on="a drawn site")
-    write_adaptation(adaptation, tmp_path / "site.npz")
-    read = read_adaptation(tmp_path / "site.npz")
+    read = parse_adaptation(adaptation_bytes(adaptation), name="site")
     assert read.id == adaptation.id
     assert (read.method, read.space, read.fitted_on) == (method.name, "abc", "a drawn site")
     np.testing.assert_array_equal(
@@ -105,23 +104,24 @@ def test_the_id_changes_with_every_part():
     assert len({one.id for one in (adaptation, *changed)}) == 4
 
 
-def test_a_changed_or_foreign_file_is_refused(tmp_path: Path):
-    path = tmp_path / "site.npz"
-    with pytest.raises(SettingsError, match="no such adaptation"):
-        read_adaptation(path)
-    path.write_bytes(b"nothing of the kind")
+def saved(**parts: object) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **parts)
+    return file.getvalue()
+
+
+def test_changed_or_foreign_bytes_are_refused():
     with pytest.raises(SettingsError, match="fit anew"):
-        read_adaptation(path)
+        parse_adaptation(b"nothing of the kind", name="site")
     adaptation = fit_adaptation(draw_site().crops, MEANS)
-    write_adaptation(adaptation, path)
-    with np.load(path) as content:
+    with np.load(io.BytesIO(adaptation_bytes(adaptation))) as content:
         parts = dict(content)
-    np.savez(path, **{**parts, "mean": parts["mean"] + 1})
+    changed = saved(**{**parts, "mean": parts["mean"] + 1})
     with pytest.raises(SettingsError, match="not what was written"):
-        read_adaptation(path)
-    np.savez(path, **{**parts, "about": np.array('{"format": "adln-adaptation-9"}')})
+        parse_adaptation(changed, name="site")
+    later = saved(**{**parts, "about": np.array('{"format": "adln-adaptation-9"}')})
     with pytest.raises(SettingsError, match="adaptation-9"):
-        read_adaptation(path)
+        parse_adaptation(later, name="site")
 
 
 def test_what_does_not_fit_is_refused():

@@ -88,7 +88,7 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(adln.model.files, "save_file", disk_is_full)
-    with pytest.raises(CheckpointError, match=r"cannot write .*No space left"):
+    with pytest.raises(CheckpointError, match=r"cannot be written .*No space left"):
         save_network(stored, network)
     assert stored.read_bytes() == before
     assert [p.name for p in stored.parent.iterdir()] == [stored.name]

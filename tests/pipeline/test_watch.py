@@ -86,6 +86,9 @@ class MeanColour:
     def __init__(self) -> None:
         self.batches: list[tuple[int, int]] = []
 
+    def depth_name(self, depth: int) -> str:
+        return f"Res{depth}"
+
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
         self.batches.append((len(crops), depth))
         colours = crops[:, 40:-40, 20:-20].mean(axis=(1, 2)) - 80

@@ -65,6 +65,21 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
+def test_those_who_change_it_at_once_lose_nothing(path: Path) -> None:
+    def add(name: str) -> None:
+        add_camera(path, name, "usb:1", numbers={})
+
+    names = [f"camera {number}" for number in range(8)]
+    threads = [threading.Thread(target=add, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cameras = read_watch_settings(path).cameras
+    assert sorted(one.name for one in cameras) == sorted([*names, "yard", "gate"])
+    assert len({one.number for one in cameras}) == len(cameras)
+
+
 def test_without_a_file_nothing_is_watched(tmp_path: Path) -> None:
     assert read_cameras_of(tmp_path / "none.toml").cameras == ()
 

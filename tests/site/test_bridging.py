@@ -11,7 +11,7 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.bridge import bridge_path, read_bridge
 from adln.matching.network_gate import compare_stored
 from adln.site import bridging
-from adln.site.bridging import bridge_between, write_if_better
+from adln.site.bridging import write_if_better
 
 EXITS = {"source": "a:2", "target": "b:2", "space": "s"}
 Networks = tuple[TrackedCrops, TrackedCrops, np.ndarray]
@@ -52,12 +52,17 @@ def test_none_is_written_that_gains_nothing(two: Networks, tmp_path: Path) -> No
     assert not bridge_path(tmp_path / "site.onnx").exists()
 
 
-def test_it_needs_no_package_that_clusters(two: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_needs_no_package_that_clusters(
+    two: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bridging.importlib.util, "find_spec", lambda _: None)
-    assert bridge_between(*two, **EXITS).bridge is not None
+    write_if_better(tmp_path / "site.onnx", *two, **EXITS)
+    assert bridge_path(tmp_path / "site.onnx").exists()
 
 
-def test_who_comes_back_elsewhere_tells_where_crops_of_one_track_are_all_found() -> None:
+def test_who_comes_back_elsewhere_tells_where_crops_of_one_track_are_all_found(
+    tmp_path: Path,
+) -> None:
     rng = np.random.default_rng(0)
     people, dim, traits = 150, 1000, 16
     trait = rng.standard_normal((people, traits)) / np.sqrt(traits)
@@ -73,8 +78,9 @@ def test_who_comes_back_elsewhere_tells_where_crops_of_one_track_are_all_found()
     is_judging = numbers % 3 == 0
     in_tracks = compare_stored(old.part(is_judging), new.part(is_judging), new.part(is_judging))
     assert in_tracks == (1.0, 1.0, False)
-    found = bridge_between(old, new, is_judging, **EXITS)
-    assert found.bridge is not None
+    write_if_better(tmp_path / "site.onnx", old, new, is_judging, **EXITS)
+    assert bridge_path(tmp_path / "site.onnx").exists()
     nobody = rng.permuted(then, axis=1)
     against = TrackedCrops(nobody, cameras, numbers + 1000 * cameras)
-    assert bridge_between(against, new, is_judging, **EXITS).bridge is None
+    write_if_better(tmp_path / "other.onnx", against, new, is_judging, **EXITS)
+    assert not bridge_path(tmp_path / "other.onnx").exists()

@@ -5,7 +5,6 @@ Nothing is fetched unless a person asks for it; a file of one's own needs none o
 
 import hashlib
 import os
-import tempfile
 import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from adln.atomic import user_folder
+from adln.atomic import atomic_write, file_sha256, user_folder
 from adln.errors import ModelFileError
 
 _CHUNK_BYTES = 1 << 16
@@ -85,32 +84,27 @@ def fetch(
             then holds what it held before.
     """
     target = (cache or default_cache()) / release.file_name
-    try:
-        if target.is_file() and _digest(target) == release.sha256:
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{release.file_name}.")
-    except OSError as error:
-        raise ModelFileError(
-            f"{target}: cannot be stored ({error.strerror or error}). Set XDG_CACHE_HOME to a "
-            "folder of your own."
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file, (opener or _open_url)(release.url) as answer:
-            digest = _copy(answer, file, release)
+    expected = f"{release.file_name} as it was released"
+    if (
+        target.is_file()
+        and file_sha256(target, raises=ModelFileError, expected=expected) == release.sha256
+    ):
+        return target
+    instead = "set XDG_CACHE_HOME to a folder of your own"
+    with atomic_write(target, raises=ModelFileError, instead=instead, folders=True) as file:
+        try:
+            with (opener or _open_url)(release.url) as answer:
+                digest = _copy(answer, file, release)
+        except OSError as error:  # urllib's errors are OSErrors as well
+            raise ModelFileError(
+                f"{release.url}: cannot be fetched ({error}); fetch it on another machine and name "
+                "the file."
+            ) from error
         if digest != release.sha256:
             raise ModelFileError(
                 f"{release.url}: the content is not what was released: expected sha256 "
                 f"{release.sha256}, got {digest}. Try again, or name a file of your own."
             )
-        Path(partial).replace(target)
-    except OSError as error:  # urllib's errors are OSErrors as well
-        raise ModelFileError(
-            f"{release.url}: cannot be fetched ({error}); fetch it on another machine and name "
-            "the file."
-        ) from error
-    finally:
-        Path(partial).unlink(missing_ok=True)
     return target
 
 
@@ -127,11 +121,6 @@ def _copy(answer: IO[bytes], file: IO[bytes], release: Release) -> str:
         digest.update(chunk)
         file.write(chunk)
     return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open_url(url: str) -> AbstractContextManager[IO[bytes]]:

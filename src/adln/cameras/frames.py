@@ -52,13 +52,13 @@ class CameraStatus:
     source: str
     state: CameraState
     frames_read: int
-    frames_dropped: int
-    frames_corrupt: int
-    reconnects: int
-    clock_jumps: int
-    last_error: str
-    last_frame_s: float | None
-    fps: float
+    frames_dropped: int = 0
+    frames_corrupt: int = 0
+    reconnects: int = 0
+    clock_jumps: int = 0
+    last_error: str = ""
+    last_frame_s: float | None = None
+    fps: float = 0.0
 
 
 class Source(Protocol):

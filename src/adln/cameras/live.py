@@ -149,7 +149,6 @@ class LiveCamera:
                 frames_dropped=self._dropped,
                 frames_corrupt=self._corrupt,
                 reconnects=max(0, self._connections - 1),
-                clock_jumps=0,
                 last_error=self._last_error,
                 last_frame_s=self._last_frame_s,
                 fps=self._rate.fps if self._state == "running" else 0.0,

@@ -22,13 +22,7 @@ def complexity(no_attention: bool, as_json: bool) -> None:
     counts = {depth: count_depth(depth, architecture) for depth in DEPTHS}
     if as_json:
         rows = {
-            f"Res{depth}": {
-                "params": counted.params,
-                "conv_macs": counted.conv_macs,
-                "batch_norm_elements": counted.batch_norm_elements,
-                "pooled_elements": counted.pooled_elements,
-                "flops": counted.flops,
-            }
+            f"Res{depth}": {**vars(counted), "flops": counted.flops}
             for depth, counted in counts.items()
         }
         click.echo(json.dumps(rows, indent=2))

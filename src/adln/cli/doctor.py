@@ -74,7 +74,8 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
         if found.depths[depth].is_enough:
             thresholds = thresholds_of(found, depth)
             click.echo("\nTHRESHOLDS")
-            click.echo(f"  For Res{depth} and {found.tracks} people. Put this into the settings:\n")
+            called = found.depth_names[depth]
+            click.echo(f"  For {called} and {found.tracks} people. Put this into the settings:\n")
             click.echo(f"  [thresholds]\n  match = {thresholds.match}")
             click.echo(f"  candidate = {thresholds.candidate}")
             settings = replace(settings, thresholds=thresholds)
@@ -96,7 +97,7 @@ def _separation(found: Examination) -> list[str]:
         same = _quantiles(scores.same)
         different = _quantiles(scores.different)
         lines.append(
-            f"  Res{depth}  same person {same} ({len(scores.same)} tracks)   "
+            f"  {found.depth_names[depth]}  same person {same} ({len(scores.same)} tracks)   "
             f"two people {different} ({len(scores.different)} pairs)"
         )
         lines.append(f"        {_judgement(scores)}")
@@ -170,7 +171,7 @@ def _device(found: Examination) -> list[str]:
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.stage_ms.items())
     slowest = max(found.stage_ms, key=lambda stage: found.stage_ms[stage])
     rate = found.frames / max(found.video_s, 1e-9)
-    crops = ", ".join(f"Res{depth} {ms:.1f}" for depth, ms in found.crop_ms.items())
+    crops = ", ".join(f"{found.depth_names[depth]} {ms:.1f}" for depth, ms in found.crop_ms.items())
     in_time = "in" if rate * total < 1000 else "NOT in"
     return [
         "",

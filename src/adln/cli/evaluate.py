@@ -137,6 +137,7 @@ def evaluate(
             evaluation,
             dataset=title,
             seen=was_seen(title, subject.trained_on, also=seen_names),
+            names=subject.names,
         )
     ]
     # Depth by depth, the data sets one under the other.
@@ -159,6 +160,7 @@ def evaluate(
             ],
             cross_depth=evaluate_cross_depth(evaluation) if cross_depth else (),
             sets=sets,
+            names=subject.names,
         )
         open_set = _open_set(evaluation) if with_open_set else {}
         if report_folder is not None:
@@ -176,7 +178,7 @@ def evaluate(
         if open_set:
             from adln.evaluation.open_set import open_set_text
 
-            click.echo("\n" + open_set_text(open_set))
+            click.echo("\n" + open_set_text(open_set, subject.names))
         if cascade is not None:
             from adln.evaluation.cascade import cascade_text
 
@@ -201,6 +203,7 @@ class _Subject:
     trained_on: str
     params: dict[int, int]
     flops: dict[int, int]
+    names: dict[int, str]
     # Data set, crops at a time, whether to re-rank, progress.
     evaluate: Callable[[ReidDataset, int, bool, Callable[[int], None]], Evaluation]
 
@@ -226,10 +229,16 @@ def _open(
         return _open_features(networks[0], depths)
     params: dict[int, int] = {}
     flops: dict[int, int] = {}
+    names: dict[int, str] = {}
     embedder: Embedder
     if len(networks) > 1 or is_exported(networks[0]):
         embedder = chain = open_chain(networks, depths, flip=flip)
         trained_on = chain.models[0].manifest.training_data
+        names = {
+            depth: model.depth_name(depth)
+            for model in chain.models
+            for depth in model.manifest.depths
+        }
     else:
         embedder, params, flops = open_trained(
             networks[0], depths, device=device, flip=flip, bf16=bf16
@@ -250,7 +259,7 @@ def _open(
             on_progress=on_progress,
         )
 
-    return _Subject(embedder.depths, flip, trained_on, params, flops, evaluate)
+    return _Subject(embedder.depths, flip, trained_on, params, flops, names, evaluate)
 
 
 def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
@@ -277,7 +286,7 @@ def _open_features(path: Path, depths: tuple[int, ...]) -> _Subject:
             on_progress(len(split))
         return evaluate_embedded(dataset.query, dataset.gallery, *sides, rerank=rerank)
 
-    return _Subject((depth,), features.source.flip, "", {}, {}, evaluate)
+    return _Subject((depth,), features.source.flip, "", {}, {}, {}, evaluate)
 
 
 def _open_set(evaluation: Evaluation) -> dict[int, OpenSetResult]:

@@ -22,6 +22,8 @@ from adln.cli.progress import tell
 from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
 from adln.gallery.records import NO_PERSON, Erasure, Filter
 
+_SHOWN = ("camera_id", "time_s", "track_id", "box_xyxy", "quality")
+
 
 @click.command("list")
 @folder_argument
@@ -217,11 +219,7 @@ def _list_sightings(records: list[Any], *, as_json: bool) -> None:
                 "sighting_id": record.sighting_id,
                 "depth": record.model.depth,
                 "model": record.model.digest,
-                "camera_id": record.camera_id,
-                "time_s": record.time_s,
-                "track_id": record.track_id,
-                "box_xyxy": record.box_xyxy,
-                "quality": record.quality,
+                **{name: getattr(record, name) for name in _SHOWN},
                 "has_thumbnail": record.thumbnail is not None,
             }
             for record in records

@@ -24,6 +24,7 @@ from adln.evaluation.unseen import was_seen
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.bridge import exit_name, read_bridge
 
+_TOLD = ("height_px", "width_px", "dim", "precision", "training_data", "licence")
 _galleries_option = click.option(
     "--gallery",
     "galleries",
@@ -236,25 +237,12 @@ def _lines(one: KnownNetwork) -> list[str]:
 
 
 def _as_json(one: KnownNetwork) -> dict[str, Any]:
-    manifest = one.manifest
-    row: dict[str, Any] = {
-        "name": one.name,
-        "path": str(one.path),
-        "shipped": one.shipped,
-        "size_bytes": one.size_bytes,
-        "problem": one.problem,
-    }
+    row = {**vars(one), "path": str(one.path)}
+    manifest = row.pop("manifest")
     if manifest is not None:
-        row |= {
-            "height_px": manifest.height_px,
-            "width_px": manifest.width_px,
-            "dim": manifest.dim,
-            "precision": manifest.precision,
-            "training_data": manifest.training_data,
-            "licence": manifest.licence,
-            "accuracy": [
-                {"dataset": a.dataset, "rank1": a.rank1, "mean_ap": a.mean_ap}
-                for a in manifest.accuracy
-            ],
-        }
+        row |= {name: getattr(manifest, name) for name in _TOLD}
+        row["accuracy"] = [
+            {"dataset": a.dataset, "rank1": a.rank1, "mean_ap": a.mean_ap}
+            for a in manifest.accuracy
+        ]
     return row

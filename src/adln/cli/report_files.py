@@ -48,6 +48,7 @@ def _write(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Pa
     # The same queries at every depth, so that the lists can be compared.
     deepest = evaluation.results[depths[0]].metrics
     positions = choose_queries(deepest, query.person_ids, count=QUERIES_SHOWN)
+    names = {row.depth: row.name for row in report.rows}
     pictures = []
     for depth in depths:
         result = evaluation.results[depth]
@@ -59,10 +60,10 @@ def _write(folder: Path, report: EvaluationReport, evaluation: Evaluation) -> Pa
             positions,
             top_k=ANSWERS_SHOWN,
         )
-        title = f"Res{depth}: Rank-1 {100 * result.metrics.rank1:.1f} %"
+        title = f"{names[depth]}: Rank-1 {100 * result.metrics.rank1:.1f} %"
         picture = draw_ranked_list(query, gallery, rows, title=title)
         picture.save(folder / f"ranked_list_res{depth}.png")
-        pictures.append(RankedListPicture(f"Res{depth}", picture, describe_ranked_lists(rows)))
+        pictures.append(RankedListPicture(names[depth], picture, describe_ranked_lists(rows)))
     (folder / "report.txt").write_text(report.to_text() + "\n", encoding="utf-8")
     (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
     page = folder / PAGE_NAME

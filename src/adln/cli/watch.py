@@ -100,8 +100,6 @@ def watch(
     Ctrl-C or SIGTERM stops it cleanly: open tracks are finished and all sightings stored.
     """
     if fetch_detector:
-        from adln.cameras.fetching import fetch
-
         click.echo(f"detector: {fetch()}")
         if not sources:
             return

@@ -81,7 +81,7 @@ class WatchView:
         waiting = delivery.counts()
         pending = max((sink.pending for sink in waiting.sinks.values()), default=0)
         speed = progress.video_s / progress.wall_s if progress.wall_s > 0 else 0.0
-        level = f"Res{progress.depth}, {progress.crops_per_track} crops a track"
+        level = f"{progress.depth_name}, {progress.crops_per_track} crops a track"
         if progress.keep_one_in > 1:
             level += f", 1 frame in {progress.keep_one_in}"
         rows += [
@@ -100,7 +100,7 @@ class WatchView:
         return (
             f"{clock(progress.video_s)} of video: {up}/{len(cameras)} cameras, {frames} frames "
             f"({dropped} dropped), {sum(progress.people.values())} people in view, "
-            f"{progress.identities} known, Res{progress.depth}, "
+            f"{progress.identities} known, {progress.depth_name}, "
             f"{progress.crops_per_track} crops a track"
         )
 

@@ -37,7 +37,7 @@ def find_pictures(
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
-            found += _in_folder(source, on_left_out or _say_nothing)
+            found += _in_folder(source, on_left_out or (lambda _: None))
         elif not source.exists():
             raise DatasetError(f"{source}: there is no such folder or file.")
         elif source.suffix.lower() in _LIST_SUFFIXES:
@@ -45,10 +45,6 @@ def find_pictures(
         else:
             found.append(source)
     return found
-
-
-def _say_nothing(_: str) -> None:
-    pass
 
 
 def _in_folder(folder: Path, on_left_out: Callable[[str], None]) -> list[Path]:

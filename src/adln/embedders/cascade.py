@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.embedders.deeper import DeeperEmbedder
+from adln.embedders.deeper import chained
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.embedders.handover import Handover
 from adln.embedders.session import OpenModel
@@ -98,11 +98,7 @@ class Cascade:
                 "export them with `adln export --depths 2,4 --split`."
             )
         self.shallow = OnnxEmbedder(paths[0], threads=threads, batch_size=batch_size)
-        self.deeper: list[DeeperEmbedder] = []
-        before: OnnxEmbedder | DeeperEmbedder = self.shallow
-        for path in paths[1:]:
-            before = DeeperEmbedder(path, before, threads=threads)
-            self.deeper.append(before)
+        self.deeper = chained(self.shallow, paths[1:], threads=threads)
         self._batch_size = batch_size
         self.depths = self.shallow.depths[-1], self.deeper[-1].depths[-1]
         self.dim, self.crop_size = self.shallow.dim, self.shallow.crop_size

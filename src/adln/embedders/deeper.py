@@ -158,8 +158,7 @@ class ChainedEmbedder:
         self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
         self.dim, self.crop_size = self._first.dim, self._first.crop_size
         files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]
-        for path in paths[1:]:
-            files.append(DeeperEmbedder(path, files[-1]))
+        files += chained(self._first, paths[1:])
         known = [depth for file in files for depth in file.depths]
         missing = sorted(set(depths) - set(known))
         if missing:
@@ -222,6 +221,16 @@ class ChainedEmbedder:
             for at, depth in enumerate(wanted):
                 answers[depth] = outputs[2 * at], outputs[2 * at + 1]
         return answers
+
+
+def chained(
+    first: OnnxEmbedder, paths: Sequence[str | Path], *, threads: int = 1
+) -> list[DeeperEmbedder]:
+    """The further files of a split export, each going on from the one before."""
+    files: list[DeeperEmbedder] = []
+    for path in paths:
+        files.append(DeeperEmbedder(path, files[-1] if files else first, threads=threads))
+    return files
 
 
 def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:

@@ -44,6 +44,11 @@ class OpenModel:
     sha256: str
     runtime: tuple[str, str]
 
+    def depth_name(self, depth: int) -> str:
+        """What people call a depth: "Res2"; of a network of another make the name of its file."""
+        name = self.manifest.depth_name(depth)
+        return self.path.stem if name == "whole" else name
+
 
 def usable_cores() -> int:
     """Number of cores that this process may use; a container often has fewer than the machine."""

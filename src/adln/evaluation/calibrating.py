@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from adln.errors import EvaluationError
 from adln.evaluation.open_set import PersonScores
 from adln.matching.calibration import Calibration, CalibrationEvidence, Level, Reliability
+from adln.matching.together import in_one_frame
 
 MATCH_RATE = 0.01
 CANDIDATE_RATE = 0.1
@@ -257,10 +258,9 @@ def _of_tracks(
     order = np.lexsort((times, track))
     members = np.split(order, np.flatnonzero(np.diff(track[order])) + 1) if len(order) else []
     together: list[set[int]] = [set() for _ in names]
-    for frame in _frames(camera, times):
-        seen = set(track[frame].tolist())
-        for one in seen if len(seen) > 1 else ():
-            together[one] |= seen - {one}
+    seen = zip(camera.tolist(), times.tolist(), track.tolist(), strict=True)
+    for one, other in in_one_frame(seen):
+        together[one].add(other)
     own: list[float] = []
     others: list[list[float]] = []
     for one, rows in enumerate(members):
@@ -279,13 +279,6 @@ def _of_tracks(
         matrix[row, : len(values)] = values
     kept = _spread(np.arange(len(own)))
     return Trials(np.array(own, dtype=np.float32)[kept], matrix[kept], len(names))
-
-
-def _frames(camera: NDArray[np.int64], times: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Positions of the pictures of each frame: one camera, one time."""
-    order = np.lexsort((times, camera))
-    changes = (np.diff(camera[order]) != 0) | (np.diff(times[order]) != 0)
-    return np.split(order, np.flatnonzero(changes) + 1)
 
 
 def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:

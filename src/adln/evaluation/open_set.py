@@ -20,7 +20,7 @@ Grother, Micheals, "Evaluation Methods in Face Recognition", Handbook of Face Re
 (detection and identification rate, false alarm rate, watch list).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -327,12 +327,14 @@ def evaluate_open_set(
     )
 
 
-def open_set_text(results: dict[int, OpenSetResult]) -> str:
-    """Table of the open-set figures for a terminal; results by depth."""
+def open_set_text(results: dict[int, OpenSetResult], names: Mapping[int, str] | None = None) -> str:
+    """Table of the open-set figures for a terminal; results and other names by depth."""
     first = next(iter(results.values()))
     heads = [f"{f'TPR@{_rate(point.asked)}':>10}" for point in first.pairs]
     heads += [f"{f'DIR@{_rate(point.asked)}':>14}" for point in first.searches]
-    lines = ["Depth" + "".join(heads)]
+    called = {depth: (names or {}).get(depth, f"Res{depth}") for depth in sorted(results)}
+    width = max(5, *map(len, called.values()))
+    lines = [f"{'Depth':<{width}}" + "".join(heads)]
     lines.append("─" * len(lines[0]))
     for depth, result in sorted(results.items()):
         cells = [f"{100 * point.true_share:>10.2f}" for point in result.pairs]
@@ -340,7 +342,7 @@ def open_set_text(results: dict[int, OpenSetResult]) -> str:
             f"{f'{100 * point.true_share:.2f} ± {100 * spread:.2f}':>14}"
             for point, spread in zip(result.searches, result.spread, strict=True)
         ]
-        lines.append(f"Res{depth} " + "".join(cells))
+        lines.append(f"{called[depth]:<{width}}" + "".join(cells))
     lines += [
         "",
         "Open set. TPR@x: pairs of one person accepted by a threshold that accepts x of the pairs",

@@ -39,6 +39,7 @@ class ReportRow:
             not known.
         reranked_rank1: Rank-1 after re-ranking; None if that was not evaluated.
         reranked_mean_ap: mAP after re-ranking; None if that was not evaluated.
+        called: What people call it, if not by its depth.
     """
 
     depth: int
@@ -52,11 +53,12 @@ class ReportRow:
     flops: int | None = None
     reranked_rank1: float | None = None
     reranked_mean_ap: float | None = None
+    called: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the depth in the paper: Res1..Res4."""
-        return f"Res{self.depth}"
+        """Name of the depth in the paper: Res1..Res4; of a network of another make, its own."""
+        return self.called or f"Res{self.depth}"
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def make_report(
     notes: Sequence[str] = (),
     cross_depth: Sequence[CrossDepthCell] = (),
     sets: Sequence[SetRow] = (),
+    names: Mapping[int, str] | None = None,
 ) -> EvaluationReport:
     """Put the results of an evaluation into a report.
 
@@ -215,6 +218,7 @@ def make_report(
         notes: Remarks to the reader.
         cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`, if wanted.
         sets: Results of `adln.evaluation.unseen.measure_set`, if wanted.
+        names: depth -> what people call it, where that is not Res1..Res4.
 
     Returns:
         The report, rows by ascending depth.
@@ -240,6 +244,7 @@ def make_report(
                 flops=(flops or {}).get(depth),
                 reranked_rank1=None if reranked is None else reranked.rank(1),
                 reranked_mean_ap=None if reranked is None else reranked.mean_ap,
+                called=(names or {}).get(depth, ""),
             )
         )
     return EvaluationReport(

@@ -19,7 +19,7 @@ intervals).
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +71,7 @@ class SetRow:
         mean_ap: mAP.
         tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two.
         tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two.
+        called: What people call the depth, if not Res1..Res4.
     """
 
     dataset: str
@@ -81,6 +82,12 @@ class SetRow:
     mean_ap: Estimate
     tpr_at_one_per_mille: Estimate | None
     tpr_at_one_percent: Estimate | None
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call the depth."""
+        return self.called or f"Res{self.depth}"
 
 
 def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
@@ -104,7 +111,13 @@ def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen
 
 
 def measure_set(
-    evaluation: Evaluation, *, dataset: str, seen: Seen, draws: int = DRAWS, seed: int = 0
+    evaluation: Evaluation,
+    *,
+    dataset: str,
+    seen: Seen,
+    draws: int = DRAWS,
+    seed: int = 0,
+    names: Mapping[int, str] | None = None,
 ) -> tuple[SetRow, ...]:
     """Measure all depths on one data set.
 
@@ -114,6 +127,7 @@ def measure_set(
         seen: See `was_seen`.
         draws: How often the persons are drawn.
         seed: Of the draws; the same persons are drawn at every depth.
+        names: depth -> what people call it, where that is not Res1..Res4.
 
     Returns:
         A row for each depth, ascending.
@@ -140,6 +154,7 @@ def measure_set(
                 mean_ap=_mean_figure(metrics.average_precision, groups, weights),
                 tpr_at_one_per_mille=strict,
                 tpr_at_one_percent=loose,
+                called=(names or {}).get(depth, ""),
             )
         )
     return tuple(rows)
@@ -155,12 +170,13 @@ def unseen_text(rows: Sequence[SetRow]) -> str:
     """
     names = [f"{row.dataset} ({row.seen})" for row in rows]
     width = max(len("Data set"), *map(len, names))
-    head = f"{'Depth':<6}{'Data set':<{width}}{'Persons':>9}"
+    called = max(len("Depth"), *(len(row.name) for row in rows))
+    head = f"{'Depth':<{called}} {'Data set':<{width}}{'Persons':>9}"
     head += "".join(f"{title:>12}" for title in COLUMNS)
     lines = [head, "─" * len(head)]
     for name, row in zip(names, rows, strict=True):
         cells = "".join(f"{_short(figure):>12}" for figure in figures_of(row))
-        lines.append(f"Res{row.depth}  {name:<{width}}{row.num_persons:>9,}{cells}")
+        lines.append(f"{row.name:<{called}} {name:<{width}}{row.num_persons:>9,}{cells}")
     return "\n".join([*lines, "", *textwrap.wrap(f"{WORDS} ±: half of that interval.", 80)])
 
 

@@ -3,7 +3,6 @@
 Sec. III.C of the paper deploys Res1 to Res4 on edge devices; this is the way there.
 """
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln import __version__
+from adln.atomic import file_sha256
 from adln.datasets.split import ReidDataset
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import OnnxEmbedder
@@ -105,7 +105,7 @@ def export_network(
         ParityError: the file is not true to the network.
         ImageError: a picture for calibration is damaged; the message names it.
     """
-    say = on_step if on_step is not None else _say_nothing
+    say = on_step or (lambda _: None)
     depths = tuple(sorted(set(depths)))
     _check_request(out, depths, precision, calibrate, split_files)
     network = load_network(network_path, exits=depths)
@@ -119,7 +119,7 @@ def export_network(
         dim=architecture.embedding_dim,
         height_px=architecture.height_px,
         width_px=architecture.width_px,
-        source_sha256=_digest(network_path),
+        source_sha256=file_sha256(network_path, raises=ExportError, expected="a network file"),
         adln_version=__version__,
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         training_data=str(read_provenance(network_path).get("data", "")),
@@ -344,14 +344,5 @@ def _staging_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _names(depths: Sequence[int]) -> str:
     return ", ".join(f"Res{depth}" for depth in depths)
-
-
-def _say_nothing(_: str) -> None:
-    pass

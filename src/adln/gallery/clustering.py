@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from adln.errors import GalleryError, require_package
 from adln.gallery.records import StoredSighting, pool_track
 from adln.gallery.spaces import group_by_space
+from adln.matching.together import in_one_frame
 
 # Distances of all pairs of this many units take 0.8 GB for a while.
 MOST_UNITS = 8000
@@ -112,11 +113,11 @@ def _seen_together(
     sightings: Sequence[StoredSighting], units: Sequence[Sequence[int]]
 ) -> set[tuple[int, int]]:
     """Pairs of units that one camera saw in one frame."""
-    frames: dict[tuple[int, float], set[int]] = {}
-    for unit, members in enumerate(units):
-        for at in members:
-            frames.setdefault((sightings[at].camera_id, sightings[at].time_s), set()).add(unit)
-    return {(a, b) for seen in frames.values() if len(seen) > 1 for a in seen for b in seen - {a}}
+    return in_one_frame(
+        (sightings[at].camera_id, sightings[at].time_s, unit)
+        for unit, members in enumerate(units)
+        for at in members
+    )
 
 
 def join_alike(

@@ -1,7 +1,7 @@
 """Enrols people from folders, files and lists of pictures: what is stored of whom."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from adln.crops import picture_size, read_crop, to_jpeg
@@ -83,6 +83,7 @@ def people_of(
     return [PicturesOfOne(paths=find_pictures(sources), name=name, is_nobody=nobody)]
 
 
+@dataclass(eq=False)
 class Enrolment:
     """Embeds pictures and stores them in a gallery.
 
@@ -96,48 +97,38 @@ class Enrolment:
         on_left_out: told of each picture that cannot be used, in words.
     """
 
-    def __init__(
-        self,
-        opened: SqliteGallery,
-        embedder: OnnxEmbedder,
-        key: ModelKey,
-        *,
-        camera_id: int,
-        time_s: float,
-        thumbnails: bool,
-        on_left_out: Callable[[str], None],
-    ) -> None:
-        self._gallery = opened
-        self._embedder = embedder
-        self._key = key
-        self._camera_id = camera_id
-        self._time_s = time_s
-        self._thumbnails = thumbnails
-        self._on_left_out = on_left_out
+    opened: SqliteGallery
+    embedder: OnnxEmbedder
+    key: ModelKey
+    _: KW_ONLY
+    camera_id: int
+    time_s: float
+    thumbnails: bool
+    on_left_out: Callable[[str], None]
 
     def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
         person_id = None if pictures.is_nobody else self._known(pictures.name)
         if person_id is None and pictures.name is not None:
-            self._gallery.require_free_name(pictures.name)
+            self.opened.require_free_name(pictures.name)
         stored = refused = 0
         for start in range(0, len(pictures.paths), _BATCH):
             part = self._crops_of(pictures.paths[start : start + _BATCH], on_progress)
-            result = self._embedder.embed_pictures(part, on_progress=on_progress)
+            result = self.embedder.embed_pictures(part, on_progress=on_progress)
             for picture in result.unusable:
-                self._on_left_out(picture.reason)
-            ids = self._gallery.add(
+                self.on_left_out(picture.reason)
+            ids = self.opened.add(
                 [
                     Sighting(
                         embedding=embedding,
-                        model=self._key,
-                        camera_id=self._camera_id,
-                        time_s=self._time_s,
+                        model=self.key,
+                        camera_id=self.camera_id,
+                        time_s=self.time_s,
                         person_id=person_id,
-                        thumbnail=_thumbnail(part[index]) if self._thumbnails else None,
+                        thumbnail=_thumbnail(part[index]) if self.thumbnails else None,
                     )
                     for index, embedding in zip(
-                        result.indices, result.embeddings[self._key.depth], strict=True
+                        result.indices, result.embeddings[self.key.depth], strict=True
                     )
                 ]
             )
@@ -150,11 +141,11 @@ class Enrolment:
 
     def _make_person(self, sighting_ids: Sequence[int], name: str | None) -> int:
         try:
-            return self._gallery.split(sighting_ids, name)
+            return self.opened.split(sighting_ids, name)
         except GalleryError:
             # Where the disk takes pictures and no person any more, nobody's pictures would be left,
             # some more with every attempt.
-            self._gallery.delete(sighting_ids)
+            self.opened.delete(sighting_ids)
             raise
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
@@ -168,7 +159,7 @@ class Enrolment:
             if why is None:
                 kept.append(path)
             else:
-                self._on_left_out(f"{path}: {why}")
+                self.on_left_out(f"{path}: {why}")
                 on_progress(1)
         return kept
 
@@ -176,7 +167,7 @@ class Enrolment:
         if name is None:
             return None
         return next(
-            (one.person_id for one in self._gallery.persons() if is_same_name(one.name, name)), None
+            (one.person_id for one in self.opened.persons() if is_same_name(one.name, name)), None
         )
 
 

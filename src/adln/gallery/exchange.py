@@ -1,12 +1,10 @@
 """A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +26,11 @@ FORMAT = "adln-gallery-2"
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
+# Of the record as well.
+_AS_THEY_ARE = (
+    *("sighting_id", "person_id", "camera_id", "time_s", "track_id", "box_xyxy", "quality"),
+    "thumbnail",
+)
 _NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 
 
@@ -57,8 +60,8 @@ def export_parquet(
     names = {person.person_id: person.name for person in gallery.persons()}
     count = 0
     with (
-        atomic_write(path, raises=GalleryError) as file,
-        _for_its_owner(file),
+        # Nobody else may read it.
+        atomic_write(path, raises=GalleryError, mode=0o600) as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
         for batch in gallery.iterate(batch_size=_BATCH):
@@ -97,7 +100,7 @@ def import_parquet(
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
     persons: dict[int, int] = {}
     count = 0
-    for number, rows in enumerate(_read_rows(path)):
+    for number, rows in enumerate(_batches(path)):
         sightings = []
         for at, row in enumerate(rows):
             try:
@@ -201,11 +204,7 @@ def _read_names(path: Path) -> dict[int, str]:
     return names
 
 
-def _read_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
-    yield from _batches(path, None)
-
-
-def _batches(path: Path, columns: list[str] | None) -> Iterator[list[dict[str, Any]]]:
+def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
     _, parquet = pyarrow_modules(GalleryError)
     try:
         with parquet.ParquetFile(path) as file:
@@ -263,20 +262,13 @@ def _table(
         pyarrow.array(flat), type=schema.field("embedding").type
     )
     columns: dict[str, list[Any]] = {
-        "sighting_id": [one.sighting_id for one in batch],
+        **{name: [getattr(one, name) for one in batch] for name in _AS_THEY_ARE},
         "model_digest": [one.model.digest for one in batch],
         "depth": [one.model.depth for one in batch],
         "space": [one.model.space for one in batch],
-        "person_id": [one.person_id for one in batch],
         "person_name": [
             None if one.person_id is None else names.get(one.person_id) for one in batch
         ],
-        "camera_id": [one.camera_id for one in batch],
-        "time_s": [one.time_s for one in batch],
-        "track_id": [one.track_id for one in batch],
-        "box_xyxy": [one.box_xyxy for one in batch],
-        "quality": [one.quality for one in batch],
-        "thumbnail": [one.thumbnail for one in batch],
     }
     arrays = [
         embedding
@@ -285,9 +277,3 @@ def _table(
         for field in schema
     ]
     return pyarrow.Table.from_arrays(arrays, schema=schema)
-
-
-def _for_its_owner(file: BinaryIO) -> AbstractContextManager[None]:
-    """Let nobody else read what is going to be written."""
-    os.fchmod(file.fileno(), 0o600)
-    return nullcontext()

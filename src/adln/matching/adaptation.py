@@ -14,13 +14,11 @@ Speaker Recognition", Interspeech 2006.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write
 from adln.embeddings import unit_length
 from adln.errors import SettingsError
 from adln.matching.array_file import content_id, pack, unpack
@@ -300,28 +298,3 @@ def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
         SettingsError: the content is damaged, or of another version.
     """
     return unpack(Adaptation, content, _ARRAYS, format_=FORMAT, kind="an adaptation", name=name)
-
-
-def write_adaptation(adaptation: Adaptation, path: Path) -> None:
-    """Write an adaptation as .npz; whoever looks finds the old file or the whole new one.
-
-    Raises:
-        SettingsError: the disk refuses.
-    """
-    with atomic_write(path, raises=SettingsError) as file:
-        file.write(adaptation_bytes(adaptation))
-
-
-def read_adaptation(path: Path) -> Adaptation:
-    """Read what `write_adaptation` wrote.
-
-    Raises:
-        SettingsError: the file is missing, damaged, or of another version.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: there is no such adaptation.") from error
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return parse_adaptation(content, name=str(path))

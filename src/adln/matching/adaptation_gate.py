@@ -36,6 +36,7 @@ from adln.matching.adaptation import (
     TrackedCrops,
     fit_adaptation,
 )
+from adln.matching.together import at_once
 
 NONE = "none"
 CENTRINGS = (
@@ -382,12 +383,8 @@ class Site:
         if times is not None:
             at = times[rows]
             same &= np.abs(at[:, np.newaxis] - at) >= GAP_S
-            count = self.numbers.max() + 1
-            first, last = np.full(count, np.inf), np.full(count, -np.inf)
-            np.minimum.at(first, numbers, at)
-            np.maximum.at(last, numbers, at)
-            begun, over = first[numbers], last[numbers]
-            together = (begun[:, np.newaxis] <= over) & (begun <= over[:, np.newaxis]) & ~mine
+            local = np.unique(numbers, return_inverse=True)[1].reshape(-1)
+            together = at_once(local, at)[np.ix_(local, local)]
         return same, ~mine, together
 
     def is_later(self, share: float = 0.5) -> NDArray[np.bool_]:

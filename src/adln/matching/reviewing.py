@@ -6,7 +6,6 @@ who takes part of what is seen from then on. Both are found here and listed; not
 unless somebody asks for it, and people are never merged without being asked.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, StoredSighting
 from adln.gallery.spaces import group_by_space
+from adln.matching.together import in_one_frame
 
 _ROWS_AT_A_TIME = 512
 _VOUCHERS = 3
@@ -95,7 +95,11 @@ def review_gallery(gallery: Gallery, *, threshold: float) -> Review:
         raise GalleryError(f"The threshold is a cosine between -1 and 1, got {threshold}.")
     records = [record for batch in gallery.iterate(_ASSIGNED) for record in batch]
     names = {person.person_id: person.name for person in gallery.persons()}
-    apart = _seen_together(records)
+    apart = in_one_frame(
+        (record.camera_id, record.time_s, record.person_id)
+        for record in records
+        if record.person_id is not None and record.track_id is not None
+    )
     merges: dict[tuple[int, int], MergeProposal] = {}
     strange: list[StrangeTemplate] = []
     spaces = group_by_space(record.model for record in records)
@@ -127,25 +131,10 @@ def set_aside(gallery: Gallery, strange: Iterable[StrangeTemplate]) -> int:
     return gallery.assign([one.sighting_id for one in strange], None)
 
 
-def _seen_together(records: Iterable[StoredSighting]) -> set[frozenset[int]]:
-    """Pairs of persons whom one camera saw in one frame."""
-    frames: dict[tuple[int, float], set[int]] = defaultdict(set)
-    for record in records:
-        if record.person_id is not None and record.track_id is not None:
-            frames[record.camera_id, record.time_s].add(record.person_id)
-    return {
-        frozenset({one, other})
-        for persons in frames.values()
-        for one in persons
-        for other in persons
-        if one != other
-    }
-
-
 def _merges(
     records: Sequence[StoredSighting],
     names: Mapping[int, str | None],
-    apart: set[frozenset[int]],
+    apart: set[tuple[int, int]],
     threshold: float,
 ) -> list[MergeProposal]:
     embeddings, persons, starts = _by_person(records)
@@ -156,10 +145,9 @@ def _merges(
     np.fill_diagonal(cosines, -np.inf)
     ids = persons[starts].tolist()
     place = {person: at for at, person in enumerate(ids)}
-    for pair in apart:
-        if pair <= place.keys():
-            one, other = (place[person] for person in pair)
-            cosines[one, other] = cosines[other, one] = -np.inf
+    for one, other in apart:
+        if one in place and other in place:
+            cosines[place[one], place[other]] = -np.inf
     nearest = cosines.argmax(axis=1)
     found = []
     for at, other in enumerate(nearest.tolist()):

@@ -1,6 +1,5 @@
 """Safetensors files: a broken one is noticed, and none is left half written."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,13 +7,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from adln.atomic import atomic_write
 from adln.errors import CheckpointError
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors to a file that appears whole or not at all.
-
-    The bytes reach the disk before the name does, so that a power cut leaves the old file.
 
     Args:
         path: ends in .safetensors; its folder is made if it is missing.
@@ -24,23 +22,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         CheckpointError: the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            _apart(tensors),
-            partial,
-            metadata=dict(metadata),
-        )
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"cannot write {path}: {error}. Free some space or choose another folder; "
-            "what was stored before is untouched."
-        ) from error
+    with atomic_write(path, raises=CheckpointError, folders=True) as file:
+        try:
+            save_file(_apart(tensors), file.name, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

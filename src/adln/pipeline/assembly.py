@@ -520,7 +520,7 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
         scales[depth] = stated if found is None else found
         pairs |= known.pairs
         if found is None:
-            missing.append(f"Res{depth}")
+            missing.append(embedder.depth_name(depth))
     if missing:
         _log.warning(
             "no calibration for %s: a cosine of %.2f counts as a match, %.2f as a candidate, and "

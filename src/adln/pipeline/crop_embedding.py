@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -13,6 +14,7 @@ Tracks = Mapping[tuple[str, int], OpenTrack]
 _New = tuple[OpenTrack, str, SelectedCrop]
 
 
+@dataclass(eq=False)
 class CropEmbedder:
     """Embeds what is new in tracks.
 
@@ -25,19 +27,12 @@ class CropEmbedder:
         embedded: called with camera and depth of each crop.
     """
 
-    def __init__(
-        self,
-        embedder: DepthEmbedder,
-        *,
-        first: int | None,
-        is_sure: Callable[[TrackReport], bool],
-        failed: Callable[[str, Exception], object],
-        embedded: Callable[[str, int], object],
-    ) -> None:
-        self._embedder = embedder
-        self._first = first
-        self._is_sure = is_sure
-        self._failed, self._embedded = failed, embedded
+    embedder: DepthEmbedder
+    _: KW_ONLY
+    first: int | None
+    is_sure: Callable[[TrackReport], bool]
+    failed: Callable[[str, Exception], object]
+    embedded: Callable[[str, int], object]
 
     def embed(self, reports: Sequence[TrackReport], tracks: Tracks, depth: int) -> Counter[int]:
         """Embed the crops of reports that are not embedded yet.
@@ -50,7 +45,7 @@ class CropEmbedder:
         Returns:
             Depth -> crops embedded at it.
         """
-        first = depth if self._first is None else min(self._first, depth)
+        first = depth if self.first is None else min(self.first, depth)
         new: list[_New] = []
         for report in reports:
             track = tracks[report.camera_id, report.track_id]
@@ -66,7 +61,7 @@ class CropEmbedder:
         for report in reports:
             track = tracks[report.camera_id, report.track_id]
             # Whoever was doubtful once stays at that depth: what is kept of a track is of one.
-            track.is_deep = track.is_deep or not self._is_sure(report)
+            track.is_deep = track.is_deep or not self.is_sure(report)
             if track.is_deep:
                 deeper += [
                     (track, report.camera_id, crop)
@@ -85,12 +80,12 @@ class CropEmbedder:
                     try:
                         self._embed([one], depth)
                     except Exception as error:
-                        self._failed(one[1], error)
+                        self.failed(one[1], error)
         return Counter({depth: len(crops)})
 
     def _embed(self, crops: Sequence[_New], depth: int) -> None:
-        answers = self._embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
+        answers = self.embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
         for at, (track, name, crop) in enumerate(crops):
             found = {depth_: rows[at] for depth_, rows in answers.items()}
             track.embeddings[crop.crop_id] = track.embeddings.get(crop.crop_id, {}) | found
-            self._embedded(name, depth)
+            self.embedded(name, depth)

@@ -106,6 +106,10 @@ class DepthEmbedder:
         model = self._files[depth]
         return model.path, model.sha256
 
+    def depth_name(self, depth: int) -> str:
+        """See `OpenModel.depth_name`."""
+        return self._files[depth].depth_name(depth)
+
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB.
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 
@@ -86,6 +86,7 @@ class Examination:
         without_crop: tracks that had none.
         most_together: most people in one frame.
         depths: depth -> scores.
+        depth_names: depth -> what people call it.
         stage_ms: stage -> ms for a frame.
         crop_ms: depth -> ms to embed a crop.
         frames: processed.
@@ -102,6 +103,7 @@ class Examination:
     crop_ms: Mapping[int, float]
     frames: int
     video_s: float
+    depth_names: Mapping[int, str] = field(default_factory=dict)
     verdict: str = ""
     detector: Detector | None = None
 
@@ -192,6 +194,9 @@ def examine(
             most_together=most,
             depths={
                 depth: _separate(tracks, together, depth) for depth in assembly.embedder.depths
+            },
+            depth_names={
+                depth: assembly.embedder.depth_name(depth) for depth in assembly.embedder.depths
             },
             stage_ms={stage: 1000 * s / max(1, frames) for stage, s in spent.items()},
             crop_ms=assembly.embedder.measure_ms(),

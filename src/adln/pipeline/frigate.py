@@ -4,6 +4,7 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ _MOST_REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class FrigateNamer:
     """Identifies the people of events, writes back who has a name, and keeps who is unknown.
 
@@ -34,25 +36,17 @@ class FrigateNamer:
     named later. Nothing is kept twice: an event that the gallery has is left alone.
     """
 
-    def __init__(
-        self,
-        frigate: FrigateApi,
-        gallery: SqliteGallery,
-        embedder: DepthEmbedder,
-        *,
-        model: ModelKey,
-        scales: Scales,
-        write: bool,
-        pictures: bool = False,
-    ) -> None:
-        self._frigate = frigate
-        self._gallery = gallery
-        self._embedder = embedder
-        self._model = model
-        self._scales = scales
-        self._write = write
-        self._pictures = pictures
-        self._cameras = read_cameras(gallery.folder)
+    frigate: FrigateApi
+    gallery: SqliteGallery
+    embedder: DepthEmbedder
+    _: KW_ONLY
+    model: ModelKey
+    scales: Scales
+    write: bool
+    pictures: bool = False
+
+    def __post_init__(self) -> None:
+        self._cameras = read_cameras(self.gallery.folder)
         # Of those that the gallery does not show to be done; the oldest are let go.
         self._done: OrderedDict[str, None] = OrderedDict()
         self.counts: Counter[str] = Counter()
@@ -103,24 +97,24 @@ class FrigateNamer:
         if crop is None:
             self.counts["without picture"] += 1
             return None
-        height, width = self._embedder.crop_size
+        height, width = self.embedder.crop_size
         ready = resize(crop, height_px=height, width_px=width)
-        (embedding,) = self._embedder.embed(ready[np.newaxis], self._model.depth)[self._model.depth]
+        (embedding,) = self.embedder.embed(ready[np.newaxis], self.model.depth)[self.model.depth]
         answer = identify(
-            self._gallery, embedding, model=self._model, scales=self._scales, names=False
+            self.gallery, embedding, model=self.model, scales=self.scales, names=False
         )
         self.counts[answer.verdict or "unknown"] += 1
         _log.info("event %s: %s (%s)", event.event_id, answer.verdict, answer.reason)
         who = answer.person if answer.verdict == "matched" else None
-        if who is not None and who.name is not None and self._write:
-            self._frigate.set_sub_label(event.event_id, who.name, answer.probability or 0.0)
+        if who is not None and who.name is not None and self.write:
+            self.frigate.set_sub_label(event.event_id, who.name, answer.probability or 0.0)
             self.counts["written"] += 1
         if who is None or answer.lead >= MARGIN:
-            self._gallery.add(
+            self.gallery.add(
                 [
                     Sighting(
                         embedding=embedding,
-                        model=self._model,
+                        model=self.model,
                         camera_id=camera,
                         time_s=event.start_s,
                         person_id=None if who is None else who.person_id,
@@ -129,7 +123,7 @@ class FrigateNamer:
                                 resize(ready, height_px=128, width_px=64),
                                 quality=_THUMBNAIL_QUALITY,
                             )
-                            if self._pictures
+                            if self.pictures
                             else None
                         ),
                     )
@@ -143,7 +137,7 @@ class FrigateNamer:
         if name not in self._cameras:
             taken = set(self._cameras.values())
             number = next(one for one in range(1, len(taken) + 2) if one not in taken)
-            enter_cameras(self._gallery.folder, {name: number})
+            enter_cameras(self.gallery.folder, {name: number})
             self._cameras[name] = number
         return self._cameras[name]
 
@@ -151,10 +145,10 @@ class FrigateNamer:
         just_then = Filter(
             cameras=frozenset({camera}), from_s=time_s, until_s=math.nextafter(time_s, math.inf)
         )
-        return self._gallery.count(just_then) > 0
+        return self.gallery.count(just_then) > 0
 
     def _crop(self, event: FrigateEvent) -> NDArray[np.uint8] | None:
-        data = self._frigate.picture(event.event_id)
+        data = self.frigate.picture(event.event_id)
         if data is None:
             return None
         image = decode_image(data, name=f"snapshot of event {event.event_id}")

@@ -465,6 +465,7 @@ class Watch:
         for part in self._parts.values():
             part.selector.crops_per_track = level.crops_per_track
         self.progress.depth = level.depth
+        self.progress.depth_name = self._embedder.depth_name(level.depth)
         self.progress.crops_per_track = level.crops_per_track
         self.progress.keep_one_in = level.keep_one_in
 

@@ -133,6 +133,7 @@ class WatchProgress:
         failures: camera -> frames, tracks or sightings that could not be used.
         identities: people in the gallery.
         depth: in use.
+        depth_name: what people call it.
         crops_per_track: in use.
         keep_one_in: in use.
         steps: changes of the level so far.
@@ -152,6 +153,7 @@ class WatchProgress:
     failures: Counter[str] = field(default_factory=Counter)
     identities: int = 0
     depth: int = 0
+    depth_name: str = ""
     crops_per_track: int = 0
     keep_one_in: int = 1
     steps: int = 0

@@ -1,11 +1,11 @@
 """A folder of drawn pictures: written whole or not at all, and never over somebody else's files."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adln.atomic import atomic_folder
 from adln.errors import DatasetError
 
 
@@ -34,18 +34,6 @@ def drawn_folder(root: Path, receipt_name: str, receipt: str) -> Iterator[Path]:
             f"{root} holds files that were not drawn by adln; they are left alone. "
             "Give a new or empty folder."
         )
-    partial = root.with_name(f".{root.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        (partial / receipt_name).write_text(receipt, encoding="utf-8")
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    except OSError as error:
-        raise DatasetError(
-            f"{root} cannot be written: {error}. Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_folder(root, raises=DatasetError) as folder:
+        yield folder
+        (folder / receipt_name).write_text(receipt, encoding="utf-8")

@@ -9,15 +9,16 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import tomlkit
 from PIL import Image
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, locked
 from adln.cameras.names import tidy_name
 from adln.cameras.redaction import public_name
 from adln.crops import to_jpeg
@@ -28,6 +29,8 @@ from adln.settings import from_mapping, read_settings
 
 # Its items are of many kinds, and which ones is checked by what they say in the end.
 Document = Any
+P = ParamSpec("P")
+T = TypeVar("T")
 # Files of this machine are for whoever has an account on it, not for those who use the page.
 _ADDRESS = re.compile(r"(?:rtsps?|https?)://[!-~]{1,1000}|usb:\d{1,3}")
 _TIMEOUT_S = 5.0
@@ -75,6 +78,22 @@ def camera_of(settings: WatchSettings, number: int) -> CameraSettings | None:
     return next((one for one in settings.cameras if one.number == number), None)
 
 
+def _alone(change: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    """Let nobody else, thread or process, change the file between its reading and its writing."""
+
+    @wraps(change)
+    def changed(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with locked(path.parent):
+                return change(path, *args, **kwargs)
+        except OSError as error:
+            raise ServiceError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+    return changed
+
+
+@_alone
 def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]) -> CameraSettings:
     """Add a camera to a file, which is made if there is none.
 
@@ -101,6 +120,7 @@ def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]
     return camera
 
 
+@_alone
 def edit_camera(path: Path, camera: CameraSettings) -> None:
     """Change a camera of a file; alerts and ways that name it name it as it is called then.
 
@@ -144,6 +164,7 @@ def edit_camera(path: Path, camera: CameraSettings) -> None:
     _change(path, after, edit)
 
 
+@_alone
 def remove_camera(path: Path, number: int) -> CameraSettings:
     """Take a camera out of a file, and out of the ways that name it.
 
@@ -185,6 +206,7 @@ def remove_camera(path: Path, number: int) -> CameraSettings:
     return was
 
 
+@_alone
 def add_alert(path: Path, alert: AlertSettings) -> None:
     """Add a rule to a file, which is made if there is none.
 
@@ -196,6 +218,7 @@ def add_alert(path: Path, alert: AlertSettings) -> None:
     _change(path, after, lambda document: _append(document, "alerts", _written(alert)))
 
 
+@_alone
 def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
     """Take rules out of a file.
 
@@ -223,6 +246,7 @@ def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
     return len(gone)
 
 
+@_alone
 def rename_in_alerts(path: Path, before: str, after: str) -> int:
     """Have rules about somebody be about them under another name.
 
@@ -307,12 +331,8 @@ def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) 
         raise _by_hand(path) from error
     if not is_meant:
         raise _by_hand(path)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # It may hold passwords; whoever may read it already still may.
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    except OSError as error:
-        raise ServiceError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    # It may hold passwords; whoever may read it already still may.
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     with atomic_write(path, raises=ServiceError, instead="make it writable", mode=mode) as file:
         file.write(written.encode())
 

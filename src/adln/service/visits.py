@@ -40,27 +40,12 @@ class Visit:
         return len(self.sighting_ids)
 
 
-def group_visits(records: Iterable[SightingFacts], *, gap_s: float = GAP_S) -> list[Visit]:
-    """Group sightings into visits.
-
-    Sightings of nobody yet belong together only if they are of one track.
-
-    Args:
-        records: newest first.
-        gap_s: a longer gap begins another visit.
-
-    Returns:
-        Visits, the one that ended last first.
-    """
-    visits: list[Visit] = []
-    _add(records, visits, {}, gap_s)
-    return visits
-
-
 def newest_visits(
     gallery: Gallery, where: Filter, *, gap_s: float = GAP_S, limit: int = 500
 ) -> tuple[list[Visit], bool]:
     """The newest visits that pass; no more sightings are read than they need.
+
+    Sightings of nobody yet belong together only if they are of one track.
 
     Args:
         gallery: any.

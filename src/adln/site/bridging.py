@@ -4,7 +4,7 @@ Both networks have embedded the crops of the site anyway, and galleries keep no 
 """
 
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +22,8 @@ _ERROR = 0.005  # of the bootstrap over persons
 _MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 
 
-@dataclass(frozen=True, eq=False)
-class JudgedBridge:
-    """A bridge, or why there is none.
-
-    Attributes:
-        bridge: None if it does not help.
-        facts: what there is to say of it, in words.
-    """
-
-    bridge: Bridge | None
-    facts: str
-
-
-def bridge_between(
+def write_if_better(
+    network: Path,
     old: TrackedCrops,
     new: TrackedCrops,
     is_judging: NDArray[np.bool_],
@@ -43,18 +31,22 @@ def bridge_between(
     source: str,
     target: str,
     space: str,
-) -> JudgedBridge:
+) -> str:
     """Fit a bridge to the tracks that were learned from, and judge it by the others.
 
-    If it helps, it is fitted to all tracks once more.
+    If it helps, it is fitted to all tracks once more, and written beside the new network.
 
     Args:
+        network: file of the new network; it need not exist.
         old: crops as the network in use embeds them.
         new: the same crops as the new network embeds them, in the same order.
         is_judging: (N,) whether a crop is of the tracks that judge.
         source: exit of the network in use, by `adln.matching.bridge.exit_name`.
         target: exit of the new one.
         space: of both.
+
+    Returns:
+        Where it is and how much it gains, or why there is none.
     """
 
     def fit(rows: NDArray[np.bool_]) -> Bridge:
@@ -79,9 +71,9 @@ def bridge_between(
     if not is_better and over >= as_is:
         is_better = _links_gain(before, carried, after)
     if not is_better:
-        return JudgedBridge(None, f"none: no gain that is certain ({said})")
+        return f"none: no gain that is certain ({said})"
     bridge = fit(np.ones(len(old), np.bool_))
-    return JudgedBridge(bridge, f"{said}; fitted on {bridge.fitted_on}")
+    return f"{write_bridge(bridge, network)}: {said}; fitted on {bridge.fitted_on}"
 
 
 def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops) -> bool:
@@ -107,27 +99,6 @@ def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops
         found.append(by_track(is_found, owners, len(known)))
     least, _ = bounds(found[1] - found[0], np.random.default_rng(0), error=_ERROR)
     return least > 0
-
-
-def write_if_better(
-    network: Path,
-    old: TrackedCrops,
-    new: TrackedCrops,
-    is_judging: NDArray[np.bool_],
-    *,
-    source: str,
-    target: str,
-    space: str,
-) -> str:
-    """Write the bridge beside the new network, if it helps; see `bridge_between`.
-
-    Returns:
-        Where it is and how much it gains, or why there is none.
-    """
-    judged = bridge_between(old, new, is_judging, source=source, target=target, space=space)
-    if judged.bridge is None:
-        return judged.facts
-    return f"{write_bridge(judged.bridge, network)}: {judged.facts}"
 
 
 def _persons(crops: TrackedCrops) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from adln.embeddings import unit_length
 from adln.evaluation.reranking import rerank
 from adln.gallery.clustering import join_alike
+from adln.matching.together import at_once
 
 # Chosen on CUHK03 (100 persons of its test split, 248 of its training split). Tracks stand on both
 # sides of the search, so that these are a track itself and its two nearest, both twice. Most people
@@ -39,18 +40,14 @@ def seen_together(
         tracks: (N,) 0..T-1, unique among all cameras.
         time_s: (N,) seconds; None if not known.
     """
-    if time_s is None or not len(tracks):
+    if time_s is None:
         return set()
-    count = int(tracks.max()) + 1
-    first, last = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(first, tracks, time_s)
-    np.maximum.at(last, tracks, time_s)
-    camera = np.zeros(count, np.int64)
-    camera[tracks] = cameras
     pairs: set[tuple[int, int]] = set()
-    for track in range(count):
-        at_once = (first <= last[track]) & (last >= first[track]) & (camera == camera[track])
-        pairs |= {(track, other) for other in np.flatnonzero(at_once).tolist() if other != track}
+    for camera in np.unique(cameras):
+        rows = cameras == camera
+        names, mine = np.unique(tracks[rows], return_inverse=True)
+        beside = at_once(mine.reshape(-1), time_s[rows])
+        pairs |= {(int(one), int(other)) for one, other in names[np.argwhere(beside)]}
     return pairs
 
 

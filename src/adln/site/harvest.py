@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_folder, atomic_write
 from adln.cameras.detector import Detector
 from adln.cameras.selection import CropSelector, TrackReport
 from adln.errors import SettingsError
@@ -117,14 +117,9 @@ def _store(report: TrackReport, target: Path, run: int) -> int:
     if report.reason != "ended" or not report.crops:
         return 0
     place = target / report.camera_id / str(run * 10_000_000 + report.track_id)
-    partial = place.with_name(f".{place.name}.partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
+    # A track is there with all its crops or not at all.
+    with atomic_folder(place, raises=SettingsError) as folder:
         for crop in report.crops:
-            name = partial / f"{crop.time_s:.3f}s.jpg"
+            name = folder / f"{crop.time_s:.3f}s.jpg"
             Image.fromarray(crop.image).save(name, quality=_QUALITY)
-        # A track is there with all its crops or not at all.
-        partial.replace(place)
-    except OSError as error:
-        raise SettingsError(f"{place}: cannot be written ({error.strerror or error}).") from error
     return 1
