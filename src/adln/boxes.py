@@ -15,7 +15,7 @@ from adln.errors import AdlnError
 
 
 def as_array(
-    values: Any, dtype: DTypeLike = None, *, what: str, raises: type[AdlnError]
+    values: Any, dtype: DTypeLike | None = None, *, what: str, raises: type[AdlnError]
 ) -> NDArray[Any]:
     """An array of lists, arrays or tensors, also of tensors on a GPU or with gradients.
 

@@ -242,4 +242,5 @@ def _times(times_s: ArrayLike | None, count: int) -> list[float]:
             f"expected times_s in seconds since 1970, one number or ({count},), got shape "
             f"{given.shape} and type {given.dtype}; datetime.timestamp() gives them."
         )
-    return np.broadcast_to(given, count).astype(float).tolist()
+    times: list[float] = np.broadcast_to(given, count).astype(float).tolist()
+    return times
