@@ -290,6 +290,15 @@ def look_alike_note(dataset: ReidDataset) -> str:
     )
 
 
+def stated_name(dataset: ReidDataset) -> str:
+    """Whose people a data set shows, for what is written of it: "folder" says of nobody known.
+
+    Returns:
+        The name of the public set, or of the layout of one's own data.
+    """
+    return "folder" if look_alike_note(dataset) else dataset.name
+
+
 def _missing_files(dataset: ReidDataset) -> list[str]:
     # Readers that go through folders cannot list a missing file; those that read a list can.
     missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]
@@ -387,7 +396,8 @@ def _junk_and_distractors(dataset: ReidDataset, distractors: int) -> list[str]:
         remarks.append(f"{_images(len(dataset.junk))} of person -1 (junk) left out.")
     if distractors and len(dataset.query) > 0:
         remarks.append(
-            f"{distractors:,} gallery images are distractors: no query shows their person. They "
+            f"{distractors:,} gallery {'image is a' if distractors == 1 else 'images are'} "
+            f"distractor{'' if distractors == 1 else 's'}: no query shows the person. Distractors "
             "stay in the gallery as wrong answers."
         )
     return remarks

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.datasets.checking import stated_name
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
 from adln.errors import ParityError
@@ -150,7 +151,7 @@ def measure_accuracy(
     )
     return tuple(
         Accuracy(
-            dataset=dataset.name,
+            dataset=stated_name(dataset),
             depth=depth,
             rank1=after[depth].metrics.rank1,
             mean_ap=after[depth].metrics.mean_ap,
