@@ -365,6 +365,14 @@ def test_what_cannot_stay_frozen_is_named(
         NetworkSettings(exits=(1, 2), start_from=trained, frozen_depth=2)
     with pytest.raises(SettingsError, match="must name the network that has them"):
         NetworkSettings(frozen_depth=2)
+
+
+@pytest.mark.parametrize("exits", [(), (5,), (0, 1)])
+def test_exits_that_no_network_has_are_refused_before_anything_is_read(
+    exits: tuple[int, ...],
+) -> None:
+    with pytest.raises(SettingsError, match=r"network\.exits"):
+        NetworkSettings(exits=exits, imagenet="")
     chosen = recipe(
         network=NetworkSettings(exits=(2, 3, 4), imagenet="", start_from=trained, frozen_depth=3)
     )

@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from adln.cli.embedders import is_exported, open_chain, open_trained
 from adln.cli.options import depths_option, device_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
-from adln.datasets.checking import look_alike_note, stated_name
+from adln.datasets.checking import look_alike_note
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
 from adln.errors import DatasetError, SettingsError
@@ -27,7 +27,7 @@ from adln.evaluation.open_set import OpenSetResult, evaluate_open_set
 from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.protocol import evaluate as run
 from adln.evaluation.report import make_report
-from adln.evaluation.unseen import Seen, measure_set, unseen_text, was_seen
+from adln.evaluation.unseen import measure_set, unseen_text, was_seen
 from adln.features import SUFFIXES, read_features
 
 
@@ -132,11 +132,11 @@ def evaluate(
             evaluations.append(subject.evaluate(dataset, batch_size, rerank, on_progress))
     sets = [
         row
-        for dataset, title, evaluation in zip(datasets, titles, evaluations, strict=True)
+        for title, evaluation in zip(titles, evaluations, strict=True)
         for row in measure_set(
             evaluation,
             dataset=title,
-            seen=_seen(dataset, title, subject.trained_on, seen_names),
+            seen=was_seen(title, subject.trained_on, also=seen_names),
         )
     ]
     # Depth by depth, the data sets one under the other.
@@ -217,13 +217,6 @@ def _titles(datasets: list[ReidDataset]) -> list[str]:
         title if again[title] == 1 else f"{title}-{number}"
         for number, title in enumerate(titles, start=1)
     ]
-
-
-def _seen(dataset: ReidDataset, title: str, trained_on: str, also: Sequence[str]) -> Seen:
-    """Whether a network has learned from a data set, or from one whose layout it only has."""
-    if look_alike_note(dataset) and was_seen(title, "", also=also) != "seen":
-        title = stated_name(dataset)
-    return was_seen(title, trained_on, also=also)
 
 
 def _open(

@@ -11,7 +11,6 @@ from adln.cli.options import device_option, duration, layout_option, path_option
 from adln.cli.progress import counting
 from adln.cli.training_view import TrainingView
 from adln.datasets.catalogue import open_dataset
-from adln.datasets.checking import stated_name
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
 from adln.settings import read_settings
@@ -117,7 +116,7 @@ def train(
             data,
             folder,
             fabric=fabric,
-            provenance={"data": " + ".join(map(stated_name, datasets))},
+            provenance={"data": " + ".join(dataset.name for dataset in datasets)},
             should_stop=should_stop,
             on_start=watch.on_start,
             on_progress=watch.on_progress,

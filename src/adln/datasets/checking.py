@@ -290,15 +290,6 @@ def look_alike_note(dataset: ReidDataset) -> str:
     )
 
 
-def stated_name(dataset: ReidDataset) -> str:
-    """Whose people a data set shows, for what is written of it: "folder" says of nobody known.
-
-    Returns:
-        The name of the public set, or of the layout of one's own data.
-    """
-    return "folder" if look_alike_note(dataset) else dataset.name
-
-
 def _missing_files(dataset: ReidDataset) -> list[str]:
     # Readers that go through folders cannot list a missing file; those that read a list can.
     missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]

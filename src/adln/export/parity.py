@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.checking import stated_name
 from adln.datasets.split import ReidDataset
 from adln.embeddings import Embedder
 from adln.errors import ParityError
@@ -151,7 +150,7 @@ def measure_accuracy(
     )
     return tuple(
         Accuracy(
-            dataset=stated_name(dataset),
+            dataset=dataset.name,
             depth=depth,
             rank1=after[depth].metrics.rank1,
             mean_ap=after[depth].metrics.mean_ap,
