@@ -365,6 +365,11 @@ def test_what_cannot_stay_frozen_is_named(
         NetworkSettings(exits=(1, 2), start_from=trained, frozen_depth=2)
     with pytest.raises(SettingsError, match="must name the network that has them"):
         NetworkSettings(frozen_depth=2)
+    chosen = recipe(
+        network=NetworkSettings(exits=(2, 3, 4), imagenet="", start_from=trained, frozen_depth=3)
+    )
+    with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot stay"):
+        run(tmp_path, data, chosen)
 
 
 @pytest.mark.parametrize("exits", [(), (5,), (0, 1)])
@@ -373,11 +378,6 @@ def test_exits_that_no_network_has_are_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(SettingsError, match=r"network\.exits"):
         NetworkSettings(exits=exits, imagenet="")
-    chosen = recipe(
-        network=NetworkSettings(exits=(2, 3, 4), imagenet="", start_from=trained, frozen_depth=3)
-    )
-    with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot stay"):
-        run(tmp_path, data, chosen)
 
 
 def test_the_end_by_nan_says_whether_a_state_was_kept(
