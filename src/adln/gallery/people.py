@@ -267,6 +267,24 @@ class PeopleTable:
             )
         self._mark()
 
+    def drop_emptied(self, person_ids: Collection[int]) -> int:
+        """Remove those who have neither a name nor a sighting; gives how many there were."""
+        empty = {
+            number
+            for (number,) in self._connection.execute(
+                "SELECT person_id FROM persons WHERE name IS NULL AND NOT EXISTS "
+                "(SELECT 1 FROM sightings WHERE sightings.person_id = persons.person_id)"
+            )
+        }
+        dropped = sorted(empty.intersection(person_ids))
+        for number in dropped:
+            for part in {number, *self.merged_into(number)}:
+                for table in ("former_names", "merged", "persons"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (part,))
+        if dropped:
+            self._mark()
+        return len(dropped)
+
     def _put_name(self, person_id: int, name: str | None) -> None:
         self._connection.execute(
             "UPDATE persons SET name = ?, name_sum = ? WHERE person_id = ?",
