@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from adln.errors import GalleryError
+from adln.errors import ForgottenNameError, GalleryError
 from adln.gallery.columns import Tally
 from adln.gallery.names import checked_name, digests_to_compare, name_digest
 from adln.gallery.records import Person
@@ -160,7 +160,7 @@ class PeopleTable:
             # Somebody was forgotten by another process a moment ago.
             digests = digests | digests_to_compare(new.name, late, self._salt())
         if any(digests[salt] == digest for salt, digest in barred):
-            raise GalleryError(
+            raise ForgottenNameError(
                 f"{self._place}: {new.name!r} was forgotten on request and must not be enrolled "
                 "again. If they have agreed since, enrol them under another name."
             )
