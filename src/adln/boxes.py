@@ -6,8 +6,65 @@ A box is four numbers in pixels of its picture, with x to the right and y down:
 - ``xywh``: left, top, width, height, as COCO and MOT files have them.
 """
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from adln.errors import AdlnError
+
+
+def as_array(
+    values: Any, dtype: DTypeLike | None = None, *, what: str, raises: type[AdlnError]
+) -> NDArray[Any]:
+    """An array of lists, arrays or tensors, also of tensors on a GPU or with gradients.
+
+    Args:
+        values: anything.
+        dtype: of the array; as `values` are if left out.
+        what: what messages call it.
+        raises: the class of the error.
+
+    Raises:
+        AdlnError: of the class `raises`: it cannot be an array of that type.
+    """
+    if hasattr(values, "detach") and hasattr(values, "cpu"):  # a tensor of torch
+        values = values.detach().cpu()
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise raises(
+            f"{what}: expected an array, or what can be one, got {type(values).__name__} ({error})."
+        ) from error
+
+
+def as_boxes(boxes: Any, *, raises: type[AdlnError]) -> NDArray[np.float64]:
+    """Boxes of any detector as an array.
+
+    Args:
+        boxes: (N, 4) left, top, right, bottom in px; one box (4,); or an object with such an
+            `xyxy`. Without boxes of any shape that holds none.
+        raises: the class of the error.
+
+    Returns:
+        (N, 4).
+
+    Raises:
+        AdlnError: of the class `raises`: another shape, such as (N, 6) with confidence and class.
+    """
+    found = as_array(getattr(boxes, "xyxy", boxes), np.float64, what="boxes", raises=raises)
+    if found.ndim and found.size == 0:
+        return np.zeros((0, 4))
+    if found.shape == (4,):
+        found = found[np.newaxis]
+    if found.ndim != 2 or found.shape[1] != 4:
+        more = ""
+        if found.ndim == 2 and found.shape[1] > 4:
+            more = " If these are box, confidence and class, hand in boxes[:, :4]."
+        raise raises(
+            f"expected boxes (N, 4), left, top, right, bottom in px, got shape {found.shape}.{more}"
+        )
+    return found
 
 
 def xywh_to_xyxy(boxes_xywh: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -103,6 +103,27 @@ def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     return np.array(_decode(data, name, reduce_to_px=None), dtype=np.uint8)
 
 
+def to_rgb(picture: Image.Image, *, name: str = "picture") -> NDArray[np.uint8]:
+    """The pixels of a Pillow picture, as :func:`decode_image` gives those of its file.
+
+    ``picture.convert("RGB")`` is not that: it leaves a picture on its side, clips 16 bits to 8 and
+    shows what is hidden under transparent pixels.
+
+    Args:
+        picture: Of any mode.
+        name: What error messages call it.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable.
+
+    Raises:
+        ImageError: It is closed or damaged, holds no pixels or too many, or its numbers have no
+            range that is defined.
+    """
+    _require_sane_size(picture, name, None)
+    return np.array(_load(picture, name), dtype=np.uint8)
+
+
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read and decode a picture file at its full size; see :func:`decode_image`.
 
@@ -139,7 +160,7 @@ def resize(
     Source:
         Sec. III.B; the resize of "Bag of Tricks" (torchvision ``Resize`` on a Pillow image).
     """
-    _require_picture(image)
+    require_picture(image)
     return _to_crop(Image.fromarray(image), height_px, width_px)
 
 
@@ -207,7 +228,7 @@ def cut(image: NDArray[np.uint8], box_xyxy: Sequence[float]) -> NDArray[np.uint8
         ImageError: The picture is not (H, W, 3) uint8, the box is not four finite numbers, or
             nothing of the box lies in the picture.
     """
-    _require_picture(image)
+    require_picture(image)
     sides = [float(side) for side in box_xyxy]
     if len(sides) != 4 or not all(math.isfinite(side) for side in sides):
         raise ImageError(
@@ -256,6 +277,11 @@ def _decode(data: bytes, name: str, *, reduce_to_px: int | None) -> Image.Image:
         raise ImageError(f"{name}: the file is empty (0 bytes); expected a picture.")
     picture = _open(data, name)
     _require_sane_size(picture, name, reduce_to_px)
+    return _load(picture, name)
+
+
+def _load(picture: Image.Image, name: str) -> Image.Image:
+    """Read the pixels, and bring them upright and to RGB."""
     try:
         picture.load()
         return _to_rgb(_turn_upright(picture), name)
@@ -358,9 +384,28 @@ def _to_crop(picture: Image.Image, height_px: int, width_px: int) -> NDArray[np.
     return np.array(small, dtype=np.uint8)
 
 
-def _require_picture(image: NDArray[np.uint8]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"Expected a picture of shape (H, W, 3) and type uint8 in RGB, "
-            f"got shape {image.shape} and type {image.dtype}."
-        )
+def require_picture(image: NDArray[Any], *, name: str = "") -> None:
+    """Refuse what is not (H, W, 3) uint8.
+
+    Args:
+        image: Any array.
+        name: What the message calls it.
+
+    Raises:
+        ImageError: It is of another shape or type, or holds no pixels.
+    """
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return
+    hint = ""
+    if image.dtype != np.uint8:
+        hint = " Scale its numbers to 0..255 and hand in picture.astype(numpy.uint8)."
+    elif image.ndim == 3 and image.shape[0] in (1, 3, 4) and image.size:
+        hint = " Colours come last: hand in picture.transpose(1, 2, 0)."
+    elif image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1 and image.size):
+        hint = " Of a grey picture, hand in numpy.dstack([picture] * 3)."
+    elif image.ndim == 3 and image.shape[2] == 4:
+        hint = " Of a picture with transparency, hand in picture[:, :, :3]."
+    raise ImageError(
+        f"{name}{': ' if name else ''}expected an RGB picture of shape (H, W, 3) and type uint8, "
+        f"got shape {image.shape} and type {image.dtype}.{hint}"
+    )

@@ -60,6 +60,10 @@ class GalleryError(AdlnError):
     """A gallery cannot store, find or erase what was asked; nothing of it has happened."""
 
 
+class ForgottenNameError(GalleryError):
+    """A name belonged to somebody who was forgotten on request."""
+
+
 class SightingError(AdlnError):
     """A sighting has an impossible value, or a text is not a sighting."""
 

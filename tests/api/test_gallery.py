@@ -1,6 +1,12 @@
 """A gallery from Python."""
 
+import datetime
+import multiprocessing
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +75,120 @@ def test_nobody_is_enrolled_without_an_embedding_or_with_an_impossible_one(
         with pytest.raises(GalleryError):
             gallery.enrol("Anna", np.zeros((1, 4)), network=net)
         assert gallery.people == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"embeddings": np.full((1, 3), np.nan)},
+        {"embeddings": np.eye(4)[:1]},
+        {"embeddings": "abc"},
+        {"camera": -1},
+        {"camera": "door"},
+        {"camera": 1.5},
+        {"times_s": np.nan},
+        {"times_s": 1.76e12},  # milliseconds
+        {"times_s": [1.0, 2.0]},
+        {"times_s": "2026-01-01"},
+        {"times_s": np.datetime64("2026-01-01")},
+        {"times_s": datetime.datetime(2026, 1, 1)},
+    ],
+)
+def test_who_could_not_be_enrolled_is_not_barred_and_leaves_nothing(
+    net: adln.Network, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    right: dict[str, Any] = {"embeddings": np.eye(3, dtype=np.float32)[:1]}
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        with pytest.raises(GalleryError):
+            gallery.enrol("Anna", **(right | wrong), network=net)
+        assert (gallery.people, len(gallery)) == ([], 0)
+        gallery.enrol("Anna", **right, network=net, camera=np.int64(3), times_s=1.76e9)
+        assert [one.name for one in gallery.people] == ["Anna"]
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7, b"Anna", "a\nb"])
+def test_what_is_no_name_is_refused(net: adln.Network, tmp_path: Path, name: Any) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        with pytest.raises(GalleryError, match="name"):
+            gallery.enrol(name, np.eye(3)[0], network=net)
+        assert gallery.people == []
+
+
+def test_one_name_from_many_threads_is_one_person(net: adln.Network, tmp_path: Path) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery, ThreadPoolExecutor(8) as pool:
+        numbers = list(
+            pool.map(lambda at: gallery.enrol("Anna", np.eye(3)[at % 3], network=net), range(16))
+        )
+        assert len(set(numbers)) == 1
+        assert [(one.name, one.num_sightings) for one in gallery.people] == [("Anna", 16)]
+
+
+def test_nobody_is_enrolled_by_embeddings_that_are_refused(
+    net: adln.Network, tmp_path: Path
+) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        number = gallery.enrol("Anna", np.eye(3)[0], network=net)
+        gallery.store.forget(number, suppress_above=0.9)
+        with pytest.raises(GalleryError, match="forgotten"):
+            gallery.enrol("Somebody", np.eye(3)[0], network=net)
+        assert gallery.people == []
+
+
+def test_only_one_embedding_is_searched_for(net: adln.Network, tmp_path: Path) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", np.eye(3), network=net)
+        for several in (np.eye(3), np.zeros((0, 3)), np.ones((1, 1, 3))):
+            for ask in (gallery.identify, gallery.search):
+                with pytest.raises(GalleryError, match="one embedding"):
+                    ask(several, network=net)
+        assert gallery.identify(np.eye(3)[:1].tolist(), network=net).person is not None
+
+
+def test_one_name_can_be_merged_without_a_list(net: adln.Network, tmp_path: Path) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+        gallery.enrol("Ann", np.eye(3)[0], network=net)
+        gallery.merge("Ann", into="Anna")
+        assert [one.name for one in gallery.people] == ["Anna"]
+
+
+def test_a_gallery_goes_to_another_process_by_its_folder(net: adln.Network, tmp_path: Path) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+        with pickle.loads(pickle.dumps(gallery)) as there:
+            assert there.folder == gallery.folder
+            there.enrol("Bo", np.eye(3)[1], network=net)
+        assert [one.name for one in gallery.people] == ["Anna", "Bo"]
+
+
+def test_a_forked_process_opens_the_gallery_anew(net: adln.Network, tmp_path: Path) -> None:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+        inherited = gallery.store
+
+        def work(answers: Any) -> None:
+            try:
+                inherited.count()
+            except GalleryError as error:
+                answers.put(str(error))
+            gallery.enrol("Bo", np.eye(3)[1], network=net)
+            answers.put(gallery.store is not inherited)
+            gallery.close()
+
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        child = context.Process(target=work, args=(answers,))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads are not copied
+            child.start()
+        try:
+            assert "forked" in answers.get(timeout=30)
+            assert answers.get(timeout=30)
+            child.join(30)
+            assert child.exitcode == 0
+        finally:
+            child.kill()
+        assert [one.name for one in gallery.people] == ["Anna", "Bo"]
+        assert gallery.store is inherited

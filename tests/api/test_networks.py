@@ -1,8 +1,12 @@
 """Any network is a full member, once it is described."""
 
 import io
+import multiprocessing
+import pickle
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,3 +246,140 @@ def test_the_people_of_a_whole_photo_are_embedded_by_their_boxes(
     np.testing.assert_array_equal(net.embed(photo, boxes), net.embed(photo[10:50, 60:80]))
     found.find = lambda image: []
     assert adln.find_people(photo).shape == (0, 4)
+
+
+def as_file(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def half_dark(mode: str) -> Image.Image:
+    """A picture whose halves differ, so that a turn or a wrong range shows."""
+    pixels = np.zeros((40, 20, 3), np.uint8)
+    pixels[:20] = 220, 90, 30
+    if mode == "I;16":
+        return Image.fromarray(pixels[..., 0].astype(np.uint16) * 100)
+    image = Image.fromarray(pixels)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(np.where(pixels[..., 0] > 0, 60, 255).astype(np.uint8)))
+    return image
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "on its side"])
+def test_a_pil_image_is_embedded_like_its_file(foreign: Path, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6 if mode == "on its side" else 1
+    data = as_file(half_dark(mode), "PNG", exif=exif)
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    box = [[0, 0, 40, 10]] if mode == "on its side" else [[0, 0, 20, 10]]
+    for boxes in (None, box):
+        with Image.open(io.BytesIO(data)) as opened:
+            np.testing.assert_array_equal(net.embed(opened, boxes), net.embed(data, boxes))
+
+
+def test_a_closed_pil_image_is_refused_in_words(foreign: Path) -> None:
+    opened = Image.open(io.BytesIO(as_file(half_dark("RGB"), "PNG")))
+    opened.close()
+    with pytest.raises(ImageError, match="picture"):
+        adln.load(foreign, mean=MEAN, std=STD).embed(opened)
+
+
+def test_one_picture_is_one_picture_in_every_form(foreign: Path, tmp_path: Path) -> None:
+    import torch  # what is tested here has no need of it
+
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    pixels = np.asarray(half_dark("RGB"))
+    data = as_file(half_dark("RGB"), "PNG")
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    wanted = net.embed(pixels)
+    tensor = torch.from_numpy(pixels.copy())
+    encoded = np.frombuffer(data, np.uint8)
+    with path.open("rb") as opened:
+        for form in (memoryview(data), io.BytesIO(data), opened, tensor, encoded, np.str_(path)):
+            np.testing.assert_array_equal(net.embed(form), wanted)
+    several = net.embed(torch.stack([tensor, tensor]))
+    np.testing.assert_array_equal(several, np.concatenate([wanted, wanted]))
+    boxes = torch.tensor([[0.0, 0, 20, 40]], requires_grad=True)
+    np.testing.assert_array_equal(net.embed(tensor, boxes), wanted)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (np.zeros((96, 48), np.uint8), "dstack"),
+        (np.zeros((3, 96, 48), np.uint8), "transpose"),
+        (np.zeros((96, 48, 4), np.uint8), r"\[:, :, :3\]"),
+        (np.zeros((96, 48, 3)), "0..255"),
+        (None, "NoneType"),
+        (7, "int"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(foreign: Path, wrong: object, hint: str) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    for boxes in (None, [], [[0, 0, 9, 9]]):
+        with pytest.raises(ImageError, match=hint) as refused:
+            net.embed(wrong, boxes)
+        assert len(str(refused.value)) < 300
+
+
+def test_many_broken_pictures_make_a_short_message(foreign: Path) -> None:
+    with pytest.raises(ImageError, match="and 997 more like these") as refused:
+        adln.load(foreign, mean=MEAN, std=STD).embed([b"no picture"] * 1000)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.ones((2, 6)),  # box, confidence and class: two rows are as many numbers as three boxes
+        np.ones((4, 5)),
+        np.ones((2, 2, 4)),
+        np.arange(8.0),
+        [[1, 2, 3], [1, 2, 3, 4]],
+        "abc",
+        SimpleNamespace(),
+    ],
+)
+def test_boxes_of_another_shape_are_refused_and_not_cut_anew(foreign: Path, wrong: object) -> None:
+    frame = np.zeros((50, 50, 3), np.uint8)
+    with pytest.raises(ImageError, match="boxes"):
+        adln.load(foreign, mean=MEAN, std=STD).embed(frame, wrong)
+
+
+def test_without_boxes_of_any_form_nobody_is_embedded(foreign: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    frame = np.zeros((50, 50, 3), np.uint8)
+    for none in ([], np.zeros(0), np.zeros((0, 6)), SimpleNamespace(xyxy=np.zeros((0, 4)))):
+        assert net.embed(frame, none).shape == (0, 3)
+
+
+def test_a_network_goes_to_another_process(foreign: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD, flip=True)
+    there = pickle.loads(pickle.dumps(net))
+    assert there.key == net.key
+    np.testing.assert_array_equal(there.embed(picture()), net.embed(picture()))
+
+
+def test_a_forked_process_embeds_with_several_threads(foreign: Path) -> None:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return
+    net = adln.load(foreign, mean=MEAN, std=STD, threads=2)
+    several = [picture(seed) for seed in range(6)]
+    wanted = net.embed(several)  # the threads are there
+
+    def work(answers: Any) -> None:
+        answers.put(net.embed(several))
+
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that others' threads are not copied
+        child = context.Process(target=work, args=(answers,))
+        child.start()
+    try:
+        np.testing.assert_array_equal(answers.get(timeout=30), wanted)
+    finally:
+        child.kill()
+        child.join()

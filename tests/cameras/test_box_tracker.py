@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,3 +101,62 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         tracker.update(boxes(0), [0.9], embeddings=np.zeros((2, 8)))
     with pytest.raises(CameraError, match="frames_per_s"):
         BoxTracker(frames_per_s=0)
+
+
+FRAME = np.zeros((240, 640, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"xyxy": None},
+        {"xyxy": "abc"},
+        {"xyxy": [[1, 2], [1, 2, 3]]},
+        {"xyxy": [[100, 50, 140, 150, 0.9]]},
+        {"xyxy": [[100, 50, 40, 100]]},  # left, top, width, height
+        {"xyxy": [[np.nan, 50, 140, 150]]},
+        {"xyxy": [[0, 0, 1e39, 1e39]]},
+        {"scores": "abc"},
+        {"scores": [0.9, 0.8]},
+        {"scores": [np.nan]},
+        {"frame": "frame.jpg"},
+        {"frame": FRAME[..., 0]},
+        {"frame": FRAME[..., :1]},
+        {"frame": FRAME / 255},
+        {"frame": FRAME[:0]},
+        {"frame": FRAME.transpose(2, 0, 1)},
+        {"embeddings": np.eye(1, 5)},  # of another network than before
+        {"embeddings": np.ones(1)},
+        {"embeddings": "abc"},
+        {"time_s": np.nan},
+        {"time_s": np.inf},
+        {"time_s": 0.1},
+    ],
+)
+def test_a_frame_that_is_refused_leaves_the_tracker_as_it_was(wrong: dict[str, Any]) -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    right: dict[str, Any] = {"xyxy": boxes(0), "embeddings": np.eye(1, 4)}
+    for _ in range(4):
+        tracker.update(**right)
+    with pytest.raises(CameraError) as refused:
+        tracker.update(**(right | wrong))
+    assert len(str(refused.value)) < 400
+    assert tracker.update(**right).tolist() == [1]
+
+
+def test_a_box_without_an_area_is_nobody_and_no_fault() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        numbers = tracker.update([[100, 50, 140, 150], [640, 50, 640, 150]])
+    assert numbers.tolist() == [1, -1]
+
+
+def test_tensors_and_a_single_box_are_taken() -> None:
+    import torch  # what is tested here has no need of it
+
+    tracker = BoxTracker(frames_per_s=10)
+    for _ in range(4):
+        found = torch.tensor([[100.0, 50, 140, 150]], requires_grad=True)
+        numbers = tracker.update(found, torch.tensor([0.9]), torch.zeros(90, 90, 3).byte())
+    assert numbers.tolist() == [1]
+    assert tracker.update([100, 50, 140, 150], 0.9).tolist() == [1]

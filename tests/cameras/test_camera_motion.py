@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -179,3 +181,21 @@ def test_without_frames_people_keep_their_numbers_before_a_camera_that_shakes() 
 
     assert switches(camera_motion=True) == 0
     assert switches(camera_motion=False) > 0
+
+
+def test_a_crowd_tells_the_way_by_some_of_it() -> None:
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 3000, (1500, 2))
+    people = np.hstack([corners, corners + np.array([40, 100])])
+    way = common_way(people, people + np.array([9, -4, 9, -4]))
+    assert way == pytest.approx([9, -4], abs=1e-6)
+
+
+def test_boxes_on_one_heap_have_no_way_and_take_no_memory() -> None:
+    heap = np.tile([100.0, 100, 140, 200], (1000, 1))
+    tracemalloc.start()
+    try:
+        assert common_way(heap, heap + 9) is None
+        assert tracemalloc.get_traced_memory()[1] < 500e6
+    finally:
+        tracemalloc.stop()

@@ -59,7 +59,7 @@ def test_a_sound_data_set_has_no_problems_and_is_counted(market: Path) -> None:
 def test_oddities_of_market_are_remarked_not_complained_of(market: Path) -> None:
     remarks = " ".join(inspect_dataset(read_market1501(market)).remarks)
     assert "1 image of person -1 (junk)" in remarks
-    assert "1 gallery images are distractors" in remarks
+    assert "1 gallery image is a distractor:" in remarks
     assert "2 names end in .jpg.jpg" in remarks
     assert "data set of your own" in remarks
 

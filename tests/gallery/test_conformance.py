@@ -571,3 +571,15 @@ def test_all_names_of_the_forgotten_are_barred_in_every_spelling(open_gallery: O
             with pytest.raises(GalleryError, match=r"forgotten"):
                 gallery.enrol(name)
         assert gallery.enrol("Zoey")
+
+
+def test_who_has_neither_a_name_nor_a_sighting_leaves_and_nobody_else(gallery: Gallery) -> None:
+    ids = added(gallery, looks(6))
+    anna, stranger = gallery.split(ids[:1], "Anna"), gallery.split(ids[1:2])
+    merged, seen = gallery.split(ids[2:3]), gallery.split(ids[3:4])
+    gallery.merge([merged], stranger)
+    gallery.delete(ids[:3])
+    assert gallery.drop_emptied([anna, stranger, merged, seen, 99]) == 1
+    assert [one.person_id for one in gallery.persons()] == [anna, seen]
+    assert gallery.gone([anna, stranger, merged, seen]) == {stranger, merged}
+    assert gallery.split(ids[4:5]) not in (anna, stranger, merged, seen)

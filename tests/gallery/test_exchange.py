@@ -76,6 +76,19 @@ def test_models_and_spaces_of_every_row_come_along(tmp_path: Path) -> None:
         assert set(other.models) == set(models)
 
 
+def test_a_backup_is_put_back_without_those_who_were_forgotten_since(tmp_path: Path) -> None:
+    file = tmp_path / "file.parquet"
+    with SqliteGallery(tmp_path / "a", create=True) as gallery:
+        persons = [gallery.enrol("Ann"), gallery.enrol("Bela"), None]
+        gallery.add(sightings(unit_rows(9), persons=persons * 3))
+        export_parquet(gallery, file)
+        gallery.forget(1)
+        gallery.delete([one.sighting_id for batch in gallery.iterate() for one in batch])
+        assert import_parquet(gallery, file) == 6
+        assert [(one.name, one.num_sightings) for one in gallery.persons()] == [("Bela", 3)]
+        assert gallery.count() == 6
+
+
 def test_files_of_one_model_from_earlier_versions_are_read(tmp_path: Path) -> None:
     file, old = tmp_path / "file.parquet", tmp_path / "old.parquet"
     with (

@@ -371,6 +371,23 @@ def test_retention_goes_by_person_then_camera_then_the_rest(gallery: SqliteGalle
     assert min(one.time_s for one in nobodys if one.camera_id != 1) == 1020.0
 
 
+def test_strangers_leave_with_their_last_sighting_so_that_people_are_bounded_too(
+    gallery: SqliteGallery,
+) -> None:
+    rows = unit_rows(30)
+    anna = gallery.enrol("Anna")
+    old, new, enrolling = gallery.enrol(), gallery.enrol(), gallery.enrol()
+    persons = [anna] * 5 + [old] * 5 + [new] * 20
+    gallery.add(sightings(rows, persons=persons))
+    # Sightings are a second apart; the first ten are too old.
+    tidied = apply_retention(gallery, Retention(keep_s=20.0), now_s=1030.0)
+    assert (tidied.expired, tidied.people) == (10, 1)
+    # A name is kept until it is forgotten; who has had no sighting yet is being enrolled.
+    assert [one.person_id for one in gallery.persons()] == [anna, new, enrolling]
+    again = apply_retention(gallery, Retention(keep_s=20.0), now_s=1030.0)
+    assert (again.expired, again.people) == (0, 0)
+
+
 def test_the_oldest_sightings_of_nobody_go_first(gallery: SqliteGallery) -> None:
     gallery.add(sightings(unit_rows(30)))
     tidied = apply_retention(gallery, Retention(max_unnamed=12), now_s=2000.0)

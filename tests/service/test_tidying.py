@@ -4,8 +4,8 @@ from collections.abc import Callable
 import pytest
 from fake_service import NOW_S, Served
 
-from adln.gallery.retention import Retention
-from adln.service.tidying import Tidying
+from adln.gallery.retention import DAY_S, Retention
+from adln.service.tidying import Tidying, UnhurriedClock
 
 LATER_S = NOW_S + 1000.0
 
@@ -87,3 +87,66 @@ def test_a_fault_of_the_program_does_not_end_the_tidying(
     assert tidying.last.problem == "RuntimeError: a fault"
     tidying.apply()
     assert tidying.last.problem == ""
+
+
+class Clocks:
+    """A wall clock that can be set, and a steady one."""
+
+    def __init__(self) -> None:
+        self.wall_s, self.steady_s = NOW_S, 7.0
+
+    def go(self, seconds: float) -> None:
+        self.wall_s += seconds
+        self.steady_s += seconds
+
+    def unhurried(self) -> UnhurriedClock:
+        return UnhurriedClock(lambda: self.wall_s, steady=lambda: self.steady_s)
+
+
+def test_a_clock_that_leaps_ahead_for_a_while_makes_nothing_old(served: Served) -> None:
+    clocks = Clocks()
+    served.gallery.set_retention(Retention(keep_s=DAY_S))
+    tidying = Tidying(
+        served.gallery,
+        served.state,
+        every_s=3600.0,
+        clock=lambda: clocks.wall_s,
+        steady=lambda: clocks.steady_s,
+    )
+    everybody = served.gallery.count()
+    clocks.wall_s += 3650 * DAY_S
+    for _ in range(5):
+        tidying.apply()
+        clocks.go(3600)
+    assert served.gallery.count() == everybody
+    assert "3650.0 days ahead" in tidying.last.problem
+    clocks.wall_s -= 3650 * DAY_S
+    tidying.apply()
+    assert (served.gallery.count(), tidying.last.problem) == (everybody, "")
+    # What has become old is erased, whatever the clock did meanwhile.
+    clocks.wall_s += 3650 * DAY_S
+    tidying.apply()
+    clocks.go(20 * 3600 + 500)
+    tidying.apply()
+    assert served.gallery.count() < everybody
+
+
+def test_a_clock_that_stays_ahead_is_believed_after_a_day() -> None:
+    clocks = Clocks()
+    clock = clocks.unhurried()
+    clocks.wall_s += 30 * DAY_S
+    assert clock.now() == NOW_S
+    clocks.go(DAY_S - 1)
+    assert clock.now() == NOW_S + DAY_S - 1
+    clocks.go(1)
+    assert clock.now() == clocks.wall_s
+    assert clock.ahead_s == 0
+
+
+def test_a_clock_that_is_put_right_or_set_back_is_followed_at_once() -> None:
+    clocks = Clocks()
+    clock = clocks.unhurried()
+    for seconds in (0.5, -40.0, 1800.0, -20 * DAY_S):
+        clocks.wall_s += seconds
+        clocks.go(60)
+        assert clock.now() == clocks.wall_s

@@ -372,6 +372,14 @@ def test_what_cannot_stay_frozen_is_named(
         run(tmp_path, data, chosen)
 
 
+@pytest.mark.parametrize("exits", [(), (5,), (0, 1)])
+def test_exits_that_no_network_has_are_refused_before_anything_is_read(
+    exits: tuple[int, ...],
+) -> None:
+    with pytest.raises(SettingsError, match=r"network\.exits"):
+        NetworkSettings(exits=exits, imagenet="")
+
+
 def test_the_end_by_nan_says_whether_a_state_was_kept(
     data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A gallery for Python: remember people, and say who somebody is."""
 
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adln.api.networks import Network
+from adln.boxes import as_array
 from adln.errors import GalleryError
-from adln.gallery.names import is_same_name
+from adln.gallery.enrolling import make_person, person_called
+from adln.gallery.names import checked_name, is_same_name
 from adln.gallery.records import EVERYTHING, Filter, Person, SearchResult, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.identification import Identification, identify
@@ -36,7 +39,29 @@ class Gallery:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.store = SqliteGallery(self.folder, create=True, actor="python")
+        self._open()
+
+    @property
+    def store(self) -> SqliteGallery:
+        """The gallery with all that it can do.
+
+        A forked process opens one of its own: no database may be used through a fork.
+        """
+        if self._process != os.getpid():
+            # Not closed here: it is the parent's.
+            self._of_parent, was_closed = self._store, self._store.closed
+            self._open()
+            if was_closed:
+                self._store.close()
+        return self._store
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        self._store = SqliteGallery(self.folder, create=True, actor="python")
+
+    def __reduce__(self) -> tuple[type["Gallery"], tuple[Path]]:
+        """Pickled as its folder, which is opened again: for pools of processes."""
+        return Gallery, (self.folder.absolute(),)
 
     @property
     def people(self) -> list[Person]:
@@ -70,39 +95,45 @@ class Gallery:
             embeddings: (N, D) or (D,) of unit length, of pictures of that person.
             network: that made them.
             camera: number of the camera that saw them, 0 or more.
-            times_s: (N,) when, in seconds since 1970 (UTC); now if left out.
+            times_s: (N,) when, or one time of all, in seconds since 1970 (UTC), such as
+                `datetime.timestamp()` gives; now if left out.
 
         Returns:
             The person's number.
 
         Raises:
-            GalleryError: there is no embedding, the name belongs to somebody who was forgotten, or
-                the embeddings cannot be compared with those of the gallery.
+            GalleryError: there is no embedding, name or embeddings belong to somebody who was
+                forgotten, or the embeddings cannot be compared with those of the gallery. Nothing
+                of it has happened then.
         """
-        rows = np.atleast_2d(np.asarray(embeddings, np.float32))
+        name = checked_name(name)
+        rows = np.atleast_2d(
+            as_array(embeddings, np.float32, what="embeddings", raises=GalleryError)
+        )
         if rows.size == 0:
             raise GalleryError(f"nobody can be enrolled as {name!r} without an embedding.")
-        when = np.full(len(rows), time.time()) if times_s is None else np.asarray(times_s, float)
-        when = np.broadcast_to(when, len(rows))
-        known = [one.person_id for one in self.people if is_same_name(one.name, name)]
-        person_id = known[0] if known else self.store.enrol(name)
-        sightings = [
-            Sighting(
-                embedding=row,
-                model=network.key,
-                camera_id=camera,
-                time_s=float(time_s),
-                person_id=person_id,
+        person_id = person_called(self.store, name)
+        if person_id is None:
+            self.store.require_free_name(name)
+        ids = self.store.add(
+            [
+                Sighting(
+                    embedding=row,
+                    model=network.key,
+                    camera_id=camera,
+                    time_s=time_s,
+                    person_id=person_id,
+                )
+                for row, time_s in zip(rows, _times(times_s, len(rows)), strict=True)
+            ]
+        )
+        stored = [sighting_id for sighting_id in ids if sighting_id is not None]
+        if not stored:
+            raise GalleryError(
+                f"nobody can be enrolled as {name!r} with these embeddings: they are of somebody "
+                "who was forgotten and is not to be stored again."
             )
-            for row, time_s in zip(rows, when, strict=True)
-        ]
-        try:
-            self.store.add(sightings)
-        except GalleryError:
-            if not known:
-                self.store.forget(person_id)
-            raise
-        return person_id
+        return make_person(self.store, stored, name) if person_id is None else person_id
 
     def identify(
         self,
@@ -131,7 +162,7 @@ class Gallery:
         """
         return identify(
             self.store,
-            embedding,
+            _one(embedding),
             model=network.key,
             scales=network.scales,
             where=where,
@@ -150,7 +181,7 @@ class Gallery:
         """Find the k most similar sightings, best first; see `identify` for who it is."""
         cameras = None if camera is None else [camera]
         (result,) = self.store.search(
-            embedding, model=network.key, k=k, where=where, cameras=cameras
+            _one(embedding), model=network.key, k=k, where=where, cameras=cameras
         )
         return result
 
@@ -162,12 +193,13 @@ class Gallery:
         """
         self.store.forget(self.person(name).person_id)
 
-    def merge(self, names: Iterable[str], *, into: str) -> None:
+    def merge(self, names: Iterable[str] | str, *, into: str) -> None:
         """Several names turn out to be one person; `into` keeps its number.
 
         Raises:
             GalleryError: nobody is called that.
         """
+        names = [names] if isinstance(names, str) else names
         self.store.merge(
             [self.person(name).person_id for name in names], self.person(into).person_id
         )
@@ -187,3 +219,28 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _one(embedding: ArrayLike) -> NDArray[np.float32]:
+    """One embedding (D,)."""
+    given = as_array(embedding, np.float32, what="embedding", raises=GalleryError)
+    if given.ndim != 1 and (given.ndim != 2 or len(given) != 1):
+        raise GalleryError(
+            f"expected one embedding (D,), got shape {given.shape}. Of a track, hand in the mean "
+            "of its embeddings, scaled to unit length."
+        )
+    return given.reshape(-1)
+
+
+def _times(times_s: ArrayLike | None, count: int) -> list[float]:
+    """When each of so many was seen."""
+    if times_s is None:
+        return [time.time()] * count
+    given = as_array(times_s, what="times_s", raises=GalleryError)
+    if given.dtype.kind not in "iuf" or given.shape not in ((), (count,)):
+        raise GalleryError(
+            f"expected times_s in seconds since 1970, one number or ({count},), got shape "
+            f"{given.shape} and type {given.dtype}; datetime.timestamp() gives them."
+        )
+    times: list[float] = np.broadcast_to(given, count).astype(float).tolist()
+    return times

@@ -1,16 +1,19 @@
 """Networks for Python: load one by name or file, embed people with it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 import adln
-from adln.crops import cut, read_image
+from adln.boxes import as_array, as_boxes
+from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.foreign import PixelForm, describe_foreign, sidecar, told_colours
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
@@ -70,6 +73,17 @@ class Network:
         self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
         self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
+        self._threads = threads
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its file's path, which is opened again: for pools of processes."""
+        return partial(
+            Network,
+            self.path.absolute(),
+            depth=self.depth,
+            flip=self._flip,
+            threads=self._threads,
+        ), ()
 
     def __repr__(self) -> str:
         """Name, size of the crops and length of the embeddings."""
@@ -120,28 +134,29 @@ class Network:
 
         Args:
             pictures: one picture or a sequence of pictures, each of one person: a path, the bytes
-                of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image. With `boxes` one
-                frame that shows all of them.
-            boxes: (N, 4) left, top, right, bottom in px, or an object with such an `xyxy`, like
-                `supervision.Detections`.
+                of a picture file or the open file, an (H, W, 3) uint8 RGB array or tensor, or a PIL
+                image. With `boxes` one frame that shows all of them.
+            boxes: (N, 4) left, top, right, bottom in px of the upright picture, as an array or
+                tensor, or an object with such an `xyxy`, like `supervision.Detections` or
+                ultralytics' `result.boxes`.
 
         Returns:
             (N, D) float32 of unit length; compare by scalar product.
 
         Raises:
-            ImageError: a picture cannot be used, or a box holds no pixel.
+            ImageError: a picture cannot be used, a box holds no pixel, or boxes have another shape.
         """
         if boxes is not None:
             frame = _pixels(pictures)
-            found = np.asarray(getattr(boxes, "xyxy", boxes), np.float64).reshape(-1, 4)
+            found = as_boxes(boxes, raises=ImageError)
             crops: Sequence[Any] = [cut(frame, box.tolist()) for box in found]
-        elif _is_one(pictures):
-            crops = [_plain(pictures)]
-        else:
+        elif _is_several(pictures):
             crops = [_plain(picture) for picture in pictures]
+        else:
+            crops = [_plain(pictures)]
         answer = self.embedder.embed_pictures(crops)
         if answer.unusable:
-            raise ImageError("; ".join(broken.reason for broken in answer.unusable))
+            raise ImageError(_together([broken.reason for broken in answer.unusable]))
         return answer.embeddings[self.depth]
 
 
@@ -316,6 +331,7 @@ def networks() -> list[KnownNetwork]:
     return [_known(*one) for one in known]
 
 
+_REASONS = 3  # of pictures that cannot be used, that a message tells
 _SAME = 0.99  # resizing and runtimes differ a little
 _FILES = (".onnx", ".xml", ".bin")
 
@@ -375,19 +391,36 @@ def _triple(values: ArrayLike | None) -> tuple[float, float, float] | None:
     return numbers[0], numbers[1], numbers[2]
 
 
-def _is_one(pictures: Any) -> bool:
-    return (
-        isinstance(pictures, str | Path | bytes | bytearray)
-        or hasattr(pictures, "convert")
-        or (isinstance(pictures, np.ndarray) and pictures.ndim == 3)
+def _is_several(pictures: Any) -> bool:
+    """Whether these are pictures, and not one in any form, which may be gone through, too."""
+    if hasattr(pictures, "dtype"):  # an array or a tensor: (N, H, W, 3), or (N,) of paths
+        kind = getattr(pictures.dtype, "kind", "")
+        return bool(pictures.ndim == 4 or (pictures.ndim == 1 and kind in ("O", "U")))
+    one = (str, Path, bytes, bytearray, memoryview)
+    return isinstance(pictures, Iterable) and not (
+        isinstance(pictures, one) or hasattr(pictures, "read") or hasattr(pictures, "convert")
     )
+
+
+def _together(reasons: Sequence[str]) -> str:
+    """Why pictures cannot be used, in a message that can be read."""
+    more = len(reasons) - _REASONS
+    return "; ".join(reasons[:_REASONS]) + (f"; and {more:,} more like these." if more > 0 else "")
 
 
 def _plain(picture: Any) -> Any:
     """A picture in a form that the embedder takes."""
-    if hasattr(picture, "convert"):  # a PIL image
-        return np.asarray(picture.convert("RGB"))
-    return bytes(picture) if isinstance(picture, bytearray) else picture
+    if isinstance(picture, Image.Image):
+        return to_rgb(picture)
+    if isinstance(picture, bytearray | memoryview):
+        return bytes(picture)
+    if hasattr(picture, "read"):  # an open file
+        return picture.read()
+    if hasattr(picture, "detach"):  # a tensor of torch
+        return as_array(picture, what="picture", raises=ImageError)
+    if isinstance(picture, np.ndarray) and (picture.dtype, picture.ndim) == (np.uint8, 1):
+        return picture.tobytes()  # an encoded picture, as OpenCV gives it
+    return picture
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:
@@ -396,7 +429,11 @@ def _pixels(frame: Any) -> NDArray[np.uint8]:
     if isinstance(plain, str | Path):
         return read_image(plain)
     if isinstance(plain, bytes):
-        from adln.crops import decode_image
-
         return decode_image(plain)
-    return np.asarray(plain)
+    if not isinstance(plain, np.ndarray):
+        raise ImageError(
+            "expected a frame as a path, the bytes of a picture file, an (H, W, 3) uint8 RGB array "
+            f"or a PIL image, got {type(frame).__name__}."
+        )
+    require_picture(plain)
+    return plain

@@ -3,24 +3,75 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adln.api.networks import Network
+from adln.cameras.detections import Detections
 from adln.cameras.detector import Detector
+from adln.cameras.frames import Frame
 from adln.embedders.quality import Quality
+from adln.errors import CameraError, SettingsError
 from adln.pipeline.sightings import SightingEvent
 
+if TYPE_CHECKING:
+    from adln.api.gallery import Gallery
+
 _WAIT_S = 0.2
+_LEAST_TRIES = 20  # of a detector, until it is given up
+
+
+class _WatchedDetector:
+    """A detector of somebody else, which may never work: a watch would go on without a sighting."""
+
+    def __init__(self, detector: Detector, stop: threading.Event) -> None:
+        if not callable(getattr(detector, "detect", None)):
+            raise SettingsError(
+                "expected a detector as a YOLOX file, or an object with detect(frames), got "
+                f"{type(detector).__name__}."
+            )
+        self._detector, self._stop = detector, stop
+        self._works = False
+        self._tries = 0
+        self._problem: Exception | None = None
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        try:
+            found = self._detector.detect(frames)
+            if not (
+                isinstance(found, Sequence)
+                and len(found) == len(frames)
+                and all(isinstance(one, Detections) for one in found)
+            ):
+                raise CameraError(
+                    f"detect(frames) gives one adln.cameras.detections.Detections of each of "
+                    f"{len(frames)} frames in a list, got {type(found).__name__}."
+                )
+        except Exception as error:
+            self._problem = error
+            self._tries += 1
+            if self._tries >= _LEAST_TRIES and not self._works:
+                self._stop.set()
+            raise
+        self._works = True
+        return list(found)
+
+    def require_use(self) -> None:
+        """Tell of a detector that has failed in each frame."""
+        if self._problem is not None and not self._works:
+            told = f"{type(self._problem).__name__}: {self._problem}"
+            raise CameraError(f"the detector fails in each frame: {told}") from self._problem
 
 
 def watch(
-    sources: str | Path | Sequence[str | Path],
+    sources: str | Path | int | Sequence[str | Path | int],
     *,
-    gallery: str | Path | None = None,
+    gallery: "str | Path | Gallery | None" = None,
     network: str | Path | Network = "",
     quality: Quality | None = None,
     detector: str | Path | Detector | None = None,
-    start: str = "",
+    start: str | datetime = "",
 ) -> Iterator[SightingEvent]:
     """Watch cameras and recordings, and say who is seen.
 
@@ -29,15 +80,16 @@ def watch(
 
     Args:
         sources: one or several: a video file, a folder of pictures, an address such as
-            rtsp://camera/stream, or a USB camera such as "0"; or one file of settings (.toml).
-        gallery: folder of the gallery; "adln-gallery" beside the first recording, or here, if left
-            out.
+            rtsp://camera/stream, or a USB camera such as 0; or one file of settings (.toml).
+        gallery: the gallery or its folder; "adln-gallery" beside the first recording, or here, if
+            left out.
         network: name, file or loaded network; the one that comes with adln if left out.
         quality: how deep people are embedded: "fast" by Res1, "best" by Res2, "balanced" by Res2
             where Res1 is in doubt; as the settings say if left out, which is "best".
         detector: YOLOX in ONNX, or an object that finds people; the one that
             `adln watch --fetch-detector` has fetched if left out.
-        start: when recordings began, in ISO 8601; by their files if left out.
+        start: when recordings began, in ISO 8601 or as a datetime, in local time unless it says
+            otherwise; by their files if left out.
 
     Returns:
         An iterator over the sightings. A track may give several: the first when it is decided who
@@ -46,7 +98,8 @@ def watch(
     Raises:
         SettingsError: a source is not there, or the settings contradict each other.
         ModelFileError: network or detector cannot be opened.
-        CameraError: while iterating: no source can be opened.
+        CameraError: while iterating: no source can be opened, or the object that finds people
+            fails in each frame.
 
     Examples:
         >>> for sighting in adln.watch(clip, gallery=folder / "seen", detector=detector):
@@ -57,30 +110,36 @@ def watch(
     from adln.pipeline.assembly import assemble
     from adln.pipeline.plain_watch import settings_of
 
-    several = [sources] if isinstance(sources, str | Path) else list(sources)
+    several = [sources] if isinstance(sources, str | Path | int) else list(sources or ())
+    if not several:
+        raise SettingsError("expected a camera or a recording to watch, got none.")
     named = str(network.path) if isinstance(network, Network) else str(network)
     file = Path(detector) if isinstance(detector, str | Path) else None
     settings, folder = settings_of(
         [str(source) for source in several],
-        gallery=None if gallery is None else Path(gallery),
+        gallery=None if gallery is None else Path(getattr(gallery, "folder", gallery)),
         detector=file,
         network=named,
         quality=quality,
-        start=start,
+        start=start.isoformat() if isinstance(start, datetime) else start,
     )
-    finds = None if isinstance(detector, str | Path) else detector
+    stop = threading.Event()
+    finds = None
+    if detector is not None and not isinstance(detector, str | Path):
+        finds = _WatchedDetector(detector, stop)
     assembly = assemble(settings, folder, detector=finds)
 
     def sightings() -> Iterator[SightingEvent]:
         found: queue.Queue[SightingEvent] = queue.Queue()
         ended = threading.Event()
         problems: list[BaseException] = []
-        stop = threading.Event()
         loop = assembly.loop(found.put)
 
         def work() -> None:
             try:
                 loop.run(should_stop=stop.is_set)
+                if finds is not None:
+                    finds.require_use()
             except BaseException as error:
                 problems.append(error)
             finally:

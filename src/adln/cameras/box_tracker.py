@@ -5,18 +5,21 @@ file of the MOTChallenge.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adln.boxes import as_array, as_boxes
 from adln.cameras.appearance import Appearance
 from adln.cameras.detections import Detections
 from adln.cameras.frames import Source
 from adln.cameras.mot_files import MotBoxes
 from adln.cameras.tracker import ByteTracker, TrackerSettings
-from adln.errors import CameraError
+from adln.crops import require_picture
+from adln.errors import CameraError, ImageError
 
 NO_TRACK = -1
 """The number of a box that belongs to no track, or not yet."""
@@ -68,11 +71,12 @@ class BoxTracker:
         appearance: Appearance | None = None,
         settings: TrackerSettings | None = None,
     ) -> None:
-        if not frames_per_s > 0:
+        if not 0 < frames_per_s < math.inf:
             raise CameraError(f"frames_per_s must be above 0, got {frames_per_s}.")
         self._tracker = ByteTracker(settings, appearance=appearance)
         self._frames_per_s = frames_per_s
         self._next_s = 0.0
+        self._length: int | None = None  # of embeddings
 
     @property
     def embeddings_made(self) -> int:
@@ -91,7 +95,7 @@ class BoxTracker:
         """Take in one frame.
 
         Args:
-            xyxy: (N, 4) left, top, right, bottom in px.
+            xyxy: (N, 4) left, top, right, bottom in px, as an array or tensor.
             scores: (N,) confidences in 0..1; all sure if left out.
             frame: (H, W, 3) uint8, with the colours in the order that the appearance expects: RGB
                 for the networks of this project, where OpenCV gives BGR.
@@ -103,21 +107,51 @@ class BoxTracker:
             not been seen often enough to be sure that there is somebody.
 
         Raises:
-            CameraError: the arrays do not belong together, a box is not finite, or the time does
-                not rise.
+            CameraError: the arrays do not belong together, a box is not finite or ends before it
+                begins, or the time does not rise. The tracker is then as it was before.
         """
-        boxes = np.asarray(xyxy, np.float32)
-        boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
-        sure = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float32)
+        # All is looked at before anything of the tracker changes: the next frame may be right.
+        boxes = as_boxes(xyxy, raises=CameraError)
+        inverted = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
+        if len(inverted):
+            raise CameraError(
+                f"box {inverted[0]} ends before it begins: {boxes[inverted[0]].tolist()}. Expected "
+                "left, top, right, bottom; of left, top, width, height the corner at the right is "
+                "box[:2] + box[2:]."
+            )
+        sure = np.ones(len(boxes))
+        if scores is not None:
+            sure = as_array(scores, np.float32, what="scores", raises=CameraError)
+            sure = sure.reshape(-1) if sure.ndim == 0 or len(boxes) == 0 else sure
         # Some detectors write scores beyond 1; they are sure, not surer.
-        found = Detections(boxes, np.minimum(np.maximum(sure, 0), 1).astype(np.float32))
-        now_s = self._next_s if time_s is None else time_s
+        with np.errstate(over="ignore"):
+            found = Detections(
+                boxes.astype(np.float32), np.minimum(np.maximum(sure, 0), 1).astype(np.float32)
+            )
+        if frame is not None:
+            frame = _picture(frame)
+        if embeddings is not None:
+            embeddings = self._embeddings(embeddings)
+        now_s = self._next_s if time_s is None else float(time_s)
+        if not math.isfinite(now_s):
+            raise CameraError(f"time_s is a number of seconds, got {time_s!r}.")
         update = self._tracker.update(found, now_s, frame, embeddings)
         self._next_s = now_s + 1 / self._frames_per_s
         numbers = np.full(len(found), NO_TRACK, np.int64)
         for person in update.people:
             numbers[person.detection] = person.track_id
         return numbers
+
+    def _embeddings(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+        given = as_array(embeddings, np.float32, what="embeddings", raises=CameraError)
+        if given.ndim == 2 and len(given):
+            self._length = self._length or given.shape[1]
+            if given.shape[1] != self._length:
+                raise CameraError(
+                    f"expected embeddings (N, {self._length}) as before, got {given.shape}; those "
+                    "of two networks cannot be compared."
+                )
+        return given
 
     def update_detections(
         self,
@@ -145,6 +179,15 @@ class BoxTracker:
         followed = copy.copy(detections)
         followed.tracker_id = numbers
         return followed
+
+
+def _picture(frame: Any) -> NDArray[np.uint8]:
+    pixels = as_array(frame, what="frame", raises=CameraError)
+    try:
+        require_picture(pixels, name="frame")
+    except ImageError as error:
+        raise CameraError(str(error)) from error
+    return pixels
 
 
 def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]:

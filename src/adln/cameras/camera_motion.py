@@ -42,6 +42,7 @@ _LEAST_WAY = 0.02
 _SAME_PERSON = 0.85  # the lower of two boxes of one person is at least so high, beside the other
 _LEAST_VOTERS = 3
 _VOTING_PART = 0.35
+_MOST_VOTES = 1500
 
 
 def common_way(
@@ -68,12 +69,21 @@ def common_way(
     ways = _middles(found_xyxy) - _middles(expected_xyxy)[:, np.newaxis]  # (R, C, 2)
     are_near = np.abs(ways).max(axis=2) <= _FURTHEST_WAY * heights[:, np.newaxis]
     voters, candidates = np.nonzero(are_near & (alike >= _SAME_PERSON))
+    num_voters = len(expected_xyxy)
+    if len(voters) > _MOST_VOTES:
+        # In a crowd some tell as much as all: votes are compared in pairs.
+        every = math.ceil(len(voters) / _MOST_VOTES)
+        chosen = voters % every == 0
+        voters, candidates = voters[chosen], candidates[chosen]
+        num_voters = math.ceil(num_voters / every)
+        if len(voters) > 2 * _MOST_VOTES:
+            return None
     votes = ways[voters, candidates]  # (V, 2)
     apart = np.abs(votes[:, np.newaxis] - votes).max(axis=2)
     agree = apart <= _SAME_WAY * heights[voters]
     # Voters come in rows, one after the other; each counts once for each way.
     firsts = [at for at, voter in enumerate(voters.tolist()) if at == 0 or voter != voters[at - 1]]
-    least_voters = max(_LEAST_VOTERS, _VOTING_PART * len(expected_xyxy))
+    least_voters = max(_LEAST_VOTERS, _VOTING_PART * num_voters)
     if len(firsts) < least_voters:
         return None
     counts = np.logical_or.reduceat(agree, firsts, axis=1).sum(axis=1).tolist()

@@ -192,14 +192,21 @@ def enrol(
 @file_argument("file")
 @click.option("--low-memory", is_flag=True, help="A new gallery: less memory and disk, slower.")
 def import_file(folder: Path, file: Path, low_memory: bool) -> None:
-    """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER."""
+    """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER.
+
+    Whoever was forgotten in FOLDER since is left out. What is there already is stored once more:
+    to go back to an export, import it into a new folder.
+    """
     rows = count_rows(file)
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
         with counting(rows, "importing") as on_progress:
             stored = import_parquet(opened, file, on_progress=on_progress)
         click.echo(f"{folder}: {stored:,} of {rows:,} sightings stored")
         if stored < rows:
-            click.secho("The others asked not to be enrolled again.", fg="yellow")
+            click.secho(
+                "The others are of people who were forgotten here or asked not to be enrolled.",
+                fg="yellow",
+            )
 
 
 @gallery.command()

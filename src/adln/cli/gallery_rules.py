@@ -62,7 +62,13 @@ def retention(
             click.echo(
                 f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
                 f"people, {tidied.surplus_unnamed:,} unassigned surplus; {opened.count():,} left"
+                + (f"; {_people_left(tidied.people)}" if tidied.people else "")
             )
+
+
+def _people_left(count: int) -> str:
+    """Of how many people nothing is left, in words."""
+    return f"of {count:,} {'person' if count == 1 else 'people'} without a name nothing is left"
 
 
 def _keep(text: str) -> float | None:

@@ -387,7 +387,8 @@ def _junk_and_distractors(dataset: ReidDataset, distractors: int) -> list[str]:
         remarks.append(f"{_images(len(dataset.junk))} of person -1 (junk) left out.")
     if distractors and len(dataset.query) > 0:
         remarks.append(
-            f"{distractors:,} gallery images are distractors: no query shows their person. They "
+            f"{distractors:,} gallery {'image is a' if distractors == 1 else 'images are'} "
+            f"distractor{'' if distractors == 1 else 's'}: no query shows the person. Distractors "
             "stay in the gallery as wrong answers."
         )
     return remarks

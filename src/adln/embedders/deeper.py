@@ -5,7 +5,6 @@ stages that are still missing.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.proving import require_verdict
 from adln.embedders.session import OpenModel, open_session
+from adln.embedders.workers import Workers
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
@@ -173,7 +173,7 @@ class ChainedEmbedder:
         self._used = self.models[: last + 1]
         self._batch_size = batch_size
         self._flip = flip
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = Workers(threads) if threads > 1 else None
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.

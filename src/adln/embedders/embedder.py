@@ -6,7 +6,6 @@ mirrored crop is optional, because on a device its price buys more as depth.
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from adln.embedders.handover import Handover, handovers
 from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
+from adln.embedders.workers import Workers
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
@@ -110,7 +110,7 @@ class OnnxEmbedder(Described):
         self._threads = usable_cores() if threads is None else threads
         self._own = threading.local()
         # One thread needs no other: the caller's own does the work.
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._pool = Workers(self._threads) if self._threads > 1 else None
 
     @property
     def models(self) -> tuple[OpenModel, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.crops import REDUCE_JPEG_ABOVE_PIXELS, decode_crop, read_bytes, resize
+from adln.crops import REDUCE_JPEG_ABOVE_PIXELS, decode_crop, read_bytes, require_picture, resize
 from adln.errors import ImageError
 
 Picture = str | Path | bytes | NDArray[np.uint8]
@@ -193,9 +193,5 @@ def _require_rgb(picture: Any, name: str) -> NDArray[np.uint8]:
         raise ImageError(
             f"{name}: expected a path, bytes or an array, got {type(picture).__name__}."
         )
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ImageError(
-            f"{name}: expected an RGB picture of shape (H, W, 3) and type uint8, H and W at least "
-            f"1; got shape {picture.shape} and type {picture.dtype}."
-        )
+    require_picture(picture, name=name)
     return picture

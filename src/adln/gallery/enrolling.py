@@ -108,7 +108,7 @@ class Enrolment:
 
     def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
-        person_id = None if pictures.is_nobody else self._known(pictures.name)
+        person_id = None if pictures.is_nobody else person_called(self.opened, pictures.name)
         if person_id is None and pictures.name is not None:
             self.opened.require_free_name(pictures.name)
         stored = refused = 0
@@ -136,17 +136,8 @@ class Enrolment:
             stored += len(there)
             refused += len(ids) - len(there)
             if person_id is None and there and not pictures.is_nobody:
-                person_id = self._make_person(there, pictures.name)
+                person_id = make_person(self.opened, there, pictures.name)
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
-
-    def _make_person(self, sighting_ids: Sequence[int], name: str | None) -> int:
-        try:
-            return self.opened.split(sighting_ids, name)
-        except GalleryError:
-            # Where the disk takes pictures and no person any more, nobody's pictures would be left,
-            # some more with every attempt.
-            self.opened.delete(sighting_ids)
-            raise
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
         """Those that may be of one person, cut out; what cannot be read is told later."""
@@ -163,12 +154,33 @@ class Enrolment:
                 on_progress(1)
         return kept
 
-    def _known(self, name: str | None) -> int | None:
-        if name is None:
-            return None
-        return next(
-            (one.person_id for one in self.opened.persons() if is_same_name(one.name, name)), None
-        )
+
+def person_called(gallery: SqliteGallery, name: str | None) -> int | None:
+    """The number of whoever has a name; None if nobody has."""
+    return next((one.person_id for one in gallery.persons() if is_same_name(one.name, name)), None)
+
+
+def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str | None) -> int:
+    """Make a person of sightings that were just stored without one.
+
+    Returns:
+        Their number; of a person who has got that name in the meantime, from another thread or
+        process, that person's.
+
+    Raises:
+        GalleryError: Nobody can be called that. The sightings are gone then.
+    """
+    try:
+        return gallery.split(sighting_ids, name)
+    except GalleryError:
+        there = person_called(gallery, name)
+        if there is not None:
+            gallery.assign(sighting_ids, there)
+            return there
+        # Where the disk takes pictures and no person any more, nobody's pictures would be left,
+        # some more with every attempt.
+        gallery.delete(sighting_ids)
+        raise
 
 
 def _folders_with_pictures(source: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adln.atomic import atomic_write
-from adln.errors import GalleryError
+from adln.errors import ForgottenNameError, GalleryError
 from adln.features import pyarrow_modules
 from adln.gallery.interface import Gallery
 from adln.gallery.names import checked_name
@@ -78,8 +78,10 @@ def import_parquet(
     """Add the sightings of a file to a gallery.
 
     People with a name that the gallery knows become that person, all others new people; sightings
-    get new ids. Each batch is stored when the next begins, so that an interrupted import leaves
-    whole batches behind: import into a new gallery if that matters.
+    get new ids, also those that are there already. Whoever was forgotten on request since the file
+    was written is left out, so that a backup can be put back. Each batch is stored when the next
+    begins, so that an interrupted import leaves whole batches behind: import into a new gallery if
+    that matters.
 
     Args:
         gallery: any, empty or of networks that share a file or a space with the file's.
@@ -90,15 +92,14 @@ def import_parquet(
         How many were stored: fewer than the file has where somebody asked not to be enrolled.
 
     Raises:
-        GalleryError: The file is missing, damaged or of foreign networks; pyarrow is missing; or a
-            name in it was forgotten on request.
+        GalleryError: The file is missing, damaged or of foreign networks; or pyarrow is missing.
     """
     facts = _read_facts(path)
     # Before anybody is enrolled.
     admit(gallery.models, facts.models, place=str(path))
     names = _read_names(path)
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
-    persons: dict[int, int] = {}
+    persons: dict[int, int | None] = {}  # None: forgotten
     count = 0
     for number, rows in enumerate(_batches(path)):
         sightings = []
@@ -116,12 +117,24 @@ def import_parquet(
                 continue
             if theirs not in persons:
                 name = names.get(theirs)
-                persons[theirs] = here[name] if name in here else gallery.enrol(name)
+                persons[theirs] = here.get(name or "") or _enrol(gallery, name)
             sightings[at] = replace(sightings[at], person_id=persons[theirs])
+        sightings = [
+            sighting
+            for sighting, row in zip(sightings, rows, strict=True)
+            if row["person_id"] is None or sighting.person_id is not None
+        ]
         count += sum(sighting_id is not None for sighting_id in gallery.add(sightings))
         if on_progress is not None:
             on_progress(len(rows))
     return count
+
+
+def _enrol(gallery: Gallery, name: str | None) -> int | None:
+    try:
+        return gallery.enrol(name)
+    except ForgottenNameError:
+        return None
 
 
 def count_rows(path: Path) -> int:

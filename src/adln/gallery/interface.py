@@ -241,6 +241,19 @@ class Gallery(Protocol):
             How many were erased.
         """
 
+    def drop_emptied(self, person_ids: Collection[int]) -> int:
+        """Remove people of whom nothing is left, neither a name nor a sighting.
+
+        Nothing is barred by it, and their numbers are never given again.
+
+        Args:
+            person_ids: who may be removed; those with a name or a sighting, and whoever is not
+                there, are passed over.
+
+        Returns:
+            How many were removed.
+        """
+
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """Erase a person everywhere, and prove it.
 

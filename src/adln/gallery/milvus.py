@@ -396,6 +396,19 @@ class MilvusGallery(MilvusStore):
                 row["sighting_id"] for row in self._facts(replace(where, until_s=until))
             )
 
+    def drop_emptied(self, person_ids: Collection[int]) -> int:
+        """Remove people of whom nothing is left; see `Gallery.drop_emptied`."""
+        ids = set(as_ids(person_ids, "a person"))
+        with self._lock, self._answers("erase"):
+            dropped = [
+                one.person_id
+                for one in self.persons()
+                if one.person_id in ids and one.name is None and not one.num_sightings
+            ]
+            parts = {part for one in dropped for part in self._merged_into(one)}
+            self._delete(self._persons, "person_id", sorted({*dropped, *parts}))
+        return len(dropped)
+
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """Erase a person everywhere the server answers from; see `Gallery.forget`."""
         if suppress_above is not None and not 0 < suppress_above < 1:

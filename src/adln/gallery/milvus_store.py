@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from adln.errors import GalleryError, require_package
+from adln.errors import ForgottenNameError, GalleryError, require_package
 from adln.gallery import milvus_rows
 from adln.gallery.names import SALT_BYTES, name_digest
 from adln.gallery.records import (
@@ -311,7 +311,7 @@ class MilvusStore:
             f"is_forgotten == {FORGOTTEN} and forgotten_name in {json.dumps(digests)}",
             ["person_id"],
         ):
-            raise GalleryError(
+            raise ForgottenNameError(
                 f"{name!r} belonged to somebody who was forgotten and cannot be enrolled again."
             )
         if any(row["person_id"] != person_id for row in self._named(name)):

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from adln.errors import GalleryError
+from adln.errors import ForgottenNameError, GalleryError
 from adln.gallery.columns import Tally
 from adln.gallery.names import checked_name, digests_to_compare, name_digest
 from adln.gallery.records import Person
@@ -160,7 +160,7 @@ class PeopleTable:
             # Somebody was forgotten by another process a moment ago.
             digests = digests | digests_to_compare(new.name, late, self._salt())
         if any(digests[salt] == digest for salt, digest in barred):
-            raise GalleryError(
+            raise ForgottenNameError(
                 f"{self._place}: {new.name!r} was forgotten on request and must not be enrolled "
                 "again. If they have agreed since, enrol them under another name."
             )
@@ -266,6 +266,24 @@ class PeopleTable:
                 f"DELETE FROM {table} WHERE {column} IN ({marks})", list(parts)
             )
         self._mark()
+
+    def drop_emptied(self, person_ids: Collection[int]) -> int:
+        """Remove those who have neither a name nor a sighting; gives how many there were."""
+        empty = {
+            number
+            for (number,) in self._connection.execute(
+                "SELECT person_id FROM persons WHERE name IS NULL AND NOT EXISTS "
+                "(SELECT 1 FROM sightings WHERE sightings.person_id = persons.person_id)"
+            )
+        }
+        dropped = sorted(empty.intersection(person_ids))
+        for number in dropped:
+            for part in {number, *self.merged_into(number)}:
+                for table in ("former_names", "merged", "persons"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (part,))
+        if dropped:
+            self._mark()
+        return len(dropped)
 
     def _put_name(self, person_id: int, name: str | None) -> None:
         self._connection.execute(

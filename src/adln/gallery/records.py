@@ -23,6 +23,8 @@ _UNIT_TOLERANCE = 1e-3
 _LONGEST_SPACE = 64
 _LONGEST_DIGEST = 1000
 _MOST_CAMERAS = 2**31
+# The end of the year 9999, the last that dates are written with; beyond are milliseconds.
+_MOST_TIME_S = 253_402_300_800
 _MOST_IDS = 2**63
 _MOST_THUMBNAIL_BYTES = 4 * 2**20
 
@@ -390,8 +392,8 @@ def checked_embeddings(
     rows = np.atleast_2d(given)
     if not np.issubdtype(given.dtype, np.floating) or rows.ndim != 2 or rows.shape[1] != dim:
         raise GalleryError(
-            f"Expected {what}s of shape (N, {dim}) and a float type, got shape {given.shape} and "
-            f"type {given.dtype}."
+            f"Expected {'queries' if what == 'query' else what + 's'} of shape (N, {dim}) and a "
+            f"float type, got shape {given.shape} and type {given.dtype}."
         )
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     lengths = np.sqrt(np.vecdot(rows, rows))
@@ -415,7 +417,11 @@ def require_usable(sighting: Sighting) -> None:
         f"{name} is {getattr(sighting, name)!r:.80}, expected {expected}"
         for name, is_fine, expected in (
             ("camera_id", _is_whole(sighting.camera_id, _MOST_CAMERAS), "0 to 2147483647"),
-            ("time_s", _is_number(sighting.time_s), "seconds since 1970"),
+            (
+                "time_s",
+                _is_number(sighting.time_s) and abs(sighting.time_s) < _MOST_TIME_S,
+                "seconds since 1970, up to the year 9999",
+            ),
             (
                 "person_id",
                 sighting.person_id is None or _is_whole(sighting.person_id, _MOST_IDS),

@@ -46,6 +46,11 @@ class Retention:
         ):
             raise GalleryError(f"Times must be above 0 and counts at least 1, got {self}.")
 
+    @property
+    def has_ages(self) -> bool:
+        """Whether anything is erased for its age."""
+        return self.keep_s is not None or bool(self.camera_keep_s or self.person_keep_s)
+
     def to_json(self) -> str:
         """As a JSON text."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -68,11 +73,13 @@ class Tidied:
         expired: sightings that were too old.
         surplus_templates: sightings of people of whom there were too many.
         surplus_unnamed: unassigned sightings, of which there were too many.
+        people: without a name, of whom the last sighting was among these.
     """
 
     expired: int
     surplus_templates: int
     surplus_unnamed: int
+    people: int = 0
 
 
 def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> Tidied:
@@ -83,6 +90,7 @@ def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> 
         retention: the rules.
         now_s: the time, in seconds since 1970.
     """
+    had_sightings = _unnamed_with_sightings(gallery) if retention.has_ages else set()
     cameras, persons = frozenset(retention.camera_keep_s), frozenset(retention.person_keep_s)
     expired = 0
     if retention.keep_s is not None:
@@ -97,7 +105,20 @@ def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> 
     unnamed = _surplus_unnamed(gallery, retention.max_unnamed)
     # One erasure for all, because each waits for the disk.
     gallery.delete([*templates, *unnamed])
-    return Tidied(expired=expired, surplus_templates=len(templates), surplus_unnamed=len(unnamed))
+    # Strangers pass by every day. Those who never had a sighting may be about to get one.
+    emptied = had_sightings - _unnamed_with_sightings(gallery) if expired else set()
+    return Tidied(
+        expired=expired,
+        surplus_templates=len(templates),
+        surplus_unnamed=len(unnamed),
+        people=gallery.drop_emptied(emptied),
+    )
+
+
+def _unnamed_with_sightings(gallery: Gallery) -> set[int]:
+    return {
+        one.person_id for one in gallery.persons() if one.name is None and one.num_sightings > 0
+    }
 
 
 def surplus_templates(gallery: Gallery, most: int | None) -> list[int]:

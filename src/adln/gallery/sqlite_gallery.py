@@ -379,6 +379,17 @@ class SqliteGallery(ComparedGallery):
 
         return self._erasing(ids, erase, details)
 
+    def drop_emptied(self, person_ids: Collection[int]) -> int:
+        """See `Gallery`."""
+        ids = as_ids(person_ids, "a person")
+        if not ids:
+            return 0
+        details: dict[str, Any] = {}
+        with self._writing("drop", details):
+            details["persons"] = dropped = self._people.drop_emptied(ids)
+        self._wiper.wipe_soon()
+        return dropped
+
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
         """See `Gallery`."""
         person_id = as_id(person_id, "a person")

@@ -1,6 +1,7 @@
 """What a gallery in a folder is made of, and what its methods do inside a transaction."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ class GalleryStore:
         self._audit_searches = audit_searches
         self._lock = threading.RLock()
         self._closed = False
+        self._process = os.getpid()
         self._connection = connect(
             self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
@@ -130,6 +132,10 @@ class GalleryStore:
 
     def close(self) -> None:
         """See `Gallery`."""
+        if self._process != os.getpid():
+            # A fork's copy: the database, and a lock that somebody may hold, are the parent's.
+            self._closed = True
+            return
         with self._lock:
             if self._closed:
                 return
@@ -156,6 +162,7 @@ class GalleryStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
+        self._require_own()
         with self._lock, plain_errors(self.folder):
             self._require_open()
             if self._connection.in_transaction:
@@ -178,6 +185,7 @@ class GalleryStore:
         self, action: str | None = None, details: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
         """A transaction; an action is logged in it, with what `details` hold in the end."""
+        self._require_own()
         with self._lock, plain_errors(self.folder):
             self._require_open()
             if self._is_read_only:
@@ -196,6 +204,19 @@ class GalleryStore:
         """Write a line of the audit log."""
         with self._writing(action, details):
             pass
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    def _require_own(self) -> None:
+        """Refuse a copy in a forked process: SQLite would lose its locks there."""
+        if self._process != os.getpid():
+            raise GalleryError(
+                f"{self.folder}: this gallery was opened before this process was forked; open it "
+                "again here."
+            )
 
     def _require_open(self) -> None:
         if self._closed:

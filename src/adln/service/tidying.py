@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from adln.errors import AdlnError, ServiceError
-from adln.gallery.retention import Retention, Tidied, apply_retention
+from adln.gallery.retention import DAY_S, Retention, Tidied, apply_retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.service.state import ServiceState
 
 ACTOR = "retention"
+# A clock that differs by more from the steady one was set.
+_LEAP_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +32,49 @@ class Tidiness:
     problem: str = ""
 
 
+class UnhurriedClock:
+    """The wall clock, but for leaps ahead that may be taken back.
+
+    What a wrong clock makes old is erased for good, so that a time which the clock has not come to
+    by going is believed after a day only. Until then time goes on from where it was.
+
+    Args:
+        wall: seconds since 1970.
+        steady: seconds since any moment, also while the machine sleeps.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float] = time.time, *, steady: Callable[[], float] | None = None
+    ) -> None:
+        self._wall = wall
+        self._steady = _since_boot if steady is None else steady
+        self._last = self._wall(), self._steady()
+        self._leapt_at_s = 0.0
+        self.ahead_s = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970; `ahead_s` tells how far the wall clock is ahead of that."""
+        wall_s, steady_s = self._wall(), self._steady()
+        leap_s = (wall_s - self._last[0]) - (steady_s - self._last[1])
+        self._last = wall_s, steady_s
+        if abs(leap_s) > _LEAP_S:
+            if leap_s > 0:
+                self._leapt_at_s = steady_s
+                _log.warning(
+                    "the clock was set %.1f days ahead; what is kept goes by it when it has stayed "
+                    "so for a day",
+                    leap_s / DAY_S,
+                )
+            self.ahead_s = max(self.ahead_s + leap_s, 0.0)
+        if self.ahead_s <= _LEAP_S or steady_s - self._leapt_at_s >= DAY_S:
+            self.ahead_s = 0.0
+        return wall_s - self.ahead_s
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class Tidying:
     """Erases what the rules of a gallery no longer keep.
 
@@ -41,6 +86,7 @@ class Tidying:
         state: with the audit log.
         every_s: how often, for those who ask; 0 for never.
         clock: seconds since 1970.
+        steady: see `UnhurriedClock`.
 
     Attributes:
         last: what was done last.
@@ -53,11 +99,12 @@ class Tidying:
         *,
         every_s: float,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         self._gallery = gallery
         self._state = state
         self.every_s = every_s
-        self._clock = clock
+        self._clock = UnhurriedClock(clock, steady=steady)
         self.last = Tidiness()
 
     @property
@@ -71,7 +118,7 @@ class Tidying:
 
     def apply(self) -> None:
         """Apply the rules once. Trouble is logged and told, and tried again the next time."""
-        now_s = self._clock()
+        now_s = self._clock.now()
         try:
             tidied = apply_retention(self._gallery, self._gallery.retention, now_s=now_s)
             self._gallery.compact_if_worthwhile()
@@ -85,7 +132,13 @@ class Tidying:
             self._tell(f"{type(error).__name__}: {error}")
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
-        self.last = Tidiness(applied_s=now_s, erased=self.last.erased + erased)
+        problem = ""
+        if ahead_s := self._clock.ahead_s:
+            problem = (
+                f"The clock was set {ahead_s / DAY_S:.1f} days ahead. If it stays so for a day, "
+                "what is kept goes by it; until then by the time before."
+            )
+        self.last = Tidiness(applied_s=now_s, erased=self.last.erased + erased, problem=problem)
         if erased:
             self._record(tidied)
 

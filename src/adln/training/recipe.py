@@ -62,6 +62,11 @@ class NetworkSettings:
     frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
+        if not self.exits or not set(self.exits) <= set(DEPTHS):
+            raise SettingsError(
+                f"network.exits must be depths out of {list(DEPTHS)}, one or more, "
+                f"got {list(self.exits)}"
+            )
         if not 0 <= self.frozen_depth < max(self.exits):
             raise SettingsError(
                 "network.frozen_depth must be at least 0 and less than the deepest exit "

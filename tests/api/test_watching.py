@@ -1,0 +1,92 @@
+"""Watching from Python."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adln
+from adln.cameras.detections import Detections, nobody
+from adln.cameras.frames import Frame
+from adln.errors import CameraError, SettingsError
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Some frames of noise, in which somebody else says where people are."""
+    folder = tmp_path / "door"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    background = rng.integers(0, 255, (160, 120, 3), np.uint8)
+    for at in range(12):
+        Image.fromarray(background).save(folder / f"{at}.png")
+    return folder
+
+
+class OnePerson:
+    def __init__(self, *, failing: Sequence[int] = ()) -> None:
+        self.failing = set(failing)
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        if any(frame.index in self.failing for frame in frames):
+            raise ValueError("out of memory")
+        box = np.array([[30, 10, 80, 150]], np.float32)
+        return [Detections(box, np.ones(1, np.float32)) for _ in frames]
+
+
+class Answers:
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def detect(self, frames: Sequence[Frame]) -> Any:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (OnePerson(failing=range(1000)), "ValueError: out of memory"),
+        (Answers(None), "NoneType"),
+        (Answers([]), "each of 1 frames"),
+        (Answers([np.zeros((0, 4))]), "Detections"),
+    ],
+)
+def test_a_detector_that_fails_in_each_frame_is_told(
+    clip: Path, tmp_path: Path, broken: Any, told: str
+) -> None:
+    with pytest.raises(CameraError, match=told):
+        list(adln.watch(clip, gallery=tmp_path / "g", detector=broken))
+
+
+def test_a_detector_that_fails_now_and_then_costs_these_frames(clip: Path, tmp_path: Path) -> None:
+    found = list(adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson(failing=[0, 5])))
+    assert {one.camera_name for one in found} == {"door"}
+
+
+def test_what_finds_nobody_is_no_fault(clip: Path, tmp_path: Path) -> None:
+    assert list(adln.watch(clip, gallery=tmp_path / "g", detector=Answers([nobody()]))) == []
+
+
+@pytest.mark.parametrize("wrong", [[], None])
+def test_nothing_to_watch_is_refused(tmp_path: Path, wrong: Any) -> None:
+    with pytest.raises(SettingsError, match="camera or a recording"):
+        adln.watch(wrong, gallery=tmp_path / "g", detector=OnePerson())
+
+
+def test_what_is_no_detector_is_refused(clip: Path, tmp_path: Path) -> None:
+    not_one: Any = 3
+    with pytest.raises(SettingsError, match="detect"):
+        adln.watch(clip, gallery=tmp_path / "g", detector=not_one)
+
+
+def test_an_open_gallery_and_a_datetime_are_taken(clip: Path, tmp_path: Path) -> None:
+    start = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    with adln.Gallery(tmp_path / "g") as gallery:
+        list(adln.watch(clip, gallery=gallery, detector=OnePerson(), start=start))
+        (person,) = gallery.people
+        assert person.first_seen_s is not None
+        assert 0 <= person.first_seen_s - start.timestamp() < 10
