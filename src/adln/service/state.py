@@ -10,7 +10,6 @@ changed or taken away shows.
 
 import hashlib
 import hmac
-import json
 import logging
 import os
 import re
@@ -391,22 +390,7 @@ class ServiceState:
     def entries(self, *, newest: int) -> list[AuditEntry]:
         """The newest rows of the log, newest first."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT number, time_s, actor, action, details, digest FROM audit "
-                "ORDER BY number DESC LIMIT ?",
-                (newest,),
-            ).fetchall()
-        return [
-            AuditEntry(
-                number=row[0],
-                time_s=row[1],
-                actor=row[2],
-                action=row[3],
-                details=json.loads(row[4]),
-                digest=row[5],
-            )
-            for row in rows
-        ]
+            return AuditLog(self._connection, actor="", clock=self._clock).newest(newest)
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
         """Check that nobody rewrote the log; see `AuditLog.check`."""
