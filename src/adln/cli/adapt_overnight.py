@@ -94,25 +94,9 @@ def adapt_overnight(
     yes: bool,
     opened_detector: Detector | None = None,
 ) -> None:
-    """Harvest, learn, judge, write; see `adapt`.
+    """Harvest, learn, judge, write; see `adapt`, whose options these are.
 
-    Args:
-        places: folders of crops, recordings, cameras, or the settings of a watch.
-        out: .onnx file to write.
-        teacher: network to learn from; "none" learns from clusters of the tracks.
-        start: weights to start from.
-        network: the one in use; res2 if empty.
-        hours: to learn.
-        minutes: to learn, in place of hours.
-        depth: of the network.
-        work: folder for what is between.
-        collect: seconds for which live cameras are watched.
-        detector: file of the detector.
-        keep_crops: leave the stored crops.
-        new_space: whether it may have a space of its own.
-        pictures: whether the report shows people.
-        yes: store crops without asking.
-        opened_detector: in place of a file.
+    `collect` is in seconds, and `opened_detector` takes the place of a file.
     """
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
     if out.suffix != ".onnx":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,10 @@ from adln.errors import SettingsError
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "": 1.0}
 
 
-def path_option(*names: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that takes the path of a file or folder."""
-    return click.option(*names, type=click.Path(path_type=Path), **facts)
-
-
-def file_option(*names: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that takes the path of a file, and refuses a folder."""
-    return click.option(*names, type=click.Path(path_type=Path, dir_okay=False), **facts)
-
-
-def path_argument(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An argument that is the path of a file or folder."""
-    return click.argument(name, type=click.Path(path_type=Path), **facts)
-
-
-def file_argument(name: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An argument that is the path of a file, and no folder."""
-    return click.argument(name, type=click.Path(path_type=Path, dir_okay=False), **facts)
-
+_PATH, _FILE = click.Path(path_type=Path), click.Path(path_type=Path, dir_okay=False)
+# Options and arguments that take the path of a file or folder; those of a file refuse a folder.
+path_option, file_option = (partial(click.option, type=kind) for kind in (_PATH, _FILE))
+path_argument, file_argument = (partial(click.argument, type=kind) for kind in (_PATH, _FILE))
 
 data_option = path_option(
     "--data", "data_path", required=True, help="Folder or CSV of the data set."

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
-from adln.datasets.split import ReidDataset, Split, make_split, number_names
+from adln.datasets.split import ReidDataset, number_names, split_of
 from adln.errors import DatasetError
 
 CUHK01_FOLDER = "campus"
@@ -200,19 +200,15 @@ def _dataset(
     unreadable: list[Path],
     folders: list[Path],
 ) -> ReidDataset:
-    def split(wanted: str, rows: list[tuple[Path, int, int]]) -> Split:
-        paths, persons, cameras = ([], [], []) if not rows else zip(*rows, strict=True)
-        return make_split(wanted, list(paths), list(persons), list(cameras))
-
     # Cameras come in pairs, an odd number and the next; the odd one is searched for in the other.
     numbered = [(path, id_of(person), camera) for path, person, camera in tested]
     known = [row[0] for row in [*learned, *numbered]] + unreadable
     return ReidDataset(
         name=name,
         root=root,
-        train=split("train", learned),
-        query=split("query", [row for row in numbered if row[2] % 2 == FIRST_CAMERA]),
-        gallery=split("gallery", [row for row in numbered if row[2] % 2 != FIRST_CAMERA]),
+        train=split_of("train", learned),
+        query=split_of("query", [row for row in numbered if row[2] % 2 == FIRST_CAMERA]),
+        gallery=split_of("gallery", [row for row in numbered if row[2] % 2 != FIRST_CAMERA]),
         unreadable=tuple(unreadable),
         stray=tuple(path for folder in folders for path in stray_pictures(folder, known)),
     )

@@ -19,11 +19,10 @@ from adln.datasets.listing import (
     shown,
     stray_pictures,
 )
-from adln.datasets.split import ReidDataset, Split, make_split, nearly_equal_names, number_names
+from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
 
 SPLITS = ("train", "query", "gallery")
-JUNK_PERSON = "-1"
 HALVING_SEED = 0
 # Both parts of Occluded-REID, and of each half of P-DukeMTMC-reID; they tell no cameras.
 OCCLUDED = ("occluded_body_images", "whole_body_images")
@@ -346,34 +345,11 @@ def _number_names(
     stray: Sequence[Path] = (),
     *remarks: str,
 ) -> ReidDataset:
-    kept = [record for record in records if record.person != JUNK_PERSON]
-    person_ids = number_names({record.person for record in kept})
-    camera_ids = number_names({record.camera for record in kept})
-
-    def split(wanted: str) -> Split:
-        part = [record for record in kept if record.split == wanted]
-        return make_split(
-            wanted,
-            [record.path for record in part],
-            [person_ids[record.person] for record in part],
-            [camera_ids[record.camera] for record in part],
-        )
-
-    return ReidDataset(
-        name=name,
-        root=root,
-        train=split("train"),
-        query=split("query"),
-        gallery=split("gallery"),
-        junk=tuple(record.path for record in records if record.person == JUNK_PERSON),
-        unreadable=tuple(unreadable),
-        stray=tuple(stray),
-        remarks=(
-            *remarks,
-            *nearly_equal_names("persons", person_ids),
-            *nearly_equal_names("cameras", camera_ids),
-        ),
-    )
+    parts = {
+        wanted: [(one.path, one.person, one.camera) for one in records if one.split == wanted]
+        for wanted in SPLITS
+    }
+    return named_dataset(name, root, parts, unreadable=unreadable, stray=stray, remarks=remarks)
 
 
 def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:

@@ -13,13 +13,12 @@ import re
 from pathlib import Path
 
 from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
-from adln.datasets.split import ReidDataset, Split, make_split, nearly_equal_names, number_names
+from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
 
 TRAIN_FOLDER = "bounding_box_train"
 QUERY_FOLDER = "query"
 GALLERY_FOLDER = "bounding_box_test"
-JUNK_PERSON = "-1"
 
 # Also "0002_c1_000451.jpg", without a sequence, as sets of one's own often have it; but not
 # "0005_c2_f0046985.jpg", which is how DukeMTMC-reID names its pictures.
@@ -96,7 +95,6 @@ def read_three_folders(
     Raises:
         DatasetError: A split is empty.
     """
-    junk: list[Path] = []
     unreadable: list[Path] = []
     stray: list[Path] = []
 
@@ -107,11 +105,9 @@ def read_three_folders(
             match = name_pattern.match(path.name)
             if match is None:
                 unreadable.append(path)
-            elif match[1] == JUNK_PERSON:
-                junk.append(path)
             else:
                 named.append((path, match[1], match[2]))
-        if not named:
+        if all(person == JUNK_PERSON for _, person, _ in named):
             found = shown(path.name for path in pictures or entries(folder / folder_name))
             raise DatasetError(
                 f"{folder / folder_name}: the {split} split is empty; expected pictures named "
@@ -128,31 +124,7 @@ def read_three_folders(
             ("gallery", GALLERY_FOLDER),
         )
     }
-    rows = [row for part in parts.values() for row in part]
-    persons = number_names({person for _, person, _ in rows})
-    cameras = number_names({camera for _, _, camera in rows})
-
-    def numbered(split: str) -> Split:
-        part = parts[split]
-        return make_split(
-            split,
-            [path for path, _, _ in part],
-            [persons[person] for _, person, _ in part],
-            [cameras[camera] for _, _, camera in part],
-        )
-
-    return ReidDataset(
-        name=name,
-        root=folder,
-        train=numbered("train"),
-        query=numbered("query"),
-        gallery=numbered("gallery"),
-        notice=notice,
-        junk=tuple(junk),
-        unreadable=tuple(unreadable),
-        stray=tuple(stray),
-        remarks=(*nearly_equal_names("persons", persons), *nearly_equal_names("cameras", cameras)),
-    )
+    return named_dataset(name, folder, parts, unreadable=unreadable, stray=stray, notice=notice)
 
 
 def _expected(title: str, example: str) -> str:

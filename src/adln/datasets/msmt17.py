@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adln.datasets.listing import find_root
-from adln.datasets.split import ReidDataset, make_split
+from adln.datasets.split import ReidDataset, split_of
 from adln.errors import DatasetError
 
 _TRAIN_LISTS = ("list_train.txt", "list_val.txt")
@@ -64,20 +64,19 @@ def read_msmt17(root: Path) -> ReidDataset:
     train_records = _read_lists(folder, _TRAIN_LISTS, train_folder)
     first_test_id = 1 + max(person for _, person, _ in train_records)
 
-    def split(
-        name: str, records: Sequence[tuple[Path, int, int]], first_id: int
-    ) -> tuple[str, list[Path], list[int], list[int]]:
-        paths, persons, cameras = zip(*records, strict=True)
-        return name, list(paths), [first_id + person for person in persons], list(cameras)
-
-    query = _read_lists(folder, _QUERY_LISTS, test_folder)
-    gallery = _read_lists(folder, _GALLERY_LISTS, test_folder)
+    query, gallery = (
+        [
+            (path, first_test_id + person, camera)
+            for path, person, camera in _read_lists(folder, lists, test_folder)
+        ]
+        for lists in (_QUERY_LISTS, _GALLERY_LISTS)
+    )
     return ReidDataset(
         name="msmt17",
         root=folder,
-        train=make_split(*split("train", train_records, 0)),
-        query=make_split(*split("query", query, first_test_id)),
-        gallery=make_split(*split("gallery", gallery, first_test_id)),
+        train=split_of("train", train_records),
+        query=split_of("query", query),
+        gallery=split_of("gallery", gallery),
     )
 
 

@@ -3,7 +3,7 @@
 Implements the division into train, query and gallery of Sec. III.A.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from adln.errors import DatasetError
 
+JUNK_PERSON = "-1"
 _LARGEST_ID = np.iinfo(np.int64).max
 _MOST_DIGITS = len(str(_LARGEST_ID))
 
@@ -153,6 +154,63 @@ def make_split(
         paths=tuple(paths),
         person_ids=np.asarray(person_ids, dtype=np.int64),
         camera_ids=np.asarray(camera_ids, dtype=np.int64),
+    )
+
+
+def split_of(name: str, rows: Sequence[tuple[Path, int, int]]) -> Split:
+    """Build a split from rows of path, person id and camera id; see `make_split`."""
+    paths, persons, cameras = zip(*rows, strict=True) if rows else ((), (), ())
+    return make_split(name, paths, persons, cameras)
+
+
+def named_dataset(
+    name: str,
+    root: Path,
+    parts: Mapping[str, Sequence[tuple[Path, str, str]]],
+    *,
+    unreadable: Sequence[Path],
+    stray: Sequence[Path],
+    notice: str = "",
+    remarks: Sequence[str] = (),
+) -> ReidDataset:
+    """A data set of names, which become ids over the whole of it; the person -1 is junk.
+
+    Args:
+        name: See `ReidDataset`, as all that follows.
+        root: What was read.
+        parts: "train", "query" and "gallery" -> rows of path, person's name and camera's name.
+        unreadable: Pictures without such names.
+        stray: Pictures in other places.
+        notice: What users must be told.
+        remarks: What is worth knowing, besides names that are nearly equal.
+    """
+    rows = [row for part in parts.values() for row in part]
+    persons = number_names({person for _, person, _ in rows if person != JUNK_PERSON})
+    cameras = number_names({camera for _, person, camera in rows if person != JUNK_PERSON})
+    splits = {
+        wanted: split_of(
+            wanted,
+            [
+                (path, persons[person], cameras[camera])
+                for path, person, camera in part
+                if person != JUNK_PERSON
+            ],
+        )
+        for wanted, part in parts.items()
+    }
+    return ReidDataset(
+        name=name,
+        root=root,
+        **splits,
+        notice=notice,
+        junk=tuple(path for path, person, _ in rows if person == JUNK_PERSON),
+        unreadable=tuple(unreadable),
+        stray=tuple(stray),
+        remarks=(
+            *remarks,
+            *nearly_equal_names("persons", persons),
+            *nearly_equal_names("cameras", cameras),
+        ),
     )
 
 

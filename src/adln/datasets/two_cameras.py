@@ -36,7 +36,7 @@ from pathlib import Path
 
 from adln.datasets.cuhk import FIRST_CAMERA, SECOND_CAMERA
 from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
-from adln.datasets.split import ReidDataset, Split, make_split, number_names
+from adln.datasets.split import ReidDataset, number_names, split_of
 from adln.errors import DatasetError
 
 _DISTRACTOR = 0
@@ -139,11 +139,6 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
             f"persons whom both cameras saw, found {shown(path.name for path in read)}."
         )
     ids = number_names({person for _, person, _ in (*query, *gallery)})
-
-    def split(wanted: str, rows: list[tuple[Path, str, int]]) -> Split:
-        paths, persons, cameras = zip(*rows, strict=True)
-        return make_split(wanted, paths, [ids[person] for person in persons], cameras)
-
     views = Counter((path.parent, person) for path, person, _ in (*query, *gallery))
     has_tracks = max(views.values()) > 1 and query[0][0].parent not in folders
     remarks = []
@@ -160,9 +155,9 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
     return ReidDataset(
         name=f"{name}-tracks" if has_tracks else name,
         root=root,
-        train=make_split("train", [], [], []),
-        query=split("query", query),
-        gallery=split("gallery", gallery),
+        train=split_of("train", []),
+        query=split_of("query", [(path, ids[person], at) for path, person, at in query]),
+        gallery=split_of("gallery", [(path, ids[person], at) for path, person, at in gallery]),
         unreadable=tuple(unreadable),
         stray=tuple(
             path for folder in folders for path in stray_pictures(folder, [*read, *unreadable])

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 SCHEMA = """
@@ -105,17 +105,17 @@ class AuditLog:
 
     def entries(self, *, action: str | None = None) -> Iterator[AuditEntry]:
         """All rows, or those of one action, oldest first."""
-        for number, time_s, actor, done, details, digest in self._connection.execute(
-            "SELECT * FROM audit WHERE ?1 IS NULL OR action = ?1 ORDER BY number", (action,)
-        ):
-            yield AuditEntry(
-                number=number,
-                time_s=time_s,
-                actor=actor,
-                action=done,
-                details=json.loads(details),
-                digest=digest,
-            )
+        return self._read("WHERE ?1 IS NULL OR action = ?1 ORDER BY number", action)
+
+    def newest(self, count: int) -> list[AuditEntry]:
+        """The newest rows, newest first."""
+        return list(self._read("ORDER BY number DESC LIMIT ?", count))
+
+    def _read(self, which: str, value: str | int | None) -> Iterator[AuditEntry]:
+        names = [one.name for one in fields(AuditEntry)]
+        for row in self._connection.execute(f"SELECT * FROM audit {which}", (value,)):
+            values = dict(zip(names, row, strict=True))
+            yield AuditEntry(**{**values, "details": json.loads(values["details"])})
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
         """Compute all digests again.

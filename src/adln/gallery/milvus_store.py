@@ -45,19 +45,7 @@ _DIGEST_LETTERS = 64
 
 
 class MilvusStore:
-    """The collections of one gallery on a server.
-
-    Args:
-        uri: see `adln.gallery.milvus.MilvusGallery`, as all that follows.
-        name: of this gallery.
-        consistency: of reads.
-        index: how the server searches.
-        token: where the server asks for it.
-
-    Raises:
-        GalleryError: pymilvus is not installed, the server does not answer, or the name cannot be
-            used or belongs to something else.
-    """
+    """The collections of one gallery on a server; see `adln.gallery.milvus.MilvusGallery`."""
 
     def __init__(
         self,

@@ -71,14 +71,7 @@ class Queries:
 class GalleryStore:
     """Database, code files and columns of one gallery, kept in step with each other.
 
-    Args:
-        folder: of the gallery.
-        create: make it if there is none.
-        low_memory: see `adln.gallery.sqlite_gallery.SqliteGallery`, as all that follows.
-        actor: whom the audit log names.
-        audit_searches: log searches, too.
-        engine: what compares codes.
-        clock: gives seconds since 1970, for the audit log.
+    What it is opened with is that of `adln.gallery.sqlite_gallery.SqliteGallery`.
 
     Attributes:
         folder: where it is.

@@ -40,14 +40,8 @@ def settings_of(
 ) -> tuple[WatchSettings, Path]:
     """The settings that were named, or those for the sources that were.
 
-    Args:
-        sources: a file of settings (.toml) alone, or see `watch_of`, as all that follows.
-        overrides: more settings, as KEY=VALUE in TOML.
-        gallery: folder of the gallery.
-        detector: YOLOX in ONNX.
-        network: exported network.
-        quality: at which depths people are embedded; as the settings say if left out.
-        start: when the recordings began.
+    They are one file of settings (.toml), or what `watch_of` takes, as the rest is. `overrides` are
+    more settings, as KEY=VALUE in TOML; `quality` is as the settings say if left out.
 
     Returns:
         The settings, and the folder that paths in them are relative to.

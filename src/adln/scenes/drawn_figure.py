@@ -66,16 +66,32 @@ class Figure:
         result = picture.copy()
         left = round(ground_xy[0] - self.ground_xy[0])
         top = round(ground_xy[1] - self.ground_xy[1])
-        height, width = self.coverage.shape
-        x0, y0 = max(left, 0), max(top, 0)
-        x1, y1 = min(left + width, picture.shape[1]), min(top + height, picture.shape[0])
-        if x1 <= x0 or y1 <= y0:
-            return result
-        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        below = result[y0:y1, x0:x1]
-        open_part = 255 - self.coverage[inside].astype(np.uint16)[..., None]
-        result[y0:y1, x0:x1] = self.colour[inside] + (below * open_part // 255).astype(np.uint8)
+        blend(result, self.colour, self.coverage, left, top)
         return result
+
+
+def blend(
+    picture: NDArray[np.uint8],
+    colour: NDArray[np.uint8],
+    coverage: NDArray[np.uint8],
+    left: int,
+    top: int,
+) -> tuple[int, int, int, int] | None:
+    """Blend something into a picture, in place.
+
+    Returns:
+        Its box in the picture, px; None if all of it is outside.
+    """
+    height, width = coverage.shape
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + width, picture.shape[1]), min(top + height, len(picture))
+    if x1 <= x0 or y1 <= y0:
+        return None
+    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    below = picture[y0:y1, x0:x1]
+    open_part = 255 - coverage[inside].astype(np.uint16)[..., None]
+    picture[y0:y1, x0:x1] = colour[inside] + (below * open_part // 255).astype(np.uint8)
+    return x0, y0, x1, y1
 
 
 def draw_figure(

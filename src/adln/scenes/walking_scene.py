@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adln.errors import DatasetError
-from adln.scenes.drawn_figure import draw_figure
+from adln.scenes.drawn_figure import blend, draw_figure
 from adln.scenes.drawn_folder import drawn_folder, receipt_text
 from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
 from adln.scenes.walking_routes import WalkedRoute, join_crowd, wander
@@ -415,18 +415,12 @@ class _Canvas:
         owner: int,
     ) -> tuple[int, int, int, int] | None:
         """Blend into the picture; give the box in it, or None if all is outside."""
-        height, width = coverage.shape
-        x0, y0 = max(left, 0), max(top, 0)
-        x1, y1 = min(left + width, self.picture.shape[1]), min(top + height, len(self.picture))
-        if x1 <= x0 or y1 <= y0:
-            return None
-        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        covers = coverage[inside]
-        below = self.picture[y0:y1, x0:x1]
-        open_part = (255 - covers.astype(np.uint16))[:, :, None]
-        self.picture[y0:y1, x0:x1] = colour[inside] + (below * open_part // 255).astype(np.uint8)
-        self._owner[y0:y1, x0:x1][covers > _SEEN_COVERAGE] = owner
-        return x0, y0, x1, y1
+        box = blend(self.picture, colour, coverage, left, top)
+        if box is not None:
+            x0, y0, x1, y1 = box
+            covers = coverage[y0 - top : y1 - top, x0 - left : x1 - left]
+            self._owner[y0:y1, x0:x1][covers > _SEEN_COVERAGE] = owner
+        return box
 
     def _shade_ground(self, ground_xy: tuple[float, float], px_per_m: float, light: float) -> None:
         """Darken the ground under the feet, softly, away from the sun."""

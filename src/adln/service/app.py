@@ -78,19 +78,10 @@ def make_app(
     try_camera: Callable[[str], bytes] = try_camera,
     find_people: FindPeople | None = None,
 ) -> FastAPI:
-    """Make the service.
+    """Make the service of these parts; see `Parts` for what each is.
 
-    Args:
-        settings: as read.
-        gallery: any; stays open when the service ends.
-        network: embeds pictures; without one, boxes push embeddings.
-        scale: what scores mean; without one, answers have no verdict.
-        state: tokens and audit log; stays open when the service ends.
-        source: where live events come from; runs for as long as the service does.
-        events: hands them to pages; whoever makes the service may close them to end it.
-        tidying: applies the gallery's rules on what is kept; without, somebody else has to.
-        try_camera: gets one picture, as JPEG, from the address of a camera.
-        find_people: finds people in whole pictures; without, they are marked by hand.
+    Gallery and state stay open when the service ends. The source runs for as long as the service
+    does; whoever makes the service may close `events` to end it.
     """
     metrics = ServiceMetrics(lambda: events.listeners, source)
     bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))

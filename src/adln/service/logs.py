@@ -21,12 +21,8 @@ class TextFormatter(logging.Formatter):
         return public_text(super().format(record), *self._sources)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonFormatter(TextFormatter):
     """Each record as one JSON object a line, without the passwords of cameras."""
-
-    def __init__(self, sources: Sequence[str] = ()) -> None:
-        super().__init__()
-        self._sources = sources
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""

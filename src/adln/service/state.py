@@ -10,7 +10,6 @@ changed or taken away shows.
 
 import hashlib
 import hmac
-import json
 import logging
 import os
 import re
@@ -299,16 +298,17 @@ class ServiceState:
             ServiceError: the disk refuses.
         """
         with self._writing(actor, "ask again" if take_back else "ignore", {"what": key}):
-            if take_back:
-                self._connection.execute("DELETE FROM dismissed WHERE what = ?", (key,))
-            else:
-                self._connection.execute("INSERT OR IGNORE INTO dismissed VALUES (?)", (key,))
+            self._mark("dismissed", "what", key, take_back=take_back)
 
     def dismissed(self) -> frozenset[str]:
         """All that needs no decision."""
         with self._reader_lock:
             rows = self._reader.execute("SELECT what FROM dismissed").fetchall()
         return frozenset(key for (key,) in rows)
+
+    def _mark(self, table: str, column: str, value: str | int, *, take_back: bool) -> None:
+        remove, add = f"DELETE FROM {table} WHERE {column} = ?", f"INSERT OR IGNORE INTO {table}"
+        self._connection.execute(remove if take_back else f"{add} VALUES (?)", (value,))
 
     def silence(self, actor: str, person_id: int, *, take_back: bool = False) -> None:
         """Remember that nobody is to be told of a person, or that they are, after all.
@@ -318,12 +318,7 @@ class ServiceState:
         """
         action = "tell again" if take_back else "silence"
         with self._writing(actor, action, {"person": person_id}):
-            self._connection.execute(
-                "DELETE FROM silenced WHERE person_id = ?"
-                if take_back
-                else "INSERT OR IGNORE INTO silenced VALUES (?)",
-                (person_id,),
-            )
+            self._mark("silenced", "person_id", person_id, take_back=take_back)
 
     def silenced(self) -> frozenset[int]:
         """People of whom nobody is to be told."""
@@ -391,22 +386,7 @@ class ServiceState:
     def entries(self, *, newest: int) -> list[AuditEntry]:
         """The newest rows of the log, newest first."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT number, time_s, actor, action, details, digest FROM audit "
-                "ORDER BY number DESC LIMIT ?",
-                (newest,),
-            ).fetchall()
-        return [
-            AuditEntry(
-                number=row[0],
-                time_s=row[1],
-                actor=row[2],
-                action=row[3],
-                details=json.loads(row[4]),
-                digest=row[5],
-            )
-            for row in rows
-        ]
+            return AuditLog(self._connection, actor="", clock=self._clock).newest(newest)
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
         """Check that nobody rewrote the log; see `AuditLog.check`."""
