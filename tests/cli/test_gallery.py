@@ -124,6 +124,7 @@ def test_people_are_named_merged_and_split(folder: Path) -> None:
     assert "1 sighting changed" in run("assign", folder, "G", 6).output
     assert "1 sighting changed" in run("assign", folder, "nobody", 6).output
     assert "1 sighting erased" in run("delete", folder, 6).output
+    assert "0 sightings erased\nnot there: 6, 99\n" in run("delete", folder, 99, 6, 6).output
     people = json.loads(run("list", folder, "--json").output)
     assert [(one["name"], one["num_sightings"]) for one in people] == [("Margarita", 3), ("G", 2)]
 
