@@ -413,8 +413,8 @@ def find_people(
 def _triple(values: ArrayLike | None) -> tuple[float, float, float] | None:
     if values is None:
         return None
-    numbers = as_array(values, np.float64, what="mean or std", raises=ModelFileError)
-    numbers = numbers.reshape(-1).tolist()
+    given = as_array(values, np.float64, what="mean or std", raises=ModelFileError)
+    numbers: list[float] = given.reshape(-1).tolist()
     if len(numbers) != 3:
         raise ModelFileError(f"mean and std are three numbers each, got {numbers}.")
     return numbers[0], numbers[1], numbers[2]
