@@ -145,6 +145,16 @@ def test_forgetting_asks_first_proves_itself_and_lasts(
     assert "asked not to be enrolled again" in unnamed.output
 
 
+def test_sightings_of_a_clock_that_was_ahead_are_told_and_kept(
+    folder: Path, tmp_path: Path, model: Path
+) -> None:
+    later = ("--model", model, "--time", "2999-01-01T00:00")
+    run("enrol", folder, tmp_path / "blue", "--nobody", *later)
+    told = run("retention", folder, "--keep", "1m", "--apply").output
+    assert "dated more than a day later than now" in told
+    assert "2999-01-01" in run("list", folder, "--person", "nobody").output
+
+
 def test_retention_is_set_shown_and_applied(folder: Path) -> None:
     result = run("retention", folder, "--keep", "30d", "--camera", "2=12h", "--max-templates", 2)
     assert result.output.splitlines() == [
