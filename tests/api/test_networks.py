@@ -340,8 +340,9 @@ def test_boxes_of_another_shape_are_refused_and_not_cut_anew(foreign: Path, wron
 
 
 def test_without_boxes_of_any_form_nobody_is_embedded(foreign: Path) -> None:
-    net = adln.load(foreign, mean=MEAN, std=STD)
+    net = adln.load(foreign, mean=MEAN, std=STD, threads=2)
     frame = np.zeros((50, 50, 3), np.uint8)
+    assert net.embed([]).shape == (0, 3)
     for none in ([], np.zeros(0), np.zeros((0, 6)), SimpleNamespace(xyxy=np.zeros((0, 4)))):
         assert net.embed(frame, none).shape == (0, 3)
 
