@@ -349,8 +349,9 @@ def test_boxes_of_another_shape_are_refused_and_not_cut_anew(foreign: Path, wron
 
 
 def test_without_boxes_of_any_form_nobody_is_embedded(foreign: Path) -> None:
-    net = adln.load(foreign, mean=MEAN, std=STD)
+    net = adln.load(foreign, mean=MEAN, std=STD, threads=2)
     frame = np.zeros((50, 50, 3), np.uint8)
+    assert net.embed([]).shape == (0, 3)
     for none in ([], np.zeros(0), np.zeros((0, 6)), SimpleNamespace(xyxy=np.zeros((0, 4)))):
         assert net.embed(frame, none).shape == (0, 3)
 
@@ -383,3 +384,57 @@ def test_a_forked_process_embeds_with_several_threads(foreign: Path) -> None:
     finally:
         child.kill()
         child.join()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ([picture()], "abc"),
+        ([picture()], np.zeros((1, 3))),
+        ([picture()], np.full((1, 3), np.nan)),
+        ([picture()], np.ones((1, 2048))),
+        ([picture(), picture()], np.ones((1, 3))),
+        ([], np.empty((0, 3))),
+        ([b"no picture"], np.ones((1, 3))),
+        ([picture()], np.ones((1, 3)), 1),
+        7,
+    ],
+)
+def test_a_reference_that_is_none_leaves_the_network_described_as_before(
+    foreign: Path, wrong: Any
+) -> None:
+    for before in (False, True):
+        if before:
+            adln.describe_network(foreign, mean=MEAN, std=STD)
+        text = sidecar(foreign).read_bytes() if before else None
+        with pytest.raises((ModelFileError, ImageError)):
+            adln.describe_network(foreign, mean=[0.9] * 3, std=STD, reference=wrong)
+        assert (sidecar(foreign).read_bytes() if before else None) == text
+        assert sidecar(foreign).is_file() == before
+
+
+def test_a_reference_of_another_length_is_not_taken_for_wrong_colours(foreign: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"\(1, 3\).*\(1, 2048\)"):
+        adln.describe_network(
+            foreign, mean=MEAN, std=STD, reference=([picture()], np.ones((1, 2048)))
+        )
+
+
+def test_what_says_itself_how_it_wants_its_pixels_is_not_described(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="says itself"):
+        adln.load("res1", mean=MEAN, std=STD)
+    assert not sidecar(adln.load("res1").path).exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 3])
+def test_what_names_no_network_is_refused(name: Any) -> None:
+    with pytest.raises(ModelFileError, match="name or file of a network"):
+        adln.load(name)
+
+
+def test_a_folder_that_is_called_like_a_network_is_not_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "res1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert adln.load("res1").path.name == "res1.onnx"

@@ -87,3 +87,25 @@ def test_a_sequence_is_followed_from_file_to_file(tmp_path: Path) -> None:
     again = read_mot(tmp_path / "result.txt")
     assert again.frames.tolist() == [*range(3, 7), *range(8, 21)]
     assert set(again.ids.tolist()) == {1}
+
+
+def test_numbers_that_are_moments_end_soon_and_part_the_tracks(tmp_path: Path) -> None:
+    moments = [1, 2, 3, 4, 3_000_000_001, 3_000_000_002, 3_000_000_003]
+    rows = [f"{at},-1,10,10,40,100,0.9,-1,-1,-1" for at in moments]
+    (tmp_path / "det.txt").write_text("\n".join(rows))
+    tracker = BoxTracker(frames_per_s=10)
+    followed = follow_mot(read_mot(tmp_path / "det.txt"), tracker)
+    assert followed.frames.tolist() == [3, 4, 3_000_000_003]
+    assert followed.ids.tolist() == [1, 1, 2]
+
+
+def test_a_short_time_without_anybody_is_gone_through_frame_by_frame(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def frame(number: int) -> None:
+        asked.append(number)
+
+    (tmp_path / "det.txt").write_text("3,-1,10,10,40,100,0.9,-1,-1,-1\n")
+    found = read_mot(tmp_path / "det.txt")
+    follow_mot(found, BoxTracker(frames_per_s=10), frame=frame, num_frames=6)
+    assert asked == [1, 2, 3, 4, 5, 6]

@@ -124,6 +124,7 @@ def test_people_are_named_merged_and_split(folder: Path) -> None:
     assert "1 sighting changed" in run("assign", folder, "G", 6).output
     assert "1 sighting changed" in run("assign", folder, "nobody", 6).output
     assert "1 sighting erased" in run("delete", folder, 6).output
+    assert "0 sightings erased\nnot there: 6, 99\n" in run("delete", folder, 99, 6, 6).output
     people = json.loads(run("list", folder, "--json").output)
     assert [(one["name"], one["num_sightings"]) for one in people] == [("Margarita", 3), ("G", 2)]
 
@@ -142,6 +143,16 @@ def test_forgetting_asks_first_proves_itself_and_lasts(
     unnamed = run("enrol", folder, tmp_path / "rita", "--nobody", "--model", model)
     assert "0 of 3 pictures stored" in unnamed.output
     assert "asked not to be enrolled again" in unnamed.output
+
+
+def test_sightings_of_a_clock_that_was_ahead_are_told_and_kept(
+    folder: Path, tmp_path: Path, model: Path
+) -> None:
+    later = ("--model", model, "--time", "2999-01-01T00:00")
+    run("enrol", folder, tmp_path / "blue", "--nobody", *later)
+    told = run("retention", folder, "--keep", "1m", "--apply").output
+    assert "dated more than a day later than now" in told
+    assert "2999-01-01" in run("list", folder, "--person", "nobody").output
 
 
 def test_retention_is_set_shown_and_applied(folder: Path) -> None:

@@ -1,4 +1,8 @@
+import time
+from datetime import datetime
 from typing import Any
+
+import pytest
 
 from adln.cli.watch_summary import summary_lines
 from adln.pipeline.sightings import SightingEvent, make_event_id
@@ -38,3 +42,28 @@ def test_a_visit_in_doubt_has_a_line_of_its_own_and_is_not_the_persons() -> None
     assert doubt.startswith("  Anna? ")
     assert doubt.endswith("entrance, 77 %, perhaps somebody else")
     assert second.startswith("  Person 2  ")
+
+
+@pytest.mark.parametrize(
+    ("start", "shown"),
+    [
+        ("2026-10-25T02:59:57+02:00", "2026-10-25 02:59:57+02 to 02:00:04+01  entrance"),
+        ("2026-03-29T01:59:57+01:00", "2026-03-29 01:59:57+01 to 03:00:04+02  entrance"),
+        ("2026-11-30T23:59:57+01:00", "2026-11-30 23:59:57 to 2026-12-01 00:00:04  entrance"),
+        ("2026-11-30T12:00:00+01:00", "2026-11-30 12:00:00 to 12:00:07  entrance"),
+    ],
+)
+def test_a_visit_ends_after_it_began_also_when_clocks_are_set(
+    start: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        begun_s = datetime.fromisoformat(start).timestamp()
+        timeline = Timeline()
+        timeline.add(visit(1, person_id=1, first_time_s=begun_s, last_time_s=begun_s + 7))
+        line = summary_lines(WatchProgress(), timeline, {}, [])[2]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert line == f"  Person 1  {shown}"

@@ -88,3 +88,9 @@ def test_a_chain_refuses_what_it_cannot_answer(make_pair: MakePair) -> None:
         ChainedEmbedder(paths, batch_size=8, threads=0)
     with pytest.raises(ImageError, match="expected crops"):
         ChainedEmbedder(paths, batch_size=8).embed(CROPS[:, :32])
+
+
+def test_two_whole_networks_are_no_chain(make_model: MakeModel) -> None:
+    first, second = OnnxEmbedder(make_model(name="a.onnx")), make_model(name="b.onnx")
+    with pytest.raises(ModelFileError, match="one by one"):
+        DeeperEmbedder(second, first)

@@ -118,6 +118,7 @@ def test_from_the_second_on_exits_answer_together(together: bool, summed: tuple[
     [
         ([0, 0, 1, 1], 3, 1.0, "of 2 persons has 1 to 2 dimensions, got 3"),
         ([0, 0, 1, 1], 0, 1.0, "dimensions, got 0"),
+        ([0, 0, 0, 0], 1, 1.0, "at least 2 persons"),
         ([0, 0, 1, 1], 2, 0.0, "ridge must be more than 0"),
         ([0, 0, 2, 2], 2, 1.0, "person 1 has no crop"),
     ],

@@ -26,7 +26,7 @@ from adln.embedders.shipped import (
     require_name,
 )
 from adln.embeddings import chosen_depth
-from adln.errors import ImageError, ModelFileError
+from adln.errors import AdlnError, ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
@@ -280,6 +280,8 @@ def describe_network(
     path = Path(path)
     if name:
         require_name(name)
+    # Before anything is written.
+    pictures, wanted = (None, None) if reference is None else _reference(path, reference)
     if colours is None and (colours := told_colours(path)) is None:
         colours = "rgb"
         if mean is None:
@@ -299,17 +301,20 @@ def describe_network(
         licence=licence,
         probe_of=foreign_probe,
     )
-    if reference is not None:
-        pictures, wanted = reference
-        found = Network(path).embed(pictures)
-        given = np.atleast_2d(np.asarray(wanted, np.float64))
-        given = given / np.linalg.norm(given, axis=1, keepdims=True)
-        least = float((found * given).sum(axis=1).min()) if given.shape == found.shape else 0.0
+    if wanted is not None:
+        try:
+            found = Network(path).embed(pictures)
+            if found.shape != wanted.shape:
+                raise ModelFileError(
+                    f"{path}: gives embeddings {found.shape} of these pictures, its reference has "
+                    f"{wanted.shape}; expected one row for each picture."
+                )
+        except AdlnError:
+            _put_back(path, before)
+            raise
+        least = float((found * wanted).sum(axis=1).min())
         if not least >= _SAME:
-            if before is None:
-                sidecar(path).unlink()
-            else:
-                sidecar(path).write_bytes(before)
+            _put_back(path, before)
             raise ModelFileError(
                 f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
                 f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
@@ -317,6 +322,29 @@ def describe_network(
     if name:
         name_network(name, path)
     return manifest
+
+
+def _reference(path: Path, reference: tuple[Any, ArrayLike]) -> tuple[Any, NDArray[np.float64]]:
+    """Pictures and their embeddings, of unit length."""
+    if not isinstance(reference, tuple | list) or len(reference) != 2:
+        raise ModelFileError(f"{path}: a reference is two things, pictures and their embeddings.")
+    pictures, given = reference
+    rows = np.atleast_2d(as_array(given, np.float64, what="reference", raises=ModelFileError))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if rows.ndim != 2 or rows.size == 0 or not (np.isfinite(lengths).all() and lengths.all()):
+        raise ModelFileError(
+            f"{path}: a reference has embeddings (N, D), one or more, finite and not all zero; got "
+            f"shape {rows.shape}."
+        )
+    return pictures, rows / lengths
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    """Describe a network as it was described before."""
+    if before is None:
+        sidecar(path).unlink(missing_ok=True)
+    else:
+        sidecar(path).write_bytes(before)
 
 
 def networks() -> list[KnownNetwork]:
@@ -385,7 +413,8 @@ def find_people(
 def _triple(values: ArrayLike | None) -> tuple[float, float, float] | None:
     if values is None:
         return None
-    numbers = [float(value) for value in np.asarray(values, np.float64).reshape(-1)]
+    given = as_array(values, np.float64, what="mean or std", raises=ModelFileError)
+    numbers: list[float] = given.reshape(-1).tolist()
     if len(numbers) != 3:
         raise ModelFileError(f"mean and std are three numbers each, got {numbers}.")
     return numbers[0], numbers[1], numbers[2]

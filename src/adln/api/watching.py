@@ -22,6 +22,12 @@ _WAIT_S = 0.2
 _LEAST_TRIES = 20  # of a detector, until it is given up
 
 
+def _folder_of(gallery: "str | Path | Gallery | None") -> Path | None:
+    if gallery is None or isinstance(gallery, str | Path):
+        return None if gallery is None else Path(gallery)
+    return gallery.folder
+
+
 class _WatchedDetector:
     """A detector of somebody else, which may never work: a watch would go on without a sighting."""
 
@@ -117,7 +123,7 @@ def watch(
     file = Path(detector) if isinstance(detector, str | Path) else None
     settings, folder = settings_of(
         [str(source) for source in several],
-        gallery=None if gallery is None else Path(getattr(gallery, "folder", gallery)),
+        gallery=_folder_of(gallery),
         detector=file,
         network=named,
         quality=quality,

@@ -6,7 +6,7 @@ file of the MOTChallenge.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +21,8 @@ from adln.cameras.tracker import ByteTracker, TrackerSettings
 from adln.crops import require_picture
 from adln.errors import CameraError, ImageError
 
+# Nobody is remembered for so long.
+_LONGEST_EMPTY_S = 300.0
 NO_TRACK = -1
 """The number of a box that belongs to no track, or not yet."""
 
@@ -72,11 +74,21 @@ class BoxTracker:
         settings: TrackerSettings | None = None,
     ) -> None:
         if not 0 < frames_per_s < math.inf:
-            raise CameraError(f"frames_per_s must be above 0, got {frames_per_s}.")
+            raise CameraError(f"frames_per_s must be a number above 0, got {frames_per_s}.")
         self._tracker = ByteTracker(settings, appearance=appearance)
         self._frames_per_s = frames_per_s
         self._next_s = 0.0
         self._length: int | None = None  # of embeddings
+
+    @property
+    def frames_per_s(self) -> float:
+        """Of the camera."""
+        return self._frames_per_s
+
+    @property
+    def next_s(self) -> float:
+        """When the next frame is, unless it says its time."""
+        return self._next_s
 
     @property
     def embeddings_made(self) -> int:
@@ -207,6 +219,21 @@ def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]
     return frame
 
 
+def _worth_following(found: MotBoxes, last: int, frames_per_s: float) -> Iterator[int]:
+    """The frames from 1 to the last, but of a time without anybody only the beginning.
+
+    Numbers that are no frames but moments, such as milliseconds, would else be gone through by
+    thousands of millions.
+    """
+    most_empty = math.ceil(_LONGEST_EMPTY_S * frames_per_s)
+    before = 0
+    for number in [*np.unique(found.frames[found.frames <= last]).tolist(), last + 1]:
+        yield from range(before + 1, min(number, before + 1 + most_empty))
+        if number <= last:
+            yield number
+        before = number
+
+
 def follow_mot(
     found: MotBoxes,
     tracker: BoxTracker,
@@ -228,9 +255,14 @@ def follow_mot(
     """
     last = num_frames if num_frames is not None else int(found.frames.max(initial=0))
     ids = np.full(len(found), NO_TRACK, np.int64)
-    for number in range(1, last + 1):
+    before = 0
+    for number in _worth_following(found, last, tracker.frames_per_s):
         at = found.of_frame(number)
         picture = None if frame is None else frame(number)
-        ids[at] = tracker.update(found.boxes_xyxy[at], found.confidences[at], picture)
+        missed = number - before - 1
+        time_s = tracker.next_s + missed / tracker.frames_per_s if missed else None
+        boxes = found.boxes_xyxy[at]
+        ids[at] = tracker.update(boxes, found.confidences[at], picture, time_s=time_s)
+        before = number
     kept = ids != NO_TRACK
     return MotBoxes(found.frames[kept], ids[kept], found.boxes_xyxy[kept], found.confidences[kept])

@@ -19,6 +19,7 @@ from adln.cli.gallery_words import (
 )
 from adln.cli.options import json_option
 from adln.cli.progress import tell
+from adln.datasets.listing import shown
 from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
 from adln.gallery.records import NO_PERSON, Erasure, Filter
 
@@ -112,8 +113,11 @@ def split(folder: Path, sightings: tuple[int, ...], new_name: str | None) -> Non
 def delete(folder: Path, sightings: tuple[int, ...]) -> None:
     """Erase single SIGHTINGS (numbers)."""
     with open_folder(folder) as opened:
+        there = {one.sighting_id for one in opened.get(set(sightings))}
         erased = opened.delete(sightings)
     click.echo(f"{many(erased, 'sighting')} erased")
+    if missing := sorted(set(sightings) - there):
+        click.secho(f"not there: {shown(map(str, missing))}", fg="yellow")
 
 
 @click.command()

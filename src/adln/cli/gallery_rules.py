@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from adln.cli.gallery_words import find_person, folder_argument, open_folder
+from adln.cli.gallery_words import find_person, folder_argument, many, open_folder
 from adln.cli.options import duration
 from adln.errors import SettingsError
-from adln.gallery.retention import apply_retention
+from adln.gallery.records import Filter
+from adln.gallery.retention import DAY_S, apply_retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -57,13 +58,21 @@ def retention(
             opened.set_retention(rules)
         click.echo("\n".join(rules_in_words(rules)) or "no rules: everything is kept for ever")
         if apply_now:
-            tidied = apply_retention(opened, rules, now_s=time.time())
+            now_s = time.time()
+            tidied = apply_retention(opened, rules, now_s=now_s)
             opened.compact_if_worthwhile()
             click.echo(
                 f"erased: {tidied.expired:,} too old, {tidied.surplus_templates:,} surplus of "
                 f"people, {tidied.surplus_unnamed:,} unassigned surplus; {opened.count():,} left"
                 + (f"; {_people_left(tidied.people)}" if tidied.people else "")
             )
+            if later := opened.count(Filter(from_s=now_s + DAY_S)):
+                click.secho(
+                    f"{many(later, 'sighting')} dated more than a day later than now: a clock was "
+                    "wrong, or is. They are kept until their time has come; if the clock is right "
+                    "now, erase them with `adln gallery delete`.",
+                    fg="yellow",
+                )
 
 
 def _people_left(count: int) -> str:

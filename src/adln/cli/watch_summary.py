@@ -70,7 +70,10 @@ def _visits(visits: Sequence[TimelineVisit]) -> str:
     cameras = list(dict.fromkeys(visit.camera_name for visit in visits))
     first, last = _local(visits[0].first_s), _local(max(visit.last_s for visit in visits))
     day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
-    when = f"{first:%Y-%m-%d %H:%M:%S} to {day}{last:%H:%M:%S}"
+    # In the hour in which clocks are set back a visit would end before it began.
+    zones = first.utcoffset() != last.utcoffset()
+    begun, ended = (f"{one:%z}"[:3] if zones else "" for one in (first, last))
+    when = f"{first:%Y-%m-%d %H:%M:%S}{begun} to {day}{last:%H:%M:%S}{ended}"
     times = "" if len(visits) == 1 else f", {len(visits)} times"
     return f"{when}{times}  {', '.join(cameras)}"
 

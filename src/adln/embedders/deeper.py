@@ -236,6 +236,11 @@ def chained(
 def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:
     """Refuse files that do not belong together."""
     manifest, first = deeper.manifest, shallower.manifest
+    if manifest.starts_after == 0:
+        raise ModelFileError(
+            f"{deeper.path}: takes crops and goes on from no other file, so that it cannot follow "
+            f"{shallower.path}; networks that are not of one `adln export --split` go one by one."
+        )
     if manifest.starts_after not in first.maps:
         raise ModelFileError(
             f"{deeper.path}: starts after stage {manifest.starts_after}; the shallower file "

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
-from adln.manifest import CROPS, SPACE_DIGITS, Manifest
+from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
 
 ENDING = ".adln.json"
 """The file beside a network of another make is called like it, with this ending."""
@@ -240,6 +240,11 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     content = read_model_file(path)
     session = start_session(path, threads=threads, content=content)
+    if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
+        raise ModelFileError(
+            f"{path}: a file of `adln export` says itself how it wants its pixels; leave mean, "
+            "std, colours and layout out."
+        )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _require_one(path, len(inputs), inputs[0].shape if inputs else ())
     name, answer = inputs[0].name, outputs[0].name

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from adln.atomic import atomic_write, is_there, locked, user_folder
-from adln.errors import SettingsError
+from adln.errors import ModelFileError, SettingsError
 
 FOLDER = Path(__file__).parents[1] / "networks"
 SHIPPED = ("res1", "res2")
@@ -26,9 +26,17 @@ def find_network(name: str | Path) -> Path:
 
     Returns:
         The path as it came, unless it is a known name and no file there.
+
+    Raises:
+        ModelFileError: there is nothing that could be one.
     """
+    if not isinstance(name, str | Path) or not str(name).strip():
+        raise ModelFileError(
+            f"expected the name or file of a network, such as {DEFAULT!r}, got {name!r}."
+        )
     path = Path(name)
-    if path.exists():
+    # A folder may be called like a network, but is none.
+    if path.exists() and not path.is_dir():
         return path
     if str(name) in SHIPPED:
         return FOLDER / f"{name}.onnx"

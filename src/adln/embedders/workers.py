@@ -22,13 +22,11 @@ class Workers:
         self._threads = threads
         self._start()
 
-    def map(
-        self, work: Callable[..., Answer], first: Iterable[object], *others: Iterable[object]
-    ) -> Iterator[Answer]:
+    def map(self, work: Callable[..., Answer], *given: Iterable[object]) -> Iterator[Answer]:
         """Like `ThreadPoolExecutor.map`: the answers in the order of what was given."""
         if self._process != os.getpid():
             self._start()
-        return self._pool.map(work, first, *others)
+        return self._pool.map(work, *given)
 
     def _start(self) -> None:
         self._pool = ThreadPoolExecutor(self._threads)

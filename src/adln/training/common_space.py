@@ -190,6 +190,11 @@ def _require_fittable(
     depths: Collection[int], labels: Tensor, *, dim: int, ridge: float, goal_depth: int | None
 ) -> None:
     counts = torch.bincount(labels)
+    if len(counts) < 2:
+        raise TrainingError(
+            f"a common space needs at least 2 persons to tell apart, got {len(counts)}; hand in "
+            "the data set that the network was trained on"
+        )
     most = min(len(counts), FEATURE_DIM - 1)
     if not 1 <= dim <= most:
         raise TrainingError(
