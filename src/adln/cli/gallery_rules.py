@@ -22,7 +22,7 @@ _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 @click.command()
 @folder_argument
-@click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" takes the rule back.')
+@click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" removes the rule.')
 @click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
 @click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
 @click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
@@ -37,9 +37,9 @@ def retention(
     max_unnamed: int | None,
     apply_now: bool,
 ) -> None:
-    """Show, set and apply the rules for what FOLDER keeps. What is not named stays as it is.
+    """Show, set and apply the rules for what FOLDER keeps. Rules not given stay as they are.
 
-    A person's rule goes before their camera's, and that before the general one. Run it with
+    A person's rule overrides their camera's, and a camera's the general one. Run it with
     --apply every hour or so, for example from cron.
     """
     with open_folder(folder) as opened:

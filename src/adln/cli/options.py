@@ -36,15 +36,15 @@ depths_option = click.option(
     "depths",
     type=click.IntRange(1, 4),
     multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
+    help="Only this depth; may be repeated. Default: all depths of the file.",
 )
 depth_option = click.option(
-    "--depth", type=click.IntRange(1, 4), help="Depth; the deepest of the network if left out."
+    "--depth", type=click.IntRange(1, 4), help="Depth; default: the deepest of the network."
 )
 quality_option = click.option(
     "--quality",
     type=click.Choice(QUALITIES),
-    help="fast looks at people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
+    help="fast embeds people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
     "[default: best]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")

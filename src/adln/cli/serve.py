@@ -65,7 +65,7 @@ def serve(
 
     To see what it is like: adln serve --demo
 
-    It listens to this machine only, unless --host says otherwise; then every request needs a
+    It listens on this machine only, unless --host says otherwise; then every request needs a
     token. The first time that tokens are needed, one for each role is made and shown once, on a
     terminal; else they are in a file in the gallery that only its owner can read.
     """
