@@ -62,7 +62,7 @@ def cluster(
     """
     if (network is None) == (threshold is None):
         raise GalleryError(
-            "Give --network, whose calibration tells the threshold, or a --threshold of your own."
+            "Give --network, whose calibration gives the threshold, or a --threshold of your own."
         )
     with open_place(place) as gallery:
         where = Filter(

@@ -39,6 +39,6 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     )
     tell(
         "note",
-        "people who were forgotten at the old place are not known at the new one: their names and "
-        "templates stay behind, as do rules and log.",
+        "not copied: names and templates of forgotten people, retention rules, the log. So people "
+        "forgotten at the old place can be enrolled again at the new one.",
     )

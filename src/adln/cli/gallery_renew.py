@@ -60,8 +60,8 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     if renewal.unseen:
         tell(
             "note",
-            f"of {len(renewal.unseen):,} people no sighting is left ({few(renewal.unseen, 10)}): "
-            "enrol them by a picture.",
+            f"no sighting is left of {len(renewal.unseen):,} people ({few(renewal.unseen, 10)}): "
+            "enrol them with a picture.",
         )
     if was_adapted:
         tell(

@@ -89,7 +89,7 @@ def _keep(text: str) -> float | None:
     except click.BadParameter:
         keep_s = 0.0
     if keep_s == 0:
-        raise SettingsError(f'{text!r} is not a time to keep; write 30d, 12h, 90m, or "ever".')
+        raise SettingsError(f'{text!r} is not a duration; write 30d, 12h, 90m, or "ever".')
     return keep_s
 
 
@@ -100,7 +100,7 @@ def _keep_by_number(
     for rule in rules:
         who, equals, text = rule.rpartition("=")
         if not equals:
-            raise SettingsError(f"{rule!r} is no rule; write NUMBER=TIME, for example 3=7d.")
+            raise SettingsError(f"{rule!r} is not a rule; write NUMBER=TIME, for example 3=7d.")
         keep_s, number = _keep(text), number_of(who)
         result.pop(number, None)
         if keep_s is not None:

@@ -159,8 +159,8 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
         if not mine & theirs:
             raise SettingsError(
                 f"{path} lies in space {' and '.join(sorted(mine))}, {name!r} in "
-                f"{' and '.join(sorted(theirs))}: galleries would have to be made anew. "
-                "--new-space does it all the same."
+                f"{' and '.join(sorted(theirs))}: galleries would have to be rebuilt. "
+                "--new-space does it anyway."
             )
     _build_bridges(path, new, galleries)
     before = use_network(name, path)
@@ -200,7 +200,9 @@ def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) 
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
             carried = gallery.build_bridge(bridge)
-        click.echo(f"{folder}: {carried:,} sightings are carried over to the new network")
+        click.echo(
+            f"{folder}: {carried:,} sightings are compared with the new network over the bridge"
+        )
 
 
 def _remove_bridges(path: Path | None, galleries: tuple[Path, ...]) -> None:

@@ -91,7 +91,7 @@ def duration(text: str) -> float:
     """Seconds of a time such as 540s, 9m, 2h, 30d or 4w; an option type for click."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
     if match is None:
-        raise click.BadParameter(f"{text!r} is not a time; write 540s, 9m, 2h, 30d or 4w.")
+        raise click.BadParameter(f"{text!r} is not a duration; write 540s, 9m, 2h, 30d or 4w.")
     return float(match[1]) * UNITS_S[match[2]]
 
 
@@ -116,6 +116,6 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
-            "that is there."
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in an "
+            "existing folder."
         ) from error

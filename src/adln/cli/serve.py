@@ -203,7 +203,7 @@ def _require_family(models: Sequence[ModelKey], own: ModelKey, settings: ServeSe
 def _greet(tokens: Mapping[Role, str], where: str, settings: ServeSettings) -> None:
     click.secho(where, bold=True, err=True)
     if not settings.tokens_required:
-        click.echo("Open to this machine only; no token is asked for.", err=True)
+        click.echo("Open to this machine only; no token is needed.", err=True)
         return
     if tokens and sys.stderr.isatty():
         click.echo("Tokens, shown this once; keep them where only you can read:", err=True)

@@ -353,7 +353,7 @@ def _reason(
     if decision.verdict == "unknown":
         return f"nearest is {say(nearest)}, below {_number(decision.candidate)}"
     if decision.verdict == "candidate":
-        return f"{say(nearest)} is below {_number(decision.match)}, from which on it is a match"
+        return f"{say(nearest)} is below {_number(decision.match)}, the threshold of a match"
     text = f"{say(nearest)} reaches {_number(decision.match)}"
     if not others:
         return f"{text}; nobody else was compared"
