@@ -103,7 +103,7 @@ def test_what_is_stored_is_carried_over_with_the_name_and_back_with_it(
 ) -> None:
     old, new, folder = swapped
     result = networks("use", new, "--name", "site", "--gallery", folder)
-    assert "3 sightings are carried over" in result.output, result
+    assert "3 sightings are compared" in result.output, result
     assert find_network("site") == new
     with SqliteGallery(folder) as gallery:
         assert len(gallery.bridges) == 1
