@@ -33,19 +33,19 @@ class CheckpointError(AdlnError):
 
 
 class TrainingError(AdlnError):
-    """Training cannot start or go on (for example, the loss is no longer a number)."""
+    """Training cannot start or go on (for example, the loss is not finite)."""
 
 
 class EvaluationError(AdlnError):
-    """An evaluation cannot give a number (for example, no query has a match)."""
+    """An evaluation has no result (for example, no query has a match)."""
 
 
 class ModelFileError(AdlnError):
-    """An exported network is missing, truncated, foreign, or does not fit its manifest."""
+    """An exported network is missing, truncated, unknown, or does not fit its manifest."""
 
 
 class DeviceError(ModelFileError):
-    """An exported network answers wrongly on this device."""
+    """An exported network gives wrong embeddings on this device."""
 
 
 class ExportError(AdlnError):
@@ -53,11 +53,11 @@ class ExportError(AdlnError):
 
 
 class ParityError(ExportError):
-    """An exported file does not answer like the network that it was made of."""
+    """The outputs of an exported file differ from those of its network."""
 
 
 class GalleryError(AdlnError):
-    """A gallery cannot store, find or erase what was asked; nothing of it has happened."""
+    """A gallery cannot store, find or erase as asked; it is then unchanged."""
 
 
 class ForgottenNameError(GalleryError):
@@ -65,15 +65,15 @@ class ForgottenNameError(GalleryError):
 
 
 class SightingError(AdlnError):
-    """A sighting has an impossible value, or a text is not a sighting."""
+    """A sighting has an invalid value, or a text is not a sighting."""
 
 
 class DeliveryError(AdlnError):
-    """A sighting cannot be stored or handed over for now; it is kept and tried again."""
+    """A sighting cannot be stored or sent for now; it is kept and retried."""
 
 
 class CameraError(AdlnError):
-    """A camera, a video or a list of boxes cannot be read, or gives what cannot be used."""
+    """A camera, a video or a list of boxes cannot be read or used."""
 
 
 class ServiceError(AdlnError):
@@ -113,4 +113,4 @@ def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnErr
 
 def how_to_install(extra: str) -> str:
     """What to do about a package that is missing, for the end of a message."""
-    return f'in the folder of adln\'s source (git clone): pip install ".[{extra}]"'
+    return f'in the source folder of adln (git clone): pip install ".[{extra}]"'

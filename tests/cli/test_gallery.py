@@ -382,7 +382,7 @@ def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(
     assert (
         "0 sightings embedded by other.onnx, 2 without a usable picture left out" in result.stdout
     )
-    assert "of 1 people no sighting is left (1): enrol them by a picture" in result.stderr
+    assert "no sighting is left of 1 people (1): enrol them with a picture" in result.stderr
     missing = run("renew", folder, tmp_path / "new2", "--network", other, "--depth", 4)
     assert isinstance(missing.exception, ModelFileError)
     enrolled = run(

@@ -50,7 +50,7 @@ def test_a_network_of_another_space_is_refused_unless_it_is_wanted(make_model: M
     old, new = make_model("old.onnx", spaces=(SPACE,)), make_model("new.onnx", spaces=("cd" * 8,))
     networks("use", old, "--name", "site")
     result = networks("use", new, "--name", "site")
-    assert "galleries would have to be made anew" in str(result.exception)
+    assert "galleries would have to be rebuilt" in str(result.exception)
     assert own_networks()["site"] == old
     assert networks("use", new, "--name", "site", "--new-space").exit_code == 0
     assert own_networks()["site"] == new
@@ -103,7 +103,7 @@ def test_what_is_stored_is_carried_over_with_the_name_and_back_with_it(
 ) -> None:
     old, new, folder = swapped
     result = networks("use", new, "--name", "site", "--gallery", folder)
-    assert "3 sightings are carried over" in result.output, result
+    assert "3 sightings are compared" in result.output, result
     assert find_network("site") == new
     with SqliteGallery(folder) as gallery:
         assert len(gallery.bridges) == 1

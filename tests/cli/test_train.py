@@ -102,7 +102,7 @@ def test_sigterm_stores_the_state_and_leaves_no_trace_in_the_weights(
         (("--set", "schedule.epoch=3"), "schedule.epoch: unknown key"),
         (("--imagenet", "nowhere.pth"), "no such weights file: nowhere.pth"),
         (("--layout", "msmt17"), "list_train.txt"),
-        (("--stop-after", "soon"), "'soon' is not a time; write 540s, 9m, 2h, 30d or 4w."),
+        (("--stop-after", "soon"), "'soon' is not a duration; write 540s, 9m, 2h, 30d or 4w."),
     ],
 )
 def test_bad_input_is_one_clear_error(

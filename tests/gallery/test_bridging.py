@@ -174,7 +174,7 @@ def test_what_cannot_be_carried_is_refused_and_nothing_happens(tmp_path: Path) -
         with pytest.raises(GalleryError, match="holds embeddings of 32 numbers"):
             gallery.build_bridge(short)
         elsewhere = replace(bridge(), space="cd" * 8)
-        with pytest.raises(GalleryError, match="lies in space cdcd"):
+        with pytest.raises(GalleryError, match="is of space cdcd"):
             gallery.build_bridge(elsewhere)
         assert gallery.bridges == ()
 
@@ -191,7 +191,7 @@ def test_an_adaptation_is_switched_off_before_and_fitted_anew_after(tmp_path: Pa
             return fit_adaptation(crops, method, space=space_name(OLD))
 
         gallery.adapt(fitted())
-        with pytest.raises(GalleryError, match="adapted to its cameras as the old network"):
+        with pytest.raises(GalleryError, match="adapted to its cameras for the old network"):
             gallery.build_bridge(bridge())
         gallery.undo_adaptation()
         gallery.build_bridge(bridge())

@@ -76,7 +76,7 @@ def test_a_person_behind_any_number_of_sightings_of_nobody_is_found(
     ("cosine", "verdict", "reason"),
     [
         (0.80, "matched", "Anna 0.80 reaches 0.75; next is Bela 0.30"),
-        (0.71, "candidate", "Anna 0.71 is below 0.75, from which on it is a match"),
+        (0.71, "candidate", "Anna 0.71 is below 0.75, the threshold of a match"),
         (0.41, "unknown", "nearest is Anna 0.41, below 0.60"),
     ],
 )

@@ -613,7 +613,7 @@ def test_every_answer_says_why_and_none_names_anybody(gallery: SqliteGallery) ->
     ]
     assert reasons == [
         "person 1 0.90 reaches 0.70; nobody else was compared",
-        "person 1 0.60 is below 0.70, from which on it is a match",
+        "person 1 0.60 is below 0.70, the threshold of a match",
         "enrolled as person 2: nearest is person 1 0.30, below 0.50",
         "nearest is person 1 0.00, below 0.50; too little was seen to enrol them",
         "not asked: there was no crop of them that could be used",

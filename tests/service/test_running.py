@@ -121,7 +121,7 @@ def test_where_no_token_is_asked_for_none_is_made_or_spoken_of(tmp_path: Path) -
     with serving(tmp_path / "gallery", free_port()) as process:
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=30)
-    assert "no token is asked for" in told
+    assert "no token is needed" in told
     assert "okens, shown" not in told
     state = ServiceState(tmp_path / "gallery" / "service")
     assert state.tokens() == []

@@ -1,4 +1,4 @@
-"""A gallery for Python: remember people, and say who somebody is."""
+"""A gallery for Python: enrol people and identify them."""
 
 import os
 import time
@@ -20,13 +20,13 @@ from adln.matching.identification import Identification, identify
 
 
 class Gallery:
-    """People who were seen, in a folder on this device.
+    """A gallery of people who were seen, in a folder on this device.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
 
     Raises:
-        GalleryError: the folder is no gallery, or cannot be used.
+        GalleryError: the folder is not a gallery, or cannot be used.
 
     Examples:
         >>> net = adln.load("res1")
@@ -43,9 +43,9 @@ class Gallery:
 
     @property
     def store(self) -> SqliteGallery:
-        """The gallery with all that it can do.
+        """The full gallery, with all its methods.
 
-        A forked process opens one of its own: no database may be used through a fork.
+        A forked process opens its own: a database connection must not cross a fork.
         """
         if self._process != os.getpid():
             # Not closed here: it is the parent's.
@@ -60,16 +60,16 @@ class Gallery:
         self._store = SqliteGallery(self.folder, create=True, actor="python")
 
     def __reduce__(self) -> tuple[type["Gallery"], tuple[Path]]:
-        """Pickled as its folder, which is opened again: for pools of processes."""
+        """Pickled as its folder, which is reopened: for pools of processes."""
         return Gallery, (self.folder.absolute(),)
 
     @property
     def people(self) -> list[Person]:
-        """Everybody, by ascending number."""
+        """All people, by ascending number."""
         return self.store.persons()
 
     def person(self, name: str) -> Person:
-        """Somebody by name.
+        """Return the person with this name.
 
         Raises:
             GalleryError: nobody is called that.
@@ -88,23 +88,23 @@ class Gallery:
         camera: int = 0,
         times_s: ArrayLike | None = None,
     ) -> int:
-        """Remember somebody, or add to what is known of them.
+        """Enrol a person, or add embeddings to a known one.
 
         Args:
-            name: who it is; a person of that name who is there already gets the embeddings.
+            name: of the person; if it exists already, that person gets the embeddings.
             embeddings: (N, D) or (D,) of unit length, of pictures of that person.
-            network: that made them.
+            network: the network that made them.
             camera: number of the camera that saw them, 0 or more.
-            times_s: (N,) when, or one time of all, in seconds since 1970 (UTC), such as
-                `datetime.timestamp()` gives; now if left out.
+            times_s: (N,) times, or one for all, in seconds since 1970 (UTC), as
+                `datetime.timestamp()` returns; default: now.
 
         Returns:
             The person's number.
 
         Raises:
             GalleryError: there is no embedding, name or embeddings belong to somebody who was
-                forgotten, or the embeddings cannot be compared with those of the gallery. Nothing
-                of it has happened then.
+                forgotten, or the embeddings cannot be compared with those of the gallery. The
+                gallery is then unchanged.
         """
         name = checked_name(name)
         rows = np.atleast_2d(
@@ -143,15 +143,15 @@ class Gallery:
         where: Filter = EVERYTHING,
         camera: int | None = None,
     ) -> Identification:
-        """Say who somebody is.
+        """Identify a person.
 
         Args:
-            embedding: (D,) of unit length; of a track, the mean of its embeddings, scaled to unit
+            embedding: (D,) of unit length; for a track, the mean of its embeddings, scaled to unit
                 length.
-            network: that made it.
-            where: only sightings that pass count.
+            network: the network that made it.
+            where: compare only with sightings that pass this filter.
             camera: number of the camera that saw them, for a gallery that is adapted to its
-                cameras (`adln adapt`); None if it is not known.
+                cameras (`adln adapt`); None if unknown.
 
         Returns:
             Verdict ("matched", "candidate" or "unknown"), person, probability, runners-up and the
@@ -178,7 +178,7 @@ class Gallery:
         where: Filter = EVERYTHING,
         camera: int | None = None,
     ) -> SearchResult:
-        """Find the k most similar sightings, best first; see `identify` for who it is."""
+        """Find the k most similar sightings, best first; to identify a person use `identify`."""
         cameras = None if camera is None else [camera]
         (result,) = self.store.search(
             _one(embedding), model=network.key, k=k, where=where, cameras=cameras
@@ -186,7 +186,7 @@ class Gallery:
         return result
 
     def forget(self, name: str) -> None:
-        """Erase somebody everywhere in this gallery, and prove it.
+        """Erase a person everywhere in this gallery, and verify it.
 
         Raises:
             GalleryError: nobody is called that, or bytes of them could not be removed.
@@ -194,7 +194,7 @@ class Gallery:
         self.store.forget(self.person(name).person_id)
 
     def merge(self, names: Iterable[str] | str, *, into: str) -> None:
-        """Several names turn out to be one person; `into` keeps its number.
+        """Merge people who turn out to be one person; `into` keeps its number.
 
         Raises:
             GalleryError: nobody is called that.
@@ -209,7 +209,7 @@ class Gallery:
         return self.store.count()
 
     def close(self) -> None:
-        """Let go of the files; closing twice does nothing."""
+        """Close the files; closing twice does nothing."""
         self.store.close()
 
     def __enter__(self) -> Self:
@@ -226,7 +226,7 @@ def _one(embedding: ArrayLike) -> NDArray[np.float32]:
     given = as_array(embedding, np.float32, what="embedding", raises=GalleryError)
     if given.ndim != 1 and (given.ndim != 2 or len(given) != 1):
         raise GalleryError(
-            f"expected one embedding (D,), got shape {given.shape}. Of a track, hand in the mean "
+            f"expected one embedding (D,), got shape {given.shape}. For a track, pass the mean "
             "of its embeddings, scaled to unit length."
         )
     return given.reshape(-1)

@@ -41,14 +41,14 @@ class Network:
     """A network that embeds people.
 
     Args:
-        path: exported by `adln export`, or described by `describe_network`; or a known name.
-        depth: 1 to 4, for a file that has several; the deepest if left out.
-        flip: average with the mirrored crop, at twice the work.
-        threads: processor cores to use; all if left out.
+        path: a file exported by `adln export` or described by `describe_network`; or a known name.
+        depth: 1 to 4, for a file that has several; default: the deepest.
+        flip: average with the mirrored crop, at twice the cost.
+        threads: processor cores to use; default: all.
 
     Raises:
-        ModelFileError: the file is missing, damaged, or of another make and not described.
-        DeviceError: it answers wrongly on this device.
+        ModelFileError: the file is missing, damaged, or not exported by adln and not described.
+        DeviceError: its embeddings are wrong on this device.
 
     Examples:
         >>> net = adln.load("res1")
@@ -76,7 +76,7 @@ class Network:
         self._threads = threads
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its file's path, which is opened again: for pools of processes."""
+        """Pickled as its file's path, which is reopened: for pools of processes."""
         return partial(
             Network,
             self.path.absolute(),
@@ -97,7 +97,7 @@ class Network:
 
     @property
     def manifest(self) -> Manifest:
-        """What is known of it: training data, licence, accuracy."""
+        """What is known about it: training data, licence, accuracy."""
         return self.embedder.manifest
 
     @property
@@ -107,24 +107,24 @@ class Network:
 
     @property
     def dim(self) -> int:
-        """D, length of an embedding."""
+        """D, the dimension of its embeddings."""
         return self.embedder.dim
 
     @property
     def key(self) -> ModelKey:
-        """What a gallery stores beside each embedding, to know what it can be compared with."""
+        """Stored beside each embedding in a gallery; says what the embedding is comparable with."""
         return ModelKey(
             self.embedder.model.sha256, self.depth, self.dim, self.manifest.space_of(self.depth)
         )
 
     @property
     def proved(self) -> bool:
-        """Whether it answers here as where it was made; False if the file has no probe."""
+        """Whether its outputs passed the self-check on this device; False without a probe."""
         return find_verdict([self.embedder.model], run_alone(self.embedder.model)).proved
 
     @property
     def scales(self) -> Scales:
-        """What scores mean; empty without a calibration."""
+        """Its calibrations; empty if there are none."""
         model = self.embedder.model
         found = read_calibration(model.path, model_sha256=model.sha256)
         return Scales() if found is None else found.scales(flip=self._flip)
@@ -135,16 +135,16 @@ class Network:
         Args:
             pictures: one picture or a sequence of pictures, each of one person: a path, the bytes
                 of a picture file or the open file, an (H, W, 3) uint8 RGB array or tensor, or a PIL
-                image. With `boxes` one frame that shows all of them.
+                image. With `boxes`: one frame that shows all of them.
             boxes: (N, 4) left, top, right, bottom in px of the upright picture, as an array or
                 tensor, or an object with such an `xyxy`, like `supervision.Detections` or
                 ultralytics' `result.boxes`.
 
         Returns:
-            (N, D) float32 of unit length; compare by scalar product.
+            (N, D) float32 of unit length; compare by dot product.
 
         Raises:
-            ImageError: a picture cannot be used, a box holds no pixel, or boxes have another shape.
+            ImageError: a picture cannot be used, a box holds no pixel, or boxes have a wrong shape.
         """
         if boxes is not None:
             frame = _pixels(pictures)
@@ -165,11 +165,11 @@ class KnownNetwork:
     """A network that can be loaded by name.
 
     Attributes:
-        name: to load it by.
+        name: the name to load it by.
         path: its file.
         shipped: whether it comes with adln.
-        manifest: what is known of it; None if the file cannot be opened.
-        size_bytes: of its files.
+        manifest: what is known about it; None if the file cannot be opened.
+        size_bytes: size of its files.
         problem: why it cannot be opened; "" if it can.
 
     Examples:
@@ -200,23 +200,23 @@ def load(
     """Load a network.
 
     Args:
-        network: a name of `networks()`, "res2" if left out, or a file: exported by `adln export`,
-            or any ONNX or OpenVINO network that takes crops and gives embeddings. One of another
-            make is described in a small file beside it the first time, which the next four
-            arguments go into.
+        network: a name from `networks()`, or a file: exported by `adln export`,
+            or any ONNX or OpenVINO network that takes crops and returns embeddings. A network from
+            elsewhere is described in a small file beside it the first time, from the next four
+            arguments.
         mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
             network gets pixels of 0..255.
-        std: that the difference is divided by.
-        colours: "rgb" or "bgr", the order of the channels that it wants; what the file says if left
-            out, else "rgb" with a warning.
+        std: standard deviation to divide by, after the mean is subtracted.
+        colours: "rgb" or "bgr", the order of the input channels; default: what the file says, else
+            "rgb" with a warning.
         layout: "nchw" or "nhwc".
-        depth: 1 to 4, for a file of adln that has several; the deepest if left out.
-        flip: average with the mirrored crop, at twice the work.
-        threads: processor cores to use; all if left out.
+        depth: 1 to 4, for a file of adln that has several; default: the deepest.
+        flip: average with the mirrored crop, at twice the cost.
+        threads: processor cores to use; default: all.
 
     Raises:
         ModelFileError: the file is missing, damaged, or no such network.
-        DeviceError: it answers wrongly on this device.
+        DeviceError: its embeddings are wrong on this device.
 
     Examples:
         >>> net = adln.load("res2")
@@ -245,7 +245,7 @@ def describe_network(
     reference: tuple[Any, ArrayLike] | None = None,
     name: str = "",
 ) -> Manifest:
-    """Describe a network of another make in a file beside it, so that all of adln can use it.
+    """Describe a network from elsewhere in a file beside it, so that all of adln can use it.
 
     Args:
         path: .onnx, or .xml with its .bin beside it.
@@ -253,18 +253,18 @@ def describe_network(
         std: see `load`.
         colours: see `load`.
         layout: see `load`.
-        training_data: what its weights learned from, for `networks()`.
-        licence: its terms, for `networks()`.
-        reference: pictures and the (N, D) embeddings that the network's own software gives of
-            them. A wrong order of colours or mean is found out by them.
-        name: to load it by from now on.
+        training_data: what it was trained on, for `networks()`.
+        licence: its licence, for `networks()`.
+        reference: pictures and the (N, D) embeddings that the network's own software gives for
+            them. They reveal a wrong order of colours or a wrong mean.
+        name: the name to load it by from now on.
 
     Returns:
-        What was written.
+        The manifest that was written.
 
     Raises:
-        ModelFileError: the file cannot be run, or does not answer like the reference.
-        SettingsError: the name cannot be one; nothing is written then.
+        ModelFileError: the file cannot be run, or its embeddings differ from the reference.
+        SettingsError: the name is not allowed; nothing is written then.
 
     Examples:
         >>> about = adln.describe_network(
@@ -348,7 +348,7 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 
 def networks() -> list[KnownNetwork]:
-    """The networks that can be loaded by name: those that come with adln, then a user's own.
+    """List the networks that can be loaded by name: the shipped ones, then the user's own.
 
     Examples:
         >>> [one.name for one in adln.networks()]
@@ -382,16 +382,16 @@ def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
 def find_people(
     picture: Any, *, detector: "Detector | str | Path | None" = None
 ) -> NDArray[np.float32]:
-    """Find the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
+    """Detect the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
 
     Args:
         picture: a path, the bytes of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image.
-        detector: a YOLOX file in ONNX, or what finds people in frames, opened once for many
-            pictures (`adln.cameras.detector`); the file that `adln watch --fetch-detector` fetched
-            if left out.
+        detector: a YOLOX file in ONNX, or a detector object, opened once for many
+            pictures (`adln.cameras.detector`); default: the file that
+            `adln watch --fetch-detector` downloaded.
 
     Returns:
-        (N, 4) left, top, right, bottom in px of the upright picture, the clearest first.
+        (N, 4) left, top, right, bottom in px of the upright picture, highest confidence first.
 
     Raises:
         ImageError: the picture cannot be used.

@@ -79,33 +79,33 @@ def watch(
     detector: str | Path | Detector | None = None,
     start: str | datetime = "",
 ) -> Iterator[SightingEvent]:
-    """Watch cameras and recordings, and say who is seen.
+    """Watch cameras and recordings, and identify people.
 
-    Sightings are stored in the gallery as they are by `adln watch`. A recording ends by itself;
-    cameras are watched until the loop over the sightings is left.
+    Sightings are stored in the gallery as with `adln watch`. Recordings end by themselves;
+    cameras are watched until you leave the loop over the sightings.
 
     Args:
         sources: one or several: a video file, a folder of pictures, an address such as
-            rtsp://camera/stream, or a USB camera such as 0; or one file of settings (.toml).
-        gallery: the gallery or its folder; "adln-gallery" beside the first recording, or here, if
-            left out.
-        network: name, file or loaded network; the one that comes with adln if left out.
-        quality: how deep people are embedded: "fast" by Res1, "best" by Res2, "balanced" by Res2
-            where Res1 is in doubt; as the settings say if left out, which is "best".
-        detector: YOLOX in ONNX, or an object that finds people; the one that
-            `adln watch --fetch-detector` has fetched if left out.
-        start: when recordings began, in ISO 8601 or as a datetime, in local time unless it says
-            otherwise; by their files if left out.
+            rtsp://camera/stream, or a USB camera such as 0; or one settings file (.toml).
+        gallery: the gallery or its folder; default: "adln-gallery" beside the first recording, or
+            in the current folder.
+        network: name, file or loaded network; default: the shipped one.
+        quality: the depth of embedding: "fast" by Res1, "best" by Res2, "balanced" by Res2
+            where Res1 finds no match; default: as in the settings, else "best".
+        detector: YOLOX in ONNX, or a detector object; default: the one that
+            `adln watch --fetch-detector` downloaded.
+        start: when recordings began, in ISO 8601 or as a datetime, in local time unless it has a
+            time zone; default: the time of their files.
 
     Returns:
-        An iterator over the sightings. A track may give several: the first when it is decided who
-        it is, the last when the track ends.
+        An iterator over the sightings. A track may give several: the first when the person is
+        identified, the last when the track ends.
 
     Raises:
-        SettingsError: a source is not there, or the settings contradict each other.
+        SettingsError: a source does not exist, or the settings contradict each other.
         ModelFileError: network or detector cannot be opened.
-        CameraError: while iterating: no source can be opened, or the object that finds people
-            fails in each frame.
+        CameraError: while iterating: no source can be opened, or the detector object fails on
+            every frame.
 
     Examples:
         >>> for sighting in adln.watch(clip, gallery=folder / "seen", detector=detector):

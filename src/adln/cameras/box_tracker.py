@@ -1,4 +1,4 @@
-"""Follows anybody's boxes: arrays in, numbers out, without the rest of this project.
+"""Tracks the boxes of any detector: arrays in, track numbers out, without the rest of adln.
 
 Takes the boxes of any detector as arrays, as an object like `supervision.Detections`, or as a
 file of the MOTChallenge.
@@ -45,12 +45,12 @@ D = TypeVar("D", bound=FoundPeople)
 
 
 class BoxTracker:
-    """Follows the people of one camera; each camera needs one of its own.
+    """Tracks the people of one camera; use one tracker per camera.
 
     Args:
-        frames_per_s: of the camera; each update is the next frame, unless it says its time.
-        appearance: embeds the people for whom motion is in doubt, in the frames given; see
-            `adln.cameras.appearance.crop_appearance`. Left out: motion alone decides, unless
+        frames_per_s: of the camera; each update is the next frame, unless it gives its time.
+        appearance: embeds the boxes for which motion is ambiguous, in the frames given; see
+            `adln.cameras.appearance.crop_appearance`. Without it motion alone decides, unless
             embeddings are given.
         settings: thresholds.
 
@@ -87,12 +87,12 @@ class BoxTracker:
 
     @property
     def next_s(self) -> float:
-        """When the next frame is, unless it says its time."""
+        """Time of the next frame, unless the update gives it."""
         return self._next_s
 
     @property
     def embeddings_made(self) -> int:
-        """Boxes that the appearance was asked for so far."""
+        """Number of boxes embedded by the appearance so far."""
         return self._tracker.embeddings_made
 
     def update(
@@ -104,23 +104,23 @@ class BoxTracker:
         *,
         time_s: float | None = None,
     ) -> NDArray[np.int64]:
-        """Take in one frame.
+        """Process one frame.
 
         Args:
             xyxy: (N, 4) left, top, right, bottom in px, as an array or tensor.
-            scores: (N,) confidences in 0..1; all sure if left out.
+            scores: (N,) confidences in 0..1; default: 1 for all.
             frame: (H, W, 3) uint8, with the colours in the order that the appearance expects: RGB
                 for the networks of this project, where OpenCV gives BGR.
-            embeddings: (N, D), if they are known already.
-            time_s: of the frame, above that of the frame before.
+            embeddings: (N, D), if you have them already.
+            time_s: of the frame, later than the frame before.
 
         Returns:
-            (N,) the number of each box, from 1, or -1: of those that belong to no track, or have
-            not been seen often enough to be sure that there is somebody.
+            (N,) the track number of each box, from 1; -1 for boxes without a track, or not seen
+            often enough yet to be certain of a person.
 
         Raises:
             CameraError: the arrays do not belong together, a box is not finite or ends before it
-                begins, or the time does not rise. The tracker is then as it was before.
+                begins, or the time does not increase. The tracker is then unchanged.
         """
         # All is looked at before anything of the tracker changes: the next frame may be right.
         boxes = as_boxes(xyxy, raises=CameraError)

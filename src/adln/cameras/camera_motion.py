@@ -246,6 +246,6 @@ def _load_cv2() -> Any:
         return import_module("cv2")
     except ImportError as error:
         raise CameraError(
-            f"to make up for a camera that moves, OpenCV is needed, which is not here ({error}); "
+            f"compensating camera motion needs OpenCV, which cannot be loaded ({error}); "
             f"{how_to_install('camera')}; or set tracker.camera_motion to false."
         ) from error

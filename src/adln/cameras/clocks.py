@@ -127,8 +127,8 @@ class SteadyClock:
         elif ahead_s > _CLOCK_WAS_SET_S:
             if not self._is_ahead and ahead_s > _SAY_SO_S:
                 _LOG.warning(
-                    "the clock was set back by %s; until it has caught up, times go at half speed "
-                    "from the earlier one. Start again to use the clock's time at once",
+                    "the clock was set back by %s; until it has caught up, times advance at half "
+                    "speed. Restart to use the clock's time at once",
                     _span(ahead_s),
                 )
             passed_s /= 2

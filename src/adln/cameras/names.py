@@ -37,7 +37,7 @@ def camera_name(name: str) -> str:
     if not is_camera_name(tidy):
         raise SettingsError(
             f"a camera cannot be called {name!r}: a name has 1 to 64 printable characters and "
-            "none of / \\ + #, because it stands in MQTT topics and in names of files."
+            "none of / \\ + #, because it is part of MQTT topics and file names."
         )
     return tidy
 

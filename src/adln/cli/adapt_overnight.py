@@ -43,15 +43,13 @@ _OPTIONS = (
         "--start",
         help="What to start from: a network of `adln train`, or ImageNet weights of a ResNet-50.",
     ),
-    click.option("--network", default="", help="Network in use, to be beaten; res2 if left out."),
+    click.option("--network", default="", help="Network in use, to be improved on; default: res2."),
     click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="To learn; 8."),
     click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="To learn."),
     click.option(
         "--depth", type=click.IntRange(1, 4), default=2, show_default=True, help="Of the network."
     ),
-    path_option(
-        "--work", help="Folder for what is between; the same again goes on. OUT.work if left out."
-    ),
+    path_option("--work", help="Folder for intermediate files, to resume from; default: OUT.work."),
     click.option(
         "--collect",
         type=duration,

@@ -54,7 +54,7 @@ def named_accuracy(text: str) -> tuple[str, float]:
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="Turns of each network, in random order; five timed runs in each.",
+    help="Rounds, in random order; five timed runs per network in each.",
 )
 @click.option(
     "--accuracy",
@@ -79,8 +79,8 @@ def bench(
 ) -> None:
     """Measure speed, memory and start of networks on this machine.
 
-    All networks run in one process, in turns and in random order, so that their ratios can be
-    trusted even where other work disturbs the milliseconds.
+    All networks run in one process, in rounds of random order, so that their ratios can be
+    trusted even if other work disturbs the milliseconds.
     """
     if picture_path is not None and not picture_path.parent.is_dir():
         raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")

@@ -42,7 +42,7 @@ from adln.reports.calibration_text import calibration_text
 @path_option(
     "--data",
     "data_path",
-    help="Folder or CSV of a data set whose persons the network has not learned from.",
+    help="Folder or CSV of a data set whose persons the network was not trained on.",
 )
 @layout_option
 @path_option(
@@ -61,7 +61,7 @@ from adln.reports.calibration_text import calibration_text
 @path_option(
     "--gallery",
     "gallery_path",
-    help="Instead of --data: a gallery, for the tracks that NETWORK's embeddings in it are of.",
+    help="Instead of --data: a gallery, with those of its tracks that NETWORK has embedded.",
 )
 @path_option(
     "--table",
@@ -132,8 +132,8 @@ def calibrate(
     """Find the scores from which NETWORK's answers are matched or candidate, and their probability.
 
     NETWORK is a file of `adln export`, or res1 or res2, which come with adln. Fitted to named
-    pictures (--data, or --features with persons), or to tracks that nobody has named, such as a
-    watch keeps (--gallery): one track shows one person, two tracks in one frame show two. The
+    pictures (--data, or --features with persons), or to unnamed tracks, such as a
+    watch stores (--gallery): one track shows one person, two tracks in one frame show two. The
     result is stored beside NETWORK, as NETWORK.calibration.json; for res1 and res2 in
     ~/.config/adln/calibrations.
 

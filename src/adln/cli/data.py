@@ -108,7 +108,7 @@ def draw(out: Path, persons: int, seed: int) -> None:
 @click.option("--fps", type=float, default=10.0, show_default=True, help="Pictures a second.")
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other people.")
 def draw_scene(out: Path, persons: int, crowd: int, seconds: float, fps: float, seed: int) -> None:
-    """Draw people who walk past three cameras into the folder OUT, with the truth about them.
+    """Draw people who walk past three cameras into the folder OUT, with the ground truth.
 
     There is a folder of pictures for each camera, and truth.jsonl says who is where in each.
     """

@@ -31,16 +31,16 @@ _CLEAR, _SOME = 0.98, 0.90
 @click.command()
 @click.argument("recording", type=click.Path(exists=True, path_type=Path))
 @click.option("--network", default="res2", show_default=True, help="Exported network to examine.")
-@click.option("--detector", default="", help="YOLOX in ONNX; the fetched one if left out.")
-@click.option("--boxes", default="", help="JSONL of boxes in place of a detector.")
+@click.option("--detector", default="", help="YOLOX in ONNX; default: the downloaded one.")
+@click.option("--boxes", default="", help="JSONL of boxes instead of a detector.")
 @click.option("--camera", default="recording", show_default=True, help="Its name in the boxes.")
 def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str) -> None:
     """Check if people can be told apart in RECORDING.
 
     It is a video, a folder of pictures, or the settings (TOML) of a watch.
 
-    Says whether scores within a track stand apart from those of two people seen together, which
-    thresholds follow, whether identities change with them, and where the time goes. It needs no
+    Says whether scores within a track differ clearly from those of two people seen together,
+    which thresholds follow, how identities change with them, and where the time goes. It needs no
     names and stores nothing.
     """
     if recording.suffix == ".toml":

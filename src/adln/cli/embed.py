@@ -46,20 +46,20 @@ _CROPS_AT_ONCE = 256
     help="SOURCES is a video or a folder of its frames, and this file of JSON lines says where "
     "the people are; see docs/device.md.",
 )
-@click.option("--camera", help="Camera of the video in the boxes, if they are of several.")
+@click.option("--camera", help="Camera of the video, if the boxes are of several.")
 @depth_option
 @click.option("--flip", is_flag=True, help="Average with the mirrored picture: twice the work.")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Cores to use; all that there are if left out.",
+    help="Cores to use; default: all.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Pictures that a core takes at a time.",
+    help="Pictures per batch on a core.",
 )
 @click.option(
     "--provider", help="Execution provider of onnxruntime: cpu, cuda, ...  [default: cpu]"

@@ -46,7 +46,7 @@ from adln.features import SUFFIXES, read_features
     "seen_names",
     multiple=True,
     metavar="NAME",
-    help="A data set that the network has learned from, besides what its file states.",
+    help="A data set that the network was trained on, besides those its file states.",
 )
 @depths_option
 @click.option(
@@ -71,7 +71,7 @@ from adln.features import SUFFIXES, read_features
     "--cascade",
     "with_cascade",
     is_flag=True,
-    help="Also let only unsure queries go from the least depth to the greatest: mAP against cost.",
+    help="Also a cascade: only uncertain queries go on to the deepest exit; mAP against cost.",
 )
 @click.option("--bf16", is_flag=True, help="Compute in bfloat16 (torch networks).")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
@@ -112,7 +112,7 @@ def evaluate(
     one split export, from the shallowest on. It may also be a file of `adln embed` that holds the
     pictures of all data sets.
 
-    A table shows each data set with 95 % intervals, and whether the network has learned from it.
+    A table shows each data set with 95 % intervals, and whether the network was trained on it.
     """
     if report_folder is not None:
         require_writable(report_folder, raises=SettingsError, folder=True)

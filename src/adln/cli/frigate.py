@@ -32,7 +32,7 @@ from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 @path_option("--gallery", "folder", required=True)
 @network_option()
 @depth_option
-@click.option("--match", type=float, help="Cosine of a match, where no calibration says it.")
+@click.option("--match", type=float, help="Cosine of a match, for a network without a calibration.")
 @click.option(
     "--history",
     type=duration,
@@ -45,14 +45,16 @@ from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 @click.option("--pictures", is_flag=True, help="Keep a small picture of each in the gallery.")
 @click.option("--every", "every_s", type=duration, default="10s", help="How often to ask Frigate.")
 @click.option(
-    "--per-second", type=click.FloatRange(0.01), default=5.0, help="Most requests a second."
+    "--per-second", type=click.FloatRange(0.01), default=5.0, help="Limit of requests a second."
 )
-@click.option("--user", default="", help="Of Frigate's port 8971.")
+@click.option("--user", default="", help="User at Frigate's port 8971.")
 @click.option("--password-env", default="", help="Variable that holds the user's password.")
 @click.option("--token-env", default="", help="Variable that holds a token, instead of a user.")
 @path_option("--ca-file", help="Certificates to trust (PEM).")
 @click.option("--allow-plain-http", is_flag=True, help="Password or token may go unencrypted.")
-@click.option("--mqtt", "mqtt_host", default="", help="Broker of Frigate, to hear of events.")
+@click.option(
+    "--mqtt", "mqtt_host", default="", help="MQTT broker of Frigate, to be told of events."
+)
 @click.option("--mqtt-port", default=1883, show_default=True)
 @click.option("--mqtt-user", default="")
 @click.option("--mqtt-password-env", default="", help="Variable that holds the broker's password.")

@@ -111,14 +111,14 @@ def info(folder: Path, as_json: bool) -> None:
 @network_option(
     help="Name or file of a network; all sightings of a gallery are of one network or one space."
 )
-@click.option("--name", help="Whom the pictures show; a new person if nobody is called that.")
-@click.option("--each-folder", is_flag=True, help="Sub-folders are people, called like them.")
+@click.option("--name", help="Name of the person shown; a new person if the name is unknown.")
+@click.option("--each-folder", is_flag=True, help="Each sub-folder is a person, with its name.")
 @click.option("--nobody", is_flag=True, help="Store them without saying who it is.")
 @depth_option
 @click.option(
     "--camera", "camera_id", type=click.IntRange(0), default=0, show_default=True, help="Camera."
 )
-@click.option("--time", "seen", help="When, as 2026-11-22T14:30 in UTC; now if left out.")
+@click.option("--time", "seen", help="When, as 2026-11-22T14:30 in UTC; default: now.")
 @click.option("--thumbnails", is_flag=True, help="Keep a small picture of each sighting, too.")
 @click.option("--low-memory", is_flag=True, help="A new gallery: less memory and disk, slower.")
 @click.pass_context
@@ -194,8 +194,8 @@ def enrol(
 def import_file(folder: Path, file: Path, low_memory: bool) -> None:
     """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER.
 
-    Whoever was forgotten in FOLDER since is left out. What is there already is stored once more:
-    to go back to an export, import it into a new folder.
+    People who were forgotten in FOLDER since are skipped. Existing sightings are stored again as
+    duplicates: to go back to an export, import it into a new folder.
     """
     rows = count_rows(file)
     with open_folder(folder, create=True, low_memory=low_memory) as opened:

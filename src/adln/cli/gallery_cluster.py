@@ -58,11 +58,11 @@ def cluster(
 
     PLACE is a folder, or an address such as http://localhost:19530/shop. Nothing is changed without
     --apply. Sightings of one track stay together; two that a camera saw at the same moment never
-    come into one group.
+    join one group.
     """
     if (network is None) == (threshold is None):
         raise GalleryError(
-            "Give --network, whose calibration tells the threshold, or a --threshold of your own."
+            "Give --network, whose calibration gives the threshold, or a --threshold of your own."
         )
     with open_place(place) as gallery:
         where = Filter(

@@ -17,7 +17,7 @@ from adln.gallery.moving import move_gallery
 @file_option("--ids", "ids_path", help="Write old and new numbers of sightings into this CSV file.")
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
-    """Copy the gallery SOURCE to the empty TARGET and prove that both answer alike.
+    """Copy the gallery SOURCE to the empty TARGET and verify that both answer alike.
 
     Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
     is left as it is.
@@ -39,6 +39,6 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     )
     tell(
         "note",
-        "people who were forgotten at the old place are not known at the new one: their names and "
-        "templates stay behind, as do rules and log.",
+        "not copied: names and templates of forgotten people, retention rules, the log. So people "
+        "forgotten at the old place can be enrolled again at the new one.",
     )

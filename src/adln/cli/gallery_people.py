@@ -65,7 +65,7 @@ def list_people(folder: Path, person: str | None, as_json: bool) -> None:
 @click.argument("person")
 @click.argument("new_name")
 def name(folder: Path, person: str, new_name: str) -> None:
-    """Call PERSON (number or old name) NEW_NAME."""
+    """Name PERSON (number or old name) NEW_NAME."""
     with open_folder(folder) as opened:
         person_id = find_person(opened, person)
         opened.name_person(person_id, new_name)
@@ -77,7 +77,7 @@ def name(folder: Path, person: str, new_name: str) -> None:
 @click.argument("person")
 @click.argument("sightings", nargs=-1, required=True, type=int)
 def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
-    """Say that SIGHTINGS (numbers) show PERSON; "nobody" takes it back."""
+    """Say that SIGHTINGS (numbers) show PERSON; "nobody" unassigns them."""
     with open_folder(folder) as opened:
         person_id = find_person_or_nobody(opened, person)
         changed = opened.assign(sightings, person_id)
@@ -89,7 +89,7 @@ def assign(folder: Path, person: str, sightings: tuple[int, ...]) -> None:
 @click.argument("into")
 @click.argument("others", nargs=-1, required=True)
 def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
-    """Make OTHERS one with the person INTO (numbers or names)."""
+    """Merge OTHERS into the person INTO (numbers or names)."""
     with open_folder(folder) as opened:
         person_id = find_person(opened, into)
         moved = opened.merge([find_person(opened, other) for other in others], person_id)
@@ -99,7 +99,7 @@ def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
 @click.command()
 @folder_argument
 @click.argument("sightings", nargs=-1, required=True, type=int)
-@click.option("--name", "new_name", help="What the new person is called.")
+@click.option("--name", "new_name", help="Name of the new person.")
 def split(folder: Path, sightings: tuple[int, ...], new_name: str | None) -> None:
     """Make SIGHTINGS (numbers) a new person of their own."""
     with open_folder(folder) as opened:
@@ -123,12 +123,17 @@ def delete(folder: Path, sightings: tuple[int, ...]) -> None:
 @click.command()
 @folder_argument
 @click.argument("person")
-@click.option("--also", multiple=True, metavar="PERSON", help="Somebody who is the same one.")
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="PERSON",
+    help="Another entry of the same person, to erase as well.",
+)
 @click.option(
     "--alike",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="COSINE",
-    help="From which others are shown as alike; 0.7 if left out.",
+    help="Cosine from which others are shown as alike; default: 0.7.",
 )
 @click.option(
     "--suppress",
@@ -149,14 +154,14 @@ def forget(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Erase PERSON (number or name) everywhere, and prove it.
+    """Erase PERSON (number or name) everywhere, and verify it.
 
     Shows first who looks like them: people that were split off from them, and unassigned
     sightings, are not erased with them. Name such people with --also, assign such sightings first.
 
-    Their number is never given again and their name cannot be enrolled again. No template stays
-    behind unless --suppress asks for one, so that new pictures of them would be stored as those of
-    somebody unknown. The exit status is 1 if anything of them is found again.
+    Their number is never used again and their name cannot be enrolled again. No template is kept
+    unless --suppress asks for one; without it, new pictures of them are stored as those of an
+    unknown person. The exit status is 1 if any of their data is found afterwards.
     """
     with open_folder(folder) as opened:
         gone = list(dict.fromkeys(find_person(opened, one) for one in (person, *also)))

@@ -21,16 +21,18 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 @click.command()
 @click.argument("source")
 @click.argument("target")
-@path_option("--network", required=True, help="Embeds the kept pictures.")
-@click.option("--depth", type=click.IntRange(1, 4), help="Of its exits; the deepest if left out.")
+@path_option("--network", required=True, help="Network that embeds the kept pictures.")
+@click.option(
+    "--depth", type=click.IntRange(1, 4), help="Depth of the network; default: its deepest."
+)
 @click.option("--quiet", is_flag=True, help="Show no progress bar.")
 def renew(source: str, target: str, network: Path, depth: int | None, quiet: bool) -> None:
     """Copy the gallery SOURCE to the empty TARGET, its kept pictures embedded by another network.
 
-    For a network of one's own (`adln adapt --out`), whose gain is half lost on what another has
-    embedded, or for one of another space. Sightings without a picture stay as they are where the
-    networks share a space, and are left out where not. SOURCE is left as it is; point the settings
-    of watch and service to TARGET.
+    Use it after training a network (`adln adapt --out`), half of whose gain is lost on embeddings
+    of the old one, or for a network of another space. Sightings without a picture are copied
+    unchanged if the networks share a space, and skipped if not. SOURCE is left as it is; point the
+    settings of watch and service to TARGET.
     """
     embedder = OnnxEmbedder(find_network(network))
     chosen = chosen_depth(embedder.depths, depth, network=network)
@@ -58,8 +60,8 @@ def renew(source: str, target: str, network: Path, depth: int | None, quiet: boo
     if renewal.unseen:
         tell(
             "note",
-            f"of {len(renewal.unseen):,} people no sighting is left ({few(renewal.unseen, 10)}): "
-            "enrol them by a picture.",
+            f"no sighting is left of {len(renewal.unseen):,} people ({few(renewal.unseen, 10)}): "
+            "enrol them with a picture.",
         )
     if was_adapted:
         tell(

@@ -27,13 +27,13 @@ from adln.pipeline.roster import read_cameras
     type=duration,
     default="1h",
     show_default=True,
-    help="Whoever needs longer has not come straight from there.",
+    help="A way that takes longer does not count as direct.",
 )
 @file_option("--out", help="Write the routes here (CSV).")
 def routes(
     folder: Path, from_time: str | None, until_time: str | None, within: float, out: Path | None
 ) -> None:
-    """Count the people of the gallery in FOLDER, each once, and tell their routes.
+    """Count the people of the gallery in FOLDER, each once, and show their routes.
 
     People are numbered, never named. Without --out the routes are counted by their cameras.
     """

@@ -22,7 +22,7 @@ _UNITS_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 @click.command()
 @folder_argument
-@click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" takes the rule back.')
+@click.option("--keep", metavar="TIME", help='For how long: 30d, 12h; "ever" removes the rule.')
 @click.option("--camera", "cameras", multiple=True, metavar="NUMBER=TIME", help="For one camera.")
 @click.option("--person", "persons", multiple=True, metavar="WHO=TIME", help="For one person.")
 @click.option("--max-templates", type=click.IntRange(0), help="Sightings a person; 0: no limit.")
@@ -37,9 +37,9 @@ def retention(
     max_unnamed: int | None,
     apply_now: bool,
 ) -> None:
-    """Show, set and apply the rules for what FOLDER keeps. What is not named stays as it is.
+    """Show, set and apply the rules for what FOLDER keeps. Rules not given stay as they are.
 
-    A person's rule goes before their camera's, and that before the general one. Run it with
+    A person's rule overrides their camera's, and a camera's the general one. Run it with
     --apply every hour or so, for example from cron.
     """
     with open_folder(folder) as opened:
@@ -89,7 +89,7 @@ def _keep(text: str) -> float | None:
     except click.BadParameter:
         keep_s = 0.0
     if keep_s == 0:
-        raise SettingsError(f'{text!r} is not a time to keep; write 30d, 12h, 90m, or "ever".')
+        raise SettingsError(f'{text!r} is not a duration; write 30d, 12h, 90m, or "ever".')
     return keep_s
 
 
@@ -100,7 +100,7 @@ def _keep_by_number(
     for rule in rules:
         who, equals, text = rule.rpartition("=")
         if not equals:
-            raise SettingsError(f"{rule!r} is no rule; write NUMBER=TIME, for example 3=7d.")
+            raise SettingsError(f"{rule!r} is not a rule; write NUMBER=TIME, for example 3=7d.")
         keep_s, number = _keep(text), number_of(who)
         result.pop(number, None)
         if keep_s is not None:

@@ -30,7 +30,7 @@ _galleries_option = click.option(
     "galleries",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Of what it has stored: over the bridge to the network, or as before; may be repeated.",
+    help="Gallery whose stored embeddings use the bridge (`rollback`: no longer). Repeatable.",
 )
 
 
@@ -72,7 +72,7 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 
 @networks.command()
 @path_argument("path")
-@click.option("--name", default="", help="Name to load it by; its file name if left out.")
+@click.option("--name", default="", help="Name to load it by; default: its file name.")
 @click.option(
     "--mean",
     type=Triple(),
@@ -82,11 +82,11 @@ def networks(ctx: click.Context, as_json: bool) -> None:
 @click.option(
     "--colours",
     type=click.Choice(["rgb", "bgr"]),
-    help="Order of the channels; what the file says if left out, else rgb.",
+    help="Order of the channels; default: what the file says, else rgb.",
 )
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]), default="nchw", show_default=True)
-@click.option("--training-data", default="", help="What its weights learned from.")
-@click.option("--licence", default="", help="Its terms.")
+@click.option("--training-data", default="", help="Data that it was trained on.")
+@click.option("--licence", default="", help="Its licence.")
 @path_option(
     "--reference",
     help=".npz with paths and embeddings that the network's own software gave of those pictures.",
@@ -104,7 +104,7 @@ def add(
 ) -> None:
     """Describe PATH, an ONNX or OpenVINO network of another make, so that all commands take it.
 
-    What the file does not say of itself is written beside it (PATH.adln.json).
+    What the file does not state itself is written beside it (PATH.adln.json).
     """
     pair = None
     if not path.is_file():
@@ -146,8 +146,8 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
 
     Settings of a watch name it: network.files = ["site"]. Restart a watch or a service that is
     running, so that it takes the new network. Galleries stay valid, because the new network must
-    share the space of the old one. With --gallery they gain, too: what the network of before has
-    stored there is compared over the bridge that `adln adapt --out` has fitted. Embeddings, names
+    share the space of the old one. With --gallery their stored embeddings gain, too: those of the
+    old network are compared over the bridge that `adln adapt --out` has fitted. Embeddings, names
     and numbers stay as they are.
     """
     path = find_network(network)
@@ -159,8 +159,8 @@ def use(network: Path, name: str, new_space: bool, galleries: tuple[Path, ...]) 
         if not mine & theirs:
             raise SettingsError(
                 f"{path} lies in space {' and '.join(sorted(mine))}, {name!r} in "
-                f"{' and '.join(sorted(theirs))}: galleries would have to be made anew. "
-                "--new-space does it all the same."
+                f"{' and '.join(sorted(theirs))}: galleries would have to be rebuilt. "
+                "--new-space does it anyway."
             )
     _build_bridges(path, new, galleries)
     before = use_network(name, path)
@@ -200,7 +200,9 @@ def _build_bridges(path: Path, network: OpenModel, galleries: tuple[Path, ...]) 
     for folder in galleries:
         with SqliteGallery(folder, actor=actor()) as gallery:
             carried = gallery.build_bridge(bridge)
-        click.echo(f"{folder}: {carried:,} sightings are carried over to the new network")
+        click.echo(
+            f"{folder}: {carried:,} sightings are compared with the new network over the bridge"
+        )
 
 
 def _remove_bridges(path: Path | None, galleries: tuple[Path, ...]) -> None:

@@ -36,15 +36,15 @@ depths_option = click.option(
     "depths",
     type=click.IntRange(1, 4),
     multiple=True,
-    help="Only this depth; may be repeated. All that the file has if left out.",
+    help="Only this depth; may be repeated. Default: all depths of the file.",
 )
 depth_option = click.option(
-    "--depth", type=click.IntRange(1, 4), help="Depth; the deepest of the network if left out."
+    "--depth", type=click.IntRange(1, 4), help="Depth; default: the deepest of the network."
 )
 quality_option = click.option(
     "--quality",
     type=click.Choice(QUALITIES),
-    help="fast looks at people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
+    help="fast embeds people by Res1, best by Res2, balanced by Res2 where Res1 finds no match.  "
     "[default: best]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program.")
@@ -91,7 +91,7 @@ def duration(text: str) -> float:
     """Seconds of a time such as 540s, 9m, 2h, 30d or 4w; an option type for click."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text.strip())
     if match is None:
-        raise click.BadParameter(f"{text!r} is not a time; write 540s, 9m, 2h, 30d or 4w.")
+        raise click.BadParameter(f"{text!r} is not a duration; write 540s, 9m, 2h, 30d or 4w.")
     return float(match[1]) * UNITS_S[match[2]]
 
 
@@ -116,6 +116,6 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         picture.save(path)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
-            "that is there."
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in an "
+            "existing folder."
         ) from error

@@ -73,9 +73,9 @@ def search(
     """Find who PICTURES show among the sightings of a gallery.
 
     Each is a picture of one person, cut out. Everybody in the gallery is compared to say who it is;
-    -k is only how many sightings are listed. Several pictures are taken as one track of one person
-    and pooled into one query. With --find-people each may show any number of people, and each of
-    them is searched for.
+    -k is only how many sightings are listed. Several pictures are treated as one track of one
+    person and pooled into one query. With --find-people each may show any number of people, and
+    each of them is searched for.
     """
     where = Filter(
         cameras=frozenset(cameras) if cameras else None,

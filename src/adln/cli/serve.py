@@ -65,7 +65,7 @@ def serve(
 
     To see what it is like: adln serve --demo
 
-    It listens to this machine only, unless --host says otherwise; then every request needs a
+    It listens on this machine only, unless --host says otherwise; then every request needs a
     token. The first time that tokens are needed, one for each role is made and shown once, on a
     terminal; else they are in a file in the gallery that only its owner can read.
     """
@@ -203,7 +203,7 @@ def _require_family(models: Sequence[ModelKey], own: ModelKey, settings: ServeSe
 def _greet(tokens: Mapping[Role, str], where: str, settings: ServeSettings) -> None:
     click.secho(where, bold=True, err=True)
     if not settings.tokens_required:
-        click.echo("Open to this machine only; no token is asked for.", err=True)
+        click.echo("Open to this machine only; no token is needed.", err=True)
         return
     if tokens and sys.stderr.isatty():
         click.echo("Tokens, shown this once; keep them where only you can read:", err=True)

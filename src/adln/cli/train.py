@@ -23,7 +23,7 @@ from adln.training.stopping import stop_on_request
     "data_paths",
     required=True,
     multiple=True,
-    help="Folder or CSV of a data set. May be repeated: persons and cameras are kept apart.",
+    help="Folder or CSV of a data set. May be repeated: persons and cameras are kept separate.",
 )
 @layout_option
 @path_option(
@@ -32,7 +32,11 @@ from adln.training.stopping import stop_on_request
     multiple=True,
     help="Folder with pictures of people without a name, to imitate a teacher on. May be repeated.",
 )
-@path_option("--recipe", "recipe_path", help="TOML file; what it leaves out has the paper's value.")
+@path_option(
+    "--recipe",
+    "recipe_path",
+    help="TOML file; settings that it leaves out have the paper's values.",
+)
 @path_option(
     "--out",
     "folder",

@@ -44,10 +44,10 @@ _DRAIN_S = 5.0
 @click.command()
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @path_option("--gallery", help="Folder of the gallery.")
-@click.option("--network", default="", help="Network that recognises people; res2 if left out.")
+@click.option("--network", default="", help="Network that recognises people; default: res2.")
 @quality_option
 @path_option(
-    "--detector", help="YOLOX in ONNX that finds people; also by the variable ADLN_DETECTOR."
+    "--detector", help="YOLOX in ONNX that detects people; also set by the variable ADLN_DETECTOR."
 )
 @click.option(
     "--start", default="", metavar="TIME", help="When the recordings began: 2026-11-22T14:30."
@@ -70,9 +70,11 @@ _DRAIN_S = 5.0
     metavar="KEY=VALUE",
     help="Change a setting, as in TOML: --set network.depth=1. May be repeated.",
 )
-@click.option("--yes", is_flag=True, help="Fetch the detector if it is missing, without asking.")
+@click.option("--yes", is_flag=True, help="Download the detector if it is missing, without asking.")
 @click.option(
-    "--fetch-detector", is_flag=True, help="Fetch YOLOX-Nano (3.7 MB, Apache-2.0) from its release."
+    "--fetch-detector",
+    is_flag=True,
+    help="Download YOLOX-Nano (3.7 MB, Apache-2.0) from its release.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the final figures as JSON.")
 @click.option("--quiet", is_flag=True, help="Show only warnings and errors.")

@@ -16,19 +16,21 @@ from adln.errors import TrainingError
 
 @click.command()
 @path_argument("network_path", metavar="NETWORK")
-@path_option("--data", "data_paths", multiple=True, help="Data set, of which the training split.")
+@path_option("--data", "data_paths", multiple=True, help="Data set; its training split is used.")
 @layout_option
-@path_option(
-    "--unlabelled", "folders", multiple=True, help="Folder with pictures of people, whoever."
-)
+@path_option("--unlabelled", "folders", multiple=True, help="Folder with pictures of any people.")
 @path_option("--out", required=True, help="File to write, .safetensors.")
-@click.option("--power", type=click.FloatRange(0, 0.5), help="How strongly; 0.15 if left out.")
+@click.option(
+    "--power", type=click.FloatRange(0, 0.5), help="Power of the whitening; default: 0.15."
+)
 @click.option(
     "--power-within",
     type=click.FloatRange(0, 0.5),
-    help="How strongly where a person varies; 0.15 if left out, 0 without --data.",
+    help="The same within persons; default: 0.15, or 0 without --data.",
 )
-@click.option("--centred", type=click.FloatRange(0, 1), help="Share of the mean; 0.5 if left out.")
+@click.option(
+    "--centred", type=click.FloatRange(0, 1), help="Share of the mean to subtract; default: 0.5."
+)
 @click.option("--half", is_flag=True, help="Store in fp16: half the size.")
 @json_option
 def whiten(
@@ -43,11 +45,11 @@ def whiten(
     half: bool,
     as_json: bool,
 ) -> None:
-    """Take weight from what many people's embeddings have in common.
+    """Reduce the weight of what many people's embeddings have in common.
 
     NETWORK is one that imitates a teacher in the teacher's space. Up to 4,000 crops of each data
-    set, and of all folders together, say how embeddings vary; the result folds into the last
-    layers, so that crops cost what they did and stay comparable with what galleries hold. Judge it
+    set, and of all folders together, show how embeddings vary. The result is folded into the last
+    layers: crops cost the same, and embeddings stay comparable with those in galleries. Judge it
     with `adln evaluate` on people that it was not fitted to.
     """
     from adln.model.checkpoint import load_network, read_provenance, save_network

@@ -138,14 +138,14 @@ class ComparedGallery(GalleryStore):
             apart = [index.models[one] for one in numbers if index.models[one].space]
             if any(model.space != bridge.space for model in apart):
                 raise GalleryError(
-                    f"{self.folder}: this bridge lies in space {bridge.space or 'unknown'}, what "
-                    f"it would carry in {apart[0].space}: the new network cannot be compared with "
-                    "it."
+                    f"{self.folder}: this bridge is of space {bridge.space or 'unknown'}, the "
+                    f"embeddings here of {apart[0].space}: the new network cannot be compared with "
+                    "them."
                 )
             if index.adaptations:
                 raise GalleryError(
-                    f"{self.folder}: is adapted to its cameras as the old network sees them. "
-                    "Switch that off (`adln adapt GALLERY --undo`), and adapt it anew afterwards."
+                    f"{self.folder}: is adapted to its cameras for the old network. "
+                    "Switch that off (`adln adapt GALLERY --undo`), and adapt it again afterwards."
                 )
             store_bridge(self._connection, bridge)
             index.rebuild()
@@ -171,8 +171,8 @@ class ComparedGallery(GalleryStore):
             details["bridges"] = len(gone)
             if gone and self._index.adaptations:
                 raise GalleryError(
-                    f"{self.folder}: is adapted to its cameras as network {target[:12]} sees "
-                    "them. Switch that off first: `adln adapt GALLERY --undo`."
+                    f"{self.folder}: is adapted to its cameras for network {target[:12]}. "
+                    "Switch that off first: `adln adapt GALLERY --undo`."
                 )
             for bridge in gone:
                 remove_bridge(self._connection, bridge.source)

@@ -188,9 +188,9 @@ def require_reserve(folder: Path) -> None:
     """
     if not fill_reserve(folder):
         raise FullDiskError(
-            f"{folder}: the disk is full: what is free is needed for erasing, for which "
-            f"{_RESERVE_BYTES // 2**20} MiB are set aside. Nothing was changed; everything before "
-            "it is safe. Free some space, or let `adln gallery retention --apply` erase what is "
+            f"{folder}: the disk is full: {_RESERVE_BYTES // 2**20} MiB are reserved for erasing "
+            "and cannot be filled. Nothing was changed; earlier data is "
+            "safe. Free some space, or let `adln gallery retention --apply` erase what is "
             "old."
         )
 
@@ -244,8 +244,8 @@ def _open_read_only(folder: Path) -> sqlite3.Connection:
             return connection
         return _upgraded_copy(connection, version)
     raise GalleryError(
-        f"{folder}: may not be written to, and cannot be read as it is. Copy the folder to a place "
-        "that may be written to, and open it there."
+        f"{folder}: is not writable, and cannot be read in its present state. Copy the folder to a "
+        "writable place, and open it there."
     )
 
 
@@ -383,9 +383,9 @@ def plain_errors(
         elif name.startswith("SQLITE_IOERR"):
             advice = f"The disk refused. {what_holds} Check the disk and its free space."
         elif name.startswith("SQLITE_READONLY"):
-            advice = "This gallery may only be looked at: its disk or files may not be written to."
+            advice = "This gallery is read-only: its disk or files cannot be written."
         elif name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
-            advice = "Check that the folder exists and may be written to."
+            advice = "Check that the folder exists and is writable."
         else:
             advice = f"{what_holds} Check disk and permissions."
         raise GalleryError(f"{folder}: {error}. {advice}") from error

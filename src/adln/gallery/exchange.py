@@ -212,7 +212,7 @@ def _read_names(path: Path) -> dict[int, str]:
                     names[number] = checked_name(name)
                 except GalleryError as error:
                     raise GalleryError(
-                        f"{path}: person {number} has a name that cannot be taken over: {error}"
+                        f"{path}: person {number} has a name that cannot be imported: {error}"
                     ) from error
     return names
 

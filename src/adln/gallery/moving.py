@@ -163,8 +163,8 @@ def move_gallery(
         )
     if _bridges(source) and not isinstance(target, SqliteGallery):
         raise GalleryError(
-            "This gallery is carried over a bridge to another network, which a gallery on a server "
-            "cannot be. Take that back first: `adln networks rollback NAME --gallery FOLDER`."
+            "This gallery uses a bridge to another network, which a gallery on a server "
+            "cannot. Remove it first: `adln networks rollback NAME --gallery FOLDER`."
         )
     _require_empty(target)
     person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}

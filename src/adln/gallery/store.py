@@ -183,8 +183,8 @@ class GalleryStore:
             self._require_open()
             if self._is_read_only:
                 raise GalleryError(
-                    f"{self.folder}: this gallery may only be looked at, because its disk or its "
-                    "files may not be written to."
+                    f"{self.folder}: this gallery is read-only, because its disk or its "
+                    "files cannot be written."
                 )
             with writing(self._connection):
                 if not self._index.refresh():

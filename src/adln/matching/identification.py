@@ -87,19 +87,20 @@ class Identification:
     """Who it is, and why.
 
     Attributes:
-        verdict: "matched", "candidate" (for a person to look at) or "unknown"; None if nothing
-            says what a score means.
-        nearest: Whoever the verdict is about, also if it is "unknown"; None if there was nobody to
-            compare with, or nobody was asked.
-        runners_up: The next persons, best first; who is more alike than `nearest` and has no name
-            is the first of them.
-        threshold: The cosine from which on `nearest` would be a match; None if nothing says so.
-        probability: That `nearest` is the right person, 0 to 1; None without a verdict, and where
-            nobody was asked.
-        gallery_size: People who were compared.
-        judged_among: People that the score was judged among.
-        reason: In words, for people to read.
-        depth: Of the query; None where nobody was asked.
+        verdict: "matched", "candidate" (for a person to decide) or "unknown"; None without a
+            calibration or thresholds.
+        nearest: The person that the verdict is about, even if it is "unknown"; None if there was
+            nobody to compare with, or no search was made.
+        runners_up: The next persons, best first; an unnamed person with a higher score than
+            `nearest` is the first of them.
+        threshold: The cosine at which `nearest` is a match; None without a calibration
+            or thresholds.
+        probability: That `nearest` is the right person, 0 to 1; None without a verdict, and if no
+            search was made.
+        gallery_size: Number of people compared.
+        judged_among: Gallery size that the threshold is for.
+        reason: Explanation in words.
+        depth: Of the query; None if no search was made.
 
     Examples:
         >>> net = adln.load("res2")
@@ -124,7 +125,7 @@ class Identification:
 
     @property
     def person(self) -> PersonScore | None:
-        """Whom the answer names; nobody is named for what is not even a candidate."""
+        """The person found; None if the verdict is "unknown"."""
         return None if self.verdict == "unknown" else self.nearest
 
     @property
@@ -352,7 +353,7 @@ def _reason(
     if decision.verdict == "unknown":
         return f"nearest is {say(nearest)}, below {_number(decision.candidate)}"
     if decision.verdict == "candidate":
-        return f"{say(nearest)} is below {_number(decision.match)}, from which on it is a match"
+        return f"{say(nearest)} is below {_number(decision.match)}, the threshold of a match"
     text = f"{say(nearest)} reaches {_number(decision.match)}"
     if not others:
         return f"{text}; nobody else was compared"
