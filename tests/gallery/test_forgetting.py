@@ -376,7 +376,7 @@ def test_what_is_new_does_not_take_the_room_that_erasing_needs(
 
     with monkeypatch.context() as patch:
         patch.setattr(database, "open_private", full)
-        with pytest.raises(GalleryError, match="needed for erasing"):
+        with pytest.raises(GalleryError, match="reserved for erasing"):
             gallery.add(sightings(unit_rows(5, seed=9)))
         assert gallery.forget(person).sightings == 5
         assert reserve.stat().st_size == 2**20

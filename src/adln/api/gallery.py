@@ -113,8 +113,6 @@ class Gallery:
         if rows.size == 0:
             raise GalleryError(f"nobody can be enrolled as {name!r} without an embedding.")
         person_id = person_called(self.store, name)
-        if person_id is None:
-            self.store.require_free_name(name)
         ids = self.store.add(
             [
                 Sighting(

@@ -109,8 +109,6 @@ class Enrolment:
     def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
         """Store what can be used; whoever is new is made when there is a picture of them."""
         person_id = None if pictures.is_nobody else person_called(self.opened, pictures.name)
-        if person_id is None and pictures.name is not None:
-            self.opened.require_free_name(pictures.name)
         stored = refused = 0
         for start in range(0, len(pictures.paths), _BATCH):
             part = self._crops_of(pictures.paths[start : start + _BATCH], on_progress)
@@ -156,7 +154,26 @@ class Enrolment:
 
 
 def person_called(gallery: SqliteGallery, name: str | None) -> int | None:
-    """The number of whoever has a name; None if nobody has."""
+    """The number of the person who has a name; None if nobody has, or for no name.
+
+    Raises:
+        GalleryError: the name cannot be given to anybody: it was that of somebody forgotten.
+    """
+    if name is None:
+        return None
+    there = _person_called(gallery, name)
+    if there is None:
+        try:
+            gallery.require_free_name(name)
+        except GalleryError:
+            # Another thread or process may have given it in the meantime.
+            there = _person_called(gallery, name)
+            if there is None:
+                raise
+    return there
+
+
+def _person_called(gallery: SqliteGallery, name: str | None) -> int | None:
     return next((one.person_id for one in gallery.persons() if is_same_name(one.name, name)), None)
 
 
@@ -173,7 +190,7 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
     try:
         return gallery.split(sighting_ids, name)
     except GalleryError:
-        there = person_called(gallery, name)
+        there = _person_called(gallery, name)
         if there is not None:
             gallery.assign(sighting_ids, there)
             return there

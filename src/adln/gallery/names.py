@@ -85,5 +85,7 @@ def checked_name(name: str) -> str:
             f"A name may have up to {LONGEST_NAME} characters, this one has {len(plain):,}."
         )
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in plain):
-        raise GalleryError(f"{plain[:40]!r} has control or invalid characters; a name must not.")
+        raise GalleryError(
+            f"{plain[:40]!r} has control characters or invalid ones; a name must not."
+        )
     return plain
