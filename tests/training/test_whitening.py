@@ -12,10 +12,10 @@ from torch.testing import assert_close
 from adln.datasets.split import Split
 from adln.errors import TrainingError
 from adln.model.network import ADLN, Architecture, build_network
+from adln.training.data import evenly
 from adln.training.whitening import (
     CROPS,
     WhiteningStrength,
-    evenly,
     fit_whitening,
     require_whitenable,
     whiten,
@@ -109,11 +109,11 @@ def test_fewer_crops_than_dimensions_are_refused() -> None:
 
 
 def test_of_many_crops_so_many_are_looked_at_from_first_to_last() -> None:
-    assert evenly(3).tolist() == [0, 1, 2]
-    chosen = evenly(10 * CROPS)
+    assert evenly(3, CROPS).tolist() == [0, 1, 2]
+    chosen = evenly(10 * CROPS, CROPS)
     assert len(set(chosen.tolist())) == CROPS
     assert (chosen[0], chosen[-1]) == (0, 10 * CROPS - 1)
-    assert evenly(0).tolist() == []
+    assert evenly(0, CROPS).tolist() == []
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def whiten(
     splits = [open_dataset(path, layout).train for path in data_paths]
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
     counts = [*map(len, splits), len(unlabelled)]
-    most = sum(len(whitening.evenly(count)) for count in counts)
+    most = sum(min(count, whitening.CROPS) for count in counts)
     with counting(most, "embedding", quiet=as_json) as on_progress:
         crops = whitening.whiten(network, splits, unlabelled, strength, on_progress=on_progress)
     facts = {**asdict(strength), "crops": crops}

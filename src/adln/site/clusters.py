@@ -75,9 +75,7 @@ def cluster_tracks(
         count = int(labels.max()) + 1 if len(labels) else 0
         if count < 2:
             break
-        sums = np.zeros((count, rows.shape[1]), rows.dtype)
-        np.add.at(sums, labels, rows)
-        centres = unit_length(sums)
+        centres = unit_length(_sums(rows, labels))
         found = rerank(centres, centres, k1=_NEIGHBOURS, k2=1, distance_weight=0.0)
         distances = np.concatenate([block for _, block in found])
         shared = 1 - np.clip((distances + distances.T) / 2, 0, 1)
@@ -106,16 +104,21 @@ def share_passing_cameras(
     Raises:
         GalleryError: scikit-learn is not installed.
     """
-    known, first, numbers = np.unique(tracks, return_index=True, return_inverse=True)
-    if not len(known):
+    if not len(tracks):
         return 0.0
-    sums = np.zeros((len(known), rows.shape[1]), rows.dtype)
-    np.add.at(sums, numbers.reshape(-1), rows)
+    _, first, numbers = np.unique(tracks, return_index=True, return_inverse=True)
     camera_of = cameras[first]
-    clusters = cluster_tracks(sums, camera_of)
+    clusters = cluster_tracks(_sums(rows, numbers.reshape(-1)), camera_of)
     pairs = np.unique(np.stack([clusters, camera_of], axis=1), axis=0)
     passing = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
     return float(np.isin(clusters, passing).mean())
+
+
+def _sums(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Sum of the rows of each label 0..K-1, (K, D)."""
+    sums = np.zeros((int(labels.max()) + 1, rows.shape[1]), rows.dtype)
+    np.add.at(sums, labels, rows)
+    return sums
 
 
 def without_cameras(

@@ -37,6 +37,7 @@ from adln.site.clusters import (
     without_cameras,
 )
 from adln.site.recipes import CLUSTER_WEIGHT
+from adln.training.common_space import group_means
 from adln.training.data import TrainingData
 from adln.training.lesson import Lesson
 
@@ -122,7 +123,7 @@ class ClusterLesson(Lesson):
     def _of_tracks(self, rows: Tensor | NDArray[np.float32]) -> Tensor:
         """Means of unit length, (T, D)."""
         count = len(self._cameras)
-        return F.normalize(_means(torch.as_tensor(rows), self.track_of, count))
+        return F.normalize(group_means(torch.as_tensor(rows), self.track_of, count))
 
     def begin(self, embeddings: Tensor) -> None:
         """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
@@ -152,7 +153,7 @@ class ClusterLesson(Lesson):
         self.proxy_of = torch.from_numpy(proxy_of.reshape(-1)).to(device)
         self.proxies, self.proxies_before = (
             F.pad(
-                F.normalize(_means(of_tracks, self.proxy_of, len(known))),
+                F.normalize(group_means(of_tracks, self.proxy_of, len(known))),
                 (0, 0, 0, count - len(known)),
             )
             for of_tracks in (means, self.stored)
@@ -247,9 +248,3 @@ def with_lesson(
     anchors = without_cameras(unit_length(held_at), cameras, keep_mean=True)
     space = network.architecture.space
     return replace(data, teacher_embeddings=anchors, teacher_space=space), lesson
-
-
-def _means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
-    sums = torch.zeros(count, rows.shape[1], dtype=rows.dtype, device=rows.device)
-    counts = torch.bincount(labels, minlength=count)[:, None].clamp(min=1)
-    return sums.index_add_(0, labels, rows) / counts

@@ -47,7 +47,7 @@ from adln.site.refitting import refit_file
 from adln.site.teacher import DeviceTeacher
 from adln.site.terms import origin, terms
 from adln.site.trial import trial_step_s
-from adln.training.data import UNLABELLED, TrainingData
+from adln.training.data import UNLABELLED, TrainingData, evenly
 from adln.training.loop import Progress, build_fabric, train
 from adln.training.recipe import Recipe
 from adln.training.stopping import StopCheck, never
@@ -465,8 +465,7 @@ def _prepare(
 
 
 def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    at = np.linspace(0, len(rows) - 1, min(count, len(rows)))
-    return rows[np.rint(at).astype(np.int64)]
+    return rows[evenly(len(rows), count)]
 
 
 def _of_few_tracks(crops: SiteCrops, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -92,8 +92,7 @@ def fit_common_space(
 
     counts = torch.bincount(labels)  # (K,)
     teacher = embeddings[max(embeddings) if goal_depth is None else goal_depth].double()
-    means = torch.zeros(len(counts), teacher.shape[1], dtype=torch.float64)
-    means = means.index_add_(0, labels, teacher) / counts[:, None]  # (K, 2048)
+    means = group_means(teacher, labels, len(counts))  # (K, 2048)
     # Directions weigh by the crops that they explain, so each person counts with its crops.
     _, _, directions = torch.linalg.svd(means * counts.sqrt()[:, None], full_matrices=False)
     reduced = means @ directions[:dim].T  # (K, D)
@@ -141,6 +140,13 @@ def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = Tru
     whole.load_state_dict(state, assign=True)
     whole.mean, whole.std = network.mean.clone(), network.std.clone()  # not part of the state
     return whole.train(network.training)
+
+
+def group_means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Mean of the rows of each label 0..count-1, (count, D); zeros for a label without rows."""
+    sums = torch.zeros(count, rows.shape[1], dtype=rows.dtype, device=rows.device)
+    counts = torch.bincount(labels, minlength=count)[:, None].clamp(min=1)
+    return sums.index_add_(0, labels, rows) / counts
 
 
 def join_exits(network: ADLN, other: ADLN) -> ADLN:

@@ -69,6 +69,11 @@ def join_splits(splits: Sequence[Split]) -> Split:
     )
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Positions of at most so many among `count` rows, evenly from the first to the last."""
+    return np.rint(np.linspace(0, count - 1, min(count, most))).astype(np.int64)
+
+
 def load_training_data(
     split: Split,
     *,

@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,6 +25,8 @@ from adln.datasets.split import Split
 from adln.errors import TrainingError
 from adln.model.exits import Exit
 from adln.model.network import ADLN
+from adln.training.common_space import group_means
+from adln.training.data import evenly
 
 # Chosen on CUHK03's persons to choose by, on a plateau from 0.1 to 0.2.
 POWER = 0.15
@@ -123,10 +123,9 @@ def fit_whitening(
 
 def _within(rows: Tensor, persons: Tensor) -> Tensor:
     """(D, D) covariance of (N, D) rows about the mean of their person."""
-    _, numbers, counts = torch.unique(persons, return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(counts), rows.shape[1], dtype=rows.dtype).index_add_(0, numbers, rows)
-    apart = rows - (sums / counts[:, None])[numbers]
-    covariance: Tensor = apart.T @ apart / max(1, len(rows) - len(counts))
+    known, numbers = torch.unique(persons, return_inverse=True)
+    apart = rows - group_means(rows, numbers, len(known))[numbers]
+    covariance: Tensor = apart.T @ apart / max(1, len(rows) - len(known))
     return covariance
 
 
@@ -204,9 +203,9 @@ def whiten(
         DatasetError: a picture cannot be read.
     """
     require_whitenable(network)
-    chosen = [split.select(evenly(len(split))) for split in splits]
+    chosen = [split.select(evenly(len(split), CROPS)) for split in splits]
     paths = [path for split in chosen for path in split.paths]
-    paths += [unlabelled[at] for at in evenly(len(unlabelled))]
+    paths += [unlabelled[at] for at in evenly(len(unlabelled), CROPS)]
     embeddings = _embeddings(network, paths, on_progress)
     deepest = F.normalize(embeddings[network.architecture.exits[-1]])
     named = [len(split) for split in chosen]
@@ -216,11 +215,6 @@ def whiten(
     norms = {depth: float(rows.norm(dim=1).mean()) for depth, rows in embeddings.items()}
     with_whitening(network, whitening, norms)
     return len(paths)
-
-
-def evenly(count: int) -> NDArray[np.int64]:
-    """Which of so many crops are looked at."""
-    return np.rint(np.linspace(0, count - 1, min(count, CROPS))).astype(np.int64)
 
 
 @torch.inference_mode()
