@@ -4,13 +4,13 @@ r"""Measures who keeps their number: HOTA, AssA, IDF1, id switches, and what is 
     python -m benchmarks.tracking --work out/tracking --seeds 12,13,14
 
 Sequences with a known truth are drawn once (see `benchmarks.tracking_scenes`); all trackers get
-the same boxes. "motion" is the tracker without an appearance and without frames, "motion, camera"
-makes up for a camera that moves, "res1" and "res2" look at people with a shipped network, "colours"
-with a histogram. `--detector yolox_nano_416.onnx` times the trackers and the detector on the same
-pictures, frame by frame in turn, on one core each, and does nothing else. `--peers` adds the
+the same boxes. "motion" is the tracker without an appearance and without frames; "motion, camera"
+compensates the motion of the camera; "res1-tracking", "res1" and "res2" compare embeddings of a
+shipped network, "colours" histograms. `--detector yolox_nano_416.onnx` only times the trackers and
+the detector on the same pictures, frame by frame in turn, on one core each. `--peers` adds the
 trackers of roboflow's `trackers` where it is installed, with our thresholds where they have the
 same ones. `--mot FOLDER`, which may be repeated, measures real sequences instead; without pictures
-only those trackers go that need none.
+only trackers that need none can run.
 
 Who has the number again after which gap needs many gaps of each length, which hedges make:
 
@@ -45,7 +45,7 @@ from adln.crops import cut, resize
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.shipped import find_network
 
-OURS = ("motion", "motion, camera", "colours", "res1", "res2")
+OURS = ("motion", "motion, camera", "colours", "res1-tracking", "res1", "res2")
 # Their lost tracks live for so many frames of a film of 30 a second; ours for two seconds.
 _PEERS: dict[str, dict[str, Any]] = {
     "ByteTrackTracker": {"track_activation_threshold": 0.6, "minimum_consecutive_frames": 3},

@@ -1,5 +1,6 @@
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -41,6 +42,17 @@ def test_a_camera_that_stands_still_has_no_way_although_people_move() -> None:
         picture[150:300, 100 + 20 * step : 180 + 20 * step] = 40
         people = np.array([[100 + 20 * step, 150, 180 + 20 * step, 300]])
         assert camera.update(np.clip(picture, 0, 255).astype(np.uint8), people) is None
+
+
+def test_a_pan_too_slow_for_two_frames_is_found_by_and_by() -> None:
+    camera = CameraMotion()
+    wide = np.ascontiguousarray(scenery()[60:420, 100:740])
+    way = 0.0
+    for step in range(30):  # 0.2 px a frame, of which a reduced frame shows 0.1
+        turned = cv2.warpAffine(wide, np.array([[1, 0, -0.2 * step], [0, 1, 0]]), (640, 360))
+        affine = camera.update(turned, NOBODY)
+        way += 0.0 if affine is None else affine[0, 2]
+    assert way == pytest.approx(-0.2 * 29, abs=0.6)
 
 
 @pytest.mark.parametrize("still_frames", [3, 49, 50, 51, 120])

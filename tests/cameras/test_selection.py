@@ -20,7 +20,7 @@ def judge(*boxes: tuple[float, ...]) -> list[float]:
         width_px=400,
         settings=QualitySettings(),
     )
-    return found.quality.tolist()
+    return [one.quality for one in found]
 
 
 def show(

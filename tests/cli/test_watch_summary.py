@@ -35,13 +35,23 @@ def test_a_visit_in_doubt_has_a_line_of_its_own_and_is_not_the_persons() -> None
     timeline.add(visit(2, person_id=2))
     timeline.add(visit(3, person_id=1, verdict="candidate", probability=0.77))
     title, first, doubt, second = summary_lines(WatchProgress(), timeline, {1: "Anna"}, [])[1:5]
-    assert title.startswith("2 people in ")
-    assert title.endswith(", and 1 visit in doubt")
+    assert title.startswith("2 or 3 people in ")
+    assert title.endswith(", 1 visit in doubt")
     assert first.startswith("  Anna ")
     assert "times" not in first
     assert doubt.startswith("  Anna? ")
     assert doubt.endswith("entrance, 77 %, perhaps somebody else")
     assert second.startswith("  Person 2  ")
+
+
+def test_each_visit_in_doubt_may_be_another_person_than_those_counted() -> None:
+    timeline = Timeline()
+    for number in (1, 2, 3):
+        timeline.add(visit(number, person_id=1, verdict="candidate", probability=0.7))
+    assert summary_lines(WatchProgress(), timeline, {}, [])[1].startswith("1 to 3 people in ")
+    known = Timeline()
+    known.add(visit(1, person_id=1, verdict="candidate", probability=0.7))
+    assert summary_lines(WatchProgress(), known, {}, [])[1].startswith("1 person in ")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
-"""What people look like, as far as following them needs it.
+"""Appearance for trackers: the embeddings of a frame's boxes, computed on demand.
 
-Embeddings cost more than boxes, so that they are made only of the boxes for which somebody asks,
-and only of clean ones: a crop that shows half of another person looks like nobody.
+An embedding costs more than a box. Only boxes whose embedding is asked for are embedded, and only
+clean ones, because a crop that shows half of another person has a misleading embedding.
 
 Source: Wojke et al., "Simple Online and Realtime Tracking with a Deep Association Metric", ICIP
 2017, and Aharon et al., "BoT-SORT: Robust Associations Multi-Pedestrian Tracking", 2022, for the
 smoothed embedding of a track.
-Deviation: it is renewed by clean boxes only, and by one now and then instead of every one. The
-level at which two people look alike is learned from people who are in view together, because it
-differs by embedder and by camera.
+Deviation: it is updated from clean boxes only, and every few seconds instead of in every frame.
+The cosine above which two boxes may show one person is learned from people who are in view
+together, because it depends on the embedder and on the camera.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from adln.boxes import clip_to_picture
 from adln.cameras.detections import Detections
-from adln.cameras.quality import QualitySettings, judge_boxes, visible_parts
+from adln.cameras.quality import Geometry, QualitySettings, judge_boxes
 from adln.crops import cut, resize
 from adln.embeddings import unit_length
 from adln.errors import CameraError
@@ -28,9 +28,9 @@ from adln.settings import settings
 
 # A new embedding's share in a track's smoothed one.
 _SHARE = 0.3
-# Of a box that is alone at least this part is covered by no other one.
+# A box counts as alone if other boxes leave at least this part of it uncovered.
 _ALONE = 0.95
-# How fast the likeness of strangers is learned.
+# Learning rate of the mean cosine between strangers.
 _STRANGERS_SHARE = 0.05
 
 
@@ -47,38 +47,38 @@ class Appearance(Protocol):
             boxes_xyxy: (N, 4) px.
 
         Returns:
-            (N, D), of any length; compared by cosine. A row of zeros says nothing.
+            (N, D), not necessarily normalised; compared by cosine. A row of zeros is ignored.
         """
         ...
 
 
 @settings
 class AppearanceSettings:
-    """How far the eye may overrule the motion; cosines are those of the embedder in use.
+    """When appearance overrules motion; cosines are those of the embedder in use.
 
     Attributes:
-        use: look at people at all; by motion alone if not.
-        same: somebody who comes back must look at least so much like before.
-        above_strangers: and must be so far from what people in view together have in common,
-            as a part of the way to a cosine of 1.
-        margin: and more like before than like any other candidate, by this difference.
-        weight: where motion is in doubt, a difference of cosines counts as so much overlap.
-        near: a second candidate with this part of the best one's overlap puts a box in doubt.
+        use: use the appearance; if false, track by motion alone.
+        same: least cosine between a lost person and the one who returns.
+        above_strangers: the same, relative to strangers: 0 is the mean cosine of people in view
+            together, 1 a cosine of 1. The higher of both limits applies.
+        margin: least difference to the cosine with any other candidate.
+        weight: overlap that a difference of cosines of 1 counts for, where motion is ambiguous.
+        near: a box is ambiguous if a second candidate has this part of the best one's overlap.
         clean: only boxes of at least this quality are embedded. The quality is the part not
             hidden by others, times wholeness, shape and confidence; see `adln.cameras.quality`.
-        least_height_px: smaller people are not embedded.
-        renew_s: a track's embedding is renewed once in so long, by a clean box;
-        recheck_s: and once in so long, if somebody else may have its place.
-        trust_motion_s: a track that was out of sight for longer is not taken up by its motion
-            alone, if it is known what the person looks like.
-        strange: after so many clean boxes that look like somebody else, a track that was in doubt
-            is taken to have been caught by another person, who gets a new number.
-        keep_s: somebody who is out of sight for longer gets a new number.
-        undecided_s: a newcomer who may be somebody lost, but whose boxes are not clean, has no
-            number for at most so long.
-        reach: somebody may come back so many body heights away,
-        reach_per_s: and so many more for each second out of sight,
-        reach_most: and this many at most.
+        least_height_px: boxes of less height are not embedded.
+        renew_s: interval at which a track's embedding is updated, from a clean box.
+        recheck_s: the same, while the track may have been taken over by another person.
+        trust_motion_s: a track with an embedding that was out of sight for longer needs a matching
+            appearance to continue.
+        strange: number of clean boxes with the appearance of someone else after which an ambiguous
+            track is taken to show another person, who gets a new number.
+        keep_s: a person who is out of sight for longer gets a new number.
+        undecided_s: longest time for which a new track that may be a lost person, but has no clean
+            box yet, has no number.
+        reach: greatest distance at which a lost person may reappear, in body heights,
+        reach_per_s: what each second out of sight adds to it,
+        reach_most: and its upper limit.
     """
 
     use: bool = True
@@ -101,7 +101,7 @@ class AppearanceSettings:
 
 
 class Look:
-    """What one person looks like: a smoothed embedding.
+    """Appearance of one person: a smoothed embedding.
 
     Args:
         embedding: (D,) of unit length, of a clean box.
@@ -114,19 +114,19 @@ class Look:
         self._count = 1
 
     def renew(self, embedding: NDArray[np.float32], time_s: float) -> None:
-        """Take in another embedding of this person."""
+        """Update it with another embedding of this person."""
         self._count += 1
         share = max(_SHARE, 1 / self._count)
         self.embedding = unit_length((1 - share) * self.embedding + share * embedding)
         self.renewed_s = time_s
 
     def cosine(self, embedding: NDArray[np.float32]) -> float:
-        """How alike they are."""
+        """Cosine to a unit-length embedding (D,)."""
         return float(self.embedding @ embedding)
 
 
 class Likeness:
-    """What a cosine means under one camera.
+    """Thresholds on cosines, learned for one camera.
 
     Args:
         settings: thresholds.
@@ -137,10 +137,10 @@ class Likeness:
         self._strangers: float | None = None
 
     def saw_together(self, cosines: Iterable[float]) -> None:
-        """Learn from people who are in view together, who are therefore not the same.
+        """Learn from people who are in view together and therefore differ.
 
         Args:
-            cosines: NaN where one of the two has not been looked at yet.
+            cosines: NaN where one of the two has no embedding yet.
         """
         for cosine in cosines:
             if np.isnan(cosine):
@@ -151,7 +151,7 @@ class Likeness:
 
     @property
     def same(self) -> float:
-        """From this cosine on, two may be the same person."""
+        """Least cosine at which two boxes may show the same person."""
         if self._strangers is None:
             return self._settings.same
         part = self._settings.above_strangers
@@ -159,17 +159,17 @@ class Likeness:
 
     @property
     def pivot(self) -> float:
-        """A cosine that speaks neither for nor against the same person."""
+        """Neutral cosine: neither evidence for the same person nor against it."""
         strangers = 0.0 if self._strangers is None else max(self._strangers, 0.0)
         return max((self.same + strangers) / 2, self.same - 0.2)
 
 
 class FrameLooks:
-    """The embeddings of one frame's boxes, made when somebody asks for them.
+    """The embeddings of one frame's boxes, computed on demand.
 
     Args:
         detections: of the frame, N of them.
-        settings: what is a clean box.
+        settings: define a clean box.
         image: (H, W, 3) uint8, the frame.
         appearance: embeds boxes; needs the image.
         embeddings: (N, D), if they are known already.
@@ -201,34 +201,45 @@ class FrameLooks:
         self.able = embeddings is not None or (image is not None and appearance is not None)
 
     @cached_property
-    def clean(self) -> list[bool]:
-        """(N,): which boxes show one whole person, as far as boxes tell."""
-        boxes, settings = self._detections.boxes_xyxy, self._settings
+    def _geometry(self) -> list[Geometry]:
         # Without a picture its right and lower border are not known.
         height_px, width_px = (10**9, 10**9) if self._image is None else self._image.shape[:2]
-        geometry = judge_boxes(
-            boxes,
+        return judge_boxes(
+            self._detections.boxes_xyxy,
             self._detections.confidences,
             height_px=height_px,
             width_px=width_px,
             settings=QualitySettings(),
         )
-        quality = geometry.visible * geometry.whole * geometry.shape * geometry.confidence
-        inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
-        is_large = (inside[:, 2:] - inside[:, :2] >= (1, settings.least_height_px)).all(axis=1)
-        clean: list[bool] = ((quality >= settings.clean) & is_large).tolist()
+
+    @cached_property
+    def clean(self) -> list[bool]:
+        """(N,): whether a box shows one whole person, judged by the boxes alone."""
+        settings, clean = self._settings, []
+        boxes = self._inside().tolist()
+        for (left, top, right, bottom), geometry in zip(boxes, self._geometry, strict=True):
+            is_large = right - left >= 1 and bottom - top >= settings.least_height_px
+            clean.append(is_large and geometry.clean >= settings.clean)
         return clean
+
+    def _inside(self) -> NDArray[np.floating]:
+        """(N, 4): the boxes, cut at the picture's border."""
+        boxes = self._detections.boxes_xyxy
+        if self._image is None:
+            return boxes
+        height_px, width_px = self._image.shape[:2]
+        return clip_to_picture(boxes, height_px=height_px, width_px=width_px)
 
     @cached_property
     def mixed(self) -> list[bool]:
-        """(N,): which boxes may show another person than the one whose box it is."""
+        """(N,): whether a box may mostly show another person."""
         if not self.able:
             return [True] * len(self._detections)
-        covered = (visible_parts(self._detections.boxes_xyxy) < _ALONE).tolist()
+        covered = [geometry.visible < _ALONE for geometry in self._geometry]
         return [is_covered and not self.clean[at] for at, is_covered in enumerate(covered)]
 
     def of(self, positions: Iterable[int]) -> dict[int, NDArray[np.float32]]:
-        """Embeddings (D,) of those of the boxes that are clean."""
+        """Embeddings (D,) of the clean boxes among these."""
         wanted = [at for at in positions if self.clean[at]]
         new = [at for at in wanted if at not in self._known]
         if new and self._image is not None and self._appearance is not None:
@@ -245,7 +256,7 @@ class FrameLooks:
         return {at: found for at, found in known.items() if found is not None}
 
     def has(self, position: int) -> bool:
-        """Whether a box is embedded already, so that asking costs nothing."""
+        """Whether a box is already embedded, so that asking for it is free."""
         return position in self._known
 
     def _keep(self, positions: Iterable[int], embeddings: NDArray[np.floating]) -> None:

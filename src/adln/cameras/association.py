@@ -1,8 +1,8 @@
-"""Which box belongs to which track, and how well each pair fits.
+"""Association of boxes with tracks: the scores of all pairs, and the assignment.
 
 Source: Yang et al., "Hybrid-SORT: Weak Cues Matter for Online Multi-Object Tracking", AAAI 2024,
-for the overlap that is weighed with the height that two boxes have in common.
-Deviation: the common height counts twice.
+for the IoU times the IoU of the heights.
+Deviation: the latter is squared.
 """
 
 from itertools import compress
@@ -10,45 +10,52 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import areas
 from adln.errors import CameraError, require_package
 
-# A box ends at a side of the picture if it is this part of its height away.
+# A box touches a side of the picture if it is closer than this part of its height.
 _AT_SIDE = 0.06
-_TINY = float(np.finfo(np.float64).tiny)
+_SIDES = ("left", "top", "right", "bottom")
 
 
 def overlaps(
     expected_xyxy: NDArray[np.floating], found_xyxy: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """How far boxes are where, and as high as, they are expected.
+    """How well boxes agree with those expected, in place and height.
 
-    Of two people who hide one another the boxes overlap for long, but mostly one of them is nearer:
-    taller in the picture, with the feet further down.
+    The boxes of two people who occlude each other overlap for long, but one person is usually
+    nearer: taller in the picture, with the feet further down.
 
     Args:
         expected_xyxy: (R, 4).
         found_xyxy: (C, 4).
 
     Returns:
-        (R, C): intersection over union, times the square of the same in the vertical alone.
+        (R, C): IoU, times the square of the IoU of the vertical extents.
     """
-    expected, found = expected_xyxy[:, np.newaxis], found_xyxy[np.newaxis]
-    most, least = np.maximum(expected, found), np.minimum(expected, found)
-    common = np.maximum(least[..., 2:] - most[..., :2], 0)
-    shared = common[..., 0] * common[..., 1]
-    union = areas(expected_xyxy)[:, np.newaxis] + areas(found_xyxy) - shared
-    height = common[..., 1] / np.maximum(most[..., 3] - least[..., 1], _TINY)
-    weighed: NDArray[np.float64] = shared / np.maximum(union, _TINY) * height**2
-    return weighed
+    weighted = np.zeros((len(expected_xyxy), len(found_xyxy)))
+    found = list(enumerate(found_xyxy.tolist()))
+    for row, (left, top, right, bottom) in enumerate(expected_xyxy.tolist()):
+        for column, (other_left, other_top, other_right, other_bottom) in found:
+            # Most pairs are apart; the rest of the arithmetic is for the others.
+            if other_left >= right or left >= other_right:
+                continue
+            height = min(bottom, other_bottom) - max(top, other_top)
+            shared = (min(right, other_right) - max(left, other_left)) * height
+            if height <= 0 or shared <= 0:
+                continue
+            union = (right - left) * (bottom - top) - shared
+            union += (other_right - other_left) * (other_bottom - other_top)
+            vertical = height / (max(bottom, other_bottom) - min(top, other_top))
+            weighted[row, column] = shared / union * vertical**2
+    return weighted
 
 
 def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:
-    """Pair rows with columns one to one so that the sum of the scores is largest.
+    """Assign rows to columns one to one, maximising the sum of the scores.
 
     Args:
-        scores: (R, C); -inf where a pair cannot be.
-        least: pairs with a smaller score stay apart.
+        scores: (R, C); -inf for impossible pairs.
+        least: pairs with a smaller score are not assigned.
 
     Returns:
         (row, column) of each pair, by row.
@@ -63,29 +70,29 @@ def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int
     if pairs is not None:
         return pairs
     lap = require_package("lap", extra="camera", purpose="following people", raises=CameraError)
-    # What cannot be costs more than staying apart.
+    # Impossible pairs cost more than leaving both unassigned.
     costs = np.where(possible, 1 - scores, 1e6)
     _, found, _ = lap.lapjv(costs, extend_cost=True, cost_limit=1 - least)
     return [(row, column) for row, column in enumerate(found.tolist()) if column >= 0]
 
 
 def _without_choice(possible: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
-    """The pairs (row, column), if each row and each column has at most one, as mostly."""
+    """The pairs (row, column) if each row and column is in at most one, as usual; else None."""
     rows, columns = (places.tolist() for places in possible.nonzero())
     is_plain = len(set(rows)) == len(set(columns)) == len(rows)
     return list(zip(rows, columns, strict=True)) if is_plain else None
 
 
 def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> NDArray[np.bool_]:
-    """Columns for which the overlap does not tell which row they belong to.
+    """Columns whose row is ambiguous by the overlaps.
 
     Args:
         overlaps: (R, C) of tracks and boxes.
         least: smaller overlaps do not count.
-        near: a pair is a rival of another one with this part of its overlap.
+        near: a pair rivals another if it has at least this part of its overlap.
 
     Returns:
-        (C,): whether the column, or a row that it may belong to, has a second choice.
+        (C,): whether the column, or a row that it may belong to, has a rival pair.
     """
     possible = overlaps >= least
     if 0 in overlaps.shape or _without_choice(possible) is not None:
@@ -98,11 +105,11 @@ def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> 
 
 
 def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | None:
-    """Position of the best score, if every other one is lower by the margin; else None.
+    """Position of the best score if all others are lower by the margin; else None.
 
     Args:
-        scores: (N,); -inf where something is out of the question.
-        margin: how much lower the others must be.
+        scores: (N,); -inf for impossible candidates.
+        margin: least difference to the others.
     """
     if len(scores) == 0:
         return None
@@ -116,16 +123,16 @@ def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | No
 def touched_sides(
     boxes_xyxy: NDArray[np.floating], *, height_px: int, width_px: int
 ) -> list[frozenset[str]]:
-    """Sides of the picture at which each box ends, where people come and go.
+    """Sides of the picture that each box touches, where people come and go.
 
     Args:
         boxes_xyxy: (N, 4) px.
         height_px: of the picture.
         width_px: of the picture.
     """
-    margins = _AT_SIDE * np.maximum(boxes_xyxy[:, 3:] - boxes_xyxy[:, 1:2], 1.0)
-    to_sides = np.concatenate([boxes_xyxy[:, :2], (width_px, height_px) - boxes_xyxy[:, 2:]], 1)
-    return [
-        frozenset(compress(("left", "top", "right", "bottom"), touched))
-        for touched in (to_sides <= margins).tolist()
-    ]
+    sides = []
+    for left, top, right, bottom in boxes_xyxy.tolist():
+        margin = _AT_SIDE * max(bottom - top, 1.0)
+        gaps = left, top, width_px - right, height_px - bottom
+        sides.append(frozenset(compress(_SIDES, [gap <= margin for gap in gaps])))
+    return sides

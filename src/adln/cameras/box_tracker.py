@@ -21,18 +21,18 @@ from adln.cameras.tracker import ByteTracker, TrackerSettings
 from adln.crops import require_picture
 from adln.errors import CameraError, ImageError
 
-# Nobody is remembered for so long.
+# Longest time without people that is tracked; no track survives it.
 _LONGEST_EMPTY_S = 300.0
 NO_TRACK = -1
-"""The number of a box that belongs to no track, or not yet."""
+"""Number of a box without a track."""
 
 
 class FoundPeople(Protocol):
-    """What is read of an object like `supervision.Detections`.
+    """The attributes used of an object like `supervision.Detections`.
 
     Attributes:
         xyxy: (N, 4) px.
-        confidence: (N,), or None if all boxes are sure.
+        confidence: (N,), or None for confidences of 1.
         tracker_id: (N,), or None; set in the copy that is returned.
     """
 
@@ -49,9 +49,9 @@ class BoxTracker:
 
     Args:
         frames_per_s: of the camera; each update is the next frame, unless it gives its time.
-        appearance: embeds the boxes for which motion is ambiguous, in the frames given; see
-            `adln.cameras.appearance.crop_appearance`. Without it motion alone decides, unless
-            embeddings are given.
+        appearance: embeds boxes for which motion is ambiguous, cut from the frames given; see
+            `adln.cameras.appearance.crop_appearance`. Default: motion alone, unless embeddings
+            are given.
         settings: thresholds.
 
     Raises:
@@ -82,12 +82,12 @@ class BoxTracker:
 
     @property
     def frames_per_s(self) -> float:
-        """Of the camera."""
+        """Frame rate of the camera."""
         return self._frames_per_s
 
     @property
     def next_s(self) -> float:
-        """Time of the next frame, unless the update gives it."""
+        """Time of the next frame, unless the update specifies it."""
         return self._next_s
 
     @property
@@ -122,24 +122,24 @@ class BoxTracker:
             CameraError: the arrays do not belong together, a box is not finite or ends before it
                 begins, or the time does not increase. The tracker is then unchanged.
         """
-        # All is looked at before anything of the tracker changes: the next frame may be right.
+        # Everything is validated before the tracker changes, so that a later frame can continue.
         boxes = as_boxes(xyxy, raises=CameraError)
-        inverted = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
-        if len(inverted):
+        is_inverted = boxes[:, 2:] < boxes[:, :2]
+        if is_inverted.any():
+            first = is_inverted.any(axis=1).argmax()
             raise CameraError(
-                f"box {inverted[0]} ends before it begins: {boxes[inverted[0]].tolist()}. Expected "
+                f"box {first} ends before it begins: {boxes[first].tolist()}. Expected "
                 "left, top, right, bottom; of left, top, width, height the corner at the right is "
                 "box[:2] + box[2:]."
             )
-        sure = np.ones(len(boxes))
+        sure = np.ones(len(boxes), np.float32)
         if scores is not None:
             sure = as_array(scores, np.float32, what="scores", raises=CameraError)
             sure = sure.reshape(-1) if sure.ndim == 0 or len(boxes) == 0 else sure
-        # Some detectors write scores beyond 1; they are sure, not surer.
+        # Some detectors give scores above 1.
+        sure = np.minimum(np.maximum(sure, 0), 1)
         with np.errstate(over="ignore"):
-            found = Detections(
-                boxes.astype(np.float32), np.minimum(np.maximum(sure, 0), 1).astype(np.float32)
-            )
+            found = Detections(boxes.astype(np.float32), sure)
         if frame is not None:
             frame = _picture(frame)
         if embeddings is not None:
@@ -160,8 +160,8 @@ class BoxTracker:
             self._length = self._length or given.shape[1]
             if given.shape[1] != self._length:
                 raise CameraError(
-                    f"expected embeddings (N, {self._length}) as before, got {given.shape}; those "
-                    "of two networks cannot be compared."
+                    f"expected embeddings (N, {self._length}) as before, got {given.shape}; "
+                    "embeddings of different networks cannot be compared."
                 )
         return given
 
@@ -173,7 +173,7 @@ class BoxTracker:
         *,
         time_s: float | None = None,
     ) -> D:
-        """Take in one frame as `supervision.Detections`, or anything with these attributes.
+        """Process one frame given as `supervision.Detections`, or anything with these attributes.
 
         Args:
             detections: with `xyxy`, `confidence` and `tracker_id`.
@@ -182,8 +182,8 @@ class BoxTracker:
             time_s: see `update`.
 
         Returns:
-            A copy of all of them, in the same order, with `tracker_id` set. Keep those that are
-            followed with `found[found.tracker_id >= 0]`.
+            A copy of all of them, in the same order, with `tracker_id` set. Keep the tracked ones
+            with `found[found.tracker_id >= 0]`.
         """
         numbers = self.update(
             detections.xyxy, detections.confidence, frame, embeddings, time_s=time_s
@@ -203,7 +203,7 @@ def _picture(frame: Any) -> NDArray[np.uint8]:
 
 
 def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]:
-    """The frames of a recording by their number, from 1, to be asked for in rising order.
+    """Access to a recording's frames by number, from 1, in ascending order.
 
     Args:
         source: a folder of pictures or a video, whose first frame has number 1.
@@ -220,10 +220,9 @@ def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]
 
 
 def _worth_following(found: MotBoxes, last: int, frames_per_s: float) -> Iterator[int]:
-    """The frames from 1 to the last, but of a time without anybody only the beginning.
+    """Frame numbers from 1 to the last, of long times without people only the beginning.
 
-    Numbers that are no frames but moments, such as milliseconds, would else be gone through by
-    thousands of millions.
+    Otherwise, numbers that are times, such as milliseconds, would take billions of steps.
     """
     most_empty = math.ceil(_LONGEST_EMPTY_S * frames_per_s)
     before = 0
@@ -241,17 +240,17 @@ def follow_mot(
     frame: Callable[[int], NDArray[np.uint8] | None] | None = None,
     num_frames: int | None = None,
 ) -> MotBoxes:
-    """Follow a sequence of the MOTChallenge from its first frame to its last.
+    """Track the people in a sequence of the MOTChallenge.
 
     Args:
         found: as `read_mot` reads `det.txt`.
-        tracker: new, with the frames a second of the sequence.
+        tracker: new, with the frame rate of the sequence.
         frame: number of a frame, from 1 -> (H, W, 3) uint8, or None if there is no such picture;
-            asked in rising order.
-        num_frames: of the sequence; to the last frame with a box if left out.
+            called in ascending order.
+        num_frames: of the sequence; default: up to the last frame with a box.
 
     Returns:
-        The boxes that are followed, with their numbers.
+        The tracked boxes, with their numbers.
     """
     last = num_frames if num_frames is not None else int(found.frames.max(initial=0))
     ids = np.full(len(found), NO_TRACK, np.int64)

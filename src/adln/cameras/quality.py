@@ -1,16 +1,18 @@
-"""How good a crop is for recognising the person in it.
+"""Quality of a crop for recognising the person in it.
 
-Six numbers in 0..1, of which the product is the quality. The geometry (size, overlap, border,
-shape) costs next to nothing and is judged of all boxes; sharpness needs pixels and is judged of
-crops that could be chosen.
+Six numbers in 0..1, whose product is the quality. The geometry (size, overlap, border, shape) is
+cheap and judged for all boxes; sharpness needs pixels and is judged for crops that may be chosen.
+
+The geometry uses plain floats instead of arrays, like `adln.cameras.motion`: a frame has few boxes,
+and fewer that overlap.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.boxes import shared_areas
 from adln.settings import settings
 
 # Grey values of red, green and blue (ITU-R BT.601), as everywhere in imaging.
@@ -36,28 +38,32 @@ class QualitySettings:
     broad: float = 1.7
 
 
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """What the boxes of one frame say of each person's crop; each (N,) float64 in 0..1.
+class Geometry(NamedTuple):
+    """What the boxes of a frame say about one person's crop; each in 0..1.
 
     Attributes:
-        size: height, against the height from which on more does not help.
-        visible: part of the box that no box in front of it covers; those behind count half.
+        size: height, relative to the height above which more does not help.
+        visible: part of the box that no box in front of it covers; boxes behind count half.
         whole: below 1 if the box touches the picture's border, where a body is cut off.
         shape: whether height / width is that of a whole person.
         confidence: of the detection.
     """
 
-    size: NDArray[np.float64]
-    visible: NDArray[np.float64]
-    whole: NDArray[np.float64]
-    shape: NDArray[np.float64]
-    confidence: NDArray[np.float64]
+    size: float
+    visible: float
+    whole: float
+    shape: float
+    confidence: float
 
     @property
-    def quality(self) -> NDArray[np.float64]:
-        """(N,): the product; the most that the crop's quality can be."""
-        return self.size * self.visible * self.whole * self.shape * self.confidence
+    def quality(self) -> float:
+        """The product: upper limit of the crop's quality."""
+        return self.size * self.clean
+
+    @property
+    def clean(self) -> float:
+        """The product without the size."""
+        return self.visible * self.whole * self.shape * self.confidence
 
 
 def judge_boxes(
@@ -67,28 +73,37 @@ def judge_boxes(
     height_px: int,
     width_px: int,
     settings: QualitySettings,
-) -> Geometry:
+) -> list[Geometry]:
     """Judge the crops of one frame by their boxes.
 
     Args:
-        boxes_xyxy: (N, 4) of all people in the frame, as they hide each other.
+        boxes_xyxy: (N, 4) of all people in the frame, as they occlude each other.
         confidences: (N,) in 0..1.
         height_px: of the frame.
         width_px: of the frame.
         settings: what counts as good.
+
+    Returns:
+        (N,).
     """
-    boxes = boxes_xyxy.astype(np.float64)
-    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-9)
-    width, height = size.T
-    ratio = height / width
-    shape = np.minimum(ratio / settings.broad, settings.slim / np.maximum(ratio, 1e-9))
-    return Geometry(
-        size=np.minimum(height / settings.full_height_px, 1),
-        visible=visible_parts(boxes),
-        whole=_whole(boxes, size, np.array([width_px, height_px])),
-        shape=np.minimum(shape, 1) ** 2,
-        confidence=np.minimum(np.maximum(confidences.astype(np.float64), 0), 1),
-    )
+    boxes, found = boxes_xyxy.tolist(), []
+    judged = zip(boxes, confidences.tolist(), _visible_parts(boxes), strict=True)
+    for (left, top, right, bottom), confidence, visible in judged:
+        width, height = max(right - left, 1e-9), max(bottom - top, 1e-9)
+        ratio = height / width
+        shape = min(ratio / settings.broad, settings.slim / max(ratio, 1e-9), 1.0) ** 2
+        across, down = _MARGIN * width, _MARGIN * height
+        whole = 1.0
+        # At a side half a body may be missing, at the bottom the legs, at the top the head.
+        if left <= across or right >= width_px - across:
+            whole *= 0.3
+        if bottom >= height_px - down:
+            whole *= 0.5
+        if top <= down:
+            whole *= 0.6
+        size = min(height / settings.full_height_px, 1.0)
+        found.append(Geometry(size, visible, whole, shape, min(max(confidence, 0.0), 1.0)))
+    return found
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:
@@ -118,31 +133,26 @@ def sharpness_quality(crop: NDArray[np.uint8], settings: QualitySettings) -> flo
     return 0.25 + 0.75 * min(1.0, sharpness(crop) / settings.full_sharpness)
 
 
-def visible_parts(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+def _visible_parts(boxes: Sequence[Sequence[float]]) -> list[float]:
     """Part of each box that is the person's own, (N,) in 0..1.
 
-    Whoever's feet are lower in the picture stands nearer and hides the other. Somebody behind
-    hides nothing, but is in the crop as well.
-
-    Args:
-        boxes_xyxy: (N, 4) of all people in the frame.
+    A person whose feet are lower in the picture is nearer and occludes the other. A person behind
+    occludes nothing, but is in the crop as well.
     """
-    boxes = boxes_xyxy.astype(np.float64)
-    shared = shared_areas(boxes, boxes)
-    own = np.maximum(shared.diagonal(), 1e-9)
-    in_front = boxes[:, 3] > boxes[:, np.newaxis, 3]
-    # With half of the box itself.
-    lost = (shared * (0.5 + 0.5 * in_front)).sum(axis=1) / own
-    visible: NDArray[np.float64] = np.minimum(np.maximum(1.5 - lost, 0), 1)
-    return visible
-
-
-def _whole(
-    boxes: NDArray[np.float64], size: NDArray[np.float64], picture_wh: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    margins = _MARGIN * size
-    left, top = (boxes[:, :2] <= margins).T
-    right, bottom = (boxes[:, 2:] >= picture_wh - margins).T
-    # At a side half a body may be missing, at the bottom the legs, at the top the head.
-    factor: NDArray[np.float64] = (1 - 0.7 * (left | right)) * (1 - 0.5 * bottom) * (1 - 0.4 * top)
-    return factor
+    lost = [0.0] * len(boxes)
+    order = sorted(range(len(boxes)), key=lambda at: boxes[at][0])
+    for place, one in enumerate(order, start=1):
+        left, top, right, bottom = boxes[one]
+        for other in order[place:]:
+            other_left, other_top, other_right, other_bottom = boxes[other]
+            if other_left >= right:
+                break
+            width = min(right, other_right) - other_left
+            height = min(bottom, other_bottom) - max(top, other_top)
+            if width <= 0 or height <= 0:
+                continue
+            own = (right - left) * (bottom - top)
+            others = (other_right - other_left) * (other_bottom - other_top)
+            lost[one] += width * height / own * (1.0 if other_bottom > bottom else 0.5)
+            lost[other] += width * height / others * (1.0 if bottom > other_bottom else 0.5)
+    return [max(1 - part, 0.0) for part in lost]

@@ -1,10 +1,10 @@
-"""What looks say about tracks: whose a box is, who has come back, whose number somebody else has.
+"""Decisions of the tracker by appearance: ambiguous boxes, returning people, exchanged numbers.
 
-Source: the lost track that is found again by its looks, from Wojke et al., "DeepSORT", ICIP 2017;
-looks and motion as one score, from Aharon et al., "BoT-SORT", 2022.
-Deviations: a returning person must look like one lost person by a margin, and must have been able
-to get there; two who have exchanged their numbers get them back; a track that shows somebody else
-gives them up as a new person.
+Source: lost tracks that are recovered by appearance, from Wojke et al., "DeepSORT", ICIP 2017;
+appearance and motion in one score, from Aharon et al., "BoT-SORT", 2022.
+Deviations: a returning person must match one lost person by a margin, and must have been able to
+get there in the time; two tracks that exchanged people get them back; a track that shows someone
+else is split, and that person becomes a new track.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,18 +17,17 @@ from adln.cameras.association import best_with_margin, has_rivals
 from adln.cameras.motion import distance_heights, growth
 from adln.cameras.track import Track
 
-# Of two lost people who look the same, the one to whom it was hardly possible to get there counts
-# as this much less alike.
+# What is subtracted from the cosine of a lost person who could only just have got there.
 _STRAIN_COSTS = 0.15
-# A body may look larger by this (logarithm) at once, by so much more each second, and at most.
+# How much a body's height may change (logarithm): at once, more per second, and at most.
 _GROWTH, _GROWTH_PER_S, _MOST_GROWTH = 0.25, 0.15, 0.7
 
 
 class Recognition:
-    """Recognises the people of one camera over seconds.
+    """Recognises the people of one camera over a few seconds.
 
     Args:
-        settings: how far the eye may overrule the motion.
+        settings: when appearance overrules motion.
     """
 
     def __init__(self, settings: AppearanceSettings) -> None:
@@ -46,26 +45,28 @@ class Recognition:
         least: float,
         previous_s: float,
     ) -> NDArray[np.float64]:
-        """Let looks speak where the overlap does not tell whose a box is.
+        """Add appearance to the overlaps where they are ambiguous.
 
         Args:
-            overlaps: (tracks, positions), weighed.
-            tracks: that look for a box.
+            overlaps: (tracks, positions), weighted.
+            tracks: candidates for the boxes.
             positions: of boxes in the frame.
             looks: of the frame.
-            others: tracks that are lost for longer, and may come back.
+            others: tracks that have been lost for longer and may return.
             least: smaller overlaps do not count.
-            previous_s: time of the frame before.
+            previous_s: time of the previous frame.
 
         Returns:
-            (tracks, positions): the overlaps, raised and lowered by looks.
+            (tracks, positions): the overlaps, raised or lowered by appearance.
         """
         if all(track.look is None for track in tracks):
             return overlaps
         limits = self._settings
         possible = overlaps >= least
-        lost = np.array([self._is_lost(track, previous_s) for track in tracks])
-        doubt = has_rivals(overlaps, least=least, near=limits.near) | possible[lost].any(axis=0)
+        lost = [self._is_lost(track, previous_s) for track in tracks]
+        doubt = has_rivals(overlaps, least=least, near=limits.near)
+        if any(lost):
+            doubt |= possible[lost].any(axis=0)
         columns = doubt.nonzero()[0].tolist()
         if not columns:
             return overlaps
@@ -78,7 +79,7 @@ class Recognition:
                 tracks[row].in_doubt = True
             embedding = embeddings.get(positions[column])
             if embedding is None:
-                # Nobody comes back by a box that shows half of them.
+                # A partly hidden box is not enough to recover a lost track.
                 best_row = int(np.argmax(overlaps[:, column]))
                 if lost[best_row]:
                     scores[hidden, column] = -np.inf
@@ -89,7 +90,7 @@ class Recognition:
             for row, cosine in zip(rows, cosines.tolist(), strict=True):
                 if np.isnan(cosine):
                     continue
-                # Those who look nearly as much like it are told apart by their motion.
+                # Candidates that are nearly as similar are told apart by motion.
                 alike = best if cosine > best - limits.margin else cosine
                 scores[row, column] += limits.weight * (alike - self._likeness.pivot)
                 certain = alike >= max(self._likeness.same, elsewhere + limits.margin)
@@ -100,16 +101,16 @@ class Recognition:
     def look(
         self, tracks: Sequence[Track], looks: FrameLooks, time_s: float, *, confirm_hits: int
     ) -> list[Track]:
-        """Renew what tracks look like, and see whether somebody has another one's number.
+        """Update the appearance of tracks, and detect tracks that show someone else.
 
         Args:
             tracks: all of the camera.
             looks: of the frame.
             time_s: of the frame.
-            confirm_hits: frames after which a newcomer gets a number.
+            confirm_hits: frames after which a new track gets a number.
 
         Returns:
-            Newcomers who had somebody else's number until now.
+            New tracks, split from tracks that showed someone else.
         """
         limits = self._settings
         here = [track for track in tracks if track.seen_s == time_s]
@@ -150,14 +151,14 @@ class Recognition:
         looks: FrameLooks,
         time_s: float,
     ) -> bool:
-        """Whether a newcomer was somebody who is lost, or may yet turn out to be.
+        """Whether a new track is a lost person, or may turn out to be one.
 
-        If so for certain, the lost track goes on and the newcomer is over.
+        If it certainly is, the lost track continues and the new one is over.
 
         Args:
-            newcomer: seen in this frame, and often enough to get a number.
+            newcomer: found in this frame, and often enough to get a number.
             tracks: all of the camera.
-            newcomers: all who might get a number in this frame.
+            newcomers: all tracks that may get a number in this frame.
             looks: of the frame.
             time_s: of the frame.
         """
@@ -182,7 +183,7 @@ class Recognition:
         scores = np.array([self._fit(track, newcomer, time_s) for track in lost])
         best = best_with_margin(scores, margin=margin)
         if best is None:
-            # If several look like it, another frame may tell.
+            # Several lost people are similar enough; a later frame may decide.
             return may_wait and bool(np.isfinite(scores).any())
         rivals = [
             self._fit(lost[best], other, time_s)
@@ -195,7 +196,7 @@ class Recognition:
         return True
 
     def _is_due(self, track: Track, time_s: float) -> bool:
-        """Whether a track should be looked at."""
+        """Whether a track should be embedded."""
         if track.look is None or track.strange:
             return True
         limits = self._settings
@@ -203,10 +204,10 @@ class Recognition:
         return time_s - track.look.renewed_s >= every_s
 
     def _is_lost(self, track: Track, previous_s: float) -> bool:
-        """Whether a track may not go on by its motion alone."""
+        """Whether motion alone is not enough for a track to continue."""
         if track.look is None:
             return False
-        # Where one leaves the picture, another one comes in the same place.
+        # Another person may come in where someone leaves the picture.
         trusted_s = 0.0 if track.is_leaving else self._settings.trust_motion_s
         return previous_s - track.seen_s > trusted_s
 
@@ -218,7 +219,7 @@ class Recognition:
         embeddings: Mapping[int, NDArray[np.float32]],
         time_s: float,
     ) -> bool:
-        """Let two tracks exchange their places if each has the looks of the other one."""
+        """Exchange the places of two tracks if each looks like the other."""
         margin = self._settings.margin
         assert track.look is not None
         own = track.look.cosine(embedding)
@@ -250,7 +251,7 @@ class Recognition:
         return True
 
     def _fit(self, lost: Track, found: Track, time_s: float) -> float:
-        """How well a newcomer fits somebody lost; -inf if not at all."""
+        """Score of a new track for a lost one; -inf if they cannot be the same person."""
         strain = self._strain(lost, found, time_s)
         if lost.look is None or found.look is None or strain > 1:
             return -np.inf
@@ -258,7 +259,7 @@ class Recognition:
         return cosine - _STRAIN_COSTS * strain if cosine >= self._likeness.same else -np.inf
 
     def _strain(self, lost: Track, found: Track, time_s: float) -> float:
-        """How hard it is to believe that somebody got there: from 0; above 1 it is too hard."""
+        """How implausible it is that the lost person got there, from 0; impossible above 1."""
         limits = self._settings
         away_s = max(time_s - lost.seen_s, 0.0)
         reach = min(limits.reach + limits.reach_per_s * away_s, limits.reach_most)
@@ -271,7 +272,7 @@ class Recognition:
 
 
 def _cosines(tracks: Sequence[Track], embedding: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(tracks,); NaN of those of whom it is not known what they look like."""
+    """(tracks,); NaN for tracks without an embedding."""
     return np.array(
         [np.nan if track.look is None else track.look.cosine(embedding) for track in tracks],
         np.float64,
@@ -283,9 +284,9 @@ def _most(cosines: NDArray[np.float64]) -> float:
 
 
 def _same_way(left_by: frozenset[str] | None, came_by: frozenset[str] | None) -> bool:
-    """Whether somebody who went there may come from here.
+    """Whether someone who vanished there may reappear here.
 
-    Who left the picture comes back where they left it, and who vanished inside of it, inside.
+    People who left the picture return at the same side; people who vanished inside, inside.
     """
     if left_by is None or came_by is None:
         return True

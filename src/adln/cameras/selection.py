@@ -151,22 +151,22 @@ class CropSelector:
         height_px, width_px = frame.image.shape[:2]
         people = tracks.people
         boxes = np.array([person.box_xyxy for person in people], np.float32).reshape(-1, 4)
-        most = judge_boxes(
+        judged = judge_boxes(
             boxes,
             np.array([person.confidence for person in people], np.float64),
             height_px=height_px,
             width_px=width_px,
             settings=self._settings.quality,
-        ).quality.tolist()
+        )
         inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
         reports = []
-        for person, box, possible in zip(people, inside, most, strict=True):
+        for person, box, geometry in zip(people, inside, judged, strict=True):
             candidates = self._candidates.get(person.track_id)
             if candidates is None:
                 candidates = _Candidates(first_s=person.first_s)
                 self._candidates[person.track_id] = candidates
             candidates.last_s, candidates.last_box_xyxy = frame.time_s, person.box_xyxy
-            self._consider(candidates, frame, box, possible)
+            self._consider(candidates, frame, box, geometry.quality)
             reason = candidates.due(frame.time_s, self._settings)
             if reason is not None:
                 reports.append(self._report(person.track_id, candidates, reason, frame.time_s))

@@ -1,4 +1,4 @@
-"""One person who is followed: who it is, and where they are."""
+"""The track of one person: identity and place."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -11,25 +11,24 @@ from adln.cameras.appearance import Look
 from adln.cameras.detections import Detections
 from adln.cameras.motion import Motion, start
 
-# Who moves towards a side by this part of their height a second is on the way there.
+# Speed towards a side, in body heights per s, from which a person is leaving there.
 _LEAVING = 0.1
-# Who is on the way out is not found further inside by this part of their height: a swinging leg
-# reaches less far back.
+# A leaving person is not found further inside by this part of the height; a swinging leg reaches
+# less far back.
 _COMES_IN = 0.15
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedPerson:
-    """A person who is seen in this frame and has been followed here.
+    """A tracked person found in this frame.
 
     Attributes:
-        track_id: from 1 (or as given by a file of boxes); unique within its camera, never used
-            again.
+        track_id: from 1 (or as given by a file of boxes); unique within its camera, never reused.
         box_xyxy: (4,) float32, the detected box.
         confidence: of the detection.
-        first_s: when the track began.
-        hits: frames in which the person was found so far.
-        detection: position of the box among the frame's detections; -1 if it is not known.
+        first_s: time at which the track started.
+        hits: number of frames in which the person was found.
+        detection: index of the box among the frame's detections; -1 if unknown.
     """
 
     track_id: int
@@ -42,16 +41,16 @@ class TrackedPerson:
 
 @dataclass(eq=False)
 class Place:
-    """Where somebody was last found.
+    """Where a person was last found.
 
     Attributes:
-        seen_s: when.
-        detection: position of the box among the detections of that frame.
+        seen_s: time of that frame.
+        detection: index of the box among the detections of that frame.
         box_xyxy: (4,) float32, the box.
         confidence: of the detection.
-        sides: of the picture at which the box ended; None if the picture is not known.
-        still: the box as a motion that only goes along with the camera.
-        motion: the box as it moves.
+        sides: of the picture that the box touched; None if the picture is unknown.
+        still: filter that follows the camera only.
+        motion: filter that follows the person.
     """
 
     seen_s: float
@@ -64,23 +63,23 @@ class Place:
 
     @property
     def motions(self) -> tuple[Motion, Motion]:
-        """What goes along with the camera."""
+        """The filters that camera motion changes."""
         return self.still, self.motion
 
     def stays(self) -> "Place":
-        """A copy that goes its own way."""
+        """An independent copy."""
         place = copy(self)
-        place.still, place.motion = Motion(self.still.state), Motion(self.motion.state)
+        place.still, place.motion = Motion(self.still.axes), Motion(self.motion.axes)
         return place
 
 
 class Track:
-    """A person who is followed; without an id until it is sure that there is one.
+    """A tracked person; without an id until confirmed.
 
-    Who it is: `track_id`, `first_s`, `hits`, `look`. Where they are: `place`.
+    Identity: `track_id`, `first_s`, `hits`, `look`. Place: `place`.
 
     Args:
-        place: where the person was found.
+        place: where the person was found first.
     """
 
     def __init__(self, place: Place) -> None:
@@ -91,40 +90,40 @@ class Track:
         self.place = place
         self.look: Look | None = None
         self.looked_at = self.place.stays()
-        """Where the person was when the look was last seen to fit."""
+        """Where the person was when the embedding last matched."""
         self.in_doubt = False
-        """Whether somebody else may have this place since the look was last seen to fit."""
+        """Whether another person may have taken over the place since then."""
         self.strange = 0
-        """Clean boxes since then that look like somebody else."""
+        """Number of clean boxes since then that look like someone else."""
         self.over = False
 
     @property
     def seen_s(self) -> float:
-        """When the person was last found."""
+        """Time at which the person was last found."""
         return self.place.seen_s
 
     @property
     def motions(self) -> tuple[Motion, ...]:
-        """What goes along with the camera."""
+        """The filters that camera motion changes."""
         return self.place.motions + self.looked_at.motions
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the person was last seen at a side of the picture and on the way out there."""
+        """Whether the person was last found at a side of the picture, moving out."""
         if not self.place.sides:
             return False
         motion = self.place.motion
-        across, down = (motion.speed[:2] / max(float(motion.place[3]), 1.0)).tolist()
+        across, down = (speed / motion.height for speed in motion.speed[:2])
         outward = {"left": -across, "right": across, "top": -down, "bottom": down}
         return any(outward[side] > _LEAVING for side in self.place.sides)
 
     def is_met_by(self, box_xyxy: Sequence[float]) -> bool:
-        """Whether a box shows somebody who comes in where this person, who leaves, goes out.
+        """Whether a box shows someone who enters where this leaving person goes out.
 
         Args:
-            box_xyxy: px, in the frame after.
+            box_xyxy: px, in the next frame.
         """
-        across, down, width, height = self.place.still.place.tolist()
+        across, down, width, height = self.place.still.place
         left, top, right, bottom = box_xyxy
         inwards = {
             "left": right - across - width / 2,
@@ -135,13 +134,13 @@ class Track:
         return any(inwards[side] > _COMES_IN * height for side in self.place.sides or ())
 
     def take(self, place: Place) -> None:
-        """Be found in a place; the motion is this person's own."""
+        """Move to a place; the motion filter is kept."""
         place.motion = self.place.motion
         self.place = place
         self.hits += 1
 
     def renew_look(self, embedding: NDArray[np.float32], time_s: float) -> None:
-        """Take in what the person looks like in this place."""
+        """Update the appearance with an embedding from the current place."""
         if self.look is None:
             self.look = Look(embedding, time_s)
         else:
@@ -150,11 +149,11 @@ class Track:
         self.in_doubt, self.strange = False, 0
 
     def exchange(self, other: "Track") -> None:
-        """Each takes the place of the other one."""
+        """Exchange places with another track."""
         self.place, other.place = other.place, self.place
 
     def part(self, time_s: float) -> "Track":
-        """Leave the place to somebody new, who is returned; be where the look last fitted."""
+        """Split off a new track at this place, and return to where the appearance last matched."""
         newcomer = copy(self)
         newcomer.track_id, newcomer.first_s = None, time_s
         newcomer.look, newcomer.looked_at = None, self.place.stays()
@@ -165,7 +164,7 @@ class Track:
         return newcomer
 
     def go_on(self, newcomer: "Track", time_s: float) -> None:
-        """Be found again where a newcomer is, who is no track of its own any more."""
+        """Continue at the place of a new track, which ends."""
         self.exchange(newcomer)
         self.hits += newcomer.hits
         if newcomer.look is not None:
@@ -173,7 +172,7 @@ class Track:
         newcomer.over = True
 
     def as_person(self, track_id: int) -> TrackedPerson:
-        """As the world sees it."""
+        """The public view of this track."""
         return TrackedPerson(
             track_id=track_id,
             box_xyxy=self.place.box_xyxy,
@@ -187,16 +186,16 @@ class Track:
 def places_of(
     detections: Detections, time_s: float, sides: Sequence[frozenset[str] | None]
 ) -> list[Place]:
-    """A place for each box of a frame, with the motion of somebody who was just found there.
+    """A place for each box of a frame, with a new motion filter.
 
     Args:
         detections: of the frame, N of them.
         time_s: of the frame.
-        sides: (N,) of the picture at which each box ends; None if the picture is not known.
+        sides: (N,) of the picture that each box touches; None if the picture is unknown.
     """
     boxes = detections.boxes_xyxy
     found = zip(boxes, detections.confidences.tolist(), sides, start(boxes), strict=True)
     return [
-        Place(time_s, at, box, confidence, of_picture, still=Motion(motion.state), motion=motion)
+        Place(time_s, at, box, confidence, of_picture, still=Motion(motion.axes), motion=motion)
         for at, (box, confidence, of_picture, motion) in enumerate(found)
     ]

@@ -1,19 +1,19 @@
-"""Follows people from frame to frame: the `Tracker` interface, and ByteTrack behind it.
+"""Tracking of people from frame to frame: the `Tracker` interface and its implementation.
 
 Source: Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV
-2022: sure boxes find their tracks first, then the unsure ones find the tracks that are left,
-because a person half hidden is a weak detection, not a missing one. With an appearance, as in
-Aharon et al., "BoT-SORT", 2022, and Maggiolino et al., "Deep OC-SORT", ICIP 2023: where motion is
-in doubt, what people look like decides, and who comes back after a while keeps the number.
+2022: boxes of high confidence are assigned first, then those of low confidence to the tracks that
+are left, because a partly hidden person gives a weak detection, not a missing one. With appearance,
+as in Aharon et al., "BoT-SORT", 2022, and Maggiolino et al., "Deep OC-SORT", ICIP 2023, embeddings
+decide where motion is ambiguous, and a person who returns after a while keeps the number.
 
-Written here and not taken from a library: the one that is well kept and permissively licensed
-(roboflow's `trackers`) brings several hundred megabytes with it, among them a second OpenCV that
-overwrites the first and FFmpeg under the GPL. The assignment is `lap`'s.
+Not taken from a library: the one that is well kept and permissively licensed (roboflow's
+`trackers`) depends on several hundred megabytes, among them a second OpenCV that overwrites the
+first, and FFmpeg under the GPL. The assignment is solved by `lap`.
 
-Deviations: times in seconds instead of frames (see `adln.cameras.motion`), so that a camera that
-drops frames is followed as well. Embeddings only of boxes for which motion is in doubt, instead of
-all. Two who have exchanged their numbers while they hid one another get them back. Whoever comes in
-where somebody goes out of the picture is somebody else.
+Deviations: times are in seconds instead of frames (see `adln.cameras.motion`), so that dropped
+frames do no harm. Only boxes for which motion is ambiguous are embedded. Two tracks that exchanged
+their people during an occlusion get them back. A person who enters where another one leaves the
+picture is a new person.
 """
 
 from collections.abc import Sequence
@@ -42,17 +42,17 @@ __all__ = [
     "TrackerSettings",
 ]
 
-# Nobody takes the place of somebody alone in less: they would have to run.
+# In less time no one else can take the place of a person who is alone.
 _BLINK_S = 0.25
 
 
 @dataclass(frozen=True)
 class TrackUpdate:
-    """What one frame changed.
+    """Result of one frame.
 
     Attributes:
-        people: those who are seen and followed, by track id.
-        ended: tracks that are over, by track id. Only tracks that were among `people` once.
+        people: tracked people found in this frame, by track id.
+        ended: ids of tracks that ended, ascending; only tracks that were once among `people`.
     """
 
     people: tuple[TrackedPerson, ...]
@@ -60,7 +60,7 @@ class TrackUpdate:
 
 
 class Tracker(Protocol):
-    """Anything that follows the people of one camera; each camera has its own."""
+    """Anything that tracks the people of one camera; each camera needs its own."""
 
     def update(
         self,
@@ -68,17 +68,17 @@ class Tracker(Protocol):
         time_s: float,
         image: NDArray[np.uint8] | None = None,
     ) -> TrackUpdate:
-        """Take in one frame.
+        """Process one frame.
 
         Args:
             detections: of the frame.
-            time_s: of the frame; above that of the frame before.
-            image: (H, W, 3) uint8 RGB, the frame, for trackers that look at it.
+            time_s: of the frame; above that of the previous frame.
+            image: (H, W, 3) uint8 RGB, the frame, for trackers that use it.
         """
         ...
 
     def finish(self) -> tuple[int, ...]:
-        """End all tracks, because the camera has ended; gives their ids."""
+        """End all tracks because the camera has ended; returns their ids."""
         ...
 
 
@@ -87,21 +87,18 @@ class TrackerSettings:
     """When boxes belong to one person.
 
     Attributes:
-        sure: detections from this confidence on find their tracks first.
-        start: a new track begins with a detection of at least this confidence.
-        min_iou: least overlap of a predicted box and a sure detection, weighed with the height
-            that they have in common and with its confidence.
-        min_iou_unsure: least overlap, so weighed with the height, with a detection that is not
-            sure.
-        confirm_hits: a track counts once it was found in so many frames.
-        confirm_within_s: a track that has not been confirmed is dropped when it has not been
-            seen for so long.
-        keep_s: a track that is not seen ends after so long; with an appearance, it is found by
-            its motion for so long, and ends after `appearance.keep_s`.
-        camera_motion: make up for a camera that moves, and end all tracks where another scene
-            begins; told by the frames, or, if the tracker is given none, by a way that most people
-            have in common.
-        appearance: how far the eye may overrule the motion, where there is an appearance.
+        sure: detections of at least this confidence are assigned to tracks first.
+        start: a new track starts with a detection of at least this confidence.
+        min_iou: least overlap of a predicted box and a detection from `sure` on: their IoU, times
+            the squared IoU of their vertical extents, times the confidence.
+        min_iou_unsure: the same for detections below `sure`, without the confidence.
+        confirm_hits: a track gets a number once it was found in so many frames.
+        confirm_within_s: a track without a number is dropped when not found for so long.
+        keep_s: a track that is not found ends after so long. With an appearance, this is how long
+            motion can continue it; it ends after `appearance.keep_s`.
+        camera_motion: compensate a moving camera, and end all tracks where another scene begins;
+            estimated from the frames or, without frames, from the motion that most people share.
+        appearance: when appearance overrules motion, if there is an appearance.
     """
 
     sure: float = 0.5
@@ -116,15 +113,15 @@ class TrackerSettings:
 
 
 class ByteTracker:
-    """Follows the people of one camera by where they are, how they move and what they look like.
+    """Tracks the people of one camera by place, motion and appearance.
 
-    The same detections, frames and embeddings give the same tracks. Nothing is shared between
-    trackers.
+    Deterministic: the same detections, frames and embeddings give the same tracks. Trackers share
+    nothing.
 
     Args:
         settings: thresholds.
-        appearance: embeds the people for whom motion is in doubt; by motion alone if left out.
-            Needs the frames.
+        appearance: embeds people for whom motion is ambiguous; default: motion alone. It needs
+            the frames.
     """
 
     def __init__(
@@ -150,18 +147,18 @@ class ByteTracker:
         image: NDArray[np.uint8] | None = None,
         embeddings: NDArray[np.floating] | None = None,
     ) -> TrackUpdate:
-        """Take in one frame.
+        """Process one frame.
 
         Args:
             detections: of the frame, N of them.
-            time_s: of the frame; above that of the frame before.
-            image: (H, W, 3) uint8 RGB, the frame; without it the camera is taken to move as most
-                people do.
-            embeddings: (N, D) of the detections, if they are known already; the tracker's
-                appearance is then not asked.
+            time_s: of the frame; above that of the previous frame.
+            image: (H, W, 3) uint8 RGB, the frame; without it, the motion of the camera is
+                estimated from the boxes.
+            embeddings: (N, D) of the detections, if already known; the tracker's appearance is
+                then not used.
 
         Raises:
-            CameraError: `time_s` is not above that of the frame before, or the embeddings do not
+            CameraError: `time_s` is not above that of the previous frame, or the embeddings do not
                 belong to the detections.
         """
         limits = self._settings
@@ -211,7 +208,7 @@ class ByteTracker:
         return tuple(ids)
 
     def _previous(self, time_s: float) -> float:
-        """Time of the frame before; that of this one if it is the first."""
+        """Time of the previous frame; that of this one if it is the first."""
         previous_s = self._last_s
         if previous_s is not None and time_s <= previous_s:
             raise CameraError(
@@ -229,14 +226,14 @@ class ByteTracker:
         time_s: float,
         previous_s: float,
     ) -> tuple[int, ...]:
-        """Bring all tracks to where they should be now; those that a new scene ends."""
+        """Predict all tracks; returns the ids of those that a new scene ends."""
         affine = None
         if image is not None and self._settings.camera_motion:
             if self._camera is None:
                 self._camera = CameraMotion()
             affine = self._camera.update(image, self._last_boxes)
             if self._camera.cut:
-                # No place means anything any more; whom it shows is the gallery's to recognise.
+                # Places are meaningless in another scene; the gallery recognises its people.
                 return self.finish()
         if affine is not None:
             motion.shift([one for track in self._tracks for one in track.motions], affine)
@@ -246,7 +243,7 @@ class ByteTracker:
         return ()
 
     def _follow_camera(self, detections: Detections, previous_s: float) -> None:
-        """Without frames: where most people have moved alike, it was the camera."""
+        """Without frames: the motion that most people share is the camera's."""
         seen = [track.place.motion for track in self._tracks if track.seen_s >= previous_s]
         sure = detections.boxes_xyxy[detections.confidences >= self._settings.sure]
         way = common_way(motion.boxes_of(seen), sure)
@@ -281,7 +278,7 @@ class ByteTracker:
         pairs = assign(scores, least=limits.min_iou)
         matches = [(known[row], sure[column]) for row, column in pairs]
         found = {row for row, _ in pairs}
-        # Only those seen a moment ago: an unsure box where somebody was long ago is mostly nobody.
+        # Only tracks of the previous frame: elsewhere, weak boxes mostly show no one.
         left = [
             row
             for row, track in enumerate(known)
@@ -316,7 +313,7 @@ class ByteTracker:
         limits = self._settings
         stay, ended = [], []
         for track in self._tracks:
-            # Whoever left the picture is the gallery's to recognise.
+            # The gallery recognises people who left the picture.
             remembered = track.look is not None and not track.place.sides
             keep_s = limits.appearance.keep_s if remembered else limits.keep_s
             known = track.track_id is not None
@@ -329,10 +326,10 @@ class ByteTracker:
 
 
 class GivenTracks:
-    """A `Tracker` for detections that carry track ids already.
+    """A `Tracker` for detections that already have track ids.
 
     Args:
-        keep_s: a track that is not seen ends after so long.
+        keep_s: a track that is not found ends after so long.
     """
 
     def __init__(self, *, keep_s: float = 2.0) -> None:
@@ -345,10 +342,10 @@ class GivenTracks:
         time_s: float,
         image: NDArray[np.uint8] | None = None,
     ) -> TrackUpdate:
-        """Take in one frame.
+        """Process one frame.
 
         Raises:
-            CameraError: the detections carry no track ids.
+            CameraError: the detections have no track ids.
         """
         if detections.track_ids is None and len(detections):
             raise CameraError(
@@ -393,7 +390,7 @@ def _sides(
 
 
 def _overlaps(tracks: Sequence[Track], detections: Detections) -> NDArray[np.float64]:
-    """(tracks, N): how far boxes are where tracks should be, and as high."""
+    """(tracks, N): how well boxes agree with predicted tracks, in place and height."""
     boxes = detections.boxes_xyxy.astype(np.float64)
     if not tracks or not len(boxes):
         return np.zeros((len(tracks), len(boxes)))

@@ -11,7 +11,7 @@ from adln.cameras.watching import open_source
 from adln.cli.gallery_words import many
 from adln.cli.options import file_argument, file_option, network_option
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.shipped import SHIPPED, find_network
+from adln.embedders.shipped import TRACKING, find_network
 
 
 @click.command()
@@ -30,7 +30,7 @@ from adln.embedders.shipped import SHIPPED, find_network
     "and the motion of the camera is compensated.",
 )
 @network_option(
-    default=SHIPPED[0], help="Network that compares how people look; see `adln networks`."
+    default=TRACKING, help="Network that compares how people look; see `adln networks`."
 )
 @click.option("--motion-only", is_flag=True, help="No appearance; pictures compensate the camera.")
 def track(

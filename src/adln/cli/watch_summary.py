@@ -28,7 +28,6 @@ def summary_lines(
     """
     people = timeline.by_person()
     unknown = sum(visit.person_id is None for visit in timeline.visits)
-    seen_s = progress.video_s
     rows = []
     for person, visits in people.items():
         title = names.get(person) or f"Person {person}"
@@ -39,11 +38,7 @@ def summary_lines(
             if visit.is_doubtful:
                 doubt = f"{100 * visit.probability:.0f} %, perhaps somebody else"
                 rows.append((f"{title}?", f"{_visits([visit])}, {doubt}"))
-    doubtful = sum(visit.is_doubtful for visit in timeline.visits)
-    title = f"{many(len(people), 'person', 'people')} in {clock(seen_s)} of video"
-    if doubtful:
-        title += f", and {many(doubtful, 'visit')} in doubt"
-    lines = ["", title]
+    lines = ["", _title(people, clock(progress.video_s))]
     width = max((len(name) for name, _ in rows[:_MOST_LISTED]), default=0)
     lines += [f"  {name:<{width}}  {text}" for name, text in rows[:_MOST_LISTED]]
     if len(rows) > _MOST_LISTED:
@@ -63,6 +58,17 @@ def summary_lines(
         first = next(iter(people))
         lines += ["", f'Give people names: adln gallery name "{gallery}" {first} "Anna"']
     return lines
+
+
+def _title(people: Mapping[int, Sequence[TimelineVisit]], length: str) -> str:
+    """How many people were seen; each visit in doubt may show another one."""
+    doubtful = sum(visit.is_doubtful for visits in people.values() for visit in visits)
+    sure = sum(not all(visit.is_doubtful for visit in visits) for visits in people.values())
+    most = sure + doubtful
+    if most == len(people):
+        return f"{many(most, 'person', 'people')} in {length} of video"
+    number = f"{len(people)} {'or' if most == len(people) + 1 else 'to'} {most}"
+    return f"{number} people in {length} of video, {many(doubtful, 'visit')} in doubt"
 
 
 def _visits(visits: Sequence[TimelineVisit]) -> str:

@@ -1,6 +1,7 @@
 """The networks that are known by name: those that come with the package, and a user's own.
 
-"res1" and "res2" come with the package, so that it embeds without a download; their cards are in
+"res1" and "res2" come with the package, so that it embeds without a download, and "res1-tracking",
+which only tells people apart within one camera, at a third of the cost; their cards are in
 `adln/networks`. Others get a name by `adln networks add`. A file of the same name in the working
 folder goes first.
 """
@@ -15,6 +16,8 @@ from adln.errors import ModelFileError, SettingsError
 FOLDER = Path(__file__).parents[1] / "networks"
 SHIPPED = ("res1", "res2")
 DEFAULT = "res2"
+TRACKING = "res1-tracking"
+"""Res1 for crops of 96x48 px: for trackers, not for galleries."""
 _MOST_REMEMBERED = 20
 
 
@@ -38,7 +41,7 @@ def find_network(name: str | Path) -> Path:
     # A folder may be called like a network, but is none.
     if path.exists() and not path.is_dir():
         return path
-    if str(name) in SHIPPED:
+    if str(name) in (*SHIPPED, TRACKING):
         return FOLDER / f"{name}.onnx"
     return own_networks().get(str(name), path)
 
@@ -72,7 +75,7 @@ def require_name(name: str) -> None:
     Raises:
         SettingsError: it is taken by a shipped network, or has other letters.
     """
-    if name in SHIPPED or _NAME.fullmatch(name) is None:
+    if name in (*SHIPPED, TRACKING) or _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} cannot be the name of a network: give one (--name) of small letters, "
             f"digits, dots, dashes and underscores, and none of {', '.join(SHIPPED)}."

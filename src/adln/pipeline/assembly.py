@@ -22,6 +22,7 @@ from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker, GivenTracks, Tracker
 from adln.cameras.watching import CameraGroup, open_source
 from adln.embedders.quality import depths_for, files_for
+from adln.embedders.shipped import SHIPPED, TRACKING, find_network
 from adln.errors import DeliveryError, SettingsError
 from adln.gallery.interface import Gallery
 from adln.gallery.retention import DAY_S, Retention
@@ -423,11 +424,9 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
 
 def _open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
     """The appearance for trackers: the cheapest there is, because one camera is an easy case."""
-    files = files_for(settings.network.files, "fast")
     eye = embedder
-    # With the shipped networks it is the shallow one, whatever people are recognised with.
-    if files != tuple(settings.network.files) and settings.quality == "best":
-        eye = DepthEmbedder(files, threads=settings.network.threads)
+    if set(settings.network.files) <= set(SHIPPED):
+        eye = DepthEmbedder([find_network(TRACKING)], threads=settings.network.threads)
     depth = eye.priced_depths[0]
     return crop_appearance(lambda crops: eye.embed(crops, depth)[depth], eye.crop_size)
 
