@@ -21,14 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.boxes import iou
-from adln.cameras.appearance import crop_appearance
 from adln.cameras.detections import Detections
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.selection import CropSelector
 from adln.cameras.tracker import ByteTracker
 from adln.embedders.quality import QUALITIES, Quality, files_for
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.pipeline.assembly import open_scales
+from adln.pipeline.assembly import open_appearance, open_scales
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.identity import IdentityBook
 from adln.pipeline.load import LoadController, LoadSettings, make_ladder
@@ -175,14 +174,14 @@ def main(people: int, visits: int, seed: int, quality: Quality) -> None:
             spaces=embedder.spaces,
             settings=settings.identity,
         )
-        eye = crop_appearance(lambda crops: embedder.embed(crops, first)[first], embedder.crop_size)
+        appearance = open_appearance(settings, embedder)
         ladder = make_ladder(crops_per_track=4, depths=(deepest,), most_skipping=1)
         watch = Watch(
             cameras=day,
             parts={
                 _CAMERA: CameraParts(
                     number=1,
-                    tracker=ByteTracker(settings.tracker, appearance=eye),
+                    tracker=ByteTracker(settings.tracker, appearance=appearance),
                     selector=CropSelector(_CAMERA, crops_per_track=4, crop_size=embedder.crop_size),
                     source_name=_CAMERA,
                 )

@@ -179,7 +179,7 @@ def assemble(
             travel_s=_travel(settings),
         )
         parts = {}
-        appearance = _open_appearance(settings, embedder)
+        appearance = open_appearance(settings, embedder)
         for camera in settings.cameras:
             address = _source_path(camera, folder)
             source = open_source(
@@ -422,7 +422,7 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
     return embedder, *depths_for(depths, settings.quality, files=files)
 
 
-def _open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
+def open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
     """The appearance for trackers: the cheapest there is, because one camera is an easy case."""
     eye = embedder
     if set(settings.network.files) <= set(SHIPPED):
