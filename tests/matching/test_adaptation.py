@@ -111,7 +111,7 @@ def saved(**parts: object) -> bytes:
 
 
 def test_changed_or_foreign_bytes_are_refused():
-    with pytest.raises(SettingsError, match="fit anew"):
+    with pytest.raises(SettingsError, match="fit again"):
         parse_adaptation(b"nothing of the kind", name="site")
     adaptation = fit_adaptation(draw_site().crops, MEANS)
     with np.load(io.BytesIO(adaptation_bytes(adaptation))) as content:
@@ -135,5 +135,5 @@ def test_what_does_not_fit_is_refused():
         fit_adaptation(crops.part(np.zeros(0, np.int64)), MEANS)
     with pytest.raises(SettingsError, match=r"\(N,\) cameras"):
         TrackedCrops(crops.embeddings, crops.cameras[:3], crops.tracks)
-    with pytest.raises(SettingsError, match="not numbers"):
+    with pytest.raises(SettingsError, match="not finite"):
         TrackedCrops(crops.embeddings * np.nan, crops.cameras, crops.tracks)

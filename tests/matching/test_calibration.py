@@ -124,7 +124,7 @@ def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
         (lambda v: v["calibrations"][0].update(depth=True), "expected int"),
         (lambda v: v["calibrations"][0].update(slope=-1.0), "slope must be positive"),
         (lambda v: v["calibrations"][0].update(slope=math.inf), "finite"),
-        (lambda v: v["calibrations"][0].update(sizes=[1, 2, 2, 8]), "sizes must rise"),
+        (lambda v: v["calibrations"][0].update(sizes=[1, 2, 2, 8]), "sizes must increase"),
         (lambda v: v["calibrations"][0].update(sizes=[]), "sizes must"),
         (lambda v: v["calibrations"][0]["match"].update(thresholds=[0.5]), "each size"),
         (lambda v: v["calibrations"][0]["match"].update(thresholds=[1, 1, 1, 0]), "not fall"),

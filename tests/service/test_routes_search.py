@@ -250,7 +250,7 @@ def test_nothing_in_the_list_contradicts_the_answer(served: Served) -> None:
     served.gallery.add([served.look(0, 1, twin, False)])
     answer = search(served, person_picture(0, 1))
     assert answer["verdict"] == "candidate"
-    assert "too close to tell apart" in answer["reason"]
+    assert "are too close; a match needs a lead" in answer["reason"]
     assert "matched" not in {one["verdict"] for one in answer["found"]}
 
 

@@ -223,7 +223,7 @@ async def _tidy(parts: Parts, tidying: Tidying) -> None:
         # Failures are recorded in `tidying.last`, for the page to show, and retried.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
-            parts.tell("retention", None)
+            parts.notify("retention", None)
         await asyncio.sleep(tidying.every_s)
 
 

@@ -90,20 +90,20 @@ def watch_cameras(link: Connection, order: Order) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     set_up_logs(order.log_format, order.sources)
-    teller = _Teller(link, stop)
-    threading.Thread(target=teller.listen, name="adln-orders", daemon=True).start()
+    sender = _Sender(link, stop)
+    threading.Thread(target=sender.listen, name="adln-orders", daemon=True).start()
     try:
-        _watch(teller, order, stop)
+        _watch(sender, order, stop)
     except AdlnError as error:
-        teller.tell(Ended(problem=str(error)))
+        sender.send(Ended(problem=str(error)))
     except Exception as error:
         _log.exception("the camera process failed")
-        teller.tell(Ended(problem=f"{type(error).__name__}: {error}"))
+        sender.send(Ended(problem=f"{type(error).__name__}: {error}"))
     else:
-        teller.tell(Ended())
+        sender.send(Ended())
 
 
-class _Teller:
+class _Sender:
     """This end of the pipe."""
 
     def __init__(self, link: Connection, stop: threading.Event) -> None:
@@ -117,7 +117,7 @@ class _Teller:
         """Whether pictures have been requested recently."""
         return time.monotonic() < self._shown_until_s
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         try:
             with self._sending:
                 send(self._link, message)
@@ -143,21 +143,21 @@ class _Shown:
     picture_s: float = float("-inf")
 
 
-def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
+def _watch(sender: _Sender, order: Order, stop: threading.Event) -> None:
     settings = order.settings
     with ExitStack() as stack:
         assembly = assemble(settings, order.folder, gallery_folder=order.gallery)
         stack.callback(assembly.close)
         _require_same_model(assembly, order.models)
         _require_tracker(assembly)
-        deliver = _delivery(teller, order, assembly, stack)
+        deliver = _delivery(sender, order, assembly, stack)
         metrics = None
         if settings.metrics.port:
             metrics = PipelineMetrics()
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
         numbers = {name: part.number for name, part in assembly.parts.items()}
-        shown_to = [_showing(teller, numbers, pictured=settings.pictured)]
+        shown_to = [_showing(sender, numbers, pictured=settings.pictured)]
         home = open_home_assistant(settings, order.folder, open_people(settings, assembly.gallery))
         if home is not None:
             stack.callback(home.close)
@@ -184,7 +184,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
                 pictures=bool(settings.pictured),
             )
             views = _camera_views(progress, statuses, numbers, settings.pictured)
-            teller.tell(Report(cameras=views, pipeline=pipeline))
+            sender.send(Report(cameras=views, pipeline=pipeline))
 
         def on_round(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             nonlocal reported_s
@@ -220,12 +220,12 @@ def _require_tracker(assembly: Assembly) -> None:
 
 
 def _delivery(
-    teller: _Teller, order: Order, assembly: Assembly, stack: ExitStack
+    sender: _Sender, order: Order, assembly: Assembly, stack: ExitStack
 ) -> Callable[[SightingEvent], None]:
     """Delivers sightings to the service and to the sinks of the settings."""
     settings = order.settings
     if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
-        return teller.tell
+        return sender.send
     people = open_people(settings, assembly.gallery)
     delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
     stack.callback(delivery.close)
@@ -233,14 +233,14 @@ def _delivery(
     submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
 
     def deliver(event: SightingEvent) -> None:
-        teller.tell(event)
+        sender.send(event)
         submit(event)
 
     return deliver
 
 
 def _showing(
-    teller: _Teller, numbers: Mapping[str, int], *, pictured: frozenset[str]
+    sender: _Sender, numbers: Mapping[str, int], *, pictured: frozenset[str]
 ) -> Callable[[SeenFrame], None]:
     """Sends scenes at intervals, and pictures of cameras for which showing them is enabled."""
     shown = {number: _Shown() for number in numbers.values()}
@@ -249,17 +249,17 @@ def _showing(
         now_s = time.monotonic()
         number = numbers[seen.frame.camera_id]
         last = shown[number]
-        is_shown = seen.frame.camera_id in pictured and teller.is_watched
+        is_shown = seen.frame.camera_id in pictured and sender.is_watched
         due = is_shown and now_s - last.picture_s >= _PICTURE_EVERY_S
         # The scene of the same frame goes with each picture, so that boxes match it.
         if due or now_s - last.scene_s >= _SCENE_EVERY_S:
             last.scene_s = now_s
-            teller.tell(_scene(seen, number))
+            sender.send(_scene(seen, number))
         if due:
             last.picture_s = now_s
             jpeg = _smaller(seen.frame.image)
             time_s = seen.frame.time_s
-            teller.tell(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
+            sender.send(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
 
     return on_frame
 

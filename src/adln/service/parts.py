@@ -84,7 +84,7 @@ class Parts:
     try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
 
-    def tell(self, what: str, person_id: int | None) -> None:
+    def notify(self, what: str, person_id: int | None) -> None:
         """Notify pages that the gallery has changed, so that they update."""
         self.people.changed()
         self.events.publish("gallery", {"what": what, "person_id": person_id})

@@ -22,7 +22,7 @@ from adln.service.access import Admin
 from adln.service.answers import In, Name, Out
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.routes_cameras import file_of, read_file, told, watch_again
+from adln.service.routes_cameras import file_of, read_file, refusing, watch_again
 
 _log = logging.getLogger(__name__)
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -88,7 +88,7 @@ def alert_routes(parts: Parts) -> APIRouter:
             if any(one.name == asked.name for one in before.alerts):
                 raise HTTPException(409, "An alert with this name exists already.")
             parts.state.record(caller.name, "add alert", {"alerts": len(before.alerts) + 1})
-            with told(asked.url):
+            with refusing(asked.url):
                 values = asked.model_dump() | {"cameras": tuple(asked.cameras)}
                 alert = AlertSettings(**values)
                 _require_target(alert, before)
@@ -103,7 +103,7 @@ def alert_routes(parts: Parts) -> APIRouter:
             if all(one.name != name for one in before.alerts):
                 raise HTTPException(404, "There is no alert with this name.")
             parts.state.record(caller.name, "remove alert", {"alerts": len(before.alerts) - 1})
-            with told():
+            with refusing():
                 camera_file.remove_alerts(file_of(parts), lambda one: one.name == name)
             return _changed(parts)
 

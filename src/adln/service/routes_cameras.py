@@ -130,7 +130,7 @@ def camera_routes(parts: Parts) -> APIRouter:
             if any(known.name == asked.name for known in before.cameras):
                 raise HTTPException(409, "A camera with this name exists already.")
             parts.state.record(caller.name, "add camera", {"cameras": len(before.cameras) + 1})
-            with told(asked.source):
+            with refusing(asked.source):
                 camera = camera_file.add_camera(
                     file_of(parts), asked.name, asked.source, numbers=numbers
                 )
@@ -147,7 +147,7 @@ def camera_routes(parts: Parts) -> APIRouter:
             was = _require(parts, camera_id)
             parts.state.record(caller.name, "change camera", {"camera": camera_id})
             source = was.source if asked.source is None else asked.source
-            with told(source, was.source):
+            with refusing(source, was.source):
                 camera = replace(
                     was,
                     name=asked.name,
@@ -240,7 +240,7 @@ def pictured_everywhere(parts: Parts, settings: WatchSettings) -> WatchSettings:
 
 
 @contextmanager
-def told(*sources: str) -> Iterator[None]:
+def refusing(*sources: str) -> Iterator[None]:
     """Turn settings errors into refusals (422), with the passwords of `sources` removed."""
     try:
         yield

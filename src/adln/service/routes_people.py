@@ -97,7 +97,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             # were forgotten takes the gallery a while.
             parts.state.record(caller.name, "enrol", {"sightings": 0})
             person_id = parts.gallery.enrol(asked.name)
-        parts.tell("enrol", person_id)
+        parts.notify("enrol", person_id)
         return PersonOut.of(require_person(parts, person_id))
 
     @router.post(
@@ -138,7 +138,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ]
             )
             parts.metrics.stored.labels("picture").inc(len(ids) - ids.count(None))
-            parts.tell("add", person_id)
+            parts.notify("add", person_id)
             return Stored(sighting_ids=ids)
 
         async with parts.turns.slot(caller_of(request)):
@@ -158,7 +158,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             rename_alerts(parts, asked.name, before)
 
         undo_id = parts.undo.add(Step("name", frozenset({person_id}), take_back))
-        parts.tell("name", person_id)
+        parts.notify("name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
@@ -188,7 +188,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 parts.gallery.unmerge(other, left, name=name)
 
         undo_id = parts.undo.add(Step("merge", frozenset({person_id, *others}), take_back))
-        parts.tell("merge", person_id)
+        parts.notify("merge", person_id)
         return Done(person_id=person_id, changed=moved, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/split", responses=documented(404, 409))
@@ -210,7 +210,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.gallery.name_person(person_id, before.name)
 
         undo_id = parts.undo.add(Step("split", frozenset({person_id, new_id}), take_back))
-        parts.tell("split", person_id)
+        parts.notify("split", person_id)
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
     @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
@@ -227,7 +227,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
         concerned = before | {person_id}
         undo_id = parts.undo.add(Step("assign", concerned, partial(give_back, parts, owners)))
-        parts.tell("assign", person_id)
+        parts.notify("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
     @router.post("/undo/{undo_id}", responses=documented(404, 409))
@@ -249,7 +249,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ) from error
             finally:
                 parts.people.changed()
-        parts.tell("undo", min(step.persons, default=None))
+        parts.notify("undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
     @router.post("/persons/{person_id}/forget", responses=documented(404, 409))
@@ -276,7 +276,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )
-        parts.tell("forget", None)
+        parts.notify("forget", None)
         return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
 
     return router

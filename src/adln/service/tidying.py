@@ -123,12 +123,12 @@ class Tidying:
             self._gallery.compact_if_worthwhile()
         except AdlnError as error:
             _log.error("the retention rules could not be applied: %s", error)
-            self._tell(str(error))
+            self._set_problem(str(error))
             return
         except Exception as error:
             # Retention must continue whatever fails.
             _log.exception("the retention rules could not be applied")
-            self._tell(f"{type(error).__name__}: {error}")
+            self._set_problem(f"{type(error).__name__}: {error}")
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
         problem = ""
@@ -141,7 +141,7 @@ class Tidying:
         if erased:
             self._record(tidied)
 
-    def _tell(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         self.last = replace(self.last, problem=problem)
 
     def _record(self, tidied: Tidied) -> None:
