@@ -64,7 +64,7 @@ def test_a_data_set_gives_thresholds_for_every_depth(make_model: MakeModel, colo
     digest = sha256(model)
     result = run(model, "--data", colours, *LOOSE)
     assert result.exit_code == 0, result.output
-    for text in ("Res2: 50 persons", "Res3", "matched", "candidate", "490*", "found again under"):
+    for text in ("Res2: 50 persons", "Res3", "matched", "candidate", "490*", "searches across cameras"):
         assert text in result.stdout
     assert sha256(model) == digest
     content = read_calibration(model, model_sha256=digest)
@@ -276,7 +276,7 @@ def test_named_pictures_from_a_feature_file_with_columns(
     result = run(model, "--features", tmp_path / "f.npz", *LOOSE)
     assert result.exit_code == 0, result.output
     assert "40 persons of f.npz, 400 searches" in result.stdout
-    assert "found again under other cameras" in result.stdout
+    assert "searches across cameras" in result.stdout
 
 
 def test_one_camera_alone_calibrates_too_and_says_so(make_model: MakeModel, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def export_parquet(
     names = {person.person_id: person.name for person in gallery.persons()}
     count = 0
     with (
-        # Nobody else may read it.
+        # Only its owner may read it.
         atomic_write(path, raises=GalleryError, mode=0o600) as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
@@ -138,7 +138,7 @@ def _enrol(gallery: Gallery, name: str | None) -> int | None:
 
 
 def count_rows(path: Path) -> int:
-    """How many sightings a file has; see `import_parquet` for what is raised."""
+    """Number of sightings in a file; raises as `import_parquet`."""
     _read_facts(path)
     _, parquet = pyarrow_modules(GalleryError)
     return int(parquet.read_metadata(path).num_rows)
@@ -146,14 +146,14 @@ def count_rows(path: Path) -> int:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says of its rows."""
+    """Metadata of a file."""
 
     dim: int
     models: tuple[ModelKey, ...]
     digest: str = ""  # of all rows, in files of one network
 
     def model_of(self, row: dict[str, Any]) -> ModelKey:
-        """What made the embedding of a row."""
+        """The network of a row's embedding."""
         if self.digest:
             return ModelKey(self.digest, row["depth"], self.dim)
         return ModelKey(row["model_digest"], row["depth"], self.dim, row["space"])
@@ -177,17 +177,17 @@ def _read_facts(path: Path) -> _Facts:
     except GalleryError:
         raise
     except Exception as error:
-        # pyarrow answers foreign and damaged files with whatever its parsing runs into.
+        # On foreign and damaged files, pyarrow raises errors of many kinds.
         raise GalleryError(
-            f"{path}: no file of `adln gallery export`, or damaged ({error})."
+            f"{path}: not a file of `adln gallery export`, or damaged ({error})."
         ) from error
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """What the people of a file are called, by their number in it.
+    """Names of the people in a file, by their number in it.
 
     Raises:
-        GalleryError: Columns are missing or of other types, or nobody can be called that.
+        GalleryError: Columns are missing or of wrong types, or a name is invalid.
     """
     pyarrow, parquet = pyarrow_modules(GalleryError)
     names: dict[int, str] = {}
@@ -226,7 +226,7 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict
     except GalleryError:
         raise
     except Exception as error:
-        # pyarrow answers damaged files with whatever its parsing runs into.
+        # On damaged files, pyarrow raises errors of many kinds.
         raise GalleryError(f"{path}: cannot be read to its end ({error}).") from error
 
 

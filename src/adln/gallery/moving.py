@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
-from adln.gallery.bridging import way_of
+from adln.gallery.bridging import bridges_from
 from adln.gallery.interface import Gallery
 from adln.gallery.records import ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -201,7 +201,7 @@ def _build_bridges(source: Gallery, target: Gallery) -> None:
     bridges = _bridges(source)
     if not isinstance(target, SqliteGallery) or not bridges:
         return
-    ways = [way_of(bridges, model) for model in target.models]
+    ways = [bridges_from(bridges, model) for model in target.models]
     for bridge in {one.source: one for way in ways for one in way}.values():
         target.build_bridge(bridge)
 
