@@ -64,7 +64,7 @@ def test_a_data_set_gives_thresholds_for_every_depth(make_model: MakeModel, colo
     digest = sha256(model)
     result = run(model, "--data", colours, *LOOSE)
     assert result.exit_code == 0, result.output
-    for text in ("Res2: 50 persons", "Res3", "matched", "candidate", "490*", "searches across cameras"):
+    for text in ("Res2: 50 persons", "Res3", "matched", "candidate", "490*", "across cameras"):
         assert text in result.stdout
     assert sha256(model) == digest
     content = read_calibration(model, model_sha256=digest)

@@ -121,7 +121,7 @@ def test_embeddings_of_another_space_are_left_alone(tmp_path: Path):
 def test_an_adaptation_of_a_foreign_space_is_refused(tmp_path: Path):
     with SqliteGallery(tmp_path / "g", create=True) as gallery:
         gallery.add(sightings(unit_rows(COUNT)))
-        with pytest.raises(GalleryError, match="no embeddings of space"):
+        with pytest.raises(GalleryError, match="there are no embeddings here"):
             gallery.adapt(fitted(space="elsewhere"))
         with pytest.raises(GalleryError, match="came with 2 cameras"):
             gallery.search(unit_rows(1), model=MODEL, cameras=[1, 2])

@@ -200,7 +200,7 @@ def test_an_adaptation_is_switched_off_before_and_fitted_anew_after(tmp_path: Pa
         rows = adaptation.apply(bridge().apply(unit_rows(COUNT)), numbers % 4)
         expected = rows @ adaptation.apply(query, np.array([2]))[0]
         np.testing.assert_array_equal(result.sighting_ids, np.argsort(-expected)[:3] + 1)
-        with pytest.raises(GalleryError, match="Switch that off first"):
+        with pytest.raises(GalleryError, match="Undo that first"):
             gallery.remove_bridge(bridge().target)
 
 

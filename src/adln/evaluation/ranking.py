@@ -397,7 +397,7 @@ def _count_others_above(
     other_scores = similarity.ravel()[others]
     bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
 
-    # Within each query, sort the others in ascending order: those from `first_above` beat the match.
+    # Within each query, sort the others in ascending order; those from `first_above` on beat it.
     first_above = np.empty(len(scores), dtype=np.int64)
     for row in valid.tolist():
         own, matches = slice(*bounds[row : row + 2]), slice(starts[row], ends[row])

@@ -45,14 +45,14 @@ class Group:
 
 
 def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) -> list[Group]:
-    """Group sightings by likeness.
+    """Group sightings by similarity.
 
     Args:
         sightings: Of one space, or of one network at one depth.
-        threshold: Cosine from which two units may be joined, -1 < threshold < 1.
+        threshold: Lowest mean cosine of units that are merged, -1 < threshold < 1.
 
     Returns:
-        Groups, the largest first; every sighting is in exactly one.
+        Groups, largest first; every sighting is in exactly one.
 
     Raises:
         GalleryError: scikit-learn is not installed, the sightings are of several spaces,

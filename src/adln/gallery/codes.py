@@ -18,9 +18,9 @@ from adln.errors import GalleryError
 from adln.gallery.database import open_private
 from adln.gallery.sums import code_sums, row_sums
 
-# A float32 computed from float32 may lie a little below the truth; an error bound must not.
+# float32 rounding may make an error bound slightly too small; this factor corrects it.
 _ROUND_UP = np.float32(1 + 1e-5)
-# Files grow by a quarter, so that processes that read them seldom have to map them anew.
+# Files grow by a quarter, so that reading processes rarely need to map them again.
 _GROWTH = 1.25
 _LEAST_SLOTS = 4096
 _SUFFIX = ".bin"

@@ -96,12 +96,12 @@ class Columns:
     def newest(
         self, where: Filter, count: int, before: tuple[float, int] | None
     ) -> NDArray[np.int64]:
-        """Ids of the newest sightings that pass, newest first; of one moment, the highest first.
+        """Ids of the newest sightings that pass, newest first; at equal times, highest id first.
 
         Args:
             where: the filter.
             count: at most this many.
-            before: only those that come after this time and id in the list.
+            before: time and id; only sightings after these in the list.
         """
         passing = self.mask(where)
         if before is not None:
@@ -147,12 +147,12 @@ class Columns:
         return passing
 
     def count_persons(self, mask: NDArray[np.bool_]) -> int:
-        """How many different persons there are in the slots of a mask (S,)."""
+        """Number of different persons in the slots of a mask (S,)."""
         ids = self.person_ids[mask]
         largest = int(ids.max(initial=0))
         if largest > 8 * self.slots + _FEW:
             return len(np.unique(ids))
-        # Numbers are given one after the other, so that a table of them is small.
+        # Numbers are consecutive, so a table of them is small.
         is_there = np.zeros(largest + 1, np.bool_)
         is_there[ids] = True
         return int(np.count_nonzero(is_there))

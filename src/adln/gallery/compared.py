@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import remove_adaptations, space_name, store_adaptation
-from adln.gallery.bridging import carry, leads_back, remove_bridge, store_bridge, bridges_from
+from adln.gallery.bridging import bridges_from, carry, leads_back, remove_bridge, store_bridge
 from adln.gallery.database import plain_errors
 from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.store import GalleryStore
@@ -140,7 +140,7 @@ class ComparedGallery(GalleryStore):
             if any(model.space != bridge.space for model in apart):
                 raise GalleryError(
                     f"{self.folder}: this bridge is for space {bridge.space or 'unknown'}, the "
-                    f"embeddings here are of {apart[0].space}: the new network cannot be compared with "
+                    f"embeddings here are of {apart[0].space}: the new network does not fit "
                     "them."
                 )
             if index.adaptations:

@@ -22,9 +22,9 @@ from adln.gallery.sums import add_functions
 DATABASE_NAME = "gallery.db"
 # How long to wait for another process before giving up.
 WAIT_S = 30.0
-# A database of up to this many bytes is checked from end to end when it is opened.
+# A database of up to this many bytes is checked completely when it is opened.
 _CHECKED_BYTES = 16 * 2**20
-# Bits of files that let everybody in.
+# Permission bits for everyone.
 _EVERYBODY = stat.S_IRWXO
 # Disk space reserved while there is some, so that erasing works on a full disk.
 _RESERVE_NAME = "reserve.bin"
@@ -297,7 +297,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _keep_everybody_out(folder: Path) -> None:
-    """Take from files of earlier versions what let everybody read them."""
+    """Remove everyone's permission to read files of earlier versions."""
     for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*", "cameras.json"):
         for path in folder.glob(pattern):
             # Of another owner, they are that owner's to close.
@@ -332,17 +332,17 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def empty_log(connection: sqlite3.Connection, *, wait_s: float = WAIT_S) -> bool:
-    """Move everything from the write-ahead log to the database, and cut the log to nothing.
+    """Move everything from the write-ahead log to the database, and truncate the log.
 
     Args:
         connection: without a transaction.
-        wait_s: how long to try while others read an old state. They are not held up by it.
+        wait_s: how long to retry while others read an old state; does not block them.
 
     Returns:
         Whether it was done.
     """
     until = time.monotonic() + wait_s
-    # SQLite would wait for readers with the lock in its hand that all writers need.
+    # SQLite itself would wait for readers while holding the lock that all writers need.
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -396,7 +396,7 @@ def plain_errors(
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether the disk lacks space even for SQLite's files, which SQLite reports as an I/O error."""
+    """Whether the disk lacks space for SQLite's own files, which it reports as an I/O error."""
     try:
         return shutil.disk_usage(folder).free < _TO_OPEN_BYTES
     except OSError:

@@ -1,4 +1,4 @@
-"""Enrols people from folders, files and lists of pictures: what is stored of whom."""
+"""Enrols people from folders, files and lists of pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -16,7 +16,7 @@ from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
 _FEW = 5
-# How a stored thumbnail looks, unless pictures are not kept at all.
+# Size and quality of stored thumbnails.
 _THUMBNAIL_QUALITY = 80
 
 
@@ -182,11 +182,11 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
     """Make a person of sightings that were just stored without one.
 
     Returns:
-        Their number; of a person who has got that name in the meantime, from another thread or
-        process, that person's.
+        Their number; if another thread or process has created a person of this name in the
+        meantime, that person's.
 
     Raises:
-        GalleryError: Nobody can be called that. The sightings are gone then.
+        GalleryError: The name cannot be given. The sightings are then erased.
     """
     try:
         return gallery.split(sighting_ids, name)

@@ -118,12 +118,12 @@ def all_pieces(data: bytes) -> list[bytes]:
 
 
 def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
-    """Look for pieces in all files of a folder, at any position.
+    """Search for pieces in all files of a folder, at any position.
 
     Takes about as long as reading the files, however many pieces there are.
 
     Args:
-        folder: with its sub-folders.
+        folder: searched with its sub-folders.
         needles: pieces of 16 bytes each.
     """
     wanted = needles if isinstance(needles, Needles) else Needles(needles)
@@ -154,7 +154,7 @@ def _spread(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
-    """Files with what is in them, in chunks."""
+    """Files and their contents, in chunks."""
     of_sqlite = [path for path in paths if path.name.startswith(DATABASE_NAME)]
     for path in paths:
         if path not in of_sqlite:
@@ -162,8 +162,8 @@ def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
                 yield path, iter(partial(file.read, _CHUNK_BYTES), b"")
     if not of_sqlite:
         return
-    # When a process closes one of SQLite's files, it loses its locks on it, also those that other
-    # threads hold just now. So another process reads them.
+    # When a process closes one of SQLite's files, it loses its locks on it, including those of
+    # other threads. So another process reads them.
     command = [sys.executable, "-I", "-S", "-c", _COPY, *map(str, of_sqlite)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
+"""Exports a gallery to a Parquet file and imports it, for other tools, backups and machines."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from adln.gallery.records import (
 from adln.gallery.spaces import admit
 
 FORMAT = "adln-gallery-2"
-# Written by earlier versions: all sightings of the one network that the metadata name.
+# Written by earlier versions: all sightings are of the one network named in the metadata.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
@@ -37,18 +37,18 @@ _NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 def export_parquet(
     gallery: Gallery, path: Path, *, on_progress: Callable[[int], None] | None = None
 ) -> int:
-    """Write sightings with the names of their people; whoever looks finds all of it or nothing.
+    """Write sightings with the names of their people, atomically.
 
     Args:
-        gallery: any that is not empty.
+        gallery: must not be empty.
         path: file to write.
         on_progress: called with the number of sightings just written.
 
     Returns:
-        How many were written.
+        The number written.
 
     Raises:
-        GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
+        GalleryError: The gallery is empty, pyarrow is missing, or the file cannot be written.
     """
     pyarrow, parquet = pyarrow_modules(GalleryError)
     models = gallery.models
@@ -77,19 +77,18 @@ def import_parquet(
 ) -> int:
     """Add the sightings of a file to a gallery.
 
-    People with a name that the gallery knows become that person, all others new people; sightings
-    get new ids, also those that are there already. Whoever was forgotten on request since the file
-    was written is left out, so that a backup can be put back. Each batch is stored when the next
-    begins, so that an interrupted import leaves whole batches behind: import into a new gallery if
-    that matters.
+    People whose name is in the gallery become that person, all others become new people; sightings
+    get new ids, even if they are in the gallery already. People who were forgotten since the file
+    was written are left out, so that a backup can be restored. Batches are stored one by one, so an
+    interrupted import leaves complete batches: import into a new gallery if that matters.
 
     Args:
-        gallery: any, empty or of networks that share a file or a space with the file's.
+        gallery: empty, or of networks that share a file or a space with the file's.
         path: file of `export_parquet`.
         on_progress: called with the number of sightings just read.
 
     Returns:
-        How many were stored: fewer than the file has where somebody asked not to be enrolled.
+        The number stored: fewer than in the file if some are of forgotten people.
 
     Raises:
         GalleryError: The file is missing, damaged or of foreign networks; or pyarrow is missing.

@@ -1,6 +1,6 @@
-"""What a process keeps of a gallery to search it: columns in memory, codes mapped from files.
+"""The search index of one process: columns in memory and codes mapped from files.
 
-Follows the database: each change there is a row in `changes`, which says which slot to read again.
+It follows the database: each change there is a row in `changes` with the slot to read again.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from adln.matching.calibration import Calibration
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
 _SLOTS_AT_A_TIME = 65_536
-# After this many changes the columns are saved, and changes that are long past are dropped.
+# After this many changes, the columns are saved and old changes are dropped.
 _SAVE_EVERY = 20_000
-# A process that has not looked for this many changes reads all columns again.
+# A process that is behind by this many changes reads all columns again.
 _CHANGES_KEPT = 200_000
 COLUMNS_NAMES = ("columns.npz", "columns.partial")
 """Files with saved columns (who was seen when): the current one, and one being written."""
@@ -56,13 +56,13 @@ class StaleFilesError(Exception):
 
 
 class SearchIndex:
-    """Columns and code files of one process, in step with the database.
+    """Columns and code files of one process, synchronised with the database.
 
     Args:
         connection: the gallery's database.
-        folder: of the gallery.
+        folder: folder of the gallery.
         low_memory: read embeddings from the database, even if a mapped file has them.
-        compares_embeddings: whether searches read all embeddings of the mapped file, if there is
+        compares_embeddings: whether searches read the embeddings of the mapped file, if there is
             one, instead of the codes.
     """
 
@@ -163,7 +163,7 @@ class SearchIndex:
             }
 
     def comparable(self, model: ModelKey) -> frozenset[int] | None:
-        """Numbers of the networks whose embeddings can be compared with this one's; None for all."""
+        """Numbers of the networks with embeddings comparable with this one's; None for all."""
         numbers = {number for number, one in self.models.items() if one.shares_space(model)}
         return None if len(numbers) == len(self.models) else frozenset(numbers)
 
@@ -212,10 +212,10 @@ class SearchIndex:
         self._is_verified = True
 
     def repair(self, suspects: NDArray[np.int64]) -> None:
-        """Rewrite what is wrong in the files; the caller holds a write transaction.
+        """Rewrite wrong slots of the files; needs a write transaction.
 
         Args:
-            suspects: slots that are written in any case, if they are in use.
+            suspects: slots that are rewritten in any case, if in use.
 
         Raises:
             GalleryError: The database is damaged, too.
@@ -319,10 +319,10 @@ class SearchIndex:
     def checked_embedding(
         self, sighting_id: int, blob: bytes, expected_sum: int | None
     ) -> NDArray[np.float32]:
-        """An embedding (D,) as the database has it.
+        """An embedding (D,) from the database, checked.
 
         Raises:
-            GalleryError: It is not what was stored.
+            GalleryError: It is damaged.
         """
         if (
             not isinstance(blob, bytes)
