@@ -117,7 +117,7 @@ def test_changed_or_foreign_bytes_are_refused():
     with np.load(io.BytesIO(adaptation_bytes(adaptation))) as content:
         parts = dict(content)
     changed = saved(**{**parts, "mean": parts["mean"] + 1})
-    with pytest.raises(SettingsError, match="not what was written"):
+    with pytest.raises(SettingsError, match="does not match its id"):
         parse_adaptation(changed, name="site")
     later = saved(**{**parts, "about": np.array('{"format": "adln-adaptation-9"}')})
     with pytest.raises(SettingsError, match="adaptation-9"):

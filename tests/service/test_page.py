@@ -211,7 +211,7 @@ def test_a_wrong_token_stays_outside_and_a_right_one_sees_what_its_role_may(
 
 def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[..., "Page"]) -> None:
     page = open_page(served.address + "/#/live")
-    page.get_by_text("No camera runs in this service").wait_for()
+    page.get_by_text("This service runs no camera").wait_for()
     served.cameras.views = [
         CameraView(camera_id=1, name="yard", state="running", fps=9, people=1, last_frame_s=NOW_S)
     ]

@@ -43,7 +43,7 @@ class Columns:
 
     # (S,) each, of the slots in use so far.
     sighting_ids: NDArray[np.int64]
-    person_ids: NDArray[np.int64]  # `NO_PERSON` for nobody
+    person_ids: NDArray[np.int64]  # `NO_PERSON` if unassigned
     times_s: NDArray[np.float64]
     camera_ids: NDArray[np.int32]
     depths: NDArray[np.int8]  # 0 for free slots

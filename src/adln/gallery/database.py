@@ -71,7 +71,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
                 raise
             connection = _open_prepared(folder, mapped=mapped, more_schema=more_schema)
         try:
-            _keep_everybody_out(folder)
+            _restrict_permissions(folder)
             make_reserve(folder)
         except BaseException:
             connection.close()
@@ -296,7 +296,7 @@ def _check(connection: sqlite3.Connection) -> None:
         raise error
 
 
-def _keep_everybody_out(folder: Path) -> None:
+def _restrict_permissions(folder: Path) -> None:
     """Remove everyone's permission to read files of earlier versions."""
     for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*", "cameras.json"):
         for path in folder.glob(pattern):

@@ -195,7 +195,7 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
         if there is not None:
             gallery.assign(sighting_ids, there)
             return there
-        # Where the disk takes pictures and no person any more, nobody's pictures would be left,
+        # If the disk fills up before the person is stored, unassigned pictures would be left over,
         # some more with every attempt.
         gallery.delete(sighting_ids)
         raise

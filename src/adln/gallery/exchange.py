@@ -94,7 +94,7 @@ def import_parquet(
         GalleryError: The file is missing, damaged or of foreign networks; or pyarrow is missing.
     """
     facts = _read_facts(path)
-    # Before anybody is enrolled.
+    # Read and checked before any person is enrolled.
     admit(gallery.models, facts.models, place=str(path))
     names = _read_names(path)
     here = {person.name: person.person_id for person in gallery.persons() if person.name}

@@ -1,11 +1,10 @@
 // Cameras: add, change and remove them; set what is stored.
 
 import { get, post, put, remove, tryCamera } from "./api.js";
-import { h, show, ask, field, count } from "./dom.js";
+import { h, show, ask, field, count, upper, STATES } from "./dom.js";
 import { section, table } from "./sections.js";
 
 const EVERY_MS = 4000;
-const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 
 export function cameraSection(page, answer) {
   const failed = answer instanceof Error;
@@ -34,7 +33,6 @@ function cameraList(page, all) {
   all.applies_rules ? null : h("p", { class: "small faint below" }, "This service does not erase old sightings; run adln gallery retention to do so.")];
 }
 
-const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 const keptFor = (days) => (days === null ? "forever" : count(days, "day"));
 const withRestart = (camera, text) => (camera.is_watched ? text : `${text} Takes effect when the service restarts.`);
 

@@ -108,6 +108,11 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString()} ${number === 1 ? one : many}`;
 }
 
+export const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+
+/** The states of a camera. */
+export const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
+
 export const called = (person_id, name) => name ?? (person_id === null ? "Unknown person" : `Person ${person_id}`);
 
 export function empty(title, text, ...more) {

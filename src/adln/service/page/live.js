@@ -1,10 +1,9 @@
 // Live: what the cameras see now. Status: configuration, state and audit log of the service.
 
 import { get, loadCamera } from "./api.js";
-import { h, s, show, moment, clockOf, called, count, empty, silhouette, colourOf } from "./dom.js";
+import { h, s, show, moment, clockOf, called, count, empty, silhouette, colourOf, STATES } from "./dom.js";
 import { badge, cameraName } from "./search.js";
 
-const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 const FEED = 50;
 // Older scenes are cleared from the view.
 const SCENE_MS = 3000;

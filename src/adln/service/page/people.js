@@ -1,7 +1,7 @@
 // People: the list, and one person's visits across the cameras.
 
 import { get, post, put } from "./api.js";
-import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight } from "./dom.js";
+import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight, span, upper } from "./dom.js";
 import { cameraName } from "./search.js";
 import { timeline, cameraLanes, exportPage, exportVisits, inSelection } from "./visits.js";
 
@@ -156,7 +156,6 @@ export async function personView(page, id) {
 }
 
 const dayRange = (time_s) => ({ from: midnight(time_s), until: midnight(time_s, 1) });
-const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 
 /** Sightings grouped into visits, each sighting with a checkbox. */
 function visitList(page, seen, pick) {
@@ -171,10 +170,10 @@ function visitList(page, seen, pick) {
   return visits.flatMap((looks) => {
     const [last] = looks;
     const first = looks.at(-1);
-    const span = clockOf(first.time_s) === clockOf(last.time_s) ? clockOf(last.time_s) : `${clockOf(first.time_s)}–${clockOf(last.time_s)}`;
+
     const header = day === dayOf(last.time_s) ? [] : [h("h3", {}, upper(dayName(last.time_s)))];
     day = dayOf(last.time_s);
-    return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
+    return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span(first.time_s, last.time_s)), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
       h("div", { class: "looks" }, looks.map((one) => h("div", { class: "look" }, page.picture(one.has_picture ? one.sighting_id : null, `${called(one.person_id, one.name)} at ${one.camera_name}, ${moment(one.time_s)}`, "small-shot"),
         page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
   });

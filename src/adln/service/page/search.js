@@ -2,7 +2,7 @@
 
 import { get, post, sendPicture, showFile } from "./api.js";
 import { cut, marker, pictureOf } from "./frame.js";
-import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty } from "./dom.js";
+import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty, upper } from "./dom.js";
 import { visitCards } from "./visits.js";
 
 const WORDS = { matched: "Matched", candidate: "Perhaps", unknown: "Unknown" };
@@ -108,8 +108,9 @@ function where() {
   return { cameras: chosen.cameras.size ? [...chosen.cameras] : null, from_s: seconds(chosen.from), until_s: seconds(chosen.until) };
 }
 
-function query() {
-  const wanted = new URLSearchParams({ k: AMOUNT });
+/** The filters as parameters of a request, added to others. */
+function query(others = { k: AMOUNT }) {
+  const wanted = new URLSearchParams(others);
   chosen.cameras.forEach((camera) => wanted.append("camera", camera));
   if (chosen.from) wanted.set("from_s", seconds(chosen.from));
   if (chosen.until) wanted.set("until_s", seconds(chosen.until));
@@ -124,11 +125,7 @@ async function answered(page, answer, { file, sighting_id, again, run }) {
   let person = null;
   let visits = [];
   if (answer.person_id !== null) {
-    const wanted = new URLSearchParams({ person: answer.person_id, limit: 100 });
-    chosen.cameras.forEach((camera) => wanted.append("camera", camera));
-    if (chosen.from) wanted.set("from_s", seconds(chosen.from));
-    if (chosen.until) wanted.set("until_s", seconds(chosen.until));
-    [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${wanted}`)]);
+    [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${query({ person: answer.person_id, limit: 100 })}`)]);
   }
   return [
     frame?.can_find && !frame.people.length && !answer.found.some((one) => one.verdict === "matched") ? h("p", { class: "note" }, "No person was detected in this picture. The answer is valid only if it shows one.") : null,
@@ -191,7 +188,7 @@ function explained(answer, [next]) {
   if (answer.verdict === "matched") return `As similar as pictures of one person are${next ? `; ${other} is next, ${behind(answer, next)}` : ""}.`;
   if (answer.verdict === "candidate") return `More similar than two different people usually are, but not enough to be sure that it is ${name}${next ? `; ${other} is ${behind(answer, next)}` : ""}.`;
   if (answer.verdict === "unknown") return next ? `${other} is the most similar, but two different people can be this similar.` : "There is no one to compare with.";
-  return `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
+  return `${upper(answer.reason)}.`;
 }
 
 function behind(answer, one) {

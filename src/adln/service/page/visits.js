@@ -1,7 +1,7 @@
 // Visits (who was at which camera, from when to when) as cards, as a timeline, and as a file.
 
 import { pictureData } from "./api.js";
-import { h, show, called, count, clockOf, dayName, dayOf, span, midnight, download } from "./dom.js";
+import { h, show, called, count, clockOf, dayName, dayOf, span, midnight, download, upper } from "./dom.js";
 
 const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 const SHORTEST_S = 600;
@@ -28,7 +28,7 @@ export function visitCards(page, visits, { who = true, days = true } = {}) {
   }));
 }
 
-const headOf = (time_s) => { const name = dayName(time_s); return `${name[0].toUpperCase()}${name.slice(1)}`; };
+const headOf = (time_s) => upper(dayName(time_s));
 
 /** Saves visits as CSV; cells that a spreadsheet would run as a formula are escaped. */
 export function exportVisits(visits, name) {
