@@ -1,7 +1,7 @@
-"""Every error that adln raises on purpose.
+"""All errors that adln raises on purpose.
 
-Each message says what was expected, what came and what to do, so that a program can catch one
-class (:class:`AdlnError`) and show its text to a person as it is.
+Each message says what was expected, what was received and what to do, so that a program can catch
+:class:`AdlnError` and show its text to users unchanged.
 """
 
 from importlib import import_module
@@ -13,27 +13,27 @@ class AdlnError(Exception):
 
 
 class ImageError(AdlnError):
-    """A picture cannot be read, decoded or cut; the message names it."""
+    """A picture cannot be read, decoded or cropped; the message names it."""
 
 
 class DatasetError(AdlnError):
-    """A data set is missing, incomplete or not in the layout that was asked for."""
+    """A data set is missing, incomplete or not in the requested layout."""
 
 
 class SettingsError(AdlnError):
-    """A settings file or option has an unknown key or a value that cannot be used."""
+    """A settings file or option has an unknown key or an invalid value."""
 
 
 class TracksError(SettingsError):
-    """Nothing can be learned from tracks: too few, of too few people, or of two people each."""
+    """Tracks cannot be learned from: too few, of too few people, or with mixed identities."""
 
 
 class CheckpointError(AdlnError):
-    """A weights or checkpoint file is missing, truncated, or not of this network."""
+    """A weights or checkpoint file is missing, truncated, or of another network."""
 
 
 class TrainingError(AdlnError):
-    """Training cannot start or go on (for example, the loss is not finite)."""
+    """Training cannot start or continue (for example, the loss is not finite)."""
 
 
 class EvaluationError(AdlnError):
@@ -41,7 +41,7 @@ class EvaluationError(AdlnError):
 
 
 class ModelFileError(AdlnError):
-    """An exported network is missing, truncated, unknown, or does not fit its manifest."""
+    """An exported network is missing, truncated, unknown, or does not match its manifest."""
 
 
 class DeviceError(ModelFileError):
@@ -57,19 +57,19 @@ class ParityError(ExportError):
 
 
 class GalleryError(AdlnError):
-    """A gallery cannot store, find or erase as asked; it is then unchanged."""
+    """A gallery cannot store, search or erase as requested; it is unchanged."""
 
 
 class ForgottenNameError(GalleryError):
-    """A name belonged to somebody who was forgotten on request."""
+    """A name belonged to a person who was forgotten on request."""
 
 
 class SightingError(AdlnError):
-    """A sighting has an invalid value, or a text is not a sighting."""
+    """A sighting has an invalid value or cannot be parsed."""
 
 
 class DeliveryError(AdlnError):
-    """A sighting cannot be stored or sent for now; it is kept and retried."""
+    """A sighting cannot be stored or sent at the moment; it is kept and retried."""
 
 
 class CameraError(AdlnError):
@@ -77,17 +77,17 @@ class CameraError(AdlnError):
 
 
 class ServiceError(AdlnError):
-    """The service cannot start, or cannot keep its tokens or its audit log."""
+    """The service cannot start, or cannot store its tokens or audit log."""
 
 
 class UndeliveredError(DeliveryError):
-    """A receiver has not acknowledged all sightings it was given.
+    """A receiver has not acknowledged all sightings sent to it.
 
     Args:
         reason: Why, for the log.
-        acknowledged: How many it has, counted from the front.
-        refused: Whether the receiver refused the one after them for what it is, so that trying
-            again will not help.
+        acknowledged: Number of sightings acknowledged, from the first on.
+        refused: Whether the receiver refused the content of the next one, so that retrying will
+            not help.
     """
 
     def __init__(self, reason: str, *, acknowledged: int = 0, refused: bool = False) -> None:
@@ -97,10 +97,13 @@ class UndeliveredError(DeliveryError):
 
 
 def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnError]) -> Any:
-    """Import a package that an extra brings.
+    """Import a package that an extra installs.
 
     Returns:
-        The module; what it offers is not typed here.
+        The module, untyped.
+
+    Raises:
+        AdlnError: of class `raises`: it is not installed.
     """
     try:
         return import_module(name)
@@ -112,5 +115,5 @@ def require_package(name: str, *, extra: str, purpose: str, raises: type[AdlnErr
 
 
 def how_to_install(extra: str) -> str:
-    """What to do about a package that is missing, for the end of a message."""
+    """The command that installs an extra, for the end of a message."""
     return f'in the source folder of adln (git clone): pip install ".[{extra}]"'

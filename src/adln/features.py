@@ -1,6 +1,6 @@
 """Feature files: embeddings with the paths of their pictures and the network that made them.
 
-Carries the test features of Sec. III.B from `adln embed` to whatever searches or compares them.
+They pass the test features of Sec. III.B from `adln embed` to searching and comparing.
 """
 
 import json
@@ -23,16 +23,16 @@ _OWN_COLUMNS = ("path", "embedding")
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """What made the embeddings; only those of one space and one `flip` can be compared.
+    """Origin of embeddings; only those with the same space and `flip` can be compared.
 
     Attributes:
-        depth: 1 to 4; 0 for a network of another make.
-        flip: whether they are averages with the mirrored crop.
+        depth: 1 to 4; 0 for a third-party network.
+        flip: whether they are averaged with those of the mirrored crops.
         model_sha256: hex digest of the network file.
         source_sha256: hex digest of the trained network that it was exported from.
         precision: "fp32", "fp16" or "int8".
-        adln_version: version that embedded.
-        space: see `adln.manifest.Manifest.spaces`; "" if unknown, then it is the depth and file.
+        adln_version: version of adln that computed them.
+        space: see `adln.manifest.Manifest.spaces`; "" if unknown: then file and depth define it.
     """
 
     depth: int
@@ -49,11 +49,11 @@ class Features:
     """N embeddings with their pictures.
 
     Attributes:
-        paths: N paths, as they were given.
+        paths: N paths, as given.
         embeddings: (N, D) float32 of unit length.
-        source: what made them.
-        columns: more that is known of the pictures, name -> (N,) numbers or text, such as
-            "camera", "track" and "time_s"; see `adln.datasets.columns`.
+        source: their origin.
+        columns: further data of the pictures, name -> (N,) numbers or text, such as "camera",
+            "track" and "time_s"; see `adln.datasets.columns`.
     """
 
     paths: tuple[str, ...]
@@ -63,11 +63,11 @@ class Features:
 
 
 def require_writable_format(path: Path) -> None:
-    """Tell before the work whether a feature file of this name can be written.
+    """Check, before the work, that a feature file can be written to a path.
 
     Raises:
-        SettingsError: the name ends in neither .npz nor .parquet, its folder is missing, or
-            Parquet is asked for and pyarrow is not installed.
+        SettingsError: the name ends in neither .npz nor .parquet, the folder is missing or not
+            writable, or pyarrow is needed and not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"{path}: expected a name that ends in .npz or .parquet.")
@@ -79,14 +79,14 @@ def require_writable_format(path: Path) -> None:
 
 
 def write_features(features: Features, path: Path) -> None:
-    """Write a feature file; whoever looks at the path finds the old file or the whole new one.
+    """Write a feature file atomically: readers see the old file or the complete new one.
 
     Args:
         features: what to write.
         path: ends in .npz (numpy) or .parquet (needs pyarrow).
 
     Raises:
-        SettingsError: see `require_writable_format`; or the disk refuses.
+        SettingsError: see `require_writable_format`; or the file cannot be written.
     """
     require_writable_format(path)
     with atomic_write(path, raises=SettingsError) as file:
@@ -100,22 +100,22 @@ def read_features(path: str | Path) -> Features:
     """Read a feature file.
 
     Raises:
-        DatasetError: the file is missing, damaged, or not one of `write_features`; or an embedding
-            holds no number or nothing but zeros, and the message names its picture.
+        DatasetError: the file is missing, damaged, or not a feature file; or an embedding contains
+            NaN or infinity, or only zeros. The message names its picture.
     """
     path = Path(path)
     require_regular(path, raises=DatasetError, expected="a feature file of `adln embed`")
     features = _parse(path)
     if features.embeddings.ndim != 2 or len(features.embeddings) != len(features.paths):
         raise DatasetError(
-            f"{path}: {len(features.paths):,} pictures came with embeddings of shape "
-            f"{features.embeddings.shape}; embed again."
+            f"{path}: expected one embedding for each of {len(features.paths):,} pictures, got "
+            f"shape {features.embeddings.shape}; embed again."
         )
     unusable = find_unusable(features.embeddings)
     if unusable is not None:
         at, values = unusable
         raise DatasetError(
-            f"{path}: the embedding of {features.paths[at]} holds {values}; embed again."
+            f"{path}: the embedding of {features.paths[at]} contains {values}; embed again."
         )
     return features
 
@@ -136,9 +136,9 @@ def _parse(path: Path) -> Features:
     except SettingsError:
         raise
     except Exception as error:
-        # numpy and pyarrow answer damaged files with whatever their parsing runs into.
+        # On damaged files, numpy and pyarrow raise errors of many kinds.
         raise DatasetError(
-            f"{path}: no feature file of `adln embed`, or damaged ({error}); embed again."
+            f"{path}: not a feature file of `adln embed`, or damaged ({error}); embed again."
         ) from error
 
 
@@ -172,7 +172,7 @@ def _read_parquet(path: Path) -> Features:
     with path.open("rb") as file:
         table = parquet.read_table(file)
     dim = table.schema.field("embedding").type.list_size
-    # Flattening, unlike `values`, minds where a chunk begins within its buffer.
+    # Unlike `values`, `flatten` respects a chunk's offset in its buffer.
     flat = table.column("embedding").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return Features(
         paths=tuple(table.column("path").to_pylist()),
@@ -187,7 +187,7 @@ def _read_parquet(path: Path) -> Features:
 
 
 def pyarrow_modules(raises: type[AdlnError] = SettingsError) -> tuple[Any, Any]:
-    """The modules pyarrow and pyarrow.parquet; an error of the class given if it is missing."""
+    """The modules pyarrow and pyarrow.parquet; raises `raises` if pyarrow is not installed."""
     first, second = (
         require_package(name, extra="parquet", purpose="Parquet", raises=raises)
         for name in ("pyarrow", "pyarrow.parquet")

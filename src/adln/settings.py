@@ -1,7 +1,7 @@
 """Settings as frozen dataclasses, read strictly from TOML.
 
-A key that is not known, or a value of another type, is an error that names file and key: a typing
-mistake never turns into a silent default.
+An unknown key or a value of the wrong type is an error that names file and key, so that a typing
+mistake never silently leaves the default.
 """
 
 import json
@@ -23,7 +23,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[S]) -> type[S]:
-    """Make a class of settings: a frozen dataclass, keywords only, that pydantic reads strictly."""
+    """Make a settings class: a frozen, keyword-only dataclass that pydantic validates strictly."""
     cls.__pydantic_config__ = {  # type: ignore[attr-defined]
         "extra": "forbid",
         "strict": True,
@@ -37,9 +37,9 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
 
     Args:
         kind: a class made by `settings`.
-        path: TOML file; all defaults if left out.
-        overrides: "key=value" with dots for tables and values in TOML, e.g. "schedule.epochs=3";
-            where a text is expected it needs no quotes, e.g. "detector.model=/data/yolox.onnx".
+        path: TOML file; None for the defaults.
+        overrides: "key=value" with a dotted key and a value in TOML, e.g. "schedule.epochs=3".
+            Text needs no quotes, e.g. "detector.model=/data/yolox.onnx".
 
     Raises:
         SettingsError: missing or malformed file, unknown key, value of the wrong type.
@@ -60,7 +60,7 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
 
 
 def changed(value: T, overrides: Sequence[str]) -> T:
-    """Settings with overrides applied; see `read_settings`.
+    """Apply overrides to settings; see `read_settings`.
 
     Raises:
         SettingsError: unknown key, value of the wrong type.
@@ -76,17 +76,17 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
 
     Args:
         kind: a class made by `settings`.
-        values: as TOML or JSON gives them.
-        source: named in errors.
+        values: parsed TOML or JSON.
+        source: name of their origin, for errors.
 
     Raises:
         SettingsError: unknown key, value of the wrong type, or refused by the class itself.
     """
-    # Imported here because a device that reads no settings need not have pydantic.
+    # Imported here because devices that read no settings may lack pydantic.
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        # Through JSON, because strict mode then takes a list for a tuple, as TOML writes it.
+        # Through JSON, for which strict mode accepts a list (as in TOML) for a tuple.
         return TypeAdapter(kind).validate_json(json.dumps(values))
     except ValidationError as error:
         problems = [
@@ -100,7 +100,9 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         ]
         raise SettingsError(f"{source}: {'; '.join(problems)}.") from error
     except TypeError as error:
-        raise SettingsError(f"{source}: a value has no place in TOML or JSON: {error}") from error
+        raise SettingsError(
+            f"{source}: a value cannot be written as TOML or JSON: {error}"
+        ) from error
 
 
 def _parse_override(kind: type[Any], text: str) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def _parse_override(kind: type[Any], text: str) -> dict[str, Any]:
 
 
 def _bare_text(kind: type[Any], keys: Sequence[str], value: str) -> str | None:
-    """A value in TOML that was written without quotes where a text is expected; else None."""
+    """The value with TOML quotes, if text is expected and it has none; otherwise None."""
     place: Any = kind
     for key in keys:
         hints = get_type_hints(place) if is_dataclass(place) else {}
@@ -144,11 +146,11 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _unknown(kind: type[Any], place: Sequence[str | int]) -> str:
-    """What to say of an unknown key: the nearest ones, or all that its table has."""
+    """Message about an unknown key: the most similar keys, or all keys of its table."""
     *above, key = map(str, place)
     table, names = "".join(f"{name}." for name in above), _names_in(kind, place[:-1])
     near = [f"{table}{name}" for name in get_close_matches(key, names, n=2)]
-    # It may be of another table, or be written without its own.
+    # It may belong to another table, or lack the name of its table.
     leaves = {known.rpartition(".")[2]: known for known in reversed(_keys(asdict(kind())))}
     near += [leaves[name] for name in get_close_matches(key, leaves, n=2)]
     if near:
@@ -157,12 +159,12 @@ def _unknown(kind: type[Any], place: Sequence[str | int]) -> str:
 
 
 def _names_in(kind: type[Any], place: Sequence[str | int]) -> list[str]:
-    """The keys of a table, by the keys and numbers that lead to it."""
+    """The keys of the table at a path of keys and indices."""
     table: Any = kind
     for step in place:
         if isinstance(step, str):
             inner = get_type_hints(table).get(step)
-            # Of a list of tables or one that may be missing, the table.
+            # Unwraps optional tables and arrays of tables.
             table = next((one for one in (inner, *get_args(inner)) if is_dataclass(one)), None)
         if table is None:
             return []
@@ -177,10 +179,10 @@ def _keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def to_toml(value: "DataclassInstance") -> str:
-    """Settings as a TOML file that gives them again; what has its default is left out.
+    """Write settings as TOML, without values that equal their defaults.
 
     Args:
-        value: of a class made by `settings`, whose every field has a default.
+        value: of a class made by `settings`, all of whose fields have defaults.
     """
     return "\n".join(_tables(value, "")) + "\n"
 

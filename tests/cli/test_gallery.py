@@ -368,7 +368,7 @@ def test_another_network_takes_a_gallery_over_by_its_pictures(
     assert json.loads(run("info", folder, "--json").output)["sightings"] == 6
     again = run("renew", folder, tmp_path / "new", "--network", other)
     assert isinstance(again.exception, GalleryError)
-    assert "empty place" in str(again.exception)
+    assert "must be empty" in str(again.exception)
 
 
 def test_without_pictures_a_foreign_network_finds_nobody_to_take_over(

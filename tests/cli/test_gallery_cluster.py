@@ -157,7 +157,7 @@ def test_a_move_is_told_and_its_numbers_are_written(folder: Path, tmp_path: Path
     assert persons(target) == persons(folder)
     again = run(move, folder, target)
     assert isinstance(again.exception, GalleryError)
-    assert "empty place" in str(again.exception)
+    assert "must be empty" in str(again.exception)
 
 
 def test_a_place_on_a_server_needs_a_name() -> None:

@@ -160,7 +160,7 @@ def test_numbers_are_those_of_motmetrics(case: int) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(0, 1, 1, 0, 0, 5, 5), (0, 1, 1, 9, 9, 20, 20)], "two places at once"),
+        ([(0, 1, 1, 0, 0, 5, 5), (0, 1, 1, 9, 9, 20, 20)], "expected at most one"),
         ([(0, 1, 1, 5, 0, 0, 5)], "left <= right"),
         ([(0, 1, 1, 0, 0, np.nan, 5)], "finite"),
     ],

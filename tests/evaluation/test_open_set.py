@@ -197,7 +197,7 @@ def test_nan_and_missing_scores_are_refused() -> None:
     with pytest.raises(EvaluationError, match="no scores of pairs of one person"):
         tpr_at_fpr(np.zeros(0), np.zeros(10), 0.1)
     compared = PersonScores(np.zeros((1, 2), np.float32), np.arange(2), np.arange(1), np.arange(1))
-    with pytest.raises(EvaluationError, match="Nobody is enrolled"):
+    with pytest.raises(EvaluationError, match="No one is enrolled"):
         searches_among(compared, np.zeros(2, np.bool_))
     with pytest.raises(EvaluationError, match="2 booleans"):
         searches_among(compared, np.ones(3, np.bool_))

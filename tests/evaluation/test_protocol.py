@@ -119,7 +119,7 @@ def test_a_picture_that_gives_nan_is_named(splits: tuple[Split, Split]) -> None:
 
 def test_an_embedder_that_breaks_its_promise_is_refused(splits: tuple[Split, Split]) -> None:
     query, _ = splits
-    with pytest.raises(EvaluationError, match=r"promised depths \[1, 2, 3\] and gave \[1, 2\]"):
+    with pytest.raises(EvaluationError, match=r"depths \[1, 2, 3\] .*, got \[1, 2\]"):
         embed_split(ColourEmbedder(depths=(1, 2, 3)), query)
     with pytest.raises(EvaluationError, match=r"shape \(12, 3\) at depth 1; expected \(12, 4\)"):
         embed_split(ColourEmbedder(dim=4), query)

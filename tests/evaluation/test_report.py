@@ -123,7 +123,7 @@ def test_json_can_be_read_by_other_programs() -> None:
 
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"format": "other"}'])
 def test_something_else_is_not_read_as_a_report(text: str) -> None:
-    with pytest.raises(EvaluationError, match="no evaluation report"):
+    with pytest.raises(EvaluationError, match="not an evaluation report"):
         from_json(text)
 
 

@@ -115,7 +115,7 @@ def test_one_and_none_are_fine() -> None:
 
 def test_what_cannot_be_grouped_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = people(2, 1)
-    with pytest.raises(GalleryError, match="can be compared with each other"):
+    with pytest.raises(GalleryError, match="Only sightings of one space can be grouped"):
         group_sightings(
             [sighting(0, embeddings[0]), sighting(1, embeddings[1], depth=3)], threshold=0.5
         )

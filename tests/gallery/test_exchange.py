@@ -137,7 +137,7 @@ def changed(path: Path, column: str, values: list[object] | None) -> Path:
 @pytest.mark.parametrize(
     ("column", "values", "words"),
     [
-        ("person_name", ["\x1b[2JAnn"] * 3, "control characters"),
+        ("person_name", ["\x1b[2JAnn"] * 3, "control or invalid characters"),
         ("person_name", ["x" * 5_000_000] * 3, "up to 200 characters"),
         ("thumbnail", [None, b"\xff\xd8" + bytes(20_000_000), None], "row 2"),
         ("camera_id", [1, 2, -1], "row 3"),

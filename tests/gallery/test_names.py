@@ -62,7 +62,7 @@ def test_what_shows_nothing_is_no_part_of_a_name(name: str) -> None:
 
 
 def test_only_what_shows_nothing_is_no_name() -> None:
-    with pytest.raises(GalleryError, match="at least one letter"):
+    with pytest.raises(GalleryError, match="at least one visible character"):
         checked_name("\u200b\u202e")
 
 

@@ -111,13 +111,13 @@ def saved(**parts: object) -> bytes:
 
 
 def test_changed_or_foreign_bytes_are_refused():
-    with pytest.raises(SettingsError, match="fit anew"):
+    with pytest.raises(SettingsError, match="fit again"):
         parse_adaptation(b"nothing of the kind", name="site")
     adaptation = fit_adaptation(draw_site().crops, MEANS)
     with np.load(io.BytesIO(adaptation_bytes(adaptation))) as content:
         parts = dict(content)
     changed = saved(**{**parts, "mean": parts["mean"] + 1})
-    with pytest.raises(SettingsError, match="not what was written"):
+    with pytest.raises(SettingsError, match="does not match its id"):
         parse_adaptation(changed, name="site")
     later = saved(**{**parts, "about": np.array('{"format": "adln-adaptation-9"}')})
     with pytest.raises(SettingsError, match="adaptation-9"):
@@ -129,11 +129,11 @@ def test_what_does_not_fit_is_refused():
     adaptation = fit_adaptation(crops, MEANS)
     with pytest.raises(SettingsError, match="another network"):
         adaptation.apply(np.ones((2, 3), np.float32), np.zeros(2, np.int64))
-    with pytest.raises(SettingsError, match="as many cameras"):
+    with pytest.raises(SettingsError, match=r"need \d+ cameras"):
         adaptation.apply(crops.embeddings, np.zeros(2, np.int64))
     with pytest.raises(SettingsError, match="there are none"):
         fit_adaptation(crops.part(np.zeros(0, np.int64)), MEANS)
     with pytest.raises(SettingsError, match=r"\(N,\) cameras"):
         TrackedCrops(crops.embeddings, crops.cameras[:3], crops.tracks)
-    with pytest.raises(SettingsError, match="not numbers"):
+    with pytest.raises(SettingsError, match="not finite"):
         TrackedCrops(crops.embeddings * np.nan, crops.cameras, crops.tracks)

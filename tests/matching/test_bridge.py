@@ -144,7 +144,7 @@ def test_what_cannot_be_carried_is_refused(tmp_path: Path) -> None:
     write_bridge(fitted(), network)
     with pytest.raises(SettingsError, match="leads to network b:2, not to"):
         read_bridge(network, ["c:2"])
-    with pytest.raises(SettingsError, match=r"for embeddings of shape \(N, 24\)"):
+    with pytest.raises(SettingsError, match=r"needs embeddings of shape \(N, 24\)"):
         fitted().apply(np.zeros((2, 3), np.float32))
     nothing = np.zeros((0, DIM), np.float32)
     with pytest.raises(SettingsError, match="there are none"):

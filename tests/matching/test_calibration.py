@@ -88,7 +88,7 @@ def test_no_probability_without_a_score_or_a_gallery() -> None:
         CALIBRATION.probability(math.nan, 3)
     with pytest.raises(SettingsError, match="gallery of one person"):
         CALIBRATION.probability(0.5, 0)
-    with pytest.raises(SettingsError, match="no threshold"):
+    with pytest.raises(SettingsError, match="gallery size must be at least 1"):
         CALIBRATION.threshold(CALIBRATION.match, 0)
 
 
@@ -124,10 +124,10 @@ def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
         (lambda v: v["calibrations"][0].update(depth=True), "expected int"),
         (lambda v: v["calibrations"][0].update(slope=-1.0), "slope must be positive"),
         (lambda v: v["calibrations"][0].update(slope=math.inf), "finite"),
-        (lambda v: v["calibrations"][0].update(sizes=[1, 2, 2, 8]), "sizes must rise"),
+        (lambda v: v["calibrations"][0].update(sizes=[1, 2, 2, 8]), "sizes must increase"),
         (lambda v: v["calibrations"][0].update(sizes=[]), "sizes must"),
         (lambda v: v["calibrations"][0]["match"].update(thresholds=[0.5]), "each size"),
-        (lambda v: v["calibrations"][0]["match"].update(thresholds=[1, 1, 1, 0]), "not fall"),
+        (lambda v: v["calibrations"][0]["match"].update(thresholds=[1, 1, 1, 0]), "not decrease"),
         (lambda v: v["calibrations"][0]["candidate"].update(rate=0.001), "rates must"),
         (lambda v: v["calibrations"][0].update(evidence="none"), "should have the keys"),
         (lambda v: v.update(calibrations={}), "expected a list"),

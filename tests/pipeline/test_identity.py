@@ -559,7 +559,7 @@ def test_a_track_between_two_people_is_a_candidate_and_learned_by_neither(
     seen_before(book, face(1)), seen_before(book, face(2), track=2)
     answer = only(book.decide([evidence(2, 1, between(1, 0.705, 2, 0.7))]))
     assert answer.verdict == "candidate"
-    assert "too close to tell apart" in answer.why.reason
+    assert "are too close; a match needs a lead" in answer.why.reason
     assert gallery.count(Filter(cameras=frozenset({2}))) == 0
 
 

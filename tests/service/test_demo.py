@@ -46,7 +46,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
         gallery.enrol("somebody real")
     network, _ = open_network(ServeSettings())
     assert network is not None
-    with pytest.raises(SettingsError, match="left alone"):
+    with pytest.raises(SettingsError, match="not touched"):
         draw_demo(demo_in(tmp_path), network)
     with SqliteGallery(tmp_path / "gallery") as gallery:
         assert len(gallery.persons()) == 1

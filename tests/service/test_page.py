@@ -21,7 +21,7 @@ from adln.service.live import CameraPicture, CameraView, PersonInView, PipelineV
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ANNA = re.compile(r"Anna, (over )?\d\d % sure")
+ANNA = re.compile(r"Anna, (over )?\d\d % confidence")
 SCHEMES = {"desktop": "light", "phone": "dark"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
@@ -71,8 +71,8 @@ def test_a_picture_becomes_a_plain_answer_with_visits_and_a_ranked_strip(
     assert " at yard, 2 visits" in page.locator(".answer .last").inner_text()
     assert page.locator(".visit-card").count() == 2
     page.get_by_text("Why?").click()
-    assert "far less alike" in page.locator(".why").inner_text()
-    page.get_by_text("Most alike sightings").click()
+    assert "far less similar" in page.locator(".why").inner_text()
+    page.get_by_text("Most similar sightings").click()
     assert page.locator(".strip > li").count() == 14
     first = page.locator(".strip > li").first
     assert "Anna" in first.inner_text()
@@ -80,7 +80,7 @@ def test_a_picture_becomes_a_plain_answer_with_visits_and_a_ranked_strip(
     assert serious(page) == []
     assert not too_wide(page)
     page.set_input_files(".drop input", pictures["stranger"])
-    page.get_by_role("heading", name="Nobody who is known here").wait_for()
+    page.get_by_role("heading", name="No match").wait_for()
     assert page.locator(".answer .verdict").inner_text() == "Unknown"
     page.set_input_files(".drop input", pictures["broken"])
     page.get_by_role("alert").wait_for()
@@ -106,7 +106,7 @@ def test_a_stranger_is_enrolled_and_found_by_the_next_search(
     page.get_by_label("Name (can be given later)").fill("Cleo")
     assert serious(page) == []
     page.get_by_role("button", name="Enrol", exact=True).click()
-    page.get_by_role("heading", name=re.compile(r"Cleo, (over )?\d\d % sure")).wait_for()
+    page.get_by_role("heading", name=re.compile(r"Cleo, (over )?\d\d % confidence")).wait_for()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -121,7 +121,7 @@ def test_a_timeline_shows_where_somebody_was_and_can_be_split_and_put_back(
     assert serious(page) == []
     assert not too_wide(page)
     page.locator(".look input").first.check()
-    page.get_by_role("button", name="Somebody else").click()
+    page.get_by_role("button", name="Different person").click()
     page.get_by_role("button", name="Split").click()
     wait_for_count(page, ".look", 3)
     page.get_by_role("button", name="Undo").click()
@@ -170,12 +170,12 @@ def test_forgetting_asks_twice_and_shows_its_proof(
 ) -> None:
     page = open_page(served.address + "/#/people/1")
     page.get_by_role("button", name="Forget").click()
-    page.get_by_role("button", name="Forget for good").click()
+    page.get_by_role("button", name="Forget permanently").click()
     page.get_by_role("alert").wait_for()
     assert len(served.gallery.persons()) == len(PEOPLE)
-    page.get_by_label("Type Anna to go on").fill("Anna")
-    page.get_by_role("button", name="Forget for good").click()
-    page.get_by_role("heading", name="Forgotten, and proved").wait_for()
+    page.get_by_label("Type Anna to confirm").fill("Anna")
+    page.get_by_role("button", name="Forget permanently").click()
+    page.get_by_role("heading", name="Erased and verified").wait_for()
     assert "4" in page.locator(".proof").inner_text()
     assert serious(page) == []
     page.get_by_role("button", name="Close").click()
@@ -211,7 +211,7 @@ def test_a_wrong_token_stays_outside_and_a_right_one_sees_what_its_role_may(
 
 def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[..., "Page"]) -> None:
     page = open_page(served.address + "/#/live")
-    page.get_by_text("No camera runs in this service").wait_for()
+    page.get_by_text("This service runs no camera").wait_for()
     served.cameras.views = [
         CameraView(camera_id=1, name="yard", state="running", fps=9, people=1, last_frame_s=NOW_S)
     ]
@@ -222,7 +222,7 @@ def test_cameras_show_live_who_is_there(served: Served, open_page: Callable[...,
     page.locator(".state.running", has_text="Live").wait_for()
     served.cameras.say(scene(NamedPerson(1, "matched"), NamedPerson(None, "unknown")))
     page.locator(".camera").get_by_role("link", name="Anna").wait_for()
-    page.get_by_text("1 not known yet").wait_for()
+    page.get_by_text("1 unknown").wait_for()
     # Without pictures: silhouettes where they are.
     assert page.locator(".stage svg svg").count() == 2
     assert page.locator(".stage img").is_hidden()
@@ -263,7 +263,7 @@ def test_what_cameras_see_is_shown_where_opted_in_with_names_on_it(
     }
     page = open_page(served.address + "/#/live", size)
     page.locator(".state.running", has_text="Live").wait_for()
-    page.get_by_text("25 % of the work allowed").wait_for()
+    page.get_by_text("25 % of the time budget").wait_for()
     served.cameras.say(scene(NamedPerson(2, "candidate")))
     page.locator(".stage img").wait_for()
     page.locator(".stage text", has_text="Bela?").wait_for()
@@ -280,7 +280,7 @@ def test_trouble_with_all_cameras_is_said(served: Served, open_page: Callable[..
     page.get_by_role("alert").filter(has_text="There is no such detector.").wait_for()
     assert serious(page) == []
     page.get_by_role("link", name="Status").click()
-    page.get_by_role("heading", name="Who did what").wait_for()
+    page.get_by_role("heading", name="Audit log").wait_for()
     page.get_by_text("There is no such detector.").wait_for()
     assert serious(page) == []
 
@@ -289,10 +289,10 @@ def test_an_empty_gallery_says_what_to_do_in_the_dark_as_well(
     make_served: Callable[..., Served], open_page: Callable[..., "Page"]
 ) -> None:
     page = open_page(make_served().address + "/#/people", color_scheme="dark")
-    page.get_by_text("Nobody is known yet").wait_for()
+    page.get_by_text("No one is enrolled yet").wait_for()
     assert serious(page) == []
     page.get_by_role("link", name="Search").click()
-    page.get_by_text("What an answer says").wait_for()
+    page.get_by_text("Verdicts").wait_for()
     assert serious(page) == []
 
 

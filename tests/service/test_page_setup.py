@@ -66,7 +66,7 @@ def test_a_camera_is_changed_and_removed(
     page.get_by_role("img", name="What this camera sees").wait_for()
     assert serious(page) == []
     page.get_by_role("textbox", name="Name").fill("lobby")
-    page.get_by_label("Pictures of people").select_option("Kept and shown")
+    page.get_by_label("Pictures of people").select_option("Stored and shown")
     page.get_by_label("Keep sightings for (days)").fill("7")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("7 days, with pictures").wait_for()
@@ -77,7 +77,7 @@ def test_a_camera_is_changed_and_removed(
     assert "geheim" not in page.content()
     assert not too_wide(page)
     page.get_by_role("button", name="Remove lobby").click()
-    page.get_by_text("until it is 7 days old").wait_for()
+    page.get_by_text("until they are 7 days old").wait_for()
     assert serious(page) == []
     page.locator("dialog").get_by_role("button", name="Remove").click()
     page.get_by_text("None yet.").first.wait_for()
@@ -96,7 +96,7 @@ def test_how_cameras_are_is_seen_as_it_changes(served: Served, open_page: OpenPa
     served.cameras.views = [replace(view, state="lost")]
     served.cameras.work = PipelineView(state="failed", problem="There is no such detector.")
     page.get_by_role("cell", name="No picture").wait_for()
-    page.get_by_text("There is no such detector. It is tried again by itself.").wait_for()
+    page.get_by_text("There is no such detector. The service retries automatically.").wait_for()
     served.cameras.views = [replace(view, state="running")]
     served.cameras.work = PipelineView(state="running")
     page.get_by_role("cell", name="Running").wait_for()
@@ -117,7 +117,7 @@ def test_what_cannot_be_is_said_in_the_dialog_and_nothing_is_lost(
     served.client.post("/api/v1/setup/alerts", json=NIGHT | {"cameras": ["hall"]})
     page.reload()
     page.get_by_role("button", name="Remove hall").click()
-    page.get_by_text("An alert is about hall (night). Remove that first.").wait_for()
+    page.get_by_text("Alerts use hall (night). Remove them first.").wait_for()
     assert page.locator("dialog").count() == 0
 
 
@@ -127,7 +127,7 @@ def test_where_a_restart_is_needed_the_page_says_so(served: Served, open_page: O
     page = open_page(served.address + "/#/setup")
     page.get_by_role("button", name="Change hall").click()
     page.get_by_role("button", name="Save").click()
-    page.get_by_text("This holds from the next start of the service on.").wait_for()
+    page.get_by_text("Takes effect when the service restarts.").wait_for()
 
 
 @pytest.mark.parametrize(("size", "scheme"), EVERYWHERE)
@@ -141,14 +141,14 @@ def test_an_alert_is_added_and_removed(
     dialog.get_by_label("Name", exact=True).fill("night")
     dialog.get_by_label("Who").select_option("Anna")
     dialog.get_by_label("hall").check()
-    dialog.get_by_label("From (always, if empty)").fill("22:00")
+    dialog.get_by_label("From (empty: always)").fill("22:00")
     dialog.get_by_label("Address").fill(NIGHT["url"])
     dialog.get_by_role("button", name="Add").click()
-    dialog.locator(".error").filter(has_text="Give both times").wait_for()
+    dialog.locator(".error").filter(has_text="Set both times").wait_for()
     dialog.get_by_label("Until").fill("06:00")
     assert serious(page) == []
     dialog.get_by_role("button", name="Add").click()
-    page.get_by_text("hall, 22:00–06:00; not again within 10 minutes").wait_for()
+    page.get_by_text("hall, 22:00–06:00; at most one per 10 minutes").wait_for()
     assert "5ecret" not in page.content()
     assert serious(page) == []
     assert not too_wide(page)
@@ -156,7 +156,7 @@ def test_an_alert_is_added_and_removed(
     assert [one.person for one in served.cameras.watched.alerts] == ["Anna"]
     page.get_by_role("button", name="Remove the alert night").click()
     page.locator("dialog").get_by_role("button", name="Remove").click()
-    page.get_by_text("An alert tells you at once").wait_for()
+    page.get_by_text("An alert is sent as soon as someone is seen").wait_for()
     assert served.cameras.watched.alerts == ()
 
 
@@ -167,8 +167,8 @@ def test_how_recognising_stands_is_seen_with_the_next_step(
     served = make_served(network=replace(NETWORK, verdict="proved", is_proved=True))
     served.fill()
     page = open_page(served.address + "/#/setup", size, color_scheme=scheme)
-    page.get_by_text("Right on this machine").wait_for()
-    page.get_by_text("Nothing is missing.").wait_for()
+    page.get_by_text("Passed on this machine").wait_for()
+    page.get_by_text("Everything is set up.").wait_for()
     served.gallery.add([served.look(0, at, 1, False) for at in range(200)])
     page.reload()
     page.get_by_text("adln adapt GALLERY --dry-run").wait_for()
@@ -183,9 +183,9 @@ def test_somebody_is_enrolled_from_several_pictures_at_once(
     served.people_in_frames = TWO
     page = open_page(served.address + "/#/enrol", size, color_scheme=scheme)
     page.set_input_files(".drop input", [files["two"], files["nobody"], files["other"]])
-    page.get_by_text("Nobody was found in this picture.").wait_for()
+    page.get_by_text("No person was detected in this picture.").wait_for()
     wait_for_count(page, ".found-people button.found", 4)
-    page.get_by_text("Choose who is to be enrolled.").wait_for()
+    page.get_by_text("Choose the person to enrol.").wait_for()
     assert page.get_by_role("button", name="Enrol", exact=True).is_disabled()
     page.get_by_role("button", name="Person 1 of 2, from the left").first.click()
     # In the picture itself, too.
@@ -193,7 +193,7 @@ def test_somebody_is_enrolled_from_several_pictures_at_once(
     page.get_by_text("2 pictures of the same person.").wait_for()
     assert serious(page) == []
     assert not too_wide(page)
-    page.get_by_role("button", name="Leave out nobody.png").click()
+    page.get_by_role("button", name="Remove nobody.png").click()
     page.get_by_role("combobox", name="Name").fill("Cleo")
     page.get_by_role("button", name="Enrol", exact=True).click()
     page.get_by_role("heading", name="Cleo").wait_for()
@@ -206,12 +206,12 @@ def test_pictures_of_somebody_who_is_known_are_added(
 ) -> None:
     served.people_in_frames = [FoundPerson((0.0, 0.0, 160.0, 160.0), 0.9)]
     page = open_page(served.address + "/#/people")
-    page.get_by_role("link", name="Enrol somebody").click()
+    page.get_by_role("link", name="Enrol a person").click()
     page.set_input_files(".drop input", files["crop"])
     # The only one is meant, unless somebody says otherwise.
     page.get_by_text("1 picture of the same person.").wait_for()
     page.get_by_role("combobox", name="Name").fill("Anna")
-    page.get_by_text("Anna is known: the pictures are added.").wait_for()
+    page.get_by_text("Anna is already enrolled: the pictures will be added.").wait_for()
     page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_role("heading", name="Anna").wait_for()
     assert {person.name: person.num_sightings for person in served.gallery.persons()}["Anna"] == 5
@@ -226,7 +226,7 @@ def test_without_a_detector_the_person_is_marked_by_hand(
     page.get_by_text("adln watch --fetch-detector").wait_for()
     assert serious(page) == []
     # What is a picture of one person already is used as it is.
-    page.get_by_text("All of the picture is used.").wait_for()
+    page.get_by_text("The whole picture is used.").wait_for()
     page.get_by_text("1 picture of the same person.").wait_for()
     box = page.locator(".cropper").bounding_box()
     assert box is not None
@@ -234,7 +234,7 @@ def test_without_a_detector_the_person_is_marked_by_hand(
     page.mouse.down()
     page.mouse.move(box["x"] + 0.24 * box["width"], box["y"] + box["height"] - 1)
     page.mouse.up()
-    page.get_by_role("button", name="This is the person").click()
+    page.get_by_role("button", name="Use this person").click()
     page.get_by_text("2 pictures of the same person.").wait_for()
     page.get_by_role("button", name="Enrol", exact=True).click()
     page.get_by_role("heading", name="Person 4").wait_for()
@@ -247,13 +247,13 @@ def test_a_picture_without_a_person_or_that_is_none_is_told_in_plain_words(
     served.people_in_frames = TWO
     page = open_page(served.address + "/#/enrol")
     page.set_input_files(".drop input", [files["nobody"], files["broken"]])
-    page.get_by_text("Nobody was found in this picture.").wait_for()
+    page.get_by_text("No person was detected in this picture.").wait_for()
     page.get_by_role("alert").filter(has_text="picture").wait_for()
     assert page.get_by_role("button", name="Enrol", exact=True).is_disabled()
     # There is a way on.
     page.get_by_role("button", name="Mark by hand").click()
     page.get_by_role("button", name="Back").click()
-    page.get_by_text("Nobody was found in this picture.").wait_for()
+    page.get_by_text("No person was detected in this picture.").wait_for()
     assert serious(page) == []
 
 
@@ -297,7 +297,7 @@ def test_a_viewer_cannot_enrol(make_served: MakeServed, open_page: OpenPage) -> 
     page = open_page(f"{served.address}/#token={served.tokens['viewer']}")
     page.get_by_role("link", name="People").click()
     page.get_by_role("link", name="Anna").wait_for()
-    assert page.get_by_role("link", name="Enrol somebody").count() == 0
+    assert page.get_by_role("link", name="Enrol a person").count() == 0
 
 
 def test_a_camera_of_which_no_pictures_are_shown_is_live_as_silhouettes(

@@ -104,9 +104,9 @@ def test_two_who_are_one_are_merged_with_three(served: Served, open_page: OpenPa
     served.gallery.add([served.look(0, at, again, False) for at in range(5, 8)])
     hand = Hand(open_page(served.address))
     hand.tab("Review")
-    hand.page.get_by_text("May be one person").wait_for()
+    hand.page.get_by_text("Possibly the same person").wait_for()
     hand.press("m")
-    hand.page.get_by_text("One person now: Anna.").wait_for()
+    hand.page.get_by_text("Merged into Anna.").wait_for()
     assert again not in {person.person_id for person in served.gallery.persons()}
     assert hand.count <= 3
 
@@ -120,9 +120,9 @@ def test_somebody_who_has_look_alikes_is_forgotten_with_five(
     hand.tab("People")
     hand.link("Anna")
     hand.button("Forget")
-    hand.type("Type Anna to go on", "Anna")
-    hand.answer("Forget for good")
-    hand.page.get_by_role("heading", name="Forgotten, and proved").wait_for()
+    hand.type("Type Anna to confirm", "Anna")
+    hand.answer("Forget permanently")
+    hand.page.get_by_role("heading", name="Erased and verified").wait_for()
     left = {person.name: person.num_sightings for person in served.gallery.persons()}
     assert "Anna" not in left
     assert left["Anna Berg"] == 3
@@ -151,14 +151,14 @@ def test_somebody_is_silenced_with_three(served: Served, hand: Hand) -> None:
     hand.tab("People")
     hand.link("Anna")
     hand.button("Silence")
-    hand.page.get_by_text("Nobody is told when they are seen").wait_for()
+    hand.page.get_by_text("No alerts or messages are sent when they are seen").wait_for()
     assert served.cameras.ignored == {"Anna"}
     assert served.events.silenced == {1}
     assert hand.count <= 3
     # And told of again, from the list of those who are silenced.
     hand.link("Set up")
-    hand.button("Tell again")
-    hand.page.get_by_text("Whoever is silenced").wait_for()
+    hand.button("Stop silencing")
+    hand.page.get_by_text("Silenced people are still recognised").wait_for()
     assert served.cameras.ignored == frozenset()
 
 
@@ -220,7 +220,7 @@ def test_somebody_is_enrolled_from_a_frame_in_which_people_are_found_with_five(
         FoundPerson((320.0 * at, 0.0, 320.0 * at + 80, 160.0), 0.9) for at in range(2)
     ]
     hand.tab("People")
-    hand.link("Enrol somebody")
+    hand.link("Enrol a person")
     # Choosing a file is one.
     hand.count += 1
     hand.page.set_input_files(".drop input", tmp_path / "frame.png")
@@ -250,9 +250,9 @@ def test_a_colleague_is_let_in_by_phone_with_four_and_out_again(
     page = open_page(f"{served.address}/#token={served.tokens['admin']}")
     hand = Hand(page)
     hand.link("Set up")
-    hand.button("Let somebody in")
+    hand.button("Add a user")
     page.get_by_role("textbox", name="Name").fill("Tess")
-    hand.answer("Make a link")
+    hand.answer("Create a link")
     code = page.get_by_role("img", name="QR code of the link")
     code.wait_for()
     assert hand.count <= 4
@@ -285,6 +285,6 @@ def test_set_up_fits_every_screen(
         json={"name": "a hall with a long name", "source": "rtsp://u:p@10.0.0.7/" + "a" * 90},
     )
     page = open_page(served.address + "/#/setup", size, color_scheme=scheme)
-    page.get_by_role("heading", name="Who may come in").wait_for()
+    page.get_by_role("heading", name="Access").wait_for()
     assert serious(page) == []
     assert not too_wide(page)

@@ -60,10 +60,10 @@ def test_the_start_tells_what_is_new_and_leads_to_it(
     ]
     page = open_page(house.address, size, color_scheme=scheme)
     page.get_by_role("heading", name="What is new").wait_for()
-    page.get_by_role("heading", name="1 person with a name was here").wait_for()
+    page.get_by_role("heading", name="1 person with a name was seen").wait_for()
     assert "In the last day" in page.locator(".lead").inner_text()
     page.get_by_text(re.compile("2 visits, last today .* at yard")).wait_for()
-    page.get_by_role("link", name="1 visit of nobody yet").wait_for()
+    page.get_by_role("link", name="1 visit of unknown people").wait_for()
     assert serious(page) == []
     assert not too_wide(page)
     # Cameras are looked at every two seconds.
@@ -80,7 +80,7 @@ def test_what_counts_as_seen_is_not_new_any_more(house: Served, open_page: OpenP
     page = open_page(house.address)
     page.get_by_role("button", name="Mark all as seen").click()
     page.get_by_text("Nothing new").wait_for()
-    assert "somebody looked on this machine" in page.locator(".lead").inner_text()
+    assert "the last look on this machine" in page.locator(".lead").inner_text()
     assert page.get_by_role("button", name="Mark all as seen").is_hidden()
     assert serious(page) == []
     person_id = house.gallery.enrol("Cleo")
@@ -93,7 +93,7 @@ def test_what_counts_as_seen_is_not_new_any_more(house: Served, open_page: OpenP
 
 def test_visits_of_nobody_yet_are_a_click_away(house: Served, open_page: OpenPage) -> None:
     page = open_page(house.address)
-    page.get_by_role("link", name="1 visit of nobody yet").click()
+    page.get_by_role("link", name="1 visit of unknown people").click()
     page.get_by_role("heading", name="Follow").wait_for()
     wait_for_count(page, ".visit-card", 1)
     page.get_by_role("link", name="Who is it?").wait_for()
@@ -104,8 +104,8 @@ def test_an_empty_house_says_what_to_do(
 ) -> None:
     page = open_page(make_served().address)
     page.get_by_text("Nothing new").wait_for()
-    page.get_by_role("link", name="Enrol somebody").click()
-    page.get_by_role("heading", name="Enrol somebody").wait_for()
+    page.get_by_role("link", name="Enrol a person").click()
+    page.get_by_role("heading", name="Enrol a person").wait_for()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -141,9 +141,9 @@ def test_what_is_gone_says_so_and_leads_back(
     served: Served, open_page: OpenPage, where: str
 ) -> None:
     page = open_page(f"{served.address}/#/{where}")
-    page.get_by_role("heading", name="This is not here any more").wait_for()
+    page.get_by_role("heading", name="This no longer exists").wait_for()
     assert serious(page) == []
-    page.get_by_role("link", name="To the start").click()
+    page.get_by_role("link", name="Start page").click()
     page.get_by_role("heading", name="What is new").wait_for()
 
 
@@ -187,7 +187,7 @@ def test_people_in_a_whole_picture_are_found_and_one_is_chosen(
     ]
     page = open_page(served.address, size, color_scheme=scheme)
     page.set_input_files(".drop input", tmp_path / "frame.png")
-    page.get_by_role("heading", name="Whom do you mean?").wait_for()
+    page.get_by_role("heading", name="Which person?").wait_for()
     assert serious(page) == []
     assert not too_wide(page)
     page.get_by_role("button", name="Search for person 1").click()
@@ -200,12 +200,12 @@ def test_a_picture_without_a_person_is_told_so(
     (tmp_path / "cat.jpg").write_bytes(person_picture(50))
     page = open_page(served.address + "/#/search")
     page.set_input_files(".drop input", tmp_path / "cat.jpg")
-    page.get_by_text("No person was found in this picture").wait_for()
+    page.get_by_text("No person was detected in this picture").wait_for()
     # Whoever is matched is a person.
     (tmp_path / "anna.jpg").write_bytes(person_picture(0, 9))
     page.set_input_files(".drop input", tmp_path / "anna.jpg")
     page.get_by_role("heading", name="Anna, ").wait_for()
-    assert page.get_by_text("No person was found").count() == 0
+    assert page.get_by_text("No person was detected").count() == 0
 
 
 def test_somebody_unknown_who_was_seen_before_is_told_where(
@@ -214,12 +214,12 @@ def test_somebody_unknown_who_was_seen_before_is_told_where(
     (tmp_path / "nobody.jpg").write_bytes(person_picture(7, 9))
     page = open_page(served.address + "/#/search")
     page.set_input_files(".drop input", tmp_path / "nobody.jpg")
-    page.get_by_text("Seen before, but nobody yet").wait_for()
+    page.get_by_text("Seen before, but not enrolled").wait_for()
     assert page.locator("main .answer .verdict").inner_text() == "Unknown"
     # Why, without numbers that mean nothing to anybody.
     assert not re.search(r"0\.\d", page.locator(".why").inner_text())
     page.locator(".answer .last").get_by_role("link", name="Open").click()
-    page.get_by_role("heading", name="Nobody yet at yard").wait_for()
+    page.get_by_role("heading", name="Unknown person at yard").wait_for()
 
 
 def test_a_day_is_saved_as_a_page_with_its_pictures(house: Served, open_page: OpenPage) -> None:

@@ -178,7 +178,7 @@ def test_an_undo_that_is_not_possible_any_more_says_so(served: Served) -> None:
     served.client.post(f"{API}/persons", json={"name": "Anna"})
     answer = served.client.post(f"{API}/undo/{done['undo_id']}")
     assert answer.status_code == 409
-    assert "changed since" in answer.json()["message"]
+    assert "because of a later change" in answer.json()["message"]
     assert str(served.gallery.folder) not in answer.text
 
 

@@ -90,7 +90,7 @@ def test_somebody_without_a_name_waits_for_one(served: Served) -> None:
 def test_without_a_calibration_it_is_said_that_nobody_is_compared(served: Served) -> None:
     served.without_network()
     answer = served.client.get("/api/v1/review").json()
-    assert "no calibration" in answer["left_out"]
+    assert "Without a calibration" in answer["left_out"]
     assert [item["kind"] for item in answer["items"]] == ["unnamed"]
 
 

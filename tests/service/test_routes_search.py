@@ -242,7 +242,7 @@ def test_the_answer_says_why_and_who_is_next(served: Served) -> None:
 def test_nothing_in_the_list_contradicts_the_answer(served: Served) -> None:
     nobody = search(served, person_picture(7, 9))
     assert nobody["verdict"] == "unknown"
-    assert nobody["reason"].endswith("is nobody's yet")
+    assert nobody["reason"].endswith("is unassigned")
     of_people = [one for one in nobody["found"] if one["sighting"]["person_id"] is not None]
     assert {one["verdict"] for one in of_people} == {"unknown"}
     # A second person who looks just like Anna: neither is matched, and no sighting of theirs.
@@ -250,7 +250,7 @@ def test_nothing_in_the_list_contradicts_the_answer(served: Served) -> None:
     served.gallery.add([served.look(0, 1, twin, False)])
     answer = search(served, person_picture(0, 1))
     assert answer["verdict"] == "candidate"
-    assert "too close to tell apart" in answer["reason"]
+    assert "are too close; a match needs a lead" in answer["reason"]
     assert "matched" not in {one["verdict"] for one in answer["found"]}
 
 

@@ -196,7 +196,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert "cannot be listened to (Address already in use)" in done.stderr
+    assert "(Address already in use). Choose another port" in done.stderr
     assert "Traceback" not in done.stderr
     # Nothing was made or promised in vain.
     assert len(done.stderr.splitlines()) == 1

@@ -145,7 +145,7 @@ def test_the_log_tells_who_did_what_and_shows_when_it_is_rewritten(tmp_path: Pat
 
 def test_a_state_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).write_bytes(b"no database at all, but long enough" * 100)
-    with pytest.raises(ServiceError, match="cannot be opened"):
+    with pytest.raises(ServiceError, match="cannot open tokens and audit log"):
         ServiceState(tmp_path)
 
 

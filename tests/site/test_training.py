@@ -161,7 +161,7 @@ def test_no_gain_leaves_no_network(
     outcome = train_for_site(request, crops)
     assert outcome.finished
     assert not outcome.written
-    assert "than the network in use" in outcome.reason or "no gain" in outcome.reason
+    assert "than the current network" in outcome.reason or "no significant gain" in outcome.reason
     assert not request.out.exists()
     assert not list(tmp_path.glob("mine*"))
 

@@ -1,1 +1,1 @@
-"""Judges any embedder by the Market-1501 protocol: CMC, mAP, mINP, re-ranking, reports."""
+"""Evaluates any embedder with the Market-1501 protocol: CMC, mAP, mINP, re-ranking, reports."""

@@ -9,10 +9,10 @@ from adln.errors import EvaluationError, require_package
 
 
 def best_assignment(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Assign rows to columns one to one so that the sum of the scores is as large as possible.
+    """Assign rows to columns one to one with the largest sum of scores.
 
     Args:
-        scores: (R, C) finite numbers; either may be 0.
+        scores: (R, C) finite numbers; R and C may be 0.
 
     Returns:
         min(R, C) rows, ascending, and the column of each.
@@ -22,9 +22,7 @@ def best_assignment(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np
     """
     cost = -np.asarray(scores, dtype=np.float64)
     if cost.ndim != 2 or not np.isfinite(cost).all():
-        raise EvaluationError(
-            f"Scores to assign must be a matrix of finite numbers, got shape {cost.shape}."
-        )
+        raise EvaluationError(f"Scores must be a matrix of finite numbers, got shape {cost.shape}.")
     if cost.size == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     lap = require_package(

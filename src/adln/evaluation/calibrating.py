@@ -1,21 +1,21 @@
-"""Fits what scores mean: thresholds for stated error rates, and the probability of being right.
+"""Fits calibrations: thresholds for stated error rates, and the probability of being right.
 
-Two kinds of evidence serve. *Persons*: pictures with names, searched for under other cameras (the
-matches of Sec. III.A). *Tracks*: pictures without names; those of one track show one person, and
-two tracks that one camera sees in the same frame show two.
+There are two kinds of data. *Persons*: labelled pictures, searched for across cameras (the matches
+of Sec. III.A). *Tracks*: unlabelled pictures; those of one track show one person, and two tracks
+that one camera sees in the same frame show two people.
 
-**Thresholds.** The share of strangers who are answered in a gallery of n persons is counted
-exactly, over all galleries of n that can be drawn from the persons at hand: if c of M others reach
-the threshold, a gallery of n holds none of them with probability C(M - c, n) / C(M, n). Where a
-probe met fewer than n others, n c / M takes its place, which bounds it from above. The threshold is
-the smallest that keeps the mean over all probes within the rate.
+**Thresholds.** The share of strangers who are answered in a gallery of n persons is computed
+exactly, over all galleries of n persons that can be drawn from the data: if c of M others reach the
+threshold, a gallery of n contains none of them with probability C(M - c, n) / C(M, n). If a probe
+was compared with fewer than n others, the upper bound n c / M is used instead. The threshold is the
+smallest that keeps the mean over all probes within the rate.
 
 **Probability** that the best answer is right: logistic in the score and in the logarithm of the
-gallery's size, fitted by maximum likelihood to searches in galleries drawn at random, half of them
-for people who are not enrolled (or another share, as asked).
+gallery size, fitted by maximum likelihood to searches in random galleries, half of them (or another
+given share) for enrolled people.
 
-**Trust.** A trial fit on one half of the persons is judged on the other half. Too few searches, too
-few persons, or a fit that is hardly better than the mean are refused.
+**Validation.** A trial fit on one half of the persons is judged on the other half. It is refused if
+there are too few searches or persons, or if the fit is hardly better than the mean.
 
 Source: ISO/IEC 19795-1:2021 (FPIR); J. Platt, "Probabilistic Outputs for Support Vector Machines",
 1999 (logistic fit and its smoothed targets); Guo et al., "On Calibration of Modern Neural
@@ -36,14 +36,14 @@ from adln.matching.together import in_one_frame
 
 MATCH_RATE = 0.01
 CANDIDATE_RATE = 0.1
-# An error rate is stated only where this many errors were seen: fewer tell little of the next.
+# An error rate is stated only from at least this many errors; fewer predict little.
 _LEAST_ERRORS = 10
 _LEAST_PERSONS = 20
-# Share of the mean's squared error that the probability must take away.
+# The probability must reduce the squared error of the mean by at least this share.
 _LEAST_SKILL = 0.05
-# More searches only cost time: the rates asked for are counted well before.
+# More searches only cost time: the rates are accurate well before.
 _MOST_SEARCHES = 4000
-# Probes that met so many others each are enough to count galleries up to that size.
+# Fewest probes with n others each from which thresholds for galleries of n are computed.
 _MANY_OTHERS = 32
 _GROUPS = 10
 _TRACK_PROBES = 4
@@ -54,9 +54,9 @@ class Trials:
     """Q probes, each compared with its own person and with others.
 
     Attributes:
-        own: (Q,) float32, score with the probe's own person; NaN where that cannot be known.
-        others: (Q, M) float32, scores with other persons; NaN where there are fewer.
-        num_persons: Persons, or tracks.
+        own: (Q,) float32, score with the probe's own person; NaN if unknown.
+        others: (Q, M) float32, scores with other persons, padded with NaN.
+        num_persons: Number of persons, or tracks.
     """
 
     own: NDArray[np.float32]
@@ -65,7 +65,7 @@ class Trials:
 
     @property
     def num_comparisons(self) -> int:
-        """Comparisons of a probe with another person."""
+        """Number of comparisons of a probe with another person."""
         return int(np.count_nonzero(~np.isnan(self.others)))
 
 
@@ -74,11 +74,11 @@ class Material:
     """All trials, and those of two halves that share no person.
 
     Attributes:
-        whole: All of them.
-        fitting: Of the half that the trial fit sees.
-        judging: Of the other half.
-        kind: Where they come from.
-        across_cameras: Whether people were found again under other cameras only.
+        whole: All trials.
+        fitting: Those of the half that the trial fit uses.
+        judging: Those of the other half.
+        kind: "persons" or "tracks".
+        across_cameras: Whether people were searched across cameras only.
     """
 
     whole: Trials
@@ -89,14 +89,14 @@ class Material:
 
 
 def person_material(compared: PersonScores, *, across_cameras: bool, seed: int = 0) -> Material:
-    """Trials from named pictures.
+    """Trials from labelled pictures.
 
-    Persons whom no query shows are left out: in Market-1501 one such id stands for many people.
+    Persons without a query are left out: in Market-1501, one such id stands for many people.
 
     Args:
-        compared: Queries and persons.
-        across_cameras: How they were compared.
-        seed: Of the choice of halves.
+        compared: Scores of queries and persons.
+        across_cameras: Whether they were compared across cameras only.
+        seed: For the choice of halves.
     """
     searched = np.intersect1d(compared.person_ids, compared.query_person_ids)
     shuffled = np.random.default_rng(seed).permutation(searched)
@@ -114,31 +114,31 @@ def track_material(
     *,
     gap_s: float = 1.0,
 ) -> Material:
-    """Trials from tracks, without names.
+    """Trials from unlabelled tracks.
 
     Tracks count as two persons only if one camera saw them in the same frame. The halves are the
     earlier and the later tracks.
 
     Args:
         embeddings: (N, D) of unit length.
-        cameras: (N,), which camera; any type that sorts.
-        tracks: (N,), which track of that camera.
+        cameras: (N,) cameras, of any sortable type.
+        tracks: (N,) tracks of the camera.
         time_s: (N,) seconds; equal within a frame.
-        gap_s: A probe is compared with pictures of its own track at least so far away in time,
-            since neighbouring frames are nearly the same picture.
+        gap_s: A probe is compared with pictures of its own track that are at least this far away
+            in time, because neighbouring frames are nearly the same picture.
 
     Raises:
-        EvaluationError: The lengths differ, or a time is not a number.
+        EvaluationError: The lengths differ, or a time is not finite.
     """
     count = len(embeddings)
     if embeddings.ndim != 2 or any(len(column) != count for column in (cameras, tracks, time_s)):
         raise EvaluationError(
-            f"{count} embeddings need as many cameras, tracks and times, got {len(cameras)}, "
+            f"{count} embeddings need {count} cameras, tracks and times, got {len(cameras)}, "
             f"{len(tracks)} and {len(time_s)}."
         )
     times = np.asarray(time_s, dtype=np.float64)
     if not np.isfinite(times).all():
-        raise EvaluationError("Every picture of a track needs a time in seconds; some have none.")
+        raise EvaluationError("Every picture of a track needs a time in seconds; some are missing.")
     camera = np.unique(cameras, return_inverse=True)[1].reshape(-1)
     track = np.unique(tracks, return_inverse=True)[1].reshape(-1)
     track = np.unique(camera * (track.max(initial=0) + 1) + track, return_inverse=True)[1]
@@ -167,19 +167,19 @@ def calibrate(
     """Fit thresholds and probability.
 
     Args:
-        material: Scores whose truth is known.
+        material: Scores with ground truth.
         depth: 1 to 4, of the queries' embeddings.
-        flip: Whether they are averages with the mirrored crop.
+        flip: Whether they are averaged with those of the mirrored crops.
         data: Name of the data, for the record.
         match_rate: Share of strangers who may be answered with "matched".
         candidate_rate: Share of strangers who may be answered with "matched" or "candidate".
         enrolled_share: Share of searches for enrolled people that the probability assumes.
-        seed: Of the galleries drawn.
-        gallery_depth: Depth of the embeddings that they were compared with; None if the same.
+        seed: For the random galleries.
+        gallery_depth: Depth of the embeddings they were compared with; None if the same.
 
     Raises:
-        EvaluationError: There is too little data, the scores do not tell persons apart, or a rate
-            is out of range.
+        EvaluationError: There is too little data, the scores do not separate persons, or a rate is
+            out of range.
     """
     if not 0 < match_rate <= candidate_rate < 1 or not 0 < enrolled_share < 1:
         raise EvaluationError(
@@ -192,9 +192,9 @@ def calibrate(
     reliability = _judge(trial, material.judging, enrolled_share, seed + 1)
     if reliability.brier > (1 - _LEAST_SKILL) * reliability.base_brier:
         raise EvaluationError(
-            f"The scores do not tell persons apart: on the half not seen the probability errs by "
-            f"{reliability.brier:.4f} (Brier score), giving everybody the mean by "
-            f"{reliability.base_brier:.4f}. {_POOR[material.kind]}"
+            f"The scores do not separate persons: on the unseen half, the probability has a Brier "
+            f"score of {reliability.brier:.4f}, the constant mean {reliability.base_brier:.4f}. "
+            f"{_POOR[material.kind]}"
         )
     fit = _fit(material.whole, rates, enrolled_share, seed)
     return Calibration(
@@ -222,8 +222,8 @@ def calibrate(
 
 _POOR = {
     "persons": "Check that the persons' ids are right, and use a deeper or better trained network. "
-    "(People drawn by adln are told apart only by a network that has learned from such people.)",
-    "tracks": "Check that tracks keep to one person, and use a deeper or better trained network.",
+    "(People drawn by adln can be distinguished only by networks trained on such people.)",
+    "tracks": "Check that each track shows one person, and use a deeper or better trained network.",
 }
 
 
@@ -289,10 +289,10 @@ def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def require_enough(material: Material, match_rate: float) -> None:
-    """Refuse too little material for a rate, whatever the scores are.
+    """Refuse too little material for a rate, independent of the scores.
 
     Args:
-        material: Trials. Before anything is embedded, any scores serve.
+        material: Trials. Before anything is embedded, dummy scores are sufficient.
         match_rate: Share of strangers who may be answered with "matched".
 
     Raises:
@@ -301,7 +301,7 @@ def require_enough(material: Material, match_rate: float) -> None:
     whole = material.whole
     if whole.num_persons < _LEAST_PERSONS:
         raise EvaluationError(
-            f"{whole.num_persons} {material.kind} are too few to calibrate with; at least "
+            f"{whole.num_persons} {material.kind} are too few for a calibration; at least "
             f"{_LEAST_PERSONS} are needed, some hundreds are better."
         )
     searches = int(np.count_nonzero(~np.isnan(whole.others).all(axis=1)))
@@ -310,26 +310,26 @@ def require_enough(material: Material, match_rate: float) -> None:
         seen = "that met another track in a frame" if material.kind == "tracks" else "with a name"
         raise EvaluationError(
             f"An error rate of {100 * match_rate:g} % cannot be stated from {searches:,} probes "
-            f"{seen}; {least:,} are needed, so that {_LEAST_ERRORS} errors are seen. Give more "
-            f"pictures, or ask for a looser rate: {_statable(searches)}"
+            f"{seen}; {least:,} are needed, so that {_LEAST_ERRORS} errors are expected. Use more "
+            f"pictures or a higher rate: {_statable(searches)}"
         )
     for trials in (material.fitting, material.judging):
         known = int(np.count_nonzero(~np.isnan(trials.own)))
         if known < _LEAST_PERSONS or trials.num_comparisons == 0:
             raise EvaluationError(
-                f"In one half of the {material.kind} only {known} probes can be found again and "
+                f"In one half of the {material.kind}, only {known} probes have a match and "
                 f"there are {trials.num_comparisons:,} comparisons with others; at least "
-                f"{_LEAST_PERSONS} and 1 are needed. Give more pictures; a person counts as found "
+                f"{_LEAST_PERSONS} and 1 are needed. Use more pictures; a match of a probe is "
                 + (
-                    "under another camera only."
+                    "from another camera."
                     if material.across_cameras
-                    else "in another picture, a track after a second."
+                    else "another picture, or of a track one at least a second away."
                 )
             )
 
 
 def _statable(searches: int) -> str:
-    """Which rate this many searches can show, rounded up, and how to ask for it."""
+    """The rate that this many searches can show, rounded up, with its options."""
     rate = math.ceil(1000 * _LEAST_ERRORS / max(searches, 1)) / 1000
     if rate >= 1:
         return "none could be stated."
@@ -361,8 +361,8 @@ def _fit(trials: Trials, rates: tuple[float, float], share: float, seed: int) ->
     slope, size_slope, intercept = _logistic(*map(np.concatenate, (scores, logs, labels, weights)))
     if slope <= 0:
         raise EvaluationError(
-            "The scores do not tell persons apart: a higher score does not mean a likelier match. "
-            "Check that persons or tracks and features belong together."
+            "The scores do not separate persons: a higher score does not mean a likelier match. "
+            "Check that persons or tracks belong to these features."
         )
     loose = np.minimum(loose, strict)
     return _Fit(
@@ -371,7 +371,7 @@ def _fit(trials: Trials, rates: tuple[float, float], share: float, seed: int) ->
 
 
 def alarm_share(others: NDArray[np.float32], threshold: float, size: int) -> float:
-    """Share of strangers who are answered in galleries of a size (FPIR), over all such galleries.
+    """FPIR: share of strangers who are answered, over all galleries of a given size.
 
     Args:
         others: (Q, M) scores of probes with other persons; NaN where there are fewer.
@@ -396,10 +396,10 @@ def alarm_share(others: NDArray[np.float32], threshold: float, size: int) -> flo
 
 
 def _threshold(others: NDArray[np.float32], size: int, rate: float) -> float:
-    """The smallest threshold that keeps the share of strangers answered within the rate."""
+    """The smallest threshold that keeps the FPIR within the rate."""
     finite = others[~np.isnan(others)]
     low, high = float(finite.min()), float(np.nextafter(finite.max(), np.float32(np.inf)))
-    # Alarms are rarer at higher thresholds, and there are none at `high`.
+    # False alarms decrease with the threshold, and there are none at `high`.
     while high - low > 1e-6:
         middle = (low + high) / 2
         if alarm_share(others, middle, size) <= rate:
@@ -416,7 +416,7 @@ def _draw_searches(trials: Trials, sizes: tuple[int, ...], share: float, seed: i
     """Searches in random galleries: size, best score, whether it is right, and weight."""
     rng = np.random.default_rng(seed)
     known = trials.others[~np.isnan(trials.others)]
-    # Where a probe met fewer others, scores of other probes stand in.
+    # If a probe has too few others, scores of other probes are used.
     gaps = np.isnan(trials.others)
     filled = trials.others.copy()
     filled[gaps] = rng.choice(known, int(gaps.sum()))
@@ -446,7 +446,7 @@ def _logistic(
 ) -> tuple[float, float, float]:
     """Slope, size slope (at least 0) and intercept by Newton's method with step halving."""
     positives, negatives = int(labels.sum()), int((~labels).sum())
-    # Platt's targets keep the fit finite where the scores separate perfectly.
+    # Platt's targets keep the fit finite if the scores separate perfectly.
     targets = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     columns = [scores, -logs, np.ones_like(scores)]
     use_sizes = bool(np.ptp(logs) > 0)
@@ -464,7 +464,7 @@ def _newton(
     design: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     weights = weights / weights.sum()
-    # The smallest ridge that keeps the matrix regular.
+    # A tiny ridge keeps the matrix invertible.
     ridge = 1e-9 * np.eye(design.shape[1])
 
     def loss(at: NDArray[np.float64]) -> float:
@@ -489,7 +489,7 @@ def _newton(
 
 
 def _judge(fit: _Fit, trials: Trials, share: float, seed: int) -> Reliability:
-    """What holds on trials that the fit has not seen, in galleries as large as they allow."""
+    """Reliability on trials unseen by the fit, in galleries as large as possible."""
     size = min(fit.sizes[-1], _gallery_sizes(trials, 1.0)[-1])
     size = max(known for known in fit.sizes if known <= size)
     ((_, best, is_right, weights),) = _draw_searches(trials, (size,), share, seed)

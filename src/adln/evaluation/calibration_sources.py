@@ -1,4 +1,4 @@
-"""Scores whose truth is known, for each file of a network: from a data set, or a feature file.
+"""Scores with ground truth for each file of a network, from a data set or a feature file.
 
 `adln.evaluation.calibrating` fits a calibration to them.
 """
@@ -25,14 +25,14 @@ from adln.features import read_features
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """What is known of one file of a network.
+    """One file of a network.
 
     Attributes:
         path: the file.
         sha256: its digest.
-        source_sha256: digest of the network that it was exported from; "" if it was not exported.
+        source_sha256: digest of the network that it was exported from; "" if none.
         precision: "fp32", "fp16", "bf16" or "int8".
-        spaces: depth that is asked of this file -> the space of its embeddings; "" if unknown.
+        spaces: depth used from this file -> space of its embeddings; "" if unknown.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class NetworkFile:
 
 @dataclass(frozen=True)
 class OpenedNetwork:
-    """A network in one file, or in several that go on from each other."""
+    """A network in one file, or in several consecutive ones."""
 
     embedder: Embedder
     files: tuple[NetworkFile, ...]
@@ -57,13 +57,13 @@ class OpenedNetwork:
 
 @dataclass(frozen=True)
 class JudgedNetwork:
-    """Scores of one file of a network whose truth is known.
+    """Scores of one file of a network, with ground truth.
 
     Attributes:
         file: the file.
-        data: what the scores come from, in words.
-        flip: whether embeddings are averages with the mirrored crop.
-        materials: (query's depth, gallery's depth) -> scores.
+        data: source of the scores, in words.
+        flip: whether embeddings are averaged with those of the mirrored crops.
+        materials: (query depth, gallery depth) -> scores.
     """
 
     file: NetworkFile
@@ -82,17 +82,17 @@ def judge_dataset(
     batch_size: int,
     progress: Callable[[int], AbstractContextManager[Callable[[int], None]]],
 ) -> list[JudgedNetwork]:
-    """Search for the persons of a data set at every depth, in galleries of every depth it shares.
+    """Search for the persons of a data set at every depth, in galleries of every comparable depth.
 
     Args:
-        own: the network that queries are embedded with.
+        own: the network that embeds the queries.
         others: further networks whose embeddings it will be compared with.
-        dataset: persons that the network has not learned from. If it has no query or no gallery,
+        dataset: persons that the network was not trained on. If it has no query or no gallery,
             every training picture is searched for among the others.
-        match_rate: of the calibration to come, which needs this many searches.
-        flip: how the networks embed.
+        match_rate: rate of the planned calibration, which determines the searches needed.
+        flip: whether embeddings are averaged with those of the mirrored crops.
         batch_size: crops embedded at a time.
-        progress: shows how many of so many pictures are done while a block runs.
+        progress: opens a progress display for a number of pictures.
 
     Returns:
         For each file of `own`, its scores.
@@ -105,14 +105,14 @@ def judge_dataset(
         if not set(own.spaces.values()) & set(other.spaces.values()) - {""}:
             raise SettingsError(
                 f"{other.files[0].path}: its embeddings share no space with those of "
-                f"{own.files[0].path}, so that they are never compared; leave --against out."
+                f"{own.files[0].path}, so they cannot be compared; remove this --against."
             )
     splits = (dataset.query, dataset.gallery)
     if not all(map(len, splits)):
         splits = (dataset.train, dataset.train)
     is_same = splits[0] is splits[1]
     queries_of, gallery_of = splits
-    # Embeddings that are all alike: who will be compared can be counted before the work.
+    # With dummy embeddings, the comparisons can be counted before the work.
     alike = [(np.ones((len(part), 1), np.float32), *part.ids) for part in splits]
     require_enough(_of_persons(alike[0], alike[1], is_same=is_same), match_rate)
     pictures = (0 if is_same else len(queries_of)) + len(gallery_of) * (1 + len(others))
@@ -124,7 +124,7 @@ def judge_dataset(
             )
 
         queries = embed(own, queries_of)
-        # The network itself is searched at its other depths, too.
+        # Its own other depths are searched, too.
         stored = [queries if is_same else embed(own, gallery_of)]
         stored += [embed(other, gallery_of) for other in others]
     judged = []
@@ -148,14 +148,14 @@ def judge_dataset(
 def judge_features(
     path: Path, sha256: str, features_path: Path, *, table: Path | None, gap_s: float
 ) -> JudgedNetwork:
-    """Compare the pictures of a feature file: named ones, or those of tracks.
+    """Compare the pictures of a feature file, by persons or by tracks.
 
     Args:
         path: the network's file.
         sha256: its digest.
         features_path: file of `adln embed`.
         table: see `adln.datasets.columns.read_columns`.
-        gap_s: seconds between two pictures of a track that are compared.
+        gap_s: least time between two pictures of a track that are compared, in s.
 
     Raises:
         ModelFileError: the features were made by another network.
@@ -166,7 +166,7 @@ def judge_features(
     source = features.source
     if source.model_sha256 != sha256:
         raise ModelFileError(
-            f"{features_path} was made by the network {source.model_sha256[:12]}, this one is "
+            f"{features_path} was made by network {source.model_sha256[:12]}, but this one is "
             f"{sha256[:12]}; embed again with it."
         )
     columns = read_columns(features_path, features.paths, table)
@@ -184,7 +184,7 @@ def judge_features(
     else:
         raise DatasetError(
             f"{table or features_path}: expected the columns camera and person, or camera, track "
-            f"and time_s; found {sorted(columns) or 'none of them'}. Name a CSV with them by "
+            f"and time_s; found {sorted(columns) or 'none of them'}. Give a CSV with them as "
             "--table."
         )
     file = NetworkFile(
@@ -197,7 +197,7 @@ def judge_features(
 def _of_persons(query: Side, gallery: Side, *, is_same: bool) -> Material:
     across = len(np.unique(np.concatenate([query[2], gallery[2]]))) > 1
     if not across:
-        # With one camera only, nothing but the picture itself must be left out.
+        # With one camera only, just the picture itself is left out.
         own: NDArray[Any] = np.arange(len(query[2]))
         other = own if is_same else np.arange(len(gallery[2])) + len(own)
         query, gallery = (*query[:2], own), (*gallery[:2], other)

@@ -1,20 +1,20 @@
-"""Cascade: what is found if only the queries whose shallow answer is unsure go deeper.
+"""Cascade: accuracy if only the queries with a low-confidence shallow answer go deeper.
 
-Sec. III.C of the paper cuts one network at four depths; a cascade spends the deeper stages on the
-crops that need them. This says what that costs in accuracy, for a dial from no query to all.
+Sec. III.C of the paper cuts one network at four depths; a cascade uses the deeper stages only for
+the crops that need them. This module measures the accuracy for shares of deeper queries from 0 to
+1.
 
-How a query that stays shallow is answered:
+A query that stays shallow is searched for
 
-- by a gallery of its **own** depth: always possible, but the gallery is held at two depths;
-- by the deep gallery, if the exits **share** a space;
-- in either case, **query expansion** may follow: the deep embeddings of its best answers search the
-  deep gallery (`adln.matching.confidence.expand_queries`). Where this is done, queries that went
-  deeper are expanded, too, so that both ends of the dial are on equal terms.
+- in a gallery of its **own** depth, which requires a gallery with both depths;
+- or in the deep gallery, if the exits **share** a space;
+- in both cases optionally with **query expansion**: the deep embeddings of its best answers search
+  the deep gallery (`adln.matching.confidence.expand_queries`). Queries that went deeper are then
+  expanded, too, so that both are comparable.
 
-Thresholds are fitted on one half of the persons searched for and judged on the other, in turns:
-what is said of a share is how many other people's queries went deeper, and what they found. Ranking
-never looks at the gallery's persons; a query's confidence may (`persons_known`), as in a gallery of
-people who are enrolled.
+Thresholds are fitted on one half of the persons searched for and judged on the other, both ways:
+shares and accuracy are those of the half that was not fitted. Ranking never uses the persons of the
+gallery; a query's confidence may (`persons_known`), as in a gallery of enrolled people.
 """
 
 from collections.abc import Sequence
@@ -43,13 +43,13 @@ DIAL = tuple(step / 10 for step in range(11))
 
 @dataclass(frozen=True)
 class CascadePoint:
-    """One position of the dial. Shares are in 0..1.
+    """One point of a curve. Shares are in 0..1.
 
     Attributes:
-        asked: Share of queries that were to go deeper.
-        deeper: Share that did, by thresholds fitted on other people.
-        threshold: Of confidence, fitted on all queries: below it a crop goes deeper. None at 0 and
-            1, where nothing has to be asked.
+        asked: Intended share of queries that go deeper.
+        deeper: Actual share, with thresholds fitted on other people.
+        threshold: Confidence below which a crop goes deeper, fitted on all queries. None for the
+            shares 0 and 1.
         rank1: Share of queries with a match at rank 1.
         mean_ap: Mean average precision.
     """
@@ -63,12 +63,12 @@ class CascadePoint:
 
 @dataclass(frozen=True)
 class CascadeCurve:
-    """The dial from one end to the other.
+    """Accuracy over the share of deeper queries.
 
     Attributes:
-        gallery: Where queries that stay shallow are searched for.
-        persons_known: Whether confidence may look at whom the answers show.
-        expanded: Whether queries search a second time, by the embeddings of their best answers.
+        gallery: Gallery in which shallow queries are searched for.
+        persons_known: Whether the confidence uses the persons of the answers.
+        expanded: Whether there is query expansion.
         points: By ascending share.
     """
 
@@ -80,7 +80,7 @@ class CascadeCurve:
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """What a cascade of two depths finds. Shares are in 0..1.
+    """Results of a cascade of two depths. Shares are in 0..1.
 
     Attributes:
         from_depth: Depth at which every query is embedded.
@@ -93,7 +93,7 @@ class CascadeResult:
     curves: tuple[CascadeCurve, ...]
 
     def curve(self, gallery: Gallery, *, persons_known: bool, expanded: bool) -> CascadeCurve:
-        """The curve of one way of searching."""
+        """The curve of one kind of search."""
         wanted = (gallery, persons_known, expanded)
         return next(
             curve
@@ -103,7 +103,7 @@ class CascadeResult:
 
     @property
     def better_gallery(self) -> Gallery:
-        """The gallery in which shallow queries find more; "shared" if they find as much."""
+        """The gallery with the better results of shallow queries; "shared" if equal."""
         own, shared = (
             self.curve(gallery, persons_known=True, expanded=False).points[0].mean_ap
             for gallery in ("own", "shared")
@@ -113,14 +113,14 @@ class CascadeResult:
 
 @dataclass(frozen=True)
 class StageCosts:
-    """What a crop costs in a cascade, one at a time; measured by `adln.bench.cascade_costs`.
+    """Cost of one crop in a cascade; measured by `adln.bench.cascade_costs`.
 
     Attributes:
-        depths: The shallow one and the deep one.
+        depths: The shallow and the deep one.
         shallow_macs: Multiply-accumulates of the first file.
-        deeper_macs: Multiply-accumulates of the others, from the map on.
-        shallow_ms: Median time computed by the first file, on one core.
-        deeper_ms: Median time computed by the others, on one core.
+        deeper_macs: Multiply-accumulates of the other files, from the feature map on.
+        shallow_ms: Median time of the first file, on one core.
+        deeper_ms: Median time of the other files, on one core.
     """
 
     depths: tuple[int, int]
@@ -134,7 +134,7 @@ class StageCosts:
         return self.shallow_macs + share * self.deeper_macs
 
     def ms(self, share: float) -> float:
-        """Mean time of a crop if a share of them goes deeper, searching left out."""
+        """Mean time of a crop if a share of them goes deeper, without searching."""
         return self.shallow_ms + share * self.deeper_ms
 
 
@@ -145,13 +145,13 @@ def evaluate_cascade(
     to_depth: int | None = None,
     shares: Sequence[float] = DIAL,
 ) -> CascadeResult:
-    """Turn the dial on features that are there already.
+    """Evaluate a cascade on existing features.
 
     Args:
         evaluation: Result of `adln.evaluation.protocol.evaluate` at two depths or more.
-        from_depth: Depth of all queries; the least if left out.
-        to_depth: Depth of those that go deeper; the greatest if left out.
-        shares: Of queries to go deeper, each in 0..1.
+        from_depth: Depth of all queries; by default the smallest.
+        to_depth: Depth of those that go deeper; by default the largest.
+        shares: Shares of queries that go deeper, each in 0..1.
 
     Raises:
         EvaluationError: The evaluation lacks one of the depths or they are not two, or only one
@@ -163,8 +163,8 @@ def evaluate_cascade(
     to_depth = depths[-1] if to_depth is None else to_depth
     if not {from_depth, to_depth} <= set(depths) or from_depth >= to_depth:
         raise EvaluationError(
-            f"A cascade goes from a depth to a deeper one; asked for {from_depth} and {to_depth}, "
-            f"evaluated were {depths}."
+            f"A cascade needs two evaluated depths, the second deeper; got {from_depth} and "
+            f"{to_depth} of {depths}."
         )
     first, last = evaluation.results[from_depth], evaluation.results[to_depth]
     query, gallery = evaluation.query, evaluation.gallery
@@ -203,11 +203,11 @@ def evaluate_cascade(
 
 
 def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
-    """The dial as a table for a terminal, in the gallery where shallow queries find more.
+    """The better gallery's curves as a table for a terminal.
 
     Args:
-        result: What was found.
-        costs: What it costs, if that was measured.
+        result: Result of the evaluation.
+        costs: Costs, if measured.
 
     Returns:
         Several lines, without a line break at the end.
@@ -223,7 +223,7 @@ def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
     head += f"{'Rank-1':>10}{'mAP':>7}" * len(ways)
     above += "".join(f"{name:>17}" for name in ("persons known", "unknown", "query expansion"))
     lines = [
-        f"Cascade {shallow} to {deep}; who stays at {shallow} is searched for in {where}.",
+        f"Cascade {shallow} to {deep}; queries that stay at {shallow} are searched for in {where}.",
         "",
         above,
         head,
@@ -238,18 +238,18 @@ def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
         lines.append(line + "".join(f"{100 * p.rank1:10.2f}{100 * p.mean_ap:7.2f}" for p in points))
     lines += [
         "",
-        "A crop goes deeper if its confidence is below the threshold, which was fitted on others",
-        "than it was judged on. Shares, thresholds and cost are those with the gallery's persons",
-        "known. Query expansion: all search again, by the deep embeddings of their best answers.",
+        "A crop goes deeper if its confidence is below the threshold, which was fitted on other",
+        "people. Shares, thresholds and costs are those with the gallery's persons known. Query",
+        "expansion: all queries search again with the deep embeddings of their best answers.",
     ]
     if costs is not None:
-        lines.append("Time: median computed for one crop on one core, searching left out.")
+        lines.append("Time: median for one crop on one core, without searching.")
     return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)
 class _Answers:
-    """The 50 best of the gallery for each of Q queries, (Q, 50); -inf where there are fewer."""
+    """The 50 best answers to each of Q queries, (Q, 50), padded with -inf."""
 
     similarity: NDArray[np.float32]
     positions: NDArray[np.int64]
@@ -258,7 +258,7 @@ class _Answers:
 def _best_answers(
     queries: NDArray[np.float32], query: Split, features: NDArray[np.float32], gallery: Split
 ) -> _Answers:
-    """Search as the protocol does: pictures of the query's person and camera are not there."""
+    """Search by the protocol: without pictures of the query's person from its own camera."""
     count = min(MORE_ANSWERS, len(features))
     similarity = np.full((len(queries), MORE_ANSWERS), -np.inf, np.float32)
     positions = np.zeros((len(queries), MORE_ANSWERS), np.int64)
@@ -280,7 +280,7 @@ def _best_answers(
 def _expanded_queries(
     answers: _Answers, features: NDArray[np.float32], own: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The expanded queries, (Q, D); a query's own feature where there is no answer."""
+    """The expanded queries, (Q, D); a query without answers keeps its own feature."""
     expanded = np.empty((len(answers.positions), features.shape[1]), np.float32)
     rows = rows_per_block(len(expanded), ANSWERS * features.shape[1] * 4)
     for start in range(0, len(expanded), rows):
@@ -294,12 +294,12 @@ def _expanded_queries(
 
 
 def _halves(person_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Divide the persons searched for, and with them their queries, into two halves."""
+    """Divide the persons searched for, with their queries, into two halves."""
     persons = np.unique(person_ids)
     if len(persons) < 2:
         raise EvaluationError(
-            "Thresholds are fitted on some persons and judged on others; the queries show "
-            f"{len(persons)} person only."
+            "Thresholds are fitted on some persons and judged on others, which needs queries of "
+            f"at least two persons, got {len(persons)}."
         )
     shuffled = np.random.default_rng(0).permutation(persons)
     return np.isin(person_ids, shuffled[: len(persons) // 2])
@@ -315,7 +315,7 @@ def _point(
     is_deeper = np.empty(len(sure), np.bool_)
     for half in (halves, ~halves):
         is_deeper[half] = sure[half] < threshold_for(sure[~half], share)
-    # Which queries have a match depends on ids alone, so both metrics speak of the same ones.
+    # Which queries have a match depends only on ids, so both metrics cover the same ones.
     is_deeper = is_deeper[stays.valid_queries]
     precision = np.where(is_deeper, goes_deeper.average_precision, stays.average_precision)
     first_rank = np.where(is_deeper, goes_deeper.first_match_rank, stays.first_match_rank)

@@ -1,8 +1,8 @@
 """Cross-depth: queries embedded at one depth, searched for in a gallery embedded at another.
 
-The depths of Table 1 are judged there each by itself. If the exits share a space, a device may
-change its depth, or ask a gallery that a stronger machine has made, and nothing is embedded again:
-this is how much such a search finds.
+Table 1 evaluates each depth separately. If the exits share a space, a device may change its depth,
+or search a gallery made by a stronger machine, without embedding anything again. This module
+measures the accuracy of such searches.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class CrossDepthCell:
     """One pair of depths. Shares are in 0..1.
 
     Attributes:
-        query_depth: Stages kept for the queries, 1..4.
-        gallery_depth: Stages kept for the gallery, 1..4.
+        query_depth: Depth of the queries, 1..4.
+        gallery_depth: Depth of the gallery, 1..4.
         rank1: Share of queries with a match at rank 1.
         mean_ap: Mean average precision.
     """
@@ -32,8 +32,7 @@ def evaluate_cross_depth(evaluation: Evaluation) -> tuple[CrossDepthCell, ...]:
     """Rank every depth's queries in every depth's gallery.
 
     Args:
-        evaluation: Result of `adln.evaluation.protocol.evaluate`; its features are compared again,
-            no picture is read.
+        evaluation: Result of `adln.evaluation.protocol.evaluate`, whose features are used.
 
     Returns:
         A cell for each pair, by query depth, then by gallery depth.

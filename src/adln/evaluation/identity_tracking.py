@@ -1,10 +1,10 @@
-"""Identities over time: who kept one id from frame to frame and from camera to camera.
+"""Identity metrics of tracking, within and across cameras.
 
 Implements IDF1, IDP and IDR (Ristani et al., "Performance Measures and a Data Set for
 Multi-Target, Multi-Camera Tracking", 2016): true and predicted identities are paired one to one,
 once for all frames of all cameras, such that as many boxes as possible agree. A person who gets a
-new id under each camera, or after each absence, is right under one of them only. Next to it stand
-the id switches of CLEAR MOT (Bernardin and Stiefelhagen, 2008), counted within a camera.
+new id at each camera, or after each absence, is counted as right for one of these ids only. Also
+implements the id switches of CLEAR MOT (Bernardin and Stiefelhagen, 2008), within a camera.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,14 +23,14 @@ class IdentityBoxes:
     """Boxes with identities, a row for each person in each frame of each camera.
 
     Attributes:
-        frames: (N,) whole numbers.
-        camera_ids: (N,) whole numbers.
-        identities: (N,) whole numbers, the same for a person under all cameras.
+        frames: (N,) integers.
+        camera_ids: (N,) integers.
+        identities: (N,) integers, the same for a person at all cameras.
         boxes_xyxy: (N, 4) float, left, top, right, bottom.
 
     Raises:
-        EvaluationError: Shapes or types do not fit, a box is not finite or inside out, or an
-            identity has two boxes in one frame of one camera.
+        EvaluationError: Wrong shapes or types, a box is not finite or inverted, or an identity has
+            two boxes in one frame of one camera.
     """
 
     frames: NDArray[np.integer]
@@ -59,7 +59,7 @@ class IdentityBoxes:
             camera, frame, identity = unique[:, counts > 1][:, 0]
             raise EvaluationError(
                 f"Identity {identity} has several boxes in frame {frame} of camera {camera}; "
-                "nobody is in two places at once. Keep the best one."
+                "expected at most one. Keep the best one."
             )
 
     def of_camera(self, camera_id: int) -> "IdentityBoxes":
@@ -75,16 +75,16 @@ class IdentityBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityScore:
-    """How well identities were kept; shares are in 0..1.
+    """Identity scores; shares are in 0..1.
 
     Attributes:
-        idf1: Share of boxes, true and predicted ones together, whose identities agree.
-        idp: Share of the predicted boxes whose identity is right.
-        idr: Share of the true boxes whose identity was found.
-        agreeing_boxes: Boxes whose identities agree, IDTP.
-        true_boxes: All true boxes.
-        predicted_boxes: All predicted boxes.
-        pairs: True identity -> the predicted one it was paired with; only pairs that share a box.
+        idf1: Share of true and predicted boxes together whose identities agree.
+        idp: Share of predicted boxes whose identity is right.
+        idr: Share of true boxes whose identity was found.
+        agreeing_boxes: Number of boxes whose identities agree, IDTP.
+        true_boxes: Number of true boxes.
+        predicted_boxes: Number of predicted boxes.
+        pairs: True identity -> the predicted one it is paired with; only pairs that share a box.
     """
 
     idf1: float
@@ -98,11 +98,11 @@ class IdentityScore:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityMetrics:
-    """The result of a measurement.
+    """Identity metrics over all cameras and per camera.
 
     Attributes:
-        overall: One pairing of identities for all cameras: what cross-camera tracking is about.
-        by_camera: A pairing for each camera on its own, which forgives a new id per camera.
+        overall: With one pairing of identities for all cameras: cross-camera tracking.
+        by_camera: With one pairing per camera, which allows a new id at each camera.
         id_switches: Camera -> how often a person's predicted identity changed from one frame
             in which the person was found to the next.
     """
@@ -123,8 +123,8 @@ def measure_identities(
     """Measure how well predicted identities follow the true ones, within and across cameras.
 
     Args:
-        truth: Who was where.
-        predicted: Who was said to be where; frames and cameras are numbered as in the truth.
+        truth: True boxes.
+        predicted: Predicted boxes, with the same numbers of frames and cameras.
         min_iou: Least intersection over union of boxes that may be the same person, above 0.
 
     Returns:
@@ -157,12 +157,12 @@ def score_identities(
     """Compute IDF1, IDP and IDR with one pairing of identities for all frames and cameras.
 
     Args:
-        truth: Who was where.
-        predicted: Who was said to be where.
+        truth: True boxes.
+        predicted: Predicted boxes.
         min_iou: Least intersection over union of boxes that may be the same person, above 0.
 
     Returns:
-        The score; a share of nothing (no boxes at all) is 0.
+        The score; shares without any boxes are 0.
 
     Raises:
         EvaluationError: ``min_iou`` is not in 0..1.
@@ -196,12 +196,13 @@ def count_id_switches(
 ) -> int:
     """Count how often a person's predicted identity changes, in one camera's frames.
 
-    In each frame as many pairs as possible are kept whose boxes still overlap enough; among such
-    pairings the one with most pairs counts, and among those the one with most overlap (CLEAR MOT).
+    In each frame, as many pairs of the previous frame as possible are kept if their boxes still
+    overlap enough; among such pairings, the one with most pairs counts, and among those, the one
+    with most overlap (CLEAR MOT).
 
     Args:
-        truth: Who was where, of one camera.
-        predicted: Who was said to be where, of the same camera.
+        truth: True boxes of one camera.
+        predicted: Predicted boxes of the same camera.
         min_iou: Least intersection over union of boxes that may be the same person, above 0.
 
     Raises:
@@ -217,7 +218,7 @@ def count_id_switches(
     for mine, theirs, overlap in _frames_of(truth, predicted):
         fits = overlap >= _checked(min_iou)
         true_ids, predicted_ids = truth.identities[mine], predicted.identities[theirs]
-        # One pair more of a kind outweighs all that the kinds after it can bring together.
+        # Lexicographic weights: one more pair of a kind outweighs everything of the later kinds.
         most = min(len(mine), len(theirs)) + 1
         kept = np.array([[last.get(int(t)) == int(p) for p in predicted_ids] for t in true_ids])
         worth = overlap + most + most * (most + 1) * kept
@@ -234,7 +235,7 @@ def count_id_switches(
 def _frames_of(
     truth: IdentityBoxes, predicted: IdentityBoxes
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
-    """Rows of truth and prediction in each camera's frame that has both, in order of time."""
+    """Rows of truth and prediction of each frame that has both, in order of time."""
     moments, inverse = np.unique(
         np.stack(
             [

@@ -1,19 +1,19 @@
-"""Open-set figures: how often the right person is found while strangers raise no alarm.
+"""Open-set figures: how often the right person is found at a given rate of false alarms.
 
-Table 1 of the paper is closed-set: every query's person is in the gallery. Cameras mostly see
-people who are in no gallery, so that a score needs a threshold, and errors come in two kinds:
+Table 1 of the paper is closed-set: every query's person is in the gallery. Most people that cameras
+see are not enrolled, so scores need a threshold, and there are two kinds of figures:
 
-- pairs (verification): TPR@FPR, the share of pairs of one person that are accepted while a stated
-  share of pairs of two persons is accepted too;
-- searches (identification): DIR@FAR, the share of enrolled people who are found, at or above the
-  threshold and among the first ``max_rank`` answers, while a stated share of strangers gets an
-  answer at or above it. FNIR = 1 - DIR and FPIR = FAR are other names of the same two shares.
+- pairs (verification): TPR@FPR, the share of pairs of one person accepted at the threshold that
+  accepts a stated share of pairs of two persons;
+- searches (identification): DIR@FAR, the share of enrolled people found, at or above the threshold
+  and among the first ``max_rank`` answers, when a stated share of strangers gets an answer at or
+  above it. FNIR = 1 - DIR and FPIR = FAR are other names of these shares.
 
-A score at or above the threshold counts as accepted. The threshold for a rate is the smallest one
-whose false share, as counted, does not exceed that rate: curves are steps, nothing is interpolated
-between them, and of equal scores all pass or none does. A person's score in a search is that of the
-best of the pictures enrolled; of equal scores the wrong person is put first. As in Table 1,
-pictures of the query's person from the query's own camera play no part.
+Scores at or above the threshold are accepted. The threshold for a rate is the smallest one whose
+false share does not exceed the rate: curves are step functions without interpolation, and equal
+scores are accepted or refused together. A person's score in a search is that of their most similar
+enrolled picture; among equal scores, wrong persons are ranked first. As in Table 1, pictures of the
+query's person from the query's own camera are left out.
 
 Source: ISO/IEC 19795-1:2021 and NIST IR 8271 "FRVT Part 2: Identification" (FPIR, FNIR); Phillips,
 Grother, Micheals, "Evaluation Methods in Face Recognition", Handbook of Face Recognition, 2011
@@ -39,13 +39,13 @@ Scores = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What one threshold does. All shares are in 0..1.
+    """Error rates at one threshold. All shares are in 0..1.
 
     Attributes:
-        asked: The false share that was not to be exceeded.
+        asked: Upper limit of the false share.
         threshold: Scores at or above it are accepted.
-        false_share: What is accepted wrongly: FPR of pairs, FAR (= FPIR) of searches.
-        true_share: What is accepted rightly: TPR of pairs, DIR (= 1 - FNIR) of searches.
+        false_share: Share wrongly accepted: FPR of pairs, FAR (= FPIR) of searches.
+        true_share: Share rightly accepted: TPR of pairs, DIR (= 1 - FNIR) of searches.
     """
 
     asked: float
@@ -56,11 +56,11 @@ class OperatingPoint:
 
 @dataclass(frozen=True, eq=False)
 class PersonScores:
-    """How alike each query is to each person of a gallery.
+    """Scores of each query with each person of a gallery.
 
     Attributes:
-        scores: (Q, P) float32, the best cosine with any picture of the person; -inf where all of
-            them are the query's own person under the query's own camera.
+        scores: (Q, P) float32, highest cosine with any picture of the person; -inf if all of them
+            show the query's own person at the query's own camera.
         person_ids: (P,) int64, ascending: the gallery's persons.
         query_person_ids: (Q,) int64.
         mates: (Q,) int64, column of the query's own person; -1 if the gallery lacks that person.
@@ -77,10 +77,10 @@ class OpenSetSearches:
     """Searches in a gallery in which only some persons are enrolled.
 
     Attributes:
-        num_enrolled: Persons in the gallery.
+        num_enrolled: Number of persons in the gallery.
         mated_scores: (M,) score of the right person, for queries whose person is enrolled.
-        mated_ranks: (M,) int64, the right person's rank among the persons enrolled, from 1.
-        stranger_scores: (U,) best score of any person enrolled, for queries of all others.
+        mated_ranks: (M,) int64, rank of the right person among the enrolled ones, from 1.
+        stranger_scores: (U,) highest score of any enrolled person, for all other queries.
     """
 
     num_enrolled: int
@@ -90,18 +90,18 @@ class OpenSetSearches:
 
 
 def threshold_at(false_scores: Scores, rate: float, *, of: int | None = None) -> float:
-    """The smallest threshold that accepts no more than a share of scores that should be refused.
+    """The smallest threshold that wrongly accepts no more than a given share of scores.
 
     Args:
-        false_scores: (N,) scores of what must not be accepted.
+        false_scores: (N,) scores that should be refused.
         rate: The share, 0 < rate < 1.
-        of: How many such scores there are, if only the best of them are given.
+        of: Their total number, if only the highest are given.
 
     Returns:
         The threshold; scores at or above it are accepted.
 
     Raises:
-        EvaluationError: There are fewer than 1 / rate scores, so that the rate cannot be told
+        EvaluationError: There are fewer than 1 / rate scores, so the rate cannot be distinguished
             from zero; the rate is out of range; or a score is NaN.
     """
     scores = _checked(false_scores, "scores of false matches")
@@ -110,7 +110,7 @@ def threshold_at(false_scores: Scores, rate: float, *, of: int | None = None) ->
     of = len(scores) if of is None else of
     if not can_tell(rate, of):
         raise EvaluationError(
-            f"A rate of {rate:g} cannot be told from zero with {of:,} trials; at least "
+            f"A rate of {rate:g} cannot be measured with {of:,} trials; at least "
             f"{int(np.ceil(1 / rate - _ROUNDING)):,} are needed."
         )
     position = len(scores) - int(np.floor(rate * of + _ROUNDING)) - 1
@@ -119,20 +119,20 @@ def threshold_at(false_scores: Scores, rate: float, *, of: int | None = None) ->
 
 
 def can_tell(rate: float, trials: int) -> bool:
-    """Whether so many trials can tell an error rate from zero."""
+    """Whether the number of trials is sufficient to measure an error rate."""
     return rate * trials >= 1 - _ROUNDING
 
 
 def tpr_at_fpr(
     same_scores: Scores, different_scores: Scores, rate: float, *, of: int | None = None
 ) -> OperatingPoint:
-    """Verification: pairs of one person accepted at a rate of accepted pairs of two.
+    """Verification: share of pairs of one person accepted at an FPR.
 
     Args:
         same_scores: (S,) scores of pairs of one person.
         different_scores: (D,) scores of pairs of two persons.
-        rate: The FPR not to be exceeded.
-        of: How many pairs of two there are, if only the best of their scores are given.
+        rate: Upper limit of the FPR.
+        of: Total number of pairs of two persons, if only the highest scores are given.
 
     Raises:
         EvaluationError: See `threshold_at`; or there is no pair of one person.
@@ -142,13 +142,13 @@ def tpr_at_fpr(
 
 
 def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
-    """Identification: enrolled people found at a rate of strangers who raise an alarm.
+    """Identification: share of enrolled people found at a FAR.
 
     The same point is FNIR@FPIR: FNIR(N, max_rank, threshold) is 1 - true_share.
 
     Args:
-        searches: Their outcomes.
-        rate: The FAR (= FPIR) not to be exceeded.
+        searches: Outcomes of the searches.
+        rate: Upper limit of the FAR (= FPIR).
         max_rank: The right person must be among the first this many.
 
     Raises:
@@ -168,11 +168,11 @@ def _point(true: Scores, false: Scores, rate: float, of: int | None = None) -> O
 
 
 def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) -> PersonScores:
-    """Compare queries with persons, a block of queries at a time.
+    """Compare queries with persons, block by block.
 
     Args:
-        query: Of Q pictures, features of unit length.
-        gallery: The same of G pictures.
+        query: Q pictures with features of unit length.
+        gallery: G pictures with features of unit length.
         across_cameras: Leave out pictures of the query's person from the query's own camera.
 
     Raises:
@@ -201,16 +201,16 @@ def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) ->
 
 
 def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> OpenSetSearches:
-    """Outcomes of all searches if only some of the gallery's persons were enrolled.
+    """Outcomes of all searches if only some of the gallery's persons are enrolled.
 
-    Queries of an enrolled person whom only the query's own camera has seen are left out.
+    Queries of an enrolled person who was seen by the query's own camera only are left out.
 
     Args:
-        compared: Queries and persons.
-        enrolled: (P,) bool, which persons are enrolled.
+        compared: Scores of queries and persons.
+        enrolled: (P,) bool, whether each person is enrolled.
 
     Raises:
-        EvaluationError: `enrolled` has another shape, or nobody is enrolled.
+        EvaluationError: `enrolled` has another shape, or no one is enrolled.
     """
     if enrolled.shape != compared.person_ids.shape or enrolled.dtype != np.bool_:
         raise EvaluationError(
@@ -218,12 +218,12 @@ def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> OpenS
             f"gallery, got {enrolled.dtype} of shape {enrolled.shape}."
         )
     if not enrolled.any():
-        raise EvaluationError("Nobody is enrolled; a search needs at least one person.")
+        raise EvaluationError("No one is enrolled; a search needs at least one person.")
     has_mate = (compared.mates >= 0) & enrolled[compared.mates]
     rows = np.flatnonzero(has_mate)
     own = compared.scores[rows, compared.mates[rows]]
     rows, own = rows[np.isfinite(own)], own[np.isfinite(own)]
-    # The right person is among those at least as good, and so counts itself.
+    # Persons with at least the right person's score, which includes the right person.
     ranks = (compared.scores[np.ix_(rows, np.flatnonzero(enrolled))] >= own[:, np.newaxis]).sum(1)
     strangers = compared.scores[np.ix_(~has_mate, enrolled)].max(axis=1)
     return OpenSetSearches(int(enrolled.sum()), own, ranks.astype(np.int64), strangers)
@@ -236,13 +236,13 @@ class OpenSetResult:
     Attributes:
         num_same_pairs: Pairs of one person under two cameras.
         num_different_pairs: Pairs of two persons.
-        pairs: TPR at each FPR that so many pairs can tell.
+        pairs: TPR at each FPR for which there are enough pairs.
         num_enrolled: Persons enrolled in each draw: half of those searched for.
-        num_mated: Searches for people enrolled, mean over the draws.
+        num_mated: Searches for enrolled people, mean over the draws.
         num_strangers: Searches for others, mean over the draws.
-        draws: Random choices of the half that is enrolled.
-        searches: DIR at each FAR that so many strangers can tell, means over the draws.
-        spread: Standard deviation of DIR over the draws, one for each of `searches`.
+        draws: Number of random choices of the enrolled half.
+        searches: DIR at each FAR for which there are enough strangers, mean over the draws.
+        spread: Standard deviation of DIR over the draws, for each of `searches`.
     """
 
     num_same_pairs: int
@@ -265,19 +265,19 @@ def evaluate_open_set(
     draws: int = 10,
     seed: int = 0,
 ) -> OpenSetResult:
-    """Evaluate features where only half of the persons searched for are enrolled.
+    """Evaluate features if only half of the persons searched for are enrolled.
 
-    Pairs are all of query x gallery. For the searches, half of the persons that queries show are
-    drawn and enrolled with all their gallery pictures; everybody else's queries are strangers.
-    Persons whom no query shows (distractors) are not enrolled, as one id may stand for many.
+    Pairs are all of query x gallery. For the searches, half of the queries' persons are drawn at
+    random and enrolled with all their gallery pictures; the queries of all others are strangers.
+    Persons without a query (distractors) are not enrolled, because one id may stand for many.
 
     Args:
-        query: Of Q pictures, features of unit length.
-        gallery: The same of G pictures.
-        pair_rates: FPRs; those that the number of pairs cannot tell are left out.
-        search_rates: FARs; the same.
-        draws: Random halves.
-        seed: Of the draws.
+        query: Q pictures with features of unit length.
+        gallery: G pictures with features of unit length.
+        pair_rates: FPRs; those for which there are too few pairs are left out.
+        search_rates: FARs; those for which there are too few strangers are left out.
+        draws: Number of random halves.
+        seed: For the draws.
 
     Raises:
         EvaluationError: See `person_scores`; or fewer than two persons can be searched for.
@@ -292,7 +292,7 @@ def evaluate_open_set(
     searched = np.flatnonzero(np.isin(compared.person_ids, compared.query_person_ids))
     if len(searched) < 2:
         raise EvaluationError(
-            f"{len(searched)} persons are in query and gallery; open-set figures need two or more."
+            f"{len(searched)} persons are in query and gallery; open-set figures need at least two."
         )
     rng = np.random.default_rng(seed)
     outcomes = []
@@ -328,7 +328,7 @@ def evaluate_open_set(
 
 
 def open_set_text(results: dict[int, OpenSetResult], names: Mapping[int, str] | None = None) -> str:
-    """Table of the open-set figures for a terminal; results and other names by depth."""
+    """Table of the open-set figures for a terminal; results and display names by depth."""
     first = next(iter(results.values()))
     heads = [f"{f'TPR@{_rate(point.asked)}':>10}" for point in first.pairs]
     heads += [f"{f'DIR@{_rate(point.asked)}':>14}" for point in first.searches]
@@ -373,7 +373,7 @@ def _checked(scores: Scores, what: str) -> NDArray[Any]:
 
 
 def _found(searches: OpenSetSearches, max_rank: int) -> NDArray[Any]:
-    """Mated scores, -inf where the right person is not among the first."""
+    """Mated scores, -inf if the right person is not among the first `max_rank`."""
     if max_rank < 1:
         raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
     scores = _checked(searches.mated_scores, "searches for people who are enrolled")
@@ -386,14 +386,14 @@ def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDAr
     require_one_length(queries, others)
     for word, features in (("query", queries), ("gallery", others)):
         if not np.isfinite(features).all():
-            raise EvaluationError(f"The {word} features hold NaN or infinite values.")
+            raise EvaluationError(f"The {word} features contain NaN or infinite values.")
     return queries, others
 
 
 def _pair_scores(
     query: Side, gallery: Side, share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Scores of all pairs of one person, the best share of those of two, and the latter's number.
+    """Scores of all pairs of one person; the highest share of those of two persons; their number.
 
     Sorting all pairs of two persons would take hundreds of megabytes for Market-1501.
     """

@@ -1,4 +1,4 @@
-"""The protocol: crops of query and gallery through an embedder, then ranked, at every depth.
+"""The protocol: embeds the crops of query and gallery and ranks them, at every depth.
 
 Implements the evaluation of Sec. III.A-C for any embedder, in torch or ONNX. Each crop is read
 and embedded once for all depths.
@@ -26,13 +26,13 @@ from adln.evaluation.reranking import evaluate_reranked
 
 @dataclass(frozen=True, eq=False)
 class DepthResult:
-    """What the evaluation found at one depth.
+    """Results at one depth.
 
     Attributes:
         query_features: (Q, D) float32.
         gallery_features: (G, D) float32.
-        metrics: Ranked by cosine.
-        reranked: Ranked by re-ranked distances; None if that was not asked for.
+        metrics: Metrics of the ranking by cosine.
+        reranked: Metrics after re-ranking; None if not requested.
     """
 
     query_features: NDArray[np.float32]
@@ -43,11 +43,11 @@ class DepthResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What the evaluation found at all depths.
+    """Results at all depths.
 
     Attributes:
-        query: The pictures searched with.
-        gallery: The pictures searched in.
+        query: The query pictures.
+        gallery: The gallery pictures.
         results: depth -> its result, by ascending depth.
     """
 
@@ -56,7 +56,7 @@ class Evaluation:
     results: dict[int, DepthResult]
 
     def sides(self, query_depth: int, gallery_depth: int | None = None) -> tuple[Side, Side]:
-        """What is compared of query and gallery; both of one depth if only one is given."""
+        """Features and ids of query and gallery; the gallery's depth defaults to the query's."""
         gallery_depth = query_depth if gallery_depth is None else gallery_depth
         return (
             (self.results[query_depth].query_features, *self.query.ids),
@@ -76,7 +76,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate an embedder on a query and a gallery.
 
-    The features of all depths stay in memory: for Market-1501, 158 MB a depth at D = 2048.
+    The features of all depths are kept in memory: for Market-1501, 158 MB per depth at D = 2048.
 
     Args:
         embedder: Turns crops into embeddings.
@@ -92,8 +92,8 @@ def evaluate(
         Features and metrics at every depth of the embedder.
 
     Raises:
-        EvaluationError: A split is empty, no query has a match (both found before any picture is
-            read), or the embedder gives something else than embeddings.
+        EvaluationError: A split is empty, no query has a match (both detected before any picture is
+            read), or the embedder's output is invalid.
         ImageError: A picture is missing or damaged.
         SettingsError: ``batch_size`` is below one.
     """
@@ -116,7 +116,7 @@ def evaluate_embedded(
     rerank: bool = False,
     max_rank: int = 50,
 ) -> Evaluation:
-    """Evaluate embeddings that are there already.
+    """Evaluate existing embeddings.
 
     Args:
         query: Q pictures to search with.
@@ -168,7 +168,7 @@ def embed_split(
         depth -> (N, D) float32, in the order of the split.
 
     Raises:
-        EvaluationError: The embedder's answer has the wrong depths or shape, or is not finite;
+        EvaluationError: The embedder's output has wrong depths or a wrong shape, or is not finite;
             the message names the picture.
         ImageError: A picture is missing or damaged.
         SettingsError: ``batch_size`` is below one.
@@ -187,20 +187,21 @@ def embed_split(
         embeddings = embedder.embed(crops)
         if set(embeddings) != set(features):
             raise EvaluationError(
-                f"The embedder promised depths {sorted(features)} and gave {sorted(embeddings)}."
+                f"Expected embeddings of depths {sorted(features)} from the embedder, got "
+                f"{sorted(embeddings)}."
             )
         for depth, embedding in embeddings.items():
             if embedding.shape != (len(crops), embedder.dim):
                 raise EvaluationError(
-                    f"The embedder gave shape {embedding.shape} at depth {depth}; "
+                    f"The embedder returned shape {embedding.shape} at depth {depth}; "
                     f"expected {(len(crops), embedder.dim)} for {len(crops)} crops."
                 )
             unusable = find_unusable(embedding)
             if unusable is not None:
                 at, values = unusable
                 raise EvaluationError(
-                    f"The embedder gave {values} at depth {depth} for {split.paths[start + at]}. "
-                    "Check its weights: a training that has diverged gives such values."
+                    f"The embedder returned {values} at depth {depth} for "
+                    f"{split.paths[start + at]}. Check its weights: training may have diverged."
                 )
             features[depth][start : start + len(crops)] = embedding
         start += len(crops)

@@ -1,15 +1,15 @@
-"""Ranking: how well queries find the same person under other cameras, as CMC, mAP and mINP.
+"""Ranking: how well queries find the same person at other cameras, as CMC, mAP and mINP.
 
-Implements the protocol of Market-1501 that Sec. III.A-C reports, with one query at a time:
+Implements the single-query protocol of Market-1501, as reported in Sec. III.A-C:
 
-- gallery pictures of the query's person from the query's own camera are junk and left out;
-- every other picture stays, also that of a person nobody searches for (a distractor);
-- a query without any match (same person, other camera) is skipped, it does not count as zero;
+- gallery pictures of the query's person from the query's own camera (junk) are left out;
+- all other pictures are kept, including those of persons without a query (distractors);
+- queries without a match (same person, other camera) are skipped, not counted as zero;
 - average precision is the mean of the precision at each match, without interpolation.
 
-Equal similarities keep the order of the gallery, as a stable sort would. The gallery is never
-sorted, though: the rank of a match is the number of pictures above it, and counting those
-among the few that beat the query's worst match gives exactly the ranks of a full sort.
+Equal similarities keep the order of the gallery, as in a stable sort. But the gallery is never
+sorted: the rank of a match is the number of pictures above it, and counting them among the few
+that beat the query's worst match gives exactly the ranks of a full sort.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from adln.errors import EvaluationError
 
-# Similarities of one block of queries: large blocks keep the matrix product fast, and this is
-# all that is ever held of the queries x gallery matrix.
+# Similarities of one block of queries: large blocks make the matrix product fast; no more of the
+# queries x gallery matrix is ever held.
 _BLOCK_BYTES = 128 * 2**20
-# Similarities that are ranked at a time: 4 MiB of float32 stay in a core's caches.
+# Similarities ranked at a time: 4 MiB of float32 fit a core's caches.
 _GROUP_SIZE = 2**20
-# Lengths this near to 1 are rounding errors of unit_length.
+# Lengths this close to 1 differ from it only by rounding.
 _UNIT_TOLERANCE = 1e-6
 
 
@@ -33,7 +33,7 @@ Ids = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Person and camera of each picture of a split, two vectors of equal length."""
 
 Side = tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.integer]]
-"""What is compared of N pictures: features (N, D), persons (N,) and cameras (N,)."""
+"""One side of a comparison, N pictures: features (N, D), persons (N,) and cameras (N,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,13 @@ class RetrievalMetrics:
             of valid queries with a match among their k best gallery pictures.
         mean_ap: Mean average precision over the valid queries.
         minp: Mean inverse negative penalty over the valid queries: number of matches / rank of
-            the last one. It tells how far one must look to find them all.
+            the last one. It measures how far one must look to find all of them.
         average_precision: (V,) float64, one per valid query.
         num_queries: Number of queries given.
         num_valid_queries: V, number of queries with at least one match.
         inverse_negative_penalty: (V,) float64, one per valid query.
         first_match_rank: (V,) int64, rank of the best match, from 1.
-        valid_queries: (V,) int64, positions of the valid queries among those given, ascending.
+        valid_queries: (V,) int64, indices of the valid queries, ascending.
     """
 
     cmc: NDArray[np.float64]
@@ -80,20 +80,20 @@ class RetrievalMetrics:
         """
         if not 1 <= k <= len(self.cmc):
             raise EvaluationError(
-                f"Rank-{k} is not known: the CMC holds ranks 1 to {len(self.cmc)}. "
+                f"Rank-{k} is unknown: the CMC has ranks 1 to {len(self.cmc)}. "
                 f"Evaluate with max_rank={max(k, 1)} or more."
             )
         return float(self.cmc[k - 1])
 
 
 def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> RetrievalMetrics:
-    """Evaluate features by cosine similarity, a block of queries at a time.
+    """Evaluate features by cosine similarity, block by block.
 
-    Memory beyond the features: about 150 MB, whatever their number.
+    Needs about 150 MB of memory besides the features, whatever their number.
 
     Args:
-        query: Of Q pictures; features of any length above zero, ids whole numbers.
-        gallery: The same of G pictures.
+        query: Q pictures; features of any length above zero, integer ids.
+        gallery: G pictures, likewise.
         max_rank: Length of the CMC.
 
     Returns:
@@ -109,7 +109,7 @@ def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> Retr
     gallery_ids = checked_ids("gallery", len(others), *gallery[1:])
     require_a_match(query_ids, gallery_ids)
     require_one_length(queries, others)
-    # A query's own length changes none of its ranks, so that only the gallery's is divided out.
+    # A query's length does not affect its ranks, so only the gallery is normalised.
     _checked_lengths("query", queries)
     gallery_lengths = _checked_lengths("gallery", others)
     unit = bool(np.all(np.abs(gallery_lengths - 1) <= _UNIT_TOLERANCE))
@@ -134,12 +134,12 @@ def evaluate_distance_matrix(
     *,
     max_rank: int = 50,
 ) -> RetrievalMetrics:
-    """Evaluate given distances of any kind; small means alike.
+    """Evaluate a distance matrix of any kind; small means similar.
 
     Args:
-        distance_matrix: (Q, G) float, left as it is.
-        query_ids: Persons and cameras of the queries, (Q,) whole numbers each.
-        gallery_ids: The same of the gallery, (G,) each.
+        distance_matrix: (Q, G) float, not modified.
+        query_ids: Persons and cameras of the queries, (Q,) integers each.
+        gallery_ids: Persons and cameras of the gallery, (G,) integers each.
         max_rank: Length of the CMC.
 
     Returns:
@@ -164,7 +164,7 @@ def evaluate_distance_matrix(
         similarity = np.negative(distances[block], dtype=dtype)
         if not np.isfinite(similarity).all():
             raise EvaluationError(
-                "The distance matrix holds NaN or infinite values in rows "
+                "The distance matrix contains NaN or infinite values in rows "
                 f"{start}..{start + len(similarity) - 1}; every distance must be a finite number."
             )
         tally.add(similarity, query_ids[0][block], query_ids[1][block])
@@ -175,21 +175,21 @@ def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: N
     """Check the ids of a split.
 
     Args:
-        split: What error messages call it, "query" or "gallery".
+        split: Its name in error messages, "query" or "gallery".
         length: Its number of pictures N.
-        person_ids: Anything; should be (N,) whole numbers.
-        camera_ids: Anything; should be (N,) whole numbers.
+        person_ids: Should be (N,) integers.
+        camera_ids: Should be (N,) integers.
 
     Returns:
         Both as (N,) int64.
 
     Raises:
-        EvaluationError: They are not N whole numbers each, or N is 0.
+        EvaluationError: They are not N integers each, or N is 0.
     """
     persons, cameras = np.asarray(person_ids), np.asarray(camera_ids)
     if persons.shape != (length,) or cameras.shape != (length,):
         raise EvaluationError(
-            f"The {split} has {length} pictures, so that its person and camera ids must have "
+            f"The {split} has {length} pictures, so its person and camera ids must have "
             f"shape ({length},), got {persons.shape} and {cameras.shape}."
         )
     if length == 0:
@@ -203,7 +203,7 @@ def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: N
 
 
 def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
-    """Make sure that features are vectors of one length.
+    """Check that all features have the same dimension.
 
     Raises:
         EvaluationError: They are not (Q, D) and (G, D).
@@ -216,14 +216,14 @@ def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
 
 
 def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
-    """Make sure, before any work is done, that at least one query can be evaluated.
+    """Check, before any work, that at least one query can be evaluated.
 
     Args:
         query_ids: Person and camera of the queries.
         gallery_ids: Person and camera of the gallery pictures.
 
     Raises:
-        EvaluationError: No query has a match; the message tells why.
+        EvaluationError: No query has a match; the message says why.
     """
     num_query = len(query_ids[0])
     persons = np.unique(np.concatenate([query_ids[0], gallery_ids[0]]), return_inverse=True)[1]
@@ -238,21 +238,21 @@ def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
     raise EvaluationError(
         f"None of the {num_query} queries has a match in the gallery: a match is the same person "
         f"seen by another camera. {num_absent} of the queries show a person who is not in the "
-        f"gallery at all, {num_query - num_absent} one whom the gallery shows only under the "
-        "query's own camera. Check that query and gallery number persons alike, and that persons "
-        "are seen by two cameras or more."
+        f"gallery at all, {num_query - num_absent} one who is there only from the query's own "
+        "camera. Check that query and gallery use the same person ids, and that persons are seen "
+        "by two cameras or more."
     )
 
 
 def rows_per_block(num_rows: int, row_bytes: int) -> int:
-    """Rows of a large matrix to hold at a time, in blocks of nearly equal size.
+    """Rows per block of a large matrix, for blocks of nearly equal size.
 
     Args:
         num_rows: Number of rows of the whole matrix.
         row_bytes: Bytes of one row.
 
     Returns:
-        At least 1; a block takes at most 128 MiB unless one row alone takes more.
+        At least 1; a block takes at most 128 MiB unless a single row takes more.
     """
     largest = max(1, _BLOCK_BYTES // max(1, row_bytes))
     num_blocks = max(1, -(-num_rows // largest))
@@ -260,7 +260,7 @@ def rows_per_block(num_rows: int, row_bytes: int) -> int:
 
 
 class RankTally:
-    """Collects the ranks of all matches while blocks of similarities stream through.
+    """Collects the ranks of all matches from successive blocks of similarities.
 
     Args:
         gallery_person_ids: (G,) int64.
@@ -271,7 +271,7 @@ class RankTally:
         self, gallery_person_ids: NDArray[np.int64], gallery_camera_ids: NDArray[np.int64]
     ) -> None:
         self._camera_ids = gallery_camera_ids
-        # The gallery grouped by person; a stable sort keeps the gallery's order within a person.
+        # Groups the gallery by person; the stable sort keeps its order within a person.
         self._by_person = np.argsort(gallery_person_ids, kind="stable")
         self._sorted_person_ids = gallery_person_ids[self._by_person]
         self._ranks: list[NDArray[np.int64]] = []
@@ -286,8 +286,7 @@ class RankTally:
         """Rank the matches of the next block of queries.
 
         Args:
-            similarity: (B, G) finite floats, large means alike. It is used as scratch space and
-                holds other values afterwards.
+            similarity: (B, G) finite floats, large means similar. It is overwritten.
             query_person_ids: (B,) int64.
             query_camera_ids: (B,) int64.
         """
@@ -343,12 +342,12 @@ class RankTally:
     ) -> None:
         rows, columns = self._same_person(query_person_ids)
         scores = similarity[rows, columns]
-        # Neither junk nor matches may be counted among the others below.
+        # Junk and matches must not be counted among the others below.
         similarity[rows, columns] = -np.inf
         is_match = self._camera_ids[columns] != query_camera_ids[rows]
         rows, columns, scores = rows[is_match], columns[is_match], scores[is_match]
 
-        # Best match first; lexsort is stable, so that equal scores keep the gallery's order.
+        # Best match first; lexsort is stable, so equal scores keep the gallery's order.
         order = np.lexsort((-scores, rows))
         columns, scores = columns[order], scores[order]
         counts = np.bincount(rows, minlength=len(similarity))
@@ -376,29 +375,29 @@ def _count_others_above(
     columns: NDArray[np.int64],
     scores: NDArray[np.floating],
 ) -> NDArray[np.int64]:
-    """For each match, count the other persons' pictures that stand above it.
+    """For each match, count the other persons' pictures ranked above it.
 
     Args:
         similarity: (B, G), -infinity for all pictures of the query's person.
         counts: (B,) number of matches per query, M in all.
-        columns: (M,) gallery positions of the matches, by query, then best first.
+        columns: (M,) gallery indices of the matches, by query, then best first.
         scores: (M,) similarities of the matches.
 
     Returns:
-        (M,) counts. Of equal scores, the earlier gallery picture stands above.
+        (M,) counts. Among equal scores, the earlier gallery picture is ranked above.
     """
     ends = np.cumsum(counts)
     starts = ends - counts
     valid = np.flatnonzero(counts)
-    # Only what reaches the worst match can stand above any match. For most queries that is a
-    # small part of the gallery.
+    # Only pictures that reach the worst match can rank above any match: for most queries, a small
+    # part of the gallery.
     worst = np.full((len(similarity), 1), np.inf, dtype=similarity.dtype)
     worst[valid, 0] = scores[ends[valid] - 1]
     others = np.flatnonzero(similarity >= worst)
     other_scores = similarity.ravel()[others]
     bounds = np.searchsorted(others, np.arange(len(similarity) + 1) * similarity.shape[1])
 
-    # Within each query, sort the others upwards; those from `first_above` on beat the match.
+    # Within each query, sort the others in ascending order; those from `first_above` on beat it.
     first_above = np.empty(len(scores), dtype=np.int64)
     for row in valid.tolist():
         own, matches = slice(*bounds[row : row + 2]), slice(starts[row], ends[row])
@@ -408,7 +407,7 @@ def _count_others_above(
     first_above += bounds[rows]
     above: NDArray[np.int64] = bounds[rows + 1] - first_above
 
-    # An equal score stands just before `first_above`. Ties are rare enough for a loop.
+    # Equal scores are just before `first_above`. Ties are rare enough for a loop.
     tied = first_above > bounds[rows]
     tied[tied] = other_scores[first_above[tied] - 1] == scores[tied]
     for match in np.flatnonzero(tied):
@@ -418,7 +417,7 @@ def _count_others_above(
 
 
 def _checked_lengths(split: str, features: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Euclidean lengths of the features, all of them finite and above zero."""
+    """Euclidean lengths of the features, checked to be finite and above zero."""
     lengths: NDArray[np.floating] = np.sqrt(np.vecdot(features, features))
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad) > 0:

@@ -1,8 +1,8 @@
-"""Report: the numbers of an evaluation as one table, in the form of the paper's Table 1.
+"""Report: the figures of an evaluation as a table in the form of the paper's Table 1.
 
-Implements the rows of Table 1 (Rank-1, mAP, parameters, FLOPs for Res1..Res4), with Rank-5,
-Rank-10 and mINP beside them, as text for a terminal and as JSON. `adln.reports.report_page`
-makes a web page of the same report.
+Implements the rows of Table 1 (Rank-1, mAP, parameters, FLOPs for Res1..Res4), plus Rank-5, Rank-10
+and mINP, as text for a terminal and as JSON. `adln.reports.report_page` makes a web page of the
+same report.
 """
 
 import json
@@ -27,19 +27,19 @@ class ReportRow:
     """One depth. All shares are in 0..1.
 
     Attributes:
-        depth: Stages kept, 1..4.
+        depth: Number of stages, 1..4.
         rank1: Share of queries with a match at rank 1.
         rank5: Share of queries with a match among the first 5.
         rank10: Share of queries with a match among the first 10.
         mean_ap: Mean average precision.
         minp: Mean inverse negative penalty.
-        cmc: The whole curve, for rank 1 and following.
-        params: Number of parameters; None if not known.
+        cmc: The whole curve, from rank 1.
+        params: Number of parameters; None if unknown.
         flops: Operations for one crop, counted as in Table 1 (a multiply-add is one); None if
-            not known.
-        reranked_rank1: Rank-1 after re-ranking; None if that was not evaluated.
-        reranked_mean_ap: mAP after re-ranking; None if that was not evaluated.
-        called: What people call it, if not by its depth.
+            unknown.
+        reranked_rank1: Rank-1 after re-ranking; None if not evaluated.
+        reranked_mean_ap: mAP after re-ranking; None if not evaluated.
+        called: Display name, if not that of its depth.
     """
 
     depth: int
@@ -57,29 +57,29 @@ class ReportRow:
 
     @property
     def name(self) -> str:
-        """Name of the depth in the paper: Res1..Res4; of a network of another make, its own."""
+        """Name of the depth in the paper, Res1..Res4; of a third-party network, its own name."""
         return self.called or f"Res{self.depth}"
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """An evaluation, ready to be read.
+    """The figures of an evaluation.
 
     Attributes:
         dataset: Name of the data set.
-        num_query: Queries given.
+        num_query: Number of queries.
         num_valid_query: Queries with a match, over which all means are taken.
-        num_gallery: Gallery pictures, junk left out.
+        num_gallery: Gallery pictures, without junk.
         num_persons: Persons searched for.
         num_cameras: Cameras in query and gallery.
-        flip: Whether features were averaged with those of the mirrored crop.
+        flip: Whether features were averaged with those of the mirrored crops.
         rows: One per depth, ascending.
-        command: What was run to get it; may be empty.
-        notes: Remarks to the reader, such as the notice of a data set.
+        command: The command that produced it; may be empty.
+        notes: Remarks, such as the notice of a data set.
         version: Version of adln.
-        cross_depth: Every depth's queries in every depth's gallery; empty if not asked for.
-        sets: This data set, and others that were evaluated with it, side by side: which of them
-            the network had learned from, and figures with intervals; may be empty.
+        cross_depth: Every depth's queries in every depth's gallery; empty if not requested.
+        sets: This and other data sets evaluated with it: whether the network was trained on them,
+            and figures with intervals; may be empty.
     """
 
     dataset: str
@@ -98,7 +98,7 @@ class EvaluationReport:
 
     @property
     def protocol(self) -> str:
-        """How the numbers were made, in a sentence."""
+        """The protocol, in a sentence."""
         flip = "averaged with those of the mirrored crop" if self.flip else "of the crop alone"
         return (
             f"Single query, cosine similarity, features {flip}; pictures of the query's person "
@@ -144,7 +144,7 @@ class EvaluationReport:
         )
 
     def to_json(self) -> str:
-        """The report as JSON, to be read by `from_json` or by other programs."""
+        """The report as JSON, for `from_json` or other programs."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2, ensure_ascii=False)
 
 
@@ -153,10 +153,10 @@ class Column:
     """A column of the table.
 
     Attributes:
-        title: Its head.
-        cell: Text of the cell of a row.
-        value: Number of the cell of a row, to compare rows by; None where there is none.
-        best: How to find the best row, `max` or `min`; None where rows do not compete.
+        title: Heading.
+        cell: Returns the text of a row's cell.
+        value: Returns the number in a row's cell, to compare rows; None if there is none.
+        best: `max` or `min`, which finds the best row; None if rows are not compared.
     """
 
     title: str
@@ -166,7 +166,7 @@ class Column:
 
 
 def columns_of(rows: Sequence[ReportRow]) -> list[Column]:
-    """The columns that a table of these rows needs: those of Table 1, then re-ranking if known."""
+    """The columns for these rows: those of Table 1, then re-ranking if evaluated."""
 
     def share(title: str, value: Callable[[ReportRow], float | None]) -> Column:
         return Column(title, lambda row: _percent(value(row)), value, max)
@@ -206,19 +206,19 @@ def make_report(
     sets: Sequence[SetRow] = (),
     names: Mapping[int, str] | None = None,
 ) -> EvaluationReport:
-    """Put the results of an evaluation into a report.
+    """Make a report of an evaluation.
 
     Args:
         evaluation: Result of `adln.evaluation.protocol.evaluate`.
         dataset: Name of the data set.
-        flip: Whether the embedder averaged with the mirrored crop.
-        params: depth -> number of parameters, where known.
-        flops: depth -> operations for one crop, counted as in Table 1, where known.
-        command: What was run.
-        notes: Remarks to the reader.
-        cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`, if wanted.
-        sets: Results of `adln.evaluation.unseen.measure_set`, if wanted.
-        names: depth -> what people call it, where that is not Res1..Res4.
+        flip: Whether features were averaged with those of the mirrored crops.
+        params: depth -> number of parameters, if known.
+        flops: depth -> operations for one crop, counted as in Table 1, if known.
+        command: The command that was run.
+        notes: Remarks.
+        cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`.
+        sets: Results of `adln.evaluation.unseen.measure_set`.
+        names: depth -> display name, if not Res1..Res4.
 
     Returns:
         The report, rows by ascending depth.
@@ -270,14 +270,14 @@ def from_json(text: str) -> EvaluationReport:
         A report equal to the one that was written.
 
     Raises:
-        EvaluationError: The text is no JSON, or not a report of this format.
+        EvaluationError: The text is not JSON, or not a report of this format.
     """
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise EvaluationError(f"This is no evaluation report: {error}.") from error
+        raise EvaluationError(f"This is not an evaluation report: {error}.") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise EvaluationError(f"This is no evaluation report of the format {FORMAT!r}.")
+        raise EvaluationError(f"This is not an evaluation report of format {FORMAT!r}.")
     try:
         return read_strictly(EvaluationReport, document, "the report")
     except ModelFileError as error:
@@ -287,7 +287,7 @@ def from_json(text: str) -> EvaluationReport:
 
 
 def aligned(table: Sequence[Sequence[str]], *, words: int) -> list[str]:
-    """A table as lines of text: the first columns, of words, to the left, numbers to the right."""
+    """A table as lines: the first `words` columns left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(

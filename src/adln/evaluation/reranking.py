@@ -1,10 +1,10 @@
-"""Re-ranking: distances corrected by how many neighbours query and gallery picture share.
+"""Re-ranking: corrects distances by the neighbours that query and gallery picture share.
 
 Implements k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with
-k-reciprocal Encoding", CVPR 2017) with the rules of its public code. The paper's own tables do
-not use it. Nothing is approximated: the results are those of the public code, but no matrix of
-all points against all points is ever held. Of each point only its nearest neighbours are kept,
-and of the neighbour weights (V in the publication) only those that are not zero.
+k-reciprocal Encoding", CVPR 2017) with the rules of its public code. The paper's tables do not use
+it. Nothing is approximated: the results are those of the public code, but the matrix of all pairs
+of points is never held. Only the nearest neighbours of each point and the non-zero neighbour
+weights (V in the publication) are kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from adln.evaluation.ranking import (
     rows_per_block,
 )
 
-# Pairs of points, or entries of a dense block, that are worked on at a time.
+# Pairs of points, or entries of a dense block, processed at a time.
 _CHUNK = 2**20
 # Pairs whose features are gathered at a time.
 _GATHERED_PAIRS = 2048
@@ -41,14 +41,14 @@ def rerank(
     distance_weight: float = 0.3,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
-    """Re-ranked distances, a block of queries at a time.
+    """Re-ranked distances, block by block.
 
     Args:
-        query_features: (Q, D) float, used as they are: scale them to unit length first if
-            they are meant to be compared by cosine.
+        query_features: (Q, D) float, not normalised here: scale them to unit length first for
+            cosine.
         gallery_features: (G, D) float.
-        k1: Neighbours that can be reciprocal.
-        k2: Neighbours whose weights are averaged (local query expansion); 1 switches it off.
+        k1: Number of neighbours that can be reciprocal.
+        k2: Number of neighbours whose weights are averaged (local query expansion); 1 for none.
         distance_weight: Share of the original distance in the result, 0..1 (lambda in the
             publication); the rest is the Jaccard distance.
         on_progress: Called with the number of points, of all Q + G, just finished.
@@ -62,9 +62,9 @@ def rerank(
             setting is out of range.
 
     Source:
-        Zhong et al. 2017, Eq. 3-12. As in its public code, distances enter squared and divided
-        by the largest of their row, a neighbour's neighbours are added where more than two
-        thirds of them are shared already, and half of k1 is rounded to even.
+        Zhong et al. 2017, Eq. 3-12. As in its public code, distances are squared and divided by
+        the largest of their row, a neighbour's neighbours are added if more than two thirds of
+        them are already shared, and k1 / 2 is rounded half to even.
     """
     if k1 < 1 or not 1 <= k2 <= k1 + 1 or not 0 <= distance_weight <= 1:
         raise EvaluationError(
@@ -97,11 +97,11 @@ def evaluate_reranked(
     max_rank: int = 50,
     on_progress: Callable[[int], None] | None = None,
 ) -> RetrievalMetrics:
-    """Evaluate features after re-ranking, without ever holding all distances.
+    """Evaluate features after re-ranking, without holding all distances.
 
     Args:
-        query: Of Q pictures; ids are whole numbers.
-        gallery: The same of G pictures.
+        query: Q pictures with integer ids.
+        gallery: G pictures with integer ids.
         k1: See `rerank`.
         k2: See `rerank`.
         distance_weight: See `rerank`.
@@ -159,7 +159,7 @@ class _Points:
             pairs = slice(start, start + _GATHERED_PAIRS)
             products[pairs] = np.vecdot(self.features[first[pairs]], self.features[second[pairs]])
         distances: NDArray[np.floating] = self.squares[first] + self.squares[second] - 2 * products
-        # A point is at distance zero from itself, whatever rounding says.
+        # The distance of a point to itself is exactly zero, despite rounding.
         distances[first == second] = 0
         return distances.clip(0)
 
@@ -171,7 +171,7 @@ class _Sets:
     Attributes:
         offsets: (N + 1,) int64; the entries of row i are offsets[i]..offsets[i + 1].
         columns: (E,) int64, the point of each entry.
-        weights: (E,) float64, or all ones where only the sets matter.
+        weights: (E,) float64, all ones if only the sets matter.
     """
 
     offsets: NDArray[np.int64]
@@ -187,10 +187,10 @@ class _Sets:
         """All entries of several rows, which may repeat.
 
         Args:
-            rows: (R,) rows asked for.
+            rows: (R,) row numbers.
 
         Returns:
-            For each entry, its position among the R rows asked for, and its number.
+            For each entry, its position in `rows`, and its index.
         """
         counts = np.diff(self.offsets)[rows]
         position = np.repeat(np.arange(len(rows)), counts)
@@ -222,7 +222,7 @@ def _rerank(
         for first in range(start, rows.stop, rows_per_chunk):
             chunk = np.arange(first, min(first + rows_per_chunk, rows.stop))
             shared = _shared_weight(weights, by_column, chunk, num_gallery)
-            # Weights of a point sum to 1, so that those of a union are 2 - shared.
+            # The weights of a point sum to 1, so those of a union sum to 2 - shared.
             jaccard = 1 - shared / (2 - shared)
             distances[chunk - start] += (1 - distance_weight) * jaccard
         yield rows, distances
@@ -231,11 +231,11 @@ def _rerank(
 def _nearest(
     points: _Points, count: int, on_progress: Callable[[int], None] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """The nearest points of each point, itself among them, and the largest of its distances.
+    """The nearest points of each point, including itself, and its largest distance.
 
     Args:
         points: N points.
-        count: How many neighbours.
+        count: Number of neighbours.
         on_progress: Called with the number of points just finished.
 
     Returns:
@@ -255,7 +255,7 @@ def _nearest(
             chunk = block[first : first + rows_per_chunk]
             done = slice(start + first, start + first + len(chunk))
             largest[done] = chunk.max(axis=1)
-            # All points as near as the last one wanted: a few more than wanted if some tie.
+            # All points as near as the last neighbour: a few more than `count` if some tie.
             farthest = np.partition(chunk, count - 1, axis=1)[:, count - 1 : count]
             rows, columns = np.nonzero(chunk <= farthest)
             order = np.lexsort((chunk[rows, columns], rows))
@@ -295,7 +295,7 @@ def _neighbour_weights(
 
 
 def _reciprocal(neighbours: NDArray[np.int64], count: int) -> _Sets:
-    """Those of each point's first `count` neighbours that count it among theirs."""
+    """Reciprocal ones among each point's first `count` neighbours."""
     nearest = neighbours[:, :count]
     mutual = np.zeros(nearest.shape, dtype=np.bool_)
     for rank in range(nearest.shape[1]):
@@ -327,7 +327,7 @@ def _averaged(weights: _Sets, nearest: NDArray[np.int64]) -> _Sets:
 
 
 def _transposed(weights: _Sets, *, first_row: int) -> _Sets:
-    """The entries of the gallery's rows, by column; row numbers count from the first of them."""
+    """The entries of the rows from `first_row` on, by column; row numbers count from it."""
     num_points = len(weights.offsets) - 1
     entries = slice(weights.offsets[first_row], None)
     columns = weights.columns[entries]
@@ -342,7 +342,7 @@ def _transposed(weights: _Sets, *, first_row: int) -> _Sets:
 def _shared_weight(
     weights: _Sets, by_column: _Sets, queries: NDArray[np.int64], num_gallery: int
 ) -> NDArray[np.float64]:
-    """(B, G) sum over all points of the smaller of both weights, for each query and picture."""
+    """(B, G) sum over all points of the smaller weight, for each query and gallery picture."""
     position, entry = weights.entries_of(queries)
     at, other = by_column.entries_of(weights.columns[entry])
     smaller = np.minimum(weights.weights[entry][at], by_column.weights[other])
@@ -354,12 +354,12 @@ def _shared_weight(
 
 
 def _offsets(rows: NDArray[np.int64], num_rows: int) -> NDArray[np.int64]:
-    """Where each row begins among entries that are sorted by row."""
+    """First index of each row in entries sorted by row."""
     return np.searchsorted(rows, np.arange(num_rows + 1))
 
 
 def _contains(ordered: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the wanted values are among the ordered ones."""
+    """Whether each wanted value is among the ordered ones."""
     at = np.searchsorted(ordered, wanted)
     found: NDArray[np.bool_] = ordered[np.minimum(at, len(ordered) - 1)] == wanted
     return found

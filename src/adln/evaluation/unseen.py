@@ -1,17 +1,17 @@
-"""Seen and unseen data sets side by side: what remains on people never learned from.
+"""Compares results on seen and unseen data sets.
 
-Sec. III trains and tests on one data set, with other people but the same cameras. What a network is
-worth before cameras of somebody else shows only on a data set that it has not learned from. For
-each, at each depth:
+Sec. III trains and tests on one data set, with different people but the same cameras. How a network
+performs at other cameras shows only on a data set it was not trained on. For each data set and
+depth:
 
 - Rank-1 and mAP, as in Table 1;
-- TPR at an FPR of 0.1 % and 1 % over *all* pairs of a query and a gallery picture under two
-  cameras: the share of the pairs of one person that a threshold accepts which accepts such a share
-  of the pairs of two persons.
+- TPR at an FPR of 0.1 % and 1 % over *all* pairs of a query and a gallery picture from two cameras:
+  the share of pairs of one person accepted by the threshold that accepts this share of pairs of two
+  persons.
 
-Each figure has an interval that holds 95 % of what a bootstrap over persons gives: the persons
-searched for are drawn again with replacement, and all queries of a person go together; the gallery
-stays as it is. It tells how far the figure depends on who was searched for, not on the cameras.
+Each figure has a 95 % interval from a bootstrap over persons: the persons searched for are drawn
+with replacement, with all their queries; the gallery does not change. It shows how far the figure
+depends on the persons searched for, not on the cameras.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile
 intervals).
@@ -35,11 +35,11 @@ Seen = Literal["seen", "unseen", "not stated"]
 FALSE_RATES = (0.001, 0.01)
 DRAWS = 1000
 _COVERED = (0.025, 0.975)
-# Cosines are counted in steps of 1/2048, enough for intervals; the figures themselves are exact.
+# Cosines are binned in steps of 1/2048 for the intervals; the figures themselves are exact.
 _BINS = 4096
-# Layouts of one's own say nothing about whose people are in them.
+# Generic layouts, which do not identify the people in them.
 _NAMELESS = frozenset({"folder", "csv"})
-# Who has learned from one has learned from the persons of the other.
+# Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 
 
@@ -60,18 +60,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SetRow:
-    """What one depth does on one data set.
+    """Figures of one depth on one data set.
 
     Attributes:
         dataset: Its name.
-        seen: Whether the network has learned from this data set (from other people of it).
+        seen: Whether the network was trained on this data set (on other people of it).
         depth: 1 to 4.
         num_persons: Persons searched for who have a match.
         rank1: Rank-1.
         mean_ap: mAP.
-        tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two.
-        tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two.
-        called: What people call the depth, if not Res1..Res4.
+        tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two
+            persons.
+        tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two persons.
+        called: Display name of the depth, if not Res1..Res4.
     """
 
     dataset: str
@@ -86,18 +87,18 @@ class SetRow:
 
     @property
     def name(self) -> str:
-        """What people call the depth."""
+        """Display name of the depth."""
         return self.called or f"Res{self.depth}"
 
 
 def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
-    """Whether a network has learned from a data set.
+    """Whether a network was trained on a data set.
 
     Args:
-        dataset: Its name. What stands behind a hyphen does not count: "cuhk03-labeled" and
-            "cuhk03-detected" show the same people. CUHK02 holds CUHK01.
-        trained_on: Names of data sets, as the network file states them; "" if it states none.
-        also: More such names.
+        dataset: Its name. The part after a hyphen is ignored: "cuhk03-labeled" and
+            "cuhk03-detected" show the same people. CUHK02 contains CUHK01.
+        trained_on: Names of data sets, from the network file; "" if it has none.
+        also: Further names.
     """
     own = _family(dataset)
     stated = {_family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
@@ -125,9 +126,9 @@ def measure_set(
         evaluation: Result of `adln.evaluation.protocol.evaluate`.
         dataset: Name of the data set.
         seen: See `was_seen`.
-        draws: How often the persons are drawn.
-        seed: Of the draws; the same persons are drawn at every depth.
-        names: depth -> what people call it, where that is not Res1..Res4.
+        draws: Number of bootstrap draws.
+        seed: For the draws; the same persons are drawn at every depth.
+        names: depth -> display name, if not Res1..Res4.
 
     Returns:
         A row for each depth, ascending.
@@ -139,7 +140,7 @@ def measure_set(
         persons = evaluation.query.person_ids[metrics.valid_queries]
         _, groups = np.unique(persons, return_inverse=True)
         count = int(groups.max()) + 1
-        # (draws, persons): how often each person is in a draw.
+        # (draws, persons): count of each person in each draw.
         weights = np.random.default_rng(seed).multinomial(
             count, np.full(count, 1 / count), size=draws
         )
@@ -163,7 +164,7 @@ def measure_set(
 def unseen_text(rows: Sequence[SetRow]) -> str:
     """The rows as a table for a terminal of 100 columns, in percent.
 
-    Behind each figure stands half the length of its interval.
+    Each figure is followed by half the length of its interval.
 
     Returns:
         Several lines, without a line break at the end.
@@ -188,10 +189,10 @@ def _short(figure: Estimate | None) -> str:
 
 COLUMNS = ("Rank-1", "mAP", "TPR@0.1%", "TPR@1%")
 WORDS = (
-    "TPR@x: share of the pairs of one person that are accepted by a threshold that accepts x of "
-    "the pairs of two persons, over all pairs under two cameras. Intervals: 95 % of a bootstrap "
-    "over the persons searched for. Seen: the network has learned from other people of this data "
-    "set; unseen: it has not."
+    "TPR@x: share of pairs of one person accepted by the threshold that accepts x of the pairs of "
+    "two persons, over all pairs across cameras. Intervals: 95 % of a bootstrap over the persons "
+    "searched for. Seen: the network was trained on other people of this data set; unseen: it was "
+    "not."
 )
 
 
@@ -201,7 +202,7 @@ def figures_of(row: SetRow) -> tuple[Estimate | None, ...]:
 
 
 def figure_text(figure: Estimate | None) -> str:
-    """A figure in percent with its interval; a dash where there is none."""
+    """A figure in percent with its interval; a dash if there is none."""
     if figure is None:
         return "–"
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
@@ -216,7 +217,7 @@ def _mean_figure(
     groups: NDArray[np.int64],
     weights: NDArray[np.int64],
 ) -> Estimate:
-    """Mean over queries; in a draw, over the queries of the persons drawn."""
+    """Mean over queries, with its interval over draws of persons."""
     sums = np.bincount(groups, weights=values.astype(np.float64))
     counts = np.bincount(groups)
     drawn = (weights @ sums) / (weights @ counts)
@@ -231,13 +232,13 @@ def _figure(value: float, drawn: NDArray[np.float64]) -> Estimate:
 def _pair_figures(
     evaluation: Evaluation, result: DepthResult, seed: int, draws: int
 ) -> list[Estimate | None]:
-    """TPR at each of `FALSE_RATES`; None where there are too few pairs of two persons."""
+    """TPR at each of `FALSE_RATES`; None if there are too few pairs of two persons."""
     query, gallery = evaluation.query, evaluation.gallery
     queries = unit_length(result.query_features)
     stored = unit_length(result.gallery_features)
     _, groups = np.unique(query.person_ids, return_inverse=True)
     persons = int(groups.max()) + 1
-    # Per person searched for: pairs by their cosine.
+    # Histogram of the cosines of pairs, per person searched for.
     same_counts = np.zeros((persons, _BINS), np.int64)
     false_counts = np.zeros((persons, _BINS), np.int64)
     same: list[NDArray[np.float32]] = []
@@ -284,7 +285,7 @@ def _pair_figure(
         return None
     value = float(np.mean(same >= threshold_at(best, rate, of=num_false)))
     allowed = drawn_false <= rate * drawn_false[:, :1]
-    # The first bin from which on no more are accepted; there is none if all lie in the last.
+    # The first bin that keeps within the rate; there is none if all pairs are in the last.
     first = np.where(allowed.any(axis=1), allowed.argmax(axis=1), _BINS - 1)
     at = drawn_same[np.arange(len(first)), first]
     return _figure(value, at / np.maximum(drawn_same[:, 0], 1))

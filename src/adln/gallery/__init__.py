@@ -1,1 +1,1 @@
-"""Who was seen: a store of embeddings that is searched in milliseconds and forgets on request."""
+"""The gallery: stores embeddings of people, searches them in milliseconds, erases on request."""

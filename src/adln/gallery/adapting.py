@@ -1,8 +1,8 @@
-"""Adaptations that a gallery has switched on: at most one for each of its spaces.
+"""Adaptations of a gallery: at most one for each of its spaces.
 
-The database keeps embeddings as the network gave them; an adaptation is stored in the same
-database, and only codes and answers are computed from adapted embeddings. So taking it away gives
-back what was there, bit for bit. What adapted scores mean is stored beside it, and goes with it.
+The database stores the network's embeddings unchanged, and the adaptation beside them; only codes
+and answers are computed from adapted embeddings. So removing an adaptation restores the previous
+state bit for bit. The calibration of adapted scores is stored and removed with it.
 """
 
 import json
@@ -20,22 +20,22 @@ from adln.matching.adaptation import Adaptation, adaptation_bytes, parse_adaptat
 from adln.matching.calibration import Calibration, Scales, parse_one
 
 NO_CAMERA = -1
-"""The camera of a query that comes from none, such as a picture that somebody uploaded."""
+"""Camera number of queries without a camera, such as uploaded pictures."""
 
 
 def space_name(model: ModelKey) -> str:
-    """What an adaptation calls the space of a model."""
+    """Name of a network's space in adaptations."""
     return model.space or f"{model.digest}:{model.depth}"
 
 
 def adaptation_of(adaptations: Mapping[str, Adaptation], model: ModelKey) -> Adaptation | None:
-    """The adaptation of a network's embeddings, out of those by name of their space."""
+    """The adaptation of a network's embeddings; `adaptations` are by name of the space."""
     # The space may have become known after the adaptation was switched on.
     return adaptations.get(space_name(model)) or adaptations.get(f"{model.digest}:{model.depth}")
 
 
 def read_adaptations(connection: sqlite3.Connection) -> dict[str, Adaptation]:
-    """Name of the space -> adaptation, as the open transaction sees them.
+    """Name of the space -> adaptation, in the open transaction.
 
     Raises:
         SettingsError: one is damaged.
@@ -47,7 +47,7 @@ def read_adaptations(connection: sqlite3.Connection) -> dict[str, Adaptation]:
 
 
 def read_calibrations(connection: sqlite3.Connection) -> dict[str, Calibration]:
-    """Name of the space -> what scores mean in it, adapted as it is.
+    """Name of the space -> calibration of its adapted scores.
 
     Raises:
         ModelFileError: one is damaged.
@@ -59,12 +59,12 @@ def read_calibrations(connection: sqlite3.Connection) -> dict[str, Calibration]:
 
 
 def scales_in(gallery: Any, model: ModelKey, scales: Scales) -> Scales:
-    """What scores mean in a gallery: where it is adapted, what was fitted with its adaptation.
+    """Scales for a gallery: if it is adapted, the calibration fitted with its adaptation.
 
     Args:
-        gallery: of either kind; one on a server cannot be adapted.
-        model: of the query.
-        scales: that hold where nothing is adapted.
+        gallery: of any kind; one on a server cannot be adapted.
+        model: network of the query.
+        scales: scales without adaptation.
     """
     calibration_of = getattr(gallery, "calibration_of", None)
     own = None if calibration_of is None else calibration_of(model)
@@ -74,11 +74,11 @@ def scales_in(gallery: Any, model: ModelKey, scales: Scales) -> Scales:
 def store_adaptation(
     connection: sqlite3.Connection, adaptation: Adaptation, calibration: Calibration | None = None
 ) -> None:
-    """Put one in place of its space's; the caller holds a write transaction."""
+    """Store an adaptation, replacing that of its space; needs a write transaction."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS adapted_scores (space TEXT PRIMARY KEY, content TEXT NOT NULL)"
     )
-    # What scores meant before means nothing any more.
+    # The previous calibration no longer applies.
     connection.execute("DELETE FROM adapted_scores WHERE space = ?", (adaptation.space,))
     if calibration is not None:
         connection.execute(
@@ -95,7 +95,7 @@ def store_adaptation(
 
 
 def remove_adaptations(connection: sqlite3.Connection) -> None:
-    """Take all away; the caller holds a write transaction."""
+    """Remove all adaptations; needs a write transaction."""
     connection.execute("DROP TABLE IF EXISTS adaptations")
     connection.execute("DROP TABLE IF EXISTS adapted_scores")
 
@@ -107,17 +107,17 @@ def adapt_rows(
     model_ids: NDArray[np.int64],
     cameras: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Adapt embeddings of several networks, each as its space says.
+    """Adapt embeddings of several networks, each by the adaptation of its space.
 
     Args:
         adaptations: name of the space -> adaptation.
-        embeddings: (N, D) as the network gave them.
-        models: number -> model.
-        model_ids: (N,) number of each one's model.
-        cameras: (N,), `NO_CAMERA` where there is none.
+        embeddings: (N, D) from the networks.
+        models: number -> network.
+        model_ids: (N,) number of each embedding's network.
+        cameras: (N,) camera numbers; `NO_CAMERA` for none.
 
     Returns:
-        (N, D); the very same where there is nothing to adapt.
+        (N, D); the same array if there is nothing to adapt.
     """
     if not adaptations:
         return embeddings

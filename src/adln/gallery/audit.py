@@ -1,9 +1,9 @@
-"""The audit log: who searched, merged and erased, in rows that cannot be rewritten unnoticed.
+"""The audit log: who searched, merged and erased, in rows that cannot be changed undetected.
 
-Each row carries a digest of itself and of the row before it. Changing or removing a row breaks
-all digests after it; only cutting off the end leaves no break, and that shows by comparing the
-newest digest with a copy kept elsewhere. Names of people and embeddings never go in here, so that
-the log needs no rewriting when somebody is forgotten.
+Each row contains a digest of itself and of the previous row. Changing or removing a row breaks all
+later digests. Only truncation leaves no break; it is detected by comparing the newest digest with a
+copy stored elsewhere. The log never contains names of people or embeddings, so it need not be
+changed when a person is forgotten.
 """
 
 import hashlib
@@ -32,15 +32,15 @@ _START = "0" * 64
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One thing that was done.
+    """One entry of the log.
 
     Attributes:
         number: from 1, without gaps.
-        time_s: when, in seconds since 1970.
-        actor: who, as the program that opened the gallery was told.
+        time_s: time, in seconds since 1970.
+        actor: who did it, as set by the program that opened the gallery.
         action: "search", "merge", "forget", ...
-        details: numbers that say more.
-        digest: SHA-256 over this row and the digest before it, in hex.
+        details: further numbers.
+        digest: SHA-256 of this row and the previous digest, in hex.
     """
 
     number: int
@@ -53,15 +53,14 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditCheck:
-    """What a check of the log found.
+    """Result of a check of the log.
 
     Attributes:
-        entries: rows checked.
-        first_broken: number of the first row that was changed, or that follows a removed one;
-            None if there is none.
-        newest_digest: of the last row; keep it elsewhere, and ask for it at the next check.
-        holds_expected: whether the digest that was asked for is among the rows; None if none was
-            asked for.
+        entries: number of rows checked.
+        first_broken: number of the first row that was changed or follows a removed one; None if
+            there is none.
+        newest_digest: digest of the last row; store it elsewhere and pass it to the next check.
+        holds_expected: whether the expected digest is among the rows; None if none was given.
     """
 
     entries: int
@@ -71,17 +70,17 @@ class AuditCheck:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was changed or removed, as far as can be told."""
+        """Whether no change or removal was detected."""
         return self.first_broken is None and self.holds_expected is not False
 
 
 class AuditLog:
-    """The log in one database; writes belong to the transaction that the caller has open.
+    """The log in one database; writes belong to the caller's open transaction.
 
     Args:
         connection: to a database with the tables of `SCHEMA`.
-        actor: who is at work.
-        clock: gives seconds since 1970.
+        actor: who performs the actions.
+        clock: seconds since 1970.
     """
 
     def __init__(
@@ -118,10 +117,10 @@ class AuditLog:
             yield AuditEntry(**{**values, "details": json.loads(values["details"])})
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
-        """Compute all digests again.
+        """Recompute all digests.
 
         Args:
-            expected_digest: a newest digest from an earlier check; it must still be there.
+            expected_digest: `newest_digest` of an earlier check, which must still be in the log.
         """
         before, count, broken, found = _START, 0, None, False
         for row in self._connection.execute("SELECT * FROM audit ORDER BY number"):

@@ -1,9 +1,8 @@
-"""Bridges that a gallery has put up: from the embeddings of a network to its successor's.
+"""Bridges of a gallery, which map embeddings of a network to those of its successor.
 
-The database keeps embeddings as their network gave them; a bridge is stored in the same database,
-and only codes and answers are computed from what it carries over. So taking it away gives back
-what was there, bit for bit. Bridges follow each other: from the first network to the second, and
-on to the third.
+The database stores the networks' embeddings unchanged, and the bridge beside them; only codes and
+answers are computed from mapped embeddings. So removing a bridge restores the previous state bit
+for bit. Bridges can form a chain: from the first network to the second, and on to the third.
 """
 
 import sqlite3
@@ -18,7 +17,7 @@ from adln.matching.bridge import Bridge, bridge_bytes, exit_name, parse_bridge
 
 
 def read_bridges(connection: sqlite3.Connection) -> dict[str, Bridge]:
-    """Exit that a bridge begins at -> bridge, as the open transaction sees them.
+    """Source exit -> bridge, in the open transaction.
 
     Raises:
         SettingsError: one is damaged.
@@ -30,7 +29,7 @@ def read_bridges(connection: sqlite3.Connection) -> dict[str, Bridge]:
 
 
 def store_bridge(connection: sqlite3.Connection, bridge: Bridge) -> None:
-    """Put it in place of the one that begins where it does; needs a write transaction."""
+    """Store a bridge, replacing the one with the same source; needs a write transaction."""
     connection.execute(
         "CREATE TABLE IF NOT EXISTS bridges (source TEXT PRIMARY KEY, content BLOB NOT NULL)"
     )
@@ -40,16 +39,16 @@ def store_bridge(connection: sqlite3.Connection, bridge: Bridge) -> None:
 
 
 def remove_bridge(connection: sqlite3.Connection, source: str) -> None:
-    """Take away the one that begins there; needs a write transaction."""
+    """Remove the bridge with this source; needs a write transaction."""
     connection.execute("DELETE FROM bridges WHERE source = ?", (source,))
 
 
-def way_of(bridges: Mapping[str, Bridge], model: ModelKey) -> list[Bridge]:
-    """The bridges that embeddings of a network go over, the first one first.
+def bridges_from(bridges: Mapping[str, Bridge], model: ModelKey) -> list[Bridge]:
+    """The chain of bridges that applies to embeddings of a network, in order.
 
     Args:
-        bridges: by the exit that each begins at; none of them leads back.
-        model: of the embeddings.
+        bridges: by source exit, without cycles.
+        model: network of the embeddings.
     """
     way: list[Bridge] = []
     at = exit_name(*model.exit)
@@ -62,14 +61,14 @@ def way_of(bridges: Mapping[str, Bridge], model: ModelKey) -> list[Bridge]:
 def carry(
     bridges: Mapping[str, Bridge], model: ModelKey, embeddings: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Embeddings (N, D) of one network over all bridges on their way."""
-    for bridge in way_of(bridges, model):
+    """Map embeddings (N, D) of one network over its chain of bridges."""
+    for bridge in bridges_from(bridges, model):
         embeddings = bridge.apply(embeddings)
     return embeddings
 
 
 def leads_back(bridges: Mapping[str, Bridge], new: Bridge) -> bool:
-    """Whether a bridge would close a circle with those that are there."""
+    """Whether a bridge would form a cycle with the existing ones."""
     seen, at = {new.source}, new.target
     while at not in seen:
         seen.add(at)
@@ -85,16 +84,16 @@ def bridge_rows(
     models: Mapping[int, ModelKey],
     model_ids: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Carry embeddings of several networks over, each as its network says.
+    """Map embeddings of several networks over their bridges.
 
     Args:
-        bridges: by the exit that each begins at.
-        embeddings: (N, D) as the networks gave them.
-        models: number -> model.
-        model_ids: (N,) number of each one's model.
+        bridges: by source exit.
+        embeddings: (N, D) from the networks.
+        models: number -> network.
+        model_ids: (N,) number of each embedding's network.
 
     Returns:
-        (N, D); the very same where there is no bridge.
+        (N, D); the same array if there is no bridge.
     """
     if not bridges:
         return embeddings

@@ -1,9 +1,9 @@
-"""Groups unassigned sightings into identities, for a person to look at.
+"""Groups unassigned sightings into identities, for a person to check.
 
-Sightings of one track are one unit, by their mean embedding. Units are joined as long as their mean
+Sightings of one track are one unit, with their mean embedding. Units are merged while their mean
 cosine reaches a threshold (agglomerative clustering with average linkage, by scikit-learn). Two
 units that one camera saw in the same frame are two persons and never end up in one group, not even
-by way of others.
+indirectly.
 
 Needs the extra ``cluster`` (scikit-learn).
 """
@@ -19,7 +19,7 @@ from adln.gallery.records import StoredSighting, pool_track
 from adln.gallery.spaces import group_by_space
 from adln.matching.together import in_one_frame
 
-# Distances of all pairs of this many units take 0.8 GB for a while.
+# The distances of all pairs of this many units temporarily take 0.8 GB.
 MOST_UNITS = 8000
 
 
@@ -28,8 +28,8 @@ class Group:
     """Sightings that seem to show one person.
 
     Attributes:
-        sighting_ids: Those of the group, the best quality first.
-        tracks: Units joined: tracks, and sightings without one.
+        sighting_ids: Sightings of the group, best quality first.
+        tracks: Number of units: tracks, and sightings without a track.
         cameras: Cameras that saw them, ascending.
         first_seen_s: Time of the oldest.
         last_seen_s: Time of the newest.
@@ -45,14 +45,14 @@ class Group:
 
 
 def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) -> list[Group]:
-    """Group sightings by likeness.
+    """Group sightings by similarity.
 
     Args:
         sightings: Of one space, or of one network at one depth.
-        threshold: Cosine from which two units may be joined, -1 < threshold < 1.
+        threshold: Lowest mean cosine of units that are merged, -1 < threshold < 1.
 
     Returns:
-        Groups, the largest first; every sighting is in exactly one.
+        Groups, largest first; every sighting is in exactly one.
 
     Raises:
         GalleryError: scikit-learn is not installed, the sightings are of several spaces,
@@ -63,15 +63,15 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
     spaces = group_by_space(sighting.model for sighting in sightings)
     if len(spaces) > 1:
         raise GalleryError(
-            "Only sightings that can be compared with each other can be grouped, these are of: "
+            "Only sightings of one space can be grouped, these are of: "
             + "; ".join(sorted(str(models[0]) for models in spaces))
             + "."
         )
     units = _units(sightings)
     if len(units) > MOST_UNITS:
         raise GalleryError(
-            f"{len(units):,} tracks are too many to group at a time; at most {MOST_UNITS:,}. Name "
-            "a time or cameras to group fewer."
+            f"{len(units):,} tracks are too many to group at a time; at most {MOST_UNITS:,}. "
+            "Restrict the time or the cameras."
         )
     if not units:
         return []
@@ -100,7 +100,7 @@ def group_sightings(sightings: Sequence[StoredSighting], *, threshold: float) ->
 
 
 def _units(sightings: Sequence[StoredSighting]) -> list[list[int]]:
-    """Positions of the sightings of each track; a sighting without a track stands alone."""
+    """Indices of the sightings of each track; a sighting without a track is its own unit."""
     units: dict[tuple[int, ...], list[int]] = {}
     for at, sighting in enumerate(sightings):
         alone = sighting.track_id is None
@@ -123,12 +123,12 @@ def _seen_together(
 def join_alike(
     likeness: NDArray[np.float64], apart: Set[tuple[int, int]], threshold: float
 ) -> NDArray[np.int64]:
-    """Join units as long as their mean likeness reaches a threshold.
+    """Merge units while their mean similarity reaches a threshold.
 
     Args:
-        likeness: (N, N) of pairs, -1 to 1.
-        apart: pairs that never end up in one group, both ways round.
-        threshold: from which units may be joined, -1 < threshold < 1.
+        likeness: (N, N) similarities, -1 to 1.
+        apart: pairs that must not end up in one group, in both orders.
+        threshold: lowest mean similarity of units that are merged, -1 < threshold < 1.
 
     Returns:
         (N,) groups, 0..K-1.
@@ -143,8 +143,8 @@ def join_alike(
     )
     distances = 1 - likeness
     np.fill_diagonal(distances, 0)
-    # Two groups of a and b units have at most n^2 / 4 pairs: with one of this distance among
-    # them, their mean is 8 or more, beyond every threshold.
+    # Two groups of a and b units have at most n^2 / 4 pairs: with one pair at this distance, their
+    # mean is at least 8, beyond every threshold.
     far = 2.0 * len(likeness) ** 2
     for one, other in apart:
         distances[one, other] = far
@@ -152,7 +152,7 @@ def join_alike(
         n_clusters=None,
         metric="precomputed",
         linkage="average",
-        # Joined are those below; a hair more lets the threshold itself count as reached.
+        # scikit-learn merges strictly below the threshold; the next larger number includes it.
         distance_threshold=float(np.nextafter(1 - threshold, 2)),
     )
     labels: NDArray[np.int64] = model.fit(distances).labels_.astype(np.int64)

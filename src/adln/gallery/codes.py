@@ -1,8 +1,8 @@
-"""Codes of one byte a number, with the error of each known, in files that are mapped into memory.
+"""Codes: embeddings quantised to one byte per component, in memory-mapped files.
 
-A code is a quarter of its embedding, so that a quarter of the memory is read to compare all of a
-gallery with a query. How far a code's answer can be from the embedding's is kept beside it: that
-turns a rough comparison into a proof of which embeddings need no exact one.
+A code has a quarter of its embedding's size, so comparing a query with the whole gallery reads a
+quarter of the memory. The error bound of each code is stored with it, which proves for most
+embeddings that no exact comparison is needed.
 """
 
 import os
@@ -18,9 +18,9 @@ from adln.errors import GalleryError
 from adln.gallery.database import open_private
 from adln.gallery.sums import code_sums, row_sums
 
-# A float32 computed from float32 may lie a little below the truth; an error bound must not.
+# float32 rounding may make an error bound slightly too small; this factor corrects it.
 _ROUND_UP = np.float32(1 + 1e-5)
-# Files grow by a quarter, so that processes that read them seldom have to map them anew.
+# Files grow by a quarter, so that reading processes rarely need to map them again.
 _GROWTH = 1.25
 _LEAST_SLOTS = 4096
 _SUFFIX = ".bin"
@@ -28,7 +28,7 @@ _SUFFIX = ".bin"
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """N embeddings in one byte a number: ``embedding = scale * numbers + rest``.
+    """N embeddings with one byte per component: ``embedding = scale * numbers + rest``.
 
     Attributes:
         numbers: (N, D) int8, -127..127.
@@ -42,7 +42,7 @@ class Codes:
 
     @property
     def embeddings(self) -> None:
-        """There are none in memory; these are read from the database."""
+        """None: embeddings are not in memory, but read from the database."""
 
     @property
     def sums(self) -> NDArray[np.uint32]:
@@ -51,13 +51,13 @@ class Codes:
 
 
 def encode_embeddings(embeddings: NDArray[np.float32]) -> Codes:
-    """Round embeddings to one byte a number, each by a scale of its own.
+    """Quantise embeddings to one byte per component, each with its own scale.
 
     Args:
         embeddings: (N, D).
     """
     scales = np.abs(embeddings).max(axis=1, initial=0) / np.float32(127)
-    # An embedding of zeros has no largest number to be scaled by.
+    # For an embedding of zeros, the scale would be 0.
     divisors = np.where(scales > 0, scales, np.float32(1))
     numbers = np.rint(embeddings / divisors[:, np.newaxis]).astype(np.int8)
     rests = embeddings - scales[:, np.newaxis] * numbers
@@ -66,18 +66,18 @@ def encode_embeddings(embeddings: NDArray[np.float32]) -> Codes:
 
 
 class CodeFiles:
-    """The codes of a gallery by slot, and if wanted its embeddings, mapped into memory.
+    """The codes of a gallery by slot, and optionally its embeddings, mapped into memory.
 
-    A slot is a place for one embedding; slot s is at byte s x (bytes of one) in each file. All
-    content can be computed again from the database. Only the process that holds the database's
-    write lock may write here, and only to slots that no sighting occupies, as others may be
-    reading, or to slots that hold something wrong.
+    A slot is the place of one embedding; slot s starts at byte s x (size of one) in each file. All
+    content can be recomputed from the database. Only the process with the database's write lock may
+    write, and only to slots without a sighting (others may be reading the rest) or with wrong
+    content.
 
     Args:
-        folder: of the gallery.
+        folder: folder of the gallery.
         epoch: number of this generation of files, part of their names.
         dim: D.
-        with_embeddings: whether there is a file of float32 embeddings, too.
+        with_embeddings: whether there is also a file of float32 embeddings.
     """
 
     def __init__(self, folder: Path, epoch: int, dim: int, *, with_embeddings: bool) -> None:
@@ -109,17 +109,17 @@ class CodeFiles:
 
     @property
     def embeddings(self) -> NDArray[np.float32] | None:
-        """(capacity, D) float32, if these are kept here."""
+        """(capacity, D) float32; None if there is no file of embeddings."""
         return self._maps.get("embeddings")
 
     def open(self, slots: int) -> bool:
-        """Map the files, if not mapped widely enough.
+        """Map the files, unless enough of them is mapped already.
 
         Args:
-            slots: that are in use.
+            slots: number of slots in use.
 
         Returns:
-            Whether the files are there and hold that many; if not, they have to be rebuilt.
+            Whether the files exist and are large enough; if not, they must be rebuilt.
         """
         if slots <= self.capacity and self._maps:
             return True
@@ -140,7 +140,7 @@ class CodeFiles:
         return True
 
     def reserve(self, slots: int) -> None:
-        """Make room for at least that many slots, and map it."""
+        """Grow the files to at least that many slots, and map them."""
         if slots <= self.capacity and self._maps:
             return
         capacity = max(_LEAST_SLOTS, int(slots * _GROWTH) if self.capacity else slots)
@@ -150,7 +150,9 @@ class CodeFiles:
                     file.truncate(capacity * _row_bytes(dtype, shape))
         self._maps = {}
         if not self.open(slots):
-            raise GalleryError("The files of the gallery's codes vanished while they were grown.")
+            raise GalleryError(
+                "The gallery's code files disappeared while they were being enlarged."
+            )
 
     def write(
         self,
@@ -158,20 +160,20 @@ class CodeFiles:
         embeddings: NDArray[np.float32],
         compared: NDArray[np.float32] | None = None,
     ) -> NDArray[np.uint32]:
-        """Write embeddings and codes; `reserve` comes first.
+        """Write embeddings and codes; call `reserve` first.
 
         Args:
-            slots: (N,) where to.
-            embeddings: (N, D) as the database has them.
-            compared: (N, D) as they are compared, which the codes are made of; the same if
-                left out.
+            slots: (N,) target slots.
+            embeddings: (N, D) as in the database.
+            compared: (N, D) adapted embeddings, from which codes are made; by default
+                `embeddings`.
 
         Returns:
             (N,) checksums of the codes.
 
         Raises:
-            OSError: The disk is full. Written through the file and not through the map, because a
-                map answers a full disk by ending the process.
+            OSError: The disk is full. (Written through the file, not the map: on a full disk,
+                writing to a map kills the process.)
         """
         codes = encode_embeddings(embeddings if compared is None else compared)
         self._write("codes", slots, codes.numbers)
@@ -182,17 +184,17 @@ class CodeFiles:
         return codes.sums
 
     def sums(self, start: int, stop: int) -> NDArray[np.uint32]:
-        """Checksums of the codes in a range of slots, as they are in the files now."""
+        """Checksums of the codes in a range of slots, computed from the files."""
         part = slice(start, stop)
         return code_sums(self.numbers[part], self.scales[part], self.errors[part])
 
     def embedding_sums(self, start: int, stop: int) -> NDArray[np.uint32]:
-        """Checksums of the embeddings in a range of slots, where these are kept here."""
+        """Checksums of the embeddings in a range of slots, computed from the file."""
         assert self.embeddings is not None
         return row_sums(self.embeddings[start:stop])
 
     def wipe(self, slots: NDArray[np.int64]) -> None:
-        """Overwrite slots with zeros; on the disk after `sync`. Files that are gone have none."""
+        """Overwrite slots with zeros; on the disk after `sync`. Missing files are ignored."""
         for name, (path, dtype, shape) in self._paths.items():
             if path.exists():
                 self._write(name, slots, np.zeros((len(slots), *shape), dtype))
@@ -211,7 +213,7 @@ class CodeFiles:
     def _write(self, name: str, slots: NDArray[np.int64], rows: NDArray[Any]) -> None:
         path, dtype, shape = self._paths[name]
         size = _row_bytes(dtype, shape)
-        # Neighbouring slots go in one piece.
+        # Neighbouring slots are written together.
         starts = np.flatnonzero(np.diff(slots, prepend=slots[:1] - 2) != 1)
         with path.open("rb+", buffering=0) as file:
             for start, stop in zip(starts, [*starts[1:], len(slots)], strict=True):
@@ -223,8 +225,8 @@ def remove_other_epochs(folder: Path, epoch: int | None) -> None:
     """Overwrite and remove the files of other generations.
 
     Args:
-        folder: of the gallery.
-        epoch: the one to keep; none if left out.
+        folder: folder of the gallery.
+        epoch: the generation to keep; None to keep none.
     """
     for name in ("codes", "scales", "errors", "embeddings"):
         for path in folder.glob(f"{name}-*{_SUFFIX}"):
@@ -248,7 +250,7 @@ def wipe_file(path: Path) -> None:
 
 
 def _write_all(file: Any, data: bytes) -> None:
-    # A write may stop short where the disk ends; the next attempt then says why.
+    # A short write may mean a full disk; the next attempt then raises the error.
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]

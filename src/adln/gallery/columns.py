@@ -1,6 +1,6 @@
-"""What a search must know of every sighting, in memory by slot: who, where, when, which model.
+"""In-memory columns of all sightings by slot: person, camera, time, network.
 
-About 40 bytes a sighting, so that a filter costs next to nothing beside the comparison.
+They take about 40 bytes per sighting; filtering by them costs little compared with the search.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _DTYPES: dict[str, Any] = {
     "person_ids": np.int64,
     "times_s": np.float64,
     "camera_ids": np.int32,
-    # 0 where the slot is free.
+    # 0 for free slots.
     "depths": np.int8,
     "model_ids": np.int32,
     "embedding_sums": np.uint32,
@@ -30,7 +30,7 @@ checksums of embedding and code."""
 
 
 class Tally(NamedTuple):
-    """How often, from when to when, and by which cameras somebody was seen."""
+    """Number, times and cameras of a person's sightings."""
 
     sightings: int
     first_s: float | None = None
@@ -39,11 +39,11 @@ class Tally(NamedTuple):
 
 
 class Columns:
-    """Facts of the sightings by slot."""
+    """Columns of the sightings by slot."""
 
     # (S,) each, of the slots in use so far.
     sighting_ids: NDArray[np.int64]
-    person_ids: NDArray[np.int64]  # `NO_PERSON` for nobody
+    person_ids: NDArray[np.int64]  # `NO_PERSON` if unassigned
     times_s: NDArray[np.float64]
     camera_ids: NDArray[np.int32]
     depths: NDArray[np.int8]  # 0 for free slots
@@ -56,7 +56,7 @@ class Columns:
         self.set_slots(0)
 
     def set_slots(self, slots: int) -> None:
-        """Say how many slots are in use; new ones are free."""
+        """Set the number of slots in use; new ones are free."""
         capacity = len(self._arrays["depths"])
         if slots > capacity:
             for name, array in self._arrays.items():
@@ -82,13 +82,13 @@ class Columns:
                 array[slots] = values
 
     def free(self, slots: Iterable[int]) -> None:
-        """Mark slots as free and forget what they held."""
+        """Mark slots as free and clear them."""
         where = np.fromiter(slots, np.int64)
         for array in self._arrays.values():
             array[where] = 0
 
     def free_slots(self, count: int) -> NDArray[np.int64]:
-        """The lowest free slots, beyond those in use if need be; ascending."""
+        """The lowest free slots, ascending; beyond those in use if necessary."""
         holes = np.flatnonzero(self.depths == 0)[:count]
         more = np.arange(self.slots, self.slots + count - len(holes), dtype=np.int64)
         return np.concatenate([holes, more])
@@ -96,12 +96,12 @@ class Columns:
     def newest(
         self, where: Filter, count: int, before: tuple[float, int] | None
     ) -> NDArray[np.int64]:
-        """Ids of the newest sightings that pass, newest first; of one moment, the highest first.
+        """Ids of the newest sightings that pass, newest first; at equal times, highest id first.
 
         Args:
             where: the filter.
             count: at most this many.
-            before: only those that come after this time and id in the list.
+            before: time and id; only sightings after these in the list.
         """
         passing = self.mask(where)
         if before is not None:
@@ -118,11 +118,11 @@ class Columns:
         return ids[np.lexsort((ids, self.times_s[slots]))[::-1][:count]]
 
     def mask(self, where: Filter, *, models: frozenset[int] | None = None) -> NDArray[np.bool_]:
-        """Which slots hold a sighting that passes.
+        """Mask of the slots whose sighting passes.
 
         Args:
             where: the filter.
-            models: only of the networks with these numbers, besides what the filter says.
+            models: additionally, only sightings of the networks with these numbers.
 
         Returns:
             (S,) bool.
@@ -147,18 +147,18 @@ class Columns:
         return passing
 
     def count_persons(self, mask: NDArray[np.bool_]) -> int:
-        """How many different persons there are in the slots of a mask (S,)."""
+        """Number of different persons in the slots of a mask (S,)."""
         ids = self.person_ids[mask]
         largest = int(ids.max(initial=0))
         if largest > 8 * self.slots + _FEW:
             return len(np.unique(ids))
-        # Numbers are given one after the other, so that a table of them is small.
+        # Numbers are consecutive, so a table of them is small.
         is_there = np.zeros(largest + 1, np.bool_)
         is_there[ids] = True
         return int(np.count_nonzero(is_there))
 
     def tallies(self) -> dict[int, Tally]:
-        """What is known of each person's sightings; who has none is left out."""
+        """Tally of each person's sightings; people without sightings are left out."""
         used = np.flatnonzero((self.depths > 0) & (self.person_ids != NO_PERSON))
         if not len(used):
             return {}
@@ -187,11 +187,11 @@ class Columns:
         }
 
     def saved(self) -> dict[str, NDArray[Any]]:
-        """All columns, to be saved and given to `restore`."""
+        """All columns, for `restore`."""
         return {name: array[: self.slots] for name, array in self._arrays.items()}
 
     def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
-        """Take columns from `saved`."""
+        """Set all columns from `saved`."""
         self._arrays = {name: saved[name].astype(dtype) for name, dtype in _DTYPES.items()}
         self.set_slots(len(self._arrays["depths"]))
 

@@ -1,4 +1,4 @@
-"""How a gallery in a folder compares what it holds: as it is, adapted, or carried over a bridge."""
+"""Adaptation and bridges of a gallery in a folder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import remove_adaptations, space_name, store_adaptation
-from adln.gallery.bridging import carry, leads_back, remove_bridge, store_bridge, way_of
+from adln.gallery.bridging import bridges_from, carry, leads_back, remove_bridge, store_bridge
 from adln.gallery.database import plain_errors
 from adln.gallery.records import ModelKey, StoredSighting
 from adln.gallery.store import GalleryStore
@@ -18,22 +18,22 @@ from adln.matching.calibration import Calibration
 
 
 class ComparedGallery(GalleryStore):
-    """What of a gallery says how embeddings are compared; see `SqliteGallery`."""
+    """The part of `SqliteGallery` that controls how embeddings are compared."""
 
     @property
     def adaptations(self) -> tuple[Adaptation, ...]:
-        """What is switched on, at most one for each space."""
+        """Active adaptations, at most one for each space."""
         with self._reading():
             return tuple(self._index.adaptations.values())
 
     @property
     def calibrations(self) -> dict[str, Calibration]:
-        """Name of an adapted space -> what scores mean in it."""
+        """Name of an adapted space -> calibration of its scores."""
         with self._reading():
             return dict(self._index.calibrations)
 
     def calibration_of(self, model: ModelKey) -> Calibration | None:
-        """What scores of a network mean here, if its embeddings are adapted and it was fitted."""
+        """Calibration of a network's adapted scores here; None if not adapted or not calibrated."""
         with self._reading():
             known = self._index.calibrations
             if not known:
@@ -48,15 +48,16 @@ class ComparedGallery(GalleryStore):
         *,
         recognised: tuple[float, float] | None = None,
     ) -> None:
-        """Compare embeddings of its space adapted, from now on; takes as long as a `compact`.
+        """Activate an adaptation for its space; takes as long as a `compact`.
 
-        The embeddings themselves stay as they are; `undo_adaptation` goes back to them.
+        Stored embeddings are not changed; `undo_adaptation` deactivates it.
 
         Args:
             adaptation: fitted in a space of this gallery.
-            calibration: what adapted scores mean, in place of the network's own; None if unknown.
-            recognised: share of true pairs that were recognised without it, and that are with it,
-                for the audit log; None if nobody has measured.
+            calibration: calibration of adapted scores, which replaces the network's own; None if
+                there is none.
+            recognised: shares of true pairs recognised without and with it, for the audit log;
+                None if not measured.
 
         Raises:
             GalleryError: The gallery has no embeddings of that space.
@@ -68,18 +69,18 @@ class ComparedGallery(GalleryStore):
             models = self._index.models.values()
             if adaptation.space not in {space_name(model) for model in models}:
                 raise GalleryError(
-                    f"{self.folder}: there are no embeddings of space {adaptation.space!r} here, "
-                    "which this adaptation was fitted in."
+                    f"{self.folder}: this adaptation was fitted in space {adaptation.space!r}, of "
+                    "which there are no embeddings here."
                 )
             store_adaptation(self._connection, adaptation, calibration)
             self._index.rebuild()
         self._remove_old_files()
 
     def undo_adaptation(self) -> int:
-        """Compare embeddings as the network gave them again.
+        """Deactivate all adaptations.
 
         Returns:
-            How many adaptations were switched off.
+            Their number.
         """
         details: dict[str, Any] = {}
         with self._writing("undo_adaptation", details):
@@ -92,43 +93,43 @@ class ComparedGallery(GalleryStore):
 
     @property
     def bridges(self) -> tuple[Bridge, ...]:
-        """What embeddings are carried over, at most one from each exit of a network."""
+        """Active bridges, at most one from each exit of a network."""
         with self._reading():
             return tuple(self._index.bridges.values())
 
     def build_bridge(self, bridge: Bridge) -> int:
-        """Compare embeddings of a network as its successor sees people, from now on.
+        """Activate a bridge from a network of this gallery to its successor.
 
-        Stored ones, and those still to come. They themselves stay as they are; `remove_bridge` goes
-        back to them. Takes as long as a `compact`.
+        It applies to stored and future embeddings, which are not changed; `remove_bridge`
+        deactivates it. Takes as long as a `compact`.
 
         Args:
             bridge: from a network of this gallery.
 
         Returns:
-            How many sightings are carried over it.
+            The number of sightings it applies to.
 
         Raises:
-            GalleryError: The gallery has no embeddings of that network, is adapted, or other
-                bridges lead back.
+            GalleryError: The gallery has no embeddings of that network, is adapted, or the bridge
+                would form a cycle.
         """
         with self._writing("build_bridge", {"id": bridge.id, "to": bridge.target[:12]}):
             index = self._index
             if leads_back(index.bridges, bridge):
                 raise GalleryError(
-                    f"{self.folder}: a bridge from network {bridge.target[:12]} back to "
-                    f"{bridge.source[:12]} is there already; remove that one first."
+                    f"{self.folder}: there is a bridge from network {bridge.target[:12]} back to "
+                    f"{bridge.source[:12]}; remove that one first."
                 )
             numbers = [
                 number
                 for number, model in index.models.items()
-                if bridge in way_of({**index.bridges, bridge.source: bridge}, model)
+                if bridge in bridges_from({**index.bridges, bridge.source: bridge}, model)
             ]
             if not numbers:
                 made_by = ", ".join(model.digest[:12] for model in index.models.values())
                 raise GalleryError(
-                    f"{self.folder}: holds no embeddings of network {bridge.source[:12]}, which "
-                    f"this bridge begins at; those here are of {made_by or 'nothing yet'}."
+                    f"{self.folder}: has no embeddings of network {bridge.source[:12]}, from which "
+                    f"this bridge starts; those here are of {made_by or 'nothing yet'}."
                 )
             if bridge.dim != index.dim:
                 raise GalleryError(
@@ -138,14 +139,14 @@ class ComparedGallery(GalleryStore):
             apart = [index.models[one] for one in numbers if index.models[one].space]
             if any(model.space != bridge.space for model in apart):
                 raise GalleryError(
-                    f"{self.folder}: this bridge is of space {bridge.space or 'unknown'}, the "
-                    f"embeddings here of {apart[0].space}: the new network cannot be compared with "
+                    f"{self.folder}: this bridge is for space {bridge.space or 'unknown'}, the "
+                    f"embeddings here are of {apart[0].space}: the new network does not fit "
                     "them."
                 )
             if index.adaptations:
                 raise GalleryError(
                     f"{self.folder}: is adapted to its cameras for the old network. "
-                    "Switch that off (`adln adapt GALLERY --undo`), and adapt it again afterwards."
+                    "Undo that first (`adln adapt GALLERY --undo`), and adapt it again afterwards."
                 )
             store_bridge(self._connection, bridge)
             index.rebuild()
@@ -154,13 +155,13 @@ class ComparedGallery(GalleryStore):
         return carried
 
     def remove_bridge(self, target: str) -> int:
-        """Compare embeddings as they were before bridges to a network.
+        """Remove the bridges to a network.
 
         Args:
-            target: where they lead, by `adln.matching.bridge.exit_name`.
+            target: exit they lead to, see `adln.matching.bridge.exit_name`.
 
         Returns:
-            How many bridges were removed.
+            The number removed.
 
         Raises:
             GalleryError: The gallery was adapted after they were built.
@@ -172,7 +173,7 @@ class ComparedGallery(GalleryStore):
             if gone and self._index.adaptations:
                 raise GalleryError(
                     f"{self.folder}: is adapted to its cameras for network {target[:12]}. "
-                    "Switch that off first: `adln adapt GALLERY --undo`."
+                    "Undo that first: `adln adapt GALLERY --undo`."
                 )
             for bridge in gone:
                 remove_bridge(self._connection, bridge.source)
@@ -182,7 +183,7 @@ class ComparedGallery(GalleryStore):
         return len(gone)
 
     def carried(self, records: Sequence[StoredSighting]) -> list[NDArray[np.float32]]:
-        """Embeddings (D,) of sightings as bridges carry them, before they are adapted."""
+        """Embeddings (D,) of sightings mapped by bridges, before adaptation."""
         with self._reading():
             bridges = dict(self._index.bridges)
         return [
@@ -191,7 +192,7 @@ class ComparedGallery(GalleryStore):
         ]
 
     def _remove_old_files(self) -> None:
-        """Wipe what a rebuild has left."""
+        """Wipe the files that a rebuild has replaced."""
         with self._lock, plain_errors(self.folder):
             self._index.remove_leftovers()
         self._wiper.wipe()

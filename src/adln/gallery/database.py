@@ -1,6 +1,6 @@
 """The gallery's database: one SQLite file whose acknowledged writes are on the disk.
 
-Write-ahead log, synced at every commit; what is deleted is overwritten with zeros.
+It uses a write-ahead log, synced at every commit; deleted data is overwritten with zeros.
 """
 
 import errno
@@ -22,31 +22,31 @@ from adln.gallery.sums import add_functions
 DATABASE_NAME = "gallery.db"
 # How long to wait for another process before giving up.
 WAIT_S = 30.0
-# A database of up to this many bytes is checked from end to end when it is opened.
+# A database of up to this many bytes is checked completely when it is opened.
 _CHECKED_BYTES = 16 * 2**20
-# Bits of files that let everybody in.
+# Permission bits for everyone.
 _EVERYBODY = stat.S_IRWXO
-# Set aside while there is room, so that a full disk does not keep what is old from being erased.
+# Disk space reserved while there is some, so that erasing works on a full disk.
 _RESERVE_NAME = "reserve.bin"
 _RESERVE_BYTES = 2 * 2**20
 _RELEASED_BYTES = 2**19
 _WORTH_RESERVING = 4
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# SQLite's index of the log takes 32 KiB, the log's first pages the same.
+# SQLite's index of the log takes 32 KiB, as do the log's first pages.
 _TO_OPEN_BYTES = 2**17
 
 
 def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sqlite3.Connection:
-    """Open the database of a gallery, and make it if wanted.
+    """Open the database of a gallery, or create it.
 
     Args:
-        folder: of the gallery.
-        create: make folder and database if they are missing.
-        mapped: if it is made, whether embeddings are kept in a mapped file, too.
-        more_schema: tables of other modules, made with it.
+        folder: folder of the gallery.
+        create: create folder and database if they do not exist.
+        mapped: when creating, whether embeddings are also kept in a mapped file.
+        more_schema: tables of other modules to create with it.
 
     Raises:
-        GalleryError: There is no gallery, it is of another version, damaged, or the disk refuses.
+        GalleryError: There is no gallery, it is of another version or damaged, or the disk failed.
     """
     path = folder / DATABASE_NAME
     if not path.exists():
@@ -56,11 +56,11 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
                 "`adln gallery enrol` makes a new one."
             )
         try:
-            # Only its owner may look at who was seen.
+            # Only its owner may read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
         except OSError as error:
-            raise GalleryError(f"{folder}: cannot be made ({error.strerror}).") from error
+            raise GalleryError(f"{folder}: cannot be created ({error.strerror}).") from error
     with plain_errors(folder):
         if is_read_only(folder):
             return _open_read_only(folder)
@@ -71,7 +71,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
                 raise
             connection = _open_prepared(folder, mapped=mapped, more_schema=more_schema)
         try:
-            _keep_everybody_out(folder)
+            _restrict_permissions(folder)
             make_reserve(folder)
         except BaseException:
             connection.close()
@@ -91,13 +91,13 @@ def _open_prepared(folder: Path, *, mapped: bool, more_schema: str) -> sqlite3.C
 
 
 def _make_room_to_open(folder: Path) -> bool:
-    """On a full disk, give back a little of what was set aside.
+    """On a full disk, release a little of the reserve.
 
-    To open a gallery takes room for SQLite's files beside it: without this, a full disk could
-    neither be looked at nor freed by erasing.
+    Opening a gallery needs space for SQLite's files beside it: without this, a gallery on a full
+    disk could neither be read nor erased from.
 
     Returns:
-        Whether it was the disk, and there was something to give back.
+        Whether the disk was full and something was released.
     """
     path = folder / _RESERVE_NAME
     try:
@@ -113,7 +113,7 @@ def _make_room_to_open(folder: Path) -> bool:
 
 
 def open_again(folder: Path) -> sqlite3.Connection:
-    """One more connection to a gallery's database; the caller closes it."""
+    """Open another connection to a gallery's database; the caller closes it."""
     connection = sqlite3.connect(
         folder / DATABASE_NAME, timeout=WAIT_S, isolation_level=None, check_same_thread=False
     )
@@ -122,7 +122,7 @@ def open_again(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        # Temporary tables would be files beside the gallery, with people's data.
+        # Temporary tables would otherwise be files with people's data.
         connection.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
         connection.close()
@@ -137,7 +137,7 @@ def is_read_only(folder: Path) -> bool:
 
 
 def permissions_in(folder: Path) -> int:
-    """Those of new files in a gallery: as its database has them, but nothing for everybody."""
+    """Permissions of new files in a gallery: those of its database, but none for everyone."""
     try:
         return (folder / DATABASE_NAME).stat().st_mode & ~_EVERYBODY & 0o666
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def permissions_in(folder: Path) -> int:
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Open a file beside the database; if it is made, with the permissions of the database."""
+    """Open a file beside the database; a new one gets the permissions of the database."""
     permissions = permissions_in(path.parent)
 
     def opener(name: str, flags: int) -> int:
@@ -156,17 +156,17 @@ def open_private(path: Path, mode: str) -> IO[bytes]:
 
 
 def make_reserve(folder: Path) -> None:
-    """Set a little room aside, if there is plenty."""
+    """Create a small reserve, if there is plenty of space."""
     with suppress(OSError):
         if shutil.disk_usage(folder).free >= _WORTH_RESERVING * _RESERVE_BYTES:
             fill_reserve(folder)
 
 
 def fill_reserve(folder: Path) -> bool:
-    """Set aside what room there is, up to what erasing may take.
+    """Fill the reserve with the available space, up to what erasing may need.
 
     Returns:
-        Whether that is all it may take; also where something else than room stands in the way.
+        Whether it is full; also True if it cannot be filled for another reason than lack of space.
     """
     path = folder / _RESERVE_NAME
     try:
@@ -181,10 +181,10 @@ def fill_reserve(folder: Path) -> bool:
 
 
 def require_reserve(folder: Path) -> None:
-    """Refuse to store more where that would take the room for erasing.
+    """Refuse to store more if that would use the space reserved for erasing.
 
     Raises:
-        FullDiskError: the room that is set aside cannot be filled up.
+        FullDiskError: the reserve cannot be filled.
     """
     if not fill_reserve(folder):
         raise FullDiskError(
@@ -196,7 +196,7 @@ def require_reserve(folder: Path) -> None:
 
 
 def release_reserve(folder: Path) -> bool:
-    """Give back some of the room that was set aside: others on the disk may be waiting for it.
+    """Release some of the reserve; other programs may take the space.
 
     Returns:
         Whether there was any.
@@ -215,8 +215,8 @@ def release_reserve(folder: Path) -> bool:
 
 def _open_read_only(folder: Path) -> sqlite3.Connection:
     path = quote(str((folder / DATABASE_NAME).absolute()))
-    # Beside a process that has it open the first way works; on a disk that takes no writes the
-    # second, and the third where there is a log that was not moved to the database.
+    # The first way works if another process has it open, the second on a write-protected disk, the
+    # third if a log was left that is not yet in the database.
     ways = ["mode=ro", "immutable=1", "mode=ro&vfs=unix-none"]
     log = folder / f"{DATABASE_NAME}-wal"
     if log.exists() and log.stat().st_size > 0:
@@ -228,7 +228,7 @@ def _open_read_only(folder: Path) -> sqlite3.Connection:
         try:
             add_functions(connection)
             if "vfs" in options:
-                # The index of the log then lies in memory, not in a file.
+                # The index of the log is then in memory, not in a file.
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
@@ -245,12 +245,12 @@ def _open_read_only(folder: Path) -> sqlite3.Connection:
         return _upgraded_copy(connection, version)
     raise GalleryError(
         f"{folder}: is not writable, and cannot be read in its present state. Copy the folder to a "
-        "writable place, and open it there."
+        "writable place and open it there."
     )
 
 
 def _upgraded_copy(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """A copy in memory, of today's format."""
+    """An in-memory copy in the current format."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     add_functions(connection)
     old.backup(connection)
@@ -264,13 +264,13 @@ def _upgraded_copy(old: sqlite3.Connection, version: int) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) -> None:
     version = schema.version_of(connection)
     if version == 0:
-        # Several embeddings to a page; set before anything is written.
+        # Several embeddings per page; must be set before anything is written.
         connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA journal_mode = WAL")
     if version == schema.FORMAT:
         return
     with writing(connection):
-        # Another process may have been faster.
+        # Another process may have done it in the meantime.
         version = schema.version_of(connection)
         if version == 0:
             schema.make_tables(connection, mapped=mapped, more_schema=more_schema)
@@ -279,10 +279,10 @@ def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) 
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Look for damage, as far as that is quickly done.
+    """Check quickly for damage.
 
     Raises:
-        sqlite3.DatabaseError: There is some.
+        sqlite3.DatabaseError: The database is damaged.
     """
     (pages,), (size,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
@@ -296,8 +296,8 @@ def _check(connection: sqlite3.Connection) -> None:
         raise error
 
 
-def _keep_everybody_out(folder: Path) -> None:
-    """Take from files of earlier versions what let everybody read them."""
+def _restrict_permissions(folder: Path) -> None:
+    """Remove everyone's permission to read files of earlier versions."""
     for pattern in (f"{DATABASE_NAME}*", "*.bin", "columns.*", "cameras.json"):
         for path in folder.glob(pattern):
             # Of another owner, they are that owner's to close.
@@ -309,7 +309,7 @@ def _keep_everybody_out(folder: Path) -> None:
 
 @contextmanager
 def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """See one state of the database, whatever others write meanwhile."""
+    """A read transaction: sees one state of the database, whatever others write."""
     connection.execute("BEGIN")
     try:
         yield
@@ -320,7 +320,7 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Do all that is done inside, or nothing; on the disk when it ends."""
+    """A write transaction: all or nothing; on the disk when it ends."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -332,17 +332,17 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def empty_log(connection: sqlite3.Connection, *, wait_s: float = WAIT_S) -> bool:
-    """Move everything from the write-ahead log to the database, and cut the log to nothing.
+    """Move everything from the write-ahead log to the database, and truncate the log.
 
     Args:
         connection: without a transaction.
-        wait_s: how long to try while others read an old state. They are not held up by it.
+        wait_s: how long to retry while others read an old state; does not block them.
 
     Returns:
         Whether it was done.
     """
     until = time.monotonic() + wait_s
-    # SQLite would wait for readers with the lock in its hand that all writers need.
+    # SQLite itself would wait for readers while holding the lock that all writers need.
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -362,14 +362,14 @@ def empty_log(connection: sqlite3.Connection, *, wait_s: float = WAIT_S) -> bool
 
 
 class FullDiskError(GalleryError):
-    """There is no room for what was to be done."""
+    """The disk has no space for the operation."""
 
 
 @contextmanager
 def plain_errors(
     folder: Path, *, what_holds: str = "Nothing was changed; everything before it is safe."
 ) -> Iterator[None]:
-    """Turn errors of SQLite and of the disk into errors that say what holds and what to do."""
+    """Turn errors of SQLite and the disk into errors that say what still holds and what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -381,7 +381,7 @@ def plain_errors(
         elif name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             advice = "The database is damaged; restore the folder from a copy or from an export."
         elif name.startswith("SQLITE_IOERR"):
-            advice = f"The disk refused. {what_holds} Check the disk and its free space."
+            advice = f"The disk failed. {what_holds} Check the disk and its free space."
         elif name.startswith("SQLITE_READONLY"):
             advice = "This gallery is read-only: its disk or files cannot be written."
         elif name.startswith(("SQLITE_CANTOPEN", "SQLITE_PERM")):
@@ -396,7 +396,7 @@ def plain_errors(
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether the disk has no room even for SQLite's files, of which SQLite says an I/O error."""
+    """Whether the disk lacks space for SQLite's own files, which it reports as an I/O error."""
     try:
         return shutil.disk_usage(folder).free < _TO_OPEN_BYTES
     except OSError:
@@ -406,5 +406,5 @@ def _is_full(folder: Path) -> bool:
 def _full(folder: Path, what_holds: str) -> FullDiskError:
     return FullDiskError(
         f"{folder}: the disk is full. {what_holds} Free some space, or let "
-        "`adln gallery retention --apply` erase what is old: for that, room was set aside."
+        "`adln gallery retention --apply` erase old sightings: space is reserved for that."
     )

@@ -1,4 +1,4 @@
-"""Enrols people from folders, files and lists of pictures: what is stored of whom."""
+"""Enrols people from folders, files and lists of pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -16,7 +16,7 @@ from adln.matching.framing import why_not_a_crop
 
 _BATCH = 256
 _FEW = 5
-# How a stored thumbnail looks, unless pictures are not kept at all.
+# Size and quality of stored thumbnails.
 _THUMBNAIL_QUALITY = 80
 
 
@@ -25,9 +25,9 @@ class PicturesOfOne:
     """Pictures of one person, or unassigned ones.
 
     Attributes:
-        paths: of the pictures.
-        name: whom they show; None for a new person without a name, or nobody.
-        is_nobody: whether they are stored without saying who it is.
+        paths: paths of the pictures.
+        name: name of the person; None for a new person without a name, or unassigned pictures.
+        is_nobody: whether they are stored unassigned.
     """
 
     paths: list[Path]
@@ -40,9 +40,9 @@ class Enrolled:
     """What was stored of one person.
 
     Attributes:
-        person_id: who; 0 if nothing was stored, or if they are unassigned.
-        stored: pictures.
-        refused: pictures of somebody who asked not to be enrolled again.
+        person_id: number of the person; 0 if nothing was stored or they are unassigned.
+        stored: number of pictures stored.
+        refused: number of pictures refused because they resemble a forgotten person.
     """
 
     person_id: int
@@ -53,11 +53,11 @@ class Enrolled:
 def people_of(
     sources: Sequence[Path], *, name: str | None, nobody: bool, each_folder: bool
 ) -> list[PicturesOfOne]:
-    """Who is meant by folders, files and lists.
+    """Group the pictures of folders, files and lists by person.
 
     Raises:
-        SettingsError: A folder has pictures in several folders, and nothing says whether these are
-            one person or several.
+        SettingsError: A folder has pictures in several sub-folders, and no option says whether
+            these are one person or several.
         DatasetError: See `adln.datasets.pictures.find_pictures`.
     """
     if each_folder:
@@ -77,8 +77,9 @@ def people_of(
                 few = ", ".join(part.name for part in parts[:_FEW])
                 few += ", ..." if len(parts) > _FEW else ""
                 raise SettingsError(
-                    f"{source}: its pictures lie in {len(parts)} folders ({few}). If each is a "
-                    "person, add --each-folder; if all show one, --name; if nobody knows, --nobody."
+                    f"{source}: its pictures are in {len(parts)} folders ({few}). If each is a "
+                    "person, add --each-folder; if all show one person, --name; if unknown, "
+                    "--nobody."
                 )
     return [PicturesOfOne(paths=find_pictures(sources), name=name, is_nobody=nobody)]
 
@@ -89,12 +90,12 @@ class Enrolment:
 
     Args:
         opened: the gallery.
-        embedder: of the network.
-        key: what the gallery calls it.
-        camera_id: that took them.
-        time_s: when, in seconds since 1970.
-        thumbnails: whether small pictures are kept.
-        on_left_out: told of each picture that cannot be used, in words.
+        embedder: the network.
+        key: its key in the gallery.
+        camera_id: camera of the pictures.
+        time_s: their time, in seconds since 1970.
+        thumbnails: whether small pictures are stored.
+        on_left_out: called with a message for each picture that cannot be used.
     """
 
     opened: SqliteGallery
@@ -107,7 +108,7 @@ class Enrolment:
     on_left_out: Callable[[str], None]
 
     def store(self, pictures: PicturesOfOne, on_progress: Callable[[int], None]) -> Enrolled:
-        """Store what can be used; whoever is new is made when there is a picture of them."""
+        """Store the usable pictures; a new person is created only if there is one."""
         person_id = None if pictures.is_nobody else person_called(self.opened, pictures.name)
         stored = refused = 0
         for start in range(0, len(pictures.paths), _BATCH):
@@ -138,7 +139,7 @@ class Enrolment:
         return Enrolled(person_id=person_id or 0, stored=stored, refused=refused)
 
     def _crops_of(self, paths: Sequence[Path], on_progress: Callable[[int], None]) -> list[Path]:
-        """Those that may be of one person, cut out; what cannot be read is told later."""
+        """The pictures that may be crops of one person; unreadable ones are reported later."""
         kept = []
         for path in paths:
             try:
@@ -154,10 +155,10 @@ class Enrolment:
 
 
 def person_called(gallery: SqliteGallery, name: str | None) -> int | None:
-    """The number of the person who has a name; None if nobody has, or for no name.
+    """The number of the person with a name; None if there is none, or no name is given.
 
     Raises:
-        GalleryError: the name cannot be given to anybody: it was that of somebody forgotten.
+        GalleryError: the name is barred: it was that of a forgotten person.
     """
     if name is None:
         return None
@@ -166,7 +167,7 @@ def person_called(gallery: SqliteGallery, name: str | None) -> int | None:
         try:
             gallery.require_free_name(name)
         except GalleryError:
-            # Another thread or process may have given it in the meantime.
+            # Another thread or process may have used it in the meantime.
             there = _person_called(gallery, name)
             if there is None:
                 raise
@@ -181,11 +182,11 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
     """Make a person of sightings that were just stored without one.
 
     Returns:
-        Their number; of a person who has got that name in the meantime, from another thread or
-        process, that person's.
+        Their number; if another thread or process has created a person of this name in the
+        meantime, that person's.
 
     Raises:
-        GalleryError: Nobody can be called that. The sightings are gone then.
+        GalleryError: The name cannot be given. The sightings are then erased.
     """
     try:
         return gallery.split(sighting_ids, name)
@@ -194,14 +195,14 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
         if there is not None:
             gallery.assign(sighting_ids, there)
             return there
-        # Where the disk takes pictures and no person any more, nobody's pictures would be left,
+        # If the disk fills up before the person is stored, unassigned pictures would be left over,
         # some more with every attempt.
         gallery.delete(sighting_ids)
         raise
 
 
 def _folders_with_pictures(source: Path) -> list[Path]:
-    """Sub-folders with pictures of a folder that has none itself."""
+    """Sub-folders with pictures, of a folder without pictures of its own."""
     if not source.is_dir() or any(
         path.is_file() and is_image_name(path.name) for path in source.iterdir()
     ):

@@ -1,4 +1,4 @@
-"""Proof that erased bytes are gone: a search for them in every file of a gallery's folder."""
+"""Verifies that erased bytes are gone, by searching for them in all files of a gallery."""
 
 import subprocess
 import sys
@@ -15,9 +15,9 @@ from adln.gallery.database import DATABASE_NAME
 
 _NEEDLE_BYTES = 16
 _CHUNK_BYTES = 8 * 2**20
-# Fewer different bytes than this may stand anywhere by chance.
+# Pieces with fewer different bytes may occur anywhere by chance.
 _LEAST_DIFFERENT = 8
-# A place is looked at closely only if a table of this many bits says that a piece may begin there.
+# Size, in bits of the index, of the table that says where a piece may begin.
 _TABLE_BITS = 22
 _SPREAD = np.uint64(0x9E37_79B9_7F4A_7C15)
 # Prints files, each after its size in 8 bytes.
@@ -36,12 +36,12 @@ for name in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Traces:
-    """What was found.
+    """Result of a search for traces.
 
     Attributes:
-        files: number of files looked through.
-        found: number of places that hold one of the pieces.
-        in_database: how many of these are in the database's file.
+        files: number of files searched.
+        found: number of places with one of the pieces.
+        in_database: how many of these are in the database file.
     """
 
     files: int
@@ -50,11 +50,11 @@ class Traces:
 
 
 class Needles:
-    """Pieces of 16 bytes that are looked for, and what was found to hold them rightly.
+    """The pieces of bytes that are searched for.
 
     Args:
         needles: pieces of 16 bytes each.
-        texts: longer or shorter pieces, looked for one by one.
+        texts: pieces of other lengths, searched for one by one.
     """
 
     def __init__(self, needles: Iterable[bytes], texts: Iterable[bytes] = ()) -> None:
@@ -68,7 +68,7 @@ class Needles:
         return len(self._wanted) + len(self._texts)
 
     def leave_out(self, data: bytes) -> None:
-        """Look no longer for pieces that this data, which is kept, holds."""
+        """Drop pieces that also occur in data that is kept."""
         shared = {data[at : at + _NEEDLE_BYTES] for at in self._places(data)} & self._wanted
         self._texts -= {text for text in self._texts if text in data}
         if shared:
@@ -76,13 +76,13 @@ class Needles:
             self._prepare()
 
     def count(self, data: bytes) -> int:
-        """In how many places the data holds one of the pieces."""
+        """Number of places in the data with one of the pieces."""
         found = sum(data[at : at + _NEEDLE_BYTES] in self._wanted for at in self._places(data))
         return found + sum(data.count(text) for text in self._texts)
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest piece."""
+        """Length of the longest piece, in bytes."""
         return max([_NEEDLE_BYTES, *map(len, self._texts)])
 
     def _prepare(self) -> None:
@@ -92,7 +92,7 @@ class Needles:
         self._table[_spread(self._heads)] = True
 
     def _places(self, data: bytes) -> list[int]:
-        """Places where the first eight bytes of a piece stand."""
+        """Places where the first eight bytes of a piece occur."""
         places: list[int] = []
         for shift in range(8):
             count = (len(data) - shift) // 8
@@ -106,24 +106,24 @@ class Needles:
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """Pieces of 16 bytes from start, middle and end, by which the data would be recognised."""
+    """Pieces of 16 bytes from start, middle and end that identify the data."""
     last = len(data) - _NEEDLE_BYTES
     return _telling(data, (0, last // 2, last))
 
 
 def all_pieces(data: bytes) -> list[bytes]:
-    """Pieces of 16 bytes that cover the data: 31 bytes of it in a row hold one at least."""
+    """Pieces of 16 bytes that cover the data: any 31 consecutive bytes contain at least one."""
     last = len(data) - _NEEDLE_BYTES
     return _telling(data, (*range(0, last, _NEEDLE_BYTES), last))
 
 
 def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
-    """Look for pieces in all files of a folder, at any position.
+    """Search for pieces in all files of a folder, at any position.
 
     Takes about as long as reading the files, however many pieces there are.
 
     Args:
-        folder: with its sub-folders.
+        folder: searched with its sub-folders.
         needles: pieces of 16 bytes each.
     """
     wanted = needles if isinstance(needles, Needles) else Needles(needles)
@@ -133,7 +133,7 @@ def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
         here, tail = 0, b""
         for chunk in chunks:
             data = tail + chunk
-            # A piece may lie across two chunks.
+            # A piece may span two chunks.
             kept = data[-(wanted.longest - 1) :]
             here += wanted.count(data) - wanted.count(kept)
             tail = kept
@@ -154,7 +154,7 @@ def _spread(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
-    """Files with what is in them, in chunks."""
+    """Files and their contents, in chunks."""
     of_sqlite = [path for path in paths if path.name.startswith(DATABASE_NAME)]
     for path in paths:
         if path not in of_sqlite:
@@ -162,8 +162,8 @@ def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
                 yield path, iter(partial(file.read, _CHUNK_BYTES), b"")
     if not of_sqlite:
         return
-    # When a process closes one of SQLite's files, it loses its locks on it, also those that other
-    # threads hold just now. So another process reads them.
+    # When a process closes one of SQLite's files, it loses its locks on it, including those of
+    # other threads. So another process reads them.
     command = [sys.executable, "-I", "-S", "-c", _COPY, *map(str, of_sqlite)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

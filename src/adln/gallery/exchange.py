@@ -1,4 +1,4 @@
-"""A gallery as a Parquet file: for other tools, for safe keeping, for another machine."""
+"""Exports a gallery to a Parquet file and imports it, for other tools, backups and machines."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from adln.gallery.records import (
 from adln.gallery.spaces import admit
 
 FORMAT = "adln-gallery-2"
-# Written by earlier versions: all sightings of the one network that the metadata name.
+# Written by earlier versions: all sightings are of the one network named in the metadata.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
 _METADATA_KEY = b"adln.gallery"
 _BATCH = 2_000
@@ -37,18 +37,18 @@ _NOT_IN_THE_FIRST_FORMAT = ("model_digest", "space")
 def export_parquet(
     gallery: Gallery, path: Path, *, on_progress: Callable[[int], None] | None = None
 ) -> int:
-    """Write sightings with the names of their people; whoever looks finds all of it or nothing.
+    """Write sightings with the names of their people, atomically.
 
     Args:
-        gallery: any that is not empty.
+        gallery: must not be empty.
         path: file to write.
         on_progress: called with the number of sightings just written.
 
     Returns:
-        How many were written.
+        The number written.
 
     Raises:
-        GalleryError: The gallery is empty, pyarrow is missing, or the disk refuses.
+        GalleryError: The gallery is empty, pyarrow is missing, or the file cannot be written.
     """
     pyarrow, parquet = pyarrow_modules(GalleryError)
     models = gallery.models
@@ -60,7 +60,7 @@ def export_parquet(
     names = {person.person_id: person.name for person in gallery.persons()}
     count = 0
     with (
-        # Nobody else may read it.
+        # Only its owner may read it.
         atomic_write(path, raises=GalleryError, mode=0o600) as file,
         parquet.ParquetWriter(file, schema) as writer,
     ):
@@ -77,25 +77,24 @@ def import_parquet(
 ) -> int:
     """Add the sightings of a file to a gallery.
 
-    People with a name that the gallery knows become that person, all others new people; sightings
-    get new ids, also those that are there already. Whoever was forgotten on request since the file
-    was written is left out, so that a backup can be put back. Each batch is stored when the next
-    begins, so that an interrupted import leaves whole batches behind: import into a new gallery if
-    that matters.
+    People whose name is in the gallery become that person, all others become new people; sightings
+    get new ids, even if they are in the gallery already. People who were forgotten since the file
+    was written are left out, so that a backup can be restored. Batches are stored one by one, so an
+    interrupted import leaves complete batches: import into a new gallery if that matters.
 
     Args:
-        gallery: any, empty or of networks that share a file or a space with the file's.
+        gallery: empty, or of networks that share a file or a space with the file's.
         path: file of `export_parquet`.
         on_progress: called with the number of sightings just read.
 
     Returns:
-        How many were stored: fewer than the file has where somebody asked not to be enrolled.
+        The number stored: fewer than in the file if some are of forgotten people.
 
     Raises:
         GalleryError: The file is missing, damaged or of foreign networks; or pyarrow is missing.
     """
     facts = _read_facts(path)
-    # Before anybody is enrolled.
+    # Read and checked before any person is enrolled.
     admit(gallery.models, facts.models, place=str(path))
     names = _read_names(path)
     here = {person.name: person.person_id for person in gallery.persons() if person.name}
@@ -138,7 +137,7 @@ def _enrol(gallery: Gallery, name: str | None) -> int | None:
 
 
 def count_rows(path: Path) -> int:
-    """How many sightings a file has; see `import_parquet` for what is raised."""
+    """Number of sightings in a file; raises as `import_parquet`."""
     _read_facts(path)
     _, parquet = pyarrow_modules(GalleryError)
     return int(parquet.read_metadata(path).num_rows)
@@ -146,14 +145,14 @@ def count_rows(path: Path) -> int:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says of its rows."""
+    """Metadata of a file."""
 
     dim: int
     models: tuple[ModelKey, ...]
     digest: str = ""  # of all rows, in files of one network
 
     def model_of(self, row: dict[str, Any]) -> ModelKey:
-        """What made the embedding of a row."""
+        """The network of a row's embedding."""
         if self.digest:
             return ModelKey(self.digest, row["depth"], self.dim)
         return ModelKey(row["model_digest"], row["depth"], self.dim, row["space"])
@@ -177,17 +176,17 @@ def _read_facts(path: Path) -> _Facts:
     except GalleryError:
         raise
     except Exception as error:
-        # pyarrow answers foreign and damaged files with whatever its parsing runs into.
+        # On foreign and damaged files, pyarrow raises errors of many kinds.
         raise GalleryError(
-            f"{path}: no file of `adln gallery export`, or damaged ({error})."
+            f"{path}: not a file of `adln gallery export`, or damaged ({error})."
         ) from error
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """What the people of a file are called, by their number in it.
+    """Names of the people in a file, by their number in it.
 
     Raises:
-        GalleryError: Columns are missing or of other types, or nobody can be called that.
+        GalleryError: Columns are missing or of wrong types, or a name is invalid.
     """
     pyarrow, parquet = pyarrow_modules(GalleryError)
     names: dict[int, str] = {}
@@ -226,7 +225,7 @@ def _batches(path: Path, columns: list[str] | None = None) -> Iterator[list[dict
     except GalleryError:
         raise
     except Exception as error:
-        # pyarrow answers damaged files with whatever its parsing runs into.
+        # On damaged files, pyarrow raises errors of many kinds.
         raise GalleryError(f"{path}: cannot be read to its end ({error}).") from error
 
 

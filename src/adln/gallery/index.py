@@ -1,6 +1,6 @@
-"""What a process keeps of a gallery to search it: columns in memory, codes mapped from files.
+"""The search index of one process: columns in memory and codes mapped from files.
 
-Follows the database: each change there is a row in `changes`, which says which slot to read again.
+It follows the database: each change there is a row in `changes` with the slot to read again.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from adln.matching.calibration import Calibration
 _ROWS_AT_A_TIME = 20_000
 _IDS_AT_A_TIME = 500
 _SLOTS_AT_A_TIME = 65_536
-# After this many changes the columns are saved, and changes that are long past are dropped.
+# After this many changes, the columns are saved and old changes are dropped.
 _SAVE_EVERY = 20_000
-# A process that has not looked for this many changes reads all columns again.
+# A process that is behind by this many changes reads all columns again.
 _CHANGES_KEPT = 200_000
 COLUMNS_NAMES = ("columns.npz", "columns.partial")
-"""Files that hold columns, and so who was seen when: the one in use, and one being written."""
+"""Files with saved columns (who was seen when): the current one, and one being written."""
 # So many changes are followed at a start as fast as saved columns are read.
 _WORTH_SAVING = 5_000
 _COLUMNS_SQL = (
@@ -44,10 +44,10 @@ _COLUMNS_SQL = (
 
 
 class StaleFilesError(Exception):
-    """Files beside the database hold something else than it says.
+    """The files beside the database do not match it.
 
     Attributes:
-        slots: where; those that are known.
+        slots: the slots concerned, as far as known.
     """
 
     def __init__(self, slots: NDArray[np.int64]) -> None:
@@ -56,13 +56,13 @@ class StaleFilesError(Exception):
 
 
 class SearchIndex:
-    """Columns and code files of one process, in step with the database.
+    """Columns and code files of one process, synchronised with the database.
 
     Args:
         connection: the gallery's database.
-        folder: of the gallery.
+        folder: folder of the gallery.
         low_memory: read embeddings from the database, even if a mapped file has them.
-        compares_embeddings: whether searches read all embeddings of the mapped file, if there is
+        compares_embeddings: whether searches read the embeddings of the mapped file, if there is
             one, instead of the codes.
     """
 
@@ -102,7 +102,7 @@ class SearchIndex:
         return self._wants_database or not self._mapped or self._in_memory is not None
 
     def refresh(self) -> bool:
-        """Catch up with the database as the open transaction sees it.
+        """Synchronise with the database, in the open transaction.
 
         Returns:
             False if the code files are missing or too short: `rebuild` is needed.
@@ -112,7 +112,7 @@ class SearchIndex:
             "(SELECT IFNULL(MAX(change_id), 0) FROM changes) FROM state"
         ).fetchone()
         if digest is None:
-            # Also after a first sighting whose transaction did not get through.
+            # Also after a first sighting whose transaction failed.
             self.close()
             self.digest, self.files, self._epoch, self._in_memory = None, None, -1, None
             self.columns, self.change_id = Columns(), 0
@@ -120,7 +120,7 @@ class SearchIndex:
             self.bridges, self.adaptations, self.calibrations = {}, {}, {}
             return True
         self.read_models(dim)
-        # A number that goes back is one of another database, put in this one's place.
+        # A lower number means that the database was replaced by another one.
         if epoch != self._epoch or digest != self.digest or change_id < self.change_id:
             if self.files is not None:
                 self.files.close()
@@ -138,20 +138,20 @@ class SearchIndex:
         return self._in_memory is not None or self.files.open(slots)
 
     def _read_changes(self) -> None:
-        """What embeddings go through before they are compared, as the open transaction sees it."""
+        """Read bridges and adaptations, in the open transaction."""
         self.bridges = read_bridges(self._connection)
         self.adaptations = read_adaptations(self._connection)
         self.calibrations = read_calibrations(self._connection)
 
     @property
     def compares_changed(self) -> bool:
-        """Whether embeddings are compared otherwise than as the networks gave them."""
+        """Whether bridges or adaptations apply."""
         return bool(self.bridges or self.adaptations)
 
     def read_models(self, dim: int) -> None:
-        """Take over the networks as the open transaction sees them; there are a few at most."""
-        # Read again each time: a number may have been given in a transaction that did not get
-        # through, and then to another model.
+        """Read the networks, in the open transaction; there are only a few."""
+        # Read each time: a number may have been assigned in a transaction that failed, and then
+        # again to another network.
         rows = self._connection.execute(
             "SELECT model_id, digest, depth, space FROM models ORDER BY model_id"
         ).fetchall()
@@ -163,17 +163,14 @@ class SearchIndex:
             }
 
     def comparable(self, model: ModelKey) -> frozenset[int] | None:
-        """Numbers of the networks whose embeddings can be compared with this one's.
-
-        None if that is all of them.
-        """
+        """Numbers of the networks with embeddings comparable with this one's; None for all."""
         numbers = {number for number, one in self.models.items() if one.shares_space(model)}
         return None if len(numbers) == len(self.models) else frozenset(numbers)
 
     def still_holds(self, slots: NDArray[np.int64]) -> bool:
-        """Whether these slots were not given to other sightings since the last `refresh`.
+        """Whether these slots still hold the same sightings as at the last `refresh`.
 
-        To be asked in a newer transaction than the one of that `refresh`.
+        Call it in a newer transaction than that of the `refresh`.
         """
         if len(slots) == 0:
             return True
@@ -197,14 +194,14 @@ class SearchIndex:
 
     @property
     def codes(self) -> CodeFiles | Codes:
-        """What searches read, after a successful `refresh`."""
+        """The codes that searches read, after a successful `refresh`."""
         return self.require_files() if self._in_memory is None else self._in_memory
 
     def verify(self) -> None:
-        """Make sure, once, that the codes are those of the database's embeddings.
+        """Check, once, that the codes match the database's embeddings.
 
         Raises:
-            StaleFilesError: They are not: files are damaged, were lost by a power cut, or belong to
+            StaleFilesError: They do not: files are damaged, were lost in a power cut, or belong to
                 another state of the database.
         """
         if self._is_verified or self._in_memory is not None:
@@ -215,10 +212,10 @@ class SearchIndex:
         self._is_verified = True
 
     def repair(self, suspects: NDArray[np.int64]) -> None:
-        """Rewrite what is wrong in the files; the caller holds a write transaction.
+        """Rewrite wrong slots of the files; needs a write transaction.
 
         Args:
-            suspects: slots that are written in any case, if they are in use.
+            suspects: slots that are rewritten in any case, if in use.
 
         Raises:
             GalleryError: The database is damaged, too.
@@ -231,7 +228,7 @@ class SearchIndex:
             ids = self.columns.sighting_ids[part]
             stored = self.read_embeddings(ids)
             sums = self.require_files().write(part, stored, self._adapt_slots(stored, part))
-            # Rounding errors are not the same on all machines.
+            # Rounding differs between machines.
             new = np.flatnonzero(sums != self.columns.code_sums[part])
             self._connection.executemany(
                 "UPDATE sightings SET code_sum = ? WHERE sighting_id = ?",
@@ -242,7 +239,7 @@ class SearchIndex:
         self._is_verified = True
 
     def read_into_memory(self) -> None:
-        """Compute the codes where files are wrong and may not be written to."""
+        """Compute the codes in memory, if the files are wrong and cannot be written."""
         numbers = np.zeros((self.columns.slots, self.dim), np.int8)
         scales, errors = np.zeros((2, self.columns.slots), np.float32)
         for slots, _, compared, _ in self._stored("sighting_id > 0"):
@@ -251,16 +248,16 @@ class SearchIndex:
         self._in_memory = Codes(numbers, scales, errors)
 
     def mark_changed(self, slots: Iterable[int]) -> None:
-        """Tell all processes that sightings of these slots came, went or changed."""
+        """Record for all processes that these slots changed."""
         self._connection.executemany(
             "INSERT INTO changes (slot) VALUES (?)", [(slot,) for slot in slots]
         )
 
     def fetch(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact embeddings (M, D), as they are compared, of the sightings in slots (M,).
+        """Exact embeddings (M, D) of slots (M,), after bridges and adaptation.
 
         Raises:
-            StaleFilesError: The file has others than the database.
+            StaleFilesError: The file does not match the database.
         """
         embeddings = None if self.low_memory else self.codes.embeddings
         if embeddings is None:
@@ -280,7 +277,7 @@ class SearchIndex:
         model_ids: NDArray[np.int64],
         cameras: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Embeddings (N, D) as they are compared: carried over bridges, then adapted.
+        """Apply bridges, then adaptation, to embeddings (N, D).
 
         See `adln.gallery.bridging` and `adln.gallery.adapting`.
         """
@@ -290,7 +287,7 @@ class SearchIndex:
     def _adapt_slots(
         self, embeddings: NDArray[np.float32], slots: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Embeddings (M, D) of slots (M,) as they are compared."""
+        """Apply bridges and adaptation to embeddings (M, D) of slots (M,)."""
         return self.adapt(
             embeddings,
             self.columns.model_ids[slots].astype(np.int64),
@@ -301,7 +298,7 @@ class SearchIndex:
         """Exact embeddings (M, D) of sightings (M,) from the database.
 
         Raises:
-            GalleryError: One is not what was stored.
+            GalleryError: One is damaged.
         """
         found = np.empty((len(sighting_ids), self.dim), np.float32)
         order = np.argsort(sighting_ids)
@@ -322,10 +319,10 @@ class SearchIndex:
     def checked_embedding(
         self, sighting_id: int, blob: bytes, expected_sum: int | None
     ) -> NDArray[np.float32]:
-        """An embedding (D,) as the database has it.
+        """An embedding (D,) from the database, checked.
 
         Raises:
-            GalleryError: It is not what was stored.
+            GalleryError: It is damaged.
         """
         if (
             not isinstance(blob, bytes)
@@ -336,17 +333,17 @@ class SearchIndex:
         return np.frombuffer(blob, "<f4").astype(np.float32)
 
     def damaged(self, what: str) -> GalleryError:
-        """What is raised where the database itself does not hold what was written."""
+        """The error for a damaged database."""
         return GalleryError(
             f"{self._folder}: the database is damaged ({what}). Restore the folder from a copy or "
             "from an export; single sightings can be erased by `adln gallery delete`."
         )
 
     def rebuild(self) -> None:
-        """Rewrite all code files, without free slots; the caller holds a write transaction.
+        """Rewrite all code files without free slots; needs a write transaction.
 
-        Other processes notice by the epoch. The old files are wiped by `remove_leftovers`, when
-        the transaction is through.
+        Other processes notice the new epoch. `remove_leftovers` wipes the old files after the
+        transaction.
         """
         (epoch, dim, mapped) = self._connection.execute(
             "SELECT epoch, dim, mapped FROM state"
@@ -354,7 +351,7 @@ class SearchIndex:
         (count,) = self._connection.execute("SELECT COUNT(*) FROM sightings").fetchone()
         self._epoch = -1
         self._read_changes()
-        # Of an attempt that did not end, files may be left that are not to be added to.
+        # Files of an interrupted attempt must not be appended to.
         remove_other_epochs(self._folder, epoch)
         files = CodeFiles(self._folder, epoch + 1, dim, with_embeddings=bool(mapped))
         files.reserve(count)
@@ -367,13 +364,13 @@ class SearchIndex:
             slots += len(part)
             ids += part
         files.close()
-        # Slots are unique at every moment, so that all go out of the way first.
+        # Slots must be unique at any time, so all are first moved out of the way.
         self._connection.execute("UPDATE sightings SET slot = -1 - slot")
         self._connection.executemany(
             "UPDATE sightings SET slot = ?, code_sum = ? WHERE sighting_id = ?",
             zip(range(len(ids)), sums, ids, strict=True),
         )
-        # The new files hold nothing erased; the old ones and the log still do.
+        # The new files contain no erased data; the old ones and the log still do.
         self._connection.execute(
             "INSERT OR IGNORE INTO unwiped SELECT ? FROM unwiped LIMIT 1", (NAMES_MARK,)
         )
@@ -382,7 +379,7 @@ class SearchIndex:
         self.refresh()
 
     def save_if_due(self) -> None:
-        """Save columns now and then; the caller holds a write transaction."""
+        """Save the columns after enough changes; needs a write transaction."""
         if self._unsaved() >= _SAVE_EVERY:
             self._save_columns()
             self._connection.execute(
@@ -391,21 +388,21 @@ class SearchIndex:
             )
 
     def is_ready(self) -> bool:
-        """Whether the next start will be quick, as far as the open transaction sees."""
+        """Whether the next start will be quick, in the open transaction."""
         return self._unsaved() < _WORTH_SAVING
 
     def make_ready(self) -> None:
-        """Save what makes the next start quick; needs a write transaction."""
+        """Save the columns, for a quick next start; needs a write transaction."""
         if not self.is_ready():
             self._save_columns()
 
     def _unsaved(self) -> int:
-        """How many changes lie between now and the saved columns."""
+        """Number of changes since the saved columns."""
         is_there = (self._folder / COLUMNS_NAMES[0]).exists()
         return self.change_id - (self._saved_change_id if is_there else 0)
 
     def _wrong_slots(self) -> NDArray[np.int64]:
-        """Slots in use whose codes, or embeddings if these are compared, are not the database's."""
+        """Slots in use whose codes (or embeddings, if compared) do not match the database."""
         files, columns = self.require_files(), self.columns
         embeddings = self._compares_embeddings and not self.low_memory and not self.compares_changed
         wrong = []
@@ -432,7 +429,7 @@ class SearchIndex:
 
     def remove_leftovers(self) -> None:
         """Wipe and remove files of other epochs."""
-        # Under the lock, so that no other process is writing such files right now.
+        # Under the lock, so that no other process is writing such files.
         with writing(self._connection):
             (epoch,) = self._connection.execute("SELECT epoch FROM state").fetchone()
             remove_other_epochs(self._folder, epoch)
@@ -443,12 +440,12 @@ class SearchIndex:
             self.files.close()
 
     def _load_columns(self, epoch: int, slots: int, change_id: int) -> None:
-        # Missing, just being replaced or damaged: then the database has it all.
+        # Missing, being replaced or damaged: everything is read from the database.
         with (
             contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
             np.load(self._folder / COLUMNS_NAMES[0], allow_pickle=False) as saved,
         ):
-            # Saved by another process, they may be ahead of what this transaction sees.
+            # Saved by another process, they may be newer than this transaction.
             if int(saved["epoch"]) == epoch and int(saved["change_id"]) <= change_id:
                 columns = Columns()
                 columns.restore(saved)
@@ -496,7 +493,7 @@ class SearchIndex:
     def _stored(
         self, where: str
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], list[int]]]:
-        """Slots, embeddings, these as they are compared, and ids, by ascending id, in batches."""
+        """Slots, embeddings, adapted embeddings and ids, by ascending id, in batches."""
         rows = self._connection.execute(
             "SELECT slot, model_id, camera_id, sighting_id, embedding, embedding_sum "
             "FROM sightings LEFT JOIN embeddings USING (sighting_id) "

@@ -1,4 +1,4 @@
-"""What every gallery promises, whether it is a folder on this device or a server far away.
+"""The interface of all galleries, whether a local folder or on a server.
 
 `adln.gallery.sqlite_gallery.SqliteGallery` is the default: one folder, exact answers.
 """
@@ -24,32 +24,32 @@ from adln.gallery.records import (
 
 
 class Gallery(Protocol):
-    """Who was seen, where and when; found again by likeness.
+    """Stores who was seen where and when, and finds people by similarity.
 
-    Embeddings of one space are compared with each other, whatever network and depth made them; all
-    others of the gallery's networks are kept apart (`adln.gallery.spaces`).
-    What a call has returned from is on the disk (or with the server) for good. Every method
-    raises `GalleryError` with the reason if it cannot do what was asked; then nothing of it has
-    happened. A gallery may be used by several threads.
+    Embeddings of one space are compared with each other, whichever network and depth made them;
+    those of different spaces are kept apart (`adln.gallery.spaces`).
+    When a call returns, its changes are durable: on the disk, or stored by the server. A method
+    that fails raises `GalleryError` with the reason, and changes nothing. A gallery may be used by
+    several threads.
     """
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
-        """What made the embeddings that were ever stored; empty before the first sighting."""
+        """Networks of all embeddings ever stored; empty before the first sighting."""
 
     def add(self, sightings: Sequence[Sighting]) -> list[int | None]:
         """Store sightings, all or none.
 
         Args:
-            sightings: of the gallery's networks, or of others that share a file or a space with
-                one.
+            sightings: embedded by the gallery's networks, or by others that share a file or a
+                space with one of them.
 
         Returns:
-            The id of each; None for one that was refused because it looks like somebody who
-            asked not to be enrolled again (see `forget`).
+            The id of each; None for one that was refused because it resembles a forgotten person
+            (see `forget`).
 
         Raises:
-            GalleryError: A foreign network's embedding, an impossible value, an unknown person, or
+            GalleryError: An embedding of a foreign network, an invalid value, an unknown person, or
                 the disk is full.
         """
 
@@ -64,21 +64,20 @@ class Gallery(Protocol):
     ) -> list[SearchResult]:
         """Find the most similar sightings.
 
-        Only sightings that share the queries' space are compared, at whatever depth they were
-        embedded. For a track, search with `adln.gallery.records.pool_track` of its crops.
+        Only sightings in the queries' space are compared, whatever their depth. For a track, search
+        with `adln.gallery.records.pool_track` of its crops.
 
         Args:
             embeddings: (Q, D), or (D,) for one query; unit length.
-            model: what made them.
-            k: at most that many answers a query.
-            where: only sightings that pass are counted.
-            cameras: numbers of the cameras that saw the queries, one for each, -1 where that is
-                not known; left out if it is not of any. A gallery that is adapted to its cameras
-                adapts queries by them, as it does the sightings; others need none.
+            model: their network.
+            k: most answers per query.
+            where: only sightings that pass are searched.
+            cameras: camera number of each query, -1 if unknown; None if all are unknown. A gallery
+                that is adapted to its cameras adapts queries by them; others do not need them.
 
         Returns:
-            One result per query. None holds a sighting whose erasure was acknowledged before the
-            call. A gallery that is still empty gives empty results.
+            One result per query, without sightings whose erasure was acknowledged before the call.
+            An empty gallery returns empty results.
 
         Raises:
             GalleryError: The gallery's embeddings are of foreign networks; or k is below one.
@@ -96,28 +95,28 @@ class Gallery(Protocol):
         cameras: Sequence[int] | None = None,
         sightings: int = 0,
     ) -> list[PersonsResult]:
-        """Find the most similar persons, each by the best of all their sightings.
+        """Find the most similar persons, each by their most similar sighting.
 
-        However many sightings a person has, and however many are unassigned, nobody is hidden: the
-        k best persons are those of the whole gallery.
+        The result is exact: the k best persons of the whole gallery, regardless of how many
+        sightings others have or how many are unassigned.
 
         Args:
             embeddings: (Q, D), or (D,) for one query; unit length.
-            model: what made them.
-            k: at most that many persons a query.
-            where: only sightings that pass are counted; unassigned ones never are.
-            without: sightings that are not counted, such as the query's own.
-            named: whether only people who have a name are counted.
+            model: their network.
+            k: most persons per query.
+            where: only sightings that pass are compared; unassigned ones never are.
+            without: sightings to ignore, such as the query's own.
+            named: whether only people with a name are compared.
             cameras: of the queries; see `search`.
-            sightings: besides, so many of the most similar sightings that are counted are given,
-                those of nobody among them, for less than another search costs.
+            sightings: also return this many of the most similar sightings, including unassigned
+                ones; cheaper than a separate search.
 
         Raises:
             GalleryError: see `search`.
         """
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
-        """Whole records, in the order of the ids; ids that are gone are left out."""
+        """Complete records, in the order of the ids; ids that no longer exist are left out."""
 
     def newest(
         self,
@@ -126,12 +125,12 @@ class Gallery(Protocol):
         limit: int = 50,
         before: tuple[float, int] | None = None,
     ) -> list[StoredSighting]:
-        """The newest records that pass, newest first; of one moment, the highest id first.
+        """The newest records that pass, newest first; at equal times, highest id first.
 
         Args:
-            where: only these.
+            where: only sightings that pass.
             limit: at most this many.
-            before: time and id of a sighting: only what comes after it in the list.
+            before: time and id of a sighting; only records after it in the list.
         """
 
     def newest_facts(
@@ -141,130 +140,130 @@ class Gallery(Protocol):
         limit: int = 50,
         before: tuple[float, int] | None = None,
     ) -> list[SightingFacts]:
-        """As `newest`, but without embeddings and pictures, which take most of the time."""
+        """As `newest`, but much faster, without embeddings and pictures."""
 
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000
     ) -> Iterator[list[StoredSighting]]:
-        """All records that pass, by ascending id, in batches; what is added meanwhile may lack."""
+        """All records that pass, by ascending id, in batches; may miss those added meanwhile."""
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """How many sightings pass."""
+        """Number of sightings that pass."""
 
     def enrol(self, name: str | None = None) -> int:
-        """Make a new person, as yet without sightings.
+        """Create a person without sightings.
 
         Returns:
             The person's id.
 
         Raises:
-            GalleryError: The name is taken, or belonged to somebody who was forgotten.
+            GalleryError: The name is taken, or belonged to a forgotten person.
         """
 
     def persons(self) -> list[Person]:
-        """Everybody, by ascending id."""
+        """All people, by ascending id."""
 
     def name_person(self, person_id: int, name: str | None) -> None:
-        """Give a person a name, another name, or take it away.
+        """Set, change or remove a person's name.
 
         Raises:
-            GalleryError: There is no such person, or see `enrol`.
+            GalleryError: There is no such person; or see `enrol`.
         """
 
     def assign(self, sighting_ids: Iterable[int], person_id: int | None) -> int:
-        """Say who was seen; None takes it back.
+        """Assign sightings to a person; None unassigns them.
 
         Returns:
-            How many sightings changed.
+            The number of sightings changed.
 
         Raises:
             GalleryError: There is no such person or no such sighting.
         """
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
-        """Two or more people turn out to be one: all their sightings go to `into`.
+        """Merge people: all their sightings are moved to `into`.
 
-        The others cease to exist; `into` keeps its own name, or takes the first of theirs.
+        The others cease to exist; `into` keeps its name, or takes the first of theirs.
 
         Returns:
-            How many sightings moved.
+            The number of sightings moved.
         """
 
     def unmerge(
         self, person_id: int, sighting_ids: Iterable[int], *, name: str | None = None
     ) -> int:
-        """Take back that a person was somebody else: they get their old number back.
+        """Undo a merge: restore a person under their old number.
 
         Args:
-            person_id: who was merged.
-            sighting_ids: which sightings are theirs; may be none.
-            name: what they are called.
+            person_id: the person who was merged.
+            sighting_ids: their sightings; may be none.
+            name: their name.
 
         Returns:
-            How many sightings changed.
+            The number of sightings changed.
 
         Raises:
-            GalleryError: They were not merged, or with somebody who is forgotten; there is no such
-                sighting; or see `enrol`.
+            GalleryError: They were not merged, or were merged into a person who is forgotten; there
+                is no such sighting; or see `enrol`.
         """
 
     def merged_into(self, person_id: int) -> frozenset[int]:
-        """Numbers of all who were merged into this person, and into them, and so on."""
+        """Numbers of all people merged into this person, directly or indirectly."""
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that belong to nobody: forgotten, or never given.
+        """Those of these numbers that belong to no one: forgotten, or never assigned.
 
-        A number that was merged is gone when the person is whom it was merged into.
+        A merged number is gone when the person it was merged into is gone.
         """
 
     def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
-        """One person turns out to be two: these sightings become a new person.
+        """Split sightings off: they become a new person.
 
         Returns:
             The new person's id.
         """
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
-        """Erase single sightings; ids that are gone already count as nothing.
+        """Erase single sightings; ids that no longer exist are ignored.
 
-        No answer holds them any more when this returns. That nothing of them is left on the disk
-        is a promise of `forget` only.
+        When this returns, no answer contains them any more. Only `forget` guarantees that nothing
+        of them is left on the disk.
 
         Returns:
-            How many were erased.
+            The number erased.
         """
 
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
-        """Erase sightings that were seen before a time and pass the filter.
+        """Erase sightings that are older than a time and pass the filter.
 
         Returns:
-            How many were erased.
+            The number erased.
         """
 
     def drop_emptied(self, person_ids: Collection[int]) -> int:
-        """Remove people of whom nothing is left, neither a name nor a sighting.
+        """Remove people with neither a name nor a sighting.
 
-        Nothing is barred by it, and their numbers are never given again.
+        No names are barred, and their numbers are never reused.
 
         Args:
-            person_ids: who may be removed; those with a name or a sighting, and whoever is not
-                there, are passed over.
+            person_ids: candidates; those with a name or a sighting, and unknown numbers, are
+                ignored.
 
         Returns:
-            How many were removed.
+            The number removed.
         """
 
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
-        """Erase a person everywhere, and prove it.
+        """Erase a person everywhere, and verify it.
 
-        Their id is never given again, and no name that they, or who was merged into them, ever had
-        can be enrolled again. By default no template stays behind, so that nobody, the gallery
-        included, could recognise them.
+        Their id is never reused, and no name that they, or people merged into them, ever had can be
+        enrolled again. By default no template is kept, so that no one, including the gallery, can
+        recognise them.
 
         Args:
-            person_id: who.
-            suppress_above: keep one mean embedding per space after all, for the sole purpose of
-                refusing new sightings whose cosine to it is at least this.
+            person_id: number of the person.
+            suppress_above: keep one mean embedding per space, used only to refuse new sightings
+                whose cosine to it is at least this.
 
         Raises:
             GalleryError: There is no such person, or bytes of them could not be removed.

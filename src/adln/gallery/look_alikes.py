@@ -1,7 +1,7 @@
-"""Who looks like somebody: other people and unassigned sightings that may be the same person.
+"""Finds other people and unassigned sightings that may show the same person.
 
-Whoever is erased is erased as far as the gallery knows that a sighting is theirs. Sightings of them
-that were split off, or never assigned, stay. So before somebody is forgotten, these are shown.
+Forgetting a person erases the sightings assigned to them. Sightings of them that were split off or
+never assigned remain, so these are shown before a person is forgotten.
 """
 
 from collections.abc import Iterable
@@ -14,19 +14,19 @@ from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, StoredSighting
 
 LEAST_SIMILARITY = 0.7
-"""Cosine from which somebody counts as alike, where no calibration says better."""
+"""Lowest cosine of a look-alike, without a calibration."""
 _MOST_QUERIES = 256
 _ANSWERS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookAlike:
-    """Somebody who may be the same person, or unassigned sightings that may show them.
+    """A person who may be the same, or unassigned sightings that may show the person.
 
     Attributes:
-        person_id: who; None for unassigned sightings.
-        similarity: the highest cosine between any of theirs and any of the person's, -1..1.
-        sighting_ids: of those that reach the threshold, ascending.
+        person_id: number of the person; None for unassigned sightings.
+        similarity: highest cosine between their sightings and the person's, -1..1.
+        sighting_ids: sightings that reach the threshold, ascending.
     """
 
     person_id: int | None
@@ -37,12 +37,12 @@ class LookAlike:
 def find_look_alikes(
     gallery: Gallery, person_id: int, *, least: float = LEAST_SIMILARITY
 ) -> list[LookAlike]:
-    """Who looks like a person, the most alike first; unassigned sightings are one entry.
+    """Find look-alikes of a person, most similar first; unassigned sightings are one entry.
 
     Args:
-        gallery: any.
-        person_id: whom others are compared with.
-        least: cosine from which they count.
+        gallery: the gallery.
+        person_id: number of the person.
+        least: lowest cosine of a look-alike.
 
     Raises:
         GalleryError: The gallery cannot be read.
@@ -72,7 +72,7 @@ def find_look_alikes(
 
 
 def _queries(gallery: Gallery, person_id: int) -> dict[ModelKey, NDArray[np.floating]]:
-    """The best looks of a person, by what embedded them."""
+    """Network -> best embeddings of a person, for searching."""
     theirs: Iterable[StoredSighting] = (
         record
         for batch in gallery.iterate(Filter(persons=frozenset({person_id})))

@@ -1,12 +1,12 @@
-"""A gallery on a Milvus server: the same promises as the folder on this device, for many machines.
+"""A gallery on a Milvus server: the same interface as the local folder, for many machines.
 
-Needs the extra ``milvus`` (pymilvus) and a server, 2.3 or later. What the server cannot do shapes
+Needs the extra ``milvus`` (pymilvus) and a server, version 2.3 or later. The server's limits shape
 this module: no field may be null (server 2.3 accepts such a schema and then refuses the rows), rows
-are changed by rewriting them, there are no unique names, and its files are out of reach.
+are changed by rewriting them, names cannot be unique, and its files cannot be accessed.
 
-Reads are of "Session" consistency: this gallery sees at once all that it has written or erased
-itself, and what other processes did a moment later. "Strong" sees that at once, too, for about
-0.2 s a call.
+Reads have "Session" consistency: this gallery immediately sees everything that it has written or
+erased itself, and changes by other processes a moment later. "Strong" also sees those immediately,
+for about 0.2 s per call.
 """
 
 import heapq
@@ -40,7 +40,7 @@ from adln.gallery.records import (
 )
 from adln.gallery.spaces import admit
 
-# Milvus's own limit on answers to a query.
+# Milvus's limit of answers per query.
 _MOST_ANSWERS = 16_384
 _COLUMNS = tuple(field.name for field in fields(SearchResult))
 
@@ -48,26 +48,26 @@ _COLUMNS = tuple(field.name for field in fields(SearchResult))
 class MilvusGallery(MilvusStore):
     """A gallery on a server; see `adln.gallery.interface.Gallery`.
 
-    Erased sightings are gone from every answer at once; the server removes their bytes from its
-    disks when it compacts, which `forget` asks it to do. A proof from the files is not possible
-    from here: `Erasure.files_searched` is 0.
+    Erased sightings immediately disappear from all answers; the server removes their bytes from its
+    disks when it compacts, which `forget` requests. The files cannot be checked from here:
+    `Erasure.files_searched` is 0.
 
     Args:
-        uri: the server, such as "http://localhost:19530".
-        name: of this gallery; letters, digits and underscores.
-        consistency: of reads, see the module.
-        index: how the server searches. "FLAT" compares with everything and is exact; "HNSW" is
-            faster and may miss some.
-        token: "user:password" or API key, where the server asks for it.
+        uri: address of the server, such as "http://localhost:19530".
+        name: name of the gallery: letters, digits and underscores.
+        consistency: consistency of reads, see the module.
+        index: index of the server. "FLAT" compares with everything and is exact; "HNSW" is faster
+            and may miss some.
+        token: "user:password" or API key, if the server requires it.
 
     Raises:
-        GalleryError: pymilvus is not installed, the server does not answer, or the name cannot be
-            used or belongs to something else.
+        GalleryError: pymilvus is not installed, the server does not answer, or the name is invalid
+            or used by something else.
     """
 
     @property
     def models(self) -> tuple[ModelKey, ...]:
-        """What made the embeddings that were ever stored; empty before the first sighting."""
+        """See `Gallery.models`."""
         with self._answers("read"):
             self._find_sightings()
         return tuple(self._models.values())
@@ -112,9 +112,7 @@ class MilvusGallery(MilvusStore):
     ) -> list[SearchResult]:
         """Find the most similar sightings; see `Gallery.search`."""
         if not 1 <= k <= _MOST_ANSWERS:
-            raise GalleryError(
-                f"A server gives 1 to {_MOST_ANSWERS:,} answers to a query, asked for {k:,}."
-            )
+            raise GalleryError(f"k must be 1 to {_MOST_ANSWERS:,} on a server, got {k:,}.")
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
         expression = milvus_rows.expression(where)
         with self._answers("search"):
@@ -149,7 +147,7 @@ class MilvusGallery(MilvusStore):
         cameras: Sequence[int] | None = None,
         sightings: int = 0,
     ) -> list[PersonsResult]:
-        """See `Gallery.search_persons`; one search of the server for each person in an answer."""
+        """See `Gallery.search_persons`; needs one search of the server per person in an answer."""
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
         among = replace(where, not_persons=where.not_persons | {NO_PERSON})
         living = "is_forgotten == 0"
@@ -193,7 +191,7 @@ class MilvusGallery(MilvusStore):
         self, query: NDArray[np.float32], model: ModelKey, k: int, where: Filter, without: Set[int]
     ) -> SearchResult:
         """The best sighting of each of the k best persons."""
-        # Servers of 2.3 cannot group answers; so each search leaves out whom those before found.
+        # Servers of version 2.3 cannot group answers, so each search excludes the persons found.
         found: list[SearchResult] = []
         while len(found) < k:
             (result,) = self.search(query, model=model, k=1 + len(without), where=where)
@@ -210,7 +208,7 @@ class MilvusGallery(MilvusStore):
         )
 
     def get(self, sighting_ids: Iterable[int]) -> list[StoredSighting]:
-        """Whole records, in the order of the ids; ids that are gone are left out."""
+        """See `Gallery.get`."""
         ids = as_ids(sighting_ids, "a sighting")
         with self._answers("read"):
             rows = {row["sighting_id"]: row for row in self._rows(ids)}
@@ -223,7 +221,7 @@ class MilvusGallery(MilvusStore):
         limit: int = 50,
         before: tuple[float, int] | None = None,
     ) -> list[StoredSighting]:
-        """The newest records that pass, newest first; see `Gallery.newest`."""
+        """See `Gallery.newest`."""
         facts = ((row["time_s"], row["sighting_id"]) for row in self._facts(where, ["time_s"]))
         found = heapq.nlargest(limit, (one for one in facts if before is None or one < before))
         return self.get([sighting_id for _, sighting_id in found])
@@ -237,14 +235,14 @@ class MilvusGallery(MilvusStore):
     ) -> list[SightingFacts]:
         """See `Gallery.newest_facts`.
 
-        Whole rows are read: no field of the server says whether there is a picture.
+        Reads complete rows: no field of the server says whether there is a picture.
         """
         return [SightingFacts.of(one) for one in self.newest(where, limit=limit, before=before)]
 
     def iterate(
         self, where: Filter = EVERYTHING, *, batch_size: int = 1000
     ) -> Iterator[list[StoredSighting]]:
-        """All records that pass, by ascending id, in batches."""
+        """See `Gallery.iterate`."""
         if batch_size < 1:
             raise GalleryError(f"batch_size must be at least 1, got {batch_size}.")
         ids = [row["sighting_id"] for row in self._facts(where)]
@@ -254,7 +252,7 @@ class MilvusGallery(MilvusStore):
                 yield batch
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """How many sightings pass."""
+        """See `Gallery.count`."""
         expression = milvus_rows.expression(where)
         if not self._is_begun() or expression is None:
             return 0
@@ -263,7 +261,7 @@ class MilvusGallery(MilvusStore):
         return int(counted["count(*)"])
 
     def enrol(self, name: str | None = None) -> int:
-        """Make a new person; see `Gallery.enrol`."""
+        """See `Gallery.enrol`."""
         name = None if name is None else checked_name(name)
         with self._lock, self._answers("enrol"):
             self._require_free(name, None)
@@ -273,7 +271,7 @@ class MilvusGallery(MilvusStore):
             return person_id
 
     def persons(self) -> list[Person]:
-        """Everybody, by ascending id."""
+        """See `Gallery.persons`."""
         with self._answers("read"):
             rows = self._query(self._persons, "is_forgotten == 0", ["person_id", "name"])
         seen: dict[int, list[dict[str, Any]]] = {row["person_id"]: [] for row in rows}
@@ -294,7 +292,7 @@ class MilvusGallery(MilvusStore):
         ]
 
     def name_person(self, person_id: int, name: str | None) -> None:
-        """Give a person a name, another name, or take it away."""
+        """See `Gallery.name_person`."""
         person_id = as_id(person_id, "a person")
         name = None if name is None else checked_name(name)
         with self._lock, self._answers("name"):
@@ -307,7 +305,7 @@ class MilvusGallery(MilvusStore):
             self._keep_digest(person_id, before)
 
     def assign(self, sighting_ids: Iterable[int], person_id: int | None) -> int:
-        """Say who was seen; None takes it back."""
+        """See `Gallery.assign`."""
         ids = list(dict.fromkeys(as_ids(sighting_ids, "a sighting")))
         person_id = None if person_id is None else as_id(person_id, "a person")
         with self._lock, self._answers("assign"):
@@ -320,7 +318,7 @@ class MilvusGallery(MilvusStore):
             return self._move(rows, NO_PERSON if person_id is None else person_id)
 
     def merge(self, person_ids: Iterable[int], into: int) -> int:
-        """Two or more people turn out to be one; see `Gallery.merge`."""
+        """See `Gallery.merge`."""
         into = as_id(into, "a person")
         others = sorted(set(as_ids(person_ids, "a person")) - {into})
         with self._lock, self._answers("merge"):
@@ -340,25 +338,25 @@ class MilvusGallery(MilvusStore):
     def unmerge(
         self, person_id: int, sighting_ids: Iterable[int], *, name: str | None = None
     ) -> int:
-        """Take back that a person was somebody else; see `Gallery.unmerge`."""
+        """See `Gallery.unmerge`."""
         person_id, ids = as_id(person_id, "a person"), as_ids(sighting_ids, "a sighting")
         name = None if name is None else checked_name(name)
-        with self._lock, self._answers("take a merge back"):
+        with self._lock, self._answers("undo a merge"):
             if person_id not in self._merged():
                 raise GalleryError(
-                    f"Person {person_id} was not merged with anybody who is still there."
+                    f"Person {person_id} was not merged into a person who still exists."
                 )
             self._require_free(name, person_id)
             self._write_person(person_id, name)
             return self.assign(ids, person_id) if ids else 0
 
     def merged_into(self, person_id: int) -> frozenset[int]:
-        """Numbers of all who turned out to be this person; see `Gallery.merged_into`."""
+        """See `Gallery.merged_into`."""
         with self._answers("read"):
             return self._merged_into(as_id(person_id, "a person"))
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these numbers, those that belong to nobody; see `Gallery.gone`."""
+        """See `Gallery.gone`."""
         with self._answers("read"):
             there = {
                 row["person_id"]
@@ -368,20 +366,20 @@ class MilvusGallery(MilvusStore):
         return frozenset(set(as_ids(person_ids, "a person")) - there)
 
     def split(self, sighting_ids: Iterable[int], name: str | None = None) -> int:
-        """One person turns out to be two: these sightings become a new person."""
+        """See `Gallery.split`."""
         ids = list(dict.fromkeys(as_ids(sighting_ids, "a sighting")))
         with self._lock:
             if len(self.get(ids)) < len(ids) or not ids:
                 raise GalleryError(
-                    "A person is split by naming sightings that are there, at least one; "
-                    f"of the {len(ids)} named some are not."
+                    "Splitting needs at least one sighting, and all must exist; of the "
+                    f"{len(ids)} given, some do not."
                 )
             person_id = self.enrol(name)
             self.assign(ids, person_id)
             return person_id
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
-        """Erase single sightings; ids that are gone already count as nothing."""
+        """See `Gallery.delete`."""
         ids = list(dict.fromkeys(as_ids(sighting_ids, "a sighting")))
         with self._lock, self._answers("erase"):
             found = [row["sighting_id"] for row in self._rows(ids, ["sighting_id"])]
@@ -389,7 +387,7 @@ class MilvusGallery(MilvusStore):
             return len(found)
 
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
-        """Erase sightings that were seen before a time and pass the filter."""
+        """See `Gallery.expire_before`."""
         until = time_s if where.until_s is None else min(time_s, where.until_s)
         with self._lock:
             return self.delete(
@@ -397,7 +395,7 @@ class MilvusGallery(MilvusStore):
             )
 
     def drop_emptied(self, person_ids: Collection[int]) -> int:
-        """Remove people of whom nothing is left; see `Gallery.drop_emptied`."""
+        """See `Gallery.drop_emptied`."""
         ids = set(as_ids(person_ids, "a person"))
         with self._lock, self._answers("erase"):
             dropped = [
@@ -410,9 +408,11 @@ class MilvusGallery(MilvusStore):
         return len(dropped)
 
     def forget(self, person_id: int, *, suppress_above: float | None = None) -> Erasure:
-        """Erase a person everywhere the server answers from; see `Gallery.forget`."""
+        """See `Gallery.forget`; erases from the server's answers."""
         if suppress_above is not None and not 0 < suppress_above < 1:
-            raise GalleryError(f"suppress_above is a cosine between 0 and 1, got {suppress_above}.")
+            raise GalleryError(
+                f"suppress_above must be a cosine between 0 and 1, got {suppress_above}."
+            )
         person_id = as_id(person_id, "a person")
         with self._lock, self._answers("forget"):
             name = self._require_persons({person_id})[person_id]
@@ -422,7 +422,7 @@ class MilvusGallery(MilvusStore):
             records = self.get(ids)
             if suppress_above is not None and records:
                 self._suppress(person_id, records, suppress_above)
-            # From here on nobody can be assigned to the person, also by other processes.
+            # From here on, no process can assign sightings to the person.
             parts = self._merged_into(person_id)
             digest = "" if name is None else self._name_digest(name)
             self._write_person(person_id, None, kind=FORGOTTEN, digest=digest)

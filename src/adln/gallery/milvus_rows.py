@@ -1,4 +1,4 @@
-"""Sightings and filters as a Milvus server has them."""
+"""Converts sightings and filters to and from the form of a Milvus server."""
 
 import base64
 import hashlib
@@ -12,18 +12,18 @@ from adln.errors import GalleryError
 from adln.gallery.records import NO_PERSON, Filter, ModelKey, SearchResult, Sighting
 
 MOST_TEXT = 65_535
-"""Bytes of a text field."""
+"""Largest size of a text field, in bytes."""
 NO_TRACK = -1
-"""Stands for: not of a track."""
+"""Value for sightings without a track."""
 
 
 def row_of(sighting: Sighting, embedding: NDArray[np.float32]) -> dict[str, Any]:
-    """A sighting as the server keeps it; nothing is null."""
+    """A sighting as a row of the server, without nulls."""
     thumbnail = base64.b64encode(sighting.thumbnail or b"").decode()
     if len(thumbnail) > MOST_TEXT:
         raise GalleryError(
-            f"A picture of {len(sighting.thumbnail or b''):,} bytes is too large for a server: at "
-            f"most {MOST_TEXT * 3 // 4:,}. Store a smaller thumbnail, or none."
+            f"A picture of {len(sighting.thumbnail or b''):,} bytes is too large for a server; the "
+            f"limit is {MOST_TEXT * 3 // 4:,}. Store a smaller thumbnail, or none."
         )
     return {
         "depth": sighting.model.depth,
@@ -39,13 +39,13 @@ def row_of(sighting: Sighting, embedding: NDArray[np.float32]) -> dict[str, Any]
 
 
 def number_of(model: ModelKey) -> int:
-    """The number of an exit: the same for all processes, without asking."""
+    """Number of an exit, which all processes compute alike."""
     name = f"{model.digest}/{model.depth}".encode()
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
 
 
 def expression(where: Filter) -> str | None:
-    """A filter in the server's language; None if nothing can pass."""
+    """A filter as an expression of the server; None if nothing can pass."""
     if where.cameras == frozenset() or where.persons == frozenset():
         return None
     conditions = ["sighting_id >= 0"]
@@ -68,7 +68,7 @@ def expression(where: Filter) -> str | None:
 
 def result(hits: list[Any]) -> SearchResult:
     """A server's answers to a query, best first."""
-    # The id is asked for by name: servers differ in what they call the key of an answer.
+    # The id is requested by name: servers differ in the name of an answer's key.
     found = [(float(hit["distance"]), hit["entity"]) for hit in hits]
     found.sort(key=lambda answer: (-answer[0], answer[1]["sighting_id"]))
 

@@ -1,4 +1,4 @@
-"""What a gallery on a Milvus server is made of: its collections, and rows read and written."""
+"""The collections of a gallery on a Milvus server; reads and writes their rows."""
 
 import base64
 import binascii
@@ -26,21 +26,21 @@ from adln.gallery.records import (
 from adln.gallery.spaces import admit, group_by_space
 
 Consistency = Literal["Session", "Strong", "Bounded"]
-# gRPC messages end at 64 MB.
+# gRPC messages are limited to 64 MB.
 _BATCH_BYTES = 16 * 2**20
 _BATCH_IDS = 5_000
 TIMEOUT_S = 60.0
 _FORMAT = "adln-gallery-2"
-# Made by earlier versions: all sightings of one network file, told apart by depth.
+# Format of earlier versions: all sightings are of one network file, distinguished by depth.
 _FORMAT_OF_ONE_MODEL = "adln-gallery-1"
-# What a row of people is for, besides those who are there (0). In the rows of the last two, the
-# name is a person's number: whom somebody was merged into, and whose former name it is.
+# Kinds of rows in the collection of people, besides existing people (0). In rows of the last two,
+# the name is a person's number: whom this person was merged into, or whose former name it is.
 FORGOTTEN, MERGED, FORMER_NAME = 1, 2, 3
-# A row without a vector is refused by the server, also where there is nothing to compare.
+# The server refuses rows without a vector, even in collections that are not searched.
 _NO_VECTOR = [0.0, 1.0]
-# Low bits of an id tell apart who gave it, high bits when; 2^51 microseconds end in 2041.
+# The low bits of an id identify its creator, the high bits its time; 2^51 us last until 2041.
 _GIVER_BITS = 11
-# Of a digest of a name: 256 bits.
+# Hexadecimal digits of a name digest: 256 bits.
 _DIGEST_LETTERS = 64
 
 
@@ -58,8 +58,8 @@ class MilvusStore:
     ) -> None:
         if not name.isidentifier() or not name.isascii() or len(name) > 100:
             raise GalleryError(
-                f"A gallery on a server cannot be called {name!r}; take letters, digits and "
-                "underscores, a letter first."
+                f"{name!r} cannot be the name of a gallery on a server; use letters, digits and "
+                "underscores, starting with a letter."
             )
         self._pymilvus = require_package(
             "pymilvus", extra="milvus", purpose="a gallery on a server", raises=GalleryError
@@ -102,7 +102,7 @@ class MilvusStore:
 
     @contextmanager
     def _answers(self, what: str) -> Iterator[None]:
-        """Turn the server's errors into ours."""
+        """Turn the server's errors into `GalleryError`."""
         if self._closed:
             raise GalleryError(f"{self._place} is closed; open it again.")
         try:
@@ -114,7 +114,7 @@ class MilvusStore:
             ) from error
 
     def _new_id(self) -> int:
-        """A number never given twice, by this gallery or another process; ascending with time."""
+        """A number that is unique across processes and increases with time."""
         now = time.time_ns() // 1000
         self._last_id = max(self._last_id + 1, now)
         return self._last_id << _GIVER_BITS | self._giver
@@ -180,14 +180,14 @@ class MilvusStore:
         self._client.load_collection(name)
 
     def _is_begun(self) -> bool:
-        """Whether there ever was a sighting."""
+        """Whether there has ever been a sighting."""
         if not self._dim:
             with self._answers("read"):
                 self._find_sightings()
         return self._dim > 0
 
     def _find_sightings(self) -> None:
-        """Look whether there are sightings by now, and what made them."""
+        """Check whether there are sightings by now, and read their networks."""
         if not self._dim:
             if not self._client.has_collection(self._sightings):
                 return
@@ -219,8 +219,8 @@ class MilvusStore:
                 raise KeyError(facts["format"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise GalleryError(
-                f"{self._place}: the server has a collection {self._sightings} that no gallery of "
-                "this version made; choose another name."
+                f"{self._place}: the collection {self._sightings} is not a gallery of this "
+                "version; choose another name."
             ) from error
         return facts
 
@@ -230,12 +230,12 @@ class MilvusStore:
         return [number for number, one in self._models.items() if one.shares_space(named)]
 
     def _take_models(self, admitted: Sequence[ModelKey]) -> list[int]:
-        """The number of each; what is new is written down before sightings name it."""
+        """The number of each network; new ones are stored before sightings refer to them."""
         if self._key_of_models == "depth":
             if any(model.digest != self._models[1].digest for model in admitted):
                 raise GalleryError(
-                    f"{self._place}: made by an earlier version of adln, this gallery takes one "
-                    "network file only. `adln gallery move` it to a new name first."
+                    f"{self._place}: this gallery was made by an earlier version of adln and is "
+                    "limited to one network file. `adln gallery move` it to a new name first."
                 )
             return [model.depth for model in admitted]
         numbers = [milvus_rows.number_of(model) for model in admitted]
@@ -260,7 +260,7 @@ class MilvusStore:
         return numbers
 
     def _require_persons(self, person_ids: set[int]) -> dict[int, str | None]:
-        """Names of people who must be there."""
+        """Names of people, who must exist."""
         if not person_ids:
             return {}
         rows = self._query(
@@ -282,17 +282,17 @@ class MilvusStore:
         try:
             return bytes.fromhex(json.loads(described["description"])["name_salt"])
         except (KeyError, TypeError, ValueError):
-            # Made by an earlier version, it has none of its own.
+            # Galleries of earlier versions have no salt.
             return hashlib.sha256(f"adln {name}".encode()).digest()[:SALT_BYTES]
 
     def _name_digest(self, name: str) -> str:
-        # The field takes this many letters, also in collections of earlier versions.
+        # The field has this length, also in collections of earlier versions.
         return name_digest(name, self._salt).hex()[:_DIGEST_LETTERS]
 
     def _require_free(self, name: str | None, person_id: int | None) -> None:
         if name is None:
             return
-        # Earlier versions kept digests without salt.
+        # Earlier versions stored digests without salt.
         digests = [self._name_digest(name), hashlib.sha256(name.encode()).hexdigest()]
         if self._query(
             self._persons,
@@ -300,20 +300,20 @@ class MilvusStore:
             ["person_id"],
         ):
             raise ForgottenNameError(
-                f"{name!r} belonged to somebody who was forgotten and cannot be enrolled again."
+                f"{name!r} belonged to a forgotten person and cannot be enrolled again."
             )
         if any(row["person_id"] != person_id for row in self._named(name)):
-            raise GalleryError(f"There is a person called {name!r} already.")
+            raise GalleryError(f"There is already a person called {name!r}.")
 
     def _keep_digest(self, person_id: int, name: str | None) -> None:
-        """Note what a person was once called."""
+        """Store the digest of a person's former name."""
         if name is not None:
             self._write_person(
                 self._new_id(), str(person_id), kind=FORMER_NAME, digest=self._name_digest(name)
             )
 
     def _bar_former_names(self, person_ids: set[int]) -> None:
-        """Bar what people who are forgotten were once called."""
+        """Bar the former names of forgotten people."""
         numbers = json.dumps(sorted(map(str, person_ids)))
         rows = self._query(
             self._persons,
@@ -325,7 +325,7 @@ class MilvusStore:
             self._write_person(row["person_id"], None, kind=FORGOTTEN, digest=digest)
 
     def _merged(self) -> dict[int, int]:
-        """Person -> whom they turned out to be."""
+        """Merged person -> the person they were merged into."""
         rows = self._query(self._persons, f"is_forgotten == {MERGED}", ["person_id", "name"])
         return {row["person_id"]: int(row["name"]) for row in rows}
 
@@ -338,17 +338,17 @@ class MilvusStore:
         return frozenset(found)
 
     def _settle_name(self, person_id: int, name: str | None, before: str | None) -> None:
-        """Two processes may take a name at once: then the person with the lower id keeps it."""
+        """If two processes give a name at once, the person with the lower id keeps it."""
         if name is None or person_id == min(row["person_id"] for row in self._named(name)):
             return
         if before is None:
             self._delete(self._persons, "person_id", [person_id])
         else:
             self._write_person(person_id, before)
-        raise GalleryError(f"There is a person called {name!r} already.")
+        raise GalleryError(f"There is already a person called {name!r}.")
 
     def _named(self, name: str) -> list[dict[str, Any]]:
-        # Names are compared here, because the server's language has no safe way to quote them.
+        # Compared here, because names cannot be quoted safely in the server's expressions.
         rows = self._query(self._persons, "is_forgotten == 0", ["person_id", "name"])
         return [row for row in rows if row["name"] == name]
 
@@ -412,7 +412,7 @@ class MilvusStore:
         )
 
     def _facts(self, where: Filter, fields: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Some fields of all sightings that pass, by ascending id; a million are some 40 MB."""
+        """Some fields of all sightings that pass, by ascending id; about 40 MB per million."""
         expression = milvus_rows.expression(where)
         if not self._is_begun() or expression is None:
             return []
@@ -432,7 +432,7 @@ class MilvusStore:
         return rows
 
     def _write(self, rows: list[dict[str, Any]], *, new: bool) -> None:
-        """Write rows in batches that the server takes; if one fails, new ones are taken back."""
+        """Write rows in batches; if one fails, new ones are removed again."""
         written: list[int] = []
         try:
             batch: list[dict[str, Any]] = []

@@ -1,8 +1,7 @@
-"""Moves a gallery to another place, from a folder to a server or back, and proves the copy.
+"""Copies a gallery, for example from a folder to a server or back, and verifies the copy.
 
-Everything goes through what every gallery promises, so that any two kinds will do. The new place
-gives new numbers; the answer says which became which. On the way its kept pictures may be embedded
-by another network.
+It uses only the gallery interface, so any two kinds work. The copy has new numbers; the result maps
+old to new ones. On the way, stored pictures can be embedded by another network.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from adln.errors import GalleryError
 from adln.gallery.adapting import space_name
-from adln.gallery.bridging import way_of
+from adln.gallery.bridging import bridges_from
 from adln.gallery.interface import Gallery
 from adln.gallery.records import ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
@@ -22,18 +21,18 @@ from adln.matching.bridge import Bridge
 _BATCH = 500
 _SEARCHES = 20
 _ANSWERS = 10
-# Two ways of summing the same products differ in the last digits.
+# Sums of the same products differ in the last digits, depending on the order.
 _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """What was moved and how it was proved.
+    """Result of a move.
 
     Attributes:
-        person_ids: Old number -> new number, of every person.
-        sighting_ids: The same of every sighting.
-        searches: Searches that gave the same answers in both places.
+        person_ids: Old number -> new number of every person.
+        sighting_ids: Old number -> new number of every sighting.
+        searches: Number of searches with equal answers in both galleries.
     """
 
     person_ids: dict[int, int]
@@ -43,16 +42,15 @@ class Move:
 
 @dataclass(frozen=True, eq=False)
 class Renewal:
-    """What became of a gallery whose pictures another network has embedded.
+    """Result of a renewal.
 
     Attributes:
-        person_ids: Old number -> new number, of every person.
-        renewed: Sightings that were embedded anew.
-        kept: Sightings without a picture that stay as they were, because the networks share a
+        person_ids: Old number -> new number of every person.
+        renewed: Number of sightings embedded again.
+        kept: Number of sightings without a picture that were copied, because the networks share a
             space.
-        left_out: Sightings that nothing can be compared with any more: without a usable picture,
-            and of another space.
-        unseen: New numbers of people of whom no sighting is left, though there was one.
+        left_out: Number of sightings dropped: without a usable picture, and of another space.
+        unseen: New numbers of people who have lost all their sightings.
     """
 
     person_ids: dict[int, int]
@@ -70,17 +68,17 @@ def renew_gallery(
     *,
     on_progress: Callable[[int], None] | None = None,
 ) -> Renewal:
-    """Copy a gallery to an empty one, embedding the pictures that it keeps with another network.
+    """Copy a gallery to an empty one, embedding its stored pictures with another network.
 
-    The source stays as it is. What it is adapted by stays behind, because it was fitted to the
-    embeddings of before; bridges hold for what is kept as it was, and come along.
+    The source is not changed. Its adaptations are not copied, because they were fitted to the old
+    embeddings; its bridges are, because they apply to the sightings that are kept.
 
     Args:
-        source: Read only; nobody should write to it meanwhile.
+        source: Only read; must not be written to meanwhile.
         target: Without persons and sightings.
-        embed: Gives the embedding (D,) of each picture, None for one that is broken.
-        model: What `embed` makes.
-        on_progress: Called with the number of sightings just looked at.
+        embed: Returns the embedding (D,) of each picture, None for a broken one.
+        model: The network of `embed`.
+        on_progress: Called with the number of sightings just processed.
 
     Raises:
         GalleryError: The target is not empty, or refuses something.
@@ -117,8 +115,8 @@ def renew_gallery(
             after.add(copy.person_id or 0)
         if None in target.add(sightings):
             raise GalleryError(
-                "The new place refuses somebody who was forgotten there. Choose a place where "
-                "nobody was."
+                "The target refuses a person who was forgotten there. Choose a target without "
+                "forgotten people."
             )
         if on_progress is not None:
             on_progress(len(batch))
@@ -130,7 +128,7 @@ def renew_gallery(
 def _require_empty(target: Gallery) -> None:
     if target.count() > 0 or target.persons():
         raise GalleryError(
-            "A gallery is only moved to an empty place, so that nobody is mixed up; this one has "
+            "The target gallery must be empty, so that people are not mixed up; it has "
             f"{len(target.persons())} persons and {target.count():,} sightings. Choose another."
         )
 
@@ -140,31 +138,30 @@ def move_gallery(
 ) -> Move:
     """Copy everything to an empty gallery, then compare the two.
 
-    The source stays as it is; remove it when the copy has proved itself in use. Names and
-    templates of people who were forgotten are not part of what a gallery tells, and stay behind.
-    What a folder is adapted by (`adln adapt`) is switched on in the new folder, too, and so are the
-    bridges to other networks.
+    The source is not changed; remove it once you trust the copy. Barred names and templates of
+    forgotten people cannot be read from a gallery, so they are not copied. Adaptations (`adln
+    adapt`) and bridges of a folder are also activated in the new folder.
 
     Args:
-        source: Read only; nobody should write to it meanwhile.
+        source: Only read; must not be written to meanwhile.
         target: Without persons and sightings.
         on_progress: Called with the number of sightings just copied.
 
     Raises:
-        GalleryError: The target is not empty, refuses something, cannot be adapted as the source
-            is, or differs afterwards.
+        GalleryError: The target is not empty, refuses something, does not support the source's
+            adaptation, or differs afterwards.
     """
     adaptations = source.adaptations if isinstance(source, SqliteGallery) else ()
     calibrations = source.calibrations if isinstance(source, SqliteGallery) else {}
     if adaptations and not isinstance(target, SqliteGallery):
         raise GalleryError(
-            "This gallery is adapted to its cameras, which a gallery on a server cannot be. Switch "
-            "that off first: `adln adapt --undo`."
+            "This gallery is adapted to its cameras, which a gallery on a server does not support. "
+            "Undo that first: `adln adapt --undo`."
         )
     if _bridges(source) and not isinstance(target, SqliteGallery):
         raise GalleryError(
-            "This gallery uses a bridge to another network, which a gallery on a server "
-            "cannot. Remove it first: `adln networks rollback NAME --gallery FOLDER`."
+            "This gallery uses a bridge to another network, which a gallery on a server does not "
+            "support. Remove it first: `adln networks rollback NAME --gallery FOLDER`."
         )
     _require_empty(target)
     person_ids = {person.person_id: target.enrol(person.name) for person in source.persons()}
@@ -174,8 +171,8 @@ def move_gallery(
         for record, new_id in zip(batch, new_ids, strict=True):
             if new_id is None:
                 raise GalleryError(
-                    f"The new place refuses sighting {record.sighting_id} as somebody who was "
-                    "forgotten there. Choose a place where nobody was."
+                    f"The target refuses sighting {record.sighting_id} as a person who was "
+                    "forgotten there. Choose a target without forgotten people."
                 )
             sighting_ids[record.sighting_id] = new_id
         if on_progress is not None:
@@ -184,7 +181,7 @@ def move_gallery(
     if isinstance(target, SqliteGallery):
         spaces = {space_name(model) for model in target.models}
         for adaptation in adaptations:
-            # Of a space whose sightings are all erased there is nothing to adapt.
+            # A space without remaining sightings cannot be adapted.
             if adaptation.space in spaces:
                 target.adapt(adaptation, calibrations.get(adaptation.space))
     searches = verify_move(source, target, person_ids, sighting_ids)
@@ -197,11 +194,11 @@ def _bridges(gallery: Gallery) -> dict[str, Bridge]:
 
 
 def _build_bridges(source: Gallery, target: Gallery) -> None:
-    """Those of the source that something in the target goes over."""
+    """Build the source's bridges that apply to something in the target."""
     bridges = _bridges(source)
     if not isinstance(target, SqliteGallery) or not bridges:
         return
-    ways = [way_of(bridges, model) for model in target.models]
+    ways = [bridges_from(bridges, model) for model in target.models]
     for bridge in {one.source: one for way in ways for one in way}.values():
         target.build_bridge(bridge)
 
@@ -209,12 +206,12 @@ def _build_bridges(source: Gallery, target: Gallery) -> None:
 def verify_move(
     source: Gallery, target: Gallery, person_ids: dict[int, int], sighting_ids: dict[int, int]
 ) -> int:
-    """Make sure that two galleries hold and answer the same.
+    """Check that two galleries have the same content and answers.
 
-    Persons and records are compared one by one, then the answers to a sample of searches.
+    Compares all persons and records, then the answers to a sample of searches.
 
     Returns:
-        How many searches were compared.
+        The number of searches compared.
 
     Raises:
         GalleryError: They differ; the message names the first difference.
@@ -222,15 +219,15 @@ def verify_move(
     counts = source.count(), target.count()
     if counts != (len(sighting_ids), len(sighting_ids)):
         raise GalleryError(
-            f"After the move the old place has {counts[0]:,} sightings and the new one "
-            f"{counts[1]:,}; {len(sighting_ids):,} were moved. Was somebody writing? {_AGAIN}"
+            f"After the move, the source has {counts[0]:,} sightings and the target "
+            f"{counts[1]:,}; {len(sighting_ids):,} were moved. Was it written to? {_AGAIN}"
         )
     expected = {
         person_ids[one.person_id]: replace(one, person_id=person_ids[one.person_id])
         for one in source.persons()
     }
     if expected != {one.person_id: one for one in target.persons()}:
-        raise GalleryError(f"After the move the persons of the two places differ. {_AGAIN}")
+        raise GalleryError(f"After the move, the persons of the two galleries differ. {_AGAIN}")
     sample: list[StoredSighting] = []
     # Drawn at random: every tenth one might always be of the same camera.
     rng = np.random.default_rng(0)
@@ -243,7 +240,7 @@ def verify_move(
         )
         if not same:
             raise GalleryError(
-                f"After the move some of the sightings {batch[0].sighting_id} to "
+                f"After the move, some of the sightings {batch[0].sighting_id} to "
                 f"{batch[-1].sighting_id} differ. {_AGAIN}"
             )
         sample += [record for record in batch if record.sighting_id in chosen]
@@ -252,7 +249,7 @@ def verify_move(
     return len(sample)
 
 
-_AGAIN = "The old place is as it was; empty the new one and move again."
+_AGAIN = "The source is unchanged; empty the target and move again."
 
 
 def _require_same_answers(
@@ -264,7 +261,7 @@ def _require_same_answers(
     )
     same = len(old) == len(new) and np.allclose(old.similarity, new.similarity, atol=_TOLERANCE)
     if same and len(old) > 0:
-        # Answers as good as the last one may have been cut off in one place.
+        # Among equal scores at the end, either gallery may return others.
         last = old.similarity[-1] + _TOLERANCE
         clear = [
             {
@@ -282,8 +279,8 @@ def _require_same_answers(
         }
     if not same:
         raise GalleryError(
-            f"After the move a search with sighting {query.sighting_id} is answered differently. "
-            f"An index that misses some (HNSW) does that. {_AGAIN}"
+            f"After the move, a search with sighting {query.sighting_id} has different answers. "
+            f"An approximate index (HNSW) causes that. {_AGAIN}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The people of a SQLite gallery: their rows, names and what bars names, in open transactions."""
+"""The people of a SQLite gallery: their rows, names and barred names, within transactions."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -11,12 +11,12 @@ from adln.gallery.records import Person
 from adln.gallery.sums import NAME_SUM_SQL, row_sum
 
 NAMES_MARK = -1
-"""Stands in `unwiped` for: a name was taken away whose bytes may still be somewhere."""
+"""Mark in `unwiped`: bytes of a removed name may still be on the disk."""
 
 
 @dataclass(frozen=True)
 class NewName:
-    """A name that somebody is to get, with the digests that take long to compute.
+    """A new name of a person, with its digests, which are slow to compute.
 
     Attributes:
         name: as it is stored; None for no name.
@@ -28,14 +28,14 @@ class NewName:
 
 
 def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> NewName:
-    """Check a name and compute its digests; outside of transactions, as it takes long.
+    """Check a name and compute its digests; call it outside of transactions, because it is slow.
 
     Args:
-        name: what somebody is to be called.
-        salts: as `PeopleTable.salts` gives them.
+        name: the new name.
+        salts: from `PeopleTable.salts`.
 
     Raises:
-        GalleryError: Nobody can be called that.
+        GalleryError: The name is invalid.
     """
     if name is None:
         return NewName(None, {})
@@ -45,22 +45,22 @@ def prepare_name(name: str | None, salts: tuple[bytes, frozenset[bytes]]) -> New
 
 
 class PeopleTable:
-    """Who there is. All methods belong to a transaction that the caller has open."""
+    """The table of people. All methods belong to the caller's open transaction."""
 
     def __init__(self, connection: sqlite3.Connection, place: str) -> None:
         self._connection = connection
         self._place = place
 
     def salts(self) -> tuple[bytes, frozenset[bytes]]:
-        """The gallery's own, and those of all names that are barred."""
+        """The gallery's salt, and those of all barred names."""
         rows = self._connection.execute("SELECT DISTINCT salt FROM barred_names")
         return self._salt(), frozenset(salt for (salt,) in rows)
 
     def all(self, tallies: Mapping[int, Tally]) -> list[Person]:
-        """Everybody, by ascending id.
+        """All people, by ascending id.
 
         Args:
-            tallies: what is known of the sightings of those who have any.
+            tallies: tallies of the people who have sightings.
         """
         rows = self._connection.execute(
             f"SELECT person_id, name, name_sum IS {NAME_SUM_SQL} FROM persons ORDER BY 1"
@@ -83,10 +83,10 @@ class PeopleTable:
         return people
 
     def require(self, person_ids: Iterable[int | None]) -> None:
-        """Make sure that people are there.
+        """Check that people exist.
 
         Raises:
-            GalleryError: One is not.
+            GalleryError: One does not.
         """
         for person_id in person_ids:
             known = self._connection.execute(
@@ -94,12 +94,12 @@ class PeopleTable:
             ).fetchone()
             if known is None:
                 raise GalleryError(
-                    f"{self._place}: there is no person {person_id}; `adln gallery list` shows "
-                    "who there is, and enrolling makes a new one."
+                    f"{self._place}: there is no person {person_id}; `adln gallery list` shows all "
+                    "people, and enrolling makes a new one."
                 )
 
     def name_of(self, person_id: int) -> str | None:
-        """What somebody who is there is called."""
+        """Name of an existing person."""
         name: str | None
         name, known_sum = self._connection.execute(
             "SELECT name, name_sum FROM persons WHERE person_id = ?", (person_id,)
@@ -109,16 +109,16 @@ class PeopleTable:
         return name
 
     def named(self) -> frozenset[int]:
-        """Everybody who has a name."""
+        """All people with a name."""
         rows = self._connection.execute("SELECT person_id FROM persons WHERE name IS NOT NULL")
         return frozenset(person_id for (person_id,) in rows)
 
     def add(self, new: NewName, *, person_id: int | None = None) -> int:
-        """Make a person.
+        """Create a person.
 
         Args:
             new: their name.
-            person_id: a number that was given before; a new one if left out.
+            person_id: an earlier number of theirs; by default a new one.
         """
         self.require_free(new)
         done = self._connection.execute(
@@ -131,16 +131,16 @@ class PeopleTable:
         return done.lastrowid
 
     def rename(self, person_id: int, new: NewName) -> None:
-        """Call somebody something else; what they were called before is kept as a digest."""
+        """Rename a person; the old name is kept as a digest."""
         self.require_free(new, but_for=person_id)
         self.keep_digest(person_id, person_id, but=new.name)
         self._put_name(person_id, new.name)
 
     def require_free(self, new: NewName, *, but_for: int | None = None) -> None:
-        """Make sure that a name may be given.
+        """Check that a name may be given.
 
         Raises:
-            GalleryError: It is somebody's, or was that of somebody who is forgotten.
+            GalleryError: It is taken, or belonged to a forgotten person.
         """
         if new.name is None:
             return
@@ -151,13 +151,13 @@ class PeopleTable:
             if taken[0] == but_for:
                 return
             raise GalleryError(
-                f"{self._place}: person {taken[0]} is called {new.name!r} already. Choose another "
-                "name, or merge the two if they are one."
+                f"{self._place}: person {taken[0]} is already called {new.name!r}. Choose another "
+                "name, or merge the two if they are the same."
             )
         barred = self._connection.execute("SELECT salt, digest FROM barred_names").fetchall()
         digests = new.digests
         if late := {salt for salt, _ in barred} - digests.keys():
-            # Somebody was forgotten by another process a moment ago.
+            # Another process has just forgotten someone.
             digests = digests | digests_to_compare(new.name, late, self._salt())
         if any(digests[salt] == digest for salt, digest in barred):
             raise ForgottenNameError(
@@ -166,12 +166,12 @@ class PeopleTable:
             )
 
     def keep_digest(self, of: int, to: int, *, but: str | None = None) -> None:
-        """Note that a person was once called what another is called now.
+        """Store one person's current name as a former name of another.
 
         Args:
-            of: whose name it is.
-            to: who was called that before.
-            but: not if this is the name.
+            of: the person with the name.
+            to: the person whose former name it is.
+            but: do nothing if this is the name.
         """
         name = self.name_of(of)
         if name is not None and name != but:
@@ -180,7 +180,7 @@ class PeopleTable:
             )
 
     def merge(self, other: int, into: int) -> None:
-        """Remove a person who turned out to be another; their sightings were moved before."""
+        """Remove a merged person, whose sightings have been moved."""
         self.keep_digest(other, into)
         self._connection.execute(
             "UPDATE former_names SET person_id = ? WHERE person_id = ?", (into, other)
@@ -190,7 +190,7 @@ class PeopleTable:
         self._mark()
 
     def take_name(self, person_id: int, name: str | None) -> None:
-        """Give a person the name of somebody who is not there any more."""
+        """Give a person the name of a removed one."""
         if self.name_of(person_id) != name:
             self._put_name(person_id, name)
 
@@ -198,26 +198,26 @@ class PeopleTable:
         """Restore a merged person under their old number.
 
         Raises:
-            GalleryError: They were not, or who they were merged with was forgotten since.
+            GalleryError: They were not merged, or into a person who has been forgotten.
         """
         row = self._connection.execute(
             "SELECT into_id FROM merged WHERE person_id = ?", (person_id,)
         ).fetchone()
         if row is None:
             raise GalleryError(
-                f"{self._place}: person {person_id} was not merged with anybody who is still there."
+                f"{self._place}: person {person_id} was not merged into a person who still exists."
             )
         self._connection.execute("DELETE FROM merged WHERE person_id = ?", (person_id,))
         self.add(new, person_id=person_id)
         if new.name is not None:
-            # It is not the other's former name any more.
+            # It is no longer a former name of the other person.
             self._connection.execute(
                 "DELETE FROM former_names WHERE person_id = ? AND digest = ?",
                 (row[0], name_digest(new.name, self._salt())),
             )
 
     def merged_into(self, person_id: int) -> frozenset[int]:
-        """Numbers of all who turned out to be this person, one after the other."""
+        """Numbers of all people merged into this person, directly or indirectly."""
         rows = self._connection.execute(
             "WITH RECURSIVE parts (person_id) AS (SELECT person_id FROM merged WHERE into_id = ? "
             "UNION SELECT merged.person_id FROM merged JOIN parts ON into_id = parts.person_id) "
@@ -227,7 +227,7 @@ class PeopleTable:
         return frozenset(number for (number,) in rows)
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
-        """Of these, those who are neither there nor merged with somebody who is."""
+        """Those of these numbers that neither exist nor were merged into an existing person."""
         there = {number for (number,) in self._connection.execute("SELECT person_id FROM persons")}
         into = dict(self._connection.execute("SELECT person_id, into_id FROM merged").fetchall())
         gone = set()
@@ -241,7 +241,7 @@ class PeopleTable:
         return frozenset(gone)
 
     def forget(self, person_id: int) -> None:
-        """Remove a person permanently, and bar what they and their former selves were called."""
+        """Remove a person permanently, and bar all names of them and of those merged into them."""
         parts = {person_id, *self.merged_into(person_id)}
         salt = self._salt()
         marks = ",".join("?" * len(parts))
@@ -268,7 +268,7 @@ class PeopleTable:
         self._mark()
 
     def drop_emptied(self, person_ids: Collection[int]) -> int:
-        """Remove those who have neither a name nor a sighting; gives how many there were."""
+        """Remove people with neither a name nor a sighting; returns their number."""
         empty = {
             number
             for (number,) in self._connection.execute(
@@ -293,7 +293,7 @@ class PeopleTable:
         self._mark()
 
     def _mark(self) -> None:
-        """Bytes of a name may be left: in the log, and where SQLite has moved rows."""
+        """Mark that bytes of a name may be left in the log and where SQLite has moved rows."""
         self._connection.execute("INSERT OR IGNORE INTO unwiped VALUES (?)", (NAMES_MARK,))
 
     def _salt(self) -> bytes:
@@ -308,11 +308,11 @@ class PeopleTable:
 
 
 def rewrite_persons(connection: sqlite3.Connection) -> None:
-    """Rewrite the table of people, so that nothing of earlier rows is left in its pages.
+    """Rewrite the table of people, so that its pages contain no earlier rows.
 
-    SQLite overwrites what is deleted, but not the copies that it leaves where it has moved rows
-    from one page to another. Emptying a table gives all its pages back, overwritten. Needs a
-    write transaction, begun while foreign keys were off: else rows are deleted one by one.
+    SQLite overwrites deleted rows, but not the copies left when it moves rows between pages.
+    Emptying a table releases and overwrites all its pages. Needs a write transaction begun with
+    foreign keys off, because rows would otherwise be deleted one by one.
     """
     rows = connection.execute("SELECT * FROM persons ORDER BY person_id").fetchall()
     connection.execute("DELETE FROM persons")

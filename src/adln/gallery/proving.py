@@ -1,4 +1,4 @@
-"""Erases somebody's last traces from a SQLite gallery, and proves that none is left."""
+"""Erases the last traces of a person from a SQLite gallery, and verifies that none is left."""
 
 import os
 import sqlite3
@@ -14,24 +14,24 @@ from adln.gallery.erasing import Needles, Traces, all_pieces, find_traces
 from adln.gallery.records import StoredSighting
 
 Compared = Callable[[StoredSighting], NDArray[np.float32]]
-"""Gives the embedding (D,) of a sighting as it is compared, which its code is made of."""
+"""Returns the adapted embedding (D,) of a sighting, from which its code is made."""
 
-# Shorter names stand in other words, and in numbers, by chance.
+# Shorter names occur in other words and data by chance.
 _LEAST_NAME_BYTES = 8
 _SCAN = b"\xff\xda"
-# A copy of a larger database is made on the disk, not in memory.
+# Larger databases are rewritten on the disk, not in memory.
 _MOST_IN_MEMORY_BYTES = 128 * 2**20
 
 
 def needles_of(
     records: Iterable[StoredSighting], names: Iterable[str | None], compared: Compared
 ) -> Needles:
-    """What is to be gone after somebody was forgotten.
+    """The bytes that must be gone after a person was forgotten.
 
     Args:
-        records: of them.
-        names: that they had.
-        compared: gives an embedding as it is compared.
+        records: their sightings.
+        names: their names.
+        compared: returns the adapted embedding of a sighting.
     """
     texts = [name.encode() for name in names if name is not None]
     return Needles(
@@ -52,22 +52,22 @@ def erase_traces(
     kept: Iterable[Sequence[StoredSighting]],
     compared: Compared,
 ) -> Traces:
-    """Look for traces; where there are some, rewrite the whole database and look again.
+    """Search for traces; if there are any, rewrite the whole database and search again.
 
-    SQLite overwrites what it deletes, but where it moves rows from page to page it leaves copies
-    of them behind, which only rewriting all pages removes.
+    SQLite overwrites what it deletes, but leaves copies when it moves rows between pages, which
+    only a rewrite of all pages removes.
 
     Args:
-        connection: to the database, without a transaction; everything is wiped, the log empty.
-        folder: of the gallery.
-        needles: what is looked for. Pieces that belong to what is kept are left out of it.
-        kept: all records that the gallery holds, in batches; asked for only if there are traces.
-        compared: gives an embedding as it is compared.
+        connection: to the database, without a transaction; wiped, with an empty log.
+        folder: folder of the gallery.
+        needles: what to search for; pieces that also occur in kept data are dropped.
+        kept: all records of the gallery, in batches; read only if there are traces.
+        compared: returns the adapted embedding of a sighting.
     """
     traces = find_traces(folder, needles)
     if not traces.found:
         return traces
-    # Pictures are alike in parts: a white wall is the same white wall in another's.
+    # Parts of pictures can be identical, such as a white wall.
     for data in _kept_data(connection, kept, compared):
         needles.leave_out(data)
     traces = find_traces(folder, needles)
@@ -85,14 +85,14 @@ def _blobs(record: StoredSighting, compared: Compared) -> Iterator[bytes]:
     row = compared(record)
     yield encode_embeddings(row[np.newaxis]).numbers.tobytes()
     if record.thumbnail is not None:
-        # What comes before the first scan of a JPEG file is much the same in all of them.
+        # The bytes before the first scan of a JPEG are nearly the same in all files.
         yield record.thumbnail[record.thumbnail.find(_SCAN) + 1 :]
 
 
 def _kept_data(
     connection: sqlite3.Connection, kept: Iterable[Sequence[StoredSighting]], compared: Compared
 ) -> Iterator[bytes]:
-    """All that the gallery rightly holds, in pieces."""
+    """All data that the gallery keeps, in pieces."""
     apart = os.urandom(16)
     for batch in kept:
         yield apart.join(data for record in batch for data in _blobs(record, compared))

@@ -1,6 +1,6 @@
 """The records of a gallery: sightings, people, filters and answers, as frozen dataclasses.
 
-A sighting is one look at one person: the embedding of Sec. III.B with where and when it was taken.
+A sighting is one observation of one person: the embedding of Sec. III.B with camera and time.
 """
 
 import math
@@ -16,53 +16,53 @@ from adln.embeddings import unit_length
 from adln.errors import GalleryError
 
 NO_PERSON = -1
-"""In arrays of person ids: nobody has said yet who this is. In records it is None."""
+"""In arrays of person ids: unassigned. In records, this is None."""
 
-# Lengths this near to 1 are rounding errors of float32.
+# Lengths this close to 1 differ from it only by float32 rounding.
 _UNIT_TOLERANCE = 1e-3
 _LONGEST_SPACE = 64
 _LONGEST_DIGEST = 1000
 _MOST_CAMERAS = 2**31
-# The end of the year 9999, the last that dates are written with; beyond are milliseconds.
+# The end of the year 9999; larger values are probably milliseconds.
 _MOST_TIME_S = 253_402_300_800
 _MOST_IDS = 2**63
 _MOST_THUMBNAIL_BYTES = 4 * 2**20
 
 
 def as_id(value: object, what: str) -> int:
-    """A number of a person, a sighting or a track, whatever type of integer it is.
+    """The number of a person, sighting or track, from any integer type.
 
     Raises:
-        GalleryError: It is no integer, or larger than can be stored.
+        GalleryError: It is not an integer, or too large to store.
     """
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
         raise GalleryError(
-            f"{what} is a whole number, got {value!r} ({type(value).__name__})."
+            f"{what} must be an integer, got {value!r} ({type(value).__name__})."
         ) from error
     if not -_MOST_IDS <= number < _MOST_IDS:
-        raise GalleryError(f"{what} is a number below 2**63, got {number}.")
+        raise GalleryError(f"{what} must be below 2**63, got {number}.")
     return number
 
 
 def as_ids(values: Iterable[object], what: str) -> list[int]:
-    """Numbers of people or sightings, in their order; see `as_id`."""
+    """Numbers of people or sightings, in order; see `as_id`."""
     return [as_id(value, what) for value in values]
 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What made an embedding, and what it can be compared with.
+    """The network and depth of an embedding, and its space.
 
     Attributes:
         digest: SHA-256 of the network file, in hex (`adln.embedders.session.OpenModel.sha256`), or
             any other text that identifies the weights.
-        depth: stages of the network kept, 1 to 4.
+        depth: depth of the network, 1 to 4.
         dim: D, length of an embedding.
-        space: the space that the embedding lies in (`adln.manifest.Manifest.space_of`);
-            embeddings of one space can be compared, whatever network and depth made them. "" if
-            unknown: then only those of the same network and depth can.
+        space: space of the embedding (`adln.manifest.Manifest.space_of`); embeddings of one space
+            can be compared, whichever network and depth made them. "" if unknown: then only those
+            of the same network and depth can.
     """
 
     digest: str
@@ -81,8 +81,8 @@ class ModelKey:
             or len(self.space) > _LONGEST_SPACE
         ):
             raise GalleryError(
-                "A network is named by a digest, a depth of 1 to 4, a length above 0 and a space "
-                f"of at most {_LONGEST_SPACE} letters; this is digest {self.digest!r}, depth "
+                "A network key needs a digest, a depth of 1 to 4, a length above 0 and a space of "
+                f"at most {_LONGEST_SPACE} characters; got digest {self.digest!r}, depth "
                 f"{self.depth}, length {self.dim}, space {self.space!r}."
             )
 
@@ -90,18 +90,18 @@ class ModelKey:
         """Whether embeddings of the two can be compared."""
         if self.dim != other.dim:
             return False
-        # A depth of a file is of one space, also if only one of the two says of which.
+        # One depth of a file has one space, even if only one of the two keys has it.
         return self.exit == other.exit or (bool(self.space) and self.space == other.space)
 
     @property
     def exit(self) -> tuple[str, int]:
-        """Network file and depth: one exit, whatever is known of its space."""
+        """Network file and depth: the exit, without its space."""
         return self.digest, self.depth
 
     @property
     def depth_name(self) -> str:
-        """What people call the depth: "Res2"; "whole" for a network of another make."""
-        # The space of such a network is named by the digest of its file.
+        """Display name of the depth: "Res2"; "whole" for a third-party network."""
+        # The space of a third-party network is named after the digest of its file.
         is_foreign = bool(self.space) and self.digest.startswith(self.space)
         return "whole" if is_foreign else f"Res{self.depth}"
 
@@ -113,18 +113,18 @@ class ModelKey:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sighting:
-    """One look at one person, as it is handed to a gallery.
+    """A sighting of one person, to be stored in a gallery.
 
     Attributes:
         embedding: (D,) float of unit length; stored as float32.
-        model: what made the embedding.
-        camera_id: which camera, 0 or more.
-        time_s: when, in seconds since 1970 (UTC).
-        person_id: who, as the gallery numbers people; None as long as nobody has said.
-        track_id: the track it was taken from, unique within the camera; None if there is none.
-        box_xyxy: where in the frame, in pixels; None if not known.
-        quality: how good the crop is, 0 (useless) to 1 (best).
-        thumbnail: a small JPEG of the crop. Only kept where the operator wants pictures kept.
+        model: network of the embedding.
+        camera_id: number of the camera, 0 or more.
+        time_s: time, in seconds since 1970 (UTC).
+        person_id: number of the person in the gallery; None if unassigned.
+        track_id: its track, unique within the camera; None if there is none.
+        box_xyxy: box in the frame, in px; None if unknown.
+        quality: quality of the crop, 0 (useless) to 1 (best).
+        thumbnail: a small JPEG of the crop; None if pictures are not kept.
     """
 
     embedding: NDArray[np.floating]
@@ -138,7 +138,7 @@ class Sighting:
     thumbnail: bytes | None = None
 
     def __post_init__(self) -> None:
-        # Integers and floats of numpy become Python's; what is neither, a gallery refuses.
+        # Converts numpy numbers to Python's; a gallery refuses all other types.
         for name in ("camera_id", "person_id", "track_id"):
             value = getattr(self, name)
             if not isinstance(value, int) and hasattr(value, "__index__"):
@@ -151,10 +151,10 @@ class Sighting:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoredSighting(Sighting):
-    """A sighting as it comes back out of a gallery.
+    """A sighting read from a gallery.
 
     Attributes:
-        sighting_id: number that the gallery gave it, never given twice.
+        sighting_id: its number, which is never reused.
     """
 
     sighting_id: int
@@ -162,16 +162,16 @@ class StoredSighting(Sighting):
 
 @dataclass(frozen=True, kw_only=True)
 class SightingFacts:
-    """What a stored sighting says but for its embedding, its picture and what made them.
+    """A stored sighting without its embedding, network and picture.
 
     Attributes:
-        sighting_id: number that the gallery gave it.
-        person_id: who was seen; None if nobody has said.
-        camera_id: by which camera.
-        time_s: when, in seconds since 1970.
-        track_id: of the camera's tracker; None if there was none.
-        quality: of the crop, 0 to 1.
-        has_picture: whether a picture of it is kept.
+        sighting_id: its number.
+        person_id: number of the person; None if unassigned.
+        camera_id: number of the camera.
+        time_s: time, in seconds since 1970.
+        track_id: its track; None if there was none.
+        quality: quality of the crop, 0 to 1.
+        has_picture: whether it has a picture.
     """
 
     sighting_id: int
@@ -184,7 +184,7 @@ class SightingFacts:
 
     @classmethod
     def of(cls, record: StoredSighting) -> "SightingFacts":
-        """Of a whole record."""
+        """From a complete record."""
         return cls(
             sighting_id=record.sighting_id,
             person_id=record.person_id,
@@ -198,14 +198,14 @@ class SightingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody whom the gallery knows, named or not.
+    """A person in the gallery, named or not.
 
     Attributes:
-        person_id: number that the gallery gave, never given twice.
-        name: what people call them; None if nobody has said.
-        num_sightings: how many sightings of them are kept.
+        person_id: their number, which is never reused.
+        name: their name; None if they have none.
+        num_sightings: number of sightings stored of them.
         first_seen_s: time of the oldest of these; None if there are none.
-        last_seen_s: time of the newest.
+        last_seen_s: time of the newest; None if there are none.
         cameras: cameras of these, ascending.
     """
 
@@ -219,17 +219,17 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which sightings count. All conditions that are set must hold; an empty filter holds for all.
+    """Selects sightings. All given conditions must hold; an empty filter selects all.
 
     Attributes:
         cameras: only these cameras.
-        not_cameras: none of these cameras (in re-identification usually the query's own).
+        not_cameras: none of these cameras (in re-identification, usually the query's own).
         from_s: seen at this time or later.
         until_s: seen before this time.
         persons: only these people; `NO_PERSON` stands for unassigned sightings.
         not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
-        depth: only embeddings of this depth. A search needs none: it only ever looks at what can
-            be compared with the query.
+        depth: only embeddings of this depth. Not needed for searches, which compare only
+            comparable embeddings.
     """
 
     cameras: frozenset[int] | None = None
@@ -254,22 +254,22 @@ class Filter:
 
 
 EVERYTHING = Filter()
-"""The filter that lets everything pass."""
+"""The filter that selects all sightings."""
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The K sightings most like one query, best first; fewer where fewer pass the filter.
+    """The K sightings most similar to a query, best first; fewer if fewer pass the filter.
 
-    Equal similarities are ordered by sighting id, so that the same gallery gives the same list.
+    Equal similarities are ordered by sighting id, so results are reproducible.
 
     Attributes:
         sighting_ids: (K,) int64.
         similarity: (K,) float32, cosine to the query, -1..1.
-        person_ids: (K,) int64, `NO_PERSON` where nobody has said who it is.
+        person_ids: (K,) int64, `NO_PERSON` for unassigned sightings.
         camera_ids: (K,) int64.
         time_s: (K,) float64.
-        depths: (K,) int64, at which each was embedded, 1 to 4.
+        depths: (K,) int64, depth of each embedding, 1 to 4.
     """
 
     sighting_ids: NDArray[np.int64]
@@ -285,17 +285,16 @@ class SearchResult:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonsResult:
-    """The K persons most like one query, best first; fewer where fewer pass the filter.
+    """The K persons most similar to a query, best first; fewer if fewer pass the filter.
 
-    A person is as like as their best sighting.
+    A person's similarity is that of their most similar sighting.
 
     Attributes:
-        best: The best sighting of each; K rows, no `NO_PERSON` among them.
-        names: K names; None where nobody has given one.
-        num_persons: People who were compared. A gallery on a server may count too many, never too
-            few.
-        sightings: The most similar sightings, of anybody and of nobody; None if none were asked
-            for.
+        best: The most similar sighting of each; K rows, without `NO_PERSON`.
+        names: K names; None for people without a name.
+        num_persons: Number of people compared. A gallery on a server may overestimate it, but never
+            underestimate it.
+        sightings: The most similar sightings, including unassigned ones; None if not requested.
     """
 
     best: SearchResult
@@ -309,21 +308,21 @@ class PersonsResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """What an erasure did, and how it was proved.
+    """Result of an erasure and its verification.
 
     Attributes:
-        person_id: who was forgotten.
-        sightings: how many sightings were erased.
-        thumbnails: how many of these had a picture.
+        person_id: number of the forgotten person.
+        sightings: number of sightings erased.
+        thumbnails: number of these with a picture.
         found_by_search: sightings of the person that a search with their own embeddings still
-            found afterwards; 0 proves the erasure to whoever asks the gallery.
-        files_searched: files of the gallery that were searched for the erased bytes; 0 if they
-            are out of reach, on a server.
-        traces_found: places in these files that still hold bytes of an erased embedding, code or
-            picture; 0 proves it to whoever reads the disk. File systems that keep old copies
-            (snapshots, worn blocks of an SSD) are out of reach.
-        suppressed_above: cosine from which new sightings are refused as this person; None if
-            no template of them was kept.
+            found afterwards; 0 proves the erasure in the gallery.
+        files_searched: files of the gallery searched for the erased bytes; 0 if they cannot be
+            read, as on a server.
+        traces_found: places in these files with bytes of an erased embedding, code or picture; 0
+            proves the erasure on the disk. Old copies kept by file systems or SSDs (snapshots, worn
+            blocks) cannot be checked.
+        suppressed_above: cosine above which new sightings are refused as this person; None if no
+            template was kept.
     """
 
     person_id: int
@@ -336,35 +335,35 @@ class Erasure:
 
     @property
     def is_proved(self) -> bool:
-        """Whether neither a search nor the files, all of them read, know the person any more."""
+        """Whether the files could be read, and neither search nor files had any trace."""
         return self.files_searched > 0 and not self.left_behind
 
     @property
     def left_behind(self) -> int:
-        """What was found of the person after all, by a search or in the files."""
+        """Number of traces found by search or in the files."""
         return self.found_by_search + self.traces_found
 
 
 def pool_track(
     embeddings: NDArray[np.floating], qualities: NDArray[np.floating] | None = None
 ) -> NDArray[np.float32]:
-    """One query of several crops of a track: their mean, weighted by quality, of unit length.
+    """Pool the crops of a track to one query: their mean, weighted by quality, of unit length.
 
     Args:
         embeddings: (N, D), N at least 1.
-        qualities: (N,) weights of 0 or more, not all 0; all equal if left out.
+        qualities: (N,) weights of 0 or more, not all 0; by default equal.
 
     Returns:
         (D,) float32.
 
     Raises:
-        GalleryError: There is no crop, the shapes disagree, or the weights cannot be used.
+        GalleryError: There is no crop, the shapes disagree, or the weights are invalid.
     """
     crops = np.asarray(embeddings)
     weights = np.ones(len(crops)) if qualities is None else np.asarray(qualities, dtype=np.float64)
     if crops.ndim != 2 or len(crops) == 0 or weights.shape != (len(crops),):
         raise GalleryError(
-            "A track is pooled from (N, D) embeddings and (N,) qualities with N at least 1, got "
+            "Pooling a track needs (N, D) embeddings and (N,) qualities with N at least 1, got "
             f"{crops.shape} and {weights.shape}."
         )
     if not np.isfinite(weights).all() or weights.min() < 0 or weights.max() <= 0:
@@ -375,12 +374,12 @@ def pool_track(
 def checked_embeddings(
     embeddings: NDArray[Any], *, dim: int, what: str = "embedding"
 ) -> NDArray[np.float32]:
-    """Make sure that embeddings can be stored and searched for.
+    """Check that embeddings can be stored and searched for.
 
     Args:
-        embeddings: anything; should be (D,) or (N, D) float of unit length.
+        embeddings: should be (D,) or (N, D) float of unit length.
         dim: D.
-        what: what messages call them.
+        what: their name in messages.
 
     Returns:
         (N, D) float32, contiguous, of unit length.
@@ -401,16 +400,16 @@ def checked_embeddings(
     if len(wrong) > 0:
         raise GalleryError(
             f"{what.capitalize()} {wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1. "
-            "Take it from an embedder, or scale it with adln.embeddings.unit_length."
+            "Scale it with adln.embeddings.unit_length."
         )
     return rows
 
 
 def require_usable(sighting: Sighting) -> None:
-    """Make sure that the facts of a sighting are possible; the embedding is checked elsewhere.
+    """Check the values of a sighting, except its embedding.
 
     Raises:
-        GalleryError: A value is impossible; the message names it.
+        GalleryError: A value is invalid; the message names it.
     """
     box, picture = sighting.box_xyxy, sighting.thumbnail
     problems = [

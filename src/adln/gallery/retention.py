@@ -1,4 +1,4 @@
-"""How long sightings are kept, and how many of a person: what keeps a gallery small for ever."""
+"""Retention rules: how long sightings are kept, and how many per person."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Rules for what is erased by itself. None means: no such rule.
+    """Rules for automatic erasure. None means that there is no such rule.
 
-    For how long a sighting is kept is said by its person's rule if there is one, else by its
-    camera's, else by the general one.
+    The retention time of a sighting is that of its person if there is one, otherwise that of its
+    camera, otherwise the general one.
 
     Attributes:
-        keep_s: for how long sightings are kept, in seconds.
-        camera_keep_s: camera -> the same.
-        person_keep_s: person -> the same.
-        max_templates: sightings kept of a person at each depth: the good ones that differ. The
-            gallery itself sees to this when it adds.
-        max_unnamed: sightings kept that are nobody's yet; the oldest go first.
+        keep_s: how long sightings are kept, in s.
+        camera_keep_s: camera -> how long its sightings are kept, in s.
+        person_keep_s: person -> how long their sightings are kept, in s.
+        max_templates: most sightings kept per person and depth: good and different ones. The
+            gallery applies this when it adds sightings.
+        max_unnamed: most unassigned sightings kept; the oldest are erased first.
     """
 
     keep_s: float | None = None
@@ -48,19 +48,19 @@ class Retention:
 
     @property
     def has_ages(self) -> bool:
-        """Whether anything is erased for its age."""
+        """Whether there is a retention time."""
         return self.keep_s is not None or bool(self.camera_keep_s or self.person_keep_s)
 
     def to_json(self) -> str:
-        """As a JSON text."""
+        """Serialise as JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Retention":
-        """Read what `to_json` wrote."""
+        """Parse the output of `to_json`."""
         values: dict[str, Any] = json.loads(text)
         for name in ("camera_keep_s", "person_keep_s"):
-            # JSON has only texts as keys.
+            # Keys in JSON are always text.
             values[name] = {int(key): value for key, value in values[name].items()}
         return cls(**values)
 
@@ -70,10 +70,10 @@ class Tidied:
     """What `apply_retention` erased.
 
     Attributes:
-        expired: sightings that were too old.
-        surplus_templates: sightings of people of whom there were too many.
-        surplus_unnamed: unassigned sightings, of which there were too many.
-        people: without a name, of whom the last sighting was among these.
+        expired: sightings past their retention time.
+        surplus_templates: sightings beyond `max_templates`.
+        surplus_unnamed: unassigned sightings beyond `max_unnamed`.
+        people: people without a name who lost their last sighting.
     """
 
     expired: int
@@ -83,12 +83,12 @@ class Tidied:
 
 
 def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> Tidied:
-    """Erase what the rules no longer keep; to be called now and then, for example every hour.
+    """Erase what the rules no longer keep; call it regularly, for example every hour.
 
     Args:
-        gallery: any.
+        gallery: the gallery.
         retention: the rules.
-        now_s: the time, in seconds since 1970.
+        now_s: current time, in seconds since 1970.
     """
     had_sightings = _unnamed_with_sightings(gallery) if retention.has_ages else set()
     cameras, persons = frozenset(retention.camera_keep_s), frozenset(retention.person_keep_s)
@@ -103,9 +103,9 @@ def apply_retention(gallery: Gallery, retention: Retention, *, now_s: float) -> 
         expired += gallery.expire_before(now_s - keep_s, Filter(persons=frozenset({person_id})))
     templates = surplus_templates(gallery, retention.max_templates)
     unnamed = _surplus_unnamed(gallery, retention.max_unnamed)
-    # One erasure for all, because each waits for the disk.
+    # A single erasure, because each waits for the disk.
     gallery.delete([*templates, *unnamed])
-    # Strangers pass by every day. Those who never had a sighting may be about to get one.
+    # Passers-by leave unnamed people. Those who never had a sighting may be about to get one.
     emptied = had_sightings - _unnamed_with_sightings(gallery) if expired else set()
     return Tidied(
         expired=expired,
@@ -122,7 +122,7 @@ def _unnamed_with_sightings(gallery: Gallery) -> set[int]:
 
 
 def surplus_templates(gallery: Gallery, most: int | None) -> list[int]:
-    """Ids of sightings of which their people have enough."""
+    """Ids of sightings beyond `most` per person and depth."""
     if most is None:
         return []
     surplus: list[int] = []

@@ -1,4 +1,4 @@
-"""Who went from where to where, and how many people there were, each counted once."""
+"""Routes of people between cameras, and numbers of people, each counted once."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from adln.gallery.records import Sighting
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """Somebody was in front of one camera and then of another.
+    """A person's move from one camera to another.
 
     Attributes:
-        person_id: who.
+        person_id: number of the person.
         from_camera: number of the first camera.
-        to_camera: number of the second.
-        left_s: when they were last seen before the first, Unix time.
-        arrived_s: when they were first seen before the second.
+        to_camera: number of the second camera.
+        left_s: time last seen at the first camera, in seconds since 1970.
+        arrived_s: time first seen at the second camera, in seconds since 1970.
     """
 
     person_id: int
@@ -29,12 +29,12 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class Movements:
-    """What people did.
+    """Numbers and routes of people.
 
     Attributes:
-        persons: how many there were, each counted once over all cameras and days.
-        by_camera: number of a camera -> how many of them were there.
-        routes: by the time of leaving.
+        persons: number of people, each counted once over all cameras and days.
+        by_camera: number of a camera -> number of people there.
+        routes: in order of departure.
     """
 
     persons: int
@@ -45,13 +45,12 @@ class Movements:
 def movements(sightings: Iterable[Sighting], *, within_s: float) -> Movements:
     """Count people and find their routes.
 
-    A gallery keeps one moment of each track, the one in which somebody was seen best. So times are
-    right to the length of a track, and somebody whom a camera saw but did not recognise left no
-    route.
+    A gallery stores one moment of each track, the best one. So times are accurate to the length of
+    a track, and people whom a camera saw but did not recognise have no route there.
 
     Args:
-        sightings: in any order; unassigned ones are left out.
-        within_s: whoever needs longer has not come straight from there.
+        sightings: in any order; unassigned ones are ignored.
+        within_s: longest time of a direct route.
     """
     seen: dict[int, set[tuple[float, int]]] = defaultdict(set)
     for one in sightings:

@@ -1,4 +1,4 @@
-"""Sightings as rows of the database, and back."""
+"""Reads and writes sightings as rows of the database."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ _FACTS_SQL = (
 def read_records(
     connection: sqlite3.Connection, index: SearchIndex, ids: Sequence[int]
 ) -> dict[int, StoredSighting]:
-    """Whole records by id; ids that are gone are left out.
+    """Complete records by id; ids that no longer exist are left out.
 
     Raises:
-        GalleryError: One is not what was stored.
+        GalleryError: One is damaged.
     """
     return {row[0]: _record(row, index) for row in _rows_of(connection, _RECORD_SQL, ids)}
 
@@ -38,10 +38,10 @@ def read_records(
 def read_facts(
     connection: sqlite3.Connection, index: SearchIndex, ids: Sequence[int]
 ) -> dict[int, SightingFacts]:
-    """Facts by id; neither embeddings nor pictures are read. Ids that are gone are left out.
+    """Facts by id, without embeddings and pictures; ids that no longer exist are left out.
 
     Raises:
-        GalleryError: One is not what was stored.
+        GalleryError: One is damaged.
     """
     found: dict[int, SightingFacts] = {}
     rows = _rows_of(connection, _FACTS_SQL, ids)
@@ -63,11 +63,11 @@ def read_facts(
 def _rows_of(
     connection: sqlite3.Connection, select: str, ids: Sequence[int]
 ) -> Iterator[tuple[Any, ...]]:
-    """What a SELECT gives for sightings of these ids, some of them at a time."""
+    """Rows of a SELECT for these sightings, in batches."""
     for start in range(0, len(ids), IDS_AT_A_TIME):
         part = ids[start : start + IDS_AT_A_TIME]
         marks = ",".join("?" * len(part))
-        # A cursor that is left open outlives the connection where a row turns out to be damaged.
+        # An open cursor would outlive the connection if a row turns out to be damaged.
         yield from connection.execute(f"{select} WHERE sighting_id IN ({marks})", part).fetchall()
 
 
@@ -80,14 +80,14 @@ def write_rows(
     embeddings: NDArray[np.float32],
     code_sums: NDArray[np.uint32],
 ) -> None:
-    """Insert sightings; belongs to the caller's transaction."""
+    """Insert sightings, in the caller's transaction."""
     blobs = [row.astype("<f4").tobytes() for row in embeddings]
     rows = []
     for sighting_id, slot, one, model_id, blob, code_sum in zip(
         ids, slots, sightings, model_ids, blobs, code_sums.tolist(), strict=True
     ):
         box = None if one.box_xyxy is None else np.array(one.box_xyxy, "<f8").tobytes()
-        # SQLite knows no negative zero.
+        # SQLite has no negative zero.
         facts = (one.camera_id, float(one.time_s) + 0.0, one.model.depth, one.track_id, box)
         quality = float(one.quality) + 0.0
         sums = (blob_sum(blob), None if one.thumbnail is None else blob_sum(one.thumbnail))
@@ -107,7 +107,7 @@ def write_rows(
 
 
 def slots_of(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:
-    """Sighting -> slot, of those that are there."""
+    """Sighting -> slot, of existing sightings."""
     return dict(_rows_of(connection, "SELECT sighting_id, slot FROM sightings", ids))
 
 
@@ -115,7 +115,7 @@ def erase_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
     """Erase sightings, and mark their slots as not yet overwritten.
 
     Returns:
-        Sighting -> slot, of those that were there.
+        Sighting -> slot, of those that existed.
     """
     slots = slots_of(connection, ids)
     keys = [(sighting_id,) for sighting_id in slots]
@@ -130,7 +130,7 @@ def erase_rows(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
 def assign_rows(
     connection: sqlite3.Connection, ids: Sequence[int], person_id: int | None
 ) -> list[int]:
-    """Say who sightings show.
+    """Assign sightings to a person, or unassign them.
 
     Returns:
         The slots of those that changed.
@@ -159,10 +159,10 @@ def ids_of(connection: sqlite3.Connection, person_id: int) -> list[int]:
 
 
 def take_models(connection: sqlite3.Connection, admitted: Sequence[ModelKey]) -> None:
-    """Write down what makes embeddings, and what is learned of it later."""
+    """Store networks, and their spaces if these become known later."""
     connection.executemany(
         "INSERT INTO models (digest, depth, space) VALUES (?, ?, ?) "
-        # What a file says of itself may be learned after its first sightings.
+        # The space may become known after the first sightings.
         "ON CONFLICT (digest, depth) DO UPDATE SET space = excluded.space "
         "WHERE models.space != excluded.space",
         [(model.digest, model.depth, model.space) for model in admitted],
@@ -170,7 +170,7 @@ def take_models(connection: sqlite3.Connection, admitted: Sequence[ModelKey]) ->
 
 
 def plain_filter(set_ones: Mapping[str, Any]) -> dict[str, Any]:
-    """The conditions of a filter that are set, as JSON takes them."""
+    """The given conditions of a filter, JSON-serialisable."""
     values = {
         name: sorted(value) if isinstance(value, frozenset) else value
         for name, value in set_ones.items()
@@ -201,7 +201,7 @@ def _record(row: tuple[Any, ...], index: SearchIndex) -> StoredSighting:
 
 
 def _track(track_id: int | bytes | None) -> int | None:
-    # Earlier versions stored integers of numpy as bytes.
+    # Earlier versions stored numpy integers as bytes.
     return (
         int.from_bytes(track_id, "little", signed=True) if isinstance(track_id, bytes) else track_id
     )

@@ -1,9 +1,9 @@
-"""Exact search by rough comparison: codes first, embeddings only where codes cannot decide.
+"""Exact search in two steps: codes first, embeddings only where codes cannot decide.
 
 The cosine of a query q and an embedding v differs from that of their codes by at most
-``|code of q| * error of v + error of q * |v|`` (Cauchy-Schwarz). So once k sightings are certain to
-reach some similarity, every other one whose code plus its error stays below that is out, and this
-is a proof, not a guess: the answers are those of comparing everything, in a third of the time.
+``|code of q| * error of v + error of q * |v|`` (Cauchy-Schwarz). So once k sightings certainly
+reach some similarity, every other one whose code's similarity plus error is lower can be excluded.
+This is exact: the answers are those of comparing everything, in a third of the time.
 """
 
 import functools
@@ -18,46 +18,46 @@ from numpy.typing import NDArray
 from adln.gallery.codes import CodeFiles, Codes, encode_embeddings
 
 Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the embeddings (M, D) of slots (M,)."""
+"""Returns the embeddings (M, D) of slots (M,)."""
 
-# The most that rounding can do to a float32 sum of products of unit vectors, for each number.
+# Largest rounding error, per component, of a float32 dot product of unit vectors.
 _ROUNDING = 6e-8
 # Embeddings may be this much longer than 1.
 _LONGEST = np.float32(1.002)
-# A first look at a few rows gives a bar that most of the others fail at once.
+# A first pass over a few rows gives a bound that excludes most of the others.
 _FIRST_ROWS = 4096
-# Answers of one block stay in a core's cache.
+# Scores of one block fit a core's cache.
 _BLOCK_ROWS = 65_536
 _BATCH_BLOCK_ROWS = 8192
 _QUERIES_AT_A_TIME = 128
-# Where fewer than one slot in so many counts, they are picked out.
+# If fewer than one slot in this many passes the filter, slots are gathered.
 _SPARSE = 8
-# From this many queries on, sharing each read of the codes pays.
+# From this many queries on, it pays to share each read of the codes.
 _FEW_QUERIES = 4
 
 
 Rows = slice | NDArray[np.int64]
-"""Slots that are compared together: neighbours, or picked ones."""
+"""Slots that are compared together: a range, or gathered ones."""
 
 
 class RoughComparison(Protocol):
-    """A rough comparison of Q queries with the sightings in R slots."""
+    """An approximate comparison of Q queries with the sightings in R slots."""
 
     def scores(self, rows: Rows) -> NDArray[np.float32]:
-        """(Q, R) rough cosines."""
+        """(Q, R) approximate cosines."""
 
     def slack(self, rows: Rows) -> NDArray[np.float32]:
-        """(Q,) how far one of these rough cosines can be from the true one, at most."""
+        """(Q,) largest error of these cosines."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for among the slots of a mask.
+    """A search among the slots of a mask.
 
     Attributes:
-        mask: (S,) which slots count.
-        k: how many answers a query, at least 1.
-        person_ids: (S,) who is in each slot, where only the best slot of each person counts.
+        mask: (S,) the slots to search.
+        k: number of answers per query, at least 1.
+        person_ids: (S,) person of each slot, if only the best slot of each person counts.
     """
 
     mask: NDArray[np.bool_]
@@ -66,7 +66,7 @@ class Wanted:
 
 
 Best = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Slots (K,) and their cosines (K,), best first; K = k where so many count."""
+"""Slots (K,) and their cosines (K,), best first; K = k if there are enough."""
 
 
 def find_best(
@@ -76,17 +76,17 @@ def find_best(
     sighting_ids: NDArray[np.int64],
     fetch: Fetch,
 ) -> list[list[Best]]:
-    """The most similar slots of each query, exactly; all that is wanted by one look at the codes.
+    """The most similar slots of each query, exactly; one pass over the codes for all searches.
 
     Args:
-        comparison: of these queries with the slots.
+        comparison: approximate comparison of these queries with the slots.
         queries: (Q, D) of unit length.
-        wanted: what is looked for.
-        sighting_ids: (S,) order of equal similarities.
-        fetch: gives exact embeddings.
+        wanted: the searches.
+        sighting_ids: (S,) determines the order of equal similarities.
+        fetch: returns exact embeddings.
 
     Returns:
-        For each thing wanted the answers to the Q queries.
+        For each search, the answers to the Q queries.
     """
     pools = [[_pool(one) for _ in queries] for one in wanted]
     for rows, passing in _stretches([one.mask for one in wanted], len(queries)):
@@ -100,7 +100,7 @@ def find_best(
 
     def answer(pool: _Pool, query: NDArray[np.float32]) -> Best:
         mine = np.sort(pool.slots)
-        # Row by row, unlike a matrix product, gives a sighting the same cosine in any company.
+        # Row by row, unlike a matrix product: a sighting's cosine does not depend on the others.
         similarity = np.vecdot(embeddings[np.searchsorted(slots, mine)], query)
         order = pool.first(mine, np.lexsort((sighting_ids[mine], -similarity)))
         return mine[order], similarity[order].clip(-1, 1)
@@ -116,14 +116,14 @@ def _stretches(
     """Slots to compare at a time, and which of them pass each mask."""
     block = _BLOCK_ROWS if num_queries <= _FEW_QUERIES else _BATCH_BLOCK_ROWS
     passing = functools.reduce(np.logical_or, masks)
-    # Where a filter leaves few, only those are looked at; else all, as they lie, is faster.
+    # If few pass the filter, only those are gathered; otherwise contiguous reads are faster.
     is_sparse = np.count_nonzero(passing) * _SPARSE < len(passing)
     slots = np.flatnonzero(passing) if is_sparse else None
     count = len(passing) if slots is None else len(slots)
     start, stop = 0, min(_FIRST_ROWS, count)
     while start < count:
         rows = slice(start, stop) if slots is None else slots[start:stop]
-        # A filter on time or camera often leaves out whole stretches.
+        # A filter on time or camera often excludes whole ranges.
         if passing[rows].any():
             yield rows, [mask[rows] for mask in masks]
         start, stop = stop, min(stop + block, count)
@@ -143,7 +143,7 @@ class _Pool:
         self.slots = np.empty(0, np.int64)
         self._scores = np.empty(0, np.float32)
         self._slack = np.empty(0, np.float32)
-        # k slots are certain to reach this.
+        # k slots certainly reach this.
         self._bar = np.float32(-np.inf)
 
     def take(
@@ -153,7 +153,7 @@ class _Pool:
         rows: Rows,
         slack: np.float32,
     ) -> None:
-        """Look at the rough cosines of the next slots."""
+        """Process the approximate cosines of the next slots."""
         chosen = np.flatnonzero((scores >= self._bar - slack) & passing)
         if len(chosen) == 0:
             return
@@ -169,7 +169,7 @@ class _Pool:
         return order[: self._k]
 
     def _possible(self, certain: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which may still be among the best, and a new bar; `certain` is what each reaches."""
+        """Which slots may still be among the best; updates the bound from `certain` scores."""
         self._raise_bar(certain)
         return self._scores + self._slack >= self._bar
 
@@ -191,7 +191,7 @@ class _PersonPool(_Pool):
         self._person_ids = person_ids
 
     def first(self, slots: NDArray[np.int64], order: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The same, one slot of each person."""
+        """As in `_Pool`, with one slot per person."""
         _, first = np.unique(self._person_ids[slots[order]], return_index=True)
         return order[np.sort(first)][: self._k]
 
@@ -204,11 +204,11 @@ class _PersonPool(_Pool):
 
 
 class CodeComparison:
-    """Codes with codes, whole numbers of one byte, by numkong.
+    """Compares codes with codes (int8), by numkong.
 
     Args:
         queries: (Q, D).
-        files: of the gallery.
+        files: the gallery's codes.
         kernels: the module numkong.
     """
 
@@ -249,7 +249,7 @@ class CodeComparison:
 
 
 class WidenedCodeComparison:
-    """Codes, made float32 block by block, with the queries themselves: slow, needs only numpy."""
+    """Compares codes, converted to float32 block by block, with queries; slow, needs only numpy."""
 
     def __init__(self, queries: NDArray[np.float32], files: CodeFiles | Codes) -> None:
         self._queries = queries
@@ -271,7 +271,7 @@ class WidenedCodeComparison:
 
 
 class EmbeddingComparison:
-    """Embeddings with the queries themselves: needs only numpy, and reads four times as much."""
+    """Compares embeddings with queries; needs only numpy, but reads four times as much."""
 
     def __init__(self, queries: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
         self._queries = queries
@@ -292,18 +292,18 @@ def _rounding(queries: NDArray[np.float32]) -> np.float32:
 
 
 def _largest(errors: NDArray[np.float32]) -> np.float32:
-    # Free slots may hold anything after a power cut, also what is not a number.
+    # After a power cut, free slots may contain anything, including NaN.
     return np.float32(np.fmax.reduce(errors))
 
 
 def compare(
     queries: NDArray[np.float32], files: CodeFiles | Codes, *, engine: str, low_memory: bool
 ) -> RoughComparison:
-    """The fastest comparison that there is.
+    """The fastest available comparison.
 
     Args:
         queries: (Q, D).
-        files: of the gallery.
+        files: the gallery's codes.
         engine: "numkong" or "numpy".
         low_memory: never read embeddings in bulk.
     """
@@ -315,7 +315,7 @@ def compare(
 
 
 def best_engine() -> str:
-    """Name of the fastest engine that is installed: "numkong" or "numpy"."""
+    """Name of the fastest installed engine: "numkong" or "numpy"."""
     try:
         importlib.import_module("numkong")
     except ImportError:
@@ -324,7 +324,7 @@ def best_engine() -> str:
 
 
 def batches(count: int) -> list[slice]:
-    """Queries in groups of a size that keeps memory small."""
+    """Groups of queries, of a size that limits memory."""
     return [
         slice(start, start + _QUERIES_AT_A_TIME) for start in range(0, count, _QUERIES_AT_A_TIME)
     ]

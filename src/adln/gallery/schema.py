@@ -1,4 +1,4 @@
-"""The tables of a gallery's database, and how those of earlier versions become today's."""
+"""The tables of a gallery's database, and upgrades from earlier versions."""
 
 import sqlite3
 from typing import Any
@@ -7,7 +7,7 @@ from adln.errors import GalleryError
 from adln.gallery.sums import NAME_SUM_SQL, ROW_SUM_SQL
 
 FORMAT = 3
-"""Of the database, as `PRAGMA user_version` has it."""
+"""Version of the database format, stored as `PRAGMA user_version`."""
 
 SCHEMA = """
 CREATE TABLE state (
@@ -86,7 +86,7 @@ CREATE TABLE suppressed (             -- templates of the forgotten, only if the
 );
 """
 # From format 1, in which all sightings were of the one model in `state`. New columns come last, as
-# above; a program of the older version that still has the gallery open is refused from then on.
+# above; an older program that still has the gallery open is refused from then on.
 _FROM_FORMAT_1 = """
 CREATE TABLE models (
     model_id INTEGER PRIMARY KEY,
@@ -106,7 +106,7 @@ UPDATE sightings SET model_id = (SELECT model_id FROM models WHERE depth = sight
 ALTER TABLE suppressed ADD COLUMN model_id INTEGER REFERENCES models (model_id);
 UPDATE suppressed SET model_id = (SELECT model_id FROM models WHERE depth = suppressed.depth)
 """
-# From format 2, which had no sums. Codes have none yet: the first search writes them anew.
+# From format 2, which had no checksums. Codes have none yet: the first search rewrites them.
 _FROM_FORMAT_2 = f"""
 ALTER TABLE state ADD COLUMN name_salt BLOB;
 UPDATE state SET name_salt = randomblob(16);
@@ -132,7 +132,7 @@ CREATE TABLE merged (
 );
 INSERT OR IGNORE INTO unwiped VALUES (-1)
 """
-# Spaces of the files that came with adln before files told them: their galleries go on.
+# Spaces of network files that came with adln before files contained them, for existing galleries.
 _SPACES_OF_OLD = {
     "9deb003e0cb4164d64dd643cd2c391f75e8353d601a1e8d6a4b09b5265ded317": "b039df58b34998de",
     "e96a55817f2a4923dd2c520e82b3c7f86eab98f0b5c7c096b3a243ef332c565c": "d290aa33c9733173",
@@ -140,7 +140,7 @@ _SPACES_OF_OLD = {
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """The format of a database; 0 if it is still empty.
+    """The format of a database; 0 if it is empty.
 
     Raises:
         GalleryError: It is of a later version.
@@ -149,13 +149,13 @@ def version_of(connection: sqlite3.Connection) -> int:
     if not 0 <= version <= FORMAT:
         raise GalleryError(
             f"This gallery has format {version}, this version of adln reads up to {FORMAT}. "
-            "Export it to Parquet with the version that wrote it, and import that."
+            "Export it to Parquet with the version that wrote it, then import that file."
         )
     return version
 
 
 def make_tables(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) -> None:
-    """Make all tables; the caller holds a write transaction."""
+    """Create all tables; needs a write transaction."""
     for statement in (SCHEMA + more_schema).split(";\n"):
         connection.execute(statement)
     connection.execute(
@@ -166,7 +166,7 @@ def make_tables(connection: sqlite3.Connection, *, mapped: bool, more_schema: st
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Make a database of an earlier format one of today; needs a write transaction."""
+    """Upgrade a database to the current format; needs a write transaction."""
     if version < 2:
         for statement in _FROM_FORMAT_1.split(";\n"):
             connection.execute(statement)
@@ -180,7 +180,7 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 def rows_if_made(connection: sqlite3.Connection, table: str, key: str) -> list[tuple[str, Any]]:
-    """Keys and contents of a table that is made when it is first needed, if it was."""
+    """Keys and contents of a table that is created on first use; empty if it does not exist."""
     (is_made,) = connection.execute(
         "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     ).fetchone()

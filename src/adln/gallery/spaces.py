@@ -1,10 +1,10 @@
-"""Which embeddings may lie in one gallery, and which of them may be compared.
+"""Rules for which embeddings one gallery may contain, and which may be compared.
 
-- Embeddings of one space are compared with each other, whatever network and depth made them.
-- A gallery holds one family of networks: those that have a file or a space in common with one that
-  is there. So all depths of a network fit, also if each has a space of its own; these are then kept
-  apart, and a search only ever looks at its own space.
-- Everything else is refused.
+- Embeddings of one space are compared with each other, whichever network and depth made them.
+- A gallery contains one family of networks: each shares a file or a space with another one. So all
+  depths of a network are allowed, even if each has its own space; these are kept apart, and a
+  search covers only its own space.
+- All others are refused.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -15,51 +15,51 @@ from adln.gallery.records import ModelKey
 
 
 def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> list[ModelKey]:
-    """Make sure that networks may be in one gallery.
+    """Check that networks may be in one gallery.
 
     Args:
-        known: those that are there, each exit once; if there are none, the first of `new` begins
+        known: networks of the gallery, each exit once; if there are none, the first of `new` starts
             the family.
-        new: those that are to be added or searched with.
-        place: what messages call the gallery.
+        new: networks to add or search with.
+        place: name of the gallery, for messages.
 
     Returns:
-        `new`, each with its space if that is known from anywhere.
+        `new`, each with its space if known.
 
     Raises:
-        GalleryError: one of them belongs to another family, or says another space of an exit than
-            was said before.
+        GalleryError: one of them belongs to another family, or has a different space than known for
+            its exit.
     """
     known = list(known)
     family = known or list(new[:1])
-    told = {model.exit: model.space for model in (*known, *new) if model.space}
+    spaces = {model.exit: model.space for model in (*known, *new) if model.space}
     for model in (*known, *new):
-        if model.space and model.space != told[model.exit]:
+        if model.space and model.space != spaces[model.exit]:
             raise GalleryError(
-                f"{place}: depth {model.depth} of network {model.digest[:12]} is said to lie in "
-                f"two spaces, {model.space} and {told[model.exit]}. The network's file tells "
-                "which is right."
+                f"{place}: depth {model.depth} of network {model.digest[:12]} was given two "
+                f"spaces, {model.space} and {spaces[model.exit]}. Use the one in the network's "
+                "manifest."
             )
-    named = [replace(model, space=told.get(model.exit, "")) for model in new]
-    members = [replace(model, space=told.get(model.exit, "")) for model in family]
+    named = [replace(model, space=spaces.get(model.exit, "")) for model in new]
+    members = [replace(model, space=spaces.get(model.exit, "")) for model in family]
     rest = [model for model in named if model not in members]
-    # A newcomer may be kin of another newcomer only.
+    # A new network may be related to another new one only.
     while kin := [model for model in rest if any(_are_kin(model, one) for one in members)]:
         members += kin
         rest = [model for model in rest if model not in kin]
     if rest:
         more = f" and {len(family) - 1} more" if len(family) > 1 else ""
         raise GalleryError(
-            f"{place}: this gallery holds embeddings of {family[0]}{more}, these are of {rest[0]}. "
+            f"{place}: this gallery has embeddings of {family[0]}{more}, these are of {rest[0]}. "
             "Embeddings of different networks cannot be compared, unless their files say that they "
-            "share a space. Use the gallery's network, or copy the gallery to a new place with its "
-            "pictures embedded by this one: `adln gallery renew`."
+            "share a space. Use the gallery's network, or copy the gallery with its pictures "
+            "embedded by this one: `adln gallery renew`."
         )
     return named
 
 
 def group_by_space(models: Iterable[ModelKey]) -> list[list[ModelKey]]:
-    """Networks in groups that share a space each, in the order in which they come."""
+    """Networks grouped by space, in order of appearance."""
     groups: list[list[ModelKey]] = []
     for model in models:
         mine = next((group for group in groups if group[0].shares_space(model)), None)
@@ -71,7 +71,7 @@ def group_by_space(models: Iterable[ModelKey]) -> list[list[ModelKey]]:
 
 
 def template_kind(model: ModelKey) -> Hashable:
-    """What a limit on templates counts together: embeddings of one space and one depth."""
+    """Key by which a limit on templates counts: space and depth."""
     return model.space or model.digest, model.depth
 
 

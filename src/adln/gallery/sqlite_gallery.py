@@ -1,8 +1,8 @@
-"""The gallery as a folder: a SQLite database, and codes mapped into memory for the search.
+"""The gallery as a folder: a SQLite database, and memory-mapped codes for the search.
 
-The database alone is what counts: a call has returned when its transaction is synced to the disk,
-and all other files can be computed from it. Several processes may use a folder at a time; each
-sees, at every call, all that was acknowledged to any of them before.
+The database is authoritative: a call returns when its transaction is synced to the disk, and all
+other files can be recomputed from it. Several processes may use a folder at a time; each call sees
+everything that was acknowledged to any of them before.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
@@ -45,7 +45,7 @@ from adln.gallery.retention import Retention
 from adln.gallery.store import ERASED_AT_A_TIME, Queries
 from adln.gallery.suppression import are_refused, keep_template
 
-# Fewer free slots than this cost a search nothing that could be felt.
+# Fewer free slots than this have no noticeable cost for searches.
 _WORTH_COMPACTING = 5_000
 _PROOF_QUERIES = 256
 _PROOF_ANSWERS = 10
@@ -54,22 +54,21 @@ _PROOF_ANSWERS = 10
 class SqliteGallery(ComparedGallery):
     """A gallery in one folder of this machine; see `adln.gallery.interface.Gallery`.
 
-    Searches are exact: codes of one byte a number leave out what provably is not among the
-    answers, the embeddings decide the rest. The files beside the database are computed from it
-    again whenever they are missing, damaged, or of another state of the database. Where the disk or
-    the files may not be written to, the gallery can be read, and searches are not logged.
+    Searches are exact: codes of one byte per component exclude what is provably not among the
+    answers, embeddings decide the rest. The files beside the database are recomputed whenever they
+    are missing, damaged, or do not match it. On a write-protected disk, the gallery can be read,
+    and searches are not logged.
 
     Args:
-        folder: of the gallery.
-        create: make it if there is none.
-        low_memory: read embeddings from the database instead of a mapped file: slower by a
-            little, and only the codes take memory. A gallery that is made this way has no such
-            file at all.
-        actor: whom the audit log names.
-        audit_searches: log searches, too. Such a row survives a crash of the program; only a
-            power cut may take the last ones.
-        engine: "numkong" or "numpy"; the faster one that is installed if left out.
-        clock: gives seconds since 1970, for the audit log.
+        folder: folder of the gallery.
+        create: create it if it does not exist.
+        low_memory: read embeddings from the database instead of a mapped file: slightly slower, and
+            only the codes take memory. A gallery created this way has no such file.
+        actor: name for the audit log.
+        audit_searches: log searches, too. These entries survive a crash of the program; a power cut
+            may lose the last ones.
+        engine: "numkong" or "numpy"; by default the faster installed one.
+        clock: seconds since 1970, for the audit log.
 
     Raises:
         GalleryError: There is no gallery, it is of another version, damaged or locked.
@@ -83,16 +82,16 @@ class SqliteGallery(ComparedGallery):
 
     @property
     def retention(self) -> Retention:
-        """The rules that were set for this gallery."""
+        """The retention rules of this gallery."""
         with self._reading():
             (text,) = self._connection.execute("SELECT retention FROM state").fetchone()
         return Retention() if text is None else Retention.from_json(text)
 
     def set_retention(self, retention: Retention) -> None:
-        """Set the rules. Only `max_templates` is applied at once; `apply_retention` does the rest.
+        """Set the retention rules. Only `max_templates` is applied by the gallery itself.
 
         Args:
-            retention: the rules, for all processes.
+            retention: the rules, for all processes; see `apply_retention`.
         """
         with self._writing("retention", {"rules": retention.to_json()}):
             self._connection.execute("UPDATE state SET retention = ?", (retention.to_json(),))
@@ -106,7 +105,7 @@ class SqliteGallery(ComparedGallery):
         models = list(dict.fromkeys(one.model for one in sightings))
         if len({model.dim for model in models}) > 1:
             raise GalleryError(
-                "These embeddings are of different lengths, which cannot be compared: "
+                "These embeddings have different lengths and cannot be compared: "
                 + "; ".join(sorted(map(str, models)))
                 + ". Embed all pictures with one network file."
             )
@@ -187,7 +186,9 @@ class SqliteGallery(ComparedGallery):
         queries = checked_embeddings(embeddings, dim=model.dim, what="query")
         seen_by = [NO_CAMERA] * len(queries) if cameras is None else as_ids(cameras, "a camera")
         if len(seen_by) != len(queries):
-            raise GalleryError(f"{len(queries)} queries came with {len(seen_by)} cameras.")
+            raise GalleryError(
+                f"{len(queries)} queries need {len(queries)} cameras, got {len(seen_by)}."
+            )
         if self._audit_searches and not self._is_read_only:
             facts = {
                 "queries": len(queries),
@@ -197,7 +198,7 @@ class SqliteGallery(ComparedGallery):
                 "where": rows.plain_filter(vars(where)),
             }
             with self._lock, plain_errors(self.folder):
-                # Written before the answer is given, but not worth a wait for the disk.
+                # Written before the answer is returned, without waiting for the disk.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 try:
                     with writing(self._connection):
@@ -262,7 +263,7 @@ class SqliteGallery(ComparedGallery):
         return person_id
 
     def require_free_name(self, name: str) -> None:
-        """Make sure that somebody new may be called this.
+        """Check that a new person may have this name.
 
         Raises:
             GalleryError: See `enrol`.
@@ -348,7 +349,7 @@ class SqliteGallery(ComparedGallery):
         return person_id
 
     def delete(self, sighting_ids: Iterable[int]) -> int:
-        """See `Gallery`. The bytes are overwritten in a moment, or when the gallery is closed."""
+        """See `Gallery`. The bytes are overwritten soon after, or when the gallery is closed."""
         ids = _unique(sighting_ids)
         details: dict[str, Any] = {}
 
@@ -359,7 +360,7 @@ class SqliteGallery(ComparedGallery):
         return self._erasing(ids, erase, details)
 
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
-        """See `Gallery`. The bytes are overwritten in a moment, or when the gallery is closed."""
+        """See `Gallery`. The bytes are overwritten soon after, or when the gallery is closed."""
         details: dict[str, Any] = {
             "before_s": float(time_s),
             "where": rows.plain_filter(vars(where)),
@@ -371,7 +372,7 @@ class SqliteGallery(ComparedGallery):
 
         def erase(part: list[int]) -> None:
             with self._writing("expire", details):
-                # Somebody else may have changed some since.
+                # Others may have changed some in the meantime.
                 there = self._index.columns
                 still = there.mask(where) & (there.times_s < time_s)
                 still &= np.isin(there.sighting_ids, part)
@@ -394,7 +395,9 @@ class SqliteGallery(ComparedGallery):
         """See `Gallery`."""
         person_id = as_id(person_id, "a person")
         if suppress_above is not None and not 0 < suppress_above < 1:
-            raise GalleryError(f"suppress_above is a cosine between 0 and 1, got {suppress_above}.")
+            raise GalleryError(
+                f"suppress_above must be a cosine between 0 and 1, got {suppress_above}."
+            )
         details: dict[str, Any] = {"person": person_id, "suppressed_above": suppress_above}
         try:
             try:
@@ -402,7 +405,7 @@ class SqliteGallery(ComparedGallery):
             except FullDiskError:
                 records, name = self._forget_in_pieces(person_id, suppress_above, details)
             self._with_reserve(self._wiper.wipe)
-            with plain_errors(self.folder, what_holds="The erasure is done and stays done."):
+            with plain_errors(self.folder, what_holds="The erasure itself is complete."):
                 needles = proving.needles_of(records, [name], self._compared)
                 erasure = self._prove(person_id, records, needles, suppress_above)
             proof = {
@@ -422,10 +425,10 @@ class SqliteGallery(ComparedGallery):
         details: dict[str, Any],
         most: int | None = None,
     ) -> tuple[list[StoredSighting], str | None, bool]:
-        """Erase somebody, or the first so many sightings of them.
+        """Erase a person, or their first `most` sightings.
 
         Returns:
-            What was erased, their name, and whether nothing of them is left.
+            The erased sightings, their name, and whether nothing of them is left.
         """
         with self._writing("forget", details):
             self._people.require({person_id})
@@ -444,11 +447,11 @@ class SqliteGallery(ComparedGallery):
     def _forget_in_pieces(
         self, person_id: int, suppress_above: float | None, details: dict[str, Any]
     ) -> tuple[list[StoredSighting], str | None]:
-        """Erase somebody with the room that was set aside."""
+        """Erase a person in small steps, using the reserved disk space."""
         records: list[StoredSighting] = []
         is_gone = False
         while not is_gone:
-            # What is kept to refuse them is of all sightings, and kept once.
+            # The template to refuse them is made once, of all sightings.
             suppressed = None if records else suppress_above
             erase = partial(self._forget, person_id, suppressed, details, ERASED_AT_A_TIME)
             some, name, is_gone = self._with_reserve(erase)
@@ -457,10 +460,9 @@ class SqliteGallery(ComparedGallery):
         return records, name
 
     def compact(self) -> None:
-        """Release free slots, so that a search reads only what is in use.
+        """Remove free slots, so that searches read only slots in use.
 
-        Worth its while after much was erased and little added; takes about as long as reading the
-        whole database.
+        Useful after large erasures; takes about as long as reading the whole database.
         """
         with self._writing("compact"):
             if self._index.digest is not None:
@@ -471,7 +473,7 @@ class SqliteGallery(ComparedGallery):
         """`compact` if less than half of the slots are in use.
 
         Returns:
-            Whether it was done.
+            Whether it was compacted.
         """
         with self._reading():
             slots = self._index.columns.slots
@@ -482,12 +484,12 @@ class SqliteGallery(ComparedGallery):
         return True
 
     def audit_entries(self, *, action: str | None = None) -> list[AuditEntry]:
-        """The audit log, or what it says of one action, oldest first."""
+        """The audit log, or its entries of one action, oldest first."""
         with self._reading():
             return list(self._log.entries(action=action))
 
     def check_audit(self, *, expected_digest: str | None = None) -> AuditCheck:
-        """Check that nobody rewrote the audit log; see `AuditLog.check`."""
+        """Check that the audit log is unaltered; see `AuditLog.check`."""
         with self._reading():
             return self._log.check(expected_digest=expected_digest)
 
@@ -498,7 +500,7 @@ class SqliteGallery(ComparedGallery):
         needles: Needles,
         suppress_above: float | None,
     ) -> Erasure:
-        """Search for somebody who is gone, in the gallery and in its files."""
+        """Search for a forgotten person in the gallery and its files."""
         erased = {record.sighting_id for record in records}
         found = self.count(Filter(persons=frozenset({person_id}))) + len(self.get(erased))
         for model in {record.model for record in records}:

@@ -1,4 +1,4 @@
-"""What a gallery in a folder is made of, and what its methods do inside a transaction."""
+"""The parts of a gallery in a folder, and its operations within transactions."""
 
 import contextlib
 import os
@@ -44,12 +44,12 @@ from adln.gallery.spaces import admit, template_kind
 from adln.gallery.templates import choose_templates
 from adln.gallery.wiping import Wiper
 
-# A person may have this share of templates too many before the surplus is chosen and erased:
-# choosing one at each sighting would compare all of them each time.
+# A person may exceed the limit of templates by this share before the surplus is erased: choosing
+# one at each sighting would compare all of them each time.
 _SURPLUS_SHARE = 0.25
-# How long the opening and the closing of a gallery wait for others that read, to wipe what is left.
+# How long opening and closing a gallery wait for readers, to wipe what is left.
 _PATIENCE_S = 1.0
-# So many sightings are erased at a time where the disk is full.
+# Number of sightings erased at a time if the disk is full.
 ERASED_AT_A_TIME = 100
 
 Answer = TypeVar("Answer")
@@ -57,11 +57,11 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """What is searched for.
+    """Queries of a search.
 
     Attributes:
-        embeddings: (Q, D) of unit length, as the network gave them.
-        cameras: (Q,) camera of each; `adln.gallery.adapting.NO_CAMERA` where there is none.
+        embeddings: (Q, D) of unit length, from the network.
+        cameras: (Q,) camera of each; `adln.gallery.adapting.NO_CAMERA` for none.
     """
 
     embeddings: NDArray[np.float32]
@@ -69,13 +69,13 @@ class Queries:
 
 
 class GalleryStore:
-    """Database, code files and columns of one gallery, kept in step with each other.
+    """Database, code files and columns of one gallery, kept synchronised.
 
-    What it is opened with is that of `adln.gallery.sqlite_gallery.SqliteGallery`.
+    Its arguments are those of `adln.gallery.sqlite_gallery.SqliteGallery`.
 
     Attributes:
-        folder: where it is.
-        engine: what compares codes, "numkong" or "numpy".
+        folder: folder of the gallery.
+        engine: engine that compares codes, "numkong" or "numpy".
 
     Raises:
         GalleryError: There is no gallery, it is of another version, damaged or locked.
@@ -126,7 +126,7 @@ class GalleryStore:
     def close(self) -> None:
         """See `Gallery`."""
         if self._process != os.getpid():
-            # A fork's copy: the database, and a lock that somebody may hold, are the parent's.
+            # In a fork, the database and any held lock belong to the parent.
             self._closed = True
             return
         with self._lock:
@@ -134,7 +134,7 @@ class GalleryStore:
                 return
             self._closed = True
             try:
-                # What was acknowledged is safe already; a full disk makes the next start slower.
+                # Acknowledged data is already safe; a full disk only makes the next start slower.
                 with contextlib.suppress(GalleryError), plain_errors(self.folder):
                     self._leave_ready()
             finally:
@@ -142,7 +142,7 @@ class GalleryStore:
                 self._connection.close()
                 self._wiper.close()
                 if not self._is_read_only:
-                    # SQLite's files beside the gallery, which may have taken of it, are gone.
+                    # SQLite's temporary files, which may have used the reserve, are gone.
                     fill_reserve(self.folder)
 
     def __enter__(self) -> Self:
@@ -159,7 +159,7 @@ class GalleryStore:
         with self._lock, plain_errors(self.folder):
             self._require_open()
             if self._connection.in_transaction:
-                # Called by a method that holds a transaction already.
+                # Called by a method that already has a transaction.
                 yield
                 return
             while True:
@@ -177,7 +177,7 @@ class GalleryStore:
     def _writing(
         self, action: str | None = None, details: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
-        """A transaction; an action is logged in it, with what `details` hold in the end."""
+        """A write transaction that logs an action, with the final content of `details`."""
         self._require_own()
         with self._lock, plain_errors(self.folder):
             self._require_open()
@@ -194,17 +194,17 @@ class GalleryStore:
                     self._log.record(action, details or {})
 
     def _note(self, action: str, details: Mapping[str, Any]) -> None:
-        """Write a line of the audit log."""
+        """Append to the audit log."""
         with self._writing(action, details):
             pass
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether it is closed."""
         return self._closed
 
     def _require_own(self) -> None:
-        """Refuse a copy in a forked process: SQLite would lose its locks there."""
+        """Refuse use in a forked process, where SQLite would lose its locks."""
         if self._process != os.getpid():
             raise GalleryError(
                 f"{self.folder}: this gallery was opened before this process was forked; open it "
@@ -222,7 +222,7 @@ class GalleryStore:
         self._index.remove_leftovers()
 
     def _prepare(self, name: str | None) -> NewName:
-        """A name with its digests, which are computed while others may write."""
+        """A name with its digests, computed without blocking other writers."""
         with self._reading():
             salts = self._people.salts()
         return prepare_name(name, salts)
@@ -235,11 +235,11 @@ class GalleryStore:
             try:
                 self._wiper.wipe(wait_s=_PATIENCE_S)
             except GalleryError:
-                # Others read, or the disk is full: no reason not to be of use.
+                # Others are reading, or the disk is full: the gallery can still be used.
                 self._wiper.wipe_soon()
 
     def _leave_ready(self) -> None:
-        """Overwrite what is left, and save what makes the next start quick."""
+        """Overwrite erased data, and save the columns for a quick next start."""
         if self._is_read_only:
             return
         with contextlib.suppress(GalleryError):
@@ -256,10 +256,10 @@ class GalleryStore:
     def _erasing(
         self, ids: list[int], erase: Callable[[list[int]], None], details: Mapping[str, Any]
     ) -> int:
-        """Erase sightings in one go, or in small pieces where the disk has no room for that.
+        """Erase sightings at once, or in small batches if the disk lacks space for that.
 
         Returns:
-            How many were erased.
+            The number erased.
         """
         erased = 0
         try:
@@ -278,7 +278,7 @@ class GalleryStore:
         return erased
 
     def _with_reserve(self, do: Callable[[], Answer]) -> Answer:
-        """Do what erasing takes, on a full disk with the room that was set aside for it."""
+        """Run an erasing operation; on a full disk, with the reserved space."""
         while True:
             try:
                 return do()
@@ -287,7 +287,7 @@ class GalleryStore:
                     raise
 
     def _free_log(self) -> None:
-        """Have what is in the log be in the database, and the room of the log free."""
+        """Move the log's content to the database, and free the log's space."""
         with contextlib.suppress(GalleryError):
             self._with_reserve(partial(self._wiper.wipe, wait_s=0.0))
 
@@ -343,10 +343,10 @@ class GalleryStore:
     def _holding(
         self, answer: Callable[[], tuple[list[Answer], NDArray[np.int64]]]
     ) -> list[Answer]:
-        """Answers that hold at the end of the search, too.
+        """Answers that are still valid at the end of the search.
 
         Args:
-            answer: gives them, and all slots in them; called inside a transaction.
+            answer: returns them and all slots in them; called inside a transaction.
         """
         with self._lock:
             while True:
@@ -356,13 +356,13 @@ class GalleryStore:
                 except StaleFilesError as stale:
                     self._repair(stale.slots)
                     continue
-                # A slot may have been emptied and refilled while it was being compared.
+                # A slot may have been emptied and refilled during the comparison.
                 with plain_errors(self.folder), reading(self._connection):
                     if self._index.still_holds(slots):
                         return results
 
     def _repair(self, suspects: NDArray[np.int64]) -> None:
-        """Rewrite what is wrong in the files, or do without them."""
+        """Rewrite wrong slots of the files, or, if they cannot be written, work without them."""
         if self._is_read_only:
             with self._reading():
                 self._index.read_into_memory()
@@ -371,7 +371,7 @@ class GalleryStore:
             self._index.repair(suspects)
 
     def _comparable(self, model: ModelKey, where: Filter) -> NDArray[np.bool_]:
-        """(S,) which slots pass and can be compared with a network's queries."""
+        """(S,) mask of the slots that pass and are comparable with a network's queries."""
         index = self._index
         if index.digest is None:
             return np.zeros(0, np.bool_)
@@ -379,16 +379,16 @@ class GalleryStore:
         return index.columns.mask(where, models=index.comparable(model))
 
     def _as_here(self, model: ModelKey) -> ModelKey:
-        """A network with what is known of it here.
+        """A network, with its space if known here.
 
         Raises:
-            GalleryError: Its embeddings cannot be compared with any of these.
+            GalleryError: Its embeddings cannot be compared with any in the gallery.
         """
         (known,) = admit(self._index.models.values(), [model], place=str(self.folder))
         return known
 
     def _adapted(self, queries: Queries, model: ModelKey) -> NDArray[np.float32]:
-        """The embeddings (Q, D) of queries as they are compared."""
+        """Embeddings (Q, D) of queries, after bridges and adaptation."""
         index = self._index
         if not index.compares_changed:
             return queries.embeddings
@@ -398,7 +398,7 @@ class GalleryStore:
         return carried if adaptation is None else adaptation.apply(carried, queries.cameras)
 
     def _compared(self, record: StoredSighting) -> NDArray[np.float32]:
-        """The embedding (D,) of a sighting as it is compared."""
+        """Embedding (D,) of a sighting, after bridges and adaptation."""
         camera = np.array([record.camera_id], dtype=np.int64)
         row = record.embedding.astype(np.float32)[np.newaxis]
         compared: NDArray[np.float32] = self._adapted(Queries(row, camera), record.model)[0]
@@ -407,7 +407,7 @@ class GalleryStore:
     def _compare(
         self, queries: NDArray[np.float32], wanted: Sequence[scan.Wanted]
     ) -> tuple[list[list[SearchResult]], NDArray[np.int64]]:
-        """The answers to the queries for each thing wanted, and all slots in them."""
+        """The answers to the queries for each search, and all slots in them."""
         index, columns = self._index, self._index.columns
         nothing = np.empty(0, np.int64)
         if not any(one.mask.any() for one in wanted):
@@ -452,12 +452,12 @@ class GalleryStore:
         )
 
     def _take_models(self, models: Sequence[ModelKey]) -> dict[ModelKey, int]:
-        """Make sure that these networks may be here; the number of each."""
+        """Check that these networks are admitted; returns the number of each."""
         index = self._index
         admitted = admit(index.models.values(), models, place=str(self.folder))
         rows.take_models(self._connection, admitted)
         if index.digest is None:
-            # The first sighting says what this gallery is for.
+            # The first sighting determines the networks of this gallery.
             self._connection.execute(
                 "UPDATE state SET digest = ?, dim = ?", (models[0].digest, models[0].dim)
             )
@@ -479,7 +479,7 @@ class GalleryStore:
         slots = index.columns.free_slots(len(sightings))
         files = index.require_files()
         files.reserve(int(slots[-1]) + 1)
-        # Into free slots and before the commit: whoever sees the sighting finds its code there.
+        # Into free slots, before the commit: readers that see the sighting find its code.
         compared = index.adapt(
             embeddings,
             np.array(model_ids, dtype=np.int64),
@@ -509,7 +509,7 @@ class GalleryStore:
         return len(slots)
 
     def _drop_surplus(self, person_ids: Iterable[int | None]) -> None:
-        """Keep the gallery's rule on templates for these people."""
+        """Apply `max_templates` to these people."""
         (text,) = self._connection.execute("SELECT retention FROM state").fetchone()
         most = None if text is None else Retention.from_json(text).max_templates
         if most is None:

@@ -1,8 +1,8 @@
-"""Checksums by which a gallery notices that what it reads is not what it wrote.
+"""Checksums with which a gallery detects damaged data.
 
-Each sighting carries the sums of its facts, its embedding, its code and its picture. So a code file
-that is damaged, or belongs to another state of the database (one put back from a backup), is found
-out and rewritten, and a damaged row is an error instead of a wrong answer.
+Each sighting has checksums of its facts, embedding, code and picture. So a code file that is
+damaged or belongs to another state of the database (such as a restored backup) is detected and
+rewritten, and a damaged row causes an error instead of a wrong answer.
 """
 
 import sqlite3
@@ -16,19 +16,19 @@ ROW_SUM_SQL = (
     "adln_row_sum(sighting_id, person_id, camera_id, time_s, depth, track_id, box, quality, "
     "model_id, embedding_sum, jpeg_sum)"
 )
-"""The sum of a sighting's row, in SQL; it leaves out the slot, which its code's sum vouches for."""
+"""Checksum of a sighting's row, in SQL; without the slot, which the code's checksum covers."""
 NAME_SUM_SQL = "adln_row_sum(person_id, name)"
-"""The sum of a person's row, in SQL."""
+"""Checksum of a person's row, in SQL."""
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """Make the functions of the SQL texts above known to a connection."""
+    """Register the SQL functions used above with a connection."""
     connection.create_function("adln_row_sum", -1, row_sum, deterministic=True)
     connection.create_function("adln_blob_sum", 1, _blob_sum, deterministic=True)
 
 
 def row_sum(*facts: Any) -> int:
-    """CRC-32 of facts as SQLite gives them."""
+    """CRC-32 of values as SQLite returns them."""
     return zlib.crc32(repr(facts).encode("utf-8", "surrogatepass"))
 
 
@@ -60,5 +60,5 @@ def code_sums(
 
 
 def _blob_sum(blob: object) -> int | None:
-    # Where a damaged page makes something else of it, the row's sum tells.
+    # If a damaged page changes its type, the row's checksum detects it.
     return blob_sum(blob) if isinstance(blob, bytes) else None

@@ -1,4 +1,4 @@
-"""Templates of people who asked not to be enrolled again, where the operator keeps any."""
+"""Templates of forgotten people, kept only on request, to refuse their new sightings."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ def keep_template(
     records: Sequence[StoredSighting],
     above: float,
 ) -> None:
-    """Keep one mean embedding for each space; belongs to the caller's transaction.
+    """Keep one mean embedding for each space, in the caller's transaction.
 
     Args:
         connection: to the gallery's database.
-        models: by number.
-        person_id: whose.
+        models: networks by number.
+        person_id: number of the person.
         records: their sightings.
-        above: cosine from which new sightings are refused.
+        above: lowest cosine at which new sightings are refused.
     """
     numbers = {model: number for number, model in models.items()}
     for group in group_by_space(record.model for record in records):
@@ -46,9 +46,9 @@ def are_refused(
     model_ids: Sequence[int],
     bridges: Mapping[str, Bridge],
 ) -> NDArray[np.bool_]:
-    """Which of new embeddings (N, D) look like somebody who asked not to be enrolled.
+    """Which of new embeddings (N, D) resemble a forgotten person with a template.
 
-    Where a bridge is up, it is enough to look like them on either side of it.
+    With a bridge, similarity before or after the mapping is sufficient.
 
     Returns:
         (N,) bool.

@@ -1,4 +1,4 @@
-"""Which sightings of a person to keep when there are too many: the good ones that differ."""
+"""Chooses which sightings of a person to keep: good and different ones."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,16 +9,16 @@ def choose_templates(
 ) -> NDArray[np.int64]:
     """Choose good and different sightings.
 
-    The best comes first; then, one after the other, the one with the largest product of its
-    quality and its distance to the nearest that was chosen already.
+    The best is chosen first; then, repeatedly, the one with the largest product of its quality and
+    its distance to the nearest one already chosen.
 
     Args:
         embeddings: (N, D) of unit length.
         qualities: (N,) from 0 to 1.
-        keep: how many.
+        keep: number to keep.
 
     Returns:
-        (min(N, keep),) positions, ascending.
+        (min(N, keep),) indices, ascending.
     """
     count = len(embeddings)
     if count <= keep:
@@ -27,7 +27,7 @@ def choose_templates(
     nearest = np.full(count, np.inf)
     for _ in range(keep - 1):
         nearest = np.minimum(nearest, 1 - embeddings @ embeddings[chosen[-1]])
-        # Copies of a chosen one are at distance 0, or by rounding a little below it.
+        # Copies of a chosen one have distance 0, or slightly less by rounding.
         worth = np.maximum(nearest, 0) * np.maximum(qualities, 1e-6)
         worth[chosen] = -1
         chosen.append(int(np.argmax(worth)))

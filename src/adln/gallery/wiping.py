@@ -1,9 +1,9 @@
-"""Overwrites what was erased: in the code files, in the table of people, and in the log.
+"""Overwrites erased data in the code files, the table of people, and the log.
 
-An erasure is done, and answers know nothing of it any more, when its transaction is through. Its
-bytes are overwritten afterwards: at once where somebody waits for it, as when a person is
-forgotten, else by a thread beside, so that no camera waits for the disk or for other processes.
-What could not be overwritten yet is marked in the database, and done at the next opportunity.
+An erasure takes effect, and disappears from answers, when its transaction commits. Its bytes are
+overwritten afterwards: immediately if a caller waits for it, as when a person is forgotten,
+otherwise by a background thread, so that no camera waits for the disk or other processes. What
+cannot be overwritten yet is marked in the database, and overwritten at the next opportunity.
 """
 
 import logging
@@ -20,18 +20,18 @@ from adln.gallery.database import WAIT_S, empty_log, open_again, plain_errors, w
 from adln.gallery.index import COLUMNS_NAMES
 from adln.gallery.people import NAMES_MARK, rewrite_persons
 
-# Stands in `unwiped` for: bytes of a name may still be in the log.
+# Mark in `unwiped`: bytes of a name may still be in the log.
 _LOG_MARK = -2
-# Several erasures are overwritten together.
+# Delay, so that several erasures are overwritten together.
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
-_DONE = "The erasure is done and stays done; its bytes are overwritten as soon as that is possible."
+_DONE = "The erasure itself is complete; its bytes are overwritten as soon as possible."
 
 _log = logging.getLogger(__name__)
 
 
 class Wiper:
-    """Overwrites what one gallery's processes have erased. May be used by several threads."""
+    """Overwrites the erased data of a gallery. May be used by several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,13 +42,13 @@ class Wiper:
         self._asked = False
 
     def wipe(self, *, wait_s: float = WAIT_S) -> None:
-        """Overwrite all that is marked, down to the disk.
+        """Overwrite everything that is marked, synced to the disk.
 
         Args:
             wait_s: how long to wait for other processes that still read an old state.
 
         Raises:
-            GalleryError: They read for longer, or the disk refuses; the erasure holds.
+            GalleryError: They read for longer, or the disk failed; the erasure itself is complete.
         """
         try:
             with (
@@ -60,11 +60,11 @@ class Wiper:
                 if marks:
                     self._wipe(connection, wait_s)
         except GalleryError as error:
-            # Without its cause: those who ask for that take it that nothing was done.
+            # Without cause: callers would take a cause to mean that nothing was done.
             raise type(error)(str(error)) from None
 
     def _wipe(self, connection: sqlite3.Connection, wait_s: float) -> None:
-        # So that the table of people is emptied as a whole.
+        # Allows emptying the table of people as a whole.
         connection.execute("PRAGMA foreign_keys = OFF")
         with writing(connection):
             epoch, dim, mapped, change_id = connection.execute(
@@ -72,7 +72,7 @@ class Wiper:
                 "FROM state"
             ).fetchone()
             marks = [slot for (slot,) in connection.execute("SELECT slot FROM unwiped")]
-            # Slots that were refilled hold nothing erased.
+            # Refilled slots contain no erased data.
             slots = connection.execute(
                 "SELECT slot FROM unwiped WHERE slot >= 0 "
                 "AND slot NOT IN (SELECT slot FROM sightings) ORDER BY slot"
@@ -82,22 +82,22 @@ class Wiper:
                 files.wipe(np.array(slots, dtype=np.int64).ravel())
             for name in COLUMNS_NAMES:
                 wipe_file(self._folder / name)
-            # Under the lock, so that no other process is writing such files right now.
+            # Under the lock, so that no other process is writing such files.
             remove_other_epochs(self._folder, epoch)
             if NAMES_MARK in marks:
                 rewrite_persons(connection)
-                # Who takes a name away from here on sets the first mark again.
+                # Removing a name from here on sets the first mark again.
                 connection.execute("DELETE FROM unwiped WHERE slot = ?", (NAMES_MARK,))
                 connection.execute("INSERT OR IGNORE INTO unwiped VALUES (?)", (_LOG_MARK,))
                 marks.append(_LOG_MARK)
-        # The disk is waited for without the lock.
+        # Waits for the disk without the lock.
         if slots:
             files.sync()
         if not empty_log(connection, wait_s=wait_s):
             raise GalleryError(
-                f"{self._folder}: the erasure is done and stays done, but bytes of it are still in "
-                "the log file, because another process has been reading for too long. They are "
-                "overwritten as soon as it lets go."
+                f"{self._folder}: the erasure itself is complete, but some of its bytes are still "
+                "in the log file, because another process has been reading for too long. They are "
+                "overwritten as soon as it finishes."
             )
         with writing(connection):
             connection.executemany(
@@ -107,7 +107,7 @@ class Wiper:
             )
 
     def wipe_soon(self) -> None:
-        """Overwrite what is marked in a moment, beside everything else."""
+        """Overwrite what is marked soon, in the background."""
         with self._guard:
             if self._stop.is_set():
                 return
@@ -117,7 +117,7 @@ class Wiper:
                 self._thread.start()
 
     def close(self) -> None:
-        """End the thread; what is left is done by whoever opens the gallery next."""
+        """Stop the thread; what is left is overwritten when the gallery is next opened."""
         with self._guard:
             self._stop.set()
             thread = self._thread

@@ -1,1 +1,1 @@
-"""Matching: what a score means, and who it is."""
+"""Matching: turns similarity scores into identities with a verdict and a probability."""

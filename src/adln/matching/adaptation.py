@@ -1,10 +1,10 @@
-"""Adaptation of embeddings to the cameras of a site, without a label and without training.
+"""Adapts embeddings to the cameras of a site, without labels and without training.
 
-A network that never saw a site's cameras gives all people under one camera something in common,
-and gives one person's crops a spread that depends on light and pose. Both can be measured from
-tracks alone and taken away: the mean of each camera is subtracted, and the directions in which the
-crops of one track spread are made shorter. The result is scaled to unit length again. Each step is
-linear up to that scale, so that stored embeddings, which know their camera, can be moved along.
+A network that has not seen a site's cameras gives the embeddings of one camera a common offset, and
+those of one person a spread that depends on light and pose. Both can be measured on tracks alone
+and removed: the mean of each camera is subtracted, and the directions in which crops of one track
+vary are shortened. The result is scaled back to unit length. Up to that scale, each step is linear,
+so stored embeddings, whose cameras are known, can be adapted, too.
 
 `adln.matching.adaptation_gate` decides whether any of it helps.
 
@@ -24,22 +24,22 @@ from adln.errors import SettingsError
 from adln.matching.array_file import content_id, pack, unpack
 
 FORMAT = "adln-adaptation-1"
-# Share of the mean variance in the covariance within tracks: what few tracks cannot tell.
+# Shrinkage of the within-track covariance towards its mean variance.
 _SHRINKAGE = 0.3
-# A camera with fewer tracks than this takes the mean of all cameras.
+# A camera with fewer tracks than this uses the mean of all cameras.
 FEWEST_TRACKS = 10
 _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What is done to embeddings.
+    """The steps of an adaptation.
 
     Attributes:
-        name: in plain words.
-        by_camera: whether each camera has a mean of its own; else all have one in common.
-        deviations: whether each number is divided by its deviation under the camera.
-        whitening: how far the spread within tracks is evened out, from 0 (not at all) to 1.
+        name: for display.
+        by_camera: whether each camera has its own mean; otherwise all share one.
+        deviations: whether each component is divided by its standard deviation at the camera.
+        whitening: strength of the within-track whitening, from 0 (none) to 1 (full).
     """
 
     name: str
@@ -49,19 +49,19 @@ class Method:
 
     @property
     def rescales(self) -> bool:
-        """Whether more is done than to take means off."""
+        """Whether it does more than subtract means."""
         return self.deviations or self.whitening > 0
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedCrops:
-    """N crops of tracks, as trackers and galleries have them.
+    """N crops of tracks, from a tracker or a gallery.
 
     Attributes:
         embeddings: (N, D) of unit length, of one space.
         cameras: (N,) integers.
         tracks: (N,) integers; unique within a camera.
-        time_s: (N,) seconds; None if not known.
+        time_s: (N,) seconds; None if unknown.
     """
 
     embeddings: NDArray[np.float32]
@@ -80,13 +80,13 @@ class TrackedCrops:
                 f"{self.embeddings.shape} and {[column.shape for column in columns]}."
             )
         if not np.isfinite(self.embeddings).all():
-            raise SettingsError("Some embeddings are not numbers; embed these crops again.")
+            raise SettingsError("Some embeddings are not finite; embed these crops again.")
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     def part(self, rows: NDArray[Any]) -> "TrackedCrops":
-        """These crops alone."""
+        """A subset of the crops."""
         return TrackedCrops(
             self.embeddings[rows],
             self.cameras[rows],
@@ -95,7 +95,7 @@ class TrackedCrops:
         )
 
     def track_numbers(self) -> NDArray[np.int64]:
-        """(N,) numbers of tracks from 0, unique among all cameras."""
+        """(N,) track numbers from 0, unique across cameras."""
         if len(self) == 0:
             return np.zeros(0, np.int64)
         pairs = np.stack([self.cameras, self.tracks], axis=1)
@@ -104,21 +104,21 @@ class TrackedCrops:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adaptation:
-    """What is taken off embeddings of a site; see `fit_adaptation`.
+    """A fitted adaptation; see `fit_adaptation`.
 
     Attributes:
-        method: in plain words.
-        space: the space or model that it was fitted in; only embeddings of it can be adapted.
-        fitted_on: what it was fitted on, in plain words.
-        cameras: (C,) those with a mean of their own, ascending.
-        crops: (C,) crops that each mean was taken over.
-        num_tracks: tracks that it was fitted on.
+        method: name of the method.
+        space: the space or network it was fitted in; it applies only to embeddings of this.
+        fitted_on: what it was fitted on, for display.
+        cameras: (C,) cameras with their own mean, ascending.
+        crops: (C,) number of crops in each mean.
+        num_tracks: number of tracks it was fitted on.
         mean: (D,) for all other cameras.
         means: (C, D).
-        deviation: (D,) for all other cameras; None if numbers keep their scale.
-        deviations: (C, D); None likewise.
+        deviation: (D,) for all other cameras; None without deviations.
+        deviations: (C, D); None without deviations.
         matrix: (D, D), symmetric; None without whitening.
-        format: version of the file.
+        format: version of the file format.
     """
 
     method: str
@@ -141,33 +141,33 @@ class Adaptation:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits that name exactly this adaptation."""
+        """16 hexadecimal digits that identify this adaptation."""
         return content_id(_words(self), _arrays(self))
 
     def apply(
         self, embeddings: NDArray[np.floating], cameras: NDArray[np.integer]
     ) -> NDArray[np.float32]:
-        """Adapt embeddings. Each is computed by itself, whatever stands beside it.
+        """Adapt embeddings. The result of each does not depend on the others.
 
         Args:
-            embeddings: (N, D) of unit length, as the network gave them.
-            cameras: (N,) camera of each. One that was not among those fitted, such as -1 for
-                "not known", takes the mean of all.
+            embeddings: (N, D) of unit length, from the network.
+            cameras: (N,) camera of each. Others than those fitted, such as -1 for "unknown", use
+                the mean of all cameras.
 
         Returns:
             (N, D) float32 of unit length.
 
         Raises:
-            SettingsError: the shapes do not fit.
+            SettingsError: the shapes do not match.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dim:
             raise SettingsError(
-                f"This adaptation is for embeddings of shape (N, {self.dim}), got "
+                f"This adaptation needs embeddings of shape (N, {self.dim}), got "
                 f"{embeddings.shape}; it belongs to another network."
             )
         if cameras.shape != (len(embeddings),):
             raise SettingsError(
-                f"{len(embeddings)} embeddings need as many cameras, got {cameras.shape}."
+                f"{len(embeddings)} embeddings need {len(embeddings)} cameras, got {cameras.shape}."
             )
         at = np.searchsorted(self.cameras, cameras)
         known = at < len(self.cameras)
@@ -177,7 +177,7 @@ class Adaptation:
         if self.deviations is not None and self.deviation is not None:
             centred /= np.vstack([self.deviations, self.deviation])[rows]
         if self.matrix is not None:
-            # One row at a time: a product of many rows rounds otherwise than one of few.
+            # Row by row: matrix products round differently depending on the number of rows.
             centred = np.stack([self.matrix @ row for row in centred]) if len(centred) else centred
         return unit_length(centred)
 
@@ -185,19 +185,19 @@ class Adaptation:
 def fit_adaptation(
     crops: TrackedCrops, method: Method, *, space: str = "", fitted_on: str = ""
 ) -> Adaptation:
-    """Measure means and spread. A long track counts as much as a short one.
+    """Fit an adaptation. All tracks have the same weight, whatever their length.
 
     Args:
-        crops: of the site's tracks.
-        method: what is to be done.
+        crops: crops of the site's tracks.
+        method: the steps to fit.
         space: the space of the embeddings.
-        fitted_on: what the crops are, in plain words.
+        fitted_on: what the crops are, for display.
 
     Raises:
-        SettingsError: there is no crop.
+        SettingsError: there are no crops.
     """
     if len(crops) == 0:
-        raise SettingsError("An adaptation is fitted to crops of tracks; there are none.")
+        raise SettingsError("An adaptation needs crops of tracks; there are none.")
     rows = crops.embeddings.astype(np.float64)
     numbers = crops.track_numbers()
     lengths = np.bincount(numbers)
@@ -244,7 +244,7 @@ def fit_adaptation(
 
 def _deviation(centred: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     variance: NDArray[np.float64] = np.average(centred**2, axis=0, weights=weights)
-    # A number that never changes tells nothing, and must not be blown up.
+    # A constant component carries no information and must not be amplified.
     deviation: NDArray[np.float64] = np.sqrt(
         np.maximum(variance, 1e-2 * variance.mean() + _SMALLEST)
     )
@@ -254,7 +254,7 @@ def _deviation(centred: NDArray[np.float64], weights: NDArray[np.float64]) -> ND
 def _whitening(
     rows: NDArray[np.float64], numbers: NDArray[np.int64], strength: float
 ) -> NDArray[np.float64]:
-    """The inverse root of the covariance within tracks, to a power: (D, D), symmetric."""
+    """Within-track covariance to the power -strength / 2: (D, D), symmetric."""
     lengths = np.bincount(numbers)
     sums = np.zeros((len(lengths), rows.shape[1]))
     np.add.at(sums, numbers, rows)
@@ -283,18 +283,18 @@ def _arrays(adaptation: Adaptation) -> dict[str, NDArray[Any]]:
 
 
 def adaptation_bytes(adaptation: Adaptation) -> bytes:
-    """The content of an adaptation's file: .npz."""
+    """Serialise an adaptation as .npz."""
     return pack(_words(adaptation), _arrays(adaptation))
 
 
 def parse_adaptation(content: bytes, *, name: str) -> Adaptation:
-    """Read what `adaptation_bytes` gave.
+    """Parse the output of `adaptation_bytes`.
 
     Args:
-        content: of the file.
-        name: what messages call it.
+        content: content of the file.
+        name: its name, for messages.
 
     Raises:
-        SettingsError: the content is damaged, or of another version.
+        SettingsError: it is damaged or of another version.
     """
     return unpack(Adaptation, content, _ARRAYS, format_=FORMAT, kind="an adaptation", name=name)

@@ -1,25 +1,25 @@
-"""The gate: whether an adaptation helps at a site, judged from tracks alone.
+"""The gate: decides from tracks alone whether an adaptation helps at a site.
 
-Nobody has named anyone, and who went from one camera to another is not known. What is known: the
-crops of one track show one person, and other tracks show, nearly always, others; two tracks that
-one camera sees at the same time always do. Half of the tracks fit each candidate, the other half
-judge it, and the other way round.
+There are no labels, and matches across cameras are unknown. What is known: the crops of one track
+show one person; different tracks nearly always show different people, and two tracks that one
+camera sees at the same time always do. Each half of the tracks judges the candidates that are
+fitted on the other half.
 
-**Recognition.** Each crop searches for the other crops of its track among those of other people
-under the same camera. Before that it is carried to another camera: the difference of the two
-cameras' means, as the judging half has it, is added to its raw embedding. So a candidate that does
-not take the difference away pays for it. Counted are the share of true pairs above the score that
-1 or 0.1 % of false pairs reach, and, for each true pair, the decimal logarithm of the share of
-false pairs that score as high: it still tells good candidates apart where nearly all pairs are
+**Recognition.** Each crop searches for the other crops of its track among those of other people at
+the same camera. First it is moved to another camera: the difference of the two cameras' means,
+measured on the judging half, is added to its raw embedding. So a candidate that does not remove
+this difference scores worse. There are two measures: the share of true pairs above the score that
+1 % or 0.1 % of false pairs reach; and, for each true pair, the decimal logarithm of the share of
+false pairs that score as high, which still separates good candidates when nearly all pairs are
 found.
 
-**Camera bias.** The share of crops whose most similar crop of another track is of the same camera.
-A candidate that raises it tells cameras apart, not people.
+**Camera bias.** The share of crops whose most similar crop of another track is from the same
+camera. A candidate that raises it distinguishes cameras, not people.
 
-A candidate replaces what is there only with confidence (paired bootstrap over tracks). One that
-changes the scale of directions has to pass both counts of recognition. One that only takes means
-off has to pass the second, or to lower the camera bias without harm to either. Everything else is
-refused with a reason.
+A candidate must be better than the current choice with confidence (paired bootstrap over tracks).
+One that rescales directions must pass both measures of recognition. One that only subtracts means
+must pass the second, or lower the camera bias without harming either. All others are refused with
+a reason.
 """
 
 from collections.abc import Sequence
@@ -43,12 +43,12 @@ CENTRINGS = (
     Method(name="mean of all cameras", by_camera=False),
     Method(name="camera means", by_camera=True),
 )
-# Of crops of one track apart by less, one is nearly the picture of the other.
+# Crops of one track that are closer in time are nearly the same picture.
 GAP_S = 1.0
 FEWEST_JUDGED = 40
 _MOST_TRACKS_OF_A_CAMERA = 400
 _MOST_CROPS_OF_A_TRACK = 5
-# Pairs of tracks seen together from which on only these count as two people.
+# From this many pairs of tracks seen together, only these are used as false pairs.
 _ENOUGH_TOGETHER = 300
 _PAIRS_FOR_ONE_IN_THOUSAND = 100_000
 _RESAMPLES = 1000
@@ -59,20 +59,20 @@ _MOST_SWITCHED = 0.15
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A candidate against what it would replace, in the judgement of tracks that it never saw.
+    """A candidate compared with the current choice, on tracks it was not fitted on.
 
     Attributes:
-        method: of the candidate, in plain words.
-        against: of what it would replace.
+        method: name of the candidate.
+        against: name of the current choice.
         recognised: share of true pairs above the score that `rate` of false pairs reach.
-        gain: by how much that is more.
-        gain_least: the gain is at least this, with a confidence of 99 %.
-        log_gain: by how much lower the logarithm of the false pairs' share is.
-        log_gain_least: likewise at least.
-        own_camera: share of crops whose nearest neighbour is of their own camera; None with one
+        gain: increase of that share.
+        gain_least: lower bound of the gain, with 99 % confidence.
+        log_gain: decrease of the logarithm of the false pairs' share.
+        log_gain_least: its lower bound, with 99 % confidence.
+        own_camera: share of crops whose nearest neighbour is from their own camera; None with one
             camera.
         is_better: whether it passed.
-        reason: why, or why not.
+        reason: why or why not.
     """
 
     method: str
@@ -92,15 +92,15 @@ class GateDecision:
     """What the gate decided.
 
     Attributes:
-        adaptation: what to switch on, fitted on all tracks; None for nothing.
-        held_out: tracks of the half that judged, adapted by a fit to the other half: what
-            thresholds are to be fitted to. None for nothing.
-        reason: why, in plain words.
-        rate: share of false pairs at which true ones are counted.
-        recognised_before: share of true pairs above it, as the embeddings are.
+        adaptation: the adaptation to use, fitted on all tracks; None for none.
+        held_out: tracks of the judging half, adapted by a fit on the other half, on which to fit
+            thresholds; None without adaptation.
+        reason: why, in words.
+        rate: share of false pairs at which true pairs are counted.
+        recognised_before: share of true pairs recognised without adaptation.
         own_camera_before: see `Comparison.own_camera`.
-        comparisons: of the candidates, in the order in which they were tried.
-        num_tracks: tracks that could be judged by.
+        comparisons: the candidates in the order in which they were tried.
+        num_tracks: number of tracks usable for judging.
         num_together: pairs of tracks seen at the same time.
         alike: share of pairs of different tracks that look like one person.
         switched: share of tracks that look like two people.
@@ -122,13 +122,13 @@ class GateDecision:
 def decide(
     crops: TrackedCrops, *, space: str = "", fitted_on: str = "", seed: int = 0
 ) -> GateDecision:
-    """Choose what to take off the embeddings of a site, or nothing.
+    """Choose an adaptation for a site, or none.
 
     Args:
-        crops: of the site's tracks, as the network embedded them.
-        space: of the embeddings.
-        fitted_on: what the crops are, in plain words.
-        seed: of the choice of tracks and of the bootstrap.
+        crops: crops of the site's tracks, as the network embedded them.
+        space: the space of the embeddings.
+        fitted_on: what the crops are, for display.
+        seed: for the choice of tracks and the bootstrap.
     """
     rng = np.random.default_rng(seed)
     site = Site(thinned(crops, rng))
@@ -195,31 +195,32 @@ def decide(
 
 
 def unfit(alike: float, switched: float) -> str:
-    """Why nothing can be learned from tracks; "" if it can.
+    """Why tracks cannot be learned from; "" if they can.
 
     Args:
         alike: see `GateDecision`.
-        switched: likewise.
+        switched: see `GateDecision`.
     """
     if alike > _MOST_ALIKE:
         return (
-            f"{alike:.0%} of the pairs of different tracks look as alike as one person, at "
-            f"most {_MOST_ALIKE:.0%} may: there were too few different people, or the network "
-            "cannot tell them apart."
+            f"{alike:.0%} of the pairs of different tracks look like one person, more than the "
+            f"limit of {_MOST_ALIKE:.0%}: there were too few different people, or the network "
+            "cannot distinguish them."
         )
     if switched > _MOST_SWITCHED:
         return (
-            f"{switched:.0%} of the tracks look like two people each, at most "
-            f"{_MOST_SWITCHED:.0%} may: the tracker takes one person for another. Nothing can "
-            "be learned from such tracks."
+            f"{switched:.0%} of the tracks look like two people each, more than the limit of "
+            f"{_MOST_SWITCHED:.0%}: the tracker confuses people. Such tracks cannot be learned "
+            "from."
         )
     return ""
 
 
 def _rounds(num_cameras: int) -> Sequence[Sequence[Method]]:
-    """What is tried, against the winner of the round before; the first that rescales ends it.
+    """Candidates of each round, which compete with the winner of the previous round.
 
-    Deviations come last: on CUHK03 they kept more of the camera bias than whitening did.
+    The first rescaling winner ends the search. Deviations come last: on CUHK03 they left more
+    camera bias than whitening.
     """
     by_camera = num_cameras > 1
     centring = CENTRINGS[by_camera].name
@@ -235,7 +236,7 @@ def _rounds(num_cameras: int) -> Sequence[Sequence[Method]]:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Counts of T tracks: (T,) each; and (T,) shares of crops with a neighbour of their camera."""
+    """Measures of T tracks, (T,) each, including the share of crops with own-camera neighbours."""
 
     rate: float
     recognised: NDArray[np.float64]
@@ -248,7 +249,7 @@ class Judged:
         return None if self.own_camera is None else float(self.own_camera.mean())
 
     def merit(self, candidate: Method) -> float:
-        """By which of several that passed the best is taken."""
+        """Figure that ranks the candidates that passed."""
         if candidate.rescales or self.own_camera is None:
             return float(self.recognised.mean())
         return -float(self.own_camera.mean())
@@ -270,17 +271,17 @@ def _compare(
     own_least, own_most = 0.0, 0.0
     if judged.own_camera is not None and before.own_camera is not None:
         own_least, own_most = bounds(judged.own_camera - before.own_camera, rng)
-    # Centring that takes camera bias away has only to do no harm to recognition.
+    # Centring that lowers the camera bias only has to leave recognition unharmed.
     takes_bias = not candidate.rescales and own_most < 0 and log_most >= 0
     problem = ""
     if own_least > 0:
-        problem = "it brings crops of the same camera nearer to each other, whoever they show"
+        problem = "it makes crops of one camera more similar, whoever they show"
     elif gain_most < 0:
         problem = "fewer true pairs recognised"
     elif log_least <= 0 and not takes_bias:
-        problem = "no gain that is certain"
+        problem = "no significant gain"
     elif candidate.rescales and gain_least <= 0:
-        problem = "no more true pairs recognised with certainty"
+        problem = "no significant gain in true pairs recognised"
     return Comparison(
         method=candidate.name,
         against=against,
@@ -298,14 +299,14 @@ def _compare(
 def bounds(
     values: NDArray[np.float64], rng: np.random.Generator, *, error: float = _ERROR
 ) -> tuple[float, float]:
-    """Bounds of the mean that hold with a confidence of 99 % each, by bootstrap over tracks."""
+    """Lower and upper bound of the mean, each with 99 % confidence, by bootstrap over tracks."""
     drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [error, 1 - error])
     return float(low), float(high)
 
 
 def _judge(halves: Sequence["Site"], candidate: Method | None) -> Judged:
-    """Fit on one half and judge by the other, both ways."""
+    """Fit on each half and judge on the other."""
     parts = []
     for fitting, judging in (halves, halves[::-1]):
         adaptation = None if candidate is None else fit_adaptation(fitting.crops, candidate)
@@ -321,11 +322,12 @@ def _judge(halves: Sequence["Site"], candidate: Method | None) -> Judged:
 
 
 class Site:
-    """Crops with what is known of their pairs.
+    """Crops of tracks and their true and false pairs.
 
     Args:
-        crops: of tracks.
-        rate: share of false pairs at which true ones are counted; by their number if left out.
+        crops: crops of tracks.
+        rate: share of false pairs at which true pairs are counted; by default chosen by their
+            number.
     """
 
     def __init__(self, crops: TrackedCrops, *, rate: float | None = None) -> None:
@@ -345,7 +347,7 @@ class Site:
             len(np.unique(np.sort(self.numbers[rows][np.argwhere(pairs)], axis=1), axis=0))
             for rows, pairs in zip(self._rows, together, strict=True)
         )
-        # Somebody who comes back makes a second track; who is seen beside another is another.
+        # A person who returns makes a second track; tracks seen together are different people.
         self._certain = self.num_together >= _ENOUGH_TOGETHER
         self._different = together if self._certain else others
         self.judged = np.unique(
@@ -364,18 +366,18 @@ class Site:
 
     @property
     def num_judged(self) -> int:
-        """Tracks with two crops apart in time."""
+        """Number of tracks with two crops far enough apart in time."""
         return len(self.judged)
 
     @property
     def num_cameras(self) -> int:
-        """Cameras."""
+        """Number of cameras."""
         return len(self.cameras)
 
     def _pairs(
         self, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """(n, n) each: one person and apart in time; other tracks; tracks seen at once."""
+        """(n, n) masks: same track and apart in time; different tracks; tracks seen together."""
         numbers, times = self.numbers[rows], self.crops.time_s
         mine = numbers[:, np.newaxis] == numbers
         same = mine & ~np.eye(len(rows), dtype=bool)
@@ -388,7 +390,7 @@ class Site:
         return same, ~mine, together
 
     def is_later(self, share: float = 0.5) -> NDArray[np.bool_]:
-        """(N,) whether a crop is of the later half, or another share, of its camera's tracks."""
+        """(N,) whether a crop belongs to the latest `share` of its camera's tracks."""
         is_second = np.zeros(len(self.crops), dtype=bool)
         times = self.crops.time_s
         for rows in self._rows:
@@ -403,7 +405,7 @@ class Site:
         return is_second
 
     def halves(self) -> tuple["Site", "Site"]:
-        """The tracks of each camera in two halves, by the order in which they began."""
+        """The earlier and the later half of each camera's tracks, by start time."""
         is_second = self.is_later()
         earlier = Site(self.crops.part(~is_second))
         later = Site(self.crops.part(is_second))
@@ -414,7 +416,7 @@ class Site:
         )
 
     def alike(self) -> float:
-        """Share of pairs of other tracks at least as alike as three quarters of true pairs."""
+        """Share of pairs of different tracks that are at least as similar as 3/4 of true pairs."""
         same, different = self._scores(self.crops.embeddings)
         if len(same) == 0 or len(different) == 0:
             return 1.0
@@ -431,7 +433,7 @@ class Site:
         return np.concatenate(same), np.concatenate(different)
 
     def switched(self) -> float:
-        """Share of tracks that look like two people, the one after the other."""
+        """Share of tracks that look like two people in succession."""
         embeddings = unit_length(self.crops.embeddings - self.crops.embeddings.mean(axis=0))
         _, different = self._scores(embeddings)
         middle = float(np.median(different)) if len(different) else 0.0
@@ -449,12 +451,12 @@ class Site:
     def judge(
         self, adaptation: Adaptation | None, *, stored: NDArray[np.float32] | None = None
     ) -> Judged:
-        """Recognition and camera bias of an adaptation that was fitted elsewhere.
+        """Recognition and camera bias of an adaptation that was fitted on other tracks.
 
         Args:
-            adaptation: None for embeddings as they are.
-            stored: (N, D) embeddings of these crops that are searched in place of their own, as
-                another network of the same space gave them.
+            adaptation: None for unchanged embeddings.
+            stored: (N, D) embeddings of these crops by another network of the same space, which
+                are searched instead of their own.
         """
         crops = self.crops
         adapted = (
@@ -484,7 +486,7 @@ class Site:
         )
 
     def _carried(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Each crop as another camera would have seen it, and which: cameras in turns."""
+        """Each crop moved to another camera, and that camera (taken in turns)."""
         crops = self.crops
         fit = fit_adaptation(crops, CENTRINGS[1])
         rows, cameras = crops.embeddings.copy(), crops.cameras.copy()
@@ -512,7 +514,7 @@ class Site:
 def by_track(
     values: NDArray[np.floating | np.bool_], owners: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """(count,) means of the values of each track."""
+    """(count,) mean value of each track."""
     means: NDArray[np.float64] = np.bincount(
         owners, values.astype(np.float64), minlength=count
     ) / np.maximum(1, np.bincount(owners, minlength=count))
@@ -520,7 +522,7 @@ def by_track(
 
 
 def thinned(crops: TrackedCrops, rng: np.random.Generator) -> TrackedCrops:
-    """At most so many tracks of a camera, and so many crops of a track, spread over its time."""
+    """Limit the tracks per camera and the crops per track, which are spread over its duration."""
     numbers = crops.track_numbers()
     times = np.arange(len(crops)) if crops.time_s is None else crops.time_s
     kept: list[NDArray[np.int64]] = []

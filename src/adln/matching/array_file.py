@@ -1,4 +1,4 @@
-"""Arrays and some words about them as the bytes of an .npz file, and what names them."""
+"""Serialises arrays with metadata as .npz, with a content id."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def content_id(words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """16 hexadecimal digits that name exactly this content, on every machine."""
+    """16 hexadecimal digits that identify the content, the same on every machine."""
     digest = hashlib.sha256(_text(words).encode())
     for name, array in arrays.items():
         kind = "<i8" if array.dtype.kind == "i" else "<f4"
@@ -24,7 +24,7 @@ def content_id(words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
 
 
 def pack(words: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The content of the file; `words` hold its format."""
+    """Serialise metadata, which includes the format, and arrays."""
     file = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
     about, digest = np.array(_text(words)), np.array(content_id(words, arrays))
@@ -41,18 +41,18 @@ def unpack(
     kind: str,
     name: str,
 ) -> T:
-    """Read what `pack` gave.
+    """Parse the output of `pack`.
 
     Args:
-        make: takes the words and the arrays by name.
-        content: of the file.
-        names: of the arrays, in the order in which they were packed; some may be missing.
-        format_: that is expected.
-        kind: what it should be, in words with an article, for messages.
-        name: what messages call this file.
+        make: called with metadata and arrays as keywords.
+        content: content of the file.
+        names: names of the arrays in the order of packing; some may be missing.
+        format_: the expected format.
+        kind: what the file should be, with an article, for messages.
+        name: name of the file, for messages.
 
     Raises:
-        SettingsError: the content is damaged, or of another version.
+        SettingsError: it is damaged or of another version.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as parts:
@@ -60,21 +60,21 @@ def unpack(
             if words.get("format") != format_:
                 raise SettingsError(
                     f"{name}: its format is {words.get('format')!r}, this version of adln reads "
-                    f"{format_!r}. Fit it anew."
+                    f"{format_!r}. Fit it again."
                 )
             arrays = {one: parts[one] for one in names if one in parts.files}
             expected = str(parts["id"])
     except SettingsError:
         raise
     except Exception as error:
-        # numpy, zip and JSON answer damaged files with whatever their parsing runs into.
-        raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit anew.") from error
+        # On damaged files, numpy, zipfile and json raise errors of many kinds.
+        raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit again.") from error
     if content_id(words, arrays) != expected:
-        raise SettingsError(f"{name}: damaged, its content is not what was written; fit anew.")
+        raise SettingsError(f"{name}: damaged, its content does not match its id; fit again.")
     try:
         return make(**words, **arrays)
     except TypeError as error:
-        raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit anew.") from error
+        raise SettingsError(f"{name}: not {kind}, or damaged ({error}); fit again.") from error
 
 
 def _text(words: Mapping[str, Any]) -> str:

@@ -1,11 +1,10 @@
-"""A bridge from the embeddings of one network to those of its successor, without a picture.
+"""A bridge: maps embeddings of one network to those of its successor, without pictures.
 
-A gallery keeps embeddings, and mostly no pictures. When a network takes the place of another whose
-space it shares, what is stored can be compared with its embeddings, but is no better than it was.
-A bridge is a linear map, with a shift, that was fitted where both networks had embedded the same
-crops: to what the new one sees of each *person* as far as clusters of tracks tell, not of each
-crop. So it is a little of what the new network has learned, too: what tells people apart there is
-kept, what changes within one person is not.
+Galleries store embeddings but usually no pictures. When a network is replaced by one that shares
+its space, stored embeddings remain comparable, but do not improve. A bridge is an affine map fitted
+on crops that both networks have embedded. Its target is the new network's mean embedding of each
+*person* (cluster of tracks), not of each crop. So it also transfers some of what the new network
+has learned: differences between people are kept, variation within a person is reduced.
 
 Source: Hoerl and Kennard 1970, "Ridge regression", with the identity in place of zero.
 """
@@ -25,12 +24,12 @@ from adln.matching.array_file import content_id, pack, unpack
 
 FORMAT = "adln-bridge-1"
 ENDING = ".bridge.npz"
-"""The file beside a network that leads to it from its predecessor is called like it, with this."""
+"""Ending of the bridge file beside a network, which maps its predecessor's embeddings to it."""
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""How strongly the map is held at the identity, as multiples of the embeddings' mean variance."""
-_HELD_OUT = 5  # of so many groups one chooses the strength
-# So much of the cosine to where people should be is given up for a map that is held less: it tells
-# people apart better. Chosen on half of the persons of CUHK01, with 96 to 1,452 crops.
+"""Strengths of the penalty towards the identity, as multiples of the embeddings' mean variance."""
+_HELD_OUT = 5  # one group in this many is held out to choose the strength
+# Loss of cosine to the target that is accepted for a weaker penalty, which separates people better.
+# Chosen on half of the persons of CUHK01, with 96 to 1,452 crops.
 _GIVEN_UP = 0.015
 _ARRAYS = ("mean", "matrix", "offset")
 _WORDS = ("format", "source", "target", "space", "fitted_on")
@@ -38,17 +37,17 @@ _WORDS = ("format", "source", "target", "space", "fitted_on")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Bridge:
-    """From a network's embeddings to its successor's; see `fit_bridge`.
+    """Maps a network's embeddings to its successor's; see `fit_bridge`.
 
     Attributes:
-        source: digest and depth of the old network, as `exit_name` puts them together.
-        target: likewise of the new one.
-        space: that both lie in.
-        fitted_on: what it was fitted on, in plain words.
-        mean: (D,) of the old embeddings.
+        source: digest and depth of the old network, as in `exit_name`.
+        target: digest and depth of the new network.
+        space: their common space.
+        fitted_on: what it was fitted on, for display.
+        mean: (D,) mean of the old embeddings.
         matrix: (D, D).
-        offset: (D,), the mean of the new ones.
-        format: version of the file.
+        offset: (D,) mean of the new embeddings.
+        format: version of the file format.
     """
 
     source: str
@@ -67,11 +66,11 @@ class Bridge:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits that name exactly this bridge."""
+        """16 hexadecimal digits that identify this bridge."""
         return content_id(*_parts(self))
 
     def apply(self, embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Carry embeddings over. Each is computed by itself, whatever stands beside it.
+        """Map embeddings. The result of each does not depend on the others.
 
         Args:
             embeddings: (N, D) of unit length, of the old network.
@@ -80,22 +79,22 @@ class Bridge:
             (N, D) float32 of unit length.
 
         Raises:
-            SettingsError: the shapes do not fit.
+            SettingsError: the shapes do not match.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.dim:
             raise SettingsError(
-                f"This bridge is for embeddings of shape (N, {self.dim}), got {embeddings.shape}; "
+                f"This bridge needs embeddings of shape (N, {self.dim}), got {embeddings.shape}; "
                 "it belongs to another network."
             )
         centred = embeddings.astype(np.float32) - self.mean
         if len(centred):
-            # One row at a time: a product of many rows rounds otherwise than one of few.
+            # Row by row: matrix products round differently depending on the number of rows.
             centred = np.stack([self.matrix @ row for row in centred])
         return unit_length(centred + self.offset)
 
 
 def exit_name(digest: str, depth: int) -> str:
-    """What bridges call the exit of a network."""
+    """Identifier of a network's exit in bridges."""
     return f"{digest}:{depth}"
 
 
@@ -110,16 +109,16 @@ def fit_bridge(
     space: str = "",
     fitted_on: str = "",
 ) -> Bridge:
-    """Fit the map. A long track counts as much as a short one.
+    """Fit a bridge. All tracks have the same weight, whatever their length.
 
-    How strongly it is held at the identity is chosen by every fifth group, which is left out of the
-    fits that are compared.
+    The strength of the penalty towards the identity is chosen on every fifth group, which is held
+    out of the compared fits.
 
     Args:
         old: (N, D) of unit length, by the old network.
-        new: (N, D) of unit length, of the same crops by the new one.
-        groups: (N,) which crops seem to show one person.
-        tracks: (N,) of the crops; all of one track are of one group.
+        new: (N, D) of unit length, of the same crops by the new network.
+        groups: (N,) groups of crops that seem to show one person.
+        tracks: (N,) tracks of the crops; each track lies within one group.
         source: see `Bridge`.
         target: see `Bridge`.
         space: see `Bridge`.
@@ -129,7 +128,7 @@ def fit_bridge(
         SettingsError: there are no crops.
     """
     if len(old) == 0:
-        raise SettingsError("A bridge is fitted to crops of tracks; there are none.")
+        raise SettingsError("A bridge needs crops of tracks; there are none.")
     numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
     weights = 1 / np.unique(tracks, return_inverse=True, return_counts=True)[2].astype(np.float64)
     weights = weights[np.unique(tracks, return_inverse=True)[1].reshape(-1)]
@@ -159,7 +158,7 @@ def _best_strength(
     weights: NDArray[np.float64],
     is_judging: NDArray[np.bool_],
 ) -> float:
-    """The least strength by which people who were left out come near to where they should be."""
+    """The smallest strength with which held-out people come close to their targets."""
     ridge = _Ridge(rows[~is_judging], wanted[~is_judging], weights[~is_judging])
 
     def nearness(strength: float) -> float:
@@ -174,7 +173,7 @@ def _best_strength(
 
 
 class _Ridge:
-    """Weighted ridge regression of (N, D) wanted on (N, D) rows, towards the identity."""
+    """Weighted ridge regression from (N, D) rows to (N, D) wanted, shrunk towards the identity."""
 
     def __init__(
         self,
@@ -194,40 +193,40 @@ class _Ridge:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Mean (D,), matrix (D, D) and offset (D,)."""
         eye = np.eye(len(self._square))
-        # Where all crops are one, there is nothing to divide by.
+        # If all crops are equal, the variance is 0.
         held = self._square + (strength * np.trace(self._square) / len(eye) + 1e-12) * eye
         matrix = eye + np.linalg.solve(held, self._missing).T
         return self._mean, matrix, self._offset
 
 
 def bridge_bytes(bridge: Bridge) -> bytes:
-    """The content of a bridge's file: .npz."""
+    """Serialise a bridge as .npz."""
     return pack(*_parts(bridge))
 
 
 def parse_bridge(content: bytes, *, name: str) -> Bridge:
-    """Read what `bridge_bytes` gave.
+    """Parse the output of `bridge_bytes`.
 
     Args:
-        content: of the file.
-        name: what messages call it.
+        content: content of the file.
+        name: its name, for messages.
 
     Raises:
-        SettingsError: the content is damaged, or of another version.
+        SettingsError: it is damaged or of another version.
     """
     return unpack(Bridge, content, _ARRAYS, format_=FORMAT, kind="a bridge", name=name)
 
 
 def bridge_path(network: Path) -> Path:
-    """Where the bridge to a network lies: beside it."""
+    """Path of the bridge to a network, beside its file."""
     return network.with_name(network.name + ENDING)
 
 
 def write_bridge(bridge: Bridge, network: Path) -> Path:
-    """Write a bridge beside the network that it leads to.
+    """Write a bridge beside the new network's file.
 
     Raises:
-        SettingsError: the disk refuses.
+        SettingsError: it cannot be written.
     """
     path = bridge_path(network)
     with atomic_write(path, raises=SettingsError) as file:
@@ -236,14 +235,14 @@ def write_bridge(bridge: Bridge, network: Path) -> Path:
 
 
 def read_bridge(network: Path, targets: Sequence[str]) -> Bridge:
-    """The bridge beside a network.
+    """Read the bridge beside a network.
 
     Args:
         network: file of the network.
         targets: its exits, by `exit_name`.
 
     Raises:
-        SettingsError: there is none, it is damaged, or it leads to another network.
+        SettingsError: there is none, it is damaged, or it belongs to another network.
     """
     path = bridge_path(network)
     try:
@@ -251,17 +250,17 @@ def read_bridge(network: Path, targets: Sequence[str]) -> Bridge:
     except FileNotFoundError as error:
         raise SettingsError(
             f"{path}: there is no such bridge. `adln adapt ... --out` writes one beside a network "
-            "that finds people better among carried embeddings than among those as they are; where "
-            "pictures are kept, `adln gallery renew` embeds them anew."
+            "if it improves the search in stored embeddings; where pictures are stored, `adln "
+            "gallery renew` embeds them again."
         ) from error
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror or error}).") from error
     bridge = parse_bridge(content, name=str(path))
     if bridge.target not in targets:
         raise SettingsError(
-            f"{path}: leads to network {bridge.target[:12]}, not to {network} "
-            f"({', '.join(target[:12] for target in targets)}). Put the file there that came with "
-            "this network."
+            f"{path}: belongs to network {bridge.target[:12]}, not to {network} "
+            f"({', '.join(target[:12] for target in targets)}). Use the file that came with this "
+            "network."
         )
     return bridge
 

@@ -1,20 +1,19 @@
-"""Calibration: what a score means, as matched, candidate or unknown with a probability.
+"""Calibration: maps a score to matched, candidate or unknown, with a probability.
 
-A cosine of 0.6 is proof in a gallery of ten people and an accident in one of a million: each
-further person is one more stranger who may look alike. So thresholds belong to a size of gallery,
-counted in persons, and to a stated error rate: the share of searches for people who are *not*
-enrolled that are answered all the same (FPIR of ISO/IEC 19795-1). `adln.evaluation.calibrating`
-fits them.
+A cosine of 0.6 is convincing in a gallery of ten people and coincidence in one of a million: each
+further person is another stranger who may look similar. So thresholds depend on the gallery size,
+in persons, and on a stated error rate: the share of searches for people who are *not* enrolled that
+are answered nevertheless (FPIR of ISO/IEC 19795-1). `adln.evaluation.calibrating` fits them.
 
-A calibration is kept beside its model, as ``<model file>.calibration.json``, and names the model's
-digest. The networks that come with adln bring one; what somebody fits to them is kept in that
-person's own folder instead, where it goes before the one that came with them. A calibration is not
-written into the model: galleries and feature files know a model by its digest, and a new
-calibration must not make them foreign. It belongs to the cameras as much as to the model, too.
-(The ``calibration`` in a model's manifest is another thing: the ranges of int8.)
+A calibration is stored beside its network, as ``<model file>.calibration.json``, with the file's
+digest. Networks that come with adln have one; a user's own calibration of them is stored in the
+user's configuration folder and takes precedence. It is not part of the network file: galleries and
+feature files identify a network by its digest, which a new calibration must not change. It also
+depends on the cameras as much as on the network. (The ``calibration`` in a manifest is different:
+the ranges of int8.)
 
-Where embeddings of several depths share a space, a score belongs to a pair of depths: the query's
-and that of the embedding found. `Scales` says what it means.
+If embeddings of several depths share a space, a score belongs to a pair of depths: that of the
+query and that of the stored embedding; see `Scales`.
 """
 
 import json
@@ -39,10 +38,10 @@ class Decision:
     """The answer to a search.
 
     Attributes:
-        verdict: "matched", "candidate" (for a person to look at) or "unknown".
-        probability: That the best person found is the right one, in 0..1.
-        match: The score from which on it would be "matched"; None if there was none to judge.
-        candidate: The score from which on it would be "candidate".
+        verdict: "matched", "candidate" (to be checked by a person) or "unknown".
+        probability: Probability that the best person found is the right one, 0..1.
+        match: Lowest score of "matched"; None if there was no score to judge.
+        candidate: Lowest score of "candidate".
     """
 
     verdict: Verdict
@@ -52,14 +51,14 @@ class Decision:
 
 
 def verdict_at(score: float, *, match: float, candidate: float) -> Verdict:
-    """What a score means by two thresholds."""
+    """The verdict on a score, by two thresholds."""
     if score >= match:
         return "matched"
     return "candidate" if score >= candidate else "unknown"
 
 
 class Scale(Protocol):
-    """Says what a score means; `Calibration` does."""
+    """Judges scores, such as `Calibration`."""
 
     def decide(self, score: float | None, gallery_size: int) -> Decision:
         """Turn the best score of a search into an answer."""
@@ -69,22 +68,22 @@ _CAUTION: tuple[Verdict, ...] = ("unknown", "candidate", "matched")
 
 
 def more_cautious(one: Verdict, other: Verdict) -> Verdict:
-    """The lesser of two verdicts."""
+    """The more cautious of two verdicts."""
     return min(one, other, key=_CAUTION.index)
 
 
 @dataclass(frozen=True)
 class MostCautious:
-    """A scale that asks several others and keeps to the most cautious of them.
+    """A scale that combines others by their most cautious answer.
 
     Attributes:
-        scales: Those asked, at least one.
+        scales: At least one.
     """
 
     scales: tuple[Scale, ...]
 
     def decide(self, score: float | None, gallery_size: int) -> Decision:
-        """The least of the verdicts, and the least of the probabilities."""
+        """The most cautious verdict and the lowest probability."""
         decisions = [scale.decide(score, gallery_size) for scale in self.scales]
         return Decision(
             verdict=min((one.verdict for one in decisions), key=_CAUTION.index),
@@ -100,12 +99,12 @@ def _largest(thresholds: Iterable[float | None]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
-    """What scores mean between the depth of a query and that of a stored embedding.
+    """Scales for pairs of query depth and stored depth.
 
     Attributes:
         own: Depth -> scale of queries among embeddings of their own depth.
-        pairs: (query's depth, stored depth) -> scale that was fitted to this pair.
-        otherwise: Scale of pairs that neither says anything of; None if there is none.
+        pairs: (query depth, stored depth) -> scale fitted to this pair.
+        otherwise: Scale for all other pairs; None if there is none.
     """
 
     own: Mapping[int, Scale] = field(default_factory=dict)
@@ -113,7 +112,7 @@ class Scales:
     otherwise: Scale | None = None
 
     def joined(self, other: "Scales") -> "Scales":
-        """These, and those of other depths; where both say something, the others."""
+        """These scales combined with others, which take precedence."""
         return Scales(
             own={**self.own, **other.own},
             pairs={**self.pairs, **other.pairs},
@@ -121,10 +120,10 @@ class Scales:
         )
 
     def between(self, query_depth: int, stored_depth: int) -> Scale | None:
-        """The scale of a pair of depths.
+        """The scale for a pair of depths.
 
-        A pair that nothing was fitted to is judged by the more cautious of the two depths' own
-        scales, or by the one that is there; if there is neither, by `otherwise`.
+        Without a fit to the pair it is the more cautious of the two depths' own scales, or the only
+        one of them; if there is neither, `otherwise`.
         """
         pair = self.pairs.get((query_depth, stored_depth))
         if pair is not None and query_depth != stored_depth:
@@ -142,7 +141,7 @@ class Level:
 
     Attributes:
         rate: Share of searches for people who are not enrolled that exceed the threshold.
-        thresholds: One for each of the calibration's gallery sizes, never falling.
+        thresholds: One for each of the calibration's gallery sizes, non-decreasing.
     """
 
     rate: float
@@ -151,16 +150,16 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationEvidence:
-    """What a calibration was fitted to.
+    """The data a calibration was fitted to.
 
     Attributes:
         kind: "persons" (named pictures) or "tracks".
         data: Name of the data.
         num_persons: Persons, or tracks.
-        num_searches: Probes that were compared with all of them.
+        num_searches: Probes compared with all of them.
         num_comparisons: Comparisons of a probe with another person.
-        across_cameras: Whether a person was found again under other cameras only. If not, finding
-            people again is easier here than it will be between cameras.
+        across_cameras: Whether people were searched across cameras only. If not, finding people
+            was easier than it will be between cameras.
     """
 
     kind: Literal["persons", "tracks"]
@@ -173,18 +172,18 @@ class CalibrationEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """What held on the half of the persons that a trial fit had not seen. Shares are in 0..1.
+    """Figures on the half of the persons that a trial fit had not seen. Shares are in 0..1.
 
     Attributes:
         gallery_size: Persons enrolled in these searches.
-        brier: Mean squared error of the probability.
-        base_brier: The same if every answer gave the mean; a calibration must do better.
+        brier: Brier score: mean squared error of the probability.
+        base_brier: Brier score of the constant mean; a calibration must be lower.
         log_loss: Mean negative log-likelihood, in nats.
         calibration_error: Expected calibration error, over ten groups of equal size.
-        matched_strangers: Strangers answered with "matched"; to be compared with the rate asked.
-        matched_enrolled: Enrolled people answered with "matched" and the right name.
-        candidate_strangers: Strangers answered with "matched" or "candidate".
-        candidate_enrolled: Enrolled people answered with either and the right name.
+        matched_strangers: Share of strangers answered with "matched"; compare with its `rate`.
+        matched_enrolled: Share of enrolled people answered with "matched" and the right name.
+        candidate_strangers: Share of strangers answered with "matched" or "candidate".
+        candidate_enrolled: Share of enrolled people answered with either and the right name.
     """
 
     gallery_size: int
@@ -200,24 +199,24 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What scores mean at one depth of a model, or between two.
+    """Calibration of scores at one depth of a network, or between two depths.
 
     Attributes:
         depth: 1 to 4, of the queries.
-        flip: Whether embeddings are averages with the mirrored crop.
+        flip: Whether embeddings are averaged with those of the mirrored crops.
         sizes: Gallery sizes in persons, ascending from 1.
-        match: Thresholds above which an answer is "matched".
-        candidate: Thresholds above which it is "candidate"; the looser rate.
-        slope: Of the log-odds that the best answer is right, over the score; above 0.
-        size_slope: What a gallery e times as large takes off the log-odds; at least 0.
+        match: Thresholds of "matched".
+        candidate: Thresholds of "candidate", with the higher rate.
+        slope: Increase per score of the log-odds that the best answer is right; above 0.
+        size_slope: Decrease of the log-odds in a gallery e times as large; at least 0.
         intercept: Log-odds at a score of 0 in a gallery of one person.
         enrolled_share: Share of searches for enrolled people that the probability assumes.
-        evidence: What it was fitted to.
-        reliability: What held on persons not seen.
+        evidence: The data it was fitted to.
+        reliability: Figures on unseen persons.
         gallery_depth: Depth of the stored embeddings; None if it is that of the queries.
 
     Raises:
-        ModelFileError: A value is impossible.
+        ModelFileError: A value is invalid.
     """
 
     depth: int
@@ -243,7 +242,7 @@ class Calibration:
                 or (1 <= self.gallery_depth <= 4 and self.gallery_depth != self.depth),
                 "gallery_depth must be another depth, 1 to 4",
             ),
-            (_rising(self.sizes, strictly=True), "sizes must rise"),
+            (_rising(self.sizes, strictly=True), "sizes must increase"),
             (self.sizes[:1] == (1,), "sizes must begin with 1"),
             (
                 all(len(level.thresholds) == len(self.sizes) for level in levels),
@@ -253,7 +252,7 @@ class Calibration:
                 all(math.isfinite(value) for level in levels for value in level.thresholds),
                 "thresholds must be finite",
             ),
-            (all(_rising(level.thresholds) for level in levels), "thresholds must not fall"),
+            (all(_rising(level.thresholds) for level in levels), "thresholds must not decrease"),
             (
                 0 < self.match.rate <= self.candidate.rate < 1,
                 "rates must be 0 < match <= candidate",
@@ -278,15 +277,15 @@ class Calibration:
 
     @property
     def largest_size(self) -> int:
-        """Persons in the largest gallery that was measured; beyond, thresholds are extrapolated."""
+        """Largest gallery size measured, in persons; beyond it, thresholds are extrapolated."""
         return self.sizes[-1]
 
     def threshold(self, level: Level, gallery_size: int) -> float:
-        """The threshold in a gallery of so many persons.
+        """The threshold in a gallery of a given size.
 
-        Between the sizes measured it is linear in their logarithm. Beyond the largest it goes on
-        as steeply as it rose over any of the last three of them, which errs on the strict side;
-        that of a candidate never above that of a match.
+        Between measured sizes it is linear in their logarithm. Beyond the largest it continues with
+        the steepest slope among the last three, which errs on the strict side; a candidate's never
+        exceeds a match's.
 
         Args:
             level: `match` or `candidate`.
@@ -296,7 +295,7 @@ class Calibration:
             SettingsError: The size is below 1.
         """
         if gallery_size < 1:
-            raise SettingsError(f"A gallery of {gallery_size} persons has no threshold.")
+            raise SettingsError(f"The gallery size must be at least 1, got {gallery_size}.")
         found = self._extended(level, gallery_size)
         if level is self.candidate:
             return min(found, self._extended(self.match, gallery_size))
@@ -319,7 +318,7 @@ class Calibration:
     def probability(self, score: float, gallery_size: int) -> float:
         """Probability that the best person found is the right one.
 
-        It assumes that `enrolled_share` of all searches are for people who are enrolled.
+        Assumes that `enrolled_share` of all searches are for enrolled people.
 
         Args:
             score: The best person's cosine.
@@ -334,15 +333,15 @@ class Calibration:
                 f"{score} and {gallery_size}."
             )
         odds = self.intercept + self.slope * score - self.size_slope * math.log(gallery_size)
-        # Written so that neither branch overflows.
+        # A form of the logistic function that cannot overflow.
         return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
 
     def decide(self, score: float | None, gallery_size: int) -> Decision:
         """Turn the best score of a search into an answer.
 
         Args:
-            score: The best person's cosine; None if the search found nobody.
-            gallery_size: Persons enrolled; with a filter, those that the filter leaves.
+            score: The best person's cosine; None if the search found no one.
+            gallery_size: Persons enrolled, after filtering.
 
         Raises:
             SettingsError: See `probability`.
@@ -351,7 +350,7 @@ class Calibration:
             return Decision(verdict="unknown", probability=0.0)
         probability = self.probability(score, gallery_size)
         match = self.threshold(self.match, gallery_size)
-        # Where few sizes were measured, the looser thresholds may be extrapolated above these.
+        # With few measured sizes, extrapolated candidate thresholds may exceed those of a match.
         candidate = min(self.threshold(self.candidate, gallery_size), match)
         return Decision(
             verdict=verdict_at(score, match=match, candidate=candidate),
@@ -363,16 +362,16 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationFile:
-    """All calibrations of one model file.
+    """All calibrations of one network file.
 
     Attributes:
-        model_sha256: Hex digest of the model file.
-        source_sha256: Hex digest of the network that the model file was exported from.
+        model_sha256: Hex digest of the network file.
+        source_sha256: Hex digest of the network that it was exported from.
         precision: "fp32", "fp16" or "int8".
-        adln_version: Version that calibrated.
-        created_utc: When, ISO 8601.
+        adln_version: Version of adln that calibrated.
+        created_utc: Time of creation, ISO 8601.
         calibrations: One for each depth (of queries, and of the gallery) and flip.
-        format: Version of this file.
+        format: Version of the file format.
     """
 
     model_sha256: str
@@ -384,7 +383,7 @@ class CalibrationFile:
     format: str = FORMAT
 
     def of(self, depth: int, *, flip: bool) -> Calibration | None:
-        """The calibration for a depth, with or without the mirrored crop; None if there is none."""
+        """The calibration of a depth, with or without flip; None if there is none."""
         return next(
             (
                 one
@@ -395,7 +394,7 @@ class CalibrationFile:
         )
 
     def scales(self, *, flip: bool) -> Scales:
-        """All that is known of this model's depths, with or without the mirrored crop."""
+        """The scales of all depths, with or without flip."""
         known = [one for one in self.calibrations if one.flip == flip]
         return Scales(
             own={one.depth: one for one in known if one.gallery_depth is None},
@@ -408,16 +407,16 @@ class CalibrationFile:
 
 
 def calibration_path(model_path: Path, *, model_sha256: str = "") -> Path:
-    """Where a new calibration of a model is kept.
+    """Path of a new calibration of a network.
 
     Args:
-        model_path: The model file.
+        model_path: The network file.
         model_sha256: Its digest, needed for a network that comes with adln.
 
     Returns:
-        Beside the model, under its name with an ending. For a network that comes with adln, whose
-        own calibration must stay what it is: in the folder ``adln/calibrations`` of
-        ``$XDG_CONFIG_HOME`` (``~/.config``), with the start of the digest in the name.
+        A path beside the network file. For a network that comes with adln, whose own calibration
+        must not change: a path in ``$XDG_CONFIG_HOME/adln/calibrations`` (default ``~/.config``),
+        with the start of the digest in the name.
     """
     if not _is_shipped(model_path):
         return _beside(model_path)
@@ -436,18 +435,18 @@ def _beside(model_path: Path) -> Path:
 def write_calibration(
     content: CalibrationFile, model_path: Path, *, path: Path | None = None
 ) -> Path:
-    """Write a model's calibration; whoever looks finds the old file or the whole new one.
+    """Write a calibration atomically: readers see the old file or the complete new one.
 
     Args:
         content: What to write.
-        model_path: The model file.
-        path: Where to; see `calibration_path` if left out.
+        model_path: The network file.
+        path: The file to write; by default see `calibration_path`.
 
     Returns:
         The file written.
 
     Raises:
-        SettingsError: The disk refuses.
+        SettingsError: It cannot be written.
     """
     if path is None:
         path = calibration_path(model_path, model_sha256=content.model_sha256)
@@ -459,17 +458,17 @@ def write_calibration(
 
 
 def read_calibration(model_path: str | Path, *, model_sha256: str) -> CalibrationFile | None:
-    """Read a model's calibration: one's own, or the one beside it.
+    """Read a network's calibration: the user's own, or otherwise the one beside the file.
 
     Args:
-        model_path: The model file.
+        model_path: The network file.
         model_sha256: Its digest.
 
     Returns:
-        The calibration; None if the model has none.
+        The calibration; None if there is none.
 
     Raises:
-        ModelFileError: The file is damaged, or was made for another model.
+        ModelFileError: The file is damaged or belongs to another network.
     """
     model_path = Path(model_path)
     path = calibration_path(model_path, model_sha256=model_sha256)
@@ -490,25 +489,25 @@ def read_calibration(model_path: str | Path, *, model_sha256: str) -> Calibratio
             )
         content = read_strictly(CalibrationFile, values, "file")
     except (json.JSONDecodeError, ModelFileError) as error:
-        raise ModelFileError(f"{path}: no calibration of adln: {error}. {_AGAIN}") from error
+        raise ModelFileError(f"{path}: not a calibration of adln: {error}. {_AGAIN}") from error
     if content.model_sha256 != model_sha256:
         raise ModelFileError(
-            f"{path} was made for the model {content.model_sha256[:12]}, but {model_path.name} is "
+            f"{path} was made for network {content.model_sha256[:12]}, but {model_path.name} is "
             f"{model_sha256[:12]}. {_AGAIN}"
         )
     return content
 
 
 def parse_one(values: object, *, name: str) -> Calibration:
-    """Read one calibration out of plain values, as `dataclasses.asdict` gives them.
+    """Build a calibration from plain values, as `dataclasses.asdict` returns them.
 
     Raises:
-        ModelFileError: it is damaged.
+        ModelFileError: they are invalid.
     """
     return read_strictly(Calibration, values, name)
 
 
-_AGAIN = "Calibrate with `adln calibrate`, or remove the file to go without."
+_AGAIN = "Run `adln calibrate`, or remove the file to work without calibration."
 
 
 def _rising(values: tuple[float, ...], *, strictly: bool = False) -> bool:

@@ -1,8 +1,7 @@
-"""Lets a cascade search in a gallery: joins `adln.embedders.cascade` and `adln.gallery`.
+"""Connects `adln.embedders.cascade` to `adln.gallery`, so that a cascade can search.
 
-A gallery compares what shares a space. If the two depths of a cascade share one, shallow and deep
-queries search the same gallery; if not, there is one for each depth, and both have to hold the
-people of interest.
+If the two depths of a cascade share a space, shallow and deep queries search the same gallery;
+otherwise each depth needs its own gallery, and both must contain the people of interest.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from adln.matching.confidence import MORE_ANSWERS
 
 
 def model_keys(cascade: Cascade) -> dict[int, ModelKey]:
-    """Depth -> what names the embeddings of a cascade in a gallery, for its two depths."""
+    """Depth -> key of the cascade's embeddings in a gallery, for its two depths."""
     keys = {}
     for depth in cascade.depths:
         model = cascade.model_of(depth)
@@ -34,16 +33,16 @@ def search_in(
     where: Filter = EVERYTHING,
     persons_known: bool = True,
 ) -> Search:
-    """The search that `Cascade.search` asks for.
+    """The search function for `Cascade.search`.
 
     Args:
-        gallery: Where to search; or depth -> gallery, if the depths do not share a space. Sightings
-            and persons are then numbered by the gallery of the depth that answered.
-        models: Depth -> model, see `model_keys`.
-        k: Answers to each search.
-        where: Which sightings may answer.
-        persons_known: Whether confidence may look at whom the gallery says a sighting shows. Where
-            hardly anybody has a name, it had better not.
+        gallery: The gallery; or depth -> gallery, if the depths do not share a space. Numbers of
+            sightings and persons are then those of the gallery of the answering depth.
+        models: Depth -> key, see `model_keys`.
+        k: Answers per search.
+        where: Only these sightings are searched.
+        persons_known: Whether the confidence uses the persons of the sightings. Set it to False if
+            most sightings are unassigned.
     """
 
     def search(embeddings: NDArray[np.float32], depth: int) -> BestAnswers:
@@ -64,15 +63,15 @@ def search_in(
 
 
 def look_up_in(gallery: Gallery, model: ModelKey) -> LookUp:
-    """The deep embeddings for query expansion, if shallow queries search a deep gallery.
+    """A function that returns deep embeddings for query expansion.
 
     Args:
-        gallery: The one that is searched.
-        model: Of the deep network.
+        gallery: The gallery that is searched.
+        model: Key of the deep network.
 
     Returns:
-        A function that raises `GalleryError` if a sighting does not share the model's space.
-        Sightings that are gone meanwhile have zeros, which weigh nothing.
+        A function that raises `GalleryError` if a sighting does not share the network's space.
+        Sightings erased in the meantime have zeros, which have no weight.
     """
 
     def look_up(sighting_ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -82,9 +81,9 @@ def look_up_in(gallery: Gallery, model: ModelKey) -> LookUp:
         for record in gallery.get(wanted[wanted >= 0].tolist()):
             if not record.model.shares_space(model):
                 raise GalleryError(
-                    f"sighting {record.sighting_id} is of {record.model}, which does not share a "
-                    f"space with {model}: a query cannot be expanded by it. Search without "
-                    "query expansion, or with exits that share a space."
+                    f"sighting {record.sighting_id} was embedded by {record.model}, which does not "
+                    f"share a space with {model}, so it cannot expand a query. Search without "
+                    "query expansion, or use exits that share a space."
                 )
             embeddings[row_of[record.sighting_id]] = record.embedding
         return embeddings[places.reshape(sighting_ids.shape)]

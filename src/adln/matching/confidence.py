@@ -1,8 +1,8 @@
-"""Confidence: how sure a search is, who goes deeper for it, and query expansion.
+"""Confidence of searches, the threshold for going deeper, and query expansion.
 
-Serves the cascade: the shallow network of Sec. III.C embeds everybody, and only those whose answer
-is unsure go on through the deeper stages. Nobody has to say whether an answer is right: a search
-that is sure finds the same person again and again among its best answers.
+Used by the cascade: the shallow network of Sec. III.C embeds everyone, and only crops whose search
+has low confidence pass through the deeper stages. Confidence needs no ground truth: a confident
+search finds the same person repeatedly among its best answers.
 """
 
 from collections.abc import Sequence
@@ -13,32 +13,32 @@ from numpy.typing import NDArray
 from adln.embeddings import unit_length
 from adln.errors import SettingsError
 
-# Answers that speak for themselves, and those that they are held against where no person is known.
+# Best answers; and the larger set they are compared with if persons are unknown.
 ANSWERS = 10
 MORE_ANSWERS = 50
-# An answer whose cosine is less by so much speaks with 1/e of the weight.
+# Temperature: an answer whose cosine is lower by this has 1/e of the weight.
 _TEMPERATURE = 0.1
-# Where all answers agree, the higher similarity decides; too little to overrule a disagreement.
+# Weight of the similarity, which breaks ties if all answers agree, but never outweighs them.
 _TIE_BREAK = 1e-3
 
 
 def confidence(
     similarity: NDArray[np.floating], person_ids: NDArray[np.integer] | None = None
 ) -> NDArray[np.float64]:
-    """How sure each search is of its best answer.
+    """Confidence of each search in its best answer.
 
-    With persons: the share of the weight of the ten best answers that speaks for the person of the
-    best one, where an answer's weight is exp(cosine / 0.1). Without: how far the mean of the ten
-    best stands above that of the fifty best.
+    With persons: the share of the total weight of the ten best answers that belongs to the person
+    of the best one, with weights exp(cosine / 0.1). Without: the mean of the ten best minus that of
+    the fifty best.
 
     Args:
-        similarity: (N, K) cosines, best first; padded with -inf where there are fewer answers.
-        person_ids: (N, K) whole numbers, whom the answers show; negative where nobody knows, each
-            of which counts as another person. None if persons are not known at all.
+        similarity: (N, K) cosines, best first; padded with -inf if there are fewer answers.
+        person_ids: (N, K) integers, the persons of the answers; negative ones are unknown, each
+            counted as a different person. None if no persons are known.
 
     Returns:
-        (N,) float64; larger is surer. The two kinds cannot be compared with each other. A search
-        without any answer has -inf.
+        (N,) float64; higher is more confident. Values with and without persons cannot be compared
+        with each other. A search without answers has -inf.
 
     Raises:
         SettingsError: the shapes differ, K is 0 (without persons: at most 10), or a similarity is
@@ -49,8 +49,8 @@ def confidence(
     if person_ids is None:
         if scores.shape[1] <= ANSWERS:
             raise SettingsError(
-                f"without persons, confidence holds the best {ANSWERS} answers against the best "
-                f"{MORE_ANSWERS}; ask the gallery for {MORE_ANSWERS}, got {scores.shape[1]}."
+                f"without persons, confidence compares the best {ANSWERS} answers with the best "
+                f"{MORE_ANSWERS}; request {MORE_ANSWERS} answers, got {scores.shape[1]}."
             )
         found = _means(scores[:, :ANSWERS]) - _means(scores[:, :MORE_ANSWERS])
     else:
@@ -69,19 +69,18 @@ def confidence(
 def expand_queries(
     answers: NDArray[np.float32], similarity: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """An embedding for each search, made of those of its best answers: a query's own goes unused.
+    """A new query embedding for each search, made from those of its best answers only.
 
-    The gallery holds what the deeper network made of its pictures. A search that is sure has found
-    pictures of its own person there, and may go on searching with their deep embeddings, which
-    costs no computation. This is query expansion (Chum et al., "Total Recall", ICCV 2007), across
-    depths.
+    The gallery contains embeddings of the deeper network. A confident search has found its own
+    person there, and can search again with their deep embeddings, without further computation of
+    the network. This is query expansion (Chum et al., "Total Recall", ICCV 2007) across depths.
 
     Args:
         answers: (N, K, D) embeddings of the best answers at the depth to be searched.
-        similarity: (N, K) cosines by which they were found, at any depth; best first.
+        similarity: (N, K) cosines of these answers, from any depth; best first.
 
     Returns:
-        (N, D) float32 of unit length: the mean of the ten best by weight exp(cosine / 0.1).
+        (N, D) float32 of unit length: mean of the ten best with weights exp(cosine / 0.1).
 
     Raises:
         SettingsError: the shapes differ, K is 0, or a similarity is NaN.
@@ -97,20 +96,20 @@ def expand_queries(
 
 
 def threshold_for(values: NDArray[np.floating] | Sequence[float], share: float) -> float:
-    """The threshold below which a share of searches is unsure.
+    """The confidence threshold that sends a given share of searches deeper.
 
     Args:
-        values: confidence of searches like those to come; a few hundred or more.
-        share: 0 to 1, how many are to go deeper.
+        values: confidence of representative searches; a few hundred or more.
+        share: 0 to 1, the share that should go deeper.
 
     Returns:
-        Searches whose confidence is below it go deeper: -inf lets none, inf all.
+        Searches with a confidence below it go deeper: -inf for none, inf for all.
 
     Raises:
-        SettingsError: the share is out of range, or there is no value.
+        SettingsError: the share is out of range, or there are no values.
     """
     if not 0 <= share <= 1:
-        raise SettingsError(f"a share of crops is between 0 and 1, got {share}.")
+        raise SettingsError(f"the share must be between 0 and 1, got {share}.")
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if len(ordered) == 0 or np.isnan(ordered).any():
         raise SettingsError("a threshold needs the confidence of some searches, none of them NaN.")
@@ -130,7 +129,7 @@ def _checked(similarity: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _weights(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of each answer in the weight of all; a search without answers has zeros."""
+    """Normalised weight of each answer; zeros for a search without answers."""
     best = np.where(np.isfinite(scores[:, :1]), scores[:, :1], 0.0)
     weights = np.exp((scores - best) / _TEMPERATURE)
     shares: NDArray[np.float64] = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
@@ -138,7 +137,7 @@ def _weights(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _means(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Row means over the answers that there are; 0 where there is none."""
+    """Row means over the existing answers; 0 if there are none."""
     there = np.isfinite(scores)
     sums = np.where(there, scores, 0.0).sum(axis=1)
     means: NDArray[np.float64] = sums / np.maximum(there.sum(axis=1), 1)

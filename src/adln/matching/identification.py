@@ -1,19 +1,20 @@
-"""Who is it? Decided here and nowhere else: for the command line, the service and the watch.
+"""Identification: the only place that decides who it is, for command line, service and watch.
 
 The rule:
 
-- Everybody whom the gallery knows is compared, each by the best of their sightings that pass the
-  filter. How many answers are shown plays no part. Sightings of nobody take no part: they hide
-  nobody, and adding some changes no answer.
-- The person with the best score is judged by what a score means (`adln.matching.calibration`)
-  between the two depths, among as many people as were compared, and never as among fewer than
-  `LEAST_GALLERY`: a calibration asks little of a gallery of three, but three soon become thirty.
-- It is a match only if everybody else is at least `MARGIN` less alike. Otherwise two people are too
-  close, and the answer is a candidate.
-- People without a name, such as the watch makes, take part like all others, with one exception:
-  somebody with a name goes before those without one who are less than the margin more alike, and is
-  not made doubtful by them. They are often the same person, seen and not recognised.
-- Of equal scores a named person goes first, then the one who has been known for longer.
+- All people in the gallery are compared, each by their most similar sighting that passes the
+  filter. The number of answers shown has no influence. Unassigned sightings are ignored: they hide
+  no one, and adding some changes no answer.
+- The best person's score is judged by the calibration (`adln.matching.calibration`) of the two
+  depths, for a gallery of as many people as were compared, but at least `LEAST_GALLERY`: thresholds
+  for a gallery of three are low, but three people soon become thirty.
+- It is a match only if everyone else's score is at least `MARGIN` lower. Otherwise two people are
+  too close, and the answer is a candidate.
+- People without a name, as created by the watch, take part like all others, with one exception: a
+  named person is preferred to unnamed ones whose scores are higher by less than the margin, and
+  unnamed ones do not reduce a match to a candidate. They are often the same person, seen and not
+  recognised.
+- Among equal scores, named people come first, then those who have been known for longer.
 """
 
 import math
@@ -29,17 +30,17 @@ from adln.gallery.records import EVERYTHING, Filter, ModelKey, PersonsResult
 from adln.matching.calibration import Decision, Scales, Verdict, more_cautious
 
 LEAST_GALLERY = 100
-"""Scores are judged as among at least so many people."""
+"""Smallest gallery size, in people, that scores are judged for."""
 MARGIN = 0.03
-"""A match is so much more alike than everybody else."""
+"""Least lead in cosine of a match over everyone else."""
 NOBODY_ENROLLED = "nobody is enrolled"
-"""Why somebody is unknown to a gallery without people."""
-# Persons asked of the gallery: the best, and who stands next to them.
+"""The reason of "unknown" in a gallery without people."""
+# Persons requested from the gallery: the best and the next ones.
 _PERSONS = 4
 
 
 class SearchesPersons(Protocol):
-    """What is asked; every `adln.gallery.interface.Gallery` is such a thing."""
+    """A search for persons; every `adln.gallery.interface.Gallery` has it."""
 
     def search_persons(
         self,
@@ -57,13 +58,13 @@ class SearchesPersons(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PersonScore:
-    """How alike one person is.
+    """The score of one person.
 
     Attributes:
-        person_id: As the gallery numbers people.
-        name: What people call them; None if nobody has said.
-        score: Cosine to the best of their sightings, to six digits.
-        depth: At which that sighting was embedded.
+        person_id: Number in the gallery.
+        name: Name; None if they have none.
+        score: Cosine to their most similar sighting, to six digits.
+        depth: Depth of that sighting.
         sighting_id: That sighting.
     """
 
@@ -78,7 +79,7 @@ class PersonScore:
 
     @property
     def called(self) -> str:
-        """Name or number, for people to read."""
+        """Name or number, for display."""
         return self.name or f"person {self.person_id}"
 
 
@@ -87,20 +88,20 @@ class Identification:
     """Who it is, and why.
 
     Attributes:
-        verdict: "matched", "candidate" (for a person to decide) or "unknown"; None without a
+        verdict: "matched", "candidate" (to be decided by a person) or "unknown"; None without a
             calibration or thresholds.
         nearest: The person that the verdict is about, even if it is "unknown"; None if there was
-            nobody to compare with, or no search was made.
+            no one to compare with, or no search was made.
         runners_up: The next persons, best first; an unnamed person with a higher score than
             `nearest` is the first of them.
         threshold: The cosine at which `nearest` is a match; None without a calibration
             or thresholds.
-        probability: That `nearest` is the right person, 0 to 1; None without a verdict, and if no
-            search was made.
+        probability: Probability that `nearest` is the right person, 0 to 1; None without a verdict
+            or if no search was made.
         gallery_size: Number of people compared.
         judged_among: Gallery size that the threshold is for.
         reason: Explanation in words.
-        depth: Of the query; None if no search was made.
+        depth: Depth of the query; None if no search was made.
 
     Examples:
         >>> net = adln.load("res2")
@@ -130,7 +131,7 @@ class Identification:
 
     @property
     def rows(self) -> tuple[PersonScore, ...]:
-        """Everybody in this answer, best first."""
+        """All people in this answer, best first."""
         nearest = () if self.nearest is None else (self.nearest,)
         return tuple(sorted((*nearest, *self.runners_up), key=_best_first))
 
@@ -141,27 +142,27 @@ class Identification:
 
     @property
     def lead(self) -> float:
-        """How much more alike `nearest` is than everybody else; inf if there is nobody else."""
+        """Lead in cosine of `nearest` over everyone else; inf if there is no one else."""
         if self.nearest is None:
             return -math.inf
         return self.nearest.score - max((one.score for one in self.runners_up), default=-math.inf)
 
     @property
     def best(self) -> float:
-        """The best score of anybody; -inf if there was nobody."""
+        """The highest score; -inf if no one was compared."""
         return max((one.score for one in self.rows), default=-math.inf)
 
     def verdict_on(self, person_id: int | None, decision: Decision) -> Verdict:
-        """What may be said of one sighting beside this answer without contradicting it.
+        """The verdict on one sighting, consistent with this answer.
 
         Args:
-            person_id: Whom the sighting shows; None for a sighting of nobody.
-            decision: What its score would mean by itself.
+            person_id: Person of the sighting; None if it is unassigned.
+            decision: The decision on its score alone.
 
         Returns:
-            That, but no better than the answer for the person it names, at most "candidate" for
-            others beside a match, and "unknown" for all persons if the answer is. Of a sighting of
-            nobody it is said whether it shows the same person, which contradicts no answer.
+            The verdict of that decision, limited to: the answer's verdict for the person it names;
+            "candidate" for others beside a match; "unknown" if the answer is unknown. For an
+            unassigned sighting it is not limited: it says whether it shows the same person.
         """
         if person_id is None or self.verdict is None:
             return decision.verdict
@@ -174,7 +175,7 @@ class Identification:
 
 
 def not_asked(reason: str) -> Identification:
-    """The answer where nobody was compared, and why."""
+    """The answer if no search was made, with the reason."""
     return Identification(
         verdict="unknown",
         nearest=None,
@@ -201,20 +202,20 @@ def identify(
     names: bool = True,
     camera: int | None = None,
 ) -> Identification:
-    """Decide who somebody is; see the rule above.
+    """Decide who it is; see the rule above.
 
     Args:
-        gallery: Who was seen.
-        embedding: (D,) of unit length; of a track, `adln.gallery.records.pool_track` of its crops.
-        model: What made it.
-        scales: What scores mean, by depths.
-        where: Which sightings count.
-        without: Sightings that say nothing, such as the query's own.
-        least_gallery: Scores are judged as among at least so many people.
-        margin: How much more alike a match must be than everybody else.
-        names: Whether the reason may name people; if not, it numbers them.
-        camera: Number of the camera that saw them, for a gallery that is adapted to its cameras
-            (`adln adapt`); None if it is not known.
+        gallery: The gallery to search.
+        embedding: (D,) of unit length; for a track, `adln.gallery.records.pool_track` of its crops.
+        model: Its network.
+        scales: Calibrations by depths.
+        where: Only these sightings are compared.
+        without: Sightings to ignore, such as the query's own.
+        least_gallery: Smallest gallery size that scores are judged for.
+        margin: Least lead in cosine of a match over everyone else.
+        names: Whether the reason may contain names; otherwise it has numbers.
+        camera: Number of the query's camera, for a gallery that is adapted to its cameras
+            (`adln adapt`); None if unknown.
 
     Raises:
         GalleryError: The gallery cannot be searched with embeddings of this model.
@@ -242,7 +243,7 @@ def identify(
     is_close = rows[0].name is None or rows[0].score - rows[-1].score < margin
     named = [one for one in rows if one.name is not None]
     if is_close and len(named) < 2 and result.num_persons > len(rows):
-        # People without names may be in front of all others.
+        # Unnamed people may be ranked above all others.
         known = {one.person_id for one in rows}
         rows += [one for one in _rows(ask(2, named=True)) if one.person_id not in known]
         rows.sort(key=_best_first)
@@ -263,7 +264,7 @@ def identify(
         for one in (one for one in rows if one.name is not None):
             its = decide(one)
             if rows[0].score - one.score < margin and its is not None:
-                # Unless only who has no name comes into question.
+                # Unless only unnamed people are left.
                 if its.verdict != "unknown" or decision.verdict == "unknown":
                     meant, decision = one, its
                 break
@@ -277,7 +278,7 @@ def identify(
             probability=None,
             gallery_size=result.num_persons,
             judged_among=among,
-            reason=f"nearest is {say(meant)}; no calibration says what that means",
+            reason=f"nearest is {say(meant)}; there is no calibration to judge it",
             depth=model.depth,
         )
     rivals = [
@@ -288,14 +289,13 @@ def identify(
     if decision.verdict == "matched" and rivals:
         decision = Decision(
             verdict="candidate",
-            # Of two who are as alike, one is right at best half of the time.
+            # With two people equally similar, one of them is right at most half of the time.
             probability=min(decision.probability, 0.5),
             match=decision.match,
             candidate=decision.candidate,
         )
         reason = (
-            f"{say(meant)} and {say(rivals[0])} are too close to tell apart; a match is "
-            f"{margin:.2f} ahead"
+            f"{say(meant)} and {say(rivals[0])} are too close; a match needs a lead of {margin:.2f}"
         )
     else:
         reason = _reason(meant, decision, others, say)
@@ -330,7 +330,7 @@ def _rows(result: PersonsResult) -> list[PersonScore]:
         PersonScore(
             person_id=int(best.person_ids[at]),
             name=name,
-            # In the last digits two computations of one cosine differ, which must decide nothing.
+            # Rounded: two computations of one cosine differ in the last digits.
             score=round(float(best.similarity[at]), 6),
             depth=int(best.depths[at]),
             sighting_id=int(best.sighting_ids[at]),
@@ -363,4 +363,4 @@ def _reason(
 
 
 def _number(threshold: float | None) -> str:
-    return "what is asked" if threshold is None else f"{threshold:.2f}"
+    return "the threshold" if threshold is None else f"{threshold:.2f}"

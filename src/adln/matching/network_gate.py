@@ -1,8 +1,8 @@
-"""The gate for a new network: whether it knows the people of a site better than the one in use.
+"""The gate for a new network: does it recognise the people of a site better than the current one?
 
-Both networks embed the same crops of tracks that the new one did not learn from. They are judged
-as `adln.matching.adaptation_gate` judges: by whether a crop finds the others of its track among
-those of other people, where two tracks that a camera saw at the same time are two people.
+Both networks embed the same crops of tracks that the new one was not trained on. They are judged
+as in `adln.matching.adaptation_gate`: each crop should find the others of its track among those of
+other people, where two tracks that a camera sees at the same time are two people.
 """
 
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, GAP_S, Site, bounds, thinned, unfit
 
 _JUDGING_SHARE = 0.25
-_ERROR_OF_EACH = 0.005  # either of two counts may be the certain one: 99 % together
-_TRACKS_TO_JUDGE = 200  # what judges is not learned from; where there are few, half of them judge
+_ERROR_OF_EACH = 0.005  # either of two measures may be the significant one: 99 % together
+_TRACKS_TO_JUDGE = 200  # held out from training; if there are few tracks, half of them
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NetworkComparison:
-    """A new network against the one in use, on tracks that it did not learn from.
+    """A new network compared with the current one, on tracks it was not trained on.
 
     Attributes:
-        is_better: whether it may take its place.
-        reason: why, or why not.
-        rate: share of false pairs at which true ones are counted.
-        recognised_before: share of true pairs above the score that so many false pairs reach, with
-            the network in use.
-        recognised: with the new one.
+        is_better: whether it may replace the current one.
+        reason: why or why not.
+        rate: share of false pairs at which true pairs are counted.
+        recognised_before: share of true pairs above the score that `rate` of false pairs reach,
+            with the current network.
+        recognised: the same with the new network.
         gain: difference of the two.
-        gain_least: the gain is at least this, with a confidence of 99.5 %.
-        log_gain: by how much lower the logarithm of the share of false pairs is that score as high
-            as a true pair.
-        log_gain_least: likewise at least. It or `gain_least` is above 0 for a network that passes.
-        own_camera_before: share of crops whose nearest neighbour is of their own camera; None with
-            one camera.
-        own_camera: with the new network.
-        recognised_stored: share of true pairs recognised where the new network searches what the
-            one in use has stored; None if they do not share a space.
-        num_tracks: tracks that were judged by.
+        gain_least: lower bound of the gain, with 99.5 % confidence.
+        log_gain: decrease of the logarithm of the share of false pairs that score as high as a
+            true pair.
+        log_gain_least: its lower bound. This or `gain_least` is above 0 for a network that passes.
+        own_camera_before: share of crops whose nearest neighbour is from their own camera; None
+            with one camera.
+        own_camera: the same with the new network.
+        recognised_stored: share of true pairs recognised when the new network searches embeddings
+            of the current one; None if they do not share a space.
+        num_tracks: number of tracks judged on.
         num_together: pairs of tracks seen at the same time.
         track_gains: (T,) `log_gain` of each track.
-        track_rows: for each of these tracks, the positions of its crops.
+        track_rows: for each of these tracks, the indices of its crops.
     """
 
     is_better: bool
@@ -65,19 +65,19 @@ class NetworkComparison:
 
 
 def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_]:
-    """Look at the tracks of a site before anything is learned from them, and part them.
+    """Check the tracks of a site before training on them, and split off those for judging.
 
     Args:
-        crops: as the teacher embeds them, which tells people apart better than the network that
-            is in use; as that one does where there is no teacher.
-        seed: of the choice of tracks.
+        crops: crops embedded by the teacher, which distinguishes people better than the current
+            network; without a teacher, by the current network.
+        seed: for the choice of tracks.
 
     Returns:
-        (N,) whether a crop is of the part that judges: the later tracks of each camera, a quarter
-        of them, or more where there are few: at most half.
+        (N,) whether a crop is for judging: the latest tracks of each camera, a quarter of them, or
+        if there are few, up to half.
 
     Raises:
-        TracksError: there are too few tracks or people, or the tracks switch persons.
+        TracksError: there are too few tracks or people, or tracks contain several people.
     """
     num_tracks = len(np.unique(crops.track_numbers()))
     if num_tracks < 2:
@@ -87,7 +87,7 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
     is_later = whole.is_later(share)
     judging = Site(crops.part(is_later))
     if judging.num_judged < FEWEST_JUDGED:
-        raise TracksError(_too_few(judging.num_judged, "in the half of the tracks that judges"))
+        raise TracksError(_too_few(judging.num_judged, "in the half for judging"))
     rng = np.random.default_rng(seed)
     site = Site(thinned(crops, rng))
     problem = unfit(site.alike(), site.switched())
@@ -99,19 +99,19 @@ def require_learnable(crops: TrackedCrops, *, seed: int = 0) -> NDArray[np.bool_
 def compare_networks(
     before: TrackedCrops, after: TrackedCrops, *, same_space: bool, seed: int = 0
 ) -> NetworkComparison:
-    """Judge a new network by tracks that it did not learn from.
+    """Judge a new network on tracks that it was not trained on.
 
     Args:
-        before: crops as the network in use embeds them.
-        after: the same crops as the new network embeds them, in the same order.
-        same_space: whether the new network is to search what the one in use has stored.
-        seed: of the choice of tracks and of the bootstrap.
+        before: crops embedded by the current network.
+        after: the same crops in the same order, embedded by the new network.
+        same_space: whether the new network will search embeddings of the current one.
+        seed: for the choice of tracks and the bootstrap.
 
     Raises:
         SettingsError: these are not the same crops.
     """
     if len(before) != len(after) or not np.array_equal(before.tracks, after.tracks):
-        raise SettingsError("Two networks are compared on the same crops in the same order.")
+        raise SettingsError("Both networks must embed the same crops in the same order.")
     positions = thinned_rows(before, seed)
     old, new = Site(before.part(positions)), Site(after.part(positions))
     was, now = old.judge(None), new.judge(None)
@@ -128,25 +128,25 @@ def compare_networks(
             bounds(missed, rng, error=_ERROR_OF_EACH)[1],
             bounds(across.log_rarity - was.log_rarity, rng, error=_ERROR_OF_EACH)[1],
         )
-        # The logarithm alone counts against every change: two crops that one network has embedded
-        # share what only that network sees.
+        # The logarithm alone would penalise any change: two crops embedded by one network share
+        # features that only this network has.
         loses_stored = bool(missed.mean() < 0 and certain < 0)
     problem = ""
-    # Where nearly all pairs are found already, the logarithm is at its floor before and after, and
-    # only the few pairs that are found anew tell.
+    # If nearly all pairs are already found, the logarithm is at its minimum before and after, and
+    # only the share of pairs shows a gain.
     is_certain = log_least > 0 or (gain_least > 0 and log_most >= 0)
     if gain < 0:
-        problem = "it recognises fewer true pairs than the network in use"
+        problem = "it recognises fewer true pairs than the current network"
     elif not is_certain:
-        problem = "no gain over the network in use that is certain"
+        problem = "no significant gain over the current network"
     elif loses_stored:
         problem = (
-            "it finds people less well among the embeddings that the network in use has stored; "
-            "let it learn for longer, or allow it a space and a gallery of its own (--new-space)"
+            "it finds people less well among the stored embeddings of the current network; train "
+            "it for longer, or let it have its own space and gallery (--new-space)"
         )
     return NetworkComparison(
         is_better=not problem,
-        reason=problem or "better with confidence on tracks that it did not learn from",
+        reason=problem or "significantly better on tracks that it was not trained on",
         rate=was.rate,
         recognised_before=float(was.recognised.mean()),
         recognised=float(now.recognised.mean()),
@@ -167,18 +167,18 @@ def compare_networks(
 def compare_stored(
     stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops, *, seed: int = 0
 ) -> tuple[float, float, bool]:
-    """Whether a new network finds people better where stored embeddings are carried to it.
+    """Whether a new network finds people better in bridged than in stored embeddings.
 
     Args:
-        stored: crops as the network in use embeds them.
-        carried: these embeddings, changed to be like those of the new network.
-        asked: the same crops as the new network embeds them.
-        seed: of the choice of tracks and of the bootstrap.
+        stored: crops embedded by the current network.
+        carried: these embeddings mapped by a bridge to the new network.
+        asked: the same crops embedded by the new network.
+        seed: for the choice of tracks and the bootstrap.
 
     Returns:
-        Share of true pairs recognised among the stored; among the carried; and whether no fewer are
-        recognised there and false pairs score as high as true ones less often, with a confidence
-        of 99.5 %.
+        Share of true pairs recognised in the stored embeddings; in the bridged ones; and whether
+        the latter is no lower and false pairs score as high as true ones less often, with 99.5 %
+        confidence.
     """
     positions = thinned_rows(stored, seed)
     site = Site(asked.part(positions))
@@ -191,7 +191,7 @@ def compare_stored(
 
 
 def thinned_rows(crops: TrackedCrops, seed: int) -> NDArray[np.int64]:
-    """Positions of those crops that judge, where there are many."""
+    """Indices of the crops to judge on, limited if there are many."""
     rows = np.arange(len(crops))[:, np.newaxis].astype(np.float32)
     numbered = TrackedCrops(rows, crops.cameras, crops.tracks, crops.time_s)
     chosen = thinned(numbered, np.random.default_rng(seed)).embeddings[:, 0]

@@ -1,7 +1,7 @@
-"""Looks in a gallery for who a track is, whatever depths either was seen at.
+"""Searches a gallery for the person of a track, whatever the depths of both.
 
-Who it is decides `adln.matching.identification`; here is only which of a track's embeddings to ask
-with.
+`adln.matching.identification` decides who it is; this module chooses which of a track's embeddings
+to search with.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -16,7 +16,7 @@ from adln.gallery.records import Filter, ModelKey
 from adln.matching.calibration import Scales
 from adln.matching.identification import Identification, identify
 
-# So many people who are known at a deeper depth, too, may stand in front of one who is not.
+# Most people known also at a deeper depth who may be ranked above one who is not.
 _MOST_KNOWN_DEEPER = 8
 
 
@@ -24,11 +24,11 @@ class PeopleSearch:
     """Searches a gallery for tracks.
 
     Args:
-        gallery: who was seen.
-        digest: names the network for good; see `ModelKey`.
+        gallery: the gallery to search.
+        digest: identifies the network; see `ModelKey`.
         dim: length of an embedding.
-        scales: what scores mean, by depth of the track and of who is found.
-        spaces: depth -> the space of its embeddings; "" or left out if unknown.
+        scales: calibrations by depth of the track and of the stored embedding.
+        spaces: depth -> space of its embeddings; "" or missing if unknown.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class PeopleSearch:
         self._spaces = dict(spaces)
 
     def key(self, depth: int) -> ModelKey:
-        """Names the network at a depth."""
+        """Key of the network at a depth."""
         return ModelKey(self._digest, depth, self._dim, self._spaces.get(depth, ""))
 
     def depths_of(self, depths: Iterable[int]) -> list[int]:
-        """Depths at which to keep a track and to look for it: the deepest of each space.
+        """Depths at which to store and search a track: the deepest of each space.
 
         Args:
-            depths: that all crops of the track have, deepest first.
+            depths: depths that all crops of the track have, deepest first.
         """
         chosen: dict[str | int, int] = {}
         for depth in depths:
@@ -74,15 +74,14 @@ class PeopleSearch:
 
         Args:
             pooled: depth -> (D,) embedding of the track, for `depths_of` its depths, deepest first.
-            least_gallery: scores are judged as among at least so many people.
-            barred: people whom it cannot be.
-            only: if given, nobody else is asked.
-            own: sightings of this very track, which say nothing.
-            camera: number of the track's camera; None if it is not known.
+            least_gallery: smallest gallery size that scores are judged for.
+            barred: people it cannot be.
+            only: if given, only this person is compared.
+            own: sightings of this track, which are ignored.
+            camera: number of the track's camera; None if unknown.
 
         Raises:
-            GalleryError: the gallery cannot be searched, or nothing says what scores mean at a
-                depth.
+            GalleryError: the gallery cannot be searched, or there is no calibration for a depth.
         """
         deepest = next(iter(pooled))
         where = Filter(
@@ -90,7 +89,7 @@ class PeopleSearch:
         )
         best: Identification | None = None
         for depth, embedding in pooled.items():
-            # People may be known in a shallower space only, from a time of much work.
+            # People may be known in a shallower space only, from times of high load.
             if best is not None and self._count(depth) <= self._count(deepest):
                 break
             found = self._find_at(depth, embedding, where, own, least_gallery, camera)
@@ -138,7 +137,7 @@ class PeopleSearch:
         return found
 
     def _count(self, depth: int, persons: frozenset[int] | None = None) -> int:
-        """How many sightings there are in the space of a depth."""
+        """Number of sightings in the space of a depth."""
         space = self._spaces.get(depth)
         same = [depth] if not space else [d for d, its in self._spaces.items() if its == space]
         count = self._gallery.count

@@ -1,9 +1,9 @@
-"""Finds what makes a gallery answer wrongly: strange templates, and people in pieces.
+"""Finds causes of wrong answers in a gallery: wrong templates and duplicate people.
 
-A template that is nearer to somebody else than to the person it stands for draws the other one's
-sightings to that person, and each of them draws more. One who was not recognised is a new person,
-who takes part of what is seen from then on. Both are found here and listed; nothing is changed
-unless somebody asks for it, and people are never merged without being asked.
+A template of one person that is more similar to another attracts the other's sightings, each of
+which attracts more. A person who is not recognised becomes a new person, who gets part of the later
+sightings. Both are found and listed here; nothing is changed unless requested, and people are never
+merged automatically.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,14 +26,14 @@ _ASSIGNED = Filter(not_persons=frozenset({NO_PERSON}))
 
 @dataclass(frozen=True, kw_only=True)
 class StrangeTemplate:
-    """A template that is nearer to another person than to its own.
+    """A template that is more similar to another person than to its own.
 
     Attributes:
         sighting_id: The template.
-        person_id: Whose it is said to be.
+        person_id: The person it is assigned to.
         score: Mean cosine to the three nearest other templates of that person.
-        other_id: Who is nearer.
-        other_score: The same of theirs.
+        other_id: The more similar person.
+        other_score: Mean cosine to the three nearest templates of the other person.
     """
 
     sighting_id: int
@@ -45,13 +45,13 @@ class StrangeTemplate:
 
 @dataclass(frozen=True, kw_only=True)
 class MergeProposal:
-    """Two persons who seem to be one.
+    """Two persons who seem to be the same.
 
     Attributes:
-        into: Who stays: the one with a name, or the one known for longer.
+        into: The person to keep: the one with a name, or the one known for longer.
         person_id: The other one.
         score: Cosine between the means of their templates.
-        both_named: Whether both have a name; then somebody thought that they are two.
+        both_named: Whether both have a name, which suggests that they are different.
     """
 
     into: int
@@ -62,12 +62,12 @@ class MergeProposal:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What was found in a gallery.
+    """Findings in a gallery.
 
     Attributes:
-        merges: People who seem to be one, the most alike first.
-        strange: Templates that are nearer to somebody else, the strangest first. Where the other
-            one is proposed for merging, the template tells nothing and is not among them.
+        merges: People who seem to be the same, most similar first.
+        strange: Templates that are more similar to another person, strangest first; without those
+            whose other person is proposed for merging.
     """
 
     merges: tuple[MergeProposal, ...]
@@ -75,24 +75,25 @@ class Review:
 
 
 def review_gallery(gallery: Gallery, *, threshold: float) -> Review:
-    """Look through all templates of all people.
+    """Examine all templates of all people.
 
-    Two persons are proposed for merging if the means of their templates reach the threshold, if
-    each is the one most like the other, and if no camera ever saw both in one frame. A template is
-    strange if it is nearer to another person and reaches the threshold with one of their templates.
+    Two persons are proposed for merging if the cosine of their mean templates reaches the
+    threshold, if each is the most similar to the other, and if no camera saw both in one frame. A
+    template is strange if it is more similar to another person and reaches the threshold with one
+    of their templates.
 
-    Templates are compared with all others, which takes time with the square of their number.
+    Templates are compared with all others, so the time grows with the square of their number.
 
     Args:
-        gallery: Any; it is only read.
-        threshold: Cosine from which on two persons may be one, such as that of a match
+        gallery: Only read.
+        threshold: Lowest cosine of two persons who may be the same, such as that of a match
             (`adln.matching.calibration.Calibration.threshold`).
 
     Raises:
-        GalleryError: The threshold is no cosine, or the gallery cannot be read.
+        GalleryError: The threshold is not a cosine, or the gallery cannot be read.
     """
     if not -1 < threshold < 1:
-        raise GalleryError(f"The threshold is a cosine between -1 and 1, got {threshold}.")
+        raise GalleryError(f"The threshold must be a cosine between -1 and 1, got {threshold}.")
     records = [record for batch in gallery.iterate(_ASSIGNED) for record in batch]
     names = {person.person_id: person.name for person in gallery.persons()}
     apart = in_one_frame(
@@ -120,13 +121,13 @@ def review_gallery(gallery: Gallery, *, threshold: float) -> Review:
 
 
 def set_aside(gallery: Gallery, strange: Iterable[StrangeTemplate]) -> int:
-    """Make templates nobody's: they stay for a person to look at, and decide nothing any more.
+    """Unassign templates: they are kept for inspection, but no longer represent a person.
 
     Returns:
-        How many were set aside.
+        The number set aside.
 
     Raises:
-        GalleryError: One of them is gone meanwhile.
+        GalleryError: One of them no longer exists.
     """
     return gallery.assign([one.sighting_id for one in strange], None)
 
@@ -185,7 +186,7 @@ def _strange(
             mine = int(np.searchsorted(ids, persons[at]))
             own = np.delete(parts[mine][row], at - starts[mine])
             if len(own) == 0:
-                # Of a single template nothing says that it is another one's.
+                # A single template cannot be compared with others of its person.
                 continue
             scores[mine] = -np.inf
             scores[[{int(persons[at]), int(one)} in same for one in ids]] = -np.inf
@@ -205,7 +206,7 @@ def _strange(
 
 
 def _likeness(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) of (N, K): the mean of the three best. One strange template cannot vouch for another."""
+    """(N, K) -> (N,): mean of the three best, so that one wrong template cannot support another."""
     if cosines.shape[1] > _VOUCHERS:
         cosines = np.partition(cosines, -_VOUCHERS, axis=1)[:, -_VOUCHERS:]
     likeness: NDArray[np.float32] = cosines.mean(axis=1)
@@ -220,7 +221,7 @@ def _order(record: StoredSighting) -> tuple[int, int]:
 def _by_person(
     records: Sequence[StoredSighting],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Embeddings (N, D) and persons (N,) in the order of persons, and where each one starts."""
+    """Embeddings (N, D) and persons (N,), sorted by person, and the first index of each person."""
     ordered = sorted(records, key=_order)
     persons = np.array([record.person_id for record in ordered], dtype=np.int64)
     embeddings = np.array([record.embedding for record in ordered], dtype=np.float32)

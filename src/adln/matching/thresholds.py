@@ -1,4 +1,4 @@
-"""What scores mean where a network has no calibration: two thresholds that somebody chose."""
+"""Fixed thresholds for networks without a calibration."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from adln.matching.calibration import Decision, verdict_at
 
 @dataclass(frozen=True, kw_only=True)
 class StatedThresholds:
-    """A scale for models without calibration: two cosines that somebody chose.
+    """A scale for networks without a calibration: two chosen cosines.
 
-    The probability is a guess: one half between the two, 0.88 at `match`.
+    The probability is a rough guess: 0.5 midway between the two, 0.88 at `match`.
 
     Attributes:
-        match: from this cosine on it is the same person.
-        candidate: from this one on it may be.
+        match: lowest cosine of a match.
+        candidate: lowest cosine of a candidate.
 
     Raises:
         SettingsError: not -1 <= candidate <= match <= 1.
@@ -32,7 +32,7 @@ class StatedThresholds:
             )
 
     def decide(self, score: float | None, gallery_size: int) -> Decision:
-        """Turn the best score of a search into an answer; the size of the gallery plays no part."""
+        """Turn the best score of a search into an answer; the gallery size has no influence."""
         if score is None or gallery_size == 0:
             return Decision(verdict="unknown", probability=0.0)
         width = max(self.match - self.candidate, 1e-3)

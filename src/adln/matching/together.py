@@ -1,4 +1,4 @@
-"""Who is seen at the same time is not the same person: pairs that a camera has told apart."""
+"""Finds pairs that one camera saw at the same time, which are different people."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 
 def in_one_frame(seen: Iterable[tuple[int, float, int]]) -> set[tuple[int, int]]:
-    """Pairs that one camera saw in one frame, each pair both ways round.
+    """Pairs that one camera saw in one frame, each in both orders.
 
     Args:
-        seen: camera, time in seconds, and the number of who or what is seen.
+        seen: camera, time in seconds, and number of the person or track.
     """
     frames: dict[tuple[int, float], set[int]] = defaultdict(set)
     for camera, time_s, who in seen:
@@ -24,11 +24,11 @@ def at_once(tracks: NDArray[np.int64], time_s: NDArray[np.float64]) -> NDArray[n
     """Which tracks of one camera overlap in time.
 
     Args:
-        tracks: (N,) 0..T-1, of crops; each has at least one.
+        tracks: (N,) tracks 0..T-1 of crops; each has at least one.
         time_s: (N,) seconds.
 
     Returns:
-        (T, T); no track is at once with itself.
+        (T, T) bool; the diagonal is False.
     """
     count = int(tracks.max()) + 1 if len(tracks) else 0
     first, last = np.full(count, np.inf), np.full(count, -np.inf)

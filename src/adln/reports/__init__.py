@@ -1,1 +1,1 @@
-"""Pages and pictures for people: reports, ranked lists, contact sheets, charts."""
+"""Pages and pictures: reports, ranked lists, contact sheets, charts."""

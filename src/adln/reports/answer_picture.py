@@ -1,7 +1,7 @@
-"""The answers of a search as a picture: the query at the left, what was found beside it.
+"""Draws the answers of a search: the query on the left, the sightings found beside it.
 
-Shows what the numbers of Sec. III.C mean for one search; unlike there, nobody knows the truth, so
-that nothing is marked right or wrong.
+Illustrates Sec. III.C for one search; as the truth is not known here, answers are not marked as
+right or wrong.
 """
 
 import time
@@ -42,9 +42,9 @@ def draw_answers(
     """Draw a ranked list.
 
     Args:
-        query: (H, W, 3) uint8 RGB, the picture that was searched for.
+        query: (H, W, 3) uint8 RGB, the query picture.
         result: the answers, best first.
-        records: their records, those that are still there.
+        records: their records, as far as they still exist.
         names: person -> name.
         title: headline.
 
@@ -55,7 +55,7 @@ def draw_answers(
         GalleryError: There are no answers.
     """
     if len(result) == 0:
-        raise GalleryError("Nothing was found, so that there is no ranked list to draw.")
+        raise GalleryError("Nothing was found, so there is no ranked list to draw.")
     by_id = {record.sighting_id: record for record in records}
     columns = min(len(result), _PER_LINE)
     lines = -(-len(result) // _PER_LINE)
@@ -106,7 +106,7 @@ def _thumbnail(record: StoredSighting | None) -> NDArray[np.uint8] | None:
     try:
         return decode_crop(record.thumbnail, name=f"thumbnail of sighting {record.sighting_id}")
     except ImageError:
-        # One damaged picture is no reason to show none.
+        # One damaged picture must not prevent the others from being shown.
         return None
 
 

@@ -6,7 +6,7 @@ _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
 
 def calibration_text(calibration: Calibration) -> str:
-    """What a person wants to know of a calibration, in 80 columns."""
+    """The main figures of a calibration, in 80 columns."""
     evidence, held = calibration.evidence, calibration.reliability
     largest = calibration.largest_size
     sizes = sorted({*(size for size in _SIZES_SHOWN if size < largest), largest, 10 * largest})
@@ -30,7 +30,7 @@ def calibration_text(calibration: Calibration) -> str:
         f"Res{calibration.depth}{among}{flip}: {evidence.num_persons:,} {words} of "
         f"{evidence.data}, {evidence.num_searches:,} searches,",
         f"{evidence.num_comparisons:,} comparisons with others"
-        + (", people found again under other cameras" if evidence.across_cameras else ""),
+        + (", searches across cameras" if evidence.across_cameras else ""),
         "",
         f"{'score from, persons in gallery:':<30}"[:30] + "".join(f"{head:>9}" for head in heads),
         "─" * (30 + 9 * len(sizes)),
@@ -53,7 +53,7 @@ def calibration_text(calibration: Calibration) -> str:
     if not evidence.across_cameras:
         lines += [
             "",
-            "People were found again by the same camera here, which is easier than between",
-            "cameras: expect fewer of them to be found than stated. Strangers are as stated.",
+            "Here, searches were within one camera, which is easier than between cameras: expect",
+            "fewer enrolled people to be found than stated. The share of strangers is as stated.",
         ]
     return "\n".join(lines)

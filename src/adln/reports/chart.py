@@ -1,6 +1,6 @@
-"""Draws accuracy against latency: the picture of Table 1 on the user's own machine.
+"""Draws accuracy against latency: Table 1 as a chart, measured on the user's own machine.
 
-With Pillow alone, so that a device can draw it.
+Needs only Pillow, so that devices can draw it.
 """
 
 import math
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from adln.reports.drawing import FAINT, INK, LINE, PAPER, font
 
 WIDTH, HEIGHT = 1200, 760
-# Drawn at twice the size and averaged down, which smooths edges.
+# Drawn at twice the size and downscaled, for smooth edges.
 _FINE = 2
 _LEFT, _RIGHT, _TOP, _BOTTOM = 110, 40, 110, 150
 
@@ -27,8 +27,8 @@ _SERIES = {
 }
 _STEPS = (1, 2, 5)
 
-# Where a name may stand around its point, the nicest first: right and down in px, and the corner
-# of the name that comes to lie there.
+# Possible positions of a label around its point, best first: offset right and down in px, and the
+# corner of the label placed there.
 _LABEL_PLACES = (
     (0, -13, "mb"),
     (0, 13, "mt"),
@@ -51,14 +51,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ChartPoint:
-    """One network in the picture.
+    """One network in the chart.
 
     Attributes:
         label: its name; "" for a small dot without one.
-        latency_ms: time of one crop, more than 0.
-        accuracy: on the upward axis, in percent.
-        precision: decides the colour; "cascade" for the positions of a dial.
-        is_own: own networks are dots joined by precision, peers are squares.
+        latency_ms: time for one crop, above 0.
+        accuracy: value on the vertical axis, in percent.
+        precision: determines the colour; "cascade" for the settings of a cascade.
+        is_own: own networks are dots, joined by precision; peers are squares.
     """
 
     label: str
@@ -75,9 +75,9 @@ def draw_chart(
 
     Args:
         points: at least one network.
-        title: in one line.
-        accuracy_name: what the upward axis shows, such as "mAP on Market-1501 (%)".
-        footer: lines under the picture: machine and conditions.
+        title: one line.
+        accuracy_name: title of the vertical axis, such as "mAP on Market-1501 (%)".
+        footer: lines below the chart: machine and conditions.
 
     Returns:
         An RGB picture of 1200 x 760 px.
@@ -99,7 +99,7 @@ class _Chart:
         self.image = Image.new("RGB", (WIDTH * _FINE, HEIGHT * _FINE), PAPER)
         self._draw = ImageDraw.Draw(self.image)
         times = [point.latency_ms for point in points]
-        # A third of an octave of air on both sides.
+        # A margin of a third of an octave on both sides.
         self._x_span = math.log(min(times) / 1.3), math.log(max(times) * 1.45)
         heights = [point.accuracy for point in points]
         air = max(1.0, 0.12 * (max(heights) - min(heights)))
@@ -154,7 +154,7 @@ class _Chart:
                 self.square(x, y, colour)
 
     def labels(self) -> None:
-        """Name each point where the name covers neither a point nor another name."""
+        """Label each point where the label covers no point and no other label."""
         taken = [
             (x - 8, y - 8, x + 8, y + 8)
             for x, y in ((self.x(p.latency_ms), self.y(p.accuracy)) for p in self.points)
@@ -173,7 +173,7 @@ class _Chart:
             taken.append(self.box(*place, point.label))
 
     def _segments(self) -> list[tuple[float, float]]:
-        """Points along the joining lines, which names should not cross either."""
+        """Points along the joining lines, which labels should not cross either."""
         dots = []
         for precision in _SERIES:
             places = sorted(
@@ -221,9 +221,9 @@ class _Chart:
         anchor: str = "lm",
         colour: str = INK,
     ) -> float:
-        """Write; returns the right end."""
+        """Draw text; returns the x of its right end."""
         place, letters = (x * _FINE, y * _FINE), font(size * _FINE)
-        # A rim in the colour of the paper keeps letters readable where lines pass behind them.
+        # An outline in the background colour keeps letters readable in front of lines.
         self._draw.text(
             place,
             text,
@@ -262,7 +262,7 @@ class _Chart:
 
 
 def _round_numbers(low: float, high: float) -> list[float]:
-    """Four to ten round numbers between two ends."""
+    """Four to ten round numbers between `low` and `high`."""
     rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * s for s in (*_STEPS, 10) if power * s >= rough)
@@ -271,7 +271,7 @@ def _round_numbers(low: float, high: float) -> list[float]:
 
 
 def _round_ratios(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, 20, 50 and so on between two ends."""
+    """1, 2, 5, 10, 20, 50 and so on between `low` and `high`."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = (round(step * 10.0**power, 10) for power in powers for step in _STEPS)
     return [tick for tick in ticks if low <= tick <= high]

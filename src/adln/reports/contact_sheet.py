@@ -1,4 +1,4 @@
-"""Draws groups of sightings as rows of their pictures, for a person to check."""
+"""Draws groups of sightings as rows of pictures, for a person to check."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ _ROWS = 60
 def draw_contact_sheet(
     rows: Sequence[tuple[str, Sequence[int]]], thumbnails: Mapping[int, bytes]
 ) -> Image.Image:
-    """Draw a row for each group, the best pictures first.
+    """Draw a row for each group, best pictures first.
 
     Args:
-        rows: A label, with line breaks if wanted, and the ids of the group's sightings. Sixty rows
-            are drawn, twelve pictures in each.
-        thumbnails: Sighting id -> JPEG, where there is one.
+        rows: A label, which may have several lines, and the ids of the group's sightings. At most
+            sixty rows are drawn, with at most twelve pictures each.
+        thumbnails: Sighting id -> JPEG, for sightings that have one.
 
     Returns:
         The picture, RGB.
@@ -38,7 +38,7 @@ def draw_contact_sheet(
             left = _LABEL_PX + column * (_WIDTH_PX + _GAP_PX)
             sheet.paste(_picture(thumbnails[number]), (left, top))
         if not pictured:
-            pen.text((_LABEL_PX, top + 4), "no pictures kept", fill=INK, font=font(14))
+            pen.text((_LABEL_PX, top + 4), "no pictures stored", fill=INK, font=font(14))
     return sheet
 
 

@@ -1,9 +1,9 @@
-"""The colours and the font of all pictures that are drawn here."""
+"""Colours and font of all pictures of this package."""
 
 from PIL import ImageDraw, ImageFont
 
 PAPER, INK, FAINT, LINE = "#ffffff", "#1f2937", "#6b7280", "#e5e7eb"
-# Green and red that differ in brightness too; the marks differ in shape as well.
+# Green and red differ in brightness, too, and the marks also differ in shape.
 RIGHT, WRONG = "#16a34a", "#dc2626"
 BAR = "#2563eb"
 
@@ -16,5 +16,5 @@ def font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def centred(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str, size_px: int
 ) -> None:
-    """Write a line whose upper edge has its middle at a place."""
+    """Draw a line of text; `at` is the middle of its upper edge."""
     draw.text(at, text, fill=colour, font=font(size_px), anchor="ma")

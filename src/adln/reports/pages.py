@@ -1,4 +1,4 @@
-"""Pages in one file: the templates of this room, filled in with every value escaped."""
+"""Renders single-file HTML pages from the templates; every value is escaped."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill in a template of ``reports/templates``; a value that it lacks is an error."""
+    """Render a template of ``reports/templates``; a missing value is an error."""
     pages = Environment(
         loader=PackageLoader("adln.reports"),
         autoescape=True,
@@ -22,8 +22,8 @@ def render(template: str, **values: Any) -> str:
 
 
 def jpeg_uri(picture: Image.Image, *, quality: int) -> str:
-    """A picture as an address that holds it, so that a page needs no other file."""
+    """A picture as a data URI, so that a page needs no other file."""
     buffer = io.BytesIO()
-    # Without chroma subsampling, which would smear thin frames.
+    # No chroma subsampling, which would blur thin coloured frames.
     picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

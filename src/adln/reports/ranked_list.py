@@ -1,7 +1,7 @@
-"""Ranked lists as a picture: queries at the left, the gallery pictures found for them beside.
+"""Draws ranked lists: queries on the left, the gallery pictures found for them beside.
 
-Implements the usual figure of the field, by the same protocol as the numbers: gallery pictures
-of the query's person from the query's own camera (junk) are left out.
+This is the field's usual figure, with the protocol of the evaluation: gallery pictures of the
+query's person from the query's own camera (junk) are left out.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ class RankedRow:
     """The answers to one query, best first.
 
     Attributes:
-        query: Position of the query in its split.
-        gallery: (K,) positions in the gallery, junk left out.
+        query: Index of the query in its split.
+        gallery: (K,) indices in the gallery, without junk.
         similarity: (K,) cosine to the query, -1..1.
         is_match: (K,) whether it shows the query's person.
         first_match_rank: Rank of the first match among all answers, from 1; None if the gallery
@@ -53,19 +53,19 @@ class RankedRow:
 def choose_queries(
     metrics: RetrievalMetrics, person_ids: NDArray[np.int64], *, count: int = 6, seed: int = 0
 ) -> list[int]:
-    """Choose queries to show: mostly ones that succeed, at least a third that fail.
+    """Choose queries to show: up to two thirds successes, the rest failures.
 
-    Each person is shown once as long as there are others. Where too few fail, more that succeed
-    are taken, and the other way round.
+    A person is shown again only if there are no others. If there are too few failures, more
+    successes are chosen, and vice versa.
 
     Args:
         metrics: Result of the evaluation.
         person_ids: (Q,) persons of its queries.
-        count: How many.
-        seed: Same seed, same choice.
+        count: Number of queries.
+        seed: The same seed gives the same choice.
 
     Returns:
-        Positions in the query split, successes (a match at rank 1) before failures.
+        Indices in the query split, successes (a match at rank 1) before failures.
     """
     order = np.random.default_rng(seed).permutation(metrics.num_valid_queries)
     _, first_of_person = np.unique(person_ids[metrics.valid_queries[order]], return_index=True)
@@ -88,21 +88,21 @@ def rank_gallery(
     *,
     top_k: int = 10,
 ) -> list[RankedRow]:
-    """Find the best gallery pictures for some of the queries.
+    """Rank the gallery for some of the queries.
 
     Args:
         query: Q pictures.
         gallery: G pictures.
         query_features: (Q, D).
         gallery_features: (G, D).
-        positions: Which queries.
-        top_k: Answers per query, K; fewer where the gallery has fewer.
+        positions: Indices of the queries.
+        top_k: Answers per query, K; fewer if the gallery has fewer.
 
     Returns:
-        One row per position, in the same order.
+        One row per query, in the same order.
 
     Raises:
-        EvaluationError: A position is outside the query split, or ``top_k`` is below 1.
+        EvaluationError: An index is outside the query split, or ``top_k`` is below 1.
     """
     if top_k < 1:
         raise EvaluationError(f"top_k must be at least 1, got {top_k}.")
@@ -144,11 +144,11 @@ def draw_ranked_list(
     """Draw ranked lists: a row per query, answers framed green (same person) or red (other).
 
     Args:
-        query: The split that the rows' queries are in.
-        gallery: The split that the rows' answers are in.
-        rows: What to draw, at least one row.
+        query: Split of the rows' queries.
+        gallery: Split of the rows' answers.
+        rows: At least one row.
         title: Headline of the picture.
-        crop_height_px: Height of a crop; its width is half of that.
+        crop_height_px: Height of a crop; its width is half as large.
 
     Returns:
         An RGB picture.
@@ -175,7 +175,7 @@ def draw_ranked_list(
 
 
 def describe_ranked_lists(rows: Sequence[RankedRow]) -> str:
-    """Say in words what a picture of these rows shows, for readers who cannot see it."""
+    """Describe in words what a picture of these rows shows, for readers who cannot see it."""
     sentences = []
     for number, row in enumerate(rows, start=1):
         right = [str(rank + 1) for rank in np.flatnonzero(row.is_match)]
@@ -186,7 +186,7 @@ def describe_ranked_lists(rows: Sequence[RankedRow]) -> str:
 
 @dataclass(frozen=True)
 class _Page:
-    """Where things stand, in pixels."""
+    """Layout of the picture, in px."""
 
     crop_height: int
     num_columns: int
@@ -202,7 +202,7 @@ class _Page:
     @property
     def width(self) -> int:
         answers = self.num_columns * (self.framed_width + _GAP_PX) - _GAP_PX
-        # The header needs some width even where there are few answers.
+        # The header needs some width even if there are few answers.
         return max(900, 2 * _MARGIN_PX + self.framed_width + _QUERY_GAP_PX + answers)
 
     @property
@@ -294,7 +294,7 @@ def _draw_crop(
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, is_match: bool) -> None:
-    """A white tick on green or a white cross on red, so that colour is not all there is."""
+    """A white tick on green or a white cross on red, so that meaning is not by colour alone."""
     x, y = corner
     draw.rounded_rectangle(
         (x, y, x + _MARK_PX - 1, y + _MARK_PX - 1), radius=5, fill=RIGHT if is_match else WRONG

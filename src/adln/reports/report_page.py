@@ -1,8 +1,8 @@
-"""Report page: an evaluation as one web page that needs no other file.
+"""Report page: an evaluation as a single HTML file.
 
-Shows the table of `adln.evaluation.report` (the form of the paper's Table 1), the CMC curves,
-accuracy against computation, and ranked lists. No scripts, no fonts or pictures from elsewhere:
-the file can be mailed and opened without a network. Its form is ``templates/report.html``.
+Shows the table of `adln.evaluation.report` (in the form of the paper's Table 1), the CMC curves,
+accuracy against computation, and ranked lists. It has no scripts and loads no external fonts or
+pictures, so it can be mailed and opened offline. Its template is ``templates/report.html``.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from adln.reports.pages import jpeg_uri, render
 
 _CMC_RANKS = 20
 _JPEG_QUALITY = 88
-# About the width of a letter of a chart.
+# Approximate width of a letter in a chart.
 _LETTER_PX = 8
-# From light to dark with the depth, each dark enough to be read as text on white.
+# Darker with depth; each dark enough for text on white.
 _DEPTH_COLOURS = ("#0d8585", "#2679b5", "#3f51a3", "#2b2560")
-# Shades of a share of 0 and of 1; ink stands out from both by more than 4.5 to 1.
+# Background for a share of 0 and of 1; text has a contrast above 4.5 on both.
 _PALEST, _DARKEST = (246, 249, 252), (96, 165, 220)
 
 
@@ -35,7 +35,7 @@ class RankedListPicture:
     Attributes:
         title: Heading, such as "Res4".
         picture: RGB, from `adln.reports.ranked_list.draw_ranked_list`.
-        description: What it shows, in words, for readers who cannot see it.
+        description: Text alternative for readers who cannot see it.
     """
 
     title: str
@@ -58,7 +58,7 @@ def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPictu
         ranked_lists: Pictures of ranked lists; the first is shown open.
 
     Returns:
-        A whole HTML document.
+        A complete HTML document.
     """
     costs = _cost_chart(report)
     return render(
@@ -83,12 +83,20 @@ def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPictu
 
 
 def _highlights(report: EvaluationReport) -> list[tuple[str, str, str]]:
-    """Value, measure and meaning of the figures that are shown large."""
+    """Value, measure and meaning of the figures shown large."""
     best = max(report.rows, key=lambda row: row.mean_ap)
     cards = [
-        (f"{100 * best.rank1:.1f} %", "Rank-1", f"{best.name}: queries answered right at once"),
-        (f"{100 * best.mean_ap:.1f} %", "mAP", f"{best.name}: right answers ahead of wrong ones"),
-        (f"{100 * best.minp:.1f} %", "mINP", f"{best.name}: how soon the last right one comes"),
+        (
+            f"{100 * best.rank1:.1f} %",
+            "Rank-1",
+            f"{best.name}: queries whose first answer is right",
+        ),
+        (
+            f"{100 * best.mean_ap:.1f} %",
+            "mAP",
+            f"{best.name}: right answers ranked above wrong ones",
+        ),
+        (f"{100 * best.minp:.1f} %", "mINP", f"{best.name}: rank of the last right answer"),
     ]
     lightest = min(report.rows, key=lambda row: row.depth)
     if lightest is not best and lightest.flops and best.flops:
@@ -103,7 +111,7 @@ def _highlights(report: EvaluationReport) -> list[tuple[str, str, str]]:
 
 
 def _table(report: EvaluationReport) -> dict[str, Any]:
-    """Titles, and of each depth its colour, name and cells: text, and whether it is the best."""
+    """Column titles; for each depth its colour, name and cells (text, whether it is the best)."""
     name, *columns = columns_of(report.rows)
     best: list[float | None] = []
     for column in columns:
@@ -133,7 +141,7 @@ def _colour(row: ReportRow) -> str:
 def _matrix(
     report: EvaluationReport, value: Callable[[CrossDepthCell], float]
 ) -> tuple[list[int], list[tuple[int, list[float]]]]:
-    """Depths of the gallery, and for each depth of the queries its shares."""
+    """Depths of the gallery; for each depth of the queries, its values."""
     depths = sorted({cell.query_depth for cell in report.cross_depth})
     shares = {(cell.query_depth, cell.gallery_depth): value(cell) for cell in report.cross_depth}
     return depths, [(query, [shares[query, stored] for stored in depths]) for query in depths]
@@ -149,7 +157,7 @@ def _shade(share: float) -> str:
 
 @dataclass(frozen=True)
 class _Axes:
-    """A chart's plane in SVG units: where a value stands."""
+    """Maps the values of a chart to SVG units."""
 
     x_from: float
     x_to: float
@@ -170,7 +178,7 @@ class _Axes:
 
 
 def _percent_axis(shares: Sequence[float]) -> tuple[float, list[float]]:
-    """Lower end in percent and ticks for an axis that ends at 100."""
+    """Lower end and ticks, in percent, of an axis that ends at 100."""
     lowest = 100 * min(shares)
     step = next(step for step in (2, 5, 10, 20) if (100 - lowest) / step <= 5 or step == 20)
     start = min(max(0, lowest // step * step), 100 - step)
@@ -186,8 +194,7 @@ def _cmc_chart(report: EvaluationReport) -> dict[str, Any]:
     return {
         "name": "cmc",
         "title": "CMC curve",
-        "caption": "Share of queries, in percent, that have found their person within so many "
-        "answers.",
+        "caption": "Share of queries, in percent, with a right answer up to each rank.",
         "words": "; ".join(
             f"{row.name} {100 * row.rank1:.1f} % at rank 1, {100 * curve[-1]:.1f} % at rank "
             f"{len(curve)}"
@@ -196,7 +203,7 @@ def _cmc_chart(report: EvaluationReport) -> dict[str, Any]:
         "axes": axes,
         "x_ticks": [tick for tick in (1, 5, 10, 15, 20) if tick <= length],
         "y_ticks": y_ticks,
-        "x_title": "rank: answers looked at",
+        "x_title": "rank: number of answers",
         "series": [
             {
                 "label": row.name,
@@ -228,7 +235,7 @@ def _cost_chart(report: EvaluationReport) -> dict[str, Any] | None:
     return {
         "name": "cost",
         "title": "Accuracy against computation",
-        "caption": "mAP in percent at each depth. A device takes the depth it can afford.",
+        "caption": "mAP in percent at each depth. Choose the depth that your device can afford.",
         "words": "; ".join(
             f"{row.name} {100 * row.mean_ap:.1f} % mAP for {giga[row.depth]:.2f} GFLOPs"
             for row in rows
@@ -256,12 +263,12 @@ def _cost_chart(report: EvaluationReport) -> dict[str, Any] | None:
 def _beside(
     points: Sequence[tuple[float, float]], labels: Sequence[str], bottom: float
 ) -> list[tuple[float, float]]:
-    """Where the label of each point begins: below it, above it, or further off if it is taken.
+    """Start of each point's label: below the point, above it, or further away if that is taken.
 
     Args:
-        points: places of the points.
+        points: positions of the points.
         labels: their labels.
-        bottom: that no label should reach below, if there is room elsewhere.
+        bottom: labels are placed above this if possible.
     """
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     places = []
@@ -278,12 +285,12 @@ def _beside(
 
 
 def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two boxes (left, top, right, bottom) have a place in common."""
+    """Whether two boxes (left, top, right, bottom) overlap."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _spread(positions: Sequence[float], distance: float) -> list[float]:
-    """Move labels apart so that each is at least `distance` below the one above it."""
+    """Move labels apart so that neighbours are at least `distance` apart."""
     spread = list(positions)
     # Equal positions keep the deepest network on top, as its curve usually is.
     order = sorted(range(len(positions)), key=lambda index: (positions[index], -index))
@@ -295,8 +302,8 @@ def _spread(positions: Sequence[float], distance: float) -> list[float]:
 def _terms(report: EvaluationReport) -> list[tuple[str, str]]:
     terms = [
         ("Rank-k", "Share of queries with a right answer among the first k."),
-        ("mAP", "Mean average precision: how far ahead of wrong answers all right ones stand."),
-        ("mINP", "Mean inverse negative penalty: how soon the last right answer is reached."),
+        ("mAP", "Mean average precision: how far right answers are ranked above wrong ones."),
+        ("mINP", "Mean inverse negative penalty: how early the last right answer is ranked."),
     ]
     if any(row.params is not None or row.flops is not None for row in report.rows):
         words = (

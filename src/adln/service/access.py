@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles and rates, before anything of a request's body is read."""
+"""Access control: tokens, roles and rate limits, checked before a request's body is read."""
 
 import asyncio
 import logging
@@ -20,25 +20,25 @@ from adln.service.state import Caller, Role, ServiceState
 API = "/api/v1"
 _OPEN_PATHS = frozenset({f"{API}/health", f"{API}/openapi.json"})
 CALLER = "adln.caller"
-"""Key of a request's scope: who makes it."""
+"""Key of the caller in a request's scope."""
 FLOOD_S = 0.5
-"""Whoever sends too much waits for being told so; else they could go on as fast as that is done."""
+"""Delay of refusals for sending too much, so that repeating the request at once costs time."""
 _NOT_GIVEN = Caller(name="this machine", role="admin")
 
 _log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Asks each request to the API who it is from, and how often.
+    """ASGI middleware that identifies the caller of each API request and limits their rate.
 
     Args:
-        app: what lies behind.
-        state: knows the tokens.
+        app: the application behind it.
+        state: has the tokens.
         metrics: counts wrong tokens.
-        required: whether there must be a token. If not, whoever has none may do all; the service
-            then listens to this machine only.
+        required: whether a token is required. If not, callers without one may do everything; the
+            service then listens on this machine only.
         requests: limit for each caller.
-        failures: limit for wrong tokens from each address.
+        failures: limit for wrong tokens for each address.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Gate:
         token = _token(Headers(scope=scope))
         caller: Caller | None = None if self._required else _NOT_GIVEN
         if token is not None:
-            # Valid tokens are never slowed down by what others try, whatever their address.
+            # Other callers' wrong tokens never slow down valid ones, whatever the address.
             if not self._state.is_slow(token):
                 caller = self._state.caller(token)
             elif self._failures.wait_s(address, take=False) == 0:

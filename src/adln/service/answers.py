@@ -1,4 +1,4 @@
-"""What the API takes and gives, as OpenAPI describes it."""
+"""Request and response bodies of the API, as OpenAPI describes them."""
 
 import base64
 import binascii
@@ -42,7 +42,11 @@ def _usable_name(name: str) -> str:
 
 Name = Annotated[
     str,
-    Field(min_length=1, max_length=200, description="Printable text; spaces are tidied."),
+    Field(
+        min_length=1,
+        max_length=200,
+        description="Printable text; runs of white space become one space.",
+    ),
     AfterValidator(_usable_name),
 ]
 Embedding = Annotated[
@@ -50,27 +54,28 @@ Embedding = Annotated[
     Field(
         max_length=65_536,
         pattern=r"^[A-Za-z0-9+/]*={0,2}$",
-        description="Base64 of D float32, little-endian, of unit length.",
+        description="Base64 of D float32 values, little-endian, of unit length.",
     ),
 ]
 Verdict_ = Annotated[
     Verdict | None,
     Field(
-        description="matched, candidate (for a person to look at) or unknown; null if nobody has "
-        "said which scores mean what (no calibration)."
+        description="matched, candidate (to be checked by a person) or unknown; null without "
+        "calibration."
     ),
 ]
 Probability = Annotated[
-    float | None, Field(description="That it is the same person, 0 to 1; null without calibration.")
+    float | None,
+    Field(description="Probability of the same person, 0 to 1; null without calibration."),
 ]
 
 
 class In(BaseModel):
-    """What a route takes as JSON.
+    """A JSON request body.
 
     Attributes:
-        most_bytes: of its text.
-        most_values: keys and values in it, roughly; counted before it is parsed.
+        most_bytes: largest size of its text.
+        most_values: largest number of keys and values, roughly; counted before parsing.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -80,7 +85,7 @@ class In(BaseModel):
 
 
 class Out(BaseModel):
-    """What a route answers."""
+    """A response body."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -88,32 +93,32 @@ class Out(BaseModel):
 class Problem(Out):
     """Why a request was refused."""
 
-    problem: str = Field(description="For programs, such as too_large.")
-    message: str = Field(description="For people.")
+    problem: str = Field(description="Code for programs, such as too_large.")
+    message: str = Field(description="Explanation for people.")
 
 
 class ModelName(BaseModel):
-    """What made an embedding; embeddings of one space, or of one file and depth, are compared."""
+    """The network of an embedding. Embeddings of one space or one file and depth are comparable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     digest: str = Field(min_length=1, max_length=128, description="SHA-256 of the model file.")
     depth: int = Field(ge=1, le=4, description="Stages of the network, 1 to 4.")
-    dim: int = Field(ge=1, le=16_384, description="D, length of an embedding.")
+    dim: int = Field(ge=1, le=16_384, description="D, the length of an embedding.")
     space: str = Field(
         default="",
         max_length=64,
-        description="The space that the embedding lies in, as the manifest of the model file "
-        "says; empty if unknown. Embeddings of one space are compared, whatever made them.",
+        description="Embedding space, from the manifest of the model file; empty if unknown. "
+        "Embeddings of one space can be compared, whichever network made them.",
     )
 
     @classmethod
     def of(cls, key: ModelKey) -> "ModelName":
-        """As the gallery names it."""
+        """From the gallery's key."""
         return cls(digest=key.digest, depth=key.depth, dim=key.dim, space=key.space)
 
     def key(self) -> ModelKey:
-        """For the gallery."""
+        """As the gallery's key."""
         return ModelKey(self.digest, self.depth, self.dim, self.space)
 
 
@@ -125,7 +130,7 @@ class EmbeddedPicture(Out):
 
 
 class FilterIn(In):
-    """Only sightings that pass all conditions that are set."""
+    """Selects sightings that meet all given conditions."""
 
     cameras: list[CameraId] | None = Field(default=None, max_length=1000)
     not_cameras: list[CameraId] = Field(default=[], max_length=1000)
@@ -135,23 +140,23 @@ class FilterIn(In):
 
 
 class SearchIn(In):
-    """Search by a stored sighting, or by an embedding; one of the two."""
+    """Search by either a stored sighting or an embedding."""
 
     most_bytes: ClassVar[int] = 128 * 1024
     most_values: ClassVar[int] = 4_000
 
     sighting_id: SightingId | None = None
     embedding: Embedding | None = None
-    model: ModelName | None = Field(default=None, description="What made the embedding.")
+    model: ModelName | None = Field(default=None, description="The network of the embedding.")
     k: int = Field(default=20, ge=1, le=200)
     least_similarity: float = Field(
-        default=-1.0, ge=-1, le=1, description="Leave out what is less."
+        default=-1.0, ge=-1, le=1, description="Leave out sightings with a lower cosine."
     )
     where: FilterIn = FilterIn()
 
 
 class PersonOut(Out):
-    """Somebody whom the gallery knows."""
+    """A person in the gallery."""
 
     person_id: int
     name: str | None
@@ -160,7 +165,7 @@ class PersonOut(Out):
     last_seen_s: float | None
     cameras: list[int]
     picture_ids: list[int] = Field(
-        default=[], description="Sightings whose pictures show them, the best first."
+        default=[], description="Sightings with a picture of them, best first."
     )
 
     @classmethod
@@ -171,7 +176,7 @@ class PersonOut(Out):
 
 
 class SightingOut(Out):
-    """One look at one person. Its embedding is not given out."""
+    """One sighting of one person, without its embedding."""
 
     sighting_id: int
     person_id: int | None
@@ -183,15 +188,15 @@ class SightingOut(Out):
     box_xyxy: tuple[float, float, float, float] | None
     quality: float
     depth: int
-    model: ModelName = Field(description="What made its embedding.")
+    model: ModelName = Field(description="The network of its embedding.")
     has_picture: bool
 
 
 class Found(Out):
-    """One of the most alike sightings.
+    """One of the most similar sightings.
 
-    Its verdict never says more than the whole answer does; that of a sighting of nobody yet says
-    whether it shows the same person.
+    Its verdict is never more certain than that of the whole answer. For an unassigned sighting it
+    says whether it shows the same person.
     """
 
     rank: int
@@ -202,59 +207,57 @@ class Found(Out):
 
 
 class RunnerUp(Out):
-    """Somebody else whom it could be."""
+    """Another person it could be."""
 
     person_id: int
     name: str | None
-    score: float = Field(description="Cosine to the best of their sightings.")
-    picture_id: int | None = Field(
-        default=None, description="That sighting, if a picture of it is kept."
-    )
+    score: float = Field(description="Cosine to their most similar sighting.")
+    picture_id: int | None = Field(default=None, description="That sighting, if it has a picture.")
 
 
 class SearchOut(Out):
-    """Who it is, of everybody in the gallery, and the sightings that are most alike."""
+    """Who it is among all people in the gallery, and the most similar sightings."""
 
     model: ModelName
     verdict: Verdict_
     probability: Probability
-    reason: str = Field(description="Why this verdict, in words.")
+    reason: str = Field(description="The reason for the verdict, in words.")
     score: float | None = Field(
-        description="Cosine to the person who is nearest, named or not; null if nobody was "
-        "compared."
+        description="Cosine to the most similar person, named or not; null if there was no one to "
+        "compare with."
     )
     threshold: float | None = Field(
-        description="The score from which on it would be a match; null without calibration."
+        description="Lowest score of a match; null without calibration."
     )
     person_id: int | None = Field(
-        description="Who it is, or may be; null if the verdict is unknown."
+        description="The person it is or may be; null if the verdict is unknown."
     )
     name: str | None
-    runners_up: list[RunnerUp] = Field(description="The next persons.")
-    gallery_size: int = Field(description="People who were compared.")
+    runners_up: list[RunnerUp] = Field(description="The next most similar people.")
+    gallery_size: int = Field(description="Number of people compared.")
     is_crop: bool = Field(
         default=True,
-        description="False for a picture that can hardly be one person cut out; nobody is named.",
+        description="False if the picture is not a crop of one person; then no one is named.",
     )
-    found: list[Found] = Field(description="The most alike sightings, best first; at most k.")
+    found: list[Found] = Field(description="The most similar sightings, best first; at most k.")
 
 
 class Sightings(Out):
     """A page of sightings, newest first."""
 
     sightings: list[SightingOut]
-    next: str | None = Field(description="Give it as `before` for the next page; null at the end.")
+    next: str | None = Field(description="Value of `before` for the next page; null on the last.")
 
 
 class People(Out):
-    """A page of people, last seen first."""
+    """A page of people, most recently seen first."""
 
     total: int
     people: list[PersonOut]
 
 
 class VisitOut(Out):
-    """Somebody at a camera, from when to when."""
+    """A person's stay at a camera, from first to last sighting."""
 
     person_id: int | None
     name: str | None
@@ -263,21 +266,21 @@ class VisitOut(Out):
     first_s: float
     last_s: float
     sightings: int
-    sighting_id: int = Field(description="The one with the best picture, else the newest.")
+    sighting_id: int = Field(description="The sighting with the best picture, or else the newest.")
     picture_id: int | None = Field(description="The sighting with the best picture, if any.")
 
 
 class Visits(Out):
-    """Visits, the one that ended last first."""
+    """Visits, most recently ended first."""
 
     visits: list[VisitOut]
-    is_all: bool = Field(description="False if older ones were left out; narrow the time.")
+    is_all: bool = Field(description="False if older visits were left out; narrow the time range.")
 
 
 def visit_out(
     visit: Visit, names: Mapping[int, str | None], camera_name: Callable[[int], str]
 ) -> VisitOut:
-    """A visit as the API gives it."""
+    """A visit as a response."""
     return VisitOut(
         person_id=visit.person_id,
         name=None if visit.person_id is None else names.get(visit.person_id),
@@ -292,20 +295,21 @@ def visit_out(
 
 
 class ReviewItem(Out):
-    """Something for a person to decide."""
+    """A decision for a person to make."""
 
-    key: str = Field(description="Names it, to have it ignored.")
+    key: str = Field(description="Identifies it for /review/ignore.")
     kind: Literal["merge", "strange", "unnamed", "group"] = Field(
-        description="Two people who may be one; a sighting that may be somebody else's; somebody "
-        "without a name; sightings of nobody yet that seem to be one person."
+        description="merge: two people who may be the same; strange: a sighting that may show "
+        "someone else; unnamed: a person without a name; group: unassigned sightings that seem to "
+        "show one person."
     )
-    likeness: float | None = Field(description="Cosine; null where nothing is compared.")
-    person: PersonOut | None = Field(description="Who it is about; null for a group.")
+    likeness: float | None = Field(description="Cosine; null if nothing is compared.")
+    person: PersonOut | None = Field(description="The person concerned; null for a group.")
     other: PersonOut | None = Field(
-        description="Who may be the same person: of a merge who goes, else who it may be."
+        description="The possible match; of a merge, the person who would cease to exist."
     )
-    sighting_ids: list[int] = Field(description="Which sightings it is about, if not all.")
-    picture_ids: list[int] = Field(description="Those that have a picture, the best first.")
+    sighting_ids: list[int] = Field(description="The sightings concerned; empty for all.")
+    picture_ids: list[int] = Field(description="Sightings with a picture, best first.")
     num_sightings: int
     cameras: list[int]
     first_seen_s: float | None
@@ -313,85 +317,85 @@ class ReviewItem(Out):
 
 
 class ReviewQueue(Out):
-    """What is left for people to decide, the clearest first."""
+    """Pending decisions, clearest first."""
 
     items: list[ReviewItem]
-    left_out: str = Field(description="What could not be looked through, in words; often empty.")
+    left_out: str = Field(description="What could not be examined, in words; often empty.")
 
 
 class DismissIn(In):
-    """Something that needs no decision."""
+    """A review item to ignore."""
 
     key: str = Field(pattern=r"^(merge|strange|unnamed|group):[0-9]{1,16}(:[0-9]{1,16})?$")
 
 
 class SetAsideIn(In):
-    """Sightings that are nobody's any more."""
+    """Sightings to unassign."""
 
     sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
 
 
 class NameIn(In):
-    """A name, or null for none."""
+    """A name; null removes it."""
 
     name: Name | None
 
 
 class EnrolIn(In):
-    """A new person; pictures or sightings are added afterwards."""
+    """A new person; pictures and sightings can be added later."""
 
     name: Name | None = None
     sighting_ids: list[SightingId] = Field(default=[], max_length=1000)
 
 
 class MergeIn(In):
-    """People who are one person."""
+    """People to merge into one."""
 
     person_ids: list[PersonId] = Field(min_length=1, max_length=100)
 
 
 class SplitIn(In):
-    """Sightings that are another person."""
+    """Sightings of another person."""
 
     sighting_ids: list[SightingId] = Field(min_length=1, max_length=1000)
     name: Name | None = None
 
 
 class ForgetIn(In):
-    """How to forget."""
+    """How to forget a person."""
 
     suppress_above: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="Keep one template after all, only to refuse new sightings above this cosine.",
+        description="Keep one template, used only to refuse new sightings above this cosine.",
     )
 
 
 class Done(Out):
-    """What was changed, and how to take it back."""
+    """What was changed, and how to undo it."""
 
     person_id: int
-    changed: int = Field(description="Sightings that changed.")
+    changed: int = Field(description="Number of sightings changed.")
     undo_id: str | None = Field(description="POST to /api/v1/undo/… within ten minutes.")
 
 
 class Undone(Out):
-    """What was taken back."""
+    """What was undone."""
 
     action: str
 
 
 class Stored(Out):
-    """What became of sightings handed in; on the disk when this is answered."""
+    """Ids of the stored sightings, which are on the disk when this is answered."""
 
     sighting_ids: list[int | None] = Field(
-        description="null for one that looks like somebody who asked not to be enrolled again."
+        description="null for a sighting refused because it resembles a forgotten person."
     )
 
 
 class PushedSighting(In):
-    """A sighting from a box."""
+    """A sighting from another device."""
 
     embedding: Embedding
     camera_id: CameraId
@@ -403,14 +407,14 @@ class PushedSighting(In):
     picture: str | None = Field(
         default=None,
         max_length=2**20,
-        description="Base64 of a small picture; kept only where the service keeps pictures.",
+        description="Base64 of a small picture; stored only if the service keeps pictures.",
     )
 
 
 class PushIn(In):
-    """Sightings of one model."""
+    """Sightings embedded by one network."""
 
-    # As much as the settings allow: pictures may be in it.
+    # Limited by the settings only: it may contain pictures.
     most_bytes: ClassVar[int] = 2**40
     most_values: ClassVar[int] = 8_000
 
@@ -419,7 +423,7 @@ class PushIn(In):
 
 
 class ErasureOut(Out):
-    """Proof of an erasure: what was erased, and what is left (nothing, if it is proved)."""
+    """Result of an erasure: what was erased, and what was found to remain (nothing, if proved)."""
 
     person_id: int
     sightings: int
@@ -432,7 +436,7 @@ class ErasureOut(Out):
 
 
 class Session(Out):
-    """Who asks, and what they may do."""
+    """The caller and their role."""
 
     name: str
     role: Role
@@ -440,47 +444,47 @@ class Session(Out):
 
 
 class RetentionOut(Out):
-    """What is kept for how long, and when that was last seen to."""
+    """Retention rules, and when they were last applied."""
 
-    keep_s: float | None = Field(description="For how long sightings are kept; null for ever.")
+    keep_s: float | None = Field(description="How long sightings are kept; null: forever.")
     camera_keep_s: dict[int, float]
     person_keep_s: dict[int, float]
-    max_templates: int | None = Field(description="Sightings kept of a person at each depth.")
-    max_unnamed: int | None = Field(description="Sightings kept that are of nobody yet.")
-    every_s: float = Field(description="How often the rules are applied; 0 for never.")
+    max_templates: int | None = Field(description="Most sightings kept per person and depth.")
+    max_unnamed: int | None = Field(description="Most unassigned sightings kept.")
+    every_s: float = Field(description="Interval between applications of the rules; 0: never.")
     applied_s: float | None
-    erased: int = Field(description="Sightings erased by the rules since the service started.")
-    problem: str = Field(description="Why they could not be applied the last time.")
+    erased: int = Field(description="Sightings the rules have erased since the service started.")
+    problem: str = Field(description="Why the last application failed; empty if it did not.")
 
 
 class Status(Out):
-    """What this service runs with, and how it is doing."""
+    """Configuration and state of the service."""
 
     version: str
-    model: ModelName | None = Field(description="The network for pictures; null if there is none.")
+    model: ModelName | None = Field(description="Network that embeds pictures; null if none.")
     precision: str | None
     gives_verdicts: bool = Field(description="Whether answers have a verdict.")
     keeps_pictures: bool
     sightings: int
     people: int
-    camera_names: dict[int, str] = Field(description="Names of the settings.")
+    camera_names: dict[int, str] = Field(description="Names by camera number.")
     cameras: list[CameraView]
-    pipeline: PipelineView | None = Field(description="null if this service has no cameras.")
-    retention: RetentionOut | None = Field(description="null if others see to it.")
+    pipeline: PipelineView | None = Field(description="null if the service has no cameras.")
+    retention: RetentionOut | None = Field(description="null if retention is not managed here.")
     listeners: int
-    load: float | None = Field(description="Work waiting for each core; 1 is fully busy.")
+    load: float | None = Field(description="Load average per core; 1 is fully busy.")
     up_s: float
 
 
 class Health(Out):
-    """Whether the service can answer, and whether its network was tried on this device."""
+    """Whether the gallery answers, and the result of the network's self-check on this device."""
 
     status: Literal["ok"] = "ok"
     network: str = "none"
 
 
 class Audit(Out):
-    """The newest rows of the log, and whether the whole of it holds."""
+    """The newest entries of the audit log, and whether the whole log is intact."""
 
     entries: list[AuditEntry]
     num_entries: int
@@ -490,20 +494,20 @@ class Audit(Out):
 
 
 def encode_embedding(embedding: NDArray[np.float32]) -> str:
-    """(D,) as the API writes it."""
+    """An embedding (D,) as the API encodes it."""
     return base64.b64encode(embedding.astype("<f4").tobytes()).decode("ascii")
 
 
 def decode_embedding(text: str, dim: int) -> NDArray[np.float32]:
-    """(D,) float32 of what `encode_embedding` wrote.
+    """Decode an embedding written by `encode_embedding`: (D,) float32.
 
     Raises:
-        ValueError: no base64, or another length.
+        ValueError: not base64, or not D values.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"an embedding is base64: {error}") from error
+        raise ValueError(f"the embedding is not valid base64: {error}") from error
     if len(data) != _FLOAT_BYTES * dim:
         raise ValueError(f"an embedding of {dim} float32 has {4 * dim} bytes, got {len(data)}")
     return np.frombuffer(data, "<f4").astype(np.float32)
@@ -512,7 +516,7 @@ def decode_embedding(text: str, dim: int) -> NDArray[np.float32]:
 def sighting_out(
     record: StoredSighting, names: Mapping[int, str | None], camera_name: Callable[[int], str]
 ) -> SightingOut:
-    """A stored sighting as the API gives it."""
+    """A stored sighting as a response."""
     person_id = record.person_id
     return SightingOut(
         sighting_id=record.sighting_id,

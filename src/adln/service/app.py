@@ -1,4 +1,4 @@
-"""Puts the service together: parts, routes, guards, page."""
+"""Assembles the service: parts, routes, guards, page."""
 
 import asyncio
 import contextlib
@@ -51,15 +51,16 @@ from adln.service.undoing import UndoList
 
 _CAMERAS_EVERY_S = 2.0
 _SYNC_EVERY_S = 2.0
-# The gallery makes one at a time; one of a second caller may wait for it there.
+# The gallery makes one change at a time; one more, from another caller, may wait for it there.
 _CHANGES_AT_ONCE = 2
-# Threads that read JSON, look a person up, or tidy.
+# Threads for short work: parsing JSON, looking up a person, retention.
 _SHORT_WORK = 4
-_ABOUT = """Person re-identification: who was seen where, found again by likeness.
+_ABOUT = """Person re-identification: find where a person was seen.
 
-Send a token as `Authorization: Bearer adln_…`. Roles: a *viewer* looks and searches, an *operator*
-enrols, names, merges, splits and pushes sightings, an *admin* forgets people and reads the audit
-log. Refusals are one JSON object with `problem` (for programs) and `message` (for people).
+Send a token as `Authorization: Bearer adln_…`. Roles: a *viewer* views and searches; an *operator*
+also enrols, names, merges, splits and pushes sightings; an *admin* also forgets people, reads the
+audit log and sets up the service. An error is a JSON object with `problem` (a code for programs)
+and `message` (for people).
 """
 
 _log = logging.getLogger(__name__)
@@ -78,10 +79,10 @@ def make_app(
     try_camera: Callable[[str], bytes] = try_camera,
     find_people: FindPeople | None = None,
 ) -> FastAPI:
-    """Make the service of these parts; see `Parts` for what each is.
+    """Make the service from these parts, which `Parts` describes.
 
-    Gallery and state stay open when the service ends. The source runs for as long as the service
-    does; whoever makes the service may close `events` to end it.
+    Gallery and state stay open when the service ends. The source runs as long as the service does.
+    The caller may close `events` to end all event streams.
     """
     metrics = ServiceMetrics(lambda: events.listeners, source)
     bodies = Bodies(max(settings.max_picture_bytes, settings.max_json_bytes))
@@ -112,7 +113,7 @@ def make_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # So many requests at most are worked on; the others are for what is short.
+        # Bounds the requests being worked on, with some threads kept for short work.
         to_thread.current_default_thread_limiter().total_tokens = (
             settings.threads + settings.embed_at_once + _SHORT_WORK
         )
@@ -130,7 +131,7 @@ def make_app(
             events.close()
             for task in tasks:
                 task.cancel()
-            # What is just being erased is erased before the gallery is closed.
+            # An erasure under way finishes before the gallery is closed.
             await asyncio.gather(*tasks, return_exceptions=True)
             await to_thread.run_sync(source.stop)
             await to_thread.run_sync(partial(_sync, state))
@@ -140,7 +141,7 @@ def make_app(
         version=__version__,
         description=_ABOUT,
         openapi_url=f"{API}/openapi.json",
-        # Their pages load scripts from elsewhere.
+        # FastAPI's documentation pages load scripts from other servers.
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -148,7 +149,7 @@ def make_app(
     )
     add_handlers(app)
     pictures = Pictures(parts)
-    token = HTTPBearer(auto_error=False, description="A token that `adln serve` has shown.")
+    token = HTTPBearer(auto_error=False, description="A token created by `adln serve`.")
     api = APIRouter(prefix=API, dependencies=[Security(token)])
     for router in (
         search_routes(parts, pictures),
@@ -176,7 +177,7 @@ def make_app(
             settings.failed_tokens_per_minute, at_once=settings.failed_tokens_per_minute
         ),
     )
-    # Added last, it comes first.
+    # The middleware added last runs first.
     app.add_middleware(
         Guard,
         hosts=known_hosts(settings.hosts),
@@ -199,8 +200,8 @@ async def _watch_cameras(parts: Parts) -> None:
                 continue
             parts.events.show("cameras", live_views(parts))
         except Exception:
-            # Cameras in trouble must not end the page that shows their trouble.
-            _log.exception("cameras cannot be asked how they are")
+            # A failure of the cameras must not end the events that report it.
+            _log.exception("cannot get the state of the cameras")
 
 
 async def _sync_log(state: ServiceState) -> None:
@@ -219,20 +220,20 @@ def _sync(state: ServiceState) -> None:
 async def _tidy(parts: Parts, tidying: Tidying) -> None:
     while True:
         erased_before = tidying.last.erased
-        # Trouble of any kind is in `tidying.last`, for the page to show, and tried again.
+        # Failures are recorded in `tidying.last`, for the page to show, and retried.
         await to_thread.run_sync(tidying.apply)
         if tidying.last.erased != erased_before:
-            parts.tell("retention", None)
+            parts.notify("retention", None)
         await asyncio.sleep(tidying.every_s)
 
 
 def _count(metrics: ServiceMetrics, scope: Scope, status: int, seconds: float) -> None:
-    # By route, not by path: paths are the client's and have no end.
+    # By route, not by path: clients can send any number of different paths.
     name = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE") else "other"
     metrics.requests.labels(name, method, str(status)).inc()
     if not name.endswith(EVENTS):
         metrics.seconds.labels(name).observe(seconds)
-    # Pages ask for the cameras' pictures each second; that would be all the log says.
+    # Pages request camera pictures every second, which would flood the log.
     level = logging.DEBUG if name.endswith(CAMERA_PICTURE) and status < 500 else logging.INFO
     _log.log(level, "%s %s %d in %.1f ms", method, name, status, 1000 * seconds)

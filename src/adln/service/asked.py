@@ -1,4 +1,4 @@
-"""What a request asks for: sightings, people and networks that are there, or it is refused."""
+"""Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,11 +13,11 @@ from adln.service.answers import CameraId, FilterIn, PersonId, Time
 from adln.service.parts import Parts
 
 NOBODY = frozenset({NO_PERSON})
-"""Filter for sightings of nobody yet."""
+"""Filter for unassigned sightings."""
 
 
 def as_filter(given: FilterIn) -> Filter:
-    """The gallery's filter of what a client asks for."""
+    """A client's filter as the gallery's."""
     return Filter(**vars(given))
 
 
@@ -36,14 +36,14 @@ async def _asked_for(
 
 
 AskedFor = Annotated[Filter, Depends(_asked_for)]
-"""The sightings that a request's parameters are about: cameras, people and times."""
+"""Filter from query parameters: cameras, people and times."""
 
 
 def require_sightings(parts: Parts, ids: Sequence[int]) -> list[StoredSighting]:
     """The records of sightings, in this order.
 
     Raises:
-        HTTPException: 404, naming one that is not there.
+        HTTPException: 404, naming one that does not exist.
     """
     records = parts.gallery.get(ids)
     missing = set(ids) - {record.sighting_id for record in records}
@@ -53,10 +53,10 @@ def require_sightings(parts: Parts, ids: Sequence[int]) -> list[StoredSighting]:
 
 
 def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Person:
-    """Somebody in the gallery, as known or, if asked for, as they are right now.
+    """A person in the gallery, possibly cached unless `fresh`.
 
     Raises:
-        HTTPException: 404.
+        HTTPException: 404 if there is no such person.
     """
     if fresh:
         parts.people.changed()
@@ -70,12 +70,12 @@ def require_person(parts: Parts, person_id: int, *, fresh: bool = False) -> Pers
 
 
 def require_model(parts: Parts, model: ModelKey) -> None:
-    """Refuse embeddings that cannot be compared with what is there.
+    """Refuse embeddings that cannot be compared with the gallery's.
 
-    The gallery is asked once for each network: what it took once it takes always.
+    Checked once per network: one that was admitted stays admitted.
 
     Raises:
-        HTTPException: 409, naming both models.
+        HTTPException: 409, naming both networks.
     """
     if model in parts.admitted:
         return

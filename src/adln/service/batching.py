@@ -1,8 +1,8 @@
-"""Searches of several callers at a time become one search of the gallery.
+"""Batches concurrent searches into one search of the gallery.
 
-The gallery answers one call at a time, and reading its codes takes most of it. So while one search
-runs, the others wait and line up; then all that ask alike are answered by reading the codes once.
-Nobody waits for company: whoever comes alone is searched for at once.
+The gallery answers one call at a time, and most of that time goes into reading its codes. Searches
+that arrive while one is running queue up; then those with equal parameters are answered together,
+reading the codes once. A search that arrives alone starts immediately.
 """
 
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked, besides the query; searches that ask alike are made together."""
+    """Parameters of a search except its query; searches with equal ones are batched."""
 
     model: ModelKey
     k: int
@@ -51,7 +51,7 @@ class _AskedForPersons(_Asked):
 
 @dataclass(eq=False)
 class _Waiting:
-    """A search that waits for its answer."""
+    """A queued search."""
 
     query: NDArray[np.float32]
     camera: int
@@ -61,11 +61,11 @@ class _Waiting:
 
 
 class Searches:
-    """Searches a gallery. May be used by several threads; that is what it is for."""
+    """Searches a gallery for several threads."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
-        # Held by whoever searches for all that wait.
+        # Held by the thread that runs a batch.
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
@@ -122,12 +122,12 @@ class Searches:
                 self._answer(self._take(mine))
         if mine.result is not None:
             return mine.result
-        # Together it did not work; by itself it works, or says why not.
+        # The batch failed: each is searched alone, and succeeds or raises its own error.
         (result,) = asked.of(self._gallery, query, [camera])
         return result
 
     def _take(self, mine: _Waiting) -> list[_Waiting]:
-        """Those that wait and ask alike, off the line."""
+        """Remove and return the queued searches with the same parameters."""
         with self._lock:
             taken = [one for one in self._waiting if one.asked == mine.asked]
             self._waiting = [one for one in self._waiting if one.asked != mine.asked]
@@ -141,8 +141,8 @@ class Searches:
             for one, result in zip(taken, results, strict=True):
                 one.result = result
         except AdlnError:
-            _log.debug("a search for %d callers failed; each is searched for alone", len(taken))
+            _log.debug("a batch of %d searches failed; running each alone", len(taken))
         finally:
-            # Whatever happened, nobody is forgotten.
+            # Wakes every waiting thread, whatever happened.
             for one in taken:
                 one.alone = one.result is None

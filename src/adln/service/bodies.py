@@ -1,8 +1,8 @@
-"""The bodies of requests: who may send one, how large, how many at a time, and what JSON may hold.
+"""Request bodies: who may send one, how large, how many at a time, and how much JSON.
 
-A route asks who the caller is before anything of a body is read. Room in memory is shared out by
-caller and by address. JSON is counted before it is parsed (numbers of keys and values that a route
-can need), and parsed and validated off the event loop, so that nobody else waits for it.
+The caller is authorised before a body is read. Memory for bodies is limited per caller and per
+address. The keys and values of JSON are counted before parsing, against the most that a route can
+need; parsing and validation run outside the event loop, so that no other request waits for them.
 """
 
 import asyncio
@@ -28,24 +28,24 @@ from adln.service.connections import network_of
 from adln.service.fairness import FairSlots
 from adln.service.problems import too_large
 
-# Each body counts for at least so much: it has buffers and a task, too.
+# Least size that a body counts as: it needs buffers and a task, too.
 _LEAST_BYTES = 64 * 1024
 _WAIT_S = 15.0
-# Each value of JSON costs one of these marks, unless it stands in a text.
+# Each JSON value costs one of these characters; those inside strings are counted, too.
 _MARKS = (b",", b":", b"[", b"{")
-_ERRORS_TOLD = 5
+_MOST_ERRORS = 5
 
 
 class _TooMuchError(HTTPException):
-    """Nobody who means well sends so much."""
+    """A body too large for any legitimate request."""
 
 
 class Bodies:
-    """Room for bodies in memory. For one event loop.
+    """Limits the memory for request bodies. For one event loop.
 
     Args:
-        largest: that any route takes, in bytes. One caller may have two of these at a time, one
-            address three, and all together four; whoever has no room waits before they send.
+        largest: largest body of any route, in bytes. One caller may hold twice, one address three
+            times, and all together four times as much; further bodies wait before they are read.
     """
 
     def __init__(self, largest: int) -> None:
@@ -58,10 +58,10 @@ class Bodies:
         """Read the body of a request and hold it.
 
         Raises:
-            HTTPException: it is too large, there is no room for it, or the client has left.
+            HTTPException: it is too large, waited too long for memory, or the client left.
         """
         stated = request.headers.get("content-length")
-        # Without a stated length any may come. The guard has seen that it is a number.
+        # Without Content-Length it may be the largest. The guard has checked that it is a number.
         size = max(_LEAST_BYTES, most if stated is None else int(stated))
         if stated is not None and int(stated) > most:
             raise _TooMuchError(413, too_large(most))
@@ -80,11 +80,11 @@ class Bodies:
                 parts.append(part)
             yield b"".join(parts)
         except ClientDisconnect as error:
-            raise HTTPException(400, "The request ended before it was whole.") from error
+            raise HTTPException(400, "The request body is incomplete.") from error
         finally:
             async with self._freed:
                 self._held.subtract(dict.fromkeys(shares, size))
-                # Callers come and go; those who hold nothing are forgotten.
+                # Drops the entries of callers that hold nothing.
                 self._held = +self._held
                 self._freed.notify_all()
 
@@ -98,7 +98,9 @@ class Bodies:
                 self._held.update(dict.fromkeys(shares, size))
         except TimeoutError as error:
             raise HTTPException(
-                503, "Too much is being sent at a time; try again.", {"Retry-After": "5"}
+                503,
+                "Too many requests are being sent at once; try again later.",
+                {"Retry-After": "5"},
             ) from error
 
 
@@ -108,11 +110,11 @@ def bounded_route(
     """The class of the API's routes.
 
     Args:
-        bodies: room for what is sent.
-        turns: of work in threads.
-        changes: turns of what viewers may not do, which come before those of work: changes wait
-            for each other and may take long, and must not hold the threads of searches meanwhile.
-        json_bytes: largest body of any route; most routes take less.
+        bodies: memory for request bodies.
+        turns: slots for work in threads.
+        changes: slots for operations that viewers may not do, taken before those of `turns`:
+            changes wait for each other, may take long, and must not block the threads of searches.
+        json_bytes: largest JSON body of any route; most routes allow less.
     """
 
     class BoundedRoute(APIRoute):
@@ -133,7 +135,7 @@ def bounded_route(
                     try:
                         request = await _read(request, bodies, model, json_bytes)
                     except _TooMuchError:
-                        # Its room is free again.
+                        # Its memory is already released.
                         await asyncio.sleep(FLOOD_S)
                         raise
                 caller = caller_of(request)
@@ -149,13 +151,13 @@ def bounded_route(
 
 
 def caller_of(request: Request) -> str:
-    """Who asks, for shares; where nobody need say who they are, from where."""
+    """Key of the caller for fair sharing: the token's name, or the address if there is none."""
     caller = request.scope.get(CALLER)
     return address_of(request) if caller is None else caller.name
 
 
 def address_of(request: Request) -> str:
-    """From where somebody asks, for shares."""
+    """Key of the client's address for fair sharing."""
     return network_of(request.client.host) if request.client else ""
 
 
@@ -171,17 +173,17 @@ async def _read(request: Request, bodies: Bodies, model: type[In], json_bytes: i
 def _validated(model: type[In], data: bytes, kind: str) -> In:
     kind = kind.partition(";")[0].strip().lower()
     if not (kind.startswith("application/") and kind.removeprefix("application/").endswith("json")):
-        raise HTTPException(422, "Send application/json.")
+        raise HTTPException(422, "The body must be application/json.")
     if sum(data.count(mark) for mark in _MARKS) > model.most_values:
         raise _TooMuchError(
-            422, f"The request has too many values; at most about {model.most_values:,} are taken."
+            422, f"The request has too many values; the limit is about {model.most_values:,}."
         )
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in told[:_ERRORS_TOLD]]
+            [{**one, "loc": ("body", *one["loc"])} for one in problems[:_MOST_ERRORS]]
         ) from None
 
 
@@ -193,9 +195,9 @@ class _ReadRequest(Request):
         self._asked = asked
 
     async def body(self) -> bytes:
-        """Something: what it was is in `json`."""
+        """A placeholder; the content is in `json`."""
         return b"{}"
 
     async def json(self) -> In:
-        """What it asks for; FastAPI takes a model that is one already."""
+        """The validated model; FastAPI accepts an instance."""
         return self._asked

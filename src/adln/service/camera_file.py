@@ -1,8 +1,7 @@
-"""The file of the cameras, as `adln watch` reads it, changed from the page.
+"""Changes the watch file, which `adln watch` reads, on behalf of the page.
 
-Only what is changed is written anew: comments and everything else stay as they are. Before a file
-takes the place of the one before, it is read by the code that the watch reads it with, and has to
-say exactly what was meant.
+Comments and everything that does not change are kept. Before a new file replaces the old one, it is
+parsed by the watch's own code and must give exactly the intended settings.
 """
 
 import re
@@ -27,16 +26,16 @@ from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.watch_settings import CameraSettings, TravelSettings, WatchSettings
 from adln.settings import from_mapping, read_settings
 
-# Its items are of many kinds, and which ones is checked by what they say in the end.
+# A tomlkit document; the result is checked as settings, not by types.
 Document = Any
 P = ParamSpec("P")
 T = TypeVar("T")
-# Files of this machine are for whoever has an account on it, not for those who use the page.
+# No file paths: users of the page must not be able to read files of this machine.
 _ADDRESS = re.compile(r"(?:rtsps?|https?)://[!-~]{1,1000}|usb:\d{1,3}")
 _TIMEOUT_S = 5.0
 _PICTURE_WIDTH_PX = 1920
 _PICTURE_QUALITY = 85
-# Whoever reads the file looks for these.
+# Written even if they have their default.
 _ALWAYS = frozenset({"name", "number", "source"})
 
 
@@ -49,21 +48,21 @@ path = ""  # sightings are in the gallery; a name here has them written into a f
 
 
 def require_address(source: str) -> None:
-    """Check that a camera may be added by an address.
+    """Check the address of a camera that a user of the page wants to add.
 
     Raises:
-        SettingsError: it is none that the service takes from a page. It is not repeated in full.
+        SettingsError: the page may not use it; does not quote it, because of passwords.
     """
     if not _ADDRESS.fullmatch(source):
         raise SettingsError(
             "A camera's address begins with rtsp://, rtsps://, http:// or https:// and has no "
-            'spaces, or is a USB camera such as usb:0; got something else. Write "@" or "/" of a '
-            "password as %40 or %2F."
+            "spaces, or is a USB camera such as usb:0; got something else. In a password, write "
+            '"@" as %40 and "/" as %2F.'
         )
 
 
 def read_cameras_of(path: Path) -> WatchSettings:
-    """What a file of cameras says, which may be none yet; if there is no file, nothing.
+    """Read a watch file, which may have no cameras; without a file, the defaults.
 
     Raises:
         SettingsError: it cannot be read.
@@ -74,12 +73,12 @@ def read_cameras_of(path: Path) -> WatchSettings:
 
 
 def camera_of(settings: WatchSettings, number: int) -> CameraSettings | None:
-    """A camera by its number; None if there is none."""
+    """The camera with this number, or None."""
     return next((one for one in settings.cameras if one.number == number), None)
 
 
 def _alone(change: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
-    """Let nobody else, thread or process, change the file between its reading and its writing."""
+    """Lock the file against other threads and processes while it is read, changed and written."""
 
     @wraps(change)
     def changed(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -95,14 +94,14 @@ def _alone(change: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Pa
 
 @_alone
 def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]) -> CameraSettings:
-    """Add a camera to a file, which is made if there is none.
+    """Add a camera to the watch file, which is created if needed.
 
     Args:
         path: TOML file, as of `adln watch`.
-        name: what people call the camera; no other has it.
+        name: unique name of the camera.
         source: its address.
-        numbers: name -> number of the cameras that the gallery knows; a camera that comes back
-            under its name has its number again.
+        numbers: name -> number of the cameras the gallery knows; a camera added again under its
+            old name gets its old number.
 
     Returns:
         The camera.
@@ -122,15 +121,15 @@ def add_camera(path: Path, name: str, source: str, *, numbers: Mapping[str, int]
 
 @_alone
 def edit_camera(path: Path, camera: CameraSettings) -> None:
-    """Change a camera of a file; alerts and ways that name it name it as it is called then.
+    """Change a camera of the watch file; alerts and travel times follow a new name.
 
     Args:
         path: TOML file, as of `adln watch`.
-        camera: as it is to be, in place of the one of its number.
+        camera: replaces the camera with the same number.
 
     Raises:
-        SettingsError: there is none of that number, name or address cannot be used, or the file
-            cannot be changed.
+        SettingsError: there is no such camera, name or address cannot be used, or the file cannot
+            be changed.
     """
     before = read_cameras_of(path)
     was = _require(before, camera.number)
@@ -166,26 +165,23 @@ def edit_camera(path: Path, camera: CameraSettings) -> None:
 
 @_alone
 def remove_camera(path: Path, number: int) -> CameraSettings:
-    """Take a camera out of a file, and out of the ways that name it.
+    """Remove a camera from the watch file, including its travel times.
 
     Args:
         path: TOML file, as of `adln watch`.
         number: of the camera.
 
     Returns:
-        The camera as it was.
+        The removed camera.
 
     Raises:
-        SettingsError: there is none of that number, an alert names it, or the file cannot be
-            changed.
+        SettingsError: there is no such camera, an alert uses it, or the file cannot be changed.
     """
     before = read_cameras_of(path)
     was = _require(before, number)
     for alert in before.alerts:
         if was.name in alert.cameras:
-            raise SettingsError(
-                f"The alert {alert.name} is about {was.name}. Remove that alert first."
-            )
+            raise SettingsError(f"The alert {alert.name} uses {was.name}. Remove that alert first.")
     ways = [_without(one, was.name) for one in before.travel]
     after = replace(
         before,
@@ -208,10 +204,10 @@ def remove_camera(path: Path, number: int) -> CameraSettings:
 
 @_alone
 def add_alert(path: Path, alert: AlertSettings) -> None:
-    """Add a rule to a file, which is made if there is none.
+    """Add an alert to the watch file, which is created if needed.
 
     Raises:
-        SettingsError: the rule cannot be used, or the file cannot be changed.
+        SettingsError: the alert cannot be used, or the file cannot be changed.
     """
     before = read_cameras_of(path)
     after = replace(before, alerts=(*before.alerts, alert))
@@ -220,14 +216,14 @@ def add_alert(path: Path, alert: AlertSettings) -> None:
 
 @_alone
 def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
-    """Take rules out of a file.
+    """Remove alerts from the watch file.
 
     Args:
         path: TOML file, as of `adln watch`.
-        which: whether one is to go.
+        which: selects the alerts to remove.
 
     Returns:
-        How many there were. If none, the file is left alone.
+        The number removed. If it is 0, the file is not written.
 
     Raises:
         SettingsError: the file cannot be changed.
@@ -248,15 +244,15 @@ def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
 
 @_alone
 def rename_in_alerts(path: Path, before: str, after: str) -> int:
-    """Have rules about somebody be about them under another name.
+    """Replace a person's name in alerts.
 
     Args:
         path: TOML file, as of `adln watch`.
-        before: what they were called.
-        after: what they are called now.
+        before: the old name.
+        after: the new name.
 
     Returns:
-        How many there are. If none, the file is left alone.
+        The number of alerts changed. If it is 0, the file is not written.
 
     Raises:
         SettingsError: the file cannot be read or changed.
@@ -279,11 +275,11 @@ def rename_in_alerts(path: Path, before: str, after: str) -> int:
 
 
 def try_camera(source: str) -> bytes:
-    """One picture of a camera, as JPEG.
+    """Take one picture from a camera, as JPEG.
 
     Raises:
-        CameraError: it does not answer, or sends no picture; without its password.
-        SettingsError: it is no address.
+        CameraError: it does not answer or sends no picture; does not contain its password.
+        SettingsError: the address cannot be used.
     """
     from adln.cameras.captures import open_capture
     from adln.cameras.snapshots import SnapshotCapture, is_snapshot
@@ -299,7 +295,7 @@ def try_camera(source: str) -> bytes:
     finally:
         capture.close()
     if picture is None:
-        raise CameraError(f"{public_name(source)}: it answers, but sends no picture.")
+        raise CameraError(f"{public_name(source)}: the camera answers, but sends no picture.")
     image = Image.fromarray(picture.image)
     image.thumbnail((_PICTURE_WIDTH_PX, _PICTURE_WIDTH_PX))
     return to_jpeg(image, quality=_PICTURE_QUALITY)
@@ -313,25 +309,25 @@ def _require(settings: WatchSettings, number: int) -> CameraSettings:
 
 
 def _without(way: TravelSettings, name: str) -> TravelSettings | None:
-    """A way without a camera; None if there is no way left."""
+    """A travel time without one camera; None if fewer than two cameras remain."""
     others = tuple(one for one in way.cameras if tidy_name(one) != name)
     return replace(way, cameras=others) if len(set(others)) > 1 else None
 
 
 def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) -> None:
-    """Write a file that says what it is to say, in place of the one before."""
+    """Edit the file, check that it gives the intended settings, and replace the old one."""
     text = path.read_text("utf-8-sig") if path.exists() else _NEW_FILE
     try:
         document = tomlkit.parse(text)
         edit(document)
-        # Tables at the end are written with a line after them.
+        # A table at the end is written with a blank line after it.
         written = tomlkit.dumps(document).rstrip("\n") + "\n"
         is_meant = from_mapping(WatchSettings, tomllib.loads(written), source=path.name) == after
     except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, TypeError, IndexError) as error:
         raise _by_hand(path) from error
     if not is_meant:
         raise _by_hand(path)
-    # It may hold passwords; whoever may read it already still may.
+    # It may contain passwords: the permissions of an existing file are kept.
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
     with atomic_write(path, raises=ServiceError, instead="make it writable", mode=mode) as file:
         file.write(written.encode())
@@ -339,14 +335,14 @@ def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) 
 
 def _by_hand(path: Path) -> SettingsError:
     return SettingsError(
-        f"{path.name} is written in a way that cannot be changed from the page; change it by hand."
+        f"The layout of {path.name} does not allow changes from the page; edit it by hand."
     )
 
 
 def _append(document: Document, key: str, values: Mapping[str, Any]) -> None:
     there = document.get(key)
     if there is not None and not isinstance(there, AoT):
-        # Written as a list in one line.
+        # Written as an inline array.
         table = tomlkit.inline_table()
         table.update(values)
         there.append(table)
@@ -373,7 +369,7 @@ def _delete(document: Document, key: str, at: int) -> None:
 
 
 def _written(value: CameraSettings | AlertSettings) -> dict[str, Any]:
-    """Keys and values as they stand in a file: what has its default is left out."""
+    """Keys and values for the file, without those that have their default."""
     default = type(value)()
     found: dict[str, Any] = {}
     for place in fields(value):

@@ -1,8 +1,8 @@
-"""The cameras of a service, in a process of their own.
+"""Runs the cameras of a service in a separate process.
 
-A decoder that crashes or hangs takes neither the page nor the API with it, and the work on frames
-and the answers do not wait for each other. The service hears of it through a pipe; when the pipe
-ends, because the service has ended in whatever way, this process ends in good order.
+A decoder that crashes or hangs then affects neither the page nor the API, and processing frames
+does not delay answers. The process talks to the service through a pipe. When the pipe closes,
+because the service has ended for whatever reason, the process finishes its open tracks and ends.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ from adln.service.messages import SHOW, STOP, Ended, Message, Report, send
 REPORT_EVERY_S = 1.0
 _SCENE_EVERY_S = 0.4
 _PICTURE_EVERY_S = 0.4
-# Pictures are made for so long after somebody has looked at one.
+# How long pictures are still produced after the last request for one.
 _LOOKED_AT_S = 5.0
 _PICTURE_WIDTH_PX = 640
 _PICTURE_QUALITY = 70
@@ -58,13 +58,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the process is to do.
+    """Configuration of the camera process.
 
     Attributes:
         settings: of the watch.
-        folder: that paths in the settings are relative to.
-        gallery: folder of the service's gallery, in place of that of the settings.
-        models: what the service embeds with; cameras must go with it.
+        folder: base of relative paths in the settings.
+        gallery: folder of the service's gallery, used instead of that in the settings.
+        models: networks of the service, which the cameras' must be comparable with.
         log_format: "text" or "json".
     """
 
@@ -81,29 +81,29 @@ class Order:
 
 
 def watch_cameras(link: Connection, order: Order) -> None:
-    """Watch until told to stop, until the service is gone, or until all recordings have ended.
+    """Watch until stopped, until the service is gone, or until all recordings have ended.
 
     Args:
-        link: to the service, which sends `STOP` and `SHOW`.
-        order: what to do.
+        link: pipe to the service, which sends `STOP` and `SHOW`.
+        order: what to watch.
     """
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     set_up_logs(order.log_format, order.sources)
-    teller = _Teller(link, stop)
-    threading.Thread(target=teller.listen, name="adln-orders", daemon=True).start()
+    sender = _Sender(link, stop)
+    threading.Thread(target=sender.listen, name="adln-orders", daemon=True).start()
     try:
-        _watch(teller, order, stop)
+        _watch(sender, order, stop)
     except AdlnError as error:
-        teller.tell(Ended(problem=str(error)))
+        sender.send(Ended(problem=str(error)))
     except Exception as error:
-        _log.exception("the cameras' process failed")
-        teller.tell(Ended(problem=f"{type(error).__name__}: {error}"))
+        _log.exception("the camera process failed")
+        sender.send(Ended(problem=f"{type(error).__name__}: {error}"))
     else:
-        teller.tell(Ended())
+        sender.send(Ended())
 
 
-class _Teller:
+class _Sender:
     """This end of the pipe."""
 
     def __init__(self, link: Connection, stop: threading.Event) -> None:
@@ -114,15 +114,15 @@ class _Teller:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody looks at pictures."""
+        """Whether pictures have been requested recently."""
         return time.monotonic() < self._shown_until_s
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         try:
             with self._sending:
                 send(self._link, message)
         except OSError:
-            # Nobody is there any more.
+            # The service is gone.
             self._stop.set()
 
     def listen(self) -> None:
@@ -137,27 +137,27 @@ class _Teller:
 
 @dataclass(eq=False)
 class _Shown:
-    """When something of a camera was last shown."""
+    """When a scene and a picture of a camera were last sent."""
 
     scene_s: float = float("-inf")
     picture_s: float = float("-inf")
 
 
-def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
+def _watch(sender: _Sender, order: Order, stop: threading.Event) -> None:
     settings = order.settings
     with ExitStack() as stack:
         assembly = assemble(settings, order.folder, gallery_folder=order.gallery)
         stack.callback(assembly.close)
         _require_same_model(assembly, order.models)
         _require_tracker(assembly)
-        deliver = _delivery(teller, order, assembly, stack)
+        deliver = _delivery(sender, order, assembly, stack)
         metrics = None
         if settings.metrics.port:
             metrics = PipelineMetrics()
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
         numbers = {name: part.number for name, part in assembly.parts.items()}
-        shown_to = [_showing(teller, numbers, pictured=settings.pictured)]
+        shown_to = [_showing(sender, numbers, pictured=settings.pictured)]
         home = open_home_assistant(settings, order.folder, open_people(settings, assembly.gallery))
         if home is not None:
             stack.callback(home.close)
@@ -169,7 +169,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
 
         loop = assembly.loop(deliver, pictures=settings.pictured, metrics=metrics, on_frame=show)
         reported_s = float("-inf")
-        # Recordings without stated costs are worked through in full.
+        # All frames of recordings are processed, unless a budget is set.
         is_adapted = assembly.live or assembly.costs is not None
         budget_ms = settings.load.budget_ms if is_adapted else 0.0
 
@@ -184,7 +184,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
                 pictures=bool(settings.pictured),
             )
             views = _camera_views(progress, statuses, numbers, settings.pictured)
-            teller.tell(Report(cameras=views, pipeline=pipeline))
+            sender.send(Report(cameras=views, pipeline=pipeline))
 
         def on_round(progress: WatchProgress, statuses: list[CameraStatus]) -> None:
             nonlocal reported_s
@@ -193,7 +193,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
                 reported_s = now_s
                 report(progress, statuses)
             if not assembly.live:
-                # A recording plays as fast as it was taken, as a camera would.
+                # Recordings play at their original speed, like a camera.
                 stop.wait(min(REPORT_EVERY_S, progress.video_s - progress.wall_s))
 
         report(loop.progress, assembly.cameras.statuses())
@@ -201,7 +201,7 @@ def _watch(teller: _Teller, order: Order, stop: threading.Event) -> None:
 
 
 def _require_same_model(assembly: Assembly, own: Sequence[ModelKey]) -> None:
-    """Say at the start, and not of each person, that cameras and service do not go together."""
+    """Check at the start, not for each person, that the networks are comparable."""
     embedder = assembly.embedder
     keys = [
         ModelKey(embedder.digest, depth, embedder.dim, space)
@@ -211,21 +211,21 @@ def _require_same_model(assembly: Assembly, own: Sequence[ModelKey]) -> None:
 
 
 def _require_tracker(assembly: Assembly) -> None:
-    """Say at the start, and not of each picture, that people cannot be followed."""
+    """Check at the start, not for each picture, that the tracker's dependency is installed."""
     follows = any(isinstance(part.tracker, ByteTracker) for part in assembly.parts.values())
     if follows and importlib.util.find_spec("lap") is None:
         raise SettingsError(
-            f"Following people needs lap, which is not installed; {how_to_install('camera')}."
+            f"Tracking people needs lap, which is not installed; {how_to_install('camera')}."
         )
 
 
 def _delivery(
-    teller: _Teller, order: Order, assembly: Assembly, stack: ExitStack
+    sender: _Sender, order: Order, assembly: Assembly, stack: ExitStack
 ) -> Callable[[SightingEvent], None]:
-    """Sightings go to the service, and to what the settings name."""
+    """Delivers sightings to the service and to the sinks of the settings."""
     settings = order.settings
     if not (settings.jsonl.path or settings.mqtt.host or settings.webhook.url or settings.alerts):
-        return teller.tell
+        return sender.send
     people = open_people(settings, assembly.gallery)
     delivery = open_delivery(settings, order.folder, assembly.gallery, people=people)
     stack.callback(delivery.close)
@@ -233,33 +233,33 @@ def _delivery(
     submit = leaving_out(paced_submit(delivery, live=assembly.live), people)
 
     def deliver(event: SightingEvent) -> None:
-        teller.tell(event)
+        sender.send(event)
         submit(event)
 
     return deliver
 
 
 def _showing(
-    teller: _Teller, numbers: Mapping[str, int], *, pictured: frozenset[str]
+    sender: _Sender, numbers: Mapping[str, int], *, pictured: frozenset[str]
 ) -> Callable[[SeenFrame], None]:
-    """Shows now and then who is where in the frames; and the frames, where that was opted in."""
+    """Sends scenes at intervals, and pictures of cameras for which showing them is enabled."""
     shown = {number: _Shown() for number in numbers.values()}
 
     def on_frame(seen: SeenFrame) -> None:
         now_s = time.monotonic()
         number = numbers[seen.frame.camera_id]
         last = shown[number]
-        is_shown = seen.frame.camera_id in pictured and teller.is_watched
+        is_shown = seen.frame.camera_id in pictured and sender.is_watched
         due = is_shown and now_s - last.picture_s >= _PICTURE_EVERY_S
-        # With each picture goes who is in it, so that frames sit on people.
+        # The scene of the same frame goes with each picture, so that boxes match it.
         if due or now_s - last.scene_s >= _SCENE_EVERY_S:
             last.scene_s = now_s
-            teller.tell(_scene(seen, number))
+            sender.send(_scene(seen, number))
         if due:
             last.picture_s = now_s
             jpeg = _smaller(seen.frame.image)
             time_s = seen.frame.time_s
-            teller.tell(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
+            sender.send(CameraPicture(camera_id=number, time_s=time_s, jpeg=jpeg))
 
     return on_frame
 

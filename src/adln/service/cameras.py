@@ -1,4 +1,4 @@
-"""Keeps the cameras' process alive, and tells the service what it says."""
+"""Supervises the camera process and passes its messages on to the service."""
 
 import logging
 import multiprocessing
@@ -27,17 +27,17 @@ from adln.service.messages import (
     decode,
 )
 
-# A loop that says nothing for so long hangs. Opening networks and detectors comes before.
+# A process silent for this long has hung; loading networks and detectors is allowed longer.
 _SILENT_S = 60.0
 _OPENING_S = 300.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
-# After so long without trouble the next trouble is a new one.
+# After this long without failure, the pauses between restarts start over.
 _SOUND_S = 120.0
 _PICTURE_NEW_S = 5.0
 _ASK_AGAIN_S = 1.0
 _KILL_S = 5.0
-# A process that is out of its mind, or in other hands, is started again.
+# A process that sends this many invalid messages is broken or compromised, and is restarted.
 _MOST_UNREAD = 100
 
 _log = logging.getLogger(__name__)
@@ -46,16 +46,15 @@ _log = logging.getLogger(__name__)
 class WatchedCameras:
     """The cameras of a service: an `EventSource`.
 
-    They are watched by a process of its own, which is started again when it fails, with growing
-    pauses. Its sightings are in the gallery before they are told, so nothing is lost with it but
-    the tracks that were open.
+    They run in a separate process, which is restarted after failures, with growing pauses.
+    Sightings are in the gallery before they are reported, so a failure loses only open tracks.
 
     Args:
-        order: what the process is to do.
-        repeat: play recordings again and again, as if taken now.
-        stop_s: how long it may take to end.
-        work: what the process runs.
-        first_pause_s: before it is started again for the first time.
+        order: configuration of the process.
+        repeat: play recordings in a loop, as if recorded now.
+        stop_s: how long the process may take to end.
+        work: the function that the process runs.
+        first_pause_s: pause before the first restart.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class WatchedCameras:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Addresses of the cameras, with passwords: for logs, to hide them."""
+        """Addresses of the cameras with their passwords, which logs must hide."""
         return self._order.sources
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
@@ -113,7 +112,7 @@ class WatchedCameras:
         return self._views
 
     def pipeline(self) -> PipelineView | None:
-        """See `EventSource`. None as long as there is no camera."""
+        """See `EventSource`. None while there is no camera."""
         if not self._numbers:
             return None
         return replace(self._pipeline, restarts=self._restarts, unread=self._unread)
@@ -172,7 +171,7 @@ class WatchedCameras:
     # -- the process -------------------------------------------------------------------------
 
     def _keep_alive(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
-        # Inherited by the process: Ctrl-C is for the service alone, which then ends it in order.
+        # Inherited by the process: only the service handles Ctrl-C, and then stops the process.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pause_s = self._first_pause_s
         while not self._stop.is_set():
@@ -184,8 +183,8 @@ class WatchedCameras:
             try:
                 ended = self._run_once(receive)
             except Exception as error:
-                _log.exception("cameras: the watching failed")
-                ended = Ended(problem=f"The watching failed ({type(error).__name__}).")
+                _log.exception("cameras: supervising the process failed")
+                ended = Ended(problem=f"Watching failed ({type(error).__name__}).")
             self._pictures.clear()
             if self._stop.is_set():
                 break
@@ -198,7 +197,7 @@ class WatchedCameras:
             if ended.problem:
                 if time.monotonic() - begun_s > _SOUND_S:
                     pause_s = self._first_pause_s
-                _log.error("cameras: %s Trying again in %.0f s.", ended.problem, pause_s)
+                _log.error("cameras: %s Retrying in %.0f s.", ended.problem, pause_s)
                 failed = PipelineView(state="failed", problem=ended.problem)
                 self._settle(failed, "lost")
                 self._wait_for_change(pause_s)
@@ -207,14 +206,14 @@ class WatchedCameras:
         self._settle(PipelineView(state="stopped"), "ended")
 
     def _wait_for_change(self, most_s: float = float("inf")) -> None:
-        """Wait until there is something else to watch, or the service ends."""
+        """Wait until the settings change or the service ends."""
         until_s = time.monotonic() + most_s
         while time.monotonic() < until_s and not self._changed.is_set():
             if self._stop.wait(min(0.2, most_s)):
                 break
 
     def _run_once(self, receive: Callable[[SightingEvent | Scene], None]) -> Ended:
-        """Start the process and pass on what it says, until it is gone."""
+        """Start the process and pass on its messages until it ends."""
         context = multiprocessing.get_context("spawn")
         link, theirs = context.Pipe()
         bound_waiting(link)
@@ -226,9 +225,9 @@ class WatchedCameras:
             process.start()
         except OSError as error:
             link.close()
-            return Ended(problem=f"The cameras' process cannot be started ({error}).")
+            return Ended(problem=f"The camera process cannot be started ({error}).")
         finally:
-            # When the process ends, the last copy of its end is gone, and the pipe with it.
+            # The process now has the only copy of its end: when it ends, the pipe closes.
             theirs.close()
         with self._lock:
             self._link = link
@@ -244,7 +243,7 @@ class WatchedCameras:
             link.close()
         if ended is not None:
             return ended
-        return Ended(problem=f"The cameras' process ended with status {process.exitcode}.")
+        return Ended(problem=f"The camera process ended with status {process.exitcode}.")
 
     def _next_order(self) -> Order:
         order = self._order
@@ -263,7 +262,7 @@ class WatchedCameras:
         numbers: frozenset[int],
         receive: Callable[[SightingEvent | Scene], None],
     ) -> Ended | None:
-        """Pass on what the process says; None if it ended, or was ended, without a last word."""
+        """Pass on messages; None if the process ended, or was killed, without a last message."""
         heard_s, patience_s = time.monotonic(), _OPENING_S
         stopped_s: float | None = None
         unread = 0
@@ -272,12 +271,14 @@ class WatchedCameras:
             if self._stop.is_set() or self._changed.is_set():
                 stopped_s = now_s if stopped_s is None else stopped_s
                 if now_s - stopped_s > self._stop_s:
-                    _log.error("cameras: they do not end and are killed; open tracks are lost.")
+                    _log.error(
+                        "cameras: the process did not stop and is killed; open tracks are lost."
+                    )
                     process.kill()
                     return None
             elif now_s - heard_s > patience_s:
                 process.kill()
-                return Ended(problem=f"The cameras' process said nothing for {patience_s:.0f} s.")
+                return Ended(problem=f"The camera process sent nothing for {patience_s:.0f} s.")
             try:
                 if not link.poll(0.2):
                     continue
@@ -293,8 +294,8 @@ class WatchedCameras:
                     _log.error("cameras: %s", error)
                 if unread >= _MOST_UNREAD:
                     process.kill()
-                    return Ended(problem=f"The cameras' process sent {unread} unreadable messages.")
-                # It does not count as a word.
+                    return Ended(problem=f"The camera process sent {unread} invalid messages.")
+                # Does not count as a sign of life.
                 continue
             heard_s = time.monotonic()
             if isinstance(message, Ended):
@@ -302,7 +303,7 @@ class WatchedCameras:
             if isinstance(message, Report):
                 patience_s = _SILENT_S
                 if self._changed.is_set():
-                    # It is about to end, and others will be watched.
+                    # The settings changed: this process is about to be replaced.
                     continue
                 self._views = tuple(
                     replace(view, last_error=self._shown(view.last_error))
@@ -316,11 +317,11 @@ class WatchedCameras:
                 try:
                     receive(message)
                 except Exception:
-                    # What others make of it must not end the watching.
-                    _log.exception("cameras: an event cannot be told")
+                    # A failing receiver must not end the watching.
+                    _log.exception("cameras: an event cannot be delivered")
 
     def _shown(self, text: str) -> str:
-        """As everybody may see it who looks at the page."""
+        """Text for the page, without passwords."""
         return public_text(text, *self._order.sources)
 
     def _say(self, what: bytes) -> None:
@@ -332,13 +333,13 @@ class WatchedCameras:
                     _log.debug("cameras: the process is gone already")
 
     def _settle(self, pipeline: PipelineView, state: str) -> None:
-        """Show what holds while no process runs."""
+        """Set the states shown while no process runs."""
         self._pipeline = pipeline
         self._views = tuple(replace(one, state=state, fps=0.0, people=0) for one in self._views)
 
 
 def _end(process: BaseProcess) -> None:
-    """Wait for a process that should be ending; end it if it does not."""
+    """Wait for a process that should be ending; kill it if it does not."""
     process.join(_KILL_S)
     if process.is_alive():
         process.kill()

@@ -1,9 +1,9 @@
-"""The connections of the service: how many, of whom, and for how long they may say nothing.
+"""Connection limits of the service: total, per address, and time-outs.
 
-Uvicorn limits connections in all only, and waits without end for a request that does not come; so
-whoever opens enough of them without a word keeps everybody out. Here a connection has to bring its
-request in time and take its answer in time, one address has a share, and where there are too many,
-those that are idle make room: first those that never brought a request.
+Uvicorn limits only the total number of connections and waits indefinitely for a request, so a
+client that opens enough silent connections locks everyone out. Here a connection must deliver its
+request and accept its answer in time, and each address has a share. When there are too many, idle
+connections are closed, first those that never sent a request.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ _NO_ROOM = (
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """What connections may do.
+    """Limits of connections.
 
     Attributes:
-        most: connections in all. Idle ones cost little; closing them to make room costs more, if
-            they come back at once.
-        most_of_one: of one address; IPv6 addresses count by network (/64), as one machine has all
-            of these.
-        head_s: within which a request's head must have arrived, in s.
-        write_s: for how long a client may leave an answer unread, in s.
+        most: total number. Idle connections cost little; closing them costs more if they reconnect
+            at once.
+        most_of_one: connections per address; IPv6 addresses count by network (/64), because one
+            machine can use all of it.
+        head_s: time within which the head of a request must arrive, in s.
+        write_s: how long a client may leave an answer unread, in s.
     """
 
     most: int = 2048
@@ -42,12 +42,12 @@ class ConnectionLimits:
 
 
 def guarded_protocol(limits: ConnectionLimits) -> type[H11Protocol]:
-    """The protocol of one server; uvicorn takes it as its setting `http`."""
+    """The protocol class of one server, for uvicorn's setting `http`."""
     return type("GuardedProtocol", (_Guarded,), {"room": _Room(limits), "limits": limits})
 
 
 def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or an IPv6 network."""
+    """The client that an address counts as: an IPv4 address, or an IPv6 network (/64)."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -60,12 +60,12 @@ def network_of(address: str) -> str:
 
 
 class _Guarded(H11Protocol):
-    """A connection that has a time for everything."""
+    """A connection with time-outs."""
 
     room: ClassVar["_Room"]
     limits: ClassVar[ConnectionLimits]
 
-    # What there is to say of it when room has to be made.
+    # Used to choose which connection to close when there are too many.
     network = ""
     has_asked = False
     idle_since_s = 0.0
@@ -116,7 +116,7 @@ class _Guarded(H11Protocol):
             self._stuck = None
 
     def give_up(self) -> None:
-        """End it without waiting for the other side."""
+        """Close it without waiting for the other side."""
         self.room.leave(self)
         self.transport.abort()
 
@@ -124,12 +124,12 @@ class _Guarded(H11Protocol):
         self.idle_since_s = time.monotonic()
         if self._head is not None:
             self._head.cancel()
-        # Also of connections that are being closed: their last bytes may never be fetched.
+        # Closing connections, too: the client may never read their last bytes.
         self._head = self.loop.call_later(self.limits.head_s, self.give_up)
 
 
 class _Room:
-    """The connections of a server, by whose they are."""
+    """The connections of a server, by client."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
@@ -137,7 +137,7 @@ class _Room:
         self._count = 0
 
     def enter(self, one: _Guarded) -> bool:
-        """Take a connection in; False if there is no room that could be made."""
+        """Admit a connection, closing an idle one if necessary; False if it must be refused."""
         own = self._inside.setdefault(one.network, set())
         if len(own) >= self._limits.most_of_one:
             fits = self._evict(own)
@@ -152,7 +152,7 @@ class _Room:
         return fits
 
     def leave(self, one: _Guarded) -> None:
-        """A connection has ended; may be said twice."""
+        """Remove a connection that has ended; may be called twice."""
         own = self._inside.get(one.network, set())
         if one in own:
             own.remove(one)
@@ -164,7 +164,7 @@ class _Room:
         idle = [one for one in among if not one.is_busy]
         if not idle:
             return False
-        # Whoever holds most gives first; an honest client has asked for something before.
+        # From the client with most connections; an honest one has sent a request before.
         victim = min(
             idle,
             key=lambda one: (one.has_asked, -len(self._inside[one.network]), one.idle_since_s),

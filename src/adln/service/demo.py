@@ -1,6 +1,6 @@
-"""A demonstration: drawn people whom a gallery knows by name, and three cameras that see them.
+"""A demonstration: a gallery with named, drawn people, and three cameras that see them.
 
-Nobody in it is real. All of it is drawn on this machine and lies in one folder.
+No one in it is real. Everything is drawn on this machine, into one folder.
 """
 
 import json
@@ -26,7 +26,7 @@ CAMERAS: Mapping[int, str] = {1: "square-north", 2: "square-south", 3: "hall"}
 NAMES = ("Alex", "Charlie", "Jo", "Kim", "Noor", "Robin", "Sam", "Sasha")
 PLAN = ScenePlan(num_persons=len(NAMES), duration_s=60.0, frames_per_s=5.0)
 STRANGERS = ("Noor", "Sasha")
-"""Before the cameras, but in no gallery: somebody to enrol."""
+"""Seen by the cameras, but not in the gallery: people to enrol."""
 _LOOKS = 8
 _CLEAR = 0.97
 _LEAST_HEIGHT_PX = 60
@@ -41,13 +41,13 @@ _MAX_PIXELS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Where a demonstration is.
+    """Paths of a demonstration.
 
     Attributes:
-        folder: all of it.
+        folder: contains everything.
         gallery: folder of the gallery.
-        watch: settings of the cameras.
-        pictures: folder of pictures to search with; the gallery does not hold them.
+        watch: watch file with the cameras.
+        pictures: folder of pictures to search with; they are not in the gallery.
     """
 
     folder: Path
@@ -56,12 +56,12 @@ class Demo:
     pictures: Path
 
     def is_ready(self, network: Network) -> bool:
-        """Whether it has been drawn, and its people enrolled by this network."""
+        """Whether it has been drawn, and its people enrolled with this network."""
         return self._receipt() == _receipt_of(network)
 
     @property
     def is_ours(self) -> bool:
-        """Whether a demonstration was begun here, or nothing is here yet."""
+        """Whether the folder contains a demonstration, maybe unfinished, or nothing."""
         if self._receipt() is not None:
             return True
         return not self.folder.exists() or not any(self.folder.iterdir())
@@ -74,7 +74,7 @@ class Demo:
 
 
 def demo_in(folder: Path) -> Demo:
-    """The demonstration in a folder, whether it is drawn yet or not."""
+    """The demonstration in a folder, drawn or not."""
     return Demo(
         folder=folder,
         gallery=folder / "gallery",
@@ -90,29 +90,29 @@ def draw_demo(
     plan: ScenePlan = PLAN,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Draw the scene, enrol its people, and write the settings of the cameras.
+    """Draw the scene, enrol its people, and write the watch file.
 
     Args:
-        demo: where.
-        network: what the gallery's embeddings are made with.
-        plan: who walks how long.
-        on_progress: told the number of pictures just drawn.
+        demo: its paths.
+        network: makes the gallery's embeddings.
+        plan: the people and the length of the scene.
+        on_progress: called with the number of pictures just drawn.
 
     Raises:
-        AdlnError: the folder holds something else, or cannot be written.
+        AdlnError: the folder contains other files or cannot be written.
     """
     scene = demo.folder / "scene"
     try:
         if not demo.is_ours:
             raise SettingsError(
-                f"{demo.folder} holds files that are not of a demonstration; they are left alone. "
-                "Give a new or empty folder."
+                f"{demo.folder} contains files that do not belong to a demonstration; they are not "
+                "touched. Give a new or empty folder."
             )
         demo.folder.mkdir(parents=True, exist_ok=True)
         (demo.folder / _RECEIPT).write_text(json.dumps({"format": _FORMAT}), encoding="utf-8")
         write_scene(scene, plan, on_progress=on_progress)
         truth = read_truth(scene)
-        # Of another network, or of a start that was interrupted.
+        # Made with another network, or interrupted.
         shutil.rmtree(demo.gallery, ignore_errors=True)
         _write_boxes(demo.folder / "boxes.jsonl", truth)
         _write_settings(demo, plan)
@@ -132,7 +132,7 @@ def _receipt_of(network: Network) -> dict[str, object]:
 
 
 def _write_boxes(path: Path, truth: SceneTruth) -> None:
-    """The truth in place of detector and tracker, which would have to be fetched and installed."""
+    """Write the true boxes, used instead of a detector and tracker, which need a download."""
     tracks: dict[tuple[int, int], tuple[int, float]] = {}
     with path.open("w", encoding="utf-8") as file:
         for at in range(len(truth.person_ids)):
@@ -142,7 +142,7 @@ def _write_boxes(path: Path, truth: SceneTruth) -> None:
             time_s = float(truth.times_s[at])
             track_id, last_s = tracks.get(place, (0, float("-inf")))
             if time_s - last_s > _TRACK_GAP_S:
-                # Whoever comes back is a new track, as with any tracker.
+                # A person who returns gets a new track, as with any tracker.
                 track_id = 1 + max((one for one, _ in tracks.values()), default=0)
             tracks[place] = track_id, time_s
             row = {
@@ -157,11 +157,11 @@ def _write_boxes(path: Path, truth: SceneTruth) -> None:
 
 def _write_settings(demo: Demo, plan: ScenePlan) -> None:
     lines = [
-        "# Drawn people before drawn cameras; docs/watch.md lists all settings.",
+        "# Drawn people and drawn cameras; docs/watch.md lists all settings.",
         "pictures = true",
         "",
         "[detector]",
-        "# The drawing knows where everybody is. With real cameras leave this out.",
+        "# The true boxes of the drawing. With real cameras, leave this out.",
         'boxes = "boxes.jsonl"',
         "",
         "[jsonl]",
@@ -208,7 +208,7 @@ def _enrol(demo: Demo, truth: SceneTruth, network: Network, scene: Path) -> None
 
 
 def _clear_looks(truth: SceneTruth) -> dict[int, list[int]]:
-    """Person -> rows in which nothing hides them, spread over cameras and time."""
+    """Person -> rows in which they are not occluded, spread over cameras and time."""
     heights = truth.boxes_xyxy[:, 3] - truth.boxes_xyxy[:, 1]
     inside = (
         (truth.boxes_xyxy[:, 0] > _EDGE_PX)
@@ -234,7 +234,7 @@ def _spread(rows: Sequence[int]) -> list[int]:
 
 
 def _cut(scene: Path, truth: SceneTruth, row: int) -> bytes:
-    """The picture of somebody, with a little around them."""
+    """The crop of a person, with a small margin."""
     camera, frame = int(truth.camera_ids[row]), int(truth.frame_indices[row])
     left, top, right, bottom = truth.boxes_xyxy[row].tolist()
     more_x, more_y = _MARGIN * (right - left), _MARGIN * (bottom - top)

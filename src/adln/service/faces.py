@@ -1,4 +1,4 @@
-"""Which pictures show best who somebody is, remembered as long as nothing new is seen of them."""
+"""Selects each person's best pictures; cached until there are new sightings of them."""
 
 import threading
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from adln.gallery.records import Filter, Person
 from adln.service.visits import GAP_S
 
 MOST_LOOKS = 4
-# Clothes change: what was seen lately shows best who it is.
+# Recent pictures are preferred, because clothes change.
 _AMONG = 32
 _REMEMBERED = 10_000
 
@@ -25,9 +25,9 @@ class Faces:
         )
 
     def of(self, people: Iterable[Person]) -> dict[int, tuple[int, ...]]:
-        """Person -> sightings whose pictures show them, the best first, of different visits first.
+        """Person -> sightings with a picture, best first, from different visits if possible.
 
-        Empty where no picture is kept.
+        Empty for people without stored pictures.
 
         Raises:
             GalleryError: the gallery cannot be read.
@@ -59,7 +59,7 @@ class Faces:
         seen: dict[tuple[int, int], int] = {}
         turns: list[tuple[int, int, int]] = []
         for record in records:
-            # Of one visit all look much the same.
+            # The pictures of one visit look much alike.
             visit = record.camera_id, int(record.time_s // GAP_S)
             turn = seen[visit] = seen.get(visit, -1) + 1
             turns.append((turn, len(turns), record.sighting_id))

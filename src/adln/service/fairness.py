@@ -1,8 +1,7 @@
-"""Work slots that are handed out in turns, so that one caller's queue is nobody else's.
+"""Work slots assigned round-robin among callers, so that one caller's queue delays no one else.
 
-A plain semaphore serves in the order of arrival: a caller who asks for five hundred things at once
-makes everybody wait for all of them. Here each caller has a queue of their own, and a slot that
-becomes free goes to the next caller in turn.
+A plain semaphore serves in order of arrival: everyone would wait for a caller who sends five
+hundred requests at once. Here each caller has a queue, and a free slot goes to the next caller.
 """
 
 import asyncio
@@ -12,11 +11,11 @@ from contextlib import asynccontextmanager
 
 
 class FairSlots:
-    """A number of slots, shared by callers in turns. For one event loop.
+    """Slots shared round-robin among callers. For one event loop.
 
     Args:
-        slots: how many are in use at a time.
-        most_of_one: how many of them one caller may hold; all if left out.
+        slots: how many can be in use at a time.
+        most_of_one: how many of them one caller may hold; by default all.
     """
 
     def __init__(self, slots: int, *, most_of_one: int | None = None) -> None:
@@ -49,7 +48,7 @@ class FairSlots:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled():
-                # Handed out at the moment at which the caller left.
+                # The slot was assigned just when the caller left: pass it on.
                 self._give_back(caller)
             raise
 
@@ -63,7 +62,7 @@ class FairSlots:
             queue = self._queues.pop(caller)
             waiting = queue.popleft()
             if queue:
-                # At the end of the line, behind all other callers.
+                # Back to the end, behind all other callers.
                 self._queues[caller] = queue
             if not waiting.done():
                 self._free -= 1

@@ -1,4 +1,4 @@
-"""The first tokens of a service that nobody watches start: in a file, for its owner only."""
+"""Writes the first tokens of a service without a terminal to a file for its owner only."""
 
 import os
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ FILE_NAME = "first-tokens.txt"
 
 
 def write_tokens(folder: Path, tokens: Mapping[Role, str]) -> None:
-    """Write tokens into a file that nobody else can read, from its first moment on.
+    """Write tokens to a file, created so that only its owner can ever read it.
 
     Raises:
-        ServiceError: the file cannot be made; or there is one already, which is left as it is.
+        ServiceError: the file cannot be created, or exists already (and is not changed).
     """
     path = folder / FILE_NAME
     text = "".join(f"{role:<9}{token}\n" for role, token in tokens.items())
@@ -26,5 +26,5 @@ def write_tokens(folder: Path, tokens: Mapping[Role, str]) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise ServiceError(
-            f"{path}: the first tokens cannot be written ({error}). `adln tokens add` makes others."
+            f"{path}: cannot write the first tokens ({error}). `adln tokens add` makes new ones."
         ) from error

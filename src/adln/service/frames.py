@@ -1,4 +1,4 @@
-"""Finds people in the pictures that come over the network."""
+"""Detects people in pictures that clients send."""
 
 from collections.abc import Callable
 
@@ -10,17 +10,17 @@ from adln.crops import decode_image
 from adln.errors import AdlnError
 
 FindPeople = Callable[[bytes], list[FoundPerson]]
-"""Content of a picture file -> who is in it, the clearest first; raises `ImageError`."""
+"""Content of a picture file -> people in it, highest confidence first; raises `ImageError`."""
 
 
 def open_finder() -> FindPeople | None:
-    """What finds people in pictures; None where no detector was fetched, or OpenCV is missing."""
+    """A person detector; None if none is installed or OpenCV is missing."""
     if not is_there(default_detector()):
         return None
     try:
         load_opencv()
         finder = PeopleFinder()
     except AdlnError:
-        # The cameras say what is wrong with it; people can still be marked by hand.
+        # The cameras report the problem; people can still be marked by hand.
         return None
     return lambda picture: finder.find(decode_image(picture))

@@ -1,7 +1,7 @@
-"""What every request passes before it reaches the API: names, origins, sizes, times, headers.
+"""Checks each request before it reaches the API: host, origin, size and time; sets headers.
 
-Against pages of other sites that a browser on this machine has open (cross-site requests, DNS
-rebinding), against bodies that never end, and against this service's own page being misused.
+Protects against other sites' pages in a local browser (cross-site requests, DNS rebinding),
+against endless bodies, and against misuse of this service's own page (clickjacking, injection).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from adln.service.problems import refusal, too_large
 
 PICTURE_PATH_END = "/picture"
-"""Paths that end so take a picture; all others take JSON."""
+"""Paths with this ending take a picture; all others take JSON."""
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -32,11 +32,11 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    # Who was seen is in no cache of a browser or of what stands between.
+    # Keeps personal data out of caches of browsers and proxies.
     "Cache-Control": "no-store",
 }
 _HSTS = "max-age=31536000"
-# What proxies, balancers and tunnels add, under whatever name; nobody on this machine sends it.
+# Headers that proxies, load balancers and tunnels add, and local programs do not send.
 _PROXY_HEADERS = frozenset(
     {
         *(
@@ -62,25 +62,25 @@ _PROXY_HEADER_STARTS = (
     *("x-goog-", "x-sucuri-", "incap-"),
 )
 _LOCAL_NAMES = ("localhost",)
-# A body that is on its way brings so much; whoever sends nothing is soon told to go.
+# After this grace time, a body must have arrived at this average rate.
 _GRACE_S = 10.0
 _LEAST_BYTES_PER_S = 4096
 
 
 class Guard:
-    """Lets through what may pass, and sets the headers of every answer.
+    """ASGI middleware that refuses unsafe requests and sets the headers of every response.
 
     Args:
-        app: what it guards.
-        hosts: names by which browsers may reach this service. Addresses are always fine: a page
+        app: the guarded application.
+        hosts: names by which browsers may reach this service. Addresses are always allowed: a page
             of another site can only point a *name* of its own at this machine.
-        tokens_required: whether each request is asked for a token; if not, what came through a
-            proxy is refused, because then everybody would be let in.
+        tokens_required: whether each request needs a token. If not, requests through a proxy are
+            refused, because they would give everyone access.
         picture_bytes: largest body of requests that send a picture.
         json_bytes: largest body of all others.
-        body_s: how long a body may take; if it comes very slowly, less.
+        body_s: how long a body may take to arrive; a very slow one is refused earlier.
         tls: whether the service speaks HTTPS.
-        on_answer: told method, path, status and seconds of every request.
+        on_answer: called with scope, status and seconds of every request.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Guard:
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
                 if status in (408, 413):
-                    # What is still on its way is not read any more.
+                    # The rest of the body is not read.
                     headers["Connection"] = "close"
             await send(message)
 
@@ -150,15 +150,16 @@ class Guard:
         if not (_is_address(host) or host in self._hosts):
             return refusal(
                 400,
-                "This service is not known by that name. Open it by its address, or add the name "
-                "to the setting `hosts`.",
+                "This host name is not allowed. Use the service's address, or add the name to the "
+                "setting `hosts`.",
                 problem="wrong_host",
             )
         if not self._tokens_required and not _is_direct(scope, headers):
             return refusal(
                 403,
-                "Without tokens only this machine may ask, under its own loopback address and "
-                "port, and this request seems to have come through a proxy. Set `require_token`.",
+                "Without tokens, requests must come directly from this machine, to its loopback "
+                "address and port; this one seems to have come through a proxy. Set "
+                "`require_token`.",
                 problem="behind_a_proxy",
             )
         is_safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
@@ -168,14 +169,14 @@ class Guard:
             origin is not None
             and origin.partition("://")[2].lower() != headers.get("host", "").lower()
         )
-        # A link on another page may lead here; nothing else of other pages may.
+        # Other sites may link to this page, but not send requests to the API.
         is_link = (
             is_safe
             and headers.get("sec-fetch-mode") == "navigate"
             and not scope["path"].startswith("/api/")
         )
         if is_foreign and not is_link:
-            message = "Only this service's own page may ask, no page of others."
+            message = "Requests from pages of other sites are not allowed."
             return refusal(403, message, problem="foreign_page")
         return None
 
@@ -187,10 +188,10 @@ class Guard:
         async def receive_limited() -> Message:
             nonlocal taken, whole, began_s
             if whole:
-                # Only tells when the client has gone; may take as long as it likes.
+                # Waits for the client's disconnect, without a time limit.
                 return await receive()
             now_s = time.monotonic()
-            # Not the time that the request had to wait before it was read.
+            # Counts from the first read: waiting in a queue before that is not the client's fault.
             began_s = now_s if began_s is None else began_s
             longest_s = min(self._body_s, _GRACE_S + taken / _LEAST_BYTES_PER_S)
             try:
@@ -208,7 +209,7 @@ class Guard:
 
 
 def known_hosts(more: Iterable[str]) -> list[str]:
-    """Names of this machine, and those of the settings."""
+    """Names of this machine, plus those of the settings."""
     own = socket.gethostname().lower()
     return [*_LOCAL_NAMES, own, f"{own}.local", *more]
 
@@ -226,14 +227,13 @@ def _host_name(host: str) -> str:
 
 
 def _is_direct(scope: Scope, headers: Headers) -> bool:
-    """Whether nothing speaks for a program on this machine that asks by itself.
+    """Whether a request seems to come from a local program directly, not through a proxy.
 
-    A proxy that adds nothing, and sends the name and port that are served, cannot be told from such
-    a program.
+    A proxy that adds no header and sends the served host and port cannot be detected.
     """
     if any(name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_STARTS) for name in headers):
         return False
-    # What nginx speaks to whom it stands before, and no browser has since 1999.
+    # nginx's default towards its upstream; browsers have not used it since 1999.
     if scope.get("http_version") == "1.0":
         return False
     host = headers.get("host", "")

@@ -1,6 +1,6 @@
-"""What is happening now: events of the cameras and of the gallery, for every page that listens.
+"""Live events of the cameras and the gallery, for every page that listens.
 
-The cameras are known to the service by a small protocol only.
+The service knows the cameras only through the protocol `EventSource`.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from adln.pipeline.sightings import SightingEvent
 from adln.pipeline.watch_settings import WatchSettings
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""How what the cameras' process says is read."""
+"""Pydantic configuration for the messages of the camera process."""
 
 _HEARTBEAT_S = 15.0
-# A listener whose token is revoked hears nothing any more, and is gone within so long.
+# A listener whose token is revoked gets no more events, and is disconnected within this time.
 _ASK_EVERY_S = 3.0
 _KEPT = 200
 _WAITING = 500
@@ -29,57 +29,55 @@ _WAITING = 500
 
 @dataclass(frozen=True, kw_only=True)
 class CameraView:
-    """How a camera is doing, as the page shows it and the API says it."""
+    """State of a camera."""
 
     __pydantic_config__ = STRICT
 
     camera_id: int
     name: str
     state: Annotated[str, Field(description="running, connecting, lost or ended.")]
-    fps: Annotated[float, Field(description="Pictures a second of late.")]
-    people: Annotated[int, Field(description="Persons in view.")]
+    fps: Annotated[float, Field(description="Recent frames per second.")]
+    people: Annotated[int, Field(description="Number of people in view.")]
     last_frame_s: Annotated[
-        float | None, Field(description="Time of the newest picture; null before the first.")
+        float | None, Field(description="Time of the newest frame; null before the first.")
     ]
-    last_error: Annotated[str, Field(description="The latest thing that went wrong.")] = ""
-    pictures: Annotated[bool, Field(description="Whether what it sees may be shown.")] = True
+    last_error: Annotated[str, Field(description="The latest error.")] = ""
+    pictures: Annotated[bool, Field(description="Whether its pictures may be shown.")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineView:
-    """How the work on the cameras' pictures is going; what failed is tried again."""
+    """State of the camera process, which is restarted after failures."""
 
     __pydantic_config__ = STRICT
 
     state: Literal["starting", "running", "ended", "failed", "stopped"]
-    problem: Annotated[str, Field(description="Why it failed; it is tried again.")] = ""
-    restarts: Annotated[int, Field(description="How often it was started again.")] = 0
+    problem: Annotated[str, Field(description="Why it failed; it is retried.")] = ""
+    restarts: Annotated[int, Field(description="Number of restarts.")] = 0
     unread: Annotated[
-        int, Field(description="Messages of the cameras' process that could not be read.")
+        int, Field(description="Number of invalid messages from the camera process.")
     ] = 0
     depth: Annotated[
-        int, Field(description="Stages of the network in use; 0 before the first picture.")
+        int, Field(description="Depth of the network in use; 0 before the first frame.")
     ] = 0
-    crops_per_track: Annotated[int, Field(description="Crops in use of a track.")] = 0
-    keep_one_in: Annotated[int, Field(description="Of so many pictures one is looked at.")] = 1
-    load_ms: Annotated[float, Field(description="Work for a second of video lately, in ms.")] = 0.0
-    budget_ms: Annotated[float, Field(description="If it is more, less is done; 0 for never.")] = (
-        0.0
-    )
-    pictures: Annotated[bool, Field(description="Whether what any camera sees may be shown.")] = (
+    crops_per_track: Annotated[int, Field(description="Crops embedded per track.")] = 0
+    keep_one_in: Annotated[int, Field(description="1 frame in this many is processed.")] = 1
+    load_ms: Annotated[float, Field(description="Recent processing time per second, in ms.")] = 0.0
+    budget_ms: Annotated[float, Field(description="Limit of load_ms, in ms; 0: none.")] = 0.0
+    pictures: Annotated[bool, Field(description="Whether pictures of any camera may be shown.")] = (
         False
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersonInView:
-    """Somebody before a camera.
+    """A person in a camera's view.
 
     Attributes:
-        track_id: of the camera's tracker.
-        box_xyxy: where, in px of the camera's picture.
-        person_id: who; None if not known.
-        verdict: how sure.
+        track_id: number given by the camera's tracker.
+        box_xyxy: box, in px of the camera's picture.
+        person_id: number of the person; None if unknown.
+        verdict: how certain the identification is.
     """
 
     __pydantic_config__ = STRICT
@@ -92,14 +90,14 @@ class PersonInView:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Who is where before a camera, at a moment.
+    """The people in a camera's view at one moment.
 
     Attributes:
-        camera_id: its number in the gallery.
-        time_s: of the picture, in seconds since 1970.
-        width_px: of the picture.
-        height_px: of the picture.
-        people: who is in it.
+        camera_id: the camera's number in the gallery.
+        time_s: time of the picture, in seconds since 1970.
+        width_px: width of the picture.
+        height_px: height of the picture.
+        people: the people in it.
     """
 
     __pydantic_config__ = STRICT
@@ -113,12 +111,12 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraPicture:
-    """What a camera sees.
+    """A camera's current picture.
 
     Attributes:
-        camera_id: its number.
-        time_s: when; there is a `Scene` of the same moment.
-        jpeg: the picture, made smaller.
+        camera_id: the camera's number.
+        time_s: its time, in seconds since 1970; there is a `Scene` of the same time.
+        jpeg: the picture, downscaled.
     """
 
     camera_id: int
@@ -127,34 +125,34 @@ class CameraPicture:
 
 
 class EventSource(Protocol):
-    """Where live events come from: a pipeline, or anything else."""
+    """A source of live events, such as a pipeline."""
 
     def start(self, receive: Callable[[SightingEvent | Scene], None]) -> None:
-        """Begin, and hand each event to a function, which never blocks, in any thread."""
+        """Start, and pass each event, from any thread, to `receive`, which never blocks."""
 
     def stop(self) -> None:
-        """End in good order; returns when all is done."""
+        """Stop cleanly; returns when everything is finished."""
 
     def cameras(self) -> Sequence[CameraView]:
-        """How each camera is doing; quick, as it is asked for every few seconds."""
+        """State of each camera; must be fast, because it is polled every few seconds."""
 
     def pipeline(self) -> PipelineView | None:
-        """How the work is going; None if there is none. Quick, too."""
+        """State of the camera process; None if there is none. Must be fast, too."""
 
     def picture(self, camera_id: int) -> CameraPicture | None:
-        """What a camera sees; None where that was not opted in, or nothing new came."""
+        """A camera's current picture; None if showing it is not enabled or there is no new one."""
 
     def watch(self, settings: WatchSettings) -> bool:
-        """Watch other cameras from now on; False if that takes a new start of the service."""
+        """Apply new settings; False if that needs a restart of the service."""
 
     def ignore(self, names: frozenset[str]) -> None:
-        """Tell nobody of these people from now on, besides those whom the settings name."""
+        """Stop reporting these people, in addition to those ignored in the settings."""
 
 
 class Events:
-    """Hands events to all who listen; whoever is slow loses the oldest and is told so.
+    """Sends events to all listeners; slow ones lose the oldest events and are informed of that.
 
-    `publish` may be called in any thread, all else in the server's.
+    `publish` may be called from any thread, everything else from the server's.
     """
 
     def __init__(self) -> None:
@@ -164,19 +162,19 @@ class Events:
         self._number = 0
         self._closed = False
         self.silenced = frozenset[int]()
-        """People of whose sightings nobody is told."""
+        """People whose sightings are not sent."""
 
     @property
     def listeners(self) -> int:
-        """How many listen."""
+        """The number of listeners."""
         return len(self._listeners)
 
     def publish(self, kind: str, content: dict[str, Any]) -> None:
-        """Send an event to all, and keep it for those who come later.
+        """Send an event to all listeners, and keep it for those who reconnect.
 
         Args:
             kind: "sighting" or "gallery".
-            content: what JSON takes.
+            content: JSON-serialisable.
         """
         with self._lock:
             self._number += 1
@@ -188,11 +186,11 @@ class Events:
                 listener.put(text)
 
     def show(self, kind: str, content: dict[str, Any]) -> None:
-        """Send what is of worth at this moment only to all who listen now.
+        """Send a short-lived event to the current listeners only; it is not kept.
 
         Args:
             kind: "cameras" or "scene".
-            content: what JSON takes.
+            content: JSON-serialisable.
         """
         with self._lock:
             text = _text(kind, content)
@@ -200,7 +198,7 @@ class Events:
                 listener.put(text)
 
     def take(self, event: SightingEvent | Scene) -> None:
-        """Send what the cameras say. The picture of a sighting, if any, stays here."""
+        """Send an event of the cameras; a sighting goes without its picture."""
         if isinstance(event, Scene):
             if self._listeners:
                 self.show("scene", asdict(event))
@@ -212,9 +210,9 @@ class Events:
         self.publish("sighting", content)
 
     def moved(self, persons: Iterable[int], into: int) -> None:
-        """Say that sightings of some people are another person's now.
+        """Record that sightings were moved from some people to another person.
 
-        What is kept of the former is forgotten with the latter, too.
+        Kept events about the former are then also dropped when the latter is forgotten.
         """
         sources = frozenset(persons)
         with self._lock:
@@ -223,12 +221,12 @@ class Events:
                     one.persons |= {into}
 
     def forget(self, person_id: int, known: Container[int] | None = None) -> None:
-        """Keep nothing of a person for those who come later, nor for those who are slow.
+        """Drop kept and queued events about a person.
 
         Args:
-            person_id: who.
-            known: everybody whom the gallery knows; of others, too, nothing is kept then: other
-                programs may have merged them.
+            person_id: number of the person.
+            known: all people in the gallery; events about anyone else are dropped, too, because
+                other programs may have merged them into this person.
         """
         with self._lock:
             left = [
@@ -244,7 +242,7 @@ class Events:
                 listener.drop(gone)
 
     def count_of(self, caller: str) -> int:
-        """How many of a caller listen."""
+        """The number of a caller's listeners."""
         with self._lock:
             return sum(listener.caller == caller for listener in self._listeners)
 
@@ -258,10 +256,11 @@ class Events:
         """Events as they happen, in the format of server-sent events, until `close`.
 
         Args:
-            after: number of the last event that the listener had; what came since is sent first,
-                as far as it is kept.
-            caller: who listens.
-            may_listen: whether they still may; asked before each event, and every few seconds.
+            after: number of the last event that the listener received; later events are sent
+                first, as far as they are kept.
+            caller: name of the listener's caller.
+            may_listen: whether the listener is still authorised; checked before each event and
+                every few seconds.
         """
         listener = _Listener(asyncio.get_running_loop(), caller, may_listen)
         with self._lock:
@@ -280,7 +279,7 @@ class Events:
                 self._listeners.discard(listener)
 
     def close(self) -> None:
-        """End all listening."""
+        """Disconnect all listeners."""
         with self._lock:
             self._closed = True
             for listener in self._listeners:
@@ -293,7 +292,7 @@ def _text(kind: str, content: dict[str, Any]) -> str:
 
 @dataclass
 class _Event:
-    """An event that is kept for those whose connection broke."""
+    """An event kept for listeners that reconnect."""
 
     number: int
     text: str
@@ -301,7 +300,7 @@ class _Event:
 
 
 class _Listener:
-    """The events that wait for one listener."""
+    """The events queued for one listener."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, caller: str, may_listen: Callable[[], bool]
@@ -349,7 +348,7 @@ class _Listener:
             if not self._news.is_set():
                 if quiet_s >= _HEARTBEAT_S:
                     quiet_s = 0.0
-                    # Keeps what stands between from closing the connection, and finds dead ones.
+                    # Stops proxies from closing the connection, and detects dead ones.
                     yield ": still here\n\n"
                 continue
             quiet_s = 0.0

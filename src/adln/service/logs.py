@@ -1,4 +1,4 @@
-"""Logs: one line a thing, for people or, as JSON, for machines."""
+"""Logging: one line per record, as text or JSON."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from adln.cameras.redaction import public_text
 
 
 class TextFormatter(logging.Formatter):
-    """Each record as a line of text, without the passwords of cameras."""
+    """Formats a record as a line of text, without the passwords of cameras."""
 
     def __init__(self, sources: Sequence[str] = ()) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -22,7 +22,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(TextFormatter):
-    """Each record as one JSON object a line, without the passwords of cameras."""
+    """Formats a record as a line of JSON, without the passwords of cameras."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -44,7 +44,7 @@ def set_up_logs(kind: str, sources: Sequence[str] = ()) -> None:
 
     Args:
         kind: "text" or "json".
-        sources: addresses of cameras, whose passwords are hidden whatever logs them.
+        sources: addresses of cameras, whose passwords are removed from every record.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(sources) if kind == "json" else TextFormatter(sources))

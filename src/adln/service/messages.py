@@ -1,11 +1,11 @@
-"""What the cameras' process says to the service, as bytes that can do nothing but be read.
+"""Messages from the camera process to the service.
 
-That process decodes what strangers send, so the service trusts it no more than a client: messages
-are JSON, a picture follows as it is; sizes are bounded and everything is validated before use.
-Nothing is unpickled here.
+The camera process decodes untrusted data, so the service trusts it no more than a client: messages
+are JSON, plus the raw bytes of pictures; sizes are bounded and everything is validated before use.
+Nothing is unpickled.
 
-A message is one byte that says what it is, and its content. Of a picture the content is its length
-of JSON (four bytes, big-endian), JSON, and the file.
+A message is one byte for its kind, then its content. The content of a picture is the length of its
+JSON (four bytes, big-endian), the JSON, and the JPEG file.
 """
 
 import os
@@ -24,7 +24,7 @@ from adln.service.live import STRICT, CameraPicture, CameraView, PipelineView, S
 
 STOP = b"stop"
 SHOW = b"show"
-"""What the service says; the other direction has more to say."""
+"""The messages from the service to the camera process."""
 
 MOST_BYTES = 2 * 2**20
 _MOST_JSON_BYTES = 128 * 2**10
@@ -32,7 +32,7 @@ _MOST_SIGHTING_BYTES = 8 * 2**10
 _MOST_TEXT = 1000
 _MOST_PEOPLE = 300
 _LONGEST_SIDE_PX = 2**16
-# Beyond that a calendar has no place for it.
+# Later times are beyond what calendars can represent.
 _LATEST_S = 1e11
 _PATIENCE_S = 10
 _JPEG = b"\xff\xd8\xff"
@@ -40,7 +40,7 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How cameras and pipeline are doing; sent about every second."""
+    """State of cameras and pipeline; sent about every second."""
 
     __pydantic_config__ = STRICT
 
@@ -50,10 +50,10 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """The last that is said.
+    """The last message.
 
     Attributes:
-        problem: why; "" if all recordings are at their end, or it was asked to stop.
+        problem: why the process ends; "" if all recordings have ended or it was asked to stop.
     """
 
     __pydantic_config__ = STRICT
@@ -66,7 +66,7 @@ Message = SightingEvent | Report | Scene | CameraPicture | Ended
 
 @dataclass(frozen=True)
 class _PictureHead:
-    """What is said of a picture."""
+    """The JSON of a picture message."""
 
     __pydantic_config__ = STRICT
 
@@ -80,16 +80,16 @@ _REPORT, _SCENE, _ENDED, _HEAD = (
 
 
 def send(link: Connection, message: Message) -> None:
-    """Say something to the service. The picture of a sighting stays here.
+    """Send a message to the service; a sighting goes without its picture.
 
     Raises:
-        OSError: nobody is there.
+        OSError: the service is gone.
     """
     link.send_bytes(encode(message))
 
 
 def encode(message: Message) -> bytes:
-    """A message as bytes; `decode` reads them."""
+    """Encode a message as bytes for `decode`."""
     if isinstance(message, SightingEvent):
         return b"e" + replace(message, crop_jpeg=None).to_json().encode()
     if isinstance(message, Report):
@@ -97,20 +97,20 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Scene):
         return b"s" + bytes(_SCENE.dump_json(message))
     if isinstance(message, Ended):
-        return b"d" + bytes(_ENDED.dump_json(Ended(problem=_as_told(message.problem))))
+        return b"d" + bytes(_ENDED.dump_json(Ended(problem=_one_line(message.problem))))
     head = bytes(_HEAD.dump_json(_PictureHead(message.camera_id, message.time_s)))
     return b"p" + struct.pack(">I", len(head)) + head + message.jpeg
 
 
 def decode(data: bytes, cameras: Collection[int]) -> Message:
-    """Read a message of a process that may have been taken over.
+    """Decode and validate a message of a possibly compromised process.
 
     Args:
-        data: as it came.
-        cameras: numbers that there are; nothing is taken from others.
+        data: the message.
+        cameras: numbers of the existing cameras; messages about others are refused.
 
     Raises:
-        ServiceError: it is no message, or says what cannot be.
+        ServiceError: it is not a valid message.
     """
     kind, content = data[:1], data[1:]
     try:
@@ -122,32 +122,32 @@ def decode(data: bytes, cameras: Collection[int]) -> Message:
             _require(len(content) <= _MOST_SIGHTING_BYTES, "a sighting that is too long")
             sighting = SightingEvent.from_json(content)
             _require(sighting.crop_jpeg is None, "a sighting with a picture")
-            _require(sighting.camera_id in cameras, "a sighting of no camera")
+            _require(sighting.camera_id in cameras, "a sighting of an unknown camera")
             _require_times(sighting.first_time_s, sighting.last_time_s)
             return sighting
         if kind == b"r":
             return _report(_REPORT.validate_json(content), cameras)
         if kind == b"s":
             scene: Scene = _SCENE.validate_json(content)
-            _require(scene.camera_id in cameras, "a scene of no camera")
+            _require(scene.camera_id in cameras, "a scene of an unknown camera")
             _require_times(scene.time_s)
-            _require(len(scene.people) <= _MOST_PEOPLE, "a scene of too many people")
+            _require(len(scene.people) <= _MOST_PEOPLE, "a scene with too many people")
             sides = (scene.width_px, scene.height_px)
-            _require(all(0 < side <= _LONGEST_SIDE_PX for side in sides), "a scene of no size")
+            _require(all(0 < side <= _LONGEST_SIDE_PX for side in sides), "a scene of invalid size")
             return scene
         if kind == b"d":
             ended: Ended = _ENDED.validate_json(content)
-            return Ended(problem=_as_told(ended.problem))
+            return Ended(problem=_one_line(ended.problem))
     except (ValueError, RecursionError, SightingError) as error:
-        # Pydantic repeats what came; its first line does not.
-        why = "validation" if isinstance(error, ValidationError) else _as_told(str(error))[:200]
-        raise ServiceError(f"The cameras' process sent what cannot be read ({why}).") from None
-    raise ServiceError("The cameras' process sent something of an unknown kind.")
+        # Pydantic's message would quote the untrusted data.
+        why = "validation" if isinstance(error, ValidationError) else _one_line(str(error))[:200]
+        raise ServiceError(f"The camera process sent an invalid message ({why}).") from None
+    raise ServiceError("The camera process sent a message of unknown kind.")
 
 
 def bound_waiting(link: Connection) -> None:
-    """Have reads and writes of a pipe fail (with an OSError) when the other side stops midway."""
-    # The time-outs belong to the pipe, whoever holds it; this handle is closed again.
+    """Make reads and writes of a pipe fail (OSError) if the other side stalls in mid-message."""
+    # The time-outs stay with the pipe after this duplicate handle is closed.
     with socket.socket(fileno=os.dup(link.fileno())) as pipe:
         patience = struct.pack("ll", _PATIENCE_S, 0)
         pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
@@ -155,14 +155,14 @@ def bound_waiting(link: Connection) -> None:
 
 
 def _picture(content: bytes, cameras: Collection[int]) -> CameraPicture:
-    _require(len(content) > 4, "a picture of nothing")
+    _require(len(content) > 4, "an empty picture")
     (length,) = struct.unpack(">I", content[:4])
-    _require(length <= 1000, "a picture with too much said of it")
+    _require(length <= 1000, "a picture with too much JSON")
     head: _PictureHead = _HEAD.validate_json(content[4 : 4 + length])
     jpeg = content[4 + length :]
-    _require(head.camera_id in cameras, "a picture of no camera")
+    _require(head.camera_id in cameras, "a picture of an unknown camera")
     _require_times(head.time_s)
-    _require(jpeg.startswith(_JPEG), "a picture that is no JPEG")
+    _require(jpeg.startswith(_JPEG), "a picture that is not a JPEG")
     return CameraPicture(camera_id=head.camera_id, time_s=head.time_s, jpeg=jpeg)
 
 
@@ -173,23 +173,23 @@ def _report(report: Report, cameras: Collection[int]) -> Report:
     views = tuple(
         replace(
             view,
-            name=_as_told(view.name),
-            state=_as_told(view.state),
-            last_error=_as_told(view.last_error),
+            name=_one_line(view.name),
+            state=_one_line(view.state),
+            last_error=_one_line(view.last_error),
         )
         for view in report.cameras
     )
-    problem = _as_told(report.pipeline.problem)
+    problem = _one_line(report.pipeline.problem)
     return Report(cameras=views, pipeline=replace(report.pipeline, problem=problem))
 
 
-def _as_told(text: str) -> str:
-    """On one line of a log, and not without end."""
+def _one_line(text: str) -> str:
+    """Text made printable on one line of a log, and truncated."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_TEXT])
 
 
 def _require_times(*times_s: float) -> None:
-    _require(all(abs(time_s) <= _LATEST_S for time_s in times_s), "a time that there is not")
+    _require(all(abs(time_s) <= _LATEST_S for time_s in times_s), "a time out of range")
 
 
 def _require(is_so: bool, what: str) -> None:

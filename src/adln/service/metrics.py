@@ -1,4 +1,4 @@
-"""What the service is doing, as numbers for Prometheus.
+"""Metrics of the service for Prometheus.
 
 The registry belongs to the instance, as in `adln.pipeline.metrics`.
 """
@@ -17,41 +17,39 @@ class ServiceMetrics:
     """The counters of one service.
 
     Args:
-        listeners: says how many pages follow live events.
+        listeners: returns the number of pages that follow live events.
         source: the cameras.
 
     Attributes:
-        registry: holds all of them; further ones may be registered with it.
+        registry: contains all of them; more can be registered with it.
         requests: answers by route, method and status.
         seconds: time of a request, by route.
-        stored: sightings stored, by where they came from ("picture" or "push").
-        refused_tokens: wrong tokens.
+        stored: sightings stored, by origin ("picture" or "push").
+        refused_tokens: requests with a wrong token.
     """
 
     def __init__(self, listeners: Callable[[], int], source: EventSource) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "adln_http_requests",
-            "Answers given.",
+            "Responses.",
             ("route", "method", "status"),
             registry=registry,
         )
         self.seconds = Histogram(
             "adln_http_seconds",
-            "Time of a request.",
+            "Duration of a request.",
             ("route",),
             registry=registry,
             buckets=_SECONDS,
         )
         self.stored = Counter("adln_stored", "Sightings stored.", ("source",), registry=registry)
         self.refused_tokens = Counter("adln_refused_tokens", "Wrong tokens.", registry=registry)
-        Gauge("adln_listeners", "Pages that follow events.", registry=registry).set_function(
-            listeners
-        )
-        running = Gauge("adln_cameras_running", "Cameras that deliver.", registry=registry)
+        Gauge("adln_listeners", "Open event streams.", registry=registry).set_function(listeners)
+        running = Gauge("adln_cameras_running", "Cameras that deliver frames.", registry=registry)
         running.set_function(lambda: sum(one.state == "running" for one in source.cameras()))
         restarts = Gauge(
-            "adln_cameras_restarts", "Times the cameras were started again.", registry=registry
+            "adln_cameras_restarts", "Restarts of the camera process.", registry=registry
         )
         restarts.set_function(lambda: 0 if (view := source.pipeline()) is None else view.restarts)
 

@@ -1,6 +1,6 @@
-"""The network of a service: pictures in, embeddings and their meaning out.
+"""The network of a service: from pictures to embeddings, and what their similarities mean.
 
-Pictures come from strangers. Their kind and size are checked before anything is decoded.
+Pictures are untrusted: their format and size are checked before they are decoded.
 """
 
 import io
@@ -23,8 +23,8 @@ from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
 from adln.service.settings import ServeSettings
 
-# First bytes -> Pillow's name of the format. No other decoder is ever run: some of Pillow's start
-# other programs or were never meant for strangers' files.
+# First bytes -> Pillow's name of the format. No other decoder is used: some of Pillow's run other
+# programs or are not safe with untrusted files.
 _FORMATS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"RIFF", "WEBP"))
 _ORIENTATION_TAG, _ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 _THUMBNAIL_HEIGHT_PX, _THUMBNAIL_WIDTH_PX = 256, 128
@@ -32,7 +32,7 @@ _THUMBNAIL_QUALITY = 80
 
 
 class PictureRefusedError(ImageError):
-    """A picture is of a kind or size that the service does not take."""
+    """The service does not accept the format or size of a picture."""
 
     def __init__(self, reason: str, *, too_large: bool) -> None:
         super().__init__(reason)
@@ -41,17 +41,17 @@ class PictureRefusedError(ImageError):
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What turns pictures into embeddings.
+    """Embeds pictures.
 
     Attributes:
-        model: what made an embedding.
+        model: its key in the gallery.
         embed: content of a picture file -> (D,) float32 of unit length; raises `ImageError`.
-        precision: of its arithmetic, for people to read.
-        scales: what scores mean at the depths of its file, as far as that was calibrated.
-        verdict: whether it answers here as where it was made, in words.
-        is_proved: whether that was tried, and it does.
-        first: a shallower network of its space, which a picture is searched with first; this one
-            is asked where that finds no match. None if this one is asked at once.
+        precision: of its arithmetic, as text.
+        scales: calibrations of the depths of its file, as far as there are any.
+        verdict: result of the self-check on this machine, in words.
+        is_proved: whether the self-check was run and passed.
+        first: a shallower network of the same space that pictures are searched with first; this
+            network is used if that finds no match. None to use this one at once.
     """
 
     model: ModelKey
@@ -64,11 +64,11 @@ class Network:
 
 
 def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]:
-    """Open what the settings name.
+    """Open the network of the settings.
 
     Returns:
-        The network, None if the settings name none; and what its scores mean: the calibration
-        beside it, else the thresholds of the settings, else None.
+        The network, or None if the settings name none; and its scale: the calibration beside it,
+        otherwise the thresholds of the settings, otherwise None.
 
     Raises:
         ModelFileError: the file or its calibration cannot be used, or it does not have the depth.
@@ -93,7 +93,7 @@ def open_network(settings: ServeSettings) -> tuple[Network | None, Scale | None]
 def _open(
     file: str, settings: ServeSettings, *, first: Network | None
 ) -> tuple[Network, Scale | None]:
-    """One file, and what its scores mean, where that was calibrated."""
+    """Open one file and its calibration, if there is one."""
     path = find_network(file)
     embedder = OnnxEmbedder(path, flip=settings.flip, threads=1)
     depth = chosen_depth(embedder.depths, settings.depth, network=path)
@@ -111,7 +111,7 @@ def _open(
         ),
         embed=embed,
         precision=embedder.manifest.precision,
-        # A score between two depths is judged by both.
+        # Scores between two depths are judged by the calibrations of both.
         scales=scales if first is None else first.scales.joined(scales),
         verdict=embedder.verdict.text,
         is_proved=embedder.verdict.proved,
@@ -121,7 +121,7 @@ def _open(
 
 
 def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
-    """Refuse what is no JPEG, PNG or WebP, and what is too large once decoded.
+    """Refuse pictures that are not JPEG, PNG or WebP, or too large when decoded.
 
     Only the header is read.
 
@@ -134,7 +134,7 @@ def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
     kind = next((kind for start, kind in _FORMATS if data.startswith(start)), None)
     if kind is None:
         raise PictureRefusedError(
-            "This is no picture that is taken here; send a JPEG, PNG or WebP.", too_large=False
+            "This is not a JPEG, PNG or WebP picture; send one of these.", too_large=False
         )
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
@@ -142,17 +142,17 @@ def check_picture(data: bytes, *, max_pixels: int) -> tuple[int, int]:
             is_turned = _is_on_its_side(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureRefusedError(
-            f"The picture has too many pixels; at most {max_pixels:,} are taken.", too_large=True
+            f"The picture has too many pixels; the limit is {max_pixels:,}.", too_large=True
         ) from error
     except Exception as error:
-        # Pillow's readers answer damaged data with whatever their parsing runs into.
+        # On damaged data, Pillow's readers raise errors of many kinds.
         raise PictureRefusedError(
-            f"The picture is damaged: it begins like a {kind} but cannot be read as one.",
+            f"The picture is damaged: it begins like a {kind} file but cannot be read as one.",
             too_large=False,
         ) from error
     if width * height > max_pixels:
         raise PictureRefusedError(
-            f"The picture is {width} x {height} px; at most {max_pixels:,} pixels are taken.",
+            f"The picture is {width} x {height} px; the limit is {max_pixels:,} pixels.",
             too_large=True,
         )
     return (height, width) if is_turned else (width, height)
@@ -162,12 +162,12 @@ def _is_on_its_side(picture: Image.Image) -> bool:
     try:
         return picture.getexif().get(_ORIENTATION_TAG) in _ON_ITS_SIDE
     except Exception:
-        # A broken EXIF block says nothing about the pixels.
+        # Broken EXIF data does not mean broken pixels.
         return False
 
 
 def make_thumbnail(data: bytes, *, max_pixels: int) -> bytes:
-    """A small JPEG of a picture, drawn anew: nothing else that was in the file is left.
+    """Re-encode a picture as a small JPEG, without anything else in the file (metadata).
 
     Raises:
         ImageError: the picture cannot be used.

@@ -1,4 +1,4 @@
-"""The files of the web page, read once from the package; no path of a client is ever opened."""
+"""The files of the web page, read once from the package; paths from clients are never opened."""
 
 import hashlib
 from importlib import resources
@@ -18,7 +18,7 @@ _START = "index.html"
 
 
 def page_routes() -> list[BaseRoute]:
-    """A route for each file of the page; "/" is its start."""
+    """A route for each file of the page; "/" is index.html."""
     routes: list[BaseRoute] = []
     for file in sorted(resources.files("adln.service").joinpath("page").iterdir(), key=_name):
         kind = _TYPES.get(f".{file.name.rpartition('.')[2]}")
@@ -35,7 +35,7 @@ def _name(file: object) -> str:
 
 def _route(path: str, content: bytes, kind: str) -> Route:
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    # Nothing of it is secret; browsers ask whether it has changed.
+    # Not secret; browsers may cache it and ask whether it has changed.
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
 
     async def serve(request: Request) -> Response:

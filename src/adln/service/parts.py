@@ -1,4 +1,4 @@
-"""The parts of a running service, handed to its routes."""
+"""The parts of a running service, passed to its routes."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -34,29 +34,29 @@ class Parts:
 
     Attributes:
         settings: as read.
-        gallery: any.
-        network: embeds pictures; None if this service does not.
-        scale: what scores mean; None if nobody has said.
+        gallery: the gallery.
+        network: embeds pictures; None if the service has no network.
+        scale: calibration of scores; None if there is none.
         state: tokens and audit log.
-        source: where live events come from.
-        events: hands them to pages.
-        metrics: counts.
-        searches: searches the gallery, for several callers at a time.
-        people: everybody in the gallery.
-        faces: which pictures show people best.
-        undo: what can be taken back.
-        started_s: when, of `time.monotonic`.
-        changing: held by whoever changes people, so that what can be taken back is what was.
-        bodies: room for what is sent.
-        turns: of work in threads.
-        embedding: turns of embedding pictures.
+        source: the cameras.
+        events: sends live events to pages.
+        metrics: for Prometheus.
+        searches: batches searches of the gallery.
+        people: cache of the people in the gallery.
+        faces: selects people's best pictures.
+        undo: changes that can be undone.
+        started_s: start time, of `time.monotonic`.
+        changing: lock held while people are changed, so that an undo restores the state before.
+        bodies: limits the memory for request bodies.
+        turns: slots for work in threads.
+        embedding: slots for embedding pictures.
         route: class of the routes.
-        listed: says when it is to be logged again that a caller looks through the list of people.
-        tidying: applies the rules on what is kept; None if this service does not.
-        admitted: networks whose embeddings the gallery takes, as far as was asked.
-        silences: when cameras gave no pictures.
-        find_people: finds people in a picture, see `adln.service.frames`; None where nothing can.
-        try_camera: gets one picture, as JPEG, from the address of a camera.
+        listed: limits how often a caller's listing of people is logged.
+        tidying: applies the retention rules; None if the service does not.
+        admitted: networks already known to be comparable with the gallery's.
+        silences: times without pictures from cameras.
+        find_people: detects people in a picture, see `adln.service.frames`; None without detector.
+        try_camera: takes one picture, as JPEG, from the address of a camera.
     """
 
     settings: ServeSettings
@@ -84,16 +84,16 @@ class Parts:
     try_camera: Callable[[str], bytes] = try_camera
     changing: threading.Lock = field(default_factory=threading.Lock)
 
-    def tell(self, what: str, person_id: int | None) -> None:
-        """Let pages know that the gallery has changed, so that they show what is."""
+    def notify(self, what: str, person_id: int | None) -> None:
+        """Notify pages that the gallery has changed, so that they update."""
         self.people.changed()
         self.events.publish("gallery", {"what": what, "person_id": person_id})
 
     def record_list(self, caller: Caller, facts: Mapping[str, Any]) -> None:
-        """Log that a caller looks through the list of people, if that is due again."""
+        """Log that a caller lists people, unless that was logged recently."""
         if self.listed.wait_s(caller.name) == 0:
             self.state.record(caller.name, "list people", facts, synced=False)
 
     def camera_name(self, camera_id: int) -> str:
-        """What people call a camera."""
+        """Name of a camera for display."""
         return self.settings.camera_names.get(camera_id, f"camera {camera_id}")

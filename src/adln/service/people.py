@@ -1,7 +1,7 @@
-"""Everybody the gallery knows, remembered for a moment: search results need names at every turn.
+"""A short-lived cache of the people in the gallery, whose names every search result needs.
 
-Asking the gallery takes as long as counting all its sightings. What others change shows after a
-few seconds; what this service changes, at once.
+Querying the gallery takes as long as counting all its sightings. Changes by other programs appear
+after a few seconds, changes by this service immediately.
 """
 
 import threading
@@ -18,8 +18,8 @@ class People:
     """The people of a gallery. May be used by several threads.
 
     Args:
-        gallery: any.
-        clock: seconds that never go back.
+        gallery: the gallery.
+        clock: monotonic time in s.
     """
 
     def __init__(self, gallery: Gallery, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,18 +34,18 @@ class People:
         self._outdated = True
 
     def by_id(self) -> Mapping[int, Person]:
-        """Everybody, by number.
+        """All people, by number.
 
         Raises:
             GalleryError: the gallery cannot be read.
         """
         if self._outdated:
-            # Whoever comes after a change waits for it.
+            # After a change, callers wait for the new state.
             with self._lock:
                 if self._outdated:
                     self._read()
         elif self._clock() - self._read_s > STALE_S and self._lock.acquire(blocking=False):
-            # One thread reads anew; the others go on with what is known.
+            # One thread refreshes; the others use the cached state.
             try:
                 self._read()
             finally:
@@ -53,18 +53,18 @@ class People:
         return self._known
 
     def names(self) -> Mapping[int, str | None]:
-        """Person -> name, as new as `by_id`."""
+        """Person -> name, as fresh as `by_id`."""
         self.by_id()
         return self._names
 
     def changed(self) -> None:
-        """Say that somebody was named, merged, forgotten or the like."""
+        """Invalidate the cache after people were changed."""
         self._outdated = True
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """How many people a search with this filter is among; never too few.
+        """Upper bound of the number of people that pass a filter.
 
-        Too many makes a verdict stricter, too few would make it wrong.
+        Too high a number makes a verdict stricter; too low a number would make it wrong.
         """
         people = self.by_id().values()
         if where == EVERYTHING:

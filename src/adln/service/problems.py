@@ -1,4 +1,4 @@
-"""How refusals look: one JSON object with a word for programs and a sentence for people."""
+"""Error responses: a JSON object with a code for programs and a sentence for people."""
 
 import logging
 import sqlite3
@@ -28,15 +28,15 @@ _WORDS = {
     500: "broken",
     503: "not_now",
 }
-# Keys that nobody knows are the client's, and may be long.
+# Unknown keys come from the client and may be long.
 _LONGEST_STEP = 40
 _log = logging.getLogger(__name__)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Answers of a route for OpenAPI: those that any route may give, and some of its own."""
+    """Error responses of a route for OpenAPI: the common ones, plus the given statuses."""
     usual = (400, 401, 403, 408, 413, 422, 429, 503)
-    # Said in full, because routes whose answer is no JSON refuse in JSON all the same.
+    # In full, because routes whose response is not JSON send errors as JSON, too.
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
     return {
         status: {"content": content, "description": _WORDS[status].replace("_", " ")}
@@ -45,13 +45,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def a_jpeg(description: str) -> dict[int | str, dict[str, Any]]:
-    """The answer of a route for OpenAPI that is a picture."""
+    """A JPEG response of a route for OpenAPI."""
     content = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
     return {200: {"description": description, "content": content}}
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Turn errors into refusals."""
+    """Turn exceptions into error responses."""
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(AdlnError, _of_adln)
@@ -65,18 +65,18 @@ def refusal(
     problem: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """An answer that says no, with the status's own word for programs if none is given."""
+    """An error response; `problem` defaults to the code of the status."""
     content = {"problem": problem or _WORDS.get(status, "refused"), "message": message}
     return JSONResponse(content, status, headers)
 
 
 def too_large(most: int) -> str:
-    """What is said of a request of more than so many bytes."""
-    return f"The request is too large; at most {most:,} bytes are taken."
+    """Message for a request of more than `most` bytes."""
+    return f"The request is too large; the limit is {most:,} bytes."
 
 
 def without_place(error: GalleryError) -> str:
-    """What a gallery says, without its folder, which is nobody's business who asks the service."""
+    """The message of a gallery error without the gallery's folder, which clients must not see."""
     _, colon, rest = str(error).partition(": ")
     return rest[:1].upper() + rest[1:] if colon else str(error)
 
@@ -88,7 +88,7 @@ async def _of_http(request: Request, error: Exception) -> Response:
 
 async def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # What came is not repeated: it may be a name, or hostile.
+    # Does not quote the input: it may be personal data or hostile.
     parts = [
         f"{'.'.join(str(step)[:_LONGEST_STEP] for step in problem['loc'])}: {problem['msg'][:200]}"
         for problem in error.errors()[:5]
@@ -102,15 +102,17 @@ async def _of_adln(request: Request, error: Exception) -> Response:
     if isinstance(error, ImageError):
         return refusal(422, str(error))
     if isinstance(error, ServiceError) or isinstance(error.__cause__, sqlite3.Error | OSError):
-        # Disk or database: the words are for those who run the service.
+        # Disk or database: the details are only for the operators of the service.
         _log.error("%s", error)
         return refusal(
-            503, "Nothing was done: the disk or the database refuses.", headers={"Retry-After": "5"}
+            503,
+            "Nothing was changed: the disk or the database failed.",
+            headers={"Retry-After": "5"},
         )
     if isinstance(error, GalleryError):
         return refusal(409, without_place(error))
     _log.error("%s", error)
-    return refusal(500, "The service cannot do this at the moment.")
+    return refusal(500, "The service cannot do this right now; its log says why.")
 
 
 async def _of_anything(request: Request, error: Exception) -> Response:

@@ -1,21 +1,21 @@
-"""How often each client may ask: a bucket that fills evenly and is emptied by requests."""
+"""Rate limits per client (token bucket)."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-# Clients remembered; of more, the one not heard of for longest is forgotten (its bucket is full).
+# Most clients remembered; beyond that, the least recent is dropped (its bucket is full).
 _MOST_CLIENTS = 10_000
 
 
 class RateLimit:
-    """Allows so many requests a minute to each client.
+    """Limits the requests per minute of each client.
 
     Args:
-        per_minute: how many; 0 for no limit.
-        at_once: how many of them may come together; half of them if left out.
-        clock: seconds that never go back.
+        per_minute: the limit; 0 for none.
+        at_once: largest burst; by default half of `per_minute`.
+        clock: monotonic time in s.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class RateLimit:
         """How long a client has to wait, in s; 0 if the request is allowed.
 
         Args:
-            client: who asks.
-            take: count this request, if it is allowed; else only look.
+            client: key of the client.
+            take: count this request if it is allowed; otherwise only check.
         """
         if self._per_s == 0:
             return 0.0

@@ -1,7 +1,7 @@
-"""What a gallery leaves for people to decide: who may be one, who has no name, what is strange.
+"""The review queue: possible duplicates, unnamed people and suspicious sightings of a gallery.
 
-Looking a gallery through takes a while, so what was found is remembered: as long as nothing has
-changed, and, if only sightings were added, for four times as long as it took.
+Examining a gallery takes a while, so the result is cached: until something changes or, if sightings
+were only added, for four times as long as the examination took.
 """
 
 import threading
@@ -22,7 +22,7 @@ from adln.matching.reviewing import Review, review_gallery
 from adln.service.people import People
 
 MOST_COMPARED = 6000
-"""Sightings of people; with more, comparing each with all takes too long between two clicks."""
+"""Most sightings of people compared with each other; more would take too long for a page."""
 MOST_OF_NOBODY = 1000
 _MOST_SUGGESTED = 40
 _ASSIGNED = Filter(not_persons=frozenset({NO_PERSON}))
@@ -33,15 +33,15 @@ _REST = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """Something for a person to decide; see `adln.service.answers.ReviewItem`.
+    """A decision for a person to make; see `adln.service.answers.ReviewItem`.
 
     Attributes:
-        key: names it, the same each time.
+        key: stable identifier.
         kind: "merge", "strange", "unnamed" or "group".
-        likeness: cosine between the two; None where nothing is compared.
-        person_id: who it is about; None for a group.
-        other_id: who may be the same person, if somebody is.
-        sighting_ids: which sightings, the best first; empty for all of the person's.
+        likeness: cosine between the two; None if nothing is compared.
+        person_id: the person concerned; None for a group.
+        other_id: the possible match, if any.
+        sighting_ids: the sightings concerned, best first; empty for all of the person's.
     """
 
     key: str
@@ -54,20 +54,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Found:
-    """All that was found, and in words what was not looked through."""
+    """The items found, and what was not examined, in words."""
 
     items: tuple[Item, ...]
     left_out: str
 
 
 class ReviewQueue:
-    """Finds what people have to decide. May be used by several threads; one looks at a time.
+    """Finds pending decisions. May be used by several threads; one examines at a time.
 
     Args:
-        gallery: any; it is only read.
-        people: of the gallery.
-        scales: what scores mean.
-        clock: seconds that never go back.
+        gallery: the gallery; only read.
+        people: its people.
+        scales: calibrations of scores.
+        clock: monotonic time in s.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ReviewQueue:
         self._again_s = float("-inf")
 
     def look(self) -> Found:
-        """What there is to decide, as new as the gallery's size allows; the clearest first.
+        """Pending decisions, clearest first; as fresh as the size of the gallery allows.
 
         Raises:
             GalleryError: the gallery cannot be read.
@@ -117,14 +117,13 @@ class ReviewQueue:
         groups: list[Group] = []
         if threshold is None:
             left_out.append(
-                "Nothing says how alike two pictures of one person are (no calibration), so that "
-                "nobody is compared."
+                "Without a calibration (`adln calibrate`), people are not compared with each other."
             )
         else:
             if self._gallery.count(_ASSIGNED) > MOST_COMPARED:
                 left_out.append(
-                    f"There are more than {MOST_COMPARED:,} sightings of people, too many to "
-                    "compare here."
+                    f"People are not compared with each other: there are more than "
+                    f"{MOST_COMPARED:,} sightings."
                 )
             else:
                 review = review_gallery(self._gallery, threshold=threshold)
@@ -132,7 +131,7 @@ class ReviewQueue:
                 groups = self._groups(threshold)
             except GalleryError:
                 left_out.append(
-                    "Sightings of nobody are not grouped: that needs scikit-learn on the server."
+                    "Unassigned sightings are not grouped: that needs scikit-learn on the server."
                 )
         items = [
             Item(
@@ -190,7 +189,7 @@ class ReviewQueue:
         return groups
 
     def _suggest(self, item: Item) -> Item:
-        """The item, with somebody who may be the same person."""
+        """The item with a possible match, if there is one."""
         look = self._best_look(item)
         if look is None:
             return item

@@ -1,7 +1,7 @@
-"""Routes that say when somebody is told at once: the `[[alerts]]` of the cameras' file.
+"""Routes for the `[[alerts]]` of the watch file.
 
-A rule that runs a program can be seen and removed here, but not made: whoever has a token may not
-run programs on this machine.
+Alerts that run a program can be listed and removed here, but not added: a token must not allow
+running programs on this machine.
 """
 
 import logging
@@ -22,7 +22,7 @@ from adln.service.access import Admin
 from adln.service.answers import In, Name, Out
 from adln.service.parts import Parts
 from adln.service.problems import documented
-from adln.service.routes_cameras import file_of, read_file, told, watch_again
+from adln.service.routes_cameras import file_of, read_file, refusing, watch_again
 
 _log = logging.getLogger(__name__)
 _NAME = r"^[a-zA-Z0-9_-]{1,64}$"
@@ -31,43 +31,43 @@ CameraName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class AlertIn(In):
-    """A rule, as in the file."""
+    """An alert, as in the watch file."""
 
-    name: str = Field(pattern=_NAME, description="Names the rule among the others.")
+    name: str = Field(pattern=_NAME, description="Unique name of the alert.")
     person: Name = Field(default=ANYBODY, description=f"A name, {UNKNOWN} or {ANYBODY}.")
-    cameras: list[CameraName] = Field(default=[], max_length=100, description="None: all.")
+    cameras: list[CameraName] = Field(default=[], max_length=100, description="Names; empty: all.")
     hours: str = Field(default="", max_length=32, description="Such as 22:00-06:00.")
     not_again_within: str = Field(default="10m", max_length=16, description="Such as 30s or 2h.")
     to: Literal["webhook", "mqtt"] = "webhook"
-    url: str = Field(default="", pattern=f"{_ADDRESS}|^$", description="Of the web hook.")
-    names: bool = Field(default=False, description="Whether the alert says who it is.")
+    url: str = Field(default="", pattern=f"{_ADDRESS}|^$", description="Address of the webhook.")
+    names: bool = Field(default=False, description="Whether the alert contains the person's name.")
 
 
 class AlertOut(Out):
-    """A rule as it is listed."""
+    """An alert as it is listed."""
 
     name: str
     person: str
-    is_known: bool = Field(description="Whether anybody is called so; true for those without one.")
+    is_known: bool = Field(description="False if `person` is a name that no one has.")
     cameras: list[str]
     hours: str
     not_again_within: str
     to: Literal["webhook", "mqtt", "command"]
-    where: str = Field(description="Host, broker or program; what may be secret is left out.")
+    where: str = Field(description="Host, broker or program, without secret parts.")
     names: bool
 
 
 class Alerts(Out):
-    """All rules."""
+    """All alerts."""
 
     alerts: list[AlertOut]
     has_broker: bool = Field(description="Whether the file names an MQTT broker.")
 
 
 class ChangedAlerts(Alerts):
-    """All rules, after a change."""
+    """All alerts, after a change."""
 
-    is_watched: bool = Field(description="If not, this holds from the next start of the service.")
+    is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
 def alert_routes(parts: Parts) -> APIRouter:
@@ -76,34 +76,34 @@ def alert_routes(parts: Parts) -> APIRouter:
 
     @router.get("/setup/alerts", responses=documented(409))
     def list_alerts(caller: Admin) -> Alerts:
-        """When somebody is told, of whom, and how."""
+        """All alerts of the watch file."""
         settings = read_file(parts)
         return Alerts(alerts=_listed(parts, settings), has_broker=bool(settings.mqtt.host))
 
     @router.post("/setup/alerts", status_code=201, responses=documented(409))
     def add_alert(asked: Annotated[AlertIn, Body()], caller: Admin) -> ChangedAlerts:
-        """Tell somebody, from now on. The address is not shown again."""
+        """Add an alert. Its address is not shown again."""
         with parts.changing:
             before = read_file(parts)
             if any(one.name == asked.name for one in before.alerts):
-                raise HTTPException(409, "There is an alert of that name already.")
+                raise HTTPException(409, "An alert with this name exists already.")
             parts.state.record(caller.name, "add alert", {"alerts": len(before.alerts) + 1})
-            with told(asked.url):
+            with refusing(asked.url):
                 values = asked.model_dump() | {"cameras": tuple(asked.cameras)}
                 alert = AlertSettings(**values)
-                _require_way(alert, before)
+                _require_target(alert, before)
                 camera_file.add_alert(file_of(parts), alert)
             return _changed(parts)
 
     @router.delete("/setup/alerts/{name}", responses=documented(404, 409))
     def remove_alert(name: Annotated[str, Path(pattern=_NAME)], caller: Admin) -> ChangedAlerts:
-        """Tell nobody by this rule any more."""
+        """Remove an alert."""
         with parts.changing:
             before = read_file(parts)
             if all(one.name != name for one in before.alerts):
-                raise HTTPException(404, "There is no alert of that name.")
+                raise HTTPException(404, "There is no alert with this name.")
             parts.state.record(caller.name, "remove alert", {"alerts": len(before.alerts) - 1})
-            with told():
+            with refusing():
                 camera_file.remove_alerts(file_of(parts), lambda one: one.name == name)
             return _changed(parts)
 
@@ -111,10 +111,10 @@ def alert_routes(parts: Parts) -> APIRouter:
 
 
 def forget_alerts(parts: Parts, name: str | None) -> None:
-    """Take out rules about somebody who is forgotten: their name must not stay in the file.
+    """Remove the alerts about a person to be forgotten, whose name must not stay in the file.
 
     Raises:
-        HTTPException: the file cannot be read or changed, so that a name may be left in it.
+        HTTPException: the file cannot be read or changed, so the name may remain in it.
     """
     if not name or not file_of(parts).exists():
         return
@@ -123,27 +123,27 @@ def forget_alerts(parts: Parts, name: str | None) -> None:
     except SettingsError as error:
         raise HTTPException(
             409,
-            "The file of the cameras cannot be changed and may hold their name. Take it out by "
-            "hand, then forget them.",
+            "The watch file cannot be changed and may contain this person's name. Remove the name "
+            "by hand, then forget the person.",
         ) from error
     if gone:
         watch_again(parts)
 
 
 def rename_alerts(parts: Parts, before: str | None, after: str | None) -> None:
-    """Have rules about somebody who is called otherwise go on. What cannot be is logged."""
+    """Update the alerts about a renamed person. Failures are logged."""
     if not before or not after or not file_of(parts).exists():
         return
     try:
         if camera_file.rename_in_alerts(file_of(parts), before, after):
             watch_again(parts)
     except (SettingsError, ServiceError) as error:
-        # They are called so all the same; Set up shows that nobody has the old name.
-        _log.error("alerts about somebody who was renamed: %s", error)
+        # The renaming stands; Set up shows that no one has the old name.
+        _log.error("cannot update the alerts about a renamed person: %s", error)
 
 
-def _require_way(alert: AlertSettings, settings: WatchSettings) -> None:
-    """Check an address as the watch does when it begins.
+def _require_target(alert: AlertSettings, settings: WatchSettings) -> None:
+    """Check the target of an alert as the watch does when it starts.
 
     Raises:
         SettingsError: nothing can be sent there.
@@ -190,7 +190,7 @@ def _where(alert: AlertSettings, settings: WatchSettings) -> str:
         return f"{settings.mqtt.host}, {alert.topic}"
     if alert.to == "command":
         return PurePath(alert.command[0]).name
-    # The path is often a secret, such as that of Home Assistant's web hooks.
+    # The path is often a secret, as in Home Assistant's webhooks.
     try:
         return urlsplit(alert.url).netloc.rpartition("@")[2]
     except ValueError:

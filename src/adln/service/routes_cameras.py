@@ -1,4 +1,4 @@
-"""Routes that say which cameras are watched, what is kept of them, and what they see."""
+"""Routes for the cameras of the watch file: list, add, change, remove and try them."""
 
 import asyncio
 import time
@@ -32,58 +32,58 @@ from adln.service.state import Caller
 
 _FRAME_S = 3.0
 _FRAME_EVERY_S = 0.2
-_JPEG = a_jpeg("One picture of it.")
+_JPEG = a_jpeg("A picture from the camera.")
 Pictures = Annotated[
     bool | None,
-    Field(description="Whether pictures of people there are kept and shown; null: as elsewhere."),
+    Field(description="Whether its pictures of people are stored and shown; null: default."),
 ]
 KeepDays = Annotated[
     float | None,
-    Field(ge=1, le=MOST_DAYS, description="For how long sightings are kept; null: as elsewhere."),
+    Field(ge=1, le=MOST_DAYS, description="How long its sightings are kept; null: default."),
 ]
 
 
 class SourceIn(In):
-    """Where a camera is."""
+    """The address of a camera."""
 
     source: str = Field(min_length=1, max_length=1024, description="rtsp://, http:// or usb:0.")
 
 
 class CameraIn(SourceIn):
-    """A camera to be watched."""
+    """A camera to add."""
 
     name: str = Field(min_length=1, max_length=64)
 
 
 class ChangedCameraIn(In):
-    """A camera as it is to be."""
+    """New settings of a camera."""
 
     name: str = Field(min_length=1, max_length=64)
     source: str | None = Field(
-        default=None, min_length=1, max_length=1024, description="null: as it is."
+        default=None, min_length=1, max_length=1024, description="null: unchanged."
     )
     pictures: Pictures = None
     keep_days: KeepDays = None
 
 
 class SetCamera(Out):
-    """A camera of the file."""
+    """A camera of the watch file."""
 
     camera_id: int
     name: str
     source: str = Field(description="Its address, without passwords.")
     pictures: Pictures
-    keep_days: float | None = Field(description="For how long sightings are kept; null: see all.")
-    alerts: list[str] = Field(description="Names of the alerts that are about this camera.")
+    keep_days: float | None = Field(description="How long its sightings are kept; null: default.")
+    alerts: list[str] = Field(description="Names of the alerts that use this camera.")
 
 
 class SetCameras(Out):
-    """All cameras of the file."""
+    """All cameras of the watch file, and the defaults."""
 
     cameras: list[SetCamera]
-    pictures: bool = Field(description="Whether pictures are kept where a camera does not say.")
-    keep_days: float | None = Field(description="Likewise for how long; null for ever.")
-    applies_rules: bool = Field(description="Whether this service erases what is too old.")
+    pictures: bool = Field(description="Default of a camera's `pictures`.")
+    keep_days: float | None = Field(description="Default of `keep_days`; null: forever.")
+    applies_rules: bool = Field(description="Whether this service erases old sightings.")
 
 
 class ChangedCamera(Out):
@@ -92,7 +92,7 @@ class ChangedCamera(Out):
     camera_id: int
     name: str
     source: str = Field(description="Its address, without passwords.")
-    is_watched: bool = Field(description="If not, this holds from the next start of the service.")
+    is_watched: bool = Field(description="If false, the change takes effect after a restart.")
 
 
 def camera_routes(parts: Parts) -> APIRouter:
@@ -102,12 +102,12 @@ def camera_routes(parts: Parts) -> APIRouter:
 
     @router.get("/setup/cameras", responses=documented(409))
     def list_cameras(caller: Admin) -> SetCameras:
-        """The cameras that are watched, where they are, and what is kept of them."""
+        """The cameras of the watch file, their addresses and what is stored."""
         return _listed(parts, read_file(parts))
 
     @router.post("/setup/cameras/try", response_class=Response, responses=_JPEG | documented(409))
     async def try_camera(asked: Annotated[SourceIn, Body()], caller: Admin) -> Response:
-        """Ask a camera for one picture. Nothing is stored."""
+        """Take one picture from an address. Nothing is stored."""
         return await _picture(parts, caller, asked.source)
 
     @router.post(
@@ -116,21 +116,21 @@ def camera_routes(parts: Parts) -> APIRouter:
         responses=_JPEG | documented(404, 409),
     )
     async def try_known_camera(camera_id: one, caller: Admin) -> Response:
-        """Ask a camera of the file for one picture. Nothing is stored."""
+        """Take one picture from a camera of the watch file. Nothing is stored."""
         camera = await to_thread.run_sync(partial(_require, parts, camera_id))
         return await _picture(parts, caller, camera.source)
 
     @router.post("/setup/cameras", status_code=201, responses=documented(409))
     def add_camera(asked: Annotated[CameraIn, Body()], caller: Admin) -> ChangedCamera:
-        """Watch one more camera, from now on."""
+        """Add a camera and start watching it."""
         names = parts.settings.camera_names
         numbers = {name: number for number, name in names.items()}
         with parts.changing:
             before = read_file(parts)
             if any(known.name == asked.name for known in before.cameras):
-                raise HTTPException(409, "There is a camera of that name already.")
+                raise HTTPException(409, "A camera with this name exists already.")
             parts.state.record(caller.name, "add camera", {"cameras": len(before.cameras) + 1})
-            with told(asked.source):
+            with refusing(asked.source):
                 camera = camera_file.add_camera(
                     file_of(parts), asked.name, asked.source, numbers=numbers
                 )
@@ -142,12 +142,12 @@ def camera_routes(parts: Parts) -> APIRouter:
     def change_camera(
         camera_id: one, asked: Annotated[ChangedCameraIn, Body()], caller: Admin
     ) -> ChangedCamera:
-        """Call a camera otherwise, find it elsewhere, or keep more or less of it."""
+        """Change a camera's name, address, pictures or retention."""
         with parts.changing:
             was = _require(parts, camera_id)
             parts.state.record(caller.name, "change camera", {"camera": camera_id})
             source = was.source if asked.source is None else asked.source
-            with told(source, was.source):
+            with refusing(source, was.source):
                 camera = replace(
                     was,
                     name=asked.name,
@@ -164,7 +164,7 @@ def camera_routes(parts: Parts) -> APIRouter:
 
     @router.delete("/setup/cameras/{camera_id}", responses=documented(404, 409))
     def remove_camera(camera_id: one, caller: Admin) -> ChangedCamera:
-        """Watch a camera no more. What was seen there stays, as the rules on what is kept say."""
+        """Remove a camera. Its sightings are kept as the retention rules say."""
         with parts.changing:
             _require(parts, camera_id)
             parts.state.record(caller.name, "remove camera", {"camera": camera_id})
@@ -181,14 +181,16 @@ def camera_routes(parts: Parts) -> APIRouter:
         responses=_JPEG | documented(404, 409),
     )
     async def take_frame(camera_id: one, caller: Operator) -> Response:
-        """What a camera sees now, as large as it sends it, to enrol somebody from it.
+        """A camera's current picture in full size, for enrolling a person.
 
-        Only where showing pictures was opted in. Nothing is stored.
+        Only if showing pictures is enabled for the camera. Nothing is stored.
         """
         settings, camera = await to_thread.run_sync(partial(_known, parts, camera_id))
         if camera.name not in settings.pictured:
             raise HTTPException(
-                409, f"No pictures of {camera.name} are shown. An admin can change that in Set up."
+                409,
+                f"Showing pictures of {camera.name} is not enabled. An admin can enable it in "
+                "Set up.",
             )
         await to_thread.run_sync(
             partial(parts.state.record, caller.name, "take frame", {"camera": camera_id})
@@ -197,12 +199,12 @@ def camera_routes(parts: Parts) -> APIRouter:
             try:
                 return await _picture(parts, caller, camera.source)
             except HTTPException:
-                # Some cameras talk to one at a time, and to the watch already.
+                # Some cameras serve one client at a time, which is the watch.
                 pass
         until_s = time.monotonic() + _FRAME_S
         while (picture := parts.source.picture(camera_id)) is None:
             if time.monotonic() > until_s:
-                raise HTTPException(409, f"{camera.name} sends no picture now. Try again.")
+                raise HTTPException(409, f"{camera.name} is sending no pictures. Try again later.")
             await asyncio.sleep(_FRAME_EVERY_S)
         return Response(picture.jpeg, media_type="image/jpeg")
 
@@ -210,38 +212,36 @@ def camera_routes(parts: Parts) -> APIRouter:
 
 
 def file_of(parts: Parts) -> FilePath:
-    """The file of the cameras."""
+    """Path of the watch file."""
     settings = parts.settings
     return settings.own_watch if settings.watch is None else FilePath(settings.watch)
 
 
 def read_file(parts: Parts) -> WatchSettings:
-    """What the file of the cameras says.
+    """Read the watch file.
 
     Raises:
-        HTTPException: it cannot be read. Of its text nothing is told: it may hold passwords.
+        HTTPException: it cannot be read; does not quote it, because it may contain passwords.
     """
     try:
         return camera_file.read_cameras_of(file_of(parts))
     except SettingsError as error:
-        raise HTTPException(
-            409, "The file of the cameras cannot be read; `adln watch` says why."
-        ) from error
+        raise HTTPException(409, "The watch file cannot be read; `adln watch` says why.") from error
 
 
 def watch_again(parts: Parts) -> bool:
-    """Watch as the file says now; whether that was taken up without a new start."""
+    """Apply the watch file; returns whether that worked without a restart of the service."""
     return parts.source.watch(camera_file.read_cameras_of(file_of(parts)))
 
 
 def pictured_everywhere(parts: Parts, settings: WatchSettings) -> WatchSettings:
-    """The settings as the service's cameras have them: it can keep pictures of all of them."""
+    """Watch settings combined with the service's `keep_pictures`."""
     return replace(settings, pictures=settings.pictures or parts.settings.keep_pictures)
 
 
 @contextmanager
-def told(*sources: str) -> Iterator[None]:
-    """Tell whoever asked what is wrong with it, without the passwords of addresses."""
+def refusing(*sources: str) -> Iterator[None]:
+    """Turn settings errors into refusals (422), with the passwords of `sources` removed."""
     try:
         yield
     except SettingsError as error:
@@ -273,7 +273,7 @@ def _require(parts: Parts, camera_id: int) -> CameraSettings:
 
 @contextmanager
 def _renamed(parts: Parts, was: CameraSettings, now: CameraSettings) -> Iterator[None]:
-    """The gallery calls a camera by its new name, unless the block fails."""
+    """Rename a camera in the gallery; undone if the block fails."""
     gallery = parts.gallery
     if not isinstance(gallery, SqliteGallery) or now.name == was.name:
         yield
@@ -287,7 +287,7 @@ def _renamed(parts: Parts, was: CameraSettings, now: CameraSettings) -> Iterator
 
 
 def _keep(parts: Parts, camera: CameraSettings) -> None:
-    """See to it that what is seen there is kept as long as its settings say, from now on."""
+    """Apply a camera's `keep_days` to the gallery's retention rules."""
     gallery = parts.gallery
     if not isinstance(gallery, SqliteGallery):
         return

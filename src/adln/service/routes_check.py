@@ -1,4 +1,4 @@
-"""Routes that say whether recognising works here, and what would make it better."""
+"""Route for the state of recognition and the most useful next step."""
 
 from typing import Literal
 
@@ -12,49 +12,49 @@ from adln.service.parts import Parts
 from adln.service.problems import documented
 
 Step = Literal["network", "prove", "calibrate", "adapt", "none"]
-# With fewer sightings than that there is little to measure a site by.
+# Fewer sightings are too few to fit an adaptation.
 _FEWEST_SIGHTINGS = 200
 
 
 class NetworkCheck(Out):
-    """The network, and whether it answers here as where it was made."""
+    """The network and the result of its self-check."""
 
-    name: str = Field(description="As the settings name it.")
+    name: str = Field(description="Its name in the settings.")
     depth: int = Field(description="Stages of the network, 1 to 4.")
     precision: str
-    is_proved: bool = Field(description="Whether it was tried on this processor, and answered.")
-    verdict: str = Field(description="The same in words.")
-    is_calibrated: bool = Field(description="Whether it is known what scores mean.")
+    is_proved: bool = Field(description="Whether its self-check passed on this processor.")
+    verdict: str = Field(description="The result of the self-check, in words.")
+    is_calibrated: bool = Field(description="Whether answers have a verdict.")
 
 
 class AdaptationCheck(Out):
-    """What was measured of this site's cameras, and is taken off what they see."""
+    """An adaptation of embeddings to this site's cameras."""
 
     method: str
-    fitted_on: str = Field(description="In words.")
+    fitted_on: str = Field(description="What it was fitted on, in words.")
     num_tracks: int
     since_s: float | None = Field(description="When it was switched on; null if not logged.")
     recognised_before: float | None = Field(
-        description="Share of true pairs that were recognised without it; null if not logged."
+        description="Share of true pairs recognised without it; null if not logged."
     )
-    recognised: float | None = Field(description="Likewise with it.")
+    recognised: float | None = Field(description="Share of true pairs recognised with it.")
 
 
 class Check(Out):
-    """How recognising stands."""
+    """The state of recognition."""
 
-    network: NetworkCheck | None = Field(description="null if boxes push embeddings.")
+    network: NetworkCheck | None = Field(description="null if the service has none.")
     adaptations: list[AdaptationCheck]
-    next_step: Step = Field(description="What would help most; none if nothing is missing.")
+    next_step: Step = Field(description="The most useful next step.")
 
 
 def check_routes(parts: Parts) -> APIRouter:
-    """Say how recognising stands."""
+    """The state of recognition."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/setup/check", responses=documented())
     def check(caller: Admin) -> Check:
-        """Whether the network answers as it should here, and whether the gallery is adapted."""
+        """Whether the network passed its self-check here, and the gallery is adapted."""
         network = parts.network
         checked = None
         if network is not None:

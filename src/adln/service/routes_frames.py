@@ -1,4 +1,4 @@
-"""Route that finds the people in a whole picture, so that one of them can be searched for."""
+"""Route that detects the people in a whole picture, so that one of them can be searched for."""
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
@@ -14,30 +14,28 @@ from adln.service.routes_search import PICTURE_BODY, Pictures
 
 
 class PersonInFrame(Out):
-    """Somebody in a picture."""
+    """A person in a picture."""
 
     box_xyxy: tuple[float, float, float, float] = Field(description="In px of the upright picture.")
     confidence: float
 
 
 class PeopleInFrame(Out):
-    """Who is in a picture."""
+    """The people in a picture."""
 
     width_px: int
     height_px: int
-    can_find: bool = Field(
-        description="False where no detector was fetched: nobody was looked for."
-    )
-    people: list[PersonInFrame] = Field(description="The clearest first.")
+    can_find: bool = Field(description="False if no detector is installed; then `people` is empty.")
+    people: list[PersonInFrame] = Field(description="Highest confidence first.")
 
 
 def frame_routes(parts: Parts, pictures: Pictures) -> APIRouter:
-    """Find people in pictures."""
+    """Detect people in pictures."""
     router = APIRouter(tags=["search"], route_class=parts.route)
 
     @router.post("/frames/people", responses=documented(415), openapi_extra=PICTURE_BODY)
     async def people_in_frame(request: Request, caller: Viewer) -> PeopleInFrame:
-        """Find the people in a picture of any shape. Nothing is stored, nobody is recognised."""
+        """Detect the people in a picture, without recognising them. Nothing is stored."""
 
         def look(data: bytes) -> tuple[tuple[int, int], list[FoundPerson]]:
             size = check_picture(data, max_pixels=parts.settings.max_picture_pixels)

@@ -1,4 +1,4 @@
-"""Route of the start page: what happened since whoever asks looked the last time."""
+"""Route of the start page: what happened since the caller's last look."""
 
 import time
 from typing import Annotated, Literal
@@ -20,56 +20,56 @@ _MOST_VISITS = 1000
 
 
 class LookIn(In):
-    """Somebody looks."""
+    """A look at the news."""
 
-    seen: bool = Field(default=False, description="All of it is seen: begin anew from now on.")
+    seen: bool = Field(default=False, description="Mark everything as seen.")
 
 
 class CameraSilence(Out):
-    """A camera that gave no pictures."""
+    """A time without pictures from a camera."""
 
     camera_id: int
     camera_name: str
     from_s: float
-    until_s: float | None = Field(description="null if it still gives none.")
+    until_s: float | None = Field(description="null if it has not ended.")
 
 
 class PersonNews(Out):
-    """Somebody with a name, and how often they were seen."""
+    """A named person's latest visit and number of visits."""
 
     latest: VisitOut
     visits: int
 
 
 class News(Out):
-    """What happened since the caller looked the last time."""
+    """What happened since the caller's last look."""
 
     since_s: float
     whose: Literal["token", "machine"] = Field(
-        description="Whose last time that was: of the token, or of anybody on this machine."
+        description="Whose last look counts: that of the token, or of anyone on this machine."
     )
-    is_first: bool = Field(description="Nobody looked before; this is the last day.")
-    is_cut: bool = Field(description="It is longer ago than `since_s`; older news is left out.")
-    new_people: list[PersonOut] = Field(description="Those who were added, the newest first.")
+    is_first: bool = Field(description="The first look ever; covers the last day.")
+    is_cut: bool = Field(description="The last look was before `since_s`; older news is left out.")
+    new_people: list[PersonOut] = Field(description="People added, newest first.")
     num_new_people: int
-    seen: list[PersonNews] = Field(description="People with a name, last seen first.")
+    seen: list[PersonNews] = Field(description="Named people, most recently seen first.")
     unnamed_visits: int = Field(description="Visits of people without a name.")
-    nobody_visits: int = Field(description="Visits of nobody yet.")
-    is_all: bool = Field(description="False if there were more visits than are counted.")
+    nobody_visits: int = Field(description="Visits of unassigned sightings.")
+    is_all: bool = Field(description="False if there were too many visits to count all.")
     silences: list[CameraSilence] = Field(
         description="Cameras without pictures for half a minute or more, since the service started."
     )
 
 
 def news_routes(parts: Parts) -> APIRouter:
-    """Tell what is new."""
+    """What is new."""
     router = APIRouter(tags=["visits"], route_class=parts.route)
 
     @router.post("/news", responses=documented())
     def news(asked: Annotated[LookIn, Body()], caller: Viewer) -> News:
-        """What happened since you last looked; and note that you look now.
+        """What happened since your last look; records this one.
 
-        Looks within half an hour are one, so that reading on does not lose what was new.
+        Looks within half an hour count as one, so that news does not disappear while you read it.
         """
         people = parts.people.by_id()
         newest = max(people, default=0)
@@ -83,7 +83,7 @@ def news_routes(parts: Parts) -> APIRouter:
                 one for one in people.values() if one.first_seen_s and one.first_seen_s >= since_s
             ]
         else:
-            # Numbers are never given twice, and the oldest sighting of somebody may be erased.
+            # By number, which is never reused; someone's first sighting may have been erased.
             new = [one for one in people.values() if one.person_id > look.newest_person]
         new.sort(key=lambda one: -one.person_id)
         faces = parts.faces.of(new[:_MOST_NEW])

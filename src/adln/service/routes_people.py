@@ -1,4 +1,4 @@
-"""Routes that show and change who is who."""
+"""Routes that list, change and erase people."""
 
 import time
 from collections import defaultdict
@@ -49,12 +49,12 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
     @router.get("/persons", responses=documented())
     def list_persons(
         caller: Viewer,
-        text: Annotated[str, Query(max_length=200, description="Part of the name.")] = "",
+        text: Annotated[str, Query(max_length=200, description="Part of a name.")] = "",
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
-        pictures: Annotated[bool, Query(description="Say which pictures show them.")] = False,
+        pictures: Annotated[bool, Query(description="Fill in `picture_ids`.")] = False,
     ) -> People:
-        """Everybody, last seen first."""
+        """All people, most recently seen first."""
         wanted = text.casefold().strip()
         everybody = [
             person
@@ -65,7 +65,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         page = everybody[offset : offset + limit]
         shown = {"offset": offset, "shown": len(page), "by_text": bool(wanted)}
         parts.record_list(caller, shown)
-        # Looking for them takes a while the first time; nobody looks at so many faces at once.
+        # Finding faces takes a while the first time, so only the first ones of a page get one.
         faces = parts.faces.of(page[:_MOST_FACES]) if pictures else {}
         return People(
             total=len(everybody),
@@ -80,24 +80,24 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
     @router.post("/persons", status_code=201, responses=documented(404, 409))
     def enrol(asked: Annotated[EnrolIn, Body()], caller: Operator) -> PersonOut:
-        """Make a new person, of sightings of nobody yet or without any."""
+        """Create a person, from unassigned sightings or without any."""
         if asked.sighting_ids:
             with parts.changing:
                 records = require_sightings(parts, asked.sighting_ids)
                 if taken := [one for one in records if one.person_id is not None]:
                     raise HTTPException(
                         409,
-                        f"Sighting {taken[0].sighting_id} is of person {taken[0].person_id} "
-                        "already. Split it off them, which can be taken back.",
+                        f"Sighting {taken[0].sighting_id} is already assigned to person "
+                        f"{taken[0].person_id}. Split it off that person instead.",
                     )
                 parts.state.record(caller.name, "enrol", {"sightings": len(asked.sighting_ids)})
                 person_id = parts.gallery.split(asked.sighting_ids, asked.name)
         else:
-            # Concerns nobody else: whether the name is one that was forgotten takes the gallery a
-            # while to say, and nobody waits for that.
+            # Needs no lock: nobody else is concerned, and checking the name against those that
+            # were forgotten takes the gallery a while.
             parts.state.record(caller.name, "enrol", {"sightings": 0})
             person_id = parts.gallery.enrol(asked.name)
-        parts.tell("enrol", person_id)
+        parts.notify("enrol", person_id)
         return PersonOut.of(require_person(parts, person_id))
 
     @router.post(
@@ -113,7 +113,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         camera_id: Annotated[CameraId, Query()] = 0,
         time_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     ) -> Stored:
-        """Add a picture of a person. The picture itself is kept only if the service keeps any."""
+        """Add a picture of a person. Only its embedding is stored unless pictures are kept."""
         await to_thread.run_sync(partial(require_person, parts, person_id))
         data, embedding = await pictures.take(request)
 
@@ -138,7 +138,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 ]
             )
             parts.metrics.stored.labels("picture").inc(len(ids) - ids.count(None))
-            parts.tell("add", person_id)
+            parts.notify("add", person_id)
             return Stored(sighting_ids=ids)
 
         async with parts.turns.slot(caller_of(request)):
@@ -146,7 +146,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
     @router.put("/persons/{person_id}/name", responses=documented(404, 409))
     def name(person_id: one, asked: Annotated[NameIn, Body()], caller: Operator) -> Done:
-        """Give a person a name, another one, or take it away."""
+        """Set, change or remove a person's name."""
         with parts.changing:
             before = require_person(parts, person_id, fresh=True).name
             parts.state.record(caller.name, "name", {"person": person_id})
@@ -158,15 +158,15 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             rename_alerts(parts, asked.name, before)
 
         undo_id = parts.undo.add(Step("name", frozenset({person_id}), take_back))
-        parts.tell("name", person_id)
+        parts.notify("name", person_id)
         return Done(person_id=person_id, changed=0, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/merge", responses=documented(404, 409))
     def merge(person_id: one, asked: Annotated[MergeIn, Body()], caller: Operator) -> Done:
-        """Say that others are this person, too. They cease to exist; this one stays."""
+        """Merge other people into this person. The others cease to exist."""
         others = sorted(set(asked.person_ids) - {person_id})
         if not others:
-            raise HTTPException(422, "Merging needs somebody else.")
+            raise HTTPException(422, "Send at least one other person in person_ids.")
         with parts.changing:
             name_before = require_person(parts, person_id, fresh=True).name
             names = [require_person(parts, other).name for other in others]
@@ -184,38 +184,38 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                     for record in parts.gallery.get(sighting_ids)
                     if record.person_id == person_id
                 ]
-                # Their old numbers, which may have been told to others.
+                # They get their old numbers back, which clients may have stored.
                 parts.gallery.unmerge(other, left, name=name)
 
         undo_id = parts.undo.add(Step("merge", frozenset({person_id, *others}), take_back))
-        parts.tell("merge", person_id)
+        parts.notify("merge", person_id)
         return Done(person_id=person_id, changed=moved, undo_id=undo_id)
 
     @router.post("/persons/{person_id}/split", responses=documented(404, 409))
     def split(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
-        """Say that some of a person's sightings are somebody else, a new person."""
+        """Move some of a person's sightings to a new person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
             before = require_person(parts, person_id, fresh=True)
             records = parts.gallery.get(ids)
             if [record.person_id for record in records] != [person_id] * len(ids):
-                raise HTTPException(404, f"These are not all sightings of person {person_id}.")
+                raise HTTPException(404, f"Some of these sightings are not of person {person_id}.")
             parts.state.record(caller.name, "split", {"person": person_id, "sightings": len(ids)})
             new_id = parts.gallery.split(ids, asked.name)
             parts.events.moved([person_id], new_id)
 
         def take_back() -> None:
             parts.gallery.merge([new_id], person_id)
-            # A nameless person would have taken the name.
+            # A person without a name has taken the name of the merged one.
             parts.gallery.name_person(person_id, before.name)
 
         undo_id = parts.undo.add(Step("split", frozenset({person_id, new_id}), take_back))
-        parts.tell("split", person_id)
+        parts.notify("split", person_id)
         return Done(person_id=new_id, changed=len(ids), undo_id=undo_id)
 
     @router.post("/persons/{person_id}/sightings", responses=documented(404, 409))
     def assign(person_id: one, asked: Annotated[SplitIn, Body()], caller: Operator) -> Done:
-        """Say that sightings show this person (`name` plays no part)."""
+        """Assign sightings to this person (`name` is ignored)."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
             require_person(parts, person_id, fresh=True)
@@ -227,16 +227,16 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
         concerned = before | {person_id}
         undo_id = parts.undo.add(Step("assign", concerned, partial(give_back, parts, owners)))
-        parts.tell("assign", person_id)
+        parts.notify("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
     @router.post("/undo/{undo_id}", responses=documented(404, 409))
     def undo(undo_id: Annotated[str, Path(max_length=64)], caller: Operator) -> Undone:
-        """Take back what was done in the last ten minutes; once."""
+        """Undo a change made in the last ten minutes; once."""
         with parts.changing:
             step = parts.undo.take(undo_id)
             if step is None:
-                raise HTTPException(404, "There is nothing of that name to take back any more.")
+                raise HTTPException(404, "There is no such change to undo any more.")
             parts.state.record(
                 caller.name, "undo", {"action": step.action, "persons": sorted(step.persons)}
             )
@@ -245,22 +245,22 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             except GalleryError as error:
                 why = without_place(error)
                 raise HTTPException(
-                    409, f"This cannot be taken back, because things have changed since: {why}"
+                    409, f"This cannot be undone, because of a later change: {why}"
                 ) from error
             finally:
                 parts.people.changed()
-        parts.tell("undo", min(step.persons, default=None))
+        parts.notify("undo", min(step.persons, default=None))
         return Undone(action=step.action)
 
     @router.post("/persons/{person_id}/forget", responses=documented(404, 409))
     def forget(person_id: one, asked: Annotated[ForgetIn, Body()], caller: Admin) -> ErasureOut:
-        """Erase a person everywhere, and prove it. This cannot be taken back."""
+        """Erase a person everywhere, and verify it. This cannot be undone."""
         with parts.changing:
             person = require_person(parts, person_id, fresh=True)
             parts.state.record(caller.name, "forget", {"person": person_id})
-            # First, because their name must not stay where it cannot be seen any more.
+            # First, so that a failure here leaves the person to be forgotten again.
             forget_alerts(parts, person.name)
-            # What was told of those who turned out to be them is of them, too.
+            # Events about people who were merged into them are about them, too.
             theirs = {person_id, *parts.gallery.merged_into(person_id)}
             parts.undo.forget(theirs)
             for one in theirs:
@@ -269,14 +269,14 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                 erasure = parts.gallery.forget(person_id, suppress_above=asked.suppress_above)
             finally:
                 parts.people.changed()
-            # What a search or a page read meanwhile may have been remembered again.
+            # Again: requests in the meantime may have added to them.
             parts.undo.forget(theirs)
             for one in theirs:
                 parts.events.forget(one, parts.people.by_id())
             parts.state.record(
                 caller.name, "forgotten", {"person": person_id, "proved": erasure.is_proved}
             )
-        parts.tell("forget", None)
+        parts.notify("forget", None)
         return ErasureOut(**vars(erasure), is_proved=erasure.is_proved)
 
     return router
@@ -292,7 +292,7 @@ def _sightings_of(parts: Parts, person_id: int) -> list[int]:
 
 
 def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
-    """Person, or None for nobody -> their sightings among these."""
+    """Person (None: unassigned) -> their sightings among these."""
     owners: dict[int | None, list[int]] = defaultdict(list)
     for record in records:
         owners[record.person_id].append(record.sighting_id)
@@ -300,6 +300,6 @@ def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
 
 
 def give_back(parts: Parts, owners: Mapping[int | None, list[int]]) -> None:
-    """Say of sightings again whose they are, as `owners_of` found it."""
+    """Assign sightings to their former owners, as returned by `owners_of`."""
     for owner, theirs in owners.items():
         parts.gallery.assign(theirs, owner)

@@ -1,4 +1,4 @@
-"""Routes of reviewing: what people have to decide, and what they decided needs no decision."""
+"""Routes of the review queue: decisions for a person to make."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -31,7 +31,7 @@ _MOST_SIGHTINGS = 1000
 
 
 def review_routes(parts: Parts) -> APIRouter:
-    """List what is to be decided, ignore it, set sightings aside."""
+    """List pending decisions, ignore them, set sightings aside."""
     router = APIRouter(prefix="/review", tags=["review"], route_class=parts.route)
     scales = Scales() if parts.network is None else parts.network.scales
     queue = Queue(parts.gallery, parts.people, replace(scales, otherwise=parts.scale))
@@ -40,7 +40,7 @@ def review_routes(parts: Parts) -> APIRouter:
     def list_review(
         caller: Operator, limit: Annotated[int, Query(ge=1, le=200)] = 100
     ) -> ReviewQueue:
-        """What people have to decide, the clearest first; without what was to be ignored."""
+        """Pending decisions, clearest first, without ignored ones."""
         found = queue.look()
         ignored = parts.state.dismissed()
         people = parts.people.by_id()
@@ -55,7 +55,7 @@ def review_routes(parts: Parts) -> APIRouter:
 
     @router.post("/ignore", responses=documented())
     def ignore(asked: Annotated[DismissIn, Body()], caller: Operator) -> Done:
-        """Say that something of the list needs no decision; it is not listed any more."""
+        """Ignore an item of the review queue; it is not listed again."""
         parts.state.dismiss(caller.name, asked.key)
         take_back = partial(parts.state.dismiss, caller.name, asked.key, take_back=True)
         undo_id = parts.undo.add(Step("ignore", frozenset(), take_back))
@@ -63,7 +63,7 @@ def review_routes(parts: Parts) -> APIRouter:
 
     @router.post("/set-aside", responses=documented(404, 409))
     def set_aside(asked: Annotated[SetAsideIn, Body()], caller: Operator) -> Done:
-        """Say that sightings are nobody's: they are kept, and decide nothing any more."""
+        """Unassign sightings: they are kept, but no longer represent a person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
             owners = owners_of(require_sightings(parts, ids))
@@ -71,14 +71,14 @@ def review_routes(parts: Parts) -> APIRouter:
             changed = parts.gallery.assign(ids, None)
         persons = frozenset(one for one in owners if one is not None)
         undo_id = parts.undo.add(Step("set aside", persons, partial(give_back, parts, owners)))
-        parts.tell("set aside", None)
+        parts.notify("set aside", None)
         return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
 
     return router
 
 
 def _shown(parts: Parts, item: Item, people: Mapping[int, Person]) -> ReviewItem | None:
-    """As the API gives it; None if it has been decided since."""
+    """An item as a response; None if it has been decided in the meantime."""
     person = None if item.person_id is None else people.get(item.person_id)
     other = None if item.other_id is None else people.get(item.other_id)
     if item.person_id is not None and person is None:

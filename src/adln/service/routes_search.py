@@ -33,7 +33,7 @@ _PICTURE_TYPES = ("image/jpeg", "image/png", "image/webp")
 PICTURE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The picture itself: one person, cut out.",
+        "description": "The bytes of the picture: a crop of one person.",
         "content": {
             kind: {"schema": {"type": "string", "format": "binary"}} for kind in _PICTURE_TYPES
         },
@@ -42,7 +42,7 @@ PICTURE_BODY: dict[str, Any] = {
 
 
 class Pictures:
-    """Takes pictures from requests, a few at a time, so that memory stays flat."""
+    """Receives and embeds the pictures of requests, a few at a time to bound memory."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -50,10 +50,8 @@ class Pictures:
     async def take(self, request: Request) -> tuple[bytes, Any]:
         """The picture of a request and its embedding; see `examine`.
 
-        A picture that has not arrived as a whole takes no turn of those that have.
-
         Returns:
-            The file's content, and (D,) float32 of unit length.
+            The file's content; (D,) float32 of unit length.
         """
         data, embedding, _ = await self.examine(request)
         return data, embedding
@@ -61,20 +59,21 @@ class Pictures:
     async def examine(
         self, request: Request, *, network: Network | None = None
     ) -> tuple[bytes, Any, str | None]:
-        """The picture of a request, its embedding, and whether it can be of one person.
+        """The picture of a request, its embedding, and whether it may be a crop of one person.
+
+        A picture waits for its turn only once it has arrived completely.
 
         Args:
-            request: with a picture.
-            network: embeds it; the service's if left out.
+            request: a request with a picture.
+            network: embeds it; by default the service's.
 
         Returns:
-            The file's content, (D,) float32 of unit length, and why it is hardly one person cut
-            out; None if it may be.
+            The file's content; (D,) float32 of unit length; why it is not a crop of one person, or
+            None if it may be one.
 
         Raises:
-            HTTPException: it is not sent as a picture, is too large or too slow; or this service
-                has no network.
-            ImageError: it is no picture that can be used.
+            HTTPException: wrong content type, too large or too slow; or the service has no network.
+            ImageError: the picture cannot be used.
         """
         network = network or self.network()
         async with self.received(request) as data:
@@ -83,14 +82,14 @@ class Pictures:
 
     @asynccontextmanager
     async def received(self, request: Request) -> AsyncIterator[bytes]:
-        """The content of a request that is a picture, while it is its turn to be worked on.
+        """The picture of a request, held while it is its turn to be processed.
 
         Raises:
             HTTPException: see `examine`.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _PICTURE_TYPES:
-            raise HTTPException(415, f"Send one of {', '.join(_PICTURE_TYPES)} as it is.")
+            raise HTTPException(415, f"Send the file itself, as {', '.join(_PICTURE_TYPES)}.")
         parts = self._parts
         most = parts.settings.max_picture_bytes
         async with (
@@ -100,7 +99,7 @@ class Pictures:
             yield data
 
     async def look_deeper(self, request: Request, data: bytes) -> Any:
-        """Embed a picture that was examined before with the service's network: (D,)."""
+        """Embed a picture, which `examine` has accepted, with the service's network: (D,)."""
         async with self._parts.embedding.slot(caller_of(request)):
             return await to_thread.run_sync(self.network().embed, data)
 
@@ -108,7 +107,7 @@ class Pictures:
         """The service's network.
 
         Raises:
-            HTTPException: there is none.
+            HTTPException: the service has none.
         """
         if self._parts.network is None:
             raise HTTPException(503, "This service has no network; push embeddings instead.")
@@ -140,10 +139,10 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         least_similarity: Annotated[float, Query(ge=-1, le=1, allow_inf_nan=False)] = -1.0,
         not_camera: Annotated[list[CameraId] | None, Query(max_length=1000)] = None,
     ) -> SearchOut:
-        """Find who a picture shows. The picture is not stored.
+        """Find out who a picture shows. The picture is not stored.
 
-        It should be one person, cut out. For one that can hardly be, such as a whole frame, nobody
-        is named, and the reason says so.
+        It should be a crop of one person. For anything else, such as a whole frame, no one is named
+        and `reason` says so.
         """
         network = pictures.network()
         first = network.first or network
@@ -176,12 +175,12 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
 
     @router.post("/search", responses=documented(404, 409))
     def search_by_sighting(asked: Annotated[SearchIn, Body()], caller: Viewer) -> SearchOut:
-        """Find who a stored sighting shows, or whom an embedding is of."""
+        """Find out who a stored sighting or an embedding shows."""
         if (asked.sighting_id is None) == (asked.embedding is None):
-            raise HTTPException(422, "Give either sighting_id or embedding.")
+            raise HTTPException(422, "Send either sighting_id or embedding.")
         if asked.embedding is not None:
             if asked.model is None:
-                raise HTTPException(422, "An embedding needs `model`, what made it.")
+                raise HTTPException(422, "Send `model`, the network of the embedding, with it.")
             model = asked.model.key()
             require_model(parts, model)
             try:
@@ -189,7 +188,7 @@ def search_routes(parts: Parts, pictures: Pictures) -> APIRouter:
                     decode_embedding(asked.embedding, model.dim), dim=model.dim
                 )
             except ValueError as error:
-                raise HTTPException(422, f"This cannot be searched for: {error}.") from error
+                raise HTTPException(422, f"The embedding cannot be used: {error}.") from error
             camera = None
             by: dict[str, Any] = {"by": "embedding"}
         else:

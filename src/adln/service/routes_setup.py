@@ -1,4 +1,4 @@
-"""Routes that say who may come in, and of whom nobody is told."""
+"""Routes for access tokens and silenced people."""
 
 import functools
 import io
@@ -20,15 +20,15 @@ from adln.service.problems import documented
 from adln.service.settings import is_loopback
 from adln.service.state import TOKEN_NAME, Role, Token
 
-# Nothing is sent to it: it only tells by which address this machine reaches others.
+# Nothing is sent to it: connecting a UDP socket only selects this machine's own address.
 _SOMEWHERE = ("192.0.2.1", 9)
 TokenId = Annotated[str, Field(pattern=r"^[0-9a-z]{8}$")]
 
 
 class TokenIn(In):
-    """Whom to let in."""
+    """A token to create."""
 
-    name: str = Field(pattern=f"^{TOKEN_NAME}$", description="Whose token it is.")
+    name: str = Field(pattern=f"^{TOKEN_NAME}$", description="Name of its user.")
     role: Role = "viewer"
 
 
@@ -39,44 +39,44 @@ class Tokens(Out):
 
 
 class NewToken(Out):
-    """A token, shown this once."""
+    """A new token; it is shown only once."""
 
     token_id: str
     token: str
     link: str = Field(description="Opens the page with the token.")
-    qr_svg: str = Field(description="The link as a QR code, an SVG picture.")
+    qr_svg: str = Field(description="The link as a QR code (SVG).")
     is_reachable: bool = Field(description="Whether other machines can reach the service.")
 
 
 class Silenced(Out):
-    """People of whom nobody is told."""
+    """People who are recognised but not reported."""
 
     person_ids: list[int]
 
 
 class SilenceIn(In):
-    """Whether nobody is to be told of a person."""
+    """Whether to silence a person."""
 
     silent: bool
 
 
 def setup_routes(parts: Parts) -> APIRouter:
-    """Let people in and out, silence people."""
+    """Create and revoke tokens, silence people."""
     router = APIRouter(tags=["set-up"], route_class=parts.route)
 
     @router.get("/tokens", responses=documented())
     def list_tokens(caller: Admin) -> Tokens:
-        """Who may come in."""
+        """All tokens, without their secrets."""
         return Tokens(tokens=parts.state.tokens()[::-1])
 
     @router.post("/tokens", status_code=201, responses=documented())
     def create_token(
         request: Request, asked: Annotated[TokenIn, Body()], caller: Admin
     ) -> NewToken:
-        """Let somebody in. The token is not kept and cannot be shown again."""
+        """Create a token. Only a digest is stored, so it cannot be shown again."""
         token = parts.state.create_token(asked.name, asked.role, actor=caller.name)
         place, is_reachable = _place(parts, request)
-        # What stands after "#" stays in the browser: no log of a server or a proxy has it.
+        # Browsers do not send the part after "#", so it is in no log of a server or proxy.
         link = f"{place}/#token={token}"
         return NewToken(
             token_id=token.split("_")[1],
@@ -88,9 +88,9 @@ def setup_routes(parts: Parts) -> APIRouter:
 
     @router.delete("/tokens/{token_id}", responses=documented(404, 409))
     def revoke_token(token_id: Annotated[TokenId, Path()], caller: Admin) -> Tokens:
-        """Let somebody in no more, at once and for good."""
+        """Revoke a token, immediately and permanently."""
         if token_id == caller.token_id:
-            raise HTTPException(409, "This is your own token: with it you would lock yourself out.")
+            raise HTTPException(409, "Revoking your own token would lock you out; use another one.")
         if not parts.state.is_valid(token_id):
             raise HTTPException(404, f"There is no valid token {token_id}.")
         parts.state.revoke(token_id, actor=caller.name)
@@ -98,7 +98,7 @@ def setup_routes(parts: Parts) -> APIRouter:
 
     @router.get("/silenced", responses=documented())
     def list_silenced(caller: Viewer) -> Silenced:
-        """Of whom nobody is told."""
+        """People who are recognised but not reported."""
         return Silenced(person_ids=sorted(parts.state.silenced()))
 
     @router.put("/persons/{person_id}/silence", responses=documented(404))
@@ -107,7 +107,7 @@ def setup_routes(parts: Parts) -> APIRouter:
         asked: Annotated[SilenceIn, Body()],
         caller: Operator,
     ) -> Silenced:
-        """Tell nobody of a person, or do so again: no line in Live, no alert, no message."""
+        """Turn live events, alerts and messages about a person off or on."""
         with parts.changing:
             require_person(parts, person_id, fresh=True)
             parts.state.silence(caller.name, person_id, take_back=not asked.silent)
@@ -119,7 +119,7 @@ def setup_routes(parts: Parts) -> APIRouter:
 
 
 def apply_silence(parts: Parts) -> None:
-    """Let live events and cameras know of whom nobody is told."""
+    """Pass the silenced people on to live events and cameras."""
     parts.events.silenced = silenced = parts.state.silenced()
     people = parts.people.by_id()
     names = (people[one].name for one in silenced if one in people)
@@ -135,7 +135,7 @@ def _qr_svg(text: str) -> str:
 
 
 def _place(parts: Parts, request: Request) -> tuple[str, bool]:
-    """Where others open the page, and whether they can."""
+    """The page's address for other machines, and whether they can reach it."""
     host = request.headers.get("host", "")
     name = re.sub(r":\d+$", "", host)
     is_reachable = not is_loopback(parts.settings.host) or bool(parts.settings.hosts)
@@ -146,7 +146,7 @@ def _place(parts: Parts, request: Request) -> tuple[str, bool]:
 
 @functools.cache
 def _own_address() -> str | None:
-    """This machine's address in its network; None if it has none."""
+    """This machine's own address in its network; None if it has none."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(_SOMEWHERE)

@@ -1,4 +1,4 @@
-"""Routes of sightings: list them, show their pictures, take them from boxes, erase them."""
+"""Routes of sightings: list them, show their pictures, receive them from devices, erase them."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ from adln.service.parts import Parts
 from adln.service.problems import a_jpeg, documented
 
 Cursor = tuple[float, int]
-"""Time and number of a sighting: what comes after it on the next page is older."""
+"""Time and number of the last sighting of a page; the next page has older ones."""
 
 _CURSOR = re.compile(r"(-?0x[0-9a-f.]{1,20}p[+-]\d{1,4})_(\d{1,16})")
 
@@ -42,11 +42,11 @@ def sighting_routes(parts: Parts) -> APIRouter:
     def list_sightings(
         caller: Viewer,
         where: AskedFor,
-        nobody: Annotated[bool, Query(description="Only those of nobody yet.")] = False,
+        nobody: Annotated[bool, Query(description="Only unassigned sightings.")] = False,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         before: Annotated[str | None, Query(pattern=f"^{_CURSOR.pattern}$")] = None,
     ) -> Sightings:
-        """Sightings, newest first, a page at a time."""
+        """Sightings, newest first, paginated."""
         where = replace(where, persons=NOBODY) if nobody else where
         records = parts.gallery.newest(where, limit=limit, before=_cursor(before))
         names = parts.people.names()
@@ -67,10 +67,10 @@ def sighting_routes(parts: Parts) -> APIRouter:
     @router.get(
         "/sightings/{sighting_id}/picture",
         response_class=Response,
-        responses=a_jpeg("Where one was kept.") | documented(404),
+        responses=a_jpeg("The picture.") | documented(404),
     )
     def get_picture(sighting_id: one, caller: Viewer) -> Response:
-        """The picture of a sighting, where one was kept."""
+        """The picture of a sighting, if one is stored."""
         records = parts.gallery.get([sighting_id])
         if not records or records[0].thumbnail is None:
             raise HTTPException(404, f"There is no picture of sighting {sighting_id}.")
@@ -78,7 +78,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
 
     @router.post("/sightings", status_code=201, responses=documented(404, 409))
     def push(asked: Annotated[PushIn, Body()], caller: Operator) -> Stored:
-        """Store sightings that a box has embedded; all or none, on the disk when answered."""
+        """Store sightings that a device has embedded: all or none, on the disk when answered."""
         model = asked.model.key()
         require_model(parts, model)
         try:
@@ -99,7 +99,7 @@ def sighting_routes(parts: Parts) -> APIRouter:
 
     @router.delete("/sightings/{sighting_id}", status_code=204, responses=documented(404))
     def erase(sighting_id: one, caller: Admin) -> None:
-        """Erase one sighting. This cannot be taken back."""
+        """Erase one sighting. This cannot be undone."""
         parts.state.record(caller.name, "erase", {"sighting": sighting_id})
         if parts.gallery.delete([sighting_id]) == 0:
             raise HTTPException(404, f"There is no sighting {sighting_id}.")
@@ -115,7 +115,7 @@ def _pushed(parts: Parts, one: PushedSighting, asked: PushIn) -> Sighting:
         try:
             picture = base64.b64decode(one.picture, validate=True)
         except binascii.Error as error:
-            raise ValueError(f"a picture is base64: {error}") from error
+            raise ValueError(f"the picture is not valid base64: {error}") from error
         thumbnail = make_thumbnail(picture, max_pixels=parts.settings.max_picture_pixels)
     (embedding,) = checked_embeddings(decode_embedding(one.embedding, model.dim), dim=model.dim)
     sighting = Sighting(
@@ -134,7 +134,7 @@ def _cursor(text: str | None) -> Cursor | None:
     match = _CURSOR.fullmatch(text)
     try:
         if match is None:
-            raise ValueError("not of this form")
+            raise ValueError("wrong format")
         return float.fromhex(match[1]), int(match[2])
     except (ValueError, OverflowError) as error:
-        raise HTTPException(422, "`before` is what `next` of the page before was.") from error
+        raise HTTPException(422, "`before` must be `next` of the previous page.") from error

@@ -1,4 +1,4 @@
-"""Routes that tell how the service is doing and what was done."""
+"""Routes for the state of the service, its audit log and its live events."""
 
 import os
 import time
@@ -29,7 +29,7 @@ from adln.service.problems import a_jpeg, documented
 from adln.service.state import Caller
 
 EVENTS = "/events"
-# One token has at most one in so many of the places to follow events.
+# One token may use at most 1/4 of `max_listeners`.
 _LISTENERS_SHARE = 4
 PICTURE_TIME = "Adln-Time"
 CAMERA_PICTURE = "/cameras/{camera_id}/picture"
@@ -40,16 +40,17 @@ def status_routes(parts: Parts) -> APIRouter:
     router = APIRouter(tags=["status"], route_class=parts.route)
 
     @router.get(
-        "/health", responses={**documented(), 503: {"model": Problem, "description": "not now"}}
+        "/health",
+        responses={**documented(), 503: {"model": Problem, "description": "unavailable"}},
     )
     def health() -> Health:
-        """Whether the gallery answers, and whether the network is proved here. Needs no token."""
+        """Whether the gallery answers and the network passed its self-check. Needs no token."""
         parts.gallery.get([])
         return Health(network="none" if parts.network is None else parts.network.verdict)
 
     @router.get("/session", responses=documented())
     async def session(caller: Viewer) -> Session:
-        """Who you are, and what you may do."""
+        """The caller's name and role."""
         return Session(
             name=caller.name,
             role=caller.role,
@@ -58,7 +59,7 @@ def status_routes(parts: Parts) -> APIRouter:
 
     @router.get("/status", responses=documented())
     def status(caller: Viewer) -> Status:
-        """What the service runs with, its cameras and its load."""
+        """Configuration, cameras, retention and load of the service."""
         network = parts.network
         return Status(
             version=__version__,
@@ -81,19 +82,19 @@ def status_routes(parts: Parts) -> APIRouter:
         CAMERA_PICTURE,
         response_class=Response,
         responses={
-            **a_jpeg(f"The picture; {PICTURE_TIME} is the `time_s` of its scene."),
-            204: {"description": "There will be one in a moment: ask again."},
+            **a_jpeg(f"The picture; header {PICTURE_TIME}: `time_s` of its scene."),
+            204: {"description": "No picture yet: ask again."},
             **documented(404),
         },
     )
     async def camera_picture(camera_id: Annotated[CameraId, Path()], caller: Viewer) -> Response:
-        """What a camera sees now, where showing pictures was opted in. None is stored."""
+        """A camera's current picture, if showing pictures is enabled for it. Not stored."""
         pipeline = parts.source.pipeline()
         is_shown = any(
             view.camera_id == camera_id and view.pictures for view in parts.source.cameras()
         )
         if pipeline is None or not (pipeline.pictures and is_shown):
-            raise HTTPException(404, f"No pictures of camera {camera_id} are shown.")
+            raise HTTPException(404, f"Showing pictures of camera {camera_id} is not enabled.")
         picture = parts.source.picture(camera_id)
         if picture is None:
             return Response(status_code=204)
@@ -109,7 +110,7 @@ def status_routes(parts: Parts) -> APIRouter:
         },
     )
     def read_metrics(caller: Viewer) -> PlainTextResponse:
-        """Numbers for Prometheus."""
+        """Metrics for Prometheus."""
         return PlainTextResponse(parts.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     @router.get("/audit", responses=documented())
@@ -117,10 +118,11 @@ def status_routes(parts: Parts) -> APIRouter:
         caller: Admin,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         expected_digest: Annotated[
-            str | None, Query(pattern="^[0-9a-f]{64}$", description="One kept from earlier.")
+            str | None,
+            Query(pattern="^[0-9a-f]{64}$", description="An earlier `newest_digest`."),
         ] = None,
     ) -> Audit:
-        """Who did what, newest first, and whether nobody has rewritten the log."""
+        """The audit log, newest first, and whether it is unaltered."""
         check = parts.state.check(expected_digest=expected_digest)
         return Audit(
             entries=parts.state.entries(newest=limit),
@@ -146,13 +148,13 @@ def status_routes(parts: Parts) -> APIRouter:
         caller: Viewer,
         last_event_id: Annotated[str | None, Header(pattern=r"^\d{1,15}$")] = None,
     ) -> StreamingResponse:
-        """What happens, as it happens (server-sent events)."""
+        """Live events (server-sent events)."""
         if parts.events.listeners >= parts.settings.max_listeners:
-            raise HTTPException(503, "Too many pages follow events already; close one.")
-        # Nobody who has to say who they are takes all places from the others.
+            raise HTTPException(503, "Too many open event streams; close one and try again.")
+        # One token must not use up all streams.
         share = max(1, parts.settings.max_listeners // _LISTENERS_SHARE)
         if caller.token_id and parts.events.count_of(caller.name) >= share:
-            raise HTTPException(429, f"{share} pages with this token follow events already.")
+            raise HTTPException(429, f"This token has {share} open event streams; close one.")
         after = None if last_event_id is None else int(last_event_id)
         return StreamingResponse(
             parts.events.listen(
@@ -172,7 +174,7 @@ def _may_listen(parts: Parts, caller: Caller) -> bool:
 
 
 def live_views(parts: Parts) -> dict[str, Any]:
-    """How cameras and pipeline are doing, as events tell it."""
+    """State of cameras and pipeline, as sent in events."""
     pipeline = parts.source.pipeline()
     return {
         "cameras": [asdict(camera) for camera in _cameras(parts)],
@@ -197,5 +199,5 @@ def _load() -> float | None:
     try:
         return os.getloadavg()[0] / (os.cpu_count() or 1)
     except (AttributeError, OSError):
-        # Not every system tells.
+        # Not available on every system.
         return None

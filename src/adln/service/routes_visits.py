@@ -1,4 +1,4 @@
-"""Routes of visits: who was where from when to when, and what a sighting is part of."""
+"""Routes of visits: who was where from when to when, and the visit of a sighting."""
 
 import math
 from collections.abc import Mapping
@@ -26,23 +26,23 @@ from adln.service.problems import documented
 from adln.service.visits import GAP_S, Visit, newest_visits
 
 _WEEK_S = 7 * DAY_S
-# A visit is hardly longer, before or after one of its sightings.
+# Time searched before and after a sighting for the rest of its visit.
 _LONGEST_S = 6 * 3600.0
 _AROUND_S = 120.0
 _MOST_LOOKS = 100
 Who = Literal["everybody", "named", "unnamed", "nobody"]
-"""Of whom: all, people with a name, people without one, or sightings of nobody yet."""
+"""All people, named ones, unnamed ones, or unassigned sightings."""
 
 
 class Moment(Out):
-    """What a sighting is part of."""
+    """The visit of a sighting and its context."""
 
     visit: VisitOut
     sightings: list[SightingOut] = Field(description="Of the visit, oldest first; at most 100.")
-    before: VisitOut | None = Field(description="Where they were before, within a week.")
-    after: VisitOut | None = Field(description="Where they were next, within a day.")
+    before: VisitOut | None = Field(description="The person's previous visit, within a week.")
+    after: VisitOut | None = Field(description="The person's next visit, within a day.")
     around: list[VisitOut] = Field(
-        description="Who else was seen at the same time, at any camera; newest first."
+        description="Visits of others at the same time, at any camera; newest first."
     )
 
 
@@ -54,13 +54,13 @@ def visit_routes(parts: Parts) -> APIRouter:
     def list_visits(
         caller: Viewer,
         where: AskedFor,
-        who: Annotated[Who, Query(description="Plays no part if `person` is given.")] = "everybody",
+        who: Annotated[Who, Query(description="Ignored if `person` is given.")] = "everybody",
         gap_s: Annotated[float, Query(ge=1, le=86_400, allow_inf_nan=False)] = GAP_S,
         limit: Annotated[int, Query(ge=1, le=1000)] = 500,
     ) -> Visits:
         """Who was at which camera from when to when, newest first.
 
-        Sightings of one person at one camera are one visit unless they are more than `gap_s` apart.
+        Sightings of a person at a camera that are at most `gap_s` apart belong to one visit.
         """
         names = parts.people.names()
         if where.persons is None:
@@ -74,7 +74,7 @@ def visit_routes(parts: Parts) -> APIRouter:
 
     @router.get("/moments/{sighting_id}", responses=documented(404))
     def get_moment(sighting_id: Annotated[SightingId, Path()], caller: Viewer) -> Moment:
-        """The visit that a sighting is part of, where they came from, and who else was there."""
+        """The visit of a sighting, the person's visits before and after, and who else was there."""
         (record,) = require_sightings(parts, [sighting_id])
         names = parts.people.names()
         persons = NOBODY if record.person_id is None else frozenset({record.person_id})
@@ -87,7 +87,7 @@ def visit_routes(parts: Parts) -> APIRouter:
         found, _ = newest_visits(parts.gallery, theirs, limit=1000)
         visit = next((one for one in found if sighting_id in one.sighting_ids), None)
         if visit is None:
-            # So many came after it that they are all that is read.
+            # Too many newer sightings: the search above has not reached this one.
             visit = Visit(
                 record.person_id, record.camera_id, record.time_s, record.time_s, [sighting_id]
             )

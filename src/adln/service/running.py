@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop."""
+"""Runs the service until it is stopped."""
 
 import asyncio
 import errno
@@ -26,11 +26,11 @@ from adln.service.settings import ServeSettings
 _FEWEST = 64
 _KEEP_ALIVE_S = 5
 _HANDSHAKE_S = 10.0
-# Connections that the system holds until they are looked at.
+# Connections that the system queues until they are accepted.
 _WAITING = 2048
-# A name may stand for an address of a kind that this machine does not have.
+# A name may resolve to an address family that this machine does not support.
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-# Besides connections: the gallery, its codes, the log; and connections that are just ending.
+# Files besides connections: gallery, codes, log, and connections that are closing.
 _FILES_BESIDES = 512
 
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
-    """Ends live events as soon as it is told to stop: they would never end by themselves."""
+    """Ends event streams on shutdown: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, events: Events) -> None:
         super().__init__(config)
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self.config.ssl is not None:
-            # Until a handshake is done nobody else sees the connection; a minute is asyncio's.
+            # Only asyncio sees a connection before its TLS handshake; its default is a minute.
             loop = asyncio.get_running_loop()
             listen = partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE_S)
             loop.create_server = listen  # type: ignore[method-assign]
@@ -59,15 +59,15 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
-    """Take the address, before anything is made that would be in vain without it.
+    """Listen on the address first, because nothing else is of use if that fails.
 
-    Who connects meanwhile waits until it is served.
+    Clients that connect early wait until the service is ready.
 
     Yields:
-        A socket for each address that the host has.
+        A socket for each address of the host.
 
     Raises:
-        ServiceError: the address cannot be listened to, or the certificate cannot be used.
+        ServiceError: cannot listen on the address, or the certificate cannot be used.
     """
     if settings.tls_certificate is not None:
         try:
@@ -80,7 +80,7 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         failed: OSError | UnicodeError | None = None
         try:
             for family, place in _places(settings):
-                # Where any port will do, it is the same one for all addresses.
+                # Port 0 (any): the same port for all addresses.
                 port = sockets[0].getsockname()[1] if sockets else place[1]
                 try:
                     found = _listener(family, (place[0], port, *place[2:]))
@@ -95,14 +95,14 @@ def listening(settings: ServeSettings) -> Iterator[list[socket.socket]]:
         if not sockets:
             why = getattr(failed, "strerror", None) or failed
             raise ServiceError(
-                f"{settings.host}:{settings.port} cannot be listened to ({why}). Choose another "
-                "port or address, or stop who uses it."
+                f"Cannot listen on {settings.host}:{settings.port} ({why}). Choose another port or "
+                "address, or stop the program that uses it."
             ) from failed
         yield sockets
 
 
 def _places(settings: ServeSettings) -> list[tuple[int, Any]]:
-    """Family and address of each place that the host's name stands for."""
+    """Family and address of everything that the host's name resolves to."""
     found = socket.getaddrinfo(
         settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -118,10 +118,10 @@ def _listener(family: int, place: Any) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Else it would take IPv4's place, too, which has a socket of its own.
+            # Otherwise it would occupy the IPv4 address, too, which has its own socket.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
-        # Two that are only bound may have the same address.
+        # Sockets that are bound but not listening can share an address.
         listener.listen(_WAITING)
     except BaseException:
         listener.close()
@@ -132,29 +132,29 @@ def _listener(family: int, place: Any) -> socket.socket:
 def run(
     app: FastAPI, settings: ServeSettings, events: Events, sockets: list[socket.socket]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; requests that are running then are finished.
+    """Serve until SIGINT or SIGTERM; then finish running requests.
 
     Args:
-        app: of `adln.service.app.make_app`.
+        app: from `adln.service.app.make_app`.
         settings: as read.
-        events: those of the app.
-        sockets: of `listening`; closed at the end.
+        events: the app's events.
+        sockets: from `listening`; closed at the end.
 
     Raises:
-        ServiceError: the certificate cannot be read, or something cannot be started.
+        ServiceError: the certificate cannot be read, or the service cannot start.
     """
     files = _allow_files(settings.max_connections + _FILES_BESIDES)
     most = max(_FEWEST, min(settings.max_connections, files - _FILES_BESIDES))
     if most < settings.max_connections:
-        _log.warning("%d connections at most: this process may have %d files", most, files)
+        _log.warning("limited to %d connections: this process may open %d files", most, files)
     try:
         config = server_config(app, replace(settings, max_connections=most))
         server = _Server(config, events)
         config.load()
     except OSError as error:
         raise _certificate_error(error) from error
-    # Uvicorn raises the signal again when it has ended; then it is this program's turn to end, in
-    # order: the gallery is closed so that the next start is quick.
+    # Uvicorn re-raises the signal when it has ended; handled here, so that this program then closes
+    # the gallery, which makes the next start quick.
     before = {one: signal.signal(one, _ended_already) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         server.run(sockets=sockets)
@@ -166,7 +166,7 @@ def run(
 
 
 def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    """How uvicorn serves the app.
+    """Uvicorn's configuration.
 
     Raises:
         OSError: the certificate cannot be read.
@@ -181,10 +181,10 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http=guarded_protocol(limits),
-        # There are none, and where their library is installed they would pass by the guard.
+        # The app has no WebSockets, and with their library installed they would bypass the guard.
         ws="none",
         log_config=None,
-        # The guard logs requests, without what clients have put into paths.
+        # The guard logs requests, without client-supplied paths.
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -197,7 +197,7 @@ def server_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
 
 
 def _allow_files(count: int) -> int:
-    """Let this process have so many files and connections; how many it may have then."""
+    """Raise this process's limit of open files to `count` if possible; returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -211,14 +211,14 @@ def _ended_already(number: int, frame: FrameType | None) -> None:
 
 
 def address(settings: ServeSettings) -> str:
-    """Where to point a browser."""
+    """Address for a browser."""
     host = settings.host
     try:
         parsed = ipaddress.ip_address(host)
     except ValueError:
         shown = host
     else:
-        # "Everywhere" is no place to go to.
+        # A browser cannot open the wildcard address.
         shown = (
             "localhost" if parsed.is_unspecified else f"[{host}]" if parsed.version == 6 else host
         )

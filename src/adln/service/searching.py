@@ -1,4 +1,4 @@
-"""Searches: who somebody is, and which sightings are most alike."""
+"""Searches: who it is, and the most similar sightings."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -42,19 +42,19 @@ def search(
     camera: int | None = None,
     no_crop: str | None = None,
 ) -> SearchOut:
-    """Decide who it is, and list the most alike sightings.
+    """Decide who it is, and list the most similar sightings.
 
     Args:
         parts: of the service.
         query: (D,) of unit length.
-        model: what made it.
-        k: at most so many sightings are listed; who it is does not depend on it.
-        least_similarity: sightings below are not listed.
-        where: only sightings that pass.
-        leave_out: a sighting that is the query itself.
-        camera: number of the camera that saw the query; None if it is not known.
-        no_crop: why the query is no picture of one person, so that nobody is named for it; None if
-            it may be one.
+        model: network of the query.
+        k: most sightings listed; does not affect who it is.
+        least_similarity: sightings with a lower cosine are not listed.
+        where: only these sightings are searched.
+        leave_out: the sighting that is the query itself.
+        camera: number of the camera that saw the query; None if unknown.
+        no_crop: why the query is not a crop of one person, so that no one is named; None if it may
+            be one.
     """
     without = frozenset() if leave_out is None else frozenset({leave_out})
     scales = Scales() if parts.network is None else parts.network.scales
@@ -78,7 +78,7 @@ def search(
     person, reason = answer.person, answer.reason
     is_open = no_crop is None and answer.verdict != "matched"
     if is_open and len(result) and result.person_ids[0] == NO_PERSON:
-        reason += f"; the most alike sighting, {result.similarity[0]:.2f}, is nobody's yet"
+        reason += f"; the most similar sighting, {result.similarity[0]:.2f}, is unassigned"
     listed = result.sighting_ids[result.similarity >= least_similarity].tolist()
     shown = {*listed, *(one.sighting_id for one in answer.runners_up)}
     records = {record.sighting_id: record for record in parts.gallery.get(shown)}
@@ -114,7 +114,7 @@ def search(
 
 
 class _AlsoSightings:
-    """Searches for persons, and keeps the sightings that the first search finds by the way."""
+    """Searches for persons, and keeps the sightings that the first search returns as well."""
 
     def __init__(self, searches: Searches, k: int) -> None:
         self.sightings: SearchResult
@@ -147,7 +147,7 @@ def _found(
     for sighting_id, similarity in listed:
         record = records.get(sighting_id)
         if record is None:
-            # Erased since.
+            # Erased in the meantime.
             continue
         scale = scales.between(depth, record.model.depth) if answer.verdict is not None else None
         decision = (

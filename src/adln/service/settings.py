@@ -1,7 +1,4 @@
-"""What `adln serve` can be told, by file (TOML), by environment, and by options.
-
-Later ones win: the file, then variables ``ADLN_SERVE_<NAME>``, then options of the command.
-"""
+"""Settings of `adln serve`: TOML file, variables ``ADLN_SERVE_<NAME>``, options; later ones win."""
 
 import ipaddress
 import json
@@ -22,44 +19,44 @@ class ServeSettings:
     """Settings of the service.
 
     Attributes:
-        gallery: folder of the gallery; it is made if there is none.
-        network: an exported network, as a file or by the name of a shipped one; "" for none, then
-            pictures cannot be embedded here and boxes push embeddings.
-        quality: how deep pictures are looked at: "fast" by Res1, "best" by Res2, "balanced" by Res2
-            where Res1 finds no match. Other networks than the shipped ones are of one depth.
-        depth: stages to embed with; the deepest of the file if left out.
+        gallery: folder of the gallery; created if it does not exist.
+        network: an exported network, as a file or the name of a shipped one; "" for none: then
+            pictures cannot be embedded here, and devices push embeddings.
+        quality: depth used for pictures: "fast" is Res1, "best" is Res2, "balanced" is Res2 where
+            Res1 finds no match. Only for shipped networks; others have one depth.
+        depth: depth to embed with; by default the deepest of the file.
         flip: average with the mirrored picture, for twice the work.
-        host: address to listen on. Beyond this machine tokens are always required.
+        host: address to listen on. Beyond this machine, tokens are always required.
         port: port to listen on.
-        hosts: further names by which browsers reach this machine, such as "reid.example.org".
-        require_token: ask for a token on this machine as well; needed behind a proxy.
-        state: folder of tokens and of the audit log; "service" in the gallery if left out.
-        tls_certificate: file of a certificate chain; together with `tls_key` the service speaks
-            HTTPS.
+        hosts: further host names by which browsers reach the service, such as "reid.example.org".
+        require_token: require a token on this machine, too; needed behind a proxy.
+        state: folder of tokens and audit log; by default "service" in the gallery.
+        tls_certificate: file of a certificate chain; with `tls_key`, the service uses HTTPS.
         tls_key: file of its private key.
-        keep_pictures: keep a small picture of each sighting where one is given, and show what
-            the cameras see.
-        watch: settings of the cameras, a file as of `adln watch`; if left out, those that were
-            added on the page.
-        repeat_recordings: play recordings named there again and again, as if taken now.
-        retention_every_s: how often the gallery's rules on what is kept are applied; 0 for never.
-        camera_names: camera number -> what people call it.
-        match: cosine from which on it is the same person, where there is no calibration.
-        candidate: cosine from which on it may be.
-        max_picture_bytes: largest picture taken.
-        max_picture_pixels: most pixels of a picture, before it is decoded.
-        max_json_bytes: largest body of any other request.
+        keep_pictures: store a small picture of each sighting if there is one, and show the
+            cameras' pictures.
+        watch: watch file with the cameras, see `adln watch`; by default the one that the page
+            writes.
+        repeat_recordings: play recordings in the watch file in a loop, as if recorded now.
+        retention_every_s: interval between applications of the gallery's retention rules, in s; 0
+            for never.
+        camera_names: camera number -> name for display.
+        match: lowest cosine of a match, without calibration.
+        candidate: lowest cosine of a candidate, without calibration.
+        max_picture_bytes: largest picture accepted, in bytes.
+        max_picture_pixels: most pixels of a picture, checked before decoding.
+        max_json_bytes: largest body of any other request, in bytes.
         body_s: how long a request may take to arrive, in s.
-        head_s: how long its first lines may take, in s.
-        max_connections: in all; where there are more, idle ones make room.
-        max_connections_of_one: of one address.
-        requests_per_minute: of one client; 0 for no limit.
+        head_s: how long its head may take to arrive, in s.
+        max_connections: most connections in total; beyond that, idle ones are closed.
+        max_connections_of_one: most connections from one address.
+        requests_per_minute: limit for one client; 0 for none.
         failed_tokens_per_minute: wrong tokens from one address before it has to wait.
-        threads: requests that are worked on at a time; the others wait.
+        threads: requests processed at a time; others wait.
         embed_at_once: pictures decoded and embedded at a time.
-        max_listeners: pages that follow live events at a time.
-        stop_s: how long running requests may take at the end, in s.
-        log_format: "text" for people, "json" for machines, one object a line.
+        max_listeners: most event streams at a time.
+        stop_s: how long running requests may take when the service stops, in s.
+        log_format: "text", or "json" with one object per line.
     """
 
     gallery: str = "gallery"
@@ -103,9 +100,9 @@ class ServeSettings:
             (self.log_format in ("text", "json"), 'log_format must be "text" or "json"'),
             (
                 (self.tls_certificate is None) == (self.tls_key is None),
-                "tls_certificate and tls_key go together",
+                "tls_certificate and tls_key must be set together",
             ),
-            (thresholds.count(None) != 1, "match and candidate go together"),
+            (thresholds.count(None) != 1, "match and candidate must be set together"),
             (
                 None in thresholds or -1 <= (self.candidate or 0) <= (self.match or 0) <= 1,
                 "thresholds must be -1 <= candidate <= match <= 1",
@@ -113,11 +110,11 @@ class ServeSettings:
             (self.depth is None or 1 <= self.depth <= 4, "depth must be 1 to 4"),
             (
                 self.depth is None or self.quality == "best",
-                f'depth goes with quality = "best" only, one of {", ".join(QUALITIES)}',
+                f'depth needs quality = "best", of {", ".join(QUALITIES)}',
             ),
             (
                 min(self.max_picture_bytes, self.max_picture_pixels, self.max_json_bytes) >= 1024,
-                "limits of size must be at least 1024",
+                "size limits must be at least 1024",
             ),
             (min(self.body_s, self.head_s, self.stop_s) > 0, "times must be above 0"),
             (
@@ -148,17 +145,17 @@ class ServeSettings:
 
     @property
     def state_folder(self) -> Path:
-        """Where tokens and the audit log are."""
+        """Folder of tokens and audit log."""
         return Path(self.gallery) / "service" if self.state is None else Path(self.state)
 
     @property
     def own_watch(self) -> Path:
-        """File of cameras that were added on the page, where `watch` names none."""
+        """Watch file that the page writes if `watch` is not set."""
         return self.state_folder / "watch.toml"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can only be reached from this machine. Names other than localhost: no."""
+    """Whether an address can be reached from this machine only. Of names, only localhost can."""
     if host == "localhost":
         return True
     try:
@@ -173,13 +170,13 @@ def read_serve_settings(
     """Read the settings of the service.
 
     Args:
-        path: TOML file; all defaults if left out.
+        path: TOML file; None for the defaults.
         environment: such as `os.environ`; `ADLN_SERVE_PORT=9000` sets `port`. Values other than
-            plain text are written as in TOML.
+            text are written as in TOML.
         overrides: "key=value" as in TOML; these win.
 
     Raises:
-        SettingsError: an unknown key or variable, or a value that cannot be used.
+        SettingsError: unknown key or variable, or invalid value.
     """
     kinds = {one.name: one.type for one in fields(ServeSettings)}
     from_environment = []
@@ -189,10 +186,10 @@ def read_serve_settings(
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name not in kinds:
             raise SettingsError(
-                f"{variable} sets nothing: there is no setting {name!r}. Known: {', '.join(kinds)}."
+                f"{variable}: there is no setting {name!r}. Known: {', '.join(kinds)}."
             )
         value = environment[variable]
         is_text = kinds[name] in _PLAIN_TEXT
-        # JSON's text literals are TOML's as well.
+        # JSON string literals are valid TOML.
         from_environment.append(f"{name}={json.dumps(value) if is_text else value}")
     return read_settings(ServeSettings, path, [*from_environment, *overrides])

@@ -1,4 +1,4 @@
-"""When cameras were silent: from when to when each gave no pictures, since the service started."""
+"""Times without pictures from each camera, since the service started."""
 
 import threading
 import time
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from adln.service.live import CameraView
 
 SHORTEST_S = 30.0
-"""A shorter silence is not worth telling: cameras reconnect now and then."""
+"""Shorter silences are not reported: cameras reconnect now and then."""
 _KEPT = 500
 _SILENT = ("connecting", "lost")
 
 
 @dataclass(frozen=True)
 class Silence:
-    """A camera that gave no pictures.
+    """A time without pictures from a camera.
 
     Attributes:
-        camera_id: which.
-        from_s: since when, in seconds since 1970.
-        until_s: when pictures came again; None if they have not.
+        camera_id: number of the camera.
+        from_s: start, in seconds since 1970.
+        until_s: end, in seconds since 1970; None if it has not ended.
     """
 
     camera_id: int
@@ -30,7 +30,7 @@ class Silence:
 
 
 class Silences:
-    """Remembers silences. May be used by several threads.
+    """Records silences. May be used by several threads.
 
     Args:
         clock: seconds since 1970.
@@ -43,7 +43,7 @@ class Silences:
         self._ended: deque[Silence] = deque(maxlen=_KEPT)
 
     def see(self, views: Sequence[CameraView]) -> None:
-        """Take in how the cameras are; a camera that is not named any more is not silent."""
+        """Update from the states of all cameras; cameras not among them are dropped."""
         now_s = self._clock()
         silent = {view.camera_id: view for view in views if view.state in _SILENT}
         with self._lock:
@@ -53,12 +53,12 @@ class Silences:
                     self._ended.append(Silence(camera_id, from_s, now_s))
             for camera_id, view in silent.items():
                 last_s = view.last_frame_s
-                # The clock of a recording is not ours.
+                # Recordings have their own clock.
                 known = last_s if last_s is not None and last_s <= now_s else now_s
                 self._now.setdefault(camera_id, known)
 
     def since(self, time_s: float) -> list[Silence]:
-        """Silences that were not over by a time, the latest first; those that last are first."""
+        """Silences that ended after `time_s`, latest first; unended ones come first."""
         now_s = self._clock()
         with self._lock:
             lasting = [

@@ -1,11 +1,11 @@
-"""What the service itself keeps: tokens, as salted digests, and a log of who did what.
+"""State of the service itself: tokens (as salted digests) and the audit log.
 
-A token is 256 random bits, which nobody guesses however fast they can try; so a plain SHA-256 keeps
-it as well as a slow digest would, and a flood of wrong tokens costs nothing.
+A token has 256 random bits, which cannot be guessed at any speed. So a plain SHA-256 protects it as
+well as a slow digest would, and checking a flood of wrong tokens costs next to nothing.
 
-One SQLite file in a folder that only its owner may read. The log is that of
-`adln.gallery.audit`: each row carries a digest over the row before it, so that a row that is
-changed or taken away shows.
+It is one SQLite file in a folder that only its owner may read. The log is that of
+`adln.gallery.audit`: each entry contains a digest of the one before, so altered or removed entries
+are detected.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from adln.gallery.audit import AuditCheck, AuditEntry, AuditLog
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
-"""Each may do what those before it may."""
+"""Each includes the rights of those before it."""
 
 DATABASE_NAME = "service.db"
 _FORMAT = 1
@@ -56,14 +56,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token as it is listed; its secret is nowhere.
+    """A token without its secret.
 
     Attributes:
-        token_id: its first part, by which it is named in lists and in the log.
-        name: whose it is.
-        role: what it allows.
-        created_s: when, in seconds since 1970.
-        revoked_s: when it was revoked; None if it is valid.
+        token_id: its first part, which identifies it in lists and in the log.
+        name: name of its user.
+        role: its role.
+        created_s: creation time, in seconds since 1970.
+        revoked_s: revocation time, in seconds since 1970; None if it is valid.
     """
 
     token_id: str
@@ -75,12 +75,12 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who makes a request.
+    """The caller of a request.
 
     Attributes:
         name: for the log.
-        role: what they may do.
-        token_id: by which token; "" where none is asked for.
+        role: their role.
+        token_id: id of their token; "" if none is required.
     """
 
     name: str
@@ -88,17 +88,17 @@ class Caller:
     token_id: str = ""
 
     def may(self, role: Role) -> bool:
-        """Whether they may do what a role allows."""
+        """Whether they have the rights of a role."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 @dataclass(frozen=True)
 class LastLook:
-    """When somebody looked the last time.
+    """A user's last look at the news.
 
     Attributes:
-        since_s: when that ended, in seconds since 1970.
-        newest_person: the highest number of a person then.
+        since_s: when it ended, in seconds since 1970.
+        newest_person: highest person number at that time.
     """
 
     since_s: float
@@ -109,7 +109,7 @@ class ServiceState:
     """Tokens and the audit log, in a folder. May be used by several threads and processes.
 
     Args:
-        folder: made if there is none.
+        folder: created if it does not exist.
         clock: seconds since 1970.
 
     Raises:
@@ -126,16 +126,16 @@ class ServiceState:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not path.exists():
                 path.touch(mode=0o600)
-            # It may have been there before, or have been copied.
+            # The folder may have existed, or been copied, with other permissions.
             path.chmod(0o600)
             self._connection = _connect(path)
             self._prepare(path)
-            # Tokens are looked up beside whatever is being written.
+            # A second connection: tokens are looked up while something is being written.
             self._reader = _connect(path)
         except (OSError, sqlite3.Error) as error:
             raise ServiceError(
-                f"{path}: tokens and the audit log cannot be opened ({error}). Check that the "
-                "folder may be written to, or set another one with `state`."
+                f"{path}: cannot open tokens and audit log ({error}). Make the folder writable, or "
+                "set another one with `state`."
             ) from error
 
     def _prepare(self, path: Path) -> None:
@@ -147,7 +147,7 @@ class ServiceState:
             for statement in (_SCHEMA + audit.SCHEMA).split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
-        # Came later; versions that do not know it leave it alone.
+        # Added later; older versions ignore these tables.
         connection.execute("CREATE TABLE IF NOT EXISTS dismissed (what TEXT PRIMARY KEY)")
         connection.execute("CREATE TABLE IF NOT EXISTS silenced (person_id INTEGER PRIMARY KEY)")
         connection.execute(
@@ -160,21 +160,23 @@ class ServiceState:
             raise ServiceError(f"{path} has format {version}; this version of adln reads 1.")
 
     def create_token(self, name: str, role: Role, *, actor: str = "command line") -> str:
-        """Make a token.
+        """Create a token.
 
         Args:
-            name: whose it is: letters, digits and " ._@-", at most 64.
-            role: what it allows.
-            actor: who makes it.
+            name: name of its user: letters, digits and " ._@-", at most 64 characters.
+            role: its role.
+            actor: who creates it, for the log.
 
         Returns:
-            The token. It is not kept and cannot be shown again.
+            The token. It is not stored and cannot be shown again.
 
         Raises:
             ServiceError: the name cannot be used.
         """
         if not _NAME.fullmatch(name):
-            raise ServiceError(f"{name!r} is no name for a token; use text like {_NAME.pattern}.")
+            raise ServiceError(
+                f"{name!r} cannot be the name of a token; it must match {_NAME.pattern}."
+            )
         token_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         salt = secrets.token_bytes(16)
         with self._writing(actor, "token", {"token": token_id, "role": role}):
@@ -185,13 +187,13 @@ class ServiceState:
         return f"adln_{token_id}_{secret}"
 
     def create_first_tokens(self) -> dict[Role, str]:
-        """One token for each role if there never was any for an admin; else none."""
+        """One token for each role if there has never been one for an admin; otherwise none."""
         if any(one.role == "admin" for one in self.tokens()):
             return {}
         return {role: self.create_token(role, role) for role in ROLES}
 
     def tokens(self) -> list[Token]:
-        """All tokens, the revoked ones too, oldest first."""
+        """All tokens, including revoked ones, oldest first."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT token_id, name, role, created_s, revoked_s FROM tokens ORDER BY created_s"
@@ -202,7 +204,7 @@ class ServiceState:
         ]
 
     def revoke(self, token_id: str, *, actor: str = "command line") -> None:
-        """Make a token worthless, at once and for good.
+        """Revoke a token, immediately and permanently.
 
         Raises:
             ServiceError: there is no such valid token.
@@ -213,11 +215,11 @@ class ServiceState:
                 (self._clock(), token_id),
             ).rowcount
             if not changed:
-                raise ServiceError(f"There is no valid token {token_id!r}; `adln tokens list`.")
+                raise ServiceError(f"There is no valid token {token_id!r}; see `adln tokens list`.")
             self._connection.execute("DELETE FROM looks WHERE token_id = ?", (token_id,))
 
     def caller(self, token: str) -> Caller | None:
-        """Whose token it is; None if it is nobody's. Quick, but for what `is_slow` says."""
+        """The caller with this token; None if it is not valid. Fast, unless `is_slow`."""
         found = self._row(token)
         if found is None:
             return None
@@ -232,12 +234,12 @@ class ServiceState:
         return Caller(name=f"{name} ({token_id})", role=role, token_id=token_id)
 
     def is_slow(self, token: str) -> bool:
-        """Whether checking takes long: the token is of an earlier version and not yet used."""
+        """Whether checking it is slow: its digest is of an earlier version and not yet replaced."""
         found = self._row(token)
         return found is not None and len(found[-1]) != _DIGEST_BYTES
 
     def is_valid(self, token_id: str) -> bool:
-        """Whether a token that was valid has not been revoked since."""
+        """Whether a token that was valid has not been revoked."""
         with self._reader_lock:
             row = self._reader.execute(
                 "SELECT 1 FROM tokens WHERE token_id = ? AND revoked_s IS NULL", (token_id,)
@@ -265,43 +267,43 @@ class ServiceState:
                     (digest, token_id, salt),
                 )
         except sqlite3.Error as error:
-            # It stays slow, and valid.
-            _log.warning("a token of an earlier version stays slow to check: %s", error)
+            # It remains valid, but slow.
+            _log.warning("cannot replace the slow digest of a token: %s", error)
 
     def record(
         self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
     ) -> None:
-        """Append to the audit log; what is not logged must not be done.
+        """Append to the audit log; an action that cannot be logged must not be performed.
 
         Args:
-            actor: who.
-            action: what.
-            details: numbers that say more; no names of people.
-            synced: whether to wait until it is on the disk. Without, a power cut may take it: for
-                those who only look.
+            actor: who performs it.
+            action: what is done.
+            details: further numbers; no names of people.
+            synced: wait until it is on the disk. False, for read-only actions, may lose it in a
+                power cut.
 
         Raises:
-            ServiceError: the disk refuses.
+            ServiceError: it cannot be written.
         """
         with self._writing(actor, action, details, synced=synced):
             pass
 
     def dismiss(self, actor: str, key: str, *, take_back: bool = False) -> None:
-        """Remember that something needs no decision, so that nobody is asked again.
+        """Ignore a review item, so that it is not listed again.
 
         Args:
-            actor: who says so.
-            key: kind and numbers; no names of people.
-            take_back: that it does need one, after all.
+            actor: who ignores it.
+            key: its key: kind and numbers, no names of people.
+            take_back: list it again instead.
 
         Raises:
-            ServiceError: the disk refuses.
+            ServiceError: it cannot be written.
         """
         with self._writing(actor, "ask again" if take_back else "ignore", {"what": key}):
             self._mark("dismissed", "what", key, take_back=take_back)
 
     def dismissed(self) -> frozenset[str]:
-        """All that needs no decision."""
+        """Keys of all ignored review items."""
         with self._reader_lock:
             rows = self._reader.execute("SELECT what FROM dismissed").fetchall()
         return frozenset(key for (key,) in rows)
@@ -311,37 +313,36 @@ class ServiceState:
         self._connection.execute(remove if take_back else f"{add} VALUES (?)", (value,))
 
     def silence(self, actor: str, person_id: int, *, take_back: bool = False) -> None:
-        """Remember that nobody is to be told of a person, or that they are, after all.
+        """Silence a person or, with `take_back`, stop silencing them.
 
         Raises:
-            ServiceError: the disk refuses.
+            ServiceError: it cannot be written.
         """
         action = "tell again" if take_back else "silence"
         with self._writing(actor, action, {"person": person_id}):
             self._mark("silenced", "person_id", person_id, take_back=take_back)
 
     def silenced(self) -> frozenset[int]:
-        """People of whom nobody is to be told."""
+        """People who are silenced."""
         with self._reader_lock:
             rows = self._reader.execute("SELECT person_id FROM silenced").fetchall()
         return frozenset(person_id for (person_id,) in rows)
 
     def look(self, token_id: str, *, newest_person: int, seen: bool = False) -> LastLook | None:
-        """Note that somebody looks, and say when they did before.
+        """Record a look at the news, and return the previous one.
 
-        What follows within half an hour is the same look. It is not in the audit log: what people
-        are shown is.
+        Looks within half an hour count as one. Looks are not in the audit log; the data shown is.
 
         Args:
-            token_id: whose token; "" where none is asked for.
-            newest_person: the highest number of a person now.
-            seen: begin anew: all until now is seen.
+            token_id: id of the user's token; "" if none is required.
+            newest_person: highest person number now.
+            seen: start a new look: everything until now has been seen.
 
         Returns:
             The look before this one; None if there was none.
 
         Raises:
-            ServiceError: the disk refuses.
+            ServiceError: it cannot be written.
         """
         now_s = self._clock()
         with self._lock:
@@ -357,21 +358,21 @@ class ServiceState:
                     before = row[1], row[3]
                 else:
                     before = (row[0], row[2]) if row[0] >= 0 else None
-                # A first look that goes on is a first look still.
+                # Still the first look.
                 since_s, since_person = (-1.0, 0) if before is None else before
                 self._connection.execute(
                     "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)",
                     (token_id, since_s, now_s, since_person, newest_person),
                 )
             except sqlite3.Error as error:
-                raise ServiceError(f"It cannot be noted who looks ({error}).") from error
+                raise ServiceError(f"The look at the news cannot be recorded ({error}).") from error
         return None if before is None else LastLook(*before)
 
     def sync(self) -> None:
-        """See to it that every row is on the disk, and outlives a power cut.
+        """Flush every entry to the disk, so that it survives a power cut.
 
         Raises:
-            ServiceError: the disk refuses.
+            ServiceError: it cannot be written.
         """
         with self._lock:
             if self._is_synced:
@@ -384,19 +385,19 @@ class ServiceState:
             self._is_synced = True
 
     def entries(self, *, newest: int) -> list[AuditEntry]:
-        """The newest rows of the log, newest first."""
+        """The newest entries of the log, newest first."""
         with self._lock:
             return AuditLog(self._connection, actor="", clock=self._clock).newest(newest)
 
     def check(self, *, expected_digest: str | None = None) -> AuditCheck:
-        """Check that nobody rewrote the log; see `AuditLog.check`."""
-        # Beside everything else: a long log takes seconds.
+        """Check that the log is unaltered; see `AuditLog.check`."""
+        # On its own connection: a long log takes seconds.
         with closing(_connect(self._path)) as connection:
             log = AuditLog(connection, actor="", clock=self._clock)
             return log.check(expected_digest=expected_digest)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock, self._reader_lock:
             self._reader.close()
             self._connection.close()
@@ -405,7 +406,7 @@ class ServiceState:
     def _writing(
         self, actor: str, action: str, details: Mapping[str, Any], *, synced: bool = True
     ) -> Iterator[None]:
-        """A transaction that is in the audit log; all of it happens, or nothing."""
+        """A transaction that includes its audit log entry."""
         connection = self._connection
         with self._lock:
             try:
@@ -426,8 +427,8 @@ class ServiceState:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        # In the system's journal the digest is out of this program's reach: a log that was cut
-        # short or written anew does not hold it any more.
+        # Also to the system's journal, which this program cannot change: a truncated or rewritten
+        # log no longer contains this digest.
         _log.info("audit %d %s by %s, digest %s", number, action, actor, digest)
 
 
@@ -440,5 +441,5 @@ def _digest(secret: str, salt: bytes) -> bytes:
 
 
 def _slow_digest(secret: str, salt: bytes) -> bytes:
-    """That of tokens of earlier versions."""
+    """Digest used for tokens by earlier versions."""
     return hashlib.scrypt(secret.encode(), salt=salt, n=2**14, r=8, p=1)

@@ -1,4 +1,4 @@
-"""Applies the gallery's rules on what is kept, again and again."""
+"""Applies the gallery's retention rules at intervals."""
 
 import logging
 import time
@@ -19,12 +19,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Tidiness:
-    """What was done last.
+    """Result of applying the rules.
 
     Attributes:
-        applied_s: when the rules were last applied, in seconds since 1970; None before.
-        erased: sightings that this service has erased by them since its start.
-        problem: why they could not be applied the last time; "" if they could.
+        applied_s: when they were last applied, in seconds since 1970; None before.
+        erased: sightings erased by this service since it started.
+        problem: why the last application failed; "" if it did not.
     """
 
     applied_s: float | None = None
@@ -33,14 +33,14 @@ class Tidiness:
 
 
 class UnhurriedClock:
-    """The wall clock, but for leaps ahead that may be taken back.
+    """The wall clock, except that leaps forward take effect only after a day.
 
-    What a wrong clock makes old is erased for good, so that a time which the clock has not come to
-    by going is believed after a day only. Until then time goes on from where it was.
+    Sightings that look old because of a wrong clock would be permanently erased. So after a leap
+    forward, time continues from where it was, until the clock has kept the new time for a day.
 
     Args:
         wall: seconds since 1970.
-        steady: seconds since any moment, also while the machine sleeps.
+        steady: seconds since any moment; must count while the machine sleeps.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class UnhurriedClock:
         self.ahead_s = 0.0
 
     def now(self) -> float:
-        """Seconds since 1970; `ahead_s` tells how far the wall clock is ahead of that."""
+        """Seconds since 1970; `ahead_s` is how far the wall clock is ahead of it."""
         wall_s, steady_s = self._wall(), self._steady()
         leap_s = (wall_s - self._last[0]) - (steady_s - self._last[1])
         self._last = wall_s, steady_s
@@ -61,8 +61,8 @@ class UnhurriedClock:
             if leap_s > 0:
                 self._leapt_at_s = steady_s
                 _log.warning(
-                    "the clock was set %.1f days ahead; what is kept goes by it when it has stayed "
-                    "so for a day",
+                    "the clock was set %.1f days ahead; retention uses the new time when it has "
+                    "lasted for a day",
                     leap_s / DAY_S,
                 )
             self.ahead_s = max(self.ahead_s + leap_s, 0.0)
@@ -76,20 +76,19 @@ def _since_boot() -> float:
 
 
 class Tidying:
-    """Erases what the rules of a gallery no longer keep.
+    """Erases sightings according to the retention rules of a gallery.
 
-    The gallery logs each erasure in its own transaction; the service's log says, too, how many
-    there were, if there were any.
+    The gallery logs each erasure in its own transaction; the service logs their number, if any.
 
     Args:
-        gallery: whose rules hold.
-        state: with the audit log.
-        every_s: how often, for those who ask; 0 for never.
+        gallery: the gallery with the rules.
+        state: has the audit log.
+        every_s: interval in s, for display; 0 for never.
         clock: seconds since 1970.
         steady: see `UnhurriedClock`.
 
     Attributes:
-        last: what was done last.
+        last: the latest result.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class Tidying:
 
     @property
     def rules(self) -> Retention:
-        """What holds now; whoever changes it, in whatever process, is heard.
+        """The current rules, including changes by other processes.
 
         Raises:
             GalleryError: the gallery cannot be read.
@@ -117,37 +116,37 @@ class Tidying:
         return self._gallery.retention
 
     def apply(self) -> None:
-        """Apply the rules once. Trouble is logged and told, and tried again the next time."""
+        """Apply the rules once. Failures are logged, recorded in `last`, and retried next time."""
         now_s = self._clock.now()
         try:
             tidied = apply_retention(self._gallery, self._gallery.retention, now_s=now_s)
             self._gallery.compact_if_worthwhile()
         except AdlnError as error:
-            _log.error("the rules on what is kept could not be applied: %s", error)
-            self._tell(str(error))
+            _log.error("the retention rules could not be applied: %s", error)
+            self._set_problem(str(error))
             return
         except Exception as error:
-            # Whatever it is: people were promised that this goes on.
-            _log.exception("the rules on what is kept could not be applied")
-            self._tell(f"{type(error).__name__}: {error}")
+            # Retention must continue whatever fails.
+            _log.exception("the retention rules could not be applied")
+            self._set_problem(f"{type(error).__name__}: {error}")
             return
         erased = tidied.expired + tidied.surplus_templates + tidied.surplus_unnamed
         problem = ""
         if ahead_s := self._clock.ahead_s:
             problem = (
-                f"The clock was set {ahead_s / DAY_S:.1f} days ahead. If it stays so for a day, "
-                "what is kept goes by it; until then by the time before."
+                f"The clock was set {ahead_s / DAY_S:.1f} days ahead. Retention ignores that until "
+                "it has lasted for a day."
             )
         self.last = Tidiness(applied_s=now_s, erased=self.last.erased + erased, problem=problem)
         if erased:
             self._record(tidied)
 
-    def _tell(self, problem: str) -> None:
+    def _set_problem(self, problem: str) -> None:
         self.last = replace(self.last, problem=problem)
 
     def _record(self, tidied: Tidied) -> None:
         try:
             self._state.record(ACTOR, "retention", vars(tidied))
         except ServiceError as error:
-            # It had to be erased all the same, and the gallery's own log says that it was.
-            _log.error("erased by the rules, but not in the service's log: %s", error)
+            # The erasure was due, and is in the gallery's own log.
+            _log.error("retention: the erasure cannot be added to the service's log: %s", error)

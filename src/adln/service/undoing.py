@@ -1,6 +1,6 @@
-"""What can be taken back: names, merges and splits, for some minutes.
+"""Changes that can be undone for some minutes: names, merges, splits and assignments.
 
-Only memory holds it, so that nothing of somebody who is forgotten stays behind on a disk.
+They are held in memory only, so that nothing about a forgotten person remains on the disk.
 """
 
 import secrets
@@ -16,12 +16,12 @@ _MOST = 100
 
 @dataclass(frozen=True)
 class Step:
-    """Something that was done.
+    """A change that can be undone.
 
     Attributes:
-        action: "name", "merge" or "split".
-        persons: whom it concerns; if one of them is forgotten the step is, too.
-        take_back: undoes it; may raise what the gallery raises.
+        action: such as "name", "merge" or "split".
+        persons: the people concerned; the step is dropped when one of them is forgotten.
+        take_back: undoes it; may raise the gallery's errors.
     """
 
     action: str
@@ -30,10 +30,10 @@ class Step:
 
 
 class UndoList:
-    """Steps that can be taken back.
+    """Steps that can be undone.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic time in s.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,10 +42,10 @@ class UndoList:
         self._steps: OrderedDict[str, tuple[float, Step]] = OrderedDict()
 
     def add(self, step: Step) -> str:
-        """Remember a step.
+        """Add a step.
 
         Returns:
-            Its name, by which it can be taken back.
+            Its id.
         """
         undo_id = secrets.token_urlsafe(12)
         with self._lock:
@@ -56,14 +56,14 @@ class UndoList:
         return undo_id
 
     def take(self, undo_id: str) -> Step | None:
-        """Hand out a step, once; None if there is none of that name any more."""
+        """Remove and return a step; None if there is no such step any more."""
         with self._lock:
             self._drop_old()
             _, step = self._steps.pop(undo_id, (0.0, None))
             return step
 
     def forget(self, persons: Iterable[int]) -> None:
-        """Drop everything that concerns these people."""
+        """Drop all steps that concern these people."""
         gone = frozenset(persons)
         with self._lock:
             for undo_id in [key for key, (_, step) in self._steps.items() if step.persons & gone]:

@@ -8,22 +8,22 @@ from adln.gallery.records import Filter, SightingFacts
 
 GAP_S = 300.0
 MOST_SIGHTINGS = 5000
-"""So many sightings are looked through for one answer."""
+"""Most sightings read for one answer."""
 _AT_A_TIME = 500
 
 
 @dataclass
 class Visit:
-    """Somebody at a camera, from when to when.
+    """A person's stay at a camera.
 
     Attributes:
-        person_id: who; None for nobody yet.
-        camera_id: where.
+        person_id: number of the person; None for unassigned sightings.
+        camera_id: number of the camera.
         first_s: time of the first sighting.
-        last_s: time of the last one.
-        sighting_ids: all of them, newest first.
-        picture_id: the sighting whose picture shows them best; None where none is kept.
-        best_quality: of that picture.
+        last_s: time of the last sighting.
+        sighting_ids: its sightings, newest first.
+        picture_id: the sighting with the best picture; None if none has one.
+        best_quality: quality of that picture.
     """
 
     person_id: int | None
@@ -36,25 +36,25 @@ class Visit:
 
     @property
     def sightings(self) -> int:
-        """How many."""
+        """Number of sightings."""
         return len(self.sighting_ids)
 
 
 def newest_visits(
     gallery: Gallery, where: Filter, *, gap_s: float = GAP_S, limit: int = 500
 ) -> tuple[list[Visit], bool]:
-    """The newest visits that pass; no more sightings are read than they need.
+    """The newest visits; reads no more sightings than necessary.
 
-    Sightings of nobody yet belong together only if they are of one track.
+    Unassigned sightings belong to one visit only if they are from one track.
 
     Args:
-        gallery: any.
+        gallery: the gallery.
         where: only these sightings.
-        gap_s: a longer gap begins another visit.
-        limit: at most so many.
+        gap_s: a longer gap starts a new visit.
+        limit: most visits returned.
 
     Returns:
-        Visits, the one that ended last first, and whether these are all.
+        Visits, most recently ended first, and whether these are all.
 
     Raises:
         GalleryError: the gallery cannot be read.
@@ -69,7 +69,7 @@ def newest_visits(
             return visits[:limit], len(visits) <= limit
         before = page[-1].time_s, page[-1].sighting_id
         if len(visits) > limit and before[0] < min(one.first_s for one in visits[:limit]) - gap_s:
-            # What is older belongs to none of those that are wanted.
+            # Older sightings belong to none of the wanted visits.
             break
     return visits[:limit], False
 

@@ -1,4 +1,4 @@
-// Talks to the service this page came from, with the token that is kept for this tab only.
+// Requests to the service that served this page, with the token stored for this tab only.
 
 const API = "/api/v1";
 const KEY = "adln.token";
@@ -17,7 +17,7 @@ export const token = {
 };
 
 let onLogin = () => {};
-/** What to do when the service asks for a token. */
+/** Sets what happens when the service rejects the token. */
 export function whenLoggedOut(callback) { onLogin = callback; }
 
 async function request(method, path, { body, type, headers = {}, signal } = {}) {
@@ -29,12 +29,12 @@ async function request(method, path, { body, type, headers = {}, signal } = {}) 
     answer = await fetch(API + path, { method, body, headers, signal, credentials: "omit" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "unreachable", "The service does not answer. Is it running?");
+    throw new Refused(0, "unreachable", "The service is not answering. Is it running?");
   }
   if (!answer.ok) {
-    const told = await answer.json().catch(() => ({}));
+    const { problem, message } = await answer.json().catch(() => ({}));
     if (answer.status === 401) onLogin();
-    throw new Refused(answer.status, told.problem, told.message ?? `The service answered ${answer.status}.`);
+    throw new Refused(answer.status, problem, message ?? `The service answered ${answer.status}.`);
   }
   return answer;
 }
@@ -49,7 +49,7 @@ export const post = (path, content = {}) => json("POST", path, content);
 export const remove = (path) => json("DELETE", path);
 export const put = (path, content) => json("PUT", path, content);
 
-/** Who has a name, or is "Person 7"; null if nobody. A list of the latest people does not have all. */
+/** The person called `name` or "Person 7", or null. Asks the service: the list in the page is not complete. */
 export async function findPerson(name) {
   const { people } = await get(`/persons?${new URLSearchParams({ text: name, limit: 500 })}`);
   return people.find((one) => (one.name ?? `Person ${one.person_id}`) === name) ?? null;
@@ -57,23 +57,23 @@ export async function findPerson(name) {
 
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
 
-/** Sends a picture as it is. */
+/** Sends a picture unchanged. */
 export async function sendPicture(path, file) {
-  if (!TYPES.includes(file.type)) throw new Refused(415, "wrong_type", "This is no JPEG, PNG or WebP picture.");
+  if (!TYPES.includes(file.type)) throw new Refused(415, "wrong_type", "This is not a JPEG, PNG or WebP picture.");
   return (await request("POST", path, { body: file, type: file.type })).json();
 }
 
-/** Loads the stored picture of a sighting into an image; pictures need the token, too. */
+/** Loads the stored picture of a sighting into an image; the request needs the token. */
 export async function loadPicture(sighting_id, image, instead = null) {
   try {
     const answer = await request("GET", `/sightings/${sighting_id}/picture`);
     const address = URL.createObjectURL(await answer.blob());
     image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
     image.src = address;
-  } catch { /* It has been erased since. */ if (instead) image.replaceWith(instead); }
+  } catch { /* It was erased in the meantime. */ if (instead) image.replaceWith(instead); }
 }
 
-/** The stored picture of a sighting as text, to be put into a file; null if it is gone. */
+/** The stored picture of a sighting as a data URL; null if it is gone. */
 export async function pictureData(sighting_id) {
   try {
     const blob = await (await request("GET", `/sightings/${sighting_id}/picture`)).blob();
@@ -85,7 +85,7 @@ export async function pictureData(sighting_id) {
   } catch { return null; }
 }
 
-/** Loads what a camera sees into an image; gives its time, or null where there is none now. */
+/** Loads a camera's current picture into an image; returns its time, or null if there is none. */
 export async function loadCamera(camera_id, image) {
   try {
     const answer = await request("GET", `/cameras/${camera_id}/picture`);
@@ -100,27 +100,27 @@ export async function loadCamera(camera_id, image) {
   } catch { return null; }
 }
 
-/** Asks a camera for one picture and puts it into an image; by its number if it keeps its address. */
+/** Shows one picture from the camera at `source`, or at the stored address of `camera_id`. */
 export async function tryCamera(source, image, camera_id = null) {
   const answer = await (source || camera_id === null ? request("POST", "/setup/cameras/try", { body: JSON.stringify({ source }), type: "application/json" })
     : request("POST", `/setup/cameras/${camera_id}/try`));
   showFile(await answer.blob(), image);
 }
 
-/** What a camera sees now, as a file. */
+/** A camera's current picture, as a file. */
 export async function takeFrame(camera_id) {
   const answer = await request("GET", `/cameras/${camera_id}/frame`);
   return new File([await answer.blob()], "frame.jpg", { type: "image/jpeg" });
 }
 
-/** Shows a file of this page in an image. */
+/** Shows a local file in an image. */
 export function showFile(file, image) {
   const address = URL.createObjectURL(file);
   image.addEventListener("load", () => URL.revokeObjectURL(address), { once: true });
   image.src = address;
 }
 
-/** Follows live events, the newest before now first, until `signal` ends it; connects again. */
+/** Streams live events, beginning with recent ones, until `signal` aborts; reconnects on errors. */
 export async function follow(onEvent, onState, signal) {
   let last = "0";
   while (!signal.aborted) {

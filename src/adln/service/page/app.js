@@ -1,4 +1,4 @@
-// The start: who is there, which view, and what all views share.
+// Entry point: login, routing, and what all views share.
 
 import { get, post, token, whenLoggedOut, loadPicture, follow } from "./api.js";
 import { h, show, say, field, silhouette } from "./dom.js";
@@ -13,7 +13,7 @@ import { setupView } from "./setup.js";
 import { enrolView } from "./enrol.js";
 
 const main = document.getElementById("main");
-// Shorter waits are not worth a word.
+// "Loading…" appears only after this delay.
 const SLOW_MS = 400;
 const RANKS = ["viewer", "operator", "admin"];
 const views = [
@@ -27,19 +27,19 @@ const views = [
   [/^#\/live$/, liveView, "Live"],
   [/^#\/status$/, statusView, "Status"],
   [/^#\/setup$/, setupView, "Set up"],
-  [/^#\/enrol$/, enrolView, "Enrol somebody"],
+  [/^#\/enrol$/, enrolView, "Enrol a person"],
 ];
 
 let session = null;
 let leaving = new AbortController();
 
-/** What a view may use of the page. */
+/** What the page offers to its views. */
 const page = {
   may: (role) => RANKS.indexOf(session.role) >= RANKS.indexOf(role),
   status: null,
-  /** A picture that another view is to search for. */
+  /** A picture for the search view to search for. */
   handed: null,
-  /** The picture of a sighting where one is kept, else a figure; enlarges when clicked. */
+  /** The stored picture of a sighting, or a silhouette if there is none; enlarges when clicked. */
   picture(sighting_id, caption, size = "", { enlarges = true } = {}) {
     if (sighting_id === null) return h("span", { class: `shot ${size}` }, silhouette());
     const image = h("img", { alt: enlarges ? "" : `Picture of ${caption}` });
@@ -47,19 +47,19 @@ const page = {
     if (!enlarges) return h("span", { class: `shot ${size}` }, image);
     return h("button", { type: "button", class: `shot zoom ${size}`, "aria-label": `Enlarge the picture of ${caption}`, onclick: () => enlarge(sighting_id, caption) }, image);
   },
-  /** What to do to see faces, where no pictures are kept. */
-  pictureNote: () => page.status.keeps_pictures || page.status.cameras.some((one) => one.pictures && page.status.pipeline?.pictures) ? null : h("p", { class: "note quiet-note" }, "No pictures are kept, so people have no faces here. To keep small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), ", or say so for a camera in Set up."),
-  /** Says what was done, with a way back if there is one. */
+  /** How to turn pictures on, if none are kept. */
+  pictureNote: () => page.status.keeps_pictures || page.status.cameras.some((one) => one.pictures && page.status.pipeline?.pictures) ? null : h("p", { class: "note quiet-note" }, "No pictures are stored, so people are shown without faces. To store small pictures from now on, start the service with ", h("code", {}, "--keep-pictures"), ", or turn them on for a camera in Set up."),
+  /** Reports what was done, with an undo if there is one. */
   done(text, undo_id, back = open) {
     say(text, undo_id && (async () => {
       try {
         await post(`/undo/${undo_id}`);
-        say("Taken back.");
+        say("Undone.");
         back();
       } catch (error) { say(error.message); }
     }));
   },
-  /** Keys of a view: letter -> what it does, unless somebody is typing or asked something. */
+  /** Keyboard shortcuts of a view (key -> action); inactive in text fields and dialogs. */
   keys(map) {
     page.on(document, "keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
@@ -70,14 +70,14 @@ const page = {
   },
   /** Listens for as long as the view is shown. */
   on: (target, kind, work) => target.addEventListener(kind, work, { signal: leaving.signal }),
-  /** How many decisions wait. */
+  /** Shows the number of pending reviews. */
   waiting(number) {
     const place = document.getElementById("waiting");
     place.hidden = !number;
     place.textContent = number > 99 ? "99+" : number;
   },
   open,
-  /** Does something again and again for as long as the view is shown. */
+  /** Repeats something for as long as the view is shown. */
   every(interval_ms, work) {
     const { signal } = leaving;
     const timer = setInterval(work, interval_ms);
@@ -110,15 +110,15 @@ async function open() {
   try {
     page.status = await get("/status");
     const content = await view(page, ...(hash.match(pattern)?.slice(1) ?? []));
-    // Somebody may have clicked on while it was loading.
+    // Another view may have been opened in the meantime.
     clearTimeout(waiting);
     if (!signal.aborted) show(main, content);
   } catch (error) {
     clearTimeout(waiting);
     if (!signal.aborted && error.status !== 401) {
-      show(main, h("h1", { tabindex: "-1" }, error.status === 404 ? "This is not here any more" : "This could not be shown"),
+      show(main, h("h1", { tabindex: "-1" }, error.status === 404 ? "This no longer exists" : "This could not be shown"),
         h("div", { class: "error", role: "alert" }, error.message),
-        h("div", { class: "row" }, h("button", { type: "button", onclick: open }, "Try again"), h("a", { class: "button", href: "#/start" }, "To the start"), history.length > 1 && h("button", { type: "button", onclick: () => history.back() }, "Back")));
+        h("div", { class: "row" }, h("button", { type: "button", onclick: open }, "Try again"), h("a", { class: "button", href: "#/start" }, "Start page"), history.length > 1 && h("button", { type: "button", onclick: () => history.back() }, "Back")));
     }
   }
 }
@@ -133,10 +133,10 @@ function logIn(message = null) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     token.set(input.value.trim());
-    begin("This token is not valid. Check that it is whole; it may have been revoked.");
+    begin("This token is not valid. Check that it is complete; it may have been revoked.");
   });
   show(main, h("section", { class: "login card" }, h("h1", {}, "Log in"),
-    h("p", { class: "lead small" }, "Tokens were shown when the service first started. Yours is kept in this tab only."),
+    h("p", { class: "lead small" }, "Tokens are shown when the service first starts. Yours is stored in this tab only."),
     message && h("p", { class: "error", role: "alert" }, message), form));
   input.focus();
 }
@@ -146,7 +146,7 @@ async function begin(refusal = null) {
     session = await get("/session");
   } catch (error) {
     if (error.status !== 401) {
-      show(main, h("h1", {}, "The service is not there"), h("div", { class: "error", role: "alert" }, error.message),
+      show(main, h("h1", {}, "The service is not reachable"), h("div", { class: "error", role: "alert" }, error.message),
         h("button", { type: "button", onclick: () => begin() }, "Try again"));
       return;
     }
@@ -168,8 +168,8 @@ async function begin(refusal = null) {
 document.addEventListener("keydown", (event) => {
   if (event.key === "u" && !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.closest("input, select, textarea, dialog")) document.querySelector("#toasts .undo")?.click();
 });
-whenLoggedOut(() => { if (session) { token.set(null); logIn("Your token is not valid any more."); } });
-/** Whoever comes by a link with a token has it in this tab; the address does not keep it. */
+whenLoggedOut(() => { if (session) { token.set(null); logIn("Your token is no longer valid."); } });
+/** Stores the token of a login link in this tab and removes it from the address. */
 function takeToken() {
   const found = location.hash.match(/^#token=(adln_[\w-]+)$/);
   if (!found) return false;
@@ -179,14 +179,14 @@ function takeToken() {
 }
 
 window.addEventListener("hashchange", async () => {
-  if (takeToken()) { begin("This link is not valid any more; ask for another one."); return; }
+  if (takeToken()) { begin("This link is no longer valid; ask for a new one."); return; }
   if (!location.hash.startsWith("#/")) return;
   if (session) {
     await open();
     window.scrollTo(0, 0);
-    // Screen readers go on from the new view's title.
+    // Screen readers continue at the new view's title.
     main.querySelector("h1")?.focus();
   }
 });
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
-begin(takeToken() ? "This link is not valid any more; ask for another one." : null);
+begin(takeToken() ? "This link is no longer valid; ask for a new one." : null);

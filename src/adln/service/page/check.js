@@ -1,14 +1,14 @@
-// Whether recognising works here, and the one thing that would make it better.
+// Whether recognition works here, and the most useful next step.
 
 import { h, moment } from "./dom.js";
 import { section } from "./sections.js";
 
 const STEPS = {
-  network: ["This service has no network: boxes push what they see, and pictures cannot be searched for. Start it with ", "--network res2", " to change that."],
-  prove: ["The network has nothing in its file to try it by. Export it again with ", "adln export", ", or use one that comes with adln."],
-  calibrate: ["Nobody has said which likeness counts as the same person. ", "adln calibrate", " finds it out."],
-  adapt: ["Enough was seen to measure your cameras: ", "adln adapt GALLERY --dry-run", " says whether that would make people easier to tell apart, and changes nothing yet."],
-  none: ["Nothing is missing."],
+  network: ["This service has no network: it stores sightings that other devices push, but cannot search for pictures. To change that, start it with ", "--network res2", "."],
+  prove: ["The network file contains no self-check. Export it again with ", "adln export", ", or use a network that comes with adln."],
+  calibrate: ["It is not known which similarity means the same person. ", "adln calibrate", " measures it."],
+  adapt: ["There are enough sightings to adapt to your cameras: ", "adln adapt GALLERY --dry-run", " measures the gain without changing anything."],
+  none: ["Everything is set up."],
 };
 
 export function checkSection({ network, adaptations, next_step }) {
@@ -16,16 +16,16 @@ export function checkSection({ network, adaptations, next_step }) {
   const [text, command, rest] = STEPS[next_step];
   return section("Recognition", null, h("dl", { class: "facts" },
     network ? fact("Network", network.name, null, `depth ${network.depth} of 4, ${network.precision}`) : fact("Network", "None"),
-    network && fact("Self-check", network.is_proved ? "Right on this machine" : "Not tried", network.is_proved ? "running" : "connecting", network.is_proved ? "It answers as where it was made." : null),
-    network && fact("How sure it is", network.is_calibrated ? "Said with answers" : "Not known", network.is_calibrated ? "running" : "connecting", network.is_calibrated ? "Matched, perhaps or unknown." : "Answers have no verdict."),
+    network && fact("Self-check", network.is_proved ? "Passed on this machine" : "Not run", network.is_proved ? "running" : "connecting", network.is_proved ? "Its outputs equal those where it was exported." : null),
+    network && fact("Confidence", network.is_calibrated ? "Calibrated" : "Not calibrated", network.is_calibrated ? "running" : "connecting", network.is_calibrated ? "Answers say matched, perhaps or unknown." : "Answers have no verdict."),
     adaptations.length ? adaptations.map((one) => fact("Adapted to your cameras", one.since_s === null ? "On" : `Since ${moment(one.since_s)}`, "running", gain(one)))
-      : fact("Adapted to your cameras", "No", null, "People are compared as the network sees them.")),
+      : fact("Adapted to your cameras", "No", null, "The network's embeddings are compared unchanged.")),
   h("p", { class: next_step === "none" ? "small faint below" : "note quiet-note below" }, next_step === "none" ? null : h("strong", {}, "Next: "), text, command && h("code", {}, command), rest));
 }
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 function gain({ recognised_before, recognised, num_tracks }) {
-  const measured = `Measured by ${num_tracks.toLocaleString()} tracks`;
-  return recognised === null ? `${measured}.` : `${measured}: ${percent(recognised)} of them are recognised, before ${percent(recognised_before)}.`;
+  const measured = `Measured on ${num_tracks.toLocaleString()} tracks`;
+  return recognised === null ? `${measured}.` : `${measured}: ${percent(recognised)} of them are recognised, ${percent(recognised_before)} without adaptation.`;
 }

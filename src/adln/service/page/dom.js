@@ -1,8 +1,8 @@
-// Builds what is seen: elements (never from text of a server), dialogs, messages.
+// Builds the page's elements (never from HTML of a server), dialogs and messages.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with properties (on… for events, class, aria-… and the like) and children. */
+/** An element with attributes, event listeners (on…) and children. */
 export function h(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
@@ -22,12 +22,12 @@ function fill(element, properties, children) {
   return element;
 }
 
-/** Replaces what a place shows. */
+/** Replaces the children of an element. */
 export function show(place, ...children) {
   place.replaceChildren(...children.flat().filter(Boolean));
 }
 
-/** Says something at the bottom of the page; with an undo until it is dismissed. */
+/** Shows a message at the bottom of the page; one with an undo stays until it is dismissed. */
 export function say(text, undo = null) {
   const place = document.getElementById("toasts");
   const close = () => toast.remove();
@@ -38,7 +38,7 @@ export function say(text, undo = null) {
   if (!undo) setTimeout(close, 6000);
 }
 
-/** A dialog with a form; `send` gets its data, and it closes when that has gone well. */
+/** A dialog with a form; it closes when `send`, which gets the form's data, has succeeded. */
 export function ask({ title, body, submit, danger = false, send }) {
   const problem = h("p", { class: "error", role: "alert", hidden: true });
   const go = h("button", { type: "submit", class: danger ? "primary danger" : "primary" }, submit);
@@ -74,28 +74,28 @@ const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric
 const shortDay = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
-// A time that no calendar has must not end the page.
+// Dates out of JavaScript's range would throw.
 const format = (how, time_s) => Math.abs(time_s) < 8.64e12 ? how.format(time_s * 1000) : "no time";
 export const dayOf = (time_s) => format(day, time_s);
 export const clockOf = (time_s) => format(clock, time_s);
 
-/** Midnight at the beginning of a moment's day, in seconds; some days later if asked for. */
+/** Midnight at the beginning of the day of `time_s`, plus `days`, in seconds. */
 export function midnight(time_s = Date.now() / 1000, days = 0) {
   const date = new Date(time_s * 1000);
   return new Date(date.getFullYear(), date.getMonth(), date.getDate() + days).getTime() / 1000;
 }
 
-/** A day as people say it. */
+/** "today", "yesterday", or the date. */
 export function dayName(time_s) {
   if (midnight(time_s) === midnight()) return "today";
   if (midnight(time_s) === midnight(undefined, -1)) return "yesterday";
   return format(shortDay, time_s);
 }
 
-/** From when to when, as short as can be. */
+/** A range of times: 14:02–14:10, or one time if both are equal. */
 export const span = (first_s, last_s) => clockOf(first_s) === clockOf(last_s) ? clockOf(first_s) : `${clockOf(first_s)}–${clockOf(last_s)}`;
 
-/** A moment as people say it: today 14:02, yesterday 9:30, or the day. */
+/** Day and time: today 14:02, yesterday 09:30, or the date and time. */
 export function moment(time_s) {
   if (time_s === null) return "never";
   const today = midnight();
@@ -108,18 +108,23 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString()} ${number === 1 ? one : many}`;
 }
 
-export const called = (person_id, name) => name ?? (person_id === null ? "Nobody yet" : `Person ${person_id}`);
+export const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
+
+/** The states of a camera. */
+export const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
+
+export const called = (person_id, name) => name ?? (person_id === null ? "Unknown person" : `Person ${person_id}`);
 
 export function empty(title, text, ...more) {
   return h("div", { class: "empty" }, silhouette(), h("strong", {}, title), h("p", {}, text), ...more);
 }
 
-/** The colour by which a person is told apart in a picture of several. */
+/** The colour that distinguishes a person in a picture of several. */
 export function colourOf(person_id) {
   return person_id === null ? "hsl(212 12% 62%)" : `hsl(${(person_id * 137.508) % 360} 62% 56%)`;
 }
 
-/** A figure for somebody of whom no picture is kept. It has no colours: nobody would look like it. */
+/** A grey figure, shown for a person without a stored picture. */
 export function silhouette() {
   return s("svg", { viewBox: "0 0 64 128", "aria-hidden": "true", preserveAspectRatio: "xMidYMid meet", class: "figure" },
     s("path", { d: "M22 66h20l3 50a4 4 0 0 1-8 .6L32 82l-5 34.6a4 4 0 0 1-8-.6z" }),
@@ -127,7 +132,7 @@ export function silhouette() {
     s("circle", { cx: 32, cy: 20, r: 10.5 }));
 }
 
-/** Hands a file to the browser to save. */
+/** Has the browser save a file. */
 export function download(name, type, text) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   h("a", { href: address, download: name }).click();

@@ -1,10 +1,10 @@
-// Enrol somebody: from pictures, or from what a camera sees now.
+// Enrol a person from pictures or from a camera's current picture.
 
 import { get, post, sendPicture, takeFrame, showFile } from "./api.js";
 import { h, s, show, field, called, count } from "./dom.js";
 import { pictureOf, findPeople, cut, marker, lay } from "./frame.js";
 
-// What is wider than this is hardly one person, cut out.
+// Width / height; a wider picture is taken for a scene, not for a crop of one person.
 const WIDEST = 1.2;
 
 export async function enrolView(page) {
@@ -25,9 +25,9 @@ export async function enrolView(page) {
     form.hidden = !frames.size;
     const number = parts().length;
     go.disabled = !number;
-    chosen.textContent = number ? `${count(number, "picture")} of the same person.` : "Choose who is to be enrolled.";
+    chosen.textContent = number ? `${count(number, "picture")} of the same person.` : "Choose the person to enrol.";
     go.textContent = same() === undefined ? "Enrol" : "Add";
-    whose.textContent = same() === undefined ? "" : `${name.value.trim()} is known: the pictures are added.`;
+    whose.textContent = same() === undefined ? "" : `${name.value.trim()} is already enrolled: the pictures will be added.`;
   }
   name.addEventListener("input", draw);
 
@@ -36,7 +36,7 @@ export async function enrolView(page) {
     frames.add(frame);
     const place = h("div", { class: "stack" }, h("p", { class: "loading small", role: "status" }, "Looking for people…"));
     const card = h("section", { class: "card frame", "aria-label": title }, h("div", { class: "row" }, h("h2", {}, title),
-      h("button", { type: "button", class: "quiet", "aria-label": `Leave out ${title}`, onclick: () => { frames.delete(frame); card.remove(); draw(); } }, "Leave out")), place);
+      h("button", { type: "button", class: "quiet", "aria-label": `Remove ${title}`, onclick: () => { frames.delete(frame); card.remove(); draw(); } }, "Remove")), place);
     list.append(card);
     draw();
     fill(place, file, (part) => { frame.chosen = part; draw(); }).catch((error) => show(place, h("p", { class: "error", role: "alert" }, error.message)));
@@ -46,15 +46,15 @@ export async function enrolView(page) {
     event.preventDefault();
     go.disabled = true;
     problem.hidden = true;
-    const told = name.value.trim();
+    const given = name.value.trim();
     let person_id = same();
     try {
-      person_id ??= (await post("/persons", { name: told || null })).person_id;
+      person_id ??= (await post("/persons", { name: given || null })).person_id;
       const refused = [];
       for (const part of parts()) {
         try { await sendPicture(`/persons/${person_id}/picture`, part); } catch (error) { refused.push(error.message); }
       }
-      const who = called(person_id, told || null);
+      const who = called(person_id, given || null);
       page.done(refused.length ? `${who} is enrolled, but ${count(refused.length, "picture")} could not be used: ${refused[0]}` : `${who} is enrolled.`);
       location.hash = `#/people/${person_id}`;
     } catch (error) {
@@ -66,8 +66,8 @@ export async function enrolView(page) {
   page.on(document, "paste", (event) => { for (const file of event.clipboardData.files) add(file, file.name || "Pasted picture"); });
   return h("div", {},
     h("p", { class: "small" }, h("a", { href: "#/people" }, "← All people")),
-    h("div", { class: "head section" }, h("h1", { tabindex: "-1" }, "Enrol somebody"),
-      h("p", { class: "lead" }, "A few pictures from different sides are best. ", page.status.keeps_pictures ? "Small pictures are kept." : "The pictures are not kept, only what somebody is recognised by.")),
+    h("div", { class: "head section" }, h("h1", { tabindex: "-1" }, "Enrol a person"),
+      h("p", { class: "lead" }, "A few pictures from different sides work best. ", page.status.keeps_pictures ? "Small pictures are stored." : "Only embeddings are stored, not the pictures.")),
     drop((file) => add(file, file.name)), cameras(page, add), list, form);
 }
 
@@ -77,19 +77,19 @@ function drop(add) {
   for (const one of [input, camera]) one.addEventListener("change", () => { for (const file of one.files) add(file); one.value = ""; });
   const zone = h("div", { class: "drop" },
     s("svg", { viewBox: "0 0 24 24", width: 36, height: 36, "aria-hidden": "true" }, s("path", { d: "M12 16V5m0 0L8 9m4-4 4 4M4 16v2a2 2 0 0 0 2 2h12a2 2 0 0 0 2-2v-2" })),
-    h("strong", {}, "Drop, paste or choose pictures"), h("span", { class: "faint small how" }, "Whole scenes will do: the people in them are found."), input);
+    h("strong", {}, "Drop, paste or choose pictures"), h("span", { class: "faint small how" }, "Pictures of whole scenes work, too: people are detected in them."), input);
   for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));
   zone.addEventListener("drop", (event) => { event.preventDefault(); zone.classList.remove("over"); for (const file of event.dataTransfer.files) add(file); });
   return h("div", { class: "ask" }, zone, h("label", { class: "button by-camera" }, "Take a photo", camera));
 }
 
-/** The cameras whose pictures may be shown, each to take one from. */
+/** Buttons that take a picture from a camera, for cameras whose pictures may be shown. */
 function cameras(page, add) {
   const shown = page.status.cameras.filter((one) => one.pictures && page.status.pipeline?.pictures);
-  if (!shown.length) return page.status.cameras.length ? h("p", { class: "small faint frames-from" }, "No camera's pictures are shown, so none can be taken from one. An admin can change that in Set up.") : null;
+  if (!shown.length) return page.status.cameras.length ? h("p", { class: "small faint frames-from" }, "Showing pictures is turned off for all cameras, so none can be taken from one. An admin can change that in Set up.") : null;
   const problem = h("p", { class: "small", role: "status" });
-  return h("div", { class: "frames-from" }, h("div", { class: "chips", role: "group", "aria-label": "Take a picture from a camera" }, h("span", { class: "small faint" }, "Or as it is now at"),
+  return h("div", { class: "frames-from" }, h("div", { class: "chips", role: "group", "aria-label": "Take a picture from a camera" }, h("span", { class: "small faint" }, "Or take one now from"),
     shown.map((one) => h("button", { type: "button", class: "tool", onclick: async (event) => {
       const button = event.currentTarget;
       button.disabled = true;
@@ -101,7 +101,7 @@ function cameras(page, add) {
     } }, one.name))), problem);
 }
 
-/** What is in a picture: the people, one of whom is chosen; else a way to mark somebody. */
+/** Detects the people in a picture and lets one be chosen, or marked by hand. */
 async function fill(place, file, choose) {
   const [image, people] = await Promise.all([pictureOf(file), findPeople(file)]);
   const isSlim = image.naturalWidth <= WIDEST * image.naturalHeight;
@@ -109,24 +109,24 @@ async function fill(place, file, choose) {
   const all = () => {
     choose(file);
     image.alt = "The picture";
-    show(place, h("p", { class: "small faint" }, "All of the picture is used."), h("div", { class: "stage-of" }, image), h("div", { class: "row" }, byHand("Mark by hand")));
+    show(place, h("p", { class: "small faint" }, "The whole picture is used."), h("div", { class: "stage-of" }, image), h("div", { class: "row" }, byHand("Mark by hand")));
   };
   const draw = () => {
     choose(null);
     if (people?.length) { pick(place, image, people, choose, byHand("Mark by hand")); return; }
     image.alt = "The picture";
-    show(place, h("p", { class: "note quiet-note" }, "Nobody was found in this picture."), h("div", { class: "stage-of" }, image),
-      h("div", { class: "row" }, byHand("Mark by hand"), isSlim && h("button", { type: "button", onclick: all }, "All of it is one person")));
+    show(place, h("p", { class: "note quiet-note" }, "No person was detected in this picture."), h("div", { class: "stage-of" }, image),
+      h("div", { class: "row" }, byHand("Mark by hand"), isSlim && h("button", { type: "button", onclick: all }, "Use the whole picture")));
   };
   if (people !== null) draw();
   else if (isSlim) all();
-  else mark(place, image, choose, null, h("p", { class: "note quiet-note" }, "Nothing here finds people in pictures yet. A detector is fetched once, on the machine itself: ", h("code", {}, "adln watch --fetch-detector"), "."));
+  else mark(place, image, choose, null, h("p", { class: "note quiet-note" }, "No person detector is installed yet. To download one, run once on the machine itself: ", h("code", {}, "adln watch --fetch-detector"), "."));
 }
 
 async function pick(place, image, people, choose, other) {
   image.alt = "";
   const boxes = people.map((at) => { const box = h("div", { class: "person-box", "aria-hidden": "true" }); lay(box, at); return box; });
-  // A smaller one is on top of a larger one.
+  // Smaller boxes lie on top of larger ones.
   const size = (at) => people[at].width * people[at].height;
   [...people.keys()].sort((a, b) => size(b) - size(a)).forEach((at, rank) => { boxes[at].style.zIndex = String(rank + 1); });
   const parts = await Promise.all(people.map((at) => cut(image, at)));
@@ -145,7 +145,7 @@ async function pick(place, image, people, choose, other) {
     choose(now === null ? null : parts[now]);
   }
   boxes.forEach((box, at) => box.addEventListener("click", () => turn(at)));
-  show(place, h("p", { class: "small faint" }, people.length > 1 ? `${people.length} people. Who is it?` : "One person was found."),
+  show(place, h("p", { class: "small faint" }, people.length > 1 ? `${people.length} people. Which one?` : "One person was detected."),
     h("div", { class: "stage-of" }, image, boxes), h("div", { class: "found-people" }, buttons, other));
   if (people.length === 1) turn(0);
 }
@@ -155,10 +155,10 @@ function mark(place, image, choose, back, note = null) {
   const done = h("button", { type: "button", class: "primary", onclick: async () => {
     const part = await marked.part();
     choose(part);
-    const small = h("img", { alt: "The person that was marked" });
+    const small = h("img", { alt: "The marked person" });
     showFile(part, small);
     show(place, h("p", { class: "small faint" }, "You marked this person."), h("span", { class: "shot found" }, small),
       h("div", { class: "row" }, h("button", { type: "button", onclick: () => { choose(null); mark(place, image, choose, back); } }, "Mark again")));
-  } }, "This is the person");
-  show(place, note, h("p", { class: "small faint" }, "Draw a frame around one person, from head to feet."), marked.element, h("div", { class: "row" }, done, back && h("button", { type: "button", onclick: back }, "Back")));
+  } }, "Use this person");
+  show(place, note, h("p", { class: "small faint" }, "Draw a box around one person, from head to feet."), marked.element, h("div", { class: "row" }, done, back && h("button", { type: "button", onclick: back }, "Back")));
 }

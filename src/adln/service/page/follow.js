@@ -1,10 +1,10 @@
-// Follow: a day at all cameras at a glance, who was where in any hour of it, as a file if wanted.
+// Follow: one day at all cameras; who was where in each hour; export to a file.
 
 import { findPerson, get } from "./api.js";
 import { h, show, field, called, count, dayName, dayOf, empty, midnight } from "./dom.js";
 import { timeline, cameraLanes, visitCards, exportPage, exportVisits, inSelection, legend } from "./visits.js";
 
-const WHO = { everybody: "Everybody", named: "People with a name", unnamed: "People without a name", nobody: "Nobody yet" };
+const WHO = { everybody: "Everyone", named: "People with a name", unnamed: "People without a name", nobody: "Unknown people" };
 const SHOWN = 60;
 // Kept while the page is open.
 const chosen = { day: null, who: "everybody", person: "", cameras: new Set() };
@@ -17,7 +17,7 @@ export async function followView(page, who_first = null) {
   const place = h("div");
   const head = h("p", { class: "lead", "aria-live": "polite" });
   const days = h("div", { class: "days" });
-  const person = h("input", { list: "everybody", value: chosen.person, placeholder: "Anybody", autocomplete: "off", onchange: (event) => { chosen.person = event.target.value.trim(); load(); } });
+  const person = h("input", { list: "everybody", value: chosen.person, placeholder: "Anyone", autocomplete: "off", onchange: (event) => { chosen.person = event.target.value.trim(); load(); } });
   const who = h("select", { onchange: (event) => { chosen.who = event.target.value; load(); } },
     Object.entries(WHO).map(([value, text]) => h("option", { value, selected: value === chosen.who }, text)));
   const file = h("button", { type: "button", onclick: () => exportVisits(listed, `visits ${isoDay(chosen.day)}`) }, "Export CSV");
@@ -42,7 +42,7 @@ export async function followView(page, who_first = null) {
     if (chosen.person) {
       const id = byName.get(chosen.person) ?? (await findPerson(chosen.person))?.person_id;
       if (mine !== turn) return;
-      if (id === undefined) { show(place, empty("Nobody is called that", "Choose somebody of the list, or leave the field empty.")); return; }
+      if (id === undefined) { show(place, empty("No one has this name", "Choose a person from the list, or leave the field empty.")); return; }
       wanted.append("person", id);
     }
     const answer = await get(`/visits?${wanted}`);
@@ -53,7 +53,7 @@ export async function followView(page, who_first = null) {
     const visits = answer.visits.filter((one) => kept.some((lane) => lane.has(one)));
     if (!visits.length) {
       listed = [];
-      head.textContent = `Nobody was seen ${dayName(chosen.day)}.`;
+      head.textContent = `No one was seen ${dayName(chosen.day)}.`;
       file.disabled = whole.disabled = true;
       show(place, await nothing());
       return;
@@ -64,18 +64,18 @@ export async function followView(page, who_first = null) {
       const persons = new Set(listed.map((one) => one.person_id ?? `nobody ${one.first_s}`)).size;
       head.textContent = selection ? `${selection.lane.label}, ${dayName(selection.from)} ${selection.text}: ${count(persons, "person", "people")}.`
         : `${count(persons, "person", "people")}, ${count(listed.length, "visit")} ${dayName(chosen.day)}.`;
-      show(list, h("h2", { class: "unseen" }, "Visits"), visitCards(page, listed.slice(0, SHOWN)), listed.length > SHOWN && h("p", { class: "faint" }, `${count(listed.length - SHOWN, "more visit")}: choose an hour above, or a camera or person.`));
+      show(list, h("h2", { class: "unseen" }, "Visits"), visitCards(page, listed.slice(0, SHOWN)), listed.length > SHOWN && h("p", { class: "faint" }, `${count(listed.length - SHOWN, "more visit")}: choose an hour above, a camera or a person.`));
     };
     file.disabled = whole.disabled = false;
     show(place, h("section", { class: "card" }, timeline({ lanes: kept, visits, from: chosen.day, until, title: legend(), onSelect: select })),
-      answer.is_all ? null : h("p", { class: "note" }, "This day has more than can be shown at once; earlier visits are left out. Choose a camera or a person."),
+      answer.is_all ? null : h("p", { class: "note" }, "This day has too many visits to show at once; earlier ones are left out. Choose a camera or a person."),
       h("section", { class: "section" }, list));
     select(null);
   }
 
   async function nothing() {
     const { visits: [latest] } = await get("/visits?limit=1");
-    return empty(`Nobody was seen ${dayName(chosen.day)}`, latest ? "Another day, camera or person may have more." : "As soon as a camera or a box hands in sightings, they are here.",
+    return empty(`No one was seen ${dayName(chosen.day)}`, latest ? "Try another day, camera or person." : "Sightings appear here as soon as a camera or another device sends them.",
       latest && h("button", { type: "button", onclick: () => { chosen.day = midnight(latest.last_s); chosen.cameras.clear(); load(); } }, `Show ${dayName(latest.last_s)}, the latest`));
   }
 
@@ -85,7 +85,7 @@ export async function followView(page, who_first = null) {
     h("div", { class: "bar-of-filters" }, days,
       h("details", { class: "filters", open: chosen.cameras.size > 0 || chosen.person !== "" || chosen.who !== "everybody" }, h("summary", {}, "Filters"),
         h("div", { class: "fields" }, field("Person", person), field("Who", who)), h("datalist", { id: "everybody" }, [...byName.keys()].map((name) => h("option", { value: name }))),
-        h("fieldset", { class: "section" }, h("legend", {}, "Cameras (all, if none is chosen)"), chips))),
+        h("fieldset", { class: "section" }, h("legend", {}, "Cameras (none chosen: all)"), chips))),
     place);
 }
 

@@ -1,4 +1,4 @@
-// Pictures with people in them: who is found, who is meant, and the part of the picture they fill.
+// Pictures of scenes: detect the people, mark one by hand, cut one out.
 
 import { sendPicture } from "./api.js";
 import { h } from "./dom.js";
@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 const QUALITY = 0.95;
 const STANDING = { left: 0.4, top: 0.15, width: 0.2, height: 0.7 };
 
-/** A picture of a file, ready to be drawn from. */
+/** Decodes a file to an image element. */
 export async function pictureOf(file) {
   const image = h("img", { alt: "" });
   const address = URL.createObjectURL(file);
@@ -14,14 +14,14 @@ export async function pictureOf(file) {
     image.src = address;
     await image.decode();
   } catch {
-    throw new Error("This is no picture that the browser can show.");
+    throw new Error("The browser cannot show this picture.");
   } finally {
     URL.revokeObjectURL(address);
   }
   return image;
 }
 
-/** A part of a picture as a file of its own; `at` in parts of its width and height. */
+/** A part of a picture as a new file; `at` in fractions of its width and height. */
 export async function cut(image, at) {
   const [width, height] = [image.naturalWidth, image.naturalHeight];
   const canvas = h("canvas", { width: Math.max(1, Math.round(at.width * width)), height: Math.max(1, Math.round(at.height * height)) });
@@ -30,7 +30,7 @@ export async function cut(image, at) {
   return new File([blob], "part.jpg", { type: "image/jpeg" });
 }
 
-/** The people in a picture, from the left, in parts of its width and height; null where nothing finds people. */
+/** Boxes of the people in a picture, from the left, in fractions of width and height; null without a detector. */
 export async function findPeople(file) {
   const { width_px, height_px, can_find, people } = await sendPicture("/frames/people", file);
   if (!can_find) return null;
@@ -38,17 +38,17 @@ export async function findPeople(file) {
     .sort((a, b) => a.left - b.left);
 }
 
-/** Places an element over a part of a picture. */
+/** Positions an element over a part of a picture. */
 export function lay(element, at) {
   for (const [key, value] of Object.entries(at)) element.style[key] = `${100 * value}%`;
 }
 
-/** A picture in which somebody is marked by hand; `part()` gives what is marked, as a file. */
+/** A picture in which a box is drawn by hand; `part()` returns the content of the box as a file. */
 export function marker(image) {
-  image.alt = "The picture, in which one person is to be marked";
-  const box = h("div", { class: "crop-box", tabindex: "0", role: "application", "aria-label": "The marked part: arrow keys move it, with shift they change its size" });
+  image.alt = "The picture in which to mark one person";
+  const box = h("div", { class: "crop-box", tabindex: "0", role: "application", "aria-label": "Marked area: arrow keys move it, Shift and arrow keys resize it" });
   const frame = h("div", { class: "cropper" }, image, box);
-  // As slim as somebody who stands, in a picture of any shape.
+  // The shape of a standing person, whatever the shape of the picture.
   const slim = Math.min(0.9, 0.35 * image.naturalHeight / image.naturalWidth);
   const standing = { ...STANDING, left: (1 - slim) / 2, width: slim };
   let at = standing;

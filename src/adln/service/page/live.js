@@ -1,16 +1,15 @@
-// Live: what the cameras see now. Status: what the service runs with and what was done.
+// Live: what the cameras see now. Status: configuration, state and audit log of the service.
 
 import { get, loadCamera } from "./api.js";
-import { h, s, show, moment, clockOf, called, count, empty, silhouette, colourOf } from "./dom.js";
+import { h, s, show, moment, clockOf, called, count, empty, silhouette, colourOf, STATES } from "./dom.js";
 import { badge, cameraName } from "./search.js";
 
-const STATES = { running: "Running", connecting: "Connecting…", lost: "No picture", ended: "Ended" };
 const FEED = 50;
-// What a camera showed so long ago does not hold any more.
+// Older scenes are cleared from the view.
 const SCENE_MS = 3000;
 const PICTURE_MS = 500;
 const MANY_CAMERAS = 4;
-// Scenes that are remembered until the picture of their moment comes.
+// Scenes kept until the picture of the same time arrives.
 const SCENES = 24;
 
 export async function liveView(page) {
@@ -18,7 +17,7 @@ export async function liveView(page) {
   const faces = new Map(people.map((person) => [person.person_id, person.picture_ids[0] ?? null]));
   const names = new Map(people.map((person) => [person.person_id, person.name]));
   const nameOf = (person_id) => called(person_id, names.get(person_id) ?? null);
-  /** Of whoever was seen too long ago, or came too lately, to be in the list. */
+  /** Loads the name and face of a person who is not in the list. */
   function learn(person_id) {
     names.set(person_id, null);
     return get(`/persons/${person_id}`).then((person) => { names.set(person_id, person.name); faces.set(person_id, person.picture_ids[0] ?? null); }).catch(() => {});
@@ -28,9 +27,9 @@ export async function liveView(page) {
   const trouble = h("div");
   const work = h("p", { class: "faint small numbers" });
   const feed = h("ol", { class: "feed card", "aria-label": "Sightings, newest first", hidden: true });
-  const nothing = empty("Quiet so far", "As soon as a camera recognises somebody, it shows here.");
+  const nothing = empty("Nothing yet", "Sightings appear here as soon as a camera recognises someone.");
   const stages = new Map();
-  const told = new Map();
+  const entries = new Map();
 
   function draw({ cameras, pipeline }) {
     show(trouble, troubleOf(pipeline));
@@ -41,7 +40,7 @@ export async function liveView(page) {
       stages.clear();
       for (const one of cameras) stages.set(one.camera_id, stageOf(one, nameOf));
       show(place, cameras.length ? h("ul", { class: "cameras" }, [...stages.values()].map((one) => one.item))
-        : h("div", { class: "note" }, h("p", {}, "No camera runs in this service. Boxes that push sightings need none; what they push is found by searching."), page.may("admin") && h("p", {}, h("a", { href: "#/setup" }, "Add a camera"))));
+        : h("div", { class: "note" }, h("p", {}, "This service runs no camera. Sightings that other devices push are found by searching."), page.may("admin") && h("p", {}, h("a", { href: "#/setup" }, "Add a camera"))));
     }
     for (const one of cameras) stages.get(one.camera_id).update(one, pipeline);
   }
@@ -50,17 +49,17 @@ export async function liveView(page) {
     nothing.remove();
     feed.hidden = false;
     const key = `${event.camera_id} ${event.track_id}`;
-    // Whoever is recognised better now stands there once.
-    told.get(key)?.remove();
-    const name = event.person_id === null ? "Somebody unknown" : nameOf(event.person_id);
+    // A later recognition of the same track replaces the earlier one.
+    entries.get(key)?.remove();
+    const name = nameOf(event.person_id);
     const item = h("li", {}, page.picture(faces.get(event.person_id) ?? null, name, "small-shot"),
       h("div", { class: "text" }, event.person_id === null ? h("strong", {}, name) : h("a", { href: `#/people/${event.person_id}` }, name),
         h("p", { class: "small faint" }, `${cameraName(page, event.camera_id)}, ${clockOf(event.last_time_s)}`)),
       event.verdict === "unknown" && event.person_id !== null ? h("span", { class: "verdict scored" }, "New") : badge(event.verdict, event.probability));
-    told.set(key, item);
+    entries.set(key, item);
     feed.prepend(item);
     while (feed.children.length > FEED) feed.lastChild.remove();
-    if (told.size > 4 * FEED) for (const [one, shown] of told) if (!shown.isConnected) told.delete(one);
+    if (entries.size > 4 * FEED) for (const [one, shown] of entries) if (!shown.isConnected) entries.delete(one);
   }
 
   draw(page.status);
@@ -78,7 +77,7 @@ export async function liveView(page) {
     }
   }, (connected) => {
     state.className = connected ? "state running" : "state lost";
-    state.textContent = connected ? "Live" : "Connection lost; trying again…";
+    state.textContent = connected ? "Live" : "Connection lost; reconnecting…";
   });
   let turn = 0;
   page.every(PICTURE_MS, () => {
@@ -90,7 +89,7 @@ export async function liveView(page) {
     h("section", { class: "section" }, h("h2", {}, "Latest"), nothing, feed));
 }
 
-/** One camera: who is where in it, before its picture if pictures may be shown. */
+/** One camera: boxes of the people in it, over its picture if pictures may be shown. */
 function stageOf(camera, nameOf) {
   const image = h("img", { alt: "", hidden: true });
   const people = s("svg", { viewBox: "0 0 16 9", "aria-hidden": "true" });
@@ -144,14 +143,14 @@ function stageOf(camera, nameOf) {
       seen_ms = performance.now();
       scenes = [...scenes.slice(-SCENES), scene];
       if (image.hidden) drawScene(scene);
-      quiet.textContent = scene.people.length ? "" : "Nobody in view";
+      quiet.textContent = scene.people.length ? "" : "No one in view";
       const who = scene.people.map((one) => `${one.person_id} ${nameOf(one.person_id)}`).sort().join();
       if (who === shown) return;
       shown = who;
       const known = [...new Set(scene.people.map((one) => one.person_id))].filter((one) => one !== null);
       const unknown = scene.people.filter((one) => one.person_id === null).length;
       chips.replaceChildren(...known.map((one) => h("a", { class: "tag", href: `#/people/${one}` }, dotOf(one), nameOf(one))),
-        ...(unknown ? [h("span", { class: "tag" }, dotOf(null), `${unknown} not known yet`)] : []));
+        ...(unknown ? [h("span", { class: "tag" }, dotOf(null), `${unknown} unknown`)] : []));
     },
     tick() {
       if (performance.now() - seen_ms > SCENE_MS) clear(STATES[view.state] === "Running" ? "Nothing new" : STATES[view.state] ?? view.state);
@@ -167,7 +166,7 @@ function stageOf(camera, nameOf) {
   };
 }
 
-/** Somebody in a camera's picture: a frame around them, or a silhouette where there is no picture. */
+/** A person in a camera's view: a box in the picture, or a silhouette if there is no picture. */
 function figureOf(one, scene, nameOf, pictured) {
   const [left, top, right, bottom] = one.box_xyxy;
   const colour = colourOf(one.person_id);
@@ -175,7 +174,7 @@ function figureOf(one, scene, nameOf, pictured) {
   const frame = pictured
     ? s("rect", { x: left, y: top, width: right - left, height: bottom - top, rx: size / 5, fill: "none", stroke: colour, "stroke-width": size / 7, ...(one.verdict === "candidate" ? { "stroke-dasharray": `${size / 3} ${size / 4}` } : {}) })
     : silhouette();
-  // Closer around the figure than elsewhere, so that it is as tall as the person.
+  // A tighter view box, so that the figure is as tall as the person.
   if (!pictured) for (const [name, value] of Object.entries({ viewBox: "10 9 44 110", x: left, y: top, width: right - left, height: bottom - top })) frame.setAttribute(name, value);
   if (one.person_id === null) return [frame];
   const text = `${nameOf(one.person_id)}${one.verdict === "candidate" ? "?" : ""}`;
@@ -192,25 +191,25 @@ function dotOf(person_id) {
 
 function troubleOf(pipeline) {
   if (!pipeline) return null;
-  if (pipeline.state === "failed") return h("p", { class: "error", role: "alert" }, `The cameras are not watched: ${pipeline.problem} It is tried again by itself.`);
-  if (pipeline.state === "starting") return h("p", { class: "note" }, "The cameras are being started…");
-  if (pipeline.state === "ended") return h("p", { class: "note" }, "All recordings are at their end.");
+  if (pipeline.state === "failed") return h("p", { class: "error", role: "alert" }, `The cameras are not being watched: ${pipeline.problem} The service retries automatically.`);
+  if (pipeline.state === "starting") return h("p", { class: "note" }, "The cameras are starting…");
+  if (pipeline.state === "ended") return h("p", { class: "note" }, "All recordings have ended.");
   return null;
 }
 
-/** How hard the cameras' work is, in words. */
+/** The load from the cameras, in words. */
 function workOf(pipeline) {
   if (!pipeline || pipeline.state !== "running" || !pipeline.depth) return "";
   const parts = [];
-  if (pipeline.keep_one_in > 1) parts.push(`1 picture in ${pipeline.keep_one_in} is looked at`);
-  if (pipeline.budget_ms) parts.push(pipeline.load_ms > pipeline.budget_ms ? "More work than allowed: less is looked at" : `${Math.round(100 * pipeline.load_ms / pipeline.budget_ms)} % of the work allowed`);
+  if (pipeline.keep_one_in > 1) parts.push(`1 frame in ${pipeline.keep_one_in} is processed`);
+  if (pipeline.budget_ms) parts.push(pipeline.load_ms > pipeline.budget_ms ? "Over the time budget: fewer frames are processed" : `${Math.round(100 * pipeline.load_ms / pipeline.budget_ms)} % of the time budget`);
   return parts.join(" · ");
 }
 
-/** How busy the machine is, as somebody would say it. */
+/** The machine's load, in words. */
 function busy(load) {
-  if (load === null) return "not known";
-  return load < 0.7 ? "Quiet" : load < 1.2 ? "Busy" : "Overloaded";
+  if (load === null) return "Unknown";
+  return load < 0.7 ? "Idle" : load < 1.2 ? "Busy" : "Overloaded";
 }
 
 export async function statusView(page) {
@@ -220,52 +219,52 @@ export async function statusView(page) {
     h("dl", { class: "facts" },
       fact("Sightings", status.sightings.toLocaleString()), fact("People", status.people.toLocaleString()),
       fact("Machine", busy(status.load)), fact("Running for", since(status.up_s)),
-      fact("Recognition", !status.model ? "by boxes only" : status.gives_verdicts ? "On" : "Scores only"),
-      fact("Pictures", status.keeps_pictures ? "kept" : "not kept"), fact("Sightings are kept", keptFor(status.retention))),
+      fact("Recognition", !status.model ? "On other devices only" : status.gives_verdicts ? "On" : "Scores only"),
+      fact("Pictures", status.keeps_pictures ? "Stored" : "Not stored"), fact("Sightings are kept", keptFor(status.retention))),
     retentionNote(status.retention),
-    status.load >= 1.2 && h("p", { class: "note section" }, "The machine has more to do than it can: answers take longer. Fewer cameras, or fewer pictures a second, help."),
+    status.load >= 1.2 && h("p", { class: "note section" }, "The machine is overloaded: answers take longer. Use fewer cameras or fewer frames per second."),
     page.pictureNote(),
     h("section", { class: "section" }, h("h2", {}, "Cameras"), troubleOf(status.pipeline),
       status.pipeline && h("p", { class: "small faint numbers" }, [workOf(status.pipeline), status.pipeline.restarts ? `restarted ${count(status.pipeline.restarts, "time")}` : ""].filter(Boolean).join(" · ")),
       status.cameras.length
       ? h("div", { class: "table-box", tabindex: "0" }, h("table", {}, h("thead", {}, h("tr", {}, ["Camera", "State", "Pictures/s", "In view", "Newest picture", "Trouble"].map((one) => h("th", { scope: "col" }, one)))),
         h("tbody", {}, status.cameras.map((one) => h("tr", {}, [one.name, STATES[one.state] ?? one.state, one.fps.toFixed(1), one.people, moment(one.last_frame_s), one.last_error || "none"].map((text) => h("td", {}, text)))))))
-      : h("p", { class: "faint" }, "None in this service.")));
+      : h("p", { class: "faint" }, "None.")));
   if (page.may("admin")) content.append(await auditSection());
   if (status.model) content.append(h("details", { class: "section small faint" }, h("summary", {}, "For support"), h("p", {}, `adln ${status.version}, network Res${status.model.depth}, ${status.precision}`), h("p", {}, h("code", {}, status.model.digest))));
   return content;
 }
 
 function keptFor(retention) {
-  if (!retention || retention.keep_s === null) return "for ever";
+  if (!retention || retention.keep_s === null) return "forever";
   return retention.keep_s < 172800 ? since(retention.keep_s) : count(Math.round(retention.keep_s / 86400), "day");
 }
 
 function retentionNote(retention) {
   if (!retention) return null;
-  if (retention.problem) return h("p", { class: "error" }, `What is too old could not be erased: ${retention.problem}`);
+  if (retention.problem) return h("p", { class: "error" }, `Sightings past their retention time could not be erased: ${retention.problem}`);
   const own = [...Object.entries(retention.camera_keep_s).map(([id, kept]) => `camera ${id}: ${since(kept)}`), ...Object.entries(retention.person_keep_s).map(([id, kept]) => `person ${id}: ${since(kept)}`)];
   const parts = [
-    retention.max_templates !== null && `at most ${count(retention.max_templates, "sighting")} of a person`,
-    retention.max_unnamed !== null && `at most ${count(retention.max_unnamed, "sighting")} of nobody`,
+    retention.max_templates !== null && `at most ${count(retention.max_templates, "sighting")} per person`,
+    retention.max_unnamed !== null && `at most ${count(retention.max_unnamed, "sighting")} of unknown people`,
     ...own,
-    retention.every_s ? retention.applied_s !== null && `rules last applied ${moment(retention.applied_s)}, ${count(retention.erased, "sighting")} erased since the start` : "the rules are not applied by this service",
+    retention.every_s ? retention.applied_s !== null && `rules last applied ${moment(retention.applied_s)}, ${count(retention.erased, "sighting")} erased since the start` : "this service does not apply the rules",
   ].filter(Boolean);
   return h("p", { class: "section small faint" }, `Kept: ${parts.join("; ")}.`);
 }
 
 async function auditSection() {
   const audit = await get("/audit?limit=50");
-  return h("section", { class: "section" }, h("h2", {}, "Who did what"),
+  return h("section", { class: "section" }, h("h2", {}, "Audit log"),
     h("p", { class: audit.is_sound ? "small faint" : "error" }, audit.is_sound
-      ? `${count(audit.num_entries, "entry", "entries")}, and nobody has changed one.` : `Entry ${audit.first_broken} was changed, or one before it was removed.`),
-    h("details", { class: "small faint" }, h("summary", {}, "To prove it later"), h("p", {}, "Keep this line elsewhere: ", h("code", {}, audit.newest_digest))),
+      ? `${count(audit.num_entries, "entry", "entries")}, unaltered.` : `Entry ${audit.first_broken} was altered, or an entry before it was removed.`),
+    h("details", { class: "small faint" }, h("summary", {}, "Prove it later"), h("p", {}, "Store this digest elsewhere: ", h("code", {}, audit.newest_digest))),
     h("div", { class: "table-box card", tabindex: "0", role: "region", "aria-label": "Audit log" }, h("table", {}, h("thead", {}, h("tr", {}, ["When", "Who", "What", "Details"].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, audit.entries.map((entry) => h("tr", {}, h("td", {}, moment(entry.time_s)), h("td", {}, entry.actor), h("td", {}, entry.action),
         h("td", {}, detailsOf(entry.details))))))));
 }
 
-/** What is of worth to whoever reads: how many answers a search lists is not. */
+/** The details of an audit entry as text, without the number of answers listed (k). */
 const detailsOf = (details) => Object.entries(details).filter(([key]) => key !== "k").map(([key, value]) => `${key.replaceAll("_", " ")} ${Array.isArray(value) ? value.join(", ") : value}`).join(", ");
 
 function since(seconds) {

@@ -1,7 +1,7 @@
-// A moment: one visit with all its pictures, where they came from, and who else was there.
+// A moment: one visit with all its pictures, the visits before and after, and who else was there.
 
 import { get } from "./api.js";
-import { h, called, count, dayName, midnight, moment, span } from "./dom.js";
+import { h, called, count, dayName, midnight, moment, span, upper } from "./dom.js";
 import { visitCards } from "./visits.js";
 
 export async function momentView(page, sighting_id) {
@@ -37,7 +37,5 @@ export async function momentView(page, sighting_id) {
         h("a", { class: visit.person_id === null ? "button primary" : "button", href: `#/search/${asked.sighting_id}` }, visit.person_id === null ? "Who is it?" : "More like this")),
       before || after ? h("div", { class: "actions" }, step(before, "← Before:"), step(after, "Next →")) : null)),
     h("section", { class: "section" }, h("h2", {}, "Who else was there"),
-      around.length ? visitCards(page, around, { days: false }) : h("p", { class: "faint" }, `Nobody else, at any camera, ${span(visit.first_s, visit.last_s)} or two minutes before and after.`)));
+      around.length ? visitCards(page, around, { days: false }) : h("p", { class: "faint" }, `No one else at any camera, from two minutes before to two minutes after ${span(visit.first_s, visit.last_s)}.`)));
 }
-
-const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;

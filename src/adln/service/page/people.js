@@ -1,14 +1,14 @@
-// People: everybody, and one person's way across the cameras.
+// People: the list, and one person's visits across the cameras.
 
 import { get, post, put } from "./api.js";
-import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight } from "./dom.js";
+import { h, show, ask, field, moment, clockOf, dayOf, dayName, called, count, empty, midnight, span, upper } from "./dom.js";
 import { cameraName } from "./search.js";
 import { timeline, cameraLanes, exportPage, exportVisits, inSelection } from "./visits.js";
 
 const PAGE = 60;
 const CHOICES = 6;
 const STOPS = 24;
-// Looks that are nearer in time than this, at one camera, are one visit.
+// Sightings at one camera that are closer in time than this are one visit.
 const VISIT_S = 300;
 
 export async function peopleView(page) {
@@ -25,7 +25,7 @@ export async function peopleView(page) {
   const pick = (person, on) => {
     if (on) picked.set(person.person_id, person); else picked.delete(person.person_id);
     bottom.hidden = picked.size === 0;
-    show(bottom, h("span", {}, `${count(picked.size, "person", "people")} chosen`),
+    show(bottom, h("span", {}, `${count(picked.size, "person", "people")} selected`),
       h("button", { type: "button", class: "primary", disabled: picked.size < 2, onclick: () => mergeDialog(page, [...picked.values()]) }, "Merge"));
   };
 
@@ -37,14 +37,14 @@ export async function peopleView(page) {
     more.hidden = shown >= answer.total;
     total.textContent = text.value ? `${answer.total} found` : count(answer.total, "person", "people");
     if (!answer.total && !text.value) {
-      show(place, empty("Nobody is known yet", "Enrol somebody with a picture, or let a camera do it: whoever it sees well becomes a person here, without a name."));
+      show(place, empty("No one is enrolled yet", "Enrol a person with a picture, or wait for a camera: everyone it sees well is added here, without a name."));
     }
   }
 
   await load(false);
   return h("div", {},
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "People"), total,
-      h("div", { class: "actions" }, h("div", {}, text), page.may("operator") && h("a", { class: "button primary", href: "#/enrol" }, "Enrol somebody"))),
+      h("div", { class: "actions" }, h("div", {}, text), page.may("operator") && h("a", { class: "button primary", href: "#/enrol" }, "Enrol a person"))),
     page.pictureNote(), place, h("p", { class: "section" }, more), bottom);
 }
 
@@ -61,9 +61,9 @@ function mergeDialog(page, people) {
   const [first] = people;
   const choice = h("select", { name: "into" }, people.map((one) => h("option", { value: one.person_id, selected: one === (people.find((person) => person.name) ?? first) }, `${called(one.person_id, one.name)} (${count(one.num_sightings, "sighting")})`)));
   ask({
-    title: `Are these ${people.length} one person?`,
+    title: `Are these ${people.length} the same person?`,
     body: [h("p", {}, people.map((one) => called(one.person_id, one.name)).join(", ")), field("Keep", choice),
-      h("p", { class: "small faint" }, "All sightings go to the one who is kept. You can take this back for ten minutes.")],
+      h("p", { class: "small faint" }, "All sightings are moved to this person. You can undo this for ten minutes.")],
     submit: "Merge",
     send: async (data) => {
       const into = Number(data.get("into"));
@@ -84,13 +84,13 @@ export async function personView(page, id) {
   const pick = (sighting_id, on) => {
     picked[on ? "add" : "delete"](sighting_id);
     bottom.hidden = picked.size === 0;
-    show(bottom, h("span", {}, `${count(picked.size, "sighting")} chosen`),
-      h("button", { type: "button", class: "primary", onclick: () => splitDialog(page, person, [...picked]) }, "Somebody else"));
+    show(bottom, h("span", {}, `${count(picked.size, "sighting")} selected`),
+      h("button", { type: "button", class: "primary", onclick: () => splitDialog(page, person, [...picked]) }, "Different person"));
   };
   const list = h("div", { class: "visits" });
   const more = h("button", { type: "button", hidden: true, onclick: () => load() }, "Show older");
   const chart = h("div");
-  const way = h("div");
+  const route = h("div");
   const ranges = h("div", { class: "days" });
   const { visits, is_all } = await get(`/visits?person=${id}&limit=1000`);
   const seen = [];
@@ -110,18 +110,18 @@ export async function personView(page, id) {
   function drawLooks() {
     const inside = (one) => inSelection({ camera_id: one.camera_id, first_s: one.time_s, last_s: one.time_s }, selection ?? { lane: { has: () => true }, from: range.from, until: range.until });
     const looks = seen.filter(inside);
-    list.replaceChildren(...(looks.length ? visitList(page, looks, pick) : [h("p", { class: "faint" }, "No sighting at this time is loaded yet.")]));
+    list.replaceChildren(...(looks.length ? visitList(page, looks, pick) : [h("p", { class: "faint" }, "No sighting in this time range is loaded yet.")]));
   }
   const inRange = () => visits.filter((one) => one.last_s >= range.from && one.first_s < range.until);
-  /** From camera to camera, in the time that is shown. */
-  function drawWay() {
+  /** From camera to camera, in the time range shown. */
+  function drawRoute() {
     const stops = inRange().slice(0, STOPS).reverse();
-    show(way, range.until - range.from <= 90000 && stops.length > 1 ? h("ol", { class: "way-of", "aria-label": "From camera to camera" },
+    show(route, range.until - range.from <= 90000 && stops.length > 1 ? h("ol", { class: "way-of", "aria-label": "From camera to camera" },
       stops.map((one) => h("li", {}, h("a", { href: `#/moment/${one.sighting_id}` }, one.camera_name, h("span", { class: "small faint numbers" }, ` ${clockOf(one.first_s)}`))))) : null);
   }
   function drawChart() {
     const lanes = cameraLanes(page, visits, { all: false });
-    drawWay();
+    drawRoute();
     show(chart, timeline({ lanes, visits, from: range.from, until: range.until, onSelect: (now) => { selection = now; drawLooks(); } }));
     const days = [...new Set(visits.map((one) => midnight(one.last_s)))].slice(0, 4);
     const choose = (text, value) => h("button", { type: "button", "aria-pressed": value.from === range.from && value.until === range.until ? "true" : null, onclick: () => { range = value; selection = null; drawChart(); drawLooks(); } }, text);
@@ -142,23 +142,22 @@ export async function personView(page, id) {
         h("div", { class: "text" }, h("h1", { tabindex: "-1" }, name),
           latest ? h("p", {}, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} ${dayName(latest.last_s)}`) : h("p", { class: "faint" }, "Not seen yet"),
           person.num_sightings ? h("p", { class: "faint small" }, `${count(person.num_sightings, "sighting")} at ${count(person.cameras.length, "camera")}`) : null,
-          silent ? h("p", { class: "small" }, h("span", { class: "verdict scored" }, "Silenced"), " Nobody is told when they are seen.") : null)),
+          silent ? h("p", { class: "small" }, h("span", { class: "verdict scored" }, "Silenced"), " No alerts or messages are sent when they are seen.") : null)),
       h("div", { class: "actions" },
         page.may("operator") && h("button", { type: "button", onclick: () => nameDialog(page, person) }, person.name ? "Rename" : "Name"),
-        page.may("operator") && h("button", { type: "button", onclick: () => silence(page, person, !silent) }, silent ? "Tell again" : "Silence"),
+        page.may("operator") && h("button", { type: "button", onclick: () => silence(page, person, !silent) }, silent ? "Stop silencing" : "Silence"),
         page.may("operator") && h("button", { type: "button", onclick: () => mergeWithDialog(page, person) }, "Merge with…"),
         page.may("admin") && h("button", { type: "button", class: "danger", onclick: () => forgetDialog(page, person) }, "Forget"))),
-    !visits.length ? empty("No sightings", "Add a picture from the search, or wait until a camera sees them.") : [
-      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Timeline")), ranges, chart, way,
+    !visits.length ? empty("No sightings", "Enrol a picture of them, or wait until a camera sees them.") : [
+      h("section", { class: "card" }, h("div", { class: "row" }, h("h2", {}, "Timeline")), ranges, chart, route,
         is_all ? null : h("p", { class: "small faint" }, "Only the newest visits are shown.")),
       h("section", { class: "section" }, h("h2", {}, "Visits"), list, h("p", { class: "section" }, more)),
     ], bottom);
 }
 
 const dayRange = (time_s) => ({ from: midnight(time_s), until: midnight(time_s, 1) });
-const upper = (text) => `${text[0].toUpperCase()}${text.slice(1)}`;
 
-/** Sightings as visits, each look with a box to choose it by. */
+/** Sightings grouped into visits, each sighting with a checkbox. */
 function visitList(page, seen, pick) {
   const visits = [];
   const open = new Map();
@@ -171,10 +170,10 @@ function visitList(page, seen, pick) {
   return visits.flatMap((looks) => {
     const [last] = looks;
     const first = looks.at(-1);
-    const span = clockOf(first.time_s) === clockOf(last.time_s) ? clockOf(last.time_s) : `${clockOf(first.time_s)}–${clockOf(last.time_s)}`;
+
     const header = day === dayOf(last.time_s) ? [] : [h("h3", {}, upper(dayName(last.time_s)))];
     day = dayOf(last.time_s);
-    return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
+    return [...header, h("div", { class: "visit" }, h("p", {}, h("a", { href: `#/moment/${last.sighting_id}` }, h("strong", {}, span(first.time_s, last.time_s)), ` · ${last.camera_name}`), " ", looks.length > 1 && h("span", { class: "faint small" }, count(looks.length, "sighting"))),
       h("div", { class: "looks" }, looks.map((one) => h("div", { class: "look" }, page.picture(one.has_picture ? one.sighting_id : null, `${called(one.person_id, one.name)} at ${one.camera_name}, ${moment(one.time_s)}`, "small-shot"),
         page.may("operator") && h("label", { class: "look-pick" }, h("input", { type: "checkbox", "aria-label": `Choose the sighting of ${moment(one.time_s)}, number ${one.sighting_id}`, onchange: (event) => pick(one.sighting_id, event.target.checked) })))))) ];
   });
@@ -193,16 +192,16 @@ function nameDialog(page, person) {
   });
 }
 
-/** Nobody is told of them any more, or again: not in Live, by no alert and no message. */
+/** Turns a person's events off or on: in Live, alerts and messages. */
 async function silence(page, person, silent) {
   try {
     await put(`/persons/${person.person_id}/silence`, { silent });
-    page.done(silent ? `${called(person.person_id, person.name)} is silenced: still recognised, but nobody is told.` : `${called(person.person_id, person.name)} is told of again.`);
+    page.done(silent ? `${called(person.person_id, person.name)} is silenced: still recognised, but not reported.` : `${called(person.person_id, person.name)} is no longer silenced.`);
   } catch (error) { page.done(error.message); }
   page.open();
 }
 
-/** Finds the other by name, with faces: a list of hundreds would be no choice. */
+/** Lets the other person be found by name and face: a list of hundreds would be too long. */
 async function mergeWithDialog(page, person) {
   const name = called(person.person_id, person.name);
   const found = h("ul", { class: "choices" });
@@ -217,17 +216,17 @@ async function mergeWithDialog(page, person) {
     show(found, others.map((one, at) => h("li", {}, h("label", { class: "choice" }, h("input", { type: "radio", name: "other", value: one.person_id, required: true, checked: at === 0 && text !== "" }),
       page.picture(one.picture_ids[0] ?? null, called(one.person_id, one.name), "small-shot", { enlarges: false }),
       h("span", {}, called(one.person_id, one.name), h("br"), h("span", { class: "small faint" }, one.num_sightings ? `last ${moment(one.last_seen_s)}` : "not seen yet"))))));
-    said.textContent = !others.length ? "Nobody else is called that." : total > others.length + 1 ? "Type a part of the name to see others." : "";
+    said.textContent = !others.length ? "No one else has this name." : total > others.length + 1 ? "Type part of a name to see others." : "";
   }
   await find("");
-  if (!found.children.length) { page.done("There is nobody else to merge with."); return; }
+  if (!found.children.length) { page.done("There is no one else to merge with."); return; }
   ask({
     title: `Who else is ${name}?`,
     body: [field("Name or number", h("input", { type: "search", autocomplete: "off", oninput: (event) => { clearTimeout(waiting); waiting = setTimeout(() => find(event.target.value), 150); } })), found, said,
-      h("p", { class: "small faint" }, `Their sightings come to ${name}. You can take this back for ten minutes.`)],
+      h("p", { class: "small faint" }, `Their sightings are moved to ${name}. You can undo this for ten minutes.`)],
     submit: "Merge",
     send: async (data) => {
-      if (!data.get("other")) throw new Error("Choose who it is.");
+      if (!data.get("other")) throw new Error("Choose a person.");
       const { undo_id } = await post(`/persons/${person.person_id}/merge`, { person_ids: [Number(data.get("other"))] });
       page.done("Merged.", undo_id);
       page.open();
@@ -237,8 +236,8 @@ async function mergeWithDialog(page, person) {
 
 function splitDialog(page, person, sighting_ids) {
   ask({
-    title: "These show somebody else",
-    body: [h("p", {}, `${count(sighting_ids.length, "sighting")} of ${called(person.person_id, person.name)} become a new person.`),
+    title: "These show a different person",
+    body: [h("p", {}, `${count(sighting_ids.length, "sighting")} of ${called(person.person_id, person.name)} will become a new person.`),
       field("Name (can be given later)", h("input", { name: "name", maxlength: 200, autocomplete: "off" }))],
     submit: "Split",
     send: async (data) => {
@@ -255,13 +254,13 @@ function forgetDialog(page, person) {
     title: `Forget ${name}?`,
     danger: true,
     body: [
-      h("p", {}, `All ${count(person.num_sightings, "sighting")} and pictures are erased, here and on the disk, and it is checked that nothing is left. This cannot be taken back.`),
-      h("label", { class: "check" }, h("input", { type: "checkbox", name: "suppress" }), h("span", {}, "Refuse to enrol them again. For this one template of them stays, used for nothing else.")),
-      field(`Type ${name} to go on`, h("input", { name: "typed", autocomplete: "off" })),
+      h("p", {}, `All ${count(person.num_sightings, "sighting")} and pictures are erased, in the gallery and on the disk, and the erasure is verified. This cannot be undone.`),
+      h("label", { class: "check" }, h("input", { type: "checkbox", name: "suppress" }), h("span", {}, "Refuse to enrol them again. One template is kept for this purpose only.")),
+      field(`Type ${name} to confirm`, h("input", { name: "typed", autocomplete: "off" })),
     ],
-    submit: "Forget for good",
+    submit: "Forget permanently",
     send: async (data, dialog) => {
-      if (data.get("typed").trim() !== name) throw new Error(`Type ${name}, as it is written here.`);
+      if (data.get("typed").trim() !== name) throw new Error(`Type ${name} exactly as written here.`);
       const proof = await post(`/persons/${person.person_id}/forget`, { suppress_above: data.has("suppress") ? 0.8 : null });
       dialog.dataset.stays = "yes";
       dialog.addEventListener("close", () => { location.hash = "#/people"; });
@@ -273,12 +272,12 @@ function forgetDialog(page, person) {
 
 function proofOf(proof, dialog) {
   const left = proof.found_by_search + proof.traces_found;
-  const title = proof.is_proved ? "Forgotten, and proved" : left ? "Erased, but traces are left" : "Erased; the server's files could not be read for proof";
+  const title = proof.is_proved ? "Erased and verified" : left ? "Erased, but traces remain" : "Erased, but not verified: the server's files could not be read";
   const row = (label, value) => [h("dt", {}, label), h("dd", {}, value)];
   return h("div", { class: "stack" }, h("h2", { id: "dialog-title" }, title),
     h("dl", { class: `proof${proof.is_proved ? "" : " failed"}` },
       row("Sightings erased", proof.sightings), row("Pictures erased", proof.thumbnails),
-      row("Found again by a search", proof.found_by_search), row("Files read through", proof.files_searched), row("Traces in these files", proof.traces_found)),
-    h("p", { class: "small faint" }, proof.suppressed_above === null ? "No template of them is kept. Copies that somebody made of the folder are out of reach." : `One template is kept, to refuse whoever is more alike than ${proof.suppressed_above}.`),
+      row("Still found by search", proof.found_by_search), row("Files searched", proof.files_searched), row("Traces in these files", proof.traces_found)),
+    h("p", { class: "small faint" }, proof.suppressed_above === null ? "No template of them is kept. Copies of the folder, such as backups, are not covered." : `One template is kept, to refuse anyone with a similarity above ${proof.suppressed_above}.`),
     h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close")));
 }

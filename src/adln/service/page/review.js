@@ -1,10 +1,10 @@
-// Review: what only a person can decide, one thing at a time, by keyboard if wanted.
+// Review: decisions that need a person, one at a time, by mouse or keyboard.
 
 import { findPerson, get, post, put } from "./api.js";
 import { h, show, ask, field, moment, called, count, empty } from "./dom.js";
 import { cameraName } from "./search.js";
 
-const KINDS = { merge: "May be one person", strange: "May be somebody else", unnamed: "Has no name", group: "Not enrolled yet" };
+const KINDS = { merge: "Possibly the same person", strange: "Possibly someone else", unnamed: "Has no name", group: "Not enrolled yet" };
 
 export async function reviewView(page) {
   const [{ items, left_out }, { people }] = await Promise.all([get("/review"), get("/persons?limit=500")]);
@@ -24,21 +24,21 @@ export async function reviewView(page) {
     bar.hidden = !total;
     at = Math.max(0, Math.min(at, queue.length - 1));
     if (!queue.length) {
-      show(place, empty(total ? "All done" : "Nothing to review", total ? "Everything that needed a person is decided." : "Whoever is not clearly recognised, has no name, or may be two people comes here.",
+      show(place, empty(total ? "All done" : "Nothing to review", total ? "No decisions are left." : "People who are not clearly recognised, have no name, or may be duplicates appear here.",
         h("a", { class: "button", href: "#/follow" }, "See who was where")));
       return;
     }
     show(place, card(queue[at]));
   }
 
-  /** Does something about the present item; it goes, and comes back with an undo. */
+  /** Carries out a decision and removes the item; undo brings it back. */
   async function decide(item, text, work) {
     if (busy) return;
     busy = true;
     try {
       const done = await work();
       const where = queue.indexOf(item);
-      // Others about somebody who is gone are decided with it.
+      // Other items about a person who no longer exists are dropped, too.
       const before = [...queue];
       const gone = done.gone ?? null;
       queue = queue.filter((one) => one !== item && (gone === null || (one.person?.person_id !== gone && one.other?.person_id !== gone)));
@@ -56,17 +56,17 @@ export async function reviewView(page) {
       const [stays, goes] = item.kind === "merge" ? [item.person, item.other] : [item.other, item.person];
       const name = called(stays.person_id, stays.name);
       if (item.kind === "strange") return;
-      if (item.kind === "group") { decide(item, `These are ${name}.`, () => post(`/persons/${stays.person_id}/sightings`, { sighting_ids: item.sighting_ids })); return; }
-      decide(item, `One person now: ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id] }), gone: goes.person_id }));
+      if (item.kind === "group") { decide(item, `Added to ${name}.`, () => post(`/persons/${stays.person_id}/sightings`, { sighting_ids: item.sighting_ids })); return; }
+      decide(item, `Merged into ${name}.`, async () => ({ ...await post(`/persons/${stays.person_id}/merge`, { person_ids: [goes.person_id] }), gone: goes.person_id }));
     },
     accept: (item) => {
       if (item.kind !== "strange") { actions.merge(item); return; }
       decide(item, `It is ${called(item.other.person_id, item.other.name)}.`, () => post(`/persons/${item.other.person_id}/sightings`, { sighting_ids: item.sighting_ids }));
     },
     aside: (item) => {
-      if (item.kind === "strange") decide(item, "Set aside: it counts for nobody.", () => post("/review/set-aside", { sighting_ids: item.sighting_ids }));
+      if (item.kind === "strange") decide(item, "Set aside: it is assigned to no one.", () => post("/review/set-aside", { sighting_ids: item.sighting_ids }));
     },
-    ignore: (item) => decide(item, item.kind === "merge" ? "They stay two people." : item.kind === "strange" ? "It stays where it is." : "It is not asked again.", () => post("/review/ignore", { key: item.key })),
+    ignore: (item) => decide(item, item.kind === "merge" ? "Kept as two people." : item.kind === "strange" ? "Kept as it is." : "This will not be asked again.", () => post("/review/ignore", { key: item.key })),
     name: (item) => { if (item.kind === "unnamed" || item.kind === "group") nameDialog(item); },
   };
 
@@ -75,12 +75,12 @@ export async function reviewView(page) {
     ask({
       title: "Who is it?",
       body: [field("Name", h("input", { name: "name", maxlength: 200, required: true, autocomplete: "off", list: "known-names" })), list,
-        h("p", { class: "small faint" }, "Somebody who has this name already is taken for the same person.")],
+        h("p", { class: "small faint" }, "If a person with this name exists, the sightings are added to them.")],
       submit: "Save",
       send: async (data) => {
         const name = data.get("name").trim().replace(/\s+/g, " ");
         const known = names.get(name) ?? (await findPerson(name))?.person_id;
-        await decideOrThrow(item, known === undefined ? `${name} has a name now.` : `These are ${name}.`, async () => {
+        await decideOrThrow(item, known === undefined ? `Named ${name}.` : `Added to ${name}.`, async () => {
           if (item.kind === "unnamed" && known === undefined) {
             const done = await put(`/persons/${item.person.person_id}/name`, { name });
             names.set(name, item.person.person_id);
@@ -113,14 +113,14 @@ export async function reviewView(page) {
     const name = item.person && called(item.person.person_id, item.person.name);
     const question = { merge: "Are these the same person?", strange: `Is this ${other}, not ${name}?`, unnamed: other ? `Is this ${other}?` : "Who is this?", group: other ? `Is this ${other}?` : "Who is this?" }[item.kind];
     const buttons = {
-      merge: () => [button("m", "Same person", actions.merge, true), button("x", "Two people", actions.ignore)],
+      merge: () => [button("m", "Same person", actions.merge, true), button("x", "Different people", actions.ignore)],
       strange: () => [button("a", `It is ${other}`, actions.accept, true), button("s", "Set aside", actions.aside), button("x", `It is ${name}`, actions.ignore)],
-      unnamed: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Somebody else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
-      group: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Somebody else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
+      unnamed: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Someone else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
+      group: () => [other && button("m", `It is ${other}`, actions.merge, true), button("n", other ? "Someone else" : "Name", actions.name, !other), button("x", "Ignore", actions.ignore)],
     }[item.kind]();
     const asked = side(page, item.kind === "merge" || item.kind === "unnamed" ? name : item.kind === "strange" ? "This sighting" : "Seen, not enrolled", item.kind === "merge" ? item.person : item,
-      item.kind === "merge" ? item.person.picture_ids : item.picture_ids, item.kind === "strange" ? `is with ${name}` : "");
-    return h("section", { class: "card review", "aria-label": "To decide" },
+      item.kind === "merge" ? item.person.picture_ids : item.picture_ids, item.kind === "strange" ? `assigned to ${name}` : "");
+    return h("section", { class: "card review", "aria-label": "Decision" },
       h("div", { class: "row" }, h("span", { class: "verdict scored" }, KINDS[item.kind]), item.likeness === null ? null : h("span", { class: "small faint likeness" }, likeness(item.likeness)),
         h("span", { class: "steps small faint" }, h("button", { type: "button", class: "tool", "aria-label": "Previous", onclick: () => go(-1) }, "‹"), `${at + 1} / ${queue.length}`, h("button", { type: "button", class: "tool", "aria-label": "Next", onclick: () => go(1) }, "›"))),
       h("h2", {}, question),
@@ -136,8 +136,8 @@ export async function reviewView(page) {
     h("p", { class: "hints small faint" }, h("kbd", {}, "j"), " next ", h("kbd", {}, "k"), " previous ", h("kbd", {}, "a"), " accept ", h("kbd", {}, "u"), " undo"));
 }
 
-/** How alike two are, in words: numbers would be taken for a probability. */
-const likeness = (cosine) => cosine >= 0.9 ? "very much alike" : cosine >= 0.75 ? "much alike" : "somewhat alike";
+/** A similarity in words: a number would be taken for a probability. */
+const likeness = (cosine) => cosine >= 0.9 ? "very similar" : cosine >= 0.75 ? "similar" : "somewhat similar";
 
 function side(page, title, about, picture_ids, more = "") {
   const cameras = about.cameras.map((one) => cameraName(page, one));

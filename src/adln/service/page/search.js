@@ -1,14 +1,14 @@
-// Search: a picture or a sighting in, a ranked strip and a plain answer out.
+// Search by picture or sighting: who it is, and the most similar sightings.
 
 import { get, post, sendPicture, showFile } from "./api.js";
 import { cut, marker, pictureOf } from "./frame.js";
-import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty } from "./dom.js";
+import { h, s, show, ask, field, moment, dayName, midnight, called, count, empty, upper } from "./dom.js";
 import { visitCards } from "./visits.js";
 
 const WORDS = { matched: "Matched", candidate: "Perhaps", unknown: "Unknown" };
 const AMOUNT = 20;
 const SHOWN_VISITS = 12;
-// Kept while the page is open, so that looking at a person does not lose the filters.
+// Kept while the page is open, so that the filters survive a change of view.
 const chosen = { cameras: new Set(), from: "", until: "" };
 
 export function badge(verdict, probability, words = WORDS) {
@@ -21,8 +21,8 @@ export async function searchView(page, sighting_id = null) {
   const drop = dropZone(sighting_id !== null, (file) => run(file));
   const view = h("div", {},
     h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Search"),
-      h("p", { class: "lead" }, "Find where somebody was seen.")),
-    page.status.gives_verdicts ? null : h("p", { class: "note" }, "This network has no calibration: answers are ordered by likeness, but nobody can say how sure they are. `adln calibrate` changes that."),
+      h("p", { class: "lead" }, "Find where a person was seen.")),
+    page.status.gives_verdicts ? null : h("p", { class: "note" }, "This network is not calibrated: answers are ranked by similarity, without a verdict or confidence. To calibrate it, run `adln calibrate`."),
     drop, await filters(page), results);
   if (sighting_id === null && page.status.gives_verdicts) show(results, legend());
   const again = () => last && last();
@@ -41,7 +41,7 @@ export async function searchView(page, sighting_id = null) {
     try {
       const answer = await send();
       const content = await answered(page, answer, { file, sighting_id, again, run });
-      // Somebody may have asked for another one meanwhile.
+      // A newer search may have been started in the meantime.
       if (mine === turn) show(results, content);
     } catch (error) {
       if (mine === turn) show(results, h("p", { class: "error", role: "alert" }, error.message));
@@ -60,10 +60,10 @@ export async function searchView(page, sighting_id = null) {
 
 function legend() {
   const row = (verdict, text) => h("li", {}, h("span", { class: `verdict ${verdict}` }, WORDS[verdict]), h("span", { class: "faint" }, text));
-  return h("section", { class: "section" }, h("h2", {}, "What an answer says"), h("ul", { class: "legend" },
-    row("matched", "alike enough to count as the same person"),
-    row("candidate", "may be this person: look yourself"),
-    row("unknown", "nobody here is alike enough")));
+  return h("section", { class: "section" }, h("h2", {}, "Verdicts"), h("ul", { class: "legend" },
+    row("matched", "similar enough to be the same person"),
+    row("candidate", "may be this person: compare the pictures yourself"),
+    row("unknown", "no enrolled person is similar enough")));
 }
 
 export function dropZone(slim, run) {
@@ -95,7 +95,7 @@ async function filters(page) {
   const when = (key) => h("input", { type: "datetime-local", value: chosen[key], onchange: (event) => { chosen[key] = event.target.value; } });
   return h("details", { class: "filters section", open: chosen.cameras.size > 0 || Boolean(chosen.from || chosen.until) },
     h("summary", {}, "Filters"),
-    cameras.size > 0 && h("fieldset", {}, h("legend", {}, "Cameras (all, if none is chosen)"),
+    cameras.size > 0 && h("fieldset", {}, h("legend", {}, "Cameras (none chosen: all)"),
       h("div", { class: "chips" }, [...cameras].sort((a, b) => a - b).map(chip))),
     h("div", { class: "fields" }, field("Seen from", when("from")), field("Seen until", when("until"))));
 }
@@ -108,15 +108,16 @@ function where() {
   return { cameras: chosen.cameras.size ? [...chosen.cameras] : null, from_s: seconds(chosen.from), until_s: seconds(chosen.until) };
 }
 
-function query() {
-  const wanted = new URLSearchParams({ k: AMOUNT });
+/** The filters as parameters of a request, added to others. */
+function query(others = { k: AMOUNT }) {
+  const wanted = new URLSearchParams(others);
   chosen.cameras.forEach((camera) => wanted.append("camera", camera));
   if (chosen.from) wanted.set("from_s", seconds(chosen.from));
   if (chosen.until) wanted.set("until_s", seconds(chosen.until));
   return wanted;
 }
 
-/** The answer: who, where last, why, then everything else. */
+/** The answer: who, where last seen, why, then the other sightings. */
 async function answered(page, answer, { file, sighting_id, again, run }) {
   const frame = file && answer.verdict !== "matched" ? await sendPicture("/frames/people", file).catch(() => null) : null;
   if (!answer.is_crop) return wholeFrame(frame, file, run);
@@ -124,14 +125,10 @@ async function answered(page, answer, { file, sighting_id, again, run }) {
   let person = null;
   let visits = [];
   if (answer.person_id !== null) {
-    const wanted = new URLSearchParams({ person: answer.person_id, limit: 100 });
-    chosen.cameras.forEach((camera) => wanted.append("camera", camera));
-    if (chosen.from) wanted.set("from_s", seconds(chosen.from));
-    if (chosen.until) wanted.set("until_s", seconds(chosen.until));
-    [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${wanted}`)]);
+    [person, { visits }] = await Promise.all([get(`/persons/${answer.person_id}`), get(`/visits?${query({ person: answer.person_id, limit: 100 })}`)]);
   }
   return [
-    frame?.can_find && !frame.people.length && !answer.found.some((one) => one.verdict === "matched") ? h("p", { class: "note" }, "No person was found in this picture. If there is one, the answer still holds.") : null,
+    frame?.can_find && !frame.people.length && !answer.found.some((one) => one.verdict === "matched") ? h("p", { class: "note" }, "No person was detected in this picture. The answer is valid only if it shows one.") : null,
     answerCard(page, answer, { file, sighting_id, again, person, visits }),
     person && visits.length ? h("section", { class: "section" }, h("h2", {}, `Where ${name} was`), visitCards(page, visits.slice(0, SHOWN_VISITS), { who: false }),
       visits.length > SHOWN_VISITS && h("p", {}, h("a", { href: `#/people/${answer.person_id}` }, "All visits"))) : null,
@@ -141,8 +138,8 @@ async function answered(page, answer, { file, sighting_id, again, run }) {
 
 function answerCard(page, answer, { file, sighting_id, again, person, visits }) {
   const name = called(answer.person_id, answer.name);
-  const sure = answer.probability === null ? "" : `, ${answer.probability > 0.99 ? "over 99" : Math.round(answer.probability * 100)} % sure`;
-  const sentence = { matched: `${name}${sure}`, candidate: `Perhaps ${name}${sure}`, unknown: "Nobody who is known here" }[answer.verdict] ?? (answer.person_id === null ? "Nobody to compare with" : `Most like ${name}`);
+  const sure = answer.probability === null ? "" : `, ${answer.probability > 0.99 ? "over 99" : Math.round(answer.probability * 100)} % confidence`;
+  const sentence = { matched: `${name}${sure}`, candidate: `Perhaps ${name}${sure}`, unknown: "No match" }[answer.verdict] ?? (answer.person_id === null ? "No one to compare with" : `Most similar to ${name}`);
   const asked = h("span", { class: "shot large" });
   if (file) {
     const address = URL.createObjectURL(file);
@@ -154,28 +151,28 @@ function answerCard(page, answer, { file, sighting_id, again, person, visits }) 
     h("div", { class: "faces" }, file ? asked : page.picture(sighting_id === null ? null : Number(sighting_id), "the sighting", "large"), person && page.picture(person.picture_ids[0] ?? null, name, "large")),
     h("div", { class: "text" }, h("span", { class: `verdict ${answer.verdict ?? "scored"}` }, WORDS[answer.verdict] ?? "Score only"), h("h2", {}, sentence),
       latest ? h("p", { class: "last" }, "Last seen ", h("strong", {}, moment(latest.last_s)), " at ", h("strong", {}, latest.camera_name), `, ${count(onDay, "visit")} ${dayName(latest.last_s)}`)
-        : person ? h("p", { class: "faint" }, "Not seen where and when the filters say.") : seenAsNobody(answer),
+        : person ? h("p", { class: "faint" }, "Not seen at the cameras and times of the filters.") : seenAsNobody(answer),
       h("div", { class: "actions" },
         person && h("a", { class: "button primary", href: `#/people/${answer.person_id}` }, `Follow ${name}`),
         file && page.may("operator") && h("button", { type: "button", onclick: () => enrolPicture(page, answer, file, again) }, "Enrol this picture")),
       why(page, answer)));
 }
 
-/** Nobody whom the gallery knows, but seen before all the same. */
+/** For a person who is not enrolled: when and where they were last seen. */
 function seenAsNobody(answer) {
   const theirs = answer.person_id === null ? answer.found.filter((one) => one.sighting.person_id === null && one.verdict === "matched").map((one) => one.sighting) : [];
   if (!theirs.length) return null;
   const latest = theirs.reduce((a, b) => (a.time_s > b.time_s ? a : b));
-  return h("p", { class: "last" }, "Seen before, but nobody yet: last ", h("strong", {}, moment(latest.time_s)), " at ", h("strong", {}, latest.camera_name), ". ", h("a", { href: `#/moment/${latest.sighting_id}` }, "Open"));
+  return h("p", { class: "last" }, "Seen before, but not enrolled: last ", h("strong", {}, moment(latest.time_s)), " at ", h("strong", {}, latest.camera_name), ". ", h("a", { href: `#/moment/${latest.sighting_id}` }, "Open"));
 }
 
 /** Why: who else it could be, and how far behind they are. */
 function why(page, answer) {
   const others = answer.runners_up.filter((one) => one.person_id !== answer.person_id);
-  // Nobody is named, but somebody is nearest.
+  // The most similar person, if the answer names no one.
   const first = answer.person_id === null && answer.found.map((one) => ({ ...one.sighting, score: one.similarity, picture_id: one.sighting.has_picture ? one.sighting.sighting_id : null })).find((one) => one.person_id !== null);
   if (first && !others.some((one) => one.person_id === first.person_id)) others.unshift(first);
-  return h("details", { class: "why", open: answer.verdict !== "matched" }, h("summary", {}, answer.verdict === "matched" ? "Why?" : "Who it could be, and why"),
+  return h("details", { class: "why", open: answer.verdict !== "matched" }, h("summary", {}, answer.verdict === "matched" ? "Why?" : "Most similar people"),
     h("p", { class: "small" }, explained(answer, others), ` Compared with ${count(answer.gallery_size, "person", "people")}.`),
     others.length ? h("ul", {}, others.slice(0, 3).map((one) => {
       const name = called(one.person_id, one.name);
@@ -184,29 +181,29 @@ function why(page, answer) {
     })) : null);
 }
 
-/** The reason without its numbers, which nobody should have to know. */
+/** The reason, without numbers. */
 function explained(answer, [next]) {
   const name = called(answer.person_id, answer.name);
   const other = next && called(next.person_id, next.name);
-  if (answer.verdict === "matched") return `As alike as pictures of one person are${next ? `; ${other} is next, ${behind(answer, next)}` : ""}.`;
-  if (answer.verdict === "candidate") return `More alike than two people mostly are, but not enough to be sure that it is ${name}${next ? `; ${other} is ${behind(answer, next)}` : ""}.`;
-  if (answer.verdict === "unknown") return next ? `${other} is nearest, but two people may well be as alike.` : "There is nobody to compare with.";
-  return `${answer.reason[0].toUpperCase()}${answer.reason.slice(1)}.`;
+  if (answer.verdict === "matched") return `As similar as pictures of one person are${next ? `; ${other} is next, ${behind(answer, next)}` : ""}.`;
+  if (answer.verdict === "candidate") return `More similar than two different people usually are, but not enough to be sure that it is ${name}${next ? `; ${other} is ${behind(answer, next)}` : ""}.`;
+  if (answer.verdict === "unknown") return next ? `${other} is the most similar, but two different people can be this similar.` : "There is no one to compare with.";
+  return `${upper(answer.reason)}.`;
 }
 
 function behind(answer, one) {
-  if (answer.person_id === null || answer.score === null) return `likeness ${percent(one.score)}`;
+  if (answer.person_id === null || answer.score === null) return `similarity ${percent(one.score)}`;
   const by = answer.score - one.score;
-  return by < 0.03 ? "about as alike" : by < 0.15 ? "a little less alike" : "far less alike";
+  return by < 0.03 ? "about as similar" : by < 0.15 ? "a little less similar" : "far less similar";
 }
 
 const percent = (cosine) => `${Math.round(100 * Math.max(0, cosine))} %`;
 
-/** A picture of a scene: whoever is in it can be chosen, or be marked by hand. */
+/** A picture of a scene: one of the people in it is chosen, or marked by hand. */
 function wholeFrame(frame, file, run) {
   const found = frame?.people ?? [];
   const section = h("section", { class: "card whole", "aria-label": "Answer" });
-  const byHand = () => mark(section, found.length ? "" : frame?.can_find ? "Nobody was found in it. If somebody is there, draw a frame around them." : "Draw a frame around them.", file, run);
+  const byHand = () => mark(section, found.length ? "" : frame?.can_find ? "No person was detected. If there is one, draw a box around them." : "Draw a box around them.", file, run);
   if (!found.length) { byHand(); return section; }
   const image = h("img", { alt: `The picture, with ${count(found.length, "person", "people")} in it` });
   showFile(file, image);
@@ -217,12 +214,12 @@ function wholeFrame(frame, file, run) {
     for (const [key, value] of Object.entries(box)) button.style[key] = `${100 * value}%`;
     return button;
   });
-  show(section, h("span", { class: "verdict scored" }, count(found.length, "person", "people")), h("h2", {}, "Whom do you mean?"),
-    h("div", { class: "cropper picking" }, image, boxes), h("div", { class: "actions" }, h("button", { type: "button", onclick: byHand }, "Mark somebody else")));
+  show(section, h("span", { class: "verdict scored" }, count(found.length, "person", "people")), h("h2", {}, "Which person?"),
+    h("div", { class: "cropper picking" }, image, boxes), h("div", { class: "actions" }, h("button", { type: "button", onclick: byHand }, "Mark someone else")));
   return section;
 }
 
-/** Lets one person be marked by hand, and searches for them. */
+/** Lets the user mark one person, and searches for them. */
 async function mark(section, text, file, run) {
   const marked = marker(await pictureOf(file));
   show(section, h("span", { class: "verdict scored" }, "A whole picture"), h("h2", {}, "Mark one person in it"),
@@ -230,8 +227,8 @@ async function mark(section, text, file, run) {
 }
 
 function strip(page, answer) {
-  if (!answer.found.length) return empty("Nothing to compare with", "No sighting passes the filters. Take some of them away, or enrol somebody first.");
-  return h("details", { class: "section look-alikes", open: answer.verdict !== "matched" }, h("summary", {}, `Most alike sightings (${answer.found.length})`), h("ol", { class: "strip", tabindex: "0", "aria-label": "Most alike, best first" }, answer.found.map((one) => {
+  if (!answer.found.length) return empty("Nothing to compare with", "No sighting passes the filters. Remove some filters, or enrol a person first.");
+  return h("details", { class: "section look-alikes", open: answer.verdict !== "matched" }, h("summary", {}, `Most similar sightings (${answer.found.length})`), h("ol", { class: "strip", tabindex: "0", "aria-label": "Most similar first" }, answer.found.map((one) => {
     const { sighting } = one;
     const bar = h("i");
     bar.style.width = percent(one.similarity).replace(" ", "");
@@ -239,9 +236,9 @@ function strip(page, answer) {
     return h("li", {}, h("div", { class: "frame" }, page.picture(sighting.has_picture ? sighting.sighting_id : null, `${name} at ${sighting.camera_name}, ${moment(sighting.time_s)}`, "wide"), h("span", { class: "rank" }, h("span", { "aria-hidden": "true" }, one.rank), "")),
       h("span", { class: "name" }, sighting.person_id === null ? name : h("a", { href: `#/people/${sighting.person_id}` }, name)),
       h("div", { class: `meter ${one.verdict ?? ""}`, "aria-hidden": "true" }, bar),
-      h("span", { class: "small faint numbers" }, `likeness ${percent(one.similarity)}`),
+      h("span", { class: "small faint numbers" }, `similarity ${percent(one.similarity)}`),
       h("span", { class: "small" }, sighting.camera_name, h("br"), h("span", { class: "faint" }, moment(sighting.time_s))),
-      h("button", { type: "button", "aria-label": `Search with this look of ${name}, rank ${one.rank}`, onclick: () => { location.hash = `#/search/${sighting.sighting_id}`; } }, "More like this"));
+      h("button", { type: "button", "aria-label": `Search with this sighting of ${name}, rank ${one.rank}`, onclick: () => { location.hash = `#/search/${sighting.sighting_id}`; } }, "More like this"));
   })));
 }
 
@@ -252,9 +249,9 @@ function enrolPicture(page, answer, file, again) {
   ask({
     title: "Enrol this picture",
     body: [
-      known ? h("fieldset", { class: "stack" }, h("legend", {}, "Who is it?"), radio("known", `It is ${name}`, true), radio("new", "Somebody new", false)) : null,
-      field(known ? "Name, if it is somebody new" : "Name (can be given later)", h("input", { name: "name", maxlength: 200, autocomplete: "off" })),
-      h("p", { class: "small faint" }, page.status.keeps_pictures ? "A small picture is kept." : "The picture itself is not kept, only what it is recognised by."),
+      known ? h("fieldset", { class: "stack" }, h("legend", {}, "Who is it?"), radio("known", `It is ${name}`, true), radio("new", "A new person", false)) : null,
+      field(known ? "Name of a new person" : "Name (can be given later)", h("input", { name: "name", maxlength: 200, autocomplete: "off" })),
+      h("p", { class: "small faint" }, page.status.keeps_pictures ? "A small picture is stored." : "Only an embedding is stored, not the picture."),
     ].filter(Boolean),
     submit: "Enrol",
     send: async (data) => {

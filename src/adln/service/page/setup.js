@@ -1,4 +1,4 @@
-// Set up: cameras, alerts, who may come in, of whom nobody is told, and whether recognising works.
+// Set up: cameras, alerts, access, silenced people, and the state of recognition.
 
 import { get, post, put, remove, showFile } from "./api.js";
 import { h, show, ask, field, moment, called, count } from "./dom.js";
@@ -7,7 +7,7 @@ import { alertSection } from "./alerts.js";
 import { checkSection } from "./check.js";
 import { section, table } from "./sections.js";
 
-const ROLES = { viewer: "Viewer: looks and searches", operator: "Operator: also enrols, names, merges", admin: "Admin: also forgets, and sets up" };
+const ROLES = { viewer: "Viewer: views and searches", operator: "Operator: also enrols, names, merges", admin: "Admin: also forgets and sets up" };
 
 export async function setupView(page) {
   const orError = (path) => get(path).catch((error) => error);
@@ -16,11 +16,11 @@ export async function setupView(page) {
   const draw = (all) => show(list, tokenList(page, all, draw));
   draw(tokens);
   return h("div", { class: "setup" },
-    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Set up"), h("p", { class: "lead" }, "Cameras, alerts, and who may come in."),
-      h("div", { class: "actions" }, h("a", { class: "button", href: "#/enrol" }, "Enrol somebody"))),
+    h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Set up"), h("p", { class: "lead" }, "Cameras, alerts and access."),
+      h("div", { class: "actions" }, h("a", { class: "button", href: "#/enrol" }, "Enrol a person"))),
     cameraSection(page, cameras),
     alertSection(page, alerts, cameras, people),
-    section("Who may come in", h("button", { type: "button", class: "primary", onclick: () => tokenDialog(page) }, "Let somebody in"), list),
+    section("Access", h("button", { type: "button", class: "primary", onclick: () => tokenDialog(page) }, "Add a user"), list),
     section("Silenced", null, silencedList(page, people.filter((one) => person_ids.includes(one.person_id)))),
     checkSection(check));
 }
@@ -28,24 +28,24 @@ export async function setupView(page) {
 function tokenList(page, tokens, draw) {
   const valid = tokens.filter((one) => one.revoked_s === null);
   const gone = tokens.length - valid.length;
-  if (!valid.length) return h("p", { class: "faint" }, "Nobody has a token. On this machine none is asked for.");
-  return [table("Tokens", ["Whose", "Role", "Since", ""], valid.map((one) => [h("strong", {}, one.name), ROLES[one.role].split(":")[0], moment(one.created_s),
+  if (!valid.length) return h("p", { class: "faint" }, "There are no tokens. On this machine none is required.");
+  return [table("Tokens", ["User", "Role", "Since", ""], valid.map((one) => [h("strong", {}, one.name), ROLES[one.role].split(":")[0], moment(one.created_s),
     h("button", { type: "button", class: "quiet", "aria-label": `Revoke the token of ${one.name}`, onclick: () => ask({
-      title: `Let ${one.name} in no more?`,
+      title: `Revoke the access of ${one.name}?`,
       danger: true,
-      body: [h("p", {}, "Their token is worthless at once, and cannot be made valid again.")],
+      body: [h("p", {}, "Their token stops working immediately and cannot be restored.")],
       submit: "Revoke",
-      send: async () => { draw((await remove(`/tokens/${one.token_id}`)).tokens); page.done(`The token of ${one.name} is revoked.`); },
+      send: async () => { draw((await remove(`/tokens/${one.token_id}`)).tokens); page.done(`Access of ${one.name} revoked.`); },
     }) }, "Revoke")])),
   gone ? h("p", { class: "small faint below" }, `${count(gone, "token")} revoked.`) : null];
 }
 
 function tokenDialog(page) {
   ask({
-    title: "Let somebody in",
+    title: "Add a user",
     body: [field("Name", h("input", { name: "name", required: true, maxlength: 64, pattern: "[A-Za-z0-9 ._@\\-]+", title: "Letters, digits, spaces and . _ @ -", autocomplete: "off" })),
       field("Role", h("select", { name: "role" }, Object.entries(ROLES).map(([value, text]) => h("option", { value }, text))))],
-    submit: "Make a link",
+    submit: "Create a link",
     send: async (data, dialog) => {
       const made = await post("/tokens", { name: data.get("name").trim(), role: data.get("role") });
       dialog.dataset.stays = "yes";
@@ -56,22 +56,22 @@ function tokenDialog(page) {
   });
 }
 
-/** The new token, to be scanned or copied; it is nowhere else. */
+/** The new token as a QR code and a link; it is shown only here. */
 function handOver(name, made, dialog) {
   const image = h("img", { class: "code", alt: "QR code of the link" });
   showFile(new Blob([made.qr_svg], { type: "image/svg+xml" }), image);
   const link = h("input", { value: made.link, readonly: true, "aria-label": "Link", onfocus: (event) => event.target.select() });
   return h("div", { class: "stack" }, h("h2", { id: "dialog-title" }, `For ${name}`),
-    made.is_reachable ? h("p", {}, "Point the phone's camera at it, or send the link. Whoever has it may come in; it is shown this once.")
-      : h("p", { class: "note" }, "The link works on this machine only: the service listens to no other. Start it with --host 0.0.0.0 and a certificate to let a phone in."),
+    made.is_reachable ? h("p", {}, "Scan the code with the phone, or send the link. Anyone with the link has access; it is shown only once.")
+      : h("p", { class: "note" }, "The link works on this machine only, because the service listens locally. For access from a phone, start it with --host 0.0.0.0 and a certificate."),
     image, link, h("div", { class: "actions" }, h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Done")));
 }
 
 function silencedList(page, people) {
-  if (!people.length) return h("p", { class: "faint" }, "Nobody. Whoever is silenced on their page is recognised, but nobody is told.");
+  if (!people.length) return h("p", { class: "faint" }, "No one. Silenced people are still recognised, but not reported. Silence a person on their page.");
   return table("Silenced", ["Who", ""], people.map((one) => [h("a", { href: `#/people/${one.person_id}` }, called(one.person_id, one.name)),
     h("button", { type: "button", class: "quiet", onclick: async () => {
       try { await put(`/persons/${one.person_id}/silence`, { silent: false }); } catch (error) { page.done(error.message); }
       page.open();
-    } }, "Tell again")]));
+    } }, "Stop silencing")]));
 }

@@ -1,7 +1,7 @@
-// Visits: who was at which camera from when to when, as cards, as a timeline, and as a file.
+// Visits (who was at which camera, from when to when) as cards, as a timeline, and as a file.
 
 import { pictureData } from "./api.js";
-import { h, show, called, count, clockOf, dayName, dayOf, span, midnight, download } from "./dom.js";
+import { h, show, called, count, clockOf, dayName, dayOf, span, midnight, download, upper } from "./dom.js";
 
 const STEPS = [60, 300, 900, 1800, 3600, 10800, 21600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 const SHORTEST_S = 600;
@@ -12,7 +12,7 @@ const LEAST_SHOWN_S = 21600;
 
 export const kindOf = (visit) => visit.person_id === null ? "nobody" : visit.name === null ? "unnamed" : "named";
 
-/** Visits as cards under their days, newest first. */
+/** Visits as cards grouped by day, newest first. */
 export function visitCards(page, visits, { who = true, days = true } = {}) {
   let day = null;
   return h("ol", { class: "visit-list" }, visits.flatMap((one) => {
@@ -28,9 +28,9 @@ export function visitCards(page, visits, { who = true, days = true } = {}) {
   }));
 }
 
-const headOf = (time_s) => { const name = dayName(time_s); return `${name[0].toUpperCase()}${name.slice(1)}`; };
+const headOf = (time_s) => upper(dayName(time_s));
 
-/** Saves visits as a table; what a spreadsheet would take for a formula stays text. */
+/** Saves visits as CSV; cells that a spreadsheet would run as a formula are escaped. */
 export function exportVisits(visits, name) {
   const time = (time_s) => { const date = new Date(time_s * 1000); return new Date(time_s * 1000 - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19).replace("T", " "); };
   const cell = (value) => {
@@ -42,18 +42,18 @@ export function exportVisits(visits, name) {
   download(`${fileName(name)}.csv`, "text/csv", `\ufeff${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`);
 }
 
-/** Saves visits as a page of its own, with their pictures in it; it needs nothing from here. */
+/** Saves visits as a self-contained HTML page with their pictures. */
 export async function exportPage(visits, title) {
   const most = visits.slice(0, MOST_SAVED);
   const pictures = await Promise.all(most.map((one) => one.picture_id === null ? null : pictureData(one.picture_id)));
   const images = pictures.map((picture) => picture && h("img", { alt: "", width: 48, height: 96 }));
   const rows = most.map((one, at) => h("tr", {}, h("td", {}, images[at] ?? ""), [called(one.person_id, one.name), one.camera_name, dayOf(one.first_s), span(one.first_s, one.last_s), one.sightings].map((text) => h("td", {}, String(text)))));
-  // A document that is shown nowhere: here the pictures would be loaded, which this page's policy forbids.
+  // A detached document: in this one, the content security policy would block the data URLs.
   const saved = document.implementation.createHTMLDocument(title);
   saved.documentElement.lang = "en";
   saved.head.append(h("meta", { charset: "utf-8" }), h("meta", { name: "viewport", content: "width=device-width" }));
-  saved.body.append(h("h1", {}, title), h("p", {}, `${count(visits.length, "visit")}${visits.length > most.length ? `, of which the newest ${most.length} are here` : ""}. Saved ${dayOf(Date.now() / 1000)}, ${clockOf(Date.now() / 1000)}.`),
-    h("table", {}, h("tr", {}, ["", "Who", "Camera", "Day", "From and until", "Sightings"].map((text) => h("th", {}, text))), rows));
+  saved.body.append(h("h1", {}, title), h("p", {}, `${count(visits.length, "visit")}${visits.length > most.length ? `, the newest ${most.length} shown` : ""}. Saved ${dayOf(Date.now() / 1000)}, ${clockOf(Date.now() / 1000)}.`),
+    h("table", {}, h("tr", {}, ["", "Who", "Camera", "Day", "Time", "Sightings"].map((text) => h("th", {}, text))), rows));
   images.forEach((image, at) => { if (image) image.src = pictures[at]; });
   const style = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8885}img{object-fit:cover;border-radius:6px;display:block}";
   download(`${fileName(title)}.html`, "text/html", `<!doctype html>${saved.documentElement.outerHTML.replace("</head>", `<style>${style}</style></head>`)}`);
@@ -62,8 +62,8 @@ export async function exportPage(visits, title) {
 const fileName = (name) => name.replace(/[^\p{L}\p{N}_-]+/gu, "-");
 
 /**
- * Lanes of visits over time. Cells with visits are buttons; `onSelect` gets the chosen one (lane, from,
- * until) or null. Zooming goes to the chosen cell, else to the middle of what there is.
+ * Visits over time, one lane each. Cells with visits are buttons; `onSelect` gets the chosen cell (lane,
+ * from, until) or null. Zooming is centred on the chosen cell, otherwise on the visits.
  */
 export function timeline({ lanes, visits, from, until, title = null, onSelect = () => {} }) {
   const whole = [from, until];
@@ -98,7 +98,7 @@ export function timeline({ lanes, visits, from, until, title = null, onSelect = 
 
   function draw() {
     const most = innerWidth <= 640 ? 9 : 26;
-    // Hours are what people ask for, unless they have zoomed in.
+    // Cells are at least an hour wide unless zoomed in.
     const step = STEPS.find((one) => (until - from) / one <= most && (one >= 3600 || until - from <= FINE_S)) ?? STEPS.at(-1);
     const zero = midnight(from);
     const cells = [];
@@ -143,7 +143,7 @@ export function timeline({ lanes, visits, from, until, title = null, onSelect = 
   return h("div", { class: "timeline" }, tools, grid);
 }
 
-/** The hours of a day in which there is something, and some around them. */
+/** The hours of a day that contain visits, with some margin. */
 function fitted(visits, from, until) {
   const inside = visits.filter((one) => one.last_s >= from && one.first_s < until);
   if (!inside.length || until - from > 90000) return [from, until];
@@ -157,7 +157,7 @@ function fitted(visits, from, until) {
 
 const cellName = (start, end, step) => step >= 86400 ? dayName(start) : `${clockOf(start)}–${clockOf(end)}`;
 
-/** Lanes of cameras: those that the service knows, and those that visits name. */
+/** One lane per camera: those the service knows (if `all`) and those in the visits. */
 export function cameraLanes(page, visits, { all = true } = {}) {
   const names = new Map(visits.map((one) => [one.camera_id, one.camera_name]));
   if (all) {
@@ -171,5 +171,5 @@ export const inSelection = (one, chosen) => !chosen || (chosen.lane.has(one) && 
 
 export function legend() {
   const row = (kind, text) => h("li", {}, h("i", { class: `bar-of ${kind}` }), text);
-  return h("ul", { class: "bars-legend small faint" }, row("named", "has a name"), row("unnamed", "known, without a name"), row("nobody", "nobody yet"));
+  return h("ul", { class: "bars-legend small faint" }, row("named", "has a name"), row("unnamed", "enrolled, without a name"), row("nobody", "unknown"));
 }
