@@ -99,7 +99,7 @@ def test_beyond_its_bound_the_oldest_are_dropped_counted_and_logged(
     counts = outbox.counts()
     assert counts["down"].dropped == 15
     assert counts["up"].dropped == 7
-    assert "15 oldest sightings were dropped before down got them" in caplog.text
+    assert "dropped the oldest 15 sightings; sink down lacks them" in caplog.text
     outbox.close()
 
 

@@ -163,7 +163,7 @@ class CommandSink:
         program = shutil.which(command[0]) or shutil.which(str(folder / command[0]))
         if program is None:
             raise DeliveryError(
-                f"{command[0]}: no such executable program, neither on the search path nor in "
+                f"{command[0]}: no such program, or not executable, on the search path or in "
                 f"{folder}."
             )
         self._command = [str(Path(program).absolute()), *command[1:]]

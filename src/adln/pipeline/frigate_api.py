@@ -84,8 +84,8 @@ class FrigateApi:
         if parts.username or parts.password or parts.query:
             # The message leaves out the address, which holds a secret.
             raise DeliveryError(
-                "Frigate's address must not hold a user, a password or a query: they would end up in "
-                "logs. Give the user and the password's environment variable separately."
+                "Frigate's address must not hold a user, a password or a query: they would end up "
+                "in logs. Give the user and the password's environment variable separately."
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DeliveryError(f"Frigate needs an address like http://frigate:5000, got {url!r}.")
