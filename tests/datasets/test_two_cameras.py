@@ -107,7 +107,7 @@ def test_every_frame_of_a_track_is_a_picture_of_its_own(prid: Path) -> None:
     assert [len(split) for split in dataset.splits] == [0, 2 * 3, 4 * 3]
     assert rows(dataset.query)[:2] == [("0001.png", 1, 1), ("0002.png", 1, 1)]
     assert dataset.stray == ()
-    assert any("Every frame of a track" in remark for remark in dataset.remarks)
+    assert any("Each frame of a track" in remark for remark in dataset.remarks)
 
 
 def test_grid_has_cameras_in_the_names_and_distractors_of_person_0(grid: Path) -> None:
