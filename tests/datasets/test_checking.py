@@ -212,6 +212,8 @@ def test_pictures_that_lie_elsewhere_are_a_problem_and_are_named(
 ) -> None:
     save_picture(market / "bounding_box_train/2024/0002_c1s1_000001_01.jpg")
     report = inspect_dataset(read_market1501(market))
-    (problem,) = [text for text in report.problems if "left out because this layout has no pictures" in text]
+    (problem,) = [
+        text for text in report.problems if "left out because this layout has no pictures" in text
+    ]
     assert "1 image" in problem
     assert "bounding_box_train/2024/0002_c1s1_000001_01.jpg" in problem
