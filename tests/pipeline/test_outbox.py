@@ -225,7 +225,7 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="cannot be opened"):
         Outbox(tmp_path / "file" / "outbox.db", ["a"])
     for sinks in ([], ["a", "a"]):
-        with pytest.raises(DeliveryError, match="different names"):
+        with pytest.raises(DeliveryError, match="distinct sinks"):
             Outbox(tmp_path / "outbox.db", sinks)
 
 

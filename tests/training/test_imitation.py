@@ -126,7 +126,7 @@ def test_data_without_teacher_embeddings_are_an_error(data: TrainingData, tmp_pa
 
 
 def test_a_teacher_and_its_weight_belong_together() -> None:
-    with pytest.raises(SettingsError, match="belong together"):
+    with pytest.raises(SettingsError, match="and vice versa"):
         Recipe(teacher="teacher.npz")
-    with pytest.raises(SettingsError, match="belong together"):
+    with pytest.raises(SettingsError, match="and vice versa"):
         Recipe(objective=ObjectiveWeights(imitation=1.0))
