@@ -262,7 +262,7 @@ def test_a_camera_may_not_change_its_number(config: Path) -> None:
     [
         ("load.budgett=3", "unknown key"),
         ("network.depth=4", "network.depth is 4"),
-        ("jsonl.path=''", "sightings go nowhere"),
+        ("jsonl.path=''", "there is no output for sightings"),
         ("detector.model='x.onnx'", "not both"),
         ("detector.boxes='none.jsonl'", "none.jsonl"),
     ],

@@ -275,7 +275,7 @@ def test_a_network_that_knows_other_people_gives_all_but_its_classifiers(
     frozen = NetworkSettings(
         exits=(2, 3), imagenet="", start_from=str(uninterrupted / NETWORK_FILE), frozen_depth=2
     )
-    with pytest.raises(CheckpointError, match=f"knows {PERSONS} persons"):
+    with pytest.raises(CheckpointError, match=f"has {PERSONS} persons"):
         run(tmp_path / "frozen", fewer, recipe(network=frozen))
 
 

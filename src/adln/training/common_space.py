@@ -211,7 +211,7 @@ def _require_fittable(
         raise TrainingError(f"person {int((counts == 0).nonzero()[0])} has no crop")
     if goal_depth is not None and goal_depth not in depths:
         raise TrainingError(
-            f"exit {goal_depth} cannot be the target, there are embeddings of {sorted(depths)}"
+            f"exit {goal_depth} cannot be the goal, there are embeddings of {sorted(depths)}"
         )
 
 
