@@ -15,11 +15,10 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, bounds, by_track
 from adln.matching.bridge import Bridge, fit_bridge, write_bridge
 from adln.matching.network_gate import compare_stored, thinned_rows
-from adln.site.clusters import cluster_tracks, seen_together
+from adln.site.clusters import MOST_TRACKS, cluster_tracks, seen_together, sums_by_label
 
 _FALSE_PAIRS = 0.001  # rate of false pairs at which true pairs are counted
 _ERROR = 0.005  # of the bootstrap over persons
-_MOST_TRACKS = 5000  # their pairwise similarities take 1 GB
 
 
 def write_if_better(
@@ -105,10 +104,9 @@ def _persons(crops: TrackedCrops) -> NDArray[np.int64]:
     """(T,) person of each track by clustering; without clustering, one person per track."""
     numbers = crops.track_numbers()
     count = int(numbers.max()) + 1
-    if count > _MOST_TRACKS or importlib.util.find_spec("sklearn") is None:
+    if count > MOST_TRACKS or importlib.util.find_spec("sklearn") is None:
         return np.arange(count)
-    sums = np.zeros((count, crops.embeddings.shape[1]), np.float32)
-    np.add.at(sums, numbers, crops.embeddings)
+    sums = sums_by_label(crops.embeddings, numbers)
     cameras = np.zeros(count, np.int64)
     cameras[numbers] = crops.cameras
     apart = seen_together(crops.cameras, numbers, crops.time_s)

@@ -19,6 +19,9 @@ from adln.evaluation.reranking import rerank
 from adln.gallery.clustering import join_alike
 from adln.matching.together import at_once
 
+MOST_TRACKS = 5000
+"""Most tracks to cluster: their pairwise similarities take 1 GB."""
+
 # Chosen on CUHK03 (100 persons of its test split, 248 of its training split). Queries are the
 # gallery itself, so 4 neighbours are the track itself and its two nearest, each counted twice. Most
 # people pass a camera once: with more neighbours, half of the links joined two people.
@@ -75,7 +78,7 @@ def cluster_tracks(
         count = int(labels.max()) + 1 if len(labels) else 0
         if count < 2:
             break
-        centres = unit_length(_sums(rows, labels))
+        centres = unit_length(sums_by_label(rows, labels))
         found = rerank(centres, centres, k1=_NEIGHBOURS, k2=1, distance_weight=0.0)
         distances = np.concatenate([block for _, block in found])
         shared = 1 - np.clip((distances + distances.T) / 2, 0, 1)
@@ -108,13 +111,13 @@ def share_passing_cameras(
         return 0.0
     _, first, numbers = np.unique(tracks, return_index=True, return_inverse=True)
     camera_of = cameras[first]
-    clusters = cluster_tracks(_sums(rows, numbers.reshape(-1)), camera_of)
+    clusters = cluster_tracks(sums_by_label(rows, numbers.reshape(-1)), camera_of)
     pairs = np.unique(np.stack([clusters, camera_of], axis=1), axis=0)
     passing = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
     return float(np.isin(clusters, passing).mean())
 
 
-def _sums(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+def sums_by_label(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """Sum of the rows of each label 0..K-1, (K, D)."""
     sums = np.zeros((int(labels.max()) + 1, rows.shape[1]), rows.dtype)
     np.add.at(sums, labels, rows)

@@ -35,6 +35,7 @@ from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import load_network
 from adln.site.bridging import write_if_better
+from adln.site.clusters import MOST_TRACKS
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, clusters_teach, with_lesson
 from adln.site.recipes import (
@@ -58,7 +59,6 @@ _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
 _REFITTED = "refitted.safetensors"
 _NO_TEACHER = "none: learned from the clusters of this site's tracks"
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
-_MOST_TRACKS = 5000  # their pairwise similarities take 1 GB
 # A network already in the teacher's space trains at the full rate only if at least this many steps
 # follow to converge again; a short run must not make it worse. Adam's first steps are as large as
 # the rate in every direction, so the rate warms up.
@@ -471,7 +471,7 @@ def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 def _of_few_tracks(crops: SiteCrops, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rows of at most as many tracks as clustering has memory for."""
     tracks = crops.tracks[rows]
-    return rows[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
+    return rows[np.isin(tracks, _spread(np.unique(tracks), MOST_TRACKS))]
 
 
 def _load(
