@@ -107,7 +107,7 @@ class VideoWriters:
         if self._is_file:
             folder, suffix = self._target.parent, self._target.suffix
             stem = self._target.stem + (f"-{plain}" if self._cameras > 1 else "")
-        # Two camera names may give one file name, also on disks that ignore case.
+        # Two camera names may give one file name, especially on disks that ignore case.
         taken = {path.name.casefold() for path in self.paths}
         path, number = folder / f"{stem}{suffix}", 1
         while path.name.casefold() in taken or path.resolve() in self._recordings:

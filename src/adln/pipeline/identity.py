@@ -50,7 +50,7 @@ _LOG_EVERY = 100
 _NOT_SEEN = not_asked("not asked: the track has no usable crop")
 _REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
 _NO_GALLERY = not_asked("not asked: the gallery could not be used")
-_LET_GO = not_asked("released: the person was seen elsewhere at that time, or was forgotten")
+_LET_GO = not_asked("released: another track in view is this person, or the person was forgotten")
 
 
 @dataclass(eq=False)
@@ -143,8 +143,9 @@ class IdentityBook:
     def is_sure(self, evidence: Evidence) -> bool:
         """Whether a track's identity is certain enough to need no deeper embedding.
 
-        True if the track matches its person. A track that founded a person must also lead all other
-        people by the margin, because later tracks are compared with the template it leaves.
+        True if the track matches a person; if it already holds one, it must match that person and
+        lead all others by the margin. A track that founded its person is not certain: later tracks
+        are compared with the template that it leaves.
 
         Args:
             evidence: the track's crops, at any depth. Nothing is decided or stored.

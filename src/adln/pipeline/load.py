@@ -38,8 +38,8 @@ class LoadSettings:
         budget_ms: work allowed per second of video, in ms, for all cameras together. 0 adapts
             nothing.
         window_s: seconds of video measured before each step.
-        headroom: work increases again if the increase takes at most this share of the unused
-            budget,
+        headroom: work increases again if the part that grows would then take at most this share of
+            the budget left for it,
         rise_after_s: for this many seconds.
         most_skipping: at the last level, one frame in this many is processed.
     """
