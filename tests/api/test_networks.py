@@ -191,7 +191,7 @@ def test_names_in_a_damaged_list_are_not_overwritten(foreign: Path) -> None:
     adln.describe_network(foreign, name="means")
     place = user_folder("config") / "networks.json"
     place.write_text(place.read_text()[:-1])
-    with pytest.raises(SettingsError, match="Mend the file"):
+    with pytest.raises(SettingsError, match="Repair the file"):
         adln.describe_network(foreign, name="other")
     assert str(foreign) in place.read_text()
     assert [one.name for one in adln.networks()] == ["res1", "res2"]
@@ -421,7 +421,7 @@ def test_a_reference_of_another_length_is_not_taken_for_wrong_colours(foreign: P
 
 
 def test_what_says_itself_how_it_wants_its_pixels_is_not_described(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="says itself"):
+    with pytest.raises(ModelFileError, match="states its own pixel format"):
         adln.load("res1", mean=MEAN, std=STD)
     assert not sidecar(adln.load("res1").path).exists()
 

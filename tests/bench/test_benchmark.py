@@ -67,7 +67,7 @@ def test_nothing_two_of_a_name_and_no_single_crop_are_refused() -> None:
         run_benchmark([])
     with pytest.raises(SettingsError, match=r"same name \['a'\]"):
         run_benchmark([FakeCandidate("a"), FakeCandidate("a")])
-    with pytest.raises(SettingsError, match="does not take one crop"):
+    with pytest.raises(SettingsError, match="does not accept batches of one crop"):
         run_benchmark([FakeCandidate("a", batches=(8,))])
 
 

@@ -56,7 +56,7 @@ def test_a_peer_of_fixed_batch_says_so(peer: Path) -> None:
 
 
 def test_a_peer_of_another_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"ends in \.onnx or \.xml"):
+    with pytest.raises(ModelFileError, match=r"ending in \.onnx or \.xml"):
         open_peer(tmp_path / "net.pth", threads=1)
 
 

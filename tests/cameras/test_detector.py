@@ -125,7 +125,7 @@ def test_people_are_found_once_in_a_frame_that_is_looked_at_twice() -> None:
 
 
 def test_a_foreign_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="not a raw export of YOLOX"):
+    with pytest.raises(ModelFileError, match="not a YOLOX export: expected an output"):
         YoloxDetector(write_yolox(tmp_path / "d.onnx", np.zeros((1, 5, 85), np.float32)))
 
 

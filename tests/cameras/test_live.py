@@ -110,6 +110,6 @@ def test_a_silent_rtsp_server_is_given_up_after_the_time_limit() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         url = f"rtsp://me:secret@127.0.0.1:{server.getsockname()[1]}/live"
-        with pytest.raises(CameraError, match=r"no video came \(within 0\.5 s") as caught:
+        with pytest.raises(CameraError, match=r"no video \(waited up to 0\.5 s") as caught:
             open_capture(url, timeout_s=0.5)
     assert "secret" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_what_cannot_be_fitted_is_said_before_the_crops_are_embedded(
     for refused, message in (
         ([*arguments, "--goal", "3"], "exit 3 cannot be the goal"),
         ([*arguments, "--dim", "4"], "has 1 to 3 dimensions, got 4"),
-        ([str(out), *arguments[1:]], "has a common space already"),
+        ([str(out), *arguments[1:]], "already has a common space"),
     ):
         result = CliRunner().invoke(align, refused)
         assert isinstance(result.exception, TrainingError)

@@ -333,7 +333,7 @@ def test_a_table_that_is_wrong_is_refused(make_model: MakeModel, tmp_path: Path)
     twice = [features.paths[0], *features.paths]
     for columns, reason in (
         ({"file_no": person}, "column named path"),
-        ({"path": twice, "camera": [1] * len(twice)}, "in it twice"),
+        ({"path": twice, "camera": [1] * len(twice)}, "listed twice"),
         (
             {"path": features.paths, "camera": person, "track": person, "time_s": ["noon"] * 400},
             "not a number of seconds",

@@ -181,7 +181,7 @@ def test_boxes_of_another_camera_are_refused(
     common = ("--boxes", boxes, "--model", make_model(), "--out", tmp_path / "f.npz", "--quiet")
     result = run(people, *common, "--camera", "yard")
     assert isinstance(result.exception, CameraError)
-    assert "the boxes are of door, none of 'yard'" in str(result.exception)
+    assert "the boxes are for door, none for 'yard'" in str(result.exception)
     result = run(people, people, *common)
     assert isinstance(result.exception, SettingsError)
     assert "belong to one video, 2 were named" in str(result.exception)

@@ -227,7 +227,7 @@ def test_a_network_s_file_tells_what_it_has_seen(tmp_path: Path, data: Path, cuh
     save_network(path, network, provenance={"data": "market1501"})
     (report, _) = json.loads(run(path, "--data", data, "--data", cuhk, "--json").stdout)
     assert [row["seen"] for row in report["sets"]] == ["seen", "unseen"]
-    assert "neither seen nor unseen can be said" in report["notes"][0]
+    assert "nothing is known about whether the network was trained" in report["notes"][0]
     assert report["sets"][1]["mean_ap"]["low"] <= report["sets"][1]["mean_ap"]["value"]
 
 

@@ -62,7 +62,7 @@ def test_a_network_that_is_gone_is_not_rolled_back_to(make_model: MakeModel) -> 
         networks("use", path, "--name", "site")
     old.unlink()
     result = networks("rollback", "site")
-    assert "not there any more" in str(result.exception)
+    assert "no longer exists" in str(result.exception)
     assert own_networks()["site"] == new
 
 

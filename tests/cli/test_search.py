@@ -272,7 +272,7 @@ def test_quality_says_what_it_cannot_be_combined_with(
     assert "--quality chooses the depth" in both.output
     one = CliRunner().invoke(search, [*line, "--network", str(make_model())])
     assert isinstance(one.exception, SettingsError)
-    assert "answers Res2 only" in str(one.exception)
+    assert "gives Res2 only" in str(one.exception)
 
 
 class TwoPeople(PeopleFinder):

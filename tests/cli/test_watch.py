@@ -223,7 +223,7 @@ def test_a_recording_that_a_rule_would_erase_at_once_is_refused_until_somebody_d
         gallery.set_retention(Retention(keep_s=30 * 86400.0))
     result = CliRunner().invoke(adln, ["watch", str(config)])
     assert result.exit_code == 1
-    assert 'Write start = "2020-09-13' in str(result.exception)
+    assert 'Set start = "2020-09-13' in str(result.exception)
     dated = 'source = "{0}"\n        start = "2020-09-13T00:00:00Z"'
     for name in ("door", "yard"):
         text = config.read_text().replace(f'source = "{name}"', dated.format(name))
@@ -254,7 +254,7 @@ def test_a_camera_may_not_change_its_number(config: Path) -> None:
     config.write_text(config.read_text().replace("number = 2", "number = 3"))
     result = CliRunner().invoke(adln, ["watch", str(config)])
     assert result.exit_code == 1
-    assert "the gallery knows it as 2" in str(result.exception)
+    assert "but 2 in the gallery" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_camera_may_not_change_its_number(config: Path) -> None:
     [
         ("load.budgett=3", "unknown key"),
         ("network.depth=4", "network.depth is 4"),
-        ("jsonl.path=''", "sightings go nowhere"),
+        ("jsonl.path=''", "there is no output for sightings"),
         ("detector.model='x.onnx'", "not both"),
         ("detector.boxes='none.jsonl'", "none.jsonl"),
     ],

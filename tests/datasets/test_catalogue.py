@@ -100,7 +100,7 @@ def test_market_folders_with_foreign_names_are_explained(
 ) -> None:
     for name in ("bounding_box_train", "query", "bounding_box_test"):
         save_picture(tmp_path / name / "holiday.jpg")
-    with pytest.raises(DatasetError, match="no picture in them has a name that tells person"):
+    with pytest.raises(DatasetError, match="no picture in them has a name that gives person"):
         open_dataset(tmp_path)
 
 

@@ -84,7 +84,7 @@ def test_cuhk02_learns_from_four_pairs_of_cameras_and_is_tested_on_the_fifth(cuh
 
 def test_a_missing_camera_of_cuhk02_is_named(cuhk02: Path) -> None:
     shutil.rmtree(cuhk02 / "Dataset/P3/cam2")
-    with pytest.raises(DatasetError, match="these folders are missing: P3/cam2"):
+    with pytest.raises(DatasetError, match="missing folders of CUHK02: P3/cam2"):
         open_dataset(cuhk02)
     with pytest.raises(DatasetError, match=r"P1, P2, P3, P4, P5 of CUHK02.*found cam1"):
         read_cuhk02(cuhk02 / "Dataset/P3")

@@ -55,8 +55,8 @@ def test_absolute_paths_in_a_list_stay(folder: Path) -> None:
     [
         ("list.csv", "who,when\n1,2\n", r"expected a column named path .* found \['who', 'when'\]"),
         ("list.csv", "", "expected a column named path"),
-        ("list.csv", "path\n", "names no pictures"),
-        ("list.txt", "\n", "names no pictures"),
+        ("list.csv", "path\n", "contains no pictures"),
+        ("list.txt", "\n", "contains no pictures"),
     ],
 )
 def test_a_list_without_paths_is_refused(
@@ -70,7 +70,7 @@ def test_a_list_without_paths_is_refused(
 def test_missing_and_empty_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="gone: there is no such folder or file"):
         find_pictures([tmp_path / "gone"])
-    with pytest.raises(DatasetError, match="hold no pictures"):
+    with pytest.raises(DatasetError, match="there are no pictures in"):
         find_pictures([tmp_path])
 
 

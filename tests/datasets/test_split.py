@@ -22,7 +22,7 @@ def test_length_is_the_number_of_pictures() -> None:
     ("persons", "cameras"), [([1, 2], [1, 2, 3]), ([1, 2, 3], [1]), ([], [1, 2, 3])]
 )
 def test_unequal_lengths_are_refused(persons: list[int], cameras: list[int]) -> None:
-    with pytest.raises(DatasetError, match=r"'train'.*equally long"):
+    with pytest.raises(DatasetError, match=r"'train'.*equal lengths"):
         make_split("train", PATHS, persons, cameras)
 
 

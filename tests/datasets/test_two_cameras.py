@@ -92,7 +92,7 @@ def test_prid_searches_for_the_shared_persons_among_all_of_the_other_camera(prid
     report = inspect_dataset(dataset)
     assert report.problems == ()
     assert report.distractor_images == 2
-    assert any("Persons above 200 of cam_a are not searched for" in text for text in report.remarks)
+    assert any("Persons above 200 of cam_a are not queries" in text for text in report.remarks)
 
 
 def test_prid_takes_single_shots_before_tracks_and_says_so(prid: Path) -> None:
@@ -107,7 +107,7 @@ def test_every_frame_of_a_track_is_a_picture_of_its_own(prid: Path) -> None:
     assert [len(split) for split in dataset.splits] == [0, 2 * 3, 4 * 3]
     assert rows(dataset.query)[:2] == [("0001.png", 1, 1), ("0002.png", 1, 1)]
     assert dataset.stray == ()
-    assert any("Every frame of a track" in remark for remark in dataset.remarks)
+    assert any("Each frame of a track" in remark for remark in dataset.remarks)
 
 
 def test_grid_has_cameras_in_the_names_and_distractors_of_person_0(grid: Path) -> None:
@@ -150,7 +150,9 @@ def test_a_missing_camera_is_named(name: str, removed: str, request: pytest.Fixt
     shutil.rmtree(root / removed)
     with pytest.raises(DatasetError, match=f"For {name} this folder is missing: {removed}"):
         open_dataset(root)
-    with pytest.raises(DatasetError, match=r"expected the folders .* Name the folder that holds"):
+    with pytest.raises(
+        DatasetError, match=r"expected the folders .* Name the folder that contains"
+    ):
         READERS[name](root)
 
 
@@ -172,7 +174,7 @@ def test_wrong_names_in_both_cameras_are_named(tmp_path: Path, save_picture: Sav
     for camera in ("cam_a", "cam_b"):
         save_picture(tmp_path / camera / "holiday.jpg")
     assert recognise(tmp_path) is None
-    with pytest.raises(DatasetError, match=r"For viper the folders .* named like 000_45\.bmp") as e:
+    with pytest.raises(DatasetError, match=r"For viper the folders .* name like 000_45\.bmp") as e:
         open_dataset(tmp_path)
     assert "outer folders are named like cameras, as in cam_a/holiday.jpg" in str(e.value)
 
@@ -182,7 +184,7 @@ def test_a_prid_without_shared_persons_has_nobody_to_search_for(
 ) -> None:
     for camera in ("cam_a", "cam_b"):
         save_picture(tmp_path / camera / "person_0300.png")
-    with pytest.raises(DatasetError, match="cam_a: nobody here is to be searched for"):
+    with pytest.raises(DatasetError, match="cam_a: there is no query here"):
         open_dataset(tmp_path)
 
 

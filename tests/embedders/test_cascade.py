@@ -144,9 +144,9 @@ def test_a_gallery_that_answers_unevenly_is_refused(paths: tuple[Path, Path]) ->
         return BestAnswers(np.zeros((1, K), np.float32), np.zeros((1, K), np.int64))
 
     cascade = Cascade(paths)
-    with pytest.raises(SettingsError, match="another number of answers"):
+    with pytest.raises(SettingsError, match="another number of matches"):
         cascade.search(CROPS, fewer, threshold=np.inf)
-    with pytest.raises(SettingsError, match="asked for 8 embeddings and gave"):
+    with pytest.raises(SettingsError, match="searched with 8 embeddings and returned"):
         cascade.search(CROPS, one, threshold=np.inf)
     with pytest.raises(SettingsError, match="got nan"):
         cascade.search(CROPS, one, threshold=np.nan)
@@ -155,9 +155,9 @@ def test_a_gallery_that_answers_unevenly_is_refused(paths: tuple[Path, Path]) ->
 def test_a_cascade_needs_files_that_belong_together(
     paths: tuple[Path, Path], make_model: MakeModel
 ) -> None:
-    with pytest.raises(ModelFileError, match="two or more, got 1"):
+    with pytest.raises(ModelFileError, match="two or more files of a split export, got 1"):
         Cascade(paths[:1])
-    with pytest.raises(ModelFileError, match="puts out the maps of no stage"):
+    with pytest.raises(ModelFileError, match="outputs the maps of no stage"):
         Cascade([make_model("whole.onnx", depths=(1,)), paths[1]])
     with pytest.raises(ImageError, match="expected crops"):
         Cascade(paths).search(CROPS[:, :32], lambda *_: None, threshold=0.0)  # type: ignore[arg-type, return-value]

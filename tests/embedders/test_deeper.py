@@ -40,7 +40,7 @@ def test_a_file_without_the_map_is_not_gone_on_from(
     make_pair: MakePair, make_model: MakeModel
 ) -> None:
     _, deep = make_pair()
-    with pytest.raises(ModelFileError, match="puts out the maps of no stage"):
+    with pytest.raises(ModelFileError, match="outputs the maps of no stage"):
         DeeperEmbedder(deep, OnnxEmbedder(make_model(depths=(1,))))
 
 
@@ -80,7 +80,7 @@ def test_a_chain_answers_only_the_depths_asked_for(
 
 def test_a_chain_refuses_what_it_cannot_answer(make_pair: MakePair) -> None:
     paths = make_pair()
-    with pytest.raises(ModelFileError, match=r"no file answers depth \[4\]"):
+    with pytest.raises(ModelFileError, match=r"no file gives depth \[4\]"):
         ChainedEmbedder(paths, batch_size=8, depths=[2, 4])
     with pytest.raises(SettingsError, match="name at least one"):
         ChainedEmbedder([], batch_size=8)

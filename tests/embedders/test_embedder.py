@@ -138,7 +138,7 @@ def test_bad_picture_among_arrays_is_named_by_number_or_given_name(make_model: M
     assert embedder.embed_pictures(people).unusable[0].reason.startswith("picture 1: ")
     named = embedder.embed_pictures(people, names=["Ann", "Bob"])
     assert named.unusable[0].reason.startswith("Bob: ")
-    with pytest.raises(SettingsError, match="2 pictures came with 1 names"):
+    with pytest.raises(SettingsError, match="2 pictures but 1 names"):
         embedder.embed_pictures(people, names=["Ann"])
 
 
@@ -176,5 +176,5 @@ def test_a_file_that_goes_on_from_a_map_takes_no_crops(
     model.graph.input[0].name = "map_1"
     model.graph.node[0].input[0] = "map_1"
     onnx.save(model, path)
-    with pytest.raises(ModelFileError, match="goes on from the map of stage 1"):
+    with pytest.raises(ModelFileError, match="continues from the map of stage 1"):
         OnnxEmbedder(path)

@@ -58,7 +58,7 @@ def test_a_file_that_answers_otherwise_is_refused_with_advice(make_model: MakeMo
     path = make_model(depths=(1, 2), says={"probe": probe})
     for _ in range(2):
         with pytest.raises(
-            DeviceError, match=r"tiny\.onnx: answers wrongly on this device .*--precision fp32"
+            DeviceError, match=r"tiny\.onnx: wrong outputs on this device .*--precision fp32"
         ):
             OnnxEmbedder(path)
 

@@ -24,5 +24,5 @@ def test_fast_is_the_shallowest_depth_best_the_deepest_and_balanced_both() -> No
 
 
 def test_balanced_says_that_one_depth_is_not_enough_and_what_to_do() -> None:
-    with pytest.raises(SettingsError, match=r"mine\.onnx answers Res2 only.*split export"):
+    with pytest.raises(SettingsError, match=r"mine\.onnx gives Res2 only.*split export"):
         depths_for((2,), "balanced", files=["mine.onnx"])

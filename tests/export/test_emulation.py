@@ -87,7 +87,7 @@ def test_large_weights_are_refused_by_proof_and_by_emulation(
 ) -> None:
     with pytest.raises(ExportError, match="can overflow"):
         prove(saturating)
-    with pytest.raises(ParityError, match="kernels of processors without VNNI: cosine"):
+    with pytest.raises(ParityError, match="kernels of processors without VNNI: smallest cosine"):
         require_agreement(saturating, crops[:4], NAMES)
 
 

@@ -616,7 +616,7 @@ def test_every_answer_says_why_and_none_names_anybody(gallery: SqliteGallery) ->
         "person 1 0.60 is below 0.70, the threshold of a match",
         "enrolled as person 2: nearest is person 1 0.30, below 0.50",
         "nearest is person 1 0.00, below 0.50; too little was seen to enrol them",
-        "not asked: there was no crop of them that could be used",
+        "not asked: the track has no usable crop",
     ]
 
 

@@ -99,7 +99,7 @@ def test_beyond_its_bound_the_oldest_are_dropped_counted_and_logged(
     counts = outbox.counts()
     assert counts["down"].dropped == 15
     assert counts["up"].dropped == 7
-    assert "15 oldest sightings were dropped before down got them" in caplog.text
+    assert "dropped the oldest 15 sightings; sink down lacks them" in caplog.text
     outbox.close()
 
 
@@ -225,7 +225,7 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="cannot be opened"):
         Outbox(tmp_path / "file" / "outbox.db", ["a"])
     for sinks in ([], ["a", "a"]):
-        with pytest.raises(DeliveryError, match="different names"):
+        with pytest.raises(DeliveryError, match="distinct sinks"):
             Outbox(tmp_path / "outbox.db", sinks)
 
 

@@ -64,7 +64,7 @@ def test_while_the_gallery_cannot_be_read_nobody_vanishes(
     register.is_broken = True
     for clock.now_s in (20.0, 30.0):
         assert people.names() == {7: "Anna"}
-    assert caplog.text.count("cannot be asked") == 2
+    assert caplog.text.count("cannot be read") == 2
 
 
 def test_ignored_people_are_known_by_their_names() -> None:

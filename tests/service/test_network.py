@@ -130,7 +130,7 @@ def test_quality_decides_which_of_the_shipped_networks_are_open() -> None:
 
 
 def test_a_quality_that_the_network_cannot_have_is_refused() -> None:
-    with pytest.raises(SettingsError, match="answers Res1 only"):
+    with pytest.raises(SettingsError, match="gives Res1 only"):
         open_network(ServeSettings(network="res1", quality="balanced"))
     with pytest.raises(SettingsError, match="depth needs quality"):
         ServeSettings(depth=1, quality="fast")

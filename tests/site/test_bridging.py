@@ -48,7 +48,7 @@ def test_it_helps_tracks_that_it_was_not_fitted_to(two: Networks, tmp_path: Path
 def test_none_is_written_that_gains_nothing(two: Networks, tmp_path: Path) -> None:
     _, new, is_judging = two
     said = write_if_better(tmp_path / "site.onnx", new, new, is_judging, **EXITS)
-    assert said.startswith("none: no gain that is certain")
+    assert said.startswith("none: no significant gain")
     assert not bridge_path(tmp_path / "site.onnx").exists()
 
 

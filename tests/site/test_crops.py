@@ -52,5 +52,5 @@ def test_frames_of_a_camera_are_no_crops(tmp_path: Path) -> None:
     folder = touch(tmp_path, "0001.jpg", "0002.jpg")
     assert not has_tracks(folder)
     assert not has_tracks(folder / "0001.jpg")
-    with pytest.raises(DatasetError, match="no crops whose tracks are known"):
+    with pytest.raises(DatasetError, match="no crops with known tracks"):
         list_crops([folder])

@@ -35,7 +35,7 @@ def test_a_track_is_never_split_and_a_cluster_has_a_proxy_under_each_camera() ->
     crops = looks([0, 1, 2, 3, 0, 1, 2, 3])
     crops[1] = -crops[1]  # a crop that looks like nobody
     one.begin(crops)
-    assert said == ["8 tracks in 4 clusters, 4 under several cameras"]
+    assert said == ["8 tracks in 4 clusters, 4 across cameras"]
     assert one.clusters.tolist()[:4] == one.clusters.tolist()[4:]
     assert len(set(one.proxy_of.tolist())) == 8
     assert one.track_of.tolist() == TRACKS.tolist()
@@ -94,10 +94,10 @@ def test_clusters_teach_beside_a_teacher_where_people_pass_several_cameras(
     said: list[str] = []
     looked = TrackedCrops(unit_length(rows.astype(np.float32)), cameras, tracks)
     assert clusters_teach(looked, said.append) == teaches
-    assert said[0].endswith("teach, too" if teaches else "only the teacher teaches")
+    assert said[0].endswith("uses their clusters, too" if teaches else "uses only the teacher")
     assert not clusters_teach(looked.part(np.arange(100)), said.append)
 
 
 def test_clusters_of_one_camera_each_teach_nothing() -> None:
-    with pytest.raises(TracksError, match="nothing can be learned from clusters"):
+    with pytest.raises(TracksError, match="Clusters teach nothing unless"):
         lesson().begin(looks([0, 1, 2, 3, 4, 5, 6, 7]))

@@ -53,11 +53,11 @@ def test_a_better_network_is_written_with_where_it_comes_from(
     assert embedder.manifest.precision == "int8"
     assert "start.safetensors" in embedder.manifest.licence
     facts = json.loads((request.out.parent / f"mine.onnx{ENDING}").read_text())
-    assert facts["bridge"] == "none: the new network has a space of its own"
+    assert facts["bridge"] == "none: the new network has its own space"
     assert facts["network_sha256"] == embedder.model.sha256
     assert facts["teacher"]["licence"] == "CC0"
     assert facts["comparison"]["gain_least"] > 0
-    assert facts["learned_from"] == "360 crops, judged by 360"
+    assert facts["learned_from"] == "360 crops, evaluated on 360"
     past = past_outcome(request)
     assert past is not None
     assert past.written
@@ -227,7 +227,7 @@ def test_the_time_decides_how_often_crops_are_looked_at(
     train_for_site(request, crops, say=said.append, should_stop=lambda: "at once")
     plan = json.loads((request.work / "plan.json").read_text())
     assert (plan["epochs"], plan["steps"], plan["crops_used"]) == (1, 1, 40)
-    assert any("40 crops, 1 times" in line for line in said)
+    assert any("40 crops for 1 epochs" in line for line in said)
     assert not (request.work / "trial").exists()
 
 
@@ -252,7 +252,7 @@ def test_without_a_teacher_clusters_teach_and_the_gate_judges(
     request = make_request(tmp_path, teacher="", network=str(teacher), epochs=10)
     outcome = train_for_site(request, passers, say=said.append)
     assert outcome.written
-    assert any("90 tracks in" in line and "under several cameras" in line for line in said)
+    assert any("90 tracks in" in line and "across cameras" in line for line in said)
     embedder = OnnxEmbedder(request.out)
     assert embedder.manifest.space_of(1) == SPACE
     assert "teacher" not in embedder.manifest.licence
@@ -292,7 +292,7 @@ def test_without_a_teacher_the_time_decides_how_often_crops_are_looked_at(
     train_for_site(request, passers, say=said.append, should_stop=lambda: "at once")
     plan = json.loads((request.work / "plan.json").read_text())
     assert (plan["epochs"], plan["steps"], plan["crops_used"]) == (1, 1, 40)
-    assert any("40 crops, 1 times" in line for line in said)
+    assert any("40 crops for 1 epochs" in line for line in said)
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ def test_where_people_pass_several_cameras_clusters_teach_beside_the_teacher(
     request = make_request(tmp_path, network=str(teacher), epochs=10)
     outcome = train_for_site(request, passers, say=said.append)
     assert outcome.written
-    assert any("their clusters teach, too" in line for line in said)
-    assert any("90 tracks in" in line and "under several cameras" in line for line in said)
+    assert any("training uses their clusters, too" in line for line in said)
+    assert any("90 tracks in" in line and "across cameras" in line for line in said)
     assert outcome.facts["plan"]["clusters"]
     assert outcome.facts["teacher"]["licence"] == "CC0"
     assert not (request.work / "refitted.safetensors").exists()

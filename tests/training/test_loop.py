@@ -216,7 +216,7 @@ def test_a_run_can_start_from_a_trained_network(
     before, after = load_file(trained), load_file(tmp_path / NETWORK_FILE)
     assert torch.equal(before["stem.conv1.weight"], after["stem.conv1.weight"])  # rate 0
     other = recipe(network=NetworkSettings(exits=(3,), imagenet="", start_from=str(trained)))
-    with pytest.raises(CheckpointError, match="of which they must share one"):
+    with pytest.raises(CheckpointError, match="must share at least one exit"):
         run(tmp_path / "other", data, other)
 
 
@@ -275,7 +275,7 @@ def test_a_network_that_knows_other_people_gives_all_but_its_classifiers(
     frozen = NetworkSettings(
         exits=(2, 3), imagenet="", start_from=str(uninterrupted / NETWORK_FILE), frozen_depth=2
     )
-    with pytest.raises(CheckpointError, match=f"knows {PERSONS} persons"):
+    with pytest.raises(CheckpointError, match=f"has {PERSONS} persons"):
         run(tmp_path / "frozen", fewer, recipe(network=frozen))
 
 
@@ -330,7 +330,7 @@ def test_statistics_stay_where_they_are_to_stay_and_weights_move(
     for name in statistics:
         assert torch.equal(before[name], after[name]), name
     assert not torch.equal(before["exits.2.bnneck.weight"], after["exits.2.bnneck.weight"])
-    with pytest.raises(SettingsError, match=r"start_from must name it"):
+    with pytest.raises(SettingsError, match=r"start_from must name one"):
         NetworkSettings(frozen_statistics=True)
 
 
@@ -363,12 +363,12 @@ def test_what_cannot_stay_frozen_is_named(
     trained = str(uninterrupted / NETWORK_FILE)
     with pytest.raises(SettingsError, match="less than the deepest exit 2"):
         NetworkSettings(exits=(1, 2), start_from=trained, frozen_depth=2)
-    with pytest.raises(SettingsError, match="must name the network that has them"):
+    with pytest.raises(SettingsError, match="must name a trained network"):
         NetworkSettings(frozen_depth=2)
     chosen = recipe(
         network=NetworkSettings(exits=(2, 3, 4), imagenet="", start_from=trained, frozen_depth=3)
     )
-    with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot stay"):
+    with pytest.raises(CheckpointError, match=r"frozen_depth = 3 cannot be kept"):
         run(tmp_path, data, chosen)
 
 
@@ -388,7 +388,7 @@ def test_the_end_by_nan_says_whether_a_state_was_kept(
         run(tmp_path / "without", data, wild)
     assert "is kept" not in str(caught.value)
     assert not run(tmp_path / "with", data, wild, should_stop=stop_after(1)).finished
-    with pytest.raises(TrainingError, match=r"The state before it is kept in .*with"):
+    with pytest.raises(TrainingError, match=r"The previous state is kept in .*with"):
         run(tmp_path / "with", data, wild)
 
 

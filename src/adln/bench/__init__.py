@@ -1,1 +1,1 @@
-"""Measures a device: how fast networks are, compared with peers and with the machine's peak."""
+"""Measures the speed of networks on a device, compared with other networks and its peak."""

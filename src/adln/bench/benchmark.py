@@ -1,7 +1,7 @@
-"""How fast exported networks are on this machine, compared with peers and with the machine's peak.
+"""Speed of exported networks on this machine, compared with other networks and its peak.
 
-Gives Table 1 its missing columns: latency, throughput, memory, start, and the share of the
-machine's measured peak.
+Adds to Table 1: latency, throughput, memory, cold start, and the share of the machine's measured
+peak.
 """
 
 import os
@@ -21,18 +21,18 @@ from adln.errors import SettingsError
 from adln.manifest import Accuracy
 
 THROUGHPUT_BATCHES = (8, 32)
-# A kernel's best time is taken a little off its very best, which may be a slip of the clock.
+# A kernel's best time is this quantile, because the minimum may be a clock error.
 _BEST = 0.05
 
 
 @dataclass(frozen=True)
 class Peak:
-    """What the machine can do at most in one precision, as measured in the same run.
+    """The machine's measured peak in one precision.
 
     Attributes:
         precision: "fp32" or "int8".
-        kernel: the operation that came nearest to it.
-        operations_per_s: multiplications and additions in a second.
+        kernel: the fastest operation.
+        operations_per_s: multiplications and additions per second.
     """
 
     precision: str
@@ -42,16 +42,15 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow(Facts):
-    """One network.
+    """Results of one network.
 
     Attributes:
-        p50_ms: median time of one crop.
-        p95_ms: 95 of 100 crops take at most this time.
-        cpu_ms: median of the time computed for one crop, all threads together.
-        images_per_s: batch size -> crops in a second; None if it does not take that many.
-        peak_share: share of the machine's peak in 0..1 that one crop at a time reaches; None if
-            it could not be told.
-        cold_start: of a fresh process.
+        p50_ms: median latency of one crop.
+        p95_ms: 95th percentile of the latency.
+        cpu_ms: median CPU time for one crop, all threads together.
+        images_per_s: batch size -> crops per second; None if it does not accept that batch size.
+        peak_share: share of the machine's peak, 0..1, reached at batch size 1; None if unknown.
+        cold_start: measurements of a fresh process.
     """
 
     p50_ms: float
@@ -64,14 +63,14 @@ class BenchRow(Facts):
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What one run of the benchmark found.
+    """Results of one run of the benchmark.
 
     Attributes:
         machine: processor, cores and runtime, in words.
-        threads: cores that each network could use.
-        load: what others used of the cores when it began (1-minute average); None if unknown.
-        peaks: by precision.
-        rows: the networks in the order they were named.
+        threads: cores available to each network.
+        load: load of other programs at the start (1-minute average); None if unknown.
+        peaks: peak by precision.
+        rows: the networks in the given order.
     """
 
     machine: str
@@ -91,20 +90,20 @@ def run_benchmark(
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> BenchReport:
-    """Time networks side by side: in turns, in random order, in one process.
+    """Time networks alternately, in random order, in one process.
 
     Args:
         candidates: the networks, each opened for `threads`.
-        threads: cores that each network, and each kernel that finds the peak, may use.
-        rounds: turns of each network; five timed runs in each.
-        batches: numbers of crops at a time for which throughput is measured.
-        cold_starts: fresh processes for each network; 0 for none.
-        seed: of the order.
+        threads: cores for each network and each kernel that measures the peak.
+        rounds: turns of each network, with five timed runs each.
+        batches: batch sizes for which throughput is measured.
+        cold_starts: fresh processes per network; 0 for none.
+        seed: seed of the order.
         on_progress: called with the number of steps just done, out of `count_steps`.
 
     Raises:
         ModelFileError: a file cannot be run.
-        SettingsError: nothing to time, or two networks of one name.
+        SettingsError: there is nothing to time, or two networks have the same name.
     """
     names = [candidate.facts.name for candidate in candidates]
     if not names:
@@ -144,13 +143,13 @@ def run_benchmark(
 
 
 def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = THROUGHPUT_BATCHES) -> int:
-    """Number of steps that `run_benchmark` reports to `on_progress`."""
+    """Number of steps reported by `run_benchmark` to `on_progress`."""
     kernels = len(build_kernels())
     return rounds * (networks + kernels) + len(batches) * networks + networks
 
 
 def describe_machine() -> str:
-    """Processor, cores and onnxruntime in words."""
+    """Description of processor, cores and onnxruntime."""
     import onnxruntime  # type: ignore[import-untyped]
 
     return (
@@ -181,7 +180,7 @@ def _time_one_crop(
     for candidate in candidates:
         run = candidate.build_run(1)
         if run is None:
-            raise SettingsError(f"{candidate.path}: does not take one crop at a time.")
+            raise SettingsError(f"{candidate.path}: does not accept batches of one crop.")
         tasks[candidate.facts.name] = run
     times = time_in_turns(tasks, rounds=rounds, seed=seed, on_progress=on_progress)
     peaks: dict[str, Peak] = {}
@@ -215,15 +214,15 @@ def _rates(
 
 
 def _seconds(taken: Times, threads: int, share: float = 0.5) -> float:
-    # On one thread the time computed is blind to other work on the machine; on several it would
-    # add up what passed at the same time.
+    # With one thread, CPU time excludes other work on the machine; with several it would add up
+    # parallel work.
     return taken.cpu(share) if threads == 1 else taken.wall(share)
 
 
 def _peak_share(
     macs: int | None, precision: str, taken: Times, peaks: dict[str, Peak], threads: int
 ) -> float | None:
-    # onnxruntime computes half precision in floats on a CPU; for bfloat16 there is no kernel here.
+    # onnxruntime computes fp16 in fp32 on a CPU; there is no bfloat16 kernel here.
     peak = peaks.get({"fp16": "fp32"}.get(precision, precision))
     if macs is None or peak is None:
         return None
@@ -231,7 +230,7 @@ def _peak_share(
 
 
 def best_accuracy(accuracy: Sequence[Accuracy]) -> Accuracy | None:
-    """The row of a manifest that a chart shows: the deepest of the first data set."""
+    """The row of a manifest for a chart: the deepest of the first data set."""
     if not accuracy:
         return None
     rows = [row for row in accuracy if row.dataset == accuracy[0].dataset]

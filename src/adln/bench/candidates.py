@@ -1,6 +1,6 @@
-"""Networks to be timed side by side: exported ones, and peers as ONNX or OpenVINO files.
+"""Networks to time: exported ones, and foreign ones (peers) as ONNX or OpenVINO files.
 
-Serves the comparison of Table 1 with other networks on the user's own machine.
+For comparing the networks of Table 1 with others on the user's own machine.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from adln.manifest import Accuracy
 
 Run = Callable[[], object]
 PEER_SUFFIXES = (".onnx", ".xml")
-# Where a peer leaves the size of its crops open: the field's usual 256 x 128 px in three colours.
+# Default input of a peer that leaves it open: the usual 256 x 128 px, three channels.
 _CROP_SIDES = {1: 3, 2: 256, 3: 128}
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -30,17 +30,17 @@ _NUMPY_TYPES: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a candidate without running it.
+    """What is known about a candidate without timing it.
 
     Attributes:
-        name: the file's name without its ending.
+        name: file name without suffix.
         runtime: "onnxruntime" or "openvino".
         precision: "fp32", "fp16", "bf16" or "int8".
         is_own: whether `adln export` made it.
         file_bytes: size on disk.
         macs: multiply-accumulates for one crop; None if they could not be counted.
-        accuracy: as the manifest tells it; empty for peers.
-        verdict: whether it answers here as where it was made, in words; "" for peers.
+        accuracy: from the manifest; empty for peers.
+        verdict: whether its outputs here equal those of the export, in words; "" for peers.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Candidate(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What is known of it without running it."""
+        """What is known about it without timing it."""
 
     def build_run(self, batch_size: int) -> Run | None:
         """Make a function that runs the network on random pixels.
 
         Returns:
-            The function; None if the network does not take that many crops at a time.
+            The function; None if the network does not accept this batch size.
         """
 
 
@@ -75,9 +75,9 @@ class OnnxCandidate:
 
     Args:
         path: the file.
-        threads: cores that one run may use.
-        own: whether it must be a file of `adln export`; else any network with one input of crops
-            is taken.
+        threads: cores for one run.
+        own: whether it must be a file of `adln export`; otherwise any network with one input of
+            crops is accepted.
 
     Raises:
         ModelFileError: see `open_session`.
@@ -95,7 +95,7 @@ class OnnxCandidate:
             found = [(node.name, node.type) for node in inputs]
             raise ModelFileError(f"{path}: expected one input of pixels, found {found}.")
         self._input = inputs[0]
-        # The length of the feature is only wanted for the flip test.
+        # The norm of the feature is only needed for the flip test.
         self._outputs = (
             [model.manifest.output_names(depth)[0] for depth in model.manifest.depths]
             if model
@@ -106,7 +106,7 @@ class OnnxCandidate:
 
     @cached_property
     def facts(self) -> Facts:
-        """What is known of it without timing it; looked up once."""
+        """What is known about it without timing it; computed once."""
         operations = count_operations(self.path, self._feeds(1))
         manifest = self._model.manifest if self._model else None
         precision = "int8" if operations.quantised else "fp32"
@@ -145,10 +145,10 @@ class OpenVinoCandidate:
 
     Args:
         path: the file.
-        threads: cores that one run may use.
-        precision: "f32" or "bf16": what the floating-point layers are computed in. Given always,
-            because OpenVINO's own choice depends on the machine.
-        name: what to call it; the file's name without its ending if left out.
+        threads: cores for one run.
+        precision: "f32" or "bf16": precision of the floating-point layers. Always set, because
+            OpenVINO's default depends on the machine.
+        name: its name; the file name without suffix if left out.
 
     Raises:
         SettingsError: OpenVINO is not installed.
@@ -198,7 +198,7 @@ class OpenVinoCandidate:
             model.reshape(shape)
             request = self._core.compile_model(model, "CPU", self._options).create_infer_request()
         except Exception:
-            # Some networks hold the number of crops fast in their inner nodes.
+            # Some networks have a fixed batch size in their inner nodes.
             return None
         kind = np.uint8 if "u8" in str(model.input(0).get_element_type()) else np.float32
         pixels = _pixels(shape, kind)
@@ -219,17 +219,17 @@ def open_peer(path: Path, *, threads: int) -> Candidate:
 
     Args:
         path: .onnx (run by onnxruntime) or .xml (run by OpenVINO).
-        threads: cores that one run may use.
+        threads: cores for one run.
 
     Raises:
-        ModelFileError: neither ending, or the file cannot be read.
+        ModelFileError: another suffix, or the file cannot be read.
         SettingsError: OpenVINO is needed and not installed.
     """
     if path.suffix.lower() == ".xml":
         return OpenVinoCandidate(path, threads=threads)
     if path.suffix.lower() == ".onnx":
         return OnnxCandidate(path, threads=threads, own=False)
-    raise ModelFileError(f"{path}: a peer is a file that ends in {' or '.join(PEER_SUFFIXES)}.")
+    raise ModelFileError(f"{path}: a peer must be a file ending in {' or '.join(PEER_SUFFIXES)}.")
 
 
 def _pixels(shape: list[int], kind: type[np.generic]) -> Any:

@@ -1,4 +1,4 @@
-"""What a cascade costs on this machine: multiply-accumulates and time of both of its halves."""
+"""Cost of a cascade on this machine: multiply-accumulates and time of both halves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from adln.manifest import CROPS
 
 
 def measure_costs(paths: Sequence[str | Path], *, rounds: int = 20) -> StageCosts:
-    """Measure a cascade on this machine: one crop, one thread, both halves in turns.
+    """Measure a cascade on this machine: one crop, one thread, both halves alternately.
 
     Args:
-        paths: Files of one split export, from the shallowest on.
-        rounds: Turns of each half, five timed runs in each.
+        paths: Files of one split export, shallowest first.
+        rounds: Turns of each half, with five timed runs each.
 
     Raises:
         ModelFileError: See `Cascade`.

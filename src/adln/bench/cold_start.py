@@ -1,7 +1,7 @@
-"""Cold start: from the start of the interpreter to the first embedding, and the memory it takes.
+"""Cold start: time and memory from the start of the interpreter to the first embedding.
 
-Answers for the deployed networks of Sec. II what a device feels after each restart. Run it as
-`python -m adln.bench.cold_start FILE` in a process of its own; it prints one JSON object.
+Measures what happens on a device after each restart, for the networks of Sec. II. Run as
+`python -m adln.bench.cold_start FILE` in a separate process; it prints one JSON object.
 """
 
 import json
@@ -19,12 +19,12 @@ _BYTES_PER_MIB = 2**20
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What the first embedding of a fresh process costs.
+    """Cost of the first embedding of a fresh process.
 
     Attributes:
-        cpu_s: seconds computed since the process began, interpreter and imports included.
-        wall_s: seconds that passed.
-        peak_mib: most memory that was resident at a time; None if the system does not say.
+        cpu_s: CPU time since the start of the process, including interpreter and imports, in s.
+        wall_s: elapsed time, in s.
+        peak_mib: peak resident memory; None if unknown.
     """
 
     cpu_s: float
@@ -39,10 +39,10 @@ def measure_cold_start(
 
     Args:
         path: a file of `adln export`, or a peer.
-        own: whether it is a file of `adln export`. A peer is given pixels instead of a picture.
-        runtime: what runs a peer.
-        times: how many processes; the medians are given. One more goes before them, so that the
-            files are read from memory and not from the disk.
+        own: whether it is a file of `adln export`. A peer gets pixels instead of a picture.
+        runtime: runtime for a peer.
+        times: number of processes; medians are returned. One more is started first, so that the
+            files are cached in memory.
 
     Raises:
         ModelFileError: the process failed.
@@ -55,7 +55,7 @@ def measure_cold_start(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wall_s = time.perf_counter() - began
         if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise ModelFileError(f"{path}: a fresh process could not run it: {reason}")
         starts.append({**json.loads(done.stdout), "wall_s": wall_s})
     rest = starts[1:]
@@ -69,9 +69,9 @@ def measure_cold_start(
 
 
 def peak_memory_mib() -> float | None:
-    """Most memory that this process had resident at a time; None if the system does not say."""
+    """Peak resident memory of this process; None if unknown."""
     try:
-        # Linux's getrusage would count the memory of the process that started this one.
+        # Linux's getrusage would include the memory of the parent process.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
@@ -86,7 +86,7 @@ def peak_memory_mib() -> float | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Embed one picture and print what it cost."""
+    """Embed one picture and print its cost."""
     path = Path(arguments[0])
     if "--peer" in arguments:
         from adln.bench.candidates import Candidate, OnnxCandidate, OpenVinoCandidate

@@ -1,7 +1,7 @@
-"""The machine's own peak: single convolutions and matrix products, as fast as they go here.
+"""The machine's peak: single convolutions and matrix products, as fast as possible.
 
-Gives the measure for Table 1's multiply-accumulates on a real machine. The kernels are
-onnxruntime's, because numpy's matrix product may reach only half of what the machine can do.
+The reference for Table 1's multiply-accumulates on a real machine. The kernels are onnxruntime's,
+because numpy's matrix product may reach only half of the peak.
 """
 
 import io
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Large enough to keep the arithmetic units busy, small enough for the second-level cache of a
-# small core: other sizes were no faster.
+# Large enough to keep the arithmetic units busy, small enough for the L2 cache of a small core;
+# other sizes were no faster.
 CHANNELS = 256
 MAP_HEIGHT, MAP_WIDTH = 32, 16
 MATRIX_SIDE = 512
 
-# Numbers that the ONNX format gives to types.
+# Element types in the ONNX format.
 _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6
 _ATTRIBUTE_INTS = 7
 _IR_VERSION, _OPSET = 8, 13
@@ -26,13 +26,13 @@ _IR_VERSION, _OPSET = 8, 13
 
 @dataclass(frozen=True)
 class Kernel:
-    """One operation to be timed.
+    """One operation to time.
 
     Attributes:
-        name: what it is.
+        name: description.
         precision: "fp32" or "int8".
         operations: multiplications and additions in one run.
-        run: does it once.
+        run: runs it once.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Kernel:
 
 
 def build_kernels(*, threads: int = 1) -> list[Kernel]:
-    """Build the kernels whose best rate is called the machine's peak.
+    """Build the kernels whose best rate defines the machine's peak.
 
     Returns:
-        For each of fp32 and int8 (unsigned by signed bytes, as in quantised networks), a 3x3
-        convolution of 256 channels and a matrix product of side 512.
+        For each of fp32 and int8 (unsigned by signed, as in quantised networks), a 3x3 convolution
+        of 256 channels and a matrix product of side 512.
     """
     rng = np.random.default_rng(0)
     map_shape = (1, CHANNELS, MAP_HEIGHT, MAP_WIDTH)
@@ -113,14 +113,14 @@ def one_operator(
 ) -> bytes:
     """Write an ONNX model of one operator: y = operator(x, *constants).
 
-    By hand, because a device has onnxruntime, which reads such models, but not the onnx package,
-    which writes them.
+    Written byte by byte, because devices have onnxruntime, which reads such models, but not the
+    onnx package, which writes them.
 
     Args:
         operator: name in the default operator set 13.
-        x: example of the input, for its shape and type.
-        constants: further inputs in their order, by name.
-        y_type: ONNX's number for the element type of the output.
+        x: example input, for its shape and type.
+        constants: further inputs in order, by name.
+        y_type: ONNX element type of the output.
         y_shape: shape of the output.
         pads: attribute "pads", if the operator has one.
 
@@ -177,7 +177,7 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    """Seven bits per byte, lowest first; the top bit marks that more follow."""
     out = io.BytesIO()
     while value > 0x7F:
         out.write(bytes([value & 0x7F | 0x80]))

@@ -1,8 +1,8 @@
-"""Times several tasks in one run, in turns and in random order.
+"""Times several tasks in one run, alternately and in random order.
 
-Serves the comparison of cut networks with each other and with peers (Table 1's question, asked of
-the clock). A machine's clock drifts and other work comes and goes; what runs in turns meets the
-same conditions, so that ratios hold where milliseconds do not.
+For comparing networks with each other and with peers (Table 1). A machine's clock rate drifts and
+other work comes and goes; tasks run alternately meet the same conditions, so that ratios are
+reliable where milliseconds are not.
 """
 
 import random
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Times:
-    """How long each run of a task took.
+    """Durations of the runs of a task.
 
     Attributes:
-        wall_s: (R,) seconds that passed.
-        cpu_s: (R,) seconds that the process computed, all its threads together.
+        wall_s: (R,) elapsed time in s.
+        cpu_s: (R,) CPU time of the process in s, all threads together.
     """
 
     wall_s: NDArray[np.float64]
     cpu_s: NDArray[np.float64]
 
     def wall(self, share: float = 0.5) -> float:
-        """Quantile of the seconds that passed; the median if left out."""
+        """Quantile of the elapsed time; the median by default."""
         return float(np.quantile(self.wall_s, share))
 
     def cpu(self, share: float = 0.5) -> float:
-        """Quantile of the seconds computed; the median if left out."""
+        """Quantile of the CPU time; the median by default."""
         return float(np.quantile(self.cpu_s, share))
 
 
@@ -43,14 +43,14 @@ def time_in_turns(
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Times]:
-    """Time tasks in turns.
+    """Time tasks alternately.
 
     Args:
-        tasks: what to run, by name.
-        rounds: how often each task has its turn; the order is drawn again for each round.
-        repeats: timed runs in one turn. One untimed run goes before them, so that the task finds
-            its own data in the caches and not those of the task before.
-        seed: of the order.
+        tasks: functions to time, by name.
+        rounds: turns of each task; each round has a new random order.
+        repeats: timed runs per turn. One untimed run precedes them, to fill the caches with the
+            task's own data.
+        seed: seed of the order.
         on_progress: called with 1 after each turn.
 
     Returns:

@@ -1,7 +1,7 @@
-"""What a network file does: multiply-accumulates, and time by node, as onnxruntime reports them.
+"""Multiply-accumulates and time per node of a network file, as reported by onnxruntime.
 
-Counts what Table 1 counts, in any ONNX file, without the package that it was written with:
-onnxruntime's profile names each node with the shapes that went in and out.
+Counts as in Table 1, for any ONNX file, without the onnx package: onnxruntime's profile lists each
+node with its input and output shapes.
 """
 
 import json
@@ -16,18 +16,18 @@ import numpy as np
 
 from adln.errors import ModelFileError
 
-# Operator -> which of its inputs is the weight (out, in / groups, k, k).
+# Operator -> index of its weight input (out, in / groups, k, k).
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
 _PRODUCTS = frozenset({"MatMul", "Gemm", "MatMulInteger", "FusedMatMul", "QLinearMatMul"})
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"})
-# `adln export` fills some kernels up with columns of zeros and says so in the node's name:
-# ".../7_of_8_columns/...". Zeros are no work of the network.
+# `adln export` pads some kernels with columns of zeros, marked in the node's name:
+# ".../7_of_8_columns/...". Zeros are not counted as work.
 _FILLED_UP = re.compile(r"/(\d+)_of_(\d+)_columns/")
 
 
 @dataclass(frozen=True)
 class Operations:
-    """What one run on one crop consists of.
+    """Operations of one run on one crop.
 
     Attributes:
         macs: multiply-accumulates of convolutions and matrix products.
@@ -39,7 +39,7 @@ class Operations:
 
 
 def count_operations(path: Path, feeds: dict[str, Any]) -> Operations:
-    """Count the operations of an ONNX file as it is written, before any optimisation.
+    """Count the operations of an ONNX file as written, before any optimisation.
 
     Raises:
         ModelFileError: onnxruntime cannot run the file.
@@ -52,7 +52,7 @@ def count_operations(path: Path, feeds: dict[str, Any]) -> Operations:
 
 
 def seconds_before_first_convolution(path: Path, feeds: dict[str, Any], *, runs: int = 30) -> float:
-    """Median time of the nodes that stand before the first convolution: normalising, mostly.
+    """Median time of the nodes before the first convolution: mostly normalisation.
 
     Raises:
         ModelFileError: onnxruntime cannot run the file.
@@ -76,8 +76,8 @@ def profile_nodes(
     """Run a file under onnxruntime's profiler, on one core.
 
     Returns:
-        A row for each node that ran, in order: "name", "op_name", "dur" (microseconds),
-        "starts_run" (first node of a run), and the shapes that went in and out.
+        A row for each executed node, in order: "name", "op_name", "dur" (microseconds),
+        "starts_run" (first node of a run), and the input and output shapes.
 
     Raises:
         ModelFileError: onnxruntime cannot run the file.
@@ -91,7 +91,7 @@ def profile_nodes(
     options.log_severity_level = 3
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     if not optimise:
-        # Weights that were packed for speed are left out of the profile.
+        # Prepacked weights would be missing from the profile.
         options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
@@ -106,7 +106,7 @@ def profile_nodes(
         events = json.loads(Path(session.end_profiling()).read_text())
     rows: list[dict[str, Any]] = []
     starts_run = True
-    # A node's event is written when the node ends, that of a whole run after its nodes.
+    # A node's event is written at its end, that of a whole run after its nodes.
     for event in events:
         if event.get("name") == "model_run":
             starts_run = True

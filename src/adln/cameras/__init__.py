@@ -1,1 +1,1 @@
-"""Cameras: frames in, people found and followed, the crops worth embedding out."""
+"""Cameras: from frames to detected and tracked people, and the crops worth embedding."""

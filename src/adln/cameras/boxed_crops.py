@@ -1,6 +1,6 @@
-"""The people in a recording, cut out by boxes that somebody else has found.
+"""Cuts the people out of a recording by given boxes.
 
-For features of a video's people without a detector or tracker of this project.
+For embedding a video's people without a detector or tracker of this project.
 """
 
 import math
@@ -18,14 +18,15 @@ from adln.errors import CameraError, ImageError
 
 @dataclass(frozen=True, eq=False)
 class BoxedCrop:
-    """A person as cut out of a frame.
+    """A person cut out of a frame.
 
     Attributes:
-        frame: number of the frame.
-        number: of the box within its frame, from 0.
-        time_s: of the frame, in s since the recording began; NaN where there is no such frame.
-        track_id: of the box; None if the boxes have none.
-        crop: (h, w, 3) uint8 RGB; None if the box lies outside the picture, or the frame behind the
+        frame: frame number.
+        number: number of the box within its frame, from 0.
+        time_s: time of the frame, in s since the start of the recording; NaN if there is no such
+            frame.
+        track_id: track of the box; None if the boxes have none.
+        crop: (h, w, 3) uint8 RGB; None if the box lies outside the picture, or the frame beyond the
             recording's end.
         problem: why there is no crop; empty if there is one.
     """
@@ -43,16 +44,16 @@ def boxed_crops(source: Source, boxes: BoxesFile) -> Iterator[BoxedCrop]:
 
     Args:
         source: a recording, not a live camera; read to its end.
-        boxes: with boxes of the source's camera.
+        boxes: boxes with the source's camera_id.
 
     Raises:
-        CameraError: there is no box for this camera, or all are of frames that the recording
-            does not have.
+        CameraError: there is no box for this camera, or all boxes are in frames beyond the end of
+            the recording.
     """
     if source.camera_id not in boxes.camera_ids:
         raise CameraError(
-            f"the boxes are of {', '.join(boxes.camera_ids) or 'no camera'}, none of "
-            f"{source.camera_id!r}; name the camera as the boxes do (--camera)."
+            f"the boxes are for {', '.join(boxes.camera_ids) or 'no camera'}, none for "
+            f"{source.camera_id!r}; give the camera the name used in the boxes (--camera)."
         )
     wanted = boxes.frames(source.camera_id)
     length = 0
@@ -69,12 +70,12 @@ def boxed_crops(source: Source, boxes: BoxesFile) -> Iterator[BoxedCrop]:
     beyond = [number for number in wanted if number >= length]
     if len(beyond) == len(wanted):
         raise CameraError(
-            f"the boxes are of {_named(wanted)}, but the recording has {length:,}"
+            f"the boxes are for {_named(wanted)}, but the recording has {length:,}"
             f"{f' (0 to {length - 1})' if length else ''}. Count frames from 0, and name the "
-            "recording that the boxes were found in."
+            "recording in which the boxes were found."
         )
     for number in beyond:
-        problem = f"the recording has {length:,} frames (0 to {length - 1}), none of this number"
+        problem = f"the recording has {length:,} frames (0 to {length - 1}), none with this number"
         yield BoxedCrop(number, 0, math.nan, None, None, problem)
 
 

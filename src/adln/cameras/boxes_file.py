@@ -1,6 +1,6 @@
-"""Boxes from elsewhere: a file of JSON lines in place of a detector, or of detector and tracker.
+"""Boxes from a JSONL file, in place of a detector, or of detector and tracker.
 
-One line is one person in one frame:
+Each line is one person in one frame:
 
     {"camera_id": "door", "frame": 17, "box_xyxy": [310, 42, 388, 250],
      "confidence": 0.91, "track_id": 4}
@@ -8,7 +8,7 @@ One line is one person in one frame:
 `camera_id` (text), `frame` (number of the frame, from 0) and the box are required; the box is
 `box_xyxy` (left, top, right, bottom) or `box_xywh` (left, top, width, height), in pixels of the
 frame. `confidence` (0..1) is 1 if left out. `track_id` (whole number from 0, unique within its
-camera) stands on all lines of a camera or on none. Lines may come in any order; empty ones are
+camera) must be on all lines of a camera or on none. Lines may come in any order; empty ones are
 skipped. Anything else is an error that names the line.
 """
 
@@ -42,7 +42,7 @@ class BoxesFile:
     """A `Detector` that looks boxes up by camera and frame number.
 
     Raises:
-        CameraError: the file cannot be read or a line is not as described above.
+        CameraError: the file cannot be read or a line is malformed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -55,7 +55,7 @@ class BoxesFile:
                     if line.strip():
                         self._take(line, number, rows)
         except (OSError, UnicodeDecodeError) as error:
-            raise CameraError(f"{path}: this file of boxes cannot be read ({error}).") from error
+            raise CameraError(f"{path}: the file of boxes cannot be read ({error}).") from error
         self._found = {
             key: Detections(
                 np.array(group.boxes, np.float32),
@@ -75,15 +75,15 @@ class BoxesFile:
         return self._has_tracks.get(camera_id, False)
 
     def count(self, camera_id: str) -> int:
-        """How many boxes a camera has."""
+        """Number of boxes of a camera."""
         return sum(len(found) for (name, _), found in self._found.items() if name == camera_id)
 
     def frames(self, camera_id: str) -> list[int]:
-        """Numbers of the frames that have boxes of a camera, ascending."""
+        """Numbers of the frames with boxes of a camera, ascending."""
         return sorted(frame for name, frame in self._found if name == camera_id)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """The boxes of each frame; nobody where the file has none."""
+        """The boxes of each frame; no people if the file has none."""
         return [self._found.get((frame.camera_id, frame.index), nobody()) for frame in frames]
 
     def _take(self, line: str, number: int, rows: dict[tuple[str, int], _Rows]) -> None:
@@ -111,14 +111,14 @@ class BoxesFile:
         tracked = "track_id" in values
         if self._has_tracks.setdefault(camera_id, tracked) != tracked:
             raise CameraError(
-                f"{where}: track_id must stand on all lines of camera {camera_id!r} or on none."
+                f"{where}: track_id must be on all lines of camera {camera_id!r} or on none."
             )
         if tracked:
             track_id = _whole_number(values, "track_id", where)
             if track_id in group.track_ids:
                 raise CameraError(
-                    f"{where}: track {track_id} of camera {camera_id!r} has a box in frame "
-                    f"{frame} already; a person is in one place at a time."
+                    f"{where}: track {track_id} of camera {camera_id!r} already has a box in frame "
+                    f"{frame}; a person is in one place at a time."
                 )
             group.track_ids.append(track_id)
         group.boxes.append(_box_of(values, where))
@@ -128,7 +128,7 @@ class BoxesFile:
 def _box_of(values: Mapping[str, Any], where: str) -> list[float]:
     names = [name for name in ("box_xyxy", "box_xywh") if name in values]
     if len(names) != 1:
-        raise CameraError(f"{where}: expected box_xyxy or box_xywh, and one of them only.")
+        raise CameraError(f"{where}: expected either box_xyxy or box_xywh.")
     box = values[names[0]]
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
         raise CameraError(f"{where}: {names[0]} must be four numbers, got {box!r}.")
@@ -141,7 +141,7 @@ def _box_of(values: Mapping[str, Any], where: str) -> list[float]:
 
 
 def _is_number(value: object) -> bool:
-    # JSON's true is no number, although Python's is; nor are NaN and Infinity, which json reads.
+    # Python's True is an int, and json accepts NaN and Infinity; none is a number here.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and abs(value) < 1e9

@@ -1,8 +1,8 @@
 """Decodes video with OpenCV: files, RTSP and USB cameras, one picture at a time.
 
-OpenCV because its Linux wheels carry an FFmpeg under the LGPL, open and read with time limits, and
-go on after damaged pictures. PyAV says more about damage, but its wheels bundle x264 and x265,
-which are under the GPL; whoever would rather use it writes a `Capture` of a few lines.
+OpenCV because its Linux wheels contain an LGPL FFmpeg, support time limits for opening and reading,
+and continue after damaged pictures. PyAV reports more about damage, but its wheels bundle x264 and
+x265, which are GPL; to use it, write a `Capture` of a few lines.
 """
 
 import os
@@ -22,7 +22,7 @@ from adln.cameras.proxies import exempt
 from adln.cameras.redaction import public_name, public_text
 from adln.errors import CameraError, require_package
 
-# USB cameras as they are written in settings, and as Linux and other programs call them.
+# USB cameras as written in settings, and as named by Linux and other programs.
 _USB = re.compile(r"(?:usb:|/dev/video)?(\d{1,3})")
 _STREAM = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -33,7 +33,7 @@ class Picture:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        time_s: its time in the recording, in seconds; None if the source does not say.
+        time_s: time in the recording, in seconds; None if unknown.
     """
 
     image: NDArray[np.uint8]
@@ -45,17 +45,17 @@ class Capture(Protocol):
 
     @property
     def fps(self) -> float:
-        """Pictures a second that it announces; 0 if it does not."""
+        """Pictures per second stated by the source; 0 if unknown."""
 
     @property
     def announced_frames(self) -> int:
-        """Pictures that a file announces; 0 if it does not."""
+        """Number of pictures stated by a file; 0 if unknown."""
 
     def read(self) -> Picture | None:
-        """The next picture; None if there is none: damaged, at the end, or none came in time."""
+        """The next picture; None if it is damaged, at the end, or after a timeout."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the source."""
 
 
 class OpenCvCapture:
@@ -63,7 +63,7 @@ class OpenCvCapture:
 
     Args:
         capture: cv2.VideoCapture, open.
-        name: without password.
+        name: source without password.
     """
 
     def __init__(self, capture: Any, name: str) -> None:
@@ -73,13 +73,13 @@ class OpenCvCapture:
 
     @property
     def fps(self) -> float:
-        """Pictures a second that it announces; 0 if it does not."""
+        """Pictures per second stated by the source; 0 if unknown."""
         fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         return fps if np.isfinite(fps) and 0 < fps < 1000 else 0.0
 
     @property
     def announced_frames(self) -> int:
-        """Pictures that a file announces; 0 if it does not."""
+        """Number of pictures stated by a file; 0 if unknown."""
         frames = float(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
         return int(frames) if 0 < frames < 1e9 else 0
 
@@ -87,7 +87,7 @@ class OpenCvCapture:
         """The next picture, or None.
 
         Raises:
-            CameraError: OpenCV itself failed.
+            CameraError: OpenCV failed.
         """
         try:
             came, bgr = self._capture.read()
@@ -96,12 +96,12 @@ class OpenCvCapture:
             image = self._cv2.cvtColor(bgr, self._cv2.COLOR_BGR2RGB)
         except self._cv2.error as error:
             raise CameraError(
-                f"{self._name}: OpenCV cannot read on ({public_text(str(error))})."
+                f"{self._name}: OpenCV cannot continue reading ({public_text(str(error))})."
             ) from error
         return Picture(image, float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the source."""
         self._capture.release()
 
 
@@ -111,7 +111,7 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
     Args:
         source: path of a video file; URL such as rtsp://...; or "usb:0", "0" or "/dev/video0" for
             the first USB camera.
-        timeout_s: a stream that does not answer for this long counts as gone.
+        timeout_s: a stream that does not answer for this long counts as unreachable.
 
     Raises:
         CameraError: it cannot be opened, or OpenCV is not installed.
@@ -125,8 +125,8 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
         capture = cv2.VideoCapture(usb)
     else:
         limit_ms = int(1000 * timeout_s)
-        # One thread a video: several cameras share the cores anyway, and a damaged file gives
-        # the same pictures each time.
+        # One thread per video: cameras share the cores anyway, and decoding of damaged files is
+        # reproducible.
         options = [cv2.CAP_PROP_N_THREADS, 1]
         if is_stream(text):
             options += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
@@ -141,7 +141,7 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
 
 
 def is_live(source: str | Path) -> bool:
-    """Whether a source goes on by itself: a stream or a USB camera, not a file."""
+    """Whether a source is live: a stream or a USB camera, not a file."""
     text = str(source)
     return is_stream(text) or _usb_number(text) is not None
 
@@ -153,9 +153,9 @@ def is_stream(text: str) -> bool:
 
 @contextmanager
 def _openable(text: str) -> Iterator[str]:
-    """A source under a name that FFmpeg takes: it would read "12:30.mp4" as an address.
+    """A name for a source that FFmpeg accepts: it would parse "12:30.mp4" as a URL.
 
-    OpenCV crashes on names that are no UTF-8; such a file is opened by a link to it.
+    OpenCV crashes on names that are not UTF-8; such a file is opened through a symbolic link.
     """
     if is_stream(text):
         yield text
@@ -175,21 +175,21 @@ def _openable(text: str) -> Iterator[str]:
 
 def _usb_number(text: str) -> int | None:
     found = _USB.fullmatch(text)
-    # A file may be called "0"; whoever means it exists.
+    # A file may be called "0"; if it exists, it is meant.
     if found is None or (text.isdecimal() and Path(text).exists()):
         return None
     return int(found[1])
 
 
 def load_opencv() -> Any:
-    """Import OpenCV when it is needed, and keep it from writing to the terminal.
+    """Import OpenCV on demand, and keep it from writing to the terminal.
 
     Raises:
         CameraError: it is not installed.
     """
     if "cv2" in sys.modules:
         return sys.modules["cv2"]
-    # FFmpeg reports each damaged block on standard error; the sources count and log damage.
+    # FFmpeg prints each damaged block to standard error; the sources count and log damage.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     return require_package("cv2", extra="camera", purpose="reading video", raises=CameraError)
@@ -200,7 +200,7 @@ def _why_not(text: str, name: str, usb: bool, timeout_s: float) -> str:
         return f"{name}: there is no such camera, or another program is using it."
     if is_stream(text):
         return (
-            f"{name}: no video came (within {timeout_s:g} s at most); check the address, user "
-            "name, password and that the camera is on."
+            f"{name}: no video (waited up to {timeout_s:g} s); check the address, user name and "
+            "password, and that the camera is on."
         )
     return f"{name}: not a video that OpenCV can decode; it may be empty, damaged or cut short."

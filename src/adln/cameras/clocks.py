@@ -1,4 +1,4 @@
-"""Times of frames that never fall, and the pauses between attempts to reach a camera."""
+"""Frame times that always increase, and pauses between attempts to reach a camera."""
 
 import logging
 import random
@@ -8,32 +8,32 @@ from collections.abc import Callable
 
 _LOG = logging.getLogger(__name__)
 
-# A recording without a picture for longer than this is taken for a clock that leapt.
+# A longer gap between pictures of a recording is taken for a jump of its clock.
 LONGEST_GAP_S = 3600.0
-# Time stamps that fall back no further than this are late or doubled; the clock has not jumped.
+# Time stamps that fall by no more than this are late or duplicated; the clock has not jumped.
 LARGEST_JITTER_S = 2.0
-# Smoothed times run ahead of the recording's own by no more.
+# Smoothed times run ahead of the recording's own by at most this.
 _LONGEST_AHEAD_S = 1.0
 _USUAL_FPS = 25.0
-# Two frames of a camera are at least this far apart, so that no frame stands still in time.
+# Frames of a camera are at least this far apart, so that times strictly increase.
 _SHORTEST_STEP_S = 1e-4
-# A wall clock that differs by more from the steady one was set; less is corrected by slewing.
+# A larger difference between wall clock and monotonic clock means that the wall clock was set;
+# smaller ones come from slewing.
 _CLOCK_WAS_SET_S = 1.0
 _SAY_SO_S = 60.0
 
 
 class RecordedTimes:
-    """The times inside a recording, carried on evenly where they cannot be used.
+    """Times of a recording's pictures, extrapolated evenly where the recorded ones are unusable.
 
-    Time stamps that are doubled, late, or rounded to whole seconds are smoothed, and the times
-    after them are the recording's own again. Recordings that were joined from several, or made
-    while a clock was set, have places where time falls or leaps: from there on, the recording's
-    times are moved so that they go on evenly. A recording without times of its own, such as a raw
-    H.264 stream, is evenly spaced.
+    Time stamps that are duplicated, late, or rounded to whole seconds are smoothed; later times
+    are the recording's own again. Where times fall or jump, because recordings were joined or a
+    clock was set, all later times are shifted so that they continue evenly. A recording without
+    times, such as a raw H.264 stream, is evenly spaced.
 
     Args:
         start_s: time of the first picture.
-        fps: pictures a second, for the places where the recording's own times cannot be used.
+        fps: pictures per second, used where recorded times are unusable.
     """
 
     def __init__(self, *, start_s: float = 0.0, fps: float = 0.0) -> None:
@@ -49,11 +49,11 @@ class RecordedTimes:
         """The time of the next picture.
 
         Args:
-            recorded_s: what the recording says; None if it says nothing.
+            recorded_s: recorded time; None if there is none.
             skipped: damaged pictures before this one.
 
         Returns:
-            Seconds, above those of the picture before.
+            Seconds, above the previous picture's.
         """
         if self._offset_s is None:
             self._recorded_s = recorded_s or 0.0
@@ -80,7 +80,7 @@ class RecordedTimes:
         return time_s
 
     def _smoothed(self, time_s: float, stood_still: bool, evenly_s: float) -> float:
-        """A time for a picture whose own is not above that of the picture before."""
+        """A time for a picture whose own is not above the previous one."""
         ahead_s = self._last_s - time_s
         if ahead_s + self._step_s > _LONGEST_AHEAD_S:
             return self._last_s + _SHORTEST_STEP_S
@@ -88,15 +88,15 @@ class RecordedTimes:
 
 
 class SteadyClock:
-    """Unix time that rises always and follows the wall clock when that is set.
+    """Unix time that always increases and follows the wall clock when that is set.
 
-    A small computer without a battery starts in the past and gets the time from the network a
-    little later: the clock then leaps forward at once. When the wall clock is set back, this one
-    goes at half speed until the two agree, because the times of a camera's frames must not fall.
+    A small computer without a clock battery starts in the past and gets the time from the network
+    later: this clock then jumps forward at once. When the wall clock is set back, it runs at half
+    speed until the two agree, because frame times must not fall.
 
     Args:
         wall: Unix time in s.
-        monotonic: seconds since any moment.
+        monotonic: monotonic clock in s.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class SteadyClock:
         self._is_ahead = False
 
     def now(self) -> float:
-        """Unix time in s, above that of the call before."""
+        """Unix time in s, above the previous call's."""
         at_s = self._monotonic()
         passed_s = at_s - self._at_s
         if passed_s <= 0:
@@ -146,16 +146,16 @@ def _span(seconds: float) -> str:
 
 
 class Backoff:
-    """Pauses that double with each attempt in vain, a part of them by chance.
+    """Pauses that double with each failed attempt, partly random.
 
-    Chance keeps cameras that vanished together, when a switch was restarted, from all being asked
-    for in the same instant.
+    Randomness keeps cameras that were lost together (a switch restarted) from being retried at the
+    same moment.
 
     Args:
-        first_s: longest first pause.
-        longest_s: no pause is longer.
-        jitter: part of a pause that is left to chance, 0..1.
-        rng: where chance comes from.
+        first_s: upper bound of the first pause.
+        longest_s: upper bound of all pauses.
+        jitter: share of a pause that is random, 0..1.
+        rng: source of randomness.
     """
 
     def __init__(
@@ -173,30 +173,31 @@ class Backoff:
         self._attempts = 0
 
     def next_pause_s(self) -> float:
-        """How long to wait before the next attempt, in s."""
-        # Beyond 2**30 the pause has long been the longest.
+        """Time to wait before the next attempt, in s."""
+        # Bounded, because a larger exponent overflows a float; by then the longest pause is
+        # reached.
         full_s = min(self._longest_s, self._first_s * 2.0 ** min(self._attempts, 30))
         self._attempts += 1
         return full_s * (1 - self._jitter * self._rng.random())
 
     def reset(self) -> None:
-        """Begin with the first pause again: the camera works."""
+        """Start again with the first pause: the camera works."""
         self._attempts = 0
 
 
 class RecentRate:
-    """Frames a second over the last few frames, by their times."""
+    """Frames per second over the last few frames, by their times."""
 
     def __init__(self) -> None:
         self._times_s: deque[float] = deque(maxlen=31)
 
     def add(self, time_s: float) -> None:
-        """A frame came."""
+        """Record the time of a frame."""
         self._times_s.append(time_s)
 
     @property
     def fps(self) -> float:
-        """Frames a second; 0 before the second frame."""
+        """Frames per second; 0 before the second frame."""
         if len(self._times_s) < 2:
             return 0.0
         return (len(self._times_s) - 1) / (self._times_s[-1] - self._times_s[0])

@@ -10,15 +10,15 @@ from adln.errors import CameraError
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The N people that were found in one frame.
+    """The N people detected in one frame.
 
     Attributes:
-        boxes_xyxy: (N, 4) float32, in px of the frame; may reach over its border.
+        boxes_xyxy: (N, 4) float32, in px of the frame; may extend beyond its border.
         confidences: (N,) float32 in 0..1.
-        track_ids: (N,) int64, if whoever found them has followed them already; else None.
+        track_ids: (N,) int64 if the boxes come with tracks, otherwise None.
 
     Raises:
-        CameraError: the shapes do not belong together, or a box is not finite.
+        CameraError: the shapes are inconsistent, or a box is not finite.
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -44,7 +44,7 @@ class Detections:
         return len(self.confidences)
 
     def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Detections":
-        """Those that a mask (N,) or positions name."""
+        """The detections selected by a mask (N,) or by positions."""
         ids = None if self.track_ids is None else self.track_ids[chosen]
         return Detections(self.boxes_xyxy[chosen], self.confidences[chosen], ids)
 

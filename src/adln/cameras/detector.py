@@ -1,4 +1,4 @@
-"""Finds people in frames: the `Detector` interface, and YOLOX in ONNX behind it.
+"""Detects people in frames: the `Detector` interface, and YOLOX in ONNX.
 
 Source: Ge et al., "YOLOX: Exceeding YOLO Series in 2021", and the ONNX files of its release.
 """
@@ -18,35 +18,35 @@ from adln.embedders.session import start_session
 from adln.errors import ModelFileError, SettingsError
 
 STRIDES = (8, 16, 32)
-"""Sizes in px of the cells of YOLOX's three grids."""
+"""Strides in px of YOLOX's three grids."""
 
-# Of two boxes that overlap more than this, the weaker is left out.
+# Of two boxes that overlap more than this, the one of lower confidence is dropped.
 _MAX_IOU = 0.6
 _PADDING = 114
 _PERSON = 0  # of the 80 classes of COCO
 _NUMBERS_BEFORE_CLASSES = 5  # centre x, centre y, log width, log height, objectness
-# Where a network sees nobody, the centres of its rows are about half a cell from their corners.
+# In rows without a person, raw centres are about half a cell from their cell's corner.
 _FARTHEST_CENTRE = 3.0
-# Of boxes below the threshold of a tracker's second look there are thousands; so many are kept.
+# A low threshold for trackers lets thousands of boxes pass; only this many are kept.
 _MOST_CANDIDATES = 300
 
 
 class Detector(Protocol):
-    """Anything that finds people in frames."""
+    """Anything that detects people in frames."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Find the people in each frame.
 
         Returns:
-            One set of detections a frame, in their order.
+            One set of detections per frame, in their order.
         """
 
 
 class RememberingDetector:
-    """Finds people once, and gives the same answers when frames are looked at again.
+    """Detects people once, and returns the same results when frames are seen again.
 
     Args:
-        detector: who finds them the first time.
+        detector: the detector for the first time.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -64,19 +64,18 @@ class RememberingDetector:
 class YoloxDetector:
     """YOLOX as its release exports it: BGR 0..255 in, the raw grid or decoded boxes out.
 
-    Raw and decoded exports have outputs of one shape. Which of the two a file is shows in what it
-    answers to a grey picture: the centres of raw rows are near 0, those of decoded rows are near
-    their cells.
+    Raw and decoded exports have outputs of the same shape. They are told apart by the output for a
+    grey picture: centres of raw rows are near 0, those of decoded rows are near their cells.
 
     Args:
         path: ONNX file.
-        min_confidence: weaker boxes are left out. Low, because a tracker can use weak boxes of
-            people whom it knows already.
+        min_confidence: boxes of lower confidence are dropped. Low, because a tracker can use weak
+            boxes of people it already tracks.
         threads: cores to use.
 
     Raises:
         ModelFileError: the file is missing, damaged, or not an export of YOLOX.
-        SettingsError: `min_confidence` is out of its range.
+        SettingsError: `min_confidence` is out of range.
     """
 
     def __init__(self, path: str | Path, *, min_confidence: float = 0.1, threads: int = 1) -> None:
@@ -120,12 +119,12 @@ class YoloxDetector:
 def letterbox(
     image: NDArray[np.uint8], height_px: int, width_px: int
 ) -> tuple[NDArray[np.float32], float]:
-    """Shrink or enlarge a picture into YOLOX's input, upper left, on grey.
+    """Resize a picture to YOLOX's input, top left on a grey ground.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        height_px: of the input.
-        width_px: of the input.
+        height_px: height of the input.
+        width_px: width of the input.
 
     Returns:
         (3, height_px, width_px) float32 BGR 0..255; and the scale: input px = picture px * scale.
@@ -141,7 +140,7 @@ def letterbox(
 
 
 def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
-    """Where the rows of YOLOX's output lie.
+    """Cells of the rows of YOLOX's output.
 
     Returns:
         (R, 3) float32: column and row of each cell in its grid, and the grid's stride in px.
@@ -155,12 +154,12 @@ def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
 
 
 def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str | Path) -> bool:
-    """Whether YOLOX's output holds boxes in px rather than the raw grid.
+    """Whether YOLOX's output contains boxes in px rather than raw grid values.
 
     Args:
-        rows: (R, 5 + K), the answer to a picture of one colour.
-        grid: (R, 3), of `grid_cells`.
-        path: of the file, for the message.
+        rows: (R, 5 + K), the output for a picture of one colour.
+        grid: (R, 3), from `grid_cells`.
+        path: path of the file, for the error message.
 
     Raises:
         ModelFileError: the values are neither.
@@ -174,7 +173,7 @@ def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str 
     )
     if not min(raw, decoded) < _FARTHEST_CENTRE or not is_probability:
         raise ModelFileError(
-            f"{path}: has the shape of an export of YOLOX, but other values: expected centres "
+            f"{path}: has the output shape of a YOLOX export, but other values: expected centres "
             f"within {_FARTHEST_CENTRE:g} cells of their cells, or boxes in px, and confidences "
             f"0..1; found centres {min(raw, decoded):.3g} cells away and confidences "
             f"{float(scores.min()):.3g} to {float(scores.max()):.3g}. Export it with YOLOX's "
@@ -190,13 +189,13 @@ def decode_yolox(
     *,
     decoded: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """People in YOLOX's output.
+    """Decode the people from YOLOX's output.
 
     Args:
         rows: (R, 5 + K): centre x and y in cells from the cell's corner, logarithms of width and
             height in cells, objectness, K classes. Decoded: centre, width and height in px.
-        grid: (R, 3), of `grid_cells`.
-        min_confidence: least objectness times probability of a person.
+        grid: (R, 3), from `grid_cells`.
+        min_confidence: lowest objectness times person probability.
         decoded: whether the rows are decoded.
 
     Returns:
@@ -213,7 +212,7 @@ def decode_yolox(
         corners = [rows[:, :2] - half, rows[:, :2] + half]
         return np.concatenate(corners, axis=1), confidences[strong]
     centre = (rows[:, :2] + cells) * strides
-    # An export gone wrong must not turn into infinite boxes.
+    # Clipped, so that a broken export does not give infinite boxes.
     half = np.exp(np.clip(rows[:, 2:4], -10, 10)) * strides / 2
     return np.concatenate([centre - half, centre + half], axis=1), confidences[strong]
 
@@ -221,15 +220,15 @@ def decode_yolox(
 def suppress(
     boxes_xyxy: NDArray[np.floating], confidences: NDArray[np.floating], *, max_iou: float
 ) -> NDArray[np.intp]:
-    """Leave out boxes that overlap a stronger one: greedy non-maximum suppression.
+    """Greedy non-maximum suppression.
 
     Args:
         boxes_xyxy: (N, 4).
         confidences: (N,).
-        max_iou: the overlap that is still allowed.
+        max_iou: largest overlap allowed.
 
     Returns:
-        (M,) positions of the boxes that stay, strongest first; of equals, the earlier.
+        (M,) positions of the kept boxes, highest confidence first, ties in the given order.
     """
     order = np.argsort(-confidences, kind="stable")
     overlaps = iou(boxes_xyxy[order], boxes_xyxy[order]) > max_iou
@@ -242,7 +241,7 @@ def suppress(
 
 
 def _shape_of(session: Any, path: str | Path) -> tuple[str, int | None, tuple[int, int]]:
-    """Name, batch size (None if free), height and width of the input of an export of YOLOX."""
+    """Name, batch size (None if free), height and width of the input of a YOLOX export."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     shape = list(inputs[0].shape)
     sizes = [side for side in shape[2:] if isinstance(side, int) and side % STRIDES[-1] == 0]
@@ -255,7 +254,7 @@ def _shape_of(session: Any, path: str | Path) -> tuple[str, int | None, tuple[in
         or len(sizes) != 2
     ):
         raise ModelFileError(
-            f"{path}: not an export of YOLOX: expected one float input (N, 3, H, W) with H and W "
+            f"{path}: not a YOLOX export: expected one float input (N, 3, H, W) with H and W "
             f"multiples of {STRIDES[-1]} and one output; found inputs "
             f"{[(node.name, node.type, node.shape) for node in inputs]} and outputs "
             f"{[node.name for node in outputs]}."
@@ -264,7 +263,7 @@ def _shape_of(session: Any, path: str | Path) -> tuple[str, int | None, tuple[in
     out = list(outputs[0].shape)
     if len(out) != 3 or (isinstance(out[1], int) and out[1] != cells):
         raise ModelFileError(
-            f"{path}: not a raw export of YOLOX: expected an output (N, {cells}, 5 + classes), "
+            f"{path}: not a YOLOX export: expected an output (N, {cells}, 5 + classes), "
             f"found {out}. Export it with YOLOX's tools/export_onnx.py."
         )
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None

@@ -1,6 +1,6 @@
-"""Fetches the detector's file on request, from its authors' release, checked by its digest.
+"""Fetches the detector's file from its authors' release on request, verified by SHA-256.
 
-Nothing is fetched unless a person asks for it; a file of one's own needs none of this.
+Nothing is fetched unless the user asks for it; with a file of your own this is not needed.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0
 
 DETECTOR_VARIABLE = "ADLN_DETECTOR"
-"""Environment variable that may name the detector's file."""
+"""Environment variable with the path of the detector's file."""
 
 Opener = Callable[[str], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True)
 class Release:
-    """A file that its authors have published.
+    """A file published by its authors.
 
     Attributes:
-        file_name: what it is called in the cache folder.
-        url: where it is.
+        file_name: name in the cache folder.
+        url: its address.
         sha256: hex digest of its content.
-        size_bytes: its length.
-        licence: of its authors' repository.
+        size_bytes: its size.
+        licence: licence of its authors' repository.
     """
 
     file_name: str
@@ -46,8 +46,8 @@ class Release:
 YOLOX_NANO = Release(
     file_name="yolox_nano.onnx",
     url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
-    # The release itself publishes no digest. This one is that of several independent projects
-    # which pin the same address.
+    # The release publishes no digest. Several independent projects pin the same address with this
+    # one.
     sha256="c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
     size_bytes=3_659_407,
     licence="Apache-2.0",
@@ -56,12 +56,12 @@ YOLOX_NANO = Release(
 
 
 def default_cache() -> Path:
-    """Where fetched files are kept: $XDG_CACHE_HOME/adln, or ~/.cache/adln."""
+    """Folder for fetched files: $XDG_CACHE_HOME/adln, or ~/.cache/adln."""
     return user_folder("cache")
 
 
 def default_detector() -> Path:
-    """The detector where nobody names one: $ADLN_DETECTOR, or the one that was fetched."""
+    """The default detector: $ADLN_DETECTOR, or the fetched one."""
     named = os.environ.get(DETECTOR_VARIABLE)
     return Path(named) if named else default_cache() / YOLOX_NANO.file_name
 
@@ -72,16 +72,16 @@ def fetch(
     """Fetch a released file once; later calls find it in the cache folder.
 
     Args:
-        release: which file.
+        release: the file to fetch.
         cache: folder to keep it in; `default_cache()` if left out.
-        opener: opens an address for reading; by urllib if left out.
+        opener: opens an address for reading; urllib if left out.
 
     Returns:
-        The file, whose content has the digest of the release.
+        Path of the file, whose content has the release's digest.
 
     Raises:
-        ModelFileError: it cannot be fetched or stored, or is not what was released. The cache
-            then holds what it held before.
+        ModelFileError: it cannot be fetched or stored, or its content differs from the release.
+            The cache is then unchanged.
     """
     target = (cache or default_cache()) / release.file_name
     expected = f"{release.file_name} as it was released"
@@ -95,14 +95,14 @@ def fetch(
         try:
             with (opener or _open_url)(release.url) as answer:
                 digest = _copy(answer, file, release)
-        except OSError as error:  # urllib's errors are OSErrors as well
+        except OSError as error:  # includes urllib's errors
             raise ModelFileError(
                 f"{release.url}: cannot be fetched ({error}); fetch it on another machine and name "
                 "the file."
             ) from error
         if digest != release.sha256:
             raise ModelFileError(
-                f"{release.url}: the content is not what was released: expected sha256 "
+                f"{release.url}: the content differs from the release: expected sha256 "
                 f"{release.sha256}, got {digest}. Try again, or name a file of your own."
             )
     return target
@@ -115,7 +115,7 @@ def _copy(answer: IO[bytes], file: IO[bytes], release: Release) -> str:
         length += len(chunk)
         if length > release.size_bytes:
             raise ModelFileError(
-                f"{release.url}: longer than the released {release.size_bytes:,} bytes; it is "
+                f"{release.url}: longer than the release's {release.size_bytes:,} bytes, so it is "
                 "another file. Name a file of your own."
             )
         digest.update(chunk)

@@ -1,4 +1,4 @@
-"""Finds people in whole pictures: a photo, a screenshot, a frame of a camera."""
+"""Detects people in whole pictures: a photo, a screenshot, a frame of a camera."""
 
 import threading
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _LEAST_HEIGHT_PX = 24
 
 @dataclass(frozen=True)
 class FoundPerson:
-    """Somebody in a picture.
+    """A person in a picture.
 
     Attributes:
-        box_xyxy: where, in px of the upright picture.
-        confidence: that it is a person, 0 to 1.
+        box_xyxy: in px of the upright picture.
+        confidence: confidence that it is a person, 0 to 1.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -32,14 +32,14 @@ class FoundPerson:
 
 
 class PeopleFinder:
-    """Finds people in pictures; threads may share it.
+    """Detects people in pictures; thread-safe.
 
     Args:
-        detector: a YOLOX file in ONNX, or what finds people in frames; the file that
-            `adln watch --fetch-detector` fetched if left out.
+        detector: a YOLOX file in ONNX, or a detector; if left out, the file fetched by
+            `adln watch --fetch-detector`.
 
     Raises:
-        ModelFileError: there is no such file, or it is no YOLOX.
+        ModelFileError: there is no such file, or it is not YOLOX.
         CameraError: OpenCV is not installed.
     """
 
@@ -48,9 +48,9 @@ class PeopleFinder:
             detector = default_detector()
             if not is_there(detector):
                 raise ModelFileError(
-                    f"{detector}: finding people needs a detector, and this file is not there. "
-                    "`adln watch --fetch-detector` fetches it once; or name a YOLOX file in ONNX "
-                    f"yourself, here or by the variable {DETECTOR_VARIABLE}."
+                    f"{detector}: finding people needs a detector, but this file does not exist. "
+                    "`adln watch --fetch-detector` fetches one; or name a YOLOX file in ONNX here "
+                    f"or in the variable {DETECTOR_VARIABLE}."
                 )
         if isinstance(detector, str | Path):
             detector = YoloxDetector(Path(detector), min_confidence=LEAST_CONFIDENCE)
@@ -58,7 +58,7 @@ class PeopleFinder:
         self._turn = threading.Lock()
 
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
-        """The people in a picture, (H, W, 3) uint8 RGB: the clearest first, at most 40."""
+        """The people in a picture, (H, W, 3) uint8 RGB: highest confidence first, at most 40."""
         with self._turn:
             (found,) = self._detector.detect([Frame("", 0, 0.0, image)])
         people = [

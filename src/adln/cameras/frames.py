@@ -1,4 +1,4 @@
-"""Frames as they come from cameras and files, and what is known of the camera they come from."""
+"""Frames of cameras and files, and the status of their camera."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CameraState = Literal["opening", "running", "waiting", "ended", "closed"]
-"""`waiting`: the camera is gone and will be tried again. `ended`: a file is at its end."""
+"""`waiting`: the camera is unreachable and will be retried. `ended`: end of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,12 +15,12 @@ class Frame:
     """One picture of one camera.
 
     Attributes:
-        camera_id: which camera; unique among those that are watched together.
-        index: number of the picture in its source, from 0. Files skip the number of a picture
-            that is damaged; live cameras number what they delivered.
-        time_s: when it was taken, in seconds. Never falls and never stands still within a camera,
-            whatever the clocks do. Files: since their start, plus the start given to them. Live
-            cameras: Unix time when the source was made, carried on by a clock that does not jump.
+        camera_id: the camera; unique among those watched together.
+        index: number of the picture in its source, from 0. Damaged pictures of a file are counted;
+            live cameras count delivered pictures.
+        time_s: when it was taken, in seconds; strictly increasing within a camera. Files: time
+            since their start, plus the start given to them. Live cameras: Unix time, continued by a
+            clock that does not jump.
         image: (H, W, 3) uint8 RGB.
     """
 
@@ -32,20 +32,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """How a camera is doing; a copy, which does not change any more.
+    """Status of a camera; an immutable copy.
 
     Attributes:
-        camera_id: which camera.
-        source: where its pictures come from, without user name and password.
+        camera_id: the camera.
+        source: its source, without user name and password.
         state: see `CameraState`.
-        frames_read: pictures that were decoded.
-        frames_dropped: decoded pictures that nobody took in time.
+        frames_read: pictures decoded.
+        frames_dropped: decoded pictures that were not taken in time.
         frames_corrupt: pictures that could not be decoded.
-        reconnects: how often a live camera was opened again.
-        clock_jumps: how often the times inside a file fell or leapt and were carried on evenly.
-        last_error: the latest thing that went wrong; empty if nothing did.
+        reconnects: number of times a live camera was opened again.
+        clock_jumps: number of jumps in the times of a file, which were evened out.
+        last_error: the latest problem; empty if there was none.
         last_frame_s: `time_s` of the newest picture; None before the first.
-        fps: pictures a second of late, by their times; 0 before the second.
+        fps: recent pictures per second, by their times; 0 before the second.
     """
 
     camera_id: str
@@ -62,25 +62,25 @@ class CameraStatus:
 
 
 class Source(Protocol):
-    """Anything that gives the frames of one camera."""
+    """A source of one camera's frames."""
 
     @property
     def camera_id(self) -> str:
-        """Which camera."""
+        """The camera's id."""
 
     @property
     def live(self) -> bool:
-        """Whether frames are lost that are not taken in time."""
+        """Whether frames are lost if not taken in time."""
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """Whether no more frames will come."""
 
     def next_frame(self) -> Frame | None:
-        """The next frame; None at the end of a file, or if a live camera has none at the moment."""
+        """The next frame; None at the end of a file, or if a live camera has none now."""
 
     def status(self) -> CameraStatus:
-        """How the camera is doing."""
+        """Status of the camera."""
 
     def close(self) -> None:
-        """Let go of the file or the connection; may be called twice."""
+        """Release the file or the connection; may be called twice."""

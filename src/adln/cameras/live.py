@@ -1,8 +1,8 @@
-"""Live cameras: each read in a thread of its own, tried again when it dies, dropping what is late.
+"""Live cameras: each is read in its own thread, reconnected after failures, and drops late frames.
 
-A camera that is slow, silent or gone holds up nobody: whoever takes frames takes those that are
-there. Of decoded frames only the newest few are kept, so memory stays flat however slow the rest
-of the pipeline is.
+A slow, silent or unreachable camera delays no other: the caller takes the frames that are there.
+Only the newest decoded frames are kept, so memory use is constant even if the rest of the pipeline
+is slow.
 """
 
 import logging
@@ -23,14 +23,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """When a camera counts as gone.
+    """When a camera counts as lost.
 
     Attributes:
         silent_s: no picture for this long.
-        failures: this many pictures in a row could not be read. A USB camera that was pulled out
-            answers at once, each time.
-        proved_s: a connection that has delivered pictures for this long is a good one: the pauses
-            between attempts begin from the shortest again.
+        failures: this many consecutive pictures could not be read. (An unplugged USB camera fails
+            at once, each time.)
+        proved_s: after delivering pictures for this long, a connection resets the pauses between
+            attempts to the shortest.
         close_s: how long `close` waits for a thread that is still reading.
     """
 
@@ -44,15 +44,15 @@ class LiveCamera:
     """A stream or USB camera, read in its own thread until it is closed.
 
     Args:
-        source: what `open_capture` takes: "rtsp://...", "usb:0".
-        camera_id: which camera it is.
-        buffer_frames: decoded frames that may wait; of more, the oldest are dropped and counted.
-        opener: opens the camera; by OpenCV if left out.
-        backoff: pauses between attempts to reach it.
-        clock: times of its frames.
+        source: argument of `open_capture`: "rtsp://...", "usb:0".
+        camera_id: the camera's id.
+        buffer_frames: decoded frames that may wait; beyond that the oldest are dropped and counted.
+        opener: opens the camera; OpenCV if left out.
+        backoff: pauses between attempts to connect.
+        clock: clock for frame times.
         monotonic: measures silence, in s.
-        wait: sleeps for so many seconds or until the camera is closed; for tests.
-        patience: when it counts as gone.
+        wait: sleeps for this many seconds or until the camera is closed; for tests.
+        patience: when it counts as lost.
         on_frame: called in the camera's thread when a frame has come or the camera has ended.
 
     Raises:
@@ -89,7 +89,7 @@ class LiveCamera:
         self._patience = patience or Patience()
         self._on_frame = on_frame
         self._thread: threading.Thread | None = None
-        # All below is shared between the two threads.
+        # Everything below is shared between the two threads.
         self._lock = threading.Lock()
         self._waiting: deque[Frame] = deque()
         self._buffer_frames = buffer_frames
@@ -101,20 +101,20 @@ class LiveCamera:
 
     @property
     def ended(self) -> bool:
-        """Whether it was closed; a live camera does not end otherwise."""
+        """Whether it was closed; a live camera does not end by itself."""
         return self._closing.is_set()
 
     def start(self) -> None:
-        """Begin to read; calling it again changes nothing."""
+        """Start reading; calling it again has no effect."""
         if self._thread is None:
-            # A driver that hangs in spite of its time limits must not keep the program alive.
+            # A daemon: a driver that hangs despite its time limits must not keep the program alive.
             self._thread = threading.Thread(
                 target=self.run, name=f"camera {self.camera_id}", daemon=True
             )
             self._thread.start()
 
     def run(self) -> None:
-        """Read until the camera is closed; what the thread of `start` does."""
+        """Read until the camera is closed; runs in the thread of `start`."""
         while not self._closing.is_set():
             reason = public_text(self._read_one_connection(), self._source)
             if self._closing.is_set():
@@ -134,12 +134,12 @@ class LiveCamera:
             self._state = "closed"
 
     def next_frame(self) -> Frame | None:
-        """The oldest of the frames that are waiting; None if there is none at the moment."""
+        """The oldest waiting frame; None if there is none."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def status(self) -> CameraStatus:
-        """How it is doing."""
+        """Status of the camera."""
         with self._lock:
             return CameraStatus(
                 camera_id=self.camera_id,
@@ -155,7 +155,7 @@ class LiveCamera:
             )
 
     def close(self) -> None:
-        """Stop reading and let go of the camera."""
+        """Stop reading and release the camera."""
         self._closing.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self._patience.close_s)
@@ -166,12 +166,12 @@ class LiveCamera:
             self._on_frame()
 
     def _read_one_connection(self) -> str:
-        """Open the camera and read until it is gone; says why it is."""
+        """Open the camera and read until it is lost; returns the reason."""
         try:
             capture = self._opener(self._source)
         except CameraError as error:
             return str(error)
-        except Exception as error:  # a driver's own errors; no camera may stop the others
+        except Exception as error:  # a driver's own errors must not stop other cameras
             return f"{self._name}: cannot be opened ({error!r})"
         try:
             with self._lock:
@@ -183,13 +183,13 @@ class LiveCamera:
         except CameraError as error:
             return str(error)
         except Exception as error:
-            return f"{self._name}: cannot be read on ({error!r})"
+            return f"{self._name}: reading failed ({error!r})"
         finally:
             try:
                 capture.close()
             except Exception as error:
                 _LOG.warning(
-                    "camera %s: did not close well: %s",
+                    "camera %s: closing failed: %s",
                     self.camera_id,
                     public_text(repr(error), self._source),
                 )
@@ -211,9 +211,9 @@ class LiveCamera:
                 with self._lock:
                     self._corrupt += failures
                     total = self._corrupt
-                    self._last_error = f"{failures} damaged frame(s) left out"
+                    self._last_error = f"skipped {failures} damaged frame(s)"
                 _LOG.warning(
-                    "camera %s: %s: %d damaged frame(s) left out (%d so far)",
+                    "camera %s: %s: skipped %d damaged frame(s) (%d so far)",
                     self.camera_id,
                     self._name,
                     failures,

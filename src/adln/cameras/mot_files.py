@@ -1,9 +1,9 @@
-"""Boxes in the text format of the MOTChallenge: `det.txt` in, `result.txt` out.
+"""Boxes in the text format of the MOTChallenge: reads `det.txt`, writes `result.txt`.
 
-One line is one box: ``frame,id,left,top,width,height,confidence,x,y,z``. Frames and ids count from
-1, and so do pixels: a box in the upper left corner of the picture begins at 1,1, which is 0,0
-everywhere else in this project. Boxes that nobody has followed yet have the id -1; x, y and z
-are -1 in files about pictures. Ground truth has class and visibility in place of x and y.
+Each line is one box: ``frame,id,left,top,width,height,confidence,x,y,z``. Frames and ids count from
+1, and so do pixels: the top left corner of the picture is 1,1, which is 0,0 everywhere else in this
+project. Boxes without a track have the id -1; x, y and z are -1 in 2D files. Ground truth has class
+and visibility in place of x and y.
 
 Source: Milan et al., "MOT16: A Benchmark for Multi-Object Tracking", 2016, Sec. 4.1.
 """
@@ -30,12 +30,12 @@ class MotBoxes:
 
     Attributes:
         frames: (N,) int64, from 1.
-        ids: (N,) int64, -1 where nobody has followed the box yet.
+        ids: (N,) int64, -1 for boxes without a track.
         boxes_xyxy: (N, 4) float64 in px, from 0.
         confidences: (N,) float64; 1 where the file has none.
 
     Raises:
-        CameraError: the shapes do not belong together.
+        CameraError: the shapes are inconsistent.
     """
 
     frames: NDArray[np.int64]
@@ -67,12 +67,12 @@ def read_mot(path: str | Path) -> MotBoxes:
         path: the file; an empty one has no boxes.
 
     Raises:
-        CameraError: the file cannot be read, or a line is not as described above; it is named.
+        CameraError: the file cannot be read, or a line is malformed.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise CameraError(f"{path}: these boxes cannot be read ({error}).") from error
+        raise CameraError(f"{path}: the boxes cannot be read ({error}).") from error
     rows = [
         _numbers(line, f"{path}, line {number}")
         for number, line in enumerate(text.splitlines(), 1)
@@ -89,11 +89,11 @@ def read_mot(path: str | Path) -> MotBoxes:
 
 
 def write_mot(path: str | Path, boxes: MotBoxes) -> None:
-    """Write a result in the order of frames and ids, whole or not at all.
+    """Write a result ordered by frames and ids, completely or not at all.
 
     Args:
-        path: the file; an earlier one is replaced.
-        boxes: of one sequence.
+        path: the file; an existing one is replaced.
+        boxes: boxes of one sequence.
 
     Raises:
         CameraError: the file cannot be written.

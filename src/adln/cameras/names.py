@@ -1,8 +1,8 @@
-"""What cameras may be called, and which numbers they may have.
+"""Valid names and numbers of cameras.
 
-A name stands in sightings, MQTT topics, names of files and labels of metrics. All of these take
-text in any language, so people may call a camera "Front door" or "Tür"; what would change the
-meaning of a topic or a path is refused.
+A camera's name appears in sightings, MQTT topics, file names and metric labels. All of these accept
+text in any language, so a camera may be called "Front door" or "Tür"; characters with a meaning in
+topics or paths are refused.
 """
 
 import re
@@ -11,27 +11,27 @@ import unicodedata
 from adln.errors import SettingsError
 
 LARGEST_NUMBER = 2**31 - 1
-"""Galleries keep the number of a camera in 32 bits."""
+"""Galleries store camera numbers in 32 bits."""
 
 NAME_PATTERN = r"[^/\\+#\x00-\x1f\x7f]{1,64}"
 _NAME = re.compile(NAME_PATTERN)
 
 
 def tidy_name(name: str) -> str:
-    """A name as it is compared and stored: one form of each letter, single spaces, none outside."""
+    """A name in the form that is compared and stored: Unicode-normalised, with single spaces."""
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def is_camera_name(name: str) -> bool:
-    """Whether a camera may be called so: 1 to 64 printable characters, no slashes, + and #."""
+    """Whether a name is valid: 1 to 64 printable characters, without slashes, + and #."""
     return _NAME.fullmatch(name) is not None and name.isprintable() and bool(name.strip())
 
 
 def camera_name(name: str) -> str:
-    """A name in its tidy form.
+    """A valid name in its tidy form.
 
     Raises:
-        SettingsError: no camera may be called so.
+        SettingsError: the name is invalid.
     """
     tidy = tidy_name(name)
     if not is_camera_name(tidy):
@@ -43,10 +43,10 @@ def camera_name(name: str) -> str:
 
 
 def require_camera_number(name: str, number: int) -> None:
-    """Refuse a number that a gallery cannot keep.
+    """Refuse a number that a gallery cannot store.
 
     Raises:
-        SettingsError: it is not within 0 to 2,147,483,647.
+        SettingsError: the number is not within 0 to 2,147,483,647.
     """
     if not 0 <= number <= LARGEST_NUMBER:
         raise SettingsError(
@@ -55,5 +55,5 @@ def require_camera_number(name: str, number: int) -> None:
 
 
 def file_name(name: str) -> str:
-    """The name of a camera as part of a file name on any system."""
+    """A camera's name as part of a file name on any system."""
     return re.sub(r'[<>:"|?*/\\]', "_", name).strip(". ") or "camera"

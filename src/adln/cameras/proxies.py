@@ -1,16 +1,16 @@
-"""Who is asked through a proxy: nobody on the local network, whatever the environment names."""
+"""HTTP proxies: never used for the local network, whatever the environment says."""
 
 import ipaddress
 import os
 import urllib.request
 from urllib.parse import urlsplit
 
-# RFC 6762, RFC 8375, and names that no public server has.
+# RFC 6762, RFC 8375, and suffixes that no public server has.
 _LOCAL_ENDINGS = (".local", ".lan", ".home", ".home.arpa", ".internal", ".localdomain")
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is of this machine or the local network, by its number or name."""
+    """Whether an address is on this machine or the local network, by its IP address or name."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -20,18 +20,18 @@ def is_local(url: str) -> bool:
 
 
 def proxies_for(url: str) -> urllib.request.ProxyHandler:
-    """For an opener of `urllib.request` that asks at this address only.
+    """A proxy handler for an opener of `urllib.request` that connects to this address only.
 
-    A proxy cannot reach cameras and other devices here, or would be shown their pictures and
-    passwords. Elsewhere `http_proxy`, `https_proxy` and `no_proxy` hold.
+    A proxy cannot reach local cameras and devices, and must not see their pictures and passwords.
+    For other addresses `http_proxy`, `https_proxy` and `no_proxy` apply.
     """
     return urllib.request.ProxyHandler({} if is_local(url) else None)
 
 
 def exempt(url: str) -> None:
-    """Have this process ask at a local address without a proxy, in FFmpeg, too.
+    """Make this process, including FFmpeg, connect to a local address without a proxy.
 
-    FFmpeg looks at the environment only; the address is added to `no_proxy` there.
+    FFmpeg only reads the environment, so the address is added to `no_proxy`.
     """
     host = urlsplit(url).hostname or ""
     known = [one.strip() for one in os.environ.get("no_proxy", "").split(",") if one.strip()]

@@ -1,7 +1,7 @@
-"""Video files and folders of pictures: read as fast as the machine allows, all of it, each time.
+"""Video files and folders of pictures, read as fast as the machine allows and without gaps.
 
-A picture that cannot be decoded is counted, logged and left out; the ones after it keep their
-number and time.
+A picture that cannot be decoded is counted, logged and skipped; later ones keep their number and
+time.
 """
 
 import logging
@@ -21,14 +21,14 @@ from adln.errors import CameraError, DatasetError, ImageError, SettingsError
 
 _LOG = logging.getLogger(__name__)
 
-# FFmpeg answers alike to a damaged picture and to the end. So many in a row are the end, unless
-# the file announces more pictures than that.
+# FFmpeg reports a damaged picture like the end of the file. This many in a row are taken for the
+# end, unless the file states more pictures.
 _FAILURES_AT_END = 64
-# Some formats announce their length only, and that of the sound with it. What is missing at the end
-# is damage from this share of the recording on, or from so many seconds.
+# Some formats state only their duration, including that of the sound. Pictures missing at the end
+# count as damage if they exceed this share of the recording or this many seconds.
 _MISSING_SHARE, _MISSING_S = 0.05, 1.0
-# No digital recording is older: a file of an earlier time comes from a clock that was never set,
-# or from an archive without times.
+# No digital recording is older: an earlier file time comes from a clock that was never set, or from
+# an archive without times.
 _OLDEST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _DAY_S = 86_400.0
 
@@ -38,15 +38,15 @@ class VideoFile:
 
     Args:
         path: the file.
-        camera_id: which camera it stands for.
-        start_s: time of its first frame, e.g. in Unix time; None to date it by its file, which was
-            last written when the recording ended.
-        fps: pictures a second of a file without times of its own, such as a raw H.264 stream; if
-            left out, what the file announces.
-        opener: opens it; by OpenCV if left out.
+        camera_id: the camera it stands for.
+        start_s: time of its first frame, e.g. in Unix time; None derives it from the file's
+            modification time, taken as the end of the recording.
+        fps: pictures per second of a file without times, such as a raw H.264 stream; if left out,
+            as stated by the file.
+        opener: opens it; OpenCV if left out.
 
     Raises:
-        CameraError: the file is missing or no video.
+        CameraError: the file is missing or not a video.
     """
 
     live = False
@@ -80,7 +80,7 @@ class VideoFile:
 
     @property
     def ended(self) -> bool:
-        """Whether the file is at its end, or closed."""
+        """Whether the end is reached, or the file was closed."""
         return self._capture is None
 
     def next_frame(self) -> Frame | None:
@@ -102,15 +102,15 @@ class VideoFile:
                 first = self._read + self._corrupt
                 self._corrupt += failures
                 self._trouble(
-                    f"{failures} damaged frame(s) left out from number {first} on "
+                    f"skipped {failures} damaged frame(s) from number {first} on "
                     f"({self._corrupt} so far)"
                 )
             index = self._read + self._corrupt
             jumps = self._times.jumps
             time_s = self._times.next(picture.time_s, skipped=failures)
             if self._times.jumps > jumps:
-                what = f"the recording's clock jumps at frame {index}; carried on evenly"
-                # One line is enough; the status counts the others.
+                what = f"the recording's clock jumps at frame {index}; times continue evenly"
+                # Log only the first; the status counts the others.
                 if jumps == 0:
                     self._trouble(what)
                 self._last_error = what
@@ -125,7 +125,7 @@ class VideoFile:
         return None
 
     def status(self) -> CameraStatus:
-        """How far it is, and what was damaged."""
+        """Progress and damage."""
         return CameraStatus(
             camera_id=self.camera_id,
             source=self._name,
@@ -152,14 +152,14 @@ class VideoFile:
         if missing > 0:
             self._corrupt += missing
             self._trouble(
-                f"the file announces {self.announced_frames} frames; the last {missing} cannot be "
+                f"the file states {self.announced_frames} frames; the last {missing} cannot be "
                 "decoded"
             )
 
     def _missing(self) -> int:
-        """Pictures that are missing at the end.
+        """Number of pictures missing at the end.
 
-        A file with pauses announces more pictures than it has: its times tell that it is whole.
+        A file with pauses states more pictures than it has; its times show that it is complete.
         """
         missing = self.announced_frames - self._read - self._corrupt
         first_s, last_s = self._first_recorded_s, self._last_recorded_s
@@ -178,13 +178,13 @@ class VideoFile:
 
 
 class ImageFolder:
-    """Pictures in a folder, in the order of their names and numbers, as the frames of a camera.
+    """Pictures in a folder, ordered by the numbers in their names, as the frames of a camera.
 
     Args:
-        folder: where they are.
-        camera_id: which camera it stands for.
-        fps: pictures a second.
-        start_s: time of the first one; None to date it by its file.
+        folder: the folder.
+        camera_id: the camera it stands for.
+        fps: pictures per second.
+        start_s: time of the first picture; None derives it from the file's modification time.
 
     Raises:
         CameraError: there is no such folder, or no picture in it.
@@ -202,7 +202,7 @@ class ImageFolder:
         start_s: float | None = 0.0,
     ) -> None:
         if not fps > 0:
-            raise SettingsError(f"{folder}: pictures a second must be above zero, got {fps}.")
+            raise SettingsError(f"{folder}: fps must be above zero, got {fps}.")
         try:
             self._paths = sorted(image_files(Path(folder)), key=_by_number)
         except DatasetError as error:
@@ -223,7 +223,7 @@ class ImageFolder:
 
     @property
     def ended(self) -> bool:
-        """Whether all pictures have been read, or the folder was closed."""
+        """Whether all pictures were read, or the folder was closed."""
         return self._closed or self._next >= len(self._paths)
 
     def next_frame(self) -> Frame | None:
@@ -236,14 +236,14 @@ class ImageFolder:
             except ImageError as error:
                 self._corrupt += 1
                 self._last_error = str(error)
-                _LOG.warning("camera %s: left out: %s", self.camera_id, error)
+                _LOG.warning("camera %s: skipped: %s", self.camera_id, error)
                 continue
             self._last_frame_s = self.start_s + index / self._fps
             return Frame(self.camera_id, index, self._last_frame_s, image)
         return None
 
     def status(self) -> CameraStatus:
-        """How far it is, and what was damaged."""
+        """Progress and damage."""
         state: CameraState = "closed" if self._closed else "ended" if self.ended else "running"
         return CameraStatus(
             camera_id=self.camera_id,
@@ -257,12 +257,12 @@ class ImageFolder:
         )
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._closed = True
 
 
 def _dated(path: Path, name: str, camera_id: str, length_s: float) -> float:
-    """When a recording began, by the time of its file, in Unix time; says so in the log."""
+    """Start of a recording in Unix time, from its modification time; logged as a warning."""
     try:
         end_s = path.stat().st_mtime
     except OSError as error:
@@ -283,7 +283,7 @@ def _dated(path: Path, name: str, camera_id: str, length_s: float) -> float:
 
 
 def _by_number(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts 2.png before 10.png, as people and recorders count."""
+    """Sort key that places 2.png before 10.png."""
     parts = re.split(r"(\d+)", path.name)
     key = [
         (0, int(part), "") if at % 2 else (1, 0, part.casefold()) for at, part in enumerate(parts)

@@ -1,9 +1,8 @@
-"""Addresses of cameras as they may be shown: without user names, passwords and tokens.
+"""Removes user names, passwords and tokens from camera addresses before they are shown.
 
-Everything that is said of a source, in logs, in errors and to those who look at the page, goes
-through these two functions. They would rather hide too much: cameras are told their passwords
-before the host, in the query, or in the path (``/user=admin_password=1234_channel=1``), and
-people write them there without any escaping, ``@`` and ``/`` included.
+Every text about a source, in logs, errors and on the page, passes through these two functions. They
+prefer to hide too much: passwords are placed before the host, in the query, or in the path
+(``/user=admin_password=1234_channel=1``), often unescaped, with ``@`` and ``/`` in them.
 """
 
 import re
@@ -18,23 +17,23 @@ _HIDDEN = "***"
 
 
 def public_name(source: str | Path) -> str:
-    """A source as it may be shown.
+    """A source in a form that may be shown.
 
     Args:
         source: path, address, or name of a USB camera.
 
     Returns:
-        Text that can be printed, without what belongs to the camera's owner alone: whatever
-        stands before the last "@", the query, and the path from the first name of a secret on.
+        Printable text without what precedes the last "@", without the query, and without the path
+        from the first name of a secret on.
     """
-    # Names of files need not be UTF-8; what is shown has to be.
+    # File names may not be UTF-8; the shown text must be.
     text = str(source).encode("utf-8", "replace").decode()
     scheme, mark, rest = text.partition("://")
     if not mark:
         return text
     owner, at, place = rest.rpartition("@")
     if "?" in owner or _SECRET.search(owner):
-        # Nobody can tell whether this "@" ends a password or stands in one.
+        # This "@" may end a password or be part of one.
         return f"{scheme}://{_HIDDEN}"
     shown = re.split(r"[?#]", place, maxsplit=1)[0]
     secret = _SECRET.search(shown)
@@ -44,11 +43,11 @@ def public_name(source: str | Path) -> str:
 
 
 def public_text(text: str, *sources: str | Path) -> str:
-    """A text about sources as it may be shown: with their public names in place of addresses.
+    """A text in a form that may be shown: addresses are replaced by their public names.
 
     Args:
-        text: such as an error of a library.
-        sources: that it is about, whose addresses may have been written with spaces.
+        text: such as an error message of a library.
+        sources: sources it may contain literally, such as addresses with spaces.
     """
     for source in sources:
         text = text.replace(str(source), public_name(source))

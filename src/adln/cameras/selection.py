@@ -1,8 +1,8 @@
-"""Which crops of a track are worth embedding: the best few, spread over time.
+"""Selects the crops of a track that are worth embedding: the best few, spread over time.
 
-A person who crosses a camera gives a hundred crops that say much the same. A few good ones of
-different moments say more than all, at a fraction of the price; so a track's crops compete for a
-few places, and only what wins a place is embedded.
+A person crossing a camera gives a hundred nearly identical crops. A few good ones from different
+moments tell more, at a fraction of the cost; so a track's crops compete for a few places, and only
+those that win one are embedded.
 """
 
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ from adln.errors import SettingsError
 from adln.settings import settings
 
 Reason = Literal["first", "better", "ended"]
-"""Why a track is reported: it can be recognised now; its crops are better now; it is over."""
+"""Why a track is reported: first usable crops; better crops than before; track ended."""
 
 
 @settings
 class SelectionSettings:
-    """When crops are good and tracks are reported.
+    """Criteria for good crops and for reporting tracks.
 
     Attributes:
-        good: a track is reported for the first time with a crop of at least this quality.
+        good: a track is first reported when it has a crop of at least this quality.
         usable: crops below this quality are never kept.
-        apart_s: kept crops of a track lie at least this far apart in time.
-        patience_s: a track with no good crop is reported with the best it has after so long.
+        apart_s: kept crops of a track are at least this far apart in time.
+        patience_s: a track without a good crop is reported with its best one after this time.
         better: a track is reported again when the sum of its crops' qualities has grown by this
             factor,
-        again_s: and no sooner than so long after the last report.
+        again_s: and at least this long after the last report.
         gain: a crop must be better than the one it replaces by this factor.
-        quality: what makes a crop good.
+        quality: criteria for the quality of a crop.
     """
 
     good: float = 0.35
@@ -54,11 +54,11 @@ class SelectedCrop:
     """A crop that won a place.
 
     Attributes:
-        crop_id: unique within its camera's selector; what an embedding is kept under.
+        crop_id: unique within its camera's selector; key of its embedding.
         image: (H, W, 3) uint8 RGB, of the network's size.
-        box_xyxy: (4,) float32 px in its frame.
+        box_xyxy: (4,) float32, px in its frame.
         frame_index: number of its frame.
-        time_s: of its frame.
+        time_s: time of its frame.
         quality: 0..1.
     """
 
@@ -75,16 +75,15 @@ class TrackReport:
     """A track whose crops should be embedded now.
 
     Attributes:
-        camera_id: which camera.
+        camera_id: the camera.
         track_id: unique within the camera.
         reason: see `Reason`.
-        time_s: of the frame that gave rise to the report.
+        time_s: time of the frame that caused the report.
         first_s: when the track was first seen.
         last_s: when it was last seen.
-        last_box_xyxy: (4,) float32, where it was last seen.
-        crops: those that hold a place now, in the order of time; may be empty when a track ends
-            that never had a usable crop. Some may have been in an earlier report: their crop_id
-            tells.
+        last_box_xyxy: (4,) float32, its last box.
+        crops: crops that hold a place now, ordered by time; empty if a track ends without a usable
+            crop. Some may have been in an earlier report, with the same crop_id.
     """
 
     camera_id: str
@@ -98,16 +97,15 @@ class TrackReport:
 
 
 class CropSelector:
-    """Chooses the crops of one camera's tracks.
+    """Selects the crops of one camera's tracks.
 
-    Holds at most `crops_per_track` crops of each track that goes on, and nothing of those that
-    have ended.
+    Keeps at most `crops_per_track` crops of each open track, and nothing of finished tracks.
 
     Args:
-        camera_id: which camera.
-        crops_per_track: places of a track; see the property.
+        camera_id: the camera.
+        crops_per_track: places per track; see the property.
         crop_size: height and width in px of the network's input.
-        settings: what counts as good.
+        settings: criteria for good crops.
 
     Raises:
         SettingsError: `crops_per_track` is below one.
@@ -131,7 +129,7 @@ class CropSelector:
 
     @property
     def crops_per_track(self) -> int:
-        """How many crops a track may have. May be set at any time: tracks keep their best."""
+        """Most crops per track. May be set at any time: tracks keep their best."""
         return self._places
 
     @crops_per_track.setter
@@ -143,7 +141,7 @@ class CropSelector:
             candidates.keep_best(places)
 
     def update(self, frame: Frame, tracks: TrackUpdate) -> list[TrackReport]:
-        """Take in one frame.
+        """Process one frame.
 
         Returns:
             Tracks to embed now, those seen in this frame before those that ended.
@@ -173,11 +171,11 @@ class CropSelector:
         return reports + self.end(tracks.ended, frame.time_s)
 
     def end(self, track_ids: tuple[int, ...], time_s: float) -> list[TrackReport]:
-        """Report tracks that are over, and let go of their crops.
+        """Report finished tracks, and release their crops.
 
         Args:
-            track_ids: as `Tracker.finish` gives them when the camera ends.
-            time_s: now.
+            track_ids: result of `Tracker.finish` when the camera ends.
+            time_s: the current time.
         """
         reports = []
         for track_id in track_ids:
@@ -189,7 +187,7 @@ class CropSelector:
     def _consider(
         self, candidates: "_Candidates", frame: Frame, box: NDArray[np.float32], possible: float
     ) -> None:
-        """Give a crop its place if it wins one; `possible` is the most it can be worth."""
+        """Give a crop a place if it wins one; `possible` is an upper bound of its quality."""
         wanted = self._settings.usable
         rival = candidates.rival(frame.time_s, self._places, self._settings.apart_s)
         if rival is not None:
@@ -230,7 +228,7 @@ class CropSelector:
 
 
 class _Candidates:
-    """The crops of one track that hold a place, in the order of time."""
+    """The crops of one track that hold a place, ordered by time."""
 
     def __init__(self, *, first_s: float) -> None:
         self.first_s = self.last_s = first_s
@@ -244,10 +242,10 @@ class _Candidates:
         return sum(crop.quality for crop in self.crops)
 
     def rival(self, time_s: float, places: int, apart_s: float) -> SelectedCrop | None:
-        """The crop that a new one would have to beat; None if there is a free place."""
+        """The crop that a new one must beat and replace; None if there is a free place."""
         near = [crop for crop in self.crops if abs(crop.time_s - time_s) < apart_s]
         if near:
-            # All that are near would go, so the new one must beat the best of them.
+            # Close in time to kept crops: it must beat the best of these.
             return max(near, key=lambda crop: crop.quality)
         if len(self.crops) >= places:
             return min(self.crops, key=lambda crop: crop.quality)

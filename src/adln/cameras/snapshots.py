@@ -1,4 +1,4 @@
-"""Cameras that give one picture for each request, such as http://10.0.0.9/snapshot.jpg."""
+"""Cameras that return one picture per request, such as http://10.0.0.9/snapshot.jpg."""
 
 import io
 import re
@@ -26,20 +26,20 @@ Fetch = Callable[[], bytes]
 
 
 def is_snapshot(source: str) -> bool:
-    """Whether an address gives one picture for each request."""
+    """Whether an address returns one picture per request."""
     return _SNAPSHOT.fullmatch(source) is not None
 
 
 class SnapshotCapture:
-    """Asks for a picture again and again.
+    """Requests pictures repeatedly.
 
     Args:
-        source: the address, with user name and password if the camera asks for them.
-        every_s: between two requests, at least.
-        timeout_s: a camera that does not answer for this long gives no picture.
-        fetch: gets the bytes of a picture; by urllib if left out.
-        clock: seconds since any moment.
-        sleep: waits for so many seconds.
+        source: the address, with user name and password if the camera requires them.
+        every_s: shortest time between two requests.
+        timeout_s: a request that takes longer gives no picture.
+        fetch: gets the bytes of a picture; urllib if left out.
+        clock: monotonic clock in s.
+        sleep: waits this many seconds.
     """
 
     announced_frames = 0
@@ -64,24 +64,24 @@ class SnapshotCapture:
 
     @property
     def fps(self) -> float:
-        """Pictures a second, at most."""
+        """Upper bound of pictures per second."""
         return 1 / self._every_s
 
     def read(self) -> Picture | None:
-        """The next picture; None if what came is no picture.
+        """The next picture; None if the response is not a picture.
 
         Raises:
-            CameraError: the camera did not answer.
+            CameraError: the camera did not respond.
         """
         self._sleep(max(0.0, self._asked_s + self._every_s - self._clock()))
         self._asked_s = self._clock()
         try:
             content = self._fetch()
-        except (OSError, ValueError) as error:  # urllib's errors are OSErrors as well
+        except (OSError, ValueError) as error:  # OSError includes urllib's errors
             if isinstance(error, HTTPError):
                 error.close()
             reason = public_text(str(error), self._source)
-            raise CameraError(f"{self._name}: no picture came ({reason}).") from error
+            raise CameraError(f"{self._name}: no picture received ({reason}).") from error
         try:
             with Image.open(io.BytesIO(content)) as image:
                 return Picture(np.asarray(image.convert("RGB")), None)
@@ -89,11 +89,11 @@ class SnapshotCapture:
             return None
 
     def close(self) -> None:
-        """Nothing stays open between two requests."""
+        """Nothing stays open between requests."""
 
 
 class _Closing:
-    """urllib leaves the refusal open, when it has asked again with the password."""
+    """Closes the 401 response, which urllib leaves open after repeating the request."""
 
     def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
         try:
@@ -115,7 +115,7 @@ class _Basic(_Closing, urllib.request.HTTPBasicAuthHandler):
 
 
 def _fetcher(source: str, timeout_s: float) -> Fetch:
-    """Gets a picture, and says who asks where the camera wants to know."""
+    """A function that gets a picture, with the credentials in the address if required."""
     scheme, _, rest = source.partition("://")
     place = rest.split("/", 1)
     owner, at, host = place[0].rpartition("@")

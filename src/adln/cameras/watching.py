@@ -1,4 +1,4 @@
-"""Several cameras at once: rounds of at most one frame of each, ready to be detected together."""
+"""Several cameras at once, in rounds of at most one frame of each, for batched detection."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ from adln.cameras.snapshots import SnapshotCapture, is_snapshot
 from adln.errors import SettingsError
 
 FOLDER_FPS = 10.0
-"""Pictures a second of a folder, where nobody says."""
+"""Pictures per second of a folder by default."""
 
-# Frames of files that lie this close together in time go into one round.
+# Frames of files that are this close in time go into one round.
 _SAME_MOMENT_S = 0.02
 
 
@@ -26,15 +26,16 @@ def open_source(
     start_s: float | None = 0.0,
     on_frame: Callable[[], object] | None = None,
 ) -> Source:
-    """Open whatever a user names.
+    """Open a source given by a user.
 
     Args:
         source: path of a video file or of a folder of pictures, "rtsp://...",
-            "http://.../snapshot.jpg", or "usb:0". A live camera is not waited for: it is tried
-            until it answers.
-        camera_id: which camera it stands for.
-        fps: pictures a second of a folder (10 if left out), or of a file without times of its own.
-        start_s: time of the first frame, for a file or folder; None to date it by its file.
+            "http://.../snapshot.jpg", or "usb:0". Returns without waiting for a live camera, which
+            is tried until it answers.
+        camera_id: the camera it stands for.
+        fps: pictures per second of a folder (10 if left out), or of a file without times.
+        start_s: time of the first frame of a file or folder; None derives it from the file's
+            modification time.
         on_frame: called when a live camera has a frame; see `CameraGroup.wake`.
 
     Raises:
@@ -53,12 +54,12 @@ def open_source(
 class CameraGroup:
     """Takes frames of several cameras in rounds.
 
-    Files take turns by the times of their frames, so that the rounds are the same on each run. Of
-    live cameras, a round holds what has come by then; recordings beside them go on when no live
-    camera has a frame, because those do not wait.
+    Files take turns by the times of their frames, so that rounds are the same on each run. For live
+    cameras, a round holds the frames that have arrived; recordings watched with them advance when
+    no live camera has a frame.
 
     Raises:
-        SettingsError: there is none, or two have the same camera_id.
+        SettingsError: there are no sources, or two have the same camera_id.
     """
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
@@ -69,10 +70,10 @@ class CameraGroup:
             self.add(source)
 
     def add(self, source: Source) -> None:
-        """Take in one more camera.
+        """Add a camera.
 
         Raises:
-            SettingsError: there is one with its camera_id.
+            SettingsError: its camera_id is taken.
         """
         if any(source.camera_id == other.camera_id for other in self._sources):
             raise SettingsError(
@@ -81,15 +82,15 @@ class CameraGroup:
         self._sources.append(source)
 
     def wake(self) -> None:
-        """Tell a waiting `rounds` that a live camera has a frame; may be called by any thread."""
+        """Wake a waiting `rounds` because a live camera has a frame; thread-safe."""
         self._news.set()
 
     def rounds(self, *, wait_s: float = 0.05) -> Iterator[list[Frame]]:
         """Frames until all cameras have ended.
 
         Args:
-            wait_s: how long to wait for live cameras when nothing is there, at most; then an
-                empty round is given, so that the caller can do other work and may stop.
+            wait_s: longest wait for live cameras if no frame is there; then an empty round is
+                yielded, so that the caller can do other work or stop.
 
         Yields:
             At most one frame of each camera, in the order of the cameras.
@@ -109,7 +110,7 @@ class CameraGroup:
 
     @property
     def announced_frames(self) -> int:
-        """Frames that all recordings together announce; 0 if one of them does not."""
+        """Total of frames stated by all recordings; 0 if one of them states none."""
         counts = [
             source.announced_frames
             for source in self._sources
@@ -118,7 +119,7 @@ class CameraGroup:
         return sum(counts) if all(counts) else 0
 
     def statuses(self) -> list[CameraStatus]:
-        """How each camera is doing."""
+        """Status of each camera."""
         return [source.status() for source in self._sources]
 
     def close(self) -> None:

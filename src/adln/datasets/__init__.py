@@ -1,1 +1,1 @@
-"""Data: splits of (path, person, camera) and the public layouts."""
+"""Data sets: splits of (path, person, camera), and readers for public layouts."""

@@ -1,6 +1,6 @@
-"""The known layouts of data sets, and the one that a folder has.
+"""The known data set layouts, and their recognition.
 
-Opens the data sets of Sec. III.A and data sets of one's own.
+Opens the data sets of Sec. III.A and the user's own.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
     "csv": read_csv,
 }
 
-# In this order: MSMT17 and CUHK03 have a folder train as well, so they are asked before "folder".
+# Order matters: MSMT17 and CUHK03 also have a folder train, so they come before "folder".
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "market1501": is_market1501,
     "dukemtmc": is_dukemtmc,
@@ -79,15 +79,15 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
     """Open a data set.
 
     Args:
-        root: Its folder, the folder above it, or a CSV table.
-        layout: A key of ``LAYOUTS``, or "auto" to recognise it.
+        root: Its folder, the parent of that folder, or a CSV table.
+        layout: A key of ``LAYOUTS``, or "auto".
 
     Returns:
         The data set.
 
     Raises:
-        DatasetError: There is no such path or layout, the layout is not recognised (the message
-            tells what was found and what was expected), or the reader finds the data incomplete.
+        DatasetError: The path or layout does not exist, the layout is not recognised (the message
+            lists what was found and what was expected), or the data set is incomplete.
     """
     root = Path(root).expanduser()
     if layout != "auto":
@@ -114,8 +114,8 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
         return LAYOUTS[found](only)
     if fitting:
         names = shown(f"{entry.name} ({found})" for entry, found in fitting)
-        raise DatasetError(f"{root}: holds several data sets: {names}. Name one of them.")
-    # Last, since any folder of folders looks like it.
+        raise DatasetError(f"{root}: contains several data sets: {names}. Name one of them.")
+    # Last, because any folder of folders resembles it.
     if (people := persons_folder(root)) is not None:
         return read_folder(people)
     raise DatasetError(
@@ -125,7 +125,7 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
 
 
 def recognise(path: Path) -> str | None:
-    """Tell the layout of exactly this folder or table.
+    """Recognise the layout of exactly this folder or table.
 
     Returns:
         A key of ``LAYOUTS``, or None.

@@ -1,10 +1,10 @@
-"""What is in a data set and what is wrong with it, in words and numbers.
+"""Checks a data set: counts, problems and remarks.
 
-Compares with the counts of Sec. III.A and of the owners.
+Compares with the counts of Sec. III.A and of the data sets' owners.
 
 Deviation:
-    The paper gives Market-1501 19,364 gallery images. The original folder holds 19,732; 3,819 of
-    them are junk (person -1), and 15,913 are searched in. The latter is what is expected here.
+    The paper gives Market-1501 19,364 gallery images. The original folder has 19,732; 3,819 of
+    them are junk (person -1), which leaves 15,913. The latter is expected here.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ _FILES_PER_TASK = 32
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """How much there is in one split.
+    """Counts of one split.
 
     Attributes:
         name: "train", "query" or "gallery".
@@ -43,16 +43,16 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class KnownSizes:
-    """The size of a public data set as its owners give it.
+    """The size of a public data set as stated by its owners.
 
     Attributes:
         title: Its name.
-        folder_word: A word that the original's folder name contains, in lower case.
-        train_images: Pictures to learn from.
+        folder_word: A word in the original's folder name, in lower case.
+        train_images: Training pictures.
         train_persons: Persons in them.
-        query_images: Pictures to search with.
+        query_images: Query pictures.
         query_persons: Persons in them.
-        gallery_images: Pictures to search in, without junk.
+        gallery_images: Gallery pictures, without junk.
     """
 
     title: str
@@ -79,17 +79,17 @@ KNOWN_SIZES = {
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What :func:`inspect_dataset` found.
+    """The result of :func:`inspect_dataset`.
 
     Attributes:
         name: The layout.
         root: The folder or table.
         splits: Counts of train, query and gallery.
         junk_images: Pictures of person -1, left out of every split.
-        distractor_images: Gallery pictures of persons whom no query shows.
-        queries_without_match: Queries whose person no other camera of the gallery saw.
-        problems: What is wrong, one sentence or two each; empty if the data set is fine.
-        remarks: What is worth knowing but not wrong.
+        distractor_images: Gallery pictures of persons without a query.
+        queries_without_match: Queries whose person is in no other camera's gallery pictures.
+        problems: Problems, one or two sentences each; empty if the data set is fine.
+        remarks: Facts that are not problems.
     """
 
     name: str
@@ -108,11 +108,11 @@ class DatasetReport:
 
 
 def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = None) -> DatasetReport:
-    """Count a data set and look for what would spoil training or evaluation.
+    """Count a data set and look for problems for training or evaluation.
 
     Args:
         dataset: The data set, opened.
-        corrupt: What :func:`find_corrupt` found in its pictures; None if it was not asked.
+        corrupt: Result of :func:`find_corrupt` for its pictures; None if they were not decoded.
 
     Returns:
         Counts, problems and remarks.
@@ -159,7 +159,7 @@ def find_corrupt(
     workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[str, ...]:
-    """Decode every picture and collect those that cannot be decoded.
+    """Decode every picture and list those that cannot be decoded.
 
     Args:
         paths: The picture files.
@@ -167,7 +167,7 @@ def find_corrupt(
         on_progress: Called in the calling thread with the number of files just finished.
 
     Returns:
-        One message for each bad file, beginning with its path, in the order of ``paths``.
+        One message per bad file, starting with its path, in the order of ``paths``.
 
     Raises:
         SettingsError: ``workers`` is below one.
@@ -207,7 +207,7 @@ def _count(split: Split) -> SplitCounts:
 
 
 def _has_match(query: Split, gallery: Split) -> NDArray[np.bool_]:
-    """Tell for each query whether the gallery holds its person from another camera."""
+    """Whether the gallery has each query's person from another camera."""
     cameras_of: dict[int, set[int]] = {}
     for person, camera in zip(gallery.person_ids, gallery.camera_ids, strict=True):
         cameras_of.setdefault(int(person), set()).add(int(camera))
@@ -219,7 +219,7 @@ def _has_match(query: Split, gallery: Split) -> NDArray[np.bool_]:
 
 
 def _empty_splits(dataset: ReidDataset) -> list[str]:
-    """A set may serve to train only or to evaluate only, but not to neither."""
+    """A data set may be for training only or for evaluation only, but not empty."""
     has_train, has_query, has_gallery = (len(split) > 0 for split in dataset.splits)
     if has_query != has_gallery:
         empty, other = ("gallery", "query") if has_query else ("query", "gallery")
@@ -230,10 +230,10 @@ def _empty_splits(dataset: ReidDataset) -> list[str]:
 
 
 def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
-    """Return problems and remarks about the size.
+    """Problems and remarks about the size.
 
-    A set in the layout of a public one need not be that one; only where the folder's name says
-    so is a different size a problem.
+    A data set in the layout of a public one may be another one; a different size is a problem
+    only if the folder's name claims the public one.
     """
     known = KNOWN_SIZES.get(dataset.name)
     if known is None:
@@ -243,8 +243,8 @@ def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
         remark = f"All counts are those of the original {known.title}."
         if dataset.name == "market1501":
             remark += (
-                " (The paper prints 19,364 gallery images; that is a slip: the folder holds "
-                "19,732, and 15,913 remain without junk.)"
+                " (The paper prints 19,364 gallery images; that is a mistake: the folder has "
+                "19,732, of which 15,913 are not junk.)"
             )
         return [], [remark]
     if not _is_of_another(dataset, known):
@@ -253,7 +253,7 @@ def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
             "data set again; results on it are not comparable with published ones."
         ], []
     return [], [
-        f"Laid out like {known.title} but of another size, so taken for a data set of your own."
+        f"Has the layout of {known.title} but another size, so it is taken for your own data set."
     ]
 
 
@@ -274,24 +274,24 @@ def _differences(dataset: ReidDataset, known: KnownSizes) -> list[str]:
 
 
 def _is_of_another(dataset: ReidDataset, known: KnownSizes) -> bool:
-    """Whether size and folder say that a data set only has the layout of a public one."""
+    """Whether size and folder name show that only the layout is that of a public data set."""
     is_named = known.folder_word in dataset.root.resolve().name.lower()
     return not is_named and bool(_differences(dataset, known))
 
 
 def look_alike_note(dataset: ReidDataset) -> str:
-    """That a data set only has the layout of a public one; "" if it is that one, or has its own."""
+    """A note if a data set only has the layout of a public one; otherwise ""."""
     known = KNOWN_SIZES.get(dataset.name)
     if known is None or not _is_of_another(dataset, known):
         return ""
     return (
         f"{dataset.root.name} has the layout of {known.title}, but not its size. If it shows other "
-        "people, neither seen nor unseen can be said of it."
+        "people, nothing is known about whether the network was trained on them."
     )
 
 
 def _missing_files(dataset: ReidDataset) -> list[str]:
-    # Readers that go through folders cannot list a missing file; those that read a list can.
+    # Readers that walk folders cannot list a missing file; those that read lists can.
     missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]
     if not missing:
         return []
@@ -308,9 +308,7 @@ def _corrupt_files(corrupt: Sequence[str]) -> list[str]:
 
 def _decoding(corrupt: Sequence[str] | None) -> list[str]:
     if corrupt is None:
-        return [
-            "The pictures were not decoded; doing so (adln data check --decode) finds damaged ones."
-        ]
+        return ["The pictures were not decoded; `adln data check --decode` finds damaged ones."]
     return [] if corrupt else ["Every picture of the splits can be decoded."]
 
 
@@ -319,7 +317,7 @@ def _unreadable_names(dataset: ReidDataset) -> list[str]:
         return []
     names = shown(str(path.relative_to(dataset.root)) for path in dataset.unreadable)
     return [
-        f"{_images(len(dataset.unreadable))} left out because the name does not tell person and "
+        f"{_images(len(dataset.unreadable))} left out because the name does not give person and "
         f"camera: {names}."
     ]
 
@@ -332,13 +330,13 @@ def _stray_pictures(dataset: ReidDataset) -> list[str]:
         for path in dataset.stray
     )
     return [
-        f"{_images(len(dataset.stray))} left out because they lie where this layout has none, "
-        f"deeper or loose: {names}. Move them to where the others are, or out of the data set."
+        f"{_images(len(dataset.stray))} left out because this layout has no pictures in such "
+        f"places: {names}. Move them to where the others are, or out of the data set."
     ]
 
 
 def _doubled_files(dataset: ReidDataset) -> list[str]:
-    """Find a.jpg beside a.jpg.jpg, and files that one split lists twice."""
+    """Find a.jpg beside a.jpg.jpg, and files listed twice in one split."""
     problems: list[str] = []
     for split in dataset.splits:
         listed = Counter(split.paths)
@@ -399,7 +397,7 @@ def _doubled_suffixes(dataset: ReidDataset) -> list[str]:
     doubled = sum(_has_doubled_suffix(path) for path in paths)
     if doubled == 0:
         return []
-    original = " (so they do in the original)" if dataset.name == "market1501" else ""
+    original = " (as in the original)" if dataset.name == "market1501" else ""
     return [f"{doubled} names end in .jpg.jpg{original}; they are read like any other."]
 
 
@@ -412,7 +410,7 @@ def _train_persons_with_one_camera(dataset: ReidDataset) -> list[str]:
         return []
     return [
         f"{_persons(len(alone))} of the train split seen by one camera only (ids "
-        f"{shown(map(str, alone))}): they teach nothing about the change of camera."
+        f"{shown(map(str, alone))}): they teach nothing about different cameras."
     ]
 
 

@@ -1,6 +1,6 @@
-"""Reads what is known of the pictures in a feature file: person, camera, track and time.
+"""Reads person, camera, track and time of the pictures in a feature file.
 
-Serves calibration on cameras of one's own: no data set of Sec. III.A, but tracks.
+For calibration on the user's own cameras, which have tracks.
 """
 
 import csv
@@ -22,20 +22,21 @@ COLUMNS = ("person", "camera", "track", "time_s")
 def read_columns(
     features_path: Path, paths: tuple[str, ...], table: Path | None
 ) -> dict[str, NDArray[Any]]:
-    """Find the columns in the feature file itself, or in a table that names the same pictures.
+    """Find the columns in the feature file itself, or in a table of the same pictures.
 
     Args:
-        features_path: .npz or .parquet of `adln embed`; other programs may have added columns.
+        features_path: .npz or .parquet of `adln embed`, possibly with columns added by other
+            programs.
         paths: the N pictures of that file.
-        table: CSV with a column "path" and columns from `COLUMNS`; the paths are those given to
-            `adln embed`, or begin where the table lies.
+        table: CSV with a column "path" and columns from `COLUMNS`; paths as given to `adln embed`,
+            or relative to the table.
 
     Returns:
         Name -> (N,) values, times as float64 and the others as text; only the columns found.
 
     Raises:
-        DatasetError: a file cannot be read, a picture is missing in the table or in it twice, or
-            a time is not a number.
+        DatasetError: a file cannot be read, a picture is missing in the table or listed twice, or a
+            time is not a number.
     """
     if table is not None:
         columns = _from_table(table, paths)
@@ -77,7 +78,7 @@ def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         lines = table.read_text(encoding="utf-8-sig").splitlines()
         rows = list(csv.DictReader(lines, delimiter=delimiter_of(lines[0] if lines else "")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: this table cannot be read ({error}).") from error
+        raise DatasetError(f"{table}: the table cannot be read ({error}).") from error
     heads = list(rows[0]) if rows else []
     path_column = next((head for head in heads if head.strip().lower() in PATH_COLUMNS), None)
     if path_column is None:
@@ -86,12 +87,12 @@ def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     for row in rows:
         for name in (row[path_column], str(table.parent / row[path_column])):
             if by_path.setdefault(name, row) is not row:
-                raise DatasetError(f"{table}: the picture {name} is in it twice.")
+                raise DatasetError(f"{table}: the picture {name} is listed twice.")
     missing = [path for path in paths if path not in by_path]
     if missing:
         raise DatasetError(
-            f"{table}: {len(missing):,} of {len(paths):,} pictures of the feature file are not in "
-            f"it, such as {missing[0]}."
+            f"{table}: {len(missing):,} of {len(paths):,} pictures of the feature file are not "
+            f"listed, such as {missing[0]}."
         )
     return {
         name: np.array([by_path[path][name] or "" for path in paths])

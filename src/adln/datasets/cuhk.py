@@ -1,24 +1,23 @@
-"""CUHK01, CUHK02 and CUHK03 as public mirrors hold them: people of another campus, to be tested on.
+"""CUHK01, CUHK02 and CUHK03 in the layouts of public mirrors: test sets from another campus.
 
 Follows Li, Zhao and Wang, "Human Reidentification with Transferred Metric Learning", ACCV 2012
-(CUHK01: 971 persons before two cameras), Li and Wang, "Locally Aligned Feature Transforms across
-Views", CVPR 2013 (CUHK02: five pairs of cameras, the first of them CUHK01), and Li, Zhao, Xiao and
-Wang, "DeepReID", CVPR 2014
-(CUHK03: 843 persons in the mirror, each before two cameras; boxes drawn by hand, "labeled", or by a
-detector, "detected"). The paper uses none; they tell what a network does with people and cameras
-that it has not learned from.
+(CUHK01: 971 persons, two cameras), Li and Wang, "Locally Aligned Feature Transforms across Views",
+CVPR 2013 (CUHK02: five pairs of cameras, the first of them CUHK01), and Li, Zhao, Xiao and Wang,
+"DeepReID", CVPR 2014 (CUHK03: 843 persons in the mirror, two cameras each; boxes drawn by hand,
+"labeled", or by a detector, "detected"). The paper uses none of them; they show how a network
+generalises to unseen people and cameras.
 
-The mirrors keep no frames: a name holds a person and a number, and the number tells the camera. All
-crops of the first camera are queries, all crops of the second are searched in.
+A file name holds a person and a number, and the number determines the camera. All crops of the
+first camera are queries, all crops of the second are the gallery.
 
-- CUHK01: ``campus/0001003.png`` is person 1, crop 3; 1 and 2 are of the first camera, 3 and 4 of
-  the second.
-- CUHK02: ``P5/cam1/001_1.png`` is person 1 of the fifth pair, first camera; every pair numbers
-  other people from 1. The usual protocol: ``P1`` to ``P4`` (1,577 persons) are to learn from, the
-  239 persons of ``P5`` are tested on.
-- CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; 0 to 4 are of the first camera, 5 to 9 of
-  the second. ``train`` has 743 persons to learn from, ``val`` 100 others to be tested on, who are
-  numbered from 0 again. Copies in other folders (``val_resized``) are passed over.
+- CUHK01: ``campus/0001003.png`` is person 1, crop 3; crops 1 and 2 are from the first camera, 3 and
+  4 from the second.
+- CUHK02: ``P5/cam1/001_1.png`` is person 1 of the fifth pair, first camera; each pair has other
+  people, numbered from 1. The usual protocol: ``P1`` to ``P4`` (1,577 persons) for training, the
+  239 persons of ``P5`` for testing.
+- CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; crops 0 to 4 are from the first camera, 5
+  to 9 from the second. ``train`` has 743 persons, ``val`` 100 others for testing, numbered from 0
+  again. Copies in other folders (``val_resized``) are ignored.
 """
 
 import re
@@ -45,16 +44,16 @@ _Row = tuple[Path, str, int]
 
 
 def read_cuhk01(root: Path) -> ReidDataset:
-    """List CUHK01: every person is searched for, nobody is learned from.
+    """List CUHK01: every person is a query, there is no training split.
 
     Args:
-        root: The folder that holds ``campus``, the folder above it, or ``campus`` itself.
+        root: The folder with ``campus``, its parent, or ``campus`` itself.
 
     Returns:
         The data set "cuhk01"; its training split is empty.
 
     Raises:
-        DatasetError: There is no such folder, or no picture of a camera in it.
+        DatasetError: There is no such folder, or it has no picture of one of the cameras.
     """
     expected = f"the folder {CUHK01_FOLDER} of CUHK01, with pictures named like 0001003.png"
     found = root if _holds(root, _CUHK01_NAME) else find_root(root, is_cuhk01, expected=expected)
@@ -65,13 +64,13 @@ def read_cuhk01(root: Path) -> ReidDataset:
 
 
 def read_cuhk02(root: Path) -> ReidDataset:
-    """List CUHK02: the first four pairs of cameras are learned from, the fifth is tested on.
+    """List CUHK02: the first four pairs of cameras are for training, the fifth for testing.
 
     Args:
-        root: The folder that holds ``P1`` to ``P5``, or the folder above it.
+        root: The folder with ``P1`` to ``P5``, or its parent.
 
     Returns:
-        The data set "cuhk02", with cameras 1 to 10 and the persons of all pairs kept apart.
+        The data set "cuhk02", with cameras 1 to 10 and distinct person ids across pairs.
 
     Raises:
         DatasetError: A folder is missing, or no picture in it has a name of CUHK02.
@@ -85,7 +84,7 @@ def read_cuhk02(root: Path) -> ReidDataset:
     folders = [root / pair / camera for pair in pairs for camera in CUHK02_CAMERAS]
     missing = [str(folder.relative_to(root)) for folder in folders if not folder.is_dir()]
     if missing:
-        raise DatasetError(f"{root}: of CUHK02 these folders are missing: {', '.join(missing)}.")
+        raise DatasetError(f"{root}: missing folders of CUHK02: {', '.join(missing)}.")
     rows: dict[str, list[_Row]] = {pair: [] for pair in pairs}
     unreadable: list[Path] = []
     for camera, folder in enumerate(folders, start=FIRST_CAMERA):
@@ -110,14 +109,14 @@ def read_cuhk03(root: Path) -> ReidDataset:
     """List CUHK03, with boxes drawn by hand or by a detector.
 
     Args:
-        root: The folder that holds ``train`` and ``val`` (``labeled`` or ``detected``), or the
-            folder above it if it holds only one of these.
+        root: The folder with ``train`` and ``val`` (``labeled`` or ``detected``), or its parent if
+            that has only one of these.
 
     Returns:
-        The data set "cuhk03-labeled" or "cuhk03-detected", or "cuhk03" in a folder of another name.
+        The data set "cuhk03-labeled" or "cuhk03-detected", or "cuhk03" for other folder names.
 
     Raises:
-        DatasetError: There is no such folder, or no picture of a camera in it.
+        DatasetError: There is no such folder, or it has no picture of one of the cameras.
     """
     expected = (
         f"the folders {CUHK03_TRAIN} and {CUHK03_TEST} of CUHK03, with pictures named like "
@@ -142,14 +141,14 @@ def read_cuhk03(root: Path) -> ReidDataset:
 
 
 def is_cuhk01(folder: Path) -> bool:
-    """Tell whether a folder holds ``campus`` with names of CUHK01, or is it."""
+    """Whether a folder has, or is, ``campus`` with names of CUHK01."""
     return _holds(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
         folder.name == CUHK01_FOLDER and _holds(folder, _CUHK01_NAME)
     )
 
 
 def is_cuhk02(folder: Path) -> bool:
-    """Tell whether a folder holds two pairs of cameras or more with names of CUHK02."""
+    """Whether a folder has two or more pairs of cameras with names of CUHK02."""
     pairs = [
         all(_holds(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
         for pair in (*CUHK02_TRAIN, CUHK02_TEST)
@@ -158,7 +157,7 @@ def is_cuhk02(folder: Path) -> bool:
 
 
 def is_cuhk03(folder: Path) -> bool:
-    """Tell whether a folder holds ``train`` and ``val`` with names of CUHK03."""
+    """Whether a folder has ``train`` and ``val`` with names of CUHK03."""
     return all(_holds(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
 
 
@@ -169,9 +168,9 @@ def _holds(folder: Path, name: re.Pattern[str]) -> bool:
 def _read(
     folder: Path, pattern: re.Pattern[str], second_from: int | None
 ) -> tuple[list[_Row], list[Path]]:
-    """Pictures of a folder with person and camera, and those whose name tells neither.
+    """Pictures of a folder with person and camera, and pictures with other names.
 
-    Without ``second_from`` all are of the first camera.
+    Without ``second_from`` all are from the first camera.
     """
     rows: list[_Row] = []
     unreadable: list[Path] = []
@@ -200,7 +199,7 @@ def _dataset(
     unreadable: list[Path],
     folders: list[Path],
 ) -> ReidDataset:
-    # Cameras come in pairs, an odd number and the next; the odd one is searched for in the other.
+    # Cameras form pairs of an odd number and the next; queries are from the odd one.
     numbered = [(path, id_of(person), camera) for path, person, camera in tested]
     known = [row[0] for row in [*learned, *numbered]] + unreadable
     return ReidDataset(

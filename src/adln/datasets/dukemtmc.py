@@ -1,12 +1,12 @@
-"""DukeMTMC-reID: 1,404 persons before eight cameras. Withdrawn by its owners; layout only.
+"""DukeMTMC-reID: 1,404 persons, eight cameras. Withdrawn by its owners; only the layout is read.
 
-Implements the second data set of Sec. III.A (Ristani et al., ECCV 2016 workshops; Zheng et al.,
-ICCV 2017), so that numbers of the paper can be followed by those who hold the data rightfully.
+The second data set of Sec. III.A (Ristani et al., ECCV 2016 workshops; Zheng et al., ICCV 2017), so
+that those who rightfully hold the data can reproduce the paper's numbers.
 
 Pictures are named ``0005_c2_f0046985.jpg``: person 5, camera 2, frame 46985.
 
-Occluded-DukeMTMC (Miao et al., ICCV 2019) divides the same pictures otherwise, in the same layout,
-and so was withdrawn with them. P-DukeMTMC-reID is not read: see `adln.datasets.explaining`.
+Occluded-DukeMTMC (Miao et al., ICCV 2019) splits the same pictures differently, in the same layout,
+and was therefore withdrawn, too. P-DukeMTMC-reID is not read: see `adln.datasets.explaining`.
 """
 
 import re
@@ -23,9 +23,9 @@ from adln.datasets.market1501 import (
 from adln.datasets.split import ReidDataset
 
 NOTICE = (
-    "DukeMTMC was withdrawn by its owners in 2019: people were filmed without having agreed to "
-    "it. adln neither provides nor recommends DukeMTMC-reID; it only reads its layout, so that "
-    "published numbers can be followed. Do not use it for anything else."
+    "DukeMTMC was withdrawn by its owners in 2019: people were filmed without their consent. "
+    "adln neither provides nor recommends DukeMTMC-reID; it only reads its layout, so that "
+    "published numbers can be reproduced. Do not use it for anything else."
 )
 
 _NAME = re.compile(r"(-1|\d+)_c(\d+)_f\d+")
@@ -39,12 +39,12 @@ def read_dukemtmc(root: Path) -> ReidDataset:
     Person and camera ids are those of the file names (cameras from 1).
 
     Args:
-        root: The folder that holds ``bounding_box_train``, ``query`` and ``bounding_box_test``,
-            or the folder above it.
+        root: The folder with ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its
+            parent.
 
     Returns:
-        The data set, with a notice that it was withdrawn; it is named "dukemtmc-occluded" if the
-        name of its folder says "occluded".
+        The data set, with a notice that it was withdrawn; named "dukemtmc-occluded" if its folder's
+        name contains "occluded".
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.
@@ -63,5 +63,5 @@ def read_dukemtmc(root: Path) -> ReidDataset:
 
 
 def is_dukemtmc(folder: Path) -> bool:
-    """Tell whether a folder has the three folders and names of DukeMTMC-reID."""
+    """Whether a folder has the three folders and names of DukeMTMC-reID."""
     return has_three_folders(folder, _NAME)

@@ -1,10 +1,8 @@
-"""Why a folder has none of the known layouts, and what to rename or write so that it has one.
+"""Explains why a folder has no known layout, and what to rename or write so that it has one.
 
-Serves `adln.datasets.catalogue`; no equation.
-
-Some public sets cannot be read honestly, because re-identification is measured between cameras and
-they do not tell the cameras: i-LIDS MCTS and 3DPeS (a flat folder of names such as
-``0001001.png``), Occluded-REID and P-DukeMTMC-reID (``occluded_body_images`` are searched for in
+Some public data sets are not read because they do not state cameras, between which
+re-identification is measured: i-LIDS MCTS and 3DPeS (a flat folder of names such as
+``0001001.png``), Occluded-REID and P-DukeMTMC-reID (queries ``occluded_body_images``, gallery
 ``whole_body_images``).
 """
 
@@ -18,20 +16,20 @@ from adln.datasets.two_cameras import half_there
 
 
 def why_unknown(root: Path) -> str:
-    """Say what keeps a folder from having a layout that it comes near to.
+    """Explain which layout a folder nearly has, and what is missing.
 
     Args:
-        root: A folder that no layout fits.
+        root: A folder without a known layout.
 
     Returns:
-        Lines, each with its line break; "" if it comes near to none.
+        Lines, each with its line break; "" if it resembles no layout.
 
     Raises:
-        DatasetError: A folder in it may not be read.
+        DatasetError: A folder in it cannot be read.
     """
     if is_occluded(root):
         texts = [
-            f"{' and '.join(OCCLUDED)} tell persons, but no cameras, between which a search is "
+            f"{' and '.join(OCCLUDED)} state persons but no cameras, between which a search is "
             "measured; Occluded-REID and P-DukeMTMC-reID are not read."
         ]
         if (root / "train").is_dir():
@@ -44,7 +42,7 @@ def why_unknown(root: Path) -> str:
 
 
 def _missing_folders(root: Path) -> str:
-    """Say which of the three usual folders is missing when some are there."""
+    """Name the missing ones of the three usual folders if some are there."""
     usual = (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)
     missing = [name for name in usual if not (root / name).is_dir()]
     if len(missing) == len(usual):
@@ -52,20 +50,20 @@ def _missing_folders(root: Path) -> str:
     if not missing:
         return (
             "The three folders of market1501 are there, but no picture in them has a name that "
-            "tells person and camera."
+            "gives person and camera."
         )
     return f"For market1501 or dukemtmc these folders are missing: {', '.join(missing)}."
 
 
 def _loose(root: Path) -> str:
-    """Say what to do with pictures that lie in the folder itself."""
+    """Explain what to do with pictures directly in the folder."""
     pictures = image_files(root)
     if not pictures:
         return ""
     name = pictures[0].name
     return (
-        f"Pictures such as {name} lie in this folder itself. If it is a part of a data set, name "
-        "the folder above. If not (so it is with i-LIDS MCTS and 3DPeS, whose names tell no "
-        "camera), write a table here, say crops.csv, with a line for each picture that tells its "
-        f"person and its camera:\n  path,person,camera\n  {name},anna,1"
+        f"Pictures such as {name} are directly in this folder. If it is a part of a data set, name "
+        "the parent folder. Otherwise (as for i-LIDS MCTS and 3DPeS, whose names give no camera), "
+        "write a table here, say crops.csv, with a line for each picture that gives its person "
+        f"and its camera:\n  path,person,camera\n  {name},anna,1"
     )

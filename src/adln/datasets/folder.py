@@ -1,6 +1,6 @@
-"""Data sets of one's own: a folder for each person, or a table of files.
+"""The user's own data sets: a folder for each person, or a table of files.
 
-Gives any pictures the three splits of Sec. III.A.
+Divides any pictures into the three splits of Sec. III.A.
 """
 
 import csv
@@ -24,7 +24,7 @@ from adln.errors import DatasetError
 
 SPLITS = ("train", "query", "gallery")
 HALVING_SEED = 0
-# Both parts of Occluded-REID, and of each half of P-DukeMTMC-reID; they tell no cameras.
+# Both parts of Occluded-REID, and of each half of P-DukeMTMC-reID; they state no cameras.
 OCCLUDED = ("occluded_body_images", "whole_body_images")
 # Parts of a data set; never a person, nor a camera.
 _PARTS = frozenset(
@@ -40,7 +40,7 @@ _TABLE_SUFFIX = ".csv"
 
 @dataclass(frozen=True)
 class _Record:
-    """One picture as a folder or table names it, before names become numbers."""
+    """One picture with the names of its person and camera, before they become numbers."""
 
     path: Path
     split: str
@@ -49,33 +49,33 @@ class _Record:
 
 
 def read_folder(root: Path) -> ReidDataset:
-    """List a folder with one sub-folder for each person.
+    """List a folder with one subfolder per person.
 
-    Either of these, or both mixed::
+    One of these, or both mixed::
 
-        train/anna/c1_0001.jpg          the file name begins with the camera: c1_, cam1_, camera1_
+        train/anna/c1_0001.jpg          the file name starts with the camera: c1_, cam1_, camera1_
         train/anna/entrance/0001.jpg    a folder for each camera, with any name
 
-    and the same under ``query`` and ``gallery``. A set that only serves to train needs only
-    ``train``; one that only serves to evaluate needs ``query`` and ``gallery``.
+    and the same under ``query`` and ``gallery``. For training only, ``train`` suffices; for
+    evaluation only, ``query`` and ``gallery``.
 
-    Person and camera names become ids: whole numbers are kept as they are, other names are
-    numbered from 1 in sorted order over the whole data set; "1" and "01" are two names. The person
-    folder ``-1`` is junk and left out. Pictures that lie anywhere else are listed as stray.
+    Person and camera names become ids: whole numbers are kept, other names are numbered from 1 in
+    sorted order over the whole data set; "1" and "01" are different names. The person folder
+    ``-1`` is junk and left out. Pictures in other places are listed as stray.
 
-    A folder that has the persons' folders right inside it, ``anna/c1_0001.jpg``, is a set to
-    evaluate with: all pictures are the gallery, and the queries are drawn as in :func:`read_csv`.
+    A folder that directly contains the persons' folders, ``anna/c1_0001.jpg``, is for evaluation:
+    all pictures are the gallery, and queries are selected as in :func:`read_csv`.
 
     Args:
-        root: The folder that holds ``train`` or ``query`` and ``gallery``, or the folder above;
-            or the one that holds the persons' folders, or the folder above.
+        root: The folder with ``train`` or ``query`` and ``gallery``, or with the persons' folders;
+            or the parent of one of these.
 
     Returns:
-        The data set; a part that has no folder is an empty split.
+        The data set; a missing part is an empty split.
 
     Raises:
-        DatasetError: The folders are missing, or one that is there holds no picture; or the
-            persons' folders tell no cameras, or nobody whom two of them saw.
+        DatasetError: The folders are missing, or one of them has no picture; or the persons'
+            folders state no cameras, or nobody is seen by two cameras.
     """
     if not any(is_folder(path) for path in (root, *entries(root))):
         people = persons_folder(root) or root
@@ -111,22 +111,22 @@ def read_folder(root: Path) -> ReidDataset:
 
 
 def is_folder(folder: Path) -> bool:
-    """Tell whether a folder has ``train``, or ``query`` and ``gallery``, with persons inside."""
+    """Whether a folder has ``train``, or ``query`` and ``gallery``, with persons inside."""
     has_train, has_query, has_gallery = ((folder / split).is_dir() for split in SPLITS)
     return (has_train or (has_query and has_gallery)) and not is_occluded(folder)
 
 
 def is_occluded(folder: Path) -> bool:
-    """Tell whether a folder has the parts of Occluded-REID, or of P-DukeMTMC-reID."""
+    """Whether a folder has the parts of Occluded-REID or of P-DukeMTMC-reID."""
     halves = (folder, folder / "train", folder / "test")
     return any((half / part).is_dir() for half in halves for part in OCCLUDED)
 
 
 def persons_folder(root: Path) -> Path | None:
-    """Find the folder of persons' folders that tell the cameras, beyond doubt.
+    """Find the folder of persons' folders, if it is certain that they state cameras.
 
     Returns:
-        The folder itself, or the only folder in it; None if neither is one.
+        The folder itself, or its only subfolder; None if neither is one.
     """
     inside = [entry for entry in entries(root) if entry.is_dir()]
     for folder in (root, *inside) if len(inside) == 1 else (root,):
@@ -137,10 +137,10 @@ def persons_folder(root: Path) -> Path | None:
 
 
 def people_problem(folder: Path) -> str:
-    """Say why a folder is not read as one of persons' folders, and what to do.
+    """Explain why a folder is not read as one of persons' folders, and what to do.
 
     Returns:
-        Text without a line break at the end; "" if it can be read, or has no pictures in folders.
+        Text without a final line break; "" if it can be read, or has no pictures in folders.
     """
     records, unreadable = _people(folder)
     problem = _camera_problem(folder, records, unreadable) if records or unreadable else ""
@@ -153,7 +153,7 @@ def people_problem(folder: Path) -> str:
     first = records[0].path.relative_to(folder).as_posix()
     return (
         f"There are {len(persons):,} outer folders and {len(named):,} inner ones, as in {first}. "
-        "If the outer ones are persons and the inner ones cameras, say so: --layout folder. If "
+        "If the outer ones are persons and the inner ones cameras, add --layout folder. If "
         "the outer ones are cameras, swap them: anna/entrance/1.jpg."
     )
 
@@ -161,25 +161,26 @@ def people_problem(folder: Path) -> str:
 def read_csv(root: Path) -> ReidDataset:
     """List a table of pictures.
 
-    The first line names the columns ``path``, ``person``, ``camera`` and, if wanted, ``split``
-    (train, query or gallery); other columns are passed over. Commas, semicolons or tabs part the
-    columns. Paths are relative to the table. Names become ids as in :func:`read_folder`.
+    The first line names the columns ``path``, ``person``, ``camera`` and optionally ``split``
+    (train, query or gallery); other columns are ignored. Columns are separated by commas,
+    semicolons or tabs. Paths are relative to the table. Names become ids as in
+    :func:`read_folder`.
 
-    Without a column ``split`` the persons are parted in half, by a fixed draw from their sorted
-    names: one half trains; of the other, all pictures are the gallery and the first picture of
-    each person in each camera is a query, where that person was seen by a second camera. (That
-    a query also lies in the gallery does no harm: a picture by the same camera of the same
-    person is never an answer.)
+    Without a column ``split``, the persons are divided in half by a fixed draw from their sorted
+    names: one half is for training; of the other, all pictures are the gallery, and the first
+    picture of each person in each camera is a query if a second camera saw the person. (A query
+    that is also in the gallery does no harm: pictures of the same person by the same camera are
+    excluded from its results.)
 
     Args:
-        root: The table, or a folder that holds exactly one ``.csv`` file.
+        root: The table, or a folder with exactly one ``.csv`` file.
 
     Returns:
-        The data set; a part that the table does not mention is an empty split.
+        The data set; a part not in the table is an empty split.
 
     Raises:
-        DatasetError: The table is missing or empty, lacks a column, or has a line that cannot be
-            read; or there is no ``split`` and the persons cannot be parted in half.
+        DatasetError: The table is missing or empty, lacks a column, or has an invalid line; or
+            there is no ``split`` and the persons cannot be divided in half.
     """
     table = _find_table(root)
     try:
@@ -192,7 +193,7 @@ def read_csv(root: Path) -> ReidDataset:
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise DatasetError(
-            f"{table}: the first line must name the columns path, person, camera and, if wanted, "
+            f"{table}: the first line must name the columns path, person, camera and optionally "
             f"split; missing: {', '.join(missing)}; found: {shown(columns)}."
         )
     has_split = "split" in columns
@@ -217,13 +218,13 @@ def read_csv(root: Path) -> ReidDataset:
 
 
 def is_csv(path: Path) -> bool:
-    """Tell whether a path is a table, or a folder with exactly one table of pictures."""
+    """Whether a path is a table, or a folder with exactly one table of pictures."""
     if not path.is_dir():
         return path.is_file() and path.suffix.lower() == _TABLE_SUFFIX
     tables = _tables(path)
     if len(tables) != 1:
         return False
-    # A folder may well hold a table of something else.
+    # The folder may contain a table of something else.
     with tables[0].open(encoding="utf-8-sig", errors="replace") as lines:
         return set(_COLUMNS) <= set(_cells_of_header(lines.readline()))
 
@@ -268,7 +269,7 @@ def _read_person(person: Path, split: str, unreadable: list[Path]) -> list[_Reco
 
 
 def _people(folder: Path) -> tuple[list[_Record], list[Path]]:
-    """Pictures of persons' folders right inside a folder, and those that tell no camera."""
+    """Pictures in persons' folders directly in a folder, and pictures without a camera."""
     unreadable: list[Path] = []
     records = [
         record
@@ -283,12 +284,12 @@ def _people(folder: Path) -> tuple[list[_Record], list[Path]]:
 
 
 def _depth(folder: Path, path: Path) -> int:
-    """How many folders lie between."""
+    """Number of folders between."""
     return len(path.relative_to(folder).parts) - 1
 
 
 def _camera_problem(folder: Path, records: Sequence[_Record], unreadable: Sequence[Path]) -> str:
-    """Say what is missing to search between cameras; "" if nothing."""
+    """Explain what is missing to search between cameras; "" if nothing."""
     cameras_of: dict[str, set[str]] = {}
     for record in records:
         cameras_of.setdefault(record.person, set()).add(record.camera)
@@ -304,18 +305,18 @@ def _camera_problem(folder: Path, records: Sequence[_Record], unreadable: Sequen
         return ""
     if cameras_of:
         return (
-            "Nobody is seen by two cameras, and a search is measured between cameras. Add what "
-            "another camera saw of these people. To learn from them as they are, move their "
-            "folders into one named train."
+            "Nobody is seen by two cameras, and a search is measured between cameras. Add pictures "
+            "of these people from another camera. To train on them as they are, move their folders "
+            "into one named train."
         )
     picture = unreadable[0].relative_to(folder).as_posix()
     person, name = picture.split("/")
     return (
-        f"Nothing tells which camera took {picture}, and a search is measured between cameras. Put "
+        f"No camera is given for {picture}, and a search is measured between cameras. Put "
         f"the camera before the name, {person}/c1_{name}; or make a folder for each camera, "
         f"{person}/entrance/{name}; or write a table here, say crops.csv, with a line for each "
         f"picture:\n  path,person,camera\n  {picture},{person},1\n"
-        f"To learn from people whom one camera saw: train/{person}/c1_{name}, and so on."
+        f"To train on people seen by one camera only: train/{person}/c1_{name}, and so on."
     )
 
 
@@ -332,7 +333,7 @@ def _read_people(root: Path, records: list[_Record], unreadable: list[Path]) -> 
         unreadable,
         stray_pictures(root, [*(record.path for record in records), *unreadable]),
         f"Read as person/camera: {len(persons):,} persons, {len(cameras):,} cameras "
-        f"({shown(sorted(cameras))}). Nobody is learned from; for that, move the folders of "
+        f"({shown(sorted(cameras))}). There is no training split; for one, move the folders of "
         "persons into one named train.",
     )
 
@@ -360,8 +361,8 @@ def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:
     tested = _search_all([record for record in records if record.person not in learned])
     if not learned or not any(record.split == "query" for record in tested):
         raise DatasetError(
-            f"{table}: has no column split, so its {len(persons)} persons are parted in half; "
-            "that needs two persons or more, and someone in the test half who is seen by two "
+            f"{table}: has no column split, so its {len(persons)} persons are divided in half; "
+            "that needs two or more persons, and one in the test half who is seen by two "
             "cameras. Add a column split with train, query or gallery on every line."
         )
     return train + tested
@@ -370,7 +371,7 @@ def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:
 def _search_all(records: Sequence[_Record]) -> list[_Record]:
     """All as the gallery; the first of each person in each camera also as a query.
 
-    Only persons whom a second camera saw are searched for.
+    Only persons seen by a second camera are queries.
     """
     cameras_of: dict[str, set[str]] = {}
     first: dict[tuple[str, str], _Record] = {}

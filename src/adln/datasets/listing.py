@@ -1,6 +1,6 @@
-"""What lies in a folder: picture files, and the one folder that has a wanted layout.
+"""Lists the picture files of a folder, and finds the folder that has a layout.
 
-Carries the readers of all layouts; Sec. III.A.
+Shared by the readers of all layouts; Sec. III.A.
 """
 
 import os
@@ -9,30 +9,30 @@ from pathlib import Path
 
 from adln.errors import DatasetError
 
-# What cameras and programs write. Whether a file can be decoded shows when it is read; one that
-# cannot (HEIC needs another program) is then named, while a file that is not listed is not missed.
+# Formats of cameras and programs. Files that cannot be decoded (HEIC needs another program) are
+# reported when they are read; files not listed here would be silently ignored.
 _PHOTOS = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".heic", ".heif", ".jp2"}
 IMAGE_SUFFIXES = frozenset(_PHOTOS | {".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
 _NAMES_SHOWN = 8
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file name is that of a picture; hidden files never are.
+    """Whether a file name is that of a picture; hidden files never are.
 
-    Hidden files matter because macOS leaves a ``._0002_c1s1_000451_03.jpg`` beside each picture
-    that it copies to a foreign disk, and that is no picture.
+    macOS leaves a hidden ``._0002_c1s1_000451_03.jpg``, which is not a picture, beside each picture
+    that it copies to a foreign disk.
     """
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def entries(folder: Path) -> list[Path]:
-    """List a folder in the order of the names.
+    """List a folder in the order of names.
 
     Returns:
         Its files and folders without the hidden ones.
 
     Raises:
-        DatasetError: The folder is missing, is a file, or may not be read.
+        DatasetError: The folder is missing, is a file, or cannot be read.
     """
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -40,23 +40,23 @@ def entries(folder: Path) -> list[Path]:
         raise DatasetError(f"{folder}: there is no such folder.") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DatasetError(f"{folder}: this folder cannot be read ({reason}).") from error
+        raise DatasetError(f"{folder}: the folder cannot be read ({reason}).") from error
 
 
 def image_files(folder: Path) -> list[Path]:
     """List the picture files directly in a folder, in the order of their names.
 
     Raises:
-        DatasetError: The folder is missing or may not be read.
+        DatasetError: The folder is missing or cannot be read.
     """
     return [entry for entry in entries(folder) if is_image_name(entry.name)]
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """List all picture files in a folder and the folders in it, in the order of their names.
+    """List all picture files in a folder and its subfolders, in the order of names.
 
     Raises:
-        DatasetError: The folder is missing or may not be read.
+        DatasetError: The folder is missing or cannot be read.
     """
     found: list[Path] = []
     for entry in entries(folder):
@@ -68,16 +68,15 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
-    """List what lies in a folder, or below it, and was not read.
+    """List what is in a folder or its subfolders and was not read.
 
     Args:
         folder: The folder.
-        read: Pictures that are accounted for.
+        read: The pictures that were read.
 
     Returns:
         Other picture files, and links to folders below which nothing was read, in sorted order.
-        Such links are not followed, since they may lead in a circle. Hidden files and folders are
-        passed over.
+        Links are not followed, because they may be circular. Hidden files and folders are ignored.
     """
     known = set(read)
     parents = {parent for path in known for parent in path.parents}
@@ -93,12 +92,12 @@ def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
 
 
 def delimiter_of(header: str) -> str:
-    """What parts the columns of a CSV file, by its first line: a comma, a semicolon or a tab."""
+    """The separator of a CSV file, from its first line: a comma, a semicolon or a tab."""
     return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def shown(names: Iterable[str]) -> str:
-    """Write a few names for a message: "a, b, c and 12 more"; "nothing" if there are none."""
+    """A few names for a message: "a, b, c and 12 more"; "nothing" if there are none."""
     listed = list(names)
     if not listed:
         return "nothing"
@@ -108,18 +107,18 @@ def shown(names: Iterable[str]) -> str:
 
 
 def find_root(root: Path, has_layout: Callable[[Path], bool], *, expected: str) -> Path:
-    """Find the folder of a data set: the given one, or the only fitting one right inside it.
+    """Find a data set's folder: the given one, or its only subfolder with the layout.
 
     Args:
-        root: What the user named.
-        has_layout: Tells whether a folder has the wanted layout.
-        expected: The layout in words, for the message.
+        root: The folder given by the user.
+        has_layout: Whether a folder has the layout.
+        expected: Description of the layout, for the error message.
 
     Returns:
         The folder that has the layout.
 
     Raises:
-        DatasetError: None has it, or several have it.
+        DatasetError: No folder has it, or several have it.
     """
     if has_layout(root):
         return root
@@ -129,10 +128,10 @@ def find_root(root: Path, has_layout: Callable[[Path], bool], *, expected: str) 
         return fitting[0]
     if fitting:
         raise DatasetError(
-            f"{root}: holds several data sets ({shown(entry.name for entry in fitting)}); "
+            f"{root}: contains several data sets ({shown(entry.name for entry in fitting)}); "
             "name one of them."
         )
     raise DatasetError(
         f"{root}: expected {expected}; found {shown(entry.name for entry in inside)}. "
-        "Name the folder that holds them, or the one above it."
+        "Name the folder that contains them, or its parent."
     )

@@ -1,7 +1,7 @@
-"""Crops from disk: many files at once with threads, whole or batch by batch.
+"""Reads crops from disk with threads, all at once or batch by batch.
 
-Implements the reading of the 256 x 128 px input of Sec. III.B. Pillow releases the interpreter
-while it decodes and resizes, so threads use several cores.
+Gives the 256 x 128 px input of Sec. III.B. Pillow releases the interpreter lock while it decodes
+and resizes, so threads use several cores.
 """
 
 from collections import deque
@@ -74,14 +74,14 @@ def iterate_crops(
 
     Args:
         paths: N picture files.
-        batch_size: Number of crops B in a batch; the last batch holds what remains.
+        batch_size: Number of crops B in a batch; the last batch may be smaller.
         height_px: Height H of the crops.
         width_px: Width W of the crops.
         workers: Number of threads.
 
     Returns:
         An iterator over (B, H, W, 3) uint8 RGB arrays in the order of ``paths``. Each array is
-        new and belongs to the caller.
+        new and owned by the caller.
 
     Raises:
         ImageError: While iterating: a file is missing or damaged; the message names it.
@@ -97,7 +97,7 @@ def _iterate(
 ) -> Iterator[NDArray[np.uint8]]:
     executor = ThreadPoolExecutor(workers)
     waiting: deque[tuple[NDArray[np.uint8], list[Future[int]]]] = deque()
-    # A batch is shared out over all threads, so that the first batch too comes quickly.
+    # Each batch is divided among all threads, so that the first one is ready early.
     files_per_task = -(-batch_size // workers)
 
     def finish_first() -> NDArray[np.uint8]:

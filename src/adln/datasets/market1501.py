@@ -1,12 +1,12 @@
-"""Market-1501: 1,501 persons before six cameras, and every data set laid out like it.
+"""Market-1501: 1,501 persons, six cameras; and every data set with its layout.
 
-Implements the first data set of Sec. III.A (Zheng et al., "Scalable Person Re-identification:
-A Benchmark", ICCV 2015).
+The first data set of Sec. III.A (Zheng et al., "Scalable Person Re-identification: A Benchmark",
+ICCV 2015).
 
 The layout is three folders of pictures named ``0002_c1s1_000451_03.jpg``: person 2, camera 1,
-sequence 1, frame 451, third box. Person -1 is *junk*: boxes that are neither a right nor a wrong
-answer, so they are left out when the folder is listed. Person 0 is a *distractor*: nobody who is
-searched for, a wrong answer that stays in the gallery.
+sequence 1, frame 451, third box. Person -1 is *junk*: boxes that count neither as right nor as
+wrong results, so they are left out. Person 0 is a *distractor*: never a query, and a wrong result
+in the gallery.
 """
 
 import re
@@ -20,22 +20,22 @@ TRAIN_FOLDER = "bounding_box_train"
 QUERY_FOLDER = "query"
 GALLERY_FOLDER = "bounding_box_test"
 
-# Also "0002_c1_000451.jpg", without a sequence, as sets of one's own often have it; but not
-# "0005_c2_f0046985.jpg", which is how DukeMTMC-reID names its pictures.
+# Also "0002_c1_000451.jpg", without a sequence, as often used for own data sets; but not
+# "0005_c2_f0046985.jpg", the names of DukeMTMC-reID.
 _NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+_|_(?!f\d))")
 _EXAMPLE = "0002_c1s1_000451_03.jpg"
 
 
 def read_market1501(root: Path) -> ReidDataset:
-    """List Market-1501 or a data set of the same layout.
+    """List Market-1501 or a data set with the same layout.
 
-    Person and camera ids are those of the file names (cameras from 1). Files that are no
-    pictures (each original folder has a ``Thumbs.db``) are passed over; names that end in
-    ``.jpg.jpg`` (24 of the original files) are read like any other.
+    Person and camera ids are those of the file names (cameras from 1). Files that are not pictures
+    (each original folder has a ``Thumbs.db``) are ignored; names ending in ``.jpg.jpg`` (24 of the
+    original files) are read like any other.
 
     Args:
-        root: The folder that holds ``bounding_box_train``, ``query`` and ``bounding_box_test``,
-            or the folder above it.
+        root: The folder with ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its
+            parent.
 
     Returns:
         The data set; junk (person -1) is not in its splits but in ``junk``.
@@ -47,23 +47,23 @@ def read_market1501(root: Path) -> ReidDataset:
         Sec. III.A.
 
     Deviation:
-        The paper counts 19,364 gallery images. The folder holds 19,732, of which 3,819 are junk,
-        so 15,913 are searched in; every public evaluation uses these.
+        The paper counts 19,364 gallery images. The folder has 19,732, of which 3,819 are junk; the
+        remaining 15,913 are the gallery of every public evaluation.
     """
     folder = find_root(root, is_market1501, expected=_expected("Market-1501", _EXAMPLE))
     return read_three_folders(folder, "market1501", _NAME, _EXAMPLE)
 
 
 def is_market1501(folder: Path) -> bool:
-    """Tell whether a folder has the three folders and names of Market-1501."""
+    """Whether a folder has the three folders and names of Market-1501."""
     return has_three_folders(folder, _NAME)
 
 
 def has_three_folders(folder: Path, name_pattern: re.Pattern[str]) -> bool:
-    """Tell whether the three folders are there and pictures in them fit the pattern.
+    """Whether the three folders exist and pictures in them match the pattern.
 
-    One picture that fits is enough; folders without any picture fit too, so that the reader can
-    say what is wrong with them.
+    One matching picture is enough; folders without any picture match too, so that the reader can
+    report what is wrong with them.
     """
     folders = [folder / name for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
     if not all(part.is_dir() for part in folders):
@@ -83,11 +83,11 @@ def read_three_folders(
     """List the three folders that Market-1501 and DukeMTMC-reID share.
 
     Args:
-        folder: The folder that holds the three.
+        folder: The folder with the three folders.
         name: The name of the data set.
         name_pattern: Matches the start of a file name; its groups are person and camera.
-        example: A file name that fits, for messages.
-        notice: What users must be told.
+        example: A matching file name, for messages.
+        notice: A notice for users.
 
     Returns:
         The data set.

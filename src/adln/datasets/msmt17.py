@@ -1,12 +1,11 @@
-"""MSMT17: 4,101 persons before fifteen cameras, listed in text files.
+"""MSMT17: 4,101 persons, fifteen cameras, listed in text files.
 
 Follows Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification",
-CVPR 2018; the paper does not use it, but it is the usual third data set beside those of
-Sec. III.A.
+CVPR 2018; not used by the paper, but the usual third data set beside those of Sec. III.A.
 
-A line of ``list_train.txt`` reads ``0000/0000_000_01_0303morning_0008_0.jpg 0``: the picture,
-whose third field is the camera, and the person. Pictures lie in ``train`` and ``test``, or, with
-faces blurred (V2), in ``mask_train_v2`` and ``mask_test_v2``.
+A line of ``list_train.txt`` is ``0000/0000_000_01_0303morning_0008_0.jpg 0``: the picture, whose
+third field is the camera, and the person. Pictures are in ``train`` and ``test``, or, with blurred
+faces (V2), in ``mask_train_v2`` and ``mask_test_v2``.
 """
 
 from collections.abc import Sequence
@@ -27,23 +26,21 @@ _EXAMPLE = "0000/0000_000_01_0303morning_0008_0.jpg 0"
 def read_msmt17(root: Path) -> ReidDataset:
     """List MSMT17, V1 or V2.
 
-    Training takes the lists ``train`` and ``val`` together, as the 32,621 training images that
-    the owners and most papers count. Some toolboxes (fast-reid unless told otherwise) train
-    without ``val``; their numbers are then not comparable.
+    Training uses the lists ``train`` and ``val`` together: the 32,621 training images counted by
+    the owners and most papers. Some toolboxes (fast-reid by default) train without ``val``; their
+    results are not comparable.
 
-    The lists number the persons of each part from 0. So that no number means two people, the
-    test persons are numbered on from the last training person. Camera ids are those of the file
-    names (from 1).
+    The lists number the persons of each part from 0. To keep ids distinct, test persons are
+    numbered from the last training person on. Camera ids are those of the file names (from 1).
 
     Args:
-        root: The folder that holds the four lists and the two picture folders, or the folder
-            above it.
+        root: The folder with the four lists and the two picture folders, or its parent.
 
     Returns:
-        The data set. Whether each listed picture exists is not looked up here.
+        The data set. It is not checked that each listed picture exists.
 
     Raises:
-        DatasetError: Lists or folders are missing, a list is empty, or a line cannot be read.
+        DatasetError: Lists or folders are missing, a list is empty, or a line is invalid.
     """
     expected = (
         f"MSMT17: the lists {', '.join(_LISTS)} beside the picture folders train and test "
@@ -81,14 +78,14 @@ def read_msmt17(root: Path) -> ReidDataset:
 
 
 def resembles_msmt17(folder: Path) -> bool:
-    """Tell whether a folder has some of the lists or picture folders that only MSMT17 has."""
+    """Whether a folder has some of the lists or picture folders that only MSMT17 has."""
     return any((folder / name).is_file() for name in _LISTS) or any(
         (folder / name).is_dir() for name in _FOLDERS[0]
     )
 
 
 def is_msmt17(folder: Path) -> bool:
-    """Tell whether a folder has the lists and picture folders of MSMT17."""
+    """Whether a folder has the lists and picture folders of MSMT17."""
     return all((folder / name).is_file() for name in _LISTS) and any(
         (folder / train).is_dir() and (folder / test).is_dir() for train, test in _FOLDERS
     )
@@ -103,7 +100,7 @@ def _read_lists(
         try:
             lines = (folder / name).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{folder / name}: this list cannot be read ({error}).") from error
+            raise DatasetError(f"{folder / name}: the list cannot be read ({error}).") from error
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 records.append(_read_line(line, f"{folder / name}, line {number}", picture_folder))

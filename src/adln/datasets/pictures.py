@@ -1,6 +1,6 @@
-"""Finds the pictures that a user means: a folder, files, or a list of files.
+"""Finds the pictures given by a user as folders, files or lists.
 
-Serves the crops of Sec. III.B to the device's embedder.
+Provides the crops of Sec. III.B to the device's embedder.
 """
 
 import csv
@@ -19,20 +19,20 @@ PATH_COLUMNS = ("path", "image", "file", "filename")
 def find_pictures(
     sources: Sequence[str | Path], *, on_left_out: Callable[[str], None] | None = None
 ) -> list[Path]:
-    """List the picture files that are meant by folders, files and lists.
+    """List the picture files given by folders, files and lists.
 
     Args:
-        sources: each a folder (searched with its sub-folders; hidden files are left out), a
-            picture file (of any name), or a list: a CSV file with a column "path", or a .txt file
-            with one path a line. Paths in a list count from where the list lies.
-        on_left_out: told of each thing in a folder that is named like a picture but is no file,
-            and of each link to another folder, which is not followed; in words, with its path.
+        sources: each a folder (searched with its subfolders; hidden files are ignored), a picture
+            file (of any name), or a list: a CSV file with a column "path", or a .txt file with one
+            path per line. Paths in a list are relative to the list.
+        on_left_out: called with a message for each entry of a folder that has a picture's name but
+            is not a file, and for each link to another folder, which is not followed.
 
     Returns:
         Paths in the order of the sources; those of a folder in the order of their names.
 
     Raises:
-        DatasetError: a source is missing, a folder holds no pictures, or a list has no paths.
+        DatasetError: a source is missing, a folder has no pictures, or a list has no paths.
     """
     found: list[Path] = []
     for source in map(Path, sources):
@@ -54,7 +54,7 @@ def _in_folder(folder: Path, on_left_out: Callable[[str], None]) -> list[Path]:
         here = Path(name)
         folders[:] = [inside for inside in folders if not inside.startswith(".")]
         left_out += [
-            f"{here / inside}: a link to a folder is not followed; name that folder, too."
+            f"{here / inside}: links to folders are not followed; name that folder as well."
             for inside in folders
             if (here / inside).is_symlink()
         ]
@@ -62,12 +62,12 @@ def _in_folder(folder: Path, on_left_out: Callable[[str], None]) -> list[Path]:
             if path.is_file():
                 pictures.append(path)
             else:
-                left_out.append(f"{path}: named like a picture, but no file.")
+                left_out.append(f"{path}: has a picture's name, but is not a file.")
     pictures.sort()
     for text in sorted(left_out):
         on_left_out(text)
     if not pictures:
-        raise DatasetError(f"{folder}: this folder and those in it hold no pictures.")
+        raise DatasetError(f"{folder}: there are no pictures in this folder or its subfolders.")
     return pictures
 
 
@@ -76,14 +76,14 @@ def _in_list(source: Path) -> list[Path]:
     try:
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{source}: this list cannot be read ({error}).") from error
+        raise DatasetError(f"{source}: the list cannot be read ({error}).") from error
     if source.suffix.lower() == ".csv":
         names = _path_column(source, text)
     else:
         names = [line.strip() for line in text.splitlines()]
     paths = [source.parent / name for name in names if name]
     if not paths:
-        raise DatasetError(f"{source}: this list names no pictures.")
+        raise DatasetError(f"{source}: the list contains no pictures.")
     return paths
 
 

@@ -1,6 +1,6 @@
-"""Splits of a re-identification data set: pictures with their person and camera.
+"""Splits of a re-identification data set: pictures with person and camera.
 
-Implements the division into train, query and gallery of Sec. III.A.
+The division into train, query and gallery of Sec. III.A.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,10 +22,10 @@ class Split:
     """One part of a data set, as three lists of equal length N.
 
     Attributes:
-        name: "train", "query" or "gallery", or what the caller calls it.
+        name: "train", "query" or "gallery", or another name.
         paths: The N picture files.
-        person_ids: (N,) int64, who is seen. Any whole numbers; equal means the same person.
-        camera_ids: (N,) int64, which camera saw them.
+        person_ids: (N,) int64, the person. Any integers; equal ids are the same person.
+        camera_ids: (N,) int64, the camera.
 
     Raises:
         DatasetError: The lengths differ, or the ids are not int64 vectors.
@@ -46,7 +46,7 @@ class Split:
         counts = len(self.paths), len(self.person_ids), len(self.camera_ids)
         if len(set(counts)) != 1:
             raise DatasetError(
-                f"Split {self.name!r}: paths, person_ids and camera_ids must be equally long, "
+                f"Split {self.name!r}: paths, person_ids and camera_ids must have equal lengths, "
                 f"got {counts[0]}, {counts[1]} and {counts[2]}."
             )
 
@@ -59,21 +59,21 @@ class Split:
         return self.person_ids, self.camera_ids
 
     def select(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> "Split":
-        """Take some of the pictures.
+        """Select some of the pictures.
 
         Args:
-            indices: Positions in the order wanted, or a mask of N booleans.
+            indices: Positions in the desired order, or a boolean mask (N,).
 
         Returns:
             A split of the same name with those pictures.
 
         Raises:
-            DatasetError: A position is outside the split, or the mask is not N long.
+            DatasetError: A position is out of range, or the mask has another length.
         """
         try:
             chosen = np.arange(len(self), dtype=np.int64)[np.asarray(indices, dtype=None)]
         except IndexError as error:
-            # An empty list becomes an array of floats, which numpy refuses as positions.
+            # An empty list becomes a float array, which numpy refuses as positions.
             if len(indices) > 0:
                 raise DatasetError(
                     f"Split {self.name!r} has {len(self)} pictures; cannot select from it: {error}."
@@ -89,21 +89,20 @@ class Split:
 
 @dataclass(frozen=True)
 class ReidDataset:
-    """A data set: people to learn from, pictures to search with, pictures to search in.
+    """A data set: training pictures, queries and gallery.
 
     Attributes:
         name: The layout or the name of the data set, such as "market1501".
         root: The folder (or CSV file) that was read.
-        train: Pictures to learn from; its persons should not occur in the others.
-        query: Pictures to search with.
-        gallery: Pictures to search in, distractors included, junk left out.
-        notice: What a user must be told about this data set; empty if nothing.
-        junk: Pictures that were left out because the layout calls them junk (person -1).
-        unreadable: Picture files that were left out because their name does not tell person
-            and camera.
-        stray: Picture files, and links to folders, that were left out because they lie where the
-            layout has no pictures.
-        remarks: What is worth knowing of how it was read, a sentence each.
+        train: Training pictures; their persons should not occur in the other splits.
+        query: Query pictures.
+        gallery: Gallery pictures, including distractors, without junk.
+        notice: A notice for users; empty if none.
+        junk: Pictures left out because the layout defines them as junk (person -1).
+        unreadable: Picture files left out because their name does not give person and camera.
+        stray: Picture files, and links to folders, left out because the layout has no pictures in
+            such places.
+        remarks: Facts about how it was read, a sentence each.
     """
 
     name: str
@@ -124,13 +123,13 @@ class ReidDataset:
 
     @property
     def left_out(self) -> str:
-        """One sentence about pictures that could not be used; empty if all were."""
+        """A sentence about pictures that could not be used; empty if all were."""
         count = len(self.unreadable) + len(self.stray)
         if count == 0:
             return ""
         return (
             f"{count:,} picture{'s' if count > 1 else ''} of {self.root} left out; "
-            "`adln data check` says which and why."
+            "`adln data check` lists them and the reasons."
         )
 
 
@@ -173,16 +172,16 @@ def named_dataset(
     notice: str = "",
     remarks: Sequence[str] = (),
 ) -> ReidDataset:
-    """A data set of names, which become ids over the whole of it; the person -1 is junk.
+    """A data set of names, which become ids across all splits; the person -1 is junk.
 
     Args:
-        name: See `ReidDataset`, as all that follows.
-        root: What was read.
+        name: See `ReidDataset`, also for the other arguments.
+        root: The path that was read.
         parts: "train", "query" and "gallery" -> rows of path, person's name and camera's name.
         unreadable: Pictures without such names.
         stray: Pictures in other places.
-        notice: What users must be told.
-        remarks: What is worth knowing, besides names that are nearly equal.
+        notice: A notice for users.
+        remarks: Remarks, in addition to those about nearly equal names.
     """
     rows = [row for part in parts.values() for row in part]
     persons = number_names({person for _, person, _ in rows if person != JUNK_PERSON})
@@ -215,11 +214,11 @@ def named_dataset(
 
 
 def number_names(names: Collection[str]) -> dict[str, int]:
-    """Give names numbers, so that different names stay different.
+    """Number names so that different names get different numbers.
 
     Returns:
-        Name -> its own number if all names are whole numbers that differ and fit into 64 bits;
-        otherwise ("1" beside "01", or a word) 1, 2, ... in the order of the names.
+        Name -> its own number if all names are distinct integers of at most 64 bits; otherwise
+        ("1" beside "01", or a word) 1, 2, ... in the order of the names.
     """
     if all(name.isascii() and name.isdigit() and len(name) <= _MOST_DIGITS for name in names):
         numbers = {name: int(name) for name in names}
@@ -231,7 +230,7 @@ def number_names(names: Collection[str]) -> dict[str, int]:
 
 
 def nearly_equal_names(word: str, names: Collection[str]) -> list[str]:
-    """Say which names differ in leading zeros only; those are different persons or cameras.
+    """Report names that differ only in leading zeros; they are different persons or cameras.
 
     Args:
         word: "persons" or "cameras".
@@ -245,20 +244,20 @@ def nearly_equal_names(word: str, names: Collection[str]) -> list[str]:
     if not alike:
         return []
     listed = "; ".join(", ".join(same) for same in alike[:4])
-    return [f"Names that differ in leading zeros only are different {word} here: {listed}."]
+    return [f"Names that differ only in leading zeros are different {word} here: {listed}."]
 
 
 def identity_labels(
     person_ids: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the persons of a training split from 0, as a classifier needs them.
+    """Number the persons of a training split from 0, for a classifier.
 
     Args:
-        person_ids: (N,) int64, any whole numbers.
+        person_ids: (N,) int64, any integers.
 
     Returns:
-        The labels, (N,) int64 in 0..K-1, and the K ids in ascending order, so that
-        ``ids[labels]`` gives the person ids again.
+        The labels, (N,) int64 in 0..K-1, and the K ids in ascending order, with
+        ``ids[labels] == person_ids``.
     """
     ids, labels = np.unique(person_ids, return_inverse=True)
     return labels.astype(np.int64).reshape(-1), ids.astype(np.int64)

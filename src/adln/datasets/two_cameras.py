@@ -1,30 +1,29 @@
-"""VIPeR, PRID 2011, GRID and iLIDS-VID: small sets that older work is measured on, to be tested on.
+"""VIPeR, PRID 2011, GRID and iLIDS-VID: small test sets of older work.
 
-The paper uses none of them; like CUHK01 they tell what a network does with people and cameras that
-it has not learned from. A folder for each camera (GRID: for each side of the search) holds a
-picture of each person, or a folder of them. The pictures of the first are searched for among those
-of the second; nobody is learned from.
+The paper uses none of them; like CUHK01 they show how a network generalises to unseen people and
+cameras. Each has a folder per camera (GRID: per side of the search) with a picture, or a folder of
+pictures, of each person. Pictures of the first folder are queries, those of the second the gallery;
+there is no training split.
 
-For VIPeR, GRID, iLIDS-VID and the tracks of PRID 2011 the field learns from a random half of the
-persons, tests on the other half, and gives the mean of ten such draws (VIPeR: of both directions).
-Here nobody is learned from, so everyone is searched for, once, among twice as many persons: that is
-harder, and such figures do not belong beside those of the field's tables. The single pictures of
-PRID 2011 have a protocol of their owners without a draw; it is the one here.
+For VIPeR, GRID, iLIDS-VID and the tracks of PRID 2011, the literature trains on a random half of
+the persons, tests on the other half, and averages ten such draws (VIPeR: in both directions). Here
+nobody is used for training, so everybody is a query once, in a gallery of twice as many persons:
+this is harder, and such results must not be listed beside those of the literature. For the single
+pictures of PRID 2011, the owners' protocol, without a draw, is used.
 
 - VIPeR (Gray, Brennan and Tao, PETS 2007): ``cam_a/000_45.bmp`` is person 0, seen from 45 degrees.
   632 persons, one picture each in ``cam_a`` and in ``cam_b``.
 - PRID 2011 (Hirzer et al., SCIA 2011): ``single_shot/cam_a/person_0001.png``. Persons 1 to 200 are
-  seen by both cameras; from 201 on the same number means two persons. The owners' protocol: the
-  first 200 of camera A are searched for among all 749 of camera B. (Newer toolboxes draw 100 of the
-  200 to learn from, and search for the others among 649.)
+  seen by both cameras; from 201 on the same number means two persons. The owners' protocol: queries
+  are the first 200 of camera A, the gallery is all 749 of camera B. (Newer toolboxes train on 100
+  of the 200, and search for the others among 649.)
 - GRID (Loy, Xiang and Gong, CVPR 2009): ``probe/0001_1_25004_107_32_106_221.jpeg`` is person 1,
   camera 1. 250 persons, and 775 others in ``gallery``, all numbered 0: distractors.
-- iLIDS-VID (Wang et al., ECCV 2014): ``images/cam1/person001/`` holds one picture. 300 persons.
+- iLIDS-VID (Wang et al., ECCV 2014): ``images/cam1/person001/`` has one picture. 300 persons.
 
-PRID 2011 and iLIDS-VID have tracks as well: ``multi_shot/cam_a/person_0001/0001.png`` and
-``sequences/cam1/person001/``. They are read when that folder is named, or when it is the only one
-there. Each of their frames is then a picture of its own, while the field compares tracks, each by
-the mean of its embeddings.
+PRID 2011 and iLIDS-VID also have tracks: ``multi_shot/cam_a/person_0001/0001.png`` and
+``sequences/cam1/person001/``. They are read if that folder is named, or is the only one there. Each
+frame is then a separate picture, while the literature compares tracks by their mean embeddings.
 """
 
 import re
@@ -44,17 +43,17 @@ _DISTRACTOR = 0
 
 @dataclass(frozen=True)
 class _Layout:
-    """How one of these sets is laid out.
+    """The layout of one of these sets.
 
     Attributes:
         title: Its name.
-        cameras: The folders to search with and in.
-        picture: Matches a path from there on; groups ``person`` and, if it is told, ``camera``.
+        cameras: The folders of queries and gallery.
+        picture: Matches a path from there on; groups ``person`` and, if stated, ``camera``.
         example: Such a path, for messages.
-        parents: Where the two folders may lie, seen from the folder of the set; the first that
-            fits is read.
+        parents: Where the two folders may be, relative to the set's folder; the first match is
+            read.
         shared: Persons with larger numbers are seen by one camera only; None: there are none.
-        distractors: Whether person 0 is nobody who is searched for.
+        distractors: Whether person 0 is a distractor.
     """
 
     title: str
@@ -103,15 +102,15 @@ _SETS = {
 
 
 def read_two_cameras(name: str, root: Path) -> ReidDataset:
-    """List one of these sets: the first camera is searched for in the second.
+    """List one of these sets: queries from the first camera, gallery from the second.
 
     Args:
         name: A key of `READERS`.
-        root: The folder that holds the two folders, or one above it.
+        root: The folder with the two folders, or one above it.
 
     Returns:
         The data set, its training split empty. Its name ends in "-tracks" if a person has several
-        pictures under one camera, each in a folder of its own.
+        pictures from one camera, in a folder per person.
 
     Raises:
         DatasetError: A folder is missing, or no picture in it has a name of this set.
@@ -135,18 +134,18 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
         query = [row for row in query if int(row[1]) != _DISTRACTOR]
     if not query:
         raise DatasetError(
-            f"{folders[0]}: nobody here is to be searched for; expected {layout.expected}, for "
-            f"persons whom both cameras saw, found {shown(path.name for path in read)}."
+            f"{folders[0]}: there is no query here; expected {layout.expected}, of "
+            f"persons seen by both cameras, found {shown(path.name for path in read)}."
         )
     ids = number_names({person for _, person, _ in (*query, *gallery)})
     views = Counter((path.parent, person) for path, person, _ in (*query, *gallery))
     has_tracks = max(views.values()) > 1 and query[0][0].parent not in folders
     remarks = []
     if has_tracks:
-        remarks.append("Every frame of a track is a picture of its own, searched for or in alone.")
+        remarks.append("Each frame of a track is a separate picture of query or gallery.")
     if alone:
         remarks.append(
-            f"Persons above {layout.shared} of {layout.cameras[0]} are not searched for, since "
+            f"Persons above {layout.shared} of {layout.cameras[0]} are not queries, because "
             f"{layout.cameras[1]} never saw them (pictures: {alone:,})."
         )
     if others:
@@ -172,7 +171,7 @@ READERS: dict[str, Callable[[Path], ReidDataset]] = {
 
 
 def half_there(folder: Path) -> Iterator[str]:
-    """Say for each of these sets what keeps a folder from being it, if something of it is there."""
+    """For each of these sets of which a folder has a part, explain what is missing."""
     for name, layout in _SETS.items():
         for inside in layout.parents:
             found = [camera for camera in layout.cameras if (folder / inside / camera).is_dir()]
@@ -182,7 +181,7 @@ def half_there(folder: Path) -> Iterator[str]:
             elif found:
                 yield (
                     f"For {name} the folders {' and '.join(found)} are there, but no picture in "
-                    f"them is named like {layout.example}."
+                    f"them has a name like {layout.example}."
                 )
 
 
@@ -196,7 +195,7 @@ RECOGNISERS: dict[str, Callable[[Path], bool]] = {
 
 
 def _holds(layout: _Layout, parent: Path) -> bool:
-    """Whether both folders are there and a picture in one of them has a name of the set."""
+    """Whether both folders exist and a picture in one of them has a name of the set."""
     folders = [parent / camera for camera in layout.cameras]
     return all(folder.is_dir() for folder in folders) and any(
         layout.picture.match(path.relative_to(folder).as_posix())
@@ -206,7 +205,7 @@ def _holds(layout: _Layout, parent: Path) -> bool:
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    """Pictures in a folder and in the folders in it."""
+    """Pictures in a folder and its subfolders."""
     yield from image_files(folder)
     for inside in entries(folder):
         if inside.is_dir():
@@ -216,7 +215,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 def _read(
     layout: _Layout, folder: Path, camera: int, unreadable: list[Path]
 ) -> list[tuple[Path, str, int]]:
-    """Pictures with person and camera; loose ones whose name tells neither go to `unreadable`."""
+    """Pictures with person and camera; loose ones with other names go to `unreadable`."""
     rows: list[tuple[Path, str, int]] = []
     for path in _pictures(folder):
         match = layout.picture.match(path.relative_to(folder).as_posix())

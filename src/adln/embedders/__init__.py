@@ -1,1 +1,1 @@
-"""Everything that turns crops into embeddings on a device: network files, opened and proved."""
+"""Embedding crops on a device: opening, validating and running network files."""

@@ -1,8 +1,8 @@
-"""Searches by the shallow embedding of each crop, and by a deep one where that leaves it unsure.
+"""Searches with the shallow embedding of each crop, and with a deep one if that is uncertain.
 
-Sec. III.C of the paper cuts one network at several depths. With the files of a split export a crop
-whose answer is unsure goes on from its cached map, so that only the missing stages are computed.
-`adln.evaluation.cascade` says what a threshold costs in accuracy.
+Sec. III.C of the paper cuts one network at several depths. With the files of a split export, a crop
+with an uncertain result continues from its cached feature map, so that only the missing stages are
+computed. `adln.evaluation.cascade` measures the accuracy at a threshold.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ from adln.matching.confidence import confidence, expand_queries
 
 @dataclass(frozen=True, eq=False)
 class BestAnswers:
-    """The K best answers to each of N searches, best first.
+    """The K best matches for each of N queries, best first.
 
     Attributes:
-        similarity: (N, K) float32 cosines; -inf where a gallery has fewer answers.
-        sighting_ids: (N, K) int64, what the gallery calls them.
-        person_ids: (N, K) int64, whom they show, negative where unknown; None if this gallery
-            knows no persons at all.
+        similarity: (N, K) float32 cosines; -inf for missing matches.
+        sighting_ids: (N, K) int64, the gallery's ids.
+        person_ids: (N, K) int64, the persons, negative if unknown; None if the gallery has no
+            persons at all.
     """
 
     similarity: NDArray[np.float32]
@@ -38,23 +38,23 @@ class BestAnswers:
 
 
 Search = Callable[[NDArray[np.float32], int], BestAnswers]
-"""Searches a gallery with embeddings (N, D) of a depth; always for the same number K of answers.
+"""Searches a gallery with embeddings (N, D) of a depth, always for the same number K of matches.
 
-With a gallery for each depth, it takes the one of this depth. If the exits share a space, it takes
-the deep one always.
+With one gallery per depth, it searches that of this depth. If the exits share a space, it always
+searches the deep one.
 """
 LookUp = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Gives the deep embeddings (N, K, D) of sightings (N, K)."""
+"""Returns the deep embeddings (N, K, D) of sightings (N, K)."""
 
 
 @dataclass(frozen=True, eq=False)
 class CascadeAnswers:
-    """Answers to N crops.
+    """Results for N crops.
 
     Attributes:
-        found: Of each crop, from the last search with it.
-        depths: (N,) int64, depth of the network that each crop went through.
-        confidence: (N,) float64, of the shallow answer.
+        found: Matches of each crop, from its last search.
+        depths: (N,) int64, depth at which each crop was embedded.
+        confidence: (N,) float64, confidence of the shallow result.
         embeddings: (N, D) float32 of unit length, each at its own depth.
     """
 
@@ -68,21 +68,21 @@ class Cascade:
     """A shallow network for every crop, and deeper stages for some.
 
     Args:
-        paths: Files of one split export (`adln export --depths 2,4 --split`), from the shallowest
-            on. Every crop goes through the first; those that go deeper go through all others.
+        paths: Files of one split export (`adln export --depths 2,4 --split`), shallowest first. The
+            first embeds every crop; uncertain ones go through all others.
         threads: Cores to use.
-        batch_size: Crops whose maps are held at a time.
+        batch_size: Crops whose maps are kept at a time.
 
     Raises:
         ModelFileError: A file cannot be opened, they do not belong together, or there is only one.
         SettingsError: `threads` or `batch_size` is below one.
 
     Attributes:
-        shallow: The file that every crop goes through.
+        shallow: The file for every crop.
         deeper: The others, in order.
-        depths: Depth of every crop, and depth of those that go deeper.
+        depths: Depth of every crop, and depth of uncertain crops.
         dim: Length D of an embedding.
-        crop_size: Height and width in px of the crops that it takes.
+        crop_size: Height and width of input crops, in px.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Cascade:
     ) -> None:
         if len(paths) < 2:
             raise ModelFileError(
-                f"a cascade needs the files of a split export, two or more, got {len(paths)}: "
+                f"a cascade needs two or more files of a split export, got {len(paths)}: "
                 "export them with `adln export --depths 2,4 --split`."
             )
         self.shallow = OnnxEmbedder(paths[0], threads=threads, batch_size=batch_size)
@@ -104,7 +104,7 @@ class Cascade:
         self.dim, self.crop_size = self.shallow.dim, self.shallow.crop_size
 
     def model_of(self, depth: int) -> OpenModel:
-        """The open file that answers one of the two `depths`."""
+        """The open file for one of the two `depths`."""
         return self.shallow.model if depth == self.depths[0] else self.deeper[-1].model
 
     def search(
@@ -115,23 +115,23 @@ class Cascade:
         threshold: float,
         expand_from: LookUp | None = None,
     ) -> CascadeAnswers:
-        """Search with crops, going deeper where the answer is unsure.
+        """Search with crops, going deeper if the result is uncertain.
 
         Args:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
             search: A gallery.
-            threshold: Crops whose answer is less sure than that go deeper: see
+            threshold: Crops with a lower confidence go deeper: see
                 `adln.matching.confidence.threshold_for`; -inf for none, inf for all.
-            expand_from: If given, every crop is searched for once more, by the deep embeddings of
-                its best answers.
+            expand_from: If given, every crop is searched again, with the deep embeddings of its
+                best matches.
 
         Raises:
-            ImageError: The array is of another shape or type.
-            SettingsError: The threshold is NaN, or the gallery does not answer each embedding.
+            ImageError: The array has another shape or type.
+            SettingsError: The threshold is NaN, or the gallery's results have wrong shapes.
         """
         if np.isnan(threshold):
             raise SettingsError("the threshold of a cascade is a number, -inf or inf, got nan.")
-        # Also of no crop at all, which gives empty arrays their shapes.
+        # At least one run, even without crops, so that empty arrays get their shapes.
         starts = range(0, max(len(crops), 1), self._batch_size)
         parts = [
             self._search(crops[start : start + self._batch_size], search, threshold, expand_from)
@@ -151,12 +151,12 @@ class Cascade:
         )
 
     def embed_first(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Handover]:
-        """Embed crops by the first file: (N, D), and the maps to go deeper from."""
+        """Embed crops by the first file: (N, D), and the maps for the deeper files."""
         embeddings, maps = self.shallow.embed_with_maps(crops)
         return embeddings[self.depths[0]], maps[self.deeper[0].starts_after]
 
     def embed_deeper(self, maps: Handover) -> NDArray[np.float32]:
-        """Go on from maps of `embed_first`, for N crops, to the last file: (N, D)."""
+        """Continue from maps of `embed_first`, for N crops, through the last file: (N, D)."""
         for part, after in pairwise(self.deeper):
             maps = part.embed_with_maps(maps)[1][after.starts_after]
         return self.deeper[-1].embed(maps)[self.depths[1]]
@@ -181,7 +181,7 @@ class Cascade:
         if expand_from is not None and answered.any():
             answers = expand_from(found.sighting_ids[answered])
             expanded = expand_queries(answers, found.similarity[answered])
-            # All answers of a crop may have been erased since it was searched for.
+            # All matches of a crop may have been erased since the search.
             is_there = expanded.any(axis=1)
             answered[answered] = is_there
             found = _replaced(found, answered, _asked(search, expanded[is_there], deep))
@@ -195,20 +195,20 @@ def _asked(search: Search, embeddings: NDArray[np.float32], depth: int) -> BestA
         shapes.append(found.person_ids.shape)
     if len(set(shapes)) > 1 or len(shapes[0]) != 2 or shapes[0][0] != len(embeddings):
         raise SettingsError(
-            f"the gallery was asked for {len(embeddings)} embeddings and gave arrays of shapes "
-            f"{shapes}; expected (N, K) each."
+            f"the gallery was searched with {len(embeddings)} embeddings and returned arrays of "
+            f"shapes {shapes}; expected (N, K) each."
         )
     return found
 
 
 def _replaced(found: BestAnswers, rows: NDArray[np.bool_], by: BestAnswers) -> BestAnswers:
-    """The answers of some rows replaced."""
+    """The matches with those of some rows replaced."""
     if found.similarity.shape[1] != by.similarity.shape[1] or (found.person_ids is None) != (
         by.person_ids is None
     ):
         raise SettingsError(
-            "the gallery gave another number of answers, or persons for one search only; it must "
-            "answer every search alike."
+            "the gallery returned another number of matches, or persons for one search only; "
+            "all searches must return results of the same form."
         )
     similarity, sighting_ids = found.similarity.copy(), found.sighting_ids.copy()
     similarity[rows], sighting_ids[rows] = by.similarity, by.sighting_ids

@@ -1,8 +1,8 @@
-"""Finds operators in an ONNX file that may run for ever, without the onnx package.
+"""Finds control flow operators in an ONNX file, without the onnx package.
 
-The networks of Sec. II are straight: every node runs once. A file with loops or branches is not one
-of them, and onnxruntime would follow its loop without end. Only the top of the file is walked, node
-by node; weights are passed over.
+In the networks of Sec. II every node runs once. A file with loops or branches is not one of them,
+and onnxruntime could run its loop forever. Only the top level of the file is parsed; weights are
+skipped.
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,17 @@ _VARINT, _FIXED_64, _BLOCK, _FIXED_32 = 0, 1, 2, 5
 
 
 def find_control_flow(content: bytes) -> tuple[str, ...]:
-    """Name the loops and branches of an ONNX file.
+    """List the loops and branches of an ONNX file.
 
     Args:
-        content: of a file that onnxruntime has accepted.
+        content: content of a file that onnxruntime has accepted.
 
     Returns:
-        Those of `CONTROL_FLOW` that it uses, sorted; empty for a straight network.
+        The members of `CONTROL_FLOW` that it uses, sorted; empty for a network without control
+        flow.
 
     Raises:
-        ValueError: the file does not keep to the format.
+        ValueError: the file is malformed.
     """
     found: set[str] = set()
     for field, part in _blocks(memoryview(content)):
@@ -40,7 +41,7 @@ def find_control_flow(content: bytes) -> tuple[str, ...]:
 
 
 def _blocks(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a message that hold bytes: number and content."""
+    """Number and content of a message's length-delimited fields."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

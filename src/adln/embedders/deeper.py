@@ -1,7 +1,7 @@
-"""Goes deeper from a map that a shallower file has put out, where a crop is worth it.
+"""Continues from a shallower file's feature map, for crops that need a deeper embedding.
 
-Sec. III.C of the paper: the depths share their stages, so the deeper answer costs only the
-stages that are still missing.
+Sec. III.C of the paper: the depths share their stages, so a deeper embedding costs only the missing
+stages.
 """
 
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ class DeeperEmbedder(Described):
 
     Args:
         path: a file of `adln export` that starts after a stage.
-        shallower: the embedder whose maps it goes on from; it may itself go on from another.
-        threads: cores that one run may use.
+        shallower: the embedder whose maps it continues from; may itself be a `DeeperEmbedder`.
+        threads: cores for one run.
 
     Attributes:
         model: the open file.
-        verdict: what was found when it was tried on this device, behind the shallower ones.
+        verdict: result of its validation on this device, together with the shallower files.
 
     Raises:
-        ModelFileError: the file cannot be opened, starts from crops, or is not of the same
-            network, size and precision as the shallower one.
-        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
+        ModelFileError: the file cannot be opened, starts from crops, or differs from the shallower
+            one in network, size or precision.
+        DeviceError: its outputs are wrong on this device, see `adln.embedders.proving`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class DeeperEmbedder(Described):
         self.model = open_session(path, threads=threads)
         super().__init__(self.model.manifest)
         _require_same_export(self.model, shallower.model)
-        # Maps of an int8 file are bytes, those of an fp16 file halves.
+        # Maps of an int8 file are uint8, those of an fp16 file float16.
         self._no_crop = shallower.empty_maps()[self.starts_after]
         self._shallower = shallower
         self.verdict = require_verdict(
@@ -61,16 +61,16 @@ class DeeperEmbedder(Described):
 
     @property
     def models(self) -> tuple[OpenModel, ...]:
-        """The open files that take part in an answer, from the shallowest on."""
+        """The open files involved, shallowest first."""
         return (*self._shallower.models, self.model)
 
     @property
     def starts_after(self) -> int:
-        """Stage whose map `embed` takes."""
+        """Stage whose map is the input of `embed`."""
         return self.manifest.starts_after
 
     def embed(self, maps: Handover) -> dict[int, NDArray[np.float32]]:
-        """Embed crops by their maps, as `OnnxEmbedder.embed_with_maps` gave them.
+        """Embed crops by their maps, as returned by `OnnxEmbedder.embed_with_maps`.
 
         Args:
             maps: of stage `starts_after`, for N crops.
@@ -79,21 +79,21 @@ class DeeperEmbedder(Described):
             depth -> (N, D) float32 of unit length.
 
         Raises:
-            ImageError: the maps are of another shape or type.
+            ImageError: the maps have another shape or type.
         """
         return self.embed_with_maps(maps)[0]
 
     def embed_with_maps(
         self, maps: Handover
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """As `embed`, and keep the maps from which a still deeper file can go on.
+        """Like `embed`, and also return the maps for a still deeper file.
 
         Returns:
             depth -> (N, D) float32 of unit length; and stage -> its map, for the stages in the
             manifest's `maps`.
 
         Raises:
-            ImageError: the maps are of another shape or type.
+            ImageError: the maps have another shape or type.
         """
         if maps.form != self._no_crop.form:
             raise ImageError(
@@ -107,38 +107,38 @@ class DeeperEmbedder(Described):
         return embeddings, handovers(self.manifest, answers[len(self.depths) :])
 
     def hand_over(self, crops: NDArray[np.uint8]) -> dict[int, Handover]:
-        """Maps of crops (N, H, W, 3) uint8 RGB, which go through all shallower files first."""
+        """Maps of crops (N, H, W, 3) uint8 RGB, which first pass through all shallower files."""
         maps = self._shallower.hand_over(crops)[self.starts_after]
         return self.embed_with_maps(maps)[1]
 
     def empty_maps(self) -> dict[int, Handover]:
-        """Maps of no crop: their shapes and types."""
+        """Maps of zero crops: their shapes and types."""
         return self.embed_with_maps(self._no_crop)[1]
 
 
 class ChainedEmbedder:
-    """Runs one file, or all files of a split export, each on the map of the one before.
+    """Runs one file, or all files of a split export, each on the previous one's feature map.
 
-    Batches are shared out over the threads, each of which computes on one core.
+    Batches are distributed over the threads, each of which uses one core.
 
     Args:
-        paths: the files, from the shallowest on.
-        batch_size: crops that a thread computes at a time.
-        depths: which to answer; all that the files have if left out. Files that only deeper ones
-            need are opened and not run.
+        paths: the files, shallowest first.
+        batch_size: crops per thread and batch.
+        depths: depths to compute; all that the files have if left out. Files needed only for other
+            depths are opened but not run.
         flip: average with the mirrored crop; twice the work.
         threads: cores to use.
 
     Attributes:
-        models: the open files, from the shallowest on.
-        verdict: what was found when they were tried on this device; proved only if all are.
-        depths: that `embed` answers, ascending.
+        models: the open files, shallowest first.
+        verdict: result of their validation on this device; proved only if all are.
+        depths: depths that `embed` returns, ascending.
         dim: length D of an embedding.
-        crop_size: height H and width W in px of the crops that it takes.
+        crop_size: height H and width W of input crops, in px.
 
     Raises:
-        ModelFileError: a file cannot be opened, they do not belong together, or no file answers a
-            depth that is asked for.
+        ModelFileError: a file cannot be opened, they do not belong together, or no file has a
+            requested depth.
         SettingsError: no file is named, or `batch_size` or `threads` is below one.
     """
 
@@ -163,7 +163,7 @@ class ChainedEmbedder:
         missing = sorted(set(depths) - set(known))
         if missing:
             raise ModelFileError(
-                f"no file answers depth {missing}; {', '.join(map(str, paths))} have {known}."
+                f"no file gives depth {missing}; {', '.join(map(str, paths))} have {known}."
             )
         self.depths = tuple(depth for depth in known if not depths or depth in depths)
         last = max(at for at, file in enumerate(files) if set(file.depths) & set(self.depths))
@@ -179,7 +179,7 @@ class ChainedEmbedder:
         """Embed crops (N, H, W, 3) uint8 RGB: depth -> (N, D) float32 of unit length.
 
         Raises:
-            ImageError: the array is of another shape or type.
+            ImageError: the array has another shape or type.
         """
         self._first.require_crops(crops)
         starts = range(0, len(crops), self._batch_size)
@@ -198,7 +198,7 @@ class ChainedEmbedder:
         if not self._flip:
             return {depth: embedding for depth, (embedding, _) in ahead.items()}
         mirrored = self._answers(flip_crops(batch))
-        # The average is of features as they left batch norm: embedding times length.
+        # Features as they left the batch norm are averaged: embedding times norm.
         return {
             depth: flip_average(embedding * norm, mirrored[depth][0] * mirrored[depth][1])
             for depth, (embedding, norm) in ahead.items()
@@ -207,7 +207,7 @@ class ChainedEmbedder:
     def _answers(
         self, batch: NDArray[np.uint8]
     ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Depth -> embedding (B, D) and its length (B, 1) before it was scaled."""
+        """Depth -> embedding (B, D) and its norm (B, 1) before normalisation."""
         found: dict[str, NDArray[Any]] = {CROPS: np.ascontiguousarray(batch)}
         answers = {}
         for model, after in zip_longest(self._used, self._used[1:]):
@@ -226,7 +226,7 @@ class ChainedEmbedder:
 def chained(
     first: OnnxEmbedder, paths: Sequence[str | Path], *, threads: int = 1
 ) -> list[DeeperEmbedder]:
-    """The further files of a split export, each going on from the one before."""
+    """The further files of a split export, each continuing from the previous one."""
     files: list[DeeperEmbedder] = []
     for path in paths:
         files.append(DeeperEmbedder(path, files[-1] if files else first, threads=threads))
@@ -238,18 +238,18 @@ def _require_same_export(deeper: OpenModel, shallower: OpenModel) -> None:
     manifest, first = deeper.manifest, shallower.manifest
     if manifest.starts_after == 0:
         raise ModelFileError(
-            f"{deeper.path}: takes crops and goes on from no other file, so that it cannot follow "
-            f"{shallower.path}; networks that are not of one `adln export --split` go one by one."
+            f"{deeper.path}: starts from crops, not from another file's map, so it cannot follow "
+            f"{shallower.path}; networks that are not of one `adln export --split` run one by one."
         )
     if manifest.starts_after not in first.maps:
         raise ModelFileError(
             f"{deeper.path}: starts after stage {manifest.starts_after}; the shallower file "
-            f"{shallower.path} puts out the maps of {list(first.maps) or 'no stage'}."
+            f"{shallower.path} outputs the maps of {list(first.maps) or 'no stage'}."
         )
     facts = ("source_sha256", "precision", "height_px", "width_px")
     other = [name for name in facts if getattr(first, name) != getattr(manifest, name)]
     if other:
         raise ModelFileError(
-            f"{deeper.path}: not of the same export as {shallower.path}: "
+            f"{deeper.path}: not from the same export as {shallower.path}: "
             f"they differ in {', '.join(other)}. Export both again with `adln export`."
         )

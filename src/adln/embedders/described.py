@@ -1,4 +1,4 @@
-"""What the manifest of a network file says of the embedder that runs it."""
+"""Properties of an embedder from its network file's manifest."""
 
 from adln.manifest import Manifest
 
@@ -7,10 +7,10 @@ class Described:
     """An embedder whose file has a manifest.
 
     Attributes:
-        manifest: what the file says of itself.
-        depths: that `embed` answers, ascending.
+        manifest: the file's manifest.
+        depths: depths that `embed` returns, ascending.
         dim: length D of an embedding.
-        crop_size: height H and width W in px of the crops that `embed` takes.
+        crop_size: height H and width W of input crops, in px.
     """
 
     def __init__(self, manifest: Manifest) -> None:

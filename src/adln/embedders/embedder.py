@@ -1,7 +1,7 @@
 """Embeds people on a device with an exported network: the edge's `adln.embeddings.Embedder`.
 
-Sec. III.B of the paper: features after batch norm, compared by cosine; the average with the
-mirrored crop is optional, because on a device its price buys more as depth.
+Sec. III.B of the paper: features after batch norm, compared by cosine; averaging with the mirrored
+crop is optional, because on a device its cost is better spent on depth.
 """
 
 import threading
@@ -24,7 +24,7 @@ from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
-# A network cut for the edge keeps a core busy with one crop; more at a time gain little and cost
+# A network cut for the edge keeps a core busy with one crop; larger batches gain little and cost
 # memory.
 DEFAULT_BATCH_SIZE = 8
 
@@ -34,9 +34,9 @@ class Unusable:
     """A picture that could not be embedded.
 
     Attributes:
-        index: its position among the pictures given.
-        name: its path, or "picture 17" if it came as bytes or as an array.
-        reason: why, in words, with the name.
+        index: its position among the given pictures.
+        name: its path, or "picture 17" if it is given as bytes or an array.
+        reason: the reason in words, including the name.
     """
 
     index: int
@@ -46,10 +46,10 @@ class Unusable:
 
 @dataclass(frozen=True)
 class EmbeddedPictures:
-    """What came of N pictures, of which M could be used.
+    """Result for N pictures, of which M could be used.
 
     Attributes:
-        indices: (M,) int64, ascending: positions of the usable ones among those given.
+        indices: (M,) int64, ascending: positions of the usable pictures among the given ones.
         embeddings: depth -> (M, D) float32 of unit length.
         unusable: the N - M others.
     """
@@ -62,25 +62,24 @@ class EmbeddedPictures:
 class OnnxEmbedder(Described):
     """Embeds crops with an ONNX file of `adln export`.
 
-    Crops are shared out over the threads, each of which computes on one core: several crops on
-    one core each are done sooner than one after the other on all cores. May be used by several
-    threads at a time.
+    Crops are distributed over the threads, each of which uses one core: this is faster than one
+    crop after the other on all cores. Thread-safe.
 
     Args:
         path: the file.
         flip: average with the mirrored crop (the paper's test protocol, twice the work).
-        threads: cores to use; all that this process may use if left out.
+        threads: cores to use; all available to this process if left out.
         provider: onnxruntime's execution provider ("cpu", "cuda", ...); the CPU if left out.
-        batch_size: crops that a thread computes at a time, at most.
+        batch_size: most crops per thread and batch.
 
     Attributes:
         model: the open file.
-        verdict: what was found when the file was tried on this device.
+        verdict: result of the file's validation on this device.
 
     Raises:
-        ModelFileError: see `adln.embedders.session.open_session`; or the file goes on from another
-            file's map and takes no crops.
-        DeviceError: the file answers wrongly on this device, see `adln.embedders.proving`.
+        ModelFileError: see `adln.embedders.session.open_session`; or the file continues from
+            another file's map and takes no crops.
+        DeviceError: its outputs are wrong on this device, see `adln.embedders.proving`.
         SettingsError: `threads` or `batch_size` is below one, or there is no such provider.
     """
 
@@ -101,7 +100,7 @@ class OnnxEmbedder(Described):
         super().__init__(self.model.manifest)
         if self.manifest.starts_after != 0:
             raise ModelFileError(
-                f"{path}: this file goes on from the map of stage {self.manifest.starts_after} "
+                f"{path}: this file continues from the map of stage {self.manifest.starts_after} "
                 "and takes no crops; name the shallower file that it belongs to."
             )
         self.verdict = require_verdict([self.model], run_alone(self.model))
@@ -109,16 +108,16 @@ class OnnxEmbedder(Described):
         self._batch_size = batch_size
         self._threads = usable_cores() if threads is None else threads
         self._own = threading.local()
-        # One thread needs no other: the caller's own does the work.
+        # A single thread needs no pool: the caller's own does the work.
         self._pool = Workers(self._threads) if self._threads > 1 else None
 
     @property
     def models(self) -> tuple[OpenModel, ...]:
-        """The open files that take part in an answer: this one."""
+        """The open files involved: this one."""
         return (self.model,)
 
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops that have the network's size.
+        """Embed crops of the network's size.
 
         Args:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
@@ -127,8 +126,8 @@ class OnnxEmbedder(Described):
             depth -> (N, D) float32 of unit length.
 
         Raises:
-            ImageError: the array is of another shape or type. Pictures of any size are taken by
-                `embed_pictures`.
+            ImageError: the array has another shape or type. `embed_pictures` accepts pictures of
+                any size.
         """
         self.require_crops(crops)
 
@@ -141,9 +140,9 @@ class OnnxEmbedder(Described):
     def embed_with_maps(
         self, crops: NDArray[np.uint8]
     ) -> tuple[dict[int, NDArray[np.float32]], dict[int, Handover]]:
-        """Embed crops and keep the maps from which a deeper file can go on.
+        """Embed crops and also return the feature maps for a deeper file.
 
-        The mirrored crop plays no part here, whatever `flip` says: it would need maps of its own.
+        `flip` is ignored: the mirrored crop would need its own maps.
 
         Args:
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
@@ -153,7 +152,7 @@ class OnnxEmbedder(Described):
             file needs, for the stages in the manifest's `maps`. See `adln.embedders.deeper`.
 
         Raises:
-            ImageError: the array is of another shape or type.
+            ImageError: the array has another shape or type.
         """
         self.require_crops(crops)
         names = [self.manifest.output_names(depth)[0] for depth in self.depths]
@@ -162,7 +161,7 @@ class OnnxEmbedder(Described):
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             return self._session_run(names, np.ascontiguousarray(crops[start:stop]))
 
-        # At least one run, which gives empty arrays their shapes.
+        # At least one run, so that empty arrays get their shapes.
         parts = self._share_out(len(crops), work, None) or [work(0, 0)]
         joined = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
         embeddings = dict(zip(self.depths, joined[: len(self.depths)], strict=True))
@@ -176,7 +175,7 @@ class OnnxEmbedder(Described):
         """Refuse crops that are not (N, H, W, 3) uint8 of `crop_size`.
 
         Raises:
-            ImageError: the array is of another shape or type.
+            ImageError: the array has another shape or type.
         """
         height, width = self.crop_size
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (height, width, 3):
@@ -186,7 +185,7 @@ class OnnxEmbedder(Described):
             )
 
     def empty_maps(self) -> dict[int, Handover]:
-        """Maps of no crop: their shapes and types."""
+        """Maps of zero crops: their shapes and types."""
         return self.embed_with_maps(np.empty((0, *self.crop_size, 3), dtype=np.uint8))[1]
 
     def embed_pictures(
@@ -196,16 +195,16 @@ class OnnxEmbedder(Described):
         names: Sequence[str] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> EmbeddedPictures:
-        """Embed pictures of people in any usual form and size, leaving out those that are broken.
+        """Embed pictures of people in any usual form and size, skipping unusable ones.
 
         Args:
-            pictures: N paths, contents of picture files, or (H, W, 3) uint8 RGB arrays such as
-                the people cut out of one frame.
-            names: what to call them; their paths or numbers if left out.
+            pictures: N paths, contents of picture files, or (H, W, 3) uint8 RGB arrays, such as
+                people cut out of one frame.
+            names: their names; paths or numbers if left out.
             on_progress: called in the calling thread with the number of pictures just finished.
 
         Returns:
-            Embeddings of those that could be used, and why the others could not.
+            Embeddings of the usable pictures, and why the others are unusable.
         """
         if names is None:
             names = [
@@ -213,7 +212,7 @@ class OnnxEmbedder(Described):
                 for index, picture in enumerate(pictures)
             ]
         elif len(names) != len(pictures):
-            raise SettingsError(f"{len(pictures)} pictures came with {len(names)} names.")
+            raise SettingsError(f"got {len(pictures)} pictures but {len(names)} names.")
         unusable: list[Unusable] = []
 
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
@@ -243,7 +242,7 @@ class OnnxEmbedder(Described):
 
         Args:
             picture: path, content of a picture file, or (H, W, 3) uint8 RGB array.
-            name: what error messages call it, if it is not a path.
+            name: its name in error messages, if it is not a path.
 
         Returns:
             depth -> (D,) float32 of unit length.
@@ -275,8 +274,8 @@ class OnnxEmbedder(Described):
         work: Callable[[int, int], list[NDArray[np.float32]]],
         on_progress: Callable[[int], None] | None,
     ) -> list[list[NDArray[np.float32]]]:
-        """Do work(start, stop) for all crops; the answers in their order."""
-        # A few people in a frame go to as many cores as there are, not all to the first.
+        """Run work(start, stop) for all crops; returns the results in order."""
+        # Distribute a few people in a frame over all cores, not all to the first.
         size = max(1, min(self._batch_size, -(-count // self._threads)))
         spans = [(start, min(start + size, count)) for start in range(0, count, size)]
         if self._pool is None or len(spans) == 1:
@@ -291,7 +290,7 @@ class OnnxEmbedder(Described):
         return parts
 
     def _run(self, batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Embeddings (B, D) of a batch, one for each depth."""
+        """Embeddings (B, D) of a batch, one array per depth."""
         if len(batch) == 0:
             return [np.empty((0, self.dim), dtype=np.float32) for _ in self.depths]
         if not self._flip:
@@ -301,7 +300,7 @@ class OnnxEmbedder(Described):
         wanted = [name for depth in self.depths for name in self.manifest.output_names(depth)]
         ahead = self._session_run(wanted, batch)
         mirrored = self._session_run(wanted, flip(batch))
-        # The average is of features as they left batch norm: embedding times length.
+        # Features as they left the batch norm are averaged: embedding times norm.
         return [
             flip_average(ahead[at] * ahead[at + 1], mirrored[at] * mirrored[at + 1])
             for at in range(0, len(wanted), 2)

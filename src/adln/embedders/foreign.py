@@ -1,8 +1,8 @@
-"""Runs networks of another make: ONNX and OpenVINO files that take crops and give embeddings.
+"""Runs foreign networks: ONNX and OpenVINO files, not made by adln, from crops to embeddings.
 
-What such a file does not say of itself stands in a small file beside it, which `describe_foreign`
-writes once: how pixels must come, a manifest like that of adln's own files, and a probe. From then
-on the file is opened like any other, by `adln.embedders.session.open_session`.
+What such a file does not state is in a small file beside it, written once by `describe_foreign`:
+the pixel format, a manifest like that of adln's own files, and a probe. After that the file is
+opened like any other, by `adln.embedders.session.open_session`.
 """
 
 import hashlib
@@ -25,30 +25,31 @@ from adln.errors import ModelFileError
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
 
 ENDING = ".adln.json"
-"""The file beside a network of another make is called like it, with this ending."""
+"""Suffix of the description file beside a foreign network."""
 FORMAT = "adln-foreign-1"
 WHOLE = 4
-"""A network of another make cannot be cut; it counts as the whole depth."""
-_SIZE_PX = (256, 128)  # where the file leaves it open
+"""Nominal depth of a foreign network, which cannot be cut."""
+_SIZE_PX = (256, 128)  # if the file leaves it open
 _OPENVINO = ".xml"
 _REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Pixels as the file wants them -> (N, ...) features."""
+"""Pixels in the file's format -> (N, ...) features."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelForm:
-    """How a network of another make wants its crops.
+    """Input format of a foreign network.
 
     Attributes:
         colours: "rgb" or "bgr", the order of the channels.
-        mean: of pixels scaled to 0..1, in that order, subtracted; None leaves pixels at 0..255.
-        std: that the difference is divided by; None likewise.
+        mean: subtracted from pixels scaled to 0..1, in that channel order; None leaves pixels at
+            0..255.
+        std: divisor of the difference; None likewise.
         layout: "nchw" or "nhwc".
 
     Raises:
-        ModelFileError: a value is impossible.
+        ModelFileError: a value is invalid.
     """
 
     colours: str = "rgb"
@@ -63,7 +64,7 @@ class PixelForm:
                 f"{self.colours!r} and {self.layout!r}."
             )
         if (self.mean is None) != (self.std is None):
-            raise ModelFileError("mean and std belong together: give both or none.")
+            raise ModelFileError("mean and std belong together: give both or neither.")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is not None and (len(values) != 3 or not np.isfinite(values).all()):
@@ -72,7 +73,7 @@ class PixelForm:
             raise ModelFileError(f"std must be above 0, got {self.std}.")
 
     def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, H, W, 3) uint8 RGB crops as the network wants them."""
+        """Convert (N, H, W, 3) uint8 RGB crops to the network's format."""
         pixels = crops.astype(np.float32)
         if self.colours == "bgr":
             pixels = pixels[..., ::-1]
@@ -85,7 +86,7 @@ class PixelForm:
 
 
 class ForeignSession:
-    """Answers like the session of one of adln's own files."""
+    """Has the interface of a session of adln's own files."""
 
     def __init__(self, form: PixelForm, run: Run, *, batch: int | None = None) -> None:
         self._form, self._run, self._batch = form, run, batch
@@ -93,7 +94,7 @@ class ForeignSession:
     def run(
         self, outputs: Sequence[str], feeds: dict[str, NDArray[np.uint8]]
     ) -> list[NDArray[np.float32]]:
-        """Embeddings "embedding" (N, D) of unit length and their lengths before, "norm" (N, 1)."""
+        """Embeddings "embedding" (N, D) of unit length and "norm" (N, 1), their norms before."""
         crops = feeds[CROPS]
         step = self._batch or max(1, len(crops))
         parts = []
@@ -109,18 +110,18 @@ class ForeignSession:
         return [answers[name] for name in outputs]
 
     def get_providers(self) -> list[str]:
-        """What computes."""
+        """The runtime in use."""
         return ["foreign"]
 
 
 @dataclass(frozen=True)
 class OpenForeign:
-    """A network of another make that is ready to run.
+    """A foreign network that is ready to run.
 
     Attributes:
-        session: answers like onnxruntime's session of one of adln's own files.
-        sha256: hex digest of what was opened.
-        runtime: name and version of what runs it.
+        session: has the interface of an onnxruntime session of adln's own files.
+        sha256: hex digest of the opened files.
+        runtime: name and version of the runtime.
         size_px: height and width of its crops.
         dim: length of its embeddings.
     """
@@ -133,12 +134,12 @@ class OpenForeign:
 
 
 def sidecar(path: Path) -> Path:
-    """The file beside a network of another make."""
+    """Path of the description file beside a foreign network."""
     return path.with_name(path.name + ENDING)
 
 
 def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
-    """What is written beside a network of another make.
+    """Read the description file beside a foreign network.
 
     Raises:
         ModelFileError: the file is missing or cannot be read.
@@ -160,9 +161,9 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
 
 
 def told_colours(path: Path) -> str | None:
-    """The order of colours that a file of OpenVINO was converted for; None if it does not say.
+    """The channel order that an OpenVINO file was converted for; None if not stated.
 
-    Source: `reverse_input_channels` among the parameters that the converter leaves in the file.
+    Source: `reverse_input_channels` in the parameters that the converter records in the file.
     """
     if path.suffix != _OPENVINO or not path.is_file():
         return None
@@ -171,16 +172,16 @@ def told_colours(path: Path) -> str | None:
 
 
 def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:
-    """Start a network of another make.
+    """Start a foreign network.
 
     Args:
         path: an .onnx file, or an .xml file of OpenVINO with its .bin beside it.
-        form: how it wants its crops.
-        threads: cores that one run may use.
+        form: its input format.
+        threads: cores for one run.
 
     Raises:
-        ModelFileError: the file is missing, cannot be run here, or does not take one input of
-            crops and give one row of numbers for each.
+        ModelFileError: the file is missing, cannot be run here, or does not have one input of
+            crops and one row of numbers per crop as output.
     """
     if path.suffix == _OPENVINO:
         return _start_openvino(path, form, threads)
@@ -196,21 +197,21 @@ def describe_foreign(
     licence: str = "",
     probe_of: Callable[[Manifest, ForeignSession], Any] | None = None,
 ) -> Manifest:
-    """Write down beside a network of another make what it does not say of itself.
+    """Write the description file beside a foreign network.
 
     Args:
         path: .onnx or .xml.
-        form: how it wants its crops.
-        version: of adln.
-        training_data: what its weights learned from.
-        licence: under which terms it may be used.
-        probe_of: makes a probe of the manifest without one and the session.
+        form: its input format.
+        version: version of adln.
+        training_data: what the network was trained on.
+        licence: the licence.
+        probe_of: makes a probe from the manifest (without one) and the session.
 
     Returns:
-        The manifest that was written.
+        The manifest written.
 
     Raises:
-        ModelFileError: see `start_foreign`; or the file beside it cannot be written.
+        ModelFileError: see `start_foreign`; or the description file cannot be written.
     """
     opened = start_foreign(path, form)
     manifest = Manifest(
@@ -242,8 +243,8 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
     session = start_session(path, threads=threads, content=content)
     if METADATA_KEY in session.get_modelmeta().custom_metadata_map:
         raise ModelFileError(
-            f"{path}: a file of `adln export` says itself how it wants its pixels; leave mean, "
-            "std, colours and layout out."
+            f"{path}: a file of `adln export` states its own pixel format; leave out mean, "
+            "std, colours and layout."
         )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     _require_one(path, len(inputs), inputs[0].shape if inputs else ())
@@ -310,27 +311,27 @@ def _tried(
     runtime: tuple[str, str],
     sides: Sequence[Any],
 ) -> OpenForeign:
-    """Run it once and check what comes out."""
+    """Run it once and check the output."""
     session = ForeignSession(form, run, batch=batch)
     size = _size(sides, form)
     crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
     try:
         (found,) = session.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
     except Exception as error:
-        # The exceptions of runtimes have no common base but Exception.
+        # Exceptions of runtimes have no common base except Exception.
         raise ModelFileError(
             f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({error})."
         ) from error
     if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
         raise ModelFileError(
-            f"{path}: expected a row of numbers for each crop, got shape {found.shape} or numbers "
-            "that are not finite. Is it a re-identification network, with its classifier cut off?"
+            f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
+            "values that are not finite. Is it a re-identification network without its classifier?"
         )
     return OpenForeign(session, digest, runtime, size, found.shape[1])
 
 
 def _size(sides: Sequence[Any], form: PixelForm) -> tuple[int, int]:
-    """Height and width that a file wants, or the usual ones."""
+    """Height and width of the file's input, or the default."""
     places = (2, 3) if form.layout == "nchw" else (1, 2)
     height, width = (
         side if isinstance(side := sides[place], int) and side > 0 else usual

@@ -1,4 +1,4 @@
-"""What one file of a split export hands over to the next."""
+"""Data passed from one file of a split export to the next."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from adln.manifest import Manifest
 
 @dataclass(frozen=True, eq=False)
 class Handover:
-    """What a deeper file goes on from, for N crops.
+    """Input of a deeper file, for N crops.
 
     Attributes:
-        arrays: name -> (N, ...): the map of a stage in the type that the files hold it in, and,
-            where exits answer together, the sum of their embeddings so far.
+        arrays: name -> (N, ...): the map of a stage in the files' data type and, if embeddings of
+            exits are summed, their sum so far.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -25,20 +25,20 @@ class Handover:
         return len(next(iter(self.arrays.values())))
 
     def __getitem__(self, crops: Any) -> "Handover":
-        """The same of some crops: a slice, a mask or numbers."""
+        """The same for some crops: a slice, a mask or indices."""
         return Handover({name: array[crops] for name, array in self.arrays.items()})
 
     @property
     def form(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Name -> shape of one crop's array, and type."""
+        """Name -> shape of one crop's array, and data type."""
         return {name: (array.shape[1:], array.dtype) for name, array in self.arrays.items()}
 
 
 def handovers(manifest: Manifest, outputs: Iterable[NDArray[Any]]) -> dict[int, Handover]:
-    """Stage -> what a file puts out for a deeper one.
+    """Stage -> a file's outputs for a deeper one.
 
     Args:
-        manifest: of the file.
+        manifest: the file's manifest.
         outputs: its outputs `manifest.handed_over`, in that order.
     """
     found = iter(outputs)

@@ -1,4 +1,4 @@
-"""Runs ncnn files: a network for phones and small ARM boards, on one core.
+"""Runs ncnn files, for phones and small ARM boards, on one core.
 
 Needs the package ncnn; `adln.export.ncnn` writes the files.
 """
@@ -58,7 +58,7 @@ class NcnnEmbedder(Described):
         self._ncnn = import_package("ncnn")
         super().__init__(read_manifest(path))
         self._net: Any = self._ncnn.Net()
-        # By default ncnn computes in half precision wherever the processor can.
+        # By default ncnn computes in half precision whenever the processor can.
         is_half = self.manifest.precision == "fp16"
         self._net.opt.num_threads = 1
         self._net.opt.use_vulkan_compute = False
@@ -80,7 +80,7 @@ class NcnnEmbedder(Described):
         for index, crop in enumerate(crops):
             planes = np.ascontiguousarray(crop.transpose(2, 0, 1), dtype=np.float32)
             extractor = self._net.create_extractor()
-            # The Mat is a view of the array and does not keep it alive: the name does.
+            # The Mat is a view and does not keep the array alive: the variable does.
             extractor.input(CROPS, self._ncnn.Mat(planes))
             for depth in self.depths:
                 failed, embedding = extractor.extract(self.manifest.output_names(depth)[0])
@@ -91,7 +91,7 @@ class NcnnEmbedder(Described):
 
 
 def digests_of(path: Path) -> dict[str, str]:
-    """The digests of a file and of its weights, which tell that they belong together."""
+    """Digests of a .param file and its weights, to check that they belong together."""
     return {
         f"{end}_sha256": hashlib.sha256(path.with_suffix(f".{end}").read_bytes()).hexdigest()
         for end in ("param", "bin")
@@ -99,5 +99,5 @@ def digests_of(path: Path) -> dict[str, str]:
 
 
 def import_package(name: str) -> Any:
-    """Import ncnn or pnnx; an `ExportError` says how to get it if it is not installed."""
+    """Import ncnn or pnnx; raises an `ExportError` with instructions if it is not installed."""
     return require_package(name, extra="ncnn", purpose="an ncnn file", raises=ExportError)

@@ -19,8 +19,8 @@ class OpenVinoEmbedder(Described):
 
     Args:
         path: .xml written by `adln.export.openvino.save`.
-        manifest: what the file holds.
-        batch_size: crops computed at a time.
+        manifest: the file's manifest.
+        batch_size: crops per batch.
     """
 
     def __init__(self, path: Path, manifest: Manifest, *, batch_size: int) -> None:
@@ -46,7 +46,7 @@ def import_openvino() -> Any:
     """Import openvino.
 
     Raises:
-        ExportError: it is not installed; the message says how to get it.
+        ExportError: it is not installed; the message says how to install it.
     """
     return require_package(
         "openvino", extra="openvino", purpose="an OpenVINO file", raises=ExportError

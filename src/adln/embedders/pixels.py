@@ -1,8 +1,8 @@
-"""Pictures to network input on the device, in as little time as Python allows.
+"""Converts pictures to network input on the device, as fast as Python allows.
 
-Implements the input of Sec. III.B for exported networks. The pixels are those of `adln.crops`,
-bit for bit; only the way there is shorter for the two commonest cases, an ordinary JPEG file and
-a crop of exactly half the network's size (the size at which Market-1501 is stored).
+The input of Sec. III.B for exported networks. Pixels equal those of `adln.crops` bit for bit; two
+common cases have a shortcut: an ordinary JPEG file, and a crop of exactly half the network's size
+(the size of Market-1501's files).
 """
 
 import importlib
@@ -23,17 +23,17 @@ Picture = str | Path | bytes | NDArray[np.uint8]
 """A picture file, its bytes, or an RGB array (H, W, 3) uint8 of any size."""
 
 _JFIF_START = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
-# Start of a baseline frame of three colours, 8 bits each.
+# Start of a baseline frame of three 8-bit components.
 _PLAIN_FRAME = b"\xff\xc0\x00\x11\x08"
-# EXIF, Adobe and the like, which may say how to turn the picture or to read its colours.
+# EXIF, Adobe and similar segments, which may state a rotation or a colour conversion.
 _OTHER_SEGMENT = re.compile(rb"\xff[\xe1-\xef]")
 _LONGEST_HEAD = 4096
 
 
 class PixelWriter:
-    """Writes one picture after the other into the network's input.
+    """Writes pictures, one at a time, into the network's input.
 
-    Holds its working memory, so each thread needs its own.
+    It owns working memory, so each thread needs its own.
     """
 
     def __init__(self, *, height_px: int, width_px: int) -> None:
@@ -46,9 +46,9 @@ class PixelWriter:
         """Decode and resize one picture.
 
         Args:
-            picture: any usual form.
+            picture: any supported form.
             slot: (height_px, width_px, 3) uint8, contiguous; RGB 0..255 is written to it.
-            name: what error messages call the picture.
+            name: the picture's name in error messages.
 
         Raises:
             ImageError: the picture cannot be used.
@@ -73,16 +73,16 @@ class PixelWriter:
 
 
 class Doubling:
-    """Doubles a picture in height and width to the very pixels of Pillow's bilinear filter.
+    """Doubles height and width of a picture with exactly the pixels of Pillow's bilinear filter.
 
-    At a factor of two each new pixel is (3 a + b + 2) // 4 of its two nearest neighbours, first
-    along the rows, then along the columns, with bytes in between: what Pillow's fixed-point
-    arithmetic comes to. On the border b is a. It takes a third of Pillow's time.
+    At a factor of two, each new pixel is (3 a + b + 2) // 4 of its two nearest neighbours, first
+    along rows, then along columns, with uint8 in between, which equals Pillow's fixed-point
+    arithmetic. At the border, b is a. It takes a third of Pillow's time.
     """
 
     def __init__(self, height_px: int, width_px: int) -> None:
-        # All views are made once, and both steps share one piece of memory: behind a network,
-        # which leaves nothing of this in the caches, that saves a third of the time.
+        # All views are made once, and both steps share one buffer: after a network run, which
+        # evicts the caches, that saves a third of the time.
         planes, rows = 3 * height_px * width_px, (3, height_px, 6 * width_px)
         memory = np.empty(6 * planes, dtype=np.uint16)
         self._pixels, self._left, self._right = memory[: 3 * planes].reshape(3, -1)
@@ -119,17 +119,17 @@ class Doubling:
         np.copyto(both[1::2], lower, casting="unsafe")
 
     def _widen(self, image: NDArray[np.uint8]) -> None:
-        """Fill self._wide. Colour by colour, where neighbours are next to each other in memory."""
+        """Fill self._wide by colour planes, in which neighbours are adjacent in memory."""
         pixels, left, right = self._pixels, self._left, self._right
         np.copyto(self._image, image)
         np.multiply(pixels, 3, out=right)
         np.add(right, 2, out=right)
-        # One flat shift serves all rows; it is only wrong where a row begins or ends.
+        # One shift of the flat array serves all rows; it is wrong only where rows begin or end.
         np.add(right[1:], pixels[:-1], out=left[1:])
         np.multiply(self._first[0], 4, out=self._first[1])
         np.add(right[:-1], pixels[1:], out=right[:-1])
         np.multiply(self._last[0], 4, out=self._last[1])
-        # The left and the right pixel become the two bytes of one number, side by side.
+        # The left and the right pixel become the two bytes of one 16-bit number.
         np.right_shift(left, 2, out=left)
         np.left_shift(right, 6, out=right)
         np.bitwise_and(right, 0xFF00, out=right)
@@ -141,15 +141,15 @@ class Doubling:
 
 
 def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode an ordinary JPEG by the short way.
+    """Decode an ordinary JPEG by a shortcut.
 
-    Ordinary is: baseline, three colours of 8 bits, marked as JFIF, and without EXIF or Adobe
-    segments, so that nothing has to be turned or converted; and not so large that it should be
+    Ordinary means: baseline, three 8-bit components, marked as JFIF, and without EXIF or Adobe
+    segments, so that no rotation or conversion is needed; and not so large that it should be
     decoded at a reduced scale.
 
     Returns:
-        (H, W, 3) uint8 RGB, the same pixels as `adln.crops.decode_image`; None if the file is
-        not ordinary or is damaged, so that the long way must decode it or find the words.
+        (H, W, 3) uint8 RGB, the same pixels as `adln.crops.decode_image`; None if the file is not
+        ordinary or is damaged: then `decode_image` must decode it or raise the error.
     """
     size_px = _plain_jpeg_size(data)
     if size_px is None or not 0 < size_px[0] * size_px[1] <= REDUCE_JPEG_ABOVE_PIXELS:
@@ -158,7 +158,7 @@ def decode_plain_jpeg(data: bytes) -> NDArray[np.uint8] | None:
         fast_decoder = _fast_decoder()
         if fast_decoder is not None:
             return fast_decoder(data)
-        # Straight to Pillow's decoder: reading the header its usual way costs more than decoding.
+        # Calls Pillow's decoder directly: Pillow's parsing of the header costs more than decoding.
         return np.asarray(Image.frombytes("RGB", size_px, data, "jpeg", "RGB", ""))
     except (ValueError, OSError):
         return None
@@ -176,11 +176,11 @@ def _fast_decoder() -> Callable[[bytes], NDArray[np.uint8]] | None:
 
 
 def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height if the segments before the pixels are all of an ordinary JPEG."""
+    """Width and height if all segments before the pixels are those of an ordinary JPEG."""
     if not data.startswith(_JFIF_START):
         return None
     frame = data.find(_PLAIN_FRAME, 0, _LONGEST_HEAD)
-    # A table may hold the bytes of a segment's mark; such a file is taken the long way, too.
+    # A table may contain the bytes of a segment marker; such a file takes the normal way, too.
     if frame < 0 or len(data) < frame + 9 or _OTHER_SEGMENT.search(data, 2, frame):
         return None
     height = data[frame + 5] << 8 | data[frame + 6]

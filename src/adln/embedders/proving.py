@@ -1,9 +1,9 @@
-"""Tries a network file on this device: does it answer here as it did where it was made?
+"""Validates a network file on this device: are its outputs those of the machine that made it?
 
-Processors and runtimes differ in their arithmetic, and a wrong one gives no error, only wrong
-people. So a file carries crops that a device can draw itself, and their embeddings
-(`adln.manifest.Probe`). They are computed when a file is opened for the first time; the verdict is
-kept for this file, runtime and processor.
+Processors and runtimes differ in their arithmetic, and wrong arithmetic raises no error but returns
+wrong people. So a file contains a recipe for crops that a device can draw, and their embeddings
+(`adln.manifest.Probe`). They are computed when a file is opened for the first time; the result is
+cached for this file, runtime and processor.
 """
 
 import base64
@@ -23,10 +23,10 @@ from adln.errors import DeviceError
 from adln.manifest import CROPS, Manifest, Probe
 from adln.probe import draw_crops
 
-# Lines of /proc/cpuinfo that tell what a processor computes with.
+# Lines of /proc/cpuinfo that identify a processor's arithmetic.
 _PROCESSOR_LINES = ("model name", "hardware", "flags", "features", "cpu part")
 PROBE_SEED, PROBE_CROPS = 0, 4
-# Cosines may be so much lower than where the file was made: kernels round differently.
+# Tolerance below the cosine reached where the file was made: kernels round differently.
 ALLOWANCE = 0.002
 
 Answers = Mapping[int, NDArray[np.float32]]
@@ -37,10 +37,10 @@ Run = Callable[[NDArray[np.uint8]], Answers]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a file on this device.
+    """Result of validating a file on this device.
 
     Attributes:
-        proved: whether it answers as it should; False if the file carries nothing to try it by.
+        proved: whether its outputs are right; False if the file has no probe.
         text: the same in words.
     """
 
@@ -60,12 +60,12 @@ def draw_probe(manifest: Manifest) -> NDArray[np.uint8]:
 
 
 def write_probe(depths: Sequence[int], expected: Answers, found: Answers) -> Probe:
-    """Write down what a device must answer to the crops of `draw_probe`.
+    """Record the expected outputs for the crops of `draw_probe`.
 
     Args:
-        depths: of the file.
-        expected: answers of the torch network.
-        found: answers of the file.
+        depths: depths of the file.
+        expected: outputs of the torch network.
+        found: outputs of the file.
     """
     answers = {depth: expected[depth].astype("<f2") for depth in depths}
     reached = min(float(_cosines(answers[depth], found[depth]).min()) for depth in depths)
@@ -80,10 +80,10 @@ def write_probe(depths: Sequence[int], expected: Answers, found: Answers) -> Pro
 
 
 def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
-    """Try a file, or look up what was found before.
+    """Validate a file, or look up an earlier result.
 
     Args:
-        models: the files that take part in an answer, from the shallowest on; the last is tried.
+        models: the files involved, shallowest first; the last is validated.
         run: embeds crops at the depths of the last.
     """
     manifest = models[-1].manifest
@@ -93,11 +93,11 @@ def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
     if is_there(known):
         return _PROVED
     reached = _try(manifest, manifest.probe, run)
-    # Written so that a NaN fails.
+    # Negated, so that NaN fails.
     if not reached >= manifest.probe.least:
         return Verdict(
             False,
-            f"wrong: cosine {reached:.4f} to the answers that it must give, at least "
+            f"wrong: cosine {reached:.4f} to the expected embeddings, at least "
             f"{manifest.probe.least:.4f} is needed",
         )
     _remember(known)
@@ -105,25 +105,25 @@ def find_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
 
 
 def require_verdict(models: Sequence[OpenModel], run: Run) -> Verdict:
-    """As `find_verdict`, but refuse a file that answers wrongly here.
+    """Like `find_verdict`, but refuse a file whose outputs are wrong here.
 
     Raises:
-        DeviceError: it does.
+        DeviceError: they are.
     """
     verdict = find_verdict(models, run)
     if not verdict.proved and verdict is not UNPROVED:
         model = models[-1]
         raise DeviceError(
-            f"{model.path}: answers wrongly on this device ({verdict.text}): this processor or "
-            f"runtime computes {model.manifest.precision} differently from where the file was "
-            "made. Use the network as fp32 (`adln export --precision fp32`), export it again with "
-            "this version of adln, or export it for OpenVINO (--out NAME.xml)."
+            f"{model.path}: wrong outputs on this device ({verdict.text}): this processor or "
+            f"runtime computes {model.manifest.precision} differently from the machine that made "
+            "the file. Use the network as fp32 (`adln export --precision fp32`), export it again "
+            "with this version of adln, or export it for OpenVINO (--out NAME.xml)."
         )
     return verdict
 
 
 def run_alone(model: OpenModel) -> Run:
-    """What embeds crops with one file that takes crops."""
+    """A function that embeds crops with a single file."""
     names = [model.manifest.output_names(depth)[0] for depth in model.manifest.depths]
 
     def run(crops: NDArray[np.uint8]) -> Answers:
@@ -134,7 +134,7 @@ def run_alone(model: OpenModel) -> Run:
 
 
 def foreign_probe(manifest: Manifest, session: Any) -> Probe:
-    """A probe of a network of another make, whose answers here count as the right ones."""
+    """A probe of a foreign network, with its outputs here as the expected ones."""
     (found,) = session.run(
         [manifest.output_names(manifest.depths[0])[0]], {CROPS: draw_probe(manifest)}
     )
@@ -142,7 +142,7 @@ def foreign_probe(manifest: Manifest, session: Any) -> Probe:
 
 
 def _try(manifest: Manifest, probe: Probe, run: Run) -> float:
-    """The least cosine to the answers."""
+    """The smallest cosine to the expected embeddings."""
     crops = draw_crops(
         probe.seed, probe.crops, height_px=manifest.height_px, width_px=manifest.width_px
     )
@@ -162,14 +162,14 @@ def _cosines(expected: NDArray[np.float16], found: NDArray[np.float32]) -> NDArr
 
 
 def _place_of(models: Sequence[OpenModel]) -> Path:
-    """Where it is remembered that these files are proved."""
+    """Path of the marker file that records that these files are proved."""
     folder = user_folder("cache") / "proved"
     facts = [model.sha256 for model in models] + [*models[-1].runtime, *_processor()]
     return folder / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]
 
 
 def _processor() -> list[str]:
-    """How the first core describes itself."""
+    """The first core's description."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
             lines: list[str] = []
@@ -188,4 +188,4 @@ def _remember(place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
     except OSError:
-        pass  # It is tried again next time.
+        pass  # It is validated again next time.

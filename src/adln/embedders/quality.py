@@ -1,7 +1,7 @@
-"""At which depth people are embedded, in one word: fast, balanced or best.
+"""The depth at which people are embedded: "fast", "balanced" or "best".
 
-The shipped networks are one network cut at two depths (Sec. III.C of the paper). Both answer in one
-space, so that what one of them has stored is found by the other.
+The shipped networks are one network cut at two depths (Sec. III.C of the paper). Both share a
+space, so that people stored by one are found by the other.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from adln.embedders.shipped import DEFAULT
 from adln.errors import SettingsError
 
 Quality = Literal["fast", "balanced", "best"]
-"""fast: the shallowest depth only; best: the deepest only; balanced: the deepest for those of whom
-the shallowest is not sure."""
+"""fast: the shallowest depth only; best: the deepest only; balanced: the deepest for crops about
+which the shallowest is uncertain."""
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 _SHIPPED: dict[Quality, tuple[str, ...]] = {
@@ -23,34 +23,34 @@ _SHIPPED: dict[Quality, tuple[str, ...]] = {
 
 
 def files_for(files: Sequence[str], quality: Quality) -> tuple[str, ...]:
-    """The network files that a quality takes.
+    """The network files used for a quality.
 
     Args:
-        files: those that were named. The default network alone stands for both that are shipped;
-            any others are used as they are.
+        files: the files named. The default network alone stands for both shipped ones; other files
+            are used as they are.
         quality: one of `QUALITIES`.
     """
     return _SHIPPED[quality] if tuple(files) == (DEFAULT,) else tuple(files)
 
 
 def depths_for(depths: Sequence[int], quality: Quality, *, files: Sequence[str]) -> tuple[int, int]:
-    """The depth at which every crop is embedded, and the one for crops that are still in doubt.
+    """The depth at which every crop is embedded, and the depth for uncertain crops.
 
     Args:
-        depths: that differ in their price, ascending; none deeper than wanted.
+        depths: depths that differ in cost, ascending; none deeper than wanted.
         quality: one of `QUALITIES`.
-        files: the network's, for the message.
+        files: the network's files, for the error message.
 
     Returns:
-        Two depths, which are one unless the quality is "balanced".
+        Two depths, which are equal unless the quality is "balanced".
 
     Raises:
-        SettingsError: "balanced" needs two depths, and the files answer one.
+        SettingsError: "balanced" needs two depths, but the files have only one.
     """
     if quality == "balanced" and len(depths) < 2:
         raise SettingsError(
-            f'quality "balanced" needs a network of two depths or more, each in a file of its own; '
-            f"{', '.join(map(str, files))} answers Res{depths[-1]} only. Leave the network out for "
+            f'quality "balanced" needs a network of two or more depths, each in its own file; '
+            f"{', '.join(map(str, files))} gives Res{depths[-1]} only. Leave the network out for "
             'the shipped ones, name all files of a split export, or choose "fast" or "best".'
         )
     first = depths[-1] if quality == "best" else depths[0]

@@ -1,7 +1,7 @@
-"""Opens exported networks: the onnxruntime session and the manifest that the file carries.
+"""Opens exported networks: the onnxruntime session and the file's manifest.
 
-Deploys the cut networks of Sec. II. A file that is truncated, foreign, or whose graph is not what
-its manifest says is refused here, so that nothing after this has to look again.
+Deploys the cut networks of Sec. II. Truncated or foreign files, and files whose graph contradicts
+their manifest, are refused here, so that later code need not check again.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from adln.embedders.shipped import SHIPPED, find_network, own_networks
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
 
-# onnxruntime reports what it can live with; what it cannot live with comes as an exception.
+# Suppress onnxruntime's warnings; errors raise exceptions.
 _LOG_ERRORS_ONLY = 3
 Runtime = Literal["onnxruntime", "openvino"]
-"""What can run a network file on a device."""
+"""Runtimes for network files on a device."""
 
 _CROPS_TYPE = "tensor(uint8)"
 
@@ -32,9 +32,9 @@ class OpenModel:
 
     Attributes:
         path: the file.
-        manifest: what it says of itself; the graph was found to agree.
-        session: onnxruntime.InferenceSession; may be run by several threads at a time.
-        sha256: hex digest of what was opened, whatever has become of the file since.
+        manifest: its manifest, consistent with the graph.
+        session: onnxruntime.InferenceSession; thread-safe.
+        sha256: hex digest of the content opened, even if the file has changed since.
         runtime: version of onnxruntime, and its execution provider.
     """
 
@@ -45,13 +45,13 @@ class OpenModel:
     runtime: tuple[str, str]
 
     def depth_name(self, depth: int) -> str:
-        """What people call a depth: "Res2"; of a network of another make the name of its file."""
+        """Display name of a depth: "Res2"; for a foreign network, the name of its file."""
         name = self.manifest.depth_name(depth)
         return self.path.stem if name == "whole" else name
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use; a container often has fewer than the machine."""
+    """Number of cores available to this process; often fewer in a container than on the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -62,13 +62,13 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
 
     Args:
         path: ONNX file written by `adln export`, or the name of a shipped network ("res2").
-        threads: cores that one run may use.
-        provider: execution provider, with or without its ending: "cpu", "cuda",
+        threads: cores for one run.
+        provider: execution provider, with or without its suffix: "cpu", "cuda",
             "OpenVINOExecutionProvider". The CPU if left out.
 
     Raises:
-        ModelFileError: the file is missing, truncated, no ONNX file, carries no manifest, or its
-            inputs and outputs are not those of its manifest.
+        ModelFileError: the file is missing, truncated, not an ONNX file, has no manifest, or its
+            inputs and outputs contradict its manifest.
         SettingsError: `threads` is below one, or onnxruntime has no such provider here.
     """
     import onnxruntime  # type: ignore[import-untyped]
@@ -86,8 +86,8 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise ModelFileError(
-            f"{path}: an ONNX file, but without the manifest that `adln export` puts inside; "
-            f"export the network again or, if it is of another make: adln networks add {path}"
+            f"{path}: an ONNX file without the manifest that `adln export` writes into it; "
+            f"export the network again or, if it is a foreign network: adln networks add {path}"
         )
     manifest = Manifest.from_json(text, source=str(path))
     _require_graph_of(manifest, session, path)
@@ -115,14 +115,14 @@ def _open_foreign(path: Path, threads: int) -> OpenModel:
 def start_session(
     path: Path, *, threads: int = 1, provider: str | None = None, content: bytes | None = None
 ) -> Any:
-    """Start onnxruntime on any ONNX file; see `open_session`.
+    """Start onnxruntime for any ONNX file; see `open_session`.
 
     Args:
         path: the file.
-        threads: cores that one run may use.
+        threads: cores for one run.
         provider: execution provider; the CPU if left out.
-        content: what was read from the file, if that was done already. A file that keeps weights
-            in other files beside it can only be opened without.
+        content: content of the file, if already read. Must be None for a file with weights in
+            external files.
 
     Raises:
         ModelFileError: see `open_session`.
@@ -139,7 +139,7 @@ def start_session(
         raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
     if path.suffix == ".safetensors":
         raise ModelFileError(
-            f"{path}: a network for training, not for a device; make a file for one by "
+            f"{path}: a training checkpoint, not a file for devices; export it with "
             f"`adln export {path} --depth 2 --out res2.onnx`."
         )
 
@@ -155,10 +155,10 @@ def start_session(
             str(path) if content is None else content, options, providers=providers
         )
     except Exception as error:
-        # onnxruntime's exceptions have no common base but Exception.
+        # Exceptions of onnxruntime have no common base except Exception.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelFileError(
-            f"{path}: onnxruntime cannot read it; it is truncated, damaged or no ONNX file "
+            f"{path}: onnxruntime cannot read it; it is truncated, damaged or not an ONNX file "
             f"({size:,} bytes; {reason}). Copy or export it again."
         ) from error
 
@@ -167,7 +167,7 @@ def read_model_file(path: Path) -> bytes:
     """The content of a network file.
 
     Raises:
-        ModelFileError: it is missing, is no regular file, or cannot be read.
+        ModelFileError: it is missing, not a regular file, or cannot be read.
     """
     require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
     try:
@@ -207,7 +207,7 @@ def _require_graph_of(manifest: Manifest, session: Any, path: Path) -> None:
     problems = _input_problems(manifest, inputs) + _output_problems(manifest, outputs)
     if problems:
         raise ModelFileError(
-            f"{path}: the graph is not what its manifest says: {'; '.join(problems)}. "
+            f"{path}: the graph contradicts its manifest: {'; '.join(problems)}. "
             "The file was changed after its export; export the network again."
         )
 
@@ -219,8 +219,8 @@ def _require_straight(path: Path, content: bytes) -> None:
         raise ModelFileError(f"{path}: its graph cannot be read ({error}).") from error
     if found:
         raise ModelFileError(
-            f"{path}: the graph has {' and '.join(found)}, which a network of adln never has and "
-            "which might run for ever; export the network again."
+            f"{path}: the graph contains {' and '.join(found)}, which networks of adln never have "
+            "and which might run forever; export the network again."
         )
 
 
@@ -231,7 +231,7 @@ def _input_problems(manifest: Manifest, inputs: dict[str, tuple[str, list[Any]]]
     kind, shape = inputs[manifest.input_names[0]]
     problems = []
     if shape and isinstance(shape[0], int):
-        problems.append(f"expected any number of crops at a time, found {shape[0]} only")
+        problems.append(f"expected any batch size, found {shape[0]} only")
     if manifest.starts_after == 0:
         expected = [manifest.height_px, manifest.width_px, 3]
         if shape[1:] != expected:

@@ -1,9 +1,9 @@
-"""The networks that are known by name: those that come with the package, and a user's own.
+"""Networks known by name: those shipped with the package, and those added by the user.
 
-"res1" and "res2" come with the package, so that it embeds without a download, and "res1-tracking",
-which only tells people apart within one camera, at a third of the cost; their cards are in
-`adln/networks`. Others get a name by `adln networks add`. A file of the same name in the working
-folder goes first.
+"res1" and "res2" are shipped, so that the package embeds without a download, and so is
+"res1-tracking", for telling people apart within one camera at a third of the cost; their model
+cards are in `adln/networks`. Others get a name by `adln networks add`. A file of the same name in
+the working directory takes precedence.
 """
 
 import json
@@ -25,20 +25,20 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def find_network(name: str | Path) -> Path:
-    """The file of a network that is called by name.
+    """The file of a network given by name or path.
 
     Returns:
-        The path as it came, unless it is a known name and no file there.
+        The given path, unless it is a known name and no file exists there.
 
     Raises:
-        ModelFileError: there is nothing that could be one.
+        ModelFileError: the argument can be neither.
     """
     if not isinstance(name, str | Path) or not str(name).strip():
         raise ModelFileError(
             f"expected the name or file of a network, such as {DEFAULT!r}, got {name!r}."
         )
     path = Path(name)
-    # A folder may be called like a network, but is none.
+    # A folder may have the name of a network.
     if path.exists() and not path.is_dir():
         return path
     if str(name) in (*SHIPPED, TRACKING):
@@ -47,7 +47,7 @@ def find_network(name: str | Path) -> Path:
 
 
 def own_networks() -> dict[str, Path]:
-    """The networks that a user has added: name -> file."""
+    """Networks added by the user: name -> file."""
     try:
         return _read_own()
     except SettingsError:
@@ -55,7 +55,7 @@ def own_networks() -> dict[str, Path]:
 
 
 def _read_own() -> dict[str, Path]:
-    """As `own_networks`, but a list that is damaged is an error: writing it would lose names."""
+    """Like `own_networks`, but a damaged list is an error: overwriting it would lose names."""
     place = _list_of_own()
     if not is_there(place):
         return {}
@@ -64,34 +64,34 @@ def _read_own() -> dict[str, Path]:
         return {str(name): Path(path) for name, path in values.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SettingsError(
-            f"{place}: the names of your networks cannot be read ({error}). Mend the file, or move "
-            "it away and name the networks anew."
+            f"{place}: the names of your networks cannot be read ({error}). Repair the file, or "
+            "move it away and add the networks again."
         ) from error
 
 
 def require_name(name: str) -> None:
-    """Refuse what cannot be the name of a network.
+    """Refuse an invalid network name.
 
     Raises:
-        SettingsError: it is taken by a shipped network, or has other letters.
+        SettingsError: it is a shipped network's name, or has invalid characters.
     """
     if name in (*SHIPPED, TRACKING) or _NAME.fullmatch(name) is None:
         raise SettingsError(
-            f"{name!r} cannot be the name of a network: give one (--name) of small letters, "
-            f"digits, dots, dashes and underscores, and none of {', '.join(SHIPPED)}."
+            f"{name!r} cannot be the name of a network: choose one (--name) of lower-case letters, "
+            f"digits, dots, dashes and underscores, other than {', '.join((*SHIPPED, TRACKING))}."
         )
 
 
 def name_network(name: str, path: Path | None) -> None:
-    """Give a file a name, or take the name away.
+    """Give a file a name, or remove the name.
 
     Args:
-        name: small letters, digits, dots, dashes and underscores.
-        path: of the file; None takes the name away.
+        name: lower-case letters, digits, dots, dashes and underscores.
+        path: path of the file; None removes the name.
 
     Raises:
-        SettingsError: the name is taken by a shipped network or has other letters, or the list
-            cannot be written.
+        SettingsError: the name is a shipped network's or has invalid characters, or the list cannot
+            be written.
     """
     require_name(name)
     place = _list_of_own()
@@ -113,14 +113,14 @@ def name_network(name: str, path: Path | None) -> None:
 
 
 def use_network(name: str, path: Path) -> Path | None:
-    """Put a network in the place of a name, and remember the one that was there.
+    """Assign a name to a new network, and remember the previous one.
 
     Args:
         name: see `name_network`.
-        path: of the new network.
+        path: path of the new network.
 
     Returns:
-        The file that had the name before; None if none had.
+        The file that had the name before; None if there was none.
 
     Raises:
         SettingsError: see `name_network`.
@@ -129,38 +129,39 @@ def use_network(name: str, path: Path) -> Path | None:
     if before == path.resolve():
         return before
     if before is not None:
-        # Remembered first: who is cut off between the two has one entry too many, and no loss.
+        # Remembered first: an interruption between the two steps leaves an extra entry, but no
+        # loss.
         _remember(name, [*_remembered().get(name, []), str(before)][-_MOST_REMEMBERED:])
     name_network(name, path)
     return before
 
 
 def network_before(name: str) -> Path:
-    """The network that `roll_back` would give a name back to.
+    """The network to which `roll_back` would return a name.
 
     Raises:
-        SettingsError: there was none before, or its file is gone.
+        SettingsError: there is no previous network, or its file is gone.
     """
     past = _past(name)
     if not past:
         raise SettingsError(
             f"{name!r} has had no other network before; `adln networks use FILE --name {name}` "
-            "remembers the one that it replaces."
+            "remembers the one it replaces."
         )
     path = Path(past[-1])
     if not path.is_file():
         raise SettingsError(
-            f"{path}: the network that {name!r} had before is not there any more. Put it back, or "
+            f"{path}: the previous network of {name!r} no longer exists. Put it back, or "
             f"name another one with `adln networks use FILE --name {name}`."
         )
     return path
 
 
 def roll_back(name: str) -> Path:
-    """Give a name back to the network that had it before.
+    """Return a name to its previous network.
 
     Returns:
-        The file that has the name now.
+        The file that now has the name.
 
     Raises:
         SettingsError: see `network_before`.
@@ -172,13 +173,13 @@ def roll_back(name: str) -> Path:
 
 
 def _past(name: str) -> list[str]:
-    """Files that had a name before the one that has it now, the last one last."""
+    """Earlier files of a name, most recent last."""
     now = own_networks().get(name)
     return [path for path in _remembered().get(name, []) if path != str(now)]
 
 
 def _remembered() -> dict[str, list[str]]:
-    """Name -> files that had it before, the last one last."""
+    """Name -> its earlier files, most recent last."""
     try:
         values = json.loads(_list_of_past().read_text(encoding="utf-8"))
         return {str(name): [str(path) for path in paths] for name, paths in values.items()}

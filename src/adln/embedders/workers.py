@@ -1,4 +1,4 @@
-"""Threads that share the work of one embedder, also in a process that was forked."""
+"""A thread pool for one embedder that also works after a fork."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -9,13 +9,13 @@ Answer = TypeVar("Answer")
 
 
 class Workers:
-    """A pool of threads that a forked process has, too.
+    """A pool of threads that also works in a forked process.
 
-    A fork copies an executor without its threads, and what is handed to it is then never done:
-    `multiprocessing` forks on Linux before Python 3.14. Here the child starts threads of its own.
+    A fork copies an executor without its threads, so that submitted work is never done;
+    `multiprocessing` forks on Linux before Python 3.14. Here the child starts its own threads.
 
     Args:
-        threads: how many.
+        threads: number of threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -23,7 +23,7 @@ class Workers:
         self._start()
 
     def map(self, work: Callable[..., Answer], *given: Iterable[object]) -> Iterator[Answer]:
-        """Like `ThreadPoolExecutor.map`: the answers in the order of what was given."""
+        """Like `ThreadPoolExecutor.map`: results in the order of the inputs."""
         if self._process != os.getpid():
             self._start()
         return self._pool.map(work, *given)

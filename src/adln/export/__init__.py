@@ -1,1 +1,1 @@
-"""Cut networks as files for small devices: traced, rewritten, quantised, and proved true."""
+"""Exports cut networks for small devices: traced, rewritten, quantised, and validated."""

@@ -1,6 +1,6 @@
-"""Chooses crops for calibration and for the parity gate.
+"""Selects crops for calibration and for the parity gate.
 
-The crops of the gate are never those of the calibration: a file is judged on what it has not seen.
+The gate never uses crops of the calibration: a file is validated on unseen crops.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from adln.export.precision import MIN_CALIBRATION_CROPS
 
 CALIBRATION_CROPS = 256
 GATE_CROPS = 128
-# Made-up pictures: so many patches of colour from head to foot and from side to side.
+# Synthetic crops: number of colour patches vertically and horizontally.
 _PATCHES = (24, 12)
 
 
 @dataclass(frozen=True)
 class ChosenCrops:
-    """Crops for the two jobs.
+    """Crops for calibration and for the gate.
 
     Attributes:
-        calibration: (N, H, W, 3) uint8 RGB; empty if there is nothing to calibrate.
+        calibration: (N, H, W, 3) uint8 RGB; empty for synthetic crops.
         gate: (M, H, W, 3) uint8 RGB.
-        description: what they are, in words.
+        description: their origin, in words.
     """
 
     calibration: NDArray[np.uint8]
@@ -41,15 +41,14 @@ class ChosenCrops:
 def choose_crops(
     path: Path | Sequence[Path] | None, *, height_px: int, width_px: int
 ) -> ChosenCrops:
-    """Read crops from a folder of pictures or from a data set, or make some up for the gate.
+    """Read crops from a folder of pictures or from a data set, or synthesise some for the gate.
 
-    They are spread evenly over the sorted names; every third serves the gate.
+    They are spaced evenly over the sorted names; every third is for the gate.
 
     Args:
-        path: a data set (its training split is used, its gallery if it has none), or a folder
-            that holds pictures at any depth, or the pictures themselves. Without, coloured patches
-            are made up, which look like nobody but drive every part of the network; they cannot
-            calibrate.
+        path: a data set (its training split is used, its gallery if it has none), a folder with
+            pictures at any depth, or the pictures themselves. If None, coloured patches are
+            synthesised, which exercise every part of the network but cannot calibrate.
         height_px: height of the crops.
         width_px: their width.
 
@@ -67,7 +66,7 @@ def choose_crops(
             f"{path if isinstance(path, Path) else name}: {len(paths)} pictures of people are too "
             f"few to calibrate and check int8; "
             f"at least {least} are needed, a few hundred are better. Name a folder with crops "
-            "from the cameras that the network will serve."
+            "from the cameras that the network will be used with."
         )
     wanted = min(len(paths), CALIBRATION_CROPS + GATE_CROPS)
     spread = np.linspace(0, len(paths) - 1, wanted).astype(int)

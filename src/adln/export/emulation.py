@@ -1,8 +1,8 @@
-"""Runs an int8 graph in three ways: as kernels are chosen here, exactly, and as without VNNI.
+"""Runs an int8 graph in three ways: with this machine's kernels, exactly, and as without VNNI.
 
-A file is proved on one machine and runs on others. Processors without VNNI add two products of
-bytes in 16 bits; their convolutions are computed here number by number, so that a file which is
-wrong there does not leave this machine.
+A file is validated on one machine and runs on others. Processors without VNNI add two products of
+bytes in 16 bits; their convolutions are emulated here, so that a file that fails on them is
+refused.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from adln.export.nodes import constant
 from adln.export.saturation import LARGEST_SUM, SMALLEST_SUM, find_products, may_saturate
 from adln.manifest import CROPS
 
-# Cosines between the answers of two ways to run one int8 file.
+# Cosines between the outputs of two ways of running one int8 file.
 LEAST_AGREEMENT, MEAN_AGREEMENT = 0.99, 0.999
 
 
@@ -30,7 +30,7 @@ def run_graph(
         model: takes "crops".
         crops: (N, H, W, 3) uint8 RGB.
         outputs: names of outputs.
-        exact: without optimisations, so that every product of bytes is computed in floats.
+        exact: without optimisations, so that all products of bytes are computed in floats.
     """
     found: list[NDArray[np.float32]] = _run(model, {CROPS: crops}, outputs, exact=exact)
     return found
@@ -39,7 +39,7 @@ def run_graph(
 def run_with_pair_sums(
     model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    """Run an int8 graph as processors without VNNI do: two products are added in 16 bits.
+    """Run an int8 graph as on processors without VNNI: two products are added in 16 bits.
 
     Args:
         model: int8, takes "crops".
@@ -56,7 +56,7 @@ def run_with_pair_sums(
 
 
 def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]) -> float:
-    """Refuse an int8 graph that answers differently on other processors.
+    """Refuse an int8 graph whose outputs differ on other processors.
 
     Args:
         model: int8, takes "crops".
@@ -64,10 +64,10 @@ def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequen
         outputs: names of embeddings (N, D) of unit length.
 
     Returns:
-        The least cosine between two ways to run it.
+        The smallest cosine between the exact outputs and those of another way.
 
     Raises:
-        ParityError: the ways disagree; the message names them.
+        ParityError: the outputs differ; the message says where.
     """
     expected = run_graph(model, crops, outputs, exact=True)
     ways = {
@@ -79,16 +79,16 @@ def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequen
         for name, found, exact in zip(outputs, answers, expected, strict=True):
             cosines = np.vecdot(found.astype(np.float64), exact.astype(np.float64))
             lowest = min(lowest, float(cosines.min()))
-            # Written so that a NaN fails.
+            # Negated, so that NaN fails.
             if not (cosines.min() >= LEAST_AGREEMENT and cosines.mean() >= MEAN_AGREEMENT):
                 problems.append(
-                    f"{name} by {way}: cosine to the exact answer least {cosines.min():.4f}, "
+                    f"{name} with {way}: smallest cosine to the exact output {cosines.min():.4f}, "
                     f"mean {cosines.mean():.4f}"
                 )
     if problems:
         raise ParityError(
-            f"the int8 file does not answer alike on all processors: {'; '.join(problems)}; at "
-            f"least {LEAST_AGREEMENT}, in the mean {MEAN_AGREEMENT}, is needed. Round its weights "
+            f"outputs of the int8 file differ between processors: {'; '.join(problems)}; at least "
+            f"{LEAST_AGREEMENT}, and {MEAN_AGREEMENT} on average, is needed. Round its weights "
             "with adln.export.rounding.round_weights, or export as fp32."
         )
     return lowest
@@ -97,7 +97,7 @@ def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequen
 def _convolve(
     node: ir.Node, widen: Sequence[ir.Node], levels: NDArray[np.generic]
 ) -> NDArray[np.float32]:
-    """A convolution whose products are added in pairs of neighbouring channels, in 16 bits."""
+    """A convolution that adds products of pairs of neighbouring channels in 16 bits."""
     input_scale, input_zero = (constant(value) for value in widen[0].inputs[1:3])
     kernel, scale = (constant(value) for value in widen[1].inputs[:2])
     bias, bias_scale = (constant(value) for value in widen[2].inputs[:2])
@@ -112,7 +112,7 @@ def _convolve(
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3))
     windows = windows[:, :, :: strides[0], :: strides[1]]  # (N, C, H, W, kh, kw)
     count, _, height, width = windows.shape[:4]
-    # Channels last: they are what kernels take side by side.
+    # Channels last: kernels pair neighbouring channels.
     patches = windows.transpose(0, 2, 3, 4, 5, 1).reshape(count * height * width, -1)
     weights = kernel.astype(np.int32).transpose(0, 2, 3, 1).reshape(len(kernel), -1)
     sums = saturating_products(patches, weights) - zero * weights.sum(axis=1)
@@ -122,7 +122,7 @@ def _convolve(
 
 
 def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Products of rows whose neighbouring terms are added in 16 bits, which saturate.
+    """Products of rows, with pairs of neighbouring terms added in saturating 16 bits.
 
     Args:
         bytes_: (P, K), 0 to 255.
@@ -133,7 +133,7 @@ def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -
     """
     if weights.shape[1] % 2:
         bytes_, weights = (np.pad(array, ((0, 0), (0, 1))) for array in (bytes_, weights))
-    # Floats of 64 bits hold these integers exactly.
+    # float64 represents these integers exactly.
     sums = (bytes_.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64)
     rows = np.flatnonzero(may_saturate(weights))
     chosen = weights[rows]
@@ -146,7 +146,7 @@ def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -
 def _compute(
     model: ir.Model, known: dict[str, NDArray[np.generic]], names: Sequence[str]
 ) -> list[NDArray[np.generic]]:
-    """Values of a graph from those that are known, exactly."""
+    """Compute values of a graph exactly from known ones."""
     copy = model.clone()
     values = {str(value.name): value for node in copy.graph for value in node.outputs}
     values |= {str(value.name): value for value in copy.graph.inputs}

@@ -1,6 +1,6 @@
-"""Exports a trained network: trace, convert, prove, and only then give the file its name.
+"""Exports a trained network: trace, convert, validate, and only then write the file.
 
-Sec. III.C of the paper deploys Res1 to Res4 on edge devices; this is the way there.
+For Sec. III.C of the paper, which deploys Res1 to Res4 on edge devices.
 """
 
 import shutil
@@ -48,8 +48,8 @@ from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 
 SUFFIXES = (".onnx", openvino.SUFFIX, ncnn.SUFFIX)
-# What int8 leaves in float, tried in this order until the gate is passed: errors of the first
-# layers go through all others.
+# Parts that int8 keeps in float, tried in this order until the gate passes: errors of the first
+# layers propagate through all others.
 FLOAT_PARTS: tuple[tuple[str, ...], ...] = ((), ("stem",), ("stem", "stages.1"))
 
 
@@ -58,8 +58,8 @@ class ExportedFile:
     """A file that passed the gate.
 
     Attributes:
-        path: where it lies.
-        manifest: what it says of itself, with the figures of the gate.
+        path: the file.
+        manifest: its manifest, with the results of the gate.
     """
 
     path: Path
@@ -82,18 +82,18 @@ def export_network(
     """Export a network at one depth or several.
 
     Args:
-        network_path: written by `adln train`.
-        out: file to write, .onnx, .xml (OpenVINO) or .param (ncnn). Nothing appears there, and
-            what is there stays, unless the parity gate is passed.
-        depths: 1 to 4; several give one file that answers all of them in one pass.
+        network_path: network written by `adln train`.
+        out: file to write, .onnx, .xml (OpenVINO) or .param (ncnn). It is only written, or an
+            existing file replaced, if the parity gate passes.
+        depths: 1 to 4; several give one file that computes all of them in one pass.
         precision: "fp32", "fp16" or "int8".
-        calibrate: folder of crops, data set, or pictures of people, for calibration and gate; int8
-            needs it. Without, the gate uses made-up pictures.
-        dataset: where Rank-1 and mAP are compared as well.
-        split_files: write a file for each depth, "<name>-<depth>", each of which goes on from the
-            map that the one before puts out.
+        calibrate: folder of crops, data set, or pictures of people, for calibration and gate;
+            required for int8. If None, the gate uses synthetic crops.
+        dataset: data set on which to compare Rank-1 and mAP, too.
+        split_files: write a file for each depth, "<name>-<depth>", each continuing from the feature
+            map that the previous one outputs.
         licence: stored in the manifest.
-        on_step: called with what is being done.
+        on_step: called with a description of each step.
         on_progress: called with the number of pictures just embedded for Rank-1 and mAP.
 
     Returns:
@@ -101,8 +101,8 @@ def export_network(
 
     Raises:
         CheckpointError: the network is missing or truncated, or has no such exit.
-        ExportError: the target cannot be written, or int8 has no crops or too few.
-        ParityError: the file is not true to the network.
+        ExportError: the target cannot be written, or int8 has no or too few crops.
+        ParityError: the file's outputs differ from the network's.
         ImageError: a picture for calibration is damaged; the message names it.
     """
     say = on_step or (lambda _: None)
@@ -132,11 +132,11 @@ def export_network(
     names = [name for depth in depths for name in manifest.output_names(depth)]
     traced = trace(network, names, maps=maps, input_form=manifest.input_form)
     for in_float in FLOAT_PARTS if precision == "int8" else FLOAT_PARTS[:1]:
-        # pnnx brings the weights to half precision itself.
+        # pnnx converts the weights to half precision itself.
         wanted: Precision = "fp32" if out.suffix == ncnn.SUFFIX else precision
         model = convert(traced, wanted, calibration=crops.calibration, in_float=in_float)
         if precision == "int8" and out.suffix == ".onnx":
-            # Other runtimes know the graph as quantisers write it, and run that faster.
+            # Other runtimes recognise, and run faster, the graph as written by quantisers.
             rewrite_int8(model, traced)
         if precision == "int8":
             say(f"rounding the weights of {_names(depths)}")
@@ -165,13 +165,13 @@ def convert(
     calibration: NDArray[np.uint8],
     in_float: tuple[str, ...] = (),
 ) -> ir.Model:
-    """Bring a traced graph to a precision; the graph itself is not changed.
+    """Convert a traced graph to a precision; the given graph is not changed.
 
     Args:
         traced: see `adln.export.tracing.trace`.
         precision: "fp32", "fp16" or "int8".
         calibration: (N, H, W, 3) uint8 RGB crops for int8.
-        in_float: modules that int8 leaves in float.
+        in_float: modules that int8 keeps in float.
 
     Raises:
         ExportError: too few crops.
@@ -194,7 +194,7 @@ def _write(
     say: Callable[[str], None],
     on_progress: Callable[[int], None] | None,
 ) -> tuple[ExportedFile, ...]:
-    """Write the files beside the target, judge them, and only then give them their names."""
+    """Write the files beside the target, validate them, and only then rename them."""
     depths = manifest.depths
     if manifest.precision == "int8":
         prove(model)
@@ -249,9 +249,9 @@ def _judge(
     say: Callable[[str], None],
     on_progress: Callable[[int], None] | None,
 ) -> tuple[tuple[Parity, ...], tuple[Accuracy, ...], tuple[Answers, Answers]]:
-    """Hold the files against the network: embeddings, then the flip test, then people found.
+    """Compare the files with the network: embeddings, then the flip test, then Rank-1 and mAP.
 
-    Also returns what network and file answer to the probe.
+    Also returns the outputs of network and file for the probe.
     """
 
     def open_candidate(batch_size: int) -> Embedder:
@@ -267,7 +267,7 @@ def _judge(
     parity = measure_parity(reference, open_candidate, crops)
     require_parity(parity, manifest.precision)
     if isinstance(open_candidate(1), OnnxEmbedder):
-        # The flip test also needs the norm that the file puts out.
+        # The flip test also needs the norm, which the file outputs.
         flipping = measure_parity(
             TorchEmbedder(network, device="cpu", flip=True),
             lambda batch_size: OnnxEmbedder(paths[0], threads=1, batch_size=batch_size, flip=True),
@@ -295,7 +295,7 @@ def _check_request(
     if out.suffix not in SUFFIXES:
         raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
     if out.suffix == ncnn.SUFFIX and precision == "int8":
-        raise ExportError("ncnn files are written as fp32 or fp16: its packages quantise nothing.")
+        raise ExportError("ncnn files must be fp32 or fp16: its packages do not quantise.")
     if out.suffix == ncnn.SUFFIX and max(depths) > ncnn.DEEPEST:
         raise ExportError(
             f"ncnn cannot run the attention of Res4; export depths 1 to {ncnn.DEEPEST} for it."
@@ -307,7 +307,7 @@ def _check_request(
             "int8 needs crops for calibration: name a folder of crops or a data set (--calibrate)."
         )
     if precision == "fp16" and out.suffix == openvino.SUFFIX:
-        raise ExportError("OpenVINO chooses half precision when it runs; export fp32 for it.")
+        raise ExportError("OpenVINO chooses half precision at run time; export fp32 for it.")
     if split_files and (len(depths) < 2 or out.suffix != ".onnx"):
         raise ExportError("split files need two depths or more, and .onnx.")
 
@@ -326,7 +326,7 @@ def _save(model: ir.Model, manifest: Manifest, path: Path) -> None:
 
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, so that moving out of it is one step; always removed."""
+    """A hidden folder beside the target, so that a rename moves files out of it; always removed."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.is_dir():

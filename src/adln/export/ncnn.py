@@ -1,4 +1,4 @@
-"""Writes ncnn files: the ONNX graph converted by ncnn's own tool, pnnx.
+"""Writes ncnn files: converts the ONNX graph by ncnn's own tool, pnnx.
 
 An optional target for phones and small ARM boards (Sec. III.C deploys on edge devices); needs the
 packages ncnn and pnnx.
@@ -23,17 +23,17 @@ DEEPEST = 3
 
 
 def require_packages() -> None:
-    """Refuse early where ncnn files cannot be written or proved.
+    """Refuse early if ncnn files cannot be written or validated.
 
     Raises:
-        ExportError: ncnn or pnnx is not installed; the message says how to get them.
+        ExportError: ncnn or pnnx is not installed; the message says how to install it.
     """
     for name in ("ncnn", "pnnx"):
         import_package(name)
 
 
 def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
-    """Convert a graph; beside PATH come a .bin file with the weights and a .json file.
+    """Convert a graph; also writes PATH's .bin file with the weights and its .json manifest.
 
     Args:
         model: float32, as traced for `INPUT_FORM`.
@@ -67,19 +67,19 @@ def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write PATH's .json file: the manifest, and the digests of the two files that it is of."""
+    """Write PATH's .json file: the manifest, and the digests of the two files it describes."""
     content = {"manifest": asdict(manifest), **digests_of(path)}
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _blob_names(manifest: Manifest) -> dict[str, str]:
-    """What pnnx calls inputs and outputs -> what they are called in every other file."""
+    """The names that pnnx gives to inputs and outputs -> names in other formats."""
     outputs = [name for depth in manifest.depths for name in manifest.output_names(depth)]
     return {"in0": CROPS, **{f"out{index}": name for index, name in enumerate(outputs)}}
 
 
 def _with_names(param: str, names: dict[str, str]) -> str:
-    """Rename blobs in the text of a .param file: magic, counts, then a line for each layer."""
+    """Rename blobs in the text of a .param file: magic, counts, then a line per layer."""
     lines = param.splitlines()
     for at, line in enumerate(lines[2:], start=2):
         kind, name, inputs, outputs, *rest = line.split()

@@ -1,6 +1,6 @@
-"""Small tools for editing the nodes of a graph: find, make, replace, remove.
+"""Helpers to edit the nodes of a graph: find, make, replace, remove.
 
-Serves the deployment of Sec. III.C.
+For the deployment of Sec. III.C.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ TO_CHANNELS_FIRST = (0, 3, 1, 2)
 
 
 class Maker:
-    """Makes nodes and constants whose names begin with that of the node they stand for."""
+    """Makes nodes and constants, with names that begin with that of the node they replace."""
 
     def __init__(self, graph: ir.Graph, name: str) -> None:
         self.graph = graph
@@ -25,7 +25,7 @@ class Maker:
     def __call__(
         self, op_type: str, *inputs: ir.Value | NDArray[np.generic] | None, **attributes: Any
     ) -> ir.Value:
-        """Make a node; arrays become constants, None leaves an input out.
+        """Make a node; arrays become constants, None omits an input.
 
         Returns:
             Its output.
@@ -43,11 +43,11 @@ class Maker:
         return node.outputs[0]
 
     def constant(self, array: NDArray[np.generic], role: str) -> ir.Value:
-        """Give the graph a constant."""
+        """Add a constant to the graph."""
         return add_constant(self.graph, array, f"{self.name}/{role}_{len(self.nodes)}")
 
     def replace(self, old: ir.Node) -> None:
-        """Put the nodes in the place of an old one; the last gives what it gave."""
+        """Replace an old node; the last node made takes over its output."""
         self.graph.insert_before(old, self.nodes)
         new_value, old_value = self.nodes[-1].outputs[0], old.outputs[0]
         new_value.shape, new_value.type = old_value.shape, old_value.type
@@ -58,7 +58,7 @@ class Maker:
 
 
 def add_constant(graph: ir.Graph, array: NDArray[np.generic], name: str) -> ir.Value:
-    """Give a graph a constant."""
+    """Add a constant to a graph."""
     tensor = ir.tensor(array, name=name)
     value = ir.Value(
         name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape)
@@ -68,7 +68,7 @@ def add_constant(graph: ir.Graph, array: NDArray[np.generic], name: str) -> ir.V
 
 
 def remove_dead_nodes(graph: ir.Graph) -> None:
-    """Remove nodes and constants that nobody reads any more."""
+    """Remove nodes and constants whose outputs are not used."""
     outputs = set(graph.outputs)
     for node in reversed(list(graph)):
         if not any(value.uses() or value in outputs for value in node.outputs):
@@ -79,7 +79,7 @@ def remove_dead_nodes(graph: ir.Graph) -> None:
 
 
 def chain(node: ir.Node | None, *op_types: str) -> list[ir.Node] | None:
-    """The nodes that lead to this one by first inputs, itself first, if they are of these types."""
+    """The chain of first inputs that ends in this node, itself first, if it has these types."""
     nodes: list[ir.Node] = []
     current = node
     for op_type in op_types:
@@ -91,29 +91,29 @@ def chain(node: ir.Node | None, *op_types: str) -> list[ir.Node] | None:
 
 
 def producer(node: ir.Node, op_type: str) -> ir.Node | None:
-    """The node that gives the first input, if it is of this type."""
+    """The node that produces the first input, if it is of this type."""
     path = chain(node, node.op_type, op_type)
     return None if path is None else path[1]
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:
-    """What a constant holds; None for everything else."""
+    """Value of a constant; None for other values."""
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
-    """The axes that a reduction is told to reduce; none if it is told nothing."""
+    """The axes that a reduction states; empty if it states none."""
     wanted = constant(node.inputs[1]) if len(node.inputs) > 1 else None
     return () if wanted is None else tuple(int(axis) for axis in wanted.reshape(-1))
 
 
 def drops_axes(node: ir.Node) -> bool:
-    """Whether a reduction takes the reduced axes out of the shape."""
+    """Whether a reduction removes the reduced axes from the shape."""
     return "keepdims" in node.attributes and node.attributes["keepdims"].as_int() == 0
 
 
 def is_permutation(node: ir.Node, order: Sequence[int]) -> bool:
-    """Whether a transposition moves the axes in this order."""
+    """Whether a transposition permutes the axes in this order."""
     return tuple(node.attributes["perm"].as_ints()) == tuple(order)
 
 

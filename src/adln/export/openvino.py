@@ -1,4 +1,4 @@
-"""Writes OpenVINO files: the ONNX graph converted by Intel's own tool.
+"""Writes OpenVINO files: converts the ONNX graph by Intel's own tool.
 
 An optional target for Intel CPUs (Sec. III.C deploys on edge devices); needs the package openvino.
 """
@@ -15,17 +15,17 @@ SUFFIX = ".xml"
 
 
 def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
-    """Convert a graph; beside PATH comes a .bin file with the weights.
+    """Convert a graph; also writes PATH's .bin file with the weights.
 
     Raises:
         ExportError: openvino is not installed or cannot convert the graph.
     """
     ov = import_openvino()
-    # The converter reads files.
+    # The converter reads from files.
     source = path.with_suffix(".onnx")
     ir.save(model, source)
     try:
-        # Not convert_model, which reports its use to Intel.
+        # Not convert_model, which reports usage to Intel.
         converted = ov.Core().read_model(source)
         converted.set_rt_info(manifest.to_json(), METADATA_KEY)
         ov.save_model(converted, path, compress_to_fp16=False)

@@ -1,7 +1,7 @@
-"""The parity gate: an exported file that does not answer like its torch network is refused.
+"""The parity gate: refuses an exported file whose outputs differ from its torch network's.
 
-Compares the test features of Sec. III.B, crop by crop by cosine, at several batch sizes, and with
-a data set Rank-1 and mAP (Sec. III.A).
+Compares the test features of Sec. III.B by the cosine of each crop, at several batch sizes, and, on
+a data set, Rank-1 and mAP (Sec. III.A).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from adln.evaluation.protocol import evaluate
 from adln.manifest import Accuracy, Parity, Precision
 
 BATCH_SIZES = (1, 7, 32)
-# Rank-1 and mAP may fall by half a point.
+# Rank-1 and mAP may drop by at most this (half a point).
 LARGEST_FALL = 0.005
 _UNIT_TOLERANCE = 1e-3
 _PERCENT = 100.0
@@ -25,12 +25,12 @@ _PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """What the cosines between file and torch network must reach.
+    """Required cosines between file and torch network.
 
     Attributes:
-        least: the smallest cosine.
-        mean: the mean cosine.
-        first_percentile: the cosine that one crop in a hundred may fall below.
+        least: smallest cosine.
+        mean: mean cosine.
+        first_percentile: 1 % quantile of the cosine.
     """
 
     least: float = -1.0
@@ -52,11 +52,11 @@ def measure_parity(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> tuple[Parity, ...]:
-    """Embed the same crops with the torch network and with the file.
+    """Compare embeddings of the same crops by the torch network and by the file.
 
     Args:
         reference: the torch network.
-        open_candidate: batch size -> the file, giving its runtime as many crops at a time.
+        open_candidate: batch size -> the file, run with this batch size.
         crops: (N, H, W, 3) uint8 RGB.
         batch_sizes: the batch sizes to try.
 
@@ -64,7 +64,7 @@ def measure_parity(
         A row for each depth and batch size.
 
     Raises:
-        ParityError: the file does not run, or its embeddings have not length 1.
+        ParityError: the file does not run, or its embeddings do not have length 1.
     """
     expected = reference.embed(crops)
     rows = []
@@ -73,7 +73,7 @@ def measure_parity(
         try:
             found = candidate.embed(crops)
         except Exception as error:
-            # Runtimes raise what they like; whatever it is, the file does not work.
+            # Runtimes raise exceptions of any type; all mean that the file does not work.
             raise ParityError(f"the file fails at batch {batch_size}: {error}") from error
         for depth in sorted(expected):
             cosines = _cosines(expected[depth], found[depth], depth)
@@ -91,10 +91,10 @@ def measure_parity(
 
 
 def require_parity(rows: Sequence[Parity], precision: Precision) -> None:
-    """Refuse a file whose embeddings are not those of the torch network.
+    """Refuse a file whose embeddings differ from the torch network's.
 
     Raises:
-        ParityError: a row is beyond the tolerance of the precision; the message names all.
+        ParityError: a row violates the tolerance of the precision; the message names all such rows.
     """
     tolerance = TOLERANCES[precision]
     failures = [
@@ -106,18 +106,18 @@ def require_parity(rows: Sequence[Parity], precision: Precision) -> None:
             ("mean", row.mean, tolerance.mean),
             ("first percentile", row.first_percentile, tolerance.first_percentile),
         )
-        # Written so that a NaN fails.
+        # Negated, so that NaN fails.
         if not value >= wanted
     ]
     if failures:
         advice = (
-            "Calibrate on more crops, from the cameras that the network will serve, or export "
-            "as fp32."
+            "Calibrate on more crops, from the cameras that the network will be used with, or "
+            "export as fp32."
             if precision == "int8"
             else "The file was not written. Please report this with the versions of torch and onnx."
         )
         raise ParityError(
-            f"the {precision} file does not answer like the network: {'; '.join(failures)}. "
+            f"outputs of the {precision} file differ from the network's: {'; '.join(failures)}. "
             f"{advice}"
         )
 
@@ -162,10 +162,10 @@ def measure_accuracy(
 
 
 def require_accuracy(rows: Sequence[Accuracy]) -> None:
-    """Refuse a file that finds people worse than the torch network.
+    """Refuse a file with a lower accuracy than the torch network.
 
     Raises:
-        ParityError: Rank-1 or mAP falls by more than half a point; the message names all.
+        ParityError: Rank-1 or mAP drops by more than half a point; the message names all drops.
     """
     failures = [
         f"Res{row.depth} on {row.dataset}: {words} falls from {_PERCENT * before:.2f} "
@@ -179,7 +179,7 @@ def require_accuracy(rows: Sequence[Accuracy]) -> None:
     ]
     if failures:
         raise ParityError(
-            f"the file finds people worse than the network: {'; '.join(failures)}; at most "
+            f"the file is less accurate than the network: {'; '.join(failures)}; at most "
             f"{_PERCENT * LARGEST_FALL} points are allowed. Calibrate on other crops or export "
             "as fp32."
         )

@@ -1,8 +1,9 @@
-"""Turns a float32 graph into one of half precision or of 8-bit integers.
+"""Converts a float32 graph to half precision or to 8-bit integers.
 
-int8 is static: activations unsigned with one scale for each tensor, weights signed with one scale
-for each output channel, ranges measured on crops. Input, attention gates and everything behind
-the last pooling stay in float: they are few operations and their errors reach the embedding whole.
+int8 is static: activations are unsigned with one scale per tensor, weights signed with one scale
+per output channel, ranges are measured on crops. The input, the attention gates and everything
+after the last pooling stay in float: they are few operations, and their errors reach the embedding
+undiminished.
 """
 
 import tempfile
@@ -25,20 +26,20 @@ from adln.errors import ExportError
 from adln.export.nodes import Maker, add_constant, constant, remove_dead_nodes
 from adln.manifest import CROPS
 
-# Fewer crops do not show what a camera sees; the ranges of int8 would be cut too short.
+# Fewer crops are not representative; the int8 ranges would be too narrow.
 MIN_CALIBRATION_CROPS = 32
 _CALIBRATION_BATCH_SIZE = 8
-# Operations of the backbone that have a form for 8 bits.
+# Operations of the backbone that exist in 8 bits.
 _COMPUTING = ("Conv", "Relu", "Add")
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 _FLOAT_MODULES = ("normalise", "attention", "deployed")
 
 
 def to_half(model: ir.Model) -> ir.Model:
-    """Weights and arithmetic in float16; input, embedding and norm keep their types.
+    """Convert weights and arithmetic to float16; input, embedding and norm keep their types.
 
-    Normalisation and everything behind the last pooling stay in float32, as in mixed training.
-    Maps that are put out are float16.
+    Normalisation and everything after the last pooling stay in float32, as in mixed-precision
+    training. Feature map outputs are float16.
     """
     half = model.clone()
     graph = half.graph
@@ -81,12 +82,12 @@ def to_half(model: ir.Model) -> ir.Model:
 def to_int8(
     model: ir.Model, crops: NDArray[np.uint8], *, in_float: tuple[str, ...] = ()
 ) -> ir.Model:
-    """Quantise with ranges from crops.
+    """Quantise with ranges measured on crops.
 
     Args:
         model: as traced, with the input "crops".
-        crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
-        in_float: modules that stay in float besides those that always do, e.g. "stem".
+        crops: (N, H, W, 3) uint8 RGB, like those the network will get.
+        in_float: further modules to keep in float, e.g. "stem".
 
     Raises:
         ExportError: too few crops.
@@ -94,12 +95,12 @@ def to_int8(
     if len(crops) < MIN_CALIBRATION_CROPS:
         raise ExportError(
             f"int8 needs at least {MIN_CALIBRATION_CROPS} crops for calibration, got {len(crops)}. "
-            "Name a folder with a few hundred crops from the cameras that the network will serve."
+            "Name a folder with a few hundred crops from the cameras it will be used with."
         )
-    # The quantiser works from file to file and leaves notes beside its input.
+    # The quantiser works on files and leaves notes beside its input.
     with tempfile.TemporaryDirectory(prefix="adln-export-") as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        # What the quantiser's own preparation would do, the tracer has done already.
+        # The tracer has already done the quantiser's own preprocessing.
         prepared = model.clone()
         prepared.metadata_props.update(_PREPARED)
         ir.save(prepared, source)
@@ -113,7 +114,7 @@ def to_int8(
             per_channel=True,
             nodes_to_quantize=_nodes_for_int8(model, in_float),
             calibrate_method=CalibrationMethod.MinMax,
-            # Extremes of single batches are averaged: one odd crop then widens no range.
+            # Extremes of batches are averaged, so that one unusual crop does not widen a range.
             extra_options={"CalibMovingAverage": True},
         )
         quantised = ir.from_proto(onnx.load(target))
@@ -124,9 +125,9 @@ def to_int8(
 
 
 def _store_projections_in_bytes(graph: ir.Graph) -> None:
-    """Keep the weights of projections as int8 with a scale for each row; arithmetic stays float.
+    """Store the weights of projections as int8 with a scale per row; arithmetic stays float.
 
-    They are a sixth of the numbers of a Res2 and a thousandth of its work.
+    They are a sixth of the weights of a Res2 and a thousandth of its work.
     """
     for node in list(graph):
         weight = constant(node.inputs[1]) if node.op_type == "Gemm" else None
@@ -142,7 +143,7 @@ def _store_projections_in_bytes(graph: ir.Graph) -> None:
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the crops out in batches, as the quantiser asks for them."""
+    """Supplies the crops in batches to the quantiser."""
 
     def __init__(self, crops: NDArray[np.uint8]) -> None:
         self._batches: Iterator[NDArray[np.uint8]] = (
@@ -161,7 +162,7 @@ def _nodes_for_int8(model: ir.Model, in_float: tuple[str, ...]) -> list[str]:
     for node in model.graph:
         name, source = str(node.name), node.inputs[0]
         producer = source.producer() if source is not None else None
-        # Choosing the largest number is exact in 8 bits, if it is there in 8 bits.
+        # A maximum is exact in 8 bits if its input is in 8 bits.
         chooses = node.op_type == "MaxPool" and producer is not None and producer.name in chosen
         computes = node.op_type in _COMPUTING and not name.startswith((*_FLOAT_MODULES, *modules))
         if chooses or computes:

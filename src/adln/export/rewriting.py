@@ -1,8 +1,8 @@
-"""Rewrites a traced graph so that CPUs run it fast; the numbers it computes stay the same.
+"""Rewrites a traced graph to run fast on CPUs, with the same results.
 
-Each step replaces a few nodes by others that compute the same: normalisation (Sec. III.B) and
-the pooling and convolutions of dimension interaction attention (Sec. II.A, Eq. 1-2), which a
-runtime for ResNets has no fast form for. A step that finds nothing to do changes nothing.
+Each step replaces a few nodes by equivalent ones: normalisation (Sec. III.B), and the pooling and
+convolutions of dimension interaction attention (Sec. II.A, Eq. 1-2), for which runtimes tuned to
+ResNets have no fast form. A step without matching nodes changes nothing.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from adln.export.nodes import (
     remove_dead_nodes,
 )
 
-# Where torch's tracer notes the modules that a node comes from.
+# Metadata key under which torch's tracer records a node's modules.
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _CHANNELS = 3
 
@@ -43,9 +43,9 @@ def rewrite(model: ir.Model) -> None:
 
 
 def name_nodes_by_module(graph: ir.Graph) -> None:
-    """Name nodes "stages.2.0.conv1/Conv" and drop the tracer's notes.
+    """Name nodes "stages.2.0.conv1/Conv" and drop the tracer's metadata.
 
-    The names say which nodes belong together; the notes hold paths of the exporting machine.
+    The names show which nodes belong together; the metadata contains paths of this machine.
     """
     counts: Counter[str] = Counter()
     for node in graph:
@@ -63,11 +63,11 @@ def name_nodes_by_module(graph: ir.Graph) -> None:
 
 
 def normalise_rows(graph: ir.Graph) -> None:
-    """Subtract the mean from whole rows of pixels and let the first convolution divide.
+    """Subtract the mean from whole rows of pixels; fold the division into the first convolution.
 
-    The tracer's way, after the colours were moved to the front, makes runtimes that move them
-    back broadcast over an axis of three, which costs more than the rest of the input together.
-    Dividing inside the convolution is exact also at the border: its padding of 0 stays 0.
+    The tracer moves channels first and then normalises; runtimes that move them back broadcast over
+    an axis of length three, which costs more than the rest of the input together. Dividing inside
+    the convolution is also exact at the border: its padding of 0 stays 0.
     """
     for convolution in list(graph):
         path = chain(convolution, "Conv", "Div", "Sub", "Cast", "Transpose")
@@ -94,10 +94,10 @@ def normalise_rows(graph: ir.Graph) -> None:
 
 
 def pool_maxima(graph: ir.Graph, node: ir.Node) -> None:
-    """Take the maximum over rows or columns by max pooling, of the map with channels first.
+    """Take the maximum over rows or columns by max pooling of the map with channels first.
 
-    Reductions over an outer axis jump through memory; pooling has kernels for every layout, and
-    it works on 8-bit maps as they are.
+    Reductions over an outer axis have strided memory access; pooling has kernels for every layout,
+    and works directly on 8-bit maps.
     """
     if node.op_type != "ReduceMax" or not drops_axes(node):
         return
@@ -118,7 +118,7 @@ def pool_maxima(graph: ir.Graph, node: ir.Node) -> None:
 def average_by_product(graph: ir.Graph, node: ir.Node) -> None:
     """Average a map with channels last over its rows, or over all points, by a matrix product.
 
-    The same sum, in the order in which the map lies in memory.
+    The same sum, in the memory order of the map.
     """
     if node.op_type != "ReduceMean" or not drops_axes(node):
         return
@@ -145,10 +145,10 @@ def average_by_product(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
-    """Write a convolution of P planes to one as a convolution along their longer axis.
+    """Write a convolution of P planes to one plane as a convolution along their longer axis.
 
-    The shorter axis (8 or 16 points) becomes channels: what the kernel does along it is a banded
-    matrix. One output channel leaves wide registers empty; 8 or 16 fill them.
+    The shorter axis (8 or 16 points) becomes channels: the kernel's part along it is a banded
+    matrix. One output channel leaves wide registers unused; 8 or 16 fill them.
     """
     if node.op_type != "Conv":
         return
@@ -186,7 +186,7 @@ def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _band(taps: NDArray[np.float32], points: int) -> NDArray[np.float32]:
-    """(P, K, L) taps -> (points, P, points, L): what each point gives to each, zero outside K."""
+    """(P, K, L) taps -> (points, P, points, L): weight of each point for each, zero outside K."""
     planes, size, length = taps.shape
     band = np.zeros((points, planes, points, length), dtype=np.float32)
     for out in range(points):

@@ -1,8 +1,8 @@
-"""Rewrites a graph of 8-bit integers so that CPUs run it fast.
+"""Rewrites an 8-bit integer graph to run fast on CPUs.
 
-What stands around the quantised convolutions of Sec. II's backbone is done on bytes where it was
-done on floats, and convolutions get the shapes that processors have instructions for. A step that
-finds nothing to do changes nothing.
+Operations around the quantised convolutions of Sec. II's backbone are moved from floats to bytes,
+and convolutions get shapes for which processors have instructions. A step without matching nodes
+changes nothing.
 """
 
 from collections.abc import Sequence
@@ -27,15 +27,15 @@ from adln.export.nodes import (
 )
 
 _CHANNELS = 3
-# Pixels whose colours become the channels of one point: 12, which is a multiple of four.
+# Pixels whose colours become the channels of one point: 12 channels, a multiple of four.
 _PIXELS = 4
 _STEM = {"kernel_shape": (7, 7), "strides": (2, 2), "pads": (3, 3, 3, 3)}
 _POINTWISE = {"kernel_shape": (1, 1), "strides": (1, 1), "pads": (0, 0, 0, 0)}
-# Inputs of a convolution that has a bias.
+# Number of inputs of a convolution with a bias.
 _WITH_BIAS = 3
 _LARGEST_BYTE, _LARGEST_WEIGHT, _LARGEST_BIAS = 255, 127, 2**30
 _TINY = float(np.finfo(np.float32).tiny)
-# Scale and zero point of bytes that stand for themselves.
+# Scale and zero point of bytes that represent their own value.
 _AS_THEY_ARE = np.array(1, dtype=np.float32), np.array(0, dtype=np.uint8)
 
 
@@ -43,8 +43,8 @@ def rewrite_int8(model: ir.Model, floats: ir.Model) -> None:
     """Apply all steps in place.
 
     Args:
-        model: quantised, with nodes for rounding to bytes and back (QDQ).
-        floats: the same graph before it was quantised; its nodes have the same names.
+        model: quantised, with QuantizeLinear and DequantizeLinear nodes (QDQ).
+        floats: the same graph before quantisation, with the same node names.
     """
     graph = model.graph
     kernels = {
@@ -63,8 +63,8 @@ def rewrite_int8(model: ir.Model, floats: ir.Model) -> None:
 def subtract_from_bytes(graph: ir.Graph, node: ir.Node) -> None:
     """Normalise bytes to bytes in one step: subtract the mean colour as an 8-bit addition.
 
-    Before, rows of pixels became floats, the mean was taken off, and each colour plane was
-    rounded.
+    Before, rows of pixels were converted to float, the mean was subtracted, and each colour plane
+    was quantised.
     """
     path = chain(node, "QuantizeLinear", "Transpose", "Reshape", "Sub", "Cast", "Reshape")
     if path is None:
@@ -89,7 +89,7 @@ def subtract_from_bytes(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _scale_that_fits(mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The step of which all three colours of the mean are as nearly as possible a multiple."""
+    """The step whose multiples come closest to the mean's three colours."""
     steps = mean.max() / np.arange(_LARGEST_BYTE // 2, _LARGEST_BYTE + 1)
     errors = np.abs(np.rint(mean / steps[:, None]) * steps[:, None] - mean).max(axis=1)
     return np.array(steps[errors.argmin()], dtype=np.float32)
@@ -98,10 +98,10 @@ def _scale_that_fits(mean: NDArray[np.float32]) -> NDArray[np.float32]:
 def convolve_four_pixels_at_once(graph: ir.Graph, node: ir.Node) -> None:
     """Split the first convolution into one for even and one for odd columns of its map.
 
-    Processors multiply bytes four channels at a time. Colours are three, so a runtime copies out
-    every patch of 7 x 7 pixels instead. Here the colours of four pixels side by side become 12
-    channels. Two such points hold the 7 pixels that an even column needs; for odd columns the
-    picture is shifted by two pixels. The weights, the sums and their rounding stay the same.
+    Processors multiply bytes in groups of four channels. With three colours, a runtime instead
+    copies every patch of 7 x 7 pixels. Here the colours of four adjacent pixels become 12 channels.
+    Two such points hold the 7 pixels for an even column; for odd columns the picture is shifted by
+    two pixels. The weights, the sums and their rounding stay the same.
     """
     path = chain(node, "Conv", "DequantizeLinear", "Transpose", "QuantizeLinear")
     if path is None or not _is_like(node, _STEM):
@@ -154,8 +154,8 @@ def add_inside_convolution(
 ) -> None:
     """Compute the sum of two pointwise convolutions as one over the channels of both.
 
-    The sum is then rounded once and not three times. The bytes of both inputs are taken as they
-    are; their scales go into the weights, which are rounded anew from the float32 graph.
+    The sum is then rounded once instead of three times. The bytes of both inputs are used
+    directly; their scales go into the weights, which are rounded again from the float32 graph.
     """
     if node.op_type != "Add" or _only_reader(node, "QuantizeLinear") is None:
         return
@@ -182,7 +182,7 @@ def add_inside_convolution(
         biases.append(bias)
     weight = np.concatenate(weights, axis=1)
     bias = np.add(*biases)
-    # A channel of tiny weights has a scale at which its bias still fits into 32 bits.
+    # For channels of tiny weights, limit the scale so that the bias still fits into 32 bits.
     scales = np.abs(weight).max(axis=(1, 2, 3)) / _LARGEST_WEIGHT
     scales = np.maximum.reduce([scales, np.abs(bias) / _LARGEST_BIAS, np.full_like(bias, _TINY)])
     rounded = np.rint(weight / scales[:, None, None, None]).astype(np.int8)
@@ -203,9 +203,9 @@ def add_inside_convolution(
 
 
 def average_bytes(graph: ir.Graph, node: ir.Node) -> None:
-    """Average a map of bytes over all points, or each row of it, by a product with ones.
+    """Average a map of bytes over all points, or over each row, by a product with ones.
 
-    The sums are exact integers; before, the map became floats and its channels moved to the front.
+    The sums are exact integers; before, the map was converted to float with channels first.
     """
     path = chain(node, "ReduceMean", "DequantizeLinear", "QuantizeLinear")
     if path is None or not drops_axes(node):
@@ -253,7 +253,7 @@ def _producer_of(value: ir.Value | None) -> ir.Node | None:
 
 
 def _only_reader(node: ir.Node, op_type: str) -> ir.Node | None:
-    """The one node that reads what this one gives, if it is of this type."""
+    """The single consumer of a node's output, if it is of this type."""
     readers = list(node.outputs[0].uses())
     if len(readers) != 1 or readers[0].node.op_type != op_type:
         return None
@@ -272,7 +272,7 @@ def _plain(value: Any) -> Any:
 
 
 def _dequantised(value: ir.Value | None) -> NDArray[np.float64] | None:
-    """What a constant of integers stands for, if its zero point is 0."""
+    """Dequantised value of an integer constant, if its zero point is 0."""
     node = _producer_of(value)
     if node is None or node.op_type != "DequantizeLinear":
         return None

@@ -1,12 +1,12 @@
-"""Rounds the weights of an int8 graph so that no kernel can overflow, and loses little by it.
+"""Rounds the weights of an int8 graph so that no kernel can overflow, with little loss.
 
-Layer after layer, weights and bias are fitted anew: what the layer makes of the bytes that really
-reach it shall be what the float network has there. The weights are rounded one input after the
-other, and each rounding error is made up for by the inputs still to come.
+Layer by layer, weights and bias are refitted so that the layer's output for its actual quantised
+input matches the float network's output. Weights are rounded one input at a time, and the inputs
+still to be rounded compensate each rounding error.
 
 Source: Frantar et al., GPTQ (ICLR 2023), Eq. 2-3, for the rounding; Nagel et al., Data-Free
-Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the outputs of the float
-network, not to those of the layer before rounding, and takes all inputs as they come.
+Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the float network's
+outputs, not to those of the layer before rounding, and uses the inputs as quantised.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,14 +22,14 @@ from adln.export.nodes import constant
 from adln.export.saturation import LARGEST_PAIR, LARGEST_WEIGHT
 from adln.manifest import CROPS
 
-# Crops that the layers are fitted to, and points of all their maps together.
+# Crops for the fit, and number of points of all their maps together.
 _FIT_CROPS, _FIT_POINTS = 64, 16_384
 _BATCH_SIZE = 8
-# Steps of rounding that are tried, as shares of the one at which the largest weights just fit.
+# Rounding steps to try, as shares of the step at which the largest weights just fit.
 _STEPS = (1.0, 0.93, 0.86, 0.79, 0.72)
-# How far the fit trusts the weights as they were: shares of the mean variance of the inputs.
+# Regularisation of the fit towards the original weights: shares of the inputs' mean variance.
 _TRUST_FIT, _TRUST_ROUNDING = 0.03, 0.01
-# Inputs rounded before the others hear of their errors.
+# Number of inputs rounded before their errors are passed on to the later ones.
 _BLOCK = 64
 _LARGEST_BIAS = 2**30
 _TINY = float(np.finfo(np.float32).tiny)
@@ -37,9 +37,9 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class _Layer:
-    """Convolutions of one weight, and the node of the float graph whose output is theirs.
+    """Convolutions that share a weight, and the float node whose output is theirs.
 
-    Several share the columns of that output: the j-th of G has columns j, j + G, and so on.
+    Several of them share the columns of that output: the j-th of G has columns j, j + G, and so on.
     """
 
     convolutions: list[ir.Node]
@@ -47,25 +47,25 @@ class _Layer:
 
     @property
     def weight(self) -> ir.Node:
-        """What widens the weights."""
+        """The node that dequantises the weights."""
         return _widener(self.convolutions[0], 1)
 
     @property
     def bias(self) -> ir.Node:
-        """What widens the bias."""
+        """The node that dequantises the bias."""
         return _widener(self.convolutions[0], 2)
 
 
 def round_weights(model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8]) -> None:
-    """Fit and round the weights of all int8 convolutions, in place.
+    """Refit and round the weights of all int8 convolutions, in place.
 
     Args:
-        model: quantised, weights with one scale for each output channel, and rewritten or not.
-        floats: the graph that it was made of; names of nodes begin with those of this one.
-        crops: (N, H, W, 3) uint8 RGB, like those that the network will see.
+        model: quantised, with one weight scale per output channel; may be rewritten.
+        floats: the float graph it was made from; node names in it are prefixes of the int8 ones.
+        crops: (N, H, W, 3) uint8 RGB, like those the network will get.
 
     Raises:
-        ExportError: a convolution is not in the float graph.
+        ExportError: a convolution is missing in the float graph.
     """
     if len(crops) > _FIT_CROPS:
         crops = crops[np.linspace(0, len(crops) - 1, _FIT_CROPS).astype(int)]
@@ -108,7 +108,7 @@ def _widener(node: ir.Node, index: int) -> ir.Node:
 def _samples(
     model: ir.Model, floats: ir.Model, layer: _Layer, crops: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Inputs (P, K) of the layer at P points of its maps, and outputs (P, O) of the float graph."""
+    """Inputs (P, K) of the layer at P points, and outputs (P, O) of the float graph."""
     sources = [str(_input_of(node).name) for node in layer.convolutions]
     reference = next(node for node in floats.graph if node.name == layer.reference)
     run = _part(model, sources)
@@ -136,7 +136,7 @@ def _input_of(node: ir.Node) -> ir.Value:
 def _choose(
     rng: np.random.Generator, count: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], ...]:
-    """Indices of points: all if they are few."""
+    """Indices of random points; of all points if there are few."""
     size = int(np.prod(shape))
     chosen = np.arange(size) if count >= size else rng.choice(size, count, replace=False)
     return tuple(np.unravel_index(chosen, shape))
@@ -145,7 +145,7 @@ def _choose(
 def _patches(
     stage_map: NDArray[np.float32], node: ir.Node, points: tuple[NDArray[np.int64], ...]
 ) -> NDArray[np.float32]:
-    """What a convolution sees at points (crop, row, column) of its output: (P, K)."""
+    """Input patches of a convolution for output points (crop, row, column): (P, K)."""
     kernel = tuple(node.attributes["kernel_shape"].as_ints())
     strides = tuple(node.attributes["strides"].as_ints())
     top, left, bottom, right = node.attributes["pads"].as_ints()
@@ -157,7 +157,7 @@ def _patches(
 
 
 def _part(model: ir.Model, names: list[str]) -> Callable[[NDArray[np.uint8]], list[Any]]:
-    """What computes some values of a graph from crops."""
+    """A function that computes some values of a graph from crops."""
     import onnxruntime  # type: ignore[import-untyped]
 
     copy = model.clone()
@@ -196,7 +196,7 @@ def _fit(layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32]
         moments + _TRUST_FIT * spread * np.eye(len(moments)), (crossed - weight @ moments).T
     ).T
     hessian = moments + _TRUST_ROUNDING * spread * np.eye(len(moments))
-    # A channel of tiny weights has a step at which its bias still fits into 32 bits.
+    # For channels of tiny weights, limit the step so that the bias still fits into 32 bits.
     least = np.abs(mean_out - weight @ mean_in) / (_LARGEST_BIAS * float(input_scale))
     levels, steps = _best_levels(weight, hessian, np.maximum(least, _TINY))
     bias = mean_out - (levels * steps[:, None]) @ mean_in.astype(np.float64)
@@ -216,7 +216,7 @@ def _set(node: ir.Node, levels: NDArray[np.generic], scale: NDArray[np.float32])
 def _best_levels(
     weight: NDArray[np.float64], hessian: NDArray[np.float64], least: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Round each row at several steps and keep the one with the least error in its output."""
+    """Round each row with several steps and keep the one with the smallest output error."""
     pairs = [_sum_of_two(np.maximum(sign * weight, 0)) / LARGEST_PAIR for sign in (1, -1)]
     largest = np.maximum.reduce([*pairs, np.abs(weight).max(axis=1) / LARGEST_WEIGHT])
     steps = np.concatenate([np.maximum(share * largest, least) for share in _STEPS])
@@ -236,9 +236,9 @@ def _sum_of_two(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _limits(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least and largest level of each weight such that no two of one sign exceed the pair.
+    """Range of each weight such that no two weights of one sign exceed LARGEST_PAIR.
 
-    The largest weight of a row may take what the others leave.
+    The largest weight of a row may use what the others leave.
     """
     limits = []
     for sign in (-1, 1):
@@ -260,7 +260,7 @@ def _round(
     hessian: NDArray[np.float64],
     limits: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """Round rows (R, K), inputs of the greatest variance first."""
+    """Round rows (R, K), inputs of largest variance first."""
     order = np.argsort(-np.diag(hessian), kind="stable")
     # inverse = triangle.T @ triangle
     inverse = np.linalg.inv(hessian[np.ix_(order, order)])

@@ -1,12 +1,12 @@
 """Proves from the weights of an int8 graph that no processor's kernels can overflow.
 
-Processors without instructions for sums of four products (x86 before VNNI) multiply unsigned by
-signed bytes and add two neighbouring products in 16 bits, which saturate. Which two are neighbours
-is up to the kernel, so any two weights of an output channel are held against the largest bytes.
+Processors without four-product instructions (x86 before VNNI) multiply unsigned by signed bytes and
+add two neighbouring products in saturating 16 bits. Which products are neighbours depends on the
+kernel, so any two weights of an output channel are checked with the largest bytes.
 
-Source: Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW. Activations with
-a sign are moved to unsigned ones by such kernels, and zero points are taken off afterwards in 32
-bits, so the bytes as they stand in the graph are what counts.
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW. Such kernels shift
+signed activations to unsigned ones, and subtract zero points afterwards in 32 bits, so the bytes in
+the graph are what counts.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ SMALLEST_SUM, LARGEST_SUM = -(2**15), 2**15 - 1
 # Two weights of one sign: 255 * 128 still fits, 255 * 129 does not.
 LARGEST_PAIR = LARGEST_SUM // LARGEST_ACTIVATION
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
-# Operations on bytes that `adln export` does not write and this proof does not cover.
+# Operations on bytes that `adln export` never writes and this proof does not cover.
 _FOREIGN = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm")
 
 
@@ -35,8 +35,8 @@ class Product:
     """A convolution or matrix product of bytes with constant bytes.
 
     Attributes:
-        node: where it stands.
-        weights: (O, K), what is constant; the K of a row are added up.
+        node: its name in the graph.
+        weights: (O, K) constant factor; products are summed over K.
     """
 
     node: ir.Node
@@ -44,10 +44,10 @@ class Product:
 
 
 def pair_sums(weights: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The least and the largest sum that two products of a row can have, whatever the bytes are.
+    """The smallest and largest possible sum of two products of a row, over all activations.
 
     Args:
-        weights: (O, K) bytes; they meet activations of 0 to 255.
+        weights: (O, K) bytes, multiplied with activations of 0 to 255.
 
     Returns:
         Two arrays (O,).
@@ -59,7 +59,7 @@ def pair_sums(weights: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[
 
 
 def may_saturate(weights: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Which rows of weights (O, K) hold two whose products can overflow 16 bits: (O,)."""
+    """Whether each row of weights (O, K) has two whose products can overflow 16 bits: (O,)."""
     least, largest = pair_sums(weights)
     return (least < SMALLEST_SUM) | (largest > LARGEST_SUM)
 
@@ -68,21 +68,21 @@ def find_products(model: ir.Model) -> Iterator[Product]:
     """All products of a graph whose two factors are bytes.
 
     Raises:
-        ExportError: one of them is not with a constant, or an operation that is not known here.
+        ExportError: a product has no constant factor, or an operation is unknown here.
     """
     for node in model.graph:
         if node.op_type in _FOREIGN:
-            raise ExportError(f"{node.name}: nothing can be proved of {node.op_type}.")
+            raise ExportError(f"{node.name}: overflow cannot be checked for {node.op_type}.")
         if node.op_type not in _PRODUCTS:
             continue
         levels = [_levels(value) for value in node.inputs[:2]]
         if None in levels:
-            continue  # computed in floats
+            continue  # computed in float
         found = [constant(value) for value in levels]
         index = 1 if found[1] is not None else 0
         weights = found[index]
         if weights is None:
-            raise ExportError(f"{node.name}: nothing can be proved of two factors that change.")
+            raise ExportError(f"{node.name}: overflow cannot be checked without a constant factor.")
         if node.op_type == "Conv":
             weights = weights.reshape(len(weights), -1)
         elif index == 1:
@@ -96,10 +96,10 @@ def prove(model: ir.Model) -> PairProof:
     """Prove that no sum of two products in a graph can overflow 16 bits.
 
     Args:
-        model: int8, with nodes for rounding to bytes and back (QDQ).
+        model: int8, with QuantizeLinear and DequantizeLinear nodes (QDQ).
 
     Raises:
-        ExportError: a sum can overflow; the message names where.
+        ExportError: a sum can overflow; the message says where.
     """
     digest, names, extreme = hashlib.sha256(), [], 0
     count = 0
@@ -120,6 +120,6 @@ def prove(model: ir.Model) -> PairProof:
 
 
 def _levels(value: ir.Value | None) -> ir.Value | None:
-    """The bytes that a value is widened from."""
+    """The quantised tensor behind a dequantised value."""
     node = value.producer() if value is not None else None
     return node.inputs[0] if node is not None and node.op_type == "DequantizeLinear" else None

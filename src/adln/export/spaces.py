@@ -1,9 +1,9 @@
-"""Names the space that an exit's embeddings lie in, by what it was trained against.
+"""Names the space of an exit's embeddings by what it was trained against.
 
-That is another network whose space it was taught, or else its classifier.
+That is a teacher network's space, or otherwise the exit's classifier.
 
-Exits 1 to 4 of Fig. 1 that learn against one classifier learn one meaning of every direction, so
-that their embeddings can be compared by cosine. Exits with classifiers of their own cannot.
+Exits 1 to 4 of Fig. 1 trained against one classifier share the meaning of every direction, so that
+their embeddings can be compared by cosine. Exits with separate classifiers do not.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from adln.model.network import ADLN
 
 
 def name_space(network: ADLN, depth: int) -> str:
-    """The name of an exit's space: two exits share it if they were trained against the same.
+    """The name of an exit's space; exits trained against the same classifier share it.
 
     Args:
-        network: any whose exit at this depth carries its trained classifier.
+        network: a network whose exit at this depth has its trained classifier.
         depth: 1 to 4, one of the network's exits.
 
     Returns:
         The name in the network's architecture; without one, the first 16 hex digits of the
-        SHA-256 over the classifier (K, D), as contiguous little-endian float32.
+        SHA-256 of the classifier (K, D), as contiguous little-endian float32.
     """
     if network.architecture.space:
         return network.architecture.space

@@ -1,7 +1,7 @@
-"""Splits a network of several depths into files that go on from each other's maps.
+"""Splits a network of several depths into files that continue from each other's feature maps.
 
 Sec. III.C of the paper: the depths share their stages. A device runs the shallow file on every
-crop, keeps the map that it puts out, and runs the deeper file only for the crops that need it.
+crop, keeps its feature map, and runs the deeper file only for the crops that need it.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class Part:
 
     Attributes:
         model: its graph.
-        depths: depths that it answers.
-        starts_after: stage whose map it takes; 0 if it takes crops.
-        maps: stages whose maps it puts out.
-        sums: stages at which the sum of embeddings goes with the map, out or in.
+        depths: depths it computes.
+        starts_after: stage whose map is its input; 0 if it takes crops.
+        maps: stages whose maps it outputs.
+        sums: stages at which the sum of embeddings accompanies the map, as output or input.
     """
 
     model: ir.Model
@@ -32,17 +32,17 @@ class Part:
 
 
 def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
-    """Cut a graph behind the map of each depth but the last.
+    """Cut a graph after the map of each depth except the last.
 
     Args:
-        model: of all depths, with the outputs "embedding_<depth>", "norm_<depth>" and, for each
-            depth but the last, "map_<depth>", and "sum_<depth>" if exits answer together there.
-            It is used up.
+        model: with all depths: outputs "embedding_<depth>", "norm_<depth>" and, for each depth but
+            the last, "map_<depth>", and "sum_<depth>" if embeddings of exits are summed there. It
+            is consumed.
         depths: ascending, two or more.
 
     Returns:
-        A part for each depth. The maps of an int8 graph are cut where they are 8-bit integers,
-        so that a cached map takes a quarter of the room and nothing is computed twice.
+        A part for each depth. The maps of an int8 graph are cut where they are 8-bit integers, so
+        that a cached map takes a quarter of the memory and nothing is computed twice.
     """
     graph = model.graph
     outputs = {str(value.name): value for value in graph.outputs}
@@ -79,7 +79,7 @@ def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
 
 
 def _boundary(value: ir.Value) -> ir.Value:
-    """The 8-bit tensor that a map is made of, or the map itself."""
+    """The 8-bit tensor that a map is dequantised from, or the map itself."""
     producer = value.producer()
     if producer is not None and producer.op_type == "DequantizeLinear":
         quantised = producer.inputs[0]

@@ -1,7 +1,7 @@
-"""Traces a torch network into an ONNX graph that takes crops and gives embeddings.
+"""Traces a torch network into an ONNX graph from crops to embeddings.
 
-Implements the deployment of Sec. III.C (Res1 to Res4) with the test features of Sec. III.B: after
-the BNNeck, of unit length. Batch norms behind convolutions are folded by the tracer.
+The deployment of Sec. III.C (Res1 to Res4) with the test features of Sec. III.B: after the BNNeck,
+of unit length. The tracer folds batch norms into convolutions.
 """
 
 import logging
@@ -19,20 +19,20 @@ from adln.manifest import CROPS, InputForm, map_name, sum_name
 from adln.model.network import ADLN
 
 OPSET = 20
-# With one example crop the tracer would take the batch axis for a constant.
+# With a single example crop, the tracer would treat the batch axis as constant.
 EXAMPLE_BATCH_SIZE = 2
-# Features shorter than this stay what they are, as in `adln.embeddings.unit_length`.
+# Shorter features are not normalised, as in `adln.embeddings.unit_length`.
 SHORTEST = 1e-12
 
 
 class Deployed(nn.Module):
-    """Crops -> embedding and norm of each exit, then the maps and sums asked for.
+    """Crops -> embedding and norm of each exit, then the requested maps and sums.
 
     Args:
-        network: has exactly the exits that are wanted; it is not changed.
-        maps: stages whose maps are put out as well.
-        sums: depths whose sum of embeddings is put out as well.
-        input_form: what crops come as, see `adln.manifest.Manifest`.
+        network: has exactly the wanted exits; it is not changed.
+        maps: stages whose maps are output as well.
+        sums: depths whose sum of embeddings is output as well.
+        input_form: format of the crops, see `adln.manifest.Manifest`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Deployed(nn.Module):
         self.eval()
 
     def example(self, count: int) -> Tensor:
-        """As many black crops, in the input form."""
+        """A batch of black crops, in the input form."""
         height_px, width_px = (
             self.network.architecture.height_px,
             self.network.architecture.width_px,
@@ -62,7 +62,7 @@ class Deployed(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         """Crops in the input form -> embedding (N, D) and norm (N, 1) of each exit, maps, sums."""
         maps: list[Tensor] = []
-        # Registered in here, because the tracer warns of tensors kept from one call to the next.
+        # Registered here, because the tracer warns of tensors kept between calls.
         handles = [
             self.network.stages[str(stage)].register_forward_hook(
                 lambda _module, _inputs, stage_map: maps.append(stage_map)
@@ -91,17 +91,17 @@ def trace(
     """Trace and rewrite a network.
 
     Args:
-        network: has exactly the exits that are wanted; it is not changed.
+        network: has exactly the wanted exits; it is not changed.
         output_names: embedding and norm for each exit, ascending by depth.
-        maps: stages whose maps are put out as well, as "map_<stage>", each with "sum_<stage>" if
-            exits answer together there.
-        input_form: what crops come as, see `adln.manifest.Manifest`.
+        maps: stages whose maps are output as well, as "map_<stage>", each with "sum_<stage>" if
+            embeddings of exits are summed there.
+        input_form: format of the crops, see `adln.manifest.Manifest`.
 
     Returns:
         A float32 graph, opset 20, with a dynamic batch axis.
 
     Raises:
-        ExportError: the tracer gives up on this network.
+        ExportError: the tracer fails on this network.
     """
     sums = [stage for stage in maps if stage in network.architecture.summed_exits]
     deployed = Deployed(network, maps=maps, sums=sums, input_form=input_form)
@@ -128,7 +128,7 @@ def trace(
 
 @contextmanager
 def _without_known_warnings() -> Iterator[None]:
-    """Keep quiet what the tracer says of itself and of torchvision, and nothing else."""
+    """Suppress the tracer's messages about itself and torchvision, and no others."""
 
     def is_news(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("torchvision is not installed")

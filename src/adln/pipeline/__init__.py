@@ -1,1 +1,1 @@
-"""From cameras to sightings: what is seen, said, kept and sent."""
+"""From cameras to sightings: detection, identification, storage and delivery."""

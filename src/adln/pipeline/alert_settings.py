@@ -1,4 +1,4 @@
-"""Settings of alerts: who, where, when, how often, and how somebody is notified."""
+"""Settings of alerts: which person, where, when, how often, and how to notify."""
 
 import re
 from datetime import datetime, tzinfo
@@ -14,19 +14,19 @@ _MINUTES_PER_DAY = 24 * 60
 
 @settings
 class AlertSettings:
-    """One rule: when it holds for a sighting, somebody is notified.
+    """One rule: a sighting that meets it sends a notification.
 
     Attributes:
-        name: names the rule among the others, of a-z, A-Z, 0-9, _ and -.
-        person: a name in the gallery; "unknown" for whoever has none; or "anybody".
-        cameras: names of cameras; all of them if left out.
+        name: unique name of the rule; letters a-z, A-Z, digits, _ and -.
+        person: a name in the gallery; "unknown" for people without a name; or "anybody".
+        cameras: camera names; all cameras if left out.
         hours: local time of this machine, such as "22:00-06:00"; always if left out.
-        not_again_within: of the same person, such as "30s", "10m", "2h" or "1d".
-        to: how: "mqtt" (the broker of `mqtt`), "webhook" (`url`) or "command".
-        topic: of mqtt; the camera's name comes after it.
-        url: of the webhook; its secret, certificates and permission are those of `webhook`.
-        command: program and arguments; no shell reads them. The alert comes on standard input.
-        names: whether the alert says the person's name; else their number only.
+        not_again_within: shortest time between two alerts for one person: "30s", "10m", "2h", "1d".
+        to: the channel: "mqtt" (the broker of `mqtt`), "webhook" (`url`) or "command".
+        topic: MQTT topic; the camera's name is appended.
+        url: address of the webhook; secret, certificates and permission are those of `webhook`.
+        command: program and arguments, run without a shell. The alert arrives on standard input.
+        names: whether alerts contain the person's name; otherwise only their number.
     """
 
     name: str = ""
@@ -53,10 +53,10 @@ class AlertSettings:
             raise SettingsError(f"alert {self.name!r}: {error}.") from error
 
     def require_way(self) -> None:
-        """Check that it is said how somebody is notified.
+        """Check that the rule is complete: a name, a person and a channel.
 
         Raises:
-            SettingsError: it is not.
+            SettingsError: something is missing.
         """
         if not self.name:
             raise SettingsError('an alert needs a name, such as name = "night".')
@@ -74,10 +74,10 @@ class AlertSettings:
 
 
 def seconds(text: str) -> float:
-    """A length of time such as "30s", "10m", "2h" or "1d", in seconds.
+    """Convert a duration such as "30s", "10m", "2h" or "1d" to seconds.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a duration.
     """
     found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     if found is None:
@@ -88,15 +88,15 @@ def seconds(text: str) -> float:
 
 
 def within_hours(hours: str, time_s: float, zone: tzinfo | None = None) -> bool:
-    """Whether a moment lies within hours of the day.
+    """Whether a moment lies within a time range of the day.
 
     Args:
-        hours: such as "22:00-06:00", the end excluded; "" for always.
+        hours: such as "22:00-06:00", end excluded; "" for always.
         time_s: the moment, Unix time.
-        zone: that the hours are of; that of this machine if left out.
+        zone: time zone of `hours`; this machine's if left out.
 
     Raises:
-        ValueError: the hours are none.
+        ValueError: `hours` is not a time range.
     """
     if not hours:
         return True

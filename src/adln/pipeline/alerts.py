@@ -1,8 +1,8 @@
-"""Alerts: a rule over sightings, and a notification when it holds.
+"""Alerts: rules over sightings that send a notification when they hold.
 
-Each rule is a receiver of sightings of its own (`adln.pipeline.delivery`): what it has to say is
-said at least once, is tried again while the way is blocked, and holds up no other receiver. Rules
-go by the times of the sightings, so that a recording gives the same alerts on each run.
+Each rule is a receiver of its own (`adln.pipeline.delivery`): an alert is delivered at least once,
+is retried while its channel fails, and delays no other receiver. Rules use the times of the
+sightings, so a recording gives the same alerts on each run.
 """
 
 import json
@@ -27,12 +27,12 @@ _MOST_REMEMBERED = 10_000
 
 
 class AlertRule:
-    """Tells which sightings are worth an alert.
+    """Decides which sightings raise an alert.
 
     Args:
-        rule: Who, where, when and how often.
-        people: Who is in the gallery.
-        zone: Of the hours; that of this machine if left out.
+        rule: Person, place, hours and repetition.
+        people: The people of the gallery.
+        zone: Time zone of the rule's hours; this machine's if left out.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class AlertRule:
         self._people = people
         self._zone = zone
         self._within_s = seconds(rule.not_again_within)
-        # Person (None: nobody known) -> time of the last alert; and the tracks that had one.
+        # Person (None: nobody known) -> time of the last alert; and the tracks that were alerted.
         self._last_s: OrderedDict[int | None, float] = OrderedDict()
         self._tracks: OrderedDict[tuple[int, int, int | None], None] = OrderedDict()
 
     def is_due(self, event: SightingEvent) -> bool:
-        """Whether to notify of this sighting."""
+        """Whether this sighting raises an alert."""
         rule = self._rule
         if rule.cameras and event.camera_name not in rule.cameras:
             return False
@@ -61,7 +61,7 @@ class AlertRule:
         return last_s is None or abs(event.last_time_s - last_s) >= self._within_s
 
     def told(self, event: SightingEvent) -> None:
-        """Remember that this sighting was notified of."""
+        """Remember that an alert was sent for this sighting."""
         self._last_s[event.person_id] = event.last_time_s
         self._last_s.move_to_end(event.person_id)
         self._tracks[event.camera_id, event.track_id, event.person_id] = None
@@ -80,7 +80,7 @@ class AlertRule:
         return event.verdict == "matched" and name == self._rule.person
 
     def alert(self, event: SightingEvent) -> str:
-        """What is said of a sighting, as one line of JSON."""
+        """The alert for a sighting, as one line of JSON."""
         name = self._people.name_of(event.person_id) if self._rule.names else None
         values = {
             "format": FORMAT,
@@ -98,17 +98,17 @@ class AlertRule:
         return json.dumps(values, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def alert_id(self, event: SightingEvent) -> str:
-        """Identifies the alert: what comes twice with the same id is the same alert."""
+        """Id of the alert: two messages with the same id are the same alert."""
         return make_event_id("alert", self._rule.name, event.event_id)
 
 
 class AlertSink:
-    """Passes on the alerts of one rule.
+    """Delivers the alerts of one rule.
 
     Args:
-        rule: Tells which sightings are worth one.
-        people: Who is in the gallery.
-        way: Takes an alert as others take a sighting.
+        rule: Decides which sightings raise an alert.
+        people: The people of the gallery.
+        way: The sink that delivers the alerts.
     """
 
     def __init__(self, rule: AlertRule, people: ReportedPeople, way: Sink) -> None:
@@ -117,15 +117,15 @@ class AlertSink:
         self._way = way
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
-        """Look at sightings in order; on return all alerts of them are acknowledged.
+        """Check sightings in order; on return all of their alerts are acknowledged.
 
         Raises:
-            UndeliveredError: The way is blocked, or nobody says who is who.
+            UndeliveredError: The channel fails, or the gallery cannot be read.
         """
         for done, stored in enumerate(events):
             if self._people.names() is None:
-                # Else everybody would be unknown.
-                raise UndeliveredError("the gallery does not say who is who", acknowledged=done)
+                # Without names everybody would count as unknown.
+                raise UndeliveredError("the gallery cannot be read", acknowledged=done)
             event = SightingEvent.from_json(stored.body)
             if not self._rule.is_due(event):
                 continue
@@ -141,20 +141,20 @@ class AlertSink:
             self._rule.told(event)
 
     def close(self) -> None:
-        """Close the sink behind it."""
+        """Close the sink that delivers the alerts."""
         self._way.close()
 
 
 class CommandSink:
-    """Runs a program for each alert, which comes on its standard input. No shell is involved.
+    """Runs a program for each alert, with the alert on its standard input and without a shell.
 
     Args:
         command: Program and arguments.
-        folder: Where it runs.
-        timeout_s: Longest run; then it is killed.
+        folder: Working directory.
+        timeout_s: After this time the program is killed.
 
     Raises:
-        DeliveryError: There is no such program.
+        DeliveryError: The program does not exist.
     """
 
     def __init__(
@@ -163,18 +163,18 @@ class CommandSink:
         program = shutil.which(command[0]) or shutil.which(str(folder / command[0]))
         if program is None:
             raise DeliveryError(
-                f"{command[0]}: there is no such program that may be run, neither by the path nor "
-                f"in {folder}."
+                f"{command[0]}: no such program, or not executable, on the search path or in "
+                f"{folder}."
             )
         self._command = [str(Path(program).absolute()), *command[1:]]
         self._folder = folder
         self._timeout_s = timeout_s
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
-        """Run it once for each; exit status 0 acknowledges.
+        """Run the program once for each alert; exit status 0 acknowledges it.
 
         Raises:
-            UndeliveredError: It cannot be run, takes too long, or ends with another status.
+            UndeliveredError: It cannot be started, exceeds the timeout, or returns another status.
         """
         for done, event in enumerate(events):
             try:
@@ -189,9 +189,9 @@ class CommandSink:
                 ).returncode
             except (OSError, subprocess.TimeoutExpired) as error:
                 # Without the arguments: they may hold a secret.
-                why = f"not done within {self._timeout_s:g} s"
+                why = f"did not finish within {self._timeout_s:g} s"
                 if isinstance(error, OSError):
-                    why = error.strerror or "cannot be run"
+                    why = error.strerror or "cannot be started"
                 raise UndeliveredError(
                     f"{self._command[0]}: {why}", acknowledged=done, refused=True
                 ) from None
@@ -201,4 +201,4 @@ class CommandSink:
                 )
 
     def close(self) -> None:
-        """Nothing is held between runs."""
+        """Nothing to release between runs."""

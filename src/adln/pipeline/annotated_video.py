@@ -1,8 +1,8 @@
-"""Videos with boxes and identities drawn in, one for each camera, for a person to look at.
+"""Writes one video per camera with boxes and identities drawn in, for people to watch.
 
 VP9 in MP4, or VP8 in WebM, which takes a sixth of the time: browsers play both, and OpenCV's wheels
-can write them. Their FFmpeg holds libvpx (BSD licence), but no encoder for H.264. Each video is
-encoded in a thread of its own, while the watch goes on with the next frames.
+can write them. Their FFmpeg contains libvpx (BSD licence), but no H.264 encoder. Each video is
+encoded in its own thread while the watch continues with the next frames.
 """
 
 from collections import deque
@@ -26,33 +26,33 @@ from adln.pipeline.watch_parts import SeenFrame
 __all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
 
 VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
-"""Ending of a file -> what is written into it. MP4 cannot hold VP8."""
+"""File suffix -> codec (FourCC). MP4 cannot hold VP8."""
 
 _OTHER_VIDEOS = {".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".gif", ".ts", ".flv"}
-# This many frames are used to measure the frame rate.
+# The frame rate is measured over this many frames.
 _FRAMES_FOR_RATE = 8
 _SLOWEST_FPS, _FASTEST_FPS = 1.0, 60.0
-# A pause in a recording is shown for at most this long.
+# A pause in a recording is shown for at most this many seconds.
 _LONGEST_PAUSE_S = 2.0
 _LARGEST_PX = 1280
-# Frames that may wait for the encoder; it is slower than all else, where there is but one camera.
+# Frames queued for the encoder, which is the slowest part of the loop with a single camera.
 _MOST_WAITING = 8
 
 
 class VideoWriters:
-    """Writes a video for each camera, at the rate of its frames.
+    """Writes a video for each camera at the rate of its frames.
 
     Args:
-        target: a folder, which is made if it is missing and gets ``<camera>.mp4``; or, if it ends
-            in .mp4 or .webm, the file itself, with the camera's name added if there are several.
-            The videos show people, whatever other settings say.
-        recordings: files that are watched, none of which is written over.
-        cameras: how many there are.
-        name_of: person -> what people call them; None if they have no name.
+        target: a folder, created if missing, which gets ``<camera>.mp4``; or a file that ends in
+            .mp4 or .webm, to whose name the camera's is added if there are several. The videos
+            show people, whatever other settings say.
+        recordings: the recordings watched, which are never overwritten.
+        cameras: number of cameras.
+        name_of: person -> name; None if the person has no name.
 
     Raises:
-        SettingsError: nothing can be written there, it is one of the recordings, or it looks like
-            a file of another kind.
+        SettingsError: the target cannot be written, is one of the recordings, or has an unsupported
+            suffix.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class VideoWriters:
             raise SettingsError(f"{target}: is the recording itself; name another file.")
         if target.suffix.lower() in _OTHER_VIDEOS and not target.is_dir():
             raise SettingsError(
-                f"{target}: videos are written as {' or '.join(VIDEO_CODECS)}; name such a "
-                "file, or a folder."
+                f"{target}: videos are written as {' or '.join(VIDEO_CODECS)}; name a file with "
+                "one of these suffixes, or a folder."
             )
         require_writable(target, raises=SettingsError, folder=not self._is_file)
         (target.parent if self._is_file else target).mkdir(parents=True, exist_ok=True)
 
     @property
     def paths(self) -> list[Path]:
-        """The videos that were begun."""
+        """The videos started so far."""
         return [video.path for video in self._videos.values()]
 
     def add(self, seen: SeenFrame) -> None:
@@ -107,7 +107,7 @@ class VideoWriters:
         if self._is_file:
             folder, suffix = self._target.parent, self._target.suffix
             stem = self._target.stem + (f"-{plain}" if self._cameras > 1 else "")
-        # Two names may give one file, on disks that know no capitals in any case.
+        # Two camera names may give one file name, especially on disks that ignore case.
         taken = {path.name.casefold() for path in self.paths}
         path, number = folder / f"{stem}{suffix}", 1
         while path.name.casefold() in taken or path.resolve() in self._recordings:
@@ -117,7 +117,7 @@ class VideoWriters:
 
 
 class _Video:
-    """One file; its first frames wait until it is known how many there are a second."""
+    """One video file; its first frames wait until the frame rate is measured."""
 
     def __init__(self, path: Path, artist: FrameArtist) -> None:
         self._cv2 = load_opencv()
@@ -151,7 +151,7 @@ class _Video:
             self._writer.release()
 
     def _fitting(self, seen: SeenFrame) -> tuple[NDArray[np.uint8], float]:
-        """The picture in the size of the video, which is even, and by how much it was scaled."""
+        """The picture resized to the video's (even) size, and the scale factor."""
         height, width = seen.frame.image.shape[:2]
         scale = min(1.0, _LARGEST_PX / max(height, width))
         if self._size == (0, 0):
@@ -191,6 +191,6 @@ class _Video:
         if not self._writer.isOpened():
             self._is_closed = True
             raise CameraError(
-                f"{self.path}: this video cannot be written; OpenCV's wheels from PyPI can write "
-                "VP8 and VP9, other builds may not."
+                f"{self.path}: this video cannot be written. OpenCV's wheels from PyPI can write "
+                "VP8 and VP9; other builds may not."
             )

@@ -1,4 +1,4 @@
-"""Puts the parts of a watch together, as its settings say."""
+"""Builds the parts of a watch from its settings."""
 
 import hashlib
 import logging
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 # The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
-# Files are faster than a disk: after this many sightings the outbox is waited for.
+# Recordings outrun the disk: after this many sightings, wait for the outbox.
 _SYNC_EVERY = 200
 _SYNC_WAIT_S = 60.0
 
@@ -67,18 +67,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Assembly:
-    """The parts of a watch, ready to run; close it in the end.
+    """The parts of a watch, ready to run; close it when done.
 
     Attributes:
-        cameras: where frames come from.
-        parts: camera name -> what belongs to it.
+        cameras: the sources of frames.
+        parts: camera name -> the parts for this camera.
         detector: finds people.
         embedder: the network.
-        gallery: who was seen.
-        book: who is who.
-        load: keeps the pace.
+        gallery: stored people and sightings.
+        book: assigns identities.
+        load: adapts the work to the budget.
         first_depth: depth at which every crop is embedded first; None if there is only one depth.
-        costs: stated costs; None if work is measured.
+        costs: stated costs; None if costs are measured.
         run: run number on this gallery, from 1.
         live: whether any camera is live.
     """
@@ -104,7 +104,7 @@ class Assembly:
         on_frame: Callable[[SeenFrame], object] | None = None,
         on_track_end: Callable[[TrackEnd], object] | None = None,
     ) -> Watch:
-        """The loop over these parts; for what it takes besides see `Watch`."""
+        """The loop over these parts; see `Watch` for the arguments."""
         return Watch(
             cameras=self.cameras,
             parts=self.parts,
@@ -123,7 +123,7 @@ class Assembly:
         )
 
     def close(self) -> None:
-        """Close cameras and gallery."""
+        """Close the cameras and the gallery."""
         self.cameras.close()
         self.gallery.close()
 
@@ -138,13 +138,13 @@ def assemble(
     """Open everything that a watch needs, except its outputs; see `open_delivery`.
 
     Args:
-        settings: of the watch.
-        folder: that paths in the settings are relative to.
-        gallery_folder: in place of the gallery of the settings.
-        detector: in place of the detector of the settings.
+        settings: the watch's settings.
+        folder: base of relative paths in the settings.
+        gallery_folder: replaces the gallery of the settings.
+        detector: replaces the detector of the settings.
 
     Raises:
-        AdlnError: anything cannot be opened or contradicts another thing.
+        AdlnError: something cannot be opened, or settings contradict each other.
     """
     live = any(is_live(camera.source) for camera in settings.cameras)
     embedder, first_depth, depth = _open_network(settings, folder)
@@ -229,27 +229,27 @@ def assemble(
 
 
 def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Retention:
-    """A gallery's rules with those that cameras state in place of what was there for them.
+    """A gallery's retention rules, with the retention times that cameras state for themselves.
 
     Args:
-        rules: of the gallery.
-        cameras: of the settings; one without a rule of its own leaves the gallery's.
+        rules: the gallery's.
+        cameras: from the settings; one without `keep_days` leaves the gallery's rule as it is.
     """
     stated = {one.number: one.keep_days * DAY_S for one in cameras if one.keep_days}
     return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
 
 
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
-    """Who is in a gallery, for those who report people."""
+    """The gallery's people, for the parts that report them."""
     people = ReportedPeople(gallery.persons, ignored=settings.ignore)
     called = set((people.names() or {}).values())
     # Names stay out of the log.
     if any(name.strip() not in called for name in settings.ignore):
-        _log.warning("ignore names somebody whom the gallery does not know (yet)")
+        _log.warning("ignore has a name that the gallery does not know (yet)")
     for alert in settings.alerts:
         if alert.person not in {ANYBODY, UNKNOWN, *called}:
             _log.warning(
-                "alert %s is about somebody whom the gallery does not know (yet)", alert.name
+                "alert %s is about a person whom the gallery does not know (yet)", alert.name
             )
     return people
 
@@ -264,13 +264,13 @@ def open_delivery(
     """Open outbox and sinks.
 
     Args:
-        settings: of the watch.
-        folder: that paths in the settings are relative to.
-        gallery: who was seen; alerts need it.
-        people: who is in it, where that was opened before.
+        settings: the watch's settings.
+        folder: base of relative paths in the settings.
+        gallery: needed for alerts.
+        people: the gallery's people, if already open.
 
     Raises:
-        DeliveryError: one cannot be used.
+        DeliveryError: the outbox or a sink cannot be used.
         SettingsError: there is no sink, or an environment variable is missing.
     """
     if people is None and gallery is not None:
@@ -286,7 +286,7 @@ def open_delivery(
         )
     for alert in settings.alerts:
         if people is None:
-            raise SettingsError(f"alert {alert.name!r} needs a gallery that says who is who.")
+            raise SettingsError(f"alert {alert.name!r} needs a gallery to know the people's names.")
         way: Sink
         if alert.to == "mqtt":
             way = _open_mqtt(settings.mqtt, folder, alert.topic, alert.name)
@@ -297,7 +297,7 @@ def open_delivery(
         sinks[f"alert-{alert.name}"] = AlertSink(AlertRule(alert, people), people, way)
     if not sinks:
         raise SettingsError(
-            "sightings go nowhere: name jsonl.path, mqtt.host or webhook.url in the settings."
+            "there is no output for sightings: set jsonl.path, mqtt.host or webhook.url."
         )
     path = folder / settings.outbox
     try:
@@ -307,21 +307,21 @@ def open_delivery(
         if "locked" not in str(error):
             raise
         raise DeliveryError(
-            f"{path}: another watch is using this outbox. Name one of its own for each watch, and "
-            'with it the file of sightings: outbox = "second.db" and jsonl.path = "second.jsonl"; '
-            "the gallery may be the same."
+            f"{path}: another watch is using this outbox. Each watch needs its own outbox and its "
+            'own file of sightings: outbox = "second.db" and jsonl.path = "second.jsonl"; the '
+            "gallery may be shared."
         ) from error
 
 
 def open_home_assistant(
     settings: WatchSettings, folder: Path, people: ReportedPeople
 ) -> HomeAssistant | None:
-    """Connect to Home Assistant; None if that is not enabled.
+    """Connect to Home Assistant; None if it is not enabled.
 
     Args:
-        settings: of the watch.
-        folder: that paths in the settings are relative to.
-        people: who is in the gallery.
+        settings: the watch's settings.
+        folder: base of relative paths in the settings.
+        people: the gallery's people.
 
     Raises:
         DeliveryError: the broker's settings cannot be used.
@@ -340,7 +340,7 @@ def open_home_assistant(
 
 
 def _open_mqtt(mqtt: MqttSettings, folder: Path, topic: str, part: str = "") -> MqttSink:
-    # A broker throws out the one of two with the same id.
+    # A broker disconnects one of two clients with the same id.
     client_id = f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id
     return MqttSink(_broker(mqtt, folder), topic=topic, client_id=client_id)
 
@@ -368,7 +368,7 @@ def _open_webhook(webhook: WebhookSettings, folder: Path, url: str, batch_size: 
 
 
 def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent], None]:
-    """A `deliver` for the loop: live cameras never wait for the disk, recordings do at times."""
+    """A `deliver` for the loop: live cameras never wait for the disk, recordings sometimes do."""
     since = 0
 
     def submit(event: SightingEvent) -> None:
@@ -378,21 +378,21 @@ def paced_submit(delivery: Delivery, *, live: bool) -> Callable[[SightingEvent],
         if not live and since >= _SYNC_EVERY:
             since = 0
             if not delivery.flush(_SYNC_WAIT_S):
-                _log.error("the outbox takes no sightings; they wait in memory")
+                _log.error("the outbox cannot be written; sightings wait in memory")
 
     return submit
 
 
 def _require_kept(source: VideoFile | ImageFolder, rules: Retention) -> None:
-    """Refuse a recording that would be erased by a date that was not stated."""
+    """Refuse a recording whose guessed start date makes the gallery erase it."""
     keep = [rules.keep_s, *rules.camera_keep_s.values(), *rules.person_keep_s.values()]
     least_s = min((one for one in keep if one is not None), default=None)
     if least_s is None or source.start_s >= time.time() - least_s:
         return
     begin = datetime.fromtimestamp(source.start_s, UTC).isoformat(timespec="seconds")
     raise SettingsError(
-        f"camera {source.camera_id!r}: by the time of its file the recording begins {begin}, and "
-        f"this gallery erases what is older than {least_s / DAY_S:g} days. Write start = "
+        f"camera {source.camera_id!r}: according to its file, the recording begins {begin}, but "
+        f"this gallery erases what is older than {least_s / DAY_S:g} days. Set start = "
         f'"{begin}" if that is right, the true time if it is not, or use another gallery.'
     )
 
@@ -403,12 +403,12 @@ def _source_path(camera: CameraSettings, folder: Path) -> str:
 
 def _network_path(name: str, folder: Path) -> Path:
     path = folder / name
-    # A shipped network is known by its name alone.
+    # A shipped network is given by its name alone.
     return path if path.exists() else Path(name)
 
 
 def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder, int, int]:
-    """The network; the depth at which every crop is embedded, and the deepest one."""
+    """The network, the depth at which every crop is embedded, and the deepest depth in use."""
     files = files_for(settings.network.files, settings.quality)
     embedder = DepthEmbedder(
         [_network_path(name, folder) for name in files], threads=settings.network.threads
@@ -416,14 +416,14 @@ def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder,
     depth = settings.network.depth or max(embedder.depths)
     if depth not in embedder.depths:
         raise SettingsError(
-            f"network.depth is {depth}, but the files answer {list(embedder.depths)}."
+            f"network.depth is {depth}, but the network files offer {list(embedder.depths)}."
         )
     depths = [one for one in embedder.priced_depths if one < depth] + [depth]
     return embedder, *depths_for(depths, settings.quality, files=files)
 
 
 def open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appearance:
-    """The appearance for trackers: the cheapest there is, because one camera is an easy case."""
+    """The appearance network of trackers: the cheapest one, as one camera is an easy case."""
     eye = embedder
     if set(settings.network.files) <= set(SHIPPED):
         eye = DepthEmbedder([find_network(TRACKING)], threads=settings.network.threads)
@@ -439,15 +439,15 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
         strangers = sorted(set(boxes.camera_ids) - names)
         if strangers:
             raise SettingsError(
-                f"{chosen.boxes}: has boxes of camera {strangers[0]!r}; the settings have "
+                f"{chosen.boxes}: has boxes of camera {strangers[0]!r}; the settings name only "
                 f"{sorted(names)}."
             )
         return boxes, boxes.has_tracks
     path = folder / chosen.model if chosen.model else default_detector()
     if not is_there(path):
         raise SettingsError(
-            f"{path}: there is no such detector. Name a YOLOX file in detector.model or in the "
-            "variable ADLN_DETECTOR, or boxes in detector.boxes, or run `adln watch "
+            f"{path}: detector not found. Set detector.model or the environment variable "
+            "ADLN_DETECTOR to a YOLOX file, set detector.boxes, or run `adln watch "
             "--fetch-detector` once."
         )
     detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
@@ -466,7 +466,7 @@ def _open_load(
     costs: Costs | None = None
     if live:
         measured = embedder.measure_ms()
-        # A depth within a file costs as much as the deepest of that file.
+        # A depth within a file costs as much as the deepest depth of that file.
         crop_ms = {one: measured[min(p for p in measured if p >= one)] for one in depths}
     elif stated.frame_ms > 0:
         if len(stated.crop_ms) != len(embedder.priced_depths):
@@ -478,11 +478,11 @@ def _open_load(
         crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
         costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms)
     else:
-        _log.info("recordings are processed in full; set costs.frame_ms to adapt to a load")
+        _log.info("recordings are processed in full; set costs.frame_ms to adapt them to a load")
         crop_ms = dict.fromkeys(depths, 1.0)
         load = LoadSettings(budget_ms=0.0)
     if first < depth:
-        # At the level of the deeper depth, crops may be embedded at both.
+        # At the level of the deeper depth, a crop may be embedded at both.
         level_ms = {one: ms + (crop_ms[first] if one > first else 0) for one, ms in crop_ms.items()}
     else:
         level_ms = crop_ms
@@ -504,7 +504,7 @@ def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
 
 
 def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
-    """What scores mean: by the calibrations beside the network, else by the settings."""
+    """The meaning of scores: from calibrations beside the network, otherwise from the settings."""
     stated = StatedThresholds(
         match=settings.thresholds.match, candidate=settings.thresholds.candidate
     )
@@ -523,7 +523,7 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
     if missing:
         _log.warning(
             "no calibration for %s: a cosine of %.2f counts as a match, %.2f as a candidate, and "
-            "probabilities are guesses; `adln doctor` or `adln calibrate` finds better ones",
+            "probabilities are guesses; `adln doctor` or `adln calibrate` finds better thresholds",
             ", ".join(missing),
             stated.match,
             stated.candidate,
@@ -532,7 +532,7 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
 
 
 def _content_name(path: Path) -> str:
-    """Names a recording by its content, so that processing it again gives the same ids."""
+    """Id of a recording from its content, so that processing it again gives the same ids."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(path.iterdir()):

@@ -1,4 +1,4 @@
-"""An MQTT broker: its address and what it asks for."""
+"""An MQTT broker: its address and credentials."""
 
 import socket
 from contextlib import suppress
@@ -13,19 +13,19 @@ TIMEOUT_S = 10.0
 
 
 class Broker:
-    """Makes clients of one broker.
+    """Makes clients for one broker.
 
     Args:
-        host: The broker.
+        host: The broker's host.
         port: Usually 1883, with TLS 8883.
-        username: If the broker asks for one.
-        password: If the broker asks for one; give a username, too.
-        tls: Whether the connection is encrypted and the broker's certificate verified.
-        ca_file: Certificates to trust in place of the system's, in PEM.
-        timeout_s: Longest wait for the connection, and for its acknowledgements.
+        username: If the broker requires one.
+        password: If the broker requires one; needs a username.
+        tls: Whether to encrypt the connection and verify the broker's certificate.
+        ca_file: Trusted certificates (PEM) in place of the system's.
+        timeout_s: Longest wait for the connection and for acknowledgements.
 
     Raises:
-        DeliveryError: paho-mqtt is not installed, or the file of certificates cannot be used.
+        DeliveryError: paho-mqtt is not installed, or the certificate file cannot be used.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Broker:
         self.host, self.port, self.timeout_s = host, port, timeout_s
 
     def new_client(self, client_id: str, *, reconnect: bool) -> Any:
-        """A client of paho that is not connected yet.
+        """A paho client that is not connected yet.
 
         Args:
-            client_id: Under which the broker knows it; "" lets the broker choose.
-            reconnect: Whether it comes back by itself when the connection is lost.
+            client_id: The client's id at the broker; "" lets the broker choose.
+            reconnect: Whether it reconnects by itself after losing the connection.
         """
         client = self._make_client(client_id=client_id, reconnect_on_failure=reconnect)
         if self._login[0] is not None:
@@ -68,8 +68,8 @@ class Broker:
 
 
 def leave(client: Any) -> None:
-    """End the thread of a client of paho, also if its broker hangs."""
-    # A broker that hangs would keep paho's thread, and so loop_stop, waiting for ever.
+    """Stop a paho client's thread, even if its broker hangs."""
+    # A broker that hangs would keep paho's thread, and so loop_stop, waiting forever.
     connection = client.socket()
     if connection is not None:
         with suppress(OSError):
@@ -78,11 +78,11 @@ def leave(client: Any) -> None:
 
 
 def require_topic(topic: str) -> str:
-    """A topic to publish to, without slashes around it.
+    """A topic to publish to, without surrounding slashes.
 
     Raises:
-        DeliveryError: It is empty or holds a wildcard.
+        DeliveryError: The topic is empty or has a wildcard.
     """
     if not topic.strip("/") or any(letter in topic for letter in "+#\0"):
-        raise DeliveryError(f"An MQTT topic must not be empty nor hold + or #, got {topic!r}.")
+        raise DeliveryError(f"An MQTT topic must be non-empty and without + and #, got {topic!r}.")
     return topic.strip("/")

@@ -1,4 +1,4 @@
-"""What all connections to other machines share: whom they trust, and that they go nowhere else."""
+"""Shared by all outgoing connections: trusted certificates, and no redirections."""
 
 import ssl
 import urllib.request
@@ -9,10 +9,10 @@ from adln.errors import DeliveryError
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """TLS with verified certificates.
+    """A TLS context that verifies certificates.
 
     Args:
-        ca_file: Certificates to trust in place of the system's, in PEM.
+        ca_file: Trusted certificates (PEM) in place of the system's.
 
     Raises:
         DeliveryError: The file cannot be used.
@@ -20,15 +20,15 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise DeliveryError(f"{ca_file} holds no certificates to trust: {error}") from error
+        raise DeliveryError(f"{ca_file} has no usable certificates: {error}") from error
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: a token must not go to somebody else.
+    """Follows no redirection, so that a token never reaches another host.
 
-    Nor must a POST become a GET, whose 200 acknowledges nothing.
+    A redirected POST would also become a GET, whose 200 acknowledges nothing.
     """
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """No request."""
+        """Refuse the redirection."""
         return

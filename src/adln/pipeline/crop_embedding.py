@@ -1,4 +1,4 @@
-"""Embeds the crops of tracks, each once at a depth, of all cameras in one go."""
+"""Embeds the new crops of all cameras in one batch, each crop once per depth."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +16,15 @@ _New = tuple[OpenTrack, str, SelectedCrop]
 
 @dataclass(eq=False)
 class CropEmbedder:
-    """Embeds what is new in tracks.
+    """Embeds the new crops of tracks.
 
     Args:
         embedder: the network.
-        first: depth at which every crop is embedded; where it leaves doubt, crops are embedded
-            again, at the depth that is asked for. None asks for that depth at once.
-        is_sure: whether what is known of a track is enough; asked only where there is a `first`.
-        failed: called with a camera's name and the error of a crop.
-        embedded: called with camera and depth of each crop.
+        first: depth at which every crop is embedded. Crops of tracks that are still uncertain are
+            embedded again at the requested depth. None uses the requested depth at once.
+        is_sure: whether a track's evidence is enough; called only if `first` is given.
+        failed: called with the camera's name and the error for a crop that cannot be used.
+        embedded: called with the camera and depth of each crop.
     """
 
     embedder: DepthEmbedder
@@ -38,12 +38,12 @@ class CropEmbedder:
         """Embed the crops of reports that are not embedded yet.
 
         Args:
-            reports: of tracks.
-            tracks: camera and track -> what is kept of it, which is renewed.
-            depth: the deepest one to use.
+            reports: reports of tracks.
+            tracks: camera and track -> state of the track, which is updated.
+            depth: the deepest depth to use.
 
         Returns:
-            Depth -> crops embedded at it.
+            Depth -> number of crops embedded at it.
         """
         first = depth if self.first is None else min(self.first, depth)
         new: list[_New] = []
@@ -60,7 +60,7 @@ class CropEmbedder:
         deeper: list[_New] = []
         for report in reports:
             track = tracks[report.camera_id, report.track_id]
-            # Whoever was doubtful once stays at that depth: what is kept of a track is of one.
+            # Once uncertain, a track stays at the deeper depth: all its embeddings share one depth.
             track.is_deep = track.is_deep or not self.is_sure(report)
             if track.is_deep:
                 deeper += [
@@ -75,7 +75,7 @@ class CropEmbedder:
             try:
                 self._embed(crops, depth)
             except Exception:
-                # One by one, so that a crop that cannot be used costs its own track only.
+                # One by one, so that an unusable crop affects its own track only.
                 for one in crops:
                     try:
                         self._embed([one], depth)

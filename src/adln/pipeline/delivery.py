@@ -1,8 +1,8 @@
 """Delivery: hands sightings from the outbox to every sink, each at its own pace, at least once.
 
-One thread stores what comes in, and one thread per sink sends what is stored. So a sink that is
-down holds up neither the others nor the cameras. A sink is tried again with growing pauses, drawn
-at random so that many devices do not return to a restarted broker at the same moment.
+One thread stores incoming sightings, and one thread per sink sends the stored ones, so a failing
+sink delays neither the others nor the cameras. A failed sink is retried after growing pauses, which
+are randomised so that many devices do not return to a restarted broker at the same moment.
 """
 
 import logging
@@ -20,20 +20,20 @@ from adln.pipeline.sightings import SightingEvent
 
 BATCH = 100
 REFUSALS = 5
-"""A sighting that a sink refused so many times in a row is set aside."""
+"""A sighting that a sink refused this many times in a row is set aside."""
 Gone = Callable[[Collection[int]], Collection[int]]
-"""Of numbers of people, those that belong to nobody."""
+"""Selects, from person numbers, those that no longer exist."""
 MAX_WAITING = 10_000
-"""Sightings held in memory while the disk takes none."""
+"""Most sightings held in memory while the disk cannot be written."""
 
 _log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """A receiver of sightings. Only one thread uses it."""
+    """A receiver of sightings, used by one thread only."""
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
-        """Hand over sightings in order; on return the receiver has acknowledged all of them.
+        """Deliver sightings in order; on return the receiver has acknowledged all of them.
 
         Raises:
             UndeliveredError: Not all were acknowledged.
@@ -45,39 +45,39 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPauses:
-    """Pauses between attempts: doubled each time up to a bound, and each drawn from its upper half.
+    """Pauses between attempts: doubled up to a bound, each drawn from the upper half of its range.
 
     Attributes:
         first_s: The first pause, before drawing.
-        most_s: The longest one.
+        most_s: The longest pause.
     """
 
     first_s: float = 0.5
     most_s: float = 60.0
 
     def pause_s(self, failures: int, chance: float) -> float:
-        """Length of the pause after this many failures in a row.
+        """Length of the pause after this many consecutive failures.
 
         Args:
             failures: From 1.
-            chance: Drawn from 0..1.
+            chance: Random number in 0..1.
         """
-        # The exponent is bounded because a float is.
+        # Bounded, because a larger exponent overflows a float.
         whole = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
         return whole * (0.5 + 0.5 * chance)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryCounts:
-    """How delivery stands.
+    """Status of delivery.
 
     Attributes:
-        submitted: Sightings handed in since the start.
-        stored: Of these, those that are or were safely in the outbox.
-        waiting: In memory, not yet stored.
-        lost_unstored: Given up because the disk took none for too long, or by a fault of ours.
-        sinks: Where each sink stands.
-        failures: Failed attempts of each sink in a row; 0 while it works.
+        submitted: Sightings submitted since the start.
+        stored: Those of them that were stored in the outbox.
+        waiting: Those in memory, not yet stored.
+        lost_unstored: Those dropped because the disk failed for too long, or by an internal error.
+        sinks: Status of each sink.
+        failures: Consecutive failed attempts of each sink; 0 while it works.
     """
 
     submitted: int
@@ -89,15 +89,15 @@ class DeliveryCounts:
 
 
 class Delivery:
-    """Takes sightings without ever blocking, stores them, and delivers them to all sinks.
+    """Accepts sightings without blocking, stores them, and delivers them to all sinks.
 
     Args:
-        outbox: Where they are stored; it has the same sinks. It is closed with the delivery.
-        sinks: The receivers by name.
+        outbox: Stores the sightings, for the same sinks. Closed together with the delivery.
+        sinks: Name -> receiver.
         backoff: Pauses between attempts.
-        chance: Draws from 0..1, for the pauses.
-        gone: Tells of numbers of people which of them are nobody's any more, because they were
-            forgotten. Sightings of these are erased and not sent.
+        chance: Draws random numbers in 0..1 for the pauses.
+        gone: Selects, from person numbers, those that were forgotten. Their sightings are erased
+            and not sent.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Delivery:
             courier.start()
 
     def submit(self, event: SightingEvent) -> None:
-        """Hand in a sighting; returns at once, see `flush`."""
+        """Submit a sighting; returns at once, see `flush`."""
         with self._changed:
             self._submitted += 1
             if len(self._waiting) >= MAX_WAITING:
@@ -133,8 +133,8 @@ class Delivery:
                 self._lost += 1
                 if self._lost == 1 or self._lost % 1000 == 0:
                     _log.error(
-                        "%d sightings were lost so far: the outbox could not be written and"
-                        " %d more wait in memory",
+                        "%d sightings lost so far: the outbox could not be written, and %d more"
+                        " wait in memory",
                         self._lost,
                         MAX_WAITING,
                     )
@@ -142,10 +142,10 @@ class Delivery:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was handed in is safely on the disk.
+        """Wait until all submitted sightings are on the disk.
 
         Returns:
-            Whether it is; False if the time ran out.
+            True if they are; False after a timeout.
         """
         with self._changed:
             return self._changed.wait_for(
@@ -153,10 +153,10 @@ class Delivery:
             )
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until every sink has acknowledged all that was handed in.
+        """Wait until every sink has acknowledged all submitted sightings.
 
         Returns:
-            Whether they have; False if the time ran out.
+            True if they have; False after a timeout.
         """
         until = monotonic() + timeout_s
         done = self.flush(timeout_s)
@@ -166,7 +166,7 @@ class Delivery:
         return done
 
     def counts(self) -> DeliveryCounts:
-        """How delivery stands.
+        """Status of delivery.
 
         Raises:
             DeliveryError: The outbox cannot be read.
@@ -183,9 +183,9 @@ class Delivery:
             )
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Store what waits, stop sending, and close outbox and sinks.
+        """Store waiting sightings, stop sending, and close the outbox and the sinks.
 
-        What was stored and not sent is sent when the outbox is opened again.
+        Stored but unsent sightings are sent when the outbox is opened again.
 
         Args:
             timeout_s: Longest time to wait for the disk, and for each sink.
@@ -225,7 +225,7 @@ class Delivery:
                 self._stop.wait(1.0)
                 continue
             except Exception:
-                # A fault of the program, not of the disk: again would be the same again.
+                # An error in the program, not of the disk: a retry would fail again.
                 _log.exception("%d sightings could not be stored and are lost", len(batch))
                 with self._changed:
                     self._lost += len(batch)
@@ -280,20 +280,20 @@ class _Courier:
     def finish(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            # The process is about to end; a daemon thread does not hold it up.
-            _log.warning("sink %s did not come to an end in time", self._name)
+            # The process is ending; a daemon thread does not delay it.
+            _log.warning("sink %s did not stop in time", self._name)
             return
         self._sink.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._news.clear()
-            # A stop asked for before the line above is seen here, one asked for later wakes it.
+            # An earlier request to stop is seen here; a later one wakes the wait.
             if self._attempt() and not self._stop.is_set():
                 self._news.wait()
 
     def _attempt(self) -> bool:
-        """Send the next sightings; tell whether there are none left."""
+        """Send the next sightings; return whether none are left."""
         events: list[StoredEvent] = []
         try:
             self._purge()
@@ -308,9 +308,9 @@ class _Courier:
             self._fail(str(error), progress=error.acknowledged > 0)
             return False
         except Exception as error:
-            # A courier must outlive whatever a sink does; nothing was acknowledged.
+            # This thread must survive any error of a sink; nothing was acknowledged.
             if not isinstance(error, DeliveryError):
-                _log.exception("sink %s failed in an unexpected way", self._name)
+                _log.exception("sink %s failed unexpectedly", self._name)
             self._fail(str(error), progress=False)
             return False
         self._outbox.acknowledge(self._name, events)
@@ -320,12 +320,12 @@ class _Courier:
         return False
 
     def _purge(self) -> None:
-        """Erase what is of people who were forgotten since it was stored."""
+        """Erase the stored sightings of people who were forgotten since."""
         if self._gone is None or not (people := self._outbox.persons()):
             return
         if gone := self._gone(people):
             erased = self._outbox.purge(gone)
-            _log.info("%d sightings of people who were forgotten are not sent", erased)
+            _log.info("erased %d unsent sightings of forgotten people", erased)
 
     def _note_refusal(self, event: StoredEvent, reason: str) -> None:
         position, times = self._refused
@@ -348,10 +348,10 @@ class _Courier:
     def _fail(self, reason: str, *, progress: bool) -> None:
         self.failures = 1 if progress else self.failures + 1
         pause_s = self._backoff.pause_s(self.failures, self._chance())
-        # The first failure and then ever more rarely: 1, 2, 4, 8, ...
+        # Log failures 1, 2, 4, 8, ... only.
         if self.failures & (self.failures - 1) == 0:
             _log.warning(
-                "sink %s: %s (failure %d in a row, next attempt in %.1f s)",
+                "sink %s: %s (%d failures in a row, next attempt in %.1f s)",
                 self._name,
                 reason,
                 self.failures,

@@ -1,8 +1,8 @@
-"""Embeds at a depth that may change from batch to batch.
+"""Embeds crops at a depth that may change from batch to batch.
 
-Files of a split export go on from each other's maps, so a shallower answer costs less and a deeper
-one brings the shallower ones with it. Files that start from crops, such as the shipped res1 and
-res2, each answer by themselves. A single file has one price, whatever depth is asked of it.
+Each file of a split export continues from the feature maps of the previous one, so a shallower
+embedding costs less and a deeper one includes the shallower ones. Files that start from crops, such
+as the shipped res1 and res2, run independently. A single file costs the same at every depth.
 Embeddings of depths that share a space can be compared with each other.
 """
 
@@ -23,20 +23,20 @@ _MEASURED_BATCHES = 5
 
 
 class DepthEmbedder:
-    """One file of `adln export`, or several of one network, from the shallowest on.
+    """One file of `adln export`, or several of one network, shallowest first.
 
     Args:
-        paths: the files: one, all of a split export, or some that each start from crops.
+        paths: one file, all files of a split export, or several that each start from crops.
         threads: cores to use.
-        batch_size: crops computed at a time.
+        batch_size: crops per batch.
 
     Attributes:
-        depths: that `embed` answers, ascending.
-        priced_depths: that differ in their price, ascending: the deepest of each file.
-        digest: identifies the weights; of a single file its SHA-256.
+        depths: depths that `embed` offers, ascending.
+        priced_depths: depths that differ in cost, ascending: the deepest of each file.
+        digest: identifies the weights; the SHA-256 of a single file.
         dim: length D of an embedding.
-        crop_size: height and width in px of the crops that it takes.
-        spaces: depth -> the space that its embeddings lie in; "" if unknown.
+        crop_size: height and width of input crops, in px.
+        spaces: depth -> space of its embeddings; "" if unknown.
 
     Raises:
         ModelFileError: a file cannot be opened, or they do not belong together.
@@ -55,7 +55,7 @@ class DepthEmbedder:
         self._chains: list[_Chain] = []
         self._files: dict[int, OpenModel] = {}
         for path in paths:
-            # Crops are taken by the first file of a chain, maps by the others.
+            # The first file of a chain takes crops, the others feature maps.
             if not self._chains or open_session(path, threads=threads).manifest.starts_after == 0:
                 self._chains.append(_Chain(path, threads=threads, batch_size=batch_size))
             else:
@@ -73,36 +73,36 @@ class DepthEmbedder:
 
     @property
     def verdict(self) -> str:
-        """Whether the files answer on this device as where they were made, in words."""
+        """Whether the outputs on this device equal those of the export, in words."""
         verdicts = [part.verdict for part in self._parts]
         return next((found for found in verdicts if not found.proved), verdicts[0]).text
 
     def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
-        """Add the depths of a file; refuse one of another network."""
+        """Add the depths of a file; refuse a file of another network."""
         first, model = self._chains[0].first.model, part.model
         facts = ("source_sha256", "height_px", "width_px", "dim")
         ours, its = first.manifest, model.manifest
         other = [fact for fact in facts if getattr(its, fact) != getattr(ours, fact)]
         if other:
             raise ModelFileError(
-                f"{model.path}: not of the same network as {first.path}: they differ "
+                f"{model.path}: belongs to another network than {first.path}: they differ "
                 f"in {', '.join(other)}. Name the files of one `adln export`, or one file."
             )
         twice = sorted(set(part.depths) & self._files.keys())
         if twice:
             raise ModelFileError(
-                f"{model.path}: depth {twice[0]} is answered by {self._files[twice[0]].path} "
-                "already; name each depth once."
+                f"{model.path}: depth {twice[0]} already comes from {self._files[twice[0]].path}; "
+                "name each depth once."
             )
         if self._files and min(part.depths) < max(self._files):
             raise ModelFileError(
-                f"{model.path}: name the files from the shallowest on; it answers Res"
-                f"{min(part.depths)}, the one before Res{max(self._files)}."
+                f"{model.path}: name the files shallowest first; this one gives Res"
+                f"{min(part.depths)}, the one before it Res{max(self._files)}."
             )
         self._files |= dict.fromkeys(part.depths, model)
 
     def file_of(self, depth: int) -> tuple[Path, str]:
-        """The file that answers a depth, and its SHA-256."""
+        """The file that gives a depth, and its SHA-256."""
         model = self._files[depth]
         return model.path, model.sha256
 
@@ -118,14 +118,14 @@ class DepthEmbedder:
             depth: one of `depths`.
 
         Returns:
-            depth -> (N, D) float32 of unit length, for this depth and all shallower ones that
-            come with it.
+            depth -> (N, D) float32 of unit length, for this depth and the shallower ones computed
+            on the way.
 
         Raises:
-            ModelFileError: no file answers this depth.
+            ModelFileError: no file gives this depth.
         """
         if depth not in self._files:
-            raise ModelFileError(f"no file answers depth {depth}; there are {list(self.depths)}.")
+            raise ModelFileError(f"no file gives depth {depth}; available: {list(self.depths)}.")
         chain = next(one for one in self._chains if depth in one.depths)
         return chain.embed(crops, depth)
 
@@ -137,7 +137,7 @@ class DepthEmbedder:
         return found
 
     def measure_ms(self) -> dict[int, float]:
-        """Cost of a crop at each priced depth on this machine now: the best of a few batches."""
+        """Cost of a crop at each priced depth on this machine, in ms: the best of a few batches."""
         costs = {}
         crops = np.zeros((self._batch_size, *self.crop_size, 3), np.uint8)
         for depth in self.priced_depths:
@@ -151,10 +151,10 @@ class DepthEmbedder:
 
 
 class _Chain:
-    """A file that takes crops, and those that go on from its maps."""
+    """A file that takes crops, and the files that continue from its feature maps."""
 
     def __init__(self, path: str | Path, *, threads: int, batch_size: int) -> None:
-        # With several files the maps go from one to the next, and a run takes all cores.
+        # With several files, feature maps pass from one to the next, and a run uses all cores.
         self.first = OnnxEmbedder(path, threads=threads, batch_size=batch_size)
         self._deeper: list[DeeperEmbedder] = []
         self._batch_size = batch_size

@@ -1,7 +1,7 @@
-"""Examines a recording: does re-identification work here, and from which score on?
+"""Examines a recording: does re-identification work here, and with which threshold?
 
-Nobody has to name anyone. One track shows one person, and two tracks in one frame show two. If
-the scores of the first kind do not stand out from those of the second, no threshold will help.
+No labels are needed: crops of one track show one person, and two tracks in one frame show two
+people. If same-person scores do not exceed different-person scores, no threshold will help.
 """
 
 import math
@@ -23,20 +23,20 @@ from adln.pipeline.assembly import assemble
 from adln.pipeline.watch_settings import ThresholdSettings, WatchSettings
 
 MATCH_RATE, CANDIDATE_RATE = 0.01, 0.1
-"""Share of searches for strangers that may be answered with a match, or with a candidate."""
+"""Share of searches for strangers that may return a match, or a candidate."""
 _FEWEST_PAIRS = 20
-# A threshold from fewer pairs than three beyond it is read off a normal curve.
+# A threshold with fewer than this many pairs above it is taken from a fitted normal curve.
 _PAIRS_BEYOND = 3
 _HIGHEST_THRESHOLD = 0.98
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Separation:
-    """Scores at one depth: cosines of pooled crops, as the gallery compares tracks.
+    """Scores at one depth: cosines of pooled crops, which is how the gallery compares tracks.
 
     Attributes:
-        same: (S,) one half of a track's crops against the other.
-        different: (R,) two tracks that were seen in one frame.
+        same: (S,) one half of a track's crops against the other half.
+        different: (R,) two tracks seen in one frame.
     """
 
     same: NDArray[np.float64]
@@ -44,21 +44,21 @@ class Separation:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are enough of both to say anything."""
+        """Whether there are enough scores of both kinds for a result."""
         return min(len(self.same), len(self.different)) >= _FEWEST_PAIRS
 
     @property
     def in_order(self) -> float:
-        """Share of pairs of a same and a different score of which the same is higher (AUC)."""
+        """Share of pairs (same, different) in which the same-person score is higher (AUC)."""
         ranks = np.searchsorted(np.sort(self.different), self.same, side="left")
         return float(ranks.mean() / max(1, len(self.different)))
 
     def threshold(self, rate: float, gallery_size: int) -> float:
-        """The score that a stranger reaches against a gallery at this rate.
+        """The score that a stranger exceeds in this share of searches of a gallery.
 
         Args:
             rate: share of searches.
-            gallery_size: people to be mistaken for.
+            gallery_size: number of people in the gallery.
 
         Raises:
             SettingsError: there are not enough different pairs.
@@ -72,27 +72,27 @@ class Separation:
         if per_pair * len(self.different) >= _PAIRS_BEYOND:
             return float(np.quantile(self.different, 1 - per_pair))
         normal = NormalDist(float(self.different.mean()), float(self.different.std()) or 1e-6)
-        # Never below what was seen, where the normal curve is the thinner of the two.
+        # Not below the observed quantile, in case the normal curve underestimates the tail.
         reached = float(np.quantile(self.different, 1 - _PAIRS_BEYOND / len(self.different)))
         return min(max(normal.inv_cdf(1 - per_pair), reached), _HIGHEST_THRESHOLD)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Examination:
-    """What was found in a recording.
+    """Findings about a recording.
 
     Attributes:
-        tracks: with at least one usable crop.
-        without_crop: tracks that had none.
+        tracks: number of tracks with at least one usable crop.
+        without_crop: number of tracks without one.
         most_together: most people in one frame.
         depths: depth -> scores.
-        depth_names: depth -> what people call it.
-        stage_ms: stage -> ms for a frame.
+        depth_names: depth -> display name.
+        stage_ms: stage -> ms per frame.
         crop_ms: depth -> ms to embed a crop.
-        frames: processed.
-        video_s: length of the recording.
-        verdict: whether the network answers here as where it was made, in words.
-        detector: remembers whom it has found in the recording.
+        frames: frames processed.
+        video_s: length of the recording, in s.
+        verdict: whether the network's outputs here equal those of the export, in words.
+        detector: keeps the people found in the recording.
     """
 
     tracks: int
@@ -110,7 +110,7 @@ class Examination:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """The crops of a track that is over."""
+    """The crops of a finished track."""
 
     camera: str
     embeddings: dict[int, NDArray[np.float32]]  # depth -> (N, D)
@@ -124,14 +124,14 @@ def examine(
     gallery_folder: Path | None = None,
     on_progress: Callable[[int, int], object] = lambda _done, _all: None,
 ) -> Examination:
-    """Find and follow people in recordings, and compare their tracks.
+    """Detect and track people in recordings, and compare their tracks.
 
     Args:
-        settings: of a watch of recordings.
-        folder: that paths in the settings are relative to.
-        gallery_folder: an empty one for the time being; nobody is stored in it.
+        settings: settings of a watch of recordings.
+        folder: base of relative paths in the settings.
+        gallery_folder: an empty, temporary one; nobody is stored in it.
         on_progress: called after each round with the frames done and their total, 0 if
-            nobody knows.
+            unknown.
 
     Raises:
         SettingsError: the cameras are live.
@@ -140,7 +140,7 @@ def examine(
     assembly = assemble(settings, folder, gallery_folder=gallery_folder)
     try:
         if assembly.live:
-            raise SettingsError("an examination needs recordings; record the cameras for a while.")
+            raise SettingsError("`adln doctor` needs recordings; record the cameras for a while.")
         spent: dict[str, float] = defaultdict(float)
         together: set[tuple[str, int, int]] = set()
         tracks: dict[tuple[str, int], _Seen] = {}
@@ -150,7 +150,7 @@ def examine(
         first_s, last_s = math.inf, -math.inf
 
         def take(reports: Sequence[TrackReport]) -> int:
-            """Embed tracks that are over; gives the number of those without a crop."""
+            """Embed finished tracks; returns the number of those without a crop."""
             start = time.perf_counter()
             over = [report for report in reports if report.reason == "ended"]
             for report in over:
@@ -210,7 +210,7 @@ def examine(
 
 
 def thresholds_of(examination: Examination, depth: int) -> ThresholdSettings:
-    """Thresholds for a gallery of as many people as the recording has tracks.
+    """Thresholds for a gallery with as many people as the recording has tracks.
 
     Raises:
         SettingsError: too few people were seen together.
@@ -242,5 +242,5 @@ def _separate(
 
 
 def _halves(rows: NDArray[np.float32], qualities: NDArray[np.float64]) -> float:
-    """Every second crop against the others."""
+    """Cosine of every second crop with the others."""
     return float(pool_track(rows[::2], qualities[::2]) @ pool_track(rows[1::2], qualities[1::2]))

@@ -1,6 +1,6 @@
-"""Draws who is who into frames: boxes in each person's colour, names, and a legend.
+"""Draws identities into frames: boxes in each person's colour, names, and a legend.
 
-Who is in doubt has a dashed box and a question mark, in the legend as well.
+Uncertain identities have a dashed box and a question mark, also in the legend.
 """
 
 import colorsys
@@ -18,13 +18,13 @@ from adln.pipeline.watch_parts import NamedBox, SeenFrame
 
 Colour = tuple[int, int, int]
 
-# Turns of the colour wheel from one person to the next: neighbours never look alike.
+# Step on the colour wheel from one person to the next: neighbours never look alike.
 _GOLDEN = 0.618034
 _NOBODY: Colour = (150, 150, 150)
 _INK: Colour = (18, 20, 24)
 _PAPER: Colour = (245, 246, 248)
 _SHADE = 0.62
-# People are listed for so long after they were last seen, and no more of them than this.
+# The legend lists people for this long after they were last seen, and at most this many.
 _LISTED_S = 60.0
 _MOST_LISTED = 8
 _LINES_ON_SCREEN = 30
@@ -40,7 +40,7 @@ def person_colour(person_id: int | None) -> Colour:
 
 
 class Box(NamedTuple):
-    """A part of a picture, px."""
+    """A rectangle in a picture, px."""
 
     left: int
     top: int
@@ -48,7 +48,7 @@ class Box(NamedTuple):
     bottom: int
 
     def overlap_px(self, other: "Box") -> int:
-        """Pixels that both have."""
+        """Pixels in both boxes."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(width, 0) * max(height, 0)
@@ -64,11 +64,11 @@ class Listed:
 
 
 class FrameArtist:
-    """Draws into the frames of one camera, and remembers who was seen for the legend.
+    """Draws into the frames of one camera, and remembers recent people for the legend.
 
     Args:
-        camera: its name, which stands above.
-        name_of: person -> what people call them; None if they have no name.
+        camera: its name, the title of the legend.
+        name_of: person -> name; None if the person has no name.
     """
 
     def __init__(self, camera: str, name_of: Callable[[int], str | None]) -> None:
@@ -83,11 +83,11 @@ class FrameArtist:
         return [self._listed[key] for key in sorted(self._listed)]
 
     def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
-        """Draw who is in a frame.
+        """Draw the people of a frame.
 
         Args:
-            picture: (H, W, 3) uint8 RGB, which is drawn into; and its scale to the frame.
-            seen: who is in the frame.
+            picture: (H, W, 3) uint8 RGB, drawn into in place; and its scale relative to the frame.
+            seen: the people in the frame.
 
         Returns:
             The picture.
@@ -100,7 +100,7 @@ class FrameArtist:
         boxes = [Box(*(round(side * scale) for side in person.box_xyxy)) for person in seen.people]
         # The legend is below people and labels, so that it hides neither.
         self._draw_legend(image, boxes, now_s, text_px)
-        # Those in front, whose feet are lower, are drawn over the others.
+        # People in front (with lower feet) are drawn over the others.
         shown = sorted(zip(seen.people, boxes, strict=True), key=lambda one: one[1].bottom)
         for person, box in shown:
             colour = person_colour(person.person_id)
@@ -129,7 +129,7 @@ class FrameArtist:
         return f"{name}?" if person.verdict == "candidate" else name
 
     def _list(self, person: NamedBox, now_s: float) -> None:
-        """Put somebody into the legend, in place of what was thought of them before."""
+        """Add a person to the legend, replacing their earlier entry."""
         key = None
         if person.person_id is not None:
             key = person.person_id, person.verdict == "candidate"
@@ -162,7 +162,7 @@ class FrameArtist:
             for left in (max(0, free_px[1]), margin)
         ]
         hidden = [sum(corner.overlap_px(box) for box in boxes) for corner in corners]
-        # It stays where it is as long as no other corner hides less.
+        # The legend stays in its corner unless another corner hides less.
         if hidden[self._corner] > min(hidden):
             self._corner = hidden.index(min(hidden))
         left, top = corners[self._corner].left, corners[self._corner].top
@@ -176,7 +176,7 @@ class FrameArtist:
 def _free_place(
     box: Box, size: tuple[int, int], taken: Sequence[Box], picture: tuple[int, ...]
 ) -> Box:
-    """Where a label of this height and width goes: above its box, or where no other label is."""
+    """Place of a label of this height and width: above its box, or where no other label is."""
     height, width = size
     left = max(0, min(box.left, picture[1] - width))
     tops = [box.top - height, box.top, *(box.top + row * height for row in (1, 2, 3))]
@@ -203,7 +203,7 @@ def _outline(
 
 
 def _lay_over(image: NDArray[np.uint8], part: NDArray[np.uint8], left: int, top: int) -> None:
-    """Lay a small picture over a large one, moved so that as much as possible is inside."""
+    """Paste a small picture into a large one, shifted to lie inside as far as possible."""
     left = max(0, min(left, image.shape[1] - part.shape[1]))
     top = max(0, min(top, image.shape[0] - part.shape[0]))
     area = image[top : top + part.shape[0], left : left + part.shape[1]]
@@ -225,7 +225,7 @@ def _chip(text: str, colour: Colour, text_px: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=8)
 def _panel(rows: tuple[tuple[str, Colour | None], ...], text_px: int) -> NDArray[np.uint8]:
-    """Lines of text, those of people with their colour in front, as a picture on ink."""
+    """Lines of text on a dark ground, with a colour mark before those of people, as a picture."""
     font = ImageFont.load_default(text_px)
     step, pad = round(1.45 * text_px), text_px // 2
     indent = round(1.3 * text_px)

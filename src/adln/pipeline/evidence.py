@@ -1,4 +1,4 @@
-"""What is known of a track, and who it is found to be."""
+"""The evidence collected for a track, and the identity found for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ TrackKey = tuple[int, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EmbeddedCrop:
-    """A crop of a track and what the network said of it.
+    """A crop of a track, and its embeddings.
 
     Attributes:
         crop_id: unique within the camera.
-        time_s: of its frame.
-        box_xyxy: in its frame, px.
+        time_s: time of its frame.
+        box_xyxy: box in its frame, px.
         quality: above 0, at most 1.
-        embeddings: depth -> (D,) of unit length, for each depth that was computed.
-        thumbnail: JPEG to be kept in the gallery; None unless pictures are wanted.
+        embeddings: depth -> (D,) of unit length, for each depth computed.
+        thumbnail: JPEG for the gallery; None unless pictures are kept.
     """
 
     crop_id: int
@@ -38,16 +38,16 @@ class EmbeddedCrop:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """What is known of a track now.
+    """What is known about a track now.
 
     Attributes:
-        camera: its number.
-        track: its number, unique within the camera for ever.
-        first_s: when it was first seen.
-        last_s: when it was last seen.
-        crops: its best crops; may be empty.
-        most_crops: how many a track may have at the moment.
-        is_last: whether the track is over.
+        camera: camera number.
+        track: track number, unique within the camera over all runs.
+        first_s: when the person was first seen.
+        last_s: when they were last seen.
+        crops: the best crops; may be empty.
+        most_crops: current limit of crops per track.
+        is_last: whether the track has ended.
     """
 
     camera: int
@@ -60,7 +60,7 @@ class Evidence:
 
     @property
     def key(self) -> TrackKey:
-        """Camera and track."""
+        """Camera and track number."""
         return self.camera, self.track
 
     @property
@@ -77,11 +77,11 @@ class Evidence:
 
     @property
     def best_crop(self) -> EmbeddedCrop:
-        """The crop of the best quality."""
+        """The crop of highest quality."""
         return max(self.crops, key=lambda crop: (crop.quality, -crop.crop_id))
 
     def pool(self, depth: int) -> NDArray[np.float32]:
-        """The crops as one embedding (D,)."""
+        """Pool the crops into one embedding (D,)."""
         return pool_track(
             np.stack([crop.embeddings[depth] for crop in self.crops]),
             np.array([crop.quality for crop in self.crops]),
@@ -90,19 +90,19 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Who a track is, as far as is known now.
+    """Identity of a track, as known now.
 
     Attributes:
         camera: number of the camera.
         track: number of the track.
-        person_id: who; None if unknown and not enrolled.
-        verdict: "matched", "candidate", or "unknown"; with a person_id, "unknown" is somebody who
+        person_id: the person; None if unknown and not enrolled.
+        verdict: "matched", "candidate", or "unknown"; "unknown" with a person_id is a person who
             was just enrolled.
-        probability: that this is the person named.
-        depth: of the track's embedding that decided; None if the track never had a crop.
-        changed: whether verdict or person are others than in the answer before.
-        is_last: whether the track is over.
-        why: what the gallery said, or why it was not asked.
+        probability: probability that this is the person named.
+        depth: depth of the embedding that decided; None if the track never had a crop.
+        changed: whether verdict or person differ from the previous answer.
+        is_last: whether the track has ended.
+        why: the gallery's result, or why it was not searched.
     """
 
     camera: int

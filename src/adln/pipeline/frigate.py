@@ -1,4 +1,4 @@
-"""Names for the people of Frigate's events, and a gallery of those not known yet."""
+"""Names the people of Frigate's events, and collects unknown people in a gallery."""
 
 import logging
 import math
@@ -29,11 +29,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class FrigateNamer:
-    """Identifies the people of events, writes back who has a name, and keeps who is unknown.
+    """Identifies the people of events, writes names back, and stores unknown people.
 
-    As in a watch, whoever is *matched* becomes one more template of the person if they are by a
-    margin more alike than everybody else; whoever is not is kept as nobody's, to be grouped and
-    named later. Nothing is kept twice: an event that the gallery has is left alone.
+    As in a watch, a *matched* person gains a template if their score leads all other people's by a
+    margin; the others are stored unassigned, to be grouped and named later. No event is stored
+    twice: an event already in the gallery is skipped.
     """
 
     frigate: FrigateApi
@@ -47,15 +47,15 @@ class FrigateNamer:
 
     def __post_init__(self) -> None:
         self._cameras = read_cameras(self.gallery.folder)
-        # Of those that the gallery does not show to be done; the oldest are let go.
+        # Handled events that the gallery does not show; the oldest are dropped.
         self._done: OrderedDict[str, None] = OrderedDict()
         self.counts: Counter[str] = Counter()
 
     def take_all(self, events: Iterable[FrigateEvent]) -> None:
-        """Work through events; one that cannot be used costs itself only.
+        """Process events; one that cannot be used does not stop the others.
 
         Raises:
-            DeliveryError: Frigate cannot be asked.
+            DeliveryError: Frigate cannot be reached.
         """
         for event in events:
             if event.event_id in self._done:
@@ -65,7 +65,7 @@ class FrigateNamer:
             except DeliveryError:
                 raise
             except GalleryError as error:
-                # The next time, perhaps.
+                # It may work next time.
                 self.counts["failed"] += 1
                 _log.warning("event %s: %s", event.event_id, error)
                 continue
@@ -80,11 +80,11 @@ class FrigateNamer:
         """Identify the person of one event.
 
         Returns:
-            Who it is; None if nobody was asked, because the event is done, was named by somebody
-            else, or has no picture of a person.
+            The result; None if the event is done, already has a name, or has no picture of a
+            person.
 
         Raises:
-            AdlnError: the event cannot be used, or Frigate cannot be asked.
+            AdlnError: the event cannot be used, or Frigate cannot be reached.
         """
         if event.has_name:
             self.counts["named before"] += 1
@@ -132,7 +132,7 @@ class FrigateNamer:
         return answer
 
     def _number(self, name: str) -> int:
-        """The number of a camera in the gallery; a new one gets the next that is free."""
+        """The camera's number in the gallery; a new camera gets the next free one."""
         name = camera_name(name)
         if name not in self._cameras:
             taken = set(self._cameras.values())
@@ -165,7 +165,7 @@ class FrigateNamer:
                 image = cut(image, box)
             except ImageError:
                 return None
-        # Snapshots that Frigate was told to crop, and cameras that stand upright, are whole.
+        # Snapshots that Frigate has cropped, and upright frames, are used whole.
         why = why_not_a_crop(image.shape[1], image.shape[0])
         if why is not None:
             _log.info("event %s: %s", event.event_id, why)

@@ -1,4 +1,4 @@
-"""The part of Frigate's HTTP API that is needed: past events, their pictures, their sub labels.
+"""The parts of Frigate's HTTP API in use: past events, their pictures and sub labels.
 
 Source: https://docs.frigate.video/integrations/api; tokens as
 https://docs.frigate.video/configuration/authentication describes them.
@@ -25,21 +25,20 @@ LONGEST_SUB_LABEL = 100
 _PAGE = 100
 _MOST_BYTES = 64 * 1024 * 1024
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# Whole frames without anything drawn on them, as versions of Frigate offer them: 0.17, those
-# before, and 0.18.
+# Whole frames without drawings, as offered by Frigate 0.17, by earlier versions, and by 0.18.
 _PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&timestamp=0&crop=0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrigateEvent:
-    """Somebody in front of a camera, as Frigate followed them.
+    """A person in front of a camera, as tracked by Frigate.
 
     Attributes:
-        event_id: of Frigate.
+        event_id: Frigate's id.
         camera: name of the camera.
-        start_s: when they came, Unix time.
-        has_name: whether a sub label was given already.
-        box_xywh: where in the frame, as shares of its width and height; None if unknown.
+        start_s: start of the event, Unix time.
+        has_name: whether it already has a sub label.
+        box_xywh: box in the frame, relative to its width and height; None if unknown.
     """
 
     event_id: str
@@ -50,22 +49,22 @@ class FrigateEvent:
 
 
 class FrigateApi:
-    """Asks one Frigate, not faster than it was told.
+    """Client of one Frigate, with a limited request rate.
 
     Args:
         url: such as http://frigate:5000 or https://frigate:8971.
-        user: to log in as, together with `password`; or neither.
-        password: of the user.
-        token: in place of the two: a token of Frigate's.
-        ca_file: certificates to trust in place of the system's, in PEM.
+        user: login name, together with `password`; or neither.
+        password: the user's password.
+        token: a Frigate token, in place of user and password.
+        ca_file: trusted certificates (PEM) in place of the system's.
         allow_plain_http: whether password or token may travel unencrypted beyond this machine.
-        per_second: most requests a second.
-        clock: seconds that only grow.
+        per_second: most requests per second.
+        clock: monotonic clock, in s.
         sleep: waits this many seconds.
 
     Raises:
-        DeliveryError: the address or the certificates cannot be used, or they would give the
-            password away.
+        DeliveryError: the address or the certificates cannot be used, or they would expose the
+            password.
     """
 
     def __init__(
@@ -83,10 +82,10 @@ class FrigateApi:
     ) -> None:
         parts = urlsplit(url)
         if parts.username or parts.password or parts.query:
-            # Without the address, which holds what must not be shown.
+            # The message leaves out the address, which holds a secret.
             raise DeliveryError(
-                "Frigate's address must not hold a user, a password or a query; they would end up "
-                "in logs. Give the user and the variable of the password by themselves."
+                "Frigate's address must not hold a user, a password or a query: they would end up "
+                "in logs. Give the user and the password's environment variable separately."
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DeliveryError(f"Frigate needs an address like http://frigate:5000, got {url!r}.")
@@ -95,7 +94,7 @@ class FrigateApi:
         if has_secret and not is_near and not allow_plain_http:
             raise DeliveryError(
                 f"{url}: the password or token would travel unencrypted. Use https (port 8971), "
-                "or allow it by name."
+                "or explicitly allow plain http."
             )
         if not per_second > 0:
             raise DeliveryError(f"per_second must be above 0, got {per_second:g}.")
@@ -117,14 +116,14 @@ class FrigateApi:
         self._pictures = list(_PICTURES)
 
     def events(self, *, after_s: float, before_s: float) -> Iterator[FrigateEvent]:
-        """People who have been and gone, the newest first.
+        """Finished events with people, newest first.
 
         Args:
-            after_s: who came later than this, Unix time.
-            before_s: who came before this.
+            after_s: only events that started after this Unix time.
+            before_s: only events that started before this.
 
         Raises:
-            DeliveryError: Frigate cannot be asked, or its answer is none.
+            DeliveryError: Frigate cannot be reached, or its answer is malformed.
         """
         while True:
             query = {
@@ -138,7 +137,7 @@ class FrigateApi:
             }
             found = self._json(f"/api/events?{urlencode(query)}")
             if not isinstance(found, list):
-                raise DeliveryError(f"{self._root}: /api/events answered no list of events.")
+                raise DeliveryError(f"{self._root}: /api/events did not return a list of events.")
             page = [self._event(one) for one in found]
             yield from page
             earliest_s = min((one.start_s for one in page), default=before_s)
@@ -150,37 +149,37 @@ class FrigateApi:
         """One event.
 
         Raises:
-            DeliveryError: Frigate cannot be asked, or there is none.
+            DeliveryError: Frigate cannot be reached, or there is no such event.
         """
         return self._event(self._json(f"/api/events/{quote(event_id, safe='')}"))
 
     def picture(self, event_id: str) -> bytes | None:
-        """The whole frame in which somebody was seen best; None if there is none (any more).
+        """The whole frame that shows the person best; None if there is none (any more).
 
         Raises:
-            DeliveryError: Frigate cannot be asked.
+            DeliveryError: Frigate cannot be reached.
         """
         for name in list(self._pictures):
             status, body = self._ask(f"/api/events/{quote(event_id, safe='')}/{name}")
             if status == 200 and body:
-                # What this version of Frigate offers is asked for first the next time.
+                # Next time, first try the picture that this version of Frigate has.
                 self._pictures.remove(name)
                 self._pictures.insert(0, name)
                 return body
             if status not in (400, 404, 405, 422):
-                raise DeliveryError(f"{self._root}: a snapshot was answered by {status}.")
+                raise DeliveryError(f"{self._root}: a snapshot request returned status {status}.")
         return None
 
     def set_sub_label(self, event_id: str, name: str, score: float) -> None:
-        """Write somebody's name to an event.
+        """Write a person's name to an event.
 
         Args:
-            event_id: of Frigate.
-            name: at most 100 letters go there.
+            event_id: Frigate's id.
+            name: at most 100 characters are written.
             score: 0..1.
 
         Raises:
-            DeliveryError: Frigate cannot be asked, or refuses.
+            DeliveryError: Frigate cannot be reached, or refuses.
         """
         content = {
             "subLabel": name[:LONGEST_SUB_LABEL],
@@ -188,7 +187,7 @@ class FrigateApi:
         }
         status, _ = self._ask(f"/api/events/{quote(event_id, safe='')}/sub_label", content)
         if status != 200:
-            raise DeliveryError(f"{self._root}: a sub label was answered by {status}.")
+            raise DeliveryError(f"{self._root}: a sub label request returned status {status}.")
 
     def _event(self, found: Any) -> FrigateEvent:
         try:
@@ -203,18 +202,18 @@ class FrigateApi:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DeliveryError(
-                f"{self._root}: an event is not as Frigate's documentation has it: {error!r}."
+                f"{self._root}: an event is not as in Frigate's documentation: {error!r}."
             ) from error
 
     def _json(self, path: str) -> Any:
         status, body = self._ask(path)
         if status != 200:
-            raise DeliveryError(f"{self._root}: {path.partition('?')[0]} was answered by {status}.")
+            raise DeliveryError(f"{self._root}: {path.partition('?')[0]} returned status {status}.")
         try:
             return json.loads(body)
         except ValueError as error:
             raise DeliveryError(
-                f"{self._root}: {path.partition('?')[0]} answered no JSON; is this Frigate?"
+                f"{self._root}: {path.partition('?')[0]} did not return JSON; is this Frigate?"
             ) from error
 
     def _ask(self, path: str, content: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
@@ -223,11 +222,11 @@ class FrigateApi:
             user, password = self._login
             status, _ = self._request("/api/login", {"user": user, "password": password})
             if status != 200:
-                raise DeliveryError(f"{self._root}: Frigate lets {user!r} not in ({status}).")
+                raise DeliveryError(f"{self._root}: Frigate refused to log in {user!r} ({status}).")
             status, body = self._request(path, content)
         if status in (401, 403):
             raise DeliveryError(
-                f"{self._root}: Frigate lets us not in ({status}); give a user or a token."
+                f"{self._root}: Frigate refused access ({status}); give a user or a token."
             )
         return status, body
 

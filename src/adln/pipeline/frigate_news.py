@@ -1,4 +1,4 @@
-"""Hears by MQTT that an event of Frigate has ended, so that nobody has to wait for the next look.
+"""Receives by MQTT that a Frigate event has ended, to poll Frigate at once.
 
 Source: https://docs.frigate.video/integrations/mqtt, topic ``frigate/events``.
 """
@@ -9,15 +9,15 @@ from typing import Any
 
 from adln.pipeline.broker import Broker, require_topic
 
-# Frigate writes the snapshot a moment after it says that the event has ended.
+# Frigate writes the snapshot shortly after it reports the end of the event.
 _SETTLES_S = 1.0
 
 
 class FrigateNews:
-    """Waits for the next look at Frigate, or for somebody to have gone.
+    """Waits for the next poll of Frigate, or for the end of an event.
 
     Args:
-        stop: set when it is time to end.
+        stop: set to stop waiting.
     """
 
     def __init__(self, stop: threading.Event) -> None:
@@ -26,7 +26,7 @@ class FrigateNews:
         self._client: Any = None
 
     def listen(self, broker: Broker, prefix: str) -> None:
-        """Listen to a broker; if it is down, looking now and then goes on."""
+        """Subscribe at a broker; while it is down, regular polling continues."""
         topic = f"{require_topic(prefix)}/events"
         client = self._client = broker.new_client("", reconnect=True)
         client.reconnect_delay_set(1, 60)
@@ -36,18 +36,18 @@ class FrigateNews:
         client.loop_start()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait so long, or until somebody has gone or it is time to end."""
+        """Wait this long, or until an event ends or `stop` is set."""
         if self._news.wait(timeout_s):
             self._news.clear()
             self._stop.wait(_SETTLES_S)
 
     def stop(self) -> None:
-        """End waiting."""
+        """Stop waiting."""
         self._stop.set()
         self._news.set()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Disconnect from the broker."""
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()

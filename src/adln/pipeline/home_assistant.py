@@ -1,10 +1,9 @@
-"""Home Assistant: who is in front of each camera, by MQTT discovery.
+"""Home Assistant: who is in front of each camera, published by MQTT discovery.
 
-What should stand on the broker is computed as a whole (`wanted_messages`), compared with what was
-sent, and the difference is sent. All of it is retained. After a lost connection, and when Home
-Assistant says that it has started (its birth message), everything is sent again; what stands on
-the broker under this instance and should not, such as somebody who was forgotten meanwhile, is
-removed.
+The wanted retained messages are computed as a whole (`wanted_messages`) and compared with those
+sent; the difference is sent. After a lost connection, and when Home Assistant starts (its birth
+message), everything is sent again. Retained messages of this instance that are no longer wanted,
+such as those of a person forgotten meanwhile, are removed from the broker.
 
 Source: the discovery format of Home Assistant's MQTT integration,
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery.
@@ -28,7 +27,7 @@ from adln.pipeline.watch_settings import HomeAssistantSettings
 
 NOBODY = "nobody"
 LONGEST_STATE = 255
-"""Letters that a state may have in Home Assistant."""
+"""Longest state that Home Assistant accepts, in characters."""
 _TICK_S = 0.5
 _KEEPALIVE_S = 20
 _ONLINE, _OFFLINE = "online", "offline"
@@ -37,15 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 class HomeAssistant:
-    """Keeps Home Assistant's sensors right, on a thread of its own.
+    """Keeps Home Assistant's sensors up to date, on its own thread.
 
     Args:
-        broker: That Home Assistant listens to.
-        settings: What is told.
+        broker: The broker that Home Assistant uses.
+        settings: What to publish.
         cameras: Name -> number of each camera.
-        people: Who is in the gallery.
-        client_id: Under which the broker knows this connection; "" lets the broker choose.
-        clock: Seconds since 1970.
+        people: The gallery's people.
+        client_id: This connection's id at the broker; "" lets the broker choose.
+        clock: Unix time, in s.
 
     Raises:
         DeliveryError: A topic cannot be used.
@@ -84,21 +83,21 @@ class HomeAssistant:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
-        # A broker that is down at the start is tried again, as one that goes down later.
+        # A broker that is down at the start is retried, like one that goes down later.
         self._client.connect_async(broker.host, broker.port, keepalive=_KEEPALIVE_S)
         self._client.loop_start()
         self._thread = threading.Thread(target=self._run, name="adln-home", daemon=True)
         self._thread.start()
 
     def saw(self, seen: SeenFrame) -> None:
-        """Take in a frame; returns at once."""
+        """Process a frame; returns at once."""
         with self._lock:
             self._presence.saw(
                 seen.frame.camera_id, seen.frame.time_s, seen.people, now_s=self._clock()
             )
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Say that nobody watches any more, and leave.
+        """Publish that the watch is offline, and disconnect.
 
         Args:
             timeout_s: Longest time to wait for the broker.
@@ -115,7 +114,7 @@ class HomeAssistant:
         leave(self._client)
 
     def _say_farewell(self, timeout_s: float) -> None:
-        """The broker keeps what was said last; who was there last is nobody's business."""
+        """Clear the retained states: the last people seen must not stay on the broker."""
         farewell = {f"{self._base}/available": _OFFLINE}
         for topic in self._sent:
             if topic.endswith("/state"):
@@ -123,7 +122,7 @@ class HomeAssistant:
             elif topic.endswith("/attributes"):
                 farewell[topic] = "{}"
         until_s = time.monotonic() + timeout_s
-        # Acknowledged, because what is on its way when a connection ends may be lost.
+        # Wait for acknowledgements: messages in flight may be lost when a connection ends.
         sent = [
             self._client.publish(topic, payload, qos=1, retain=True)
             for topic, payload in farewell.items()
@@ -137,8 +136,8 @@ class HomeAssistant:
             try:
                 self._update()
             except Exception:
-                # The sensors must outlive whatever one round does.
-                _log.exception("Home Assistant could not be told")
+                # This thread must survive any error of one round.
+                _log.exception("Home Assistant could not be updated")
             self._news.wait(_TICK_S)
             self._news.clear()
 
@@ -165,10 +164,10 @@ class HomeAssistant:
                 for topic, payload in wanted.items()
                 if self._sent.get(topic) != payload
             }
-            # Until it is known who is in the gallery, nobody is missing from it.
+            # Until the gallery's people are known, no message counts as surplus.
             surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
             self._found -= surplus
-        # A configuration is removed before its states are, and sent before them.
+        # A configuration is removed before its states, and sent before them.
         for topic in sorted(surplus, key=_is_state):
             self._send(topic, "")
             self._sent.pop(topic, None)
@@ -176,7 +175,7 @@ class HomeAssistant:
             self._send(topic, payload)
 
     def _send(self, topic: str, payload: str) -> None:
-        # If the connection is lost meanwhile all is sent again, so no acknowledgement is needed.
+        # After a lost connection everything is sent again, so no acknowledgement is needed.
         sent = self._client.publish(topic, payload, qos=0, retain=True)
         if sent.rc == 0:
             self._sent[topic] = payload
@@ -202,7 +201,7 @@ class HomeAssistant:
         self._start_again()
 
     def _start_again(self) -> None:
-        """Everything is to be sent, whatever was sent before."""
+        """Send everything again, whatever was sent before."""
         with self._lock:
             self._sent = {}
             self._is_connected = True
@@ -216,7 +215,7 @@ class HomeAssistant:
         self._gone.set()
 
     def _is_ours(self, topic: str) -> bool:
-        """Whether a topic is of this instance; not every broker is strict about what was asked."""
+        """Whether a topic belongs to this instance; some brokers deliver other topics, too."""
         kinds = [f"{self._prefix}/{kind}" for kind in ("sensor", "device_tracker")]
         instance = self._settings.instance
         return topic.startswith((f"{self._base}/", *(f"{kind}/{instance}/" for kind in kinds)))
@@ -242,17 +241,17 @@ def wanted_messages(
     presence: Presence,
     now_s: float,
 ) -> dict[str, str]:
-    """What should stand on the broker, in the order in which it is sent.
+    """The messages that the broker should retain, in the order in which they are sent.
 
     Args:
-        settings: What is told.
-        prefix: Of Home Assistant's discovery.
-        base: Of the topics of this instance.
+        settings: What to publish.
+        prefix: Prefix of Home Assistant's discovery topics.
+        base: Prefix of this instance's topics.
         cameras: Name -> number of each camera.
         names: Number -> name of everybody in the gallery.
-        is_ignored: Tells who is left out.
+        is_ignored: Whether a person is left out.
         presence: Who is where.
-        now_s: By the clock of this machine.
+        now_s: Time by the clock of this machine.
 
     Returns:
         Topic -> payload: first the configurations, then the states.
@@ -282,7 +281,7 @@ def wanted_messages(
                 **_common(settings, base, entity, name=_called(number, shown), topic=topic),
                 "payload_home": "home",
                 "payload_not_home": "not_home",
-                # Home Assistant's persons take the name of a place from the former only.
+                # Home Assistant's persons take the name of a place from "gps" trackers only.
                 "source_type": "gps" if settings.place == "camera" else "router",
             }
         )
@@ -322,7 +321,7 @@ def _attributes(stays: Sequence[Stay], names: Mapping[int, str | None]) -> dict[
 
 
 def _last_seen(number: int, stay: Stay | None, place: str) -> dict[str, Any]:
-    # The same as the state, for versions of Home Assistant that ask for zones in its place.
+    # Equals the state; for versions of Home Assistant that read zones instead.
     zones = [] if place == "not_home" else ["zone.home"]
     if place not in ("home", "not_home"):
         zones.insert(0, place)
@@ -343,7 +342,7 @@ def _place(settings: HomeAssistantSettings, stay: Stay | None, now_s: float) -> 
 def _common(
     settings: HomeAssistantSettings, base: str, entity: str, *, name: str, topic: str
 ) -> dict[str, Any]:
-    """What every configuration has."""
+    """Keys common to all configurations."""
     return {
         "name": name,
         "unique_id": f"adln_{settings.instance}_{entity}",

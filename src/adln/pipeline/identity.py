@@ -1,26 +1,26 @@
-"""Who it is: from the crops of tracks to identities that hold across cameras and restarts.
+"""From the crops of tracks to identities that persist across cameras and restarts.
 
-A track is searched for in the gallery and becomes matched, candidate or unknown. Somebody unknown
-of whom enough was seen is enrolled as a new, unnamed person. The gallery is the only memory: what
-it has stored is what a restart knows.
+Each track is searched for in the gallery and becomes matched, candidate or unknown. An unknown
+person of whom enough was seen is enrolled as a new, unnamed person. The gallery is the only memory:
+after a restart, only what it has stored is known.
 
-Where depths of the network share a space, a track is searched for and kept at its deepest depth
-only, and people are found whatever depth they were kept at. Depths of different spaces are never
-compared: then a track is kept at all its depths, and searched for at shallower ones, too, if people
-may be known there only.
+Where depths of the network share a space, a track is searched for and stored at its deepest depth
+only, and people are found whatever depth they were stored at. Depths of different spaces are never
+compared: then a track is stored at all its depths, and also searched for at shallower ones if some
+people may be known only there.
 
-The rules, in the order in which they decide:
+The rules, in the order in which they apply:
 
-- People who are seen in one frame are never one person, nor are those whom two cameras see closer
-  in time than the way between them takes, where that was stated. Of two tracks that want the same
-  person the more alike gets it, in one batch as well.
-- A candidate stays open and is tried again when better crops come. At its end, or when it was seen
-  for some seconds, it becomes a new person if it is more likely somebody else; before one camera,
-  where strangers look more alike than calibrations expect, that is nearly every candidate.
-- Somebody who left this very camera a moment ago is matched from the candidate's score on.
-- A track keeps its person, unless another one matches and its own is not even a candidate.
-- Whoever was enrolled too early, and with better crops turns out to be somebody known, is merged
-  into that person.
+- People seen in one frame are different people. So are people seen by two cameras within less time
+  than the stated travel time between them. If two tracks claim one person, the higher score wins,
+  also within one batch.
+- A candidate stays open and is retried when better crops come. When its track ends, or was seen for
+  some seconds, it becomes a new person if it is more likely somebody else; within one camera, where
+  strangers look more alike than calibrations expect, that is nearly every candidate.
+- A person who left the same camera shortly before is matched from the candidate threshold on.
+- A track keeps its person, unless another person matches and its own is not even a candidate.
+- A person enrolled too early who turns out, with better crops, to be a known person is merged into
+  that person.
 """
 
 import heapq
@@ -43,14 +43,14 @@ __all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
 
-# At most one line about a gallery in trouble each so many failures.
+# Log one failure of the gallery in this many.
 _LOG_EVERY = 100
 
 
-_NOT_SEEN = not_asked("not asked: there was no crop of them that could be used")
+_NOT_SEEN = not_asked("not asked: the track has no usable crop")
 _REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
 _NO_GALLERY = not_asked("not asked: the gallery could not be used")
-_LET_GO = not_asked("let go: the person is somebody else who was in view, or was forgotten")
+_LET_GO = not_asked("released: another track in view is this person, or the person was forgotten")
 
 
 @dataclass(eq=False)
@@ -70,31 +70,31 @@ class _Track:
     met: set[int] = field(default_factory=set)
     barred: set[int] = field(default_factory=set)
     own_sightings: set[int] = field(default_factory=set)
-    pooled: frozenset[int] = frozenset()  # crops of these
+    pooled: frozenset[int] = frozenset()  # ids of the crops in own_sightings
     said: tuple[Verdict, int | None] | None = None
     why: Identification = _NOT_SEEN
 
 
 class IdentityBook:
-    """Keeps who the open tracks of all cameras are, and writes the gallery.
+    """Keeps the identities of the open tracks of all cameras, and writes the gallery.
 
-    The same evidence on the same gallery gives the same answers. A gallery in trouble (a full
-    disk) is logged; tracks then stay undecided and are tried again.
+    The same evidence on the same gallery gives the same answers. Failures of the gallery (a full
+    disk) are logged; the tracks stay undecided and are retried.
 
     Args:
-        gallery: who was seen.
-        digest: names the network for good; see `ModelKey`.
+        gallery: stored people and sightings.
+        digest: permanent id of the network; see `ModelKey`.
         dim: length of an embedding.
-        scales: depth -> what scores mean there.
-        pairs: (depth of the track, depth of who is found) -> what scores mean between the two,
-            where that is known; else the more cautious of the two depths decides.
+        scales: depth -> meaning of scores at it.
+        pairs: (depth of the track, depth of the stored person) -> meaning of scores between the
+            two; for a missing pair, the more cautious scale of the two depths is used.
         spaces: depth -> the space of its embeddings; "" or left out if unknown.
-        settings: when somebody is enrolled.
-        travel_s: two cameras' numbers -> seconds that the way between them takes at least.
+        settings: when to enrol people.
+        travel_s: numbers of two cameras -> shortest travel time between them, in s.
 
     Attributes:
-        num_persons: people in the gallery, as far as this book knows.
-        failures: how often the gallery could not do what was asked.
+        num_persons: people in the gallery, as far as this object knows.
+        failures: number of failed gallery operations.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class IdentityBook:
         )
         self._settings = settings or IdentitySettings()
         self._tracks: dict[TrackKey, _Track] = {}
-        self._left: dict[tuple[int, int], float] = {}  # camera, person -> when
+        self._left: dict[tuple[int, int], float] = {}  # (camera, person) -> time they left
         self._redo: set[TrackKey] = set()
         self.num_persons = len(gallery.persons())
         self._version = 0
@@ -132,19 +132,20 @@ class IdentityBook:
 
     @property
     def num_open(self) -> int:
-        """Tracks that go on."""
+        """Number of open tracks."""
         return len(self._tracks)
 
     def who(self, camera: int, track: int) -> tuple[int | None, Verdict]:
-        """The person and verdict of a track that goes on."""
+        """The person and verdict of an open track."""
         state = self._tracks.get((camera, track))
         return (None, "unknown") if state is None else (state.person_id, state.verdict)
 
     def is_sure(self, evidence: Evidence) -> bool:
-        """Whether what is known of a track is enough to say who it is, and nobody need look deeper.
+        """Whether a track's identity is certain enough to need no deeper embedding.
 
-        Somebody is sure to be a person that they match. A track that founded a person is not:
-        everybody is compared with what it leaves behind.
+        True if the track matches a person; if it already holds one, it must match that person and
+        lead all others by the margin. A track that founded its person is not certain: later tracks
+        are compared with the template that it leaves.
 
         Args:
             evidence: the track's crops, at any depth. Nothing is decided or stored.
@@ -165,12 +166,12 @@ class IdentityBook:
         return own.verdict == "matched" and (own.score or 0.0) - other.best >= MARGIN
 
     def saw(self, camera: int, time_s: float, tracks: Sequence[int]) -> None:
-        """Take in who is in one frame: they are different people.
+        """Record which tracks share a frame: they are different people.
 
         Args:
-            camera: number of the camera.
-            time_s: of the frame.
-            tracks: numbers of the tracks that are seen in it.
+            camera: camera number.
+            time_s: time of the frame.
+            tracks: numbers of the tracks seen in it.
         """
         together = set(tracks)
         for track in tracks:
@@ -186,11 +187,11 @@ class IdentityBook:
                     self._part(state, self._tracks.get((camera, other)))
 
     def decide(self, evidence: Sequence[Evidence]) -> list[Answer]:
-        """Decide who tracks are.
+        """Decide the identities of tracks.
 
         Args:
-            evidence: what is new, of any cameras, at most one for each track. Call it in every
-                round, with nothing new as well: tracks that could not be decided are tried again.
+            evidence: new evidence of any cameras, at most one item per track. Call this in every
+                round, also without new evidence: undecided tracks are retried.
 
         Returns:
             An answer for each track with new evidence, and for others whose answer has changed.
@@ -238,9 +239,9 @@ class IdentityBook:
         return answers
 
     def _decide_all(self, states: Sequence[_Track], ending: set[TrackKey]) -> None:
-        """Decide a batch, the surest first; `states` are in a fixed order."""
+        """Decide a batch, highest score first; `states` are in a fixed order."""
         queue: list[tuple[float, int]] = []
-        found: dict[int, tuple[int, Identification]] = {}  # with the version of the book
+        found: dict[int, tuple[int, Identification]] = {}  # with self._version at the search
         for at, state in enumerate(states):
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
@@ -252,8 +253,8 @@ class IdentityBook:
             _, at = heapq.heappop(queue)
             state, (version, best) = states[at], found[at]
             if version != self._version:
-                # Somebody of this batch was stored meanwhile: it may be the same person, or one
-                # who is barred now.
+                # Another track of the batch was stored meanwhile: it may be the same person, or its
+                # person may be barred now.
                 self._look(at, state, found, queue)
                 continue
             is_last = state.key in ending
@@ -266,7 +267,7 @@ class IdentityBook:
         found: dict[int, tuple[int, Identification]],
         queue: list[tuple[float, int]],
     ) -> None:
-        """Search for a track and line it up, the most alike in front."""
+        """Search for a track and queue it by its score, highest first."""
 
         def search() -> None:
             best = self._find(state)
@@ -276,7 +277,7 @@ class IdentityBook:
         self._guarded(state, search)
 
     def _guarded(self, state: _Track, work: Callable[[], object]) -> None:
-        """Do something with the gallery; if it cannot, the track is tried again later."""
+        """Run a gallery operation; if it fails, the track is retried later."""
         try:
             work()
         except GalleryError as error:
@@ -292,14 +293,14 @@ class IdentityBook:
             state.retry_s = state.last_s + 1.0
 
     def _exists(self, person_id: int | None) -> bool:
-        """Whether a person is still in the gallery; True if that cannot be said."""
+        """Whether a person is still in the gallery; True if the gallery cannot be read."""
         try:
             return self._gallery.count(Filter(persons=frozenset({person_id or 0}))) > 0
         except GalleryError:
             return True
 
     def _settle(self, state: _Track, best: Identification, is_last: bool) -> None:
-        """Decide a track that holds nobody."""
+        """Decide a track that holds no person."""
         evidence = state.evidence
         assert evidence is not None
         state.depth, state.why = best.depth, best
@@ -329,7 +330,7 @@ class IdentityBook:
         state.person_id = best.nearest.person_id
         state.retry_s = doubted_s if doubtful and not is_due else None
         if is_last:
-            # Kept as nobody's, for a person to look at and to assign.
+            # Stored unassigned, for somebody to review and assign.
             self._store(state, None)
 
     def _suffices(self, state: _Track, evidence: Evidence) -> bool:
@@ -339,21 +340,21 @@ class IdentityBook:
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
 
     def _least_probability(self, state: _Track, best: Identification) -> float:
-        """Below this a candidate is taken to be somebody new."""
+        """Probability below which a candidate is taken to be a new person."""
         assert best.nearest is not None
         limits, camera, person = self._settings, state.key[0], best.nearest.person_id
         here = Filter(cameras=frozenset({camera}), persons=frozenset({person}))
         return limits.new_below_here if self._gallery.count(here) else limits.new_below
 
     def _is_back(self, state: _Track, best: Identification) -> bool:
-        """Whether a candidate left this very camera a moment ago."""
+        """Whether the candidate left this same camera shortly before."""
         assert best.nearest is not None
         camera, person = state.key[0], best.nearest.person_id
         earliest_s = state.first_s - self._settings.return_s
         left_s = self._left.get((camera, person))
         if left_s is not None and earliest_s <= left_s <= state.first_s:
             return True
-        # Before a restart, perhaps.
+        # They may have left before a restart.
         return (
             self._gallery.count(
                 Filter(
@@ -367,7 +368,7 @@ class IdentityBook:
         )
 
     def _confirm(self, state: _Track) -> None:
-        """Look again at a track that holds a person: keep, switch or merge."""
+        """Search again for a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
         other = self._find(state, but=mine)
@@ -379,12 +380,13 @@ class IdentityBook:
                 state.probability = max(state.probability, own.probability or 0.0)
                 reason = own.reason
                 if state.verdict == "unknown":
-                    # It is still the track that nobody was known for, and that made the person.
+                    # The track that this person was enrolled from.
                     reason = f"enrolled as person {mine} by this track, seen again since: {reason}"
                 elif own.verdict != "matched":
                     reason = f"matched earlier in this track and kept: {reason}"
                 state.why = replace(own, runners_up=other.rows, reason=reason)
-            # Of its own sightings alone nothing is known yet: then they are the person.
+            # Without stored sightings besides the track's own there is no score: nothing
+            # contradicts.
             is_ahead = own.score is None or own.score - other.best >= MARGIN
             self._store(state, mine, learn=is_ahead)
             return
@@ -397,7 +399,7 @@ class IdentityBook:
             and held_by == [state]
             and not self._has_name(mine)
         ):
-            # One track that thinks again, not two people who become one.
+            # One track corrects itself; these are not two people who become one.
             _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
             self._gallery.merge([mine], into=elsewhere.person_id)
             self.num_persons -= 1
@@ -419,29 +421,29 @@ class IdentityBook:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
     def _enrol(self, state: _Track, probability: float) -> None:
-        # First the sightings, then the person of these: no crash leaves a person of nothing.
+        # First the sightings, then their person: no crash leaves a person without sightings.
         self._store(state, None)
         if state.is_refused:
             return
         state.person_id = self._gallery.split(self._still_there(state))
         state.claims = state.is_founder = True
         state.verdict, state.probability, state.retry_s = "unknown", probability, None
-        # Why nobody was known; by now there is somebody.
+        # The reason from before the enrolment, when the gallery may have been empty.
         why = state.why.reason.replace(NOBODY_ENROLLED, "nobody was enrolled before")
         state.why = replace(state.why, reason=f"enrolled as person {state.person_id}: {why}")
         self.num_persons += 1
         self._version += 1
 
     def _store(self, state: _Track, person_id: int | None, *, learn: bool = True) -> None:
-        """Keep the pooled crops of a track in the gallery, in each space that all of them have.
+        """Store the pooled crops of a track in the gallery, in each space common to all crops.
 
-        One template of several crops tells people apart better than each crop by itself.
+        One template pooled from several crops tells people apart better than single crops.
 
         Args:
-            state: of the track.
-            person_id: whose template it becomes; None for nobody's.
-            learn: whether it is more like this person than like everybody else, by the margin. A
-                template that is not would draw the other one's sightings to it; so nothing is
+            state: the track.
+            person_id: whose template it becomes; None leaves it unassigned.
+            learn: whether the track's score for this person leads all others by the margin. A
+                template without that lead would attract the other person's sightings, so nothing is
                 stored, and what was stored of the track before stays.
         """
         evidence = state.evidence
@@ -472,17 +474,17 @@ class IdentityBook:
         self._version += 1
         stored = {sighting_id for sighting_id in ids if sighting_id is not None}
         if not stored:
-            # Refused: this is somebody who asked not to be enrolled again.
+            # Refused: looks like a person who asked not to be enrolled again.
             self._give_up(state)
             state.is_refused, state.why = True, _REFUSED
             return
-        # First the new, then without the old: no crash leaves a person with nothing.
+        # Add the new before deleting the old: no crash leaves a person without sightings.
         earlier, state.own_sightings, state.pooled = state.own_sightings, stored, pooled
         if earlier:
             self._gallery.delete(earlier)
 
     def _still_there(self, state: _Track) -> list[int]:
-        """The sightings of a track that the gallery's rules have not erased meanwhile."""
+        """The track's sightings that the retention rules have not erased."""
         there = self._gallery.get(sorted(state.own_sightings))
         return [one.sighting_id for one in there]
 
@@ -494,7 +496,7 @@ class IdentityBook:
         but: int | None = None,
         least_gallery: int = 1,
     ) -> Identification:
-        """Who a track is most like; `only` this one, or anybody `but` this one."""
+        """Identify a track: among all people, `only` this one, or all `but` this one."""
         evidence = state.evidence
         assert evidence is not None
         barred = self._barred(state) | ({but} if but is not None else set())
@@ -511,7 +513,7 @@ class IdentityBook:
         return self._people.depths_of(evidence.common_depths)
 
     def _barred(self, state: _Track) -> set[int]:
-        """People whom a track cannot be, because they were seen beside it."""
+        """People that a track cannot be, because they were seen at the same time."""
         barred = set(state.barred)
         for other in state.met:
             held = self._tracks.get((state.key[0], other))
@@ -520,7 +522,7 @@ class IdentityBook:
         return barred | self._elsewhere(state)
 
     def _elsewhere(self, state: _Track) -> set[int]:
-        """People who were before another camera too shortly before or after to have come here."""
+        """People seen by another camera too close in time to have walked here."""
         if not self._travel_s:
             return set()
         here = state.key[0]
@@ -541,7 +543,7 @@ class IdentityBook:
         return found
 
     def _part(self, a: _Track, b: _Track | None) -> None:
-        """Two tracks are seen together: if both hold the same person, the less sure lets go."""
+        """Two tracks share a frame: if both hold one person, the less probable one releases it."""
         if b is None or not (a.claims and b.claims and a.person_id == b.person_id):
             return
         loser = min(a, b, key=lambda track: (track.probability, -track.first_s, -track.key[1]))
@@ -560,7 +562,7 @@ class IdentityBook:
         self._version += 1
 
     def _rename(self, old: int, new: int) -> None:
-        """A person became part of another one."""
+        """Update the state after a person was merged into another one."""
         for state in self._tracks.values():
             if old in state.barred:
                 state.barred = (state.barred - {old}) | {new}

@@ -1,4 +1,4 @@
-"""When the watch enrols somebody, and what is kept of them."""
+"""Settings for enrolling people, and what is stored of them."""
 
 from adln.errors import SettingsError
 from adln.matching.identification import LEAST_GALLERY
@@ -7,21 +7,21 @@ from adln.settings import settings
 
 @settings
 class IdentitySettings:
-    """When somebody is enrolled, and what is kept of them.
+    """When people are enrolled, and what is stored of them.
 
     Attributes:
-        enrol_quality: crops of at least this quality count for enrolling.
-        enrol_crops: so many of them are needed, or as many as a track may have at the moment.
-        enrol_track_s: and the person must have been seen for so long.
-        new_below: a candidate that is less probable becomes a new person,
-        new_below_here: and this less probable, if the person was seen by the same camera: strangers
-            before one camera, with the same light and place around them, look more alike than
-            those of two cameras, to which calibrations are fitted;
-        doubt_s: at the track's end, or when it was seen for so long.
-        return_s: somebody who left this camera no longer ago is expected back.
+        enrol_quality: lowest quality of a crop that counts for enrolling.
+        enrol_crops: crops needed to enrol, or the current limit of crops per track if lower.
+        enrol_track_s: shortest time that a person must have been seen to be enrolled, in s.
+        new_below: a candidate of lower probability becomes a new person (see `doubt_s` for when).
+        new_below_here: the same if the person was seen by the same camera: strangers before one
+            camera, in the same light and place, look more alike than those of two cameras, to
+            which calibrations are fitted.
+        doubt_s: candidates become new people when their track ends or has lasted this many seconds.
+        return_s: a person who left this camera at most this many seconds ago is expected back.
         least_gallery: scores are judged as in a gallery of at least this many people. A calibration
-            asks little of a gallery of three, but a wrong match in it stays for ever. Searches by
-            the command line and the service judge in the same way.
+            is lenient with a gallery of three, but a wrong match in it is permanent. Searches by
+            the command line and the service use the same rule.
     """
 
     enrol_quality: float = 0.2

@@ -1,7 +1,7 @@
-"""Sightings as a file with one JSON object a line, cut into parts by size.
+"""Sightings as a JSONL file (one JSON object per line), rotated by size.
 
-A line is acknowledged once it is on the disk (fsync). Lines are whole: what a crash or a full disk
-leaves of a torn one is cut off before the next is written.
+A line is acknowledged once it is on the disk (fsync). A torn line, left by a crash or a full disk,
+is cut off before the next line is written.
 """
 
 import os
@@ -20,17 +20,17 @@ KEEP = 10
 class JsonlSink:
     """Appends sightings to a file.
 
-    When the file would grow beyond its bound it becomes ``<name>.1``, the earlier ``<name>.1``
-    becomes ``<name>.2`` and so on; the last of them is removed. The file may also be renamed or
-    removed from outside (logrotate): a new one is begun.
+    When the file would exceed its size limit it becomes ``<name>.1``, the earlier ``<name>.1``
+    becomes ``<name>.2`` and so on; the last one is removed. The file may also be renamed or removed
+    by other programs (logrotate): a new one is started.
 
-    The file is its owner's alone (mode 600). A group that the owner lets in (`chmod g+r`) may read
-    the parts that follow, too.
+    Only the owner may read the file (mode 600). If the owner gives a group access (`chmod g+r`),
+    the parts that follow get the same permission.
 
     Args:
-        path: The file; made if it does not exist.
-        max_bytes: Bound on its size.
-        keep: How many earlier parts are kept.
+        path: The file; created if missing.
+        max_bytes: Size limit.
+        keep: Number of earlier parts to keep.
 
     Raises:
         DeliveryError: A number is out of range.
@@ -52,7 +52,7 @@ class JsonlSink:
         """Append sightings; on return they are on the disk.
 
         Raises:
-            UndeliveredError: The disk is full or broken; the file is left with whole lines.
+            UndeliveredError: The disk is full or broken; the file keeps only whole lines.
         """
         lines = "".join(event.body + "\n" for event in events).encode("utf-8")
         try:
@@ -83,13 +83,13 @@ class JsonlSink:
                     return
                 self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # It says who was seen where: its owner's alone, like the gallery.
+        # Private to its owner, like the gallery: it says who was seen where.
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         mode = stat.S_IMODE(os.fstat(self._file).st_mode)
-        # Nobody else, but whom the owner has let read the part before.
+        # Only the owner, and whoever the owner let read the previous part.
         wanted = mode & ~0o007 | self._let_in
         if mode != wanted:
-            # Of another owner, it is that owner's to close.
+            # The file may belong to another owner.
             with suppress(OSError):
                 os.fchmod(self._file, wanted)
         self._sync_folder()
@@ -120,7 +120,7 @@ class JsonlSink:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def _sync_folder(self) -> None:
-        """A new or another name is on the disk only once its folder is."""
+        """Sync the folder: a new or renamed file is on the disk only after that."""
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

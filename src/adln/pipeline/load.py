@@ -1,7 +1,7 @@
-"""Keeps the pace: gives up crops, then depth, then frames when there is too much to do.
+"""Adapts the work to a budget: reduces crops, then depth, then frames.
 
-Pure: the same costs give the same steps. Who watches live cameras hands in measured milliseconds;
-who works through files hands in stated ones, so that each run does the same.
+Pure: the same costs give the same steps. Live cameras use measured costs (ms); recordings use
+stated costs, so that each run gives the same results.
 """
 
 import math
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from adln.errors import SettingsError
 from adln.settings import settings
 
-# After a rise that had to be taken back the next one waits longer, at most this many times longer.
+# After a rise that had to be undone, the next one waits longer, up to this many times.
 _MOST_PATIENCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadLevel:
-    """How much is done; levels of a ladder do less and less.
+    """Amount of work; each level of a ladder does less than the one before.
 
     Attributes:
-        crops_per_track: crops that a track may have.
-        depth: stages of the network.
+        crops_per_track: most crops of a track.
+        depth: depth of the network.
         keep_one_in: one frame in this many is processed.
     """
 
@@ -32,15 +32,16 @@ class LoadLevel:
 
 @settings
 class LoadSettings:
-    """When less is done.
+    """When to reduce the work.
 
     Attributes:
-        budget_ms: work allowed for a second of video, of all cameras together. 0 adapts nothing.
-        window_s: seconds of video that are measured before a step.
-        headroom: more is done again when what grows by it would take this share, at most, of the
-            budget that is left to it,
-        rise_after_s: for so long.
-        most_skipping: at the last level one frame in this many is processed.
+        budget_ms: work allowed per second of video, in ms, for all cameras together. 0 adapts
+            nothing.
+        window_s: seconds of video measured before each step.
+        headroom: work increases again if the part that grows would then take at most this share of
+            the budget left for it,
+        rise_after_s: for this many seconds.
+        most_skipping: at the last level, one frame in this many is processed.
     """
 
     budget_ms: float = 800.0
@@ -65,10 +66,10 @@ class LoadSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What work costs, in ms.
+    """Costs of work, in ms.
 
     Attributes:
-        frame_ms: to detect, follow and select in one frame.
+        frame_ms: to detect, track and select crops in one frame.
         crop_ms: depth -> to embed one crop.
     """
 
@@ -85,9 +86,9 @@ class LevelChange:
     """A change of level.
 
     Attributes:
-        time_s: of the video.
-        level: the new one, as a position on the ladder.
-        load_ms: work for a second of video that gave rise to it.
+        time_s: time in the video.
+        level: the new level, as a position on the ladder.
+        load_ms: work per second of video that caused it.
     """
 
     time_s: float
@@ -98,15 +99,15 @@ class LevelChange:
 def make_ladder(
     *, crops_per_track: int, depths: Sequence[int], most_skipping: int
 ) -> list[LoadLevel]:
-    """All levels, from the most work to the least.
+    """All levels, most work first.
 
     Args:
         crops_per_track: at the first level.
-        depths: that the network can answer at its own price, ascending.
-        most_skipping: at the last level one frame in this many is processed.
+        depths: depths of the network that differ in cost, ascending.
+        most_skipping: at the last level, one frame in this many is processed.
 
     Returns:
-        First fewer crops, then less depth, and only then fewer frames.
+        Levels that reduce first crops, then depth, and only then frames.
     """
     deepest = max(depths)
     ladder = [
@@ -126,13 +127,13 @@ class LoadController:
     """Chooses the level.
 
     Args:
-        ladder: of `make_ladder`.
+        ladder: from `make_ladder`.
         crop_ms: depth -> cost of a crop; only the ratios matter.
-        settings: budget and patience.
+        settings: budget and delays.
 
     Attributes:
-        position: place of the level on the ladder; 0 does all.
-        load_ms: work for a second of video in the last window.
+        position: position of the level on the ladder; 0 is full work.
+        load_ms: work per second of video in the last window, in ms.
 
     Raises:
         SettingsError: a depth of the ladder has no cost.
@@ -157,24 +158,24 @@ class LoadController:
 
     @property
     def level(self) -> LoadLevel:
-        """What to do now."""
+        """The current level."""
         return self._ladder[self.position]
 
     def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> LevelChange | None:
-        """Take in the work of a round.
+        """Record the work of a round.
 
         Args:
-            time_s: of its newest frame.
-            frames_ms: for detecting, following and all that goes with frames.
-            crops_ms: for embedding.
+            time_s: time of its newest frame.
+            frames_ms: work that depends on frames, such as detecting and tracking.
+            crops_ms: work for embedding.
 
         Returns:
-            The step that was taken; None if the level stays.
+            The change of level; None if the level stays.
         """
         if self._settings.budget_ms <= 0:
             return None
         if self._begun_s is None:
-            # What follows is the work of a time that has a beginning.
+            # The window starts at the first frame; the work before it has no known duration.
             self._begun_s = time_s
             return None
         self._frames_ms += frames_ms
@@ -193,7 +194,7 @@ class LoadController:
             return None
         if time_s - self._rose_s <= 2 * self._settings.rise_after_s * self._patience:
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
-        # As far as it takes: a crowd does not wait for one step a second.
+        # Several levels at once if needed: a sudden crowd cannot wait for one step per second.
         at = self.position + 1
         while at < len(self._ladder) - 1 and self._predict(at, frames, crops) > budget:
             at += 1
@@ -216,14 +217,14 @@ class LoadController:
     def _has_room(self, at: int, frames: float, crops: float) -> bool:
         """Whether a higher level would stay well within the budget.
 
-        The cost of frames that are processed anyway is known; only what would be added is a guess.
+        The cost of frames already processed is known; only the added work is an estimate.
         """
         known = frames if self._ladder[at].keep_one_in == self.level.keep_one_in else 0.0
         guess = self._predict(at, frames, crops) - known
         return guess <= self._settings.headroom * (self._settings.budget_ms - known)
 
     def _predict(self, at: int, frames: float, crops: float) -> float:
-        """What the work seen would have cost at another level."""
+        """Estimate the cost of the observed work at another level."""
         now, then = self.level, self._ladder[at]
         ratio = (then.crops_per_track * self._crop_ms[then.depth]) / (
             now.crops_per_track * self._crop_ms[now.depth]

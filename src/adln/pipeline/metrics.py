@@ -1,8 +1,8 @@
-"""What the pipeline is doing, as numbers for Prometheus.
+"""The pipeline's metrics for Prometheus.
 
-The registry belongs to the instance, never to the process, so that two pipelines in one process
-(or in one test) do not count into each other. The endpoint listens on this machine only unless
-told otherwise: camera names and counts of people are nobody else's business.
+The registry belongs to the instance, not to the process, so that two pipelines in one process (or
+one test) have separate counts. By default the endpoint listens on this machine only, because camera
+names and counts of people are private.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,19 +31,19 @@ class PipelineMetrics:
     """The counters and gauges of one pipeline.
 
     Attributes:
-        registry: Holds all of them; further ones may be registered with it.
-        frames: Frames taken from a camera. Label camera.
-        frames_dropped: Frames left out because there was no time for them. Label camera.
-        camera_up: 1 while a camera delivers, else 0. Label camera.
-        reconnects: How often a camera was reconnected. Label camera.
-        people: Persons in view. Label camera.
-        queue: Frames waiting. Label camera.
-        crops_embedded: Crops that went through the network. Labels camera, depth.
-        depth: Stages of the network in use, 1 to 4.
-        crops_per_track: Most crops taken of a track.
-        stage_ms: Time of a stage of the work, in milliseconds. Label stage.
-        sightings: Sightings said. Labels camera, verdict.
-        identities: People known to the gallery.
+        registry: Contains all metrics; more may be registered with it.
+        frames: Frames read from a camera. Label camera.
+        frames_dropped: Frames skipped to keep pace. Label camera.
+        camera_up: 1 while a camera delivers frames, otherwise 0. Label camera.
+        reconnects: Reconnections of a camera. Label camera.
+        people: People in view. Label camera.
+        queue: Waiting frames. Label camera.
+        crops_embedded: Crops embedded by the network. Labels camera, depth.
+        depth: Depth of the network in use, 1 to 4.
+        crops_per_track: Most crops embedded of a track.
+        stage_ms: Duration of a stage of the work, in ms. Label stage.
+        sightings: Sightings reported. Labels camera, verdict.
+        identities: People in the gallery.
     """
 
     def __init__(self) -> None:
@@ -55,29 +55,29 @@ class PipelineMetrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"adln_{name}", text, labels, registry=registry)
 
-        self.frames = counter("frames", "Frames taken from a camera.", "camera")
-        self.frames_dropped = counter("frames_dropped", "Frames there was no time for.", "camera")
-        self.camera_up = gauge("camera_up", "1 while a camera delivers.", "camera")
-        self.reconnects = counter("reconnects", "Times a camera was reconnected.", "camera")
-        self.people = gauge("people", "Persons in view.", "camera")
+        self.frames = counter("frames", "Frames read from a camera.", "camera")
+        self.frames_dropped = counter("frames_dropped", "Frames skipped to keep pace.", "camera")
+        self.camera_up = gauge("camera_up", "1 while a camera delivers frames.", "camera")
+        self.reconnects = counter("reconnects", "Reconnections of a camera.", "camera")
+        self.people = gauge("people", "People in view.", "camera")
         self.queue = gauge("queue_frames", "Frames waiting.", "camera")
         self.crops_embedded = counter(
-            "crops_embedded", "Crops that went through the network.", "camera", "depth"
+            "crops_embedded", "Crops embedded by the network.", "camera", "depth"
         )
-        self.depth = gauge("depth", "Stages of the network in use.")
-        self.crops_per_track = gauge("crops_per_track", "Most crops taken of a track.")
+        self.depth = gauge("depth", "Depth of the network in use.")
+        self.crops_per_track = gauge("crops_per_track", "Most crops embedded of a track.")
         self.stage_ms = Histogram(
             "adln_stage_milliseconds",
-            "Time of a stage of the work.",
+            "Duration of a stage of the work.",
             ("stage",),
             registry=registry,
             buckets=_MILLISECONDS,
         )
         self.sightings = counter("sightings", "Sightings said.", "camera", "verdict")
-        self.identities = gauge("identities", "People known to the gallery.")
+        self.identities = gauge("identities", "People in the gallery.")
 
     def watch_delivery(self, counts: Callable[[], DeliveryCounts]) -> None:
-        """Add what delivery counts, asked for whenever the metrics are read.
+        """Add the counts of delivery, read whenever the metrics are read.
 
         Args:
             counts: `adln.pipeline.delivery.Delivery.counts`.
@@ -93,9 +93,9 @@ class MetricsServer:
     """Serves metrics over HTTP at ``/metrics``.
 
     Args:
-        metrics: What to serve.
+        metrics: The metrics to serve.
         port: 0 takes a free one.
-        host: The address to listen on; by default only this machine can read.
+        host: The address to listen on; by default only this machine has access.
 
     Attributes:
         port: The port in use.
@@ -129,7 +129,7 @@ class _DeliveryCollector(Collector):
         self._counts = counts
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing up front: asking for the counts would touch the disk before it is needed."""
+        """Nothing: reading the counts at registration would touch the disk too early."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
@@ -137,12 +137,12 @@ class _DeliveryCollector(Collector):
             counts = self._counts()
         except DeliveryError:
             return  # a scrape must not fail because the outbox's disk does
-        submitted = CounterMetricFamily("adln_sightings_submitted", "Sightings handed in.")
+        submitted = CounterMetricFamily("adln_sightings_submitted", "Sightings submitted.")
         submitted.add_metric([], counts.submitted)
-        stored = CounterMetricFamily("adln_sightings_stored", "Sightings safely in the outbox.")
+        stored = CounterMetricFamily("adln_sightings_stored", "Sightings stored in the outbox.")
         stored.add_metric([], counts.stored)
         lost = CounterMetricFamily(
-            "adln_sightings_lost_unstored", "Sightings given up because the disk took none."
+            "adln_sightings_lost_unstored", "Sightings dropped because the disk failed."
         )
         lost.add_metric([], counts.lost_unstored)
         waiting = GaugeMetricFamily("adln_sightings_waiting", "Sightings not yet in the outbox.")
@@ -154,7 +154,7 @@ class _DeliveryCollector(Collector):
         )
         delivered = CounterMetricFamily("adln_sink_delivered", "Acknowledged.", labels=label)
         dropped = CounterMetricFamily(
-            "adln_sink_dropped", "Pushed out of a full outbox, unsent.", labels=label
+            "adln_sink_dropped", "Dropped unsent from a full outbox.", labels=label
         )
         set_aside = CounterMetricFamily("adln_sink_set_aside", "Refused for good.", labels=label)
         for name, sink in counts.sinks.items():

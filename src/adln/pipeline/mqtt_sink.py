@@ -1,6 +1,6 @@
 """Sightings by MQTT 3.1.1 with quality of service 1, one topic per camera.
 
-A sighting is acknowledged when the broker's PUBACK for it has come, never before.
+A sighting is acknowledged only when the broker's PUBACK for it has arrived.
 """
 
 import threading
@@ -19,10 +19,9 @@ class MqttSink:
     """Publishes sightings to ``<topic>/<camera name>``.
 
     Args:
-        broker: Whose acknowledgements are waited for, at most `Broker.timeout_s` for a batch.
-        topic: Under which the topics of the cameras lie.
-        client_id: Under which the broker knows this device; two devices need two. "" lets the
-            broker choose.
+        broker: The broker; a batch waits at most `Broker.timeout_s` for its acknowledgements.
+        topic: Prefix of the cameras' topics.
+        client_id: This device's id at the broker, unique per device. "" lets the broker choose.
 
     Raises:
         DeliveryError: The topic has a wildcard.
@@ -68,7 +67,7 @@ class MqttSink:
             self._fail(numbers, why, None)
 
     def close(self) -> None:
-        """Leave the broker; the connection is made again when needed."""
+        """Disconnect from the broker; the next delivery reconnects."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -82,8 +81,8 @@ class MqttSink:
         if self._client is not None and self._is_connected:
             return
         self.close()
-        # A fresh client each time: the outbox remembers what has to be sent again, and what an
-        # old client still held would come a third time.
+        # A new client each time: the outbox knows what to send again; messages left in an old
+        # client would be sent a third time.
         client = self._broker.new_client(self._client_id, reconnect=False)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect

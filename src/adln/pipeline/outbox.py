@@ -1,13 +1,13 @@
-"""The outbox: sightings are on the disk before they are sent, and stay until everyone has them.
+"""The outbox: stores sightings on disk before they are sent, until all receivers have them.
 
-A SQLite file in WAL mode with ``synchronous=FULL``. An append-only file would need its own answer
-to a torn last line, to several receivers that are at different places, and to giving space back;
-SQLite has one that is tested harder than ours would be. What was stored survives ``kill -9`` and
-a power cut; on a full disk a write fails as a whole and the file stays sound.
+A SQLite file in WAL mode with ``synchronous=FULL``. An append-only file would need its own
+solutions for a torn last line, for receivers at different positions, and for freeing space;
+SQLite's are better tested. Stored sightings survive ``kill -9`` and a power cut; on a full disk a
+write fails as a whole and the file stays intact.
 
-Each receiver (sink) has its own place in one common order. Delivery is at least once: if the power
-fails between a receiver's acknowledgement and our note of it, the receiver gets that sighting
-again, with the same ``event_id``.
+Each receiver (sink) has its own position in one common order. Delivery is at least once: if the
+power fails between a receiver's acknowledgement and our record of it, the receiver gets that
+sighting again, with the same ``event_id``.
 """
 
 import logging
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
 """
 
 
-# Files of earlier versions do not tell in a column of whom a sighting is.
+# Files of earlier versions have no person_id column.
 _PERSONS = """
 ALTER TABLE {table} ADD COLUMN person_id INTEGER;
 UPDATE {table} SET person_id = json_extract(body, '$.person_id') WHERE json_valid(body);
@@ -65,9 +65,9 @@ class StoredEvent:
     """A sighting in the outbox.
 
     Attributes:
-        position: Its place in the common order, ascending, never given twice.
-        event_id: As in the sighting.
-        camera_name: As in the sighting.
+        position: Position in the common order, ascending, never reused.
+        event_id: The sighting's.
+        camera_name: The sighting's.
         body: The sighting as one line of JSON.
     """
 
@@ -79,13 +79,13 @@ class StoredEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class SinkCounts:
-    """Where one receiver stands; all but `pending` since the outbox was made.
+    """Status of one receiver; all counts except `pending` since the outbox was created.
 
     Attributes:
         pending: Stored and not yet acknowledged.
         delivered: Acknowledged.
-        dropped: Pushed out by newer ones because the outbox was full before they could be sent.
-        set_aside: Refused by the receiver for good; kept in the table ``set_aside``.
+        dropped: Dropped because the outbox was full before they could be sent.
+        set_aside: Permanently refused by the receiver; kept in the table ``set_aside``.
     """
 
     pending: int
@@ -100,12 +100,12 @@ class Outbox:
     One process at a time may have it open; its threads share it.
 
     Args:
-        path: The SQLite file; made if it does not exist. A damaged file is set aside under
-            another name, with an error in the log, and an empty one takes its place.
-        sinks: Names of the receivers, at least one. A new one gets all that is still stored; one
-            that is no longer named is forgotten and holds nothing back.
-        max_bytes: Bound on the texts of all stored sightings. Beyond it the oldest are dropped,
-            counted for each sink that had not got them, and logged.
+        path: The SQLite file; created if missing. A damaged file is renamed, with an error in the
+            log, and replaced by an empty one.
+        sinks: Names of the receivers, at least one. A new one gets everything still stored; one
+            no longer named is forgotten and holds nothing back.
+        max_bytes: Limit on the total text of stored sightings. Beyond it the oldest are dropped,
+            counted for each sink that had not received them, and logged.
 
     Raises:
         DeliveryError: The file cannot be opened, or another process has it open.
@@ -115,7 +115,7 @@ class Outbox:
         self, path: str | Path, sinks: Sequence[str], *, max_bytes: int = MAX_BYTES
     ) -> None:
         if not sinks or len(set(sinks)) != len(sinks):
-            raise DeliveryError(f"An outbox needs sinks with different names, got {list(sinks)}.")
+            raise DeliveryError(f"An outbox needs one or more distinct sinks, got {list(sinks)}.")
         self._path = Path(path)
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
@@ -129,14 +129,14 @@ class Outbox:
             self._db.close()
             raise self._failed("opened", error) from error
         self._num_bytes: int = row[0]
-        # Ahead of the file's notes where those could not be written, on a full disk.
+        # Newer than the positions in the file if a full disk prevented writing those.
         self._positions: dict[str, int] = dict(
             self._db.execute("SELECT name, position FROM sinks").fetchall()
         )
         self._unwritten: dict[str, int] = dict.fromkeys(sinks, 0)
 
     def append(self, events: Sequence[SightingEvent]) -> None:
-        """Store sightings, all or none; on return they are on the disk for good.
+        """Store sightings, all or none; on return they are durable.
 
         A sighting whose ``event_id`` is stored already is not stored again.
 
@@ -180,10 +180,11 @@ class Outbox:
         ]
 
     def acknowledge(self, sink: str, events: Sequence[StoredEvent]) -> None:
-        """Note that a sink has the given sightings, the oldest of its pending ones.
+        """Record that a sink has received the given sightings, the oldest of its pending ones.
 
-        What all sinks have is erased. If the note cannot be written (a full disk) it is kept in
-        memory and written with the next one; only a restart in between would send them again.
+        Sightings received by all sinks are erased. If the record cannot be written (a full disk),
+        it is kept in memory and written with the next one; only a restart in between sends them
+        again.
         """
         if not events:
             return
@@ -193,7 +194,7 @@ class Outbox:
             self._write_positions()
 
     def set_aside(self, sink: str, event: StoredEvent, reason: str) -> None:
-        """Take a sighting that a sink refuses for good out of its way, and keep it.
+        """Skip a sighting that a sink refuses permanently, and keep it in the table ``set_aside``.
 
         Raises:
             DeliveryError: The disk is full or broken; nothing has changed.
@@ -216,7 +217,7 @@ class Outbox:
             self._positions[sink] = event.position
 
     def persons(self) -> frozenset[int]:
-        """Numbers of all people of whom there are sightings, also of those set aside.
+        """Numbers of all people with stored sightings, including those set aside.
 
         Raises:
             DeliveryError: The file cannot be read.
@@ -229,10 +230,10 @@ class Outbox:
         return frozenset(number for (number,) in rows if number is not None)
 
     def purge(self, person_ids: Collection[int]) -> int:
-        """Erase all sightings of people, from the file's pages and from its log, too.
+        """Erase all sightings of people, also from the file's free pages and its log.
 
         Returns:
-            How many were erased.
+            The number of erased sightings.
 
         Raises:
             DeliveryError: The disk is full or broken; nothing has changed.
@@ -254,13 +255,13 @@ class Outbox:
                 )
             self._num_bytes -= freed
             if erased:
-                # Where rows were moved from page to page, copies of them were left.
+                # Moving rows between pages may have left copies behind.
                 self._db.execute("VACUUM")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return erased
 
     def counts(self) -> dict[str, SinkCounts]:
-        """Where each sink stands.
+        """Status of each sink.
 
         Raises:
             DeliveryError: The file cannot be read.
@@ -278,7 +279,7 @@ class Outbox:
             }
 
     def close(self) -> None:
-        """Write what is left to note and close the file; closing twice does nothing."""
+        """Write unsaved positions and close the file; closing twice does nothing."""
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -290,7 +291,7 @@ class Outbox:
     def _open(self) -> sqlite3.Connection:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # There may be pictures of people in it. Its log gets the same permissions.
+            # The file may contain pictures of people. Its log gets the same permissions.
             self._path.touch(mode=0o600)
             for path in self._path.parent.glob(f"{self._path.name}*"):
                 if path.stat().st_mode & 0o077:
@@ -311,12 +312,12 @@ class Outbox:
             # Exclusive: a second process on the same outbox would send everything twice.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA secure_delete = ON")
-            # Temporary tables would be files beside the outbox, with people's data.
+            # Otherwise temporary tables would be files with people's data.
             db.execute("PRAGMA temp_store = MEMORY")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA journal_size_limit = 1048576")
-            # Pages of 4 KiB; a small disk shall not fill up with what the outbox says to itself.
+            # Checkpoint every 100 pages of 4 KiB, so that the log does not fill a small disk.
             db.execute("PRAGMA wal_autocheckpoint = 100")
             problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
@@ -346,7 +347,7 @@ class Outbox:
 
     @contextmanager
     def _using(self, what: str) -> Iterator[None]:
-        """Alone with the file; what SQLite says of it becomes what it cannot be."""
+        """Hold the lock on the file, and turn SQLite's errors into `DeliveryError`."""
         with self._lock:
             try:
                 yield
@@ -354,7 +355,7 @@ class Outbox:
                 raise self._failed(what, error) from error
 
     def _failed(self, what: str, error: Exception) -> DeliveryError:
-        hint = "Free some space on its disk, or check who else uses the file."
+        hint = "Free some space on its disk, or check which other program uses the file."
         return DeliveryError(f"The outbox {self._path} cannot be {what}: {error}. {hint}")
 
     # -- the order ---------------------------------------------------------------------------
@@ -362,7 +363,7 @@ class Outbox:
     def _meet(self, sinks: Sequence[str]) -> None:
         known = {name for (name,) in self._db.execute("SELECT name FROM sinks").fetchall()}
         for name in sorted(known - set(sinks)):
-            _log.warning("sink %s is no longer named; the outbox forgets it", name)
+            _log.warning("sink %s is no longer in the settings; the outbox forgets it", name)
             self._db.execute("DELETE FROM sinks WHERE name = ?", (name,))
         for name in sinks:
             if name not in known:
@@ -374,7 +375,7 @@ class Outbox:
         return count
 
     def _make_room(self, excess: int) -> int:
-        """Drop the oldest sightings until the excess is gone; give the freed bytes."""
+        """Drop the oldest sightings until the excess is gone; return the freed bytes."""
         if excess <= 0:
             return 0
         freed, last, count = 0, 0, 0
@@ -382,7 +383,7 @@ class Outbox:
         for position, length in self._db.execute(
             "SELECT position, length(body) FROM events ORDER BY position"
         ):
-            if freed >= excess or position == newest:  # a lone large one is kept
+            if freed >= excess or position == newest:  # a single large sighting is kept
                 break
             freed, last, count = freed + length, position, count + 1
         if count == 0:
@@ -396,7 +397,7 @@ class Outbox:
                     "UPDATE sinks SET dropped = dropped + ? WHERE name = ?", (lost, name)
                 )
                 _log.error(
-                    "the outbox %s is full: %d oldest sightings were dropped before %s got them",
+                    "the outbox %s is full: dropped the oldest %d sightings; sink %s lacks them",
                     self._path,
                     lost,
                     name,
@@ -405,7 +406,7 @@ class Outbox:
         return freed
 
     def _write_positions(self) -> None:
-        """Note where the sinks stand, and erase what all of them have."""
+        """Save the sinks' positions, and erase what all of them have received."""
         try:
             with writing(self._db):
                 for name, position in self._positions.items():
@@ -419,7 +420,7 @@ class Outbox:
                 ).fetchone()[0]
                 self._db.execute("DELETE FROM events WHERE position <= ?", (done,))
         except sqlite3.Error as error:
-            _log.warning("%s cannot note what was delivered, will try again: %s", self._path, error)
+            _log.warning("%s: positions could not be saved, will try again: %s", self._path, error)
             return
         self._num_bytes -= freed
         self._unwritten = dict.fromkeys(self._unwritten, 0)

@@ -1,4 +1,4 @@
-"""Who is in a gallery and what they are called, for those who report people."""
+"""The people of a gallery and their names, for the parts that report them."""
 
 import logging
 import threading
@@ -15,16 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 class ReportedPeople:
-    """The people of a gallery, asked for again every few seconds at most.
+    """The people of a gallery, reread every few seconds at most.
 
-    So a name that somebody gives, and a person who is forgotten, are known here a moment later,
-    also if another process did it. Several threads may use it.
+    So a new name or a forgotten person is known here within seconds, even if another process made
+    the change. Thread-safe.
 
     Args:
-        persons: Gives everybody, as `adln.gallery.interface.Gallery.persons` does.
-        ignored: Names of those who are never reported.
-        every_s: Longest age of what is told, in s.
-        clock: Seconds.
+        persons: Returns everybody, like `adln.gallery.interface.Gallery.persons`.
+        ignored: Names of people who are never reported.
+        every_s: Longest age of an answer, in s.
+        clock: Time in s.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class ReportedPeople:
         self._is_failing = False
 
     def names(self) -> Mapping[int, str | None] | None:
-        """Number -> name of everybody; None as long as the gallery has not answered.
+        """Number -> name of everybody; None until the gallery could be read once.
 
-        While the gallery cannot be read this is what it said last: nobody vanishes because a disk
-        is busy.
+        While the gallery cannot be read, this is its last answer, so that nobody vanishes because a
+        disk is busy.
         """
         with self._lock:
             now_s = self._clock()
@@ -58,11 +58,11 @@ class ReportedPeople:
             return self._names
 
     def name_of(self, person_id: int | None) -> str | None:
-        """What somebody is called; None if nobody has said."""
+        """The person's name; None if they have none."""
         return None if person_id is None else (self.names() or {}).get(person_id)
 
     def is_ignored(self, person_id: int | None) -> bool:
-        """Whether somebody is never reported."""
+        """Whether the person is never reported."""
         return bool(self._ignored) and self.name_of(person_id) in self._ignored
 
     def _ask(self) -> None:
@@ -70,7 +70,7 @@ class ReportedPeople:
             self._names = {one.person_id: one.name for one in self._persons()}
         except GalleryError as error:
             if not self._is_failing:
-                _log.warning("who is in the gallery cannot be asked: %s", error)
+                _log.warning("the people of the gallery cannot be read: %s", error)
             self._is_failing = True
             return
         self._is_failing = False
@@ -81,7 +81,7 @@ def leaving_out(
 ) -> Callable[[SightingEvent], None]:
     """A `submit` that drops sightings of people who are never reported.
 
-    Only what is certain to be theirs is left out: a candidate may be somebody else.
+    Only matched sightings are dropped: a candidate may be another person.
     """
 
     def deliver(event: SightingEvent) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a watch by what somebody names: a file of settings, or cameras and recordings."""
+"""Settings of a watch from the command line: a settings file, or cameras and recordings."""
 
 import json
 import os
@@ -38,17 +38,17 @@ def settings_of(
     quality: Quality | None = None,
     start: str = "",
 ) -> tuple[WatchSettings, Path]:
-    """The settings that were named, or those for the sources that were.
+    """The settings for the given sources.
 
-    They are one file of settings (.toml), or what `watch_of` takes, as the rest is. `overrides` are
-    more settings, as KEY=VALUE in TOML; `quality` is as the settings say if left out.
+    `sources` are one settings file (.toml), or what `watch_of` takes, as are the other arguments.
+    `overrides` are further settings, as KEY=VALUE in TOML; `quality` overrides the settings.
 
     Returns:
         The settings, and the folder that paths in them are relative to.
 
     Raises:
-        SettingsError: a source does not exist, a setting cannot be used, or a file of settings
-            is named with something that does not go with it.
+        SettingsError: a source does not exist, a setting is invalid, or a settings file is combined
+            with an argument that it excludes.
     """
     overrides = (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides)
     files = [source for source in sources if source.lower().endswith(".toml")]
@@ -60,10 +60,10 @@ def settings_of(
         return (changed(plain, overrides) if overrides else plain), here
     if len(sources) > 1:
         raise SettingsError(
-            f"{files[0]} is a file of settings; name it alone, with the cameras in it."
+            f"{files[0]} is a settings file; name it alone, with the cameras in it."
         )
     if start:
-        raise SettingsError("a start goes with recordings; write start into the settings.")
+        raise SettingsError("a start applies to recordings; write start into the settings file.")
     more = [("gallery", gallery), ("detector.model", detector)]
     overrides = (
         *(f"{key}={json.dumps(str(value.absolute()))}" for key, value in more if value),
@@ -87,18 +87,18 @@ def watch_of(
 
     Args:
         sources: video files, folders of pictures, addresses, USB cameras.
-        folder: that relative paths are meant from.
-        gallery: folder of the gallery; "adln-gallery" beside the first recording, or in `folder`,
-            if left out.
+        folder: base of relative paths.
+        gallery: folder of the gallery; if left out, "adln-gallery" beside the first recording, or
+            in `folder`.
         detector: YOLOX in ONNX; the default one if left out.
         network: exported network; the default one if left out.
-        start: when the recordings began, in ISO 8601, in local time unless it says otherwise.
+        start: start of the recordings, ISO 8601, in local time unless it has a zone.
 
     Returns:
         Settings with absolute paths.
 
     Raises:
-        SettingsError: a source does not exist, or `start` is no time.
+        SettingsError: a source does not exist, or `start` is not a time.
     """
     where = [_absolute(source, folder) for source in sources]
     place = gallery.absolute() if gallery is not None else _beside(where, folder)
@@ -136,7 +136,7 @@ def _absolute(source: str, folder: Path) -> str:
 
 
 def _beside(sources: Sequence[str], folder: Path) -> Path:
-    """Where the gallery lies: beside the first recording, if one may write there."""
+    """Folder of the gallery: beside the first recording, if that is writable."""
     for source in sources:
         if not is_live(source):
             beside = Path(source).parent
@@ -146,7 +146,7 @@ def _beside(sources: Sequence[str], folder: Path) -> Path:
 
 
 def _name(source: str) -> str:
-    """What a camera is called whom nobody has named."""
+    """Default name of a camera."""
     if is_stream(source):
         shown = urlsplit(public_name(source))
         name = (shown.hostname or "camera").replace("*", "") or "camera"
@@ -160,7 +160,7 @@ def _name(source: str) -> str:
 
 
 def _numbers(names: Sequence[str], known: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Names told apart, with the numbers that the gallery knows them by, or new ones."""
+    """Make names unique; give each the number it has in the gallery, or a new one."""
     given: dict[str, int] = {}
     taken = set(known.values())
     for name in names:

@@ -1,4 +1,4 @@
-"""Who is in front of which camera at this moment, from the frames that were processed."""
+"""Who is in front of which camera now, from the processed frames."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -8,15 +8,15 @@ from adln.pipeline.watch_parts import NamedBox
 
 @dataclass(frozen=True, kw_only=True)
 class Stay:
-    """Somebody in front of a camera.
+    """A person in front of a camera.
 
     Attributes:
         camera: name of the camera.
-        person_id: who; None if unknown or only a candidate.
+        person_id: the person; None if unknown or only a candidate.
         since_s: when they were first seen here this time, Unix time.
-        last_s: when last.
-        confidence: that it is this person, 0..1; None as long as that is not known.
-        heard_s: when the last news of them came, by the clock of this machine.
+        last_s: when they were last seen.
+        confidence: probability that it is this person, 0..1; None if not yet known.
+        heard_s: when the last frame with them arrived, by the clock of this machine.
     """
 
     camera: str
@@ -28,15 +28,15 @@ class Stay:
 
 
 class Presence:
-    """Keeps who is where. Somebody stays until they were not seen for a while.
+    """Tracks who is where. A person stays until they were not seen for a while.
 
-    Whether somebody is still there goes by the clock of this machine, so that it ends also when
-    their camera dies. A *candidate* counts as somebody unknown: lights may go on for them, but not
-    under another one's name.
+    Absence is measured by the clock of this machine, so that it also begins when a camera dies. A
+    *candidate* counts as unknown: an automation may react to them, but not under another person's
+    name.
 
     Args:
-        absent_after_s: without being seen, until somebody counts as gone from a camera.
-        is_ignored: tells who is left out.
+        absent_after_s: after this time unseen, a person counts as gone from a camera.
+        is_ignored: whether a person is left out.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Presence:
         self._last: dict[int, Stay] = {}
 
     def saw(self, camera: str, time_s: float, people: Iterable[NamedBox], now_s: float) -> None:
-        """Take in a frame.
+        """Record a frame.
 
         Args:
-            camera: its name.
-            time_s: of the frame.
-            people: who is in it.
-            now_s: by the clock of this machine.
+            camera: camera name.
+            time_s: time of the frame.
+            people: the people in it.
+            now_s: time by the clock of this machine.
         """
         for box in people:
             person_id = None if box.verdict == "candidate" else box.person_id
@@ -80,11 +80,11 @@ class Presence:
                 self._last[person_id] = stay
 
     def at(self, camera: str, now_s: float, person_id: int | None = None) -> list[Stay]:
-        """Who is in front of a camera, one entry each, the longest first.
+        """Who is in front of a camera, one entry per person, longest stay first.
 
         Args:
-            camera: its name.
-            now_s: by the clock of this machine.
+            camera: camera name.
+            now_s: time by the clock of this machine.
             person_id: if given, only this person.
         """
         self._stays = {
@@ -104,16 +104,16 @@ class Presence:
         return sorted(found.values(), key=lambda one: (one.since_s, one.person_id or 0))
 
     def last_of(self, person_id: int) -> Stay | None:
-        """Where somebody was seen last since the start; None if nowhere."""
+        """Where a person was last seen since the start; None if nowhere."""
         return self._last.get(person_id)
 
     def keep_only(self, person_ids: Iterable[int]) -> None:
-        """Forget where everybody else was seen last."""
+        """Forget where everybody else was last seen."""
         known = set(person_ids)
         self._last = {number: one for number, one in self._last.items() if number in known}
 
 
 def _joined(one: Stay, other: Stay) -> Stay:
-    """Two tracks of one person in front of one camera."""
+    """Merge two tracks of one person in front of one camera."""
     newest = max(one, other, key=lambda stay: stay.heard_s)
     return replace(newest, since_s=min(one.since_s, other.since_s))

@@ -1,7 +1,7 @@
-"""Which camera has which number in a gallery, and how often a pipeline was started on it.
+"""Camera numbers of a gallery, and how many runs a pipeline has had on it.
 
-The gallery numbers cameras, people name them. What was said once holds: a settings file that
-contradicts the gallery's folder is refused, because sightings would change cameras.
+The gallery numbers cameras; people name them. The assignment is permanent: settings that contradict
+the gallery's folder are refused, because sightings would move to another camera.
 """
 
 import json
@@ -15,21 +15,21 @@ from adln.gallery.database import permissions_in
 
 FILE_NAME = "cameras.json"
 TRACKS_PER_RUN = 10**9
-"""Trackers count from 1 at each start; tracks in the gallery are run * this + the tracker's id."""
+"""Trackers count from 1 at each start: track number = run * this + the tracker's id."""
 
 
 def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
-    """Note the cameras of a start, on the disk.
+    """Record the cameras of a run on disk.
 
     Args:
-        folder: of the gallery; it must exist.
-        cameras: name -> number of those that are watched now; others are remembered.
+        folder: the gallery's folder; it must exist.
+        cameras: name -> number of the cameras in use; others are remembered.
 
     Returns:
-        How many starts there have been, this one included.
+        Number of runs so far, including this one.
 
     Raises:
-        SettingsError: a name or number is given twice or was given otherwise before, the file is
+        SettingsError: a name or number is used twice or differs from an earlier run, the file is
             damaged, or it cannot be written.
     """
     path = folder / FILE_NAME
@@ -41,14 +41,14 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
 
 
 def rename_camera(folder: Path, number: int, name: str) -> None:
-    """Call a camera otherwise from now on; what was seen there stays under its number.
+    """Rename a camera; earlier sightings stay under its number.
 
-    A camera that was never watched is not known here, and need not be.
+    A camera that was never watched is not listed here and needs no renaming.
 
     Args:
-        folder: of the gallery.
-        number: of the camera.
-        name: that no other camera has or had.
+        folder: the gallery's folder.
+        number: the camera's number.
+        name: a name that no other camera has or had.
 
     Raises:
         SettingsError: another camera has or had that name, the file is damaged, or it cannot be
@@ -59,8 +59,8 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
         known, runs = _read(path)
         if known.get(name, number) != number:
             raise SettingsError(
-                f"There was a camera {name!r} already, and what was seen there is kept under that "
-                "name. Choose another one."
+                f"There was already a camera {name!r}, and its sightings are kept under that name. "
+                "Choose another one."
             )
         if number not in known.values() or known.get(name) == number:
             return
@@ -78,10 +78,10 @@ def read_cameras(folder: Path) -> dict[str, int]:
 
 
 def track_number(run: int, track_id: int) -> int:
-    """The number of a track in the gallery: unique within its camera over all starts.
+    """The track's number in the gallery, unique within its camera over all runs.
 
     Raises:
-        SettingsError: the id is too large to be numbered.
+        SettingsError: the id is too large.
     """
     if not 0 <= track_id < TRACKS_PER_RUN:
         raise SettingsError(
@@ -92,7 +92,7 @@ def track_number(run: int, track_id: int) -> int:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Between two starts in the same instant, the second reads what the first has written."""
+    """Lock the file: of two simultaneous starts, the second reads what the first has written."""
     try:
         with locked(folder):
             yield
@@ -108,13 +108,13 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
     for name, number in cameras.items():
         if known.get(name, number) != number:
             raise SettingsError(
-                f"camera {name!r} has number {number} in the settings, but the gallery knows it "
-                f"as {known[name]} ({path}). Put {known[name]} there, or use another gallery."
+                f"camera {name!r} has number {number} in the settings, but {known[name]} in the "
+                f"gallery ({path}). Set number = {known[name]}, or use another gallery."
             )
         if numbers.get(number, name) != name:
             raise SettingsError(
-                f"camera {name!r} has number {number} in the settings, which in the gallery is "
-                f"camera {numbers[number]!r} ({path}). Give it a number of its own; used are "
+                f"camera {name!r} has number {number} in the settings, but in the gallery that is "
+                f"camera {numbers[number]!r} ({path}). Give it a number of its own; taken are "
                 f"{sorted(numbers)}."
             )
         numbers[number] = name
@@ -145,6 +145,6 @@ def _read(path: Path) -> tuple[dict[str, int], int]:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            f"{path}: cannot be read ({error!r}). It says which camera has which number; write it "
-            'again as {"runs": 1, "cameras": {"door": 1}} with the numbers used so far.'
+            f"{path}: cannot be read ({error!r}). The file maps cameras to numbers; write it again "
+            'as {"runs": 1, "cameras": {"door": 1}} with the numbers used so far.'
         ) from error

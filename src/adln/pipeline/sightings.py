@@ -1,7 +1,7 @@
-"""A sighting as it leaves the device: this person, here, now, with this confidence.
+"""A sighting as it leaves the device: which person, where, when, and with what probability.
 
-One JSON object per sighting, format ``adln-sighting-1``; `docs/sightings.md` describes it to those
-who receive it. There is no picture in it unless the operator asked for one.
+One JSON object per sighting, format ``adln-sighting-1``, described for receivers in
+`docs/sightings.md`. It contains a picture only if the operator has enabled pictures.
 """
 
 import base64
@@ -29,33 +29,32 @@ class SightingEvent:
     """One sighting, ready to be sent.
 
     Attributes:
-        event_id: Identifies this sighting. A receiver that sees it again has got the same
-            sighting twice and drops one. See `make_event_id`.
-        camera_id: Which camera, from 0, as the gallery numbers them.
-        camera_name: What people call it: at most 64 printable characters, without slashes, + and #.
+        event_id: Identifies this sighting. A receiver that gets the same id twice drops one of the
+            two. See `make_event_id`.
+        camera_id: The camera's number in the gallery, from 0.
+        camera_name: The camera's name: at most 64 printable characters, without slashes, + and #.
         track_id: The track, unique within the camera.
-        first_time_s: When the person was first seen in this track, seconds since 1970 (UTC).
-        last_time_s: When last.
-        person_id: The identity across all cameras; None for somebody unknown who was not
-            enrolled.
-        verdict: "matched", "candidate" (for a person to look at) or "unknown".
-        probability: That this is the person named, in 0..1; of a new person, that it is nobody
-            who was known before.
-        depth: Stages of the network in use, 1 to 4.
+        first_time_s: When the person was first seen in this track, Unix time.
+        last_time_s: When they were last seen in it.
+        person_id: The identity across all cameras; None for an unknown person who was not enrolled.
+        verdict: "matched", "candidate" (for somebody to review) or "unknown".
+        probability: That this is the person named, in 0..1; for a new person, that it is nobody
+            known before.
+        depth: Depth of the network in use, 1 to 4.
         model: SHA-256 of the network file, in hex.
-        box_xyxy: Where in the frame the person was last seen, in pixels.
-        quality: Of the best crop, 0 (useless) to 1 (best).
-        crop_jpeg: The best crop as JPEG, only if the operator asked for pictures.
-        score: Cosine to the person who is nearest, named or not; None if nobody was compared.
-        threshold: Cosine from which on that would have been a match.
-        runner_up_id: The next person; None if there is none.
+        box_xyxy: The last box of the person in the frame, in px.
+        quality: Quality of the best crop, 0 (useless) to 1 (best).
+        crop_jpeg: The best crop as JPEG, only if pictures are enabled.
+        score: Cosine to the nearest person, named or not; None if nobody was compared.
+        threshold: Lowest cosine that would have been a match.
+        runner_up_id: The second nearest person; None if there is none.
         runner_up_score: Cosine to that person.
-        reason: Why this verdict, in words; "not asked: ..." if nobody was compared.
-        new_person: Whether the person was unknown before this track, and got the number in it.
+        reason: Reason for the verdict, in words; "not asked: ..." if nobody was compared.
+        new_person: Whether the person was enrolled from this track.
         format: Version of this record.
 
     Raises:
-        SightingError: A value is impossible.
+        SightingError: A value is invalid.
     """
 
     event_id: str
@@ -82,7 +81,7 @@ class SightingEvent:
 
     def __post_init__(self) -> None:
         for name, types in _types().items():
-            # Here, and not when it is written: a numpy integer, for one, is no JSON.
+            # Check now, not when writing: a numpy integer, for example, cannot be written as JSON.
             _plain(name, getattr(self, name), types)
         if not isinstance(self.box_xyxy, tuple) or len(self.box_xyxy) != 4:
             raise SightingError(
@@ -103,7 +102,7 @@ class SightingEvent:
                     is_camera_name(self.camera_name),
                     f"printable text like {NAME_PATTERN}",
                 ),
-                ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as all times"),
+                ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as for all times"),
                 ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
                 ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
                 ("verdict", self.verdict in VERDICTS, f"one of {VERDICTS}"),
@@ -145,7 +144,7 @@ class SightingEvent:
             raise SightingError(f"not a sighting: {'; '.join(problems)}")
 
     def to_json(self) -> str:
-        """As one line of JSON, keys in a fixed order, optional ones only where they are set."""
+        """One line of JSON, with keys in a fixed order; optional keys only if set."""
         values = {"format": self.format, **asdict(self)}
         del values["crop_jpeg"], values["new_person"]
         if not self.reason:
@@ -162,11 +161,11 @@ class SightingEvent:
         """Read a sighting strictly.
 
         Args:
-            text: As `to_json` wrote it.
+            text: Output of `to_json`.
 
         Raises:
-            SightingError: No JSON, a key too many or too few, or a value of the wrong type or
-                out of range.
+            SightingError: Not JSON, an unknown or missing key, or a value of the wrong type or out
+                of range.
         """
         try:
             values = json.loads(text)
@@ -197,29 +196,29 @@ class SightingEvent:
 
 
 def make_event_id(*parts: str | int) -> str:
-    """Make an id of what sets a sighting apart, so that processing it again gives the same id.
+    """Make an id from the parts that identify a sighting, so that a rerun gives the same id.
 
     Args:
-        parts: For example what names the run (for a video file its digest, for a live camera the
-            time of the start), the camera, the track, and the number of the event in the track.
+        parts: For example an id of the run (the digest of a video file; the start time of a live
+            camera), the camera, the track, and the number of the event in the track.
 
     Returns:
         32 hex digits.
     """
-    # Each part with its length: "1", "23" must not become what "12", "3" is.
+    # Each part with its length, so that "1", "23" and "12", "3" differ.
     text = "".join(f"{len(str(part))}:{part}," for part in parts)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
 
 
 _WHY_NUMBERS = ("score", "threshold", "runner_up_score")
-# Keys that records of earlier versions do not have.
+# Keys missing in records of earlier versions.
 _LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason"})
 _LONGEST_REASON = 1000
 
 
 @cache
 def _types() -> dict[str, tuple[type, ...]]:
-    """Field -> what its value may be, for those that are texts and numbers."""
+    """Field -> allowed types of its value, for fields of text and numbers."""
     known: dict[str, tuple[type, ...]] = {}
     for name, kind in get_type_hints(SightingEvent).items():
         parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
@@ -240,7 +239,7 @@ def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:
 def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False
 
 

@@ -1,4 +1,4 @@
-"""Who was where and when, as far as a report needs it: one line for each track that is over."""
+"""Who was where and when, for a report: one entry per finished track."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from adln.matching.calibration import Verdict
 from adln.pipeline.watch import TrackEnd
 from adln.pipeline.watch_parts import Pictured, is_pictured
 
-# A report is for people to read; of a watch that goes on for weeks it holds the newest visits.
+# A report is for people to read; of a long watch it holds the newest visits.
 MOST_VISITS = 5_000
 
 Colour = tuple[int, int, int]
@@ -19,18 +19,18 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TimelineVisit:
-    """One track: somebody in front of one camera.
+    """One track: a person in front of one camera.
 
     Attributes:
-        camera_name: which camera.
+        camera_name: the camera.
         first_s: when the person was first seen, Unix time.
-        last_s: when last.
-        person_id: who; None if unknown.
-        verdict: how sure.
-        probability: that this is the person.
+        last_s: when they were last seen.
+        person_id: the person; None if unknown.
+        verdict: "matched", "candidate" or "unknown".
+        probability: probability that this is the person.
         upper: mean colour of the upper body; None if the track had no usable crop.
         lower: mean colour of the legs.
-        crop: (H, W, 3) uint8 RGB, only where pictures are wanted.
+        crop: (H, W, 3) uint8 RGB, only if pictures are kept.
     """
 
     camera_name: str
@@ -45,7 +45,7 @@ class TimelineVisit:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether it may have been somebody else."""
+        """Whether it may have been another person."""
         return self.verdict == "candidate"
 
 
@@ -53,8 +53,8 @@ class Timeline:
     """Collects visits.
 
     Args:
-        pictures: whether crops are kept; or the cameras of which they are.
-        most: newest visits that are kept.
+        pictures: whether crops are kept; or the names of the cameras whose crops are.
+        most: number of newest visits kept.
     """
 
     def __init__(self, *, pictures: Pictured = False, most: int = MOST_VISITS) -> None:
@@ -64,16 +64,16 @@ class Timeline:
 
     @property
     def visits(self) -> Sequence[TimelineVisit]:
-        """Those that are kept, in the order in which they ended."""
+        """The kept visits, in the order in which they ended."""
         return tuple(self._visits)
 
     @property
     def forgotten(self) -> int:
-        """Older visits that are no longer kept."""
+        """Number of older visits that were dropped."""
         return self._all - len(self._visits)
 
     def add(self, end: TrackEnd) -> None:
-        """Take in a track that is over."""
+        """Add a finished track."""
         event, crop = end.event, end.crop
         self._all += 1
         self._visits.append(
@@ -91,7 +91,7 @@ class Timeline:
         )
 
     def by_person(self) -> dict[int, list[TimelineVisit]]:
-        """Visits of each person, candidates included, people by their first visit."""
+        """Visits of each person, candidates included; people in the order of their first visit."""
         found: dict[int, list[TimelineVisit]] = defaultdict(list)
         for visit in sorted(self._visits, key=lambda one: (one.first_s, one.camera_name)):
             if visit.person_id is not None:
@@ -100,7 +100,7 @@ class Timeline:
 
 
 def _colour(crop: NDArray[np.uint8], top: float, bottom: float) -> Colour:
-    """The middle colour of a band of a crop, from its inner half, where the body is."""
+    """Median colour of a band of a crop, from its inner half, where the body is."""
     height, width = crop.shape[:2]
     band = crop[int(top * height) : int(bottom * height), width // 4 : width - width // 4]
     red, green, blue = np.median(band.reshape(-1, 3), axis=0)

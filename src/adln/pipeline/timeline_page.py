@@ -1,7 +1,7 @@
-"""The report of a watch: one page, by itself, with everybody's timeline across the cameras.
+"""The report of a watch: one self-contained page with everybody's timeline across cameras.
 
-People are shown as figures in the colours of their clothes; pictures of them only if the operator
-wanted pictures.
+People are shown as figures in the colours of their clothes; as pictures only if pictures are
+enabled.
 """
 
 import json
@@ -22,7 +22,7 @@ from adln.reports.pages import jpeg_uri, render
 
 PAGE_NAME = "identities.html"
 DATA_NAME = "identities.json"
-# A later time than this is a date, not seconds since the start of a recording.
+# Later times are dates (Unix time), not seconds since the start of a recording.
 _DATES_FROM_S = 10 * 365 * 86_400.0
 _MOST_SHOWN, _MOST_STRANGERS = 300, 60
 _GREY = (200, 200, 200)
@@ -31,16 +31,16 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43
 
 
 def write_timeline(target: Path, timeline: Timeline, *, names: Mapping[int, str | None]) -> Path:
-    """Write a page of who was where; into a folder, ``identities.json`` for programs besides.
+    """Write the page; into a folder also ``identities.json``, for programs.
 
     Args:
-        target: a file that ends in .html; or a folder, for ``identities.html``. Folders are made
-            if they are missing.
-        timeline: who was where.
-        names: person -> name, where somebody has given one.
+        target: a file that ends in .html; or a folder, for ``identities.html``. Missing folders are
+            created.
+        timeline: the visits.
+        names: person -> name, if they have one.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         SettingsError: the page cannot be written.
@@ -214,7 +214,7 @@ def _verdict(visit: TimelineVisit) -> str:
 
 
 def _figure(visit: TimelineVisit) -> dict[str, Any]:
-    """A picture where there is one, else the colours of the clothes."""
+    """The picture if there is one, otherwise the colours of the clothes."""
     uri = ""
     if visit.crop is not None:
         uri = jpeg_uri(Image.fromarray(visit.crop).resize((64, 128)), quality=80)

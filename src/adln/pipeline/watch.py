@@ -1,7 +1,7 @@
 """The loop: frames -> people -> tracks -> crops -> embeddings -> identities -> sightings.
 
-Gets all its parts as arguments and keeps nothing of tracks that are over, so that its memory is
-flat. Trouble with one camera is logged and leaves the others alone.
+All parts are passed in, and nothing is kept of finished tracks, so memory use is constant. Errors
+of one camera are logged and do not affect the others.
 """
 
 import logging
@@ -48,38 +48,39 @@ if TYPE_CHECKING:
 __all__ = ["CameraParts", "NamedBox", "Rounds", "SeenFrame", "TrackEnd", "Watch", "WatchProgress"]
 
 STAGES = ("read", "detect", "track", "select", "embed", "identify", "deliver")
-# A camera from which nothing came for so long has nobody in view any more.
+# A camera silent for this long has nobody in view any more.
 _SILENT_S = 3.0
-# Times of a camera that leap further were never those of one stay: a recorder that paused, or a
-# clock that was set.
+# A larger gap in a camera's times is not part of one stay: the recorder paused, or the clock was
+# set.
 _LEAP_S = 60.0
 _JPEG_QUALITY = 85
-# At most one line about a camera in trouble each this many failures.
+# Log one failure of a camera in this many.
 _LOG_EVERY = 100
 
 _log = logging.getLogger(__name__)
 
 
 class Watch:
-    """Works through the frames of all cameras.
+    """Processes the frames of all cameras.
 
     Args:
-        cameras: where frames come from.
-        parts: camera name -> what belongs to it, for each camera.
+        cameras: the sources of frames.
+        parts: camera name -> the parts for it, for each camera.
         detector: finds people, in the frames of all cameras at once.
         embedder: the network.
-        book: who is who.
-        load: keeps the pace.
+        book: assigns identities.
+        load: adapts the work to the budget.
         run: run number; see `adln.pipeline.roster`.
         deliver: takes each sighting.
-        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; the one of
-            the load at once if left out.
-        costs: stated costs, by which the pace is kept; by measured ones if left out.
-        pictures: whether sightings and gallery get pictures; or the cameras of which they do.
+        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; if left out,
+            the depth of the load at once.
+        costs: stated costs for adapting the work; measured ones if left out.
+        pictures: whether sightings and gallery get pictures; or the names of the cameras with
+            pictures.
         metrics: counts for monitoring.
         on_frame: called with each processed frame.
         on_track_end: called with each finished track.
-        clock: seconds, for the times of the stages.
+        clock: time in s, to measure the stages.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Watch:
         self._open: dict[tuple[str, int], OpenTrack] = {}
         self._latest_s: dict[str, float] = {}
         self._has_live = any(part.live for part in self._parts.values())
-        # Live and recorded cameras have different clocks: True is that of the live ones.
+        # Live and recorded cameras have different clocks: True is the live cameras' one.
         self._newest_s: dict[bool, float] = {}
         self._video_s: dict[bool, float] = {}
         self._heard_s = clock()
@@ -142,14 +143,14 @@ class Watch:
         should_stop: Callable[[], bool] = lambda: False,
         on_round: Callable[[WatchProgress, list[CameraStatus]], object] | None = None,
     ) -> WatchProgress:
-        """Work until all cameras have ended, or until asked to stop; then end all tracks.
+        """Run until all cameras have ended, or until asked to stop; then end all tracks.
 
         Args:
             should_stop: asked before each round.
-            on_round: is told where the loop stands after each round.
+            on_round: called with the progress after each round.
 
         Returns:
-            Where the loop stood at the end.
+            The progress at the end.
         """
         begun = self._clock()
         rounds = iter(self._cameras.rounds())
@@ -193,7 +194,7 @@ class Watch:
             self._count(frames)
 
     def _reports(self, frames: Sequence[Frame]) -> list[TrackReport]:
-        """Detect, follow and select; what is to be embedded now."""
+        """Detect, track and select crops; returns the tracks to embed now."""
         reports: list[TrackReport] = []
         start = self._clock()
         detections = self._detect(frames)
@@ -234,7 +235,7 @@ class Watch:
         try:
             return self._detector.detect(frames)
         except Exception:
-            # One by one, so that a frame that cannot be used costs its own camera only.
+            # One by one, so that an unusable frame affects its own camera only.
             found = []
             for frame in frames:
                 try:
@@ -245,7 +246,7 @@ class Watch:
             return found
 
     def _embed(self, reports: Sequence[TrackReport]) -> Counter[int]:
-        """Embed what is new in the reports; gives the number of crops by depth."""
+        """Embed the new crops of the reports; returns the number of crops by depth."""
         start = self._clock()
         for report in reports:
             track = self._open.setdefault((report.camera_id, report.track_id), OpenTrack())
@@ -286,7 +287,7 @@ class Watch:
         self._took("deliver", start)
 
     def _decide(self, reports: Sequence[TrackReport]) -> list[Answer]:
-        """Who the tracks are; one that cannot be decided costs itself only."""
+        """Identities of the tracks; one that cannot be decided does not affect the others."""
         evidence = []
         for report in reports:
             try:
@@ -331,7 +332,7 @@ class Watch:
         )
 
     def _say(self, answer: Answer) -> None:
-        """Make a sighting of an answer, if it says something new."""
+        """Report a sighting for an answer, if it says something new."""
         name = self._names[answer.camera]
         track_id = answer.track - track_number(self._run, 0)
         key = name, track_id
@@ -345,7 +346,7 @@ class Watch:
             part = self._parts[name]
             is_pictured_here = is_pictured(self._pictures, name)
             event = SightingEvent(
-                # A tracker's ids may come again after its camera was silent, at another time.
+                # A tracker may reuse ids after its camera was silent, at a later time.
                 event_id=make_event_id(
                     part.source_name, name, track_id, round(1000 * report.first_s), track.said
                 ),
@@ -383,11 +384,11 @@ class Watch:
     # -- the end of tracks -------------------------------------------------------------------
 
     def _end_silent(self, frames: Sequence[Frame]) -> None:
-        """End the tracks of cameras from which nothing has come for a while."""
+        """End the tracks of cameras that have sent no frame for a while."""
         if frames:
             self._heard_s = self._clock()
         elif self._clock() - self._heard_s > _SILENT_S:
-            # No camera delivers, so that no time of a frame tells how long it has been.
+            # No camera delivers, so frame times cannot show how long it has been.
             self._end_cameras(list(self._latest_s))
         silent = [
             name
@@ -437,7 +438,7 @@ class Watch:
             self._use_level()
             level = self._load.level
             _log.info(
-                "%.0f ms of work for a second of video: now %d crops a track, Res%d, 1 frame in %d",
+                "%.0f ms of work per second of video: now %d crops per track, Res%d, 1 frame in %d",
                 step.load_ms,
                 level.crops_per_track,
                 level.depth,
@@ -445,9 +446,9 @@ class Watch:
             )
 
     def _is_paced(self, name: str) -> bool:
-        """Whether a camera's frames are left out when there is no time for all of them.
+        """Whether a camera's frames may be skipped to keep pace.
 
-        Beside live cameras, recordings are processed in full, whenever there is time.
+        Next to live cameras, recordings are processed in full, whenever there is time.
         """
         return self._parts[name].live or not self._has_live
 
@@ -490,7 +491,7 @@ class Watch:
     def _took(self, stage: str, start: float) -> None:
         spent_ms = 1000 * (self._clock() - start)
         self.progress.stage_ms[stage] += spent_ms  # type: ignore[assignment]
-        # Rounds in which no camera had a frame would hide what frames cost.
+        # Rounds without frames would hide the cost of frames.
         if self._metrics is not None and stage != "read" and self._has_frames:
             self._metrics.stage_ms.labels(stage).observe(spent_ms)
 
@@ -516,7 +517,7 @@ class Watch:
         return SeenFrame(frame=frame, people=tuple(people))
 
     def _trouble(self, name: str, error: Exception) -> None:
-        """Count and log what one frame, track or sighting has failed of; the watch goes on."""
+        """Count and log an error of one frame, track or sighting; the watch continues."""
         self.progress.failures[name] += 1
         if self.progress.failures[name] % _LOG_EVERY == 1:
             what = (
@@ -531,7 +532,7 @@ class Watch:
 
 
 def _is_enrolment(answer: Answer) -> bool:
-    """Whether a person was made of this very track."""
+    """Whether a person was enrolled from this very track."""
     return answer.verdict == "unknown" and answer.person_id is not None
 
 
@@ -541,9 +542,9 @@ def _plain_box(box: NDArray[np.floating]) -> tuple[float, float, float, float]:
 
 
 def _why(answer: Answer) -> dict[str, Any]:
-    """Why an answer is what it is, as a sighting says it."""
+    """The fields of a sighting that explain an answer."""
     why = answer.why
-    # Without the person that the answer names, if that is not who is nearest.
+    # Leave out the person named by the answer, if another one is nearest.
     others = [one for one in why.runners_up if one.person_id != answer.person_id]
     return {
         "score": None if why.score is None else round(why.score, 4),
@@ -556,7 +557,7 @@ def _why(answer: Answer) -> dict[str, Any]:
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` on Ctrl-C and SIGTERM while the block runs; the second one ends at once."""
+    """Call `stop` on Ctrl-C and SIGTERM while the block runs; a second signal ends at once."""
 
     def ask(number: int, _: object) -> None:
         signal.signal(number, earlier[number])

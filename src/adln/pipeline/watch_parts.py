@@ -1,4 +1,4 @@
-"""What the loop of a watch is given, and what it tells."""
+"""Input and output types of the watch loop."""
 
 from collections import Counter
 from collections.abc import Container, Iterator
@@ -16,7 +16,7 @@ from adln.pipeline.evidence import Answer
 from adln.pipeline.sightings import SightingEvent
 
 Pictured = bool | Container[str]
-"""Whether pictures are kept of people; or the names of the cameras where they are."""
+"""Whether pictures of people are kept; or the names of the cameras for which they are."""
 
 
 def is_pictured(pictures: Pictured, camera: str) -> bool:
@@ -26,14 +26,14 @@ def is_pictured(pictures: Pictured, camera: str) -> bool:
 
 @dataclass(eq=False)
 class OpenTrack:
-    """What is kept of a track that goes on.
+    """State of an open track.
 
     Attributes:
         embeddings: crop -> depth -> (D,).
-        report: the latest.
-        answer: who it was last said to be.
-        said: sightings of it so far.
-        is_deep: whether the shallowest depth was not sure of it.
+        report: the latest report.
+        answer: the last reported identity.
+        said: sightings reported so far.
+        is_deep: whether the shallowest depth left its identity uncertain.
     """
 
     embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
@@ -44,25 +44,25 @@ class OpenTrack:
 
 
 class Rounds(Protocol):
-    """Frames of all cameras in rounds; `adln.cameras.watching.CameraGroup` does."""
+    """Frames of all cameras in rounds, as from `adln.cameras.watching.CameraGroup`."""
 
     def rounds(self) -> Iterator[list[Frame]]:
-        """At most one frame of each camera in a round; an empty one if nothing came."""
+        """Rounds with at most one frame of each camera; empty if none came."""
 
     def statuses(self) -> list[CameraStatus]:
-        """How each camera is doing."""
+        """Status of each camera."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CameraParts:
-    """What belongs to one camera.
+    """The parts for one camera.
 
     Attributes:
-        number: in the gallery.
-        tracker: follows its people.
+        number: its number in the gallery.
+        tracker: tracks its people.
         selector: chooses their crops.
-        source_name: names the recording or the run in the ids of sightings.
-        live: whether its frames come by themselves, and are lost if nobody takes them.
+        source_name: identifies the recording or run in the ids of sightings.
+        live: whether its frames arrive in real time, and are lost if not taken.
     """
 
     number: int
@@ -74,15 +74,15 @@ class CameraParts:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedBox:
-    """A person in a frame, with what is known of them.
+    """A person in a frame, with their identity as far as known.
 
     Attributes:
-        track_id: of the tracker.
-        box_xyxy: in the frame, px.
-        person_id: who; None if not known.
-        verdict: how sure.
-        probability: that it is this person, 0..1; None as long as that is not known.
-        is_new: whether the person was first seen in this track.
+        track_id: the tracker's id.
+        box_xyxy: box in the frame, px.
+        person_id: the person; None if unknown.
+        verdict: "matched", "candidate" or "unknown".
+        probability: that it is this person, 0..1; None if not yet known.
+        is_new: whether the person was enrolled from this track.
     """
 
     track_id: int
@@ -103,10 +103,10 @@ class SeenFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackEnd:
-    """A track that is over, and who it was.
+    """A finished track and its identity.
 
     Attributes:
-        event: the last sighting said of it.
+        event: the last sighting reported of it.
         crop: (H, W, 3) uint8 RGB, its best crop; None if it had none.
     """
 
@@ -116,28 +116,27 @@ class TrackEnd:
 
 @dataclass(kw_only=True)
 class WatchProgress:
-    """Where the loop stands; one object that is renewed in each round.
+    """Progress of the loop; one object, updated in each round.
 
     Attributes:
-        rounds: processed.
-        video_s: seconds of video, without the pauses in it; of live and recorded cameras, the
-            longer.
+        rounds: rounds processed.
+        video_s: seconds of video without its pauses; the larger of live and recorded cameras.
         wall_s: seconds since the start.
         stage_ms: stage -> ms spent so far.
         frames: camera -> frames processed.
-        skipped: camera -> frames left out to keep the pace.
+        skipped: camera -> frames skipped to keep pace.
         people: camera -> people in view now.
         tracks: camera -> tracks so far.
         crops: depth -> crops embedded so far.
         verdicts: verdict -> tracks that ended with it.
-        failures: camera -> frames, tracks or sightings that could not be used.
+        failures: camera -> unusable frames, tracks or sightings.
         identities: people in the gallery.
-        depth: in use.
-        depth_name: what people call it.
-        crops_per_track: in use.
-        keep_one_in: in use.
+        depth: current depth.
+        depth_name: its display name.
+        crops_per_track: current limit.
+        keep_one_in: one frame in this many is processed now.
         steps: changes of the level so far.
-        load_ms: work for a second of video lately.
+        load_ms: recent work per second of video, in ms.
     """
 
     rounds: int = 0

@@ -18,7 +18,7 @@ from adln.pipeline.load import LoadSettings
 from adln.settings import read_settings, settings
 
 MOST_DAYS = 36_500
-"""Longer than that nobody has to be told."""
+"""Upper bound of `keep_days`."""
 
 
 @settings
@@ -26,18 +26,18 @@ class CameraSettings:
     """One camera.
 
     Attributes:
-        name: at most 64 printable characters, without slashes, + and #; stands in sightings and
+        name: at most 64 printable characters, without slashes, + and #; used in sightings and
             topics.
-        number: from 0; the same for ever, because the gallery knows the camera by it.
+        number: from 0; permanent, because the gallery identifies the camera by it.
         source: "rtsp://...", "http://.../snapshot.jpg", "usb:0", a video file, or a folder of
             pictures.
-        fps: pictures a second of a folder (10 if left out), or of a video without times of its
-            own, such as a raw H.264 stream.
-        start: when a recording began, such as "2026-05-01T12:00:00+02:00"; dated by its file if
-            left out.
-        pictures: whether pictures of people before it are kept, sent and shown; as `pictures` of
-            the watch says if left out.
-        keep_days: for how many days sightings of it are kept; as the gallery's rules say if 0.
+        fps: pictures per second of a folder (10 if left out), or of a video without time stamps,
+            such as a raw H.264 stream.
+        start: start of a recording, such as "2026-05-01T12:00:00+02:00"; derived from the file's
+            modification time if left out.
+        pictures: whether pictures of people from this camera are kept, sent and shown; if left out,
+            the `pictures` setting of the watch applies.
+        keep_days: days to keep sightings of this camera; 0 applies the gallery's rules.
     """
 
     name: str = ""
@@ -59,17 +59,17 @@ class CameraSettings:
 
     @property
     def start_s(self) -> float | None:
-        """Begin of the recording in Unix time; None if nobody says.
+        """Start of the recording in Unix time; None if not stated.
 
         Raises:
-            SettingsError: it is no time, or its time zone is missing.
+            SettingsError: it is not a time, or has no time zone.
         """
         if not self.start:
             return None
         try:
             begin = datetime.fromisoformat(self.start)
         except ValueError as error:
-            raise SettingsError(f"camera {self.name!r}: start is no time: {error}.") from error
+            raise SettingsError(f"camera {self.name!r}: start is not a time: {error}.") from error
         if begin.tzinfo is None:
             raise SettingsError(
                 f"camera {self.name!r}: start {self.start!r} needs a zone, such as +02:00 or Z."
@@ -79,13 +79,13 @@ class CameraSettings:
 
 @settings
 class DetectorSettings:
-    """Who finds people.
+    """Detection of people.
 
     Attributes:
-        model: YOLOX in ONNX. Left out, with `boxes` left out too: the one that
-            `adln watch --fetch-detector` has fetched.
-        boxes: JSONL of boxes in place of a detector; see `adln.cameras.boxes_file`.
-        min_confidence: weaker boxes are left out.
+        model: YOLOX in ONNX. If this and `boxes` are left out, the one fetched by
+            `adln watch --fetch-detector`.
+        boxes: JSONL file of boxes in place of a detector; see `adln.cameras.boxes_file`.
+        min_confidence: boxes of lower confidence are dropped.
         threads: cores for the detector.
     """
 
@@ -100,10 +100,11 @@ class WatchNetworkSettings:
     """The network that recognises people.
 
     Attributes:
-        files: one file of `adln export`, or several of one network from the shallowest on (all of
-            a split export, or some that each start from crops), between which the depth can change.
+        files: one file of `adln export`, or several of one network, shallowest first (all files of
+            a split export, or several that each start from crops), between which the depth can
+            vary.
             "res2" alone stands for both shipped networks, between which `quality` chooses.
-        depth: deepest depth to use; the deepest there is if 0.
+        depth: deepest depth to use; 0 is the deepest available.
         threads: cores for the network.
     """
 
@@ -114,11 +115,11 @@ class WatchNetworkSettings:
 
 @settings
 class ThresholdSettings:
-    """What scores mean where a network has no calibration (`adln calibrate`).
+    """Meaning of scores for a network without calibration (`adln calibrate`).
 
     Attributes:
-        match: cosine from which on it is the same person.
-        candidate: cosine from which on it may be.
+        match: lowest cosine of a match.
+        candidate: lowest cosine of a candidate.
     """
 
     match: float = 0.65
@@ -127,11 +128,11 @@ class ThresholdSettings:
 
 @settings
 class TravelSettings:
-    """How far cameras are apart, where that is known.
+    """Known travel times between cameras.
 
     Attributes:
-        cameras: names, at least two; none of them overlaps another.
-        least_s: nobody gets from one of them to another in less time.
+        cameras: at least two camera names; their views do not overlap.
+        least_s: shortest time in which anybody can get from one of them to another, in s.
     """
 
     cameras: tuple[str, ...] = ()
@@ -140,11 +141,11 @@ class TravelSettings:
 
 @settings
 class CostSettings:
-    """Stated costs, by which recordings are adapted to the load, so that each run does the same.
+    """Stated costs for adapting recordings to the load, so that each run gives the same results.
 
     Attributes:
-        frame_ms: to detect and follow people in one frame; 0 adapts no recordings.
-        crop_ms: to embed a crop, for each network file in their order.
+        frame_ms: cost of detecting and tracking in one frame; 0 does not adapt recordings.
+        crop_ms: cost of embedding a crop, for each network file in order.
     """
 
     frame_ms: float = 0.0
@@ -153,10 +154,10 @@ class CostSettings:
 
 @settings
 class JsonlSettings:
-    """Sightings as a file.
+    """Sightings as a JSONL file.
 
     Attributes:
-        path: of the file; "" writes none.
+        path: path of the file; "" writes none.
     """
 
     path: str = "sightings.jsonl"
@@ -167,16 +168,16 @@ class MqttSettings:
     """Sightings to an MQTT broker.
 
     Attributes:
-        host: the broker; "" publishes nothing.
-        port: of the broker.
-        topic: under which the cameras' topics lie.
-        client_id: under which the broker knows this device.
-        username: if the broker asks for one.
-        password_env: name of the environment variable that holds the password.
+        host: host of the broker; "" publishes nothing.
+        port: port of the broker.
+        topic: prefix of the cameras' topics.
+        client_id: this device's id at the broker.
+        username: if the broker requires one.
+        password_env: name of the environment variable with the password.
         tls: whether the connection is encrypted.
-        ca_file: certificates to trust in place of the system's.
-        sightings: whether sightings are published; false leaves the broker to `home_assistant`
-            and to alerts.
+        ca_file: trusted certificates in place of the system's.
+        sightings: whether to publish sightings; false uses the broker only for `home_assistant` and
+            alerts.
     """
 
     host: str = ""
@@ -195,16 +196,16 @@ class HomeAssistantSettings:
     """Sensors for Home Assistant, on the broker of `mqtt`.
 
     Attributes:
-        enabled: whether Home Assistant gets states.
-        instance: names this watch among several, of a-z, A-Z, 0-9, _ and -; each needs its own.
-        device_name: what Home Assistant calls the device; `instance` if left out.
-        prefix: of Home Assistant's discovery.
-        topic: under which the states lie.
-        names: whether people's names are told; else they are numbered.
-        persons: whether there is a device tracker for each person who has a name.
-        place: what a device tracker says: "home", or the name of the "camera" that sees them.
-        absent_after_s: without being seen, until somebody is gone from a camera.
-        away_after_s: without being seen by any camera, until somebody is not at home.
+        enabled: whether to publish to Home Assistant.
+        instance: unique name of this watch, of a-z, A-Z, 0-9, _ and -.
+        device_name: the device's name in Home Assistant; `instance` if left out.
+        prefix: prefix of Home Assistant's discovery topics.
+        topic: prefix of the state topics.
+        names: whether people's names are published; otherwise they are numbered.
+        persons: whether there is a device tracker for each person with a name.
+        place: state of a device tracker: "home", or the name of the "camera" that sees the person.
+        absent_after_s: after this time unseen, a person counts as gone from a camera.
+        away_after_s: after this time unseen by all cameras, a person counts as not at home.
     """
 
     enabled: bool = False
@@ -236,10 +237,10 @@ class WebhookSettings:
     """Sightings by HTTP POST.
 
     Attributes:
-        url: where to; "" posts nothing.
-        secret_env: name of the environment variable that holds the secret of the signature.
-        batch_size: most sightings in a request.
-        ca_file: certificates to trust in place of the system's.
+        url: address; "" posts nothing.
+        secret_env: name of the environment variable with the signing secret.
+        batch_size: most sightings per request.
+        ca_file: trusted certificates in place of the system's.
         allow_plain_http: whether sightings may travel unencrypted beyond this machine.
     """
 
@@ -252,11 +253,11 @@ class WebhookSettings:
 
 @settings
 class MetricsSettings:
-    """Numbers for Prometheus.
+    """Metrics for Prometheus.
 
     Attributes:
         port: 0 serves none.
-        host: address to listen on; only this machine can read by default.
+        host: address to listen on; by default only this machine has access.
     """
 
     port: int = 0
@@ -269,31 +270,32 @@ class WatchSettings:
 
     Attributes:
         cameras: at least one, live or recorded.
-        gallery: folder of the gallery; made if it does not exist.
-        outbox: file in which sightings wait until everyone has them.
-        quality: how deep crops are embedded: "fast" by the shallowest depth of the network only,
-            "best" by the deepest only, "balanced" by the deepest where the shallowest is not sure.
-        pictures: whether gallery, sightings and report keep pictures of people; a camera can say
-            otherwise for what it sees.
-        crops_per_track: crops that are embedded of a track, at most.
+        gallery: folder of the gallery; created if missing.
+        outbox: file in which sightings wait until all receivers have them.
+        quality: depth at which crops are embedded: "fast" uses the network's shallowest depth,
+            "best" the deepest, "balanced" the deepest for crops about which the shallowest is
+            uncertain.
+        pictures: whether gallery, sightings and report keep pictures of people; each camera may
+            override this.
+        crops_per_track: most crops embedded per track.
         templates_per_person: crops that the gallery keeps of a person at each depth.
-        detector: who finds people.
-        network: who recognises them.
-        thresholds: what scores mean without a calibration.
-        travel: how far cameras are apart; nothing is assumed of cameras that are not named.
-        tracker: who is followed.
-        selection: which crops are good.
-        identity: who is enrolled.
-        load: when less is done.
+        detector: detection of people.
+        network: the network that recognises people.
+        thresholds: meaning of scores without calibration.
+        travel: travel times between cameras; nothing is assumed about cameras not named.
+        tracker: tracking.
+        selection: selection of crops.
+        identity: enrolment.
+        load: when to reduce the work.
         costs: stated costs.
         jsonl: sightings as a file.
         mqtt: sightings to a broker.
         webhook: sightings by HTTP.
-        metrics: numbers for Prometheus.
+        metrics: metrics for Prometheus.
         home_assistant: sensors for Home Assistant.
-        alerts: when somebody is notified at once.
+        alerts: rules for immediate notifications.
         ignore: names of people who are known and never reported: no sighting or alert of them is
-            handed on, and Home Assistant is not told of them.
+            delivered, and Home Assistant does not show them.
     """
 
     cameras: tuple[CameraSettings, ...] = ()
@@ -350,7 +352,7 @@ class WatchSettings:
             alert.require_way()
             if alert.to == "mqtt" and not self.mqtt.host:
                 raise SettingsError(
-                    f"alert {alert.name!r} needs the broker's name in mqtt.host, or another way."
+                    f"alert {alert.name!r} uses MQTT: set mqtt.host, or another channel in `to`."
                 )
             strangers = sorted(set(alert.cameras) - names)
             if strangers:
@@ -362,11 +364,11 @@ class WatchSettings:
             if count > 1:
                 raise SettingsError(f"{count} alerts have the name {name!r}; each needs its own.")
         if self.home_assistant.enabled and not self.mqtt.host:
-            raise SettingsError("home_assistant.enabled needs the broker's name in mqtt.host.")
+            raise SettingsError("home_assistant.enabled needs mqtt.host.")
 
     @property
     def pictured(self) -> frozenset[str]:
-        """Names of the cameras of which pictures are kept, sent and shown."""
+        """Names of the cameras whose pictures are kept, sent and shown."""
         return frozenset(
             camera.name
             for camera in self.cameras
@@ -378,8 +380,8 @@ def read_watch_settings(path: Path, overrides: tuple[str, ...] = ()) -> WatchSet
     """Read the settings of a watch.
 
     Raises:
-        SettingsError: missing or malformed file, unknown key, a value that cannot be used, or no
-            camera.
+        SettingsError: the file is missing or malformed, a key is unknown, a value is invalid, or
+            there is no camera.
     """
     found = read_settings(WatchSettings, path, overrides)
     if not found.cameras:

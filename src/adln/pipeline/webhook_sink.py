@@ -1,7 +1,7 @@
 """Sightings by HTTP POST, signed, over verified HTTPS.
 
-Every request carries an ``Idempotency-Key`` and, if a secret is shared, a signature over time and
-body (`sign`), so that the receiver knows who sent it and when, and can drop what comes twice.
+Every request carries an ``Idempotency-Key`` and, with a shared secret, a signature over time and
+body (`sign`), so that the receiver can verify sender and time, and drop duplicates.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from adln.pipeline.outbox import StoredEvent
 
 TIMEOUT_S = 10.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# The request itself is at fault; the same again will be refused again.
+# The request itself is invalid; a retry would be refused again.
 _REFUSED = {400, 413, 415, 422}
 
 
@@ -29,21 +29,21 @@ class WebhookSink:
     """Posts sightings to an address.
 
     With ``batch_size`` 1 the body is one sighting and the ``Idempotency-Key`` its ``event_id``;
-    with more it is a JSON array, and the key a digest of all their ids. Any answer 2xx
+    otherwise it is a JSON array, and the key a digest of all their ids. Any 2xx status
     acknowledges; redirections are not followed.
 
     Args:
-        url: Where to; https, or http to this machine only unless ``allow_plain_http``.
-        secret: Shared with the receiver, for the signature; None sends none.
+        url: Address; https, or http to this machine only unless ``allow_plain_http``.
+        secret: Shared with the receiver, for the signature; None sends no signature.
         headers: Further headers, for example ``Authorization``.
-        batch_size: Most sightings in a request.
-        timeout_s: Longest silence of the receiver.
-        ca_file: Certificates to trust in place of the system's, in PEM.
+        batch_size: Most sightings per request.
+        timeout_s: Longest wait for a response.
+        ca_file: Trusted certificates (PEM) in place of the system's.
         allow_plain_http: Whether sightings may travel unencrypted.
-        clock: Seconds since 1970, for the signature.
+        clock: Unix time in s, for the signature.
 
     Raises:
-        DeliveryError: The address or the file of certificates cannot be used.
+        DeliveryError: The address or the certificate file cannot be used.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class WebhookSink:
         is_plain = parts.scheme == "http"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DeliveryError(f"A webhook needs an address like https://host/path, got {url!r}.")
-        # The path is often a secret, too, such as that of Home Assistant's webhooks.
+        # The path is often secret, too, as in Home Assistant's webhooks.
         self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         if is_plain and parts.hostname not in _LOOPBACK and not allow_plain_http:
             raise DeliveryError(
-                f"The webhook {self._shown} would send sightings of people unencrypted. Use https; "
-                "or, if everybody who can listen to that network may know of them, set "
+                f"The webhook {self._shown} would send sightings of people unencrypted. Use https, "
+                "or, if everybody with access to that network may see them, set "
                 "webhook.allow_plain_http = true."
             )
         if batch_size < 1:
@@ -87,15 +87,15 @@ class WebhookSink:
         """Post sightings in order; on return the receiver has answered 2xx to all of them.
 
         Raises:
-            UndeliveredError: The receiver cannot be reached, does not answer in time, or answers
-                otherwise.
+            UndeliveredError: The receiver cannot be reached, does not answer in time, or returns
+                another status.
         """
         done = 0
         while done < len(events):
             batch = events[done : done + self._batch_size]
             status, reason = self._post(batch)
             if status in _REFUSED and len(batch) > 1:
-                # One of them is at fault; the others shall not suffer for it.
+                # One sighting is invalid; send the others one by one.
                 for single in batch:
                     status, reason = self._post([single])
                     if not 200 <= status < 300:
@@ -109,10 +109,10 @@ class WebhookSink:
                 )
 
     def close(self) -> None:
-        """Nothing is held between requests."""
+        """Nothing to release between requests."""
 
     def _post(self, batch: Sequence[StoredEvent]) -> tuple[int, str]:
-        """Send one request; give status and reason, status 0 if there was no answer."""
+        """Send one request; return status and reason, status 0 if there was no response."""
         if self._batch_size == 1:
             body, key = batch[0].body, batch[0].event_id
         else:
@@ -142,7 +142,7 @@ class WebhookSink:
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Sign a request, as the header ``Adln-Signature`` carries it.
+    """Sign a request for the header ``Adln-Signature``.
 
     A receiver computes the same, compares with `hmac.compare_digest`, and refuses timestamps that
     are some minutes old.
@@ -150,7 +150,7 @@ def sign(secret: bytes, timestamp: str, body: bytes) -> str:
     Args:
         secret: Shared by both sides.
         timestamp: The header ``Adln-Timestamp``.
-        body: The body as it came.
+        body: The received body.
 
     Returns:
         "sha256=" and the HMAC-SHA256 of ``timestamp + "." + body`` in hex.

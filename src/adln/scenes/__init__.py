@@ -1,1 +1,1 @@
-"""Drawn people and walking scenes: for the demo and the tests, never for a device."""
+"""Drawn people and walking scenes for the demo and the tests; not used on devices."""

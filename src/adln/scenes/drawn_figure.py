@@ -1,8 +1,8 @@
-"""How a made-up person is drawn: a walking figure seen from any side, with soft edges.
+"""Draws a synthetic person: a walking figure seen from any side, antialiased.
 
-Stands in for the photographed persons of Sec. III.A. The body is a small three-dimensional model
-(limbs that taper, and solids made of elliptical rings) which is turned, walked, projected and
-painted from far to near, so that an emblem is seen only in front and a backpack only from behind.
+Replaces the photographed persons of Sec. III.A. The body is a small three-dimensional model
+(tapered limbs, and solids made of elliptical rings) which is rotated, posed, projected and painted
+back to front, so that an emblem is only visible from the front and a backpack only from behind.
 
 Lengths inside the model are fractions of the stature. Axes of the person: x to the person's left,
 y up from the ground, z forwards. Angles around the body start in front and go to the left.
@@ -21,10 +21,10 @@ from PIL import Image, ImageDraw
 from adln.scenes.drawn_people import Colour, DrawnPerson
 
 SUPERSAMPLING = 3
-"""The figure is painted this many times larger and then reduced, for smooth edges."""
+"""Factor of supersampling for smooth edges."""
 
 GESTURES = ("walk", "stand", "phone", "strap", "pocket")
-"""What the arms and legs do."""
+"""Poses of arms and legs."""
 
 _CIRCLE = tuple((cos(pi * k / 6), sin(pi * k / 6)) for k in range(12))
 _EDGE_STEPS = (0.22, 0.5, 0.78)
@@ -38,13 +38,13 @@ Ring = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A person drawn on nothing, ready to be laid over a picture.
+    """A person without background, ready to be composited onto a picture.
 
     Attributes:
-        colour: uint8 (H, W, 3), RGB, already multiplied by the coverage.
-        coverage: uint8 (H, W), 0 (nothing) to 255 (all covered).
-        ground_xy: Where the point on the ground below the person lies, in pixels from the
-            upper left corner of the arrays.
+        colour: uint8 (H, W, 3), RGB, premultiplied by the coverage.
+        coverage: uint8 (H, W), 0 (transparent) to 255 (opaque).
+        ground_xy: The point on the ground below the person, in pixels from the upper left corner of
+            the arrays.
     """
 
     colour: NDArray[np.uint8]
@@ -54,11 +54,11 @@ class Figure:
     def lay_over(
         self, picture: NDArray[np.uint8], *, ground_xy: tuple[float, float]
     ) -> NDArray[np.uint8]:
-        """Lay the figure over a picture; what lies outside is cut off.
+        """Composite the figure onto a picture; parts outside are cut off.
 
         Args:
             picture: uint8 (H, W, 3), RGB. It is not changed.
-            ground_xy: Where in the picture the person stands, in pixels.
+            ground_xy: The person's ground point in the picture, in pixels.
 
         Returns:
             uint8 (H, W, 3), RGB: a copy with the person in it.
@@ -77,10 +77,10 @@ def blend(
     left: int,
     top: int,
 ) -> tuple[int, int, int, int] | None:
-    """Blend something into a picture, in place.
+    """Composite something onto a picture, in place.
 
     Returns:
-        Its box in the picture, px; None if all of it is outside.
+        Its box in the picture, px; None if it is completely outside.
     """
     height, width = coverage.shape
     x0, y0 = max(left, 0), max(top, 0)
@@ -106,21 +106,21 @@ def draw_figure(
     gesture: str = "walk",
     supersampling: int = SUPERSAMPLING,
 ) -> Figure:
-    """Draw a person of a given size, seen from a given side, at a moment of the walk.
+    """Draw a person of a given size, from a given side, at a moment of the walk.
 
     Args:
-        person: Who is drawn.
-        height_px: From the ground to the top of the head if the camera looked level, in pixels.
+        person: The person.
+        height_px: From the ground to the top of the head for a level camera, in pixels.
         heading_deg: 0 walks towards the camera, 90 to the right of the picture, 180 away.
-        phase: Moment of the walk in radians; one double step is 2 pi.
-        tilt_deg: How far the camera looks down; the body grows shorter by its cosine.
-        perspective: How much wider the head is drawn than the feet, for a camera above.
-        light: Where the light comes from: -1 left, 0 in front, +1 right.
+        phase: Phase of the walk in radians; one double step is 2 pi.
+        tilt_deg: Downward tilt of the camera; the body is foreshortened by its cosine.
+        perspective: By how much the head is drawn wider than the feet, for a camera above.
+        light: Direction of the light: -1 left, 0 front, +1 right.
         gesture: One of :data:`GESTURES`.
-        supersampling: How many times larger it is painted and then reduced, for smooth edges.
+        supersampling: Factor of supersampling for smooth edges.
 
     Returns:
-        The figure, cut to the part that is covered.
+        The figure, cropped to the covered part.
     """
     brush = _Brush(
         scale=height_px * supersampling,
@@ -153,8 +153,7 @@ class _Slice(NamedTuple):
 class _Brush:
     """Projects body coordinates onto a large canvas and paints limbs and solids on it.
 
-    The canvas is black where nothing is painted and never black where something is, so the
-    coverage needs no second canvas.
+    Unpainted pixels are black and painted ones never are, so the coverage needs no second canvas.
     """
 
     def __init__(
@@ -186,7 +185,7 @@ class _Brush:
         self._glaze_ink = ImageDraw.Draw(self.canvas, "RGBA")
 
     def finish(self) -> Figure:
-        """Reduce the canvas and cut it to the covered part."""
+        """Downscale the canvas and crop it to the covered part."""
         coverage = self.canvas.getchannel("R").point(_COVERED)
         n = self.supersampling
         left, top, right, bottom = coverage.getbbox() or (0, 0, n, n)
@@ -209,13 +208,13 @@ class _Brush:
         )
 
     def nearness(self, point: Point) -> float:
-        """How much nearer to the camera a point is than the middle of the body."""
+        """Distance of a point towards the camera, relative to the middle of the body."""
         return point[2] * self.cos_heading - point[0] * self.sin_heading
 
     # -- plain shapes ------------------------------------------------------------------------
 
     def polygon(self, points: list[float], colour: Colour, strength: int = 255) -> None:
-        """Fill a polygon given as x, y, x, y; a strength below 255 lets through what is below."""
+        """Fill a polygon given as x, y, x, y; a strength below 255 is translucent."""
         if strength >= 255:
             self._solid_ink.polygon(points, fill=colour)
         else:
@@ -265,8 +264,8 @@ class _Brush:
             joints: Points and the radius of the limb there.
             colour: Its colour.
             shaded: Whether to lay light and shade along it.
-            rim: Whether to darken what lies next to it, which parts an arm from the body.
-            ends: "round"; "open" if only its beginning is, as with a sleeve; "flat" if neither.
+            rim: Whether to darken its surroundings, to set an arm apart from the body.
+            ends: "round"; "open" if only its start is round, as for a sleeve; "flat" if neither is.
         """
         places = [(*self.at(point), radius * self.scale) for point, radius in joints]
         normals = _normals(places)
@@ -279,7 +278,7 @@ class _Brush:
             self._solid_ink.ellipse((x - r, y - r, x + r, y + r), fill=colour)
         if not shaded:
             return
-        # A limb that lies across the light is darker below.
+        # A limb across the light is darker below.
         nx, ny = normals[0]
         away = 1.0 if nx * self.side + 0.35 * ny > 0 else -1.0
         for near, far, ink, strength in (
@@ -316,7 +315,7 @@ class _Brush:
     def fill(
         self, solid: list[_Slice], colour: Colour, *, shaded: bool = True, rim: bool = False
     ) -> None:
-        """Paint all of a solid that is seen."""
+        """Paint the visible part of a solid."""
         top, bottom = solid[0].height, solid[-1].height
         if rim:
             self._ribbon(solid, top, bottom, -pi / 2, pi / 2, _BLACK, 56, grow=0.007 * self.scale)
@@ -325,7 +324,7 @@ class _Brush:
             self.shade(solid, top, bottom)
 
     def shade(self, solid: list[_Slice], top: float, bottom: float) -> None:
-        """Lay light and shade over a solid between two heights."""
+        """Shade a solid between two heights."""
         for low, high, ink, strength in (
             (0.15, 1.571, _BLACK, 30.0),
             (0.75, 1.571, _BLACK, 44.0),
@@ -344,7 +343,7 @@ class _Brush:
         colour: Colour,
         strength: int = 255,
     ) -> None:
-        """Paint the seen part of a patch of a solid, between two heights and two angles."""
+        """Paint the visible part of a patch of a solid, between two heights and two angles."""
         if end_deg - start_deg >= 359.0:
             self._ribbon(solid, top, bottom, -pi / 2, pi / 2, colour, strength)
             return
@@ -356,7 +355,7 @@ class _Brush:
                 self._ribbon(solid, top, bottom, low, high, colour, strength)
 
     def on(self, solid: list[_Slice], height: float, angle_deg: float) -> tuple[float, float, bool]:
-        """Find a point of a solid's surface on the canvas, and whether it is seen."""
+        """Project a point of a solid's surface; returns whether it is visible, too."""
         ring = _slice_at(solid, height)
         angle = angle_deg * pi / 180 + ring.turn
         x, y = ring.x + ring.half_width * sin(angle), ring.y + ring.bulge * cos(angle)
@@ -392,7 +391,7 @@ class _Brush:
         width: float,
         colour: Colour,
     ) -> None:
-        """Paint a strap along (height, angle) points of a solid, where it is seen."""
+        """Paint the visible part of a strap along (height, angle) points of a solid."""
         points = [self.on(solid, height, angle) for height, angle in path]
         pixels = max(round(width * self.scale), 1)
         for (xa, ya, seen_a), (xb, yb, seen_b) in pairwise(points):

@@ -1,4 +1,4 @@
-"""A folder of drawn pictures: written whole or not at all, and never over somebody else's files."""
+"""Writes a folder of drawn pictures atomically, and never over other files."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,29 +10,29 @@ from adln.errors import DatasetError
 
 
 def receipt_text(values: Mapping[str, Any]) -> str:
-    """A plan as the lines of a receipt, which tell a drawing from other files."""
+    """A plan as text lines; the receipt marks a folder as drawn."""
     return "".join(f"{name} = {value}\n" for name, value in values.items())
 
 
 @contextmanager
 def drawn_folder(root: Path, receipt_name: str, receipt: str) -> Iterator[Path]:
-    """Draw into a folder beside; only a whole drawing gets the name, in place of an earlier one.
+    """Draw into a temporary folder; when complete, it replaces an earlier drawing.
 
     Args:
         root: folder to make.
-        receipt_name: of the file that says what was drawn.
+        receipt_name: name of the file that records the plan.
         receipt: its text.
 
     Yields:
         The folder to draw into.
 
     Raises:
-        DatasetError: the folder holds something that was not drawn, or cannot be written.
+        DatasetError: the folder contains other files, or cannot be written.
     """
     if root.exists() and not (root / receipt_name).is_file() and any(root.iterdir()):
         raise DatasetError(
-            f"{root} holds files that were not drawn by adln; they are left alone. "
-            "Give a new or empty folder."
+            f"{root} contains files that were not drawn by adln; they are left alone. "
+            "Name a new or empty folder."
         )
     with atomic_folder(root, raises=DatasetError) as folder:
         yield folder

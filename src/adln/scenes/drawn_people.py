@@ -1,8 +1,8 @@
-"""Who is drawn: the body, hair, clothes and bags of a made-up person, all from one seed.
+"""Describes drawn persons: body, hair, clothes and bags, generated from a seed.
 
-Stands in for the photographed persons of Sec. III.A where no photographs may be used. Wardrobes
-are small on purpose: many persons share a dark top and blue jeans, and only cut, pattern, hair,
-bag and proportions tell them apart, so that colour alone does not solve the task.
+Replaces the photographed persons of Sec. III.A where photographs may not be used. Wardrobes are
+intentionally small: many persons have a dark top and blue jeans, and only cut, pattern, hair, bag
+and proportions distinguish them, so that colour alone does not solve the task.
 """
 
 from collections.abc import Mapping
@@ -172,7 +172,7 @@ _SHOES = {"trainers": 3.0, "plain shoes": 2.0, "boots": 1.4}
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPerson:
-    """What stays the same of a person from camera to camera.
+    """The properties of a person that are equal under all cameras.
 
     Attributes:
         person_id: The identity, from 1.
@@ -238,25 +238,25 @@ class DrawnPerson:
 
 
 def person_generator(seed: int, *key: int) -> np.random.Generator:
-    """Give the random generator of one thing: a person, a camera, an image.
+    """The random generator for one purpose: a person, a camera, an image.
 
     Args:
         seed: The seed of the whole data set, from 0.
-        key: What the numbers are for, for example stream, person, camera, index. The same key
-            gives the same numbers however many others were drawn before.
+        key: The purpose, for example stream, person, camera, index. The same key gives the same
+            numbers, whatever else was drawn before.
 
     Returns:
-        A Philox generator of its own.
+        An independent Philox generator.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *key))))
 
 
 def describe_person(seed: int, person_id: int) -> DrawnPerson:
-    """Make up a person.
+    """Generate a person.
 
     Args:
         seed: The seed of the data set, from 0.
-        person_id: The identity, from 0. It depends on nothing but the seed and this number.
+        person_id: The identity, from 0. The result depends only on the seed and this number.
 
     Returns:
         The description of the person.
@@ -328,7 +328,7 @@ def describe_person(seed: int, person_id: int) -> DrawnPerson:
 
 
 def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    """Draw a name with a probability in proportion to its weight."""
+    """Draw a name with probability proportional to its weight."""
     total = sum(weights.values())
     left = float(rng.random()) * total
     for name, weight in weights.items():
@@ -339,7 +339,7 @@ def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 
 def _vary(rng: np.random.Generator, colour: Colour, amount: int) -> Colour:
-    """Shift a colour a little, so that two black jackets are not the same black to the bit."""
+    """Shift a colour slightly, so that two black jackets differ."""
     red, green, blue = (
         int(min(max(value + shift, 20), 250))
         for value, shift in zip(
@@ -350,6 +350,6 @@ def _vary(rng: np.random.Generator, colour: Colour, amount: int) -> Colour:
 
 
 def _apart(name: str, other: str) -> bool:
-    """Tell whether a pattern of one cloth colour is seen on the other."""
+    """Whether a pattern of one cloth colour is visible on the other."""
     difference = np.subtract(CLOTH[name], CLOTH[other])
     return bool(np.abs(difference).sum() > 140)

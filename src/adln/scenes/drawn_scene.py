@@ -1,7 +1,7 @@
-"""Where made-up people are seen: cameras with their own place, light, lens and colours.
+"""Cameras for drawn people, each with its own place, light, lens and colours.
 
-Stands in for the cameras of Sec. III.A. A camera keeps its looks; from picture to picture change
-the stretch of the place that is seen, the sun, passers-by and what stands in the way.
+Replaces the cameras of Sec. III.A. A camera's properties are fixed; from picture to picture, the
+visible part of the place, the sun, passers-by and obstacles change.
 """
 
 from collections.abc import Callable
@@ -31,25 +31,25 @@ Paint = Callable[[ImageDraw.ImageDraw, np.random.Generator], None]
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """What stays the same of a camera from picture to picture.
+    """The fixed properties of a camera.
 
     Attributes:
         camera_id: From 1.
         place: (PLACE_HEIGHT_PX, PLACE_WIDTH_PX, 3) uint8 RGB, the place without people.
-        tilt_deg: How far it looks down.
-        perspective: How much wider heads are drawn than feet.
+        tilt_deg: Downward tilt.
+        perspective: By how much heads are drawn wider than feet.
         light: Side of the sun, -1 (left) to +1 (right).
         gains: Factors on red, green and blue.
         gamma: Exponent of the tone curve.
         contrast: Factor on the distance to middle grey.
         saturation: Factor on the distance to grey of the same brightness.
-        lift: Added to all colours: haze, or a lens against the light; part of white.
-        blur_px: Radius of the blur of lens and focus.
-        grain: (_GRAIN_PX, _GRAIN_PX) int16, the sensor's noise; each picture has another part.
-        jpeg_quality: Of its pictures.
+        lift: Added to all colours, as a share of white: haze, or a lens against the light.
+        blur_px: Blur radius of lens and focus.
+        grain: (_GRAIN_PX, _GRAIN_PX) int16, sensor noise; each picture uses another part.
+        jpeg_quality: JPEG quality of its pictures.
         headings_deg: Usual directions of walking; 0 is towards the camera.
-        passers_by: Other people, ready to be laid into a picture.
-        obstacles: Things that may stand in front, as RGBA pictures.
+        passers_by: Other people, ready to be composited.
+        obstacles: Things that may occlude people, as RGBA pictures.
     """
 
     camera_id: int
@@ -71,14 +71,14 @@ class Camera:
 
 
 def describe_camera(seed: int, camera_id: int) -> Camera:
-    """Make up a camera.
+    """Generate a camera.
 
     Args:
         seed: The seed of the data set, from 0.
-        camera_id: From 1; neighbours stand in different places.
+        camera_id: From 1; cameras with consecutive ids are in different places.
 
     Returns:
-        The camera. It depends on nothing but the two numbers.
+        The camera, which depends only on these two numbers.
     """
     rng = person_generator(seed, _STREAM_CAMERA, camera_id)
     paint = _PLACES[(camera_id - 1) % len(_PLACES)]
@@ -128,14 +128,14 @@ def strike_pose(
     heading_deg: float,
     height_px: int = 128,
 ) -> Figure:
-    """Draw a person as a camera sees them at some moment, on nothing.
+    """Draw a person as seen by a camera at some moment, without background.
 
     Args:
-        person: Who.
-        camera: Who looks.
-        rng: Decides the moment of the walk, the gesture and the distance.
+        person: The person.
+        camera: The camera.
+        rng: Determines the moment of the walk, the gesture and the distance.
         heading_deg: Direction of walking; 0 is towards the camera, 90 to the right.
-        height_px: Height of the crop that the figure is for.
+        height_px: Height of the crop for which the figure is drawn.
 
     Returns:
         The figure, for `draw_crop`.
@@ -161,12 +161,12 @@ def draw_crop(
     height_px: int = 128,
     width_px: int = 64,
 ) -> NDArray[np.uint8]:
-    """Draw a person as a detector would cut them out of a camera's picture.
+    """Draw a crop of a person, as a detector would cut it out of a camera's picture.
 
     Args:
         figure: The person, from `strike_pose` for the same height.
-        camera: Where.
-        rng: Decides all that changes from picture to picture.
+        camera: The camera.
+        rng: Determines everything that changes from picture to picture.
         height_px: Height of the crop.
         width_px: Width of the crop.
 
@@ -198,7 +198,7 @@ def draw_crop(
 def _stretch_of_place(
     camera: Camera, rng: np.random.Generator, height_px: int, width_px: int, feet_y: float
 ) -> NDArray[np.uint8]:
-    """The part of the place around somebody who stands at a random spot of its ground."""
+    """The part of the place around a person at a random point of its ground."""
     ground = GROUND_PX + int(rng.integers(6, PLACE_HEIGHT_PX - GROUND_PX - 24))
     top = int(np.clip(ground - feet_y * 128 / height_px, 0, PLACE_HEIGHT_PX - 129))
     left = int(rng.integers(0, PLACE_WIDTH_PX - 64))
@@ -212,7 +212,7 @@ def _stretch_of_place(
 def _shade_ground(
     picture: NDArray[np.uint8], ground_xy: tuple[float, float], scale: float, *, lean: float = 0.0
 ) -> NDArray[np.uint8]:
-    """Darken the ground under the feet, softly, away from the sun."""
+    """Softly darken the ground under the feet, away from the sun."""
     height, width, _ = picture.shape
     x = ground_xy[0] - 7 * lean * scale
     top = max(int(ground_xy[1] - 9 * scale), 0)
@@ -230,7 +230,7 @@ def _shade_ground(
 def _set_obstacle(
     picture: NDArray[np.uint8], camera: Camera, rng: np.random.Generator, scale: float
 ) -> NDArray[np.uint8]:
-    """Put something in front of the person: a pole, a bush, a bollard."""
+    """Put an obstacle in front of the person: a pole, a bush, a bollard."""
     obstacle = camera.obstacles[rng.integers(len(camera.obstacles))]
     canvas = Image.fromarray(picture)
     if scale != 1:
@@ -244,9 +244,9 @@ def _set_obstacle(
 def _expose(
     picture: NDArray[np.uint8], camera: Camera, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """What lens and sensor make of the scene: light, colours, blur, noise."""
+    """Simulate lens and sensor: light, colours, blur, noise."""
     height, width, _ = picture.shape
-    # The light falls off to one side, and a little from top to bottom.
+    # The light falls off to one side, and slightly from top to bottom.
     across = 1 + np.linspace(-1, 1, width, dtype=np.float32) * np.float32(rng.normal(0, 0.1))
     down = 1 + np.linspace(-1, 1, height, dtype=np.float32) * np.float32(rng.normal(0, 0.07))
     lit = picture * (down[:, None] * across)[:, :, None]
@@ -266,7 +266,7 @@ def _expose(
 
 
 def colour_matrix(camera: Camera) -> tuple[float, ...]:
-    """Give a camera's saturation, contrast and haze as one 3x4 matrix for Pillow."""
+    """A camera's saturation, contrast and haze as one 3x4 matrix for Pillow."""
     grey = camera.contrast * (1 - camera.saturation) / 3
     own = camera.contrast * camera.saturation
     offset = 255 * (0.5 * (1 - camera.contrast) + camera.lift)
@@ -284,7 +284,7 @@ def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _paint_place(paint: Paint, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Paint a place larger than needed, reduce it, and roughen its surfaces."""
+    """Paint a place larger than needed, downscale it, and roughen its surfaces."""
     size = (PLACE_WIDTH_PX * _SMOOTHING, PLACE_HEIGHT_PX * _SMOOTHING)
     canvas = Image.new("RGB", size)
     paint(ImageDraw.Draw(canvas, "RGBA"), rng)
@@ -506,7 +506,7 @@ _PLACES: tuple[Paint, ...] = (
 
 
 def _paint_obstacle(shape: str, rng: np.random.Generator) -> Image.Image:
-    """Paint something that may stand between camera and person."""
+    """Paint an obstacle."""
     n = 4
     if shape == "pole":
         picture = Image.new("RGBA", (7 * n, 132 * n))

@@ -1,8 +1,8 @@
-"""People that we draw: a re-identification data set from a seed, in the layout of Market-1501.
+"""A drawn re-identification data set, generated from a seed in the layout of Market-1501.
 
-Stands in for the data of Sec. III.A where no photograph may be used: in tests, in the demo, and
-wherever a newcomer starts. Picture k of a person depends on the seed, the person, the camera and
-k alone, so a larger set holds the smaller one.
+Replaces the data of Sec. III.A where photographs may not be used: in tests and in the demo. Picture
+k of a person depends only on the seed, the person, the camera and k, so a larger set contains the
+smaller one.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,26 +28,26 @@ from adln.scenes.drawn_people import DrawnPerson, describe_person, person_genera
 from adln.scenes.drawn_scene import Camera, describe_camera, draw_crop, strike_pose
 
 RECEIPT = "drawn-people.txt"
-"""File that marks a folder as drawn by us, and says with which numbers."""
+"""File that marks a folder as drawn, and records the plan."""
 
 _STREAM_SEEN = 3
 _STREAM_CROP = 4
 _STREAM_POSE = 5
-_CROPS_PER_MOMENT = 2  # a detector cuts the same moment twice, each time a little differently
+_CROPS_PER_MOMENT = 2  # two detections of the same moment, slightly different
 _FRAMES_PER_SEQUENCE = 25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many people are drawn, and where.
+    """Numbers of persons, cameras and pictures to draw.
 
     Attributes:
-        num_train_persons: Persons to learn from.
+        num_train_persons: Training persons.
         num_test_persons: Other persons, in query and gallery.
-        num_distractors: Gallery pictures of persons nobody searches for (person 0).
-        num_junk: Gallery pictures that a detector got wrong (person -1).
+        num_distractors: Gallery pictures of persons without a query (person 0).
+        num_junk: Gallery pictures of wrong detections (person -1).
         num_cameras: Cameras; each person passes at least two thirds of them.
-        crops_per_camera: Pictures of a person under a camera.
+        crops_per_camera: Pictures of a person per camera.
         seed: From 0.
 
     Raises:
@@ -86,7 +86,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture to be drawn: file, person (by drawing number), camera, index."""
+    """One picture to draw: file, person (by drawing number), camera, index."""
 
     path: Path
     drawn_person: int
@@ -101,16 +101,16 @@ def draw_dataset(
     """Draw people and write them in the layout of Market-1501.
 
     Args:
-        root: Folder to make. An earlier drawing there by the same plan is taken as it is; one by
-            another plan is replaced.
-        plan: How many people are drawn, and where.
+        root: Folder to make. An earlier drawing of the same plan is reused; one of another plan is
+            replaced.
+        plan: Numbers of persons, cameras and pictures.
         on_progress: Called with the number of pictures just written.
 
     Returns:
         The data set, read back from disk.
 
     Raises:
-        DatasetError: The folder holds something that we did not draw, or cannot be written.
+        DatasetError: The folder contains other files, or cannot be written.
     """
     plan = plan if plan is not None else Plan()
     receipt = receipt_text(asdict(plan))
@@ -126,7 +126,7 @@ def draw_dataset(
 def contact_sheet(
     plan: Plan | None = None, *, persons: Sequence[int] = range(1, 7), scale: int = 2
 ) -> NDArray[np.uint8]:
-    """Show some persons under every camera, a row for each person.
+    """Show some persons under every camera, one row per person.
 
     Args:
         plan: Its seed and number of cameras are used.
@@ -155,7 +155,7 @@ def _pose(
 ) -> Figure:
     """A person under a camera at some moment."""
     key = (person.person_id, camera.camera_id)
-    # A person crosses a camera's view in one direction; now and then somebody turns.
+    # A person usually crosses a camera's view in one direction; sometimes they turn.
     direction = person_generator(plan.seed, _STREAM_SEEN, *key)
     heading_deg = float(camera.headings_deg[direction.integers(4)] + direction.normal(0, 12))
     rng = person_generator(plan.seed, _STREAM_POSE, *key, moment)
@@ -193,7 +193,7 @@ def _draw_all(root: Path, plan: Plan, on_progress: Callable[[int], None] | None)
 
 
 def num_pictures(plan: Plan) -> int:
-    """How many pictures a plan asks for."""
+    """Number of pictures of a plan."""
     return len(_shots(Path(), plan))
 
 
@@ -223,7 +223,7 @@ def _shots(root: Path, plan: Plan) -> list[_Shot]:
 
 
 def _cameras_passed(plan: Plan, person_id: int) -> list[int]:
-    """Two thirds of the cameras or more, at least two."""
+    """At least two thirds of the cameras, and at least two."""
     rng = person_generator(plan.seed, _STREAM_SEEN, person_id)
     least = max(2, -(-2 * plan.num_cameras // 3))
     count = int(rng.integers(least, plan.num_cameras + 1))

@@ -1,8 +1,8 @@
-"""A small floor plan, and who walks where on it: routes of made-up people, from a seed.
+"""A small floor plan, and routes of drawn people on it, generated from a seed.
 
-Stands in for the recordings behind Sec. III.A where a whole site is needed, not single crops: a
-square that two cameras overlook, a hall under a third one, and a passage between them that no
-camera sees. Coordinates are metres on the ground, x to the east and y to the north.
+Replaces the recordings behind Sec. III.A where a whole site is needed instead of single crops: a
+square seen by two cameras, a hall seen by a third one, and a passage between them that no camera
+sees. Coordinates are metres on the ground, x to the east and y to the north.
 
         y
         8 +-------- shops --------+                     +------- hall -------+
@@ -23,10 +23,10 @@ from adln.scenes.drawn_people import DrawnPerson, person_generator
 
 _STREAM_ROUTE = 6
 _STREAM_CROWD = 7
-# Gates lie where no camera sees them, so nobody ever appears out of thin air.
+# Gates are out of sight of all cameras, so nobody appears suddenly.
 _GATES = {"S": (4.5, -7.5), "E": (14.0, 4.0), "W": (34.0, 4.0), "R": (58.0, 4.0)}
 _ROOMS = {"square": (1.2, 8.6, 1.0, 7.2), "hall": (40.5, 51.5, 1.0, 7.2)}
-# Where somebody at a gate may go: the next gate and the room on the way, with their chances.
+# From each gate: probability, next gate, and the room on the way.
 _WAYS: dict[str, tuple[tuple[float, str, str], ...]] = {
     "S": ((0.75, "square", "E"), (0.25, "square", "S")),
     "E": ((0.7, "square", "S"), (0.3, "square", "E")),
@@ -36,18 +36,18 @@ _WAYS: dict[str, tuple[tuple[float, str, str], ...]] = {
 _PASSAGE = {"E": "W", "W": "E"}
 _AWAY_S = (6.0, 16.0)
 _WARM_UP_S = 45.0
-"""Walking begins this long before the first picture, which therefore shows a place in use."""
+"""Walking starts this long before the first picture, which therefore already shows people."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WalkerState:
-    """Where somebody is at one moment.
+    """Position and pose of a person at one moment.
 
     Attributes:
         xy_m: Metres on the ground.
         heading_rad: Direction of walking, counter-clockwise from east.
-        phase: Moment of the walk in radians; one double step is 2 pi.
-        gesture: What arms and legs do, one of `adln.scenes.drawn_figure.GESTURES`.
+        phase: Phase of the walk in radians; one double step is 2 pi.
+        gesture: Pose of arms and legs, one of `adln.scenes.drawn_figure.GESTURES`.
     """
 
     xy_m: tuple[float, float]
@@ -57,13 +57,13 @@ class WalkerState:
 
 
 class WalkedRoute:
-    """Where a person is at any time: walked polylines with pauses.
+    """The positions of a person over time: polylines with pauses.
 
     Args:
-        person: Who; the length of the steps depends on it.
+        person: The person, who determines the length of steps.
         times_s: (K,) float64, ascending.
-        xy_m: (K, 2) float64, where the person is then; in between along straight lines.
-        gestures: K names, what the person does from then on.
+        xy_m: (K, 2) float64, positions at these times; linearly interpolated in between.
+        gestures: K names, the gesture from each time on.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class WalkedRoute:
         lengths = np.hypot(steps[:, 0], steps[:, 1])
         self._walked_m = np.concatenate([[0.0], np.cumsum(lengths)])
         headings = np.arctan2(steps[:, 1], steps[:, 0])
-        # Somebody who stands keeps the direction that they came in.
+        # A standing person keeps the direction they came from.
         last_moved = np.maximum.accumulate(np.where(lengths > 0, np.arange(len(lengths)), 0))
         self._headings = headings[last_moved]
         self._double_step_m = 0.8 * person.height_m * person.stride
 
     def at(self, time_s: float) -> WalkerState | None:
-        """Tell where the person is; None before the first and after the last moment."""
+        """The person's state; None before the first and after the last time."""
         after = int(np.searchsorted(self._times_s, time_s, side="right"))
         if after == 0 or after == len(self._times_s):
             return None
@@ -104,15 +104,15 @@ class WalkedRoute:
 
 
 def wander(seed: int, person: DrawnPerson, *, until_s: float) -> WalkedRoute:
-    """Send a person through square, passage and hall, with pauses, leaving and coming back.
+    """Route through square, passage and hall, with pauses, exits and returns.
 
     Args:
         seed: The seed of the scene, from 0.
-        person: Who.
-        until_s: The route is long enough for all times from 0 to this.
+        person: The person.
+        until_s: The route covers at least all times from 0 to this.
 
     Returns:
-        The route. It depends on nothing but the seed and the person, whatever ``until_s``.
+        The route, which depends only on the seed and the person, not on ``until_s``.
     """
     rng = person_generator(seed, _STREAM_ROUTE, person.person_id)
     walk = _Walk(-_WARM_UP_S - float(rng.uniform(0, 30)), float(rng.uniform(1.05, 1.5)))
@@ -134,17 +134,17 @@ def wander(seed: int, person: DrawnPerson, *, until_s: float) -> WalkedRoute:
 def join_crowd(
     seed: int, person: DrawnPerson, *, room: str, begin_s: float, end_s: float
 ) -> WalkedRoute:
-    """Send a person into a room where a crowd gathers, and out again when it disperses.
+    """Route into a room where a crowd gathers, and out again when it disperses.
 
     Args:
         seed: The seed of the scene, from 0.
-        person: Who.
+        person: The person.
         room: "square" or "hall".
-        begin_s: When the first ones enter; the last ones are there six seconds later.
-        end_s: When they begin to leave.
+        begin_s: When the first people enter; the last ones arrive six seconds later.
+        end_s: When they start to leave.
 
     Returns:
-        The route; the person is nowhere before and after it.
+        The route; before and after it the person is nowhere.
     """
     rng = person_generator(seed, _STREAM_CROWD, person.person_id)
     walk = _Walk(begin_s + float(rng.uniform(0, 6)), float(rng.uniform(0.9, 1.3)))
@@ -159,7 +159,7 @@ def join_crowd(
 
 
 class _Walk:
-    """A route in the making."""
+    """A route under construction."""
 
     def __init__(self, time_s: float, speed_m_per_s: float) -> None:
         self.time_s = time_s
@@ -173,7 +173,7 @@ class _Walk:
             if self._points:
                 self._gestures.append(gesture)
                 x, y = self._points[-1]
-                # The least step keeps times ascending where two points coincide.
+                # A minimum duration keeps times ascending if two points coincide.
                 self.time_s += max(np.hypot(point[0] - x, point[1] - y), 0.01) / self._speed
             self._points.append(point)
             self._times_s.append(self.time_s)
@@ -198,7 +198,7 @@ def _visit(
     *,
     stops: int,
 ) -> None:
-    """Walk through a room past some spots, sometimes standing at one of them."""
+    """Walk through a room past some points, sometimes stopping at one."""
     spots = [_spot(rng, room) for _ in range(stops)]
     gesture = str(rng.choice(("walk", "walk", "walk", "phone", "strap", "pocket")))
     curve = _round_corners([begin, *spots, end])
@@ -217,7 +217,7 @@ def _spot(rng: np.random.Generator, room: str) -> tuple[float, float]:
 
 
 def _round_corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Cut corners three times over (Chaikin), for people turn in a curve, not on the spot."""
+    """Cut corners three times (Chaikin), because people turn in curves."""
     curve = np.array(points)
     for _ in range(3):
         near = 0.75 * curve[:-1] + 0.25 * curve[1:]

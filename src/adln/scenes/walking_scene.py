@@ -1,9 +1,9 @@
-"""A drawn scene: made-up people walk past three cameras, and who is where is known exactly.
+"""A drawn scene with exact ground truth: people walk past three cameras.
 
-Stands in for the multi-camera recordings of Sec. III.A. Cameras 1 and 2 overlook the same square
-from two sides, camera 3 a hall that is reached after a walk of about a quarter of a minute. People
-come, pause, hide one another, leave and come back. Every picture depends on the plan, the camera
-and the index alone, so that cameras can be drawn in any order, one picture at a time.
+Replaces the multi-camera recordings of Sec. III.A. Cameras 1 and 2 see the same square from two
+sides, camera 3 a hall that is reached after a walk of about a quarter of a minute. People come,
+pause, occlude one another, leave and come back. Every picture depends only on the plan, the camera
+and the index, so that pictures can be drawn one at a time and in any order of cameras.
 """
 
 import json
@@ -27,25 +27,25 @@ from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
 CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
 TRUTH_FILE = "truth.jsonl"
 RECEIPT = "drawn-scene.txt"
-"""File that marks a folder as drawn by us, and says with which numbers."""
+"""File that marks a folder as drawn, and records the plan."""
 
 _STREAM_FRAME = 9
-_SEEN_COVERAGE = 127  # pixels that are more person than background count as the person's
+_SEEN_COVERAGE = 127  # a pixel belongs to a person if they cover more than half of it
 _JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScenePlan:
-    """Who walks how long through the scene.
+    """Number of people, duration and format of a scene.
 
     Attributes:
-        num_persons: Persons who come and go all the time; about a third of them is in view.
-        crowd: Further persons who gather in the square, all at once, in the middle third.
+        num_persons: Persons who come and go all the time; about a third of them are in view.
+        crowd: Further persons who gather in the square at once, in the middle third.
         duration_s: Length of the scene.
-        frames_per_s: Pictures a second and camera.
+        frames_per_s: Pictures per second and camera.
         width_px: Width of the pictures.
         height_px: Height of the pictures.
-        seed: From 0. Another seed draws other people on other ways.
+        seed: From 0. Another seed gives other people on other routes.
 
     Raises:
         DatasetError: A number is out of range.
@@ -76,20 +76,20 @@ class ScenePlan:
 
     @property
     def num_frames(self) -> int:
-        """Pictures of each camera."""
+        """Number of pictures of each camera."""
         return max(1, round(self.duration_s * self.frames_per_s))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenPerson:
-    """Somebody in a picture.
+    """A person in a picture.
 
     Attributes:
         person_id: The identity, from 1, the same under all cameras.
-        box_xyxy: Left, top, right, bottom in pixels, of the whole figure as if nobody stood in
-            front, cut off at the edges of the picture.
-        visible_fraction: Share of the figure that is seen, in 0..1; the rest is hidden by others
-            or outside the picture. Somebody of whom nothing is seen is not listed.
+        box_xyxy: Left, top, right, bottom in pixels, of the whole figure without occlusion, clipped
+            to the picture.
+        visible_fraction: Visible share of the figure, in 0..1; the rest is occluded or outside the
+            picture. Invisible persons are not listed.
     """
 
     person_id: int
@@ -99,14 +99,14 @@ class SeenPerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneFrame:
-    """One picture of one camera, and the truth about it.
+    """One picture of one camera with its ground truth.
 
     Attributes:
         camera_id: 1, 2 or 3.
         frame_index: From 0.
-        time_s: Since the scene began; all cameras have the same clock.
+        time_s: Since the start of the scene; all cameras have the same clock.
         picture: (H, W, 3) uint8 RGB.
-        people: Who is seen, from far to near.
+        people: The visible persons, from far to near.
     """
 
     camera_id: int
@@ -118,7 +118,7 @@ class SceneFrame:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneTruth:
-    """The truth of a whole scene as arrays, a row for each person in each picture.
+    """The ground truth of a whole scene as arrays, a row per person and picture.
 
     Attributes:
         frame_indices: (N,) int64, from 0.
@@ -141,9 +141,9 @@ class WalkingScene:
     """Draws the pictures of a plan.
 
     Args:
-        plan: Who walks how long.
-        routes: Id, from 1, -> who walks where, in place of those whom the plan sends.
-        mountings: The cameras, in place of the three of the floor plan.
+        plan: The plan.
+        routes: Id, from 1, -> person and route, replacing those of the plan.
+        mountings: The cameras, replacing the three of the floor plan.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class WalkingScene:
         self._routes = _routes(self.plan) if routes is None else dict(routes)
 
     def frames(self, camera_id: int) -> Iterator[SceneFrame]:
-        """Draw the pictures of a camera one after the other; only one is held at a time.
+        """Draw the pictures of a camera in order; only one is held at a time.
 
         Args:
             camera_id: 1, 2 or 3.
@@ -182,7 +182,7 @@ class WalkingScene:
 
         Args:
             camera_id: 1, 2 or 3.
-            frame_index: From 0; the scene goes on for as long as the plan says.
+            frame_index: From 0, within the plan's duration.
 
         Raises:
             DatasetError: There is no such camera or picture.
@@ -212,11 +212,11 @@ class WalkingScene:
         )
 
     def _depths(self, view: View, time_s: float) -> Iterator[tuple[float, int]]:
-        """Distance and id of all who are before the camera."""
+        """Distance and id of everybody in front of the camera."""
         for number, (_, route) in self._routes.items():
             step = route.at(time_s)
             projection = view.project(step.xy_m) if step is not None else None
-            # Half a body's width beside the picture, nothing of a person is left in it.
+            # Nothing of a person is visible from half a body's width outside the picture on.
             if projection is not None:
                 margin = projection.px_per_m
                 if -margin < projection.ground_xy[0] < self.plan.width_px + margin:
@@ -228,7 +228,7 @@ class WalkingScene:
         projection = view.project(step.xy_m) if step is not None else None
         if step is None or projection is None:
             return
-        # Headings of figures begin towards the camera and turn to the right of the picture.
+        # Headings of figures are measured from the direction towards the camera, to the right.
         turn = step.heading_rad - (projection.bearing_rad + np.pi)
         figure = draw_figure(
             person,
@@ -258,21 +258,21 @@ def write_scene(
     *,
     on_progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Draw a scene into a folder: ``camera_1/000000.jpg`` and so on, and the truth.
+    """Draw a scene into a folder: ``camera_1/000000.jpg`` and so on, and the ground truth.
 
-    The truth is ``truth.jsonl``, one line for each picture: camera_id, frame_index, time_s, file,
+    The ground truth is ``truth.jsonl``, a line per picture: camera_id, frame_index, time_s, file,
     and people with person_id, box_xyxy and visible_fraction.
 
     Args:
         root: Folder to make. An earlier drawing there is replaced.
-        plan: Who walks how long.
+        plan: The plan.
         on_progress: Called with the number of pictures just written.
 
     Returns:
         The number of pictures written.
 
     Raises:
-        DatasetError: The folder holds something that we did not draw, or cannot be written.
+        DatasetError: The folder contains other files, or cannot be written.
     """
     scene = WalkingScene(plan)
     with drawn_folder(root, RECEIPT, receipt_text(asdict(scene.plan))) as folder:
@@ -292,7 +292,7 @@ def write_scene(
 
 
 def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
-    """Give what is known of a picture as plain values, as they stand in ``truth.jsonl``."""
+    """The ground truth of a picture as plain values, as in ``truth.jsonl``."""
     row: dict[str, Any] = {
         "camera_id": frame.camera_id,
         "frame_index": frame.frame_index,
@@ -305,10 +305,10 @@ def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
 
 
 def read_truth(root: str | Path) -> SceneTruth:
-    """Read the truth of a scene that `write_scene` has drawn.
+    """Read the ground truth of a scene drawn by `write_scene`.
 
     Raises:
-        DatasetError: The file is missing or is not such a truth; the message names the line.
+        DatasetError: The file is missing or malformed; the message names the line.
     """
     path = Path(root) / TRUTH_FILE
     rows: list[Mapping[str, Any]] = []
@@ -326,12 +326,12 @@ def read_truth(root: str | Path) -> SceneTruth:
         raise DatasetError(f"{path} cannot be read: {error}. Draw a scene there first.") from error
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            f"{path} is not the truth of a drawn scene ({error!r}). Draw the scene again."
+            f"{path} is not the ground truth of a drawn scene ({error!r}). Draw the scene again."
         ) from error
 
 
 def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
-    """Put rows as `truth_row` gives them into arrays."""
+    """Convert rows of `truth_row` to arrays."""
     flat = [
         (row["frame_index"], row["camera_id"], row["time_s"], seen)
         for row in rows
@@ -348,11 +348,11 @@ def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
 
 
 class _Canvas:
-    """A picture into which things are laid from far to near, remembering whose each pixel is."""
+    """A picture composited back to front that records whose each pixel is."""
 
     def __init__(self, background: NDArray[np.uint8]) -> None:
         self.picture = background.copy()
-        # Positions in the list below, one higher; 0 is nobody.
+        # Index into the list below plus one; 0 is nobody.
         self._owner = np.zeros(background.shape[:2], np.uint16)
         self._people: list[tuple[int, tuple[int, int, int, int], int]] = []
 
@@ -366,16 +366,16 @@ class _Canvas:
         px_per_m: float,
         light: float,
     ) -> None:
-        """Lay a person over what is there.
+        """Composite a person.
 
         Args:
-            person_id: Who.
-            colour: (h, w, 3) uint8, multiplied by the coverage.
+            person_id: The person.
+            colour: (h, w, 3) uint8, premultiplied by the coverage.
             coverage: (h, w) uint8.
-            ground_xy: Where the person stands in the picture.
+            ground_xy: The person's ground point in the picture.
             anchor_xy: The same point in the arrays.
-            px_per_m: Size of a metre there.
-            light: Side of the sun; the shadow falls to the other one.
+            px_per_m: Pixels per metre there.
+            light: Direction of the sun; the shadow falls to the other side.
         """
         self._shade_ground(ground_xy, px_per_m, light)
         left, top = round(ground_xy[0] - anchor_xy[0]), round(ground_xy[1] - anchor_xy[1])
@@ -385,7 +385,7 @@ class _Canvas:
             self._people.append((person_id, box, num_pixels))
 
     def set_pillar(self, pillar: NDArray[np.uint8], seen: Projection) -> None:
-        """Set something that is no person on the ground; (h, w, 4) uint8 RGBA."""
+        """Composite an object on the ground that is not a person; (h, w, 4) uint8 RGBA."""
         coverage = pillar[:, :, 3]
         colour = (pillar[:, :, :3].astype(np.uint16) * coverage[:, :, None] // 255).astype(np.uint8)
         self._shade_ground(seen.ground_xy, seen.px_per_m * 0.5, 0.0)
@@ -393,7 +393,7 @@ class _Canvas:
         self._lay(colour, coverage, left, round(seen.ground_xy[1]) - len(pillar), owner=0)
 
     def seen_people(self) -> tuple[SeenPerson, ...]:
-        """Everyone of whom at least a pixel is seen."""
+        """Everyone with at least one visible pixel."""
         counts = np.bincount(self._owner.ravel(), minlength=len(self._people) + 1)
         return tuple(
             SeenPerson(
@@ -414,7 +414,7 @@ class _Canvas:
         *,
         owner: int,
     ) -> tuple[int, int, int, int] | None:
-        """Blend into the picture; give the box in it, or None if all is outside."""
+        """Composite onto the picture; returns the box, or None if it is completely outside."""
         box = blend(self.picture, colour, coverage, left, top)
         if box is not None:
             x0, y0, x1, y1 = box
@@ -423,7 +423,7 @@ class _Canvas:
         return box
 
     def _shade_ground(self, ground_xy: tuple[float, float], px_per_m: float, light: float) -> None:
-        """Darken the ground under the feet, softly, away from the sun."""
+        """Softly darken the ground under the feet, away from the sun."""
         x, y = ground_xy[0] - 0.12 * light * px_per_m, ground_xy[1]
         reach_x, reach_y = 0.6 * px_per_m, 0.17 * px_per_m
         x0, x1 = max(int(x - reach_x), 0), min(int(x + reach_x) + 1, self.picture.shape[1])
@@ -438,7 +438,7 @@ class _Canvas:
 
 
 def _routes(plan: ScenePlan) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
-    """Everyone's way, by id; the crowd's ids follow those of the others."""
+    """Everyone's route, by id; the crowd's ids follow the others'."""
     routes: dict[int, tuple[DrawnPerson, WalkedRoute]] = {}
     end_s = plan.duration_s + 1.0
     for number in range(1, plan.num_persons + 1):

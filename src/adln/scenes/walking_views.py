@@ -1,7 +1,7 @@
-"""How a fixed camera sees the floor plan: a pinhole with its own place, light and colours.
+"""A fixed camera's view of the floor plan: a pinhole with its own place, light and colours.
 
-Stands in for the cameras of Sec. III.A. What the people look like under it (light, colours, lens,
-noise) is that of `adln.scenes.drawn_scene`; what is new here is perspective.
+Replaces the cameras of Sec. III.A. People's appearance under it (light, colours, lens, noise) comes
+from `adln.scenes.drawn_scene`; this module adds perspective.
 """
 
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ from adln.scenes.drawn_scene import GROUND_PX, Camera, colour_matrix, describe_c
 _STREAM_FLOOR = 8
 _SMOOTHING = 2
 _EYE_M = 0.9
-"""Middle of a body above the ground; the camera's look down at it is what foreshortens it."""
+"""Height of the middle of a body; the camera's tilt towards it determines foreshortening."""
 _TILE_M = 0.9
 _TONES = np.arange(256) / 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mounting:
-    """Where a camera hangs and what lies behind the people.
+    """Position of a camera, and the background of its view.
 
     Attributes:
         camera_id: From 1.
-        xy_m: Above which point of the floor plan.
-        look_rad: Where it looks, counter-clockwise from east.
-        tilt_rad: How far it looks down.
-        height_m: Above the ground.
+        xy_m: Position on the floor plan.
+        look_rad: Viewing direction, counter-clockwise from east.
+        tilt_rad: Downward tilt.
+        height_m: Height above the ground.
         wall_m: Distance of the wall that closes the view, straight ahead.
-        look_number: Which place of `describe_camera` is the wall.
+        look_number: The camera of `describe_camera` whose place is the wall.
         floor: Colour of the tiles.
-        pillar_xy_m: Where something stands that hides people.
-        pillar: Which obstacle of `describe_camera` that is: 0 a lamp post, 2 a bush.
+        pillar_xy_m: Position of an obstacle that occludes people.
+        pillar: Which obstacle of `describe_camera` it is: 0 a lamp post, 2 a bush.
         pillar_m: Its height.
     """
 
@@ -94,18 +94,18 @@ MOUNTINGS: tuple[Mounting, ...] = (
         pillar_m=0.9,
     ),
 )
-"""Cameras 1 and 2 overlook the square from two sides, camera 3 the hall."""
+"""Cameras 1 and 2 see the square from two sides, camera 3 the hall."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """Where and how large something on the ground appears.
+    """Position and scale in the picture of something on the ground.
 
     Attributes:
-        ground_xy: Where it stands, in pixels.
-        px_per_m: Pixels of a metre of height at that distance, were the camera level.
-        depth_m: Distance along the view.
-        tilt_deg: How far the camera looks down at it.
+        ground_xy: Its ground point, in pixels.
+        px_per_m: Pixels per metre of height at that distance, for a level camera.
+        depth_m: Distance along the viewing direction.
+        tilt_deg: Downward angle from the camera to it.
         bearing_rad: Direction from the camera to it, counter-clockwise from east.
     """
 
@@ -121,7 +121,7 @@ class View:
 
     Args:
         seed: The seed of the scene, from 0.
-        mounting: Where the camera hangs.
+        mounting: Position of the camera.
         width_px: Width of its pictures.
         height_px: Height of its pictures.
     """
@@ -151,7 +151,7 @@ class View:
         self._grain_size = size
 
     def project(self, xy_m: tuple[float, float]) -> Projection | None:
-        """Find a point of the ground in the picture.
+        """Project a point of the ground into the picture.
 
         Returns:
             Its projection, which may lie outside the picture; None if the point is behind the
@@ -176,11 +176,11 @@ class View:
         )
 
     def expose(self, picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Turn the drawn scene into what the camera delivers: colours, blur, noise.
+        """Simulate the camera's output: colours, blur, noise.
 
         Args:
             picture: uint8 (H, W, 3), RGB.
-            rng: Decides the noise.
+            rng: Determines the noise.
 
         Returns:
             uint8 (H, W, 3), RGB.
@@ -214,12 +214,12 @@ class View:
         return picture
 
     def _paint_floor(self, seed: int, base: int) -> NDArray[np.uint8]:
-        """Tiles in true perspective; the same floor from wherever one looks."""
+        """Tiles in true perspective, the same floor for all cameras."""
         n, mounting = _SMOOTHING, self.mounting
         width, height = self._width_px * n, self._height_px * n
         rows = (np.arange(base * n, height) + 0.5) / n - self._height_px / 2
         columns = (np.arange(width) + 0.5) / n - self._width_px / 2
-        # The ray through a pixel meets the ground this far ahead and to the right.
+        # Distance ahead and to the right at which the ray through a pixel meets the ground.
         slope = rows / self._focal_px
         ahead = (
             mounting.height_m * (self._cos - slope * self._sin) / (self._sin + slope * self._cos)
@@ -237,10 +237,10 @@ class View:
         tint += stains[np.floor(x / 2.7).astype(int) % 16, np.floor(y / 2.7).astype(int) % 16] * 0.5
         joint_m = 0.02
         in_joint = (x % _TILE_M < joint_m) | (y % _TILE_M < joint_m)
-        # Far away a joint is thinner than a pixel; it fades instead of flickering.
+        # Distant joints are thinner than a pixel; they fade instead of flickering.
         fade = np.clip(9.0 / ahead, 0.25, 1.0)[:, None]
         shade = np.where(in_joint, -26.0 * fade, tint)
-        # Floors are a little darker towards the wall.
+        # Floors are slightly darker towards the wall.
         shade -= np.clip((ahead[:, None] - mounting.wall_m + 2.0) * 7, 0, 14)
         floor = np.asarray(mounting.floor, dtype=np.float64)[None, None, :] + shade[:, :, None]
         large = np.zeros((height, width, 3), np.uint8)

@@ -1,1 +1,1 @@
-"""Training at a site: from the crops of its own cameras to a network for them, in a night."""
+"""Site training: from the crops of a site's own cameras to a network for them, overnight."""

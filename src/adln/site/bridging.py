@@ -1,6 +1,6 @@
-"""The bridge from the network in use to the new one of a site; see `adln.matching.bridge`.
+"""The bridge from the network in use to a site's new one; see `adln.matching.bridge`.
 
-Both networks have embedded the crops of the site anyway, and galleries keep no pictures by default.
+Galleries keep no pictures by default, but both networks have embedded the site's crops anyway.
 """
 
 import importlib.util
@@ -15,11 +15,10 @@ from adln.matching.adaptation import TrackedCrops
 from adln.matching.adaptation_gate import FEWEST_JUDGED, bounds, by_track
 from adln.matching.bridge import Bridge, fit_bridge, write_bridge
 from adln.matching.network_gate import compare_stored, thinned_rows
-from adln.site.clusters import cluster_tracks, seen_together
+from adln.site.clusters import MOST_TRACKS, cluster_tracks, seen_together, sums_by_label
 
-_FALSE_PAIRS = 0.001  # are taken for one person where true ones are counted
+_FALSE_PAIRS = 0.001  # rate of false pairs at which true pairs are counted
 _ERROR = 0.005  # of the bootstrap over persons
-_MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
 
 
 def write_if_better(
@@ -32,21 +31,21 @@ def write_if_better(
     target: str,
     space: str,
 ) -> str:
-    """Fit a bridge to the tracks that were learned from, and judge it by the others.
+    """Fit a bridge to the training tracks, and evaluate it on the others.
 
-    If it helps, it is fitted to all tracks once more, and written beside the new network.
+    If it helps, it is fitted again to all tracks and written beside the new network.
 
     Args:
         network: file of the new network; it need not exist.
-        old: crops as the network in use embeds them.
-        new: the same crops as the new network embeds them, in the same order.
-        is_judging: (N,) whether a crop is of the tracks that judge.
+        old: crops embedded by the network in use.
+        new: the same crops embedded by the new network, in the same order.
+        is_judging: (N,) whether a crop belongs to the evaluation tracks.
         source: exit of the network in use, by `adln.matching.bridge.exit_name`.
-        target: exit of the new one.
-        space: of both.
+        target: exit of the new network.
+        space: space of both.
 
     Returns:
-        Where it is and how much it gains, or why there is none.
+        Path and gain of the bridge, or why there is none.
     """
 
     def fit(rows: NDArray[np.bool_]) -> Bridge:
@@ -67,21 +66,21 @@ def write_if_better(
     before, after = old.part(is_judging), new.part(is_judging)
     carried = replace(before, embeddings=trial.apply(before.embeddings))
     as_is, over, is_better = compare_stored(before, carried, after)
-    said = f"{as_is:.1%} of true pairs recognised among stored embeddings, {over:.1%} over it"
+    said = f"true pairs recognised among stored embeddings: {as_is:.1%} without, {over:.1%} with it"
     if not is_better and over >= as_is:
         is_better = _links_gain(before, carried, after)
     if not is_better:
-        return f"none: no gain that is certain ({said})"
+        return f"none: no significant gain ({said})"
     bridge = fit(np.ones(len(old), np.bool_))
     return f"{write_bridge(bridge, network)}: {said}; fitted on {bridge.fitted_on}"
 
 
 def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops) -> bool:
-    """Whether tracks that seem to be one person find each other better, with confidence.
+    """Whether tracks of one person are found significantly more often over the bridge.
 
-    Crops of one track are nearly all found, with a bridge and without; it is for those who come
-    back under another camera. Who they are is told by clusters of the new network's embeddings,
-    which the gate has let in before.
+    Crops of one track are nearly all found with and without a bridge; it is meant for people who
+    reappear under another camera. Persons are clusters of the new network's embeddings, whose
+    quality was accepted before.
     """
     rows = thinned_rows(asked, seed=0)
     asked = asked.part(rows)
@@ -102,13 +101,12 @@ def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops
 
 
 def _persons(crops: TrackedCrops) -> NDArray[np.int64]:
-    """(T,) who is seen in each track, as far as clusters tell; else each track is somebody."""
+    """(T,) person of each track by clustering; without clustering, one person per track."""
     numbers = crops.track_numbers()
     count = int(numbers.max()) + 1
-    if count > _MOST_TRACKS or importlib.util.find_spec("sklearn") is None:
+    if count > MOST_TRACKS or importlib.util.find_spec("sklearn") is None:
         return np.arange(count)
-    sums = np.zeros((count, crops.embeddings.shape[1]), np.float32)
-    np.add.at(sums, numbers, crops.embeddings)
+    sums = sums_by_label(crops.embeddings, numbers)
     cameras = np.zeros(count, np.int64)
     cameras[numbers] = crops.cameras
     apart = seen_together(crops.cameras, numbers, crops.time_s)

@@ -1,12 +1,12 @@
-"""Clusters of the tracks of a site: which of them seem to show one person.
+"""Clusters the tracks of a site by person.
 
-A track is one person and is never split. Tracks that one camera sees at the same time are two
-people and never in one cluster. What all tracks under a camera have in common is taken off before
-they are compared, so that they do not cluster by camera.
+A track shows one person and is never split. Tracks that one camera sees at the same time show two
+people and are never in one cluster. The mean of each camera is subtracted before tracks are
+compared, so that they do not cluster by camera.
 
-Tracks are joined by the nearest neighbours that they share (Jaccard distance of k-reciprocal
-neighbours, Zhong et al. 2017), in rounds: first tracks, then the clusters of the round before, for
-people who pass often. A track that nothing is joined to is a cluster of its own.
+Tracks are joined by shared nearest neighbours (Jaccard distance of k-reciprocal neighbours, Zhong
+et al. 2017), in rounds: first tracks, then the clusters of the previous round, for people who pass
+often. A track that is not joined to another is a cluster of its own.
 """
 
 from collections.abc import Set
@@ -19,13 +19,16 @@ from adln.evaluation.reranking import rerank
 from adln.gallery.clustering import join_alike
 from adln.matching.together import at_once
 
-# Chosen on CUHK03 (100 persons of its test split, 248 of its training split). Tracks stand on both
-# sides of the search, so that these are a track itself and its two nearest, both twice. Most people
-# pass a camera once: with more neighbours half of the links were between two people.
+MOST_TRACKS = 5000
+"""Most tracks to cluster: their pairwise similarities take 1 GB."""
+
+# Chosen on CUHK03 (100 persons of its test split, 248 of its training split). Queries are the
+# gallery itself, so 4 neighbours are the track itself and its two nearest, each counted twice. Most
+# people pass a camera once: with more neighbours, half of the links joined two people.
 _NEIGHBOURS = 4
 _SHARED = 0.25
 _ROUNDS = 6
-# Cosine that tracks must have, and clusters, of which the neighbours alone say less.
+# Least cosine of two tracks, and of two clusters, for which neighbours alone are less reliable.
 _ALIKE = 0.3
 _CLUSTERS_ALIKE = 0.75
 
@@ -33,12 +36,12 @@ _CLUSTERS_ALIKE = 0.75
 def seen_together(
     cameras: NDArray[np.int64], tracks: NDArray[np.int64], time_s: NDArray[np.float64] | None
 ) -> set[tuple[int, int]]:
-    """Pairs of tracks that a camera saw at the same time, each pair both ways round.
+    """Pairs of tracks that one camera saw at the same time; each pair in both orders.
 
     Args:
-        cameras: (N,) of crops.
-        tracks: (N,) 0..T-1, unique among all cameras.
-        time_s: (N,) seconds; None if not known.
+        cameras: (N,) camera of each crop.
+        tracks: (N,) track of each crop, 0..T-1, unique across cameras.
+        time_s: (N,) seconds; None if unknown.
     """
     if time_s is None:
         return set()
@@ -56,12 +59,12 @@ def cluster_tracks(
     cameras: NDArray[np.int64],
     apart: Set[tuple[int, int]] = frozenset(),
 ) -> NDArray[np.int64]:
-    """Join tracks that seem to show one person.
+    """Join tracks of one person.
 
     Args:
         means: (T, D) mean embedding of each track.
         cameras: (T,) camera of each.
-        apart: pairs of tracks that are never joined, both ways round.
+        apart: pairs of tracks never to join, in both orders.
 
     Returns:
         (T,) clusters, 0..K-1; each has at least one track.
@@ -75,7 +78,7 @@ def cluster_tracks(
         count = int(labels.max()) + 1 if len(labels) else 0
         if count < 2:
             break
-        centres = unit_length(_sums(rows, labels))
+        centres = unit_length(sums_by_label(rows, labels))
         found = rerank(centres, centres, k1=_NEIGHBOURS, k2=1, distance_weight=0.0)
         distances = np.concatenate([block for _, block in found])
         shared = 1 - np.clip((distances + distances.T) / 2, 0, 1)
@@ -91,15 +94,15 @@ def cluster_tracks(
 def share_passing_cameras(
     rows: NDArray[np.float32], cameras: NDArray[np.int64], tracks: NDArray[np.int64]
 ) -> float:
-    """Share of tracks that are joined to one of another camera, 0 to 1.
+    """Share of tracks that are joined to a track of another camera, 0 to 1.
 
-    Where no two cameras see the same people, one or two tracks in ten find somebody who looks
-    alike; where all see the same, two thirds or more are joined.
+    If no two cameras see the same people, 10 to 20 % of tracks are joined to somebody who looks
+    similar; if all see the same people, two thirds or more are joined.
 
     Args:
-        rows: (N, D) of unit length, of crops.
-        cameras: (N,).
-        tracks: (N,) unique among all cameras.
+        rows: (N, D) of unit length, embeddings of crops.
+        cameras: (N,) camera of each crop.
+        tracks: (N,) track of each crop, unique across cameras.
 
     Raises:
         GalleryError: scikit-learn is not installed.
@@ -108,13 +111,13 @@ def share_passing_cameras(
         return 0.0
     _, first, numbers = np.unique(tracks, return_index=True, return_inverse=True)
     camera_of = cameras[first]
-    clusters = cluster_tracks(_sums(rows, numbers.reshape(-1)), camera_of)
+    clusters = cluster_tracks(sums_by_label(rows, numbers.reshape(-1)), camera_of)
     pairs = np.unique(np.stack([clusters, camera_of], axis=1), axis=0)
     passing = np.flatnonzero(np.bincount(pairs[:, 0]) > 1)
     return float(np.isin(clusters, passing).mean())
 
 
-def _sums(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+def sums_by_label(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """Sum of the rows of each label 0..K-1, (K, D)."""
     sums = np.zeros((int(labels.max()) + 1, rows.shape[1]), rows.dtype)
     np.add.at(sums, labels, rows)
@@ -124,12 +127,12 @@ def _sums(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.fl
 def without_cameras(
     rows: NDArray[np.float32], cameras: NDArray[np.int64], *, keep_mean: bool = False
 ) -> NDArray[np.float32]:
-    """Embeddings without what those of their camera have in common, of unit length.
+    """Subtract the mean of each camera from its embeddings, and restore unit length.
 
     Args:
-        rows: (N, D) of unit length.
-        cameras: (N,).
-        keep_mean: put the mean of all in its place, so that they stay where they were as a whole.
+        rows: (N, D) of unit length, embeddings of crops.
+        cameras: (N,) camera of each crop.
+        keep_mean: add the overall mean, so that the embeddings as a whole do not move.
     """
     moved = rows + rows.mean(axis=0) if keep_mean else rows.copy()
     for camera in np.unique(cameras):

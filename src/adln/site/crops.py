@@ -1,13 +1,13 @@
-"""Crops of a site with their cameras and tracks, as they lie in folders.
+"""Lists a site's crops with their cameras and tracks, from folders.
 
-Any of these::
+One of these layouts::
 
-    entrance/17/0003.500s.jpg     a folder for each camera, in it one for each track
-    17/0003.500s.jpg              a folder for each track, all of one camera
-    c1_t17_3.5s.jpg               the file name says camera, track and, if known, the time
+    entrance/17/0003.500s.jpg     a folder per camera, in it a folder per track
+    17/0003.500s.jpg              a folder per track, all of one camera
+    c1_t17_3.5s.jpg               camera, track and, if known, time in the file name
 
-A time is a number of seconds before an "s" at the end of the name. Where a picture has none, no
-time is used at all, and the order of the names counts.
+A time is a number of seconds before an "s" at the end of the name. If any picture has none, times
+are not used, and pictures are ordered by name.
 """
 
 import re
@@ -27,14 +27,14 @@ _TIME = re.compile(r"(?:^|.*[-_])(\d+(?:\.\d+)?)s")
 
 @dataclass(frozen=True, eq=False)
 class SiteCrops:
-    """N crops of people, with what is known of them.
+    """N crops of people, with their cameras, tracks and times.
 
     Attributes:
-        paths: of the pictures.
-        cameras: (N,) numbers from 0.
-        tracks: (N,) numbers from 0, unique among all cameras.
-        time_s: (N,) seconds; None if not known of all.
-        camera_names: names of the cameras, by number.
+        paths: paths of the pictures.
+        cameras: (N,) camera numbers from 0.
+        tracks: (N,) track numbers from 0, unique across cameras.
+        time_s: (N,) seconds; None unless known for all.
+        camera_names: camera names, by number.
     """
 
     paths: tuple[Path, ...]
@@ -48,11 +48,11 @@ class SiteCrops:
 
     @property
     def num_tracks(self) -> int:
-        """How many tracks there are."""
+        """Number of tracks."""
         return len(np.unique(self.tracks))
 
     def describe(self) -> str:
-        """How many, in words."""
+        """The counts, in words."""
         cameras = len(self.camera_names)
         return (
             f"{len(self):,} crops of {self.num_tracks:,} tracks under "
@@ -61,18 +61,18 @@ class SiteCrops:
 
 
 def has_tracks(folder: Path) -> bool:
-    """Whether a folder holds crops with their tracks, rather than the frames of a camera."""
+    """Whether a folder holds crops in tracks, rather than the frames of a camera."""
     return folder.is_dir() and next(iter(_records(folder)), None) is not None
 
 
 def list_crops(folders: Sequence[Path]) -> SiteCrops:
-    """List the crops in folders; see the module.
+    """List the crops in folders; see the module for layouts.
 
     Args:
-        folders: cameras of the same name in two of them are one camera; tracks never are one.
+        folders: the same camera name in two folders is one camera; tracks are never shared.
 
     Raises:
-        DatasetError: there is no crop whose track is known.
+        DatasetError: there is no crop with a known track.
     """
     found = [
         (path, camera, f"{at}/{track}", _time(path))
@@ -82,7 +82,7 @@ def list_crops(folders: Sequence[Path]) -> SiteCrops:
     if not found:
         names = shown(entry.name for folder in folders for entry in entries(folder))
         raise DatasetError(
-            f"{', '.join(map(str, folders))}: no crops whose tracks are known; expected "
+            f"{', '.join(map(str, folders))}: no crops with known tracks; expected "
             "camera/track/picture.jpg, track/picture.jpg, or names such as c1_t17_3.5s.jpg; "
             f"found {names}."
         )
@@ -99,7 +99,7 @@ def list_crops(folders: Sequence[Path]) -> SiteCrops:
 
 
 def _records(folder: Path) -> Iterable[tuple[Path, str, str]]:
-    """Picture, name of the camera, name of the track."""
+    """Path of the picture, name of the camera, name of the track."""
     for path in image_files(folder):
         match = _NAME.fullmatch(path.stem)
         if match is not None:

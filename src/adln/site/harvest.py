@@ -1,8 +1,7 @@
-"""Harvests crops of people with their tracks from cameras and recordings, to learn from.
+"""Harvests crops with their tracks from cameras and recordings, as training data.
 
-By the detector, the trackers and the choice of crops that a watch uses. Crops are pictures of
-people: they are stored in the folder that is named and nowhere else, readable by their owner only,
-and whoever harvests them takes them away again.
+Detector, trackers and crop selection are those of a watch. Crops are pictures of people: they are
+stored only in the given folder, readable by its owner only, and the caller must delete them.
 """
 
 import json
@@ -22,13 +21,13 @@ from adln.pipeline.watch_settings import WatchSettings
 
 CROPS_OF_A_TRACK = 8
 CROP_SIZE = (256, 128)
-"""Height and width in px of a stored crop: what most teachers want."""
+"""Height and width in px of a stored crop: the input size of most teachers."""
 _DONE = "harvested.json"
 _QUALITY = 95
 
 
 def is_harvested(folder: Path) -> bool:
-    """Whether a harvest into this folder has come to its end."""
+    """Whether a harvest into this folder is complete."""
     return (folder / _DONE).is_file()
 
 
@@ -41,23 +40,23 @@ def harvest(
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], object] = lambda _frames, _tracks: None,
 ) -> int:
-    """Store crops of all tracks, as `adln.site.crops` reads them.
+    """Store crops of all tracks in the layout of `adln.site.crops`.
 
-    A harvest that was cut off begins anew, but for live cameras, of which what is there stays.
+    An interrupted harvest starts again, except that crops from live cameras are kept.
 
     Args:
-        settings: of a watch of the cameras; its gallery is not touched.
-        folder: that paths in the settings are relative to.
+        settings: settings of a watch of the cameras; its gallery is not used.
+        folder: base of relative paths in the settings.
         target: folder for the crops.
-        detector: in place of that of the settings.
+        detector: replaces the detector of the settings.
         should_stop: asked after each round; live cameras never end by themselves.
-        on_progress: told how many frames were looked at, and how many tracks were stored.
+        on_progress: called with the frames processed and the tracks stored so far.
 
     Returns:
-        How many tracks were stored.
+        Number of tracks stored.
 
     Raises:
-        AdlnError: a camera, the detector or the disk refuses.
+        AdlnError: a camera, the detector or the disk fails.
     """
     work = target.with_name(f".{target.name}.gallery")
     _prepare(target)
@@ -113,11 +112,11 @@ def _prepare(target: Path, *, anew: bool = False) -> None:
 
 
 def _store(report: TrackReport, target: Path, run: int) -> int:
-    """Write the crops of a track that is over; 1 if there were any."""
+    """Write the crops of a finished track; returns 1 if there were any, otherwise 0."""
     if report.reason != "ended" or not report.crops:
         return 0
     place = target / report.camera_id / str(run * 10_000_000 + report.track_id)
-    # A track is there with all its crops or not at all.
+    # All crops of a track are stored, or none.
     with atomic_folder(place, raises=SettingsError) as folder:
         for crop in report.crops:
             name = folder / f"{crop.time_s:.3f}s.jpg"

@@ -1,12 +1,12 @@
-"""What a network learns at a site beside a teacher or without one: whom clusters of tracks show.
+"""The site lesson: a contrastive loss over clusters of tracks, with or without a teacher.
 
-Before each epoch the tracks are clustered anew, as the network sees them by then, and as the
-teacher does, if there is one. Each crop is
-drawn to what each camera saw of its cluster, and away from the others under that camera: as the
-network sees it, and as the network to start from saw it, so that who is in a gallery already is
-found there.
+Before each epoch the tracks are clustered again, by the current embeddings of the network and, if
+there is a teacher, by the teacher's. Each crop is pulled towards its cluster's proxies, one per
+camera, and pushed from other clusters' proxies under the same camera. Proxies are computed both by
+the current network and by the initial one, so that people already in a gallery are still found.
 
-Source of the latter: Shen et al., "Towards Backward-Compatible Representation Learning", CVPR 2020.
+Source of the compatible part: Shen et al., "Towards Backward-Compatible Representation Learning",
+CVPR 2020.
 """
 
 import hashlib
@@ -42,25 +42,25 @@ from adln.training.data import TrainingData
 from adln.training.lesson import Lesson
 
 _TOGETHER = 64
-# What the network to start from saw counts as much as what this one sees.
+# Proxies of the initial network count as much as those of the current one.
 _COMPATIBLE = 1.0
-# Below this share of tracks that are joined across cameras half of the links are between two people
-# (CUHK03 and CUHK01, a quarter to all of the people under both cameras).
+# Below this share of tracks joined across cameras, half of the links join two people (measured on
+# CUHK03 and CUHK01 with a quarter to all of the people under both cameras).
 _PASSING = 0.4
 
 
 class ClusterLesson(Lesson):
-    """Clusters of T tracks, and a proxy of each cluster under each camera that has seen it.
+    """Clusters of T tracks, and a proxy of each cluster under each of its cameras.
 
     Args:
         tracks: (N,) track of each crop, 0..T-1.
         cameras: (N,) camera of each crop.
-        stored: (N, D) of unit length, what the network to start from makes of the crops.
-        apart: pairs of tracks that show two people, both ways round.
-        weight: of the loss.
-        taught: (N, D) of unit length, what a teacher in the same space makes of the crops; None
+        stored: (N, D) of unit length, embeddings of the crops by the initial network.
+        apart: pairs of tracks that show two people, in both orders.
+        weight: weight of the loss.
+        taught: (N, D) of unit length, embeddings of the crops by a teacher in the same space; None
             without a teacher.
-        say: told in words how many clusters there are.
+        say: called with the number of clusters, in words.
 
     Attributes:
         track_of: (N,) track of each crop.
@@ -68,9 +68,9 @@ class ClusterLesson(Lesson):
         clusters: (T,) cluster of each track.
         proxy_of: (T,) proxy of each track, 0..P-1.
         proxies: (T, D), of which the first P are used.
-        proxies_before: (T, D), the same by the network to start from; they stay where they are.
-        stored: (T, D) mean of each track by the network to start from.
-        taught: (T, D) mean of each track by the teacher; zeros without one.
+        proxies_before: (T, D), the same by the initial network; never updated.
+        stored: (T, D) mean embedding of each track by the initial network.
+        taught: (T, D) mean embedding of each track by the teacher; zeros without one.
     """
 
     track_of: Tensor
@@ -121,15 +121,15 @@ class ClusterLesson(Lesson):
         self.register_buffer("proxies_before", nothing.clone())
 
     def _of_tracks(self, rows: Tensor | NDArray[np.float32]) -> Tensor:
-        """Means of unit length, (T, D)."""
+        """Mean embedding of each track, unit length, (T, D)."""
         count = len(self._cameras)
         return F.normalize(group_means(torch.as_tensor(rows), self.track_of, count))
 
     def begin(self, embeddings: Tensor) -> None:
-        """Cluster the tracks anew; see `adln.training.lesson.Lesson.begin`.
+        """Cluster the tracks again; see `adln.training.lesson.Lesson.begin`.
 
         Raises:
-            TracksError: no cluster has tracks of two cameras, or all tracks are one.
+            TracksError: no cluster has tracks of two cameras, or there is only one cluster.
         """
         count = len(self.clusters)
         means = self._of_tracks(embeddings)
@@ -138,15 +138,12 @@ class ClusterLesson(Lesson):
         pairs = np.stack([clusters, self._cameras], axis=1)
         known, proxy_of = np.unique(pairs, axis=0, return_inverse=True)
         linked = int(np.count_nonzero(np.bincount(known[:, 0]) > 1))
-        self._say(
-            f"{count:,} tracks in {clusters.max() + 1:,} clusters, {linked:,} under several cameras"
-        )
+        self._say(f"{count:,} tracks in {clusters.max() + 1:,} clusters, {linked:,} across cameras")
         if not linked or not clusters.max():
             raise TracksError(
-                f"{count:,} tracks form {clusters.max() + 1:,} clusters, {linked:,} of them under "
-                "several cameras: without somebody who is seen by two cameras, and others beside "
-                "them, nothing can be learned from clusters. Let the cameras run for longer, or "
-                "name a --teacher."
+                f"{count:,} tracks form {clusters.max() + 1:,} clusters, {linked:,} of them across "
+                "cameras. Clusters teach nothing unless some people are seen by two cameras, and "
+                "others next to them. Let the cameras run for longer, or name a --teacher."
             )
         device = self.clusters.device
         self.clusters = torch.from_numpy(clusters).to(device)
@@ -160,10 +157,10 @@ class ClusterLesson(Lesson):
         )
 
     def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
-        """Cluster contrast of a batch; moves the proxies, too."""
+        """Cluster contrast of a batch; also updates the proxies."""
         tracks = self.track_of[crops]
         count = int(self.proxy_of.max()) + 1
-        # Of each proxy some track, which says its cluster and camera.
+        # One track of each proxy, to look up its cluster and camera.
         some = torch.zeros(count, dtype=torch.int64, device=tracks.device)
         some[self.proxy_of] = torch.arange(len(self.proxy_of), device=tracks.device)
         used = self.proxies[:count]
@@ -180,11 +177,11 @@ class ClusterLesson(Lesson):
 
 
 def clusters_teach(looked: TrackedCrops, say: Callable[[str], None]) -> bool:
-    """Whether enough people pass several cameras for clusters to teach anything beside a teacher.
+    """Whether enough people pass several cameras for clusters to add to a teacher.
 
     Args:
-        looked: the crops to learn from, as the teacher sees them.
-        say: told in words what was found.
+        looked: the training crops, embedded by the teacher.
+        say: called with the finding, in words.
     """
     if len(np.unique(looked.cameras)) == 1:
         return False
@@ -196,7 +193,7 @@ def clusters_teach(looked: TrackedCrops, say: Callable[[str], None]) -> bool:
     teaches = share >= _PASSING
     say(
         f"{share:.0%} of the tracks resemble one of another camera: "
-        + ("their clusters teach, too" if teaches else "only the teacher teaches")
+        + ("training uses their clusters, too" if teaches else "training uses only the teacher")
     )
     return teaches
 
@@ -213,21 +210,20 @@ def with_lesson(
     bf16: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TrainingData, ClusterLesson]:
-    """What is to be learned from the crops of a site, and where their embeddings are held.
+    """Build the training data and the cluster lesson for a site's crops.
 
-    Each crop is held near to its embedding by the teacher, or by the network to start from, without
-    what all under its camera have in common there: so the space stays, and what the cameras do to
-    it does not.
+    Each crop's target is its embedding by the teacher or the initial network, minus the mean of
+    its camera: this keeps the space, and removes the cameras' influence.
 
     Args:
-        data: N crops, of the size of the network.
-        network: to start from.
-        depth: of the exit that learns.
-        tracks: (N,) of the crops, unique among all cameras.
-        cameras: (N,).
-        time_s: (N,) seconds; None if not known.
-        taught: (N, D) of unit length, the teacher's embeddings of the crops, in the space of the
-            network; None without a teacher.
+        data: N crops, at the network's input size.
+        network: the initial network.
+        depth: the exit to train.
+        tracks: (N,) track of each crop, unique across cameras.
+        cameras: (N,) camera of each crop.
+        time_s: (N,) seconds; None if unknown.
+        taught: (N, D) of unit length, embeddings of the crops by the teacher, in the network's
+            space; None without a teacher.
         bf16: embed in bfloat16.
         say: see `ClusterLesson`.
     """

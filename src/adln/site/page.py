@@ -1,6 +1,6 @@
-"""A page on a training at a site: before and after, where the network comes from, and its terms.
+"""The page of a site training: results before and after, origin of the network, and its terms.
 
-One file without anything beside it. Pictures of people stand in it only if they are asked for.
+A self-contained file. It contains pictures of people only on request.
 """
 
 import base64
@@ -22,22 +22,22 @@ def write_page(path: Path, facts: Mapping[str, Any], tracks: Sequence[Sequence[P
 
     Args:
         path: .html file.
-        facts: of `adln.site.training.SiteOutcome`.
-        tracks: pictures of tracks, those first that gained most; none are shown without.
+        facts: those of `adln.site.training.SiteOutcome`.
+        tracks: pictures of tracks, largest gain first; empty shows none.
 
     Raises:
-        SettingsError: the disk refuses.
+        SettingsError: the file cannot be written.
     """
     with atomic_write(path, raises=SettingsError) as file:
         file.write(page(facts, tracks).encode())
 
 
 def most_gained(comparison: NetworkComparison, paths: Sequence[Path]) -> list[list[Path]]:
-    """Pictures of the tracks that gained most.
+    """Pictures of the tracks with the largest gain.
 
     Args:
         comparison: with the rows of its tracks.
-        paths: of the crops that judged, in the order of these rows.
+        paths: paths of the evaluation crops, in the order of these rows.
     """
     order = comparison.track_gains.argsort()[::-1][:_TRACKS_SHOWN]
     return [

@@ -1,4 +1,4 @@
-"""The recipe of a training at a site: that of the networks that generalise, on unnamed crops."""
+"""Recipes for site training: those of the networks that generalise, on unlabelled crops."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,54 +14,54 @@ from adln.training.teacher import TeacherNetwork
 
 _SIZE_PX = (192, 96)  # of a network that starts from ImageNet weights
 _CROPS_OF_A_STEP = 40
-# Chosen on CUHK03, as whom to compare crops with (see `adln.losses.cluster_contrast`).
+# Chosen on CUHK03, as was the choice of crops to contrast (see `adln.losses.cluster_contrast`).
 ANCHOR_WEIGHT = 1.0
-"""Of the cosine to the network that a site without a teacher starts from."""
+"""Weight of the cosine to the initial network, for a site without a teacher."""
 CLUSTER_WEIGHT = 1.0
-"""Of the contrast between clusters."""
+"""Weight of the contrast between clusters."""
 _CPU_FACTS = Path("/proc/cpuinfo")
-# A step of Res2 takes 0.4 of the time already with the second one.
+# With avx512_bf16, a step of Res2 takes only 0.4 of the time.
 _HALF_PRECISION = ("amx_bf16", "avx512_bf16")
 
 
 def imagenet_start(start: Path) -> bool:
-    """Whether a file holds ImageNet weights rather than a network of adln."""
+    """Whether a file contains ImageNet weights rather than a network of adln."""
     return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
 def require_trained(start: Path) -> None:
-    """See that a network to start from knows people, whom it tells apart without a teacher.
+    """Check that the initial network recognises people, which training without a teacher needs.
 
     Raises:
-        CheckpointError: these are ImageNet weights, or the file cannot be used.
+        CheckpointError: the file contains ImageNet weights, or cannot be used.
     """
     if imagenet_start(start):
         raise CheckpointError(
-            f"{start}: without a teacher a network starts from one that knows people (.safetensors "
-            "of `adln train`), whose clusters it learns from; these are ImageNet weights."
+            f"{start}: training without a teacher must start from a network that recognises people "
+            "(.safetensors of `adln train`), to form clusters; these are ImageNet weights."
         )
 
 
 def start_space(start: Path) -> str:
-    """The space that a network to start from lies in; "" if it has none, or knows nobody yet."""
+    """The space of the initial network; "" if it has none, or is not trained on people yet."""
     return "" if imagenet_start(start) else load_network(start).architecture.space
 
 
 def site_recipe(
     start: Path, *, teacher_path: str, teacher_size: tuple[int, int], depth: int
 ) -> Recipe:
-    """How a network learns from a teacher on crops of nobody knows whom.
+    """Recipe to learn from a teacher on unlabelled crops.
 
-    As `recipes/generalising-192x96.toml`, but for the schedule's length and without named people.
+    Like `recipes/generalising-192x96.toml`, except for the schedule's length and without labels.
 
     Args:
-        start: a network of adln, whose form and crop size are taken, or ImageNet weights.
-        teacher_path: of the teacher, for the record.
+        start: a network of adln, which determines architecture and crop size; or ImageNet weights.
+        teacher_path: path of the teacher, for the record.
         teacher_size: height and width in px of the teacher's crops.
-        depth: 1 to 4, where the network ends.
+        depth: depth at which the network ends, 1 to 4.
 
     Raises:
-        CheckpointError: the file cannot be used, or the network in it ends before that depth.
+        CheckpointError: the file cannot be used, or its network ends before that depth.
     """
     height, width = _SIZE_PX
     if imagenet_start(start):
@@ -133,16 +133,16 @@ def site_recipe(
 
 
 def cluster_recipe(start: Path, *, depth: int, teacher_path: str = "") -> Recipe:
-    """How a network learns from the clusters of a site's tracks.
+    """Recipe to learn from clusters of a site's tracks.
 
-    The objective only holds the embeddings near those of the teacher, or of the network that it
-    starts from; whom to tell apart is said by `adln.site.lesson`. Nobody is put together from two
-    people, and colours change no more than light changes them: nobody says here whom that shows.
+    The objective only keeps embeddings near those of the teacher or of the initial network;
+    `adln.site.lesson` supplies the contrast. No crops are composed of two people, and colours
+    change only as far as lighting changes them, because there are no labels.
 
     Args:
         start: a network of adln.
-        depth: 1 to 4, where the network ends.
-        teacher_path: of the teacher, for the record; "" without one.
+        depth: depth at which the network ends, 1 to 4.
+        teacher_path: path of the teacher, for the record; "" without one.
 
     Raises:
         CheckpointError: the file cannot be used, or the network ends before that depth.
@@ -167,7 +167,7 @@ def cluster_recipe(start: Path, *, depth: int, teacher_path: str = "") -> Recipe
 
 
 def _precision() -> Precision:
-    """Half precision only where the processor multiplies in it."""
+    """Half precision only if the processor supports it."""
     try:
         facts = _CPU_FACTS.read_text()
         return "bf16-mixed" if any(name in facts for name in _HALF_PRECISION) else "32-true"

@@ -1,10 +1,10 @@
-"""The last layer of a trained network, fitted once more, in closed form, to a teacher at a site.
+"""Refits the last layer of a trained network to a teacher on a site's crops, in closed form.
 
-The layer that turns 2048 numbers into an embedding is linear, and few steps of a training move it
-little. Ridge regression moves it at once to where the teacher's embeddings of the site's crops are
-predicted best, and no further from where it was than held-out tracks bear out.
+The linear layer from 2048 features to an embedding moves little in a short training. Ridge
+regression moves it at once to where it best predicts the teacher's embeddings of the site's crops,
+and only as far as held-out tracks justify.
 
-Source: Hoerl and Kennard 1970, "Ridge regression", with the layer as it was in place of zero.
+Source: Hoerl and Kennard 1970, "Ridge regression", shrinking to the given layer instead of zero.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +25,9 @@ from adln.model.exits import Exit
 from adln.model.network import ADLN
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""How strongly the layer is held where it was, as multiples of the features' mean square."""
+"""Strengths of the pull to the given layer, as multiples of the features' mean square."""
 _TOGETHER = 32
-_HELD_OUT = 5  # of so many tracks one chooses the strength
+_HELD_OUT = 5  # one track in this many selects the strength
 
 
 def refit_file(
@@ -39,14 +39,14 @@ def refit_file(
     *,
     weights: ObjectiveWeights,
 ) -> Path:
-    """Write a network with its last layer fitted to what a teacher says of N crops.
+    """Write a network whose last layer is fitted to a teacher's embeddings of N crops.
 
     Args:
         trained: network to read.
         out: file to write.
-        depth: of the exit.
-        crops: pictures of the N crops.
-        looked: what the teacher makes of them.
+        depth: depth of the exit.
+        crops: paths of the N crops.
+        looked: the teacher's embeddings of them.
         weights: see `refit`.
 
     Returns:
@@ -78,18 +78,18 @@ def refit(
     *,
     weights: ObjectiveWeights,
 ) -> float | None:
-    """Fit the last layer of an exit to a teacher's embeddings; the rest of the network stays.
+    """Fit the last layer of an exit to a teacher's embeddings; the other layers stay.
 
     Args:
-        network: in the teacher's space; its last layer changes, unless that helps nobody.
-        depth: of the exit.
+        network: in the teacher's space; its last layer changes only if that helps.
+        depth: depth of the exit.
         batches: the N crops, as (B, 3, H, W) uint8 of the network's size.
         taught: (N, T) the teacher's embeddings of them, of unit length.
-        tracks: (N,) track of each. Every fifth track judges, by the loss that was trained with.
-        weights: of that loss.
+        tracks: (N,) track of each. Every fifth track is held out and judged by the training loss.
+        weights: weights of that loss.
 
     Returns:
-        The strength that was chosen; None if the layer stays as it was.
+        The chosen strength; None if the layer is unchanged.
     """
     exit_ = network.exits[str(depth)]
     assert isinstance(exit_, Exit)
@@ -121,14 +121,14 @@ def refit(
 
 @torch.inference_mode()
 def _features(network: ADLN, depth: int, exit_: Exit, batches: Iterable[Tensor]) -> Tensor:
-    """What the last layer gets of each crop, (N, 2048) float64."""
+    """Input of the last layer for each crop, (N, 2048) float64."""
     network.eval()
     parts = [exit_.bnneck(network(crops).exits[depth].feature) for crops in batches]
     return torch.cat(parts).double()
 
 
 def _ridge(features: Tensor, taught: Tensor, before: Tensor, strength: float) -> Tensor:
-    """The layer (T, 2048) that predicts the teacher's embeddings, near to what it was."""
+    """The layer (T, 2048) that predicts the teacher's embeddings, shrunk towards `before`."""
     said = features @ before.T
     missing = F.normalize(taught.double()) * said.norm(dim=1).mean() - said
     square = features.T @ features

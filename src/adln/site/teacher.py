@@ -1,6 +1,6 @@
-"""A teacher run by the device's own runtime: any network that adln knows by name or file.
+"""A teacher run by ONNX Runtime: any network that adln knows by name or file.
 
-`adln.training` knows nothing of that runtime; it takes whatever embeds crops.
+`adln.training` does not depend on that runtime; it accepts any callable that embeds crops.
 """
 
 from pathlib import Path
@@ -18,14 +18,14 @@ class DeviceTeacher:
     """Embeds crops for `adln.training.loop.train`.
 
     Args:
-        network: a name of `adln networks`, or a file; of several depths the deepest teaches.
+        network: a name of `adln networks`, or a file; of several depths, the deepest teaches.
         threads: cores to use; all if left out.
 
     Attributes:
         dim: T, length of its embeddings.
-        crop_size: height and width in px that it wants.
-        digest: of its files.
-        space: name of the space that its embeddings lie in.
+        crop_size: height and width of its input in px.
+        digest: digest of its files.
+        space: name of the space of its embeddings.
 
     Raises:
         ModelFileError: see `adln.embedders.embedder.OnnxEmbedder`.

@@ -1,4 +1,4 @@
-"""What a network of a site was made from, and whose terms therefore hold."""
+"""The origin of a site's network, and the terms that apply to it."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from adln.site.teacher import DeviceTeacher
 
 
 def origin(start: Path, crops: SiteCrops) -> str:
-    """What it was trained on, for its record."""
+    """What the network was trained on, for its record."""
     return f"{crops.describe()} of one site; started from {_started_from(start)}"
 
 
 def terms(start: Path, name: str, teacher: DeviceTeacher | None) -> str:
-    """Whose terms hold, for its manifest.
+    """The terms that apply to the network, for its manifest.
 
     Args:
-        start: weights that it started from.
-        name: of the teacher, or its file.
+        start: the initial weights.
+        name: the teacher's name or file.
         teacher: None if there was none.
     """
     taught = ""

@@ -1,10 +1,10 @@
-"""From the crops of a site to a network for it: learn, export, judge, write.
+"""From the crops of a site to a network for it: train, export, evaluate, write.
 
-It learns from the clusters of the tracks (`adln.site.lesson`) and a teacher, from either alone
-where there is no teacher, or where hardly anybody passes two cameras.
-Half of the tracks are learned from and calibrated on, the later half judges. What is judged is the
-exported file itself, and only if it is better with confidence than the network in use does it get
-its name. Each step leaves its result in the work folder, so that a run that was cut off goes on.
+The network learns from clusters of tracks (`adln.site.lesson`) and a teacher, or from one of them
+if there is no teacher or hardly anybody passes two cameras. The earlier half of the tracks is used
+for training and calibration, the later half for evaluation. The exported file itself is evaluated,
+and gets its name only if it is significantly better than the network in use. Each step leaves its
+result in the work folder, so that an interrupted run can resume.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from adln.matching.calibration import CalibrationFile, write_calibration
 from adln.matching.network_gate import NetworkComparison, compare_networks, require_learnable
 from adln.model.checkpoint import load_network
 from adln.site.bridging import write_if_better
+from adln.site.clusters import MOST_TRACKS
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, clusters_teach, with_lesson
 from adln.site.recipes import (
@@ -53,35 +54,34 @@ from adln.training.recipe import Recipe
 from adln.training.stopping import StopCheck, never
 
 ENDING = ".site.json"
-"""The file beside a network that says where it comes from is called like it, with this ending."""
+"""Suffix of the file beside a network that records its origin."""
 _OUTCOME, _PLAN, _CANDIDATE = "outcome.json", "plan.json", "candidate.onnx"
 _REFITTED = "refitted.safetensors"
 _NO_TEACHER = "none: learned from the clusters of this site's tracks"
 _MOST_CROPS = 15_000  # 1.5 GB at 256x128 px
-_MOST_TRACKS = 5000  # whose likeness in pairs takes 1 GB for a while
-# A network that is in the teacher's space already goes at full rate only where there are so many
-# steps to come to rest again; a short run must not leave it worse than it was. The first steps of
-# Adam go as far as the rate allows in every direction, so the rate rises over some.
+# A network already in the teacher's space trains at the full rate only if at least this many steps
+# follow to converge again; a short run must not make it worse. Adam's first steps are as large as
+# the rate in every direction, so the rate warms up.
 _STEPS_AT_FULL_RATE = 1000
 _STEPS_AT_FULL_RATE_OF_CLUSTERS = 100
 _STEPS_OF_WARMUP = 40
-_KEPT_FREE = 0.9  # of the time; the rest is for export and judgement
+_KEPT_FREE = 0.9  # of the time for training; the rest is for export and evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRequest:
-    """What is asked for.
+    """Arguments of a site training.
 
     Attributes:
         start: network (.safetensors) or ImageNet weights to start from.
-        teacher: network that is learned from, by name or file; "" learns from clusters instead.
-        network: the network in use, by name or file, which is to be beaten.
+        teacher: network to learn from, by name or file; "" learns from clusters only.
+        network: the network in use, by name or file, which the new one must beat.
         out: .onnx file to write.
-        work: folder for what is between.
-        depth: 1 to 4, where the new network ends.
-        seconds: time to learn.
-        epochs: how often to look at each crop, in place of the time.
-        new_space: whether the new network may have a space of its own.
+        work: folder for intermediate results.
+        depth: depth at which the new network ends, 1 to 4.
+        seconds: time for the training.
+        epochs: number of epochs, in place of the time.
+        new_space: whether the new network may have its own space.
     """
 
     start: Path
@@ -97,15 +97,15 @@ class SiteRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteOutcome:
-    """How it ended.
+    """Result of a site training.
 
     Attributes:
-        finished: whether it came to its end; if not, the same again goes on.
+        finished: whether it is complete; if not, the same call resumes it.
         written: whether there is a new network.
         reason: why, or why not.
-        facts: what there is to say of it, as plain values for a file.
-        comparison: before and after; None if it was not finished just now.
-        judging: positions of the crops that judged, for pictures.
+        facts: plain values for the record file.
+        comparison: before and after; None if this call did not evaluate.
+        judging: positions of the evaluation crops, for pictures.
     """
 
     finished: bool
@@ -117,17 +117,17 @@ class SiteOutcome:
 
 
 def past_outcome(request: SiteRequest) -> SiteOutcome | None:
-    """What came of a run in this work folder that has come to its end; None if none has.
+    """Outcome of a complete run in this work folder; None if there is none.
 
     Raises:
-        SettingsError: it was another run.
+        SettingsError: the folder belongs to another run.
     """
     facts = _read(request.work / _OUTCOME)
     if facts is None:
         return None
     if facts.get("out") != str(request.out.absolute()):
         raise SettingsError(
-            f"{request.work}: belongs to a run that made {facts.get('out')}. Name another --work."
+            f"{request.work}: belongs to a run that wrote {facts.get('out')}. Name another --work."
         )
     return SiteOutcome(
         finished=True, written=bool(facts["written"]), reason=str(facts["reason"]), facts=facts
@@ -135,27 +135,27 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
 
 
 def require_new(request: SiteRequest) -> None:
-    """See that nothing is overwritten but what this very run has written.
+    """Check that nothing is overwritten except what this same run has written.
 
     Raises:
-        SettingsError: there is another file.
+        SettingsError: the output is another existing file.
     """
     candidate = request.work / _CANDIDATE
     if not request.out.exists():
         return
     if not candidate.is_file() or request.out.read_bytes() != candidate.read_bytes():
         raise SettingsError(
-            f"{request.out}: is there already, and a network in use is never overwritten. Name a "
-            "new file; `adln networks use` then puts it in the other's place."
+            f"{request.out}: already exists, and a network in use is never overwritten. Name a "
+            "new file; `adln networks use` then replaces the network in use."
         )
 
 
 def require_same_space(request: SiteRequest) -> None:
-    """See that embeddings of the new network can be compared with those that are stored.
+    """Check that the new network's embeddings will be comparable with stored ones.
 
     Raises:
-        SettingsError: they cannot, and nobody has said that they need not.
-        ModelFileError: teacher or network in use cannot be opened.
+        SettingsError: they will not, and `new_space` is not set.
+        ModelFileError: the teacher or the network in use cannot be opened.
     """
     _require_same_space(request, _teacher(request), _open(request.network))
 
@@ -171,10 +171,10 @@ def _require_same_space(
     if own != space:
         raise SettingsError(
             f"{request.teacher or request.start} lies in space {space or 'of its own'}, the "
-            f"network in use {request.network} in {own}: a network that learns from it could not "
-            f"be compared with what galleries hold. Name a {'teacher' if teacher else 'start'} of "
-            "the same space (`adln networks --json` and the networks' cards say which), or "
-            "--new-space for a network that needs a new gallery."
+            f"network in use {request.network} in {own}: a network that learns from it would not "
+            f"be comparable with galleries. Name a {'teacher' if teacher else 'start'} of the same "
+            "space (`adln networks --json` and the networks' cards list spaces), or --new-space "
+            "for a network that needs a new gallery."
         )
 
 
@@ -194,13 +194,13 @@ def train_for_site(
     should_stop: StopCheck = never,
     device: str = "auto",
 ) -> SiteOutcome:
-    """Learn on the crops of a site; write the network if it is better.
+    """Train on the crops of a site; write the network if it is better.
 
     Args:
-        request: what is asked for.
-        crops: of the site.
-        say: told in words what is being done.
-        on_progress: told where the training stands.
+        request: the arguments.
+        crops: the site's crops.
+        say: called with a description of each step.
+        on_progress: called with the progress of the training.
         should_stop: asked after each step of the training.
         device: "auto", "cpu" or "cuda".
 
@@ -212,7 +212,7 @@ def train_for_site(
     teacher, in_use = _teacher(request), _open(request.network)
     _require_same_space(request, teacher, in_use)
     depth = _depth_of(in_use, request.depth)
-    say(f"looking at {crops.describe()} with {request.teacher or request.network}")
+    say(f"embedding {crops.describe()} with {request.teacher or request.network}")
     looked = (
         _embed(in_use, depth, crops)
         if teacher is None
@@ -222,18 +222,18 @@ def train_for_site(
     if len(crops.camera_names) == 1:
         if teacher is None:
             raise TracksError(
-                "one camera only: without a teacher a network learns who is seen by several "
-                "cameras, and tracks of one cannot show whether that went well. Add another "
+                "one camera only: without a teacher, training needs people who are seen by several "
+                "cameras, and tracks of one camera cannot show whether it worked. Add another "
                 "camera, or name a --teacher."
             )
-        say("one camera only: whether people are known again under another one cannot be judged")
+        say("one camera only: recognition across cameras cannot be evaluated")
     fitting, judging = np.flatnonzero(~is_judging), np.flatnonzero(is_judging)
     request.work.mkdir(parents=True, exist_ok=True)
     candidate = request.work / _CANDIDATE
     plan = _plan(request, crops, fitting, teacher, in_use)
     if not candidate.is_file():
         if "clusters" not in plan:
-            # A run that an earlier version began goes on as it began.
+            # A run of an earlier version, which had no cluster lesson, resumes without it.
             plan["clusters"] = teacher is None or (
                 "epochs" not in plan
                 and start_space(request.start) == teacher.space
@@ -277,7 +277,7 @@ def train_for_site(
             licence=terms(request.start, request.teacher, teacher),
             on_step=say,
         )
-    say("judging old and new network by the tracks that were kept apart")
+    say("evaluating the old and the new network on the held-out tracks")
     new = OnnxEmbedder(candidate)
     before = _embed(in_use, depth, crops, judging)
     after = _embed(new, request.depth, crops, judging)
@@ -291,7 +291,7 @@ def train_for_site(
         "created_utc": _now(),
         "adln_version": adln.__version__,
         "crops": crops.describe(),
-        "learned_from": f"{len(fitting):,} crops, judged by {len(judging):,}",
+        "learned_from": f"{len(fitting):,} crops, evaluated on {len(judging):,}",
         "start": {"file": request.start.name, "sha256": _digest(request.start)},
         "teacher": {"name": _NO_TEACHER}
         if teacher is None
@@ -305,12 +305,12 @@ def train_for_site(
         "comparison": _figures(comparison),
         "network_sha256": new.model.sha256,
         "calibration": "",
-        "bridge": "none: the new network has a space of its own",
+        "bridge": "none: the new network has its own space",
     }
     if comparison.is_better:
         facts["calibration"] = _calibrate(new, request, after, crops)
         if same_space:
-            say("fitting a bridge for what galleries have stored")
+            say("fitting a bridge for stored embeddings")
             old = looked if teacher is None else _embed(in_use, depth, crops)
             facts["bridge"] = write_if_better(
                 request.out,
@@ -340,7 +340,7 @@ def _open(network: str) -> OnnxEmbedder:
 
 
 def _depth_of(in_use: OnnxEmbedder, wanted: int) -> int:
-    """The depth by which the network in use is judged."""
+    """The depth at which the network in use is evaluated."""
     return wanted if wanted in in_use.depths else in_use.depths[-1]
 
 
@@ -352,7 +352,7 @@ def _embed(
     if answer.unusable:
         raise SettingsError(
             f"{len(answer.unusable)} crops cannot be read, first: {answer.unusable[0].reason} "
-            "Take them away and start again."
+            "Remove them and start again."
         )
     return TrackedCrops(
         answer.embeddings[depth],
@@ -369,7 +369,7 @@ def _plan(
     teacher: DeviceTeacher | None,
     in_use: OnnxEmbedder,
 ) -> dict[str, Any]:
-    """What must be the same when a run goes on; with what was chosen before, if it does."""
+    """What must not change when a run resumes, plus the choices made before."""
     names = hashlib.sha256()
     for at in fitting:
         path = crops.paths[at]
@@ -387,8 +387,8 @@ def _plan(
     differing = [name for name, value in own.items() if known and known.get(name) != value]
     if differing:
         raise SettingsError(
-            f"{request.work}: belongs to a run with another {', '.join(differing)}. Go on with "
-            "what it was started with, or name another --work."
+            f"{request.work}: belongs to a run with another {', '.join(differing)}. Resume it "
+            "with its original arguments, or name another --work."
         )
     return {**own, **known}
 
@@ -402,9 +402,9 @@ def _prepare(
     taught: NDArray[np.float32] | None,
     say: Callable[[str], None],
 ) -> tuple[TrainingData, Recipe, ClusterLesson | None]:
-    """Read the crops, and choose how often to look at each so that the time is used.
+    """Read the crops, and choose the number of epochs that fits the time.
 
-    The choice is written into the plan, so that a run that goes on makes no other.
+    The choice is saved in the plan, so that a resumed run keeps it.
     """
     if teacher is None or taught is not None:
         recipe = cluster_recipe(request.start, depth=request.depth, teacher_path=request.teacher)
@@ -425,7 +425,7 @@ def _prepare(
         plan |= {"epochs": request.epochs, "crops_used": len(rows), "steps": each}
         _write(request.work / _PLAN, plan)
     elif "epochs" not in plan:
-        say("measuring how fast this machine learns")
+        say("measuring the training speed of this machine")
         step_s = trial_step_s(
             recipe,
             data,
@@ -435,7 +435,7 @@ def _prepare(
         )
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
         each = max(1, len(rows) // batch)
-        if steps < each:  # not even one look at each
+        if steps < each:  # less than one epoch
             rows = _spread(fitting, max(batch, steps * batch))
             data, lesson = _load(request, crops, rows, recipe, taught, say)
             each = max(1, len(rows) // batch)
@@ -443,7 +443,7 @@ def _prepare(
         _write(request.work / _PLAN, plan)
         say(f"a step takes {step_s:.2f} s")
     total = plan["epochs"] * plan["steps"]
-    say(f"learning from {len(rows):,} crops, {plan['epochs']:,} times: {total:,} steps")
+    say(f"training on {len(rows):,} crops for {plan['epochs']:,} epochs: {total:,} steps")
     gentle = 1.0
     if lesson is not None:
         gentle = min(1.0, math.sqrt(total / _STEPS_AT_FULL_RATE_OF_CLUSTERS))
@@ -458,7 +458,7 @@ def _prepare(
     recipe = replace(
         recipe,
         schedule=schedule,
-        # The last tenth of a short run, the last few hundred steps of a long one.
+        # Averages the last tenth of a short run, the last few hundred steps of a long one.
         average_decay=min(recipe.average_decay, max(0.0, 1 - 10 / total)),
     )
     return data, recipe, lesson
@@ -469,9 +469,9 @@ def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _of_few_tracks(crops: SiteCrops, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those rows that clustering has the memory for."""
+    """The rows of at most as many tracks as clustering has memory for."""
     tracks = crops.tracks[rows]
-    return rows[np.isin(tracks, _spread(np.unique(tracks), _MOST_TRACKS))]
+    return rows[np.isin(tracks, _spread(np.unique(tracks), MOST_TRACKS))]
 
 
 def _load(
@@ -482,7 +482,7 @@ def _load(
     taught: NDArray[np.float32] | None,
     say: Callable[[str], None],
 ) -> tuple[TrainingData, ClusterLesson | None]:
-    """The crops, and what is to be learned from their clusters, where these teach."""
+    """The crops, and the cluster lesson if it is used."""
     height, width = recipe.batch.stored_size_px
     pixels = load_crops([crops.paths[at] for at in rows], height_px=height, width_px=width)
     data = TrainingData(
@@ -509,7 +509,7 @@ def _load(
 def _calibrate(
     embedder: OnnxEmbedder, request: SiteRequest, judging: TrackedCrops, crops: SiteCrops
 ) -> str:
-    """Fit what scores mean to the tracks that judged; says why not, where they do not suffice."""
+    """Fit the meaning of scores to the evaluation tracks; returns why not if they are too few."""
     if judging.time_s is None:
         return "none: it needs the times of the crops"
     material = track_material(judging.embeddings, judging.cameras, judging.tracks, judging.time_s)

@@ -1,4 +1,4 @@
-"""How fast a machine learns: a few steps of the training, which are thrown away."""
+"""Measures the training speed of a machine by a few discarded steps."""
 
 import shutil
 import time
@@ -12,7 +12,7 @@ from adln.training.recipe import Recipe
 from adln.training.teacher import LiveTeacher
 
 _STEPS = 3
-_LOOKING = 0.3  # of the time of an epoch: before it a lesson has all crops embedded
+_LOOKING = 0.3  # share of an epoch's time: a lesson embeds all crops before it
 
 
 def trial_step_s(
@@ -23,14 +23,14 @@ def trial_step_s(
     teacher: LiveTeacher | None = None,
     lesson: Lesson | None = None,
 ) -> float:
-    """Seconds that a step takes; the first step, which warms up, does not count.
+    """Seconds per step, not counting the first, which warms up.
 
     Args:
-        recipe: of the training; its schedule does not matter.
-        data: of the training.
-        folder: for what is between; deleted in the end.
-        teacher: of the training.
-        lesson: of the training; what it looks at before an epoch is part of the steps.
+        recipe: the training's recipe; its schedule does not matter.
+        data: the training's data.
+        folder: for temporary files; deleted at the end.
+        teacher: the training's teacher.
+        lesson: the training's lesson; its work before an epoch is included in the result.
     """
     moments: list[float] = []
 

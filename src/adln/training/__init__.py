@@ -1,1 +1,1 @@
-"""The recipe of Sec. III.B and the loop that follows it."""
+"""The training recipe of Sec. III.B and its training loop."""

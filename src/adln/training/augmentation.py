@@ -1,8 +1,8 @@
-"""Random mirror, shift, zoom, colour, composition and erasing, for a batch at once on the device.
+"""Random mirror, shift, zoom, colour, composition and erasing, batched on the device.
 
 Sec. III.B of the paper: "random cropping, horizontal flipping, and erasing". Zoom, colour and
-composition are not in the paper: they are for networks that must know people whom nobody has shown
-them, and are off by default.
+composition are not in the paper: they are for networks that must generalise to unseen people, and
+are off by default.
 """
 
 from dataclasses import dataclass
@@ -17,35 +17,35 @@ from adln.settings import settings
 
 ERASING_TRIES = 100
 _CUT_RANGE = (0.35, 0.65)  # of the height: about where a person's clothes change
-# RGB to grey and two axes of colour, after NTSC.
+# RGB to the NTSC axes: grey, and two axes of colour.
 _YIQ = np.array(((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)))
-# The official codes write (0.485, 0.456, 0.406) after normalisation: as pixels of 0..255, RGB.
+# The official codes fill with (0.485, 0.456, 0.406) after normalisation: as RGB pixels of 0..255.
 ERASING_PIXEL = (152, 142, 127)
 
 
 @settings
 class Augmentation:
-    """How crops are varied; the defaults are those of APNet and BoT.
+    """Settings of the augmentation; the defaults are those of APNet and BoT.
 
     Attributes:
-        flip_probability: of a mirrored crop.
-        padding_px: black margin before a crop of the old size is cut at a random place.
-        erase_probability: of erasing a rectangle.
-        erase_area: least and largest part of the crop that is erased.
-        erase_aspect: least height over width of the rectangle; the largest is its inverse.
-        zoom: a crop is enlarged or reduced by a factor from 1 / (1 + zoom) to 1 + zoom, as boxes
-            of a detector are too large or too small; 0 leaves its size.
-        recolour_probability: of a crop whose colours change at all, by the next six.
-        brightness: a crop's colours are multiplied by a factor from 1 - brightness to
-            1 + brightness; 0 leaves them, as do the next three.
-        contrast: its colours' distances from its mean grey are, likewise.
-        saturation: its colours' distances from their own grey are, likewise.
-        hue: its colours are turned by an angle from -hue to +hue, as a share of the full circle,
+        flip_probability: probability of mirroring a crop.
+        padding_px: black margin from which a crop of the original size is cut at a random position.
+        erase_probability: probability of erasing a rectangle.
+        erase_area: smallest and largest share of the crop's area that is erased.
+        erase_aspect: smallest height / width of the rectangle; the largest is its inverse.
+        zoom: a crop is scaled by a factor from 1 / (1 + zoom) to 1 + zoom, because a detector's
+            boxes may be too large or too small; 0 is off.
+        recolour_probability: probability that a crop's colours change, by the next six settings.
+        brightness: colours are multiplied by a factor from 1 - brightness to 1 + brightness; 0 is
+            off, also for the next three.
+        contrast: distances of colours from the crop's mean grey are multiplied, likewise.
+        saturation: distances of colours from their own grey are multiplied, likewise.
+        hue: colours are rotated by an angle from -hue to +hue, as a share of the full circle,
             0 to 0.5.
-        grey_probability: of a crop without colour.
-        shuffle_probability: of a crop whose three channels change places.
-        compose_probability: of a crop that is put together from the upper part of one person and
-            the lower part of another. Only for crops without a label (`Batch.unlabelled`).
+        grey_probability: probability of turning a crop grey.
+        shuffle_probability: probability of permuting a crop's three channels.
+        compose_probability: probability of composing a crop of the upper part of one person and the
+            lower part of another. Only for unlabelled crops (`Batch.unlabelled`).
     """
 
     flip_probability: float = 0.5
@@ -93,11 +93,11 @@ class Draws:
     Attributes:
         values: (B, 7) int64: mirrored (0 or 1), shift down and right in px (-padding to +padding),
             then the erased rectangle as top, left, height, width in px (all 0: nothing erased).
-        zooms: (B,) float32, factor of the size; None if no crop changes its size.
-        colours: (B, 3, 3) float32, what RGB is multiplied by; None if no colour changes.
+        zooms: (B,) float32, scale factor; None if no crop is scaled.
+        colours: (B, 3, 3) float32, matrix applied to RGB; None if no colour changes.
         contrasts: (B,) float32, factor of the contrast; None if no colour changes.
-        cuts: (B,) float32, share of the height at which a crop goes on as its partner; 1 for a
-            crop that stays whole. None if all do.
+        cuts: (B,) float32, share of the height below which a crop is replaced by its partner; 1
+            leaves it whole. None if all are whole.
     """
 
     values: NDArray[np.int64]
@@ -116,15 +116,15 @@ def draw(
     *,
     unlabelled: int = 0,
 ) -> Draws:
-    """Draw the random parameters of a batch; the same seed draws the same.
+    """Draw the random parameters of a batch; the same seed gives the same parameters.
 
     Args:
         batch_size: B.
         height_px: height of the crops that are erased.
         width_px: their width.
         augmentation: the settings.
-        seed: of everything drawn here.
-        unlabelled: so many crops at the end of the batch may be composed.
+        seed: seed of all draws.
+        unlabelled: number of crops at the end of the batch that may be composed.
     """
     rng = np.random.default_rng(seed)
     values = np.zeros((batch_size, 7), dtype=np.int64)
@@ -155,15 +155,15 @@ def draw(
 def draw_colours(
     count: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Matrices that change the colours of crops: hue, saturation, grey, brightness, channels.
+    """Matrices for random changes of hue, saturation, grey, brightness and channel order.
 
     Args:
-        count: how many.
-        augmentation: how far colours move.
+        count: number of matrices.
+        augmentation: ranges of the changes.
         rng: source of the random parameters.
 
     Returns:
-        (count, 3, 3) float32; a column of RGB is multiplied from the left.
+        (count, 3, 3) float32; each multiplies an RGB column vector from the left.
 
     Source: hue and saturation as linear maps in YIQ, whose first axis is grey.
     """
@@ -190,17 +190,17 @@ def draw_rectangles(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Rectangles for random erasing.
+    """Draw rectangles for random erasing.
 
     Args:
-        count: how many.
+        count: number of rectangles.
         height_px: height H of the crop.
         width_px: width W of the crop.
         augmentation: area and aspect.
         rng: source of the random parameters.
 
     Returns:
-        (count, 4) int64: top, left, height, width. All 0 where no try fitted.
+        (count, 4) int64: top, left, height, width. All 0 if no try fits.
 
     Source: RandomErasing of Zhong et al. as in APNet and BoT: area and aspect uniform, 100 tries.
     """
@@ -221,7 +221,7 @@ def draw_rectangles(
 
 
 def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Pick crops out of the data set, mirror, shift and erase them.
+    """Select crops from the data set; mirror, shift and erase them.
 
     Args:
         data: (N, H, W, 3) uint8 RGB, the whole training split.
@@ -237,7 +237,7 @@ def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
 
 
 def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = None) -> Tensor:
-    """Pick crops out of the data set, mirror and shift them, in one go on the device of the data.
+    """Select crops from the data set; mirror, shift and scale them on the data's device.
 
     Args:
         data: (N, H, W, 3) uint8 RGB, the whole training split.
@@ -246,7 +246,7 @@ def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = No
         zooms: (B,) float32, `Draws.zooms` on the same device.
 
     Returns:
-        (B, 3, H, W) uint8 in channels_last memory; what lies outside a crop is black.
+        (B, 3, H, W) uint8 in channels_last memory; black outside the source crop.
     """
     _, height, width, _ = data.shape
     mirrored, down, right = draws[:, :3].unsqueeze(-1).unbind(1)  # (B, 1) each
@@ -275,22 +275,22 @@ def recolour(crops: Tensor, colours: Tensor, contrasts: Tensor) -> Tensor:
     """
     points = crops.flatten(2).float()  # (B, 3, H * W)
     points = torch.bmm(colours * contrasts[:, None, None], points)
-    # The mean grey stays where the contrast is turned about it.
+    # Contrast is applied about the mean grey, which stays.
     mean = points.mean(dim=(1, 2), keepdim=True)
     points += mean * (1 / contrasts[:, None, None] - 1)
     return points.round_().clamp_(0, 255).to(torch.uint8).reshape(crops.shape)
 
 
 def compose(crops: Tensor, cuts: Tensor, unlabelled: int) -> Tensor:
-    """Put people together from two: above a row the one, below it the next of the batch.
+    """Compose people of two crops: above a row one crop, below it the next crop of the batch.
 
-    A person in clothes that nobody of the data set wears together is one more person to a teacher
-    that looks at the same crop.
+    A combination of clothes that nobody in the data set wears is an additional person, for a
+    teacher that embeds the same composed crop.
 
     Args:
         crops: (B, 3, H, W) uint8.
         cuts: (B,) float32, `Draws.cuts` on the same device.
-        unlabelled: U, so many crops at the end are each other's partners; the others stay.
+        unlabelled: U, the last U crops are each other's partners; the others stay whole.
 
     Returns:
         (B, 3, H, W) uint8.
@@ -303,7 +303,7 @@ def compose(crops: Tensor, cuts: Tensor, unlabelled: int) -> Tensor:
 
 
 def erase(crops: Tensor, draws: Tensor) -> Tensor:
-    """Erase a rectangle of each crop that is to lose one.
+    """Erase a rectangle of each crop, if its parameters have one.
 
     Args:
         crops: (B, 3, H, W) uint8.
@@ -312,8 +312,8 @@ def erase(crops: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W) uint8 in the memory format of the crops.
 
-    Deviation: the erasing pixel is rounded to a whole value of 0..255 (at most 0.01 off after
-        normalisation), so that pixels stay bytes until the network.
+    Deviation: the erasing pixel is rounded to integers of 0..255 (at most 0.01 off after
+        normalisation), so that pixels stay uint8 until the network.
     """
     height, width = crops.shape[2:]
     rows = torch.arange(height, device=crops.device)
@@ -327,7 +327,7 @@ def erase(crops: Tensor, draws: Tensor) -> Tensor:
 
 
 def _places(side_px: int, shift: Tensor, zooms: Tensor | None) -> Tensor:
-    """Places in the source of the points along a side, (B, side)."""
+    """Source positions of the points along a side, (B, side)."""
     points = torch.arange(side_px, device=shift.device)
     if zooms is None:
         return points + shift

@@ -1,4 +1,4 @@
-"""A running average of the weights, which is usually a better network than the last step's.
+"""A moving average of the weights, usually a better network than the last step's.
 
 Not part of the paper: one of the improved recipes.
 """
@@ -9,14 +9,14 @@ from adln.model.network import ADLN
 
 
 def averaged_copy(network: ADLN, decay: float) -> AveragedModel:
-    """A copy of a network that follows it as an exponential moving average.
+    """A copy of a network that tracks it as an exponential moving average.
 
     Args:
-        network: the one that is trained; call `update_parameters(network)` after each step.
-        decay: share of the average that a step keeps, 0.999 for about the last 1,000 steps.
+        network: the trained network; call `update_parameters(network)` after each step.
+        decay: share of the average kept in each step, e.g. 0.999 for about the last 1,000 steps.
 
     Returns:
-        `averaged_network` takes the average out; statistics of batch norms are averaged like
+        The average; `averaged_network` extracts it. Batch norm statistics are averaged like
         weights. The first update copies.
     """
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
@@ -24,7 +24,7 @@ def averaged_copy(network: ADLN, decay: float) -> AveragedModel:
 
 
 def averaged_network(average: AveragedModel) -> ADLN:
-    """The network that an average holds."""
+    """Extract the averaged network."""
     network = average.module
     assert isinstance(network, ADLN)
     return network

@@ -1,9 +1,9 @@
-"""Puts the exits of a trained network into one space, by a linear map behind each BNNeck.
+"""Maps the exits of a trained network into one space, by a linear map behind each BNNeck.
 
-Not part of the paper: all four exits of Fig. 1 learn the same persons, but each in directions of
-its own. Each map is fitted to bring an exit's embeddings to where the deepest exit has the mean of
-the same person, so that a query at one depth finds a gallery of another. The networks themselves
-stay as they are. The fit is a ridge regression: seconds, no further training.
+Not part of the paper: all four exits of Fig. 1 learn the same persons, but in separate spaces. Each
+map is fitted to bring an exit's embeddings to the deepest exit's mean of the same person, so that a
+query at one depth finds a gallery of another. The networks themselves do not change. The fit is a
+ridge regression: seconds, no further training.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,12 +24,11 @@ _FIRST_SUMMED = 2
 
 @dataclass(frozen=True)
 class CommonSpace:
-    """Where all exits meet.
+    """The space common to all exits.
 
     Attributes:
-        maps: depth -> (D, 2048) float32, what turns an embedding of that exit into one of the
-            common space.
-        centers: (K, D) float32 of unit length, where the persons of the training data lie.
+        maps: depth -> (D, 2048) float32, map from an embedding of that exit to the common space.
+        centers: (K, D) float32 of unit length, the persons of the training data.
     """
 
     maps: Mapping[int, Tensor]
@@ -44,14 +43,14 @@ def require_alignable(
     ridge: float = DEFAULT_RIDGE,
     goal_depth: int | None = None,
 ) -> None:
-    """Tell before the crops are embedded whether a network can be given a common space.
+    """Check, before crops are embedded, that a network can be given a common space.
 
     Args:
-        architecture: of the network.
-        labels: see `fit_common_space`, as all others.
+        architecture: the network's.
+        labels: see `fit_common_space`, as for the other arguments.
         dim: D of the common space.
-        ridge: of the fit.
-        goal_depth: the exit whose means are the goal.
+        ridge: regularisation of the fit.
+        goal_depth: the exit whose means are the target.
 
     Raises:
         TrainingError: see `fit_common_space` and `with_common_space`.
@@ -70,19 +69,19 @@ def fit_common_space(
 ) -> CommonSpace:
     """Fit a map for each exit.
 
-    The goal is the mean of each person's embeddings at the deepest exit, reduced to its first
-    principal directions. A mean per person rather than each crop's own embedding, because it also
-    brings an exit's crops of one person together.
+    The target is the mean of each person's embeddings at the deepest exit, reduced to its first
+    principal directions. A mean per person, because it also brings an exit's crops of one person
+    closer together.
 
-    A map depends on its own exit and on that of the goal only. So exits that were added later
-    come into a space that is in use if the goal is the exit that was the deepest then.
+    A map depends only on its own exit and on the target exit. So exits added later join a space
+    already in use if the target is the exit that was the deepest then.
 
     Args:
         embeddings: depth -> (N, 2048) of unit length, of the same N crops at each exit.
-        labels: (N,) int64 persons, 0..K-1, each of them there.
+        labels: (N,) int64 persons, 0..K-1, each with at least one crop.
         dim: D of the common space, at most K and at most 2047.
-        ridge: how strongly a map is kept simple, in units of the embeddings' mean variance.
-        goal_depth: the exit whose means are the goal; the deepest if None.
+        ridge: regularisation, in units of the embeddings' mean variance.
+        goal_depth: the exit whose means are the target; the deepest if None.
 
     Raises:
         TrainingError: `dim` or `ridge` is out of range, a person has no crop, or there are no
@@ -93,7 +92,7 @@ def fit_common_space(
     counts = torch.bincount(labels)  # (K,)
     teacher = embeddings[max(embeddings) if goal_depth is None else goal_depth].double()
     means = group_means(teacher, labels, len(counts))  # (K, 2048)
-    # Directions weigh by the crops that they explain, so each person counts with its crops.
+    # Weighted by crops: a person counts as often as they have crops.
     _, _, directions = torch.linalg.svd(means * counts.sqrt()[:, None], full_matrices=False)
     reduced = means @ directions[:dim].T  # (K, D)
     goal = reduced[labels]  # (N, D)
@@ -105,25 +104,25 @@ def fit_common_space(
 
 
 def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = True) -> ADLN:
-    """The network with a projection behind each BNNeck; all else is copied.
+    """The network with a projection behind each BNNeck; everything else is copied.
 
-    Each classifier becomes the persons' places in the space, the same for all exits: it names the
-    space, and training may go on from it.
+    Each classifier becomes the persons' centres in the space, the same for all exits: it identifies
+    the space, and training can continue from it.
 
     Args:
         network: without projections.
-        space: fitted on embeddings of exactly its exits.
-        together: let each depth from 2 on answer by the sum of its embedding and those of the
-            exits before it, which costs only these exits. Exit 1 is too weak to be asked.
+        space: fitted on embeddings of exactly the network's exits.
+        together: make each depth from 2 on return the sum of its embedding and those of the earlier
+            exits, at the cost of only these exits. Exit 1 is too weak to be included.
 
     Raises:
-        TrainingError: the network has projections already, or the space is of other exits.
+        TrainingError: the network already has projections, or the space has other exits.
     """
     architecture = network.architecture
     _require_no_space(architecture)
     if set(space.maps) != set(architecture.exits):
         raise TrainingError(
-            f"the space is of exits {sorted(space.maps)}, the network has {architecture.exits}"
+            f"the space has exits {sorted(space.maps)}, the network {architecture.exits}"
         )
     num_classes, dim = space.centers.shape
     summed = tuple(depth for depth in architecture.exits if depth >= _FIRST_SUMMED)
@@ -150,23 +149,23 @@ def group_means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
 
 
 def join_exits(network: ADLN, other: ADLN) -> ADLN:
-    """A network with the exits of two that share their stages, bit for bit.
+    """Merge the exits of two networks that share their stages, unchanged bit by bit.
 
-    Such networks come from `network.frozen_depth`: one grew from the other.
+    Such networks come from `network.frozen_depth`: one was grown from the other.
 
     Args:
-        network: gives all that it has.
-        other: gives the exits that `network` lacks; none may be deeper than `network`.
+        network: contributes everything it has.
+        other: contributes the exits that `network` lacks; none may be deeper than `network`.
 
     Raises:
-        TrainingError: they differ in a stage that an exit of `other` stands on, or in their form.
+        TrainingError: they differ in a stage below an exit of `other`, or in their architecture.
     """
     ours, theirs = network.architecture, other.architecture
     exits = tuple(sorted({*ours.exits, *theirs.exits}))
     added = [depth for depth in theirs.exits if depth not in ours.exits]
     form = replace(ours, exits=exits)
     if replace(theirs, exits=exits, attention=ours.attention) != form or theirs.depth > ours.depth:
-        raise TrainingError(f"these networks differ in their form: {ours} and {theirs}")
+        raise TrainingError(f"these networks differ in architecture: {ours} and {theirs}")
     state, given = dict(network.state_dict()), other.state_dict()
     for name, tensor in given.items():
         part, _, rest = name.partition(".")
@@ -177,7 +176,7 @@ def join_exits(network: ADLN, other: ADLN) -> ADLN:
         elif depth <= max(added, default=0) and not torch.equal(state[name], tensor):
             raise TrainingError(
                 f"these networks differ in {name}, so exits {added} of the one do not fit the "
-                "other. Only networks that grew from one another can be joined."
+                "other. Only networks that were grown from one another can be joined."
             )
     with torch.device("meta"):
         whole = ADLN(form)
@@ -189,7 +188,7 @@ def join_exits(network: ADLN, other: ADLN) -> ADLN:
 
 def _require_no_space(architecture: Architecture) -> None:
     if architecture.embedding_dim < FEATURE_DIM:
-        raise TrainingError("this network has a common space already; start from the one before")
+        raise TrainingError("this network already has a common space; use the one before")
 
 
 def _require_fittable(
@@ -198,8 +197,8 @@ def _require_fittable(
     counts = torch.bincount(labels)
     if len(counts) < 2:
         raise TrainingError(
-            f"a common space needs at least 2 persons to tell apart, got {len(counts)}; hand in "
-            "the data set that the network was trained on"
+            f"a common space needs at least 2 persons, got {len(counts)}; use the data set "
+            "that the network was trained on"
         )
     most = min(len(counts), FEATURE_DIM - 1)
     if not 1 <= dim <= most:
@@ -217,7 +216,7 @@ def _require_fittable(
 
 
 def _ridge_regression(inputs: Tensor, goal: Tensor, ridge: float) -> Tensor:
-    """W (D, 2048) of least |inputs W^T - goal|^2 + ridge x mean variance x |W|^2."""
+    """W (D, 2048) that minimises |inputs W^T - goal|^2 + ridge x mean variance x |W|^2."""
     covariance = inputs.T @ inputs
     weight = ridge * covariance.diagonal().mean()
     covariance.diagonal().add_(weight)

@@ -1,6 +1,6 @@
-"""The training split in memory, ready for the device.
+"""The training split in memory, as uint8.
 
-All crops as bytes: 12,936 crops of 256x128 px take 1.3 GB.
+12,936 crops of 256x128 px take 1.3 GB.
 """
 
 import hashlib
@@ -21,17 +21,16 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Crops to train on.
+    """Crops for training.
 
     Attributes:
         crops: (N, H, W, 3) uint8 RGB.
-        labels: (N,) int64 identities, 0..K-1; -1 for a crop of nobody knows whom.
+        labels: (N,) int64 identities, 0..K-1; -1 for an unlabelled crop.
         num_classes: K, at least 1.
-        fingerprint: changes with the files and persons of the split, and with the teacher's
-            embeddings.
+        fingerprint: digest of the split's files and persons, and of the teacher's embeddings.
         teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
-            crops; None without a teacher, or with one that embeds crops during the training.
-        teacher_space: name of the space that they lie in; "" if unknown.
+            crops; None without a teacher, or with one that embeds crops during training.
+        teacher_space: name of the space of these embeddings; "" if unknown.
     """
 
     crops: NDArray[np.uint8]
@@ -43,10 +42,10 @@ class TrainingData:
 
 
 def join_splits(splits: Sequence[Split]) -> Split:
-    """One training split of several data sets; their persons and cameras are kept apart.
+    """Join the training splits of several data sets; their persons and cameras stay distinct.
 
     Args:
-        splits: at least one; the same number means somebody else in another split.
+        splits: at least one; equal person numbers in different splits are different people.
     """
     if len(splits) == 1:
         return splits[0]
@@ -70,7 +69,7 @@ def join_splits(splits: Sequence[Split]) -> Split:
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Positions of at most so many among `count` rows, evenly from the first to the last."""
+    """Positions of at most `most` of `count` rows, spaced evenly from the first to the last."""
     return np.rint(np.linspace(0, count - 1, min(count, most))).astype(np.int64)
 
 
@@ -90,8 +89,8 @@ def load_training_data(
         height_px: height H of the crops.
         width_px: width W of the crops.
         teacher: feature file with another network's embeddings of the same pictures.
-        unlabelled: pictures of people without a name, to imitate a teacher on.
-        on_progress: told how many crops were read since the last call.
+        unlabelled: pictures of unlabelled people, on which to imitate a teacher.
+        on_progress: called with the number of crops read since the last call.
 
     Raises:
         DatasetError: the split is empty or has a single person, or the teacher's file does not
@@ -100,8 +99,8 @@ def load_training_data(
     """
     if len(split) + len(unlabelled) == 0:
         raise DatasetError(
-            "the training split is empty: nothing to learn from. "
-            "`adln data check` on the same folder says what it expects."
+            "the training split is empty. `adln data check` on the same folder says what it "
+            "expects."
         )
     labels, persons = identity_labels(split.person_ids)
     if len(persons) < 2 and not unlabelled:

@@ -1,10 +1,10 @@
-"""Imitation: the exits learn to predict the embeddings of another network.
+"""Imitation: the exits learn to predict another network's embeddings.
 
 Not part of the paper, whose teacher is the deepest exit. A network that has seen more cameras and
-more people has more to teach than labels have. Its embeddings of the training pictures are made
-once, before the training (`load_teacher_embeddings`), or for each crop as it is varied
-(`adln.training.teacher`). Either each exit predicts them by a linear map, which is left behind
-with the teacher when the training is over, or the exits' own embeddings are in the teacher's space
+more people teaches more than labels. Its embeddings of the training pictures are computed once
+before the training (`load_teacher_embeddings`), or for each augmented crop
+(`adln.training.teacher`). Either each exit predicts them by a linear map, which is discarded after
+the training, or the exits' own embeddings are in the teacher's space
 (`NetworkSettings.teacher_space`).
 """
 
@@ -24,26 +24,26 @@ from adln.model.exits import FEATURE_DIM, ExitOutput
 
 
 def load_teacher_embeddings(path: Path, split: Split) -> tuple[NDArray[np.float32], str]:
-    """The teacher's embeddings of the pictures of a split.
+    """Read the teacher's embeddings of a split's pictures.
 
     Args:
-        path: feature file, as `adln embed` writes it, of at least these pictures. They are told
-            by the name of the file and of its folder.
+        path: feature file, as written by `adln embed`, with at least these pictures. Pictures are
+            identified by the names of the file and of its folder.
         split: N pictures.
 
     Returns:
-        (N, T) float32 of unit length, in the order of the split; and the name of the space that
-        they lie in, "" if unknown.
+        (N, T) float32 of unit length, in the order of the split; and the name of their space, ""
+        if unknown.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a picture, or has two of one name.
+        DatasetError: the file cannot be read, lacks a picture, or has two with the same name.
     """
     features = read_features(path)
     rows = {_short(Path(name)): row for row, name in enumerate(features.paths)}
     if len(rows) < len(features.paths):
         raise DatasetError(
             f"{path}: several pictures have the same name and folder name, so that they cannot be "
-            "told apart; embed the training split alone."
+            "distinguished; embed the training split alone."
         )
     try:
         order = [rows[_short(picture)] for picture in split.paths]
@@ -59,9 +59,9 @@ class Imitators(nn.Module):
     """A linear map behind each exit that predicts the teacher's embeddings.
 
     Args:
-        depths: that have an exit.
+        depths: depths that have an exit.
         dim: T, length of the teacher's embeddings.
-        seed: of the weights that they start from.
+        seed: seed of the initial weights.
     """
 
     def __init__(self, depths: Iterable[int], dim: int, *, seed: int) -> None:
@@ -73,7 +73,7 @@ class Imitators(nn.Module):
             )
 
     def forward(self, exits: Mapping[int, ExitOutput]) -> dict[int, Tensor]:
-        """Outputs of the exits for B crops -> depth -> (B, T)."""
+        """Predict (B, T) teacher embeddings from the exits' outputs for B crops, by depth."""
         return {int(name): each(exits[int(name)].embedding) for name, each in self.maps.items()}
 
 

@@ -1,7 +1,7 @@
-"""What a run learns beside its objective, from crops of nobody knows whom.
+"""An additional loss term, learned from unlabelled crops.
 
-Not part of the paper. A lesson looks at all crops before each epoch, as the network sees them by
-then, and adds a part to the loss of each step.
+Not part of the paper. A lesson receives the network's current embeddings of all crops before each
+epoch, and adds a term to the loss of each step.
 """
 
 import time
@@ -18,21 +18,21 @@ _TOGETHER = 64
 
 
 class Lesson(nn.Module):
-    """A part of the loss with a memory; all of the memory is in buffers, so that a run goes on.
+    """A loss term with a memory, which is kept in buffers so that a run can resume.
 
     Attributes:
-        weight: of its loss in the total.
-        identity: what must be the same when a run goes on, as plain values.
+        weight: weight of its loss in the total.
+        identity: plain values that must not change when a run resumes.
     """
 
     weight: float
     identity: Mapping[str, Any]
 
     def begin(self, embeddings: Tensor) -> None:
-        """Look at all crops before an epoch.
+        """Process the embeddings of all crops before an epoch.
 
         Args:
-            embeddings: (N, D) of all crops, not varied, of unit length.
+            embeddings: (N, D) of all crops, without augmentation, of unit length.
         """
         raise NotImplementedError
 
@@ -40,8 +40,8 @@ class Lesson(nn.Module):
         """Loss of a batch, a scalar.
 
         Args:
-            embeddings: (B, D) of varied crops, by the deepest exit.
-            crops: (B,) int64, which of the N crops they are.
+            embeddings: (B, D) of augmented crops, by the deepest exit.
+            crops: (B,) int64, indices of these crops among the N.
         """
         raise NotImplementedError
 
@@ -52,16 +52,16 @@ def look(
     pixels: Tensor,
     resize: Callable[[Tensor], Tensor],
 ) -> float:
-    """Let a lesson look at all crops as the network sees them now; the network's mode stays.
+    """Pass the current embeddings of all crops to a lesson; the network's mode is kept.
 
     Args:
-        lesson: that begins an epoch; None looks at nothing.
+        lesson: the lesson that begins an epoch; None does nothing.
         network: in any mode.
         pixels: (N, H, W, 3) uint8 on the network's device.
-        resize: (B, 3, H, W) crops to the network's size.
+        resize: resizes (B, 3, H, W) crops to the network's input.
 
     Returns:
-        Seconds that it took.
+        Seconds taken.
     """
     if lesson is None:
         return 0.0

@@ -1,4 +1,4 @@
-"""One row per epoch, as CSV for programs and as TensorBoard curves for people."""
+"""Log of a run: one row per epoch, as CSV and as TensorBoard curves."""
 
 import csv
 import io
@@ -14,12 +14,12 @@ FILE_NAME = "log.csv"
 
 
 class Logbook:
-    """Writes the log of a run; a run that goes on continues it.
+    """Writes the log of a run; a resumed run continues it.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         first_epoch: rows from this epoch on are dropped, because they will be written again.
-        enabled: write at all; with several processes only the first one does.
+        enabled: whether to write; with several processes only the first one does.
     """
 
     def __init__(self, folder: Path, *, first_epoch: int, enabled: bool = True) -> None:

@@ -1,7 +1,7 @@
-"""The training loop, as a loop.
+"""The training loop.
 
-Sec. III.B of the paper. A run may end after any step and go on later with the same weights as if
-it had not been interrupted: weights, moments and place are stored, chance depends on the step.
+Sec. III.B of the paper. A run may stop after any step and resume with the same weights as if it had
+not been interrupted: weights, moments and position are stored, random numbers depend on the step.
 """
 
 import math
@@ -49,15 +49,15 @@ SAVE_EVERY_S = 120.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, for a person who watches.
+    """Progress of a run, for display.
 
     Attributes:
-        epoch: in progress, counted from 1.
-        epochs: of the whole run.
-        step: done in this epoch.
-        steps: of this epoch.
-        images_per_s: over the last steps, all processes together.
-        remaining_s: until the last epoch ends, at this speed.
+        epoch: the current epoch, counted from 1.
+        epochs: epochs of the whole run.
+        step: steps done in this epoch.
+        steps: steps of this epoch.
+        images_per_s: speed over the last steps, for all processes together.
+        remaining_s: time until the last epoch ends, at this speed.
         losses: part of the objective -> mean over this epoch so far; "total" among them.
     """
 
@@ -72,15 +72,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `train` ended.
+    """Result of a call of `train`.
 
     Attributes:
         finished: all epochs are done.
-        reason: why it stopped before; empty if it finished.
+        reason: why it stopped early; empty if it finished.
         network_path: the trained network; it exists if `finished`.
-        start: what the weights come from, for a person to read; empty if all are random or the run
-            went on.
-        position: where the run stands.
+        start: origin of the weights, in words; empty if all are random or the run was resumed.
+        position: position of the run.
     """
 
     finished: bool
@@ -120,10 +119,10 @@ class StepModule(nn.Module):
 
         Args:
             crops: (N, 3, H, W) uint8.
-            labels: (B,) int64 of the first B crops; the others are nobody's.
+            labels: (B,) int64 of the first B crops; the others are unlabelled.
             epoch: counted from 1.
             teacher_embeddings: (N, T) of another network, if it is imitated.
-            indices: (N,) int64, which of all crops these are, for the lesson.
+            indices: (N,) int64, indices of these crops in the data, for the lesson.
         """
         exits = self.network(crops).exits
         predictions = None
@@ -160,7 +159,7 @@ class StepModule(nn.Module):
 
 
 def build_fabric(recipe: Recipe, *, device: str = "auto") -> Fabric:
-    """The engine: one device, or as many processes as torchrun has started.
+    """The Fabric engine: one device, or the processes started by torchrun.
 
     Args:
         recipe: its precision is used.
@@ -191,28 +190,27 @@ def train(
     on_start: Callable[[str, Position], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
-    """Train from the start, or go on where the run in the folder stopped.
+    """Train from the start, or resume the run in the folder.
 
     Args:
-        recipe: all that decides the weights, apart from the data.
-        data: crops of the size that the recipe asks for.
-        folder: of the run: state, log, TensorBoard curves, and the network at the end.
+        recipe: everything that determines the weights, except the data.
+        data: crops of the recipe's size.
+        folder: folder of the run: state, log, TensorBoard curves, and the network at the end.
         fabric: the engine, from `build_fabric`.
-        teacher: embeds crops in place of the file that `recipe.teacher_network` names, for what
-            runs such files otherwise.
-        lesson: what is learned beside the objective, by one process.
+        teacher: embeds crops, in place of the file named by `recipe.teacher_network`.
+        lesson: additional loss term; only with a single process.
         provenance: stored with the network.
         should_stop: asked after each step.
-        on_start: told what the weights come from and where the run stands.
-        on_progress: told where the run stands, every few steps.
+        on_start: called with the origin of the weights and the position of the run.
+        on_progress: called with the progress, every few steps.
 
     Returns:
-        How it ended. The folder holds the network if it finished, else the state.
+        The result. The folder holds the network if the run finished, otherwise the state.
 
     Raises:
-        TrainingError: the loss is no longer a number, or another network is to be imitated and the
-            data do not hold what it says.
-        CheckpointError: ImageNet weights or stored state cannot be used; the disk is full.
+        TrainingError: the loss is not finite, or the recipe imitates a network and the data have no
+            embeddings of it.
+        CheckpointError: ImageNet weights or the stored state cannot be used; the disk is full.
         DatasetError: fewer persons than a batch needs.
     """
     fabric.launch()
@@ -406,7 +404,7 @@ def train(
 
 
 class _Sums:
-    """Sums of the losses over an epoch, kept on the device until somebody looks."""
+    """Sums of the losses over an epoch, kept on the device until they are read."""
 
     def __init__(self, before: Mapping[str, float], state_path: Path) -> None:
         self._before = dict(before)
@@ -416,7 +414,7 @@ class _Sums:
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         self._names = list(losses)
-        # float64, so that adding in two legs gives what adding in one gives.
+        # float64, so that an interrupted and an uninterrupted run give equal sums.
         values = torch.stack([value.detach() for value in losses.values()]).double()
         self._sum = values if self._sum is None else self._sum + values
 
@@ -427,11 +425,11 @@ class _Sums:
         broken = [name for name, value in sums.items() if not math.isfinite(value)]
         if broken:
             is_kept = self._state_path.is_file()
-            kept = f"The state before it is kept in {self._state_path}. " if is_kept else ""
+            kept = f"The previous state is kept in {self._state_path}. " if is_kept else ""
             raise TrainingError(
                 f"the loss is no longer a number in epoch {epoch}, by step {step}: "
                 f"{', '.join(broken)}. {kept}Lower schedule.base_lr, "
-                'set precision = "32-true", or look at the data with `adln data check --decode`.'
+                'set precision = "32-true", or check the data with `adln data check --decode`.'
             )
         return {name: value + self._before.get(name, 0.0) for name, value in sums.items()}
 
@@ -440,7 +438,7 @@ class _Sums:
 
 
 def _vary(pixels: Tensor, indices: Tensor, values: Tensor, draws: Draws, unlabelled: int) -> Tensor:
-    """All of the augmentation but erasing, which the teacher does not see; (B, 3, H, W) uint8."""
+    """The augmentation except erasing, which the teacher does not see; (B, 3, H, W) uint8."""
 
     def on_device(array: NDArray[np.float32]) -> Tensor:
         return _to_device(torch.from_numpy(array), pixels.device)
@@ -470,14 +468,14 @@ def _teacher_dim(recipe: Recipe, data: TrainingData, teacher: LiveTeacher | None
         return teacher.dim
     if data.teacher_embeddings is None:
         raise TrainingError(
-            "objective.imitation has a weight, but the data hold no embeddings of a teacher"
+            "objective.imitation has a weight, but the data have no teacher embeddings"
         )
     dim: int = data.teacher_embeddings.shape[1]
     return dim
 
 
 def _build(recipe: Recipe, architecture: Architecture, *, fresh: bool) -> tuple[ADLN, str]:
-    """The network of a recipe, with the weights that it starts from unless a state follows."""
+    """The network of a recipe with its initial weights, unless a state follows."""
     chosen = recipe.network
     network = build_network(architecture, seed=recipe.seed)
     trained = load_network(Path(chosen.start_from)) if fresh and chosen.start_from else None
@@ -495,7 +493,7 @@ def _build(recipe: Recipe, architecture: Architecture, *, fresh: bool) -> tuple[
     if chosen.shared_classifier:
         network.share_classifier()
     if chosen.teacher_space:
-        # The mean of a teacher's embeddings need not be zero.
+        # Train the bias: the mean of a teacher's embeddings need not be zero.
         for depth in network.architecture.built_exits:
             network.get_parameter(f"exits.{depth}.bnneck.bias").requires_grad_(True)
     network.freeze(chosen.frozen_depth)
@@ -508,15 +506,15 @@ def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[st
     if any(name.endswith("classifier.weight") for name in taken):
         return text
     return (
-        f"{text}; not its classifiers, which know {trained.architecture.num_classes:,} persons in "
-        f"{trained.architecture.embedding_dim} dimensions: they start at random"
+        f"{text}; not its classifiers, which are for {trained.architecture.num_classes:,} persons "
+        f"in {trained.architecture.embedding_dim} dimensions: they start at random"
     )
 
 
 def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[str]:
-    """Take the stages and exits that a trained network of the same form has; their tensors."""
+    """Copy the stages and exits of a trained network of the same architecture; returns them."""
     chosen, own, theirs = recipe.network, network.architecture, trained.architecture
-    # What knows the persons of its training, or was fitted after it, is not needed to go on.
+    # The classifiers, and what was fitted after the training, may differ.
     same_form = replace(
         theirs,
         num_classes=own.num_classes,
@@ -530,19 +528,19 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
     )
     common = set(own.exits) & set(theirs.exits)
     lacking = sorted(set(range(1, chosen.frozen_depth + 1)) & set(own.exits) - common)
-    if theirs.depth < own.depth:  # it has no attention that could differ
+    if theirs.depth < own.depth:  # too shallow to have attention
         same_form = replace(same_form, attention=own.attention)
     if same_form != own or not common:
         raise CheckpointError(
             f"network.start_from: {chosen.start_from} is {theirs}, this recipe trains {own}. "
-            "They may differ in the persons, in the size of the crops and in the exits, of which "
-            "they must share one."
+            "They may differ only in the persons, the crop size and the exits, and must share at "
+            "least one exit."
         )
     if lacking or theirs.depth < chosen.frozen_depth:
         raise CheckpointError(
             f"network.start_from: {chosen.start_from} has exits {list(theirs.exits)}, so exits "
-            f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot stay as they "
-            "are there. Choose another network or a smaller frozen_depth."
+            f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot be kept. "
+            "Choose another network or a smaller frozen_depth."
         )
     state = network.state_dict()
     given = {
@@ -555,10 +553,10 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
         theirs.num_classes != own.num_classes or theirs.embedding_dim != own.embedding_dim
     ):
         raise CheckpointError(
-            f"network.start_from: {chosen.start_from} knows {theirs.num_classes} persons in "
-            f"{theirs.embedding_dim} dimensions, these are {own.num_classes} in "
-            f"{own.embedding_dim}, so its exits cannot stay as they are. Set frozen_depth = 0, or "
-            "take the network as `adln train` wrote it, and the data that it was trained on."
+            f"network.start_from: {chosen.start_from} has {theirs.num_classes} persons in "
+            f"{theirs.embedding_dim} dimensions, this recipe {own.num_classes} in "
+            f"{own.embedding_dim}, so its exits cannot be frozen. Set frozen_depth = 0, or use the "
+            "network as written by `adln train`, and its training data."
         )
     taken = {
         name: tensor
@@ -576,9 +574,9 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class _Council:
-    """All processes stop, and save, after the same step, as soon as one wants to.
+    """Makes all processes stop and save after the same step, as soon as one wants to.
 
-    They ask each other after every step. That goes past the devices, which need not wait for it.
+    They communicate after every step, on the CPU (gloo), so that devices need not synchronise.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -586,7 +584,7 @@ class _Council:
         self._group = torch.distributed.new_group(backend="gloo") if several else None
 
     def agree(self, reason: str | None, is_due: bool) -> tuple[str | None, bool]:
-        """Why this process would stop, and whether it would save; why all do, and whether."""
+        """Combine this process's wish to stop and to save with those of all processes."""
         if self._group is None:
             return reason, is_due
         wishes = torch.tensor([reason is not None, is_due], dtype=torch.uint8)
@@ -596,5 +594,5 @@ class _Council:
 
 
 def _require_same_run(network_path: Path, identity: Mapping[str, Any]) -> None:
-    """A finished run is only taken for this one if it is this one."""
+    """Accept a finished network only if it is a result of this same run."""
     check_identity(network_path, read_provenance(network_path).get("run", {}), dict(identity))

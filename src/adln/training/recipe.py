@@ -1,4 +1,4 @@
-"""The training recipe, typed, with the paper's values as defaults.
+"""The training recipe, typed; the defaults are the paper's values.
 
 Sec. III.B of the paper; what it leaves open is taken from APNet, whose recipe it follows.
 """
@@ -21,31 +21,31 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 @settings
 class NetworkSettings:
-    """What is trained.
+    """The network to train.
 
     Attributes:
-        exits: depths that have an exit; (1, 2) trains no stage 3 and 4.
+        exits: depths that have an exit; with (1, 2), stages 3 and 4 are not built.
         attention: dimension interaction attention after stages 3 and 4.
         stride_position: "3x3" (Table 1 and torchvision's weights) or "1x1" (original weights).
-        bn_eps: epsilon of batch norms; original Keras weights want 1.001e-5.
+        bn_eps: epsilon of batch norms; original Keras weights need 1.001e-5.
         imagenet: path or https URL of ResNet-50 weights; "" starts from random weights.
-        imagenet_sha256: digest of the file or its first 8 or more characters; a URL needs it.
-        start_from: path of a trained adln network whose stages and exits are taken, e.g. one
-            trained on smaller crops or other people, or a shallower one that shall grow. Its
-            classifiers are taken if it knows as many persons, which should then be these. What
-            it does not have starts from the ImageNet weights.
+        imagenet_sha256: digest of the file, or its first 8 or more characters; required for a URL.
+        start_from: path of a trained adln network whose stages and exits are copied, e.g. one
+            trained on smaller crops or other people, or a shallower one to be grown. Its
+            classifiers are copied if the number of persons is equal; then these should be the same
+            persons. Missing parts start from the ImageNet weights.
         shared_classifier: one classifier for all exits, which puts their embeddings into one
             space: a query at one depth then finds a gallery of another.
-        frozen_depth: stages and exits up to this depth stay as `start_from` has them, bit for
-            bit; 0 trains all. With a shared classifier, that of the shallowest exit stays too, so
-            that deeper exits grow into the space of a network that is already in use.
-        teacher_space: the exits' embeddings are in the space of the network that is imitated, as
-            long as its embeddings and comparable with them; else each exit predicts them by a map
-            that is left behind.
-        row_weights: each channel of an exit weights the rows of its map before their mean is
-            taken, see `adln.model.exits.Exit`. Where `start_from` has none, they start at one.
-        frozen_statistics: the batch norms keep the means and variances of `start_from`, for few
-            crops of one place, which would not tell them as well.
+        frozen_depth: stages and exits up to this depth keep the weights of `start_from`, bit for
+            bit; 0 trains all. With a shared classifier, that of the shallowest exit is kept too, so
+            that deeper exits grow into the space of a network already in use.
+        teacher_space: the exits' embeddings are in the imitated network's space, of the same length
+            and comparable with its embeddings; otherwise each exit predicts them by a map that is
+            discarded.
+        row_weights: each channel of an exit weights the rows of its map before averaging, see
+            `adln.model.exits.Exit`. If `start_from` has no weights, they start at one.
+        frozen_statistics: batch norms keep the means and variances of `start_from`, for few crops
+            of one place, whose statistics would be worse.
     """
 
     exits: tuple[int, ...] = DEPTHS
@@ -74,29 +74,29 @@ class NetworkSettings:
             )
         if self.frozen_depth and not self.start_from:
             raise SettingsError(
-                "network.frozen_depth keeps trained weights, so network.start_from must name "
-                "the network that has them"
+                "network.frozen_depth keeps trained weights, so network.start_from must name a "
+                "trained network"
             )
         if self.frozen_statistics and not self.start_from:
             raise SettingsError(
                 "network.frozen_statistics keeps the statistics of a trained network, so "
-                "network.start_from must name it"
+                "network.start_from must name one"
             )
 
 
 @settings
 class Batch:
-    """What a step sees.
+    """Composition of a batch.
 
     Attributes:
-        persons: P, different persons.
-        crops: K, crops of each.
-        unlabelled: crops beside them, of whomever, with or without a label, to imitate a teacher
-            on. With `persons` and `crops` 0 there are no others.
+        persons: P, number of persons.
+        crops: K, crops of each person.
+        unlabelled: additional random crops, with or without a label, to imitate a teacher on. With
+            `persons` and `crops` 0 these are the only ones.
         height_px: height of a crop.
         width_px: width of a crop.
-        stored_height_px: height at which crops lie in memory and are varied, if larger, so that a
-            teacher sees them at the size that it wants; 0 stores them as they are trained.
+        stored_height_px: height at which crops are stored and augmented, if larger, so that a
+            teacher gets them at its own size; 0 stores them at the training size.
         stored_width_px: their width, likewise.
     """
 
@@ -137,26 +137,25 @@ class Batch:
 
 @settings
 class Recipe:
-    """All that decides the weights, apart from the data.
+    """Everything that determines the weights, except the data.
 
     Attributes:
-        network: what is trained.
-        batch: what a step sees.
-        augmentation: how crops are varied.
+        network: the network to train.
+        batch: composition of a batch.
+        augmentation: random variation of crops.
         objective: the losses and their weights.
         schedule: learning rate over the epochs.
-        teacher: path of a feature file, as `adln embed` writes it: another network's embeddings
-            of the training pictures, for `objective.imitation`; or of the network that they are
-            of, where the data come with them; "" without.
-        teacher_network: in place of `teacher`, a network that embeds each crop as it is varied.
-        optimiser: "adam", as in the paper, or "adamw", whose weight decay is apart from its
-            moments.
+        teacher: path of a feature file written by `adln embed`, with another network's embeddings
+            of the training pictures, for `objective.imitation`; or, if the data come with
+            embeddings, path of the network they are from; "" for none.
+        teacher_network: in place of `teacher`, a network that embeds each augmented crop.
+        optimiser: "adam", as in the paper, or "adamw", with decoupled weight decay.
         weight_decay: Adam's L2 term, on every parameter.
-        average_decay: the network that is stored is the moving average of the weights, of which
-            each step keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
+        average_decay: the stored network is the moving average of the weights, of which each step
+            keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
         precision: "32-true", or "bf16-mixed" for autocast to bfloat16.
         compile: compile the step with torch.compile.
-        seed: of weights, batches and augmentation.
+        seed: seed of weights, batches and augmentation.
     """
 
     network: NetworkSettings = NetworkSettings()
@@ -181,20 +180,20 @@ class Recipe:
         taught = bool(self.teacher) + bool(self.teacher_network.path)
         if taught > 1 or bool(taught) != self.objective.imitates:
             raise SettingsError(
-                "a teacher and objective.imitation or objective.relation belong together: name a "
-                "feature file as teacher, or a network as teacher_network.path, to imitate, and "
-                f"give it a weight above 0, got {self.teacher!r}, {self.teacher_network.path!r} "
+                "a teacher requires objective.imitation or objective.relation, and vice versa: set "
+                "teacher (a feature file) or teacher_network.path (a network), and a weight above "
+                f"0; got {self.teacher!r}, {self.teacher_network.path!r} "
                 f"and {self.objective.imitation}, {self.objective.relation}"
             )
         if not taught and (self.batch.unlabelled or self.network.teacher_space):
             raise SettingsError(
-                "batch.unlabelled and network.teacher_space need a teacher to imitate, see "
-                "teacher and teacher_network"
+                "batch.unlabelled and network.teacher_space need a teacher: set teacher or "
+                "teacher_network"
             )
         if not self.batch.persons and self.objective.needs_labels:
             raise SettingsError(
-                "batch.persons = 0 leaves no labelled crops, but the objective asks who is seen: "
-                "set identity, margin_identity, triplet, center and distillation to 0"
+                "batch.persons = 0 leaves no labelled crops, which the objective needs: set "
+                "identity, margin_identity, triplet, center and distillation to 0"
             )
 
     def architecture(
@@ -205,7 +204,7 @@ class Recipe:
         Args:
             num_classes: K.
             teacher_dim: T, length of the teacher's embeddings, for `network.teacher_space`.
-            teacher_space: name of the space that they lie in, likewise.
+            teacher_space: name of the space of these embeddings, likewise.
         """
         own = teacher_dim is None or not self.network.teacher_space
         return Architecture(

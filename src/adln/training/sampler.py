@@ -1,6 +1,6 @@
 """Batches of P persons with K crops each.
 
-Sec. III.B of the paper gives no numbers; P = 20 and K = 4 are those of APNet, whose recipe it is.
+Sec. III.B of the paper gives no numbers; P = 20 and K = 4 are those of APNet, whose recipe it uses.
 """
 
 import random
@@ -23,19 +23,19 @@ def identity_batches(
 ) -> list[list[int]]:
     """One epoch of batches: each has `persons` different persons with `crops` crops each.
 
-    A person with fewer crops than `crops` repeats some; a person's crops are shuffled and used in
-    groups, what is left over waits for the next epoch; the epoch ends when fewer than `persons`
-    persons have a group left.
+    A person with fewer than `crops` crops repeats some. A person's crops are shuffled and used in
+    groups of `crops`; the remainder is unused in this epoch. The epoch ends when fewer than
+    `persons` persons have a group left.
 
     Args:
-        person_ids: (N,) of the training crops.
+        person_ids: (N,) person of each training crop.
         persons: P, different persons in a batch.
         crops: K, crops of each person in a batch.
-        shuffler: shuffles and picks persons.
+        shuffler: shuffles and selects persons.
         chooser: draws the repeats.
 
     Returns:
-        Indices into `person_ids`, P * K to a batch, person by person.
+        Indices into `person_ids`, P * K per batch, grouped by person.
 
     Raises:
         DatasetError: fewer than P persons.
@@ -82,21 +82,21 @@ def epoch_batches(
     world_size: int = 1,
     unlabelled: int = 0,
 ) -> list[list[int]]:
-    """The batches of one process in one epoch; they depend on nothing but the arguments.
+    """The batches of one process in one epoch, determined by the arguments alone.
 
-    With several processes each step has `persons` different persons in every process, and no
-    person is in two processes in the same step.
+    With several processes, each process has `persons` different persons in a step, and no person
+    is in two processes in the same step.
 
     Args:
-        person_ids: (N,) of the training crops; crops of nobody knows whom have -1.
-        persons: P, for each process; 0 if no crop's person matters.
+        person_ids: (N,) person of each training crop; -1 for unlabelled crops.
+        persons: P, per process; 0 if labels are not used.
         crops: K.
-        seed: of the run.
+        seed: seed of the run.
         epoch: counted from 1.
         rank: this process, 0 to world_size - 1.
         world_size: number of processes.
-        unlabelled: U, for each process: so many crops out of all follow in each batch, whoever
-            they show. Without other crops an epoch is one pass over all.
+        unlabelled: U, per process: this many crops, drawn from all, are appended to each batch,
+            whoever they show. Without labelled crops, an epoch is one pass over all.
 
     Raises:
         DatasetError: fewer than P * world_size persons.

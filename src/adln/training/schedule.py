@@ -1,7 +1,7 @@
 """The learning rate of each epoch.
 
-Sec. III.B of the paper: linear warm-up from 4e-6 to 4e-4 over 10 epochs, then a tenth at epochs
-40, 80 and 120. Half a cosine instead of the steps is for improved recipes.
+Sec. III.B of the paper: linear warm-up from 4e-6 to 4e-4 over 10 epochs, then divided by 10 at
+epochs 40, 80 and 120. Half a cosine instead of steps is for improved recipes.
 """
 
 import math
@@ -24,7 +24,7 @@ class Schedule:
         milestones: after each of these epochs the learning rate is multiplied by `decay` (steps).
         decay: factor at a milestone (steps).
         final_factor: fraction of `base_lr` in the last epoch (cosine).
-        every_step: change the rate at every step, not at every epoch; for few long epochs.
+        every_step: update the rate at every step, not at every epoch; for few long epochs.
     """
 
     epochs: int = 160
@@ -47,15 +47,15 @@ class Schedule:
 
 
 def learning_rate(schedule: Schedule, epoch: int, progress: float = 0.0) -> float:
-    """Learning rate of an epoch, or at a place in it.
+    """Learning rate of an epoch, or within it.
 
     Args:
         schedule: the settings.
         epoch: counted from 1.
-        progress: share of the epoch that is done, 0 to 1; looked at if `schedule.every_step`.
+        progress: share of the epoch that is done, 0 to 1; used if `schedule.every_step`.
 
     Source: Sec. III.B; the order of steps is APNet's (the rate changes at the end of an epoch),
-        which starts at exactly 4e-6, as the paper says.
+        which starts at exactly 4e-6, as in the paper.
     """
     passed = epoch - 1 + (progress if schedule.every_step else 0.0)
     rate = schedule.base_lr

@@ -1,7 +1,7 @@
-"""Everything that a run needs to go on as if it had never been interrupted.
+"""The state that a run needs to resume as if it had never been interrupted.
 
-One safetensors file, written whole or not at all: weights, centres, Adam's moments, and the place
-in the epoch. Chance needs no state, because each step draws from its own seed.
+One safetensors file, written atomically: weights, centres, Adam's moments, and the position in the
+epoch. Random generators need no state, because each step draws from its own seed.
 """
 
 import json
@@ -21,12 +21,12 @@ FORMAT = "adln-training-state-1"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands.
+    """Position of a run.
 
     Attributes:
-        epoch: the epoch in progress, counted from 1.
-        step: steps of this epoch that are done.
-        seconds: time spent training so far, over all legs.
+        epoch: the current epoch, counted from 1.
+        step: steps done in this epoch.
+        seconds: training time so far, including interrupted parts.
         sums: part of the objective -> sum over the done steps of this epoch.
     """
 
@@ -47,14 +47,14 @@ def write_state(
     """Write the state of a run.
 
     Args:
-        path: where to.
-        position: where the run stands.
+        path: file to write.
+        position: position of the run.
         module: network and centres.
         optimiser: Adam; the centres' optimiser has no state.
-        identity: what must be the same when the run goes on (recipe, data, processes).
+        identity: what must not change when the run resumes (recipe, data, processes).
 
     Raises:
-        CheckpointError: the file cannot be written; the one before it is untouched.
+        CheckpointError: the file cannot be written; the previous one is untouched.
     """
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():
@@ -82,16 +82,16 @@ def read_state(
     optimiser: torch.optim.Optimizer,
     identity: Mapping[str, Any],
 ) -> Position:
-    """Bring module and optimiser to where the run stood.
+    """Restore module and optimiser.
 
     Args:
-        path: written by `write_state`.
+        path: file written by `write_state`.
         module: network and centres; overwritten.
         optimiser: Adam over the same parameters in the same order; overwritten.
-        identity: of this run; must be that of the stored one.
+        identity: of this run; must equal the stored one.
 
     Raises:
-        CheckpointError: truncated or foreign file, or a run with another recipe, data or number
+        CheckpointError: a truncated or foreign file, or a run with another recipe, data or number
             of processes.
     """
     tensors, header = read_tensors(path)
@@ -117,23 +117,23 @@ def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
-    """Refuse to go on with a run that is not this one.
+    """Refuse to resume a run that is not this one.
 
     Args:
-        path: of the stored run, for the message.
+        path: path of the stored run, for the error message.
         stored: identity of the stored run.
         own: identity of this run.
 
     Raises:
-        CheckpointError: they differ; the message says in what.
+        CheckpointError: they differ; the message says how.
     """
-    # As JSON gives it back: tuples are lists there.
+    # Through JSON, like the stored identity: tuples become lists.
     own = json.loads(json.dumps(own))
     differences = _differences(stored, own)
     if differences:
         raise CheckpointError(
             f"{path} belongs to another run: {'; '.join(differences)}. "
-            "Go on with what it was started with, or choose another output folder."
+            "Resume it with its original settings, or choose another output folder."
         )
 
 
@@ -146,6 +146,6 @@ def _differences(stored: Any, own: Any, name: str = "") -> list[str]:
                 stored.get(key), own.get(key), f"{name}.{key}" if name else key
             )
         ]
-    # A setting that is younger than the stored run was off in it.
+    # A setting added after the stored run was off in it.
     is_younger = stored is None and not own
     return [] if stored == own or is_younger else [f"{name} was {stored!r}, now {own!r}"]

@@ -1,6 +1,6 @@
-"""Ends a run between two steps: when its time is up, or when the system asks for it.
+"""Stops a run between two steps: when its time is up, or on a signal.
 
-SIGTERM and SIGINT only set a flag, so that the state is written at a step's end.
+SIGTERM and SIGINT only set a flag, so that the state is written at the end of a step.
 """
 
 import signal
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 StopCheck = Callable[[], str | None]
-"""Asked after each step: the reason to stop, or None to go on."""
+"""Asked after each step: the reason to stop, or None to continue."""
 
 
 def never() -> str | None:
-    """Go on until the last epoch."""
+    """Never stop early."""
     return None
 
 
@@ -26,14 +26,14 @@ def stop_on_request(stop_after_s: float | None) -> Iterator[StopCheck]:
         stop_after_s: seconds from now; no limit if None.
 
     Yields:
-        The check to hand to the training loop.
+        The check to pass to the training loop.
     """
     deadline = None if stop_after_s is None else time.monotonic() + stop_after_s
     received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         if received:
-            raise KeyboardInterrupt  # asked twice: the person does not want to wait
+            raise KeyboardInterrupt  # a second signal stops at once
         received.append(number)
 
     watched = (signal.SIGTERM, signal.SIGINT)

@@ -1,7 +1,7 @@
-"""A network of another make that embeds each crop as the training varies it.
+"""A foreign network that embeds each augmented crop during training.
 
-Not part of the paper. A teacher that looks at the very crop that the student looks at, with its
-colours changed and put together from two people, tells more than one that saw the picture once.
+Not part of the paper. A teacher that embeds the same recoloured and composed crop as the student
+tells more than one that embedded the original picture once.
 
 Source: Beyer et al. 2022, "Knowledge distillation: a good teacher is patient and consistent".
 """
@@ -21,20 +21,20 @@ from adln.manifest import SPACE_DIGITS
 from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
 from adln.settings import settings
 
-_DEFAULT_SIZE_PX = (256, 128)  # where the file leaves it open
-_TOGETHER = 8  # crops; more leave the caches of a processor core
+_DEFAULT_SIZE_PX = (256, 128)  # if the file leaves it open
+_TOGETHER = 8  # crops per batch; more do not fit the caches of a processor core
 _SUFFIXES = (".xml", ".onnx")
 
 
 @settings
 class TeacherNetwork:
-    """The network that is imitated.
+    """The network to imitate.
 
     Attributes:
-        path: .xml with its .bin beside it (OpenVINO) or .onnx; "" without. OpenVINO runs it.
-        colours: order of the channels that it wants.
-        imagenet_statistics: subtract ImageNet's mean and divide by its standard deviation; else
-            pixels are 0..255.
+        path: .xml with its .bin beside it (OpenVINO) or .onnx; "" for none. OpenVINO runs it.
+        colours: channel order of its input.
+        imagenet_statistics: subtract ImageNet's mean and divide by its standard deviation;
+            otherwise pixels are 0..255.
     """
 
     path: str = ""
@@ -47,13 +47,13 @@ class TeacherNetwork:
 
 
 class LiveTeacher(Protocol):
-    """Embeds crops as the training varies them.
+    """Embeds augmented crops during training.
 
     Attributes:
         dim: T, length of its embeddings.
-        crop_size: height and width in px that it wants.
-        digest: of its files, for the identity of a run.
-        space: name of the space that its embeddings lie in.
+        crop_size: height and width of its input in px.
+        digest: digest of its files, for the identity of a run.
+        space: name of the space of its embeddings.
     """
 
     dim: int
@@ -66,20 +66,20 @@ class LiveTeacher(Protocol):
 
 
 class Teacher:
-    """Embeds crops.
+    """Embeds crops by a network run with OpenVINO.
 
     Args:
         chosen: the network.
-        bf16: let it compute in bfloat16, where the processor can.
+        bf16: compute in bfloat16 if the processor supports it.
 
     Attributes:
         dim: T, length of its embeddings.
-        crop_size: height and width in px that it wants.
-        digest: of its files, for the identity of a run.
-        space: name of the space that its embeddings lie in.
+        crop_size: height and width of its input in px.
+        digest: digest of its files, for the identity of a run.
+        space: name of the space of its embeddings.
 
     Raises:
-        TrainingError: there is no such file, it is no network, or OpenVINO is not installed.
+        TrainingError: the file is missing or not a network, or OpenVINO is not installed.
     """
 
     def __init__(self, chosen: TeacherNetwork, *, bf16: bool) -> None:
@@ -88,16 +88,16 @@ class Teacher:
         missing = [str(file) for file in files if not file.is_file()]
         if missing or path.suffix not in _SUFFIXES:
             raise TrainingError(
-                f"teacher_network.path: {path} should be an .onnx file, or an .xml file with its "
-                f".bin beside it; not there: {', '.join(missing) or 'a known suffix'}"
+                f"teacher_network.path: {path} must be an .onnx file, or an .xml file with its "
+                f".bin beside it; missing: {', '.join(missing) or 'a known suffix'}"
             )
         try:
             core = importlib.import_module("openvino").Core()
         except ImportError as error:
             raise TrainingError(
-                "a teacher that embeds crops during the training is run by OpenVINO, which is not "
+                "a teacher that embeds crops during training is run by OpenVINO, which is not "
                 'installed: pip install ".[openvino]", or write its embeddings to a file first and '
-                "name that as teacher"
+                "set that as teacher"
             ) from error
         try:
             model = core.read_model(path)
@@ -118,8 +118,8 @@ class Teacher:
             self.dim: int = self._model.output(0).get_shape()[1]
         except (RuntimeError, ValueError, IndexError) as error:
             raise TrainingError(
-                f"teacher_network.path: {path} is no network that takes (N, 3, H, W) crops and "
-                f"gives (N, D) embeddings: {error}"
+                f"teacher_network.path: {path} is not a network that takes (N, 3, H, W) crops and "
+                f"returns (N, D) embeddings: {error}"
             ) from error
         digest = hashlib.sha256()
         for file in files:

@@ -1,11 +1,11 @@
-"""Takes weight from the directions in which embeddings vary most without saying who it is.
+"""Reduces the weight of directions in which embeddings vary most without identifying people.
 
-Not part of the paper. A few directions hold most of the variance: the light of a campus, dark
-clothes or bright ones. Many people share what they say, so that two strangers can be alike by it
-alone; and in some directions one person varies as much as people do. Partial whitening divides each
-direction by a small power of its variance, once among all crops and once among those of a person,
-and takes off part of the mean. One linear map for all exits, folded into their last layers: the
-network costs what it did, and its embeddings stay comparable with those of before.
+Not part of the paper. A few directions hold most of the variance, such as a campus's light, or dark
+and bright clothes. Many people share them, so two strangers can look similar by them alone; and in
+some directions one person varies as much as people differ. Partial whitening divides each direction
+by a small power of its variance, once over all crops and once within persons, and subtracts part of
+the mean. It is one linear map for all exits, folded into their last layers: the cost stays the
+same, and embeddings stay comparable with earlier ones.
 
 Source: Jegou and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of
     PCA and whitening", ECCV 2012, with a power of 1/2 and the whole mean; within-class covariance
@@ -28,23 +28,23 @@ from adln.model.network import ADLN
 from adln.training.common_space import group_means
 from adln.training.data import evenly
 
-# Chosen on CUHK03's persons to choose by, on a plateau from 0.1 to 0.2.
+# Chosen on CUHK03's validation persons, on a plateau from 0.1 to 0.2.
 POWER = 0.15
-"""Of its variance among all crops, by which each direction is divided; 1/2 would make all alike."""
+"""Exponent of the variance over all crops by which each direction is divided; 1/2 equalises all."""
 POWER_WITHIN = 0.15
-"""Likewise of its variance among the crops of a person."""
+"""Exponent of the variance within persons, likewise."""
 CENTRED = 0.5
-"""Share of the mean that is taken off."""
+"""Share of the mean that is subtracted."""
 SHRINKAGE = 0.5
-"""Of the mean variance, added to the variance of each direction."""
+"""Added to the variance of each direction, as a share of the mean variance."""
 CROPS = 4000
-"""Of each source at most; a large one counts as much as a small one."""
+"""Most crops per source; large and small sources count equally."""
 _TOGETHER = 32
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """What is done to embeddings of unit length: (e - offset) @ map.
+    """Map of embeddings of unit length: (e - offset) @ map.
 
     Attributes:
         map: (D, D) float64.
@@ -62,7 +62,7 @@ class Whitening:
 
 @dataclass(frozen=True)
 class WhiteningStrength:
-    """How far a whitening goes; see the constants of the same names.
+    """Strength of a whitening; see the constants of the same names.
 
     Raises:
         TrainingError: a number is out of range.
@@ -77,11 +77,11 @@ class WhiteningStrength:
         powers = (self.power, self.power_within)
         if not (all(0 <= one <= 0.5 for one in powers) and 0 <= self.centred <= 1):
             raise TrainingError(
-                "a whitening has powers from 0 to 0.5 and takes off a share of the mean from 0 to "
-                f"1, got {self}"
+                "a whitening needs powers from 0 to 0.5 and a share of the mean from 0 to 1, got "
+                f"{self}"
             )
         if not self.shrinkage > 0:
-            raise TrainingError(f"the shrinkage of a whitening is more than 0, got {self}")
+            raise TrainingError(f"the shrinkage of a whitening must be above 0, got {self}")
 
 
 def fit_whitening(
@@ -91,9 +91,9 @@ def fit_whitening(
     """Fit a whitening to embeddings of many people.
 
     Args:
-        sources: of each data set (N, D) embeddings of unit length, and (N,) int64 persons, None
-            where nobody knows them. Each data set counts alike.
-        strength: how far it goes.
+        sources: for each data set, (N, D) embeddings of unit length and (N,) int64 persons, or None
+            if unlabelled. Each data set counts equally.
+        strength: strength of the whitening.
 
     Raises:
         TrainingError: there are fewer embeddings than dimensions, or no person has two.
@@ -101,7 +101,7 @@ def fit_whitening(
     count, dim = sum(len(rows) for rows, _ in sources), sources[0][0].shape[1]
     if count < dim:
         raise TrainingError(
-            f"a whitening of {dim} dimensions needs at least {dim} crops, got {count}: name more "
+            f"a whitening of {dim} dimensions needs at least {dim} crops, got {count}: add more "
             "people with --data or --unlabelled"
         )
     parts = [rows.double() for rows, _ in sources if len(rows)]
@@ -113,8 +113,8 @@ def fit_whitening(
         within = [_within(rows, persons) for rows, persons in named if len(rows)]
         if not within or not bool(torch.stack(within).any()):
             raise TrainingError(
-                "how a person varies is told by crops with names, two of a person at least: name "
-                "a data set with --data, or leave that out with --power-within 0"
+                "the variance within persons needs labelled crops, at least two of one person: add "
+                "a data set with --data, or leave it out with --power-within 0"
             )
         spread = torch.stack(within).mean(dim=0)
         map_ = map_ @ _divided(spread, strength.power_within, strength.shrinkage)
@@ -130,7 +130,7 @@ def _within(rows: Tensor, persons: Tensor) -> Tensor:
 
 
 def _divided(covariance: Tensor, power: float, shrinkage: float) -> Tensor:
-    """(D, D) that divides each direction by a power of its variance, and none on the average."""
+    """(D, D) that divides each direction by a power of its variance, with mean factor 1."""
     variances, directions = torch.linalg.eigh(covariance)
     factors = (variances.clamp(min=0) + shrinkage * variances.mean()) ** -power
     map_: Tensor = (directions * (factors / factors.mean())) @ directions.T
@@ -138,31 +138,31 @@ def _divided(covariance: Tensor, power: float, shrinkage: float) -> Tensor:
 
 
 def require_whitenable(network: ADLN) -> None:
-    """Tell before crops are embedded whether a network can be whitened.
+    """Check, before crops are embedded, that a network can be whitened.
 
     Raises:
-        TrainingError: its exits have no last layer that turns features into embeddings, or several
-            answer together.
+        TrainingError: an exit has no last layer from features to embeddings, or several exits are
+            summed.
     """
     own_layers = all(isinstance(one.projection, nn.Linear) for one in _exits(network))
     if network.architecture.summed_exits or not own_layers:
         raise TrainingError(
-            "only a network whose exits each end in a layer of their own in one space is whitened, "
-            "as those are that imitate a teacher in its space (network.teacher_space)"
+            "whitening needs a network whose exits each have their own last layer into one space, "
+            "as trained with a teacher in its space (network.teacher_space)"
         )
 
 
 def with_whitening(network: ADLN, whitening: Whitening, norms: Mapping[int, float]) -> None:
     """Fold a whitening into the last layer of each exit, in place.
 
-    The offset becomes the bias of the BNNeck, of which there is one that the layer turns into it.
-    Classifiers are moved along, but for a constant.
+    The offset becomes a bias of the BNNeck, chosen so that the last layer maps it to the offset.
+    Classifiers are transformed accordingly, up to a constant.
 
     Args:
         network: see `require_whitenable`.
-        whitening: of its space.
-        norms: depth -> mean length of embeddings as they leave the last layer; the offset is of
-            those of unit length.
+        whitening: the whitening of its space.
+        norms: depth -> mean length of embeddings before normalisation; the offset is for unit
+            length.
     """
     with torch.no_grad():
         for depth, exit_ in zip(network.architecture.exits, _exits(network), strict=True):
@@ -186,17 +186,17 @@ def whiten(
 ) -> int:
     """Fit a whitening to a network's embeddings of pictures, and fold it in, in place.
 
-    The deepest exit says how embeddings vary; all exits get the same map, as they share a space.
+    It is fitted to the deepest exit; all exits get the same map, as they share a space.
 
     Args:
         network: see `require_whitenable`.
-        splits: pictures of people with names. `CROPS` of each count, evenly chosen.
-        unlabelled: pictures of whomever, which count as one further data set.
-        strength: how far it goes.
-        on_progress: told after each batch how many crops it had.
+        splits: pictures of labelled people. `CROPS` of each split are used, evenly chosen.
+        unlabelled: pictures of unlabelled people, which count as one further data set.
+        strength: strength of the whitening.
+        on_progress: called after each batch with the number of its crops.
 
     Returns:
-        How many crops it was fitted to.
+        Number of crops it was fitted to.
 
     Raises:
         TrainingError: see `fit_whitening` and `require_whitenable`.
@@ -221,7 +221,7 @@ def whiten(
 def _embeddings(
     network: ADLN, paths: Sequence[Path], on_progress: Callable[[int], None]
 ) -> dict[int, Tensor]:
-    """Depth -> (N, D) as they leave the last layer."""
+    """Depth -> (N, D) embeddings before normalisation."""
     form = network.architecture
     network.eval()
     found: dict[int, list[Tensor]] = {
