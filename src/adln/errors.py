@@ -24,6 +24,10 @@ class SettingsError(AdlnError):
     """A settings file or option has an unknown key or a value that cannot be used."""
 
 
+class CameraNumberTakenError(SettingsError):
+    """Another camera of the gallery has the number that a camera was to get."""
+
+
 class TracksError(SettingsError):
     """Nothing can be learned from tracks: too few, of too few people, or of two people each."""
 
@@ -70,6 +74,10 @@ class SightingError(AdlnError):
 
 class DeliveryError(AdlnError):
     """A sighting cannot be stored or sent for now; it is kept and retried."""
+
+
+class EventRefusedError(DeliveryError):
+    """Frigate answers, but refuses what was asked of one event."""
 
 
 class CameraError(AdlnError):

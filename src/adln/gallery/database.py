@@ -115,7 +115,12 @@ def _make_room_to_open(folder: Path) -> bool:
 def open_again(folder: Path) -> sqlite3.Connection:
     """One more connection to a gallery's database; the caller closes it."""
     connection = sqlite3.connect(
-        folder / DATABASE_NAME, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        # Whoever opens a file that is gone makes no empty one.
+        f"file:{quote(str((folder / DATABASE_NAME).absolute()))}?mode=rw",
+        uri=True,
+        timeout=WAIT_S,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
         add_functions(connection)

@@ -1,6 +1,7 @@
 """What a gallery in a folder is made of, and what its methods do inside a transaction."""
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from adln.gallery.adapting import adaptation_of
 from adln.gallery.audit import AuditLog
 from adln.gallery.bridging import carry
 from adln.gallery.database import (
+    DATABASE_NAME,
     FullDiskError,
     connect,
     fill_reserve,
@@ -101,6 +103,7 @@ class GalleryStore:
         self._connection = connect(
             self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
+        self._file = (self.folder / DATABASE_NAME).stat()
         self._is_read_only = is_read_only(self.folder)
         self._index = SearchIndex(
             self._connection,
@@ -136,7 +139,8 @@ class GalleryStore:
             try:
                 # What was acknowledged is safe already; a full disk makes the next start slower.
                 with contextlib.suppress(GalleryError), plain_errors(self.folder):
-                    self._leave_ready()
+                    if self._is_in_place():
+                        self._leave_ready()
             finally:
                 self._index.close()
                 self._connection.close()
@@ -214,6 +218,22 @@ class GalleryStore:
     def _require_open(self) -> None:
         if self._closed:
             raise GalleryError(f"{self.folder}: this gallery was closed; open it again.")
+        if not self._is_in_place():
+            # What is written would go to a file that has no name any more, and its log would
+            # overwrite the file that has.
+            raise GalleryError(
+                f"{self.folder}: {DATABASE_NAME} was replaced or removed while it was open; what "
+                "was written before is in the old file. Stop everything that uses this gallery, "
+                f"remove {DATABASE_NAME}-wal and {DATABASE_NAME}-shm, which belong to the old "
+                f"file, put the wanted {DATABASE_NAME} in place again, and start anew."
+            ) from OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that was opened still is the gallery's."""
+        try:
+            return os.path.samestat(self._file, (self.folder / DATABASE_NAME).stat())
+        except OSError:
+            return False
 
     def _rebuild(self) -> None:
         with writing(self._connection):
