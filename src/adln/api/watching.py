@@ -17,7 +17,6 @@ from adln.pipeline.sightings import SightingEvent
 
 if TYPE_CHECKING:
     from adln.api.gallery import Gallery
-    from adln.pipeline.watch_settings import WatchSettings
 
 _WAIT_S = 0.2
 _LEAST_TRIES = 20  # of a detector, until it is given up
@@ -116,6 +115,7 @@ def watch(
     """
     from adln.pipeline.assembly import Assembly, assemble
     from adln.pipeline.plain_watch import settings_of
+    from adln.pipeline.watch_settings import WatchSettings
 
     several = [sources] if isinstance(sources, str | Path | int) else list(sources or ())
     if not several:

@@ -141,6 +141,17 @@ def is_read_only(folder: Path) -> bool:
     return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
 
 
+def is_in_place(opened: os.stat_result, path: Path) -> bool:
+    """Whether the file of an open database still is the one at its path.
+
+    SQLite goes on with a file that was replaced or removed, and nobody else sees what it writes.
+    """
+    try:
+        return os.path.samestat(opened, path.stat())
+    except OSError:
+        return False
+
+
 def permissions_in(folder: Path) -> int:
     """Those of new files in a gallery: as its database has them, but nothing for everybody."""
     try:

@@ -20,15 +20,14 @@ _SCRYPT = {"n": 2**12, "r": 8, "p": 1}
 _UNSEEN = dict.fromkeys(
     [
         *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFEFF, 0xFFA0),
-        *range(0x180B, 0x1810),
         *(0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
         *(*range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),
         *(*range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000)),
     ]
 )
 # Joiners and variation selectors show something beside letters without case, marks and symbols:
-# Persian, Hindi, Chinese and emoji need them. Elsewhere, and at both ends, they hide, too.
-_JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+# Persian, Hindi, Mongolian, Chinese and emoji need them. Elsewhere, and at the ends, they hide.
+_JOINERS = re.compile("[\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 _JOINED = frozenset(("Lo", "Mn", "Mc", "Me", "So", "Sk"))
 
 

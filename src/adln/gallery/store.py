@@ -24,6 +24,7 @@ from adln.gallery.database import (
     FullDiskError,
     connect,
     fill_reserve,
+    is_in_place,
     is_read_only,
     plain_errors,
     reading,
@@ -103,7 +104,8 @@ class GalleryStore:
         self._connection = connect(
             self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
-        self._file = (self.folder / DATABASE_NAME).stat()
+        self._path = (self.folder / DATABASE_NAME).absolute()
+        self._file = self._path.stat()
         self._is_read_only = is_read_only(self.folder)
         self._index = SearchIndex(
             self._connection,
@@ -139,7 +141,7 @@ class GalleryStore:
             try:
                 # What was acknowledged is safe already; a full disk makes the next start slower.
                 with contextlib.suppress(GalleryError), plain_errors(self.folder):
-                    if self._is_in_place():
+                    if is_in_place(self._file, self._path):
                         self._leave_ready()
             finally:
                 self._index.close()
@@ -218,7 +220,7 @@ class GalleryStore:
     def _require_open(self) -> None:
         if self._closed:
             raise GalleryError(f"{self.folder}: this gallery was closed; open it again.")
-        if not self._is_in_place():
+        if not is_in_place(self._file, self._path):
             # What is written would go to a file that has no name any more, and its log would
             # overwrite the file that has.
             raise GalleryError(
@@ -227,13 +229,6 @@ class GalleryStore:
                 f"remove {DATABASE_NAME}-wal and {DATABASE_NAME}-shm, which belong to the old "
                 f"file, put the wanted {DATABASE_NAME} in place again, and start anew."
             ) from OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-
-    def _is_in_place(self) -> bool:
-        """Whether the file that was opened still is the gallery's."""
-        try:
-            return os.path.samestat(self._file, (self.folder / DATABASE_NAME).stat())
-        except OSError:
-            return False
 
     def _rebuild(self) -> None:
         with writing(self._connection):

@@ -143,7 +143,8 @@ class FrigateApi:
             found = self._json(f"/api/events?{urlencode(query)}")
             if not isinstance(found, list):
                 raise DeliveryError(f"{self._root}: /api/events answered no list of events.")
-            page, broken = [], None
+            page: list[FrigateEvent] = []
+            broken: DeliveryError | None = None
             for one in found:
                 try:
                     page.append(self._event(one))
