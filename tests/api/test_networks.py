@@ -153,10 +153,12 @@ def test_an_impossible_description_is_refused(foreign: Path, changes: dict[str, 
 
 @pytest.mark.parametrize("batch", ["n", 4])
 def test_a_network_exported_as_for_training_is_refused(foreign: Path, batch: int | str) -> None:
-    # As of a batch normalisation that takes the mean of the batch it is given.
+    # Like a batch normalisation that takes the mean of the batch it is given.
     nodes = [
         helper.make_node("ReduceMean", ["features"], ["of_batch"], axes=[0]),
-        helper.make_node("Sub", ["features", "of_batch"], ["normalised"]),
+        helper.make_node("Constant", [], ["most"], value_float=0.9),
+        helper.make_node("Mul", ["of_batch", "most"], ["less"]),
+        helper.make_node("Sub", ["features", "less"], ["normalised"]),
     ]
     write_foreign(foreign, batch=batch, more=nodes, outputs=["normalised"])
     with pytest.raises(ModelFileError, match=r"comes with others .*eval"):

@@ -24,6 +24,7 @@ from adln.cameras.watching import CameraGroup, open_source
 from adln.embedders.quality import depths_for, files_for
 from adln.errors import DeliveryError, SettingsError
 from adln.gallery.interface import Gallery
+from adln.gallery.names import kept_form
 from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
@@ -241,12 +242,12 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """Who is in a gallery, for those who report people."""
     people = ReportedPeople(gallery.persons, ignored=settings.ignore)
-    called = set((people.names() or {}).values())
+    called = {kept_form(name) for name in (people.names() or {}).values() if name is not None}
     # Names stay out of the log.
-    if any(name.strip() not in called for name in settings.ignore):
+    if any(kept_form(name) not in called for name in settings.ignore):
         _log.warning("ignore names somebody whom the gallery does not know (yet)")
     for alert in settings.alerts:
-        if alert.person not in {ANYBODY, UNKNOWN, *called}:
+        if kept_form(alert.person) not in {ANYBODY, UNKNOWN, *called}:
             _log.warning(
                 "alert %s is about somebody whom the gallery does not know (yet)", alert.name
             )

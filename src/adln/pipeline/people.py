@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from adln.errors import GalleryError
+from adln.gallery.names import kept_form
 from adln.gallery.records import Person
 from adln.pipeline.sightings import SightingEvent
 
@@ -36,7 +37,8 @@ class ReportedPeople:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._persons = persons
-        self._ignored = frozenset(name.strip() for name in ignored)
+        # However a file encodes their accents.
+        self._ignored = frozenset(map(kept_form, ignored))
         self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -63,7 +65,8 @@ class ReportedPeople:
 
     def is_ignored(self, person_id: int | None) -> bool:
         """Whether somebody is never reported."""
-        return bool(self._ignored) and self.name_of(person_id) in self._ignored
+        name = self.name_of(person_id) if self._ignored else None
+        return name is not None and kept_form(name) in self._ignored
 
     def _ask(self) -> None:
         try:

@@ -7,7 +7,7 @@ say exactly what was meant.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import wraps
 from pathlib import Path
@@ -23,6 +23,7 @@ from adln.cameras.names import tidy_name
 from adln.cameras.redaction import public_name
 from adln.crops import to_jpeg
 from adln.errors import CameraError, ServiceError, SettingsError
+from adln.gallery.names import is_same_name
 from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.watch_settings import CameraSettings, TravelSettings, WatchSettings
 from adln.settings import from_mapping, read_settings
@@ -219,12 +220,15 @@ def add_alert(path: Path, alert: AlertSettings) -> None:
 
 
 @_alone
-def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
+def remove_alerts(
+    path: Path, which: Callable[[AlertSettings], bool], *, ignored: str | None = None
+) -> int:
     """Take rules out of a file.
 
     Args:
         path: TOML file, as of `adln watch`.
         which: whether one is to go.
+        ignored: a name that is to go from those who are never reported, too.
 
     Returns:
         How many there were. If none, the file is left alone.
@@ -234,21 +238,28 @@ def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
     """
     before = read_cameras_of(path)
     gone = [at for at, one in enumerate(before.alerts) if which(one)]
-    if not gone:
+    names = _places(before.ignore, ignored)
+    if not gone and not names:
         return 0
-    after = replace(before, alerts=tuple(one for one in before.alerts if not which(one)))
+    after = replace(
+        before,
+        alerts=tuple(one for one in before.alerts if not which(one)),
+        ignore=tuple(one for at, one in enumerate(before.ignore) if at not in names),
+    )
 
     def edit(document: Document) -> None:
         for at in reversed(gone):
             _delete(document, "alerts", at)
+        for at in reversed(names):
+            _delete(document, "ignore", at)
 
     _change(path, after, edit)
-    return len(gone)
+    return len(gone) + len(names)
 
 
 @_alone
 def rename_in_alerts(path: Path, before: str, after: str) -> int:
-    """Have rules about somebody be about them under another name.
+    """Have rules about somebody, and that they are never reported, hold under another name.
 
     Args:
         path: TOML file, as of `adln watch`.
@@ -262,20 +273,30 @@ def rename_in_alerts(path: Path, before: str, after: str) -> int:
         SettingsError: the file cannot be read or changed.
     """
     settings = read_cameras_of(path)
-    theirs = [at for at, one in enumerate(settings.alerts) if one.person == before]
-    if not theirs:
+    theirs = _places([one.person for one in settings.alerts], before)
+    names = _places(settings.ignore, before)
+    if not theirs and not names:
         return 0
     alerts = tuple(
         replace(one, person=after) if at in theirs else one
         for at, one in enumerate(settings.alerts)
     )
 
+    ignore = tuple(after if at in names else one for at, one in enumerate(settings.ignore))
+
     def edit(document: Document) -> None:
         for at in theirs:
             document["alerts"][at]["person"] = after
+        for at in names:
+            document["ignore"][at] = after
 
-    _change(path, replace(settings, alerts=alerts), edit)
-    return len(theirs)
+    _change(path, replace(settings, alerts=alerts, ignore=ignore), edit)
+    return len(theirs) + len(names)
+
+
+def _places(names: Sequence[str], name: str | None) -> list[int]:
+    """Where a name stands among others, however a file encodes its accents."""
+    return [at for at, one in enumerate(names) if is_same_name(one, name)]
 
 
 def try_camera(source: str) -> bytes:
