@@ -242,9 +242,11 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """Who is in a gallery, for those who report people."""
     people = ReportedPeople(gallery.persons, ignored=settings.ignore)
-    called = {kept_form(name) for name in (people.names() or {}).values() if name is not None}
+    names = people.names() or {}
+    called = {kept_form(name) for name in names.values() if name is not None}
     # Names stay out of the log.
-    if any(kept_form(name) not in called for name in settings.ignore):
+    known = {*called, *(f"id:{number}" for number in names)}
+    if any(kept_form(name) not in known for name in settings.ignore):
         _log.warning("ignore names somebody whom the gallery does not know (yet)")
     for alert in settings.alerts:
         if kept_form(alert.person) not in {ANYBODY, UNKNOWN, *called}:

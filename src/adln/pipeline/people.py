@@ -23,7 +23,7 @@ class ReportedPeople:
 
     Args:
         persons: Gives everybody, as `adln.gallery.interface.Gallery.persons` does.
-        ignored: Names of those who are never reported.
+        ignored: Names of those who are never reported, or numbers such as "id:6".
         every_s: Longest age of what is told, in s.
         clock: Seconds.
     """
@@ -65,8 +65,11 @@ class ReportedPeople:
 
     def is_ignored(self, person_id: int | None) -> bool:
         """Whether somebody is never reported."""
-        name = self.name_of(person_id) if self._ignored else None
-        return name is not None and kept_form(name) in self._ignored
+        if not self._ignored or person_id is None:
+            return False
+        name = self.name_of(person_id)
+        is_named = name is not None and kept_form(name) in self._ignored
+        return is_named or f"id:{person_id}" in self._ignored
 
     def _ask(self) -> None:
         try:

@@ -292,8 +292,8 @@ class WatchSettings:
         metrics: numbers for Prometheus.
         home_assistant: sensors for Home Assistant.
         alerts: when somebody is notified at once.
-        ignore: names of people who are known and never reported: no sighting or alert of them is
-            handed on, and Home Assistant is not told of them.
+        ignore: names of people who are known and never reported, or their numbers such as "id:6":
+            no sighting or alert of them is handed on, and Home Assistant is not told of them.
     """
 
     cameras: tuple[CameraSettings, ...] = ()

@@ -148,7 +148,7 @@ class EventSource(Protocol):
         """Watch other cameras from now on; False if that takes a new start of the service."""
 
     def ignore(self, names: frozenset[str]) -> None:
-        """Tell nobody of these people from now on, besides those whom the settings name."""
+        """Tell nobody of these people, by name or as "id:6", besides those of the settings."""
 
 
 class Events:
