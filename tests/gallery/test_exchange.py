@@ -87,6 +87,14 @@ def test_an_export_that_is_imported_again_adds_nothing(tmp_path: Path) -> None:
         assert import_parquet(gallery, file) == 0
         assert [facts(record) for batch in gallery.iterate() for record in batch] == before
         assert [person.name for person in gallery.persons()] == ["Ann", "Ben"]
+        # Whoever is called otherwise by now is the same person.
+        gallery.name_person(ann, "Ada")
+        gallery.delete([7])
+        assert import_parquet(gallery, file) == 1
+        assert [(one.name, one.num_sightings) for one in gallery.persons()] == [
+            ("Ada", 3),
+            ("Ben", 3),
+        ]
 
 
 def test_an_import_that_was_cut_off_is_finished_by_the_same_again(tmp_path: Path) -> None:

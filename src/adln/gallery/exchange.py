@@ -78,8 +78,8 @@ def import_parquet(
 ) -> int:
     """Add the sightings of a file to a gallery.
 
-    People with a name that the gallery knows become that person, those without a name whoever has
-    their sightings already, all others new people; sightings get new ids. Left out are sightings
+    People with a name that the gallery knows become that person, those of whom it has sightings
+    whoever these are of now, all others new people; sightings get new ids. Left out are sightings
     that are there already, and whoever was forgotten on request since the file was written, so that
     a backup can be put back. Each batch is stored when the next begins; an import that was
     interrupted leaves whole batches behind, and the same again stores the rest.
@@ -117,8 +117,9 @@ def import_parquet(
         fingerprints = [_fingerprint(one) for one in sightings]
         for row, fingerprint in zip(rows, fingerprints, strict=True):
             theirs = row["person_id"]
-            if theirs is not None and theirs not in names and owners.get(fingerprint) is not None:
-                persons.setdefault(theirs, owners[fingerprint])
+            if theirs is None or names.get(theirs) in here or owners.get(fingerprint) is None:
+                continue
+            persons.setdefault(theirs, owners[fingerprint])
         for at, row in enumerate(rows):
             theirs = row["person_id"]
             if theirs is None or fingerprints[at] in owners:
