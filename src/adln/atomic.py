@@ -192,7 +192,7 @@ def _not_written(path: Path, error: OSError, instead: str) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Let nobody else, thread or process, be in here with the same folder meanwhile.
 
     For files that are read, changed and written. No file is made for it. A disk of another machine
@@ -200,14 +200,20 @@ def locked(folder: Path) -> Iterator[None]:
 
     Args:
         folder: that exists. Whoever is in already must not enter again.
+        wait: for whoever is in already.
 
     Raises:
+        BlockingIOError: somebody is in, and is not waited for.
         OSError: the folder cannot be opened.
     """
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
         yield
     finally:
         os.close(handle)

@@ -24,6 +24,10 @@ class SettingsError(AdlnError):
     """A settings file or option has an unknown key or an invalid value."""
 
 
+class CameraNumberTakenError(SettingsError):
+    """Another camera of the gallery has the number that a camera was to get."""
+
+
 class TracksError(SettingsError):
     """Tracks cannot be learned from: too few, of too few people, or with mixed identities."""
 
@@ -70,6 +74,10 @@ class SightingError(AdlnError):
 
 class DeliveryError(AdlnError):
     """A sighting cannot be stored or sent at the moment; it is kept and retried."""
+
+
+class EventRefusedError(DeliveryError):
+    """Frigate answers, but refuses what was asked of one event."""
 
 
 class CameraError(AdlnError):

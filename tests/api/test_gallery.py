@@ -144,6 +144,13 @@ def test_only_one_embedding_is_searched_for(net: adln.Network, tmp_path: Path) -
         assert gallery.identify(np.eye(3)[:1].tolist(), network=net).person is not None
 
 
+def test_nobody_is_merged_with_themselves(net: adln.Network, tmp_path: Path) -> None:
+    with adln.Gallery(tmp_path) as gallery:
+        gallery.store.enrol("Anna")
+        with pytest.raises(GalleryError, match="themselves"):
+            gallery.merge(["Anna"], into="Anna")
+
+
 def test_one_name_can_be_merged_without_a_list(net: adln.Network, tmp_path: Path) -> None:
     with adln.Gallery(tmp_path / "shop") as gallery:
         gallery.enrol("Anna", np.eye(3)[0], network=net)

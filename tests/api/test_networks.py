@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from onnx import helper
 from PIL import Image
 from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
 
@@ -148,6 +149,53 @@ def test_an_impossible_description_is_refused(foreign: Path, changes: dict[str, 
     with pytest.raises(ModelFileError):
         adln.describe_network(foreign, **changes)  # type: ignore[arg-type]
     assert not sidecar(foreign).exists()
+
+
+@pytest.mark.parametrize("batch", ["n", 4])
+def test_a_network_exported_as_for_training_is_refused(foreign: Path, batch: int | str) -> None:
+    # Like a batch normalisation that takes the mean of the batch it is given.
+    nodes = [
+        helper.make_node("ReduceMean", ["features"], ["of_batch"], axes=[0]),
+        helper.make_node("Constant", [], ["most"], value_float=0.9),
+        helper.make_node("Mul", ["of_batch", "most"], ["less"]),
+        helper.make_node("Sub", ["features", "less"], ["normalised"]),
+    ]
+    write_foreign(foreign, batch=batch, more=nodes, outputs=["normalised"])
+    with pytest.raises(ModelFileError, match=r"comes with others .*eval"):
+        adln.describe_network(foreign, mean=MEAN, std=STD)
+    assert not sidecar(foreign).exists()
+
+
+def test_a_network_that_takes_one_crop_and_says_any_number_is_refused(foreign: Path) -> None:
+    # Only one crop has three numbers.
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[1, 3])
+    one = helper.make_node("Reshape", ["features", "shape"], ["row"])
+    write_foreign(foreign, more=[shape, one], outputs=["row"])
+    with pytest.raises(ModelFileError, match="several crops at a time"):
+        adln.describe_network(foreign, mean=MEAN, std=STD)
+
+
+def test_outputs_that_are_not_taken_are_told(
+    foreign: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = helper.make_node("Softmax", ["features"], ["scores"])
+    write_foreign(foreign, more=[scores], outputs=["scores", "features"])
+    adln.describe_network(foreign, mean=MEAN, std=STD, colours="rgb")
+    assert "several outputs; the first, of 3 numbers" in caplog.text
+    assert "not features" in caplog.text
+
+
+def test_the_mean_of_pixels_up_to_255_is_refused(foreign: Path) -> None:
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    with pytest.raises(ModelFileError, match="divide both by 255"):
+        adln.load(foreign, mean=mean, std=std)
+    assert not sidecar(foreign).exists()
+
+
+def test_the_other_layout_is_named(foreign: Path) -> None:
+    write_foreign(foreign, shape=(*SIZE_PX, 3))
+    with pytest.raises(ModelFileError, match='layout is "nhwc"'):
+        adln.load(foreign, mean=MEAN, std=STD)
 
 
 def test_a_damaged_description_says_how_to_write_it_again(foreign: Path) -> None:

@@ -1,6 +1,8 @@
 """Watching from Python."""
 
-from collections.abc import Sequence
+import gc
+import threading
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.small_networks import MakeModel
 
 import adln
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.frames import Frame
 from adln.errors import CameraError, SettingsError
+from adln.pipeline import assembly
+from adln.pipeline.roster import enter_cameras, read_cameras
 
 
 @pytest.fixture
@@ -90,3 +95,42 @@ def test_an_open_gallery_and_a_datetime_are_taken(clip: Path, tmp_path: Path) ->
         (person,) = gallery.people
         assert person.first_seen_s is not None
         assert 0 <= person.first_seen_s - start.timestamp() < 10
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+def test_who_leaves_early_leaves_nothing_open(clip: Path, tmp_path: Path, looks: int) -> None:
+    found = adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson())
+    for _ in range(looks):
+        next(found)
+    assert (tmp_path / "g" / "gallery.db-wal").exists()
+    del found
+    gc.collect()
+    # SQLite removes its log when the last connection is closed.
+    assert not (tmp_path / "g" / "gallery.db-wal").exists()
+    assert not [one for one in threading.enumerate() if one.name == "adln watch"]
+
+
+def test_two_watches_of_new_cameras_at_once_get_two_numbers(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = iter([{"yard": 1}, {"hall": 2}])
+
+    def late(folder: Path, cameras: Mapping[str, int]) -> int:
+        # Between the choice of the number and this moment.
+        for other in others:
+            enter_cameras(folder, other)
+            break
+        return enter_cameras(folder, cameras)
+
+    monkeypatch.setattr(assembly, "enter_cameras", late)
+    list(adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson()))
+    assert read_cameras(tmp_path / "g") == {"yard": 1, "hall": 2, "door": 3}
+
+
+def test_a_loaded_network_is_watched_with_at_its_depth(
+    clip: Path, tmp_path: Path, make_model: MakeModel
+) -> None:
+    network = adln.load(make_model(depths=(1, 2)), depth=1)
+    list(adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson(), network=network))
+    with adln.Gallery(tmp_path / "g") as gallery:
+        assert [model.depth for model in gallery.store.models] == [1]

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from tests.site.conftest import DIM, HEIGHT, SPACE, WIDTH, draw_folder, make_bands
 
+from adln.atomic import locked
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.frames import Frame
 from adln.cli.adapt_overnight import adapt_overnight
@@ -139,6 +140,19 @@ def test_nothing_is_stored_unless_somebody_agrees(
     with pytest.raises(AdlnError, match="nothing was stored"):
         adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
     assert not (tmp_path / "mine.onnx.work" / "crops").exists()
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_takes_nothing_from_the_first(
+    recording: Path, start: Path, tmp_path: Path, make_bands: MakeBands
+) -> None:
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    work = tmp_path / "mine.onnx.work"
+    crop = work / "crops" / "door" / "1" / "0.000s.jpg"
+    crop.parent.mkdir(parents=True)
+    crop.write_bytes(b"of the first run")
+    with locked(work), pytest.raises(AdlnError, match="another run is at work here"):
+        adapt_overnight([str(recording)], **chosen, opened_detector=MovingBox())
+    assert crop.is_file()
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -129,6 +129,14 @@ def test_people_are_named_merged_and_split(folder: Path) -> None:
     assert [(one["name"], one["num_sightings"]) for one in people] == [("Margarita", 3), ("G", 2)]
 
 
+@pytest.mark.parametrize("others", [["rita"], ["gus", "1"], ["id:1"]])
+def test_nobody_is_merged_with_themselves(folder: Path, others: list[str]) -> None:
+    result = run("merge", folder, "rita", *others)
+    assert result.exit_code != 0
+    assert "nobody is merged with themselves" in str(result.exception)
+    assert len(json.loads(run("list", folder, "--json").output)) == 2
+
+
 def test_forgetting_asks_first_proves_itself_and_lasts(
     folder: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -70,10 +70,48 @@ def test_models_and_spaces_of_every_row_come_along(tmp_path: Path) -> None:
     ):
         one.add(given)
         export_parquet(one, file)
-        other.add(given[1:2])
+        other.add([replace(given[1], time_s=5.0)])
         assert import_parquet(other, file) == 6
         assert [record.model for batch in other.iterate() for record in batch][1:] == models * 3
         assert set(other.models) == set(models)
+
+
+def test_an_export_that_is_imported_again_adds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "file.parquet"
+    with SqliteGallery(tmp_path / "a", create=True) as gallery:
+        ann, somebody = gallery.enrol("Ann"), gallery.enrol(None)
+        gallery.add(sightings(unit_rows(9), persons=[ann, somebody, None] * 3))
+        export_parquet(gallery, file)
+        gallery.name_person(somebody, "Ben")
+        before = [facts(record) for batch in gallery.iterate() for record in batch]
+        assert import_parquet(gallery, file) == 0
+        assert [facts(record) for batch in gallery.iterate() for record in batch] == before
+        assert [person.name for person in gallery.persons()] == ["Ann", "Ben"]
+        # Whoever is called otherwise by now is the same person.
+        gallery.name_person(ann, "Ada")
+        gallery.delete([7])
+        assert import_parquet(gallery, file) == 1
+        assert [(one.name, one.num_sightings) for one in gallery.persons()] == [
+            ("Ada", 3),
+            ("Ben", 3),
+        ]
+
+
+def test_an_import_that_was_cut_off_is_finished_by_the_same_again(tmp_path: Path) -> None:
+    file = tmp_path / "file.parquet"
+    with (
+        SqliteGallery(tmp_path / "a", create=True) as one,
+        SqliteGallery(tmp_path / "b", create=True) as other,
+    ):
+        given = sightings(unit_rows(6), persons=[one.enrol("Ann"), one.enrol(None), None] * 2)
+        one.add(given)
+        export_parquet(one, file)
+        somebody = other.enrol(None)
+        other.add([replace(given[1], person_id=somebody), replace(given[2], person_id=None)])
+        assert import_parquet(other, file) == 4
+        assert other.count() == 6
+        counts = {person.name: person.num_sightings for person in other.persons()}
+        assert counts == {None: 2, "Ann": 2}
 
 
 def test_a_backup_is_put_back_without_those_who_were_forgotten_since(tmp_path: Path) -> None:

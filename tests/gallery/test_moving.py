@@ -1,6 +1,8 @@
 """A gallery moved elsewhere is the same gallery, and a copy that differs is not called a move."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from adln.errors import GalleryError
 from adln.gallery.moving import move_gallery, renew_gallery, verify_move
 from adln.gallery.records import Filter, ModelKey, Sighting, StoredSighting
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.gallery.sums import row_sum
 
 MODEL = ModelKey("a" * 64, 2, 16)
 
@@ -64,6 +67,20 @@ def test_everything_arrives_under_new_numbers(tmp_path: Path) -> None:
         # A second move would mix people up.
         with pytest.raises(GalleryError, match="must be empty"):
             move_gallery(old, new)
+
+
+def test_a_name_that_earlier_versions_kept_otherwise_moves_too(tmp_path: Path) -> None:
+    with SqliteGallery(tmp_path / "old", create=True) as old:
+        person_id = old.enrol("Anna Bell")
+    with closing(sqlite3.connect(tmp_path / "old" / "gallery.db")) as connection:
+        name = "An\u200cna  Bell"
+        connection.execute(
+            "UPDATE persons SET name = ?, name_sum = ?", (name, row_sum(person_id, name))
+        )
+        connection.commit()
+    with SqliteGallery(tmp_path / "old") as old, SqliteGallery(tmp_path / "n", create=True) as new:
+        move_gallery(old, new)
+        assert [person.name for person in new.persons()] == ["Anna Bell"]
 
 
 def test_an_empty_gallery_moves_too(tmp_path: Path) -> None:

@@ -55,7 +55,16 @@ def test_a_name_is_kept_in_one_form() -> None:
     assert checked_name(" Mu\u0308ller ") == "Müller"
 
 
-@pytest.mark.parametrize("name", ["\u202eAnna", "An\u200bna", "\u2066Anna\u2069", "\ufeffAnna"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("\u202eAnna", "An\u200bna", "\u2066Anna\u2069", "\ufeffAnna"),
+        # Marks of direction, joiners where nothing joins, selectors, fillers, tags, blanks.
+        *("Anna\u200e", "\u200fAnna", "\u061cAnna", "An\u200cna", "\u200d\u200dAnna", "Anna\u200d"),
+        *("An\u2061na", "Anna\ufe0f", "Ann\U000e0100a", "An\u034fna", "Anna\u115f", "\u3164Anna"),
+        *("Anna\U000e0061", "Anna\u2800", "Anna\u180e", "\u206aAnna"),
+    ],
+)
 def test_what_shows_nothing_is_no_part_of_a_name(name: str) -> None:
     assert checked_name(name) == "Anna"
     assert is_same_name("Anna", name)
@@ -64,6 +73,28 @@ def test_what_shows_nothing_is_no_part_of_a_name(name: str) -> None:
 def test_only_what_shows_nothing_is_no_name() -> None:
     with pytest.raises(GalleryError, match="at least one visible character"):
         checked_name("\u200b\u202e")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "\u2800", "\u3164", "\u200d", "\ufe0f\u200c", "\U000e0061\u00a0"]
+)
+def test_a_name_is_something_that_can_be_seen(name: str) -> None:
+    with pytest.raises(GalleryError, match="at least one letter"):
+        checked_name(name)
+
+
+def test_unseen_letters_do_not_keep_accents_from_their_letters() -> None:
+    assert checked_name("Mu\u200c\u0308ller") == "Müller"
+
+
+def test_spaces_of_all_kinds_are_one() -> None:
+    assert checked_name("Anna\u2003\u00a0 Bell") == "Anna Bell"
+    assert is_same_name("Anna Bell", "Anna  Bell")
+
+
+@pytest.mark.parametrize("name", ["👩🏽\u200d❤\ufe0f\u200d👨", "葛\U000e0100城", "क\u094d\u200dष"])
+def test_what_joiners_and_selectors_show_stays(name: str) -> None:
+    assert checked_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["علی\u200cرضا", "👩\u200d👧", "דוד"])

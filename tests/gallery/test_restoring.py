@@ -39,6 +39,37 @@ def put_back(copy: Path, folder: Path) -> None:
     shutil.copy(copy, folder / "gallery.db")
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])
+def test_a_database_that_is_replaced_while_open_is_neither_read_nor_written(
+    tmp_path: Path, gone: bool
+) -> None:
+    folder, copy = tmp_path / "g", tmp_path / "copy.db"
+    with SqliteGallery(folder, create=True) as gallery:
+        ann = gallery.enrol("Ann")
+        gallery.add(sightings(unit_rows(3), persons=[ann] * 3))
+        back_up(folder, copy)
+        gallery.enrol("Ben")
+        content = copy.read_bytes()
+        if gone:
+            shutil.rmtree(folder)
+        else:
+            for name in ("gallery.db-wal", "gallery.db-shm"):
+                (folder / name).unlink(missing_ok=True)
+            copy.replace(folder / "gallery.db")
+        with pytest.raises(GalleryError, match="replaced or removed while it was open"):
+            gallery.persons()
+        with pytest.raises(GalleryError, match="start anew") as refused:
+            gallery.enrol("Cleo")
+        # The service says then that it cannot, not that the request was wrong.
+        assert isinstance(refused.value.__cause__, OSError)
+    if gone:
+        assert not folder.exists()
+    else:
+        assert (folder / "gallery.db").read_bytes() == content
+        with SqliteGallery(folder) as restored:
+            assert [person.name for person in restored.persons()] == ["Ann"]
+
+
 def truth(folder: Path) -> dict[int, tuple[np.ndarray, int]]:
     """What the database itself says, read without the gallery: sighting -> embedding, person."""
     connection = sqlite3.connect(folder / "gallery.db")

@@ -86,6 +86,8 @@ class FakeFrigate:
         self.asked: list[str] = []
         self.scores: dict[str, float | None] = {}
         self.faults: list[str] = []
+        self.refused: set[str] = set()
+        self.rubbish: list[Any] = []
         handler = type("Handler", (_Handler,), {"frigate": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -165,7 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
                 and (query.has_snapshot is None or event.has_snapshot == bool(query.has_snapshot))
                 and (query.in_progress != 0 or event.end_time is not None)
             ]
-            self._json(TypeAdapter(list[EventAnswer]).dump_json(found[: query.limit]))
+            page = TypeAdapter(list[EventAnswer]).dump_python(found[: query.limit])
+            self._json(json.dumps([*fake.rubbish, *page]).encode())
         elif len(parts) == 3 and parts[2] in fake.events:
             self._json(fake.events[parts[2]].model_dump_json().encode())
         elif len(parts) == 4 and parts[3] == self._clean() and parts[2] in fake.frames:
@@ -194,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             fake.faults.append(str(error))
             self._answer(422, b"")
+            return
+        if parts[2] in fake.refused:
+            self._json(b'{"success": false}', 400)
             return
         fake.events[parts[2]].sub_label = label.subLabel
         fake.scores[parts[2]] = label.subLabelScore

@@ -74,6 +74,12 @@ def test_a_rule_is_about_one_person_by_name(make_event: Make) -> None:
     assert not again(ANNA, verdict="candidate")
 
 
+def test_a_rule_is_about_somebody_however_their_name_is_encoded(make_event: Make) -> None:
+    is_worth = Log(make_event, rule_of(person="A\u200bnna"))
+    assert is_worth(ANNA)
+    assert not is_worth(BEN)
+
+
 def test_unknown_is_whoever_has_no_name(make_event: Make) -> None:
     seen = Log(make_event, rule_of(person="unknown", not_again_within="0s"))
     assert [seen(person) for person in (ANNA, UNNAMED, None)] == [False, True, True]

@@ -23,7 +23,7 @@ from adln.pipeline.broker import Broker
 from adln.pipeline.frigate import FrigateNamer
 from adln.pipeline.frigate_api import FrigateApi
 from adln.pipeline.frigate_news import FrigateNews
-from adln.pipeline.roster import read_cameras
+from adln.pipeline.roster import enter_cameras, read_cameras
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
 MODEL = ModelKey("ab" * 32, 2, 3)
@@ -161,6 +161,52 @@ def test_an_event_is_fetched_once_in_a_run_whatever_became_of_it(
     assert namer.counts == {"failed": 1, "without picture": 1}
 
 
+def test_an_event_that_frigate_refuses_holds_up_no_other(
+    make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery
+) -> None:
+    fake = make_frigate()
+    fake.somebody(RED, NOON_S)
+    scan(namer_of(fake, gallery, write=False), fake)
+    gallery.split([1], "Ann")
+    older, newer = (fake.somebody(RED, NOON_S + at) for at in (60, 120))
+    fake.refused.add(newer)
+    namer = namer_of(fake, gallery)
+    scan(namer, fake)
+    assert fake.events[older].sub_label == "Ann"
+    assert namer.counts["failed"] == 1
+    fake.refused.clear()
+    scan(namer, fake)
+    assert fake.events[newer].sub_label == "Ann", "it is tried again"
+
+
+@pytest.mark.parametrize(
+    "rubbish", [None, 7, {}, {"id": "a", "camera": "b", "start_time": float("nan")}]
+)
+def test_an_event_that_is_none_costs_itself_only(
+    make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery, rubbish: Any
+) -> None:
+    fake = make_frigate()
+    fake.somebody(RED, NOON_S)
+    fake.rubbish = [rubbish]
+    scan(namer_of(fake, gallery), fake)
+    assert gallery.count() == 1
+    fake.events.clear()
+    with pytest.raises(DeliveryError, match="not as Frigate's documentation has it"):
+        scan(namer_of(fake, gallery), fake)
+
+
+def test_a_new_camera_gets_a_number_that_nobody_took_meanwhile(
+    make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery
+) -> None:
+    fake = make_frigate()
+    namer = namer_of(fake, gallery)
+    enter_cameras(gallery.folder, {"yard": 1})
+    fake.somebody(RED, NOON_S)
+    scan(namer, fake)
+    assert read_cameras(gallery.folder) == {"yard": 1, "front_door": 2}
+    assert gallery.count(Filter(cameras=frozenset({2}))) == 1
+
+
 def test_others_than_people_and_those_who_are_still_there_are_not_asked_for(
     make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery
 ) -> None:
@@ -261,6 +307,25 @@ def test_the_end_of_an_event_ends_the_wait(broker: Any) -> None:
     teller.disconnect()
     teller.loop_stop()
     news.close()
+
+
+def test_a_broker_that_refuses_is_told_of_once(
+    guarded_broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, authority = guarded_broker
+    broker = Broker(
+        "localhost", running.port, username="ann", password="wrong", tls=True, ca_file=authority
+    )
+    news = FrigateNews(threading.Event())
+    try:
+        with caplog.at_level(logging.WARNING, "adln.pipeline.frigate_news"):
+            news.listen(broker, "frigate")
+            until = time.monotonic() + 20
+            while not caplog.text and time.monotonic() < until:
+                time.sleep(0.02)
+        assert "refuses the connection" in caplog.text
+    finally:
+        news.close()
 
 
 def test_other_news_are_no_news() -> None:

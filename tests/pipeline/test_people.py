@@ -70,4 +70,9 @@ def test_while_the_gallery_cannot_be_read_nobody_vanishes(
 def test_ignored_people_are_known_by_their_names() -> None:
     people = ReportedPeople(Register(p7="Anna", p8="Ben", p9=None), ignored=[" Anna "])
     assert [number for number in (7, 8, 9, None) if people.is_ignored(number)] == [7]
+    # Whoever has no name is ignored by number, and whoever is called otherwise stays so.
+    people = ReportedPeople(Register(p7="Anna", p9=None), ignored=["id:9", "id:7"])
+    assert [number for number in (7, 8, 9, None) if people.is_ignored(number)] == [7, 9]
+    # As some programs write é.
+    assert ReportedPeople(Register(p7="Zo\u00e9"), ignored=["Zoe\u0301"]).is_ignored(7)
     assert not ReportedPeople(Register(p7="Anna")).is_ignored(7)

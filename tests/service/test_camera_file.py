@@ -252,6 +252,17 @@ def test_rules_follow_somebody_who_is_called_otherwise(path: Path) -> None:
     assert path.read_text() == before
 
 
+def test_who_is_never_reported_stays_so_under_another_name_and_leaves_no_name(path: Path) -> None:
+    # As some programs write é.
+    path.write_text('ignore = ["Ben", "Zoe\u0301"]  # family\n' + path.read_text())
+    assert rename_in_alerts(path, "Zo\u00e9", "Zo\u00e9 Berg") == 1
+    assert read_watch_settings(path).ignore == ("Ben", "Zo\u00e9 Berg")
+    assert remove_alerts(path, lambda _: False, ignored="Zo\u00e9 Berg") == 1
+    assert read_watch_settings(path).ignore == ("Ben",)
+    assert "Zo" not in path.read_text()
+    assert "# family" in path.read_text()
+
+
 def test_a_file_that_is_damaged_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "watch.toml"
     path.write_text("cameras = [\n")

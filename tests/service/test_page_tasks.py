@@ -152,7 +152,7 @@ def test_somebody_is_silenced_with_three(served: Served, hand: Hand) -> None:
     hand.link("Anna")
     hand.button("Silence")
     hand.page.get_by_text("No alerts or messages are sent when they are seen").wait_for()
-    assert served.cameras.ignored == {"Anna"}
+    assert served.cameras.ignored == {"id:1"}
     assert served.events.silenced == {1}
     assert hand.count <= 3
     # And told of again, from the list of those who are silenced.

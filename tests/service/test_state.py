@@ -160,3 +160,22 @@ def test_what_changes_something_is_synced_and_what_only_looks_is_not(tmp_path: P
     synced = [one.split()[-1] for one in statements if "synchronous" in one]
     assert synced == ["FULL", "FULL", "FULL", "NORMAL", "FULL"]
     state.close()
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "removed"])
+def test_tokens_of_a_file_that_was_replaced_are_worth_nothing(tmp_path: Path, gone: bool) -> None:
+    # `adln tokens revoke` could not reach them any more.
+    state = ServiceState(tmp_path / "a")
+    token = state.create_token("box 7", "admin")
+    caller = state.caller(token)
+    assert caller is not None
+    if gone:
+        (tmp_path / "a" / DATABASE_NAME).unlink()
+    else:
+        ServiceState(tmp_path / "b").close()
+        (tmp_path / "b" / DATABASE_NAME).replace(tmp_path / "a" / DATABASE_NAME)
+    assert state.caller(token) is None
+    assert not state.is_valid(caller.token_id)
+    with pytest.raises(ServiceError, match="replaced or removed"):
+        state.revoke(caller.token_id)
+    state.close()

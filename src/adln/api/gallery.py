@@ -195,9 +195,11 @@ class Gallery:
         """Merge people who turn out to be one person; `into` keeps its number.
 
         Raises:
-            GalleryError: nobody is called that.
+            GalleryError: nobody is called that, or `names` has the name `into`.
         """
-        names = [names] if isinstance(names, str) else names
+        names = [names] if isinstance(names, str) else list(names)
+        if any(is_same_name(name, into) for name in names):
+            raise GalleryError(f"nobody is merged with themselves, got {into!r} for both.")
         self.store.merge(
             [self.person(name).person_id for name in names], self.person(into).person_id
         )

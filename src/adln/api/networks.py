@@ -292,6 +292,10 @@ def describe_network(
                 path,
             )
     form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
+    if form.mean is not None and form.std is not None and max(*form.mean, *form.std) > _MOST_SCALED:
+        raise ModelFileError(
+            f"mean {form.mean} and std {form.std} are of pixels from 0 to 255; divide both by 255."
+        )
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     manifest = describe_foreign(
         path,
@@ -360,6 +364,7 @@ def networks() -> list[KnownNetwork]:
 
 
 _REASONS = 3  # of pictures that cannot be used, that a message tells
+_MOST_SCALED = 5.0  # mean and std of pixels of 0..1 are below, those of 0..255 above
 _SAME = 0.99  # resizing and runtimes differ a little
 _FILES = (".onnx", ".xml", ".bin")
 

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adln.api.networks import Network
 from adln.cameras.detections import Detections
 from adln.cameras.detector import Detector
 from adln.cameras.frames import Frame
 from adln.embedders.quality import Quality
-from adln.errors import CameraError, SettingsError
+from adln.errors import CameraError, CameraNumberTakenError, SettingsError
 from adln.pipeline.sightings import SightingEvent
 
 if TYPE_CHECKING:
@@ -113,29 +113,43 @@ def watch(
         door 1 unknown
         door 1 unknown
     """
-    from adln.pipeline.assembly import assemble
+    from adln.pipeline.assembly import Assembly, assemble
     from adln.pipeline.plain_watch import settings_of
+    from adln.pipeline.watch_settings import WatchSettings
 
     several = [sources] if isinstance(sources, str | Path | int) else list(sources or ())
     if not several:
         raise SettingsError("expected a camera or a recording to watch, got none.")
-    named = str(network.path) if isinstance(network, Network) else str(network)
-    file = Path(detector) if isinstance(detector, str | Path) else None
-    settings, folder = settings_of(
-        [str(source) for source in several],
-        gallery=_folder_of(gallery),
-        detector=file,
-        network=named,
-        quality=quality,
-        start=start.isoformat() if isinstance(start, datetime) else start,
-    )
     stop = threading.Event()
     finds = None
     if detector is not None and not isinstance(detector, str | Path):
         finds = _WatchedDetector(detector, stop)
-    assembly = assemble(settings, folder, detector=finds)
 
-    def sightings() -> Iterator[SightingEvent]:
+    def settings() -> tuple[WatchSettings, Path]:
+        return settings_of(
+            [str(source) for source in several],
+            _depth_of(network),
+            gallery=_folder_of(gallery),
+            detector=Path(detector) if isinstance(detector, str | Path) else None,
+            network=str(network.path) if isinstance(network, Network) else str(network),
+            quality=quality,
+            start=start.isoformat() if isinstance(start, datetime) else start,
+        )
+
+    def opened() -> Assembly:
+        wanted, folder = settings()
+        while True:
+            try:
+                return assemble(wanted, folder, detector=finds)
+            except CameraNumberTakenError:
+                # Another watch of a new camera began in the same instant.
+                before, (wanted, folder) = wanted, settings()
+                if wanted == before:
+                    raise
+
+    assembly = opened()
+
+    def sightings() -> Iterator[Any]:
         found: queue.Queue[SightingEvent] = queue.Queue()
         ended = threading.Event()
         problems: list[BaseException] = []
@@ -152,8 +166,10 @@ def watch(
                 ended.set()
 
         thread = threading.Thread(target=work, name="adln watch", daemon=True)
-        thread.start()
         try:
+            # Reached at once: else nothing would be closed for who never asks for a sighting.
+            yield None
+            thread.start()
             while not (ended.is_set() and found.empty()):
                 try:
                     yield found.get(timeout=_WAIT_S)
@@ -164,7 +180,17 @@ def watch(
         finally:
             stop.set()
             assembly.cameras.wake()
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
             assembly.close()
 
-    return sightings()
+    begun = sightings()
+    next(begun)
+    return begun
+
+
+def _depth_of(network: str | Path | Network) -> list[str]:
+    """The settings that a loaded network stands for besides its file."""
+    if not isinstance(network, Network) or network.depth == max(network.embedder.depths):
+        return []
+    return [f"network.depth={network.depth}"]

@@ -5,13 +5,14 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import locked, require_writable
 from adln.cameras.detector import Detector
 from adln.cli.options import clock, duration, path_option
 from adln.cli.progress import RenewedLine
@@ -134,25 +135,49 @@ def adapt_overnight(
     require_new(request)
     require_writable(out, raises=SettingsError)
     require_same_space(request)
-    crops = _crops(
-        places,
-        crops_folder,
-        collect_s=collect,
-        detector=detector,
-        yes=yes,
-        keep=keep_crops,
-        opened=opened_detector,
-    )
-    outcome = _train(request, crops, crops_folder, keep=keep_crops)
-    if not outcome.finished:
-        _say(
-            f"stopped: {outcome.reason}. The same command goes on; until then "
-            f"{request.network} stays in use"
-            + (f", and crops stay in {crops_folder}." if crops_folder.exists() else ".")
+    with _alone_in(request.work):
+        crops = _crops(
+            places,
+            crops_folder,
+            collect_s=collect,
+            detector=detector,
+            yes=yes,
+            keep=keep_crops,
+            opened=opened_detector,
         )
-        return
-    _report(request, outcome, crops, pictures=pictures)
-    _clear(crops_folder, keep=keep_crops)
+        outcome = _train(request, crops, crops_folder, keep=keep_crops)
+        if not outcome.finished:
+            _say(
+                f"stopped: {outcome.reason}. The same command goes on; until then "
+                f"{request.network} stays in use"
+                + (f", and crops stay in {crops_folder}." if crops_folder.exists() else ".")
+            )
+            return
+        _report(request, outcome, crops, pictures=pictures)
+        _clear(crops_folder, keep=keep_crops)
+
+
+@contextmanager
+def _alone_in(work: Path) -> Iterator[None]:
+    """Refuse a second run in the same folder, which would delete the crops of the first."""
+    with ExitStack() as stack:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(work, wait=False))
+        except BlockingIOError as error:
+            raise SettingsError(
+                f"{work}: another run is at work here. Wait for its end, or name another --work."
+            ) from error
+        except OSError as error:
+            raise SettingsError(
+                f"{work}: cannot be written ({error.strerror or error})."
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                # Where nothing came of it.
+                work.rmdir()
 
 
 def _crops(

@@ -194,8 +194,8 @@ def enrol(
 def import_file(folder: Path, file: Path, low_memory: bool) -> None:
     """Add the sightings of FILE (Parquet, of `adln gallery export`) to FOLDER.
 
-    People who were forgotten in FOLDER since are skipped. Existing sightings are stored again as
-    duplicates: to go back to an export, import it into a new folder.
+    Sightings that are in FOLDER already, and people who were forgotten there since, are skipped.
+    What was changed in FOLDER stays: to go back to an export, import it into a new folder.
     """
     rows = count_rows(file)
     with open_folder(folder, create=True, low_memory=low_memory) as opened:
@@ -204,7 +204,8 @@ def import_file(folder: Path, file: Path, low_memory: bool) -> None:
         click.echo(f"{folder}: {stored:,} of {rows:,} sightings stored")
         if stored < rows:
             click.secho(
-                "The others are of people who were forgotten here or asked not to be enrolled.",
+                "The others are here already, or of people who were forgotten here or asked not to "
+                "be enrolled.",
                 fg="yellow",
             )
 

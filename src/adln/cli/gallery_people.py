@@ -20,6 +20,7 @@ from adln.cli.gallery_words import (
 from adln.cli.options import json_option
 from adln.cli.progress import tell
 from adln.datasets.listing import shown
+from adln.errors import GalleryError
 from adln.gallery.look_alikes import LEAST_SIMILARITY, LookAlike, find_look_alikes
 from adln.gallery.records import NO_PERSON, Erasure, Filter
 
@@ -92,7 +93,14 @@ def merge(folder: Path, into: str, others: tuple[str, ...]) -> None:
     """Merge OTHERS into the person INTO (numbers or names)."""
     with open_folder(folder) as opened:
         person_id = find_person(opened, into)
-        moved = opened.merge([find_person(opened, other) for other in others], person_id)
+        given = {other: find_person(opened, other) for other in others}
+        for other, number in given.items():
+            if number == person_id:
+                raise GalleryError(
+                    f"{folder}: {other!r} is person {person_id}, too, and nobody is merged with "
+                    "themselves. Name two persons; `adln gallery list` shows who there is."
+                )
+        moved = opened.merge(given.values(), person_id)
     click.echo(f"{many(moved, 'sighting')} moved to person {person_id}")
 
 

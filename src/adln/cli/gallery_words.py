@@ -51,14 +51,17 @@ def find_person(opened: SqliteGallery, text: str) -> int:
     number = None if text.startswith("name:") else text.removeprefix("id:")
     name = None if text.startswith("id:") else text.removeprefix("name:")
     by_id = [p for p in persons if number == str(p.person_id)]
-    by_name = [p for p in persons if is_same_name(p.name, name)]
+    # Galleries of earlier versions may have two names that look like one.
+    by_name = [p for p in persons if p.name == name] or [
+        p for p in persons if is_same_name(p.name, name)
+    ]
     found = {p.person_id: p for p in (*by_id, *by_name)}
     if len(found) > 1:
         both = " and ".join(called(p.person_id, p.name) for p in found.values())
-        raise GalleryError(
-            f"{opened.folder}: {text!r} could be {both}; write id:{by_id[0].person_id} for the "
-            f"number, name:{text} for the name."
-        )
+        ways = " or ".join(f"id:{number}" for number in found)
+        if by_id:
+            ways = f"id:{by_id[0].person_id} for the number, name:{text} for the name"
+        raise GalleryError(f"{opened.folder}: {text!r} could be {both}; write {ways}.")
     if not found:
         raise GalleryError(
             f"{opened.folder}: there is no person {text!r}; `adln gallery list` shows who there is."

@@ -8,6 +8,7 @@ opened like any other, by `adln.embedders.session.open_session`.
 import hashlib
 import importlib
 import json
+import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -32,6 +33,12 @@ WHOLE = 4
 _SIZE_PX = (256, 128)  # if the file leaves it open
 _OPENVINO = ".xml"
 _REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
+
+# How alike the embeddings of one crop are, alone and beside others, at least; a network whose
+# activations are quantised by the batch differs a little.
+_LEAST_STEADY = 0.98
+
+_log = logging.getLogger(__name__)
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Pixels in the file's format -> (N, ...) features."""
@@ -124,6 +131,7 @@ class OpenForeign:
         runtime: name and version of the runtime.
         size_px: height and width of its crops.
         dim: length of its embeddings.
+        unused: names of outputs that are not taken.
     """
 
     session: ForeignSession
@@ -131,6 +139,7 @@ class OpenForeign:
     runtime: tuple[str, str]
     size_px: tuple[int, int]
     dim: int
+    unused: tuple[str, ...] = ()
 
 
 def sidecar(path: Path) -> Path:
@@ -214,6 +223,15 @@ def describe_foreign(
         ModelFileError: see `start_foreign`; or the description file cannot be written.
     """
     opened = start_foreign(path, form)
+    _require_steady(path, opened)
+    if opened.unused:
+        _log.warning(
+            "%s has several outputs; the first, of %d numbers, is taken as the embedding, not %s. "
+            "If that is wrong, export the network with the embedding alone (no classifier).",
+            path,
+            opened.dim,
+            ", ".join(opened.unused),
+        )
     manifest = Manifest(
         depths=(WHOLE,),
         precision="fp32",
@@ -261,7 +279,8 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     runtime = ("onnxruntime", str(onnxruntime.__version__))
     digest = hashlib.sha256(content).hexdigest()
-    return _tried(path, form, run, fixed, digest, runtime, inputs[0].shape)
+    opened = _tried(path, form, run, fixed, digest, runtime, inputs[0].shape)
+    return replace(opened, unused=tuple(one.name for one in outputs[1:]))
 
 
 def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
@@ -299,7 +318,8 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
     digest = hashlib.sha256(content).hexdigest()
     runtime = ("openvino", str(openvino.__version__))
-    return _tried(path, form, run, None, digest, runtime, sides)
+    opened = _tried(path, form, run, None, digest, runtime, sides)
+    return replace(opened, unused=tuple(one.get_any_name() for one in model.outputs[1:]))
 
 
 def _tried(
@@ -312,6 +332,12 @@ def _tried(
     sides: Sequence[Any],
 ) -> OpenForeign:
     """Run it once and check the output."""
+    channels, other = (1, 3) if form.layout == "nchw" else (3, 1)
+    if sides[other] == 3 and isinstance(sides[channels], int) and sides[channels] > 3:
+        right = "nhwc" if form.layout == "nchw" else "nchw"
+        raise ModelFileError(
+            f'{path}: its input has shape {list(sides)}, so the layout is "{right}".'
+        )
     session = ForeignSession(form, run, batch=batch)
     size = _size(sides, form)
     crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
@@ -328,6 +354,35 @@ def _tried(
             "values that are not finite. Is it a re-identification network without its classifier?"
         )
     return OpenForeign(session, digest, runtime, size, found.shape[1])
+
+
+def _require_steady(path: Path, opened: OpenForeign) -> None:
+    """See that a crop has one embedding, whenever it is asked for and whatever comes with it.
+
+    Raises:
+        ModelFileError: it has not.
+    """
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (3, *opened.size_px, 3), dtype=np.uint8)
+
+    def embed(some: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return opened.session.run(["embedding"], {CROPS: some})[0]
+
+    try:
+        together, alone = embed(crops), np.concatenate([embed(crops[:1]), embed(crops[1:2])])
+    except Exception as error:
+        # See `_tried`.
+        raise ModelFileError(
+            f"{path}: cannot embed several crops at a time ({error}). Export it with a batch of "
+            "any size, or of 1."
+        ) from error
+    least = float(np.vecdot(together[:2], alone).min())
+    if not least >= _LEAST_STEADY:
+        raise ModelFileError(
+            f"{path}: embeds a crop otherwise when it comes with others (cosine {least:.3f}). It "
+            "was exported as for training; call eval() first, and export it with a batch of any "
+            "size."
+        )
 
 
 def _size(sides: Sequence[Any], form: PixelForm) -> tuple[int, int]:

@@ -115,7 +115,12 @@ def _make_room_to_open(folder: Path) -> bool:
 def open_again(folder: Path) -> sqlite3.Connection:
     """Open another connection to a gallery's database; the caller closes it."""
     connection = sqlite3.connect(
-        folder / DATABASE_NAME, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        # Whoever opens a file that is gone makes no empty one.
+        f"file:{quote(str((folder / DATABASE_NAME).absolute()))}?mode=rw",
+        uri=True,
+        timeout=WAIT_S,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
         add_functions(connection)
@@ -134,6 +139,17 @@ def is_read_only(folder: Path) -> bool:
     """Whether a gallery is read-only: its disk or its files are write-protected."""
     path = folder / DATABASE_NAME
     return path.exists() and not (os.access(folder, os.W_OK) and os.access(path, os.W_OK))
+
+
+def is_in_place(opened: os.stat_result, path: Path) -> bool:
+    """Whether the file of an open database still is the one at its path.
+
+    SQLite goes on with a file that was replaced or removed, and nobody else sees what it writes.
+    """
+    try:
+        return os.path.samestat(opened, path.stat())
+    except OSError:
+        return False
 
 
 def permissions_in(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Exports a gallery to a Parquet file and imports it, for other tools, backups and machines."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from adln.atomic import atomic_write
 from adln.errors import ForgottenNameError, GalleryError
 from adln.features import pyarrow_modules
 from adln.gallery.interface import Gallery
-from adln.gallery.names import checked_name
+from adln.gallery.names import checked_name, kept_form
 from adln.gallery.records import (
     ModelKey,
     Sighting,
@@ -77,10 +78,11 @@ def import_parquet(
 ) -> int:
     """Add the sightings of a file to a gallery.
 
-    People whose name is in the gallery become that person, all others become new people; sightings
-    get new ids, even if they are in the gallery already. People who were forgotten since the file
-    was written are left out, so that a backup can be restored. Batches are stored one by one, so an
-    interrupted import leaves complete batches: import into a new gallery if that matters.
+    People whose name is in the gallery become that person. People with a sighting that is in the
+    gallery already become the person who has it. All others become new people. Sightings get new
+    ids; those that are in the gallery already are skipped, and so are people who were forgotten
+    since the file was written, so that a backup can be restored. Batches are stored one by one: an
+    interrupted import leaves complete batches, and repeating it stores the rest.
 
     Args:
         gallery: empty, or of networks that share a file or a space with the file's.
@@ -88,7 +90,8 @@ def import_parquet(
         on_progress: called with the number of sightings just read.
 
     Returns:
-        The number stored: fewer than in the file if some are of forgotten people.
+        The number stored: fewer than in the file if some are in the gallery already or are of
+        forgotten people.
 
     Raises:
         GalleryError: The file is missing, damaged or of foreign networks; or pyarrow is missing.
@@ -97,7 +100,8 @@ def import_parquet(
     # Read and checked before any person is enrolled.
     admit(gallery.models, facts.models, place=str(path))
     names = _read_names(path)
-    here = {person.name: person.person_id for person in gallery.persons() if person.name}
+    here = {kept_form(one.name): one.person_id for one in gallery.persons() if one.name}
+    owners = {_fingerprint(one): one.person_id for batch in gallery.iterate() for one in batch}
     persons: dict[int, int | None] = {}  # None: forgotten
     count = 0
     for number, rows in enumerate(_batches(path)):
@@ -110,9 +114,15 @@ def import_parquet(
                 raise GalleryError(
                     f"{path}: row {number * _BATCH + at + 1} cannot be stored ({error})."
                 ) from error
+        fingerprints = [_fingerprint(one) for one in sightings]
+        for row, fingerprint in zip(rows, fingerprints, strict=True):
+            theirs = row["person_id"]
+            if theirs is None or names.get(theirs) in here or owners.get(fingerprint) is None:
+                continue
+            persons.setdefault(theirs, owners[fingerprint])
         for at, row in enumerate(rows):
             theirs = row["person_id"]
-            if theirs is None:
+            if theirs is None or fingerprints[at] in owners:
                 continue
             if theirs not in persons:
                 name = names.get(theirs)
@@ -120,13 +130,21 @@ def import_parquet(
             sightings[at] = replace(sightings[at], person_id=persons[theirs])
         sightings = [
             sighting
-            for sighting, row in zip(sightings, rows, strict=True)
-            if row["person_id"] is None or sighting.person_id is not None
+            for sighting, row, fingerprint in zip(sightings, rows, fingerprints, strict=True)
+            if fingerprint not in owners
+            and (row["person_id"] is None or sighting.person_id is not None)
         ]
         count += sum(sighting_id is not None for sighting_id in gallery.add(sightings))
         if on_progress is not None:
             on_progress(len(rows))
     return count
+
+
+def _fingerprint(one: Sighting | StoredSighting) -> bytes:
+    """What tells a sighting from all others, whatever gallery it is in."""
+    told = (one.model.digest, one.model.depth, one.camera_id, float(one.time_s), one.track_id)
+    row = np.asarray(one.embedding, "<f4").tobytes()
+    return hashlib.blake2b(repr(told).encode() + row, digest_size=16).digest()
 
 
 def _enrol(gallery: Gallery, name: str | None) -> int | None:

@@ -1,6 +1,7 @@
 """Names of people: comparison, validation, and digests that bar names of forgotten people."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -14,11 +15,20 @@ _SCRYPT = {"n": 2**12, "r": 8, "p": 1}
 
 
 # Invisible characters: they change the direction of the following text, even beyond the name, or
-# hide between letters, so that two names look the same. Joiners are kept: Persian, Hindi and emoji
-# need them.
+# hide between letters, so that two names look the same. Unicode's Default_Ignorable_Code_Point,
+# which includes soft hyphens, fillers and tags, and the blank of Braille.
 _UNSEEN = dict.fromkeys(
-    [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x00AD, 0x200B, 0x2060, 0xFEFF]
+    [
+        *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFEFF, 0xFFA0),
+        *(0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
+        *(*range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),
+        *(*range(0xE0000, 0xE0100), *range(0xE01F0, 0xE1000)),
+    ]
 )
+# Joiners and variation selectors show something beside letters without case, marks and symbols:
+# Persian, Hindi, Mongolian, Chinese and emoji need them. Elsewhere, and at the ends, they hide.
+_JOINERS = re.compile("[\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
+_JOINED = frozenset(("Lo", "Mn", "Mc", "Me", "So", "Sk"))
 
 
 def usual_form(name: str) -> str:
@@ -32,12 +42,25 @@ def is_same_name(name: str | None, other: str | None) -> bool:
     """Whether two texts are the same name, whatever the encoding of accents; None is no name."""
     if name is None or other is None:
         return False
-    return _plain(name) == _plain(other)
+    return kept_form(name) == kept_form(other)
 
 
-def _plain(name: str) -> str:
-    """A name as it is stored: NFC, without invisible characters and surrounding white space."""
-    return unicodedata.normalize("NFC", name.translate(_UNSEEN)).strip()
+def kept_form(name: str) -> str:
+    """A name as it is stored: NFC, without invisible characters, with single plain spaces."""
+    composed = unicodedata.normalize("NFC", name.translate(_UNSEEN))
+    seen = unicodedata.normalize("NFC", _JOINERS.sub(_where_they_show, composed))
+    spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in seen)
+    return re.sub(" +", " ", spaced).strip()
+
+
+def _where_they_show(found: re.Match[str]) -> str:
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    if not before or unicodedata.category(before) not in _JOINED:
+        return ""
+    shown = "".join(dict.fromkeys(found[0]))
+    # A variation selector affects the letter before it, a joiner those on both sides.
+    is_joined = after and unicodedata.category(after) in _JOINED
+    return shown if is_joined else shown.replace("\u200c", "").replace("\u200d", "")
 
 
 def name_digest(name: str, salt: bytes) -> bytes:
@@ -77,7 +100,7 @@ def checked_name(name: str) -> str:
     """
     if not isinstance(name, str):
         raise GalleryError(f"A name must be text, got {type(name).__name__}.")
-    plain = _plain(name)
+    plain = kept_form(name)
     if not plain:
         raise GalleryError("A name needs at least one visible character; omit it for no name.")
     if len(plain) > LONGEST_NAME:

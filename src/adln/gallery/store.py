@@ -1,6 +1,7 @@
 """The parts of a gallery in a folder, and its operations within transactions."""
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -19,9 +20,11 @@ from adln.gallery.adapting import adaptation_of
 from adln.gallery.audit import AuditLog
 from adln.gallery.bridging import carry
 from adln.gallery.database import (
+    DATABASE_NAME,
     FullDiskError,
     connect,
     fill_reserve,
+    is_in_place,
     is_read_only,
     plain_errors,
     reading,
@@ -101,6 +104,8 @@ class GalleryStore:
         self._connection = connect(
             self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
+        self._path = (self.folder / DATABASE_NAME).absolute()
+        self._file = self._path.stat()
         self._is_read_only = is_read_only(self.folder)
         self._index = SearchIndex(
             self._connection,
@@ -136,7 +141,8 @@ class GalleryStore:
             try:
                 # Acknowledged data is already safe; a full disk only makes the next start slower.
                 with contextlib.suppress(GalleryError), plain_errors(self.folder):
-                    self._leave_ready()
+                    if is_in_place(self._file, self._path):
+                        self._leave_ready()
             finally:
                 self._index.close()
                 self._connection.close()
@@ -214,6 +220,15 @@ class GalleryStore:
     def _require_open(self) -> None:
         if self._closed:
             raise GalleryError(f"{self.folder}: this gallery was closed; open it again.")
+        if not is_in_place(self._file, self._path):
+            # What is written would go to a file that has no name any more, and its log would
+            # overwrite the file that has.
+            raise GalleryError(
+                f"{self.folder}: {DATABASE_NAME} was replaced or removed while it was open; what "
+                "was written before is in the old file. Stop everything that uses this gallery, "
+                f"remove {DATABASE_NAME}-wal and {DATABASE_NAME}-shm, which belong to the old "
+                f"file, put the wanted {DATABASE_NAME} in place again, and start anew."
+            ) from OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     def _rebuild(self) -> None:
         with writing(self._connection):

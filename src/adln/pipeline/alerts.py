@@ -15,6 +15,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from adln.errors import DeliveryError, UndeliveredError
+from adln.gallery.names import is_same_name
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings, seconds, within_hours
 from adln.pipeline.delivery import Sink
 from adln.pipeline.outbox import StoredEvent
@@ -77,7 +78,7 @@ class AlertRule:
             return True
         if self._rule.person == UNKNOWN:
             return name is None
-        return event.verdict == "matched" and name == self._rule.person
+        return event.verdict == "matched" and is_same_name(name, self._rule.person)
 
     def alert(self, event: SightingEvent) -> str:
         """The alert for a sighting, as one line of JSON."""

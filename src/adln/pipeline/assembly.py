@@ -25,6 +25,7 @@ from adln.embedders.quality import depths_for, files_for
 from adln.embedders.shipped import SHIPPED, TRACKING, find_network
 from adln.errors import DeliveryError, SettingsError
 from adln.gallery.interface import Gallery
+from adln.gallery.names import kept_form
 from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
@@ -242,12 +243,14 @@ def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Reten
 def open_people(settings: WatchSettings, gallery: Gallery) -> ReportedPeople:
     """The gallery's people, for the parts that report them."""
     people = ReportedPeople(gallery.persons, ignored=settings.ignore)
-    called = set((people.names() or {}).values())
+    names = people.names() or {}
+    called = {kept_form(name) for name in names.values() if name is not None}
     # Names stay out of the log.
-    if any(name.strip() not in called for name in settings.ignore):
-        _log.warning("ignore has a name that the gallery does not know (yet)")
+    known = {*called, *(f"id:{number}" for number in names)}
+    if any(kept_form(name) not in known for name in settings.ignore):
+        _log.warning("ignore has a person that the gallery does not know (yet)")
     for alert in settings.alerts:
-        if alert.person not in {ANYBODY, UNKNOWN, *called}:
+        if kept_form(alert.person) not in {ANYBODY, UNKNOWN, *called}:
             _log.warning(
                 "alert %s is about a person whom the gallery does not know (yet)", alert.name
             )

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from adln.cameras.names import camera_name
 from adln.crops import cut, decode_image, resize, to_jpeg
-from adln.errors import AdlnError, DeliveryError, GalleryError, ImageError
+from adln.errors import (
+    AdlnError,
+    DeliveryError,
+    EventRefusedError,
+    GalleryError,
+    ImageError,
+)
 from adln.gallery.records import Filter, ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scales
@@ -19,7 +25,7 @@ from adln.matching.framing import why_not_a_crop
 from adln.matching.identification import MARGIN, Identification, identify
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.frigate_api import FrigateApi, FrigateEvent
-from adln.pipeline.roster import enter_cameras, read_cameras
+from adln.pipeline.roster import enter_new_camera, read_cameras
 
 _THUMBNAIL_QUALITY = 80
 _MOST_REMEMBERED = 10_000
@@ -62,16 +68,14 @@ class FrigateNamer:
                 continue
             try:
                 self.take(event)
-            except DeliveryError:
-                raise
-            except GalleryError as error:
-                # It may work next time.
-                self.counts["failed"] += 1
-                _log.warning("event %s: %s", event.event_id, error)
-                continue
             except AdlnError as error:
+                if isinstance(error, DeliveryError) and not isinstance(error, EventRefusedError):
+                    raise
                 self.counts["failed"] += 1
                 _log.warning("event %s: %s", event.event_id, error)
+                if isinstance(error, GalleryError | EventRefusedError):
+                    # The next time, perhaps.
+                    continue
             self._done[event.event_id] = None
             if len(self._done) > _MOST_REMEMBERED:
                 self._done.popitem(last=False)
@@ -135,10 +139,7 @@ class FrigateNamer:
         """The camera's number in the gallery; a new camera gets the next free one."""
         name = camera_name(name)
         if name not in self._cameras:
-            taken = set(self._cameras.values())
-            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
-            enter_cameras(self.gallery.folder, {name: number})
-            self._cameras[name] = number
+            self._cameras[name] = enter_new_camera(self.gallery.folder, name)
         return self._cameras[name]
 
     def _is_known(self, camera: int, time_s: float) -> bool:

@@ -5,6 +5,8 @@ https://docs.frigate.video/configuration/authentication describes them.
 """
 
 import json
+import logging
+import math
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from adln.cameras.proxies import proxies_for
-from adln.errors import DeliveryError
+from adln.errors import DeliveryError, EventRefusedError
 from adln.pipeline.connections import NoRedirect, trusting
 
 TIMEOUT_S = 15.0
@@ -27,6 +29,8 @@ _MOST_BYTES = 64 * 1024 * 1024
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Whole frames without drawings, as offered by Frigate 0.17, by earlier versions, and by 0.18.
 _PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&timestamp=0&crop=0")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +142,20 @@ class FrigateApi:
             found = self._json(f"/api/events?{urlencode(query)}")
             if not isinstance(found, list):
                 raise DeliveryError(f"{self._root}: /api/events did not return a list of events.")
-            page = [self._event(one) for one in found]
+            page: list[FrigateEvent] = []
+            broken: DeliveryError | None = None
+            for one in found:
+                try:
+                    page.append(self._event(one))
+                except DeliveryError as error:
+                    broken = error
+            if broken is not None:
+                if not page:
+                    raise broken
+                _log.warning("%d events are left out: %s", len(found) - len(page), broken)
             yield from page
             earliest_s = min((one.start_s for one in page), default=before_s)
-            if len(page) < _PAGE or earliest_s >= before_s:
+            if len(found) < _PAGE or earliest_s >= before_s:
                 return
             before_s = earliest_s
 
@@ -157,6 +171,7 @@ class FrigateApi:
         """The whole frame that shows the person best; None if there is none (any more).
 
         Raises:
+            EventRefusedError: Frigate refuses this event.
             DeliveryError: Frigate cannot be reached.
         """
         for name in list(self._pictures):
@@ -167,7 +182,9 @@ class FrigateApi:
                 self._pictures.insert(0, name)
                 return body
             if status not in (400, 404, 405, 422):
-                raise DeliveryError(f"{self._root}: a snapshot request returned status {status}.")
+                raise EventRefusedError(
+                    f"{self._root}: a snapshot request returned status {status}."
+                )
         return None
 
     def set_sub_label(self, event_id: str, name: str, score: float) -> None:
@@ -179,7 +196,8 @@ class FrigateApi:
             score: 0..1.
 
         Raises:
-            DeliveryError: Frigate cannot be reached, or refuses.
+            EventRefusedError: Frigate refuses this event.
+            DeliveryError: Frigate cannot be reached.
         """
         content = {
             "subLabel": name[:LONGEST_SUB_LABEL],
@@ -187,16 +205,19 @@ class FrigateApi:
         }
         status, _ = self._ask(f"/api/events/{quote(event_id, safe='')}/sub_label", content)
         if status != 200:
-            raise DeliveryError(f"{self._root}: a sub label request returned status {status}.")
+            raise EventRefusedError(f"{self._root}: a sub label request returned status {status}.")
 
     def _event(self, found: Any) -> FrigateEvent:
         try:
             box = found["data"].get("box") if isinstance(found.get("data"), Mapping) else None
             usable = isinstance(box, list) and len(box) == 4
+            start_s = float(found["start_time"])
+            if not math.isfinite(start_s):
+                raise ValueError(f"start_time is {start_s}")
             return FrigateEvent(
                 event_id=str(found["id"]),
                 camera=str(found["camera"]),
-                start_s=float(found["start_time"]),
+                start_s=start_s,
                 has_name=bool(found.get("sub_label")),
                 box_xywh=tuple(map(float, box)) if usable else None,  # type: ignore[arg-type]
             )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from adln.errors import GalleryError
+from adln.gallery.names import kept_form
 from adln.gallery.records import Person
 from adln.pipeline.sightings import SightingEvent
 
@@ -22,7 +23,7 @@ class ReportedPeople:
 
     Args:
         persons: Returns everybody, like `adln.gallery.interface.Gallery.persons`.
-        ignored: Names of people who are never reported.
+        ignored: Names, or numbers such as "id:6", of people who are never reported.
         every_s: Longest age of an answer, in s.
         clock: Time in s.
     """
@@ -36,7 +37,8 @@ class ReportedPeople:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._persons = persons
-        self._ignored = frozenset(name.strip() for name in ignored)
+        # However a file encodes their accents.
+        self._ignored = frozenset(map(kept_form, ignored))
         self._every_s = every_s
         self._clock = clock
         self._lock = threading.Lock()
@@ -63,7 +65,11 @@ class ReportedPeople:
 
     def is_ignored(self, person_id: int | None) -> bool:
         """Whether the person is never reported."""
-        return bool(self._ignored) and self.name_of(person_id) in self._ignored
+        if not self._ignored or person_id is None:
+            return False
+        name = self.name_of(person_id)
+        is_named = name is not None and kept_form(name) in self._ignored
+        return is_named or f"id:{person_id}" in self._ignored
 
     def _ask(self) -> None:
         try:

@@ -13,7 +13,7 @@ from adln.cameras.names import is_camera_name, tidy_name
 from adln.cameras.redaction import public_name
 from adln.embedders.quality import Quality
 from adln.errors import SettingsError
-from adln.pipeline.roster import read_cameras
+from adln.pipeline.roster import free_number, read_cameras
 from adln.pipeline.watch_settings import (
     CameraSettings,
     DetectorSettings,
@@ -170,7 +170,7 @@ def _numbers(names: Sequence[str], known: Mapping[str, int]) -> list[tuple[str, 
             unique = f"{name} {count}"
         number = known.get(unique)
         if number is None:
-            number = next(one for one in range(1, len(taken) + 2) if one not in taken)
+            number = free_number(taken)
             taken.add(number)
         given[unique] = number
     return list(given.items())

@@ -5,12 +5,12 @@ the gallery's folder are refused, because sightings would move to another camera
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from adln.atomic import atomic_write, locked
-from adln.errors import SettingsError
+from adln.errors import CameraNumberTakenError, SettingsError
 from adln.gallery.database import permissions_in
 
 FILE_NAME = "cameras.json"
@@ -38,6 +38,30 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
         _require_same(path, known, cameras)
         _write(path, known | dict(cameras), runs + 1)
     return runs + 1
+
+
+def enter_new_camera(folder: Path, name: str) -> int:
+    """The number of a camera; a new one gets the next that is free, on the disk.
+
+    Args:
+        folder: of the gallery; it must exist.
+        name: of the camera.
+
+    Raises:
+        SettingsError: the file is damaged, or it cannot be written.
+    """
+    with _alone(folder):
+        known, runs = _read(folder / FILE_NAME)
+        number = known.get(name)
+        if number is None:
+            number = free_number(known.values())
+            _write(folder / FILE_NAME, known | {name: number}, runs)
+    return number
+
+
+def free_number(taken: Collection[int]) -> int:
+    """The lowest number from 1 that no camera has."""
+    return next(one for one in range(1, len(taken) + 2) if one not in taken)
 
 
 def rename_camera(folder: Path, number: int, name: str) -> None:
@@ -112,7 +136,7 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
                 f"gallery ({path}). Set number = {known[name]}, or use another gallery."
             )
         if numbers.get(number, name) != name:
-            raise SettingsError(
+            raise CameraNumberTakenError(
                 f"camera {name!r} has number {number} in the settings, but in the gallery that is "
                 f"camera {numbers[number]!r} ({path}). Give it a number of its own; taken are "
                 f"{sorted(numbers)}."

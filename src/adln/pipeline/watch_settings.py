@@ -294,8 +294,8 @@ class WatchSettings:
         metrics: metrics for Prometheus.
         home_assistant: sensors for Home Assistant.
         alerts: rules for immediate notifications.
-        ignore: names of people who are known and never reported: no sighting or alert of them is
-            delivered, and Home Assistant does not show them.
+        ignore: names, or numbers such as "id:6", of people who are known and never reported: no
+            sighting or alert of them is delivered, and Home Assistant does not show them.
     """
 
     cameras: tuple[CameraSettings, ...] = ()

@@ -6,7 +6,7 @@ parsed by the watch's own code and must give exactly the intended settings.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import wraps
 from pathlib import Path
@@ -22,6 +22,7 @@ from adln.cameras.names import tidy_name
 from adln.cameras.redaction import public_name
 from adln.crops import to_jpeg
 from adln.errors import CameraError, ServiceError, SettingsError
+from adln.gallery.names import is_same_name
 from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.watch_settings import CameraSettings, TravelSettings, WatchSettings
 from adln.settings import from_mapping, read_settings
@@ -215,12 +216,15 @@ def add_alert(path: Path, alert: AlertSettings) -> None:
 
 
 @_alone
-def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
+def remove_alerts(
+    path: Path, which: Callable[[AlertSettings], bool], *, ignored: str | None = None
+) -> int:
     """Remove alerts from the watch file.
 
     Args:
         path: TOML file, as of `adln watch`.
         which: selects the alerts to remove.
+        ignored: a name to remove from the people who are never reported, too.
 
     Returns:
         The number removed. If it is 0, the file is not written.
@@ -230,21 +234,28 @@ def remove_alerts(path: Path, which: Callable[[AlertSettings], bool]) -> int:
     """
     before = read_cameras_of(path)
     gone = [at for at, one in enumerate(before.alerts) if which(one)]
-    if not gone:
+    names = _places(before.ignore, ignored)
+    if not gone and not names:
         return 0
-    after = replace(before, alerts=tuple(one for one in before.alerts if not which(one)))
+    after = replace(
+        before,
+        alerts=tuple(one for one in before.alerts if not which(one)),
+        ignore=tuple(one for at, one in enumerate(before.ignore) if at not in names),
+    )
 
     def edit(document: Document) -> None:
         for at in reversed(gone):
             _delete(document, "alerts", at)
+        for at in reversed(names):
+            _delete(document, "ignore", at)
 
     _change(path, after, edit)
-    return len(gone)
+    return len(gone) + len(names)
 
 
 @_alone
 def rename_in_alerts(path: Path, before: str, after: str) -> int:
-    """Replace a person's name in alerts.
+    """Replace a person's name in alerts and among the people who are never reported.
 
     Args:
         path: TOML file, as of `adln watch`.
@@ -258,20 +269,30 @@ def rename_in_alerts(path: Path, before: str, after: str) -> int:
         SettingsError: the file cannot be read or changed.
     """
     settings = read_cameras_of(path)
-    theirs = [at for at, one in enumerate(settings.alerts) if one.person == before]
-    if not theirs:
+    theirs = _places([one.person for one in settings.alerts], before)
+    names = _places(settings.ignore, before)
+    if not theirs and not names:
         return 0
     alerts = tuple(
         replace(one, person=after) if at in theirs else one
         for at, one in enumerate(settings.alerts)
     )
 
+    ignore = tuple(after if at in names else one for at, one in enumerate(settings.ignore))
+
     def edit(document: Document) -> None:
         for at in theirs:
             document["alerts"][at]["person"] = after
+        for at in names:
+            document["ignore"][at] = after
 
-    _change(path, replace(settings, alerts=alerts), edit)
-    return len(theirs)
+    _change(path, replace(settings, alerts=alerts, ignore=ignore), edit)
+    return len(theirs) + len(names)
+
+
+def _places(names: Sequence[str], name: str | None) -> list[int]:
+    """Where a name stands among others, however a file encodes its accents."""
+    return [at for at, one in enumerate(names) if is_same_name(one, name)]
 
 
 def try_camera(source: str) -> bytes:

@@ -146,7 +146,7 @@ class EventSource(Protocol):
         """Apply new settings; False if that needs a restart of the service."""
 
     def ignore(self, names: frozenset[str]) -> None:
-        """Stop reporting these people, in addition to those ignored in the settings."""
+        """Stop reporting these people, by name or as "id:6", in addition to the settings' own."""
 
 
 class Events:

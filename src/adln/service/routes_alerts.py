@@ -14,6 +14,7 @@ from pydantic import Field
 from starlette.exceptions import HTTPException
 
 from adln.errors import DeliveryError, ServiceError, SettingsError
+from adln.gallery.names import is_same_name, kept_form
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings
 from adln.pipeline.watch_settings import WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink
@@ -119,7 +120,9 @@ def forget_alerts(parts: Parts, name: str | None) -> None:
     if not name or not file_of(parts).exists():
         return
     try:
-        gone = camera_file.remove_alerts(file_of(parts), lambda one: one.person == name)
+        gone = camera_file.remove_alerts(
+            file_of(parts), lambda one: is_same_name(one.person, name), ignored=name
+        )
     except SettingsError as error:
         raise HTTPException(
             409,
@@ -168,12 +171,13 @@ def _changed(parts: Parts) -> ChangedAlerts:
 
 
 def _listed(parts: Parts, settings: WatchSettings) -> list[AlertOut]:
-    called = {ANYBODY, UNKNOWN, *parts.people.names().values()}
+    names = parts.people.names().values()
+    called = {ANYBODY, UNKNOWN, *(kept_form(name) for name in names if name is not None)}
     return [
         AlertOut(
             name=one.name,
             person=one.person,
-            is_known=one.person in called,
+            is_known=kept_form(one.person) in called,
             cameras=list(one.cameras),
             hours=one.hours,
             not_again_within=one.not_again_within,

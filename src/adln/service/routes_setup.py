@@ -121,9 +121,8 @@ def setup_routes(parts: Parts) -> APIRouter:
 def apply_silence(parts: Parts) -> None:
     """Pass the silenced people on to live events and cameras."""
     parts.events.silenced = silenced = parts.state.silenced()
-    people = parts.people.by_id()
-    names = (people[one].name for one in silenced if one in people)
-    parts.source.ignore(frozenset(name for name in names if name))
+    # By number: many have no name, and names change.
+    parts.source.ignore(frozenset(f"id:{one}" for one in silenced))
 
 
 def _qr_svg(text: str) -> str:

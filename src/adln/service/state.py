@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 from adln.errors import ServiceError
 from adln.gallery import audit
 from adln.gallery.audit import AuditCheck, AuditEntry, AuditLog
+from adln.gallery.database import is_in_place
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -120,7 +121,7 @@ class ServiceState:
         self._clock = clock
         self._lock = threading.Lock()
         self._reader_lock = threading.Lock()
-        self._path = path = folder / DATABASE_NAME
+        self._path = path = (folder / DATABASE_NAME).absolute()
         self._is_synced = True
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -132,6 +133,7 @@ class ServiceState:
             self._prepare(path)
             # A second connection: tokens are looked up while something is being written.
             self._reader = _connect(path)
+            self._file = path.stat()
         except (OSError, sqlite3.Error) as error:
             raise ServiceError(
                 f"{path}: cannot open tokens and audit log ({error}). Make the folder writable, or "
@@ -240,6 +242,8 @@ class ServiceState:
 
     def is_valid(self, token_id: str) -> bool:
         """Whether a token that was valid has not been revoked."""
+        if not self._is_in_place():
+            return False
         with self._reader_lock:
             row = self._reader.execute(
                 "SELECT 1 FROM tokens WHERE token_id = ? AND revoked_s IS NULL", (token_id,)
@@ -248,7 +252,8 @@ class ServiceState:
 
     def _row(self, token: str) -> tuple[str, str, str, Role, bytes, bytes] | None:
         match = _TOKEN.fullmatch(token)
-        if match is None:
+        # Of a file that was replaced, nobody could revoke a token any more.
+        if match is None or not self._is_in_place():
             return None
         token_id, secret = match[1], match[2]
         with self._reader_lock:
@@ -258,6 +263,13 @@ class ServiceState:
                 (token_id,),
             ).fetchone()
         return None if row is None else (token_id, secret, *row)
+
+    def _is_in_place(self) -> bool:
+        """Whether tokens and log still are those of the folder; if not, it is told."""
+        if is_in_place(self._file, self._path):
+            return True
+        _log.error("%s was replaced or removed; start the service anew", self._path)
+        return False
 
     def _make_quick(self, token_id: str, digest: bytes, salt: bytes) -> None:
         try:
@@ -408,6 +420,8 @@ class ServiceState:
     ) -> Iterator[None]:
         """A transaction that includes its audit log entry."""
         connection = self._connection
+        if not self._is_in_place():
+            raise ServiceError(f"{self._path} was replaced or removed, so nothing was done.")
         with self._lock:
             try:
                 connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
