@@ -80,6 +80,13 @@ def test_supervision_detections_come_back_with_their_numbers() -> None:
     assert without.tracker_id.tolist() == [1, 2]
 
 
+def test_a_refused_update_does_not_set_the_length_of_embeddings() -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    with pytest.raises(CameraError, match="one for each box"):
+        tracker.update(boxes(0), [0.9], embeddings=np.zeros((2, 8)))
+    tracker.update(boxes(0), [0.9], embeddings=np.eye(1, 4))
+
+
 def test_known_embeddings_are_used_without_a_frame() -> None:
     tracker = BoxTracker(frames_per_s=10)
     looks = np.eye(4, dtype=np.float32)

@@ -148,6 +148,8 @@ class BoxTracker:
         if not math.isfinite(now_s):
             raise CameraError(f"time_s is a number of seconds, got {time_s!r}.")
         update = self._tracker.update(found, now_s, frame, embeddings)
+        if embeddings is not None and len(embeddings):
+            self._length = embeddings.shape[1]
         self._next_s = now_s + 1 / self._frames_per_s
         numbers = np.full(len(found), NO_TRACK, np.int64)
         for person in update.people:
@@ -157,8 +159,7 @@ class BoxTracker:
     def _embeddings(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         given = as_array(embeddings, np.float32, what="embeddings", raises=CameraError)
         if given.ndim == 2 and len(given):
-            self._length = self._length or given.shape[1]
-            if given.shape[1] != self._length:
+            if self._length not in (None, given.shape[1]):
                 raise CameraError(
                     f"expected embeddings (N, {self._length}) as before, got {given.shape}; "
                     "embeddings of different networks cannot be compared."
