@@ -158,12 +158,11 @@ class BoxTracker:
 
     def _embeddings(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         given = as_array(embeddings, np.float32, what="embeddings", raises=CameraError)
-        if given.ndim == 2 and len(given):
-            if self._length not in (None, given.shape[1]):
-                raise CameraError(
-                    f"expected embeddings (N, {self._length}) as before, got {given.shape}; "
-                    "embeddings of different networks cannot be compared."
-                )
+        if given.ndim == 2 and len(given) and self._length not in (None, given.shape[1]):
+            raise CameraError(
+                f"expected embeddings (N, {self._length}) as before, got {given.shape}; "
+                "embeddings of different networks cannot be compared."
+            )
         return given
 
     def update_detections(
