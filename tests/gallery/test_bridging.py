@@ -168,7 +168,7 @@ def test_somebody_is_forgotten_with_proof(tmp_path: Path) -> None:
 
 def test_what_cannot_be_carried_is_refused_and_nothing_happens(tmp_path: Path) -> None:
     with filled(tmp_path / "g") as gallery:
-        with pytest.raises(GalleryError, match="holds no embeddings of network bbbb"):
+        with pytest.raises(GalleryError, match="has no embeddings of network bbbb"):
             gallery.build_bridge(bridge(NEW, NEWEST))
         short = replace(bridge(), mean=np.zeros(3, np.float32))
         with pytest.raises(GalleryError, match="holds embeddings of 32 numbers"):
