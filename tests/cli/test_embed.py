@@ -211,7 +211,7 @@ def test_linked_folders_are_named_as_left_out(
     (tmp_path / "elsewhere").mkdir()
     (people / "link").symlink_to(tmp_path / "elsewhere")
     result = run(people, "--network", make_model(), "--out", tmp_path / "f.npz")
-    assert f"left out: {people / 'link'}: a link to a folder" in result.stderr
+    assert f"left out: {people / 'link'}: links to folders are not followed" in result.stderr
     assert "6 pictures, 1 left out" in result.stdout
 
 

@@ -174,7 +174,7 @@ def test_what_cannot_be_carried_is_refused_and_nothing_happens(tmp_path: Path) -
         with pytest.raises(GalleryError, match="holds embeddings of 32 numbers"):
             gallery.build_bridge(short)
         elsewhere = replace(bridge(), space="cd" * 8)
-        with pytest.raises(GalleryError, match="is of space cdcd"):
+        with pytest.raises(GalleryError, match="is for space cdcd"):
             gallery.build_bridge(elsewhere)
         assert gallery.bridges == ()
 
