@@ -125,7 +125,7 @@ def walk_demo(walk: Walk, section: str) -> None:
     """`adln serve --demo`, and a picture dropped on it, as the page does it."""
     command = shlex.split(found(r"`(adln serve --demo)`", section))
     picture = walk.folder / found(r"drop `([^`]+\.jpg)`", section)
-    name = found(r"\*This is (\w+)\*", section)
+    name = found(r"The answer: \*(\w+), over 99 % confidence\*", section)
     with serving(walk, [*command, "--port", "0"]) as address:
         health = json.loads(ask(f"{address}/api/v1/health"))
         check(health["status"] == "ok", f"health: {health}")
