@@ -94,10 +94,10 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "f.npz"
     write_features(some_features(), path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DatasetError, match=r"f\.npz: no feature file"):
+    with pytest.raises(DatasetError, match=r"f\.npz: not a feature file"):
         read_features(path)
     np.savez(path, other=np.zeros(3))
-    with pytest.raises(DatasetError, match=r"f\.npz: no feature file"):
+    with pytest.raises(DatasetError, match=r"f\.npz: not a feature file"):
         read_features(path)
 
 
@@ -108,5 +108,5 @@ def test_embeddings_that_cannot_be_compared_are_refused(
     embeddings = np.ones((2, 3), dtype=np.float32)
     embeddings[1] = value
     write_features(Features(("a.jpg", "b.jpg"), embeddings, SOURCE), tmp_path / "f.npz")
-    with pytest.raises(DatasetError, match=rf"f\.npz: the embedding of b\.jpg holds .*{words}"):
+    with pytest.raises(DatasetError, match=rf"f\.npz: the embedding of b\.jpg contains .*{words}"):
         read_features(tmp_path / "f.npz")

@@ -56,7 +56,7 @@ def test_overrides_come_last(tmp_path: Path) -> None:
         ("[inner]\nsize = 2.5\n", r"a.toml: inner.size: .*integer"),
         ("[inner]\npair = [1]\n", r"a.toml: inner.pair"),
         ("name = \n", r"a.toml is not a readable TOML file"),
-        ("when = 2024-01-01\n", r"a.toml: a value has no place"),
+        ("when = 2024-01-01\n", r"a.toml: a value cannot be written as TOML or JSON"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:

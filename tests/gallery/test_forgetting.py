@@ -276,7 +276,7 @@ def test_an_erasure_whose_bytes_cannot_be_overwritten_yet_says_that_it_is_done(
     with SqliteGallery(tmp_path, create=True) as gallery:
         person = gallery.enrol("Ann")
         gallery.add(sightings(unit_rows(1), persons=[person]))
-        with pytest.raises(GalleryError, match="The erasure itself is complete"):
+        with pytest.raises(GalleryError, match="the erasure itself is complete"):
             gallery.forget(person)
         assert gallery.count() == 0
         monkeypatch.undo()

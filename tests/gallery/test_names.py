@@ -79,7 +79,7 @@ def test_only_what_shows_nothing_is_no_name() -> None:
     "name", ["", "\u2800", "\u3164", "\u200d", "\ufe0f\u200c", "\U000e0061\u00a0"]
 )
 def test_a_name_is_something_that_can_be_seen(name: str) -> None:
-    with pytest.raises(GalleryError, match="at least one letter"):
+    with pytest.raises(GalleryError, match="at least one visible character"):
         checked_name(name)
 
 

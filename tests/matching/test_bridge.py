@@ -142,7 +142,7 @@ def test_what_cannot_be_carried_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no such bridge"):
         read_bridge(network, ["b:2"])
     write_bridge(fitted(), network)
-    with pytest.raises(SettingsError, match="leads to network b:2, not to"):
+    with pytest.raises(SettingsError, match="belongs to network b:2, not to"):
         read_bridge(network, ["c:2"])
     with pytest.raises(SettingsError, match=r"needs embeddings of shape \(N, 24\)"):
         fitted().apply(np.zeros((2, 3), np.float32))

@@ -109,9 +109,7 @@ def test_a_model_without_calibration_has_none(tmp_path: Path) -> None:
 def test_a_calibration_of_another_model_is_refused(tmp_path: Path) -> None:
     model = tmp_path / "res2.onnx"
     write_calibration(FILE, model)
-    with pytest.raises(
-        ModelFileError, match=r"made for the model aaaaaaaaaaaa, but res2.onnx is c"
-    ):
+    with pytest.raises(ModelFileError, match=r"made for network aaaaaaaaaaaa, but res2.onnx is c"):
         read_calibration(model, model_sha256="c" * 64)
 
 

@@ -72,7 +72,7 @@ def test_too_few_answers_without_persons_are_never_sure() -> None:
 def test_impossible_answers_are_refused() -> None:
     with pytest.raises(SettingsError, match="none NaN"):
         confidence(np.array([[0.5, np.nan]]))
-    with pytest.raises(SettingsError, match="ask the gallery for 50, got 10"):
+    with pytest.raises(SettingsError, match="request 50 answers, got 10"):
         confidence(np.zeros((2, 10)))
     with pytest.raises(SettingsError, match="at least one answer"):
         confidence(np.zeros((3, 0)))

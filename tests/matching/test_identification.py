@@ -99,9 +99,7 @@ def test_two_people_too_close_are_a_candidate_at_even_odds_at_best(gallery: Sqli
     answer = who(gallery)
     assert answer.verdict == "candidate"
     assert answer.probability == 0.5
-    assert answer.reason == (
-        "Anna 0.92 and Bela 0.90 are too close to tell apart; a match is 0.03 ahead"
-    )
+    assert answer.reason == ("Anna 0.92 and Bela 0.90 are too close; a match needs a lead of 0.03")
     assert who(gallery, margin=0.01).verdict == "matched"
 
 
@@ -120,7 +118,7 @@ def test_without_a_scale_the_nearest_is_named_and_there_is_no_verdict(
     answer = identify(gallery, QUERY, model=MODEL, scales=Scales())
     assert answer.verdict is None
     assert answer.person is not None
-    assert answer.reason == "nearest is Anna 0.90; no calibration says what that means"
+    assert answer.reason == "nearest is Anna 0.90; there is no calibration to judge it"
 
 
 def test_a_named_person_goes_before_those_without_a_name_who_are_about_as_alike(

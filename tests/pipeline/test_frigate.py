@@ -191,7 +191,7 @@ def test_an_event_that_is_none_costs_itself_only(
     scan(namer_of(fake, gallery), fake)
     assert gallery.count() == 1
     fake.events.clear()
-    with pytest.raises(DeliveryError, match="not as Frigate's documentation has it"):
+    with pytest.raises(DeliveryError, match="not as in Frigate's documentation"):
         scan(namer_of(fake, gallery), fake)
 
 

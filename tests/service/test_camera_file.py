@@ -172,7 +172,7 @@ def test_a_recording_keeps_its_path_and_what_else_is_said_of_it(tmp_path: Path) 
 
 
 def test_a_camera_that_an_alert_is_about_stays_until_that_is_gone(path: Path) -> None:
-    with pytest.raises(SettingsError, match="night is about yard"):
+    with pytest.raises(SettingsError, match="night uses yard"):
         remove_camera(path, 1)
     assert path.read_text() == WRITTEN
     assert remove_alerts(path, lambda one: one.name == "night") == 1

@@ -153,7 +153,7 @@ def test_a_crash_is_told_and_the_process_is_started_again(tmp_path: Path) -> Non
     cameras.start(lambda event: None)
     until(is_back)
     cameras.stop()
-    assert "The cameras' process ended with status 3." in problems
+    assert "The camera process ended with status 3." in problems
 
 
 def test_what_cannot_be_read_is_counted_and_survived_and_nothing_of_it_is_run(

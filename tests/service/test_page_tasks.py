@@ -105,6 +105,8 @@ def test_two_who_are_one_are_merged_with_three(served: Served, open_page: OpenPa
     hand = Hand(open_page(served.address))
     hand.tab("Review")
     hand.page.get_by_text("Possibly the same person").wait_for()
+    # The title has the focus once the view is complete.
+    hand.page.locator("h1:focus").wait_for()
     hand.press("m")
     hand.page.get_by_text("Merged into Anna.").wait_for()
     assert again not in {person.person_id for person in served.gallery.persons()}
