@@ -200,10 +200,14 @@ class FrameLooks:
         self.made = 0
         self.able = embeddings is not None or (image is not None and appearance is not None)
 
+    @property
+    def _picture_size(self) -> tuple[int, int]:
+        """Height and width in px; without a picture its right and lower border are not known."""
+        return (10**9, 10**9) if self._image is None else self._image.shape[:2]
+
     @cached_property
     def _geometry(self) -> list[Geometry]:
-        # Without a picture its right and lower border are not known.
-        height_px, width_px = (10**9, 10**9) if self._image is None else self._image.shape[:2]
+        height_px, width_px = self._picture_size
         return judge_boxes(
             self._detections.boxes_xyxy,
             self._detections.confidences,
@@ -216,19 +220,14 @@ class FrameLooks:
     def clean(self) -> list[bool]:
         """(N,): whether a box shows one whole person, judged by the boxes alone."""
         settings, clean = self._settings, []
-        boxes = self._inside().tolist()
-        for (left, top, right, bottom), geometry in zip(boxes, self._geometry, strict=True):
+        height_px, width_px = self._picture_size
+        inside = clip_to_picture(
+            self._detections.boxes_xyxy, height_px=height_px, width_px=width_px
+        ).tolist()
+        for (left, top, right, bottom), geometry in zip(inside, self._geometry, strict=True):
             is_large = right - left >= 1 and bottom - top >= settings.least_height_px
             clean.append(is_large and geometry.clean >= settings.clean)
         return clean
-
-    def _inside(self) -> NDArray[np.floating]:
-        """(N, 4): the boxes, cut at the picture's border."""
-        boxes = self._detections.boxes_xyxy
-        if self._image is None:
-            return boxes
-        height_px, width_px = self._image.shape[:2]
-        return clip_to_picture(boxes, height_px=height_px, width_px=width_px)
 
     @cached_property
     def mixed(self) -> list[bool]:
