@@ -61,6 +61,17 @@ def test_boxes_that_are_not_clean_are_not_embedded(box: list[float], confidence:
     assert looks.made == 0
 
 
+def test_without_a_picture_boxes_still_end_at_its_upper_border() -> None:
+    looks = FrameLooks(
+        found([100, -90, 130, 20], [300, 100, 350, 230]),  # of the first, 20 px are seen
+        AppearanceSettings(),
+        image=None,
+        appearance=None,
+        embeddings=np.eye(2, 4),
+    )
+    assert list(looks.of([0, 1])) == [1]
+
+
 def test_boxes_that_nobody_covers_are_not_judged_until_somebody_asks_for_them() -> None:
     looks = FrameLooks(
         found([0, 100, 50, 230], [300, 100, 350, 230]),
