@@ -14,6 +14,7 @@ from adln.matching.calibration import Decision, Scales
 from adln.matching.identification import (
     LEAST_GALLERY,
     MARGIN,
+    SAME_CAMERA,
     Identification,
     identify,
     not_asked,
@@ -182,6 +183,21 @@ def test_scores_are_judged_as_among_a_hundred_people_or_more(gallery: SqliteGall
     identify(gallery, QUERY, model=MODEL, scales=Scales(otherwise=scale))
     identify(gallery, QUERY, model=MODEL, scales=Scales(otherwise=scale), least_gallery=2)
     assert scale.sizes == {LEAST_GALLERY, 3}
+
+
+def test_a_sighting_by_the_querys_own_camera_is_judged_as_among_twice_as_many(
+    gallery: SqliteGallery,
+) -> None:
+    fill(gallery, [(None, 0.5)] * 3)  # all seen by camera 1
+    for camera, size in ((None, LEAST_GALLERY), (7, LEAST_GALLERY), (1, 200)):
+        scale = BySize()
+        answer = identify(
+            gallery, QUERY, model=MODEL, scales=Scales(otherwise=scale), camera=camera
+        )
+        assert (answer.judged_among, scale.sizes) == (size, {size})
+    gallery.add([look(0.4, gallery.enrol(None), axis=9) for _ in range(LEAST_GALLERY)])
+    answer = who(gallery, camera=1)
+    assert answer.judged_among == SAME_CAMERA * answer.gallery_size == 206
 
 
 def test_a_look_at_the_query_itself_says_nothing(gallery: SqliteGallery) -> None:
