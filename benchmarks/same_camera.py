@@ -14,12 +14,28 @@ from pathlib import Path
 import click
 import numpy as np
 from benchmarks.site_training import embed, open_network
+from numpy.typing import NDArray
 
 from adln.datasets.market1501 import read_market1501
+from adln.datasets.split import Split
 from adln.gallery.records import pool_track
 
 _SEQUENCE = re.compile(r"_c\d+s(\d+)_")
 _PER_MILLION = (100, 30, 10)
+
+
+def visits_of(split: Split) -> tuple[Split, NDArray[np.int64], NDArray[np.int64]]:
+    """The tracks of the known persons of a split of Market-1501.
+
+    Returns:
+        These crops (N); person, camera and sequence of each track (T, 3); the track of each crop.
+    """
+    split = split.select(split.person_ids > 0)
+    found = [_SEQUENCE.search(path.name) for path in split.paths]
+    sequences = np.array([0 if name is None else int(name[1]) for name in found])
+    visits = np.stack([split.person_ids, split.camera_ids, sequences], axis=1)
+    tracks, track_of = np.unique(visits, axis=0, return_inverse=True)
+    return split, tracks, track_of.reshape(-1)
 
 
 @click.command()
@@ -27,13 +43,7 @@ _PER_MILLION = (100, 30, 10)
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
 def main(networks: tuple[str, ...], data: Path) -> None:
     """Print a row for each network and score."""
-    split = read_market1501(data).gallery
-    split = split.select(split.person_ids > 0)
-    found = [_SEQUENCE.search(path.name) for path in split.paths]
-    sequences = np.array([0 if name is None else int(name[1]) for name in found])
-    visits = np.stack([split.person_ids, split.camera_ids, sequences], axis=1)
-    tracks, track_of = np.unique(visits, axis=0, return_inverse=True)
-    track_of = track_of.reshape(-1)
+    split, tracks, track_of = visits_of(read_market1501(data).gallery)
     person, camera, _ = tracks.T
     pairs = np.triu_indices(len(tracks), 1)
     is_same = person[pairs[0]] == person[pairs[1]]

@@ -552,6 +552,24 @@ def test_a_template_that_is_nearer_to_somebody_else_is_not_learned(
     assert before == [record.sighting_id for batch in gallery.iterate() for record in batch]
 
 
+@pytest.mark.parametrize(
+    ("like", "learned"), [(0.71, False), (0.755, False), (0.765, True), (0.9, True)]
+)
+def test_a_track_that_only_just_matches_is_kept_for_review_and_not_learned(
+    gallery: SqliteGallery, like: float, learned: bool
+) -> None:
+    book = make_book(gallery)  # a match begins at 0.7
+    one = seen_before(book, face(1))
+    elsewhere = Filter(cameras=frozenset({2}))
+    for number, is_last in enumerate((False, False, True)):
+        crops = evidence(2, 1, face(1, like=like), first_crop=1 + number, is_last=is_last)
+        answer = only(book.decide([crops]))
+        assert (answer.person_id, answer.verdict) == (one, "matched")
+        assert gallery.count(elsewhere) == (learned or is_last)
+    (kept,) = (each for batch in gallery.iterate(where=elsewhere) for each in batch)
+    assert kept.person_id == (one if learned else None)
+
+
 def test_a_track_between_two_people_is_a_candidate_and_learned_by_neither(
     gallery: SqliteGallery,
 ) -> None:

@@ -18,6 +18,8 @@ The rules, in the order in which they apply:
   some seconds, it becomes a new person if it is more likely somebody else; within one camera, where
   strangers look more alike than calibrations expect, that is nearly every candidate.
 - A person who left the same camera shortly before is matched from the candidate threshold on.
+- A track becomes another template of its person only if it leads everyone else and the threshold by
+  a margin; otherwise it is kept unassigned, to be reviewed.
 - A track keeps its person, unless another person matches and its own is not even a candidate.
 - A person enrolled too early who turns out, with better crops, to be a known person is merged into
   that person.
@@ -42,6 +44,9 @@ from adln.pipeline.identity_settings import IdentitySettings
 __all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
+
+LEARN_ABOVE = 2 * MARGIN
+"""How far above the threshold of a match, in cosine, a track must score to become a template."""
 
 # Log one failure of the gallery in this many.
 _LOG_EVERY = 100
@@ -246,7 +251,8 @@ class IdentityBook:
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
             if state.claims:
-                self._guarded(state, partial(self._confirm, state))
+                is_last = state.key in ending
+                self._guarded(state, partial(self._confirm, state, is_last))
             else:
                 self._look(at, state, found, queue)
         while queue:
@@ -305,12 +311,13 @@ class IdentityBook:
         assert evidence is not None
         state.depth, state.why = best.depth, best
         verdict, probability = best.verdict, best.probability or 0.0
+        clear = _is_clear(best, best.lead)
         if verdict == "candidate" and self._is_back(state, best):
-            verdict = "matched"
+            verdict, clear = "matched", best.lead >= MARGIN
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
-            self._claim(state, best.nearest.person_id, learn=best.lead >= MARGIN)
+            self._claim(state, best.nearest.person_id, learn=clear, is_last=is_last)
             return
         enough = self._suffices(state, evidence)
         doubtful = verdict == "candidate" and probability < self._least_probability(state, best)
@@ -367,7 +374,7 @@ class IdentityBook:
             > 0
         )
 
-    def _confirm(self, state: _Track) -> None:
+    def _confirm(self, state: _Track, is_last: bool) -> None:
         """Search again for a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
@@ -387,8 +394,9 @@ class IdentityBook:
                 state.why = replace(own, runners_up=other.rows, reason=reason)
             # Without stored sightings besides the track's own there is no score: nothing
             # contradicts.
-            is_ahead = own.score is None or own.score - other.best >= MARGIN
-            self._store(state, mine, learn=is_ahead)
+            lead = math.inf if own.score is None else own.score - other.best
+            clear = lead >= MARGIN if state.is_founder else _is_clear(own, lead)
+            self._learn(state, mine, clear=clear, is_last=is_last)
             return
         state.verdict, state.probability = "matched", other.probability or 0.0
         state.why = other
@@ -409,14 +417,14 @@ class IdentityBook:
             if mine_still:
                 self._gallery.assign(mine_still, elsewhere.person_id)
         state.is_founder = False
-        self._claim(state, elsewhere.person_id)
+        self._claim(state, elsewhere.person_id, learn=True, is_last=is_last)
 
     def _has_name(self, person_id: int) -> bool:
         people = self._gallery.persons()
         return any(one.person_id == person_id and one.name is not None for one in people)
 
-    def _claim(self, state: _Track, person_id: int, *, learn: bool = True) -> None:
-        self._store(state, person_id, learn=learn)
+    def _claim(self, state: _Track, person_id: int, *, learn: bool, is_last: bool) -> None:
+        self._learn(state, person_id, clear=learn, is_last=is_last)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
@@ -434,7 +442,19 @@ class IdentityBook:
         self.num_persons += 1
         self._version += 1
 
-    def _store(self, state: _Track, person_id: int | None, *, learn: bool = True) -> None:
+    def _learn(self, state: _Track, person_id: int, *, clear: bool, is_last: bool) -> None:
+        """Store a track's crops as a template of its person, if it is clearly theirs.
+
+        A template that only just matches attracts the next sightings of whoever it really is, and
+        one without a lead those of somebody else. So what was stored of the track before stays, and
+        if nothing was, the crops are kept unassigned at its end, for somebody to review.
+        """
+        if clear:
+            self._store(state, person_id)
+        elif is_last and not state.own_sightings:
+            self._store(state, None)
+
+    def _store(self, state: _Track, person_id: int | None) -> None:
         """Store the pooled crops of a track in the gallery, in each space common to all crops.
 
         One template pooled from several crops tells people apart better than single crops.
@@ -442,14 +462,9 @@ class IdentityBook:
         Args:
             state: the track.
             person_id: whose template it becomes; None leaves it unassigned.
-            learn: whether the track's score for this person leads all others by the margin. A
-                template without that lead would attract the other person's sightings, so nothing is
-                stored, and what was stored of the track before stays.
         """
         evidence = state.evidence
         assert evidence is not None
-        if not learn:
-            return
         pooled = frozenset(crop.crop_id for crop in evidence.crops)
         if pooled == state.pooled:
             return
@@ -588,6 +603,14 @@ class IdentityBook:
         horizon_s = state.last_s - 2 * longest_s - 60
         for place in _older_than(self._left, camera, horizon_s):
             del self._left[place]
+
+
+def _is_clear(found: Identification, lead: float) -> bool:
+    """Whether a match is clear enough to learn from, or there was nothing to compare with."""
+    if found.score is None:
+        return True
+    above = found.score - (-1.0 if found.threshold is None else found.threshold)
+    return found.verdict == "matched" and lead >= MARGIN and above >= LEARN_ABOVE
 
 
 def _older_than(
