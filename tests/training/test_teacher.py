@@ -1,5 +1,6 @@
 """A teacher that sees each crop, and training in its space without a label."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from adln.errors import SettingsError, TrainingError
 from adln.export.spaces import name_space
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import load_network
+from adln.model.network import ADLN
 from adln.training.augmentation import Augmentation
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import NETWORK_FILE, build_fabric, train
@@ -139,6 +141,42 @@ def test_exits_learn_its_space_from_crops_that_nobody_named(
     assert network.architecture.embedding_dim == 6
     space = Teacher(chosen.teacher_network, bf16=False).digest[:16]
     assert {name_space(network, depth) for depth in (1, 2)} == {space}, "the teacher's own"
+
+
+def test_a_deeper_exit_learns_what_the_one_before_it_misses(
+    teacher_path: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    apart = recipe(teacher_path, schedule=Schedule(epochs=1, warmup_epochs=0, base_lr=5e-3))
+    begun = train(apart, data, tmp_path / "apart", fabric=build_fabric(apart, device="cpu"))
+    network = replace(
+        apart.network, start_from=str(begun.network_path), frozen_depth=1, summed_exits=(1, 2)
+    )
+    chosen = replace(apart, network=network, schedule=replace(apart.schedule, epochs=16))
+    losses: list[Mapping[str, float]] = []
+    outcome = train(
+        chosen,
+        data,
+        tmp_path / "summed",
+        fabric=build_fabric(chosen, device="cpu"),
+        on_progress=lambda at: losses.append(at.losses),
+    )
+    assert losses[-1]["imitation/2"] < 0.8 * losses[0]["imitation/2"]
+    trained = load_network(outcome.network_path).eval()
+    assert trained.architecture.summed_exits == (1, 2)
+    pixels = crops(4)
+    with torch.no_grad():
+        summed = trained(pixels).exits[2].embedding
+        own = trained.exits["2"](trained.stages["2"](_first_stage(trained, pixels))).embedding
+        first = trained(pixels).exits[1].embedding
+    unit = torch.nn.functional.normalize
+    torch.testing.assert_close(unit(summed), unit(unit(first) + unit(own)))
+    with pytest.raises(SettingsError, match="exits of one space"):
+        replace(chosen, network=replace(network, teacher_space=False))
+
+
+def _first_stage(network: ADLN, pixels: torch.Tensor) -> torch.Tensor:
+    maps: torch.Tensor = network.stages["1"](network.stem((pixels - network.mean) / network.std))
+    return maps
 
 
 def test_an_interruption_leaves_no_trace(

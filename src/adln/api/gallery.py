@@ -148,8 +148,8 @@ class Gallery:
                 length.
             network: the network that made it.
             where: compare only with sightings that pass this filter.
-            camera: number of the camera that saw them; None if unknown. Its own sightings are judged
-                more strictly, and a gallery may be adapted to its cameras (`adln adapt`).
+            camera: number of the camera that saw them; None if unknown. Its own sightings are
+                judged more strictly, and a gallery may be adapted to its cameras (`adln adapt`).
 
         Returns:
             Verdict ("matched", "candidate" or "unknown"), person, probability, runners-up and the

@@ -519,7 +519,7 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
         theirs,
         num_classes=own.num_classes,
         embedding_dim=own.embedding_dim,
-        summed_exits=(),
+        summed_exits=own.summed_exits,
         space=own.space,
         exits=own.exits,
         height_px=own.height_px,

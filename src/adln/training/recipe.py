@@ -44,6 +44,9 @@ class NetworkSettings:
             discarded.
         row_weights: each channel of an exit weights the rows of its map before averaging, see
             `adln.model.exits.Exit`. If `start_from` has no weights, they start at one.
+        summed_exits: each of these but the first answers with the sum of its own embedding and
+            those of the earlier ones, each of unit length, so that it learns what they miss; all
+            exits deeper than the first must be among them. For exits of one space.
         frozen_statistics: batch norms keep the means and variances of `start_from`, for few crops
             of one place, whose statistics would be worse.
     """
@@ -59,6 +62,7 @@ class NetworkSettings:
     frozen_depth: int = 0
     teacher_space: bool = False
     row_weights: bool = False
+    summed_exits: tuple[int, ...] = ()
     frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
@@ -185,6 +189,10 @@ class Recipe:
                 f"0; got {self.teacher!r}, {self.teacher_network.path!r} "
                 f"and {self.objective.imitation}, {self.objective.relation}"
             )
+        if self.network.summed_exits and not self.network.teacher_space:
+            raise SettingsError(
+                "network.summed_exits needs exits of one space: set network.teacher_space"
+            )
         if not taught and (self.batch.unlabelled or self.network.teacher_space):
             raise SettingsError(
                 "batch.unlabelled and network.teacher_space need a teacher: set teacher or "
@@ -212,6 +220,7 @@ class Recipe:
             space="" if own else teacher_space,
             num_classes=num_classes,
             exits=self.network.exits,
+            summed_exits=self.network.summed_exits,
             attention=self.network.attention,
             stride_position=self.network.stride_position,
             bn_eps=self.network.bn_eps,
