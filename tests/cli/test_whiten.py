@@ -55,6 +55,7 @@ def test_it_writes_a_network_of_the_same_space_that_says_how_it_was_whitened(
     provenance = read_provenance(out)
     assert provenance["data"] == "bands"
     facts = {"power": 0.15, "power_within": 0.0, "centred": 0.5, "shrinkage": 0.5, "crops": 12}
+    facts |= {"exits": [1]}
     assert provenance["whitening"] == facts
     half = tmp_path / "half.safetensors"
     options = ["--half", "--power", "0.1", "--json"]
@@ -62,6 +63,9 @@ def test_it_writes_a_network_of_the_same_space_that_says_how_it_was_whitened(
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {"network": str(half), **facts, "power": 0.1}
     assert half.stat().st_size < 0.6 * out.stat().st_size
+    result = CliRunner().invoke(whiten, [*arguments, "--exit", "3"])
+    assert result.exit_code == 2
+    assert "network.safetensors has exits [1]" in result.output
 
 
 def test_a_data_set_with_names_says_how_a_person_varies(

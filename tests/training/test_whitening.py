@@ -1,5 +1,6 @@
 """What everybody has in common weighs less, and the network that says so costs what it did."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,48 @@ def test_the_network_itself_answers_whitened(network: ADLN, pictures: list[Path]
         offset = rows.norm(dim=1).mean() * whitening.offset
         expected = (rows.double() - offset) @ whitening.map
         assert_close(answers[depth].embedding.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_of_exits_that_answer_together_each_is_whitened_and_one_can_be_left_as_it_is(
+    pictures: list[Path],
+) -> None:
+    form = Architecture(
+        num_classes=3,
+        exits=(1, 2, 3),
+        summed_exits=(2, 3),
+        embedding_dim=DIM,
+        height_px=32,
+        width_px=16,
+    )
+    network = build_network(form, seed=0).eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    pixels = torch.from_numpy(np.stack([np.asarray(Image.open(path)) for path in pictures]))
+    pixels = pixels.permute(0, 3, 1, 2)
+
+    def answers() -> dict[int, torch.Tensor]:
+        with torch.inference_mode():
+            return {depth: out.embedding for depth, out in network(pixels).exits.items()}
+
+    together = answers()
+    network.architecture = replace(form, summed_exits=())
+    alone = answers()
+    network.architecture = form
+    whiten(network, [], pictures, ALONE, exits=(2, 3))
+    whitening = fit_whitening([(F.normalize(together[3]), None)], ALONE)
+    moved = {
+        depth: (rows.double() - rows.norm(dim=1).mean() * whitening.offset) @ whitening.map
+        for depth, rows in alone.items()
+    }
+    after = answers()
+    expected = F.normalize(F.normalize(moved[2]) + F.normalize(moved[3]))
+    assert_close(F.normalize(after[3]).double(), expected, rtol=1e-3, atol=1e-3)
+    assert_close(after[1], together[1], rtol=0, atol=0)
+    changed = {
+        name for name, tensor in network.state_dict().items() if not tensor.equal(before[name])
+    }
+    assert {name.split(".")[1] for name in changed} == {"2", "3"}
+    with pytest.raises(TrainingError, match="with a teacher in its space"):
+        require_whitenable(network.cut(3))
 
 
 def test_classifiers_go_along_but_for_a_constant(network: ADLN, pictures: list[Path]) -> None:

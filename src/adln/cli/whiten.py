@@ -31,6 +31,13 @@ from adln.errors import TrainingError
 @click.option(
     "--centred", type=click.FloatRange(0, 1), help="Share of the mean to subtract; default: 0.5."
 )
+@click.option(
+    "--exit",
+    "exits",
+    type=click.IntRange(1, 4),
+    multiple=True,
+    help="Only this exit, such as one that is not whitened yet; repeatable.",
+)
 @click.option("--half", is_flag=True, help="Store in fp16: half the size.")
 @json_option
 def whiten(
@@ -42,6 +49,7 @@ def whiten(
     power: float | None,
     power_within: float | None,
     centred: float | None,
+    exits: tuple[int, ...],
     half: bool,
     as_json: bool,
 ) -> None:
@@ -72,9 +80,14 @@ def whiten(
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
     counts = [*map(len, splits), len(unlabelled)]
     most = sum(min(count, whitening.CROPS) for count in counts)
+    own = network.architecture.exits
+    if not set(exits) <= set(own):
+        raise click.UsageError(f"--exit: {network_path} has exits {list(own)}.")
     with counting(most, "embedding", quiet=as_json) as on_progress:
-        crops = whitening.whiten(network, splits, unlabelled, strength, on_progress=on_progress)
-    facts = {**asdict(strength), "crops": crops}
+        crops = whitening.whiten(
+            network, splits, unlabelled, strength, exits=exits or own, on_progress=on_progress
+        )
+    facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
     provenance = {**read_provenance(network_path), "whitening": facts}

@@ -12,8 +12,8 @@ Source: Jegou and Chum, "Negative evidences and co-occurrences in image retrieva
     normalisation of Hatch, Kajarekar and Stolcke, Interspeech 2006, likewise with 1/2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from adln.datasets.loading import iterate_crops
 from adln.datasets.split import Split
 from adln.errors import TrainingError
 from adln.model.exits import Exit
-from adln.model.network import ADLN
+from adln.model.network import ADLN, DEPTHS
 from adln.training.common_space import group_means
 from adln.training.data import evenly
 
@@ -141,11 +141,12 @@ def require_whitenable(network: ADLN) -> None:
     """Check, before crops are embedded, that a network can be whitened.
 
     Raises:
-        TrainingError: an exit has no last layer from features to embeddings, or several exits are
-            summed.
+        TrainingError: an exit has no last layer from features to embeddings, or answers together
+            with one that the network only has for it.
     """
+    form = network.architecture
     own_layers = all(isinstance(one.projection, nn.Linear) for one in _exits(network))
-    if network.architecture.summed_exits or not own_layers:
+    if form.exits != form.built_exits or not own_layers:
         raise TrainingError(
             "whitening needs a network whose exits each have their own last layer into one space, "
             "as trained with a teacher in its space (network.teacher_space)"
@@ -161,11 +162,13 @@ def with_whitening(network: ADLN, whitening: Whitening, norms: Mapping[int, floa
     Args:
         network: see `require_whitenable`.
         whitening: the whitening of its space.
-        norms: depth -> mean length of embeddings before normalisation; the offset is for unit
-            length.
+        norms: depth -> mean length of the exit's own embeddings before normalisation, for each
+            exit to be changed; the offset is for unit length.
     """
     with torch.no_grad():
-        for depth, exit_ in zip(network.architecture.exits, _exits(network), strict=True):
+        for depth in norms:
+            exit_ = network.exits[str(depth)]
+            assert isinstance(exit_, Exit)
             layer = exit_.projection.weight  # (D, 2048)
             assert isinstance(layer, Tensor)
             before = layer.double().cpu()
@@ -182,17 +185,19 @@ def whiten(
     unlabelled: Sequence[Path],
     strength: WhiteningStrength = WhiteningStrength(),
     *,
+    exits: Collection[int] = DEPTHS,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Fit a whitening to a network's embeddings of pictures, and fold it in, in place.
 
-    It is fitted to the deepest exit; all exits get the same map, as they share a space.
+    It is fitted to the deepest answer; all exits get the same map, as they share a space.
 
     Args:
         network: see `require_whitenable`.
         splits: pictures of labelled people. `CROPS` of each split are used, evenly chosen.
         unlabelled: pictures of unlabelled people, which count as one further data set.
         strength: strength of the whitening.
+        exits: exits that it is folded into, such as those that are not whitened yet.
         on_progress: called after each batch with the number of its crops.
 
     Returns:
@@ -206,13 +211,24 @@ def whiten(
     chosen = [split.select(evenly(len(split), CROPS)) for split in splits]
     paths = [path for split in chosen for path in split.paths]
     paths += [unlabelled[at] for at in evenly(len(unlabelled), CROPS)]
-    embeddings = _embeddings(network, paths, on_progress)
-    deepest = F.normalize(embeddings[network.architecture.exits[-1]])
+    form = network.architecture
+    network.architecture = replace(form, summed_exits=())
+    try:
+        embeddings = _embeddings(network, paths, on_progress)
+    finally:
+        network.architecture = form
+    together = form.summed_exits or form.exits[-1:]
+    units = torch.stack([F.normalize(embeddings[depth]) for depth in together])
+    deepest = F.normalize(units.sum(dim=0))  # (N, D)
     named = [len(split) for split in chosen]
     parts = deepest.split([*named, len(paths) - sum(named)])
     persons = [torch.from_numpy(split.person_ids) for split in chosen]
     whitening = fit_whitening(list(zip(parts, [*persons, None], strict=True)), strength)
-    norms = {depth: float(rows.norm(dim=1).mean()) for depth, rows in embeddings.items()}
+    norms = {
+        depth: float(rows.norm(dim=1).mean())
+        for depth, rows in embeddings.items()
+        if depth in exits
+    }
     with_whitening(network, whitening, norms)
     return len(paths)
 
