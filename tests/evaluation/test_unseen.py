@@ -101,6 +101,8 @@ def test_the_text_names_set_and_depth_and_fits_a_terminal(make_evaluation: MakeE
         ("folder", "market1501", (), "not stated"),
         ("cuhk01", "folder", (), "not stated"),
         ("market1501", "market1501 + folder", (), "seen"),
+        ("cuhk01", "market1501 + unstated", (), "not stated"),
+        ("cuhk01", "9 crops of 3 tracks of one site; started from a.onnx", (), "not stated"),
     ],
 )
 def test_what_was_seen_is_told_from_names(

@@ -37,8 +37,10 @@ DRAWS = 1000
 _COVERED = (0.025, 0.975)
 # Cosines are binned in steps of 1/2048 for the intervals; the figures themselves are exact.
 _BINS = 4096
-# Generic layouts, which do not identify the people in them.
-_NAMELESS = frozenset({"folder", "csv"})
+NOT_STATED = "unstated"
+"""In the training data of a network: further data whose name is not known."""
+# Generic layouts, and a site's own crops, which do not identify the people in them.
+_NAMELESS = frozenset({"folder", "csv", "site", NOT_STATED})
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 
