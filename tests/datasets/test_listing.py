@@ -71,7 +71,7 @@ def test_no_fitting_folder_tells_what_was_expected_and_found(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,person,camera\na.jpg,Smith, John,1\n", "line 2: 4 cells for 3 columns. Write a cell"),
+        ("path,person,camera\na.jpg,Smith, John,1\n", "line 2: 4 cells for 3 columns. Write"),
         ('path,person\n"a.jpg,1\nb.jpg,2\n"c.jpg",3\n', "a double quote that is not closed"),
         ('path,person\na.jpg,"Ann,1\nb.jpg,Bob"\n', "line 3: a cell reaches over several lines"),
         ('path,person\n"' + 140_000 * "a", "a double quote that is not closed"),

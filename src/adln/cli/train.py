@@ -10,7 +10,7 @@ from adln.atomic import is_there, require_writable
 from adln.cli.options import device_option, duration, layout_option, path_option
 from adln.cli.progress import counting
 from adln.cli.training_view import TrainingView
-from adln.datasets.catalogue import open_dataset
+from adln.datasets.catalogue import open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
 from adln.evaluation.unseen import NOT_STATED
@@ -96,7 +96,7 @@ def train(
             overrides = (*overrides, 'network.imagenet_sha256=""')
     recipe = read_settings(Recipe, recipe_path, overrides)
     require_writable(folder, raises=TrainingError, folder=True)
-    datasets = [open_dataset(path, layout) for path in data_paths]
+    datasets = open_datasets(data_paths, layout)
     split = join_splits([dataset.train for dataset in datasets])
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
     fabric = build_fabric(recipe, device=device)

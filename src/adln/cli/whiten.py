@@ -9,7 +9,7 @@ import click
 from adln.atomic import require_writable
 from adln.cli.options import json_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
-from adln.datasets.catalogue import open_dataset
+from adln.datasets.catalogue import open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
 from adln.evaluation.unseen import NOT_STATED
@@ -69,7 +69,7 @@ def whiten(
     strength = whitening.WhiteningStrength(
         **{name: value for name, value in given.items() if value is not None}
     )
-    datasets = [open_dataset(path, layout) for path in data_paths]
+    datasets = open_datasets(data_paths, layout)
     splits = [dataset.train for dataset in datasets]
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
     counts = [*map(len, splits), len(unlabelled)]

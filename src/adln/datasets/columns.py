@@ -93,7 +93,5 @@ def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             f"listed, such as {missing[0]}."
         )
     return {
-        name: np.array([by_path[path][name] for path in paths])
-        for name in COLUMNS
-        if name in heads
+        name: np.array([by_path[path][name] for path in paths]) for name in COLUMNS if name in heads
     }

@@ -129,7 +129,7 @@ def load_training_data(
     if embeddings is not None:
         digest.update(embeddings.tobytes())
     fingerprint = digest.hexdigest()[:16]
-    pictures = hashlib.sha256(crops).hexdigest()[:16]
+    pictures = hashlib.sha256(crops.data).hexdigest()[:16]
     return TrainingData(
         crops, labels, max(1, len(persons)), fingerprint, embeddings, space, pictures
     )
