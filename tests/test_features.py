@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from adln import features as module
+from adln.embeddings import unit_length
 from adln.errors import DatasetError, SettingsError
 from adln.features import Features, FeatureSource, read_features, write_features
 
@@ -23,7 +25,7 @@ SOURCE = FeatureSource(
 def some_features(count: int = 5) -> Features:
     rng = np.random.default_rng(1)
     paths = tuple(f"people/ü {number}.jpg" for number in range(count))
-    return Features(paths, rng.standard_normal((count, 8), dtype=np.float32), SOURCE)
+    return Features(paths, unit_length(rng.standard_normal((count, 8))), SOURCE)
 
 
 def test_npz_comes_back_as_it_went(tmp_path: Path) -> None:
@@ -34,6 +36,21 @@ def test_npz_comes_back_as_it_went(tmp_path: Path) -> None:
     assert back.source == SOURCE
     assert back.embeddings.dtype == np.float32
     np.testing.assert_array_equal(back.embeddings, written.embeddings)
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.parquet"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_another_program_wrote_in_other_lengths_is_read_in_unit_length(
+    tmp_path: Path, name: str, dtype: type[np.floating]
+) -> None:
+    ours = some_features()
+    lengths = np.linspace(0.1, 30, len(ours.paths))[:, np.newaxis]
+    write_features(
+        replace(ours, embeddings=(ours.embeddings * lengths).astype(dtype)), tmp_path / name
+    )
+    back = read_features(tmp_path / name).embeddings
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, ours.embeddings, atol=1e-3 if dtype == np.float16 else 1e-6)
 
 
 def test_npz_is_read_by_numpy_alone(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ They pass the test features of Sec. III.B from `adln embed` to searching and com
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import atomic_write, require_regular, require_writable
-from adln.embeddings import find_unusable
+from adln.embeddings import find_unusable, unit_length
 from adln.errors import AdlnError, DatasetError, SettingsError, require_package
 
 SUFFIXES = (".npz", ".parquet")
 _OWN_ARRAYS = ("paths", "embeddings", "source")
 _OWN_COLUMNS = ("path", "embedding")
+# Lengths this close to 1 differ from it only by rounding.
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def write_features(features: Features, path: Path) -> None:
 def read_features(path: str | Path) -> Features:
     """Read a feature file.
 
+    Embeddings that another program has written need not be of unit length; they are scaled to it.
+
     Raises:
         DatasetError: the file is missing, damaged, or not a feature file; or an embedding contains
             NaN or infinity, or only zeros. The message names its picture.
@@ -117,6 +121,10 @@ def read_features(path: str | Path) -> Features:
         raise DatasetError(
             f"{path}: the embedding of {features.paths[at]} contains {values}; embed again."
         )
+    lengths = np.sqrt(np.vecdot(features.embeddings, features.embeddings, dtype=np.float64))
+    # Those of this program are returned bit for bit.
+    if features.embeddings.dtype != np.float32 or np.abs(lengths - 1).max(initial=0) > _ROUNDING:
+        return replace(features, embeddings=unit_length(features.embeddings))
     return features
 
 

@@ -14,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from adln.cli.train import train
+from adln.model.checkpoint import read_provenance, save_network
+from adln.model.network import Architecture, build_network
 
 SMALL = (
     "network.exits=[1]",
@@ -58,6 +60,24 @@ def test_it_trains_and_says_what_comes_next(data: Path, tmp_path: Path) -> None:
     assert f"next: adln evaluate {tmp_path / 'run' / 'network.safetensors'}" in result.output
     assert (tmp_path / "run" / "log.csv").read_text().count("\n") == 3
     assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_a_network_states_what_the_one_it_was_started_from_was_trained_on(
+    data: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    architecture = Architecture(num_classes=3, exits=(1,), height_px=32, width_px=16)
+    for before, stated in (
+        ("cuhk03 + market1501", "cuhk03 + market1501"),
+        ("cuhk03", "cuhk03 + market1501"),
+        ("", "unstated + market1501"),
+    ):
+        save_network(start, build_network(architecture, seed=0), provenance={"data": before})
+        out = tmp_path / f"run of {before}"
+        settings = f"network.start_from={json.dumps(str(start))}"
+        result = CliRunner().invoke(train, arguments(data, out, "--set", settings))
+        assert result.exit_code == 0, result.output
+        assert read_provenance(out / "network.safetensors")["data"] == stated
 
 
 def test_time_that_is_up_stores_the_state_and_the_same_command_goes_on(

@@ -57,6 +57,12 @@ def test_it_writes_a_network_of_the_same_space_that_says_how_it_was_whitened(
     facts = {"power": 0.15, "power_within": 0.0, "centred": 0.5, "shrinkage": 0.5, "crops": 12}
     facts |= {"exits": [1]}
     assert provenance["whitening"] == facts
+    table = people / "people.csv"
+    rows = [f"{number}.png,{number % 3},{number % 2},train\n" for number in range(12)]
+    table.write_text("path,person,camera,split\n" + "".join(rows))
+    fitted = CliRunner().invoke(whiten, [str(network_path), "--data", str(table), *arguments[3:]])
+    assert fitted.exit_code == 0, fitted.output
+    assert read_provenance(out)["data"] == "bands + csv"
     half = tmp_path / "half.safetensors"
     options = ["--half", "--power", "0.1", "--json"]
     result = CliRunner().invoke(whiten, [*arguments[:-1], str(half), *options])

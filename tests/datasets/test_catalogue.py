@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adln.datasets.catalogue import LAYOUTS, open_dataset, recognise
+from adln.datasets.catalogue import LAYOUTS, open_dataset, open_datasets, recognise
 from adln.errors import DatasetError
 
 SavePicture = Callable[[Path], Path]
@@ -117,3 +117,10 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, save_picture: SavePi
 
 def test_nothing_is_recognised_in_an_empty_folder(tmp_path: Path) -> None:
     assert recognise(tmp_path) is None
+
+
+def test_a_data_set_that_is_named_twice_is_refused(market: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(market)
+    assert [dataset.root for dataset in open_datasets([market])] == [market]
+    with pytest.raises(DatasetError, match=r"link: this data set is named twice"):
+        open_datasets([market, tmp_path / "link"])

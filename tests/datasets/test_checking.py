@@ -181,6 +181,15 @@ def test_files_listed_twice_are_a_problem(tmp_path: Path) -> None:
     assert "The gallery split lists 1 image more than once" in problem
 
 
+def test_a_file_of_two_persons_is_a_problem_whatever_its_path(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path)
+    roundabout = tmp_path / ".." / tmp_path.name / dataset.train.paths[0].name
+    other = make_split("gallery", [roundabout, *dataset.gallery.paths], [8, 5], [1, 2])
+    (problem,) = inspect_dataset(dataclasses.replace(dataset, gallery=other)).problems
+    assert "1 image listed under more than one person" in problem
+    assert "train0.jpg" in problem
+
+
 def test_corrupt_and_truncated_files_are_found_and_named(
     market: Path, save_picture: SavePicture
 ) -> None:

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from adln.datasets.listing import entries, find_root, image_files, is_image_name, shown
+from adln.datasets.listing import (
+    entries,
+    find_root,
+    image_files,
+    is_image_name,
+    shown,
+    table_rows,
+)
 from adln.errors import DatasetError
 
 
@@ -59,3 +66,26 @@ def test_no_fitting_folder_tells_what_was_expected_and_found(tmp_path: Path) -> 
     (tmp_path / "else").mkdir()
     with pytest.raises(DatasetError, match="expected a flag; found else"):
         find_root(tmp_path, has_flag, expected="a flag")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,person,camera\na.jpg,Smith, John,1\n", "line 2: 4 cells for 3 columns. Write"),
+        ('path,person\n"a.jpg,1\nb.jpg,2\n"c.jpg",3\n', "a double quote that is not closed"),
+        ('path,person\na.jpg,"Ann,1\nb.jpg,Bob"\n', "line 3: a cell reaches over several lines"),
+        ('path,person\n"' + 140_000 * "a", "a double quote that is not closed"),
+        ("path,person,person\na.jpg,1,2\n", "the column person twice"),
+        ("p\0a\0t\0h\0", "save the table as UTF-8"),
+    ],
+)
+def test_a_table_whose_cells_are_in_doubt_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=rf"^t\.csv.*{message}"):
+        table_rows(Path("t.csv"), text, known=("path", "person", "camera"))
+
+
+def test_a_table_may_have_quoted_cells_empty_lines_notes_and_marks_at_the_end_of_lines() -> None:
+    text = 'path;note;note\r\n\r\n"a; b.jpg";"two\r\nlines";;;\r\nc.jpg\r\n'
+    columns, rows = table_rows(Path("t.csv"), text, known=("path",))
+    assert columns == ["path", "note", "note"]
+    assert [(line, row["path"]) for line, row in rows] == [(4, "a; b.jpg"), (5, "c.jpg")]

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from adln.embeddings import unit_length
 from adln.evaluation.open_set import tpr_at_fpr
-from adln.evaluation.protocol import Evaluation
+from adln.evaluation.protocol import Evaluation, evaluate_embedded
 from adln.evaluation.unseen import SetRow, figures_of, measure_set, unseen_text, was_seen
 
 MakeEvaluation = Callable[..., Evaluation]
@@ -59,6 +60,41 @@ def test_intervals_hold_the_figure_and_shrink_with_more_persons(
     assert many.mean_ap.high - many.mean_ap.low < few.mean_ap.high - few.mean_ap.low
 
 
+@pytest.mark.parametrize("common", [0.0, 5.0, 100.0])
+def test_intervals_of_pairs_are_those_of_an_exact_bootstrap_however_alike_all_embeddings_are(
+    make_evaluation: MakeEvaluation, common: float
+) -> None:
+    evaluation = make_evaluation(noises={1: 1.5})
+    query, gallery, result = evaluation.query, evaluation.gallery, evaluation.results[1]
+    shared = common * result.query_features[0]
+    sides = [
+        {1: unit_length(features + shared)}
+        for features in (result.query_features, result.gallery_features)
+    ]
+    (row,) = rows_of(evaluate_embedded(query, gallery, *sides), draws=100)
+
+    cosines = sides[0][1] @ sides[1][1].T
+    across = query.camera_ids[:, None] != gallery.camera_ids
+    is_one = query.person_ids[:, None] == gallery.person_ids
+    persons, numbers = np.unique(query.person_ids, return_inverse=True)
+    count = len(persons)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=100)
+    best_first = np.argsort(-cosines, axis=None)
+    owners = np.repeat(numbers, len(gallery))[best_first]
+    same, different = ((across & each).ravel()[best_first] for each in (is_one, ~is_one))
+    for figure, rate in ((row.tpr_at_one_per_mille, 0.001), (row.tpr_at_one_percent, 0.01)):
+        shares = []
+        for weights in draws:
+            false = np.cumsum(weights[owners] * different)
+            true = np.cumsum(weights[owners] * same)
+            shares.append(true[false <= rate * false[-1]].max(initial=0) / true[-1])
+        assert figure is not None
+        assert figure.low <= figure.value <= figure.high
+        assert (figure.low, figure.high) == pytest.approx(
+            tuple(np.quantile(shares, (0.025, 0.975))), abs=0.02
+        )
+
+
 def test_the_bootstrap_of_a_mean_has_the_spread_that_theory_gives(
     make_evaluation: MakeEvaluation,
 ) -> None:
@@ -101,6 +137,8 @@ def test_the_text_names_set_and_depth_and_fits_a_terminal(make_evaluation: MakeE
         ("folder", "market1501", (), "not stated"),
         ("cuhk01", "folder", (), "not stated"),
         ("market1501", "market1501 + folder", (), "seen"),
+        ("cuhk01", "market1501 + unstated", (), "not stated"),
+        ("cuhk01", "9 crops of 3 tracks of one site; started from a.onnx", (), "not stated"),
     ],
 )
 def test_what_was_seen_is_told_from_names(

@@ -231,3 +231,19 @@ def test_a_composed_crop_has_the_head_of_one_and_the_feet_of_the_next() -> None:
 def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(SettingsError, match=name):
         Augmentation(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("padding_px", -5),
+        ("erase_area", (0.4, 0.02)),
+        ("erase_area", (-0.1, 0.4)),
+        ("erase_area", (0.02, 2.0)),
+        ("erase_aspect", 0.0),
+        ("erase_aspect", 3.0),
+    ],
+)
+def test_a_margin_or_rectangle_that_cannot_be_drawn_is_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"augmentation.{name}"):
+        Augmentation(**{name: value})  # type: ignore[arg-type]

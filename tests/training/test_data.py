@@ -1,5 +1,7 @@
 """The training split in memory."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,19 @@ def test_the_fingerprint_changes_with_persons_and_files(tmp_path: Path) -> None:
     assert fingerprint(split) == fingerprint(split)
     assert fingerprint(split) != fingerprint(split_of(tmp_path, [1, 2, 2]))
     assert fingerprint(split) != fingerprint(split.select([0, 1]))
+
+
+def test_other_pictures_of_the_same_names_are_other_data(tmp_path: Path) -> None:
+    split = split_of(tmp_path, [1, 2, 1])
+    # Linux allows a name that is not UTF-8, such as one unpacked from an archive of Windows.
+    latin = tmp_path / os.fsdecode(b"caf\xe9.png")
+    split.paths[0].rename(latin)
+    split = replace(split, paths=(latin, *split.paths[1:]))
+    before = load_training_data(split, height_px=16, width_px=16)
+    Image.new("RGB", (64, 128), (1, 0, 9)).save(split.paths[2])
+    after = load_training_data(split, height_px=16, width_px=16)
+    assert before.fingerprint == after.fingerprint
+    assert before.pictures != after.pictures
 
 
 def test_an_empty_split_says_what_to_do(tmp_path: Path) -> None:

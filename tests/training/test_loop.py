@@ -148,6 +148,15 @@ def test_another_recipe_is_refused_and_named(data: TrainingData, tmp_path: Path)
         run(tmp_path, data, recipe(weight_decay=0.1))
 
 
+def test_other_pictures_are_refused_and_a_run_of_before_goes_on(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    run(tmp_path, replace(data, pictures="these"), should_stop=stop_after(1))
+    with pytest.raises(CheckpointError, match=r"pictures was 'these', now 'others'"):
+        run(tmp_path, replace(data, pictures="others"))
+    check_identity(tmp_path, {"data": "drawn"}, {"data": "drawn", "pictures": "these"})
+
+
 def test_a_truncated_state_is_refused(data: TrainingData, tmp_path: Path) -> None:
     run(tmp_path, data, should_stop=stop_after(1))
     state = tmp_path / STATE_FILE
@@ -372,12 +381,21 @@ def test_what_cannot_stay_frozen_is_named(
         run(tmp_path, data, chosen)
 
 
-@pytest.mark.parametrize("exits", [(), (5,), (0, 1)])
+@pytest.mark.parametrize("exits", [(), (5,), (0, 1), (2, 1), (1, 1)])
 def test_exits_that_no_network_has_are_refused_before_anything_is_read(
     exits: tuple[int, ...],
 ) -> None:
     with pytest.raises(SettingsError, match=r"network\.exits"):
         NetworkSettings(exits=exits, imagenet="")
+
+
+def test_numbers_with_which_torch_or_numpy_would_fail_are_refused() -> None:
+    for wrong in ({"weight_decay": -1.0}, {"seed": -1}, {"seed": 2**63}):
+        with pytest.raises(SettingsError, match=f"{next(iter(wrong))} must be at least 0"):
+            Recipe(**wrong)  # type: ignore[arg-type]
+    for eps in (0.0, -1.0):
+        with pytest.raises(SettingsError, match=r"network\.bn_eps must be more than 0"):
+            NetworkSettings(bn_eps=eps)
 
 
 def test_the_end_by_nan_says_whether_a_state_was_kept(

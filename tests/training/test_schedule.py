@@ -53,6 +53,9 @@ def test_impossible_schedules_are_refused() -> None:
         Schedule(epochs=0)
     with pytest.raises(SettingsError, match=r"schedule.base_lr must be positive"):
         Schedule(base_lr=0.0)
+    for name in ("warmup_factor", "warmup_epochs", "decay", "final_factor"):
+        with pytest.raises(SettingsError, match=rf"schedule.{name} must be at least 0, got -1"):
+            Schedule(**{name: -1})
     with pytest.raises(SettingsError, match=r"schedule.shape must be"):
         Schedule(shape="line")  # type: ignore[arg-type]
 

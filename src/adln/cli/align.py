@@ -74,7 +74,7 @@ def align(
     """
     import torch
 
-    from adln.model.checkpoint import load_network, read_provenance, save_network
+    from adln.model.checkpoint import joined_data, load_network, read_provenance, save_network
     from adln.model.embedder import TorchEmbedder
     from adln.training.common_space import (
         DEFAULT_DIM,
@@ -111,6 +111,9 @@ def align(
     )
     aligned = with_common_space(network.cpu(), space, together=together)
     provenance = read_provenance(network_path)
+    if joined_path is not None:
+        stated = (provenance, read_provenance(joined_path))
+        provenance["data"] = joined_data(*(str(one.get("data", "")) for one in stated))
     summed = aligned.architecture.summed_exits
     facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
     if half:

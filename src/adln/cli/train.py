@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import is_there, require_writable
 from adln.cli.options import device_option, duration, layout_option, path_option
 from adln.cli.progress import counting
 from adln.cli.training_view import TrainingView
-from adln.datasets.catalogue import open_dataset
+from adln.datasets.catalogue import open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
+from adln.evaluation.unseen import NOT_STATED
 from adln.settings import read_settings
 from adln.training.stopping import stop_on_request
 
@@ -80,6 +81,7 @@ def train(
     It can be interrupted at any time (Ctrl-C, SIGTERM, --stop-after): the state is stored, and the
     same command resumes and ends with the same weights. Under torchrun it uses all processes.
     """
+    from adln.model.checkpoint import joined_data
     from adln.training.data import join_splits, load_training_data
     from adln.training.loop import build_fabric
     from adln.training.loop import train as run
@@ -94,7 +96,7 @@ def train(
             overrides = (*overrides, 'network.imagenet_sha256=""')
     recipe = read_settings(Recipe, recipe_path, overrides)
     require_writable(folder, raises=TrainingError, folder=True)
-    datasets = [open_dataset(path, layout) for path in data_paths]
+    datasets = open_datasets(data_paths, layout)
     split = join_splits([dataset.train for dataset in datasets])
     unlabelled = [path for place in unlabelled_folders for path in pictures_below(place)]
     fabric = build_fabric(recipe, device=device)
@@ -120,7 +122,12 @@ def train(
             data,
             folder,
             fabric=fabric,
-            provenance={"data": " + ".join(dataset.name for dataset in datasets)},
+            provenance={
+                "data": joined_data(
+                    _started_from(recipe.network.start_from),
+                    *(dataset.name for dataset in datasets),
+                )
+            },
             should_stop=should_stop,
             on_start=watch.on_start,
             on_progress=watch.on_progress,
@@ -143,3 +150,14 @@ def train(
             f"stopped in epoch {outcome.position.epoch} after step {outcome.position.step}: "
             f"{outcome.reason}. The same command goes on."
         )
+
+
+def _started_from(start: str) -> str:
+    """What the network was trained on whose weights a run starts from; "" without one."""
+    from adln.model.checkpoint import read_provenance
+
+    if not start:
+        return ""
+    # A run that is resumed no longer needs the file.
+    stated = str(read_provenance(Path(start)).get("data", "")) if is_there(Path(start)) else ""
+    return stated or NOT_STATED

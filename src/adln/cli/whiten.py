@@ -9,9 +9,10 @@ import click
 from adln.atomic import require_writable
 from adln.cli.options import json_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
-from adln.datasets.catalogue import open_dataset
+from adln.datasets.catalogue import open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
+from adln.evaluation.unseen import NOT_STATED
 
 
 @click.command()
@@ -60,7 +61,7 @@ def whiten(
     layers: crops cost the same, and embeddings stay comparable with those in galleries. Judge it
     with `adln evaluate` on people that it was not fitted to.
     """
-    from adln.model.checkpoint import load_network, read_provenance, save_network
+    from adln.model.checkpoint import joined_data, load_network, read_provenance, save_network
     from adln.training import whitening
 
     if out.suffix != ".safetensors":
@@ -76,7 +77,8 @@ def whiten(
     strength = whitening.WhiteningStrength(
         **{name: value for name, value in given.items() if value is not None}
     )
-    splits = [open_dataset(path, layout).train for path in data_paths]
+    datasets = open_datasets(data_paths, layout)
+    splits = [dataset.train for dataset in datasets]
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
     counts = [*map(len, splits), len(unlabelled)]
     most = sum(min(count, whitening.CROPS) for count in counts)
@@ -90,7 +92,10 @@ def whiten(
     facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
-    provenance = {**read_provenance(network_path), "whitening": facts}
+    before = read_provenance(network_path)
+    stated = str(before.get("data", "")) or NOT_STATED
+    data = joined_data(stated, *(dataset.name for dataset in datasets))
+    provenance = {**before, "data": data, "whitening": facts}
     save_network(out, network, provenance=provenance)
     if as_json:
         click.echo(json.dumps({"network": str(out), **facts}))

@@ -3,7 +3,7 @@
 Opens the data sets of Sec. III.A and the user's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adln.datasets.cuhk import (
@@ -122,6 +122,28 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
         f"{root}: no known layout.\n"
         f"Found: {shown(entry.name for entry in inside)}.\n{why_unknown(root)}{_EXPECTED}"
     )
+
+
+def open_datasets(roots: Sequence[Path], layout: str = "auto") -> list[ReidDataset]:
+    """Open data sets to be used together, each with people of its own.
+
+    Args:
+        roots: See `open_dataset`.
+        layout: See `open_dataset`; of all of them.
+
+    Raises:
+        DatasetError: See `open_dataset`; or two of them are the same.
+    """
+    datasets: list[ReidDataset] = []
+    for root in roots:
+        dataset = open_dataset(root, layout)
+        if any(dataset.root.resolve() == other.root.resolve() for other in datasets):
+            raise DatasetError(
+                f"{root}: this data set is named twice, and each of its persons would count as two "
+                "people. Name it once."
+            )
+        datasets.append(dataset)
+    return datasets
 
 
 def recognise(path: Path) -> str | None:

@@ -130,6 +130,7 @@ def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = Non
         *_unreadable_names(dataset),
         *_stray_pictures(dataset),
         *_doubled_files(dataset),
+        *_files_of_two_persons(dataset),
         *_shared_persons(dataset),
         *_unmatched_queries(dataset, unmatched),
     ]
@@ -355,6 +356,21 @@ def _doubled_files(dataset: ReidDataset) -> list[str]:
                 f"name.jpg.jpg: {shown(path.name for path in beside)}. Remove one of each."
             )
     return problems
+
+
+def _files_of_two_persons(dataset: ReidDataset) -> list[str]:
+    """Find files listed under two persons, also by another path or a link."""
+    persons_of: dict[Path, set[int]] = {}
+    for split in dataset.splits:
+        for path, person in zip(split.paths, split.person_ids, strict=True):
+            persons_of.setdefault(path.resolve(), set()).add(int(person))
+    twofold = [path for path, persons in persons_of.items() if len(persons) > 1]
+    if not twofold:
+        return []
+    return [
+        f"{_images(len(twofold))} listed under more than one person: "
+        f"{shown(map(str, twofold))}. Keep the right one of each."
+    ]
 
 
 def _shared_persons(dataset: ReidDataset) -> list[str]:

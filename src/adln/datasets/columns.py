@@ -3,7 +3,6 @@
 For calibration on the user's own cameras, which have tracks.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import require_regular
-from adln.datasets.listing import delimiter_of
+from adln.datasets.listing import table_rows
 from adln.datasets.pictures import PATH_COLUMNS
 from adln.errors import DatasetError
 from adln.features import pyarrow_modules
@@ -75,16 +74,15 @@ def _from_parquet(path: Path) -> dict[str, NDArray[Any]]:
 def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     require_regular(table, raises=DatasetError, expected="a table of pictures")
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
-        rows = list(csv.DictReader(lines, delimiter=delimiter_of(lines[0] if lines else "")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{table}: the table cannot be read ({error}).") from error
-    heads = list(rows[0]) if rows else []
-    path_column = next((head for head in heads if head.strip().lower() in PATH_COLUMNS), None)
+    heads, rows = table_rows(table, text, known=(*PATH_COLUMNS, *COLUMNS))
+    path_column = next((head for head in heads if head.lower() in PATH_COLUMNS), None)
     if path_column is None:
         raise DatasetError(f"{table}: expected a column named path, found {heads}.")
     by_path: dict[str, dict[str, str]] = {}
-    for row in rows:
+    for _, row in rows:
         for name in (row[path_column], str(table.parent / row[path_column])):
             if by_path.setdefault(name, row) is not row:
                 raise DatasetError(f"{table}: the picture {name} is listed twice.")
@@ -95,7 +93,5 @@ def _from_table(table: Path, paths: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             f"listed, such as {missing[0]}."
         )
     return {
-        name: np.array([by_path[path][name] or "" for path in paths])
-        for name in COLUMNS
-        if name in heads
+        name: np.array([by_path[path][name] for path in paths]) for name in COLUMNS if name in heads
     }

@@ -18,6 +18,7 @@ from adln.datasets.listing import (
     image_files,
     shown,
     stray_pictures,
+    table_rows,
 )
 from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
@@ -184,12 +185,10 @@ def read_csv(root: Path) -> ReidDataset:
     """
     table = _find_table(root)
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{table}: cannot be read as a UTF-8 table ({error}).") from error
-    header = lines[0] if lines else ""
-    columns = _cells_of_header(header)
-    reader = csv.DictReader(lines[1:], fieldnames=columns, delimiter=delimiter_of(header))
+    columns, rows = table_rows(table, text, known=(*_COLUMNS, "split"))
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise DatasetError(
@@ -198,13 +197,13 @@ def read_csv(root: Path) -> ReidDataset:
         )
     has_split = "split" in columns
     records: list[_Record] = []
-    for row in reader:
-        where = f"{table}, line {reader.line_num + 1}"
-        cells = {column: (row[column] or "").strip() for column in _COLUMNS}
+    for line, row in rows:
+        where = f"{table}, line {line}"
+        cells = {column: row[column].strip() for column in _COLUMNS}
         blank = [column for column, cell in cells.items() if not cell]
         if blank:
             raise DatasetError(f"{where}: nothing under {' and '.join(blank)}.")
-        split = (row["split"] or "").strip() if has_split else ""
+        split = row["split"].strip() if has_split else ""
         if has_split and split not in SPLITS:
             raise DatasetError(f"{where}: split must be train, query or gallery; found {split!r}.")
         records.append(

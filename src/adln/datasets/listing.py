@@ -3,6 +3,8 @@
 Shared by the readers of all layouts; Sec. III.A.
 """
 
+import csv
+import io
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -94,6 +96,59 @@ def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
 def delimiter_of(header: str) -> str:
     """The separator of a CSV file, from its first line: a comma, a semicolon or a tab."""
     return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def table_rows(
+    table: Path, text: str, *, known: Collection[str]
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Read the rows of a CSV file strictly, so that no cell ends up in another column.
+
+    Args:
+        table: The file, for messages.
+        text: Its content; the first line names the columns.
+        known: Names of the columns that matter; the others are not checked.
+
+    Returns:
+        The names of the columns; and for each row its line number, and its cells by column, ""
+        where the row ends early.
+
+    Raises:
+        DatasetError: A quote is not closed, a row has more cells than columns, or a known column
+            is named twice or has a line break in a cell.
+    """
+    separator = delimiter_of(text.partition("\n")[0])
+    quote = f'Write a cell that contains {separator!r} in double quotes: "a{separator} b".'
+    if "\0" in text:
+        raise DatasetError(f"{table}: contains NUL bytes; save the table as UTF-8.")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+        twice = sorted({name for name in columns if columns.count(name) > 1} & set(known))
+        if twice:
+            raise DatasetError(
+                f"{table}: the first line names the column {twice[0]} twice; remove or rename one."
+            )
+        for cells in reader:
+            if not cells:
+                continue
+            where = f"{table}, line {reader.line_num}"
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                raise DatasetError(
+                    f"{where}: {len(cells)} cells for {len(columns)} columns. {quote}"
+                )
+            row = dict(zip(columns, cells + [""] * len(columns), strict=False))
+            if any("\n" in row[name] or "\r" in row[name] for name in columns if name in known):
+                raise DatasetError(
+                    f"{where}: a cell reaches over several lines; a double quote is missing."
+                )
+            rows.append((reader.line_num, row))
+    except csv.Error as error:
+        raise DatasetError(
+            f"{table}, line {reader.line_num}: cannot be read ({error}); look for a double quote "
+            "that is not closed."
+        ) from error
+    return columns, rows
 
 
 def shown(names: Iterable[str]) -> str:

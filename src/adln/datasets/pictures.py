@@ -3,13 +3,12 @@
 Provides the crops of Sec. III.B to the device's embedder.
 """
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adln.atomic import require_regular
-from adln.datasets.listing import delimiter_of, is_image_name
+from adln.datasets.listing import is_image_name, table_rows
 from adln.errors import DatasetError
 
 _LIST_SUFFIXES = frozenset({".csv", ".txt"})
@@ -88,12 +87,10 @@ def _in_list(source: Path) -> list[Path]:
 
 
 def _path_column(source: Path, text: str) -> list[str]:
-    lines = text.splitlines()
-    rows = csv.DictReader(lines, delimiter=delimiter_of(lines[0] if lines else ""))
-    columns = rows.fieldnames or []
+    columns, rows = table_rows(source, text, known=PATH_COLUMNS)
     for column in columns:
-        if column.strip().lower() in PATH_COLUMNS:
-            return [(row[column] or "").strip() for row in rows]
+        if column.lower() in PATH_COLUMNS:
+            return [row[column].strip() for _, row in rows]
     raise DatasetError(
-        f"{source}: expected a column named path in the first line, found {list(columns)}."
+        f"{source}: expected a column named path in the first line, found {columns}."
     )

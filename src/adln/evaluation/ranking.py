@@ -193,7 +193,10 @@ def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: N
             f"shape ({length},), got {persons.shape} and {cameras.shape}."
         )
     if length == 0:
-        raise EvaluationError(f"The {split} is empty; nothing can be evaluated.")
+        raise EvaluationError(
+            f"The {split} is empty; nothing can be evaluated. It needs a data set with query and "
+            "gallery; `adln data check` says what is in a folder."
+        )
     for word, ids in (("person", persons), ("camera", cameras)):
         if not np.issubdtype(ids.dtype, np.integer):
             raise EvaluationError(

@@ -35,10 +35,16 @@ Seen = Literal["seen", "unseen", "not stated"]
 FALSE_RATES = (0.001, 0.01)
 DRAWS = 1000
 _COVERED = (0.025, 0.975)
-# Cosines are binned in steps of 1/2048 for the intervals; the figures themselves are exact.
+# Cosines are binned for the intervals; the figures themselves are exact. Each range between two of
+# these quantiles of pairs of two persons has as many bins, because a network may give all pairs
+# nearly the same cosine.
 _BINS = 4096
-# Generic layouts, which do not identify the people in them.
-_NAMELESS = frozenset({"folder", "csv"})
+_QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+_SAMPLED_QUERIES = 64
+NOT_STATED = "unstated"
+"""In the training data of a network: further data whose name is not known."""
+# Generic layouts, and a site's own crops, which do not identify the people in them.
+_NAMELESS = frozenset({"folder", "csv", "site", NOT_STATED})
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 
@@ -245,13 +251,15 @@ def _pair_figures(
     keep = int(max(FALSE_RATES) * len(query) * len(gallery)) + 2
     best = np.empty(0, np.float32)
     num_false = 0
+    knots = _knots(evaluation, queries, stored)
+    places = np.linspace(0, _BINS - 1, len(knots))
     rows = rows_per_block(len(query), len(gallery) * 32)
     for start in range(0, len(query), rows):
         block = slice(start, start + rows)
         cosines = queries[block] @ stored.T
         across = query.camera_ids[block, np.newaxis] != gallery.camera_ids
         one = query.person_ids[block, np.newaxis] == gallery.person_ids
-        bins = ((cosines + 1) * (_BINS / 2)).astype(np.int32).clip(0, _BINS - 1)
+        bins = np.interp(cosines, knots, places).astype(np.int32)
         for row, group in enumerate(groups[block]):
             same_counts[group] += np.bincount(bins[row, across[row] & one[row]], minlength=_BINS)
             false_counts[group] += np.bincount(bins[row, across[row] & ~one[row]], minlength=_BINS)
@@ -271,6 +279,20 @@ def _pair_figures(
     return [
         _pair_figure(rate, found, best, num_false, drawn_same, drawn_false) for rate in FALSE_RATES
     ]
+
+
+def _knots(
+    evaluation: Evaluation, queries: NDArray[np.float32], stored: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Ascending cosines, between each two of which as many bins lie; see `_QUANTILES`."""
+    query, gallery = evaluation.query, evaluation.gallery
+    some = slice(None, None, max(1, len(query) // _SAMPLED_QUERIES))
+    are_two = query.person_ids[some, np.newaxis] != gallery.person_ids
+    are_two &= query.camera_ids[some, np.newaxis] != gallery.camera_ids
+    cosines = (queries[some] @ stored.T)[are_two]
+    inner = np.quantile(cosines, _QUANTILES) if len(cosines) else ()
+    # Rounding can carry a cosine a little beyond 1.
+    return np.unique([-1.001, *inner, 1.001])
 
 
 def _pair_figure(

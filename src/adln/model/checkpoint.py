@@ -90,6 +90,19 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
+def joined_data(*stated: str) -> str:
+    """What a network was trained on if it was made from several: "market1501 + cuhk03".
+
+    Args:
+        stated: names of data sets, or what other networks state under "data".
+
+    Returns:
+        Each name once, in this order.
+    """
+    names = [name for text in stated for name in text.split(" + ") if name]
+    return " + ".join(dict.fromkeys(names))
+
+
 def _read_architecture(path: Path, text: str) -> Architecture:
     try:
         fields = json.loads(text)

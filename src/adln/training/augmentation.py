@@ -70,6 +70,21 @@ class Augmentation:
             _require_share(name, getattr(self, name), 1.0)
         _require_share("hue", self.hue, 0.5)
         _require_share("zoom", self.zoom, 1.0)
+        if self.padding_px < 0:
+            raise SettingsError(
+                f"augmentation.padding_px must be at least 0, got {self.padding_px}"
+            )
+        smallest, largest = self.erase_area
+        if not 0 <= smallest <= largest <= 1:
+            raise SettingsError(
+                "augmentation.erase_area must be two shares of the area, the smaller one first, "
+                f"from 0 to 1, got {list(self.erase_area)}"
+            )
+        if not 0 < self.erase_aspect <= 1:
+            raise SettingsError(
+                "augmentation.erase_aspect must be more than 0 and at most 1, "
+                f"got {self.erase_aspect}"
+            )
 
     @property
     def recolours(self) -> bool:

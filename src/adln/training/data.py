@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ class TrainingData:
         crops: (N, H, W, 3) uint8 RGB.
         labels: (N,) int64 identities, 0..K-1; -1 for an unlabelled crop.
         num_classes: K, at least 1.
-        fingerprint: digest of the split's files and persons, and of the teacher's embeddings.
+        fingerprint: digest of the split's file names and persons, and of the teacher's embeddings.
         teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
             crops; None without a teacher, or with one that embeds crops during training.
         teacher_space: name of the space of these embeddings; "" if unknown.
+        pictures: digest of the crops; "" if the fingerprint has it.
     """
 
     crops: NDArray[np.uint8]
@@ -39,6 +41,7 @@ class TrainingData:
     fingerprint: str
     teacher_embeddings: NDArray[np.float32] | None = None
     teacher_space: str = ""
+    pictures: str = ""
 
 
 def join_splits(splits: Sequence[Split]) -> Split:
@@ -122,8 +125,11 @@ def load_training_data(
     crops = load_crops(split.paths, height_px=height_px, width_px=width_px, on_progress=on_progress)
     digest = hashlib.sha256(labels.tobytes())
     for path in split.paths:
-        digest.update(path.name.encode())
+        digest.update(os.fsencode(path.name))
     if embeddings is not None:
         digest.update(embeddings.tobytes())
     fingerprint = digest.hexdigest()[:16]
-    return TrainingData(crops, labels, max(1, len(persons)), fingerprint, embeddings, space)
+    pictures = hashlib.sha256(crops.data).hexdigest()[:16]
+    return TrainingData(
+        crops, labels, max(1, len(persons)), fingerprint, embeddings, space, pictures
+    )

@@ -20,6 +20,9 @@ class Logbook:
         folder: folder of the run.
         first_epoch: rows from this epoch on are dropped, because they will be written again.
         enabled: whether to write; with several processes only the first one does.
+
+    Raises:
+        TrainingError: the log of a resumed run is not as it was written.
     """
 
     def __init__(self, folder: Path, *, first_epoch: int, enabled: bool = True) -> None:
@@ -48,7 +51,8 @@ class Logbook:
             return
         self._rows.append({"epoch": str(epoch), **{k: f"{v:.6g}" for k, v in values.items()}})
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(self._rows[-1]))
+        columns = dict.fromkeys(name for row in self._rows[::-1] for name in row)
+        writer = csv.DictWriter(text, fieldnames=list(columns))
         writer.writeheader()
         writer.writerows(self._rows)
         with atomic_write(self._path, raises=TrainingError) as file:
@@ -60,5 +64,14 @@ class Logbook:
     def _read(self) -> list[dict[str, str]]:
         if not self._path.is_file():
             return []
-        with self._path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self._path.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+            if all(None not in row and row["epoch"].isdecimal() for row in rows):
+                return rows
+        except (KeyError, UnicodeDecodeError, csv.Error):
+            pass
+        raise TrainingError(
+            f"{self._path}: another program has changed this log, so that it cannot be continued. "
+            "Move it elsewhere, and the same command resumes the run."
+        )

@@ -219,6 +219,7 @@ def train(
     identity = {
         "recipe": asdict(recipe),
         "data": data.fingerprint,
+        "pictures": data.pictures,
         "processes": fabric.world_size,
     }
     if recipe.teacher_network.path and teacher is None:

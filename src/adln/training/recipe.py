@@ -71,6 +71,13 @@ class NetworkSettings:
                 f"network.exits must be depths out of {list(DEPTHS)}, one or more, "
                 f"got {list(self.exits)}"
             )
+        if list(self.exits) != sorted(set(self.exits)):
+            raise SettingsError(
+                "network.exits must ascend without repetition, such as [1, 2], "
+                f"got {list(self.exits)}"
+            )
+        if not self.bn_eps > 0:
+            raise SettingsError(f"network.bn_eps must be more than 0, got {self.bn_eps}")
         if not 0 <= self.frozen_depth < max(self.exits):
             raise SettingsError(
                 "network.frozen_depth must be at least 0 and less than the deepest exit "
@@ -177,6 +184,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not self.weight_decay >= 0:
+            raise SettingsError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"seed must be at least 0 and less than 2^63, got {self.seed}")
         if not 0 <= self.average_decay < 1:
             raise SettingsError(
                 f"average_decay must be at least 0 and less than 1, got {self.average_decay}"

@@ -42,6 +42,12 @@ class Schedule:
             raise SettingsError(f"schedule.epochs must be at least 1, got {self.epochs}")
         if self.base_lr <= 0:
             raise SettingsError(f"schedule.base_lr must be positive, got {self.base_lr}")
+        for name in ("warmup_factor", "warmup_epochs", "decay", "final_factor"):
+            if getattr(self, name) < 0:
+                raise SettingsError(
+                    f"schedule.{name} must be at least 0, got {getattr(self, name)}: below, the "
+                    "learning rate is negative and training increases the loss"
+                )
         if self.shape not in ("steps", "cosine"):
             raise SettingsError(f'schedule.shape must be "steps" or "cosine", got {self.shape!r}')
 

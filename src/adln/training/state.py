@@ -129,6 +129,9 @@ def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> N
     """
     # Through JSON, like the stored identity: tuples become lists.
     own = json.loads(json.dumps(own))
+    # Runs of earlier versions know their files by name only.
+    if "pictures" not in stored:
+        own.pop("pictures", None)
     differences = _differences(stored, own)
     if differences:
         raise CheckpointError(
