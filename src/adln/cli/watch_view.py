@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import click
 
 from adln.cameras.frames import CameraStatus
+from adln.cameras.redaction import public_text
 from adln.cli.options import clock
 from adln.pipeline.delivery import Delivery
 from adln.pipeline.watch import WatchProgress
@@ -148,4 +149,5 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         word = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        self._view.say(f"{time.strftime('%H:%M:%S')} {word}{record.getMessage()}")
+        message = public_text(record.getMessage()).replace("\n", "\\n")
+        self._view.say(f"{time.strftime('%H:%M:%S')} {word}{message}")
