@@ -254,6 +254,15 @@ class SqliteGallery(ComparedGallery):
         with self._reading():
             return len(self._passing(where))
 
+    def last_track(self) -> int:
+        """The highest track number of any sighting; 0 if there is none."""
+        with self._reading():
+            # Earlier versions stored some numbers as bytes, which compare above all integers.
+            (track_id,) = self._connection.execute(
+                "SELECT max(track_id) FROM sightings WHERE typeof(track_id) = 'integer'"
+            ).fetchone()
+        return int(track_id or 0)
+
     def enrol(self, name: str | None = None) -> int:
         """See `Gallery`."""
         details: dict[str, Any] = {}
