@@ -56,7 +56,8 @@ def test_overrides_come_last(tmp_path: Path) -> None:
         ("[inner]\nsize = 2.5\n", r"a.toml: inner.size: .*integer"),
         ("[inner]\npair = [1]\n", r"a.toml: inner.pair"),
         ("name = \n", r"a.toml is not a readable TOML file"),
-        ("when = 2024-01-01\n", r"a.toml: a value cannot be written as TOML or JSON"),
+        ("when = 2024-01-01\n", r"a.toml: when: unknown key"),
+        ("[inner]\nsize = 2024-01-01\n", r"a.toml: inner.size: .*integer"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -64,6 +65,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         read_settings(Outer, path)
+
+
+@pytest.mark.parametrize("written", ["2026-05-01T12:00:00+02:00", "2026-05-01", "07:30:00"])
+def test_dates_and_times_need_no_quotes(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(f"name = {written}\n")
+    assert read_settings(Outer, path).name == written
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import date, time
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
@@ -87,7 +89,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
 
     try:
         # Through JSON, for which strict mode accepts a list (as in TOML) for a tuple.
-        return TypeAdapter(kind).validate_json(json.dumps(values))
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=_as_text))
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, problem['loc'])) or 'settings'}: "
@@ -103,6 +105,32 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
         raise SettingsError(
             f"{source}: a value cannot be written as TOML or JSON: {error}"
         ) from error
+
+
+def require_between(value: object, low: float, high: float, *names: str) -> None:
+    """Check numbers of a settings class, which would otherwise silently switch something off.
+
+    Args:
+        value: the settings.
+        low: least value, included.
+        high: greatest value, included.
+        names: the attributes.
+
+    Raises:
+        SettingsError: one is out of range.
+    """
+    for name in names:
+        given = getattr(value, name)
+        if not low <= given <= high:
+            limits = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
+            raise SettingsError(f"{name} must be {limits}, got {given:g} ({type(value).__name__}).")
+
+
+def _as_text(value: object) -> str:
+    """A date or time that TOML allows without quotes, as text."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} {value!r}")
 
 
 def _parse_override(kind: type[Any], text: str) -> dict[str, Any]:

@@ -44,9 +44,10 @@ def test_a_wrong_line_is_named(tmp_path: Path, change: dict[str, object], says: 
         BoxesFile(path)
 
 
-def test_a_line_cut_short_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [json.dumps(GOOD)[:-5], "[" * 100_000])
+def test_a_line_that_is_not_json_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "b.jsonl"
-    path.write_text(json.dumps(GOOD)[:-5])
+    path.write_text(line)
     with pytest.raises(CameraError, match="line 1: not JSON"):
         BoxesFile(path)
 

@@ -41,3 +41,10 @@ def test_names_that_are_no_utf8_can_be_printed() -> None:
 def test_addresses_in_a_text_are_redacted_even_when_nobody_names_them() -> None:
     text = public_text("connection to rtsp://a:b@h/x refused, see http://c:d@h2")
     assert text == "connection to rtsp://***@h/x refused, see http://***@h2"
+
+
+def test_what_a_device_answers_cannot_move_the_cursor_or_turn_the_text() -> None:
+    told = "answered 500 \x1b[2J\r2026 INFO all is well\u202e\x9b31m, then\nanother line"
+    assert public_text(told) == (
+        "answered 500 \\x1b[2J\\r2026 INFO all is well\\u202e\\x9b31m, then\nanother line"
+    )

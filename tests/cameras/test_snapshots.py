@@ -1,7 +1,9 @@
 import base64
 import io
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -46,6 +48,23 @@ def port() -> Iterator[int]:
         thread.join()
 
 
+@contextmanager
+def answering(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A port whose only client gets this answer."""
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client, suppress(OSError):
+            client.recv(65536)
+            answer(client)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
 def test_a_camera_here_is_not_asked_through_a_proxy(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,8 +91,54 @@ def test_a_camera_that_refuses_is_named_without_its_password(port: int) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot a size\r\n",
+        b"HTTP/1.1 200 OK\r\n" + 200 * b"X: y\r\n" + b"\r\n",
+    ],
+)
+def test_what_answers_unlike_a_camera_is_named(answer: bytes) -> None:
+    with answering(lambda client: client.sendall(answer)) as port:
+        camera = SnapshotCapture(f"http://me:s3cret@127.0.0.1:{port}/snapshot.jpg")
+        with pytest.raises(CameraError, match=r"no picture received.*check the address") as caught:
+            camera.read()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_camera_that_trickles_is_given_up() -> None:
+    ended = threading.Event()
+
+    def trickle(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not ended.wait(0.02):
+            client.sendall(b".")
+
+    with answering(trickle) as port:
+        camera = SnapshotCapture(f"http://127.0.0.1:{port}/snapshot.jpg", timeout_s=0.2)
+        try:
+            with pytest.raises(CameraError, match=r"not complete after 0\.2 s"):
+                camera.read()
+        finally:
+            ended.set()
+
+
 def test_what_is_no_picture_is_left_out() -> None:
     assert SnapshotCapture("http://x/a.jpg", fetch=lambda: b"<html>").read() is None
+
+
+@pytest.mark.parametrize("side_px", [10_000, 15_000])
+def test_a_picture_that_would_fill_the_memory_is_left_out(side_px: int) -> None:
+    content = io.BytesIO()
+    Image.new("1", (side_px, side_px)).save(content, "PNG")
+    assert SnapshotCapture("http://x/a.png", fetch=content.getvalue).read() is None
+
+
+def test_only_the_formats_of_cameras_are_decoded() -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "TIFF")
+    assert SnapshotCapture("http://x/a.jpg", fetch=content.getvalue).read() is None
 
 
 @pytest.mark.parametrize(

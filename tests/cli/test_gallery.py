@@ -184,6 +184,9 @@ def test_a_gallery_travels_as_parquet(folder: Path, tmp_path: Path) -> None:
         run("list", folder, "--json").output
     )
     assert json.loads(run("info", other, "--json").output)["low_memory"] is True
+    assert "has no retention rules" in run("import", other, file).output
+    run("retention", other, "--keep", "30d")
+    assert "retention rules" not in run("import", other, file).output
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     bad = run("import", other, tmp_path / "bad.parquet")
     assert isinstance(bad.exception, GalleryError)

@@ -16,10 +16,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from adln.cli.main import adln
+from adln.cli.watch import run_watch
 from adln.gallery.records import Filter
 from adln.gallery.retention import Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.outbox import Outbox
+from adln.pipeline.watch import WatchProgress
+from adln.pipeline.watch_settings import read_watch_settings
 
 MakeModel = Callable[..., Path]
 RED, GREEN = (200, 30, 30), (30, 200, 30)
@@ -158,6 +161,32 @@ def test_the_report_shows_pictures_where_they_are_wanted(config: Path, tmp_path:
     watch(config, "--quiet", "--set=pictures=true", "--report", tmp_path / "out")
     page = (tmp_path / "out" / "identities.html").read_text()
     assert "data:image/jpeg;base64," in page
+
+
+def test_whoever_is_forgotten_meanwhile_is_not_in_the_report(config: Path, tmp_path: Path) -> None:
+    watch(config)
+    folder = config.parent / "gallery"
+    with SqliteGallery(folder) as gallery:
+        gallery.name_person(1, "Anna Berg")
+    forgotten: list[int] = []
+
+    def forget(now: WatchProgress) -> None:
+        if now.verdicts.total() and not forgotten:
+            with SqliteGallery(folder) as gallery:
+                forgotten.extend(person.person_id for person in gallery.persons())
+                for person_id in forgotten:
+                    gallery.forget(person_id)
+
+    report = tmp_path / "report"
+    settings = read_watch_settings(
+        config, ("tracker.keep_s=0.3", "tracker.appearance.keep_s=0.3", "pictures=true")
+    )
+    run_watch(settings, config.parent, report=report, on_progress=forget)
+    assert 1 in forgotten
+    page, found = (report / "identities.html").read_text(), report / "identities.json"
+    assert "Anna Berg" not in page + found.read_text()
+    visits = json.loads(found.read_text())["visits"]
+    assert not {one["person_id"] for one in visits} & {*forgotten}
 
 
 def test_the_annotated_video_has_every_frame(config: Path, tmp_path: Path) -> None:

@@ -332,6 +332,7 @@ def test_other_news_are_no_news() -> None:
     news = FrigateNews(threading.Event())
     for payload in (
         b"no json",
+        b"[" * 100_000,
         b"[]",
         json.dumps({"type": "new", "after": {"label": "person"}}).encode(),
         json.dumps({"type": "end", "after": {"label": "dog"}}).encode(),

@@ -62,7 +62,7 @@ def test_a_torn_first_line_longer_than_a_block_is_cut_off(
     tmp_path: Path, make_stored: Make
 ) -> None:
     path = tmp_path / "sightings.jsonl"
-    path.write_bytes(b"x" * 200_000)
+    path.write_bytes(b"{" + b"x" * 200_000)
     sink = JsonlSink(path)
     sink.deliver([make_stored(1)])
     sink.close()
@@ -129,3 +129,14 @@ def test_what_cannot_be_written_is_not_acknowledged(tmp_path: Path, make_stored:
 def test_bounds_below_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match="1 or more"):
         JsonlSink(tmp_path / "x", keep=0)
+
+
+@pytest.mark.parametrize(
+    "content", [b"SQLite format 3\0 without an end", b"gallery = 'shop'", b"\n"]
+)
+def test_no_other_file_is_written_to(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "something.else"
+    path.write_bytes(content)
+    with pytest.raises(DeliveryError, match="not a file of sightings"):
+        JsonlSink(path)
+    assert path.read_bytes() == content

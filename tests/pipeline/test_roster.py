@@ -2,9 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adln.errors import SettingsError
+from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import (
     FILE_NAME,
@@ -87,6 +89,21 @@ def test_tracks_of_two_starts_have_different_numbers() -> None:
     assert track_number(1, 7) != track_number(2, 7)
     with pytest.raises(SettingsError):
         track_number(1, 10**9)
+
+
+def test_a_restored_gallery_s_tracks_get_no_further_sightings(tmp_path: Path) -> None:
+    before = track_number(3, 7)
+    with SqliteGallery(tmp_path, create=True) as gallery:
+        assert enter_cameras(tmp_path, {"door": 1}, last_track=gallery.last_track) == 1
+        model = ModelKey("a" * 64, 2, 4)
+        row = np.array([1, 0, 0, 0], np.float32)
+        for track_id in (before, None):
+            gallery.add(
+                [Sighting(embedding=row, model=model, camera_id=1, time_s=1.0, track_id=track_id)]
+            )
+        (tmp_path / FILE_NAME).unlink()
+        assert enter_cameras(tmp_path, {"door": 1}, last_track=gallery.last_track) == 4
+        assert enter_cameras(tmp_path, {"door": 1}, last_track=gallery.last_track) == 5
 
 
 def test_a_camera_that_is_called_otherwise_keeps_its_number(tmp_path: Path) -> None:

@@ -418,20 +418,37 @@ def test_frames_are_shown_with_their_people(make_watch: Run) -> None:
     assert shown[-1].people[0].person_id == said[-1].person_id
 
 
-def test_a_signal_asks_to_stop_and_the_handlers_come_back() -> None:
+def run_program(program: str) -> list[str]:
     # In a process of its own: a signal concerns all libraries of a process.
-    program = """
-import signal
-from adln.pipeline.watch import stopping_on_signals
-before = signal.getsignal(signal.SIGTERM)
-with stopping_on_signals(lambda: print("asked")):
-    signal.raise_signal(signal.SIGTERM)
-print(signal.getsignal(signal.SIGTERM) is before)
-"""
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.split() == ["asked", "True"]
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_signal_asks_to_stop_and_the_handlers_come_back(number: str) -> None:
+    program = f"""
+import signal
+from adln.pipeline.watch import stopping_on_signals
+signal.signal(signal.{number}, signal.SIG_DFL)
+with stopping_on_signals(lambda: print("asked")):
+    signal.raise_signal(signal.{number})
+print(signal.getsignal(signal.{number}) is signal.SIG_DFL)
+"""
+    assert run_program(program) == ["asked", "True"]
+
+
+def test_a_closed_terminal_does_not_stop_what_was_started_to_outlive_it() -> None:
+    program = """
+import signal
+from adln.pipeline.watch import stopping_on_signals
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with stopping_on_signals(lambda: print("asked")):
+    signal.raise_signal(signal.SIGHUP)
+print("on")
+"""
+    assert run_program(program) == ["on"]
 
 
 def test_every_sighting_says_why_in_one_line_of_the_log_as_well(

@@ -48,3 +48,44 @@ def test_what_a_camera_states_takes_the_place_of_the_gallerys_rule_for_it() -> N
     assert keep_by_camera(rules, [yard, hall]) == Retention(
         keep_s=30 * DAY_S, camera_keep_s={1: 7 * DAY_S, 2: 2.0}, max_templates=5
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "message"),
+    [
+        ("tracker", "sure = 60", "sure must be 0 to 1, got 60"),
+        ("tracker", "keep_s = -1", "keep_s must be 0 or more, got -1"),
+        ("tracker", "confirm_hits = 0", "confirm_hits must be 1 or more, got 0"),
+        ("tracker.appearance", "same = 60", "same must be -1 to 1, got 60"),
+        ("tracker.appearance", "keep_s = -1", "keep_s must be 0 or more"),
+        ("selection", "good = 35", "good must be 0 to 1, got 35"),
+        ("selection", "apart_s = -1", "apart_s must be 0 or more"),
+        ("selection.quality", "full_height_px = 0", "full_height_px must be"),
+        ("identity", "enrol_quality = 20", "enrol_quality must be 0 to 1, got 20"),
+        ("identity", "new_below = 50", "new_below must be 0 to 1, got 50"),
+        ("identity", "enrol_crops = 0", "enrol_crops must be 1 or more"),
+        ("mqtt", "port = 0", "port must be 1 to 65535, got 0"),
+        ("mqtt", "port = 99999", "port must be 1 to 65535, got 99999"),
+        ("mqtt", 'password_env = "HOME"', "needs mqtt.username"),
+        ("metrics", "port = 99999", "port must be 0 to 65535, got 99999"),
+    ],
+)
+def test_a_number_that_would_silently_see_nobody_is_refused(
+    tmp_path: Path, table: str, value: str, message: str
+) -> None:
+    path = tmp_path / "watch.toml"
+    path.write_text(
+        f'[[cameras]]\nname = "yard"\nnumber = 1\nsource = "usb:0"\n[{table}]\n{value}\n'
+    )
+    with pytest.raises(SettingsError, match=message):
+        read_watch_settings(path)
+
+
+def test_the_start_of_a_recording_needs_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "watch.toml"
+    path.write_text(
+        '[[cameras]]\nname = "yard"\nnumber = 1\nsource = "a.mp4"\n'
+        "start = 2026-05-01T12:00:00+02:00\n"
+    )
+    (camera,) = read_watch_settings(path).cameras
+    assert camera.start_s == 1777629600.0

@@ -203,10 +203,45 @@ def test_secrets_of_an_address_are_not_told() -> None:
     assert "hunter" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "example.org", "https:///path", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://x/y", "example.org", "https:///path", ""),
+        *("https://[::1/hunter2", "https://x:port/hunter2", "https://x:99999/hunter2"),
+        "https://x:0/hunter2",
+    ],
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(DeliveryError, match="https://host/path"):
+    with pytest.raises(DeliveryError, match="https://host/path") as refused:
         WebhookSink(url)
+    assert "hunter" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://x/hunter 2", "%20"),
+        ("https://x/hunter\u00e4", "%20"),
+        ("https://h\u00f6st/hunter", "xn--"),
+    ],
+)
+def test_what_could_never_be_sent_is_refused_at_once(url: str, message: str) -> None:
+    with pytest.raises(DeliveryError, match=message) as refused:
+        WebhookSink(url)
+    assert "hunter" not in str(refused.value)
+
+
+def test_a_user_and_a_password_in_the_address_are_sent(server: Server, make_stored: Make) -> None:
+    url = server.url.replace("http://", "http://anna:hunter%402@")
+    WebhookSink(url).deliver([make_stored(1)])
+    ((headers, _),) = server.requests
+    assert headers["Authorization"] == "Basic YW5uYTpodW50ZXJAMg=="
+    assert headers["Host"] == f"127.0.0.1:{server.port}"
+
+
+def test_a_host_that_cannot_be_encoded_is_reported(make_stored: Make) -> None:
+    with pytest.raises(UndeliveredError, match="cannot be reached"):
+        WebhookSink("https://a..b/y").deliver([make_stored(1)])
 
 
 def test_other_arguments_are_checked(tmp_path: Path) -> None:

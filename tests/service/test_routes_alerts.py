@@ -142,6 +142,33 @@ def test_whoever_is_forgotten_is_forgotten_in_the_rules_as_well(served: Served) 
     assert [one.name for one in served.cameras.watched.alerts] == ["all"]
 
 
+def test_whoever_is_forgotten_is_forgotten_under_all_their_names(served: Served) -> None:
+    served.gallery.name_person(2, "Berta")
+    add(served, name="a", person="Anna")
+    add(served, name="b", person="Berta")
+    add(served, name="c", person="Carla")
+    with served.settings.own_watch.open("r+") as file:
+        rest = file.read()
+        file.seek(0)
+        file.write('ignore = ["BERTA", "Carla", "id:2"]\n' + rest)
+    # Not by the page, which would rename them in the file.
+    served.gallery.merge([2], 1)
+    served.gallery.name_person(1, "Anna Berg")
+    assert served.client.post("/api/v1/persons/1/forget", json={}).status_code == 200
+    kept = tomllib.loads(served.settings.own_watch.read_text())
+    assert [one["name"] for one in kept["alerts"]] == ["c"]
+    assert kept["ignore"] == ["Carla", "id:2"]
+
+
+def test_a_former_name_that_is_somebody_elses_now_stays(served: Served) -> None:
+    served.gallery.name_person(1, "Anna Berg")
+    served.gallery.name_person(2, "Anna")
+    add(served, person="Anna")
+    assert served.client.post("/api/v1/persons/1/forget", json={}).status_code == 200
+    kept = tomllib.loads(served.settings.own_watch.read_text())
+    assert [one["person"] for one in kept["alerts"]] == ["Anna"]
+
+
 def test_nobody_is_forgotten_while_their_name_may_stay_in_the_file(served: Served) -> None:
     served.settings.own_watch.write_text("cameras = [\n")
     answer = served.client.post("/api/v1/persons/1/forget", json={})

@@ -13,6 +13,7 @@ together, because it depends on the embedder and on the camera.
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from adln.cameras.quality import Geometry, QualitySettings, judge_boxes
 from adln.crops import cut, resize
 from adln.embeddings import unit_length
 from adln.errors import CameraError
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 # A new embedding's share in a track's smoothed one.
 _SHARE = 0.3
@@ -98,6 +99,12 @@ class AppearanceSettings:
     reach: float = 0.7
     reach_per_s: float = 1.2
     reach_most: float = 6.0
+
+    def __post_init__(self) -> None:
+        require_between(self, -1, 1, "same", "above_strangers", "margin")
+        require_between(self, 0, 1, "near", "clean")
+        times = (name for name in vars(self) if name.endswith("_s"))
+        require_between(self, 0, inf, "weight", "least_height_px", "strange", *times)
 
 
 class Look:

@@ -90,7 +90,7 @@ class BoxesFile:
         where = f"{self._path}, line {number}"
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CameraError(f"{where}: not JSON ({error}).") from error
         if not isinstance(values, dict):
             raise CameraError(f"{where}: expected an object {{...}}, got {line.strip()[:60]}.")

@@ -8,12 +8,13 @@ and fewer that overlap.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 # Grey values of red, green and blue (ITU-R BT.601), as everywhere in imaging.
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -36,6 +37,9 @@ class QualitySettings:
     full_sharpness: float = 0.03
     slim: float = 4.0
     broad: float = 1.7
+
+    def __post_init__(self) -> None:
+        require_between(self, 1e-6, inf, "full_height_px", "full_sharpness", "slim", "broad")
 
 
 class Geometry(NamedTuple):

@@ -14,6 +14,9 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN = "***"
+# A device chooses part of an error's text: it must not move a terminal's cursor, colour what
+# follows, or turn its direction.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def public_name(source: str | Path) -> str:
@@ -45,10 +48,13 @@ def public_name(source: str | Path) -> str:
 def public_text(text: str, *sources: str | Path) -> str:
     """A text in a form that may be shown: addresses are replaced by their public names.
 
+    Control characters, except line breaks and tabs, are escaped.
+
     Args:
         text: such as an error message of a library.
         sources: sources it may contain literally, such as addresses with spaces.
     """
     for source in sources:
         text = text.replace(str(source), public_name(source))
-    return _ADDRESS.sub(lambda found: public_name(found[0]), text)
+    text = _ADDRESS.sub(lambda found: public_name(found[0]), text)
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)

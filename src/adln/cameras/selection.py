@@ -6,6 +6,7 @@ those that win one are embedded.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from adln.cameras.quality import QualitySettings, judge_boxes, sharpness_quality
 from adln.cameras.tracker import TrackUpdate
 from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX, cut, resize
 from adln.errors import SettingsError
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 Reason = Literal["first", "better", "ended"]
 """Why a track is reported: first usable crops; better crops than before; track ended."""
@@ -47,6 +48,10 @@ class SelectionSettings:
     again_s: float = 0.5
     gain: float = 1.1
     quality: QualitySettings = QualitySettings()
+
+    def __post_init__(self) -> None:
+        require_between(self, 0, 1, "good", "usable")
+        require_between(self, 0, inf, "apart_s", "patience_s", "better", "again_s", "gain")
 
 
 @dataclass(frozen=True, eq=False)

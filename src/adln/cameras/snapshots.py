@@ -5,6 +5,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
@@ -15,12 +16,16 @@ from PIL import Image, UnidentifiedImageError
 from adln.cameras.captures import Picture
 from adln.cameras.proxies import proxies_for
 from adln.cameras.redaction import public_name, public_text
+from adln.crops import MAX_PIXELS
 from adln.errors import CameraError
 
 _SNAPSHOT = re.compile(
     r"https?://[^?#]*?(?:\.(?:jpe?g|png)|snap[a-z_-]*(?:\.\w+)?)(?:[?#].*)?", re.I
 )
 _MOST_BYTES = 32 * 2**20
+_PART_BYTES = 64 * 1024
+# No other decoder of Pillow ever sees what a camera sends.
+_FORMATS = ("JPEG", "PNG", "WEBP")
 
 Fetch = Callable[[], bytes]
 
@@ -68,24 +73,32 @@ class SnapshotCapture:
         return 1 / self._every_s
 
     def read(self) -> Picture | None:
-        """The next picture; None if the response is not a picture.
+        """The next picture; None if the response is not a JPEG, PNG or WebP of a sane size.
 
         Raises:
-            CameraError: the camera did not respond.
+            CameraError: the camera did not respond, or not as HTTP servers do.
         """
         self._sleep(max(0.0, self._asked_s + self._every_s - self._clock()))
         self._asked_s = self._clock()
         try:
             content = self._fetch()
-        except (OSError, ValueError) as error:  # OSError includes urllib's errors
+        except (OSError, ValueError, HTTPException) as error:  # OSError includes urllib's errors
             if isinstance(error, HTTPError):
                 error.close()
-            reason = public_text(str(error), self._source)
-            raise CameraError(f"{self._name}: no picture received ({reason}).") from error
+            text = repr(error) if isinstance(error, HTTPException) else str(error)
+            raise CameraError(
+                f"{self._name}: no picture received ({public_text(text, self._source)}); check the "
+                "address, its port, user name and password."
+            ) from error
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return None
                 return Picture(np.asarray(image.convert("RGB")), None)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        except (
+            *(UnidentifiedImageError, OSError, ValueError, SyntaxError),
+            *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+        ):
             return None
 
     def close(self) -> None:
@@ -133,8 +146,14 @@ def _fetcher(source: str, timeout_s: float) -> Fetch:
     opener = urllib.request.build_opener(*handlers)
 
     def fetch() -> bytes:
+        # The limit of a socket holds for each part; a camera may send one byte at a time.
+        until_s = time.monotonic() + timeout_s
+        content = bytearray()
         with opener.open(address, timeout=timeout_s) as answer:
-            content: bytes = answer.read(_MOST_BYTES)
-            return content
+            while len(content) < _MOST_BYTES and (part := answer.read1(_PART_BYTES)):
+                content += part
+                if time.monotonic() > until_s:
+                    raise TimeoutError(f"the picture was not complete after {timeout_s:g} s")
+        return bytes(content)
 
     return fetch

@@ -18,6 +18,7 @@ picture is a new person.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
 from adln.cameras.track import Track, TrackedPerson, places_of
 from adln.errors import CameraError
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 __all__ = [
     "ByteTracker",
@@ -110,6 +111,11 @@ class TrackerSettings:
     keep_s: float = 2.0
     camera_motion: bool = True
     appearance: AppearanceSettings = AppearanceSettings()
+
+    def __post_init__(self) -> None:
+        require_between(self, 0, 1, "sure", "start", "min_iou", "min_iou_unsure")
+        require_between(self, 0, inf, "confirm_within_s", "keep_s")
+        require_between(self, 1, inf, "confirm_hits")
 
 
 class ByteTracker:

@@ -208,6 +208,13 @@ def import_file(folder: Path, file: Path, low_memory: bool) -> None:
                 "be enrolled.",
                 fg="yellow",
             )
+        if not opened.retention.has_ages:
+            click.secho(
+                f"An export has no retention rules, and {folder} has none that erases what is old; "
+                "`adln gallery retention` sets them.",
+                fg="yellow",
+                err=True,
+            )
 
 
 @gallery.command()

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -24,10 +24,19 @@ def counting(total: int, label: str, *, quiet: bool = False) -> Iterator[Callabl
         yield bar.update
 
 
+def mention(text: str, *, nl: bool = True) -> None:
+    """Print on standard error, if that is possible.
+
+    A terminal that was closed, or a log on a disk that is full, must not end the work.
+    """
+    with suppress(OSError):
+        click.echo(text, err=True, nl=nl)
+
+
 def tell(word: str, text: str, *, colour: str = "yellow") -> None:
     """A line for people beside the outcome: what kind it is, in a colour, and what there is."""
-    click.secho(f"{word}: ", fg=colour, err=True, nl=False)
-    click.echo(text, err=True)
+    mention(click.style(f"{word}: ", fg=colour), nl=False)
+    mention(text)
 
 
 def tell_left_out(problems: Sequence[str]) -> None:
@@ -35,7 +44,7 @@ def tell_left_out(problems: Sequence[str]) -> None:
     for problem in problems[:_NAMED]:
         tell("left out", problem)
     if len(problems) > _NAMED:
-        click.echo(f"... and {len(problems) - _NAMED:,} more", err=True)
+        mention(f"... and {len(problems) - _NAMED:,} more")
 
 
 class RenewedLine:
@@ -60,13 +69,13 @@ class RenewedLine:
         self._said_s = now_s
         ends = is_last or not self._is_terminal
         shown = f"\r{text.ljust(self._width)}" if self._is_terminal else text
-        click.echo(shown, err=True, nl=ends)
+        mention(shown, nl=ends)
         self._width = 0 if ends else len(text)
 
     def end(self) -> None:
         """Leave the line, if it is not left yet."""
         if self._width:
-            click.echo("", err=True)
+            mention("")
             self._width = 0
 
 

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-import click
-
 from adln.cli.options import clock
-from adln.cli.progress import RenewedLine
+from adln.cli.progress import RenewedLine, mention
 
 if TYPE_CHECKING:
     from adln.training.loop import Progress
@@ -23,7 +21,7 @@ class TrainingView:
         """Print a line that stays."""
         if text and not self.quiet:
             self._line.end()
-            click.echo(text, err=True)
+            mention(text)
 
     def on_start(self, start: str, position: "Position") -> None:
         """What the weights start from, and where a run goes on."""

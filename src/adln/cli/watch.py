@@ -212,14 +212,13 @@ def run_watch(
     with ExitStack() as stack:
         stack.enter_context(view.taking_logs(logging.getLogger("adln")))
         shown_to: list[Callable[[SeenFrame], None]] = []
-        names: dict[int, str | None] = {}
         writers: VideoWriters | None = None
         if video is not None:
             writers = VideoWriters(
                 video,
                 recordings=[folder / camera.source for camera in settings.cameras],
                 cameras=len(settings.cameras),
-                name_of=names.get,
+                name_of=lambda number: people.name_of(number),
             )
             stack.callback(writers.close)
             shown_to.append(writers.add)
@@ -238,7 +237,6 @@ def run_watch(
             metrics.watch_delivery(delivery.counts)
             server = MetricsServer(metrics, settings.metrics.port, host=settings.metrics.host)
             stack.callback(server.close)
-        names |= {person.person_id: person.name for person in assembly.gallery.persons()}
 
         def show(seen: SeenFrame) -> None:
             for take in shown_to:
@@ -273,7 +271,9 @@ def run_watch(
         places = [*written, ("gallery", folder / settings.gallery)]
         if settings.jsonl.path:
             places.append(("sightings", folder / settings.jsonl.path))
-        names |= {person.person_id: person.name for person in assembly.gallery.persons()}
+        # Not from the start: whoever was forgotten meanwhile is in no report.
+        names = {person.person_id: person.name for person in assembly.gallery.persons()}
+        timeline.leave_out(assembly.gallery.gone)
         if writers is not None:
             writers.close()
             places += [("video", path) for path in writers.paths]

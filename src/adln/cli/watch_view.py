@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import click
-
 from adln.cameras.frames import CameraStatus
+from adln.cameras.redaction import public_text
 from adln.cli.options import clock
+from adln.cli.progress import mention
 from adln.pipeline.delivery import Delivery
 from adln.pipeline.watch import WatchProgress
 
@@ -19,7 +19,7 @@ _PLAIN_S = 10.0
 
 
 class WatchView:
-    """Shows where a watch stands, on standard error.
+    """Shows where a watch stands, on standard error, as long as that can be written.
 
     Args:
         quiet: show only what is logged.
@@ -42,7 +42,7 @@ class WatchView:
         if self._live:
             self._draw(self.table(progress, cameras, delivery))
         else:
-            click.echo(self.line(progress, cameras), err=True)
+            mention(self.line(progress, cameras))
 
     def end(
         self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
@@ -52,12 +52,12 @@ class WatchView:
             return
         self._clear()
         for line in self.table(progress, cameras, delivery) + times(progress):
-            click.echo(line, err=True)
+            mention(line)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         self._clear()
-        click.echo(text, err=True)
+        mention(text)
 
     def table(
         self, progress: WatchProgress, cameras: Sequence[CameraStatus], delivery: Delivery
@@ -121,13 +121,13 @@ class WatchView:
     def _draw(self, lines: list[str]) -> None:
         columns = shutil.get_terminal_size().columns
         self._clear()
-        click.echo("\n".join(line[:columns] for line in lines), err=True)
+        mention("\n".join(line[:columns] for line in lines))
         self._lines = len(lines)
 
     def _clear(self) -> None:
         if self._lines:
             # Up to the first line of the table, and erase from there to the end of the screen.
-            click.echo(f"\x1b[{self._lines}F\x1b[J", err=True, nl=False)
+            mention(f"\x1b[{self._lines}F\x1b[J", nl=False)
             self._lines = 0
 
 
@@ -148,4 +148,5 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         word = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        self._view.say(f"{time.strftime('%H:%M:%S')} {word}{record.getMessage()}")
+        message = public_text(record.getMessage()).replace("\n", "\\n")
+        self._view.say(f"{time.strftime('%H:%M:%S')} {word}{message}")

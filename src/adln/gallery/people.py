@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from adln.errors import ForgottenNameError, GalleryError
 from adln.gallery.columns import Tally
-from adln.gallery.names import checked_name, digests_to_compare, name_digest
+from adln.gallery.names import checked_name, digests_to_compare, kept_form, name_digest
 from adln.gallery.records import Person
 from adln.gallery.sums import NAME_SUM_SQL, row_sum
 
@@ -240,20 +240,43 @@ class PeopleTable:
                 gone.add(person_id)
         return frozenset(gone)
 
+    def ever_called(self, person_id: int, names: Iterable[str]) -> frozenset[str]:
+        """Those of these names that this person, or one merged into them, has or had.
+
+        A name that somebody else has by now is theirs.
+        """
+        digests, salt = self._digests_of(person_id), self._salt()
+        others = self._connection.execute(
+            "SELECT name FROM persons WHERE name IS NOT NULL AND person_id != ?", (person_id,)
+        )
+        taken = {kept_form(name) for (name,) in others}
+        return frozenset(
+            name
+            for name in names
+            if kept_form(name) not in taken and name_digest(name, salt) in digests
+        )
+
+    def _digests_of(self, person_id: int) -> set[bytes]:
+        """Digests of all names of a person and of those merged into them."""
+        parts = [person_id, *self.merged_into(person_id)]
+        marks = ",".join("?" * len(parts))
+        digests: set[bytes] = {
+            digest
+            for (digest,) in self._connection.execute(
+                f"SELECT digest FROM former_names WHERE person_id IN ({marks})", parts
+            )
+        }
+        name = self.name_of(person_id)
+        if name is not None:
+            digests.add(name_digest(name, self._salt()))
+        return digests
+
     def forget(self, person_id: int) -> None:
         """Remove a person permanently, and bar all names of them and of those merged into them."""
         parts = {person_id, *self.merged_into(person_id)}
         salt = self._salt()
         marks = ",".join("?" * len(parts))
-        digests = {
-            digest
-            for (digest,) in self._connection.execute(
-                f"SELECT digest FROM former_names WHERE person_id IN ({marks})", list(parts)
-            )
-        }
-        name = self.name_of(person_id)
-        if name is not None:
-            digests.add(name_digest(name, salt))
+        digests = self._digests_of(person_id)
         self._connection.executemany(
             "INSERT INTO barred_names VALUES (?, ?)", [(salt, digest) for digest in sorted(digests)]
         )

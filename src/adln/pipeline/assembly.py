@@ -166,7 +166,9 @@ def assemble(
         if rules != gallery.retention:
             gallery.set_retention(rules)
         run = enter_cameras(
-            gallery.folder, {camera.name: camera.number for camera in settings.cameras}
+            gallery.folder,
+            {camera.name: camera.number for camera in settings.cameras},
+            last_track=gallery.last_track,
         )
         scales = open_scales(settings, embedder)
         book = IdentityBook(

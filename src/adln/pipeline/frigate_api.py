@@ -232,7 +232,7 @@ class FrigateApi:
             raise DeliveryError(f"{self._root}: {path.partition('?')[0]} returned status {status}.")
         try:
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DeliveryError(
                 f"{self._root}: {path.partition('?')[0]} did not return JSON; is this Frigate?"
             ) from error

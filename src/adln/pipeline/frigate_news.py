@@ -68,7 +68,7 @@ class FrigateNews:
         try:
             message = json.loads(payload)
             is_over = message["type"] == "end" and message["after"]["label"] == "person"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if is_over:
             self._news.set()

@@ -1,8 +1,9 @@
 """Settings for enrolling people, and what is stored of them."""
 
-from adln.errors import SettingsError
+from math import inf
+
 from adln.matching.identification import LEAST_GALLERY
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 
 @settings
@@ -34,8 +35,6 @@ class IdentitySettings:
     least_gallery: int = LEAST_GALLERY
 
     def __post_init__(self) -> None:
-        if self.enrol_crops < 1 or self.least_gallery < 1:
-            raise SettingsError(
-                "enrol_crops and least_gallery must be at least 1, got "
-                f"{self.enrol_crops} and {self.least_gallery}."
-            )
+        require_between(self, 1, inf, "enrol_crops", "least_gallery")
+        require_between(self, 0, 1, "enrol_quality", "new_below", "new_below_here")
+        require_between(self, 0, inf, "enrol_track_s", "doubt_s", "return_s")

@@ -33,7 +33,7 @@ class JsonlSink:
         keep: Number of earlier parts to keep.
 
     Raises:
-        DeliveryError: A number is out of range.
+        DeliveryError: A number is out of range, or the path is that of another kind of file.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
@@ -41,6 +41,7 @@ class JsonlSink:
             raise DeliveryError(
                 f"A JSONL file needs max_bytes and keep of 1 or more, got {max_bytes} and {keep}."
             )
+        _require_sightings(path)
         self._path = path
         self._max_bytes = max_bytes
         self._keep = keep
@@ -126,6 +127,18 @@ class JsonlSink:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _require_sightings(path: Path) -> None:
+    """Leave other files alone: the last line of a file that does not end with it is cut off."""
+    # What cannot be opened is reported, and retried, when a sighting is written.
+    with suppress(OSError), path.open("rb") as file:
+        # A power cut may leave zeros.
+        if file.read(1) not in (b"", b"{", b"\0"):
+            raise DeliveryError(
+                f"{path} is there already, and is not a file of sightings (JSON lines). Set "
+                "jsonl.path to a new file."
+            )
 
 
 def _end_of_last_line(file: int) -> int:

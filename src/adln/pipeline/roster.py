@@ -5,7 +5,7 @@ the gallery's folder are refused, because sightings would move to another camera
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +18,16 @@ TRACKS_PER_RUN = 10**9
 """Trackers count from 1 at each start: track number = run * this + the tracker's id."""
 
 
-def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
+def enter_cameras(
+    folder: Path, cameras: Mapping[str, int], *, last_track: Callable[[], int] = lambda: 0
+) -> int:
     """Record the cameras of a run on disk.
 
     Args:
         folder: the gallery's folder; it must exist.
         cameras: name -> number of the cameras in use; others are remembered.
+        last_track: the gallery's highest track number. Asked for if no run is recorded, as in a
+            gallery that was restored from a backup: its tracks must not get further sightings.
 
     Returns:
         Number of runs so far, including this one.
@@ -36,8 +40,9 @@ def enter_cameras(folder: Path, cameras: Mapping[str, int]) -> int:
     with _alone(folder):
         known, runs = _read(path)
         _require_same(path, known, cameras)
-        _write(path, known | dict(cameras), runs + 1)
-    return runs + 1
+        run = 1 + (runs or last_track() // TRACKS_PER_RUN)
+        _write(path, known | dict(cameras), run)
+    return run
 
 
 def enter_new_camera(folder: Path, name: str) -> int:

@@ -1,7 +1,7 @@
 """Who was where and when, for a report: one entry per finished track."""
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,18 @@ class Timeline:
                 crop=crop if is_pictured(self._pictures, event.camera_name) else None,
             )
         )
+
+    def leave_out(self, gone: Callable[[Collection[int]], Collection[int]]) -> None:
+        """Drop the visits of people who were forgotten meanwhile.
+
+        Args:
+            gone: selects them from person numbers, as `adln.gallery.interface.Gallery.gone`.
+        """
+        numbers = gone({one.person_id for one in self._visits if one.person_id is not None})
+        left = [one for one in self._visits if one.person_id not in numbers]
+        self._all -= len(self._visits) - len(left)
+        self._visits.clear()
+        self._visits.extend(left)
 
     def by_person(self) -> dict[int, list[TimelineVisit]]:
         """Visits of each person, candidates included; people in the order of their first visit."""

@@ -557,14 +557,19 @@ def _why(answer: Answer) -> dict[str, Any]:
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` on Ctrl-C and SIGTERM while the block runs; a second signal ends at once."""
+    """Call `stop` on Ctrl-C, SIGTERM and, unless it is ignored (`nohup`), SIGHUP.
+
+    A second signal ends at once.
+    """
 
     def ask(number: int, _: object) -> None:
         signal.signal(number, earlier[number])
         stop()
 
     earlier: dict[int, Any] = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
     }
     for number in earlier:
         signal.signal(number, ask)

@@ -15,10 +15,11 @@ from adln.errors import SettingsError
 from adln.pipeline.alert_settings import AlertSettings
 from adln.pipeline.identity import IdentitySettings
 from adln.pipeline.load import LoadSettings
-from adln.settings import read_settings, settings
+from adln.settings import read_settings, require_between, settings
 
 MOST_DAYS = 36_500
 """Upper bound of `keep_days`."""
+_LARGEST_PORT = 65_535
 
 
 @settings
@@ -190,6 +191,13 @@ class MqttSettings:
     ca_file: str = ""
     sightings: bool = True
 
+    def __post_init__(self) -> None:
+        require_between(self, 1, _LARGEST_PORT, "port")
+        if self.password_env and not self.username:
+            raise SettingsError(
+                "mqtt.password_env needs mqtt.username: without a user no password is sent."
+            )
+
 
 @settings
 class HomeAssistantSettings:
@@ -262,6 +270,9 @@ class MetricsSettings:
 
     port: int = 0
     host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        require_between(self, 0, _LARGEST_PORT, "port")
 
 
 @settings

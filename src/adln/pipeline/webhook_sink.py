@@ -9,10 +9,11 @@ import hmac
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError, UndeliveredError
@@ -33,7 +34,8 @@ class WebhookSink:
     acknowledges; redirections are not followed.
 
     Args:
-        url: Address; https, or http to this machine only unless ``allow_plain_http``.
+        url: Address; https, or http to this machine only unless ``allow_plain_http``. A user and a
+            password in it are sent as ``Authorization: Basic``.
         secret: Shared with the receiver, for the signature; None sends no signature.
         headers: Further headers, for example ``Authorization``.
         batch_size: Most sightings per request.
@@ -58,12 +60,8 @@ class WebhookSink:
         allow_plain_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(url)
+        parts, self._shown = _require_address(url)
         is_plain = parts.scheme == "http"
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise DeliveryError(f"A webhook needs an address like https://host/path, got {url!r}.")
-        # The path is often secret, too, as in Home Assistant's webhooks.
-        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         if is_plain and parts.hostname not in _LOOPBACK and not allow_plain_http:
             raise DeliveryError(
                 f"The webhook {self._shown} would send sightings of people unencrypted. Use https, "
@@ -73,9 +71,9 @@ class WebhookSink:
         if batch_size < 1:
             raise DeliveryError(f"batch_size must be at least 1, got {batch_size}.")
         context = trusting(ca_file)
-        self._url = url
+        self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._secret = secret
-        self._headers = dict(headers or {})
+        self._headers = {**_credentials(parts), **(headers or {})}
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._clock = clock
@@ -137,8 +135,39 @@ class WebhookSink:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, f"answered {error.code} {error.reason}"
-        except (OSError, HTTPException) as error:
+        except (OSError, ValueError, HTTPException) as error:
             return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}"
+
+
+def _require_address(url: str) -> tuple[SplitResult, str]:
+    """The parts of an address, and what of it may be shown: path and query are often secret, too.
+
+    Raises:
+        DeliveryError: It is no address of a webhook; nothing could ever be delivered.
+    """
+    shown = "something else"
+    try:
+        parts = urlsplit(url)
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        is_reachable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_reachable = False
+    if not is_reachable:
+        raise DeliveryError(f"A webhook needs an address like https://host/path, got {shown!r}.")
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        raise DeliveryError(
+            f"The address of the webhook {shown!a} has spaces or characters other than ASCII; "
+            "write them as %20, %C3%A4 and so on, and in a host's name as xn--..."
+        )
+    return parts, shown
+
+
+def _credentials(parts: SplitResult) -> dict[str, str]:
+    """The header for the user and password in an address; urllib does not send them by itself."""
+    if parts.username is None:
+        return {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {b64encode(login.encode()).decode()}"}
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:

@@ -20,6 +20,10 @@ class TextFormatter(logging.Formatter):
         """The line."""
         return public_text(super().format(record), *self._sources)
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line without the traceback; what a message quotes cannot begin a line of its own."""
+        return super().formatMessage(record).replace("\n", "\\n")
+
 
 class JsonFormatter(TextFormatter):
     """Formats a record as a line of JSON, without the passwords of cameras."""

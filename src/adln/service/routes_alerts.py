@@ -5,6 +5,7 @@ running programs on this machine.
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 from adln.errors import DeliveryError, ServiceError, SettingsError
 from adln.gallery.names import is_same_name, kept_form
+from adln.gallery.records import Person
+from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN, AlertSettings
 from adln.pipeline.watch_settings import WatchSettings
 from adln.pipeline.webhook_sink import WebhookSink
@@ -111,18 +114,27 @@ def alert_routes(parts: Parts) -> APIRouter:
     return router
 
 
-def forget_alerts(parts: Parts, name: str | None) -> None:
-    """Remove the alerts about a person to be forgotten, whose name must not stay in the file.
+def forget_alerts(parts: Parts, person: Person) -> None:
+    """Remove the alerts about a person to be forgotten, whose names must not stay in the file.
+
+    Also those under an earlier name, or under that of somebody who was merged into them: a merge,
+    and other programs, rename people without changing the file.
 
     Raises:
-        HTTPException: the file cannot be read or changed, so the name may remain in it.
+        HTTPException: the file cannot be read or changed, so a name may remain in it.
     """
-    if not name or not file_of(parts).exists():
+    path, gallery = file_of(parts), parts.gallery
+    if not path.exists():
         return
+    gone = 0
     try:
-        gone = camera_file.remove_alerts(
-            file_of(parts), lambda one: is_same_name(one.person, name), ignored=name
-        )
+        settings = camera_file.read_cameras_of(path)
+        listed = {one.person for one in settings.alerts} - {ANYBODY, UNKNOWN} | {*settings.ignore}
+        names = {one for one in listed if is_same_name(one, person.name)}
+        if isinstance(gallery, SqliteGallery):
+            names |= gallery.ever_called(person.person_id, listed)
+        for name in names:
+            gone += camera_file.remove_alerts(path, _about(name), ignored=name)
     except SettingsError as error:
         raise HTTPException(
             409,
@@ -131,6 +143,10 @@ def forget_alerts(parts: Parts, name: str | None) -> None:
         ) from error
     if gone:
         watch_again(parts)
+
+
+def _about(name: str) -> Callable[[AlertSettings], bool]:
+    return lambda alert: is_same_name(alert.person, name)
 
 
 def rename_alerts(parts: Parts, before: str | None, after: str | None) -> None:

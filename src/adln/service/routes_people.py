@@ -259,7 +259,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             person = require_person(parts, person_id, fresh=True)
             parts.state.record(caller.name, "forget", {"person": person_id})
             # First, so that a failure here leaves the person to be forgotten again.
-            forget_alerts(parts, person.name)
+            forget_alerts(parts, person)
             # Events about people who were merged into them are about them, too.
             theirs = {person_id, *parts.gallery.merged_into(person_id)}
             parts.undo.forget(theirs)
