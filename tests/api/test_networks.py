@@ -1,6 +1,8 @@
 """Any network is a full member, once it is described."""
 
+import hashlib
 import io
+import json
 import multiprocessing
 import pickle
 import warnings
@@ -23,7 +25,8 @@ from adln.cameras.finding import FoundPerson
 from adln.cli.main import adln as command
 from adln.embedders.foreign import sidecar
 from adln.embedders.session import open_session
-from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.errors import GalleryError, ImageError, ModelFileError, SettingsError
+from adln.gallery.records import ModelKey
 from adln.pipeline.depths import DepthEmbedder
 
 
@@ -132,6 +135,51 @@ def test_a_network_that_was_exchanged_is_refused(foreign: Path) -> None:
         adln.load(foreign)
 
 
+def test_embeddings_of_differently_prepared_pixels_are_never_compared(
+    foreign: Path, tmp_path: Path
+) -> None:
+    wrong = adln.load(foreign, mean=MEAN, std=STD, colours="bgr")
+    right = adln.load(foreign, mean=MEAN, std=STD, colours="rgb")
+    assert wrong.key != right.key
+    assert adln.load(foreign).key == right.key
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", wrong.embed(picture()), network=wrong)
+        with pytest.raises(GalleryError, match="network"):
+            gallery.identify(right.embed(picture())[0], network=right)
+
+
+def test_what_an_earlier_version_described_keeps_its_galleries(foreign: Path) -> None:
+    digest = hashlib.sha256(foreign.read_bytes()).hexdigest()
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    said = json.loads(sidecar(foreign).read_text())
+    said["manifest"] |= {"source_sha256": digest, "spaces": [digest[:16]]}
+    sidecar(foreign).write_text(json.dumps(said))
+    before = adln.load(foreign).key
+    assert before == ModelKey(digest, 4, 3, digest[:16])
+    adln.describe_network(foreign, mean=MEAN, std=STD, licence="MIT")
+    assert adln.load(foreign, mean=MEAN, std=STD).key == before
+    assert adln.load(foreign, mean=MEAN, std=STD, colours="bgr").key != before
+
+
+def test_a_network_is_described_once(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD, training_data="mine", licence="MIT")
+    written = sidecar(foreign).stat().st_mtime_ns
+    assert adln.load(foreign, mean=MEAN, std=STD).manifest.licence == "MIT"
+    assert sidecar(foreign).stat().st_mtime_ns == written
+    other = adln.load(foreign, mean=MEAN, std=STD, colours="bgr").manifest
+    assert (other.training_data, other.licence) == ("mine", "MIT")
+    write_foreign(foreign, batch=2)
+    assert adln.load(foreign, mean=MEAN, std=STD).manifest.licence == "", "it is another network"
+
+
+def test_what_cannot_be_read_again_is_not_written(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    before = sidecar(foreign).read_bytes()
+    with pytest.raises(ModelFileError, match="licence is 5, expected str"):
+        adln.describe_network(foreign, mean=MEAN, std=STD, licence=5)  # type: ignore[arg-type]
+    assert sidecar(foreign).read_bytes() == before
+
+
 def test_wrong_pixels_are_found_out_by_a_reference(foreign: Path) -> None:
     crops = [picture(seed) for seed in range(3)]
     reference = (crops, np.array([expected(crop) for crop in crops]))
@@ -192,8 +240,9 @@ def test_the_mean_of_pixels_up_to_255_is_refused(foreign: Path) -> None:
     assert not sidecar(foreign).exists()
 
 
-def test_the_other_layout_is_named(foreign: Path) -> None:
-    write_foreign(foreign, shape=(*SIZE_PX, 3))
+@pytest.mark.parametrize("size", [SIZE_PX, ("height", "width")])
+def test_the_other_layout_is_named(foreign: Path, size: tuple[int | str, int | str]) -> None:
+    write_foreign(foreign, shape=(*size, 3))
     with pytest.raises(ModelFileError, match='layout is "nhwc"'):
         adln.load(foreign, mean=MEAN, std=STD)
 
