@@ -128,6 +128,15 @@ def test_a_broken_picture_is_named(foreign: Path, tmp_path: Path) -> None:
         adln.load(foreign, mean=MEAN, std=STD).embed([picture(), tmp_path / "broken.jpg"])
 
 
+def test_no_embedding_is_not_an_embedding(foreign: Path) -> None:
+    net = adln.load(foreign, colours="rgb")
+    black = np.zeros_like(picture())
+    with pytest.raises(ImageError, match="picture 1: the network gives only zeros"):
+        net.embed([picture(), black])
+    with pytest.raises(ImageError, match="picture 0: the network gives only zeros"):
+        net.embed(black, [[0, 0, 8, 8]])
+
+
 def test_a_network_that_was_exchanged_is_refused(foreign: Path) -> None:
     adln.describe_network(foreign)
     write_foreign(foreign, batch=2)
