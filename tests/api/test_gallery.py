@@ -2,6 +2,7 @@
 
 import datetime
 import multiprocessing
+import os
 import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -166,6 +167,32 @@ def test_a_gallery_goes_to_another_process_by_its_folder(net: adln.Network, tmp_
             assert there.folder == gallery.folder
             there.enrol("Bo", np.eye(3)[1], network=net)
         assert [one.name for one in gallery.people] == ["Anna", "Bo"]
+
+
+def test_a_change_of_the_working_directory_leads_to_no_other_gallery(
+    net: adln.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    with adln.Gallery("shop") as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+        monkeypatch.chdir(there)
+        gallery.enrol("Bo", np.eye(3)[1], network=net)
+        gallery.forget("Anna")
+        assert gallery.folder == here / "shop"
+        with pickle.loads(pickle.dumps(gallery)) as again:
+            assert [one.name for one in again.people] == ["Bo"]
+    assert list(there.iterdir()) == []
+
+
+def test_a_folder_may_have_a_name_in_another_encoding(net: adln.Network, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"G\xe4nge")  # Latin-1
+    with adln.Gallery(folder) as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+    with adln.Gallery(folder) as gallery:
+        assert [one.name for one in gallery.people] == ["Anna"]
 
 
 def test_a_forked_process_opens_the_gallery_anew(net: adln.Network, tmp_path: Path) -> None:

@@ -469,6 +469,17 @@ def test_a_network_goes_to_another_process(foreign: Path) -> None:
     np.testing.assert_array_equal(there.embed(picture()), net.embed(picture()))
 
 
+def test_a_network_is_its_file_wherever_the_program_works(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(foreign.parent)
+    net = adln.load(foreign.name, mean=MEAN, std=STD)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert net.path == foreign
+    assert pickle.loads(pickle.dumps(net)).key == net.key
+
+
 def test_a_forked_process_embeds_with_several_threads(foreign: Path) -> None:
     if "fork" not in multiprocessing.get_all_start_methods():
         return

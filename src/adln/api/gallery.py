@@ -25,6 +25,9 @@ class Gallery:
     Args:
         folder: created if it does not exist.
 
+    Attributes:
+        folder: its absolute path.
+
     Raises:
         GalleryError: the folder is not a gallery, or cannot be used.
 
@@ -38,8 +41,8 @@ class Gallery:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._open()
+        self._store = self._open(folder)
+        self.folder = self._store.folder
 
     @property
     def store(self) -> SqliteGallery:
@@ -50,18 +53,18 @@ class Gallery:
         if self._process != os.getpid():
             # Not closed here: it is the parent's.
             self._of_parent, was_closed = self._store, self._store.closed
-            self._open()
+            self._store = self._open(self.folder)
             if was_closed:
                 self._store.close()
         return self._store
 
-    def _open(self) -> None:
+    def _open(self, folder: str | Path) -> SqliteGallery:
         self._process = os.getpid()
-        self._store = SqliteGallery(self.folder, create=True, actor="python")
+        return SqliteGallery(folder, create=True, actor="python")
 
     def __reduce__(self) -> tuple[type["Gallery"], tuple[Path]]:
         """Pickled as its folder, which is reopened: for pools of processes."""
-        return Gallery, (self.folder.absolute(),)
+        return Gallery, (self.folder,)
 
     @property
     def people(self) -> list[Person]:

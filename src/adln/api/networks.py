@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 import adln
+from adln.atomic import is_there
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
@@ -76,7 +77,10 @@ class Network:
         flip: bool = False,
         threads: int | None = None,
     ) -> None:
-        self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
+        file: str | Path = find_network(path)
+        # Absolute, because a program may change its working directory.
+        file = file.absolute() if is_there(file) else path
+        self.embedder = OnnxEmbedder(file, flip=flip, threads=threads)
         self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
         self._threads = threads
@@ -85,7 +89,7 @@ class Network:
         """Pickled as its file's path, which is reopened: for pools of processes."""
         return partial(
             Network,
-            self.path.absolute(),
+            self.path,
             depth=self.depth,
             flip=self._flip,
             threads=self._threads,
@@ -98,7 +102,7 @@ class Network:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file's absolute path."""
         return self.embedder.model.path
 
     @property

@@ -116,7 +116,7 @@ def open_again(folder: Path) -> sqlite3.Connection:
     """Open another connection to a gallery's database; the caller closes it."""
     connection = sqlite3.connect(
         # Whoever opens a file that is gone makes no empty one.
-        f"file:{quote(str((folder / DATABASE_NAME).absolute()))}?mode=rw",
+        f"file:{quote(os.fsencode((folder / DATABASE_NAME).absolute()))}?mode=rw",
         uri=True,
         timeout=WAIT_S,
         isolation_level=None,
@@ -230,7 +230,7 @@ def release_reserve(folder: Path) -> bool:
 
 
 def _open_read_only(folder: Path) -> sqlite3.Connection:
-    path = quote(str((folder / DATABASE_NAME).absolute()))
+    path = quote(os.fsencode((folder / DATABASE_NAME).absolute()))
     # The first way works if another process has it open, the second on a write-protected disk, the
     # third if a log was left that is not yet in the database.
     ways = ["mode=ro", "immutable=1", "mode=ro&vfs=unix-none"]
