@@ -91,7 +91,8 @@ def without_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
     Returns:
         (N,).
     """
-    return ~(np.vecdot(embeddings, embeddings) > _LEAST_SQUARE)
+    compares: NDArray[np.bool_] = np.vecdot(embeddings, embeddings) > _LEAST_SQUARE
+    return ~compares
 
 
 def require_direction(embeddings: NDArray[np.float32], *, what: str) -> None:

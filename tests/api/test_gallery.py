@@ -115,6 +115,37 @@ def test_what_is_no_name_is_refused(net: adln.Network, tmp_path: Path, name: Any
         assert gallery.people == []
 
 
+@pytest.mark.parametrize("folder", [None, 5, "", b"shop", "a\0b", "a" * 5000])
+def test_what_is_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GalleryError):
+        adln.Gallery(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    name: Any = "res1"
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        for refused in (
+            lambda: gallery.enrol("Anna", np.eye(3)[0], network=name),
+            lambda: gallery.identify(np.eye(3)[0], network=name),
+            lambda: gallery.search(np.eye(3)[0], network=name),
+        ):
+            with pytest.raises(GalleryError, match=r"adln\.load.*'res1'"):
+                refused()
+
+
+@pytest.mark.parametrize("name", [None, 1, b"Anna"])
+def test_nobody_is_called_by_what_is_no_text(net: adln.Network, tmp_path: Path, name: Any) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("1", np.eye(3)[0], network=net)
+        with pytest.raises(GalleryError, match="nobody is called"):
+            gallery.forget(name)
+        assert len(gallery) == 1
+
+
 def test_one_name_from_many_threads_is_one_person(net: adln.Network, tmp_path: Path) -> None:
     with adln.Gallery(tmp_path / "shop") as gallery, ThreadPoolExecutor(8) as pool:
         numbers = list(

@@ -420,6 +420,8 @@ def test_one_picture_is_one_picture_in_every_form(foreign: Path, tmp_path: Path)
         (np.zeros((96, 48, 3)), "0..255"),
         (None, "NoneType"),
         (7, "int"),
+        ("a\0b", "no path"),
+        (io.StringIO("text"), "opened with 'rb', got one of str"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_line(foreign: Path, wrong: object, hint: str) -> None:
@@ -428,6 +430,18 @@ def test_what_is_no_picture_is_refused_in_one_line(foreign: Path, wrong: object,
         with pytest.raises(ImageError, match=hint) as refused:
             net.embed(wrong, boxes)
         assert len(str(refused.value)) < 300
+
+
+def test_a_file_that_is_not_open_for_its_bytes_is_refused(foreign: Path, tmp_path: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    with (
+        (tmp_path / "a.png").open(encoding="utf-8") as opened,
+        pytest.raises(ImageError, match=r"opened with 'rb'.*utf-8"),
+    ):
+        net.embed(opened)
+    with pytest.raises(ImageError, match="closed file"):
+        net.embed([opened])
 
 
 def test_many_broken_pictures_make_a_short_message(foreign: Path) -> None:
@@ -546,6 +560,12 @@ def test_what_says_itself_how_it_wants_its_pixels_is_not_described(tmp_path: Pat
 @pytest.mark.parametrize("name", ["", " ", None, 3])
 def test_what_names_no_network_is_refused(name: Any) -> None:
     with pytest.raises(ModelFileError, match="name or file of a network"):
+        adln.load(name)
+
+
+@pytest.mark.parametrize(("name", "why"), [("a\0b", "is no path"), ("a" * 5000, "too long")])
+def test_a_path_that_cannot_be_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ModelFileError, match=why):
         adln.load(name)
 
 

@@ -14,7 +14,7 @@ from adln.boxes import as_array
 from adln.errors import GalleryError
 from adln.gallery.enrolling import make_person, person_called
 from adln.gallery.names import checked_name, is_same_name
-from adln.gallery.records import EVERYTHING, Filter, Person, SearchResult, Sighting
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, Person, SearchResult, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.identification import Identification, identify
 
@@ -41,6 +41,8 @@ class Gallery:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        if not isinstance(folder, str | os.PathLike) or not str(folder):
+            raise GalleryError(f"expected the folder of a gallery, got {folder!r}.")
         self._store = self._open(folder)
         self.folder = self._store.folder
 
@@ -109,7 +111,7 @@ class Gallery:
                 forgotten, or the embeddings cannot be compared with those of the gallery. The
                 gallery is then unchanged.
         """
-        name = checked_name(name)
+        name, model = checked_name(name), _key(network)
         rows = np.atleast_2d(
             as_array(embeddings, np.float32, what="embeddings", raises=GalleryError)
         )
@@ -120,7 +122,7 @@ class Gallery:
             [
                 Sighting(
                     embedding=row,
-                    model=network.key,
+                    model=model,
                     camera_id=camera,
                     time_s=time_s,
                     person_id=person_id,
@@ -164,7 +166,7 @@ class Gallery:
         return identify(
             self.store,
             _one(embedding),
-            model=network.key,
+            model=_key(network),
             scales=network.scales,
             where=where,
             camera=camera,
@@ -182,7 +184,7 @@ class Gallery:
         """Find the k most similar sightings, best first; to identify a person use `identify`."""
         cameras = None if camera is None else [camera]
         (result,) = self.store.search(
-            _one(embedding), model=network.key, k=k, where=where, cameras=cameras
+            _one(embedding), model=_key(network), k=k, where=where, cameras=cameras
         )
         return result
 
@@ -222,6 +224,16 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _key(network: Network) -> ModelKey:
+    """What a gallery knows a network by."""
+    if not isinstance(network, Network):
+        raise GalleryError(
+            f"expected a network as adln.load returns it, got {network!r:.80}; a name or file is "
+            "loaded by adln.load."
+        )
+    return network.key
 
 
 def _one(embedding: ArrayLike) -> NDArray[np.float32]:

@@ -77,9 +77,9 @@ class Network:
         flip: bool = False,
         threads: int | None = None,
     ) -> None:
-        file: str | Path = find_network(path)
+        found = find_network(path)
         # Absolute, because a program may change its working directory.
-        file = file.absolute() if is_there(file) else path
+        file = found.absolute() if is_there(found) else path
         self.embedder = OnnxEmbedder(file, flip=flip, threads=threads)
         self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
@@ -416,18 +416,21 @@ def find_people(
     """Detect the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
 
     Args:
-        picture: a path, the bytes of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image.
+        picture: a path, the bytes of a picture file or the open file, an (H, W, 3) uint8 RGB array
+            or tensor, or a PIL image.
         detector: a YOLOX file in ONNX, or a detector object, opened once for many
             pictures (`adln.cameras.detector`); default: the file that
             `adln watch --fetch-detector` downloaded.
 
     Returns:
-        (N, 4) left, top, right, bottom in px of the upright picture, highest confidence first.
+        (N, 4) left, top, right, bottom in px of the upright picture, highest confidence first: at
+        most 40, of at least 24 px in height.
 
     Raises:
         ImageError: the picture cannot be used.
         ModelFileError: there is no detector.
-        CameraError: OpenCV is not installed.
+        SettingsError: the object is no detector.
+        CameraError: OpenCV is not installed, or the detector gives something else.
 
     Examples:
         >>> boxes = adln.find_people(frame, detector=detector)
@@ -475,12 +478,23 @@ def _plain(picture: Any) -> Any:
     if isinstance(picture, bytearray | memoryview):
         return bytes(picture)
     if hasattr(picture, "read"):  # an open file
-        return picture.read()
+        return _content(picture)
     if hasattr(picture, "detach"):  # a tensor of torch
         return as_array(picture, what="picture", raises=ImageError)
     if isinstance(picture, np.ndarray) and (picture.dtype, picture.ndim) == (np.uint8, 1):
         return picture.tobytes()  # an encoded picture, as OpenCV gives it
     return picture
+
+
+def _content(file: Any) -> bytes:
+    """The content of an open file."""
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"expected a file opened with 'rb', got one with: {error}.") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"expected a file opened with 'rb', got one of {type(content).__name__}.")
+    return content
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adln.atomic import require_regular
+from adln.atomic import is_there, require_regular
 from adln.embedders.control_flow import find_control_flow
 from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
 from adln.embedders.shipped import SHIPPED, find_network, own_networks
@@ -75,7 +75,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     import onnxruntime  # type: ignore[import-untyped]
 
     path = find_network(path)
-    if sidecar(path).is_file():
+    if is_there(sidecar(path)):
         return _open_foreign(path, threads)
     if path.suffix == ".xml":
         raise ModelFileError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from adln.atomic import is_there
 from adln.errors import GalleryError
 from adln.gallery import schema
 from adln.gallery.sums import add_functions
@@ -49,7 +50,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
         GalleryError: There is no gallery, it is of another version or damaged, or the disk failed.
     """
     path = folder / DATABASE_NAME
-    if not path.exists():
+    if not is_there(path):
         if not create:
             raise GalleryError(
                 f"{folder}: there is no gallery here (no {DATABASE_NAME}). Check the folder; "
@@ -59,8 +60,9 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
             # Only its owner may read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        except OSError as error:
-            raise GalleryError(f"{folder}: cannot be created ({error.strerror}).") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise GalleryError(f"{folder}: cannot be created ({reason}).") from error
     with plain_errors(folder):
         if is_read_only(folder):
             return _open_read_only(folder)
