@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adln.boxes import areas, clip_to_picture, iou, xywh_to_xyxy, xyxy_to_xywh
+from adln.boxes import areas, as_boxes, clip_to_picture, iou, xywh_to_xyxy, xyxy_to_xywh
+from adln.errors import ImageError
 
 SIDE = st.integers(-50, 50).map(float)
 BOXES = st.lists(st.tuples(SIDE, SIDE, SIDE, SIDE), min_size=1, max_size=5).map(np.array)
@@ -38,3 +40,18 @@ def test_iou_of_known_boxes() -> None:
     a = np.array([[0, 0, 10, 10], [0, 0, 0, 0]], np.float64)
     b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [0, 0, 0, 0]], np.float64)
     np.testing.assert_allclose(iou(a, b), [[1, 1 / 3, 0, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    "shares", [[[0.1, 0.2, 0.3, 0.9]], [[0, 0, 1, 1], [0.5, 0, 1, 1]], [[0, 0, 0.5, 0.5]]]
+)
+def test_shares_of_the_picture_are_not_taken_for_pixels(shares: list[list[float]]) -> None:
+    with pytest.raises(ImageError, match="expected boxes in px"):
+        as_boxes(shares, raises=ImageError)
+
+
+@pytest.mark.parametrize(
+    "pixels", [[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[0.5, 0.5, 2, 9]], [[0.1, 0, 0.9, 1], [5, 5, 9, 9]]]
+)
+def test_small_boxes_are_boxes(pixels: list[list[float]]) -> None:
+    assert as_boxes(pixels, raises=ImageError).tolist() == pixels

@@ -58,6 +58,8 @@ def require_regular(path: Path, *, raises: type[AdlnError], expected: str) -> No
         mode = path.stat().st_mode
     except OSError:
         return
+    except ValueError as error:
+        raise raises(f"{str(path)!r} is no path ({error}); expected {expected}.") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
         raise raises(f"{path}: cannot be read, it is {kind}; expected {expected}.")

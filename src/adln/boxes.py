@@ -50,7 +50,8 @@ def as_boxes(boxes: Any, *, raises: type[AdlnError]) -> NDArray[np.float64]:
         (N, 4).
 
     Raises:
-        AdlnError: of the class `raises`: another shape, such as (N, 6) with confidence and class.
+        AdlnError: of the class `raises`: another shape, such as (N, 6) with confidence and class;
+            or see `require_pixels`.
     """
     found = as_array(getattr(boxes, "xyxy", boxes), np.float64, what="boxes", raises=raises)
     if found.ndim and found.size == 0:
@@ -64,7 +65,27 @@ def as_boxes(boxes: Any, *, raises: type[AdlnError]) -> NDArray[np.float64]:
         raise raises(
             f"expected boxes (N, 4), left, top, right, bottom in px, got shape {found.shape}.{more}"
         )
+    require_pixels(found, raises=raises)
     return found
+
+
+def require_pixels(boxes: NDArray[np.floating], *, raises: type[AdlnError], what: str = "") -> None:
+    """Refuse boxes in shares of the picture, of which each would be a pixel in its corner.
+
+    Args:
+        boxes: (..., 4), in any of the formats.
+        raises: the class of the error.
+        what: beginning of the message.
+
+    Raises:
+        AdlnError: of the class `raises`: all numbers are in 0..1, and not all are whole.
+    """
+    if boxes.size and boxes.min() >= 0 and boxes.max() <= 1 and (boxes % 1).any():
+        first = boxes.reshape(-1, 4)[0].tolist()
+        raise raises(
+            f"{what}expected boxes in px, got numbers from 0 to 1, such as {first}. Multiply "
+            "left and right by the width of the picture, top and bottom by its height."
+        )
 
 
 def xywh_to_xyxy(boxes_xywh: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.errors import ModelFileError
+from adln.errors import ImageError, ModelFileError
 
 # Features shorter than this count as all zero and stay so, instead of becoming noise of length 1.
 _SHORTEST = 1e-12
+_LEAST_SQUARE = 0.5  # of the length of an embedding: it is 1, 0 or NaN
 
 
 class Embedder(Protocol):
@@ -77,6 +78,38 @@ def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
     lengths = np.sqrt(np.vecdot(features, features))[..., np.newaxis]
     embeddings: NDArray[np.floating] = features / np.maximum(lengths, _SHORTEST)
     return embeddings.astype(np.float32, copy=False)
+
+
+def without_direction(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which embeddings compare with nothing: those of zeros, or not finite.
+
+    Some networks give them for crops of one colour, such as those of a covered camera.
+
+    Args:
+        embeddings: (N, D), of unit length otherwise.
+
+    Returns:
+        (N,).
+    """
+    compares: NDArray[np.bool_] = np.vecdot(embeddings, embeddings) > _LEAST_SQUARE
+    return ~compares
+
+
+def require_direction(embeddings: NDArray[np.float32], *, what: str) -> None:
+    """Refuse embeddings that compare with nothing.
+
+    Args:
+        embeddings: (N, D).
+        what: what messages call the crops.
+
+    Raises:
+        ImageError: there is one, see `without_direction`.
+    """
+    if without_direction(embeddings).any():
+        raise ImageError(
+            f"{what}: the network gives only zeros, or numbers that are not finite; a crop of one "
+            "colour shows nobody."
+        )
 
 
 def flip_average(

@@ -20,7 +20,7 @@ def write_foreign(
     batch: int | str = "n",
     more: Sequence[NodeProto] = (),
     outputs: Sequence[str] = ("features",),
-    shape: Sequence[int] = (3, *SIZE_PX),
+    shape: Sequence[int | str] = (3, *SIZE_PX),
 ) -> Path:
     """A network whose embedding is the mean of each channel of its pixels.
 

@@ -2,6 +2,7 @@
 
 import datetime
 import multiprocessing
+import os
 import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,37 @@ def test_what_is_no_name_is_refused(net: adln.Network, tmp_path: Path, name: Any
         assert gallery.people == []
 
 
+@pytest.mark.parametrize("folder", [None, 5, "", b"shop", "a\0b", "a" * 5000])
+def test_what_is_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GalleryError):
+        adln.Gallery(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    name: Any = "res1"
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        for refused in (
+            lambda: gallery.enrol("Anna", np.eye(3)[0], network=name),
+            lambda: gallery.identify(np.eye(3)[0], network=name),
+            lambda: gallery.search(np.eye(3)[0], network=name),
+        ):
+            with pytest.raises(GalleryError, match=r"adln\.load.*'res1'"):
+                refused()
+
+
+@pytest.mark.parametrize("name", [None, 1, b"Anna"])
+def test_nobody_is_called_by_what_is_no_text(net: adln.Network, tmp_path: Path, name: Any) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("1", np.eye(3)[0], network=net)
+        with pytest.raises(GalleryError, match="nobody is called"):
+            gallery.forget(name)
+        assert len(gallery) == 1
+
+
 def test_one_name_from_many_threads_is_one_person(net: adln.Network, tmp_path: Path) -> None:
     with adln.Gallery(tmp_path / "shop") as gallery, ThreadPoolExecutor(8) as pool:
         numbers = list(
@@ -166,6 +198,32 @@ def test_a_gallery_goes_to_another_process_by_its_folder(net: adln.Network, tmp_
             assert there.folder == gallery.folder
             there.enrol("Bo", np.eye(3)[1], network=net)
         assert [one.name for one in gallery.people] == ["Anna", "Bo"]
+
+
+def test_a_change_of_the_working_directory_leads_to_no_other_gallery(
+    net: adln.Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    with adln.Gallery("shop") as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+        monkeypatch.chdir(there)
+        gallery.enrol("Bo", np.eye(3)[1], network=net)
+        gallery.forget("Anna")
+        assert gallery.folder == here / "shop"
+        with pickle.loads(pickle.dumps(gallery)) as again:
+            assert [one.name for one in again.people] == ["Bo"]
+    assert list(there.iterdir()) == []
+
+
+def test_a_folder_may_have_a_name_in_another_encoding(net: adln.Network, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"G\xe4nge")  # Latin-1
+    with adln.Gallery(folder) as gallery:
+        gallery.enrol("Anna", np.eye(3)[0], network=net)
+    with adln.Gallery(folder) as gallery:
+        assert [one.name for one in gallery.people] == ["Anna"]
 
 
 def test_a_forked_process_opens_the_gallery_anew(net: adln.Network, tmp_path: Path) -> None:

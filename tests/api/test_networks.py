@@ -1,6 +1,8 @@
 """Any network is a full member, once it is described."""
 
+import hashlib
 import io
+import json
 import multiprocessing
 import pickle
 import warnings
@@ -23,7 +25,8 @@ from adln.cameras.finding import FoundPerson
 from adln.cli.main import adln as command
 from adln.embedders.foreign import sidecar
 from adln.embedders.session import open_session
-from adln.errors import ImageError, ModelFileError, SettingsError
+from adln.errors import GalleryError, ImageError, ModelFileError, SettingsError
+from adln.gallery.records import ModelKey
 from adln.pipeline.depths import DepthEmbedder
 
 
@@ -125,11 +128,65 @@ def test_a_broken_picture_is_named(foreign: Path, tmp_path: Path) -> None:
         adln.load(foreign, mean=MEAN, std=STD).embed([picture(), tmp_path / "broken.jpg"])
 
 
+def test_no_embedding_is_not_an_embedding(foreign: Path) -> None:
+    net = adln.load(foreign, colours="rgb")
+    black = np.zeros_like(picture())
+    with pytest.raises(ImageError, match="picture 1: the network gives only zeros"):
+        net.embed([picture(), black])
+    with pytest.raises(ImageError, match="picture 0: the network gives only zeros"):
+        net.embed(black, [[0, 0, 8, 8]])
+
+
 def test_a_network_that_was_exchanged_is_refused(foreign: Path) -> None:
     adln.describe_network(foreign)
     write_foreign(foreign, batch=2)
     with pytest.raises(ModelFileError, match="is not the file that"):
         adln.load(foreign)
+
+
+def test_embeddings_of_differently_prepared_pixels_are_never_compared(
+    foreign: Path, tmp_path: Path
+) -> None:
+    wrong = adln.load(foreign, mean=MEAN, std=STD, colours="bgr")
+    right = adln.load(foreign, mean=MEAN, std=STD, colours="rgb")
+    assert wrong.key != right.key
+    assert adln.load(foreign).key == right.key
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        gallery.enrol("Anna", wrong.embed(picture()), network=wrong)
+        with pytest.raises(GalleryError, match="network"):
+            gallery.identify(right.embed(picture())[0], network=right)
+
+
+def test_what_an_earlier_version_described_keeps_its_galleries(foreign: Path) -> None:
+    digest = hashlib.sha256(foreign.read_bytes()).hexdigest()
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    said = json.loads(sidecar(foreign).read_text())
+    said["manifest"] |= {"source_sha256": digest, "spaces": [digest[:16]]}
+    sidecar(foreign).write_text(json.dumps(said))
+    before = adln.load(foreign).key
+    assert before == ModelKey(digest, 4, 3, digest[:16])
+    adln.describe_network(foreign, mean=MEAN, std=STD, licence="MIT")
+    assert adln.load(foreign, mean=MEAN, std=STD).key == before
+    assert adln.load(foreign, mean=MEAN, std=STD, colours="bgr").key != before
+
+
+def test_a_network_is_described_once(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD, training_data="mine", licence="MIT")
+    written = sidecar(foreign).stat().st_mtime_ns
+    assert adln.load(foreign, mean=MEAN, std=STD).manifest.licence == "MIT"
+    assert sidecar(foreign).stat().st_mtime_ns == written
+    other = adln.load(foreign, mean=MEAN, std=STD, colours="bgr").manifest
+    assert (other.training_data, other.licence) == ("mine", "MIT")
+    write_foreign(foreign, batch=2)
+    assert adln.load(foreign, mean=MEAN, std=STD).manifest.licence == "", "it is another network"
+
+
+def test_what_cannot_be_read_again_is_not_written(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    before = sidecar(foreign).read_bytes()
+    with pytest.raises(ModelFileError, match="licence is 5, expected str"):
+        adln.describe_network(foreign, mean=MEAN, std=STD, licence=5)  # type: ignore[arg-type]
+    assert sidecar(foreign).read_bytes() == before
 
 
 def test_wrong_pixels_are_found_out_by_a_reference(foreign: Path) -> None:
@@ -192,8 +249,9 @@ def test_the_mean_of_pixels_up_to_255_is_refused(foreign: Path) -> None:
     assert not sidecar(foreign).exists()
 
 
-def test_the_other_layout_is_named(foreign: Path) -> None:
-    write_foreign(foreign, shape=(*SIZE_PX, 3))
+@pytest.mark.parametrize("size", [SIZE_PX, ("height", "width")])
+def test_the_other_layout_is_named(foreign: Path, size: tuple[int | str, int | str]) -> None:
+    write_foreign(foreign, shape=(*size, 3))
     with pytest.raises(ModelFileError, match='layout is "nhwc"'):
         adln.load(foreign, mean=MEAN, std=STD)
 
@@ -362,6 +420,8 @@ def test_one_picture_is_one_picture_in_every_form(foreign: Path, tmp_path: Path)
         (np.zeros((96, 48, 3)), "0..255"),
         (None, "NoneType"),
         (7, "int"),
+        ("a\0b", "no path"),
+        (io.StringIO("text"), "opened with 'rb', got one of str"),
     ],
 )
 def test_what_is_no_picture_is_refused_in_one_line(foreign: Path, wrong: object, hint: str) -> None:
@@ -370,6 +430,18 @@ def test_what_is_no_picture_is_refused_in_one_line(foreign: Path, wrong: object,
         with pytest.raises(ImageError, match=hint) as refused:
             net.embed(wrong, boxes)
         assert len(str(refused.value)) < 300
+
+
+def test_a_file_that_is_not_open_for_its_bytes_is_refused(foreign: Path, tmp_path: Path) -> None:
+    net = adln.load(foreign, mean=MEAN, std=STD)
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    with (
+        (tmp_path / "a.png").open(encoding="utf-8") as opened,
+        pytest.raises(ImageError, match=r"opened with 'rb'.*utf-8"),
+    ):
+        net.embed(opened)
+    with pytest.raises(ImageError, match="closed file"):
+        net.embed([opened])
 
 
 def test_many_broken_pictures_make_a_short_message(foreign: Path) -> None:
@@ -409,6 +481,17 @@ def test_a_network_goes_to_another_process(foreign: Path) -> None:
     there = pickle.loads(pickle.dumps(net))
     assert there.key == net.key
     np.testing.assert_array_equal(there.embed(picture()), net.embed(picture()))
+
+
+def test_a_network_is_its_file_wherever_the_program_works(
+    foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(foreign.parent)
+    net = adln.load(foreign.name, mean=MEAN, std=STD)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert net.path == foreign
+    assert pickle.loads(pickle.dumps(net)).key == net.key
 
 
 def test_a_forked_process_embeds_with_several_threads(foreign: Path) -> None:
@@ -477,6 +560,12 @@ def test_what_says_itself_how_it_wants_its_pixels_is_not_described(tmp_path: Pat
 @pytest.mark.parametrize("name", ["", " ", None, 3])
 def test_what_names_no_network_is_refused(name: Any) -> None:
     with pytest.raises(ModelFileError, match="name or file of a network"):
+        adln.load(name)
+
+
+@pytest.mark.parametrize(("name", "why"), [("a\0b", "is no path"), ("a" * 5000, "too long")])
+def test_a_path_that_cannot_be_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ModelFileError, match=why):
         adln.load(name)
 
 

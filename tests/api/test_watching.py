@@ -97,6 +97,19 @@ def test_an_open_gallery_and_a_datetime_are_taken(clip: Path, tmp_path: Path) ->
         assert 0 <= person.first_seen_s - start.timestamp() < 10
 
 
+def test_a_crop_of_which_the_network_makes_nothing_is_no_fault_of_the_gallery(
+    clip: Path, tmp_path: Path, make_model: MakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The network subtracts this grey, and divides by the length of what is left.
+    for path in clip.iterdir():
+        Image.new("RGB", (120, 160), (110, 110, 110)).save(path)
+    network = make_model()
+    (seen,) = adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson(), network=network)
+    assert (seen.person_id, seen.verdict) == (None, "unknown")
+    assert "one colour shows nobody" in caplog.text
+    assert "gallery" not in caplog.text
+
+
 @pytest.mark.parametrize("looks", [0, 1])
 def test_who_leaves_early_leaves_nothing_open(clip: Path, tmp_path: Path, looks: int) -> None:
     found = adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson())

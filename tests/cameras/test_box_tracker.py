@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ FRAME = np.zeros((240, 640, 3), np.uint8)
         {"xyxy": [[100, 50, 40, 100]]},  # left, top, width, height
         {"xyxy": [[np.nan, 50, 140, 150]]},
         {"xyxy": [[0, 0, 1e39, 1e39]]},
+        {"xyxy": [[0.15, 0.2, 0.21, 0.6]]},  # shares of the picture
         {"scores": "abc"},
         {"scores": [0.9, 0.8]},
         {"scores": [np.nan]},
@@ -138,6 +140,9 @@ FRAME = np.zeros((240, 640, 3), np.uint8)
         {"time_s": np.nan},
         {"time_s": np.inf},
         {"time_s": 0.1},
+        {"time_s": "now"},
+        {"time_s": datetime.now(UTC)},
+        {"time_s": [5.0, 6.0]},
     ],
 )
 def test_a_frame_that_is_refused_leaves_the_tracker_as_it_was(wrong: dict[str, Any]) -> None:

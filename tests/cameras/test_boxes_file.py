@@ -31,6 +31,7 @@ def test_both_formats_are_looked_up_by_camera_and_frame(tmp_path: Path) -> None:
         ({"frame": True}, "frame"),
         ({"box_xyxy": [1, 2, 1, 12]}, "no area"),
         ({"box_xyxy": [1, 2, float("nan"), 12]}, "four numbers"),
+        ({"box_xyxy": [0.1, 0.2, 0.3, 0.8]}, "expected boxes in px"),
         ({"box_xywh": [1, 2, 3, 4]}, "either box_xyxy or"),
         ({"confidence": 1.5}, "confidence"),
         ({"track_id": 1}, "all lines"),

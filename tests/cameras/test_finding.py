@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from adln.cameras.detections import Detections
 from adln.cameras.finding import MOST_PEOPLE, PeopleFinder
 from adln.cameras.frames import Frame
-from adln.errors import ModelFileError
+from adln.errors import CameraError, ModelFileError, SettingsError
 
 
 class Crowd:
@@ -34,6 +36,20 @@ def test_the_clearest_come_first_and_nobody_too_small() -> None:
 
 def test_of_a_crowd_so_many_are_told() -> None:
     assert len(PeopleFinder(Crowd(60)).find(np.zeros((50, 60, 3), np.uint8))) == MOST_PEOPLE
+
+
+@pytest.mark.parametrize("answer", [None, [], [np.zeros((0, 4))]])
+def test_a_detector_that_gives_something_else_is_told(answer: Any) -> None:
+    with pytest.raises(CameraError, match="of each of 1 frames"):
+        PeopleFinder(SimpleNamespace(detect=lambda frames: answer)).find(
+            np.zeros((50, 50, 3), np.uint8)
+        )
+
+
+def test_what_is_no_detector_is_refused() -> None:
+    not_one: Any = object()
+    with pytest.raises(SettingsError, match="detect"):
+        PeopleFinder(not_one)
 
 
 def test_without_a_detector_it_says_how_to_get_one(

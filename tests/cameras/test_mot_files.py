@@ -50,6 +50,19 @@ def test_ground_truth_with_nine_columns_is_read(tmp_path: Path) -> None:
     assert read_mot(tmp_path / "gt.txt").ids.tolist() == [4]
 
 
+def test_a_result_without_confidences_is_followed(tmp_path: Path) -> None:
+    lines = [f"{frame},3,{100 + frame},50,40,100,-1,-1,-1,-1" for frame in range(1, 6)]
+    (tmp_path / "result.txt").write_text("\n".join(lines))
+    found = read_mot(tmp_path / "result.txt")
+    assert found.confidences.tolist() == [1.0] * 5
+    assert follow_mot(found, BoxTracker(frames_per_s=10)).frames.tolist() == [3, 4, 5]
+
+
+def test_a_score_of_minus_one_among_others_stays(tmp_path: Path) -> None:
+    (tmp_path / "det.txt").write_text("1,-1,1,1,40,90,-1,-1,-1,-1\n1,-1,9,9,40,90,2.5,-1,-1,-1\n")
+    assert read_mot(tmp_path / "det.txt").confidences.tolist() == [-1.0, 2.5]
+
+
 def test_an_empty_file_has_no_boxes(tmp_path: Path) -> None:
     (tmp_path / "det.txt").write_text("")
     assert len(read_mot(tmp_path / "det.txt")) == 0
@@ -64,6 +77,9 @@ def test_an_empty_file_has_no_boxes(tmp_path: Path) -> None:
         ("1,-1,1,1,10", "line 2: expected 6 to 10 numbers, got 5"),
         ("frame,id,x", "line 2: expected frame,id,left"),
         ("1,1.5,1,1,10,20,1", "line 2: ids are whole numbers"),
+        ("1e30,-1,1,1,10,20,1", "line 2: frames are whole numbers from 1"),
+        ("1,1e30,1,1,10,20,1", "line 2: ids are whole numbers"),
+        ("1,-1,0.4,0.2,0.1,0.5,1", "line 2: expected boxes in px"),
     ],
 )
 def test_a_line_that_is_no_box_is_named(tmp_path: Path, line: str, message: str) -> None:

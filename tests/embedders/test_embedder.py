@@ -132,6 +132,19 @@ def test_of_a_thousand_pictures_three_bad_ones_are_named_and_the_rest_embedded(
     assert sum(told) == 1000
 
 
+def test_a_picture_of_which_the_network_makes_nothing_is_unusable(make_model: MakeModel) -> None:
+    # The network subtracts this grey, and divides by the length of what is left.
+    grey, person = np.full((64, 32, 3), 110, np.uint8), some_crops(1, 64, 32)[0]
+    embedder = OnnxEmbedder(make_model(height_px=64, width_px=32))
+    result = embedder.embed_pictures([grey, person, b"nothing", grey, person])
+    assert [picture.index for picture in result.unusable] == [0, 2, 3]
+    assert "one colour" in result.unusable[0].reason
+    assert result.indices.tolist() == [1, 4]
+    np.testing.assert_allclose(np.linalg.norm(result.embeddings[2], axis=1), 1, atol=1e-5)
+    with pytest.raises(ImageError, match="Ann: the network gives only zeros"):
+        embedder.embed_picture(grey, name="Ann")
+
+
 def test_bad_picture_among_arrays_is_named_by_number_or_given_name(make_model: MakeModel) -> None:
     embedder = OnnxEmbedder(make_model())
     people = [some_crops(1)[0], np.zeros((0, 64, 3), np.uint8)]

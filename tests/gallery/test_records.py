@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 sys.path.insert(0, str(Path(__file__).parent))
 from made_up import DIM, MODEL, sightings, unit_rows
 
-INTEGERS = [int, np.int64, np.int32, np.uint8, np.uint64]
+Constant = IntEnum("Constant", {f"NUMBER_{number}": number for number in range(64)})
+INTEGERS = [int, np.int64, np.int32, np.uint8, np.uint64, Constant]
 
 
 @pytest.fixture
@@ -48,6 +50,13 @@ def test_integers_of_any_type_are_stored_as_integers(
         assert type(value) is int
     assert (type(record.time_s), type(record.quality)) == (float, float)
     assert export_parquet(gallery, tmp_path / "all.parquet") == 1
+
+
+def test_a_truth_value_does_not_damage_the_gallery(gallery: SqliteGallery) -> None:
+    (one,) = sightings(unit_rows(1))
+    gallery.add([replace(one, camera_id=True, track_id=False)])
+    ((record,),) = gallery.iterate()
+    assert (record.camera_id, record.track_id) == (1, 0)
 
 
 @pytest.mark.parametrize("kind", INTEGERS)

@@ -14,7 +14,7 @@ from adln.boxes import as_array
 from adln.errors import GalleryError
 from adln.gallery.enrolling import make_person, person_called
 from adln.gallery.names import checked_name, is_same_name
-from adln.gallery.records import EVERYTHING, Filter, Person, SearchResult, Sighting
+from adln.gallery.records import EVERYTHING, Filter, ModelKey, Person, SearchResult, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.identification import Identification, identify
 
@@ -24,6 +24,9 @@ class Gallery:
 
     Args:
         folder: created if it does not exist.
+
+    Attributes:
+        folder: its absolute path.
 
     Raises:
         GalleryError: the folder is not a gallery, or cannot be used.
@@ -38,8 +41,10 @@ class Gallery:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self._open()
+        if not isinstance(folder, str | os.PathLike) or not str(folder):
+            raise GalleryError(f"expected the folder of a gallery, got {folder!r}.")
+        self._store = self._open(folder)
+        self.folder = self._store.folder
 
     @property
     def store(self) -> SqliteGallery:
@@ -50,18 +55,18 @@ class Gallery:
         if self._process != os.getpid():
             # Not closed here: it is the parent's.
             self._of_parent, was_closed = self._store, self._store.closed
-            self._open()
+            self._store = self._open(self.folder)
             if was_closed:
                 self._store.close()
         return self._store
 
-    def _open(self) -> None:
+    def _open(self, folder: str | Path) -> SqliteGallery:
         self._process = os.getpid()
-        self._store = SqliteGallery(self.folder, create=True, actor="python")
+        return SqliteGallery(folder, create=True, actor="python")
 
     def __reduce__(self) -> tuple[type["Gallery"], tuple[Path]]:
         """Pickled as its folder, which is reopened: for pools of processes."""
-        return Gallery, (self.folder.absolute(),)
+        return Gallery, (self.folder,)
 
     @property
     def people(self) -> list[Person]:
@@ -106,7 +111,7 @@ class Gallery:
                 forgotten, or the embeddings cannot be compared with those of the gallery. The
                 gallery is then unchanged.
         """
-        name = checked_name(name)
+        name, model = checked_name(name), _key(network)
         rows = np.atleast_2d(
             as_array(embeddings, np.float32, what="embeddings", raises=GalleryError)
         )
@@ -117,7 +122,7 @@ class Gallery:
             [
                 Sighting(
                     embedding=row,
-                    model=network.key,
+                    model=model,
                     camera_id=camera,
                     time_s=time_s,
                     person_id=person_id,
@@ -161,7 +166,7 @@ class Gallery:
         return identify(
             self.store,
             _one(embedding),
-            model=network.key,
+            model=_key(network),
             scales=network.scales,
             where=where,
             camera=camera,
@@ -179,7 +184,7 @@ class Gallery:
         """Find the k most similar sightings, best first; to identify a person use `identify`."""
         cameras = None if camera is None else [camera]
         (result,) = self.store.search(
-            _one(embedding), model=network.key, k=k, where=where, cameras=cameras
+            _one(embedding), model=_key(network), k=k, where=where, cameras=cameras
         )
         return result
 
@@ -219,6 +224,16 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def _key(network: Network) -> ModelKey:
+    """What a gallery knows a network by."""
+    if not isinstance(network, Network):
+        raise GalleryError(
+            f"expected a network as adln.load returns it, got {network!r:.80}; a name or file is "
+            "loaded by adln.load."
+        )
+    return network.key
 
 
 def _one(embedding: ArrayLike) -> NDArray[np.float32]:

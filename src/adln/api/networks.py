@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 import adln
+from adln.atomic import is_there
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.foreign import PixelForm, describe_foreign, sidecar, told_colours
+from adln.embedders.foreign import (
+    PixelForm,
+    describe_foreign,
+    known_description,
+    sidecar,
+    told_colours,
+)
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
 from adln.embedders.shipped import (
     DEFAULT,
@@ -70,7 +77,10 @@ class Network:
         flip: bool = False,
         threads: int | None = None,
     ) -> None:
-        self.embedder = OnnxEmbedder(path, flip=flip, threads=threads)
+        found = find_network(path)
+        # Absolute, because a program may change its working directory.
+        file = found.absolute() if is_there(found) else path
+        self.embedder = OnnxEmbedder(file, flip=flip, threads=threads)
         self.depth = chosen_depth(self.embedder.depths, depth, network=path)
         self._flip = flip
         self._threads = threads
@@ -79,7 +89,7 @@ class Network:
         """Pickled as its file's path, which is reopened: for pools of processes."""
         return partial(
             Network,
-            self.path.absolute(),
+            self.path,
             depth=self.depth,
             flip=self._flip,
             threads=self._threads,
@@ -92,7 +102,7 @@ class Network:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file's absolute path."""
         return self.embedder.model.path
 
     @property
@@ -203,7 +213,7 @@ def load(
         network: a name from `networks()`, or a file: exported by `adln export`,
             or any ONNX or OpenVINO network that takes crops and returns embeddings. A network from
             elsewhere is described in a small file beside it the first time, from the next four
-            arguments.
+            arguments. With other arguments it is another network for galleries and calibrations.
         mean: of pixels scaled to 0..1, subtracted, in the order of the channels; without it the
             network gets pixels of 0..255.
         std: standard deviation to divide by, after the mean is subtracted.
@@ -229,7 +239,10 @@ def load(
     path = find_network(network)
     given = mean is not None or std is not None or colours is not None or layout != "nchw"
     if given or (path.suffix == ".xml" and not sidecar(path).is_file()):
-        describe_network(path, mean=mean, std=std, colours=colours, layout=layout)
+        form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
+        known = known_description(path)
+        if known is None or known[0] != form:
+            describe_network(path, **asdict(form))
     return Network(network, depth=depth, flip=flip, threads=threads)
 
 
@@ -253,8 +266,8 @@ def describe_network(
         std: see `load`.
         colours: see `load`.
         layout: see `load`.
-        training_data: what it was trained on, for `networks()`.
-        licence: its licence, for `networks()`.
+        training_data: what it was trained on, for `networks()`; default: as described before.
+        licence: its licence, likewise.
         reference: pictures and the (N, D) embeddings that the network's own software gives for
             them. They reveal a wrong order of colours or a wrong mean.
         name: the name to load it by from now on.
@@ -282,20 +295,7 @@ def describe_network(
         require_name(name)
     # Before anything is written.
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
-    if colours is None and (colours := told_colours(path)) is None:
-        colours = "rgb"
-        if mean is None:
-            _LOG.warning(
-                "%s does not say how it wants its pixels: it gets RGB from 0 to 255. Most networks "
-                "trained with PyTorch want mean and std, OpenCV's want colours bgr; the wrong ones "
-                "cost accuracy without an error. State them, or give a reference.",
-                path,
-            )
-    form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
-    if form.mean is not None and form.std is not None and max(*form.mean, *form.std) > _MOST_SCALED:
-        raise ModelFileError(
-            f"mean {form.mean} and std {form.std} are of pixels from 0 to 255; divide both by 255."
-        )
+    form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
     manifest = describe_foreign(
         path,
@@ -326,6 +326,32 @@ def describe_network(
     if name:
         name_network(name, path)
     return manifest
+
+
+def _pixel_form(
+    path: Path,
+    *,
+    mean: ArrayLike | None,
+    std: ArrayLike | None,
+    colours: str | None,
+    layout: str,
+) -> PixelForm:
+    """The input format of a network from elsewhere, with a warning if nothing is known of it."""
+    if colours is None and (colours := told_colours(path)) is None:
+        colours = "rgb"
+        if mean is None:
+            _LOG.warning(
+                "%s does not say how it wants its pixels: it gets RGB from 0 to 255. Most networks "
+                "trained with PyTorch want mean and std, OpenCV's want colours bgr; the wrong ones "
+                "cost accuracy without an error. State them, or give a reference.",
+                path,
+            )
+    form = PixelForm(colours=colours, mean=_triple(mean), std=_triple(std), layout=layout)
+    if form.mean is not None and form.std is not None and max(*form.mean, *form.std) > _MOST_SCALED:
+        raise ModelFileError(
+            f"mean {form.mean} and std {form.std} are of pixels from 0 to 255; divide both by 255."
+        )
+    return form
 
 
 def _reference(path: Path, reference: tuple[Any, ArrayLike]) -> tuple[Any, NDArray[np.float64]]:
@@ -390,18 +416,21 @@ def find_people(
     """Detect the people in a whole photo or frame, for `Network.embed(picture, boxes)`.
 
     Args:
-        picture: a path, the bytes of a picture file, an (H, W, 3) uint8 RGB array, or a PIL image.
+        picture: a path, the bytes of a picture file or the open file, an (H, W, 3) uint8 RGB array
+            or tensor, or a PIL image.
         detector: a YOLOX file in ONNX, or a detector object, opened once for many
             pictures (`adln.cameras.detector`); default: the file that
             `adln watch --fetch-detector` downloaded.
 
     Returns:
-        (N, 4) left, top, right, bottom in px of the upright picture, highest confidence first.
+        (N, 4) left, top, right, bottom in px of the upright picture, highest confidence first: at
+        most 40, of at least 24 px in height.
 
     Raises:
         ImageError: the picture cannot be used.
         ModelFileError: there is no detector.
-        CameraError: OpenCV is not installed.
+        SettingsError: the object is no detector.
+        CameraError: OpenCV is not installed, or the detector gives something else.
 
     Examples:
         >>> boxes = adln.find_people(frame, detector=detector)
@@ -449,12 +478,23 @@ def _plain(picture: Any) -> Any:
     if isinstance(picture, bytearray | memoryview):
         return bytes(picture)
     if hasattr(picture, "read"):  # an open file
-        return picture.read()
+        return _content(picture)
     if hasattr(picture, "detach"):  # a tensor of torch
         return as_array(picture, what="picture", raises=ImageError)
     if isinstance(picture, np.ndarray) and (picture.dtype, picture.ndim) == (np.uint8, 1):
         return picture.tobytes()  # an encoded picture, as OpenCV gives it
     return picture
+
+
+def _content(file: Any) -> bytes:
+    """The content of an open file."""
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"expected a file opened with 'rb', got one with: {error}.") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"expected a file opened with 'rb', got one of {type(content).__name__}.")
+    return content
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:

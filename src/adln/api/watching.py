@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adln.api.networks import Network
 from adln.cameras.detections import Detections
-from adln.cameras.detector import Detector
+from adln.cameras.detector import Detector, detect_with, require_detector
 from adln.cameras.frames import Frame
 from adln.embedders.quality import Quality
 from adln.errors import CameraError, CameraNumberTakenError, SettingsError
@@ -32,11 +32,7 @@ class _WatchedDetector:
     """A detector of somebody else, which may never work: a watch would go on without a sighting."""
 
     def __init__(self, detector: Detector, stop: threading.Event) -> None:
-        if not callable(getattr(detector, "detect", None)):
-            raise SettingsError(
-                "expected a detector as a YOLOX file, or an object with detect(frames), got "
-                f"{type(detector).__name__}."
-            )
+        require_detector(detector)
         self._detector, self._stop = detector, stop
         self._works = False
         self._tries = 0
@@ -44,16 +40,7 @@ class _WatchedDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         try:
-            found = self._detector.detect(frames)
-            if not (
-                isinstance(found, Sequence)
-                and len(found) == len(frames)
-                and all(isinstance(one, Detections) for one in found)
-            ):
-                raise CameraError(
-                    f"detect(frames) gives one adln.cameras.detections.Detections of each of "
-                    f"{len(frames)} frames in a list, got {type(found).__name__}."
-                )
+            found = detect_with(self._detector, frames)
         except Exception as error:
             self._problem = error
             self._tries += 1
@@ -61,7 +48,7 @@ class _WatchedDetector:
                 self._stop.set()
             raise
         self._works = True
-        return list(found)
+        return found
 
     def require_use(self) -> None:
         """Tell of a detector that has failed in each frame."""

@@ -144,13 +144,14 @@ class BoxTracker:
             frame = _picture(frame)
         if embeddings is not None:
             embeddings = self._embeddings(embeddings)
-        now_s = self._next_s if time_s is None else float(time_s)
-        if not math.isfinite(now_s):
+        time = self._next_s if time_s is None else time_s
+        now_s = as_array(time, np.float64, what="time_s", raises=CameraError)
+        if now_s.ndim or not np.isfinite(now_s):
             raise CameraError(f"time_s is a number of seconds, got {time_s!r}.")
-        update = self._tracker.update(found, now_s, frame, embeddings)
+        update = self._tracker.update(found, float(now_s), frame, embeddings)
         if embeddings is not None and len(embeddings):
             self._length = embeddings.shape[1]
-        self._next_s = now_s + 1 / self._frames_per_s
+        self._next_s = float(now_s) + 1 / self._frames_per_s
         numbers = np.full(len(found), NO_TRACK, np.int64)
         for person in update.people:
             numbers[person.detection] = person.track_id

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from adln.boxes import xywh_to_xyxy
+from adln.boxes import require_pixels, xywh_to_xyxy
 from adln.cameras.detections import Detections, nobody
 from adln.cameras.frames import Frame
 from adln.cameras.names import tidy_name
@@ -133,6 +133,7 @@ def _box_of(values: Mapping[str, Any], where: str) -> list[float]:
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
         raise CameraError(f"{where}: {names[0]} must be four numbers, got {box!r}.")
     sides = np.array(box, dtype=np.float64)
+    require_pixels(sides, raises=CameraError, what=f"{where}: ")
     xyxy = xywh_to_xyxy(sides) if names[0] == "box_xywh" else sides
     left, top, right, bottom = (float(side) for side in xyxy)
     if right <= left or bottom <= top:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.boxes import require_pixels
 from adln.errors import CameraError
 
 
@@ -18,7 +19,7 @@ class Detections:
         track_ids: (N,) int64 if the boxes come with tracks, otherwise None.
 
     Raises:
-        CameraError: the shapes are inconsistent, or a box is not finite.
+        CameraError: the shapes are inconsistent, a box is not finite, or boxes are not in px.
     """
 
     boxes_xyxy: NDArray[np.float32]
@@ -39,6 +40,7 @@ class Detections:
             )
         if not (np.isfinite(self.boxes_xyxy).all() and np.isfinite(self.confidences).all()):
             raise CameraError("boxes and confidences must be finite numbers.")
+        require_pixels(self.boxes_xyxy, raises=CameraError)
 
     def __len__(self) -> int:
         return len(self.confidences)

@@ -15,7 +15,7 @@ from adln.cameras.captures import load_opencv
 from adln.cameras.detections import Detections
 from adln.cameras.frames import Frame
 from adln.embedders.session import start_session
-from adln.errors import ModelFileError, SettingsError
+from adln.errors import CameraError, ModelFileError, SettingsError
 
 STRIDES = (8, 16, 32)
 """Strides in px of YOLOX's three grids."""
@@ -40,6 +40,38 @@ class Detector(Protocol):
         Returns:
             One set of detections per frame, in their order.
         """
+
+
+def require_detector(detector: object) -> None:
+    """Refuse what is no detector.
+
+    Raises:
+        SettingsError: it has no method `detect`.
+    """
+    if not callable(getattr(detector, "detect", None)):
+        raise SettingsError(
+            "expected a detector as a YOLOX file, or an object with detect(frames), got "
+            f"{type(detector).__name__}."
+        )
+
+
+def detect_with(detector: Detector, frames: Sequence[Frame]) -> list[Detections]:
+    """What a detector of any make finds in each frame.
+
+    Raises:
+        CameraError: it does not give one set of detections per frame.
+    """
+    found: object = detector.detect(frames)
+    if not (
+        isinstance(found, Sequence)
+        and len(found) == len(frames)
+        and all(isinstance(one, Detections) for one in found)
+    ):
+        raise CameraError(
+            f"detect(frames) gives one adln.cameras.detections.Detections of each of "
+            f"{len(frames)} frames in a list, got {type(found).__name__}."
+        )
+    return list(found)
 
 
 class RememberingDetector:

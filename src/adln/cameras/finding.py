@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import is_there
-from adln.cameras.detector import Detector, YoloxDetector
+from adln.cameras.detector import Detector, YoloxDetector, detect_with, require_detector
 from adln.cameras.fetching import DETECTOR_VARIABLE, default_detector
 from adln.cameras.frames import Frame
 from adln.errors import ModelFileError
@@ -40,6 +40,7 @@ class PeopleFinder:
 
     Raises:
         ModelFileError: there is no such file, or it is not YOLOX.
+        SettingsError: the object is no detector.
         CameraError: OpenCV is not installed.
     """
 
@@ -54,13 +55,14 @@ class PeopleFinder:
                 )
         if isinstance(detector, str | Path):
             detector = YoloxDetector(Path(detector), min_confidence=LEAST_CONFIDENCE)
+        require_detector(detector)
         self._detector = detector
         self._turn = threading.Lock()
 
     def find(self, image: NDArray[np.uint8]) -> list[FoundPerson]:
         """The people in a picture, (H, W, 3) uint8 RGB: highest confidence first, at most 40."""
         with self._turn:
-            (found,) = self._detector.detect([Frame("", 0, 0.0, image)])
+            (found,) = detect_with(self._detector, [Frame("", 0, 0.0, image)])
         people = [
             FoundPerson((left, top, right, bottom), confidence)
             for (left, top, right, bottom), confidence in zip(

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.atomic import atomic_write
-from adln.boxes import xywh_to_xyxy, xyxy_to_xywh
+from adln.boxes import require_pixels, xywh_to_xyxy, xyxy_to_xywh
 from adln.errors import CameraError
 
 _FIRST_PX = 1.0
 _LEAST_FIELDS = 6
 _MOST_FIELDS = 10
+_MOST = 2.0**53  # a larger number may not be the one that was written
+_NO_CONFIDENCE = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class MotBoxes:
         frames: (N,) int64, from 1.
         ids: (N,) int64, -1 for boxes without a track.
         boxes_xyxy: (N, 4) float64 in px, from 0.
-        confidences: (N,) float64; 1 where the file has none.
+        confidences: (N,) float64; 1 where the file has none, or -1 on every line.
 
     Raises:
         CameraError: the shapes are inconsistent.
@@ -79,6 +81,9 @@ def read_mot(path: str | Path) -> MotBoxes:
         if line.strip()
     ]
     table = np.array(rows, np.float64).reshape(-1, 7)
+    if (table[:, 6] == _NO_CONFIDENCE).all():
+        # The challenge's results have no confidences.
+        table[:, 6] = 1.0
     boxes_xywh = table[:, 2:6] - np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
     return MotBoxes(
         frames=table[:, 0].astype(np.int64),
@@ -125,10 +130,11 @@ def _numbers(line: str, where: str) -> list[float]:
     if not all(math.isfinite(value) for value in values[:7]):
         raise CameraError(f"{where}: all numbers must be finite, got {line.strip()[:60]!r}.")
     frame, track_id, _, _, width, height = values[:6]
-    if frame < 1 or frame != int(frame):
+    if not 1 <= frame < _MOST or frame != int(frame):
         raise CameraError(f"{where}: frames are whole numbers from 1, got {frame:g}.")
-    if track_id != int(track_id):
+    if not abs(track_id) < _MOST or track_id != int(track_id):
         raise CameraError(f"{where}: ids are whole numbers, got {track_id:g}.")
     if width <= 0 or height <= 0:
         raise CameraError(f"{where}: this box has no area: {width:g} x {height:g} px.")
+    require_pixels(np.array(values[2:6]), raises=CameraError, what=f"{where}: ")
     return [*values[:6], values[6] if len(values) > _LEAST_FIELDS else 1.0]

@@ -20,7 +20,7 @@ from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embedders.workers import Workers
-from adln.embeddings import flip_average
+from adln.embeddings import flip_average, require_direction
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
@@ -123,7 +123,7 @@ class OnnxEmbedder(Described):
             crops: (N, H, W, 3) RGB uint8, of `crop_size`.
 
         Returns:
-            depth -> (N, D) float32 of unit length.
+            depth -> (N, D) float32 of unit length; see `adln.embeddings.without_direction`.
 
         Raises:
             ImageError: the array has another shape or type. `embed_pictures` accepts pictures of
@@ -218,14 +218,23 @@ class OnnxEmbedder(Described):
         def work(start: int, stop: int) -> list[NDArray[np.float32]]:
             writer = self._writer()
             batch = self._new_batch(stop - start)
-            good = 0
+            written: list[int] = []
             for index in range(start, stop):
                 try:
-                    writer.write(pictures[index], batch[good], name=names[index])
-                    good += 1
+                    writer.write(pictures[index], batch[len(written)], name=names[index])
+                    written.append(index)
                 except ImageError as error:
                     unusable.append(Unusable(index, names[index], str(error)))
-            return self._run(batch[:good])
+            answers = self._run(batch[: len(written)])
+            good = np.ones(len(written), dtype=bool)
+            for at, index in enumerate(written):
+                try:
+                    for rows in answers:
+                        require_direction(rows[at : at + 1], what=names[index])
+                except ImageError as error:
+                    unusable.append(Unusable(index, names[index], str(error)))
+                    good[at] = False
+            return [rows[good] for rows in answers]
 
         parts = self._share_out(len(pictures), work, on_progress)
         unusable.sort(key=lambda picture: picture.index)
@@ -253,10 +262,10 @@ class OnnxEmbedder(Described):
         batch = self._new_batch(1)
         given = str(picture) if isinstance(picture, str | Path) else name
         self._writer().write(picture, batch[0], name=given)
-        return {
-            depth: embeddings[0]
-            for depth, embeddings in zip(self.depths, self._run(batch), strict=True)
-        }
+        answers = self._run(batch)
+        for rows in answers:
+            require_direction(rows, what=given)
+        return {depth: rows[0] for depth, rows in zip(self.depths, answers, strict=True)}
 
     def _writer(self) -> PixelWriter:
         writer: PixelWriter | None = getattr(self._own, "writer", None)

@@ -24,6 +24,7 @@ from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
+from adln.strict import read_strictly
 
 ENDING = ".adln.json"
 """Suffix of the description file beside a foreign network."""
@@ -78,6 +79,16 @@ class PixelForm:
                 raise ModelFileError(f"{name} must be three numbers, got {values}.")
         if self.std is not None and min(self.std) <= 0:
             raise ModelFileError(f"std must be above 0, got {self.std}.")
+
+    def identity(self, sha256: str) -> str:
+        """Digest of a file and of its input format.
+
+        The embeddings of two formats cannot be compared, though the file is the same.
+
+        Args:
+            sha256: hex digest of the file.
+        """
+        return hashlib.sha256(json.dumps([sha256, asdict(self)]).encode()).hexdigest()
 
     def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Convert (N, H, W, 3) uint8 RGB crops to the network's format."""
@@ -169,6 +180,18 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
         ) from error
 
 
+def known_description(path: Path) -> tuple[PixelForm, Manifest] | None:
+    """The description beside a foreign network; None if it is missing or of other content."""
+    try:
+        form, manifest = read_sidecar(path)
+        digest = hashlib.sha256(_content(path)).hexdigest()
+    except (OSError, ModelFileError):
+        return None
+    # Earlier versions wrote the digest of the file alone.
+    is_of_it = manifest.source_sha256 in (form.identity(digest), digest)
+    return (form, manifest) if is_of_it else None
+
+
 def told_colours(path: Path) -> str | None:
     """The channel order that an OpenVINO file was converted for; None if not stated.
 
@@ -212,8 +235,8 @@ def describe_foreign(
         path: .onnx or .xml.
         form: its input format.
         version: version of adln.
-        training_data: what the network was trained on.
-        licence: the licence.
+        training_data: what the network was trained on; if left out, what was said before.
+        licence: the licence; likewise.
         probe_of: makes a probe from the manifest (without one) and the session.
 
     Returns:
@@ -232,26 +255,40 @@ def describe_foreign(
             opened.dim,
             ", ".join(opened.unused),
         )
+    identity, known = form.identity(opened.sha256), known_description(path)
+    if known is not None:
+        form_before, before = known
+        training_data, licence = training_data or before.training_data, licence or before.licence
+        if form_before == form:
+            identity = before.source_sha256
     manifest = Manifest(
         depths=(WHOLE,),
         precision="fp32",
         dim=opened.dim,
         height_px=opened.size_px[0],
         width_px=opened.size_px[1],
-        source_sha256=opened.sha256,
+        source_sha256=identity,
         adln_version=version,
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
-        spaces=(opened.sha256[:SPACE_DIGITS],),
+        spaces=(identity[:SPACE_DIGITS],),
     )
     if probe_of is not None:
         manifest = replace(manifest, probe=probe_of(manifest, opened.session))
+    # What could not be read again must not replace what can.
+    read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
     place = sidecar(path)
     with atomic_write(place, raises=ModelFileError) as file:
         file.write(json.dumps(content, indent=1).encode())
     return manifest
+
+
+def _content(path: Path) -> bytes:
+    """The content of all files of a network."""
+    content = path.read_bytes()
+    return content + path.with_suffix(".bin").read_bytes() if path.suffix == _OPENVINO else content
 
 
 def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
@@ -294,7 +331,7 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
             f'{path}: OpenVINO files need the package openvino: pip install "openvino>=2025.0".'
         ) from error
     try:
-        content = path.read_bytes() + weights.read_bytes()
+        content = _content(path)
         core = openvino.Core()
         model = core.read_model(path)
         _require_one(path, len(model.inputs), list(model.input(0).get_partial_shape()))
@@ -333,7 +370,7 @@ def _tried(
 ) -> OpenForeign:
     """Run it once and check the output."""
     channels, other = (1, 3) if form.layout == "nchw" else (3, 1)
-    if sides[other] == 3 and isinstance(sides[channels], int) and sides[channels] > 3:
+    if sides[other] == 3 and sides[channels] != 3:
         right = "nhwc" if form.layout == "nchw" else "nchw"
         raise ModelFileError(
             f'{path}: its input has shape {list(sides)}, so the layout is "{right}".'

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from adln.atomic import require_regular
+from adln.atomic import is_there, require_regular
 from adln.embedders.control_flow import find_control_flow
 from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
 from adln.embedders.shipped import SHIPPED, find_network, own_networks
@@ -34,7 +34,8 @@ class OpenModel:
         path: the file.
         manifest: its manifest, consistent with the graph.
         session: onnxruntime.InferenceSession; thread-safe.
-        sha256: hex digest of the content opened, even if the file has changed since.
+        sha256: hex digest of the content opened, even if the file has changed since; for a foreign
+            network, of its input format, too.
         runtime: version of onnxruntime, and its execution provider.
     """
 
@@ -74,7 +75,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     import onnxruntime  # type: ignore[import-untyped]
 
     path = find_network(path)
-    if sidecar(path).is_file():
+    if is_there(sidecar(path)):
         return _open_foreign(path, threads)
     if path.suffix == ".xml":
         raise ModelFileError(
@@ -104,12 +105,14 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
 def _open_foreign(path: Path, threads: int) -> OpenModel:
     form, manifest = read_sidecar(path)
     opened = start_foreign(path, form, threads=threads)
-    if opened.sha256 != manifest.source_sha256 or opened.dim != manifest.dim:
+    # Earlier versions wrote the digest of the file alone.
+    digests = (form.identity(opened.sha256), opened.sha256)
+    if manifest.source_sha256 not in digests or opened.dim != manifest.dim:
         raise ModelFileError(
             f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
             f"adln networks add {path}"
         )
-    return OpenModel(path, manifest, opened.session, opened.sha256, opened.runtime)
+    return OpenModel(path, manifest, opened.session, manifest.source_sha256, opened.runtime)
 
 
 def start_session(

@@ -40,7 +40,7 @@ def find_network(name: str | Path) -> Path:
         )
     path = Path(name)
     # A folder may have the name of a network.
-    if path.exists() and not path.is_dir():
+    if is_there(path):
         return path
     if str(name) in _IN_PACKAGE:
         return FOLDER / f"{name}.onnx"

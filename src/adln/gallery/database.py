@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
+from adln.atomic import is_there
 from adln.errors import GalleryError
 from adln.gallery import schema
 from adln.gallery.sums import add_functions
@@ -49,7 +50,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
         GalleryError: There is no gallery, it is of another version or damaged, or the disk failed.
     """
     path = folder / DATABASE_NAME
-    if not path.exists():
+    if not is_there(path):
         if not create:
             raise GalleryError(
                 f"{folder}: there is no gallery here (no {DATABASE_NAME}). Check the folder; "
@@ -59,8 +60,9 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
             # Only its owner may read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
-        except OSError as error:
-            raise GalleryError(f"{folder}: cannot be created ({error.strerror}).") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise GalleryError(f"{folder}: cannot be created ({reason}).") from error
     with plain_errors(folder):
         if is_read_only(folder):
             return _open_read_only(folder)
@@ -116,7 +118,7 @@ def open_again(folder: Path) -> sqlite3.Connection:
     """Open another connection to a gallery's database; the caller closes it."""
     connection = sqlite3.connect(
         # Whoever opens a file that is gone makes no empty one.
-        f"file:{quote(str((folder / DATABASE_NAME).absolute()))}?mode=rw",
+        f"file:{quote(os.fsencode((folder / DATABASE_NAME).absolute()))}?mode=rw",
         uri=True,
         timeout=WAIT_S,
         isolation_level=None,
@@ -230,7 +232,7 @@ def release_reserve(folder: Path) -> bool:
 
 
 def _open_read_only(folder: Path) -> sqlite3.Connection:
-    path = quote(str((folder / DATABASE_NAME).absolute()))
+    path = quote(os.fsencode((folder / DATABASE_NAME).absolute()))
     # The first way works if another process has it open, the second on a write-protected disk, the
     # third if a log was left that is not yet in the database.
     ways = ["mode=ro", "immutable=1", "mode=ro&vfs=unix-none"]

@@ -38,9 +38,9 @@ def usual_form(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def is_same_name(name: str | None, other: str | None) -> bool:
-    """Whether two texts are the same name, whatever the encoding of accents; None is no name."""
-    if name is None or other is None:
+def is_same_name(name: object, other: object) -> bool:
+    """Whether both are one name, whatever the encoding of accents; only a text is a name."""
+    if not isinstance(name, str) or not isinstance(other, str):
         return False
     return kept_form(name) == kept_form(other)
 

@@ -3,6 +3,7 @@
 A sighting is one observation of one person: the embedding of Sec. III.B with camera and time.
 """
 
+import contextlib
 import math
 import operator
 from collections.abc import Iterable
@@ -138,11 +139,13 @@ class Sighting:
     thumbnail: bytes | None = None
 
     def __post_init__(self) -> None:
-        # Converts numpy numbers to Python's; a gallery refuses all other types.
+        # Converts numpy numbers, members of an IntEnum and bool to plain numbers, as the database
+        # returns them; a gallery refuses all other types.
         for name in ("camera_id", "person_id", "track_id"):
             value = getattr(self, name)
-            if not isinstance(value, int) and hasattr(value, "__index__"):
-                object.__setattr__(self, name, operator.index(value))
+            if hasattr(value, "__index__"):
+                with contextlib.suppress(TypeError):  # an array of several
+                    object.__setattr__(self, name, operator.index(value))
         for name in ("time_s", "quality"):
             value = getattr(self, name)
             if isinstance(value, np.number) or type(value) is int:

@@ -95,16 +95,17 @@ class GalleryStore:
         engine: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.folder = Path(folder)
+        # Absolute, because a program may change its working directory.
+        self.folder = Path(folder).absolute()
         self.engine = scan.best_engine() if engine is None else engine
         self._audit_searches = audit_searches
         self._lock = threading.RLock()
         self._closed = False
         self._process = os.getpid()
         self._connection = connect(
-            self.folder, create=create, mapped=not low_memory, more_schema=audit.SCHEMA
+            Path(folder), create=create, mapped=not low_memory, more_schema=audit.SCHEMA
         )
-        self._path = (self.folder / DATABASE_NAME).absolute()
+        self._path = self.folder / DATABASE_NAME
         self._file = self._path.stat()
         self._is_read_only = is_read_only(self.folder)
         self._index = SearchIndex(

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from adln.cameras.selection import SelectedCrop, TrackReport
+from adln.embeddings import require_direction
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.watch_parts import OpenTrack
 
@@ -85,6 +86,8 @@ class CropEmbedder:
 
     def _embed(self, crops: Sequence[_New], depth: int) -> None:
         answers = self.embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
+        for rows in answers.values():
+            require_direction(rows, what="a crop")
         for at, (track, name, crop) in enumerate(crops):
             found = {depth_: rows[at] for depth_, rows in answers.items()}
             track.embeddings[crop.crop_id] = track.embeddings.get(crop.crop_id, {}) | found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adln.cameras.names import camera_name
 from adln.crops import cut, decode_image, resize, to_jpeg
+from adln.embeddings import require_direction
 from adln.errors import (
     AdlnError,
     DeliveryError,
@@ -103,7 +104,9 @@ class FrigateNamer:
             return None
         height, width = self.embedder.crop_size
         ready = resize(crop, height_px=height, width_px=width)
-        (embedding,) = self.embedder.embed(ready[np.newaxis], self.model.depth)[self.model.depth]
+        rows = self.embedder.embed(ready[np.newaxis], self.model.depth)[self.model.depth]
+        require_direction(rows, what="its snapshot")
+        (embedding,) = rows
         answer = identify(
             self.gallery, embedding, model=self.model, scales=self.scales, names=False
         )
