@@ -128,12 +128,12 @@ def test_two_watches_of_new_cameras_at_once_get_two_numbers(
 ) -> None:
     others = iter([{"yard": 1}, {"hall": 2}])
 
-    def late(folder: Path, cameras: Mapping[str, int]) -> int:
+    def late(folder: Path, cameras: Mapping[str, int], **more: Any) -> int:
         # Between the choice of the number and this moment.
         for other in others:
             enter_cameras(folder, other)
             break
-        return enter_cameras(folder, cameras)
+        return enter_cameras(folder, cameras, **more)
 
     monkeypatch.setattr(assembly, "enter_cameras", late)
     list(adln.watch(clip, gallery=tmp_path / "g", detector=OnePerson()))

@@ -29,7 +29,7 @@ import heapq
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from adln.errors import GalleryError
@@ -40,6 +40,7 @@ from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification
 from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
 from adln.pipeline.identity_settings import IdentitySettings
+from adln.pipeline.track_state import TrackState
 
 __all__ = ["IdentityBook", "IdentitySettings"]
 
@@ -52,32 +53,9 @@ LEARN_ABOVE = 2 * MARGIN
 _LOG_EVERY = 100
 
 
-_NOT_SEEN = not_asked("not asked: the track has no usable crop")
 _REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
 _NO_GALLERY = not_asked("not asked: the gallery could not be used")
 _LET_GO = not_asked("released: another track in view is this person, or the person was forgotten")
-
-
-@dataclass(eq=False)
-class _Track:
-    key: TrackKey
-    first_s: float
-    last_s: float
-    person_id: int | None = None
-    claims: bool = False  # holds the person; a candidate only names one
-    is_founder: bool = False
-    verdict: Verdict = "unknown"
-    probability: float = 0.0
-    depth: int | None = None
-    evidence: Evidence | None = None
-    retry_s: float | None = None
-    is_refused: bool = False
-    met: set[int] = field(default_factory=set)
-    barred: set[int] = field(default_factory=set)
-    own_sightings: set[int] = field(default_factory=set)
-    pooled: frozenset[int] = frozenset()  # ids of the crops in own_sightings
-    said: tuple[Verdict, int | None] | None = None
-    why: Identification = _NOT_SEEN
 
 
 class IdentityBook:
@@ -128,7 +106,7 @@ class IdentityBook:
             spaces=spaces or {},
         )
         self._settings = settings or IdentitySettings()
-        self._tracks: dict[TrackKey, _Track] = {}
+        self._tracks: dict[TrackKey, TrackState] = {}
         self._left: dict[tuple[int, int], float] = {}  # (camera, person) -> time they left
         self._redo: set[TrackKey] = set()
         self.num_persons = len(gallery.persons())
@@ -157,7 +135,7 @@ class IdentityBook:
         """
         state = self._tracks.get(evidence.key)
         if state is None:
-            state = _Track(evidence.key, evidence.first_s, evidence.last_s)
+            state = TrackState(evidence.key, evidence.first_s, evidence.last_s)
         if not evidence.crops or state.is_refused:
             return True
         tried = replace(state, evidence=evidence)
@@ -183,7 +161,7 @@ class IdentityBook:
             key = camera, track
             state = self._tracks.get(key)
             if state is None:
-                state = self._tracks[key] = _Track(key, time_s, time_s)
+                state = self._tracks[key] = TrackState(key, time_s, time_s)
             state.last_s = time_s
             new = together - state.met - {track}
             if new:
@@ -203,7 +181,7 @@ class IdentityBook:
         """
         asked = []
         for one in evidence:
-            state = self._tracks.setdefault(one.key, _Track(one.key, one.first_s, one.last_s))
+            state = self._tracks.setdefault(one.key, TrackState(one.key, one.first_s, one.last_s))
             state.first_s, state.last_s = one.first_s, one.last_s
             if one.crops or state.evidence is None:
                 state.evidence = one
@@ -243,7 +221,7 @@ class IdentityBook:
             self._close(key)
         return answers
 
-    def _decide_all(self, states: Sequence[_Track], ending: set[TrackKey]) -> None:
+    def _decide_all(self, states: Sequence[TrackState], ending: set[TrackKey]) -> None:
         """Decide a batch, highest score first; `states` are in a fixed order."""
         queue: list[tuple[float, int]] = []
         found: dict[int, tuple[int, Identification]] = {}  # with self._version at the search
@@ -269,7 +247,7 @@ class IdentityBook:
     def _look(
         self,
         at: int,
-        state: _Track,
+        state: TrackState,
         found: dict[int, tuple[int, Identification]],
         queue: list[tuple[float, int]],
     ) -> None:
@@ -282,7 +260,7 @@ class IdentityBook:
 
         self._guarded(state, search)
 
-    def _guarded(self, state: _Track, work: Callable[[], object]) -> None:
+    def _guarded(self, state: TrackState, work: Callable[[], object]) -> None:
         """Run a gallery operation; if it fails, the track is retried later."""
         try:
             work()
@@ -305,7 +283,7 @@ class IdentityBook:
         except GalleryError:
             return True
 
-    def _settle(self, state: _Track, best: Identification, is_last: bool) -> None:
+    def _settle(self, state: TrackState, best: Identification, is_last: bool) -> None:
         """Decide a track that holds no person."""
         evidence = state.evidence
         assert evidence is not None
@@ -340,20 +318,20 @@ class IdentityBook:
             # Stored unassigned, for somebody to review and assign.
             self._store(state, None)
 
-    def _suffices(self, state: _Track, evidence: Evidence) -> bool:
+    def _suffices(self, state: TrackState, evidence: Evidence) -> bool:
         limits = self._settings
         good = sum(crop.quality >= limits.enrol_quality for crop in evidence.crops)
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
 
-    def _least_probability(self, state: _Track, best: Identification) -> float:
+    def _least_probability(self, state: TrackState, best: Identification) -> float:
         """Probability below which a candidate is taken to be a new person."""
         assert best.nearest is not None
         limits, camera, person = self._settings, state.key[0], best.nearest.person_id
         here = Filter(cameras=frozenset({camera}), persons=frozenset({person}))
         return limits.new_below_here if self._gallery.count(here) else limits.new_below
 
-    def _is_back(self, state: _Track, best: Identification) -> bool:
+    def _is_back(self, state: TrackState, best: Identification) -> bool:
         """Whether the candidate left this same camera shortly before."""
         assert best.nearest is not None
         camera, person = state.key[0], best.nearest.person_id
@@ -374,7 +352,7 @@ class IdentityBook:
             > 0
         )
 
-    def _confirm(self, state: _Track, is_last: bool) -> None:
+    def _confirm(self, state: TrackState, is_last: bool) -> None:
         """Search again for a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
@@ -423,12 +401,12 @@ class IdentityBook:
         people = self._gallery.persons()
         return any(one.person_id == person_id and one.name is not None for one in people)
 
-    def _claim(self, state: _Track, person_id: int, *, learn: bool, is_last: bool) -> None:
+    def _claim(self, state: TrackState, person_id: int, *, learn: bool, is_last: bool) -> None:
         self._learn(state, person_id, clear=learn, is_last=is_last)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
-    def _enrol(self, state: _Track, probability: float) -> None:
+    def _enrol(self, state: TrackState, probability: float) -> None:
         # First the sightings, then their person: no crash leaves a person without sightings.
         self._store(state, None)
         if state.is_refused:
@@ -442,7 +420,7 @@ class IdentityBook:
         self.num_persons += 1
         self._version += 1
 
-    def _learn(self, state: _Track, person_id: int, *, clear: bool, is_last: bool) -> None:
+    def _learn(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
         """Store a track's crops as a template of its person, if it is clearly theirs.
 
         A template that only just matches attracts the next sightings of whoever it really is, and
@@ -454,7 +432,7 @@ class IdentityBook:
         elif is_last and not state.own_sightings:
             self._store(state, None)
 
-    def _store(self, state: _Track, person_id: int | None) -> None:
+    def _store(self, state: TrackState, person_id: int | None) -> None:
         """Store the pooled crops of a track in the gallery, in each space common to all crops.
 
         One template pooled from several crops tells people apart better than single crops.
@@ -498,14 +476,14 @@ class IdentityBook:
         if earlier:
             self._gallery.delete(earlier)
 
-    def _still_there(self, state: _Track) -> list[int]:
+    def _still_there(self, state: TrackState) -> list[int]:
         """The track's sightings that the retention rules have not erased."""
         there = self._gallery.get(sorted(state.own_sightings))
         return [one.sighting_id for one in there]
 
     def _find(
         self,
-        state: _Track,
+        state: TrackState,
         *,
         only: int | None = None,
         but: int | None = None,
@@ -527,7 +505,7 @@ class IdentityBook:
     def _depths_of(self, evidence: Evidence) -> list[int]:
         return self._people.depths_of(evidence.common_depths)
 
-    def _barred(self, state: _Track) -> set[int]:
+    def _barred(self, state: TrackState) -> set[int]:
         """People that a track cannot be, because they were seen at the same time."""
         barred = set(state.barred)
         for other in state.met:
@@ -536,7 +514,7 @@ class IdentityBook:
                 barred.add(held.person_id)
         return barred | self._elsewhere(state)
 
-    def _elsewhere(self, state: _Track) -> set[int]:
+    def _elsewhere(self, state: TrackState) -> set[int]:
         """People seen by another camera too close in time to have walked here."""
         if not self._travel_s:
             return set()
@@ -557,19 +535,19 @@ class IdentityBook:
         }
         return found
 
-    def _part(self, a: _Track, b: _Track | None) -> None:
+    def _part(self, a: TrackState, b: TrackState | None) -> None:
         """Two tracks share a frame: if both hold one person, the less probable one releases it."""
         if b is None or not (a.claims and b.claims and a.person_id == b.person_id):
             return
         loser = min(a, b, key=lambda track: (track.probability, -track.first_s, -track.key[1]))
         self._guarded(loser, partial(self._give_up, loser))
 
-    def _give_up(self, state: _Track) -> None:
+    def _give_up(self, state: TrackState) -> None:
         if state.own_sightings:
             self._gallery.delete(state.own_sightings)
         self._let_go(state)
 
-    def _let_go(self, state: _Track) -> None:
+    def _let_go(self, state: TrackState) -> None:
         state.own_sightings, state.pooled = set(), frozenset()
         state.person_id, state.claims, state.is_founder = None, False, False
         state.verdict, state.probability, state.why = "unknown", 0.0, _LET_GO
