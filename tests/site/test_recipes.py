@@ -32,7 +32,7 @@ def test_an_exit_that_is_not_there_is_refused(start: Path) -> None:
     ("flags", "precision"),
     [
         ("avx512f avx512_bf16", "bf16-mixed"),
-        ("amx_bf16 amx_tile", "bf16-mixed"),
+        ("avx512_bf16 amx_bf16 amx_tile", "32-true"),
         ("avx2 avx512f", "32-true"),
         (None, "32-true"),
     ],
