@@ -106,10 +106,15 @@ def require_direction(embeddings: NDArray[np.float32], *, what: str) -> None:
         ImageError: there is one, see `without_direction`.
     """
     if without_direction(embeddings).any():
-        raise ImageError(
-            f"{what}: the network gives only zeros, or numbers that are not finite; a crop of one "
-            "colour shows nobody."
-        )
+        raise ImageError(no_direction(what))
+
+
+def no_direction(what: str) -> str:
+    """The message about a crop whose embedding compares with nothing."""
+    return (
+        f"{what}: the network gives only zeros, or numbers that are not finite; a crop of one "
+        "colour shows nobody."
+    )
 
 
 def flip_average(

@@ -71,6 +71,9 @@ def whiten(
     require_writable(out, raises=TrainingError)
     network = load_network(network_path)
     whitening.require_whitenable(network)
+    own = network.architecture.exits
+    if not set(exits) <= set(own):
+        raise click.UsageError(f"--exit: {network_path} has exits {list(own)}.")
     given = {"power": power, "power_within": power_within, "centred": centred}
     if not data_paths and power_within is None:
         given["power_within"] = 0.0
@@ -82,9 +85,6 @@ def whiten(
     unlabelled = [path for folder in folders for path in pictures_below(folder)]
     counts = [*map(len, splits), len(unlabelled)]
     most = sum(min(count, whitening.CROPS) for count in counts)
-    own = network.architecture.exits
-    if not set(exits) <= set(own):
-        raise click.UsageError(f"--exit: {network_path} has exits {list(own)}.")
     with counting(most, "embedding", quiet=as_json) as on_progress:
         crops = whitening.whiten(
             network, splits, unlabelled, strength, exits=exits or own, on_progress=on_progress

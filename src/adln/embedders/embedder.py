@@ -20,7 +20,7 @@ from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
 from adln.embedders.session import OpenModel, open_session, usable_cores
 from adln.embedders.workers import Workers
-from adln.embeddings import flip_average, require_direction
+from adln.embeddings import flip_average, no_direction, require_direction, without_direction
 from adln.errors import ImageError, ModelFileError, SettingsError
 from adln.manifest import CROPS
 
@@ -226,14 +226,10 @@ class OnnxEmbedder(Described):
                 except ImageError as error:
                     unusable.append(Unusable(index, names[index], str(error)))
             answers = self._run(batch[: len(written)])
-            good = np.ones(len(written), dtype=bool)
-            for at, index in enumerate(written):
-                try:
-                    for rows in answers:
-                        require_direction(rows[at : at + 1], what=names[index])
-                except ImageError as error:
-                    unusable.append(Unusable(index, names[index], str(error)))
-                    good[at] = False
+            good = ~np.any([without_direction(rows) for rows in answers], axis=0)
+            for at in np.flatnonzero(~good).tolist():
+                name = names[written[at]]
+                unusable.append(Unusable(written[at], name, no_direction(name)))
             return [rows[good] for rows in answers]
 
         parts = self._share_out(len(pictures), work, on_progress)

@@ -90,6 +90,11 @@ class PixelForm:
         """
         return hashlib.sha256(json.dumps([sha256, asdict(self)]).encode()).hexdigest()
 
+    def is_identity(self, identity: str, sha256: str) -> bool:
+        """Whether a description is of a file in this format, given the file's digest."""
+        # Earlier versions wrote the digest of the file alone.
+        return identity in (self.identity(sha256), sha256)
+
     def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Convert (N, H, W, 3) uint8 RGB crops to the network's format."""
         pixels = crops.astype(np.float32)
@@ -187,9 +192,7 @@ def known_description(path: Path) -> tuple[PixelForm, Manifest] | None:
         digest = hashlib.sha256(_content(path)).hexdigest()
     except (OSError, ModelFileError):
         return None
-    # Earlier versions wrote the digest of the file alone.
-    is_of_it = manifest.source_sha256 in (form.identity(digest), digest)
-    return (form, manifest) if is_of_it else None
+    return (form, manifest) if form.is_identity(manifest.source_sha256, digest) else None
 
 
 def told_colours(path: Path) -> str | None:

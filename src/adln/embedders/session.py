@@ -105,9 +105,8 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
 def _open_foreign(path: Path, threads: int) -> OpenModel:
     form, manifest = read_sidecar(path)
     opened = start_foreign(path, form, threads=threads)
-    # Earlier versions wrote the digest of the file alone.
-    digests = (form.identity(opened.sha256), opened.sha256)
-    if manifest.source_sha256 not in digests or opened.dim != manifest.dim:
+    is_of_it = form.is_identity(manifest.source_sha256, opened.sha256)
+    if not is_of_it or opened.dim != manifest.dim:
         raise ModelFileError(
             f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
             f"adln networks add {path}"

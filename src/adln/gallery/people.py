@@ -245,7 +245,8 @@ class PeopleTable:
 
         A name that somebody else has by now is theirs.
         """
-        digests, salt = self._digests_of(person_id), self._salt()
+        salt = self._salt()
+        digests = self._digests_of(person_id, self.merged_into(person_id), salt)
         others = self._connection.execute(
             "SELECT name FROM persons WHERE name IS NOT NULL AND person_id != ?", (person_id,)
         )
@@ -256,9 +257,9 @@ class PeopleTable:
             if kept_form(name) not in taken and name_digest(name, salt) in digests
         )
 
-    def _digests_of(self, person_id: int) -> set[bytes]:
+    def _digests_of(self, person_id: int, merged: Iterable[int], salt: bytes) -> set[bytes]:
         """Digests of all names of a person and of those merged into them."""
-        parts = [person_id, *self.merged_into(person_id)]
+        parts = [person_id, *merged]
         marks = ",".join("?" * len(parts))
         digests: set[bytes] = {
             digest
@@ -268,15 +269,15 @@ class PeopleTable:
         }
         name = self.name_of(person_id)
         if name is not None:
-            digests.add(name_digest(name, self._salt()))
+            digests.add(name_digest(name, salt))
         return digests
 
     def forget(self, person_id: int) -> None:
         """Remove a person permanently, and bar all names of them and of those merged into them."""
-        parts = {person_id, *self.merged_into(person_id)}
-        salt = self._salt()
+        merged, salt = self.merged_into(person_id), self._salt()
+        parts = {person_id, *merged}
         marks = ",".join("?" * len(parts))
-        digests = self._digests_of(person_id)
+        digests = self._digests_of(person_id, merged, salt)
         self._connection.executemany(
             "INSERT INTO barred_names VALUES (?, ?)", [(salt, digest) for digest in sorted(digests)]
         )

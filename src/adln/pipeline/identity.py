@@ -295,7 +295,7 @@ class IdentityBook:
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
-            self._claim(state, best.nearest.person_id, learn=clear, is_last=is_last)
+            self._claim(state, best.nearest.person_id, clear=clear, is_last=is_last)
             return
         enough = self._suffices(state, evidence)
         doubtful = verdict == "candidate" and probability < self._least_probability(state, best)
@@ -395,14 +395,14 @@ class IdentityBook:
             if mine_still:
                 self._gallery.assign(mine_still, elsewhere.person_id)
         state.is_founder = False
-        self._claim(state, elsewhere.person_id, learn=True, is_last=is_last)
+        self._claim(state, elsewhere.person_id, clear=True, is_last=is_last)
 
     def _has_name(self, person_id: int) -> bool:
         people = self._gallery.persons()
         return any(one.person_id == person_id and one.name is not None for one in people)
 
-    def _claim(self, state: TrackState, person_id: int, *, learn: bool, is_last: bool) -> None:
-        self._learn(state, person_id, clear=learn, is_last=is_last)
+    def _claim(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
+        self._learn(state, person_id, clear=clear, is_last=is_last)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
