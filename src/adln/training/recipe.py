@@ -165,7 +165,8 @@ class Recipe:
         average_decay: the stored network is the moving average of the weights, of which each step
             keeps this share, such as 0.999; 0 stores the last weights, as in the paper.
         precision: "32-true", or "bf16-mixed" for autocast to bfloat16.
-        compile: compile the step with torch.compile.
+        compile: compile the network with torch.compile. With several threads on a CPU, torch 2.13
+            was seen to compute losses that are not a number; the run then stops and says so.
         seed: seed of weights, batches and augmentation.
     """
 
