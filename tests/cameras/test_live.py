@@ -7,7 +7,7 @@ import pytest
 
 from adln.cameras.captures import Picture, open_capture
 from adln.cameras.clocks import Backoff, SteadyClock
-from adln.cameras.live import LiveCamera
+from adln.cameras.live import LiveCamera, Patience
 from adln.cameras.recordings import VideoFile
 from adln.cameras.watching import CameraGroup
 from adln.errors import CameraError
@@ -66,6 +66,56 @@ def test_a_camera_that_dies_comes_back_with_growing_pauses() -> None:
         assert full_s / 2 <= pause_s <= full_s
     assert "cable" in status.last_error
     assert "u:p" not in status.source + status.last_error
+
+
+class Hanging(Dying):
+    """Gives its last picture for ever; only one pixel of it changes before."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__(0)
+        self._changes = changes
+
+    def read(self) -> Picture | None:
+        self._changes = max(0, self._changes - 1)
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[5, 7] = self._changes
+        return Picture(image, None)
+
+
+def test_a_camera_that_repeats_its_last_picture_is_connected_again() -> None:
+    clock = iter(range(10_000))
+    camera, pauses = watch(
+        [Hanging(200), Hanging(0)],
+        monotonic=lambda: float(next(clock)),
+        patience=Patience(still_s=50),
+    )
+    status = camera.status()
+    assert (status.frames_read, status.reconnects) == (200 + 49 + 49, 1)
+    assert "the same picture for 50 s" in status.last_error
+    assert max(pauses) <= 1
+
+
+def test_a_camera_that_hangs_is_not_running_until_its_picture_changes() -> None:
+    states: list[str] = []
+
+    class Recovering(Dying):
+        def read(self) -> Picture | None:
+            if len(states) == 15:
+                camera._closing.set()
+            return Picture(np.full((64, 64, 3), len(states) >= 12, np.uint8), None)
+
+    clock = iter(range(10_000))
+    camera = LiveCamera(
+        "rtsp://x",
+        "a",
+        opener=lambda _: Recovering(0),
+        monotonic=lambda: float(next(clock)),
+        patience=Patience(still_s=5),
+        wait=lambda _: None,
+        on_frame=lambda: states.append(camera.status().state),
+    )
+    camera.run()
+    assert states[:15] == ["running"] * 5 + ["waiting"] * 7 + ["running"] * 3
 
 
 def test_late_frames_are_dropped_oldest_first_and_counted() -> None:

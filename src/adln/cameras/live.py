@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import Backoff, RecentRate, SteadyClock
 from adln.cameras.frames import CameraState, CameraStatus, Frame
@@ -29,6 +32,8 @@ class Patience:
         silent_s: no picture for this long.
         failures: this many consecutive pictures could not be read. (An unplugged USB camera fails
             at once, each time.)
+        still_s: the same picture, pixel by pixel, for this long: the noise of a sensor never
+            repeats, but cameras and encoders that hang go on sending their last picture.
         proved_s: after delivering pictures for this long, a connection resets the pauses between
             attempts to the shortest.
         close_s: how long `close` waits for a thread that is still reading.
@@ -36,6 +41,7 @@ class Patience:
 
     silent_s: float = 10.0
     failures: int = 25
+    still_s: float = 120.0
     proved_s: float = 10.0
     close_s: float = 2.0
 
@@ -89,6 +95,9 @@ class LiveCamera:
         self._patience = patience or Patience()
         self._on_frame = on_frame
         self._thread: threading.Thread | None = None
+        # Only of the reading thread, from one connection to the next.
+        self._shown: NDArray[np.uint8] | None = None
+        self._hangs = False
         # Everything below is shared between the two threads.
         self._lock = threading.Lock()
         self._waiting: deque[Frame] = deque()
@@ -195,7 +204,7 @@ class LiveCamera:
                 )
 
     def _read_until_gone(self, capture: Capture) -> str:
-        opened_s = last_s = self._monotonic()
+        opened_s = last_s = changed_s = self._monotonic()
         failures = 0
         while not self._closing.is_set():
             picture = capture.read()
@@ -220,11 +229,20 @@ class LiveCamera:
                     total,
                 )
             failures, last_s = 0, now_s
+            if self._shown is None or not _same_picture(self._shown, picture.image):
+                self._shown, changed_s, self._hangs = picture.image, now_s, False
+            elif now_s - changed_s >= self._patience.still_s:
+                self._hangs = True
+                return (
+                    f"{self._name}: the same picture for {now_s - changed_s:.0f} s, so the camera "
+                    "or its encoder hangs; restart it if connecting again does not help"
+                )
             if now_s - opened_s >= self._patience.proved_s:
                 self._backoff.reset()
             with self._lock:
                 frame = Frame(self.camera_id, self._read, self._clock.now(), picture.image)
-                self._state = "running"
+                if not self._hangs:
+                    self._state = "running"
                 self._read += 1
                 self._rate.add(frame.time_s)
                 self._last_frame_s = frame.time_s
@@ -235,3 +253,8 @@ class LiveCamera:
             if self._on_frame is not None:
                 self._on_frame()
         return "closed"
+
+
+def _same_picture(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Whether two pictures are equal; those that differ mostly show it in a few pixels."""
+    return np.array_equal(one[::31, ::31], other[::31, ::31]) and np.array_equal(one, other)
