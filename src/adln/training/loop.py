@@ -430,7 +430,8 @@ class _Sums:
             raise TrainingError(
                 f"the loss is no longer a number in epoch {epoch}, by step {step}: "
                 f"{', '.join(broken)}. {kept}Lower schedule.base_lr, "
-                'set precision = "32-true" or compile = false, or check the data with `adln data check --decode`.'
+                'set precision = "32-true" or compile = false, or check the data with '
+                "`adln data check --decode`."
             )
         return {name: value + self._before.get(name, 0.0) for name, value in sums.items()}
 
