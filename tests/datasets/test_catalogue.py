@@ -119,6 +119,15 @@ def test_nothing_is_recognised_in_an_empty_folder(tmp_path: Path) -> None:
     assert recognise(tmp_path) is None
 
 
+def test_two_cuts_of_the_same_people_are_refused(tmp_path: Path, save_picture: SavePicture) -> None:
+    for cut in ("labeled", "detected"):
+        for part in ("train", "val"):
+            for view in (0, 5):
+                save_picture(tmp_path / cut / part / f"0001_{view:02d}.jpg")
+    with pytest.raises(DatasetError, match="cuhk03-detected and cuhk03-labeled show the same"):
+        open_datasets([tmp_path / "labeled", tmp_path / "detected"])
+
+
 def test_a_data_set_that_is_named_twice_is_refused(market: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(market)
     assert [dataset.root for dataset in open_datasets([market])] == [market]

@@ -42,6 +42,9 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
     "csv": read_csv,
 }
 
+GENERIC = frozenset({"folder", "csv"})
+"""Layouts that do not say whose pictures they are."""
+
 # Order matters: MSMT17 and CUHK03 also have a folder train, so they come before "folder".
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "market1501": is_market1501,
@@ -132,18 +135,40 @@ def open_datasets(roots: Sequence[Path], layout: str = "auto") -> list[ReidDatas
         layout: See `open_dataset`; of all of them.
 
     Raises:
-        DatasetError: See `open_dataset`; or two of them are the same.
+        DatasetError: See `open_dataset`; or two of them show the same people.
     """
     datasets: list[ReidDataset] = []
     for root in roots:
         dataset = open_dataset(root, layout)
-        if any(dataset.root.resolve() == other.root.resolve() for other in datasets):
-            raise DatasetError(
-                f"{root}: this data set is named twice, and each of its persons would count as two "
-                "people. Name it once."
-            )
+        for other in datasets:
+            if dataset.root.resolve() == other.root.resolve():
+                raise DatasetError(
+                    f"{root}: this data set is named twice, and each of its persons would count as "
+                    "two people. Name it once."
+                )
+            if _show_same_people(dataset.name, other.name):
+                raise DatasetError(
+                    f"{root}: {dataset.name} and {other.name} show the same people, each of whom "
+                    "would count as two. Name one of them; where a teacher's embeddings are "
+                    "imitated, the pictures of the other can be given by --unlabelled."
+                )
         datasets.append(dataset)
     return datasets
+
+
+def family(name: str) -> str:
+    """The data set whose people a data set shows: "cuhk03-labeled" and "cuhk03-detected" are one.
+
+    Args:
+        name: Its name, as in `ReidDataset.name`.
+    """
+    return name.strip().lower().split("-")[0]
+
+
+def _show_same_people(one: str, other: str) -> bool:
+    # Two sets of one name need not: people lay out their own pictures like Market-1501's.
+    families = {family(one), family(other)}
+    return families == {"cuhk01", "cuhk02"} or (len(families) == 1 and one != other)
 
 
 def recognise(path: Path) -> str | None:

@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.datasets.catalogue import GENERIC, family
 from adln.embeddings import unit_length
 from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
@@ -44,7 +45,7 @@ _SAMPLED_QUERIES = 64
 NOT_STATED = "unstated"
 """In the training data of a network: further data whose name is not known."""
 # Generic layouts, and a site's own crops, which do not identify the people in them.
-_NAMELESS = frozenset({"folder", "csv", "site", NOT_STATED})
+_NAMELESS = GENERIC | {"site", NOT_STATED}
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 
@@ -106,9 +107,9 @@ def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen
         trained_on: Names of data sets, from the network file; "" if it has none.
         also: Further names.
     """
-    own = _family(dataset)
-    stated = {_family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
-    named = {_family(name) for name in also}
+    own = family(dataset)
+    stated = {family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
+    named = {family(name) for name in also}
     held = {_HOLDS[name] for name in stated | named if name in _HOLDS}
     if own in named | held:
         return "seen"
@@ -212,10 +213,6 @@ def figure_text(figure: Estimate | None) -> str:
     if figure is None:
         return "–"
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-
-
-def _family(name: str) -> str:
-    return name.strip().lower().split("-")[0]
 
 
 def _mean_figure(
