@@ -56,6 +56,8 @@ def test_overrides_come_last(tmp_path: Path) -> None:
         ("[inner]\nsize = 2.5\n", r"a.toml: inner.size: .*integer"),
         ("[inner]\npair = [1]\n", r"a.toml: inner.pair"),
         ("name = \n", r"a.toml is not a readable TOML file"),
+        ("name = " + "[" * 100_000, r"a.toml is not a readable TOML file: nested too deeply"),
+        ("a." * 20_000 + "b = 1", r"a.toml: "),
         ("when = 2024-01-01\n", r"a.toml: when: unknown key"),
         ("[inner]\nsize = 2024-01-01\n", r"a.toml: inner.size: .*integer"),
     ],
@@ -100,7 +102,9 @@ def test_one_text_stands_for_a_list_of_one() -> None:
     assert read_settings(Outer, None, ['files=["a", "b"]']).files == ("a", "b")
 
 
-@pytest.mark.parametrize("text", ["size", "inner.size=", "inner.size=abc"])
+@pytest.mark.parametrize(
+    "text", ["size", "inner.size=", "inner.size=abc", "inner.size=" + "[" * 9_999]
+)
 def test_a_malformed_override_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match="Write it as in TOML"):
         read_settings(Outer, None, [text])

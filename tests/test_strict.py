@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from adln.errors import ModelFileError
-from adln.strict import read_strictly
+from adln.strict import parse_json, read_strictly
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,9 @@ def test_what_was_written_is_read_again() -> None:
 def test_everything_else_is_refused_with_its_place(values: object, complaint: str) -> None:
     with pytest.raises(ModelFileError, match=complaint):
         read_strictly(Table, values, "table")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff"])
+def test_what_is_no_json_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from adln.errors import ModelFileError
-from adln.strict import read_strictly
+from adln.strict import parse_json, read_strictly
 
 FORMAT = "adln-model-1"
 # Key of the manifest among the metadata of an ONNX file, and in OpenVINO's runtime information.
@@ -271,13 +271,13 @@ class Manifest:
                 of range.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
             if isinstance(values, dict) and values.get("format") != FORMAT:
                 raise ModelFileError(
                     f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
                 )
             return read_strictly(cls, values, "manifest")
-        except (json.JSONDecodeError, ModelFileError) as error:
+        except (ValueError, ModelFileError) as error:
             raise ModelFileError(
                 f"{source}: the manifest inside cannot be read: {error}. "
                 "Export the network again with `adln export`."

@@ -51,10 +51,10 @@ def read_settings(kind: type[T], path: Path | None, overrides: Sequence[str] = (
     if path is not None:
         source = str(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            values = _parse_toml(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise SettingsError(f"no such settings file: {path}") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise SettingsError(f"{path} is not a readable TOML file: {error}") from error
     for override in overrides:
         _merge(values, _parse_override(kind, override))
@@ -101,7 +101,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], *, source: str) -> T:
             for problem in error.errors()
         ]
         raise SettingsError(f"{source}: {'; '.join(problems)}.") from error
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise SettingsError(
             f"{source}: a value cannot be written as TOML or JSON: {error}"
         ) from error
@@ -126,6 +126,14 @@ def require_between(value: object, low: float, high: float, *names: str) -> None
             raise SettingsError(f"{name} must be {limits}, got {given:g} ({type(value).__name__}).")
 
 
+def _parse_toml(text: str) -> dict[str, Any]:
+    """What TOML says; a ValueError if it is none, or nested too deeply."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def _as_text(value: object) -> str:
     """A date or time that TOML allows without quotes, as text."""
     if isinstance(value, date | time):
@@ -139,7 +147,7 @@ def _parse_override(kind: type[Any], text: str) -> dict[str, Any]:
         if not equals:
             raise ValueError("no equals sign")
         bare = _bare_text(kind, key.strip().split("."), value)
-        return tomllib.loads(f"{key} = {value if bare is None else bare}")
+        return _parse_toml(f"{key} = {value if bare is None else bare}")
     except ValueError as error:
         raise SettingsError(
             f'cannot read the setting {text!r}: {error}. Write it as in TOML: key=3, key="text".'
@@ -155,8 +163,8 @@ def _bare_text(kind: type[Any], keys: Sequence[str], value: str) -> str | None:
             return None
         place = hints[key]
     try:
-        given: Any = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        given: Any = _parse_toml(f"value = {value}")["value"]
+    except ValueError:
         given = None
     if place in (str, str | None) and not isinstance(given, str):
         return json.dumps(value.strip())

@@ -1,8 +1,9 @@
-"""Reads dataclasses from JSON strictly: nothing is converted, left out or made up.
+"""Reads JSON strictly: nothing is converted, left out or made up.
 
 For files that a device reads, which need not have pydantic; settings are read by `adln.settings`.
 """
 
+import json
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -10,6 +11,18 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from adln.errors import ModelFileError
 
 T = TypeVar("T")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON from elsewhere says.
+
+    Raises:
+        ValueError: it is not JSON, or nested more deeply than any file of adln.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def read_strictly(kind: type[T], values: object, where: str) -> T:

@@ -242,6 +242,18 @@ def test_outputs_that_are_not_taken_are_told(
     assert "not features" in caplog.text
 
 
+def test_a_map_without_its_pooling_is_told(foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
+    halves = helper.make_node("AveragePool", ["images"], ["map"], kernel_shape=[16, 16])
+    write_foreign(foreign, more=[halves], outputs=["map"])
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    assert "map of 3 x 17 x 1 numbers for each crop; all 51" in caplog.text
+    caplog.clear()
+    means = helper.make_node("Identity", ["means"], ["row"])  # (N, 3, 1, 1)
+    write_foreign(foreign, more=[means], outputs=["row"])
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    assert "map" not in caplog.text
+
+
 def test_the_mean_of_pixels_up_to_255_is_refused(foreign: Path) -> None:
     mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
     with pytest.raises(ModelFileError, match="divide both by 255"):
@@ -256,10 +268,33 @@ def test_the_other_layout_is_named(foreign: Path, size: tuple[int | str, int | s
         adln.load(foreign, mean=MEAN, std=STD)
 
 
-def test_a_damaged_description_says_how_to_write_it_again(foreign: Path) -> None:
-    sidecar(foreign).write_text("{}")
+@pytest.mark.parametrize("text", ["{}", "[" * 100_000])
+def test_a_damaged_description_says_how_to_write_it_again(foreign: Path, text: str) -> None:
+    sidecar(foreign).write_text(text)
     with pytest.raises(ModelFileError, match="adln networks add"):
         adln.load(foreign)
+
+
+def test_a_description_of_other_crops_says_how_to_write_it_again(foreign: Path) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    content = json.loads(sidecar(foreign).read_text())
+    content["manifest"]["height_px"] //= 2
+    sidecar(foreign).write_text(json.dumps(content))
+    with pytest.raises(ModelFileError, match="adln networks add"):
+        adln.load(foreign)
+
+
+@pytest.mark.parametrize("threads", ["2", 2.0])
+def test_a_number_of_cores_that_is_none_is_refused(foreign: Path, threads: Any) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    with pytest.raises(SettingsError, match="threads must be an integer"):
+        adln.load(foreign, threads=threads)
+
+
+def test_a_missing_detector_is_not_to_be_exported(tmp_path: Path) -> None:
+    frame = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(ModelFileError, match="expected a YOLOX file in ONNX"):
+        adln.find_people(frame, detector=tmp_path / "none.onnx")
 
 
 def test_an_undescribed_network_says_what_to_do(foreign: Path) -> None:

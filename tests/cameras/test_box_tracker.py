@@ -172,3 +172,20 @@ def test_tensors_and_a_single_box_are_taken() -> None:
         numbers = tracker.update(found, torch.tensor([0.9]), torch.zeros(90, 90, 3).byte())
     assert numbers.tolist() == [1]
     assert tracker.update([100, 50, 140, 150], 0.9).tolist() == [1]
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 4)), np.zeros((0, 8))])
+def test_a_frame_without_people_needs_no_embeddings_of_any_shape(none: Any) -> None:
+    tracker = BoxTracker(frames_per_s=10)
+    tracker.update([], embeddings=none)
+    for _ in range(4):
+        before = tracker.update(boxes(0, 200), embeddings=np.eye(8)[:2])
+    assert tracker.update([], embeddings=none).shape == (0,)
+    after = tracker.update(boxes(0, 200), embeddings=np.eye(8)[:2])
+    assert before.tolist() == after.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("rate", ["10", None, 0, float("nan"), [10, 10]])
+def test_a_frame_rate_that_is_none_is_refused(rate: Any) -> None:
+    with pytest.raises(CameraError, match="frames_per_s"):
+        BoxTracker(frames_per_s=rate)

@@ -49,3 +49,19 @@ def test_routes_are_counted_and_written_as_csv(tmp_path: Path) -> None:
         }
     ]
     assert "Anna" not in out.read_text(encoding="utf-8") + result.output
+
+
+def test_a_time_that_ends_before_it_begins_is_refused(tmp_path: Path) -> None:
+    folder, picture = tmp_path / "gallery", tmp_path / "anna.png"
+    SqliteGallery(folder, create=True).close()
+    picture.touch()
+    ends = ["--from", "2026-01-03T00:00", "--until", "2026-01-01T00:00"]
+    for command in (
+        ["gallery", "routes", str(folder)],
+        ["search", str(picture), "--gallery", str(folder)],
+    ):
+        result = CliRunner().invoke(adln, [*command, *ends])
+        assert result.exit_code == 1
+        assert "--until 2026-01-01T00:00 is not after --from 2026-01-03T00:00" in str(
+            result.exception
+        )

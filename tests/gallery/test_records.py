@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,21 @@ def test_numbers_that_nobody_can_have_are_errors(gallery: SqliteGallery, number:
     ):
         with pytest.raises(GalleryError):
             ask()
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"cameras": 1},
+        {"not_persons": 1},
+        {"from_s": "2026"},
+        {"until_s": datetime(2026, 1, 1)},
+        {"from_s": float("nan")},
+    ],
+)
+def test_a_filter_that_would_select_something_else_is_refused(condition: dict[str, Any]) -> None:
+    with pytest.raises(GalleryError, match=next(iter(condition))):
+        Filter(**condition)
 
 
 def test_the_pooled_embedding_of_a_track_has_unit_length_and_leans_to_quality() -> None:

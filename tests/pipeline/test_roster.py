@@ -78,11 +78,12 @@ def test_two_new_cameras_with_one_number_are_refused(tmp_path: Path) -> None:
         enter_cameras(tmp_path, {"door": 1, "gate": 1})
 
 
-def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text("{", encoding="utf-8")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match=FILE_NAME):
         enter_cameras(tmp_path, {"door": 1})
-    assert (tmp_path / FILE_NAME).read_text(encoding="utf-8") == "{"
+    assert (tmp_path / FILE_NAME).read_text(encoding="utf-8") == text
 
 
 def test_tracks_of_two_starts_have_different_numbers() -> None:

@@ -73,10 +73,11 @@ class BoxTracker:
         appearance: Appearance | None = None,
         settings: TrackerSettings | None = None,
     ) -> None:
-        if not 0 < frames_per_s < math.inf:
-            raise CameraError(f"frames_per_s must be a number above 0, got {frames_per_s}.")
+        rate = as_array(frames_per_s, what="frames_per_s", raises=CameraError)
+        if rate.ndim or rate.dtype.kind not in "iuf" or not 0 < rate < math.inf:
+            raise CameraError(f"frames_per_s must be a number above 0, got {frames_per_s!r}.")
         self._tracker = ByteTracker(settings, appearance=appearance)
-        self._frames_per_s = frames_per_s
+        self._frames_per_s = float(rate)
         self._next_s = 0.0
         self._length: int | None = None  # of embeddings
 
@@ -143,7 +144,7 @@ class BoxTracker:
         if frame is not None:
             frame = _picture(frame)
         if embeddings is not None:
-            embeddings = self._embeddings(embeddings)
+            embeddings = self._embeddings(embeddings, len(boxes))
         time = self._next_s if time_s is None else time_s
         now_s = as_array(time, np.float64, what="time_s", raises=CameraError)
         if now_s.ndim or not np.isfinite(now_s):
@@ -157,8 +158,10 @@ class BoxTracker:
             numbers[person.detection] = person.track_id
         return numbers
 
-    def _embeddings(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+    def _embeddings(self, embeddings: ArrayLike, count: int) -> NDArray[np.float32]:
         given = as_array(embeddings, np.float32, what="embeddings", raises=CameraError)
+        if count == 0 and given.size == 0:  # a list without any has no D
+            return np.zeros((0, self._length or 1), np.float32)
         if given.ndim == 2 and len(given) and self._length not in (None, given.shape[1]):
             raise CameraError(
                 f"expected embeddings (N, {self._length}) as before, got {given.shape}; "

@@ -12,7 +12,6 @@ camera) must be on all lines of a camera or on none. Lines may come in any order
 skipped. Anything else is an error that names the line.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from adln.cameras.detections import Detections, nobody
 from adln.cameras.frames import Frame
 from adln.cameras.names import tidy_name
 from adln.errors import CameraError
+from adln.strict import parse_json
 
 _KEYS = {"camera_id", "frame", "box_xyxy", "box_xywh", "confidence", "track_id"}
 _LARGEST_ID = 2**63 - 1
@@ -89,8 +89,8 @@ class BoxesFile:
     def _take(self, line: str, number: int, rows: dict[tuple[str, int], _Rows]) -> None:
         where = f"{self._path}, line {number}"
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(line)
+        except ValueError as error:
             raise CameraError(f"{where}: not JSON ({error}).") from error
         if not isinstance(values, dict):
             raise CameraError(f"{where}: expected an object {{...}}, got {line.strip()[:60]}.")

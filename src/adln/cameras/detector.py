@@ -113,7 +113,7 @@ class YoloxDetector:
     def __init__(self, path: str | Path, *, min_confidence: float = 0.1, threads: int = 1) -> None:
         if not 0 < min_confidence < 1:
             raise SettingsError(f"min_confidence must be between 0 and 1, got {min_confidence}.")
-        self._session = start_session(Path(path), threads=threads)
+        self._session = start_session(Path(path), threads=threads, expected="a YOLOX file in ONNX")
         self._min_confidence = min_confidence
         self._input_name, self._batch, self._size_hw = _shape_of(self._session, path)
         self._grid = grid_cells(*self._size_hw)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from adln.atomic import atomic_write
-from adln.cli.gallery_words import actor, moment
+from adln.cli.gallery_words import actor, period
 from adln.cli.options import duration, file_option, path_argument
 from adln.errors import SettingsError
 from adln.gallery.records import Filter
@@ -37,10 +37,8 @@ def routes(
 
     People are numbered, never named. Without --out the routes are counted by their cameras.
     """
-    where = Filter(
-        from_s=None if from_time is None else moment(from_time),
-        until_s=None if until_time is None else moment(until_time),
-    )
+    from_s, until_s = period(from_time, until_time)
+    where = Filter(from_s=from_s, until_s=until_s)
     names = {number: name for name, number in read_cameras(folder).items()}
     with SqliteGallery(folder, actor=actor()) as gallery:
         found = movements(

@@ -83,6 +83,19 @@ def moment(text: str) -> float:
     return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
 
 
+def period(begin: str | None, end: str | None) -> tuple[float | None, float | None]:
+    """The times of --from and --until; see `moment`.
+
+    Raises:
+        SettingsError: nothing can be seen then.
+    """
+    from_s = None if begin is None else moment(begin)
+    until_s = None if end is None else moment(end)
+    if from_s is not None and until_s is not None and from_s >= until_s:
+        raise SettingsError(f"--until {end} is not after --from {begin}.")
+    return from_s, until_s
+
+
 def when(time_s: float | None) -> str:
     """A time in UTC, to the minute."""
     if time_s is None:

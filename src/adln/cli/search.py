@@ -11,7 +11,7 @@ import click
 
 from adln.api.networks import Network
 from adln.cameras.finding import PeopleFinder
-from adln.cli.gallery_words import actor, moment, when
+from adln.cli.gallery_words import actor, period, when
 from adln.cli.options import (
     depth_option,
     json_option,
@@ -77,11 +77,12 @@ def search(
     person and pooled into one query. With --find-people each may show any number of people, and
     each of them is searched for.
     """
+    from_s, until_s = period(from_time, until_time)
     where = Filter(
         cameras=frozenset(cameras) if cameras else None,
         not_cameras=frozenset(not_cameras),
-        from_s=None if from_time is None else moment(from_time),
-        until_s=None if until_time is None else moment(until_time),
+        from_s=from_s,
+        until_s=until_s,
     )
     if depth is not None and quality is not None:
         raise click.UsageError("--quality chooses the depth; leave one of the two out.")

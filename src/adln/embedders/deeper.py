@@ -17,7 +17,7 @@ from adln.embedders.described import Described
 from adln.embedders.embedder import OnnxEmbedder
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.proving import require_verdict
-from adln.embedders.session import OpenModel, open_session
+from adln.embedders.session import OpenModel, open_session, require_threads
 from adln.embedders.workers import Workers
 from adln.embeddings import flip_average
 from adln.errors import ImageError, ModelFileError, SettingsError
@@ -153,8 +153,7 @@ class ChainedEmbedder:
     ) -> None:
         if not paths:
             raise SettingsError("name at least one network file.")
-        if threads < 1:
-            raise SettingsError(f"threads must be at least 1, got {threads}.")
+        require_threads(threads)
         self._first = OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
         self.dim, self.crop_size = self._first.dim, self._first.crop_size
         files: list[OnnxEmbedder | DeeperEmbedder] = [self._first]

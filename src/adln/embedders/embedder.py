@@ -18,7 +18,7 @@ from adln.embedders.described import Described
 from adln.embedders.handover import Handover, handovers
 from adln.embedders.pixels import Picture, PixelWriter
 from adln.embedders.proving import require_verdict, run_alone
-from adln.embedders.session import OpenModel, open_session, usable_cores
+from adln.embedders.session import OpenModel, open_session, require_threads, usable_cores
 from adln.embedders.workers import Workers
 from adln.embeddings import flip_average, no_direction, require_direction, without_direction
 from adln.errors import ImageError, ModelFileError, SettingsError
@@ -94,8 +94,8 @@ class OnnxEmbedder(Described):
     ) -> None:
         if batch_size < 1:
             raise SettingsError(f"batch_size must be at least 1, got {batch_size}.")
-        if threads is not None and threads < 1:
-            raise SettingsError(f"threads must be at least 1, got {threads}.")
+        if threads is not None:
+            require_threads(threads)
         self.model = open_session(path, threads=1, provider=provider)
         super().__init__(self.model.manifest)
         if self.manifest.starts_after != 0:

@@ -24,7 +24,7 @@ from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
-from adln.strict import read_strictly
+from adln.strict import parse_json, read_strictly
 
 ENDING = ".adln.json"
 """Suffix of the description file beside a foreign network."""
@@ -147,6 +147,7 @@ class OpenForeign:
         runtime: name and version of the runtime.
         size_px: height and width of its crops.
         dim: length of its embeddings.
+        axes: lengths of what it gives for one crop, as it gives it.
         unused: names of outputs that are not taken.
     """
 
@@ -155,6 +156,7 @@ class OpenForeign:
     runtime: tuple[str, str]
     size_px: tuple[int, int]
     dim: int
+    axes: tuple[int, ...]
     unused: tuple[str, ...] = ()
 
 
@@ -171,7 +173,7 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
     """
     place = sidecar(path)
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        values = parse_json(place.read_text(encoding="utf-8"))
         if values["format"] != FORMAT:
             raise ModelFileError(f"its format is {values['format']!r}, expected {FORMAT!r}")
         given = dict(values["pixels"])
@@ -257,6 +259,15 @@ def describe_foreign(
             path,
             opened.dim,
             ", ".join(opened.unused),
+        )
+    if sum(side > 1 for side in opened.axes) > 1:
+        _log.warning(
+            "%s gives a map of %s numbers for each crop; all %d are taken as the embedding. A "
+            "network of which only the last pooling was left out tells people apart badly so: "
+            "export it with the pooling.",
+            path,
+            " x ".join(map(str, opened.axes)),
+            opened.dim,
         )
     identity, known = form.identity(opened.sha256), known_description(path)
     if known is not None:
@@ -378,11 +389,19 @@ def _tried(
         raise ModelFileError(
             f'{path}: its input has shape {list(sides)}, so the layout is "{right}".'
         )
-    session = ForeignSession(form, run, batch=batch)
+    axes: tuple[int, ...] = ()
+
+    def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal axes
+        found = run(pixels)
+        axes = found.shape[1:]
+        return found
+
     size = _size(sides, form)
     crops = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8)
     try:
-        (found,) = session.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
+        once = ForeignSession(form, run_once, batch=batch)
+        (found,) = once.run(["embedding"], {CROPS: crops.reshape(1, *size, 3)})
     except Exception as error:
         # Exceptions of runtimes have no common base except Exception.
         raise ModelFileError(
@@ -393,7 +412,8 @@ def _tried(
             f"{path}: expected one row of finite numbers for each crop, got shape {found.shape} or "
             "values that are not finite. Is it a re-identification network without its classifier?"
         )
-    return OpenForeign(session, digest, runtime, size, found.shape[1])
+    session = ForeignSession(form, run, batch=batch)
+    return OpenForeign(session, digest, runtime, size, found.shape[1], axes)
 
 
 def _require_steady(path: Path, opened: OpenForeign) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from adln.embedders.described import Described
 from adln.errors import ExportError, require_package
 from adln.manifest import CROPS, Manifest
+from adln.strict import parse_json
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -25,7 +26,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     sidecar = path.with_suffix(".json")
     try:
-        content = json.loads(sidecar.read_text())
+        content = parse_json(sidecar.read_text())
         manifest = content.pop("manifest")
         digests = digests_of(path)
     except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from adln.atomic import is_there, require_regular
 from adln.embedders.control_flow import find_control_flow
 from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
@@ -24,6 +26,7 @@ Runtime = Literal["onnxruntime", "openvino"]
 """Runtimes for network files on a device."""
 
 _CROPS_TYPE = "tensor(uint8)"
+_EXPORTED = "an ONNX file of `adln export`"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def require_threads(threads: object) -> None:
+    """Refuse what is no number of cores.
+
+    Raises:
+        SettingsError: it is not an integer, or below one.
+    """
+    if not isinstance(threads, int | np.integer):
+        raise SettingsError(f"threads must be an integer, got {threads!r}.")
+    if threads < 1:
+        raise SettingsError(f"threads must be at least 1, got {threads}.")
 
 
 def open_session(path: str | Path, *, threads: int = 1, provider: str | None = None) -> OpenModel:
@@ -106,7 +121,8 @@ def _open_foreign(path: Path, threads: int) -> OpenModel:
     form, manifest = read_sidecar(path)
     opened = start_foreign(path, form, threads=threads)
     is_of_it = form.is_identity(manifest.source_sha256, opened.sha256)
-    if not is_of_it or opened.dim != manifest.dim:
+    size_px = (manifest.height_px, manifest.width_px)
+    if not is_of_it or (opened.dim, opened.size_px) != (manifest.dim, size_px):
         raise ModelFileError(
             f"{path}: is not the file that {sidecar(path).name} describes. Describe it again: "
             f"adln networks add {path}"
@@ -115,7 +131,12 @@ def _open_foreign(path: Path, threads: int) -> OpenModel:
 
 
 def start_session(
-    path: Path, *, threads: int = 1, provider: str | None = None, content: bytes | None = None
+    path: Path,
+    *,
+    threads: int = 1,
+    provider: str | None = None,
+    content: bytes | None = None,
+    expected: str = _EXPORTED,
 ) -> Any:
     """Start onnxruntime for any ONNX file; see `open_session`.
 
@@ -125,20 +146,20 @@ def start_session(
         provider: execution provider; the CPU if left out.
         content: content of the file, if already read. Must be None for a file with weights in
             external files.
+        expected: what the file should be, with an article, for messages.
 
     Raises:
         ModelFileError: see `open_session`.
         SettingsError: see `open_session`.
     """
-    if threads < 1:
-        raise SettingsError(f"threads must be at least 1, got {threads}.")
-    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
+    require_threads(threads)
+    require_regular(path, raises=ModelFileError, expected=expected)
     try:
         size = path.stat().st_size if content is None else len(content)
     except OSError as error:
-        raise _unopened(path, error) from error
+        raise _unopened(path, error, expected) from error
     if size == 0:
-        raise ModelFileError(f"{path}: the file is empty (0 bytes); export the network again.")
+        raise ModelFileError(f"{path}: the file is empty (0 bytes); expected {expected}.")
     if path.suffix == ".safetensors":
         raise ModelFileError(
             f"{path}: a training checkpoint, not a file for devices; export it with "
@@ -171,20 +192,19 @@ def read_model_file(path: Path) -> bytes:
     Raises:
         ModelFileError: it is missing, not a regular file, or cannot be read.
     """
-    require_regular(path, raises=ModelFileError, expected="an ONNX file of `adln export`")
+    require_regular(path, raises=ModelFileError, expected=_EXPORTED)
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unopened(path, error) from error
+        raise _unopened(path, error, _EXPORTED) from error
 
 
-def _unopened(path: Path, error: OSError) -> ModelFileError:
+def _unopened(path: Path, error: OSError, expected: str) -> ModelFileError:
     known = ""
-    if path.name == str(path) and not path.suffix:
+    if expected == _EXPORTED and path.name == str(path) and not path.suffix:
         known = f", or the name of a known network: {', '.join([*SHIPPED, *own_networks()])}"
     return ModelFileError(
-        f"{path}: cannot be opened ({error.strerror}); expected an ONNX file of `adln export`"
-        f"{known}."
+        f"{path}: cannot be opened ({error.strerror}); expected {expected}{known}."
     )
 
 

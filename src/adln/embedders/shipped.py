@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adln.atomic import atomic_write, is_there, locked, user_folder
 from adln.errors import ModelFileError, SettingsError
+from adln.strict import parse_json
 
 FOLDER = Path(__file__).parents[1] / "networks"
 SHIPPED = ("res1", "res2")
@@ -61,7 +62,7 @@ def _read_own() -> dict[str, Path]:
     if not is_there(place):
         return {}
     try:
-        values = json.loads(place.read_text(encoding="utf-8"))
+        values = parse_json(place.read_text(encoding="utf-8"))
         return {str(name): Path(path) for name, path in values.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SettingsError(
@@ -182,7 +183,7 @@ def _past(name: str) -> list[str]:
 def _remembered() -> dict[str, list[str]]:
     """Name -> its earlier files, most recent last."""
     try:
-        values = json.loads(_list_of_past().read_text(encoding="utf-8"))
+        values = parse_json(_list_of_past().read_text(encoding="utf-8"))
         return {str(name): [str(path) for path in paths] for name, paths in values.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -17,7 +17,7 @@ from adln.errors import EvaluationError, ModelFileError
 from adln.evaluation.cross_depth import CrossDepthCell, cross_depth_text
 from adln.evaluation.protocol import Evaluation
 from adln.evaluation.unseen import SetRow, unseen_text
-from adln.strict import read_strictly
+from adln.strict import parse_json, read_strictly
 
 FORMAT = "adln-evaluation-report-1"
 
@@ -273,8 +273,8 @@ def from_json(text: str) -> EvaluationReport:
         EvaluationError: The text is not JSON, or not a report of this format.
     """
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = parse_json(text)
+    except ValueError as error:
         raise EvaluationError(f"This is not an evaluation report: {error}.") from error
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise EvaluationError(f"This is not an evaluation report of format {FORMAT!r}.")

@@ -49,7 +49,19 @@ def as_id(value: object, what: str) -> int:
 
 def as_ids(values: Iterable[object], what: str) -> list[int]:
     """Numbers of people or sightings, in order; see `as_id`."""
+    if not isinstance(values, Iterable):
+        raise GalleryError(f"{what} must be several integers, such as {{1}}, got {values!r}.")
     return [as_id(value, what) for value in values]
+
+
+def _as_time(value: object, what: str) -> float:
+    """Seconds since 1970 of any number; infinity, which nothing reaches, is one."""
+    if not isinstance(value, int | float | np.number) or value != value:
+        raise GalleryError(
+            f"{what} must be in seconds since 1970, got {value!r} ({type(value).__name__}); "
+            "datetime.timestamp() gives them."
+        )
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -251,7 +263,7 @@ class Filter:
         for name in ("from_s", "until_s"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, float(value))
+                object.__setattr__(self, name, _as_time(value, name))
         if self.depth is not None:
             object.__setattr__(self, "depth", as_id(self.depth, "depth"))
 

@@ -26,7 +26,7 @@ from typing import Literal, Protocol
 
 from adln.atomic import atomic_write, is_there, require_regular, user_folder
 from adln.errors import ModelFileError, SettingsError
-from adln.strict import read_strictly
+from adln.strict import parse_json, read_strictly
 
 FORMAT = "adln-calibration-1"
 ENDING = ".calibration.json"
@@ -482,13 +482,13 @@ def read_calibration(model_path: str | Path, *, model_sha256: str) -> Calibratio
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"{path}: cannot be read ({error}). {_AGAIN}") from error
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         if isinstance(values, dict) and values.get("format") != FORMAT:
             raise ModelFileError(
                 f"its format is {values.get('format')!r}, this version of adln reads {FORMAT!r}"
             )
         content = read_strictly(CalibrationFile, values, "file")
-    except (json.JSONDecodeError, ModelFileError) as error:
+    except (ValueError, ModelFileError) as error:
         raise ModelFileError(f"{path}: not a calibration of adln: {error}. {_AGAIN}") from error
     if content.model_sha256 != model_sha256:
         raise ModelFileError(

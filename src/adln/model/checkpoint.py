@@ -14,6 +14,7 @@ import torch
 from adln.errors import CheckpointError
 from adln.model.files import read_tensors, write_tensors
 from adln.model.network import ADLN, Architecture
+from adln.strict import parse_json
 
 FORMAT = "adln-network-1"
 
@@ -86,7 +87,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing or truncated.
     """
     _, header = read_tensors(path)
-    provenance: dict[str, Any] = json.loads(header.get("provenance", "{}"))
+    provenance: dict[str, Any] = parse_json(header.get("provenance", "{}"))
     return provenance
 
 
@@ -105,7 +106,7 @@ def joined_data(*stated: str) -> str:
 
 def _read_architecture(path: Path, text: str) -> Architecture:
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
         depths = {name: tuple(fields[name]) for name in ("exits", "summed_exits") if name in fields}
         return Architecture(**{**fields, **depths})
     except (ValueError, TypeError, KeyError) as error:

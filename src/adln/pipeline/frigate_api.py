@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError, EventRefusedError
 from adln.pipeline.connections import NoRedirect, trusting
+from adln.strict import parse_json
 
 TIMEOUT_S = 15.0
 LONGEST_SUB_LABEL = 100
@@ -231,8 +232,8 @@ class FrigateApi:
         if status != 200:
             raise DeliveryError(f"{self._root}: {path.partition('?')[0]} returned status {status}.")
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
+            return parse_json(body)
+        except ValueError as error:
             raise DeliveryError(
                 f"{self._root}: {path.partition('?')[0]} did not return JSON; is this Frigate?"
             ) from error

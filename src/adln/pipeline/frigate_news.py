@@ -3,12 +3,12 @@
 Source: https://docs.frigate.video/integrations/mqtt, topic ``frigate/events``.
 """
 
-import json
 import logging
 import threading
 from typing import Any
 
 from adln.pipeline.broker import Broker, leave, require_topic
+from adln.strict import parse_json
 
 # Frigate writes the snapshot shortly after it reports the end of the event.
 _SETTLES_S = 1.0
@@ -66,9 +66,9 @@ class FrigateNews:
 
     def _hear(self, payload: bytes) -> None:
         try:
-            message = json.loads(payload)
+            message = parse_json(payload)
             is_over = message["type"] == "end" and message["after"]["label"] == "person"
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return
         if is_over:
             self._news.set()

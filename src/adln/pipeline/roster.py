@@ -12,6 +12,7 @@ from pathlib import Path
 from adln.atomic import atomic_write, locked
 from adln.errors import CameraNumberTakenError, SettingsError
 from adln.gallery.database import permissions_in
+from adln.strict import parse_json
 
 FILE_NAME = "cameras.json"
 TRACKS_PER_RUN = 10**9
@@ -162,7 +163,7 @@ def _write(path: Path, cameras: Mapping[str, int], runs: int) -> None:
 
 def _read(path: Path) -> tuple[dict[str, int], int]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = parse_json(path.read_text(encoding="utf-8-sig"))
         cameras = {str(name): int(number) for name, number in values["cameras"].items()}
         return cameras, int(values["runs"])
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from adln.cameras.names import LARGEST_NUMBER, NAME_PATTERN, is_camera_name
 from adln.errors import SightingError
 from adln.matching.calibration import Verdict
+from adln.strict import parse_json
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -168,8 +169,8 @@ class SightingEvent:
                 of range.
         """
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise SightingError(f"not a sighting: {error}. Expected one JSON object.") from error
         if not isinstance(values, dict):
             raise SightingError(f"not a sighting: {values!r} is not a JSON object.")

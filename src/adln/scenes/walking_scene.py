@@ -23,6 +23,7 @@ from adln.scenes.drawn_folder import drawn_folder, receipt_text
 from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
 from adln.scenes.walking_routes import WalkedRoute, join_crowd, wander
 from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
+from adln.strict import parse_json
 
 CAMERA_IDS: tuple[int, ...] = tuple(mounting.camera_id for mounting in MOUNTINGS)
 TRUTH_FILE = "truth.jsonl"
@@ -316,7 +317,7 @@ def read_truth(root: str | Path) -> SceneTruth:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
-                    rows.append(json.loads(line))
+                    rows.append(parse_json(line))
                 except ValueError as error:
                     raise DatasetError(
                         f"{path}, line {number} is not JSON: {error}. Draw the scene again."

@@ -344,7 +344,7 @@ def _change(path: Path, after: WatchSettings, edit: Callable[[Document], None]) 
         # A table at the end is written with a blank line after it.
         written = tomlkit.dumps(document).rstrip("\n") + "\n"
         is_meant = from_mapping(WatchSettings, tomllib.loads(written), source=path.name) == after
-    except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, TypeError, IndexError) as error:
+    except (TOMLKitError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise _by_hand(path) from error
     if not is_meant:
         raise _by_hand(path)

@@ -21,6 +21,7 @@ from adln.gallery.retention import DAY_S, Retention
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.scenes.walking_scene import ScenePlan, SceneTruth, read_truth, write_scene
 from adln.service.network import Network, make_thumbnail
+from adln.strict import parse_json
 
 CAMERAS: Mapping[int, str] = {1: "square-north", 2: "square-south", 3: "hall"}
 NAMES = ("Alex", "Charlie", "Jo", "Kim", "Noor", "Robin", "Sam", "Sasha")
@@ -68,7 +69,7 @@ class Demo:
 
     def _receipt(self) -> object:
         try:
-            return json.loads((self.folder / _RECEIPT).read_text(encoding="utf-8"))
+            return parse_json((self.folder / _RECEIPT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 

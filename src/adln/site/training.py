@@ -48,6 +48,7 @@ from adln.site.refitting import refit_file
 from adln.site.teacher import DeviceTeacher
 from adln.site.terms import origin, terms
 from adln.site.trial import trial_step_s
+from adln.strict import parse_json
 from adln.training.data import UNLABELLED, TrainingData, evenly
 from adln.training.loop import Progress, build_fabric, train
 from adln.training.recipe import Recipe
@@ -564,7 +565,7 @@ def _now() -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
