@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adln.errors import GalleryError, SettingsError
-from adln.gallery.records import Filter
+from adln.gallery.records import NO_PERSON, Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Decision
 from adln.matching.identification import LEAST_GALLERY
@@ -14,6 +14,7 @@ from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook, IdentitySettings
 
 DIM = 64
+SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 SCALE = StatedThresholds(match=0.7, candidate=0.5)
 
 
@@ -322,6 +323,34 @@ def test_a_track_is_given_to_another_person_when_clearly_contradicted(
     assert gallery.persons()[0].cameras == (1,)  # its crops went along
 
 
+def test_a_track_that_is_given_to_another_person_on_a_narrow_match_teaches_neither(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    seen_before(book, face(1))
+    two = seen_before(book, face(2), track=2)
+    book.decide([evidence(2, 1, face(1, like=0.8))])
+    switched = only(book.decide([evidence(2, 1, face(2, like=0.72), first_crop=9)]))
+    assert (switched.person_id, switched.verdict, switched.changed) == (two, "matched", True)
+    assert [one.cameras for one in gallery.persons()] == [(1,), (1,)]
+    assert gallery.count(SET_ASIDE) == 1
+    book.decide([evidence(2, 1, face(2, like=0.9), first_crop=17)])
+    assert [one.cameras for one in gallery.persons()] == [(1,), (1, 2)]
+    assert gallery.count(SET_ASIDE) == 0
+
+
+def test_who_was_enrolled_too_early_and_is_merged_on_a_narrow_match_is_no_template(
+    gallery: SqliteGallery,
+) -> None:
+    book = make_book(gallery)
+    person = seen_before(book, face(1))
+    book.decide([evidence(2, 1, face(1, like=0.3))])
+    late = only(book.decide([evidence(2, 1, face(1, like=0.72), first_crop=9)]))
+    assert (late.person_id, late.verdict) == (person, "matched")
+    assert [(one.person_id, one.cameras) for one in gallery.persons()] == [(person, (1,))]
+    assert gallery.count(SET_ASIDE) == 1
+
+
 def test_who_was_enrolled_too_early_is_merged_into_whom_they_turn_out_to_be(
     gallery: SqliteGallery,
 ) -> None:
@@ -568,6 +597,34 @@ def test_a_track_that_only_just_matches_is_kept_for_review_and_not_learned(
         assert gallery.count(elsewhere) == (learned or is_last)
     (kept,) = (each for batch in gallery.iterate(where=elsewhere) for each in batch)
     assert kept.person_id == (one if learned else None)
+
+
+@pytest.mark.parametrize(("second", "learned"), [(2, False), (3, True)])
+@pytest.mark.parametrize(("like", "first_s"), [(0.8, 60.0), (0.65, 8.0)], ids=["later", "back"])
+def test_a_track_that_is_more_like_one_set_aside_than_like_its_person_is_not_learned(
+    gallery: SqliteGallery, second: int, learned: bool, like: float, first_s: float
+) -> None:
+    book = make_book(gallery)
+    one = seen_before(book, face(1))
+    # Somebody who only just matches comes again, a little more like person 1.
+    seen_before(book, face(1, like=0.72, other=2), camera=2)
+    assert gallery.count(SET_ASIDE) == 1
+    again = face(1, like=like, other=second)
+    answer = only(book.decide([evidence(1, 9, again, first_s=first_s, last_s=first_s + 5)]))
+    book.decide([evidence(1, 9, again, first_s=first_s, last_s=first_s + 5, is_last=True)])
+    assert (answer.person_id, answer.verdict) == (one, "matched")
+    kept = gallery.count(Filter(persons=frozenset({one}), from_s=first_s))
+    assert (kept, gallery.count(SET_ASIDE)) == ((1, 1) if learned else (0, 2))
+
+
+def test_once_a_track_set_aside_is_assigned_its_likes_are_learned(gallery: SqliteGallery) -> None:
+    book = make_book(gallery)
+    one = seen_before(book, face(1))
+    seen_before(book, face(1, like=0.72, other=2), camera=2)
+    (doubtful,) = (each for batch in gallery.iterate(SET_ASIDE) for each in batch)
+    gallery.assign([doubtful.sighting_id], one)
+    seen_before(book, face(1, like=0.8, other=2), camera=3)
+    assert [person.cameras for person in gallery.persons()] == [(1, 2, 3)]
 
 
 def test_a_track_between_two_people_is_a_candidate_and_learned_by_neither(

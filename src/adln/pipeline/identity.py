@@ -19,8 +19,10 @@ The rules, in the order in which they apply:
   strangers look more alike than calibrations expect, that is nearly every candidate.
 - A person who left the same camera shortly before is matched from the candidate threshold on.
 - A track becomes another template of its person only if it leads everyone else and the threshold by
-  a margin; otherwise it is kept unassigned, to be reviewed.
-- A track keeps its person, unless another person matches and its own is not even a candidate.
+  a margin, and is more like them than like any sighting that was set aside; otherwise it is set
+  aside: kept unassigned, to be reviewed.
+- A track keeps its person, unless another person matches and its own is not even a candidate. Then
+  what was stored of it becomes a template of the other person, or is set aside, by the same rule.
 - A person enrolled too early who turns out, with better crops, to be a known person is merged into
   that person.
 """
@@ -34,7 +36,7 @@ from functools import partial
 
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Filter, Sighting
+from adln.gallery.records import NO_PERSON, Filter, Sighting
 from adln.matching.calibration import Scale, Scales, Verdict
 from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
@@ -52,6 +54,7 @@ LEARN_ABOVE = 2 * MARGIN
 # Log one failure of the gallery in this many.
 _LOG_EVERY = 100
 
+_SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 
 _REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
 _NO_GALLERY = not_asked("not asked: the gallery could not be used")
@@ -289,9 +292,10 @@ class IdentityBook:
         assert evidence is not None
         state.depth, state.why = best.depth, best
         verdict, probability = best.verdict, best.probability or 0.0
-        clear = _is_clear(best, best.lead)
+        clear = self._is_clear(state, best, best.lead)
         if verdict == "candidate" and self._is_back(state, best):
-            verdict, clear = "matched", best.lead >= MARGIN
+            verdict = "matched"
+            clear = best.lead >= MARGIN and not self._is_in_doubt(state, best)
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
@@ -373,11 +377,12 @@ class IdentityBook:
             # Without stored sightings besides the track's own there is no score: nothing
             # contradicts.
             lead = math.inf if own.score is None else own.score - other.best
-            clear = lead >= MARGIN if state.is_founder else _is_clear(own, lead)
+            clear = lead >= MARGIN if state.is_founder else self._is_clear(state, own, lead)
             self._learn(state, mine, clear=clear, is_last=is_last)
             return
         state.verdict, state.probability = "matched", other.probability or 0.0
         state.why = other
+        clear = self._is_clear(state, other, other.lead)
         held_by = [one for one in self._tracks.values() if one.claims and one.person_id == mine]
         if (
             state.is_founder
@@ -390,12 +395,14 @@ class IdentityBook:
             self._gallery.merge([mine], into=elsewhere.person_id)
             self.num_persons -= 1
             self._rename(mine, elsewhere.person_id)
-        else:
-            mine_still = self._still_there(state)
-            if mine_still:
-                self._gallery.assign(mine_still, elsewhere.person_id)
+        mine_still = self._still_there(state)
+        if mine_still:
+            self._gallery.assign(mine_still, elsewhere.person_id if clear else None)
+        if not clear:
+            state.pooled = frozenset()  # to be stored again once it is
+        self._version += 1
         state.is_founder = False
-        self._claim(state, elsewhere.person_id, clear=True, is_last=is_last)
+        self._claim(state, elsewhere.person_id, clear=clear, is_last=is_last)
 
     def _has_name(self, person_id: int) -> bool:
         people = self._gallery.persons()
@@ -425,12 +432,48 @@ class IdentityBook:
 
         A template that only just matches attracts the next sightings of whoever it really is, and
         one without a lead those of somebody else. So what was stored of the track before stays, and
-        if nothing was, the crops are kept unassigned at its end, for somebody to review.
+        if nothing was, the crops are set aside at its end: kept unassigned, for somebody to review.
         """
         if clear:
             self._store(state, person_id)
         elif is_last and not state.own_sightings:
             self._store(state, None)
+
+    def _is_clear(self, state: TrackState, found: Identification, lead: float) -> bool:
+        """Whether a match is clear enough to learn from, or there was nothing to compare with."""
+        if found.score is None:
+            return True
+        above = found.score - (-1.0 if found.threshold is None else found.threshold)
+        return (
+            found.verdict == "matched"
+            and lead >= MARGIN
+            and above >= LEARN_ABOVE
+            and not self._is_in_doubt(state, found)
+        )
+
+    def _is_in_doubt(self, state: TrackState, found: Identification) -> bool:
+        """Whether a track is more like a sighting that was set aside than like the person found.
+
+        Somebody else who only just matched comes again. A little more alike, they would be learned,
+        and be this person from then on; but they are as doubtful as they were the first time.
+        """
+        evidence = state.evidence
+        assert evidence is not None
+        if found.score is None or found.depth is None:
+            return False
+        (nearest,) = self._gallery.search(
+            evidence.pool(found.depth),
+            model=self._people.key(found.depth),
+            k=len(state.own_sightings) + 1,
+            where=_SET_ASIDE,
+            cameras=[state.key[0]],
+        )
+        return any(
+            round(score, 6) > found.score and sighting_id not in state.own_sightings
+            for sighting_id, score in zip(
+                nearest.sighting_ids.tolist(), nearest.similarity.tolist(), strict=True
+            )
+        )
 
     def _store(self, state: TrackState, person_id: int | None) -> None:
         """Store the pooled crops of a track in the gallery, in each space common to all crops.
@@ -581,14 +624,6 @@ class IdentityBook:
         horizon_s = state.last_s - 2 * longest_s - 60
         for place in _older_than(self._left, camera, horizon_s):
             del self._left[place]
-
-
-def _is_clear(found: Identification, lead: float) -> bool:
-    """Whether a match is clear enough to learn from, or there was nothing to compare with."""
-    if found.score is None:
-        return True
-    above = found.score - (-1.0 if found.threshold is None else found.threshold)
-    return found.verdict == "matched" and lead >= MARGIN and above >= LEARN_ABOVE
 
 
 def _older_than(
