@@ -19,8 +19,8 @@ The rules, in the order in which they apply:
   strangers look more alike than calibrations expect, that is nearly every candidate.
 - A person who left the same camera shortly before is matched from the candidate threshold on.
 - A track becomes another template of its person only if it leads everyone else and the threshold by
-  a margin, and is more like them than like any sighting that was set aside; otherwise it is set
-  aside: kept unassigned, to be reviewed.
+  a margin, at every look at it that matches, and is more like them than like any sighting that was
+  set aside; otherwise it is set aside: kept unassigned, to be reviewed.
 - A track keeps its person, unless another person matches and its own is not even a candidate. Then
   what was stored of it becomes a template of the other person, or is set aside, by the same rule.
 - A person enrolled too early who turns out, with better crops, to be a known person is merged into
@@ -440,16 +440,19 @@ class IdentityBook:
             self._store(state, None)
 
     def _is_clear(self, state: TrackState, found: Identification, lead: float) -> bool:
-        """Whether a match is clear enough to learn from, or there was nothing to compare with."""
+        """Whether a match is clear enough to learn from, or there was nothing to compare with.
+
+        Each look at a track is another attempt, and with enough of them a stranger gets through. So
+        a track that has matched less clearly once is not learned later either.
+        """
         if found.score is None:
             return True
+        if found.verdict != "matched":
+            return False
         above = found.score - (-1.0 if found.threshold is None else found.threshold)
-        return (
-            found.verdict == "matched"
-            and lead >= MARGIN
-            and above >= LEARN_ABOVE
-            and not self._is_in_doubt(state, found)
-        )
+        if lead < MARGIN or above < LEARN_ABOVE or self._is_in_doubt(state, found):
+            state.was_close = True
+        return not state.was_close
 
     def _is_in_doubt(self, state: TrackState, found: Identification) -> bool:
         """Whether a track is more like a sighting that was set aside than like the person found.

@@ -25,6 +25,7 @@ class TrackState:
     evidence: Evidence | None = None
     retry_s: float | None = None
     is_refused: bool = False
+    was_close: bool = False  # a look at it matched, but not clearly enough to learn from
     met: set[int] = field(default_factory=set)
     barred: set[int] = field(default_factory=set)
     own_sightings: set[int] = field(default_factory=set)
