@@ -36,25 +36,21 @@ from functools import partial
 
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import NO_PERSON, Filter, Sighting
+from adln.gallery.records import Filter, Sighting
 from adln.matching.calibration import Scale, Scales, Verdict
 from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey
 from adln.pipeline.identity_settings import IdentitySettings
+from adln.pipeline.learning import is_clear, is_in_doubt
 from adln.pipeline.track_state import TrackState
 
 __all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
 
-LEARN_ABOVE = 2 * MARGIN
-"""How far above the threshold of a match, in cosine, a track must score to become a template."""
-
 # Log one failure of the gallery in this many.
 _LOG_EVERY = 100
-
-_SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 
 _REFUSED = not_asked("not enrolled: looks like somebody who asked not to be")
 _NO_GALLERY = not_asked("not asked: the gallery could not be used")
@@ -292,10 +288,12 @@ class IdentityBook:
         assert evidence is not None
         state.depth, state.why = best.depth, best
         verdict, probability = best.verdict, best.probability or 0.0
-        clear = self._is_clear(state, best, best.lead)
+        clear = is_clear(self._gallery, self._people.key, state, best, best.lead)
         if verdict == "candidate" and self._is_back(state, best):
             verdict = "matched"
-            clear = best.lead >= MARGIN and not self._is_in_doubt(state, best)
+            clear = best.lead >= MARGIN and not is_in_doubt(
+                self._gallery, self._people.key, state, best
+            )
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
@@ -377,12 +375,16 @@ class IdentityBook:
             # Without stored sightings besides the track's own there is no score: nothing
             # contradicts.
             lead = math.inf if own.score is None else own.score - other.best
-            clear = lead >= MARGIN if state.is_founder else self._is_clear(state, own, lead)
+            clear = (
+                lead >= MARGIN
+                if state.is_founder
+                else is_clear(self._gallery, self._people.key, state, own, lead)
+            )
             self._learn(state, mine, clear=clear, is_last=is_last)
             return
         state.verdict, state.probability = "matched", other.probability or 0.0
         state.why = other
-        clear = self._is_clear(state, other, other.lead)
+        clear = is_clear(self._gallery, self._people.key, state, other, other.lead)
         held_by = [one for one in self._tracks.values() if one.claims and one.person_id == mine]
         if (
             state.is_founder
@@ -438,45 +440,6 @@ class IdentityBook:
             self._store(state, person_id)
         elif is_last and not state.own_sightings:
             self._store(state, None)
-
-    def _is_clear(self, state: TrackState, found: Identification, lead: float) -> bool:
-        """Whether a match is clear enough to learn from, or there was nothing to compare with.
-
-        Each look at a track is another attempt, and with enough of them a stranger gets through. So
-        a track that has matched less clearly once is not learned later either.
-        """
-        if found.score is None:
-            return True
-        if found.verdict != "matched":
-            return False
-        above = found.score - (-1.0 if found.threshold is None else found.threshold)
-        if lead < MARGIN or above < LEARN_ABOVE or self._is_in_doubt(state, found):
-            state.was_close = True
-        return not state.was_close
-
-    def _is_in_doubt(self, state: TrackState, found: Identification) -> bool:
-        """Whether a track is more like a sighting that was set aside than like the person found.
-
-        Somebody else who only just matched comes again. A little more alike, they would be learned,
-        and be this person from then on; but they are as doubtful as they were the first time.
-        """
-        evidence = state.evidence
-        assert evidence is not None
-        if found.score is None or found.depth is None:
-            return False
-        (nearest,) = self._gallery.search(
-            evidence.pool(found.depth),
-            model=self._people.key(found.depth),
-            k=len(state.own_sightings) + 1,
-            where=_SET_ASIDE,
-            cameras=[state.key[0]],
-        )
-        return any(
-            round(score, 6) > found.score and sighting_id not in state.own_sightings
-            for sighting_id, score in zip(
-                nearest.sighting_ids.tolist(), nearest.similarity.tolist(), strict=True
-            )
-        )
 
     def _store(self, state: TrackState, person_id: int | None) -> None:
         """Store the pooled crops of a track in the gallery, in each space common to all crops.
