@@ -42,9 +42,6 @@ LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
     "csv": read_csv,
 }
 
-GENERIC = frozenset({"folder", "csv"})
-"""Layouts that do not say whose pictures they are."""
-
 # Order matters: MSMT17 and CUHK03 also have a folder train, so they come before "folder".
 _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "market1501": is_market1501,

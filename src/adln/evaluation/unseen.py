@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.catalogue import GENERIC, family
+from adln.datasets.catalogue import family
 from adln.embeddings import unit_length
 from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
@@ -45,7 +45,7 @@ _SAMPLED_QUERIES = 64
 NOT_STATED = "unstated"
 """In the training data of a network: further data whose name is not known."""
 # Generic layouts, and a site's own crops, which do not identify the people in them.
-_NAMELESS = GENERIC | {"site", NOT_STATED}
+_NAMELESS = frozenset({"folder", "csv", "site", NOT_STATED})
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 

@@ -37,8 +37,12 @@ def is_clear(
     if found.verdict != "matched":
         return False
     above = found.score - (-1.0 if found.threshold is None else found.threshold)
-    if lead < MARGIN or above < LEARN_ABOVE or is_in_doubt(gallery, key, state, found):
-        state.was_close = True
+    state.was_close = (
+        state.was_close
+        or lead < MARGIN
+        or above < LEARN_ABOVE
+        or is_in_doubt(gallery, key, state, found)
+    )
     return not state.was_close
 
 
