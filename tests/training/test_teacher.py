@@ -1,5 +1,6 @@
 """A teacher that sees each crop, and training in its space without a label."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 
+import adln
+from adln.embedders.foreign import sidecar
 from adln.errors import SettingsError, TrainingError
 from adln.export.spaces import name_space
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import load_network
-from adln.model.network import ADLN
+from adln.model.network import ADLN, IMAGENET_MEAN, IMAGENET_STD
 from adln.training.augmentation import Augmentation
 from adln.training.data import UNLABELLED, TrainingData
 from adln.training.loop import NETWORK_FILE, build_fabric, train
@@ -74,6 +77,47 @@ def test_it_embeds_any_number_of_crops_in_its_order_of_channels(
         order = [0, 1, 2, 3, 4, 5] if colours == "rgb" else [2, 1, 0, 5, 4, 3]
         wanted = torch.nn.functional.normalize(expected[:, order])
         torch.testing.assert_close(teacher(pixels), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_its_space_is_that_of_the_same_network_once_described(
+    teacher_path: Path, tmp_path: Path
+) -> None:
+    """A network that learned from a teacher can be compared with it."""
+    openvino = pytest.importorskip("openvino")
+    converted = tmp_path / "converted.xml"
+    openvino.save_model(openvino.Core().read_model(teacher_path), converted)
+    said = '<rt_info><conversion_parameters><reverse_input_channels value="True" />'
+    end = "</conversion_parameters></rt_info></net>"
+    converted.write_text(converted.read_text("utf-8").replace("</net>", said + end), "utf-8")
+    scaled = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    known: list[tuple[Path, str, dict[str, tuple[float, float, float]]]] = [
+        (converted, "bgr", {}),
+        (teacher_path, "bgr", {}),
+        (teacher_path, "rgb", {}),
+        (teacher_path, "rgb", scaled),
+    ]
+    spaces: list[str] = []
+    for path, colours, statistics in known:
+        sidecar(path).unlink(missing_ok=True)
+        described = adln.describe_network(path, colours=colours, **statistics)
+        chosen = TeacherNetwork(
+            path=str(path), colours=colours, imagenet_statistics=bool(statistics)
+        )
+        assert (Teacher(chosen, bf16=False).space,) == described.spaces
+        spaces += described.spaces
+    assert len(set(spaces)) == 4
+
+
+def test_a_converted_network_has_the_space_that_networks_were_trained_in(
+    teacher_path: Path, tmp_path: Path
+) -> None:
+    """Digest of its files, since before formats were told apart."""
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "converted.xml"
+    openvino.save_model(openvino.Core().read_model(teacher_path), path)
+    content = path.read_bytes() + path.with_suffix(".bin").read_bytes()
+    described = adln.describe_network(path, colours="rgb")
+    assert described.spaces == (hashlib.sha256(content).hexdigest()[:16],)
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -16,13 +16,7 @@ from adln.atomic import is_there
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
-from adln.embedders.foreign import (
-    PixelForm,
-    describe_foreign,
-    known_description,
-    sidecar,
-    told_colours,
-)
+from adln.embedders.foreign import describe_foreign, known_description, sidecar
 from adln.embedders.proving import find_verdict, foreign_probe, run_alone
 from adln.embedders.shipped import (
     DEFAULT,
@@ -37,6 +31,7 @@ from adln.errors import AdlnError, ImageError, ModelFileError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
+from adln.pixels import PixelForm, told_colours
 
 if TYPE_CHECKING:
     from adln.cameras.detector import Detector

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import json
 import logging
-import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +23,7 @@ from adln.atomic import atomic_write, require_regular
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
+from adln.pixels import PixelForm
 from adln.strict import parse_json, read_strictly
 
 ENDING = ".adln.json"
@@ -33,7 +33,6 @@ WHOLE = 4
 """Nominal depth of a foreign network, which cannot be cut."""
 _SIZE_PX = (256, 128)  # if the file leaves it open
 _OPENVINO = ".xml"
-_REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
 
 # How alike the embeddings of one crop are, alone and beside others, at least; a network whose
 # activations are quantised by the batch differs a little.
@@ -43,69 +42,6 @@ _log = logging.getLogger(__name__)
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Pixels in the file's format -> (N, ...) features."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PixelForm:
-    """Input format of a foreign network.
-
-    Attributes:
-        colours: "rgb" or "bgr", the order of the channels.
-        mean: subtracted from pixels scaled to 0..1, in that channel order; None leaves pixels at
-            0..255.
-        std: divisor of the difference; None likewise.
-        layout: "nchw" or "nhwc".
-
-    Raises:
-        ModelFileError: a value is invalid.
-    """
-
-    colours: str = "rgb"
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    layout: str = "nchw"
-
-    def __post_init__(self) -> None:
-        if self.colours not in ("rgb", "bgr") or self.layout not in ("nchw", "nhwc"):
-            raise ModelFileError(
-                'colours must be "rgb" or "bgr" and layout "nchw" or "nhwc", got '
-                f"{self.colours!r} and {self.layout!r}."
-            )
-        if (self.mean is None) != (self.std is None):
-            raise ModelFileError("mean and std belong together: give both or neither.")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if values is not None and (len(values) != 3 or not np.isfinite(values).all()):
-                raise ModelFileError(f"{name} must be three numbers, got {values}.")
-        if self.std is not None and min(self.std) <= 0:
-            raise ModelFileError(f"std must be above 0, got {self.std}.")
-
-    def identity(self, sha256: str) -> str:
-        """Digest of a file and of its input format.
-
-        The embeddings of two formats cannot be compared, though the file is the same.
-
-        Args:
-            sha256: hex digest of the file.
-        """
-        return hashlib.sha256(json.dumps([sha256, asdict(self)]).encode()).hexdigest()
-
-    def is_identity(self, identity: str, sha256: str) -> bool:
-        """Whether a description is of a file in this format, given the file's digest."""
-        # Earlier versions wrote the digest of the file alone.
-        return identity in (self.identity(sha256), sha256)
-
-    def prepare(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Convert (N, H, W, 3) uint8 RGB crops to the network's format."""
-        pixels = crops.astype(np.float32)
-        if self.colours == "bgr":
-            pixels = pixels[..., ::-1]
-        if self.mean is not None and self.std is not None:
-            mean, std = (np.array(values, np.float32) for values in (self.mean, self.std))
-            pixels = (pixels / np.float32(255) - mean) / std
-        if self.layout == "nchw":
-            pixels = pixels.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(pixels)
 
 
 class ForeignSession:
@@ -194,18 +130,7 @@ def known_description(path: Path) -> tuple[PixelForm, Manifest] | None:
         digest = hashlib.sha256(_content(path)).hexdigest()
     except (OSError, ModelFileError):
         return None
-    return (form, manifest) if form.is_identity(manifest.source_sha256, digest) else None
-
-
-def told_colours(path: Path) -> str | None:
-    """The channel order that an OpenVINO file was converted for; None if not stated.
-
-    Source: `reverse_input_channels` in the parameters that the converter records in the file.
-    """
-    if path.suffix != _OPENVINO or not path.is_file():
-        return None
-    said = _REVERSED.search(path.read_text(encoding="utf-8", errors="replace"))
-    return None if said is None else ("bgr" if said[1].lower() == "true" else "rgb")
+    return (form, manifest) if form.is_identity(manifest.source_sha256, digest, path) else None
 
 
 def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForeign:
@@ -269,7 +194,7 @@ def describe_foreign(
             " x ".join(map(str, opened.axes)),
             opened.dim,
         )
-    identity, known = form.identity(opened.sha256), known_description(path)
+    identity, known = form.identity(opened.sha256, path), known_description(path)
     if known is not None:
         form_before, before = known
         training_data, licence = training_data or before.training_data, licence or before.licence

@@ -120,7 +120,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
 def _open_foreign(path: Path, threads: int) -> OpenModel:
     form, manifest = read_sidecar(path)
     opened = start_foreign(path, form, threads=threads)
-    is_of_it = form.is_identity(manifest.source_sha256, opened.sha256)
+    is_of_it = form.is_identity(manifest.source_sha256, opened.sha256, path)
     size_px = (manifest.height_px, manifest.width_px)
     if not is_of_it or (opened.dim, opened.size_px) != (manifest.dim, size_px):
         raise ModelFileError(

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from adln.errors import SettingsError, TrainingError
 from adln.manifest import SPACE_DIGITS
 from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
+from adln.pixels import PixelForm
 from adln.settings import settings
 
 _DEFAULT_SIZE_PX = (256, 128)  # if the file leaves it open
@@ -44,6 +45,12 @@ class TeacherNetwork:
     def __post_init__(self) -> None:
         if self.colours not in ("bgr", "rgb"):
             raise SettingsError(f'teacher_network.colours must be "bgr" or "rgb": {self.colours!r}')
+
+    @property
+    def form(self) -> PixelForm:
+        """Format of the pixels that it gets, as `adln networks add` describes it."""
+        statistics = (IMAGENET_MEAN, IMAGENET_STD) if self.imagenet_statistics else (None, None)
+        return PixelForm(colours=self.colours, mean=statistics[0], std=statistics[1])
 
 
 class LiveTeacher(Protocol):
@@ -125,7 +132,7 @@ class Teacher:
         for file in files:
             digest.update(file.read_bytes())
         self.digest = digest.hexdigest()
-        self.space = self.digest[:SPACE_DIGITS]
+        self.space = chosen.form.identity(self.digest, path)[:SPACE_DIGITS]
         self._chosen = chosen
 
     def __call__(self, crops: Tensor) -> Tensor:
