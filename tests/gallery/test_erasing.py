@@ -1,10 +1,18 @@
+import sqlite3
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adln.gallery import wiping
 from adln.gallery.erasing import find_traces, pieces
+from adln.gallery.sqlite_gallery import SqliteGallery
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_up import sightings, unit_rows
 
 
 @given(at=st.integers(0, 3000), seed=st.integers(0, 100))
@@ -32,3 +40,43 @@ def test_data_that_could_be_anything_is_not_looked_for() -> None:
     assert pieces(bytes(64)) == []
     assert pieces(b"short") == []
     assert len(pieces(np.random.default_rng(0).bytes(64))) == 3
+
+
+def steps_of_wiping(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Steps of SQLite to overwrite so many sightings, while as many others change."""
+    steps = 0
+
+    def counted() -> None:
+        nonlocal steps
+        steps += 1
+
+    def open_counting(place: Path) -> sqlite3.Connection:
+        connection = open_again(place)
+        connection.set_progress_handler(counted, 100)
+        return connection
+
+    def empty_later(connection: sqlite3.Connection, **how: float) -> bool:
+        assert gallery.assign(ids[count:], person) == count
+        return empty_log(connection, **how)
+
+    open_again, empty_log = wiping.open_again, wiping.empty_log
+    with SqliteGallery(folder, create=True) as gallery, monkeypatch.context() as patch:
+        patch.setattr(gallery._wiper, "wipe_soon", lambda: None)
+        person = gallery.enrol()
+        ids = [one for one in gallery.add(sightings(unit_rows(2 * count))) if one is not None]
+        gallery.delete(ids[:count])
+        patch.setattr(wiping, "open_again", open_counting)
+        patch.setattr(wiping, "empty_log", empty_later)
+        gallery._wiper.wipe()
+        (left,) = gallery._connection.execute("SELECT count(*) FROM unwiped").fetchone()
+        assert left == 0
+    return steps
+
+
+def test_overwriting_takes_steps_in_proportion_whatever_changes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, many = (
+        steps_of_wiping(tmp_path / str(count), count, monkeypatch) for count in (250, 1000)
+    )
+    assert many < 8 * few
