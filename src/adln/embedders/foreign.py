@@ -294,7 +294,11 @@ def describe_foreign(
     read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
     place = sidecar(path)
-    with atomic_write(place, raises=ModelFileError) as file:
+    with atomic_write(
+        place,
+        raises=ModelFileError,
+        instead="copy the network's files to a folder that can be written, and use them there",
+    ) as file:
         file.write(json.dumps(content, indent=1).encode())
     return manifest
 
