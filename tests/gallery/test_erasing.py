@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adln.gallery import wiping
+from adln.errors import GalleryError
+from adln.gallery import erasing, wiping
 from adln.gallery.erasing import find_traces, pieces
 from adln.gallery.sqlite_gallery import SqliteGallery
 
@@ -80,3 +81,16 @@ def test_overwriting_takes_steps_in_proportion_whatever_changes_meanwhile(
         steps_of_wiping(tmp_path / str(count), count, monkeypatch) for count in (250, 1000)
     )
     assert many < 8 * few
+
+
+@pytest.mark.parametrize("program", ["exit", "print('1234567', end='')", "print('x' * 99)"])
+def test_files_that_could_not_be_read_prove_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    with SqliteGallery(tmp_path / "gallery", create=True) as gallery:
+        ann = gallery.enrol("Ann")
+        gallery.add(sightings(unit_rows(3), persons=[ann] * 3))
+        monkeypatch.setattr(erasing, "_COPY", program)
+        with pytest.raises(GalleryError, match="The erasure itself is complete"):
+            gallery.forget(ann)
+        assert gallery.count() == 0
