@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adln.errors import GalleryError
 from adln.gallery import erasing, wiping
-from adln.gallery.erasing import find_traces, pieces
+from adln.gallery.erasing import Needles, find_traces, pieces
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -25,6 +25,22 @@ def test_pieces_are_found_at_any_position(
     (tmp_path / "file").write_bytes(b"x" * at + secret + b"y" * 7)
     assert find_traces(tmp_path, [secret]).found == 1
     assert find_traces(tmp_path, [secret[::-1]]).found == 0
+
+
+@given(
+    pieces=st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=8),
+    content=st.lists(st.integers(0, 3), max_size=40),
+    shift=st.integers(0, 9),
+)
+def test_the_places_counted_are_those_where_a_piece_is(
+    pieces: set[tuple[int, int]], content: list[int], shift: int
+) -> None:
+    # Pieces that share a half, at both ends of the order, and halves that are in none.
+    halves = [bytes([value]) * 7 + bytes([255 * (value % 2)]) for value in range(4)]
+    needles = {halves[one] + halves[other] for one, other in pieces}
+    data = bytes(shift) + b"".join(halves[value] for value in content)
+    expected = sum(data[at : at + 16] in needles for at in range(len(data)))
+    assert Needles(needles).count(data) == expected
 
 
 def test_a_piece_across_two_chunks_is_found_once(tmp_path: Path) -> None:
