@@ -324,14 +324,14 @@ def describe_network(
                 f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
                 f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
             )
-    if known is not None and known[0] != form:
-        others = [one for one, file in own_networks().items() if file == path.resolve()]
+    names = [one for one, file in own_networks().items() if file == path.resolve()]
+    if names and known is not None and known[0] != form:
         _LOG.warning(
-            "%s was described with other pixels before%s: it is another network now, whatever name "
-            "it is loaded by. Galleries, feature files and calibrations made before do not go with "
-            "it; for both, describe a copy of the file.",
+            "%s was described with other pixels before (as %s): it is another network now, "
+            "whatever name it is loaded by. Galleries, feature files and calibrations made "
+            "before do not go with it; for both, describe a copy of the file.",
             path,
-            f" (as {', '.join(others)})" if others else "",
+            ", ".join(names),
         )
     if name:
         name_network(name, path)
