@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
 import threading
 import time
@@ -46,6 +47,29 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_other(
         file.write(b"new")
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["answer.txt"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (errno.ENOSPC, "Free some space or make it writable; "),
+        (errno.EROFS, "). Make it writable; "),
+        (errno.EACCES, "). Make it writable; "),
+    ],
+)
+def test_what_to_do_goes_with_why_a_file_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int, advice: str
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with (
+        pytest.raises(GalleryError) as told,
+        atomic_write(tmp_path / "a.txt", raises=GalleryError, instead="make it writable"),
+    ):
+        pass
+    assert advice in str(told.value)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640])

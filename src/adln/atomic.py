@@ -1,5 +1,6 @@
 """Files: looked at before the work, written whole or not at all, and where a user keeps them."""
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -187,8 +188,11 @@ def atomic_folder(path: Path, *, raises: type[AdlnError]) -> Iterator[Path]:
 
 
 def _not_written(path: Path, error: OSError, instead: str) -> str:
+    # Space helps against none of these.
+    others = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
+    advice = f"{'' if error.errno in others else 'free some space or '}{instead}"
     return (
-        f"{path}: cannot be written ({error.strerror or error}). Free some space or {instead}; "
+        f"{path}: cannot be written ({error.strerror or error}). {advice[0].upper()}{advice[1:]}; "
         "what was there before is untouched."
     )
 

@@ -610,3 +610,34 @@ def test_a_folder_that_is_called_like_a_network_is_not_it(
     (tmp_path / "res1").mkdir()
     monkeypatch.chdir(tmp_path)
     assert adln.load("res1").path.name == "res1.onnx"
+
+
+def test_a_file_that_is_described_anew_is_said_to_be_another_network_under_all_its_names(
+    foreign: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD, name="first")
+    caplog.clear()
+    adln.describe_network(foreign, mean=MEAN, std=STD, licence="MIT", name="again")
+    assert not caplog.records
+    adln.describe_network(foreign, mean=MEAN, std=STD, colours="bgr", name="second")
+    (said,) = [one.getMessage() for one in caplog.records]
+    assert "described with other pixels before (as again, first)" in said
+    assert adln.load("first").key == adln.load("second").key
+
+
+def test_openvino_files_that_do_not_belong_together_are_told_in_one_line(
+    foreign: Path, tmp_path: Path
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    path = tmp_path / "means.xml"
+    openvino.save_model(openvino.Core().read_model(foreign), path)
+    with pytest.raises(ModelFileError, match='the layout is "nchw"'):
+        adln.describe_network(path, layout="nhwc")
+    path.with_suffix(".bin").rename(tmp_path / "aside.bin")
+    with pytest.raises(ModelFileError, match=r"its weights, means\.bin, are not beside it"):
+        adln.describe_network(path)
+    (tmp_path / "aside.bin").rename(path.with_suffix(".bin"))
+    path.write_text("<net></net>")
+    with pytest.raises(ModelFileError, match="belong together") as told:
+        adln.describe_network(path)
+    assert "\n" not in str(told.value)

@@ -142,6 +142,19 @@ def test_nothing_is_stored_unless_somebody_agrees(
     assert not (tmp_path / "mine.onnx.work" / "crops").exists()
 
 
+def test_crops_that_tell_no_tracks_are_not_taken_for_the_frames_of_a_camera(
+    start: Path, tmp_path: Path, make_bands: MakeBands
+) -> None:
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for number in range(3):
+        Image.new("RGB", (48, 128)).save(crops / f"000{number}_c1s1_000151_01.jpg")
+    chosen = options(tmp_path, make_bands("bands.onnx"), start)
+    with pytest.raises(AdlnError, match="no crops with known tracks; expected camera/track"):
+        adapt_overnight([str(crops)], **chosen, opened_detector=MovingBox())
+    assert not (tmp_path / "mine.onnx.work").exists()
+
+
 def test_a_second_run_in_the_same_folder_is_refused_and_takes_nothing_from_the_first(
     recording: Path, start: Path, tmp_path: Path, make_bands: MakeBands
 ) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from tests.api.conftest import MEAN, STD, write_foreign
 
+import adln
 from adln.cli.calibrate import calibrate
+from adln.cli.gallery_cluster import cluster
 from adln.embedders import session
 from adln.embeddings import unit_length
 from adln.errors import (
@@ -277,6 +280,46 @@ def test_named_pictures_from_a_feature_file_with_columns(
     assert result.exit_code == 0, result.output
     assert "40 persons of f.npz, 400 searches" in result.stdout
     assert "searches across cameras" in result.stdout
+
+
+def test_a_network_of_another_make_calibrates_from_its_own_features_and_clusters_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    model = write_foreign(tmp_path / "means.onnx")
+    adln.describe_network(model, mean=MEAN, std=STD, name="means")
+    key = adln.load("means").key
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(40), 10)
+    rows = rng.normal(size=(40, key.dim))[person] + 0.01 * rng.normal(size=(400, key.dim))
+    source = FeatureSource(
+        depth=key.depth,
+        flip=False,
+        model_sha256=key.digest,
+        source_sha256="",
+        precision="fp32",
+        adln_version="0.1.0",
+        space=key.space,
+    )
+    paths = tuple(f"{number}.jpg" for number in range(400))
+    features = Features(paths, unit_length(rows.astype(np.float32)), source)
+    write_features(features, tmp_path / "f.npz")
+    table = write_table(tmp_path / "t.csv", path=paths, person=person, camera=["a"] * 400)
+    result = run("means", "--features", tmp_path / "f.npz", "--table", table, *LOOSE)
+    assert result.exit_code == 0, result.output
+    assert read_calibration(model, model_sha256=key.digest) is not None
+    assert "means: 40 persons of f.npz" in result.stdout
+    assert "Res4" not in result.stdout
+    with SqliteGallery(tmp_path / "people", create=True) as gallery:
+        gallery.add(
+            [
+                Sighting(embedding=row, model=key, camera_id=at, time_s=float(at))
+                for at, row in enumerate(features.embeddings[:20])
+            ]
+        )
+    grouped = CliRunner().invoke(cluster, [str(tmp_path / "people"), "--network", "means"])
+    assert grouped.exit_code == 0, grouped.output
+    assert "20 of them in 2 groups" in grouped.output
 
 
 def test_one_camera_alone_calibrates_too_and_says_so(make_model: MakeModel, tmp_path: Path) -> None:

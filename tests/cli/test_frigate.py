@@ -53,3 +53,14 @@ def test_a_password_that_is_not_set_is_said_so(
 ) -> None:
     with pytest.raises(SettingsError, match="FRIGATE_PASSWORD is not set"):
         run(fake, tmp_path, make_model(), "--user", "ann", "--password-env", "FRIGATE_PASSWORD")
+
+
+def test_once_without_a_history_would_do_nothing_and_is_refused(
+    fake: FakeFrigate, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "gallery"
+    result = CliRunner().invoke(adln, ["frigate", fake.url, "--gallery", str(gallery), "--once"])
+    assert result.exit_code == 2
+    assert "--history 30d" in result.output
+    assert not gallery.exists()
+    assert not fake.asked

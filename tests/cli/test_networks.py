@@ -138,3 +138,20 @@ def test_a_gallery_keeps_its_bridge_where_there_is_no_network_to_go_back_to(
     assert "no other network before" in str(result.exception)
     with SqliteGallery(folder) as gallery:
         assert len(gallery.bridges) == 1
+
+
+def test_a_damaged_list_of_earlier_networks_is_kept_and_said(
+    make_model: MakeModel, tmp_path: Path
+) -> None:
+    files = [make_model(f"{at}.onnx", spaces=(SPACE,)) for at in range(3)]
+    for path in files[:2]:
+        networks("use", path, "--name", "site")
+    (damaged,) = tmp_path.rglob("networks-before.json")
+    damaged.write_text('{"site": ["/some')
+    for result in (networks("use", files[2], "--name", "site"), networks("rollback", "site")):
+        assert isinstance(result.exception, SettingsError)
+        assert "move it away" in str(result.exception)
+    assert damaged.read_text() == '{"site": ["/some'
+    assert own_networks()["site"] == files[1]
+    damaged.unlink()
+    assert networks("use", files[2], "--name", "site").exit_code == 0

@@ -394,6 +394,20 @@ def test_doctor_takes_a_plain_recording(config: Path) -> None:
     assert "1 tracks with usable crops" in result.stdout
 
 
+def test_doctor_says_of_one_picture_that_it_tells_no_speed(config: Path) -> None:
+    folder = config.parent
+    (folder / "one").mkdir()
+    sorted((folder / "yard").iterdir())[0].rename(folder / "one" / "frame.png")
+    (folder / "none.jsonl").touch()
+    arguments = ["doctor", str(folder / "one"), "--boxes", str(folder / "none.jsonl")]
+    arguments += ["--network", str(next(folder.rglob("*.onnx")))]
+    result = CliRunner().invoke(adln, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 frames" in result.stdout
+    assert "One moment does not tell" in result.stdout
+    assert "real time" not in result.stdout
+
+
 def test_an_alert_is_raised_and_who_is_ignored_is_not_reported(config: Path) -> None:
     code = "import sys; open('alerts', 'a').write(sys.stdin.read() + chr(10))"
     alert = (

@@ -12,6 +12,7 @@ from adln.errors import GalleryError
 from adln.gallery.clustering import group_sightings
 from adln.gallery.records import ModelKey, StoredSighting
 
+BOX = (1.0, 2.0, 30.0, 90.0)
 MODEL = ModelKey("a" * 64, 2, 16)
 
 
@@ -22,6 +23,7 @@ def sighting(
     camera: int = 0,
     time_s: float | None = None,
     track: int | None = None,
+    box: tuple[float, float, float, float] | None = None,
     quality: float = 1.0,
     depth: int = 2,
 ) -> StoredSighting:
@@ -32,6 +34,7 @@ def sighting(
         camera_id=camera,
         time_s=float(number) if time_s is None else time_s,
         track_id=track,
+        box_xyxy=box,
         quality=quality,
     )
 
@@ -74,12 +77,21 @@ def test_a_track_number_counts_within_its_camera() -> None:
 
 def test_two_people_of_one_frame_stay_apart_however_alike() -> None:
     twin = people(1, 1)[0]
-    together = [sighting(n, twin, time_s=5.0) for n in range(2)]
+    together = [sighting(n, twin, time_s=5.0, box=BOX) for n in range(2)]
     assert len(group_sightings(together, threshold=0.5)) == 2
+    tracks = [sighting(n, twin, time_s=5.0, track=n) for n in range(2)]
+    assert len(group_sightings(tracks, threshold=0.5)) == 2
     apart = [sighting(n, twin) for n in range(2)]
     assert len(group_sightings(apart, threshold=0.5)) == 1
-    two_cameras = [sighting(n, twin, time_s=5.0, camera=n) for n in range(2)]
+    two_cameras = [sighting(n, twin, time_s=5.0, camera=n, box=BOX) for n in range(2)]
     assert len(group_sightings(two_cameras, threshold=0.5)) == 1
+
+
+def test_pictures_of_one_person_that_were_enrolled_together_are_one_group() -> None:
+    # Of pictures, "when" is when they were enrolled: no frame shows them side by side.
+    enrolled = [sighting(n, e, time_s=5.0) for n, e in enumerate(people(2, 3, noise=0.01))]
+    groups = group_sightings(enrolled, threshold=0.9)
+    assert sorted(group.sighting_ids for group in groups) == [(0, 1, 2), (3, 4, 5)]
 
 
 @given(
@@ -90,7 +102,7 @@ def test_two_people_of_one_frame_stay_apart_however_alike() -> None:
 def test_no_group_holds_two_of_one_frame(seen: list[tuple[int, int]], threshold: float) -> None:
     embeddings = people(2, len(seen), noise=0.3)
     looks = [
-        sighting(number, embeddings[number], camera=camera, time_s=float(time))
+        sighting(number, embeddings[number], camera=camera, time_s=float(time), box=BOX)
         for number, (camera, time) in enumerate(seen)
     ]
     groups = group_sightings(looks, threshold=threshold)

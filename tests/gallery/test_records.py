@@ -170,3 +170,10 @@ def test_the_pooled_embedding_of_a_track_has_unit_length_and_leans_to_quality() 
     np.testing.assert_allclose(pooled, np.array([3, 1]) / np.sqrt(10), rtol=1e-6)
     with pytest.raises(GalleryError, match="N at least 1"):
         pool_track(np.zeros((0, 2)), np.zeros(0))
+
+
+@pytest.mark.parametrize("until_s", [5.0, 4.0, float("-inf")])
+def test_a_period_in_which_nothing_can_be_seen_is_refused(until_s: float) -> None:
+    with pytest.raises(GalleryError, match="until_s must be later than from_s"):
+        Filter(from_s=5.0, until_s=until_s)
+    assert Filter(from_s=5.0, until_s=5.5).until_s == 5.5

@@ -103,7 +103,8 @@ class FakeFrigate:
         frame[20:160, 100:160] = colour
         stream = io.BytesIO()
         Image.fromarray(frame).save(stream, "PNG")
-        event_id = f"{start_s:.6f}-abcdef"
+        # Those who come into view together have one start, and ids that end otherwise.
+        event_id = f"{start_s:.6f}-{len(self.frames):06d}"
         facts: dict[str, Any] = {
             "id": event_id,
             "label": "person",

@@ -227,6 +227,42 @@ def test_a_long_history_is_read_page_by_page(make_frigate: Callable[..., FakeFri
     assert len(fake.asked) == 3
 
 
+def test_people_who_come_into_view_together_are_all_stored_once(
+    make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery
+) -> None:
+    fake = make_frigate()
+    for colour in (RED, GREEN, BLUE):
+        fake.somebody(colour, NOON_S)
+    scan(namer_of(fake, gallery), fake)
+    assert gallery.count(Filter(from_s=NOON_S, until_s=NOON_S + 0.02)) == 3
+    again = namer_of(fake, gallery)
+    scan(again, fake)
+    assert again.counts == {"done before": 3}
+    assert gallery.count() == 3
+
+
+def test_a_page_that_ends_between_people_of_one_moment_loses_nobody(
+    make_frigate: Callable[..., FakeFrigate],
+) -> None:
+    fake = make_frigate()
+    for number in range(101):
+        fake.somebody(RED, NOON_S + number // 2)
+    found = list(api_of(fake).events(after_s=NOON_S - 1, before_s=NOON_S + 1e6))
+    assert len({one.event_id for one in found}) == len(found) == 101
+
+
+def test_more_people_of_one_moment_than_a_page_holds_do_not_keep_it_reading(
+    make_frigate: Callable[..., FakeFrigate],
+) -> None:
+    fake = make_frigate()
+    for _ in range(130):
+        fake.somebody(RED, NOON_S)
+    fake.somebody(RED, NOON_S - 0.5)
+    found = list(api_of(fake).events(after_s=NOON_S - 1, before_s=NOON_S + 1e6))
+    assert len({one.event_id for one in found}) == len(found) == 101
+    assert found[-1].start_s == NOON_S - 0.5
+
+
 def test_frigate_is_not_asked_faster_than_allowed(make_frigate: Callable[..., FakeFrigate]) -> None:
     fake = make_frigate()
     now_s, slept = [0.0], []

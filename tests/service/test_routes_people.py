@@ -3,6 +3,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from fake_service import Served, person_picture
 
 from adln.gallery.records import Filter
@@ -245,3 +246,80 @@ def test_a_name_that_the_command_line_takes_is_taken_here(served: Served) -> Non
     for name in ("a\x1b[31m", "\u200b"):
         answer = served.client.put(f"{API}/persons/1/name", json={"name": name})
         assert (answer.status_code, answer.json()["problem"]) == (422, "not_usable")
+
+
+def change(served: Served, method: str, path: str, content: object) -> str:
+    answer = served.client.request(method, f"{API}{path}", json=content)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["undo_id"])
+
+
+def undo(served: Served, undo_id: str) -> int:
+    return served.client.post(f"{API}/undo/{undo_id}").status_code
+
+
+def test_undoing_a_name_leaves_the_name_that_somebody_else_has_given_since(served: Served) -> None:
+    first = change(served, "PUT", "/persons/3/name", {"name": "Cleo"})
+    second = change(served, "PUT", "/persons/3/name", {"name": "Dora"})
+    assert undo(served, first) == 409
+    assert served.client.get(f"{API}/persons/3").json()["name"] == "Dora"
+    assert undo(served, second) == 200
+    assert served.client.get(f"{API}/persons/3").json()["name"] == "Cleo"
+
+
+def test_undoing_a_merge_or_a_split_leaves_a_name_given_since(served: Served) -> None:
+    merged = change(served, "POST", "/persons/3/merge", {"person_ids": [2]})
+    change(served, "PUT", "/persons/3/name", {"name": "Cleo"})
+    assert undo(served, merged) == 200
+    names = {one.person_id: one.name for one in served.gallery.persons()}
+    assert names == {1: "Anna", 2: "Bela", 3: "Cleo"}
+    split = change(served, "POST", "/persons/1/split", {"sighting_ids": of(served, 1)[:1]})
+    change(served, "PUT", "/persons/1/name", {"name": "Ada"})
+    assert undo(served, split) == 200
+    names = {one.person_id: one.name for one in served.gallery.persons()}
+    assert names == {1: "Ada", 2: "Bela", 3: "Cleo"}
+
+
+@pytest.mark.parametrize("path", ["/persons/2/sightings", "/review/set-aside"])
+def test_undoing_an_assignment_leaves_what_was_decided_since(served: Served, path: str) -> None:
+    one, other = of(served, 1)[:2]
+    first = change(served, "POST", path, {"sighting_ids": [one, other]})
+    change(served, "POST", "/persons/3/sightings", {"sighting_ids": [one]})
+    assert undo(served, first) == 200
+    assert [record.person_id for record in served.gallery.get([one, other])] == [3, 1]
+    again = change(served, "POST", path, {"sighting_ids": [other]})
+    change(served, "POST", "/persons/3/sightings", {"sighting_ids": [other]})
+    assert undo(served, again) == 409
+    assert other in of(served, 3)
+
+
+@pytest.mark.parametrize("path", ["/persons/3/sightings", "/review/set-aside"])
+def test_an_undo_after_an_erasure_gives_back_the_rest(served: Served, path: str) -> None:
+    one, other = of(served, 1)[:2]
+    change_id = change(served, "POST", path, {"sighting_ids": [one, other]})
+    served.gallery.delete([one])
+    assert undo(served, change_id) == 200
+    assert other in of(served, 1)
+
+
+def test_an_undo_that_is_possible_for_some_owners_only_changes_nothing(served: Served) -> None:
+    one, other = of(served, 1)[0], of(served, 2)[0]
+    assigned = change(served, "POST", "/persons/3/sightings", {"sighting_ids": [one, other]})
+    change(served, "POST", "/persons/1/merge", {"person_ids": [2]})
+    assert undo(served, assigned) == 409
+    assert {one, other} <= set(of(served, 3))
+
+
+def test_pictures_of_a_person_are_of_theirs_even_if_their_number_and_times_stay(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(keep_pictures=True)
+    served.fill(thumbnails=True)
+    before = served.client.get(f"{API}/persons/3").json()
+    given, taken = of(served, 3)[0], of(served, 1)[0]
+    assert given in before["picture_ids"]
+    change(served, "POST", "/persons/1/sightings", {"sighting_ids": [given]})
+    change(served, "POST", "/persons/3/sightings", {"sighting_ids": [taken]})
+    after = served.client.get(f"{API}/persons/3").json()
+    assert (after["num_sightings"], after["last_seen_s"]) == (4, before["last_seen_s"])
+    assert set(after["picture_ids"]) <= set(of(served, 3))

@@ -302,3 +302,21 @@ def test_a_picture_is_looked_at_deeper_only_where_the_first_look_finds_no_match(
     picture = person_picture(3)
     answer = served.client.post("/api/v1/embed/picture", content=picture, headers=JPEG).json()
     assert (answer["model"]["depth"], asked) == (2, ["deeper"])
+
+
+def test_a_period_that_ends_before_it_begins_is_refused_everywhere(served: Served) -> None:
+    # An empty answer would say that somebody who was seen then is unknown.
+    period = {"from_s": NOW_S + 1, "until_s": NOW_S}
+    known = encode_embedding(embed_colours(person_picture(0)))
+    answers = [
+        served.client.get("/api/v1/sightings", params=period),
+        served.client.get("/api/v1/visits", params=period),
+        served.client.post(
+            "/api/v1/search/picture", content=person_picture(0), headers=JPEG, params=period
+        ),
+        served.client.post(
+            "/api/v1/search", json={"embedding": known, "model": NAMED, "where": period}
+        ),
+    ]
+    assert [answer.status_code for answer in answers] == [422] * 4
+    assert all("until_s must be later" in answer.json()["message"] for answer in answers)

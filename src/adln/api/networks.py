@@ -292,6 +292,7 @@ def describe_network(
     pictures, wanted = (None, None) if reference is None else _reference(path, reference)
     form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
     before = sidecar(path).read_bytes() if sidecar(path).is_file() else None
+    known = known_description(path)
     manifest = describe_foreign(
         path,
         form,
@@ -318,6 +319,15 @@ def describe_network(
                 f"{path}: does not answer like its reference: least cosine {least:.4f}, at least "
                 f"{_SAME} is needed. Look at colours, mean and std, and how pictures are resized."
             )
+    names = [one for one, file in own_networks().items() if file == path.resolve()]
+    if names and known is not None and known[0] != form:
+        _LOG.warning(
+            "%s was described with other pixels before (as %s): it is another network now, "
+            "whatever name it is loaded by. Galleries, feature files and calibrations made "
+            "before do not go with it; for both, describe a copy of the file.",
+            path,
+            ", ".join(names),
+        )
     if name:
         name_network(name, path)
     return manifest

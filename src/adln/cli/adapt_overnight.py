@@ -18,7 +18,7 @@ from adln.cli.options import clock, duration, path_option
 from adln.cli.progress import RenewedLine
 from adln.cli.training_view import TrainingView
 from adln.errors import SettingsError, TracksError, TrainingError, how_to_install
-from adln.site.crops import SiteCrops, has_tracks, list_crops
+from adln.site.crops import SiteCrops, are_crops, has_tracks, list_crops
 from adln.site.harvest import harvest, is_harvested
 from adln.site.page import most_gained, write_page
 from adln.training.stopping import stop_on_request
@@ -195,6 +195,9 @@ def _crops(
     sources = [place for place in places if not has_tracks(Path(place))]
     if folders:
         _say(f"reading crops where they are: {', '.join(map(str, folders))}; nothing is copied")
+    for place in sources:
+        if Path(place).is_dir() and are_crops(Path(place)):
+            list_crops([Path(place)])  # which says how crops tell their tracks
     if sources and not is_harvested(target):
         from adln.cli.watch import have_detector
         from adln.pipeline.plain_watch import settings_of

@@ -26,6 +26,7 @@ from adln.evaluation.calibration_sources import (
     judge_dataset,
     judge_features,
 )
+from adln.gallery.records import ModelKey
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import (
     Calibration,
@@ -131,11 +132,10 @@ def calibrate(
 ) -> None:
     """Find the scores from which NETWORK's answers are matched or candidate, and their probability.
 
-    NETWORK is a file of `adln export`, or res1 or res2, which come with adln. Fitted to named
-    pictures (--data, or --features with persons), or to unnamed tracks, such as a
-    watch stores (--gallery): one track shows one person, two tracks in one frame show two. The
-    result is stored beside NETWORK, as NETWORK.calibration.json; for res1 and res2 in
-    ~/.config/adln/calibrations.
+    NETWORK is a file of `adln export`, or a name of `adln networks`. Fitted to named pictures
+    (--data, or --features with persons), or to unnamed tracks, such as a watch stores (--gallery):
+    one track shows one person, two tracks in one frame show two. The result is stored beside
+    NETWORK, as NETWORK.calibration.json; for res1 and res2 in ~/.config/adln/calibrations.
 
     Depths that share a space are also fitted in pairs, with --data: queries at one depth in a
     gallery of the other. Those of a split export need all its files (--deeper); each file gets a
@@ -191,15 +191,22 @@ def calibrate(
             for (depth, gallery_depth), material in judged.materials.items()
         )
         content, where = _store(judged, fitted, out)
-        contents.append((content, fitted, where))
+        contents.append((content, fitted, where, judged.file))
     if as_json:
-        plain = [asdict(content) for content, _, _ in contents]
+        plain = [asdict(content) for content, *_ in contents]
         click.echo(json.dumps(plain[0] if len(plain) == 1 else plain, indent=1))
         return
-    for _, fitted, path in contents:
+    for _, fitted, path, file in contents:
         for calibration in fitted:
-            click.echo(calibration_text(calibration) + "\n")
+            called = _called(file, calibration.depth)
+            click.echo(calibration_text(calibration, called=called) + "\n")
         click.echo(f"stored: {path}")
+
+
+def _called(file: NetworkFile, depth: int) -> str:
+    """What to call a depth: a network of another make has none, and is called like its file."""
+    name = ModelKey(file.sha256, depth, 1, file.spaces.get(depth, "")).depth_name
+    return file.path.stem if name == "whole" else name
 
 
 def _store(

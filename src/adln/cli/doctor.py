@@ -170,14 +170,23 @@ def _device(found: Examination) -> list[str]:
     total = sum(found.stage_ms.values())
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.stage_ms.items())
     slowest = max(found.stage_ms, key=lambda stage: found.stage_ms[stage])
-    rate = found.frames / max(found.video_s, 1e-9)
     crops = ", ".join(f"{found.depth_names[depth]} {ms:.1f}" for depth, ms in found.crop_ms.items())
-    in_time = "in" if rate * total < 1000 else "NOT in"
-    return [
+    lines = [
         "",
         "THIS DEVICE",
         f"  The network's answers: {found.verdict}.",
         f"  ms a frame: {total:.1f} ({stages}); a crop: {crops}.",
+    ]
+    if not found.video_s > 0:
+        return [
+            *lines,
+            "  One moment does not tell how many frames a second there are to keep up with. "
+            f"Most goes into: {slowest}.",
+        ]
+    rate = found.frames / found.video_s
+    in_time = "in" if rate * total < 1000 else "NOT in"
+    return [
+        *lines,
         f"  The recording has {rate:.1f} frames a second, which is {rate * total:.0f} ms of work a "
         f"second: {in_time} real time. Most goes into: {slowest}.",
     ]

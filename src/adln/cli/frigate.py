@@ -86,6 +86,10 @@ def frigate(
 
     URL looks like http://frigate:5000. Without --write nothing is changed in Frigate.
     """
+    if once and not history:
+        raise click.UsageError(
+            "--once stops after the events of --history, which was not given: --history 30d."
+        )
 
     def secret(variable: str) -> str:
         value = os.environ.get(variable, "") if variable else ""
@@ -142,6 +146,8 @@ def frigate(
                     try:
                         since_s = now_s - 3600.0
                         namer.take_all(api.events(after_s=since_s, before_s=time.time()))
+                        if is_down:
+                            log.warning("%s: Frigate answers again", url)
                         now_s, is_down = time.time(), False
                     except DeliveryError as error:
                         if not is_down:

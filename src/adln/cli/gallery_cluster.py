@@ -85,7 +85,8 @@ def cluster(
             digests = {record.model.digest for record in sightings}
             tracks = {(s.camera_id, s.track_id) for s in sightings if s.track_id is not None}
             units = len(tracks) + sum(s.track_id is None for s in sightings)
-            threshold = _calibrated(network, digests, depths, flip, level, units)
+            called = {record.model.depth: record.model.depth_name for record in sightings}
+            threshold = _calibrated(network, digests, called, flip, level, units)
         groups = group_sightings(sightings, threshold=threshold)
         kept = [group for group in groups if len(group.sighting_ids) >= least]
         click.echo(_text(place, len(sightings), groups, kept, threshold))
@@ -99,9 +100,9 @@ def cluster(
 
 
 def _calibrated(
-    network: Path, digests: set[str], depths: list[int], flip: bool, level: str, units: int
+    network: Path, digests: set[str], depths: dict[int, str], flip: bool, level: str, units: int
 ) -> float:
-    """The threshold; the most cautious one where sightings are of several depths."""
+    """The threshold; the most cautious one where sightings are of several (named) depths."""
     network = find_network(network)
     digest = network_sha256(network)
     content = read_calibration(network, model_sha256=digest)
@@ -120,7 +121,7 @@ def _calibrated(
     if len(thresholds) < len(depths):
         raise GalleryError(
             f"{calibration_path(network, model_sha256=digest)} has no calibration of "
-            f"{' and '.join(f'Res{depth}' for depth in depths)}"
+            f"{' and '.join(depths[depth] for depth in sorted(depths))}"
             f"{' with the mirrored picture' if flip else ''}; run `adln calibrate`, or give "
             "--threshold."
         )

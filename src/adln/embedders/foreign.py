@@ -219,7 +219,11 @@ def describe_foreign(
     read_strictly(Manifest, json.loads(manifest.to_json()), "the description")
     content = {"format": FORMAT, "pixels": asdict(form), "manifest": asdict(manifest)}
     place = sidecar(path)
-    with atomic_write(place, raises=ModelFileError) as file:
+    with atomic_write(
+        place,
+        raises=ModelFileError,
+        instead="copy the network's files to a folder that can be written, and use them there",
+    ) as file:
         file.write(json.dumps(content, indent=1).encode())
     return manifest
 
@@ -263,6 +267,10 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
     weights = path.with_suffix(".bin")
     for file in (path, weights):
         require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
+    if path.is_file() and not weights.is_file():
+        raise ModelFileError(
+            f"{path}: its weights, {weights.name}, are not beside it; copy both files."
+        )
     try:
         openvino = importlib.import_module("openvino")
     except ImportError as error:
@@ -278,12 +286,16 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
             side.get_length() if side.is_static else None
             for side in model.input(0).get_partial_shape()
         ]
+        _require_layout(path, form, sides)
         size = _size(sides, form)
         model.reshape([-1, 3, *size] if form.layout == "nchw" else [-1, *size, 3])
         options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         compiled = core.compile_model(model, "CPU", options)
     except (OSError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: OpenVINO cannot open it ({error}).") from error
+        raise ModelFileError(
+            f"{path}: OpenVINO cannot open it ({_last_line(error)}). Copy or convert it again; "
+            ".xml and .bin belong together."
+        ) from error
     own = threading.local()
 
     def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -308,12 +320,7 @@ def _tried(
     sides: Sequence[Any],
 ) -> OpenForeign:
     """Run it once and check the output."""
-    channels, other = (1, 3) if form.layout == "nchw" else (3, 1)
-    if sides[other] == 3 and sides[channels] != 3:
-        right = "nhwc" if form.layout == "nchw" else "nchw"
-        raise ModelFileError(
-            f'{path}: its input has shape {list(sides)}, so the layout is "{right}".'
-        )
+    _require_layout(path, form, sides)
     axes: tuple[int, ...] = ()
 
     def run_once(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -330,7 +337,7 @@ def _tried(
     except Exception as error:
         # Exceptions of runtimes have no common base except Exception.
         raise ModelFileError(
-            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({error})."
+            f"{path}: cannot embed a crop of {size[0]}x{size[1]} px ({_last_line(error)})."
         ) from error
     if found.ndim != 2 or not np.isfinite(found).all() or not found.any():
         raise ModelFileError(
@@ -358,8 +365,8 @@ def _require_steady(path: Path, opened: OpenForeign) -> None:
     except Exception as error:
         # See `_tried`.
         raise ModelFileError(
-            f"{path}: cannot embed several crops at a time ({error}). Export it with a batch of "
-            "any size, or of 1."
+            f"{path}: cannot embed several crops at a time ({_last_line(error)}). Export it with a "
+            "batch of any size, or of 1."
         ) from error
     least = float(np.vecdot(together[:2], alone).min())
     if not least >= _LEAST_STEADY:
@@ -368,6 +375,21 @@ def _require_steady(path: Path, opened: OpenForeign) -> None:
             "was exported as for training; call eval() first, and export it with a batch of any "
             "size."
         )
+
+
+def _require_layout(path: Path, form: PixelForm, sides: Sequence[Any]) -> None:
+    channels, other = (1, 3) if form.layout == "nchw" else (3, 1)
+    if sides[other] == 3 and sides[channels] != 3:
+        right = "nhwc" if form.layout == "nchw" else "nchw"
+        raise ModelFileError(
+            f'{path}: its input has shape {list(sides)}, so the layout is "{right}".'
+        )
+
+
+def _last_line(error: Exception) -> str:
+    """What a runtime says was wrong; OpenVINO says before where in its source that is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
 
 
 def _size(sides: Sequence[Any], form: PixelForm) -> tuple[int, int]:

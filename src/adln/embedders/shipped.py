@@ -181,12 +181,22 @@ def _past(name: str) -> list[str]:
 
 
 def _remembered() -> dict[str, list[str]]:
-    """Name -> its earlier files, most recent last."""
-    try:
-        values = parse_json(_list_of_past().read_text(encoding="utf-8"))
-        return {str(name): [str(path) for path in paths] for name, paths in values.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    """Name -> its earlier files, most recent last.
+
+    Raises:
+        SettingsError: the list is damaged; overwriting it would lose what `roll_back` returns to.
+    """
+    place = _list_of_past()
+    if not is_there(place):
         return {}
+    try:
+        values = parse_json(place.read_text(encoding="utf-8"))
+        return {str(name): [str(path) for path in paths] for name, paths in values.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise SettingsError(
+            f"{place}: the earlier networks of your names cannot be read ({error}). Repair the "
+            "file, or move it away; `adln networks rollback` then knows none of them."
+        ) from error
 
 
 def _remember(name: str, paths: list[str]) -> None:

@@ -2,8 +2,8 @@
 
 Sightings of one track are one unit, with their mean embedding. Units are merged while their mean
 cosine reaches a threshold (agglomerative clustering with average linkage, by scikit-learn). Two
-units that one camera saw in the same frame are two persons and never end up in one group, not even
-indirectly.
+units that one camera saw in the same frame, as tracks or boxes, are two persons and never end up in
+one group, not even indirectly.
 
 Needs the extra ``cluster`` (scikit-learn).
 """
@@ -112,11 +112,16 @@ def _units(sightings: Sequence[StoredSighting]) -> list[list[int]]:
 def _seen_together(
     sightings: Sequence[StoredSighting], units: Sequence[Sequence[int]]
 ) -> set[tuple[int, int]]:
-    """Pairs of units that one camera saw in one frame."""
+    """Pairs of units that one camera saw in one frame.
+
+    Pictures that were enrolled have neither track nor box, and are of no frame: those enrolled
+    together have one time, and may show one person.
+    """
     return in_one_frame(
         (sightings[at].camera_id, sightings[at].time_s, unit)
         for unit, members in enumerate(units)
         for at in members
+        if sightings[at].track_id is not None or sightings[at].box_xyxy is not None
     )
 
 

@@ -1,5 +1,6 @@
 """Verifies that erased bytes are gone, by searching for them in all files of a gallery."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -87,7 +88,7 @@ class Needles:
 
     def _prepare(self) -> None:
         joined = np.frombuffer(b"".join(self._wanted), "<u8").reshape(-1, 2)
-        self._heads = np.unique(joined[:, 0])
+        self._heads = np.sort(joined[:, 0])
         self._table = np.zeros(2**_TABLE_BITS, np.bool_)
         self._table[_spread(self._heads)] = True
 
@@ -100,7 +101,9 @@ class Needles:
                 continue
             words = np.frombuffer(data, "<u8", count, shift)
             hits = np.flatnonzero(self._table[_spread(words)])
-            hits = hits[np.isin(words[hits], self._heads)]
+            # Looks up the few that may be one; `np.isin` would go through all heads every time.
+            nearest = np.searchsorted(self._heads[:-1], words[hits])
+            hits = hits[self._heads[nearest] == words[hits]]
             places += (hits * 8 + shift).tolist()
         return places
 
@@ -125,6 +128,9 @@ def find_traces(folder: Path, needles: Iterable[bytes] | Needles) -> Traces:
     Args:
         folder: searched with its sub-folders.
         needles: pieces of 16 bytes each.
+
+    Raises:
+        OSError: a file cannot be read.
     """
     wanted = needles if isinstance(needles, Needles) else Needles(needles)
     files = found = in_database = 0
@@ -165,14 +171,24 @@ def _contents(paths: list[Path]) -> Iterator[tuple[Path, Iterator[bytes]]]:
     # When a process closes one of SQLite's files, it loses its locks on it, including those of
     # other threads. So another process reads them.
     command = [sys.executable, "-I", "-S", "-c", _COPY, *map(str, of_sqlite)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         for path in of_sqlite:
-            size = int.from_bytes(process.stdout.read(8), "little")
-            yield path, _limited(process.stdout, size)
+            size = process.stdout.read(8)
+            if len(size) < 8:
+                raise _unread(path)
+            yield path, _limited(path, process.stdout, int.from_bytes(size, "little"))
 
 
-def _limited(file: IO[bytes], size: int) -> Iterator[bytes]:
-    while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+def _limited(path: Path, file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size > 0:
+        chunk = file.read(min(size, _CHUNK_BYTES))
+        if not chunk:
+            # What was not read proves nothing.
+            raise _unread(path)
         size -= len(chunk)
         yield chunk
+
+
+def _unread(path: Path) -> OSError:
+    return OSError(errno.EIO, f"{path.name} could not be searched for what was erased")

@@ -389,6 +389,8 @@ class MilvusGallery(MilvusStore):
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
         """See `Gallery.expire_before`."""
         until = time_s if where.until_s is None else min(time_s, where.until_s)
+        if where.from_s is not None and until <= where.from_s:
+            return 0
         with self._lock:
             return self.delete(
                 row["sighting_id"] for row in self._facts(replace(where, until_s=until))

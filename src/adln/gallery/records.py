@@ -245,6 +245,9 @@ class Filter:
         not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
         depth: only embeddings of this depth. Not needed for searches, which compare only
             comparable embeddings.
+
+    Raises:
+        GalleryError: a value is invalid, or no time is between `from_s` and `until_s`.
     """
 
     cameras: frozenset[int] | None = None
@@ -264,6 +267,11 @@ class Filter:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _as_time(value, name))
+        if self.from_s is not None and self.until_s is not None and self.from_s >= self.until_s:
+            raise GalleryError(
+                "The period ends before it begins: until_s must be later than from_s, got "
+                f"{self.until_s} and {self.from_s}."
+            )
         if self.depth is not None:
             object.__setattr__(self, "depth", as_id(self.depth, "depth"))
 

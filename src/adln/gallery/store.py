@@ -191,7 +191,8 @@ class GalleryStore:
             if self._is_read_only:
                 raise GalleryError(
                     f"{self.folder}: this gallery is read-only, because its disk or its "
-                    "files cannot be written."
+                    "files cannot be written. Make them writable, or copy the folder and use the "
+                    "copy."
                 )
             with writing(self._connection):
                 if not self._index.refresh():

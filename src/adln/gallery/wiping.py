@@ -100,10 +100,14 @@ class Wiper:
                 "overwritten as soon as it finishes."
             )
         with writing(connection):
+            changed = connection.execute(
+                "SELECT slot FROM changes WHERE change_id > ?", (change_id,)
+            )
+            # Names removed since have set their mark again.
+            again = {NAMES_MARK, *(slot for (slot,) in changed)}
             connection.executemany(
-                "DELETE FROM unwiped WHERE slot = ? "
-                "AND slot NOT IN (SELECT slot FROM changes WHERE change_id > ?)",
-                [(slot, change_id) for slot in marks if slot != NAMES_MARK],
+                "DELETE FROM unwiped WHERE slot = ?",
+                [(slot,) for slot in marks if slot not in again],
             )
 
     def wipe_soon(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
@@ -95,7 +96,8 @@ class FrigateNamer:
             self.counts["named before"] += 1
             return None
         camera = self._number(event.camera)
-        if self._is_known(camera, event.start_s):
+        time_s = moment_of(event)
+        if self._is_known(camera, event.start_s) or self._is_known(camera, time_s):
             self.counts["done before"] += 1
             return None
         crop = self._crop(event)
@@ -123,7 +125,7 @@ class FrigateNamer:
                         embedding=embedding,
                         model=self.model,
                         camera_id=camera,
-                        time_s=event.start_s,
+                        time_s=time_s,
                         person_id=None if who is None else who.person_id,
                         thumbnail=(
                             to_jpeg(
@@ -175,3 +177,12 @@ class FrigateNamer:
             _log.info("event %s: %s", event.event_id, why)
             return None
         return image
+
+
+def moment_of(event: FrigateEvent) -> float:
+    """Unix time of an event's sighting: the event's start, and up to 10 ms that its id tells.
+
+    People who come into view together have one start; their sightings differ so. Earlier versions
+    dated sightings by the start alone.
+    """
+    return event.start_s + (1 + zlib.crc32(event.event_id.encode()) % 9_999) * 1e-6

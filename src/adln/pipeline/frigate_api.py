@@ -130,6 +130,7 @@ class FrigateApi:
         Raises:
             DeliveryError: Frigate cannot be reached, or its answer is malformed.
         """
+        known: set[str] = set()
         while True:
             query = {
                 "labels": "person",
@@ -154,11 +155,14 @@ class FrigateApi:
                 if not page:
                     raise broken
                 _log.warning("%d events are left out: %s", len(found) - len(page), broken)
-            yield from page
+            new = [one for one in page if one.event_id not in known]
+            yield from new
+            known |= {one.event_id for one in new}
             earliest_s = min((one.start_s for one in page), default=before_s)
             if len(found) < _PAGE or earliest_s >= before_s:
                 return
-            before_s = earliest_s
+            # People who come into view together have one start: the page may end between them.
+            before_s = math.nextafter(earliest_s, math.inf) if new else earliest_s
 
     def event(self, event_id: str) -> FrigateEvent:
         """One event.

@@ -5,8 +5,13 @@ from adln.matching.calibration import Calibration, Level
 _SIZES_SHOWN = (1, 10, 100, 1_000, 10_000)
 
 
-def calibration_text(calibration: Calibration) -> str:
-    """The main figures of a calibration, in 80 columns."""
+def calibration_text(calibration: Calibration, *, called: str = "") -> str:
+    """The main figures of a calibration, in 80 columns.
+
+    Args:
+        calibration: what was fitted.
+        called: what to call the network at its depth; default: "Res2" and so on.
+    """
     evidence, held = calibration.evidence, calibration.reliability
     largest = calibration.largest_size
     sizes = sorted({*(size for size in _SIZES_SHOWN if size < largest), largest, 10 * largest})
@@ -27,7 +32,7 @@ def calibration_text(calibration: Calibration) -> str:
 
     words = evidence.kind
     lines = [
-        f"Res{calibration.depth}{among}{flip}: {evidence.num_persons:,} {words} of "
+        f"{called or f'Res{calibration.depth}'}{among}{flip}: {evidence.num_persons:,} {words} of "
         f"{evidence.data}, {evidence.num_searches:,} searches,",
         f"{evidence.num_comparisons:,} comparisons with others"
         + (", searches across cameras" if evidence.across_cameras else ""),

@@ -1,7 +1,7 @@
 """Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from starlette.exceptions import HTTPException
@@ -17,8 +17,19 @@ NOBODY = frozenset({NO_PERSON})
 
 
 def as_filter(given: FilterIn) -> Filter:
-    """A client's filter as the gallery's."""
-    return Filter(**vars(given))
+    """A client's filter as the gallery's.
+
+    Raises:
+        HTTPException: 422, no time is in it.
+    """
+    return _checked(vars(given))
+
+
+def _checked(given: Mapping[str, Any]) -> Filter:
+    try:
+        return Filter(**given)
+    except GalleryError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 async def _asked_for(
@@ -27,11 +38,13 @@ async def _asked_for(
     from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
 ) -> Filter:
-    return Filter(
-        cameras=None if camera is None else frozenset(camera),
-        persons=None if person is None else frozenset(person),
-        from_s=from_s,
-        until_s=until_s,
+    return _checked(
+        {
+            "cameras": None if camera is None else frozenset(camera),
+            "persons": None if person is None else frozenset(person),
+            "from_s": from_s,
+            "until_s": until_s,
+        }
     )
 
 

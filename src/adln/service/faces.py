@@ -1,4 +1,4 @@
-"""Selects each person's best pictures; cached until there are new sightings of them."""
+"""Selects each person's best pictures; cached until their sightings or people change."""
 
 import threading
 from collections import OrderedDict
@@ -20,6 +20,7 @@ class Faces:
     def __init__(self, gallery: Gallery) -> None:
         self._gallery = gallery
         self._lock = threading.Lock()
+        self._changes = 0
         self._known: OrderedDict[int, tuple[tuple[int, float | None], tuple[int, ...]]] = (
             OrderedDict()
         )
@@ -34,14 +35,22 @@ class Faces:
         """
         return {person.person_id: self._of_one(person) for person in people}
 
+    def changed(self) -> None:
+        """Invalidate the cache after people were changed: they may have others' sightings now."""
+        with self._lock:
+            self._changes += 1
+            self._known.clear()
+
     def _of_one(self, person: Person) -> tuple[int, ...]:
         state = person.num_sightings, person.last_seen_s
         with self._lock:
-            known = self._known.get(person.person_id)
+            known, changes = self._known.get(person.person_id), self._changes
         if known is not None and known[0] == state:
             return known[1]
         looks = self._best(person.person_id) if person.num_sightings else ()
         with self._lock:
+            if changes != self._changes:
+                return looks
             self._known[person.person_id] = state, looks
             self._known.move_to_end(person.person_id)
             while len(self._known) > _REMEMBERED:

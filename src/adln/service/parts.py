@@ -87,6 +87,7 @@ class Parts:
     def notify(self, what: str, person_id: int | None) -> None:
         """Notify pages that the gallery has changed, so that they update."""
         self.people.changed()
+        self.faces.changed()
         self.events.publish("gallery", {"what": what, "person_id": person_id})
 
     def record_list(self, caller: Caller, facts: Mapping[str, Any]) -> None:

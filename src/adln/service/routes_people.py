@@ -151,9 +151,12 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             before = require_person(parts, person_id, fresh=True).name
             parts.state.record(caller.name, "name", {"person": person_id})
             parts.gallery.name_person(person_id, asked.name)
+            after = require_person(parts, person_id, fresh=True).name
             rename_alerts(parts, before, asked.name)
 
         def take_back() -> None:
+            if require_person(parts, person_id, fresh=True).name != after:
+                raise GalleryError(f"person {person_id} has been renamed since.")
             parts.gallery.name_person(person_id, before)
             rename_alerts(parts, asked.name, before)
 
@@ -173,11 +176,13 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             sightings = [_sightings_of(parts, other) for other in others]
             parts.state.record(caller.name, "merge", {"persons": others, "into": person_id})
             moved = parts.gallery.merge(others, person_id)
+            name_after = require_person(parts, person_id, fresh=True).name
             parts.events.moved(others, person_id)
 
         def take_back() -> None:
             # The name first: it may have come from one of the others.
-            parts.gallery.name_person(person_id, name_before)
+            if require_person(parts, person_id, fresh=True).name == name_after:
+                parts.gallery.name_person(person_id, name_before)
             for other, name, sighting_ids in zip(others, names, sightings, strict=True):
                 left = [
                     record.sighting_id
@@ -196,7 +201,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         """Move some of a person's sightings to a new person."""
         ids = sorted(set(asked.sighting_ids))
         with parts.changing:
-            before = require_person(parts, person_id, fresh=True)
+            require_person(parts, person_id, fresh=True)
             records = parts.gallery.get(ids)
             if [record.person_id for record in records] != [person_id] * len(ids):
                 raise HTTPException(404, f"Some of these sightings are not of person {person_id}.")
@@ -205,9 +210,10 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.events.moved([person_id], new_id)
 
         def take_back() -> None:
+            name = require_person(parts, person_id, fresh=True).name
             parts.gallery.merge([new_id], person_id)
             # A person without a name has taken the name of the merged one.
-            parts.gallery.name_person(person_id, before.name)
+            parts.gallery.name_person(person_id, name)
 
         undo_id = parts.undo.add(Step("split", frozenset({person_id, new_id}), take_back))
         parts.notify("split", person_id)
@@ -226,7 +232,8 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
             parts.events.moved(before, person_id)
 
         concerned = before | {person_id}
-        undo_id = parts.undo.add(Step("assign", concerned, partial(give_back, parts, owners)))
+        take_back = partial(give_back, parts, owners, person_id)
+        undo_id = parts.undo.add(Step("assign", concerned, take_back))
         parts.notify("assign", person_id)
         return Done(person_id=person_id, changed=changed, undo_id=undo_id)
 
@@ -299,7 +306,31 @@ def owners_of(records: Iterable[StoredSighting]) -> dict[int | None, list[int]]:
     return owners
 
 
-def give_back(parts: Parts, owners: Mapping[int | None, list[int]]) -> None:
-    """Assign sightings to their former owners, as returned by `owners_of`."""
-    for owner, theirs in owners.items():
-        parts.gallery.assign(theirs, owner)
+def give_back(parts: Parts, owners: Mapping[int | None, list[int]], given_to: int | None) -> None:
+    """Assign sightings to their former owners, as returned by `owners_of`.
+
+    Those that somebody has assigned otherwise since, or erased, stay as they are.
+
+    Args:
+        parts: of the service.
+        owners: former owner -> sightings.
+        given_to: to whom the change that is undone gave them.
+
+    Raises:
+        GalleryError: none is left to give back, or a former owner exists no more; then nothing is
+            changed.
+    """
+    left = {
+        owner: [one.sighting_id for one in parts.gallery.get(theirs) if one.person_id == given_to]
+        for owner, theirs in owners.items()
+        if owner != given_to
+    }
+    if left and not any(left.values()):
+        raise GalleryError("these sightings have been assigned otherwise or erased since.")
+    known = {person.person_id for person in parts.gallery.persons()}
+    for owner, theirs in left.items():
+        if theirs and owner is not None and owner not in known:
+            raise GalleryError(f"there is no person {owner} any more.")
+    for owner, theirs in left.items():
+        if theirs:
+            parts.gallery.assign(theirs, owner)

@@ -70,7 +70,9 @@ def review_routes(parts: Parts) -> APIRouter:
             parts.state.record(caller.name, "set aside", {"sightings": len(ids)})
             changed = parts.gallery.assign(ids, None)
         persons = frozenset(one for one in owners if one is not None)
-        undo_id = parts.undo.add(Step("set aside", persons, partial(give_back, parts, owners)))
+        undo_id = parts.undo.add(
+            Step("set aside", persons, partial(give_back, parts, owners, None))
+        )
         parts.notify("set aside", None)
         return Done(person_id=min(persons, default=0), changed=changed, undo_id=undo_id)
 

@@ -12,16 +12,22 @@ are not used, and pictures are ordered by name.
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.crops import picture_size
 from adln.datasets.listing import entries, image_files, shown
-from adln.errors import DatasetError
+from adln.errors import DatasetError, ImageError
+from adln.matching.framing import why_not_a_crop
 
 _NAME = re.compile(r"(?:camera|cam|c)[-_]?(\w+?)[-_](?:track|t)[-_]?(\d+)(?:[-_.].*)?", re.I)
+# No camera has upright frames that are narrower.
+_NARROWEST_FRAME_PX = 200
+_LOOKED_AT = 20
 _TIME = re.compile(r"(?:^|.*[-_])(\d+(?:\.\d+)?)s")
 
 
@@ -63,6 +69,18 @@ class SiteCrops:
 def has_tracks(folder: Path) -> bool:
     """Whether a folder holds crops in tracks, rather than the frames of a camera."""
     return folder.is_dir() and next(iter(_records(folder)), None) is not None
+
+
+def are_crops(folder: Path) -> bool:
+    """Whether a folder's pictures are crops of one person, by their sizes, rather than frames."""
+    sizes = []
+    for path in image_files(folder)[:_LOOKED_AT]:
+        with suppress(ImageError):
+            sizes.append(picture_size(path))
+    return bool(sizes) and all(
+        width < _NARROWEST_FRAME_PX and why_not_a_crop(width, height) is None
+        for width, height in sizes
+    )
 
 
 def list_crops(folders: Sequence[Path]) -> SiteCrops:
