@@ -64,6 +64,21 @@ def _as_time(value: object, what: str) -> float:
     return float(value)
 
 
+def as_time_seen(value: object, what: str) -> float:
+    """When somebody was photographed, in seconds since 1970, from any number.
+
+    Raises:
+        GalleryError: It is no number, before 1970 or at its begin, as an unset clock has it, or
+            after the year 9999.
+    """
+    time_s = _as_time(value, what)
+    if not 0 < time_s < _MOST_TIME_S:
+        raise GalleryError(
+            f"{what} must be in seconds since 1970, above 0 and up to the year 9999, got {value!r}."
+        )
+    return time_s
+
+
 @dataclass(frozen=True)
 class ModelKey:
     """The network and depth of an embedding, and its space.
@@ -240,11 +255,14 @@ class Filter:
         cameras: only these cameras.
         not_cameras: none of these cameras (in re-identification, usually the query's own).
         from_s: seen at this time or later.
-        until_s: seen before this time.
+        until_s: seen before this time, which is later than `from_s`.
         persons: only these people; `NO_PERSON` stands for unassigned sightings.
         not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
         depth: only embeddings of this depth. Not needed for searches, which compare only
             comparable embeddings.
+
+    Raises:
+        GalleryError: A value is of the wrong type, or the period ends before it begins.
     """
 
     cameras: frozenset[int] | None = None
@@ -264,6 +282,11 @@ class Filter:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, _as_time(value, name))
+        if self.from_s is not None and self.until_s is not None and self.from_s >= self.until_s:
+            raise GalleryError(
+                "Nothing is seen in a period that ends before it begins: from_s must be below "
+                f"until_s, got {self.from_s} and {self.until_s}."
+            )
         if self.depth is not None:
             object.__setattr__(self, "depth", as_id(self.depth, "depth"))
 

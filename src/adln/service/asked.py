@@ -1,7 +1,7 @@
 """Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from starlette.exceptions import HTTPException
@@ -18,7 +18,14 @@ NOBODY = frozenset({NO_PERSON})
 
 def as_filter(given: FilterIn) -> Filter:
     """A client's filter as the gallery's."""
-    return Filter(**vars(given))
+    return _filter(**vars(given))
+
+
+def _filter(**conditions: Any) -> Filter:
+    try:
+        return Filter(**conditions)
+    except GalleryError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 async def _asked_for(
@@ -27,7 +34,7 @@ async def _asked_for(
     from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
 ) -> Filter:
-    return Filter(
+    return _filter(
         cameras=None if camera is None else frozenset(camera),
         persons=None if person is None else frozenset(person),
         from_s=from_s,
