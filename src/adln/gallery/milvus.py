@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery import milvus_rows
 from adln.gallery.milvus_store import FORGOTTEN, MERGED, TIMEOUT_S, MilvusStore
@@ -45,6 +46,7 @@ _MOST_ANSWERS = 16_384
 _COLUMNS = tuple(field.name for field in fields(SearchResult))
 
 
+@checked(GalleryError)
 class MilvusGallery(MilvusStore):
     """A gallery on a server; see `adln.gallery.interface.Gallery`.
 
@@ -389,6 +391,8 @@ class MilvusGallery(MilvusStore):
     def expire_before(self, time_s: float, where: Filter = EVERYTHING) -> int:
         """See `Gallery.expire_before`."""
         until = time_s if where.until_s is None else min(time_s, where.until_s)
+        if where.from_s is not None and where.from_s >= until:
+            return 0
         with self._lock:
             return self.delete(
                 row["sighting_id"] for row in self._facts(replace(where, until_s=until))
