@@ -7,7 +7,7 @@ import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -257,3 +257,36 @@ def test_a_forked_process_opens_the_gallery_anew(net: adln.Network, tmp_path: Pa
             child.kill()
         assert [one.name for one in gallery.people] == ["Anna", "Bo"]
         assert gallery.store is inherited
+
+
+def test_an_argument_of_another_type_is_named(net: adln.Network, tmp_path: Path) -> None:
+    one, wrong = np.eye(3, dtype=np.float32)[0], cast("Any", {"cameras": [1]})
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        for is_empty in (True, False):
+            for said, asked in (
+                ("where: expected Filter", lambda: gallery.identify(one, network=net, where=wrong)),
+                ("where: expected Filter", lambda: gallery.search(one, network=net, where=wrong)),
+                ("where: expected Filter", lambda: gallery.store.count(wrong)),
+                ("where: expected Filter", lambda: gallery.store.iterate(wrong)),
+                ("names: expected", lambda: gallery.merge(cast("Any", None), into="Anna")),
+            ):
+                with pytest.raises(GalleryError, match=said):
+                    asked()
+            if is_empty:
+                gallery.enrol("Anna", one, network=net)
+
+
+@pytest.mark.parametrize("time_s", [0, -1.0, float("nan"), float("inf"), 1.76e12, [0.0]])
+def test_a_time_at_which_nobody_can_have_been_seen_is_refused(
+    net: adln.Network, tmp_path: Path, time_s: Any
+) -> None:
+    with adln.Gallery(tmp_path / "shop") as gallery:
+        with pytest.raises(GalleryError, match="times_s"):
+            gallery.enrol("Anna", np.eye(3)[0], network=net, times_s=time_s)
+        assert (gallery.people, len(gallery)) == ([], 0)
+
+
+def test_a_file_is_no_folder_of_a_gallery(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(GalleryError, match="is a file; expected the folder of a gallery"):
+        adln.Gallery(tmp_path / "file")

@@ -291,6 +291,27 @@ def test_a_number_of_cores_that_is_none_is_refused(foreign: Path, threads: Any) 
         adln.load(foreign, threads=threads)
 
 
+@pytest.mark.parametrize("flip", ["no", "", 1, None])
+def test_an_option_that_is_neither_true_nor_false_is_refused(flip: Any) -> None:
+    for asked in (adln.load, adln.Network):
+        with pytest.raises(SettingsError, match="flip: expected bool, got"):
+            asked("res1", flip=flip)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("spaces", ["ab" * 8]), ("spaces", []), ("depths", [2])]
+)
+def test_a_space_or_depth_written_by_hand_is_not_believed(
+    foreign: Path, name: str, value: Any
+) -> None:
+    adln.describe_network(foreign, mean=MEAN, std=STD)
+    said = json.loads(sidecar(foreign).read_text())
+    said["manifest"][name] = value
+    sidecar(foreign).write_text(json.dumps(said))
+    with pytest.raises(ModelFileError, match=f"its {name} are .*adln networks add"):
+        adln.load(foreign)
+
+
 def test_a_missing_detector_is_not_to_be_exported(tmp_path: Path) -> None:
     frame = np.zeros((64, 64, 3), np.uint8)
     with pytest.raises(ModelFileError, match="expected a YOLOX file in ONNX"):

@@ -189,3 +189,15 @@ def test_a_frame_without_people_needs_no_embeddings_of_any_shape(none: Any) -> N
 def test_a_frame_rate_that_is_none_is_refused(rate: Any) -> None:
     with pytest.raises(CameraError, match="frames_per_s"):
         BoxTracker(frames_per_s=rate)
+
+
+@pytest.mark.parametrize("wrong", [None, [[1, 2, 3, 4]]])
+def test_what_are_no_detections_is_refused(wrong: Any) -> None:
+    with pytest.raises(CameraError, match="detections: expected an object with xyxy, confidence"):
+        BoxTracker().update_detections(wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"settings": {}}, {"appearance": 5}])
+def test_settings_of_another_kind_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(CameraError, match=f"{next(iter(wrong))}: expected"):
+        BoxTracker(**wrong)

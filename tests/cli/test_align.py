@@ -55,7 +55,7 @@ def test_it_writes_a_network_whose_depths_share_a_space(
     first, second = (aligned.exits[depth].classifier.weight for depth in ("1", "2"))
     assert first.equal(second)
     provenance = read_provenance(out)
-    assert provenance["data"] == "patches"
+    assert provenance["data"] == "patches + folder"
     assert provenance["common_space"] == {"dim": 3, "ridge": 1.0, "crops": 6, "persons": 3}
     half = tmp_path / "half.safetensors"
     result = CliRunner().invoke(align, [*arguments[:-1], str(half), "--half"])
@@ -87,6 +87,7 @@ def test_it_joins_exits_and_answers_a_program(
     network_path: Path, data_path: Path, tmp_path: Path
 ) -> None:
     second = tmp_path / "second.safetensors"
+    # It does not say what it was trained on.
     save_network(second, load_network(network_path, exits=(2,)))
     out = tmp_path / "aligned.safetensors"
     arguments = [str(second), "--data", str(data_path), "--out", str(out), "--dim", "2"]
@@ -94,6 +95,7 @@ def test_it_joins_exits_and_answers_a_program(
     assert result.exit_code == 0, result.output
     answer = json.loads(result.output)
     assert (answer["depths"], answer["dim"]) == ([1, 2], 2)
+    assert read_provenance(out)["data"] == "unstated + patches + folder"
 
 
 def test_bad_requests_are_refused(network_path: Path, data_path: Path, tmp_path: Path) -> None:

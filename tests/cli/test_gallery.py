@@ -163,6 +163,13 @@ def test_sightings_of_a_clock_that_was_ahead_are_told_and_kept(
     assert "2999-01-01" in run("list", folder, "--person", "nobody").output
 
 
+def test_a_time_before_1970_is_refused(folder: Path, tmp_path: Path, model: Path) -> None:
+    early = ("--nobody", "--model", model, "--time", "1970-01-01T00:00")
+    result = run("enrol", folder, tmp_path / "blue", *early)
+    assert isinstance(result.exception, GalleryError)
+    assert "--time must be in seconds since 1970, above 0" in str(result.exception)
+
+
 def test_retention_is_set_shown_and_applied(folder: Path) -> None:
     result = run("retention", folder, "--keep", "30d", "--camera", "2=12h", "--max-templates", 2)
     assert result.output.splitlines() == [

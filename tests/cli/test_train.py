@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from adln.cli.train import train
+from adln.evaluation.unseen import was_seen
 from adln.model.checkpoint import read_provenance, save_network
 from adln.model.network import Architecture, build_network
 
@@ -78,6 +79,22 @@ def test_a_network_states_what_the_one_it_was_started_from_was_trained_on(
         result = CliRunner().invoke(train, arguments(data, out, "--set", settings))
         assert result.exit_code == 0, result.output
         assert read_provenance(out / "network.safetensors")["data"] == stated
+
+
+def test_a_network_states_pictures_without_labels_that_it_was_trained_on(
+    data: Path, tmp_path: Path
+) -> None:
+    more = tmp_path / "CUHK01/campus"
+    more.mkdir(parents=True)
+    for number in (1, 2, 3, 4):
+        (more / f"0001{number:03d}.png").write_bytes(next(data.rglob("*.jpg")).read_bytes())
+    out = tmp_path / "run"
+    result = CliRunner().invoke(train, arguments(data, out, "--unlabelled", str(more)))
+    assert result.exit_code == 0, result.output
+    stated = str(read_provenance(out / "network.safetensors")["data"])
+    assert was_seen("cuhk01", stated) == "seen"
+    assert was_seen("market1501", stated) == "seen"
+    assert was_seen("viper", stated) == "unseen"
 
 
 def test_time_that_is_up_stores_the_state_and_the_same_command_goes_on(

@@ -53,7 +53,7 @@ def test_it_writes_a_network_of_the_same_space_that_says_how_it_was_whitened(
         before.get_parameter("exits.1.projection.weight").detach(),
     )
     provenance = read_provenance(out)
-    assert provenance["data"] == "bands"
+    assert provenance["data"] == "bands + folder"
     facts = {"power": 0.15, "power_within": 0.0, "centred": 0.5, "shrinkage": 0.5, "crops": 12}
     facts |= {"exits": [1]}
     assert provenance["whitening"] == facts

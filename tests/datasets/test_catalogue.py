@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from adln.datasets.catalogue import LAYOUTS, open_dataset, open_datasets, recognise
+from adln.datasets.catalogue import (
+    LAYOUTS,
+    names_of_pictures,
+    open_dataset,
+    open_datasets,
+    recognise,
+)
+from adln.datasets.listing import pictures_below
 from adln.errors import DatasetError
 
 SavePicture = Callable[[Path], Path]
@@ -133,3 +140,19 @@ def test_a_data_set_that_is_named_twice_is_refused(market: Path, tmp_path: Path)
     assert [dataset.root for dataset in open_datasets([market])] == [market]
     with pytest.raises(DatasetError, match=r"link: this data set is named twice"):
         open_datasets([market, tmp_path / "link"])
+
+
+def test_pictures_without_labels_are_named_by_the_data_set_they_lie_in(
+    tmp_path: Path, market: Path, save_picture: SavePicture
+) -> None:
+    assert names_of_pictures(pictures_below(market)) == ["market1501"]
+    assert names_of_pictures(pictures_below(market / "bounding_box_train")) == ["market1501"]
+    mixed = tmp_path / "mixed"
+    save_picture(mixed / "street/1.jpg")
+    save_picture(mixed / "cuhk/campus/0001001.png")
+    assert names_of_pictures(pictures_below(mixed)) == ["cuhk01", "folder"]
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "a.jpg").symlink_to(pictures_below(market)[0])
+    assert names_of_pictures(pictures_below(links)) == ["market1501"]
+    assert names_of_pictures([]) == []

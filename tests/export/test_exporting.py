@@ -99,7 +99,8 @@ def test_the_manifest_inside_has_origin_and_figures(
     assert manifest == exported.manifest
     assert manifest.depths == (1,)
     assert (manifest.height_px, manifest.width_px, manifest.dim) == (64, 32, 2048)
-    assert manifest.training_data == "made-up people"
+    fitted = " + folder" if manifest.precision == "int8" else ""
+    assert manifest.training_data == f"made-up people{fitted}"
     assert manifest.licence == "CC0"
     # The same in every precision: embeddings of all three can be compared.
     assert manifest.spaces == (name_space(network, 1),)

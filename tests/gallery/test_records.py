@@ -158,6 +158,8 @@ def test_numbers_that_nobody_can_have_are_errors(gallery: SqliteGallery, number:
         {"from_s": "2026"},
         {"until_s": datetime(2026, 1, 1)},
         {"from_s": float("nan")},
+        {"from_s": 2.0, "until_s": 1.0},
+        {"from_s": 2, "until_s": 2},
     ],
 )
 def test_a_filter_that_would_select_something_else_is_refused(condition: dict[str, Any]) -> None:

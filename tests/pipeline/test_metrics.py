@@ -1,9 +1,11 @@
 import socket
+import time
 import urllib.request
 
 import pytest
 
 from adln.errors import DeliveryError, SettingsError
+from adln.pipeline import metrics as metrics_module
 from adln.pipeline.delivery import DeliveryCounts
 from adln.pipeline.metrics import MetricsServer, PipelineMetrics
 from adln.pipeline.outbox import SinkCounts
@@ -88,3 +90,27 @@ def test_a_port_in_use_is_an_error_that_says_so() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match="another port"):
             MetricsServer(PipelineMetrics(), port)
+
+
+@pytest.mark.parametrize("parts", [[], [b"GET /metrics HTTP/1.1\r\n", b"a: b\r\n"]])
+def test_a_client_that_does_not_send_its_request_in_time_holds_no_thread(
+    monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
+) -> None:
+    monkeypatch.setattr(metrics_module._Handler, "timeout", 0.3)
+    server = MetricsServer(PipelineMetrics(), 0)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=0.05) as client:
+            began_s, ended = time.monotonic(), False
+            while not ended and time.monotonic() - began_s < 20:
+                # Headers without end, each of them in time.
+                try:
+                    for part in parts:
+                        client.sendall(part)
+                    ended = client.recv(65536) == b""
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    ended = True
+            assert ended
+    finally:
+        server.close()

@@ -1,3 +1,6 @@
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,42 @@ def test_settings_that_are_written_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "w.toml"
     path.write_text(to_toml(found), encoding="utf-8")
     assert read_watch_settings(path) == found
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_a_local_time_that_the_clocks_skip_is_refused(tmp_path: Path) -> None:
+    for skipped in ("2026-03-29T02:30", datetime(2026, 3, 29, 2, 30)):
+        with pytest.raises(SettingsError, match=r"02:30.*set forward"):
+            watch_of(["0"], folder=tmp_path, start=skipped)
+    watch_of(["0"], folder=tmp_path, start="2026-03-29T02:30+01:00")
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_of_a_local_time_that_passes_twice_the_first_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    for start, meant in (
+        ("2026-10-25T02:30", "2026-10-25T02:30:00+02:00"),
+        (datetime(2026, 10, 25, 2, 30, fold=1), "2026-10-25T02:30:00+01:00"),
+        ("2026-10-25T01:30", "2026-10-25T01:30:00+02:00"),
+    ):
+        (camera,) = watch_of(["clip.mp4"], folder=tmp_path, start=start).cameras
+        assert camera.start == meant
+
+
+def test_a_gallery_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    with pytest.raises(SettingsError, match="file: is a file; expected the folder of a gallery"):
+        watch_of(["0"], folder=tmp_path, gallery=place)
 
 
 def test_a_start_that_is_no_time_is_refused(tmp_path: Path) -> None:

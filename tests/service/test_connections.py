@@ -77,6 +77,27 @@ def test_a_connection_that_brings_no_whole_head_in_time_is_ended(
         assert is_ended(quiet)
 
 
+def test_headers_without_end_are_ended_though_each_comes_in_time(
+    make_served: Callable[..., Served],
+) -> None:
+    served = make_served(head_s=0.3)
+    with connect(served) as slow:
+        # The second request of a connection has no more time than the first.
+        assert ask(served, slow).startswith(b"HTTP/1.1 200 ")
+        slow.sendall(b"GET /api/v1/session HTTP/1.1\r\n")
+        slow.settimeout(0.05)
+        began_s, ended = time.monotonic(), False
+        while not ended and time.monotonic() - began_s < 20:
+            try:
+                slow.sendall(b"a: b\r\n")
+                ended = slow.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+        assert ended
+
+
 def test_where_all_are_being_answered_the_next_is_told_to_come_back(
     make_served: Callable[..., Served],
 ) -> None:

@@ -56,7 +56,17 @@ def test_it_is_said_when_older_visits_are_left_out(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["gap_s=0", "gap_s=nan", "limit=1001", "limit=0", "who=all", "camera=-1", "from_s=inf"]
+    "query",
+    [
+        "gap_s=0",
+        "gap_s=nan",
+        "limit=1001",
+        "limit=0",
+        "who=all",
+        "camera=-1",
+        "from_s=inf",
+        "from_s=2&until_s=1",
+    ],
 )
 def test_a_query_without_sense_is_refused(served: Served, query: str) -> None:
     answer = served.client.get(f"/api/v1/visits?{query}")

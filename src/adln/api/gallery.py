@@ -10,15 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adln.api.networks import Network
+from adln.arguments import checked
 from adln.boxes import as_array
 from adln.errors import GalleryError
 from adln.gallery.enrolling import make_person, person_called
 from adln.gallery.names import checked_name, is_same_name
-from adln.gallery.records import EVERYTHING, Filter, ModelKey, Person, SearchResult, Sighting
+from adln.gallery.records import (
+    EVERYTHING,
+    Filter,
+    ModelKey,
+    Person,
+    SearchResult,
+    Sighting,
+    as_time_seen,
+)
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.identification import Identification, identify
 
 
+@checked(GalleryError)
 class Gallery:
     """A gallery of people who were seen, in a folder on this device.
 
@@ -100,7 +110,7 @@ class Gallery:
             embeddings: (N, D) or (D,) of unit length, of pictures of that person.
             network: the network that made them.
             camera: number of the camera that saw them, 0 or more.
-            times_s: (N,) times, or one for all, in seconds since 1970 (UTC), as
+            times_s: (N,) times, or one for all, in seconds since 1970 (UTC), above 0, as
                 `datetime.timestamp()` returns; default: now.
 
         Returns:
@@ -257,5 +267,4 @@ def _times(times_s: ArrayLike | None, count: int) -> list[float]:
             f"expected times_s in seconds since 1970, one number or ({count},), got shape "
             f"{given.shape} and type {given.dtype}; datetime.timestamp() gives them."
         )
-    times: list[float] = np.broadcast_to(given, count).astype(float).tolist()
-    return times
+    return [as_time_seen(one, "times_s") for one in np.broadcast_to(given, count).tolist()]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 import adln
+from adln.arguments import checked
 from adln.atomic import is_there
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
@@ -27,7 +28,7 @@ from adln.embedders.shipped import (
     require_name,
 )
 from adln.embeddings import chosen_depth
-from adln.errors import AdlnError, ImageError, ModelFileError
+from adln.errors import AdlnError, ImageError, ModelFileError, SettingsError
 from adln.gallery.records import ModelKey
 from adln.manifest import Manifest
 from adln.matching.calibration import Scales, read_calibration
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
+@checked(SettingsError)
 class Network:
     """A network that embeds people.
 
@@ -191,6 +193,7 @@ class KnownNetwork:
     problem: str = ""
 
 
+@checked(SettingsError)
 def load(
     network: str | Path = DEFAULT,
     *,
@@ -241,6 +244,7 @@ def load(
     return Network(network, depth=depth, flip=flip, threads=threads)
 
 
+@checked(SettingsError)
 def describe_network(
     path: str | Path,
     *,
@@ -415,6 +419,7 @@ def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
     )
 
 
+@checked(SettingsError)
 def find_people(
     picture: Any, *, detector: "Detector | str | Path | None" = None
 ) -> NDArray[np.float32]:

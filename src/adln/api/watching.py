@@ -5,9 +5,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from adln.api.gallery import Gallery
 from adln.api.networks import Network
+from adln.arguments import checked
 from adln.cameras.detections import Detections
 from adln.cameras.detector import Detector, detect_with, require_detector
 from adln.cameras.frames import Frame
@@ -15,14 +17,11 @@ from adln.embedders.quality import Quality
 from adln.errors import CameraError, CameraNumberTakenError, SettingsError
 from adln.pipeline.sightings import SightingEvent
 
-if TYPE_CHECKING:
-    from adln.api.gallery import Gallery
-
 _WAIT_S = 0.2
 _LEAST_TRIES = 20  # of a detector, until it is given up
 
 
-def _folder_of(gallery: "str | Path | Gallery | None") -> Path | None:
+def _folder_of(gallery: str | Path | Gallery | None) -> Path | None:
     if gallery is None or isinstance(gallery, str | Path):
         return None if gallery is None else Path(gallery)
     return gallery.folder
@@ -57,10 +56,11 @@ class _WatchedDetector:
             raise CameraError(f"the detector fails in each frame: {told}") from self._problem
 
 
+@checked(SettingsError)
 def watch(
     sources: str | Path | int | Sequence[str | Path | int],
     *,
-    gallery: "str | Path | Gallery | None" = None,
+    gallery: str | Path | Gallery | None = None,
     network: str | Path | Network = "",
     quality: Quality | None = None,
     detector: str | Path | Detector | None = None,
@@ -82,7 +82,8 @@ def watch(
         detector: YOLOX in ONNX, or a detector object; default: the one that
             `adln watch --fetch-detector` downloaded.
         start: when recordings began, in ISO 8601 or as a datetime, in local time unless it has a
-            time zone; default: the time of their files.
+            time zone; of a local time that passes twice, as the clocks are set back, the first is
+            meant, unless the datetime has `fold`; default: the time of their files.
 
     Returns:
         An iterator over the sightings. A track may give several: the first when the person is
@@ -120,7 +121,7 @@ def watch(
             detector=Path(detector) if isinstance(detector, str | Path) else None,
             network=str(network.path) if isinstance(network, Network) else str(network),
             quality=quality,
-            start=start.isoformat() if isinstance(start, datetime) else start,
+            start=start,
         )
 
     def opened() -> Assembly:

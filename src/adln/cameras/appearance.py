@@ -14,7 +14,7 @@ together, because it depends on the embedder and on the camera.
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from math import inf
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ _ALONE = 0.95
 _STRANGERS_SHARE = 0.05
 
 
+@runtime_checkable
 class Appearance(Protocol):
     """Anything that embeds the people in a frame."""
 

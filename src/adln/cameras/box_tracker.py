@@ -7,11 +7,12 @@ file of the MOTChallenge.
 import copy
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adln.arguments import checked
 from adln.boxes import as_array, as_boxes
 from adln.cameras.appearance import Appearance
 from adln.cameras.detections import Detections
@@ -27,6 +28,7 @@ NO_TRACK = -1
 """Number of a box without a track."""
 
 
+@runtime_checkable
 class FoundPeople(Protocol):
     """The attributes used of an object like `supervision.Detections`.
 
@@ -44,6 +46,7 @@ class FoundPeople(Protocol):
 D = TypeVar("D", bound=FoundPeople)
 
 
+@checked(CameraError)
 class BoxTracker:
     """Tracks the people of one camera; use one tracker per camera.
 

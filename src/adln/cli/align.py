@@ -74,7 +74,13 @@ def align(
     """
     import torch
 
-    from adln.model.checkpoint import joined_data, load_network, read_provenance, save_network
+    from adln.model.checkpoint import (
+        joined_data,
+        load_network,
+        read_provenance,
+        save_network,
+        stated_data,
+    )
     from adln.model.embedder import TorchEmbedder
     from adln.training.common_space import (
         DEFAULT_DIM,
@@ -93,7 +99,8 @@ def align(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     embedder = TorchEmbedder(network, device=device, flip=False)
-    split = open_dataset(data_path, layout).train
+    dataset = open_dataset(data_path, layout)
+    split = dataset.train
     identities, persons = identity_labels(split.person_ids)
     labels = torch.from_numpy(identities)
     chosen_dim = min(DEFAULT_DIM, len(persons)) if dim is None else dim
@@ -110,15 +117,14 @@ def align(
         goal_depth=goal_depth,
     )
     aligned = with_common_space(network.cpu(), space, together=together)
-    provenance = read_provenance(network_path)
-    if joined_path is not None:
-        stated = (provenance, read_provenance(joined_path))
-        provenance["data"] = joined_data(*(str(one.get("data", "")) for one in stated))
+    made_from = [network_path, *([joined_path] if joined_path is not None else [])]
+    data = joined_data(*map(stated_data, made_from), dataset.name)
     summed = aligned.architecture.summed_exits
     facts = {"dim": chosen_dim, "ridge": ridge, "crops": len(split), "persons": len(persons)}
     if half:
         aligned.half()
-    save_network(out, aligned, provenance={**provenance, "common_space": facts})
+    provenance = {**read_provenance(network_path), "data": data, "common_space": facts}
+    save_network(out, aligned, provenance=provenance)
     if as_json:
         click.echo(
             json.dumps(

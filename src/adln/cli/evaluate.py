@@ -243,9 +243,9 @@ def _open(
         embedder, params, flops = open_trained(
             networks[0], depths, device=device, flip=flip, bf16=bf16
         )
-        from adln.model.checkpoint import read_provenance
+        from adln.model.checkpoint import stated_data
 
-        trained_on = str(read_provenance(networks[0]).get("data", ""))
+        trained_on = stated_data(networks[0])
 
     def evaluate(
         dataset: ReidDataset, batch_size: int, rerank: bool, on_progress: Callable[[int], None]

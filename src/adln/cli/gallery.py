@@ -30,7 +30,7 @@ from adln.cli.progress import counting, tell, tell_left_out
 from adln.errors import SettingsError
 from adln.gallery.enrolling import Enrolment, people_of
 from adln.gallery.exchange import count_rows, export_parquet, import_parquet
-from adln.gallery.records import NO_PERSON, Filter
+from adln.gallery.records import NO_PERSON, Filter, as_time_seen
 
 
 @click.group()
@@ -148,7 +148,7 @@ def enrol(
             "are people; one only."
         )
     people = people_of(sources, name=name, nobody=nobody, each_folder=each_folder)
-    when_s = time.time() if seen is None else moment(seen)
+    when_s = time.time() if seen is None else as_time_seen(moment(seen), "--time")
     look = Network(network, depth=depth)
     stored = 0
     left_out: list[str] = []

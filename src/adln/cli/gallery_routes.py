@@ -12,7 +12,6 @@ from adln.atomic import atomic_write
 from adln.cli.gallery_words import actor, period
 from adln.cli.options import duration, file_option, path_argument
 from adln.errors import SettingsError
-from adln.gallery.records import Filter
 from adln.gallery.routes import movements
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.pipeline.roster import read_cameras
@@ -37,8 +36,7 @@ def routes(
 
     People are numbered, never named. Without --out the routes are counted by their cameras.
     """
-    from_s, until_s = period(from_time, until_time)
-    where = Filter(from_s=from_s, until_s=until_s)
+    where = period(from_time, until_time)
     names = {number: name for name, number in read_cameras(folder).items()}
     with SqliteGallery(folder, actor=actor()) as gallery:
         found = movements(

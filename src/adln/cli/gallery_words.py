@@ -13,6 +13,7 @@ import click
 from adln.cli.options import path_argument
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.names import is_same_name
+from adln.gallery.records import Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
 
 folder_argument = path_argument("folder")
@@ -83,17 +84,18 @@ def moment(text: str) -> float:
     return (given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp()
 
 
-def period(begin: str | None, end: str | None) -> tuple[float | None, float | None]:
-    """The times of --from and --until; see `moment`.
+def period(begin: str | None, end: str | None) -> Filter:
+    """What was seen between the times of --from and --until; see `moment`.
 
     Raises:
         SettingsError: nothing can be seen then.
     """
     from_s = None if begin is None else moment(begin)
     until_s = None if end is None else moment(end)
-    if from_s is not None and until_s is not None and from_s >= until_s:
-        raise SettingsError(f"--until {end} is not after --from {begin}.")
-    return from_s, until_s
+    try:
+        return Filter(from_s=from_s, until_s=until_s)
+    except GalleryError as error:
+        raise SettingsError(f"--until {end} is not after --from {begin}.") from error
 
 
 def when(time_s: float | None) -> str:

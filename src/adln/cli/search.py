@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,10 @@ def search(
     person and pooled into one query. With --find-people each may show any number of people, and
     each of them is searched for.
     """
-    from_s, until_s = period(from_time, until_time)
-    where = Filter(
+    where = replace(
+        period(from_time, until_time),
         cameras=frozenset(cameras) if cameras else None,
         not_cameras=frozenset(not_cameras),
-        from_s=from_s,
-        until_s=until_s,
     )
     if depth is not None and quality is not None:
         raise click.UsageError("--quality chooses the depth; leave one of the two out.")

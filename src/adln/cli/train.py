@@ -10,7 +10,7 @@ from adln.atomic import is_there, require_writable
 from adln.cli.options import device_option, duration, layout_option, path_option
 from adln.cli.progress import counting
 from adln.cli.training_view import TrainingView
-from adln.datasets.catalogue import open_datasets
+from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
 from adln.evaluation.unseen import NOT_STATED
@@ -126,6 +126,7 @@ def train(
                 "data": joined_data(
                     _started_from(recipe.network.start_from),
                     *(dataset.name for dataset in datasets),
+                    *names_of_pictures(unlabelled),
                 )
             },
             should_stop=should_stop,
@@ -154,10 +155,9 @@ def train(
 
 def _started_from(start: str) -> str:
     """What the network was trained on whose weights a run starts from; "" without one."""
-    from adln.model.checkpoint import read_provenance
+    from adln.model.checkpoint import stated_data
 
     if not start:
         return ""
     # A run that is resumed no longer needs the file.
-    stated = str(read_provenance(Path(start)).get("data", "")) if is_there(Path(start)) else ""
-    return stated or NOT_STATED
+    return stated_data(Path(start)) if is_there(Path(start)) else NOT_STATED

@@ -9,10 +9,9 @@ import click
 from adln.atomic import require_writable
 from adln.cli.options import json_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
-from adln.datasets.catalogue import open_datasets
+from adln.datasets.catalogue import names_of_pictures, open_datasets
 from adln.datasets.listing import pictures_below
 from adln.errors import TrainingError
-from adln.evaluation.unseen import NOT_STATED
 
 
 @click.command()
@@ -61,7 +60,13 @@ def whiten(
     layers: crops cost the same, and embeddings stay comparable with those in galleries. Judge it
     with `adln evaluate` on people that it was not fitted to.
     """
-    from adln.model.checkpoint import joined_data, load_network, read_provenance, save_network
+    from adln.model.checkpoint import (
+        joined_data,
+        load_network,
+        read_provenance,
+        save_network,
+        stated_data,
+    )
     from adln.training import whitening
 
     if out.suffix != ".safetensors":
@@ -92,10 +97,12 @@ def whiten(
     facts = {**asdict(strength), "crops": crops, "exits": sorted(exits or own)}
     if half:
         network.half()
-    before = read_provenance(network_path)
-    stated = str(before.get("data", "")) or NOT_STATED
-    data = joined_data(stated, *(dataset.name for dataset in datasets))
-    provenance = {**before, "data": data, "whitening": facts}
+    data = joined_data(
+        stated_data(network_path),
+        *(dataset.name for dataset in datasets),
+        *names_of_pictures(unlabelled),
+    )
+    provenance = {**read_provenance(network_path), "data": data, "whitening": facts}
     save_network(out, network, provenance=provenance)
     if as_json:
         click.echo(json.dumps({"network": str(out), **facts}))

@@ -3,7 +3,8 @@
 Opens the data sets of Sec. III.A and the user's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from adln.datasets.cuhk import (
@@ -54,6 +55,9 @@ _RECOGNISERS: dict[str, Callable[[Path], bool]] = {
     "folder": is_folder,
     "csv": is_csv,
 }
+
+NAMELESS = ("folder", "csv")
+"""Layouts of one's own pictures, which do not identify the people in them."""
 
 _EXPECTED = f"""Expected one of:
   market1501  folders {TRAIN_FOLDER}, {QUERY_FOLDER}, {GALLERY_FOLDER}
@@ -160,6 +164,34 @@ def family(name: str) -> str:
         name: Its name, as in `ReidDataset.name`.
     """
     return name.strip().lower().split("-")[0]
+
+
+def names_of_pictures(paths: Iterable[Path]) -> list[str]:
+    """The data sets that pictures without labels belong to, by the folders above them.
+
+    Args:
+        paths: Pictures, or links to them.
+
+    Returns:
+        Each name once: a key of `LAYOUTS`, "folder" where no layout names its people.
+    """
+
+    @cache
+    def name_of(folder: Path) -> str:
+        try:
+            found = recognise(folder)
+        except DatasetError:
+            # A folder above that may not be listed.
+            found = None
+        if found not in (None, *NAMELESS):
+            return str(found)
+        return name_of(folder.parent) if folder != folder.parent else NAMELESS[0]
+
+    def name(path: Path) -> str:
+        here = name_of(path.absolute().parent)
+        return name_of(path.resolve().parent) if here in NAMELESS else here
+
+    return list(dict.fromkeys(map(name, paths)))
 
 
 def _show_same_people(one: str, other: str) -> bool:

@@ -105,7 +105,8 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
     """Read the description file beside a foreign network.
 
     Raises:
-        ModelFileError: the file is missing or cannot be read.
+        ModelFileError: the file is missing or cannot be read, or gives the network another space
+            or depth than `describe_foreign` does.
     """
     place = sidecar(path)
     try:
@@ -116,6 +117,10 @@ def read_sidecar(path: Path) -> tuple[PixelForm, Manifest]:
         for name in ("mean", "std"):
             given[name] = None if given[name] is None else tuple(map(float, given[name]))
         manifest = Manifest.from_json(json.dumps(values["manifest"]), source=str(place))
+        own = {"spaces": _own_space(manifest.source_sha256), "depths": (WHOLE,)}
+        for name, expected in own.items():
+            if getattr(manifest, name) != expected:
+                raise ModelFileError(f"its {name} are {getattr(manifest, name)}, not {expected}")
         return PixelForm(**given), manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ModelFileError) as error:
         raise ModelFileError(
@@ -211,7 +216,7 @@ def describe_foreign(
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         training_data=training_data,
         licence=licence,
-        spaces=(identity[:SPACE_DIGITS],),
+        spaces=_own_space(identity),
     )
     if probe_of is not None:
         manifest = replace(manifest, probe=probe_of(manifest, opened.session))
@@ -226,6 +231,11 @@ def describe_foreign(
     ) as file:
         file.write(json.dumps(content, indent=1).encode())
     return manifest
+
+
+def _own_space(identity: str) -> tuple[str]:
+    """The space of a foreign network, which it shares with none."""
+    return (identity[:SPACE_DIGITS],)
 
 
 def _content(path: Path) -> bytes:

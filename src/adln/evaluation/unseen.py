@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.datasets.catalogue import family
+from adln.datasets.catalogue import NAMELESS, family
 from adln.embeddings import unit_length
 from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
@@ -44,8 +44,8 @@ _QUANTILES = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
 _SAMPLED_QUERIES = 64
 NOT_STATED = "unstated"
 """In the training data of a network: further data whose name is not known."""
-# Generic layouts, and a site's own crops, which do not identify the people in them.
-_NAMELESS = frozenset({"folder", "csv", "site", NOT_STATED})
+# These, and a site's own crops, do not identify the people in them.
+_NAMELESS = frozenset({*NAMELESS, "site", NOT_STATED})
 # Data sets that share persons.
 _HOLDS = {"cuhk02": "cuhk01"}
 

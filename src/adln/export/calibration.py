@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.crops import resize
-from adln.datasets.catalogue import open_dataset
+from adln.datasets.catalogue import names_of_pictures, open_dataset
 from adln.datasets.listing import is_image_name
 from adln.datasets.loading import load_crops
 from adln.errors import DatasetError, ExportError
@@ -31,11 +31,13 @@ class ChosenCrops:
         calibration: (N, H, W, 3) uint8 RGB; empty for synthetic crops.
         gate: (M, H, W, 3) uint8 RGB.
         description: their origin, in words.
+        datasets: names of the data sets that they are from.
     """
 
     calibration: NDArray[np.uint8]
     gate: NDArray[np.uint8]
     description: str
+    datasets: tuple[str, ...] = ()
 
 
 def choose_crops(
@@ -59,7 +61,11 @@ def choose_crops(
     if path is None:
         made_up = _make_up(GATE_CROPS, height_px, width_px)
         return ChosenCrops(made_up[:0], made_up, "made-up pictures")
-    paths, name = _find(path) if isinstance(path, Path) else (sorted(path), "the pictures given")
+    paths, name, datasets = (
+        _find(path)
+        if isinstance(path, Path)
+        else (sorted(path), "the pictures given", names_of_pictures(path))
+    )
     least = MIN_CALIBRATION_CROPS * 3 // 2
     if len(paths) < least:
         raise ExportError(
@@ -73,7 +79,7 @@ def choose_crops(
     crops = load_crops([paths[index] for index in spread], height_px=height_px, width_px=width_px)
     is_gate = np.arange(wanted) % 3 == 2
     count = int((~is_gate).sum())
-    return ChosenCrops(crops[~is_gate], crops[is_gate], f"{count} crops of {name}")
+    return ChosenCrops(crops[~is_gate], crops[is_gate], f"{count} crops of {name}", tuple(datasets))
 
 
 def _make_up(count: int, height_px: int, width_px: int) -> NDArray[np.uint8]:
@@ -82,12 +88,13 @@ def _make_up(count: int, height_px: int, width_px: int) -> NDArray[np.uint8]:
     return np.stack([resize(patch, height_px=height_px, width_px=width_px) for patch in patches])
 
 
-def _find(path: Path) -> tuple[list[Path], str]:
+def _find(path: Path) -> tuple[list[Path], str, list[str]]:
     try:
         dataset = open_dataset(path)
     except DatasetError:
         if not path.is_dir():
             raise ExportError(f"{path}: there is no such folder of crops.") from None
-        return sorted(file for file in path.rglob("*") if is_image_name(file.name)), path.name
+        files = sorted(file for file in path.rglob("*") if is_image_name(file.name))
+        return files, path.name, names_of_pictures(files)
     split = dataset.train if len(dataset.train) else dataset.gallery
-    return sorted(split.paths), f"{dataset.name} ({split.name})"
+    return sorted(split.paths), f"{dataset.name} ({split.name})", [dataset.name]

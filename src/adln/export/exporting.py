@@ -43,7 +43,7 @@ from adln.export.spaces import name_space
 from adln.export.splitting import Part, split
 from adln.export.tracing import trace
 from adln.manifest import METADATA_KEY, Accuracy, Manifest, Parity, Precision
-from adln.model.checkpoint import load_network, read_provenance
+from adln.model.checkpoint import joined_data, load_network, stated_data
 from adln.model.embedder import TorchEmbedder
 from adln.model.network import ADLN
 
@@ -122,7 +122,9 @@ def export_network(
         source_sha256=file_sha256(network_path, raises=ExportError, expected="a network file"),
         adln_version=__version__,
         created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        training_data=str(read_provenance(network_path).get("data", "")),
+        training_data=joined_data(
+            stated_data(network_path), *(crops.datasets if precision == "int8" else ())
+        ),
         licence=licence,
         input_form=ncnn.INPUT_FORM if out.suffix == ncnn.SUFFIX else "uint8_rgb_nhwc",
         spaces=tuple(name_space(network, depth) for depth in depths),

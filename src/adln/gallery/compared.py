@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery.adapting import remove_adaptations, space_name, store_adaptation
 from adln.gallery.bridging import bridges_from, carry, leads_back, remove_bridge, store_bridge
@@ -17,6 +18,7 @@ from adln.matching.bridge import Bridge
 from adln.matching.calibration import Calibration
 
 
+@checked(GalleryError)
 class ComparedGallery(GalleryStore):
     """The part of `SqliteGallery` that controls how embeddings are compared."""
 

@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import quote
 
 from adln.atomic import is_there
-from adln.errors import GalleryError
+from adln.errors import AdlnError, GalleryError
 from adln.gallery import schema
 from adln.gallery.sums import add_functions
 
@@ -49,6 +49,7 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
     Raises:
         GalleryError: There is no gallery, it is of another version or damaged, or the disk failed.
     """
+    require_no_file(folder, raises=GalleryError)
     path = folder / DATABASE_NAME
     if not is_there(path):
         if not create:
@@ -79,6 +80,16 @@ def connect(folder: Path, *, create: bool, mapped: bool, more_schema: str) -> sq
             connection.close()
             raise
     return connection
+
+
+def require_no_file(folder: Path, *, raises: type[AdlnError]) -> None:
+    """Refuse a file where the folder of a gallery should be.
+
+    Raises:
+        AdlnError: of class `raises`: it is a file.
+    """
+    if is_there(folder):
+        raise raises(f"{folder}: is a file; expected the folder of a gallery.")
 
 
 def _open_prepared(folder: Path, *, mapped: bool, more_schema: str) -> sqlite3.Connection:

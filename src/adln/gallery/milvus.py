@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery import milvus_rows
 from adln.gallery.milvus_store import FORGOTTEN, MERGED, TIMEOUT_S, MilvusStore
@@ -45,6 +46,7 @@ _MOST_ANSWERS = 16_384
 _COLUMNS = tuple(field.name for field in fields(SearchResult))
 
 
+@checked(GalleryError)
 class MilvusGallery(MilvusStore):
     """A gallery on a server; see `adln.gallery.interface.Gallery`.
 

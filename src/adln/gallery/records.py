@@ -64,6 +64,21 @@ def _as_time(value: object, what: str) -> float:
     return float(value)
 
 
+def as_time_seen(value: object, what: str) -> float:
+    """When somebody was photographed, in seconds since 1970, from any number.
+
+    Raises:
+        GalleryError: It is no number, before 1970 or at its begin, as an unset clock has it, or
+            after the year 9999.
+    """
+    time_s = _as_time(value, what)
+    if not 0 < time_s < _MOST_TIME_S:
+        raise GalleryError(
+            f"{what} must be in seconds since 1970, above 0 and up to the year 9999, got {value!r}."
+        )
+    return time_s
+
+
 @dataclass(frozen=True)
 class ModelKey:
     """The network and depth of an embedding, and its space.
@@ -240,7 +255,7 @@ class Filter:
         cameras: only these cameras.
         not_cameras: none of these cameras (in re-identification, usually the query's own).
         from_s: seen at this time or later.
-        until_s: seen before this time.
+        until_s: seen before this time, which is later than `from_s`.
         persons: only these people; `NO_PERSON` stands for unassigned sightings.
         not_persons: none of these people; `NO_PERSON` leaves out unassigned sightings.
         depth: only embeddings of this depth. Not needed for searches, which compare only

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery import proving, rows
 from adln.gallery.adapting import NO_CAMERA
@@ -51,6 +52,7 @@ _PROOF_QUERIES = 256
 _PROOF_ANSWERS = 10
 
 
+@checked(GalleryError)
 class SqliteGallery(ComparedGallery):
     """A gallery in one folder of this machine; see `adln.gallery.interface.Gallery`.
 

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.arguments import checked
 from adln.errors import GalleryError
 from adln.gallery import audit, rows, scan
 from adln.gallery.adapting import adaptation_of
@@ -71,6 +72,7 @@ class Queries:
     cameras: NDArray[np.int64]
 
 
+@checked(GalleryError)
 class GalleryStore:
     """Database, code files and columns of one gallery, kept synchronised.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from adln.errors import CheckpointError
+from adln.evaluation.unseen import NOT_STATED
 from adln.model.files import read_tensors, write_tensors
 from adln.model.network import ADLN, Architecture
 from adln.strict import parse_json
@@ -91,11 +92,20 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
+def stated_data(path: Path) -> str:
+    """What the file says the network was trained on; `NOT_STATED` if it says nothing.
+
+    Raises:
+        CheckpointError: the file is missing or truncated.
+    """
+    return str(read_provenance(path).get("data", "")) or NOT_STATED
+
+
 def joined_data(*stated: str) -> str:
     """What a network was trained on if it was made from several: "market1501 + cuhk03".
 
     Args:
-        stated: names of data sets, or what other networks state under "data".
+        stated: names of data sets, or what `stated_data` says of other networks.
 
     Returns:
         Each name once, in this order.

@@ -6,8 +6,12 @@ names and counts of people are private.
 """
 
 from collections.abc import Callable, Iterator
+from io import BufferedReader, RawIOBase
+from socket import socket
 from threading import Thread
-from wsgiref.simple_server import WSGIServer
+from time import monotonic
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +28,8 @@ from prometheus_client.registry import Collector
 from adln.errors import DeliveryError, SettingsError
 from adln.pipeline.delivery import DeliveryCounts
 
+HEAD_S = 10.0
+"""Within this time a request must arrive: each connection takes a thread until it ends."""
 _MILLISECONDS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -89,6 +95,39 @@ class PipelineMetrics:
         return generate_latest(self.registry).decode("utf-8")
 
 
+class _Received(RawIOBase):
+    """What a connection receives before a time; then it ends."""
+
+    def __init__(self, connection: socket, until_s: float) -> None:
+        self._connection, self._until_s = connection, until_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._until_s - monotonic()
+        if left_s <= 0:
+            return 0
+        self._connection.settimeout(left_s)
+        try:
+            return self._connection.recv_into(buffer)
+        except TimeoutError:
+            return 0
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers a request that arrives in time, without a log."""
+
+    timeout = HEAD_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = BufferedReader(_Received(self.connection, monotonic() + self.timeout))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 class MetricsServer:
     """Serves metrics over HTTP at ``/metrics``.
 
@@ -115,6 +154,7 @@ class MetricsServer:
             raise SettingsError(
                 f"Metrics cannot be served at {host}:{port}: {error}. Choose another port."
             ) from error
+        self._server.RequestHandlerClass = _Handler
         self.port: int = self._server.server_port
 
     def close(self) -> None:

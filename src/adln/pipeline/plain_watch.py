@@ -36,7 +36,7 @@ def settings_of(
     detector: Path | None = None,
     network: str = "",
     quality: Quality | None = None,
-    start: str = "",
+    start: str | datetime = "",
 ) -> tuple[WatchSettings, Path]:
     """The settings for the given sources.
 
@@ -81,7 +81,7 @@ def watch_of(
     gallery: Path | None = None,
     detector: Path | None = None,
     network: str = "",
-    start: str = "",
+    start: str | datetime = "",
 ) -> WatchSettings:
     """Settings of a watch of these cameras and recordings.
 
@@ -92,13 +92,15 @@ def watch_of(
             in `folder`.
         detector: YOLOX in ONNX; the default one if left out.
         network: exported network; the default one if left out.
-        start: start of the recordings, ISO 8601, in local time unless it has a zone.
+        start: start of the recordings, in ISO 8601 or as a datetime, in local time unless it has a
+            zone. Of a local time that passes twice, as the clocks are set back, the first is meant.
 
     Returns:
         Settings with absolute paths.
 
     Raises:
-        SettingsError: a source does not exist, or `start` is not a time.
+        SettingsError: a source does not exist, or `start` is not a time, or a local one that the
+            clocks skip.
     """
     where = [_absolute(source, folder) for source in sources]
     place = gallery.absolute() if gallery is not None else _beside(where, folder)
@@ -176,10 +178,18 @@ def _numbers(names: Sequence[str], known: Mapping[str, int]) -> list[tuple[str, 
     return list(given.items())
 
 
-def _moment(text: str) -> str:
+def _moment(given: str | datetime) -> str:
+    """A time with its zone; without one it is local."""
     try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except ValueError as error:
+        begin = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+        moment = begin.astimezone()
+    except (ValueError, OverflowError, OSError) as error:
         raise SettingsError(
-            f"{text!r} is not a time; write it as 2026-11-22T14:30 or 2026-11-22T14:30+01:00."
+            f"{str(given)!r} is not a time; write it as 2026-11-22T14:30 or 2026-11-22T14:30+01:00."
         ) from error
+    if begin.tzinfo is None and moment.replace(tzinfo=None) != begin:
+        raise SettingsError(
+            f"{str(given)!r} is no local time: the clocks are set forward over it. Write another, "
+            "or state the zone as in 2026-11-22T14:30+01:00."
+        )
+    return moment.isoformat()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adln.atomic import atomic_write, locked
 from adln.errors import CameraNumberTakenError, SettingsError
-from adln.gallery.database import permissions_in
+from adln.gallery.database import permissions_in, require_no_file
 from adln.strict import parse_json
 
 FILE_NAME = "cameras.json"
@@ -102,8 +102,9 @@ def read_cameras(folder: Path) -> dict[str, int]:
     """Name -> number of all cameras that were ever watched with a gallery.
 
     Raises:
-        SettingsError: the file is damaged.
+        SettingsError: the file is damaged, or the folder is a file.
     """
+    require_no_file(folder, raises=SettingsError)
     return _read(folder / FILE_NAME)[0]
 
 

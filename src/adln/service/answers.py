@@ -33,6 +33,12 @@ Time = Annotated[
 ]
 
 
+SeenTime = Annotated[
+    float,
+    Field(gt=0, le=_LATEST_S, description="Seconds since 1970 (UTC), above 0."),
+]
+
+
 def _usable_name(name: str) -> str:
     try:
         return checked_name(" ".join(name.split()))
@@ -399,7 +405,7 @@ class PushedSighting(In):
 
     embedding: Embedding
     camera_id: CameraId
-    time_s: Time
+    time_s: SeenTime
     person_id: PersonId | None = None
     track_id: int | None = Field(default=None, ge=0, le=_LARGEST_ID)
     box_xyxy: tuple[float, float, float, float] | None = None

@@ -1,6 +1,6 @@
 """Resolves the sightings, people and networks of a request; refuses those that do not exist."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
@@ -17,17 +17,13 @@ NOBODY = frozenset({NO_PERSON})
 
 
 def as_filter(given: FilterIn) -> Filter:
-    """A client's filter as the gallery's.
-
-    Raises:
-        HTTPException: 422, no time is in it.
-    """
-    return _checked(vars(given))
+    """A client's filter as the gallery's."""
+    return _filter(**vars(given))
 
 
-def _checked(given: Mapping[str, Any]) -> Filter:
+def _filter(**conditions: Any) -> Filter:
     try:
-        return Filter(**given)
+        return Filter(**conditions)
     except GalleryError as error:
         raise HTTPException(422, str(error)) from error
 
@@ -38,13 +34,11 @@ async def _asked_for(
     from_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
     until_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
 ) -> Filter:
-    return _checked(
-        {
-            "cameras": None if camera is None else frozenset(camera),
-            "persons": None if person is None else frozenset(person),
-            "from_s": from_s,
-            "until_s": until_s,
-        }
+    return _filter(
+        cameras=None if camera is None else frozenset(camera),
+        persons=None if person is None else frozenset(person),
+        from_s=from_s,
+        until_s=until_s,
     )
 
 

@@ -24,9 +24,9 @@ from adln.service.answers import (
     People,
     PersonId,
     PersonOut,
+    SeenTime,
     SplitIn,
     Stored,
-    Time,
     Undone,
 )
 from adln.service.asked import require_model, require_person, require_sightings
@@ -111,7 +111,7 @@ def people_routes(parts: Parts, pictures: Pictures) -> APIRouter:
         person_id: one,
         caller: Operator,
         camera_id: Annotated[CameraId, Query()] = 0,
-        time_s: Annotated[Time | None, Query(allow_inf_nan=False)] = None,
+        time_s: Annotated[SeenTime | None, Query(allow_inf_nan=False)] = None,
     ) -> Stored:
         """Add a picture of a person. Only its embedding is stored unless pictures are kept."""
         await to_thread.run_sync(partial(require_person, parts, person_id))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adln.model.checkpoint import read_provenance
+from adln.model.checkpoint import stated_data
 from adln.site.crops import SiteCrops
 from adln.site.recipes import imagenet_start
 from adln.site.teacher import DeviceTeacher
@@ -37,5 +37,4 @@ def terms(start: Path, name: str, teacher: DeviceTeacher | None) -> str:
 def _started_from(start: Path) -> str:
     if imagenet_start(start):
         return f"ImageNet weights ({start.name})"
-    data = str(read_provenance(start).get("data", ""))
-    return f"{start.name}, trained on {data or 'what it does not say'}"
+    return f"{start.name}, trained on {stated_data(start)}"
