@@ -12,10 +12,12 @@ import pytest
 from adln.atomic import (
     atomic_folder,
     atomic_write,
+    beside,
     file_sha256,
     locked,
     require_regular,
     require_writable,
+    suffix_of,
     user_folder,
 )
 from adln.errors import GalleryError
@@ -237,3 +239,20 @@ def test_a_place_that_cannot_be_looked_for_is_named_before_the_work() -> None:
     # Under so long a name nobody can look for anything, not even root.
     with pytest.raises(GalleryError, match=r"cannot be written .* Choose another place"):
         require_writable(Path("/" + "x" * 300) / "file", raises=GalleryError)
+
+
+def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    with atomic_write(path, raises=GalleryError) as file:
+        file.write(b"all of it")
+    assert path.read_bytes() == b"all of it"
+
+
+def test_a_file_beside_another_may_be_in_capitals(tmp_path: Path) -> None:
+    assert suffix_of(Path("NET.XML")) == ".xml"
+    path = tmp_path / "NET.XML"
+    assert beside(path, ".bin") == tmp_path / "NET.bin"
+    (tmp_path / "NET.BIN").touch()
+    assert beside(path, ".bin") == tmp_path / "NET.BIN"
+    (tmp_path / "NET.bin").touch()
+    assert beside(path, ".bin") == tmp_path / "NET.bin"

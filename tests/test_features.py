@@ -78,11 +78,14 @@ def test_parquet_without_pyarrow_is_told_before_the_work(
         read_features(tmp_path / "f.parquet")
 
 
-def test_other_endings_and_missing_folders_are_refused(tmp_path: Path) -> None:
+def test_other_endings_are_refused_and_missing_folders_are_made(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"ends in \.npz or \.parquet"):
         write_features(some_features(), tmp_path / "f.csv")
-    with pytest.raises(SettingsError, match="there is no folder"):
-        write_features(some_features(), tmp_path / "gone" / "f.npz")
+    path = tmp_path / "new" / "folder" / "f.npz"
+    module.require_writable_format(path)
+    assert not path.parent.exists()
+    write_features(some_features(), path)
+    assert path.is_file()
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(

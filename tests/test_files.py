@@ -1,5 +1,6 @@
 """A file that a reader can hold in the head."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,12 @@ LONG = {"scenes/drawn_figure.py"}
 def test_no_file_has_more_than_600_lines(path: Path) -> None:
     if path.relative_to(ROOT).as_posix() not in LONG:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+
+
+def test_suffixes_are_compared_in_one_place() -> None:
+    compared = re.compile(r"\.suffix(es)?(\[.*?\])?(\.lower\(\))? (==|!=|in|not in) ")
+    assert {
+        path.name
+        for path in ROOT.rglob("*.py")
+        if compared.search(path.read_text(encoding="utf-8"))
+    } == set()

@@ -113,6 +113,22 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def suffix_of(path: Path) -> str:
+    """The suffix of a file name in lower case, as suffixes are compared: ".xml" of NET.XML."""
+    return path.suffix.lower()
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file beside one that differs in its suffix, in capitals if it is there only so.
+
+    Args:
+        path: of the file.
+        suffix: of the other file, in lower case, such as ".bin".
+    """
+    usual, capitals = path.with_suffix(suffix), path.with_suffix(suffix.upper())
+    return capitals if is_there(capitals) and not is_there(usual) else usual
+
+
 @contextmanager
 def atomic_write(
     path: Path,
@@ -120,25 +136,22 @@ def atomic_write(
     raises: type[AdlnError],
     instead: str = "choose another folder",
     mode: int | None = None,
-    folders: bool = False,
 ) -> Iterator[BinaryIO]:
     """Write a file; whoever looks at the path finds the old file or the whole new one.
 
     Args:
-        path: of the file.
+        path: of the file; folders above it that are missing are made.
         raises: what is raised if the disk refuses.
         instead: what else than free space would help, for the message.
         mode: who may read and write it, such as 0o600, from its first byte on; as with any new file
             if left out.
-        folders: make the folders above it that are missing.
 
     Yields:
         Where the content goes; its name is a path, for those who write by one.
     """
     partial: Path | None = None
     try:
-        if folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         partial, handle = _open_partial(path, mode)
         with open(partial, "wb", opener=lambda *_: handle) as file:

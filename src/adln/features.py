@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write, require_regular, require_writable
+from adln.atomic import atomic_write, require_regular, require_writable, suffix_of
 from adln.embeddings import find_unusable, unit_length
 from adln.errors import AdlnError, DatasetError, SettingsError, require_package
 
@@ -68,15 +68,13 @@ def require_writable_format(path: Path) -> None:
     """Check, before the work, that a feature file can be written to a path.
 
     Raises:
-        SettingsError: the name ends in neither .npz nor .parquet, the folder is missing or not
-            writable, or pyarrow is needed and not installed.
+        SettingsError: the name ends in neither .npz nor .parquet, the folder is not writable, or
+            pyarrow is needed and not installed.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if suffix_of(path) not in SUFFIXES:
         raise SettingsError(f"{path}: expected a name that ends in .npz or .parquet.")
-    if not path.parent.is_dir():
-        raise SettingsError(f"{path}: there is no folder {path.parent}.")
     require_writable(path, raises=SettingsError)
-    if path.suffix.lower() == ".parquet":
+    if suffix_of(path) == ".parquet":
         pyarrow_modules()
 
 
@@ -92,7 +90,7 @@ def write_features(features: Features, path: Path) -> None:
     """
     require_writable_format(path)
     with atomic_write(path, raises=SettingsError) as file:
-        if path.suffix.lower() == ".npz":
+        if suffix_of(path) == ".npz":
             _write_npz(features, file)
         else:
             _write_parquet(features, file)
@@ -130,7 +128,7 @@ def read_features(path: str | Path) -> Features:
 
 def _parse(path: Path) -> Features:
     try:
-        if path.suffix.lower() == ".parquet":
+        if suffix_of(path) == ".parquet":
             return _read_parquet(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return Features(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import suffix_of
 from adln.errors import ModelFileError
 
 _REVERSED = re.compile(r'<reverse_input_channels value="(true|false)"', re.IGNORECASE)
@@ -95,7 +96,7 @@ def told_colours(path: Path) -> str | None:
 
     Source: `reverse_input_channels` in the parameters that the converter records in the file.
     """
-    if path.suffix != ".xml" or not path.is_file():
+    if suffix_of(path) != ".xml" or not path.is_file():
         return None
     said = _REVERSED.search(path.read_text(encoding="utf-8", errors="replace"))
     return None if said is None else ("bgr" if said[1].lower() == "true" else "rgb")

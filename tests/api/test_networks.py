@@ -367,6 +367,19 @@ def test_openvino_files_are_members(foreign: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(net.embed(crops), [expected(crop) for crop in crops], atol=1e-3)
 
 
+def test_openvino_files_with_names_in_capitals_are_members(foreign: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    openvino.save_model(openvino.Core().read_model(foreign), tmp_path / "means.xml")
+    for suffix in (".xml", ".bin"):
+        (tmp_path / f"means{suffix}").rename(tmp_path / f"MEANS{suffix.upper()}")
+    path = tmp_path / "MEANS.XML"
+    adln.describe_network(path, name="capitals", mean=MEAN, std=STD)
+    crop = picture()
+    np.testing.assert_allclose(adln.load("capitals").embed(crop)[0], expected(crop), atol=1e-3)
+    (known,) = (one for one in adln.networks() if one.name == "capitals")
+    assert known.size_bytes == sum(file.stat().st_size for file in tmp_path.glob("MEANS.???"))
+
+
 def test_the_colours_that_a_converter_left_in_the_file_are_taken(
     foreign: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

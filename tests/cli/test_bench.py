@@ -76,10 +76,11 @@ def test_accuracy_must_be_a_name_and_percent(model: Path, text: str) -> None:
     assert "write a name and its mAP in percent" in result.output
 
 
-def test_no_network_and_no_folder_for_the_picture_are_refused(model: Path, tmp_path: Path) -> None:
+def test_no_network_and_no_place_for_the_picture_are_refused(model: Path, tmp_path: Path) -> None:
     result = run("--rounds", "1")
     assert isinstance(result.exception, SettingsError)
-    result = run("--model", model, "--picture", tmp_path / "gone" / "chart.png")
+    (tmp_path / "file").touch()
+    result = run("--model", model, "--picture", tmp_path / "file" / "chart.png")
     assert isinstance(result.exception, SettingsError)
 
 

@@ -81,6 +81,20 @@ def test_a_network_states_what_the_one_it_was_started_from_was_trained_on(
         assert read_provenance(out / "network.safetensors")["data"] == stated
 
 
+def test_a_run_that_goes_on_states_what_it_was_started_from_though_that_is_gone(
+    data: Path, tmp_path: Path
+) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "run"
+    architecture = Architecture(num_classes=3, exits=(1,), height_px=32, width_px=16)
+    save_network(start, build_network(architecture, seed=0), provenance={"data": "cuhk03"})
+    settings = f"network.start_from={json.dumps(str(start))}"
+    for more in (["--stop-after", "0s"], ["--stop-after", "0s"], []):
+        result = CliRunner().invoke(train, arguments(data, out, "--set", settings, *more))
+        assert result.exit_code == 0, result.output
+        start.unlink(missing_ok=True)
+    assert read_provenance(out / "network.safetensors")["data"] == "cuhk03 + market1501"
+
+
 def test_a_network_states_pictures_without_labels_that_it_was_trained_on(
     data: Path, tmp_path: Path
 ) -> None:

@@ -270,6 +270,8 @@ def test_names_belong_to_one_person(gallery: Gallery) -> None:
     assert [p.name for p in gallery.persons()] == ['Anna "the" \\ Ä', "Anna"]
     gallery.name_person(nobody, None)
     assert [p.name for p in gallery.persons()] == ['Anna "the" \\ Ä', None]
+    assert gallery.names([anna, nobody, 99]) == {anna: 'Anna "the" \\ Ä', nobody: None}
+    assert gallery.names([]) == {}
     with pytest.raises(GalleryError):
         gallery.name_person(99, "Berta")
 

@@ -1,9 +1,12 @@
 """Which models may be in one gallery, and which of them are compared."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from adln.embedders.named import remember_opened
+from adln.embedders.session import open_session
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey
 from adln.gallery.spaces import admit, group_by_space, template_kind
@@ -61,3 +64,11 @@ def test_groups_and_limits_follow_spaces() -> None:
 def test_a_space_with_an_endless_name_is_refused() -> None:
     with pytest.raises(GalleryError, match="at most 64"):
         replace(RES2, space="s" * 65)
+
+
+def test_networks_that_differ_are_called_by_name() -> None:
+    known = open_session("res2").sha256
+    remember_opened("e" * 64, Path("folder/mine.onnx"))
+    expected = r"of res2 \(network .*these are of mine \(network e.*\(--network res2\)"
+    with pytest.raises(GalleryError, match=expected):
+        admit([ModelKey(known, 2, 32)], [ModelKey("e" * 64, 2, 32)], place="here")

@@ -166,7 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if query.after < event.start_time < query.before
                 and label in ("all", event.label)
                 and (query.has_snapshot is None or event.has_snapshot == bool(query.has_snapshot))
-                and (query.in_progress != 0 or event.end_time is not None)
+                and (query.in_progress is None or query.in_progress == (event.end_time is None))
             ]
             page = TypeAdapter(list[EventAnswer]).dump_python(found[: query.limit])
             self._json(json.dumps([*fake.rubbish, *page]).encode())

@@ -90,6 +90,27 @@ def name_all_red(gallery: SqliteGallery, name: str) -> int:
     return gallery.split(alike, name)
 
 
+def test_people_in_long_events_are_named_when_they_leave(
+    make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery
+) -> None:
+    fake = make_frigate()
+    namer = namer_of(fake, gallery)
+    long = fake.somebody(RED, NOON_S, end_time=None)
+    gone = fake.somebody(BLUE, NOON_S, end_time=None)
+    before = fake.somebody(GREEN, NOON_S, camera="yard")
+    for at_s in (NOON_S + 10.0, NOON_S + 7200.0):
+        namer.poll(after_s=at_s - 3600.0, before_s=at_s)
+        # What has ended is processed at once, what goes on is not.
+        assert namer.counts == {"unknown": 1}
+    fake.events[long].end_time = NOON_S + 7205.0
+    del fake.events[gone]
+    for at_s in (NOON_S + 7210.0, NOON_S + 7220.0):
+        namer.poll(after_s=at_s - 3600.0, before_s=at_s)
+        assert namer.counts == {"unknown": 2}
+    ids = {event for event in (long, before) for one in fake.asked if f"{event}/snapshot" in one}
+    assert ids == {long, before}
+
+
 @pytest.mark.parametrize("version", ["0.16", "0.17", "0.18"])
 def test_history_fills_the_gallery_and_names_go_back_once_somebody_gave_them(
     make_frigate: Callable[..., FakeFrigate], gallery: SqliteGallery, version: str

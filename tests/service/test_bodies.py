@@ -54,6 +54,18 @@ def test_json_with_more_keys_than_a_route_can_need_is_refused_by_counting(
     assert "too many values" in answer.json()["message"]
 
 
+@pytest.mark.parametrize("path", ["/search", "/persons", "/sightings", "/persons/1/merge"])
+@pytest.mark.parametrize("kind", [JSON, {"Content-Type": "text/plain"}, {}])
+@pytest.mark.parametrize("body", [b"", b" \n", b"hello", b"\xff\xfe", b'{"ids": [1'])
+def test_a_body_that_is_no_json_is_told_what_is_expected(
+    served: Served, path: str, kind: dict[str, str], body: bytes
+) -> None:
+    answer = served.client.post(f"{API}{path}", content=body, headers=kind)
+    assert answer.status_code == 422
+    assert answer.json()["problem"] == "not_usable"
+    assert "must be a JSON object, sent as application/json" in answer.json()["message"]
+
+
 @pytest.mark.parametrize(
     ("path", "size"), [("/search", 200_000), ("/persons", 70_000), ("/persons/1/merge", 70_000)]
 )

@@ -13,7 +13,7 @@ from PIL import Image
 
 import adln
 from adln.arguments import checked
-from adln.atomic import is_there
+from adln.atomic import beside, is_there, suffix_of
 from adln.boxes import as_array, as_boxes
 from adln.crops import cut, decode_image, read_image, require_picture, to_rgb
 from adln.embedders.embedder import OnnxEmbedder
@@ -236,7 +236,7 @@ def load(
     """
     path = find_network(network)
     given = mean is not None or std is not None or colours is not None or layout != "nchw"
-    if given or (path.suffix == ".xml" and not sidecar(path).is_file()):
+    if given or (suffix_of(path) == ".xml" and not sidecar(path).is_file()):
         form = _pixel_form(path, mean=mean, std=std, colours=colours, layout=layout)
         known = known_description(path)
         if known is None or known[0] != form:
@@ -412,7 +412,7 @@ def _known(name: str, path: Path, shipped: bool) -> KnownNetwork:
         manifest = open_session(path).manifest
     except ModelFileError as error:
         problem = str(error)
-    files = {path, *(path.with_suffix(ending) for ending in _FILES if path.suffix == ".xml")}
+    files = {path, *(beside(path, ending) for ending in _FILES if suffix_of(path) == ".xml")}
     size = sum(file.stat().st_size for file in files if file.is_file())
     return KnownNetwork(
         name=name, path=path, shipped=shipped, manifest=manifest, size_bytes=size, problem=problem

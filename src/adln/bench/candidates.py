@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from adln.atomic import beside, suffix_of
 from adln.bench.operations import count_operations
 from adln.embedders.proving import find_verdict, run_alone
 from adln.embedders.session import OpenModel, Runtime, open_session, start_session
@@ -162,6 +163,7 @@ class OpenVinoCandidate:
             "openvino", extra="openvino", purpose="an .xml peer", raises=SettingsError
         )
         self._core = openvino.Core()
+        self._files = [path, beside(path, ".bin")] if suffix_of(path) == ".xml" else [path]
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
@@ -169,7 +171,7 @@ class OpenVinoCandidate:
         }
         self.path = path
         try:
-            model = self._core.read_model(path)
+            model = self._core.read_model(*self._files)
             model.reshape(self._shape(model, 1))
         except Exception as error:
             raise ModelFileError(
@@ -177,8 +179,6 @@ class OpenVinoCandidate:
                 "an .xml file needs its .bin file beside it."
             ) from error
         kinds = {node.get_type_name() for node in model.get_ordered_ops()}
-        weights = path.with_suffix(".bin") if path.suffix == ".xml" else None
-        files = [path] if weights is None else [path, weights]
         names = {"f32": "fp32", "f16": "fp16"}
         is_quantised = "FakeQuantize" in kinds
         self.facts = Facts(
@@ -186,13 +186,13 @@ class OpenVinoCandidate:
             runtime="openvino",
             precision="int8" if is_quantised else names.get(precision, precision),
             is_own=False,
-            file_bytes=sum(file.stat().st_size for file in files),
+            file_bytes=sum(file.stat().st_size for file in self._files),
             macs=_openvino_macs(model),
         )
 
     def build_run(self, batch_size: int) -> Run | None:
         """See `Candidate`."""
-        model = self._core.read_model(self.path)
+        model = self._core.read_model(*self._files)
         shape = self._shape(model, batch_size)
         try:
             model.reshape(shape)
@@ -225,9 +225,9 @@ def open_peer(path: Path, *, threads: int) -> Candidate:
         ModelFileError: another suffix, or the file cannot be read.
         SettingsError: OpenVINO is needed and not installed.
     """
-    if path.suffix.lower() == ".xml":
+    if suffix_of(path) == ".xml":
         return OpenVinoCandidate(path, threads=threads)
-    if path.suffix.lower() == ".onnx":
+    if suffix_of(path) == ".onnx":
         return OnnxCandidate(path, threads=threads, own=False)
     raise ModelFileError(f"{path}: a peer must be a file ending in {' or '.join(PEER_SUFFIXES)}.")
 

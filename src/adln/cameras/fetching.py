@@ -91,7 +91,7 @@ def fetch(
     ):
         return target
     instead = "set XDG_CACHE_HOME to a folder of your own"
-    with atomic_write(target, raises=ModelFileError, instead=instead, folders=True) as file:
+    with atomic_write(target, raises=ModelFileError, instead=instead) as file:
         try:
             with (opener or _open_url)(release.url) as answer:
                 digest = _copy(answer, file, release)

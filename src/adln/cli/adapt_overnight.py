@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adln.atomic import locked, require_writable
+from adln.atomic import locked, require_writable, suffix_of
 from adln.cameras.detector import Detector
 from adln.cli.options import clock, duration, path_option
 from adln.cli.progress import RenewedLine
@@ -98,7 +98,7 @@ def adapt_overnight(
     `collect` is in seconds, and `opened_detector` takes the place of a file.
     """
     _require_packages(_NEEDED_FOR_CLUSTERS if teacher == _NO_TEACHER else {})
-    if out.suffix != ".onnx":
+    if suffix_of(out) != ".onnx":
         raise SettingsError(f"{out}: the name of the network must end in .onnx.")
     if not teacher or start is None:
         raise SettingsError(

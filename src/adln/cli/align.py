@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import require_writable, suffix_of
 from adln.cli.options import data_option, device_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
@@ -90,7 +90,7 @@ def align(
         with_common_space,
     )
 
-    if out.suffix != ".safetensors":
+    if suffix_of(out) != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
     require_writable(out, raises=TrainingError)
     network = load_network(network_path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from adln.atomic import require_writable
 from adln.bench.benchmark import BenchReport, BenchRow, best_accuracy, count_steps, run_benchmark
 from adln.bench.candidates import Candidate, OnnxCandidate, open_peer
 from adln.cli.options import file_option, json_option, network_option, path_option, save_picture
@@ -82,8 +83,8 @@ def bench(
     All networks run in one process, in rounds of random order, so that their ratios can be
     trusted even if other work disturbs the milliseconds.
     """
-    if picture_path is not None and not picture_path.parent.is_dir():
-        raise SettingsError(f"{picture_path}: there is no folder {picture_path.parent}.")
+    if picture_path is not None:
+        require_writable(picture_path, raises=SettingsError)
 
     def open_network(path: Path) -> Candidate:
         path = find_network(path)

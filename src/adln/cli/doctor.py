@@ -9,6 +9,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.atomic import suffix_of
 from adln.cameras.detector import Detector
 from adln.cli.progress import Counting
 from adln.cli.watch import run_watch
@@ -43,7 +44,7 @@ def doctor(recording: Path, network: str, detector: str, boxes: str, camera: str
     which thresholds follow, how identities change with them, and where the time goes. It needs no
     names and stores nothing.
     """
-    if recording.suffix == ".toml":
+    if suffix_of(recording) == ".toml":
         settings = read_watch_settings(recording)
         folder = recording.resolve().parent
     else:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adln.atomic import file_sha256, is_there
+from adln.atomic import file_sha256, is_there, suffix_of
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import DEFAULT_BATCH_SIZE, OnnxEmbedder
 from adln.embedders.foreign import sidecar
@@ -20,7 +20,7 @@ _FOR_DEVICES = (".onnx", ".xml")
 
 def is_exported(model: Path) -> bool:
     """Whether a network runs on a device, given as a file or by its name."""
-    return find_network(model).suffix in _FOR_DEVICES
+    return suffix_of(find_network(model)) in _FOR_DEVICES
 
 
 def network_sha256(path: Path) -> str:

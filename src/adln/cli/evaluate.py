@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import require_writable, suffix_of
 from adln.bench.cascade_costs import measure_costs
 from adln.cli.embedders import is_exported, open_chain, open_trained
 from adln.cli.options import depths_option, device_option, layout_option, path_argument, path_option
@@ -225,7 +225,7 @@ def _titles(datasets: list[ReidDataset]) -> list[str]:
 def _open(
     networks: tuple[Path, ...], depths: tuple[int, ...], *, device: str, flip: bool, bf16: bool
 ) -> _Subject:
-    if len(networks) == 1 and networks[0].suffix.lower() in SUFFIXES:
+    if len(networks) == 1 and suffix_of(networks[0]) in SUFFIXES:
         return _open_features(networks[0], depths)
     params: dict[int, int] = {}
     flops: dict[int, int] = {}

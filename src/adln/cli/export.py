@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import require_writable, suffix_of
 from adln.cli.options import layout_option, path_argument, path_option
 from adln.cli.progress import counting
 from adln.datasets.catalogue import open_dataset
@@ -121,10 +121,8 @@ def _report(file: "ExportedFile") -> None:
     from adln.export.saturation import LARGEST_SUM
 
     # All but ONNX keep their weights beside the file.
-    paths = (
-        [file.path] if file.path.suffix == ".onnx" else [file.path, file.path.with_suffix(".bin")]
-    )
-    size_mb = sum(path.stat().st_size for path in paths) / 1e6
+    more = [] if suffix_of(file.path) == ".onnx" else [file.path.with_suffix(".bin")]
+    size_mb = sum(path.stat().st_size for path in (file.path, *more)) / 1e6
     click.echo(f"{file.path}  {size_mb:.1f} MB, {file.manifest.precision}")
     pairs = file.manifest.pairs
     if pairs is not None:

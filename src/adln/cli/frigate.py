@@ -145,7 +145,7 @@ def frigate(
                     # Whoever came before now may still be there; events are listed as they end.
                     try:
                         since_s = now_s - 3600.0
-                        namer.take_all(api.events(after_s=since_s, before_s=time.time()))
+                        namer.poll(after_s=since_s, before_s=time.time())
                         if is_down:
                             log.warning("%s: Frigate answers again", url)
                         now_s, is_down = time.time(), False

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from adln.atomic import atomic_write, require_writable
 from adln.cli.gallery_places import open_place
 from adln.cli.options import file_option
 from adln.cli.progress import counting, tell
@@ -22,8 +23,8 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
     Each is a folder, or an address such as http://localhost:19530/shop on a Milvus server. SOURCE
     is left as it is.
     """
-    if ids_path is not None and not ids_path.absolute().parent.is_dir():
-        raise GalleryError(f"{ids_path}: there is no folder {ids_path.parent}.")
+    if ids_path is not None:
+        require_writable(ids_path, raises=GalleryError)
     with (
         open_place(source) as old,
         open_place(target, create=True) as new,
@@ -32,7 +33,8 @@ def move(source: str, target: str, ids_path: Path | None, quiet: bool) -> None:
         moved = move_gallery(old, new, on_progress=on_progress)
     if ids_path is not None:
         lines = [f"{old_id},{new_id}" for old_id, new_id in moved.sighting_ids.items()]
-        ids_path.write_text("\n".join(["old,new", *lines]) + "\n", encoding="utf-8")
+        with atomic_write(ids_path, raises=GalleryError) as file:
+            file.write(("\n".join(["old,new", *lines]) + "\n").encode())
     click.echo(
         f"{target}: {len(moved.person_ids):,} persons and {len(moved.sighting_ids):,} sightings, "
         f"each compared with {source}; {moved.searches} searches answered alike."

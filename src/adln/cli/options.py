@@ -107,15 +107,16 @@ def clock(seconds: float) -> str:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture in the format that its name ends in.
+    """Write a picture in the format that its name ends in; missing folders are made.
 
     Raises:
         SettingsError: it cannot be written.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in an "
-            "existing folder."
+            f"{path}: the picture cannot be written ({error}); name a .jpg or .png in a folder "
+            "that can be written."
         ) from error

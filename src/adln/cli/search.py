@@ -23,7 +23,7 @@ from adln.cli.options import (
 )
 from adln.crops import cut, picture_size, read_crop, read_image
 from adln.embedders.quality import Quality, depths_for, files_for
-from adln.gallery.records import Filter, SearchResult, pool_track
+from adln.gallery.records import NO_PERSON, Filter, SearchResult, pool_track
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scales
 from adln.matching.framing import why_not_a_crop
@@ -101,7 +101,7 @@ def search(
             return
         no_crop = next((why for why in map(_why_not_a_crop, pictures) if why is not None), None)
         answer, result, depth_asked = question.ask(pictures, no_crop=no_crop)
-        names = {person.person_id: person.name for person in gallery.persons()}
+        names = gallery.names(_people_of(result))
         called = {look.key.depth: look.key.depth_name for look in looks}
         records = gallery.get(result.sighting_ids.tolist())
     if as_json:
@@ -154,7 +154,6 @@ def _tell_each(
 ) -> None:
     """Find the people in whole pictures and say who each of them is, from left to right."""
     finder = PeopleFinder(detector)
-    names = {person.person_id: person.name for person in question.gallery.persons()}
     rows: list[dict[str, Any]] = []
     for path in pictures:
         image = read_image(path)
@@ -166,6 +165,7 @@ def _tell_each(
             if as_json:
                 box = [round(side, 1) for side in person.box_xyxy]
                 row = {"picture": str(path), "box_xyxy": box, **_answer_as_json(answer)}
+                names = question.gallery.names(_people_of(result))
                 rows.append({**row, "answers": _as_json(result, names)})
                 continue
             left, top, right, bottom = map(round, person.box_xyxy)
@@ -207,6 +207,10 @@ def _answer_as_text(answer: Identification) -> str:
     chance = "" if answer.probability is None else f"probability {answer.probability:.2f}"
     said = f"{answer.verdict}: {who}{chance}".removesuffix(": ").removesuffix(", ")
     return f"{said} ({answer.reason})"
+
+
+def _people_of(result: SearchResult) -> list[int]:
+    return sorted(set(result.person_ids.tolist()) - {NO_PERSON})
 
 
 def _as_json(result: SearchResult, names: dict[int, str | None]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from adln.atomic import is_there, require_writable
+from adln.atomic import is_there, require_writable, suffix_of
 from adln.cameras.detector import Detector
 from adln.cameras.fetching import DETECTOR_VARIABLE, YOLOX_NANO, default_detector, fetch
 from adln.cameras.frames import CameraStatus
@@ -203,7 +203,7 @@ def run_watch(
     from adln.pipeline.metrics import MetricsServer, PipelineMetrics
 
     if report is not None:
-        require_writable(report, raises=SettingsError, folder=report.suffix.lower() != ".html")
+        require_writable(report, raises=SettingsError, folder=suffix_of(report) != ".html")
     for path in (folder / settings.outbox, folder / settings.jsonl.path):
         if path != folder:
             require_writable(path, raises=SettingsError)

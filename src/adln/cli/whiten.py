@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adln.atomic import require_writable
+from adln.atomic import require_writable, suffix_of
 from adln.cli.options import json_option, layout_option, path_argument, path_option
 from adln.cli.progress import counting
 from adln.datasets.catalogue import names_of_pictures, open_datasets
@@ -69,7 +69,7 @@ def whiten(
     )
     from adln.training import whitening
 
-    if out.suffix != ".safetensors":
+    if suffix_of(out) != ".safetensors":
         raise TrainingError(f"{out} must end in .safetensors")
     if not data_paths and not folders:
         raise click.UsageError("name people to fit to: --data or --unlabelled.")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import require_regular
+from adln.atomic import require_regular, suffix_of
 from adln.datasets.listing import table_rows
 from adln.datasets.pictures import PATH_COLUMNS
 from adln.errors import DatasetError
@@ -39,7 +39,7 @@ def read_columns(
     """
     if table is not None:
         columns = _from_table(table, paths)
-    elif features_path.suffix.lower() == ".parquet":
+    elif suffix_of(features_path) == ".parquet":
         columns = _from_parquet(features_path)
     else:
         with features_path.open("rb") as file, np.load(file, allow_pickle=False) as content:

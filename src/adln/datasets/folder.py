@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adln.atomic import suffix_of
 from adln.datasets.listing import (
     delimiter_of,
     entries,
@@ -219,7 +220,7 @@ def read_csv(root: Path) -> ReidDataset:
 def is_csv(path: Path) -> bool:
     """Whether a path is a table, or a folder with exactly one table of pictures."""
     if not path.is_dir():
-        return path.is_file() and path.suffix.lower() == _TABLE_SUFFIX
+        return path.is_file() and suffix_of(path) == _TABLE_SUFFIX
     tables = _tables(path)
     if len(tables) != 1:
         return False
@@ -243,7 +244,7 @@ def _find_table(root: Path) -> Path:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [entry for entry in entries(folder) if entry.suffix.lower() == _TABLE_SUFFIX]
+    return [entry for entry in entries(folder) if suffix_of(entry) == _TABLE_SUFFIX]
 
 
 def _cells_of_header(header: str) -> list[str]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from adln.atomic import suffix_of
 from adln.errors import DatasetError
 
 # Formats of cameras and programs. Files that cannot be decoded (HEIC needs another program) are
@@ -24,7 +25,7 @@ def is_image_name(name: str) -> bool:
     macOS leaves a hidden ``._0002_c1s1_000451_03.jpg``, which is not a picture, beside each picture
     that it copies to a foreign disk.
     """
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and suffix_of(Path(name)) in IMAGE_SUFFIXES
 
 
 def entries(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adln.atomic import require_regular
+from adln.atomic import require_regular, suffix_of
 from adln.datasets.listing import is_image_name, table_rows
 from adln.errors import DatasetError
 
@@ -39,7 +39,7 @@ def find_pictures(
             found += _in_folder(source, on_left_out or (lambda _: None))
         elif not source.exists():
             raise DatasetError(f"{source}: there is no such folder or file.")
-        elif source.suffix.lower() in _LIST_SUFFIXES:
+        elif suffix_of(source) in _LIST_SUFFIXES:
             found += _in_list(source)
         else:
             found.append(source)
@@ -76,7 +76,7 @@ def _in_list(source: Path) -> list[Path]:
         text = source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{source}: the list cannot be read ({error}).") from error
-    if source.suffix.lower() == ".csv":
+    if suffix_of(source) == ".csv":
         names = _path_column(source, text)
     else:
         names = [line.strip() for line in text.splitlines()]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import atomic_write, require_regular
+from adln.atomic import atomic_write, beside, require_regular, suffix_of
 from adln.embeddings import unit_length
 from adln.errors import ModelFileError
 from adln.manifest import CROPS, METADATA_KEY, SPACE_DIGITS, Manifest
@@ -150,7 +150,7 @@ def start_foreign(path: Path, form: PixelForm, *, threads: int = 1) -> OpenForei
         ModelFileError: the file is missing, cannot be run here, or does not have one input of
             crops and one row of numbers per crop as output.
     """
-    if path.suffix == _OPENVINO:
+    if suffix_of(path) == _OPENVINO:
         return _start_openvino(path, form, threads)
     return _start_onnx(path, form, threads)
 
@@ -240,8 +240,8 @@ def _own_space(identity: str) -> tuple[str]:
 
 def _content(path: Path) -> bytes:
     """The content of all files of a network."""
-    content = path.read_bytes()
-    return content + path.with_suffix(".bin").read_bytes() if path.suffix == _OPENVINO else content
+    weights = beside(path, ".bin").read_bytes() if suffix_of(path) == _OPENVINO else b""
+    return path.read_bytes() + weights
 
 
 def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
@@ -274,7 +274,7 @@ def _start_onnx(path: Path, form: PixelForm, threads: int) -> OpenForeign:
 
 
 def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
-    weights = path.with_suffix(".bin")
+    weights = beside(path, ".bin")
     for file in (path, weights):
         require_regular(file, raises=ModelFileError, expected="an OpenVINO file (.xml and .bin)")
     if path.is_file() and not weights.is_file():
@@ -290,7 +290,7 @@ def _start_openvino(path: Path, form: PixelForm, threads: int) -> OpenForeign:
     try:
         content = _content(path)
         core = openvino.Core()
-        model = core.read_model(path)
+        model = core.read_model(path, weights)
         _require_one(path, len(model.inputs), list(model.input(0).get_partial_shape()))
         sides = [
             side.get_length() if side.is_static else None

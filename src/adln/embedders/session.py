@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from adln.atomic import is_there, require_regular
+from adln.atomic import is_there, require_regular, suffix_of
 from adln.embedders.control_flow import find_control_flow
 from adln.embedders.foreign import read_sidecar, sidecar, start_foreign
+from adln.embedders.named import remember_opened
 from adln.embedders.shipped import SHIPPED, find_network, own_networks
 from adln.errors import ModelFileError, SettingsError
 from adln.manifest import METADATA_KEY, Manifest
@@ -47,6 +48,9 @@ class OpenModel:
     session: Any
     sha256: str
     runtime: tuple[str, str]
+
+    def __post_init__(self) -> None:
+        remember_opened(self.sha256, self.path)
 
     def depth_name(self, depth: int) -> str:
         """Display name of a depth: "Res2"; for a foreign network, the name of its file."""
@@ -92,7 +96,7 @@ def open_session(path: str | Path, *, threads: int = 1, provider: str | None = N
     path = find_network(path)
     if is_there(sidecar(path)):
         return _open_foreign(path, threads)
-    if path.suffix == ".xml":
+    if suffix_of(path) == ".xml":
         raise ModelFileError(
             f"{path}: an OpenVINO file without the description that adln needs; write it once: "
             f"adln networks add {path}"
@@ -160,7 +164,7 @@ def start_session(
         raise _unopened(path, error, expected) from error
     if size == 0:
         raise ModelFileError(f"{path}: the file is empty (0 bytes); expected {expected}.")
-    if path.suffix == ".safetensors":
+    if suffix_of(path) == ".safetensors":
         raise ModelFileError(
             f"{path}: a training checkpoint, not a file for devices; export it with "
             f"`adln export {path} --depth 2 --out res2.onnx`."

@@ -19,7 +19,7 @@ SHIPPED = ("res1", "res2")
 DEFAULT = "res2"
 TRACKING = "res1-tracking"
 """Res1 for crops of 96x48 px: for trackers, not for galleries."""
-_IN_PACKAGE = (*SHIPPED, TRACKING)
+IN_PACKAGE = (*SHIPPED, TRACKING)
 _MOST_REMEMBERED = 20
 
 
@@ -43,7 +43,7 @@ def find_network(name: str | Path) -> Path:
     # A folder may have the name of a network.
     if is_there(path):
         return path
-    if str(name) in _IN_PACKAGE:
+    if str(name) in IN_PACKAGE:
         return FOLDER / f"{name}.onnx"
     return own_networks().get(str(name), path)
 
@@ -77,10 +77,10 @@ def require_name(name: str) -> None:
     Raises:
         SettingsError: it is a shipped network's name, or has invalid characters.
     """
-    if name in _IN_PACKAGE or _NAME.fullmatch(name) is None:
+    if name in IN_PACKAGE or _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} cannot be the name of a network: choose one (--name) of lower-case letters, "
-            f"digits, dots, dashes and underscores, other than {', '.join(_IN_PACKAGE)}."
+            f"digits, dots, dashes and underscores, other than {', '.join(IN_PACKAGE)}."
         )
 
 

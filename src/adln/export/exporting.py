@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln import __version__
-from adln.atomic import file_sha256
+from adln.atomic import file_sha256, suffix_of
 from adln.datasets.split import ReidDataset
 from adln.embedders.deeper import ChainedEmbedder
 from adln.embedders.embedder import OnnxEmbedder
@@ -126,7 +126,7 @@ def export_network(
             stated_data(network_path), *(crops.datasets if precision == "int8" else ())
         ),
         licence=licence,
-        input_form=ncnn.INPUT_FORM if out.suffix == ncnn.SUFFIX else "uint8_rgb_nhwc",
+        input_form=ncnn.INPUT_FORM if suffix_of(out) == ncnn.SUFFIX else "uint8_rgb_nhwc",
         spaces=tuple(name_space(network, depth) for depth in depths),
     )
     say(f"tracing {_names(depths)}")
@@ -135,9 +135,9 @@ def export_network(
     traced = trace(network, names, maps=maps, input_form=manifest.input_form)
     for in_float in FLOAT_PARTS if precision == "int8" else FLOAT_PARTS[:1]:
         # pnnx converts the weights to half precision itself.
-        wanted: Precision = "fp32" if out.suffix == ncnn.SUFFIX else precision
+        wanted: Precision = "fp32" if suffix_of(out) == ncnn.SUFFIX else precision
         model = convert(traced, wanted, calibration=crops.calibration, in_float=in_float)
-        if precision == "int8" and out.suffix == ".onnx":
+        if precision == "int8" and suffix_of(out) == ".onnx":
             # Other runtimes recognise, and run faster, the graph as written by quantisers.
             rewrite_int8(model, traced)
         if precision == "int8":
@@ -232,7 +232,7 @@ def _write(
                 accuracy=tuple(row for row in accuracy if row.depth in part.depths),
                 probe=write_probe(part.depths, *probe),
             )
-            if out.suffix == ncnn.SUFFIX:
+            if suffix_of(out) == ncnn.SUFFIX:
                 ncnn.write_manifest(proven, file.path)
             else:
                 _save(part.model, proven, file.path)
@@ -259,9 +259,9 @@ def _judge(
     def open_candidate(batch_size: int) -> Embedder:
         if len(paths) > 1:
             return ChainedEmbedder(paths, batch_size=batch_size)
-        if paths[0].suffix == openvino.SUFFIX:
+        if suffix_of(paths[0]) == openvino.SUFFIX:
             return OpenVinoEmbedder(paths[0], manifest, batch_size=batch_size)
-        if paths[0].suffix == ncnn.SUFFIX:
+        if suffix_of(paths[0]) == ncnn.SUFFIX:
             return NcnnEmbedder(paths[0])
         return OnnxEmbedder(paths[0], threads=1, batch_size=batch_size)
 
@@ -294,31 +294,31 @@ def _check_request(
     calibrate: Path | Sequence[Path] | None,
     split_files: bool,
 ) -> None:
-    if out.suffix not in SUFFIXES:
+    if suffix_of(out) not in SUFFIXES:
         raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
-    if out.suffix == ncnn.SUFFIX and precision == "int8":
+    if suffix_of(out) == ncnn.SUFFIX and precision == "int8":
         raise ExportError("ncnn files must be fp32 or fp16: its packages do not quantise.")
-    if out.suffix == ncnn.SUFFIX and max(depths) > ncnn.DEEPEST:
+    if suffix_of(out) == ncnn.SUFFIX and max(depths) > ncnn.DEEPEST:
         raise ExportError(
             f"ncnn cannot run the attention of Res4; export depths 1 to {ncnn.DEEPEST} for it."
         )
-    if out.suffix == ncnn.SUFFIX:
+    if suffix_of(out) == ncnn.SUFFIX:
         ncnn.require_packages()
     if precision == "int8" and calibrate is None:
         raise ExportError(
             "int8 needs crops for calibration: name a folder of crops or a data set (--calibrate)."
         )
-    if precision == "fp16" and out.suffix == openvino.SUFFIX:
+    if precision == "fp16" and suffix_of(out) == openvino.SUFFIX:
         raise ExportError("OpenVINO chooses half precision at run time; export fp32 for it.")
-    if split_files and (len(depths) < 2 or out.suffix != ".onnx"):
+    if split_files and (len(depths) < 2 or suffix_of(out) != ".onnx"):
         raise ExportError("split files need two depths or more, and .onnx.")
 
 
 def _save(model: ir.Model, manifest: Manifest, path: Path) -> None:
-    if path.suffix == openvino.SUFFIX:
+    if suffix_of(path) == openvino.SUFFIX:
         openvino.save(model, manifest, path)
         return
-    if path.suffix == ncnn.SUFFIX:
+    if suffix_of(path) == ncnn.SUFFIX:
         ncnn.save(model, manifest, path)
         return
     model.metadata_props[METADATA_KEY] = manifest.to_json()

@@ -28,7 +28,10 @@ def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
         # Not convert_model, which reports usage to Intel.
         converted = ov.Core().read_model(source)
         converted.set_rt_info(manifest.to_json(), METADATA_KEY)
-        ov.save_model(converted, path, compress_to_fp16=False)
+        # It writes no other suffix, such as one in capitals.
+        written = path.with_suffix(SUFFIX)
+        ov.save_model(converted, written, compress_to_fp16=False)
+        written.replace(path)
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot convert this network: {error}") from error
     finally:

@@ -296,7 +296,7 @@ def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) 
         # Several embeddings per page; must be set before anything is written.
         connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA journal_mode = WAL")
-    if version == schema.FORMAT:
+    if version == schema.FORMAT and schema.is_ready(connection):
         return
     with writing(connection):
         # Another process may have done it in the meantime.
@@ -305,6 +305,8 @@ def _prepare(connection: sqlite3.Connection, *, mapped: bool, more_schema: str) 
             schema.make_tables(connection, mapped=mapped, more_schema=more_schema)
         elif version < schema.FORMAT:
             schema.upgrade(connection, version)
+        if not schema.is_ready(connection):
+            schema.make_ready(connection)
 
 
 def _check(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,6 @@ from adln.datasets.listing import is_image_name
 from adln.datasets.pictures import find_pictures
 from adln.embedders.embedder import OnnxEmbedder
 from adln.errors import DatasetError, GalleryError, ImageError, SettingsError
-from adln.gallery.names import is_same_name
 from adln.gallery.records import ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.framing import why_not_a_crop
@@ -162,20 +161,16 @@ def person_called(gallery: SqliteGallery, name: str | None) -> int | None:
     """
     if name is None:
         return None
-    there = _person_called(gallery, name)
+    there = gallery.person_called(name)
     if there is None:
         try:
             gallery.require_free_name(name)
         except GalleryError:
             # Another thread or process may have used it in the meantime.
-            there = _person_called(gallery, name)
+            there = gallery.person_called(name)
             if there is None:
                 raise
     return there
-
-
-def _person_called(gallery: SqliteGallery, name: str | None) -> int | None:
-    return next((one.person_id for one in gallery.persons() if is_same_name(one.name, name)), None)
 
 
 def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str | None) -> int:
@@ -191,7 +186,7 @@ def make_person(gallery: SqliteGallery, sighting_ids: Sequence[int], name: str |
     try:
         return gallery.split(sighting_ids, name)
     except GalleryError:
-        there = _person_called(gallery, name)
+        there = None if name is None else gallery.person_called(name)
         if there is not None:
             gallery.assign(sighting_ids, there)
             return there

@@ -163,6 +163,9 @@ class Gallery(Protocol):
     def persons(self) -> list[Person]:
         """All people, by ascending id."""
 
+    def names(self, person_ids: Iterable[int]) -> dict[int, str | None]:
+        """Person -> name, of those of these people who exist."""
+
     def name_person(self, person_id: int, name: str | None) -> None:
         """Set, change or remove a person's name.
 

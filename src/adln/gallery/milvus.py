@@ -293,6 +293,11 @@ class MilvusGallery(MilvusStore):
             for row in sorted(rows, key=lambda row: row["person_id"])
         ]
 
+    def names(self, person_ids: Iterable[int]) -> dict[int, str | None]:
+        """See `Gallery.names`."""
+        with self._answers("read"):
+            return self._names(set(as_ids(person_ids, "a person")))
+
     def name_person(self, person_id: int, name: str | None) -> None:
         """See `Gallery.name_person`."""
         person_id = as_id(person_id, "a person")

@@ -261,6 +261,16 @@ class MilvusStore:
 
     def _require_persons(self, person_ids: set[int]) -> dict[int, str | None]:
         """Names of people, who must exist."""
+        names = self._names(person_ids)
+        missing = sorted(person_ids - names.keys())
+        if missing:
+            raise GalleryError(
+                f"There is no person {missing[0]} in this gallery; enrol them first."
+            )
+        return names
+
+    def _names(self, person_ids: set[int]) -> dict[int, str | None]:
+        """Names of those of these people who exist."""
         if not person_ids:
             return {}
         rows = self._query(
@@ -268,13 +278,7 @@ class MilvusStore:
             f"person_id in {sorted(person_ids)} and is_forgotten == 0",
             ["person_id", "name"],
         )
-        names = {row["person_id"]: row["name"] or None for row in rows}
-        missing = sorted(person_ids - names.keys())
-        if missing:
-            raise GalleryError(
-                f"There is no person {missing[0]} in this gallery; enrol them first."
-            )
-        return names
+        return {row["person_id"]: row["name"] or None for row in rows}
 
     def _read_salt(self, name: str) -> bytes:
         """The salt of this gallery's digests of names."""

@@ -100,13 +100,29 @@ class PeopleTable:
 
     def name_of(self, person_id: int) -> str | None:
         """Name of an existing person."""
-        name: str | None
-        name, known_sum = self._connection.execute(
-            "SELECT name, name_sum FROM persons WHERE person_id = ?", (person_id,)
+        return self.names([person_id])[person_id]
+
+    def names(self, person_ids: Iterable[int]) -> dict[int, str | None]:
+        """Person -> name, of those of these people who exist."""
+        found: dict[int, str | None] = {}
+        for person_id in person_ids:
+            for name, known_sum in self._connection.execute(
+                "SELECT name, name_sum FROM persons WHERE person_id = ?", (person_id,)
+            ).fetchall():
+                if known_sum != row_sum(person_id, name):
+                    raise self._damaged()
+                found[person_id] = name
+        return found
+
+    def called(self, name: str) -> int | None:
+        """The person with a name, however it is encoded; None if there is none."""
+        kept = kept_form(name)
+        row = self._connection.execute(
+            "SELECT person_id, name_sum FROM persons WHERE name = ?", (kept,)
         ).fetchone()
-        if known_sum != row_sum(person_id, name):
+        if row is not None and row[1] != row_sum(row[0], kept):
             raise self._damaged()
-        return name
+        return None if row is None else int(row[0])
 
     def named(self) -> frozenset[int]:
         """All people with a name."""
@@ -144,14 +160,12 @@ class PeopleTable:
         """
         if new.name is None:
             return
-        taken = self._connection.execute(
-            "SELECT person_id FROM persons WHERE name = ?", (new.name,)
-        ).fetchone()
+        taken = self.called(new.name)
         if taken is not None:
-            if taken[0] == but_for:
+            if taken == but_for:
                 return
             raise GalleryError(
-                f"{self._place}: person {taken[0]} is already called {new.name!r}. Choose another "
+                f"{self._place}: person {taken} is already called {new.name!r}. Choose another "
                 "name, or merge the two if they are the same."
             )
         barred = self._connection.execute("SELECT salt, digest FROM barred_names").fetchall()
@@ -228,17 +242,17 @@ class PeopleTable:
 
     def gone(self, person_ids: Collection[int]) -> frozenset[int]:
         """Those of these numbers that neither exist nor were merged into an existing person."""
-        there = {number for (number,) in self._connection.execute("SELECT person_id FROM persons")}
-        into = dict(self._connection.execute("SELECT person_id, into_id FROM merged").fetchall())
-        gone = set()
-        for person_id in person_ids:
-            number, seen = person_id, set[int]()
-            while number in into and number not in there and number not in seen:
-                seen.add(number)
-                number = into[number]
-            if number not in there:
-                gone.add(person_id)
-        return frozenset(gone)
+        return frozenset(
+            person_id
+            for person_id in person_ids
+            if self._connection.execute(
+                "WITH RECURSIVE turns_out (person_id) AS (SELECT ? UNION SELECT into_id "
+                "FROM merged JOIN turns_out USING (person_id)) "
+                "SELECT 1 FROM persons JOIN turns_out USING (person_id)",
+                (person_id,),
+            ).fetchone()
+            is None
+        )
 
     def ever_called(self, person_id: int, names: Iterable[str]) -> frozenset[str]:
         """Those of these names that this person, or one merged into them, has or had.
@@ -247,14 +261,10 @@ class PeopleTable:
         """
         salt = self._salt()
         digests = self._digests_of(person_id, self.merged_into(person_id), salt)
-        others = self._connection.execute(
-            "SELECT name FROM persons WHERE name IS NOT NULL AND person_id != ?", (person_id,)
-        )
-        taken = {kept_form(name) for (name,) in others}
         return frozenset(
             name
             for name in names
-            if kept_form(name) not in taken and name_digest(name, salt) in digests
+            if self.called(name) in (None, person_id) and name_digest(name, salt) in digests
         )
 
     def _digests_of(self, person_id: int, merged: Iterable[int], salt: bytes) -> set[bytes]:

@@ -4,7 +4,8 @@ import sqlite3
 from typing import Any
 
 from adln.errors import GalleryError
-from adln.gallery.sums import NAME_SUM_SQL, ROW_SUM_SQL
+from adln.gallery.names import kept_form
+from adln.gallery.sums import NAME_SUM_SQL, ROW_SUM_SQL, row_sum
 
 FORMAT = 3
 """Version of the database format, stored as `PRAGMA user_version`."""
@@ -77,6 +78,7 @@ CREATE TABLE merged (                 -- people who turned out to be others
     person_id INTEGER PRIMARY KEY,
     into_id INTEGER NOT NULL
 );
+CREATE INDEX merged_by_into ON merged (into_id);
 CREATE TABLE suppressed (             -- templates of the forgotten, only if the operator asked
     person_id INTEGER NOT NULL,
     depth INTEGER NOT NULL,
@@ -177,6 +179,31 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     for statement in _FROM_FORMAT_2.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def is_ready(connection: sqlite3.Connection) -> bool:
+    """Whether `make_ready` has been done, or the database was made so."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'merged_by_into'")
+    return found.fetchone() is not None
+
+
+def make_ready(connection: sqlite3.Connection) -> None:
+    """Make what is looked up by a column quick to find; needs a write transaction.
+
+    The index of merged people, and names as they are kept now: a name is looked up as a whole. One
+    that would then be somebody else's stays as it is. Programs of the same format need neither.
+    """
+    connection.execute("CREATE INDEX merged_by_into ON merged (into_id)")
+    rows = connection.execute("SELECT person_id, name, name_sum FROM persons WHERE name > ''")
+    for person_id, name, known_sum in rows.fetchall():
+        kept = kept_form(name)
+        if kept not in ("", name) and known_sum == row_sum(person_id, name):
+            connection.execute(
+                "UPDATE OR IGNORE persons SET name = ?, name_sum = ? WHERE person_id = ?",
+                (kept, row_sum(person_id, kept), person_id),
+            )
+            # Bytes of the name as it was are still on the disk.
+            connection.execute("INSERT OR IGNORE INTO unwiped VALUES (-1)")
 
 
 def rows_if_made(connection: sqlite3.Connection, table: str, key: str) -> list[tuple[str, Any]]:

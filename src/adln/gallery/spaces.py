@@ -10,6 +10,7 @@
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 
+from adln.embedders.named import name_of_network
 from adln.errors import GalleryError
 from adln.gallery.records import ModelKey
 
@@ -48,12 +49,14 @@ def admit(known: Iterable[ModelKey], new: Sequence[ModelKey], *, place: str) -> 
         members += kin
         rest = [model for model in rest if model not in kin]
     if rest:
+        known_as = name_of_network(family[0].digest) or "FILE"
         more = f" and {len(family) - 1} more" if len(family) > 1 else ""
         raise GalleryError(
-            f"{place}: this gallery has embeddings of {family[0]}{more}, these are of {rest[0]}. "
+            f"{place}: this gallery has embeddings of {_told(family[0])}{more}, these are of "
+            f"{_told(rest[0])}. "
             "Embeddings of different networks cannot be compared, unless their files say that they "
-            "share a space. Use the gallery's network, or copy the gallery with its pictures "
-            "embedded by this one: `adln gallery renew`."
+            f"share a space. Use the gallery's network (--network {known_as}), or copy the gallery "
+            "with its pictures embedded by this one: `adln gallery renew`."
         )
     return named
 
@@ -73,6 +76,11 @@ def group_by_space(models: Iterable[ModelKey]) -> list[list[ModelKey]]:
 def template_kind(model: ModelKey) -> Hashable:
     """Key by which a limit on templates counts: space and depth."""
     return model.space or model.digest, model.depth
+
+
+def _told(model: ModelKey) -> str:
+    name = name_of_network(model.digest)
+    return str(model) if name is None else f"{name} ({model})"
 
 
 def _are_kin(one: ModelKey, other: ModelKey) -> bool:

@@ -288,6 +288,20 @@ class SqliteGallery(ComparedGallery):
         with self._reading():
             return self._people.all(self._index.columns.tallies())
 
+    def names(self, person_ids: Iterable[int]) -> dict[int, str | None]:
+        """See `Gallery`."""
+        with self._reading():
+            return self._people.names(as_ids(person_ids, "a person"))
+
+    def person_called(self, name: str) -> int | None:
+        """The person with a name, however its accents are encoded; None if there is none.
+
+        Raises:
+            GalleryError: The database is damaged.
+        """
+        with self._reading():
+            return self._people.called(name)
+
     def name_person(self, person_id: int, name: str | None) -> None:
         """See `Gallery`."""
         person_id = as_id(person_id, "a person")

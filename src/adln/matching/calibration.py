@@ -450,9 +450,7 @@ def write_calibration(
     """
     if path is None:
         path = calibration_path(model_path, model_sha256=content.model_sha256)
-    with atomic_write(
-        path, raises=SettingsError, instead="make the folder writable", folders=True
-    ) as file:
+    with atomic_write(path, raises=SettingsError, instead="make the folder writable") as file:
         file.write(json.dumps(asdict(content), indent=1).encode())
     return path
 

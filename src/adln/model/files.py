@@ -22,7 +22,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         CheckpointError: the disk is full or the folder cannot be written.
     """
-    with atomic_write(path, raises=CheckpointError, folders=True) as file:
+    with atomic_write(path, raises=CheckpointError) as file:
         try:
             save_file(_apart(tensors), file.name, metadata=dict(metadata))
         except SafetensorError as error:

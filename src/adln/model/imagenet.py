@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adln.atomic import atomic_write, is_there, user_folder
+from adln.atomic import atomic_write, is_there, suffix_of, user_folder
 from adln.errors import CheckpointError
 from adln.model.files import read_tensors
 from adln.model.network import ADLN
@@ -124,7 +124,7 @@ def _part(name: str) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
+    if suffix_of(path) == ".safetensors":
         return read_tensors(path)[0]
     if not path.is_file():
         raise CheckpointError(f"no such weights file: {path}")
@@ -169,9 +169,7 @@ def _download(url: str, sha256: str | None, cache: Path | None) -> Path:
     if is_there(path):
         return path
     digest = hashlib.sha256()
-    with atomic_write(
-        path, raises=CheckpointError, instead="set XDG_CACHE_HOME", folders=True
-    ) as file:
+    with atomic_write(path, raises=CheckpointError, instead="set XDG_CACHE_HOME") as file:
         for piece in _pieces(url):
             digest.update(piece)
             file.write(piece)

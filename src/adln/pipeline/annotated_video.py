@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adln.atomic import require_writable
+from adln.atomic import require_writable, suffix_of
 from adln.cameras.captures import load_opencv
 from adln.cameras.names import file_name
 from adln.errors import CameraError, SettingsError
@@ -65,14 +65,14 @@ class VideoWriters:
     ) -> None:
         self._cv2 = load_opencv()
         self._target = target
-        self._is_file = target.suffix.lower() in VIDEO_CODECS
+        self._is_file = suffix_of(target) in VIDEO_CODECS
         self._cameras = cameras
         self._name_of = name_of
         self._videos: dict[str, _Video] = {}
         self._recordings = {path.resolve() for path in recordings}
         if target.resolve() in self._recordings:
             raise SettingsError(f"{target}: is the recording itself; name another file.")
-        if target.suffix.lower() in _OTHER_VIDEOS and not target.is_dir():
+        if suffix_of(target) in _OTHER_VIDEOS and not target.is_dir():
             raise SettingsError(
                 f"{target}: videos are written as {' or '.join(VIDEO_CODECS)}; name a file with "
                 "one of these suffixes, or a folder."

@@ -5,6 +5,7 @@ import math
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -57,7 +58,30 @@ class FrigateNamer:
         self._cameras = read_cameras(self.gallery.folder)
         # Handled events that the gallery does not show; the oldest are dropped.
         self._done: OrderedDict[str, None] = OrderedDict()
+        # Id -> start of the events in progress at the last poll.
+        self._in_progress: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
+
+    def poll(self, *, after_s: float, before_s: float) -> None:
+        """Process the events that have ended, also those that were in progress for long.
+
+        Args:
+            after_s: only events that started after this Unix time, or were in progress at the poll
+                before.
+            before_s: only events that started before this.
+
+        Raises:
+            DeliveryError: Frigate cannot be reached.
+        """
+        now = self.frigate.events(after_s=0.0, before_s=before_s, in_progress=True)
+        in_progress = {event.event_id: event.start_s for event in now}
+        self.take_all(self.frigate.events(after_s=after_s, before_s=before_s))
+        for event_id, start_s in self._in_progress.items():
+            if start_s <= after_s and event_id not in in_progress:
+                # Frigate lists events by their start.
+                with suppress(EventRefusedError):
+                    self.take_all([self.frigate.event(event_id)])
+        self._in_progress = in_progress
 
     def take_all(self, events: Iterable[FrigateEvent]) -> None:
         """Process events; one that cannot be used does not stop the others.

@@ -120,12 +120,15 @@ class FrigateApi:
         self._next_s = clock()
         self._pictures = list(_PICTURES)
 
-    def events(self, *, after_s: float, before_s: float) -> Iterator[FrigateEvent]:
-        """Finished events with people, newest first.
+    def events(
+        self, *, after_s: float, before_s: float, in_progress: bool = False
+    ) -> Iterator[FrigateEvent]:
+        """Events with people, newest first.
 
         Args:
             after_s: only events that started after this Unix time.
             before_s: only events that started before this.
+            in_progress: those that have not ended, in place of those that have.
 
         Raises:
             DeliveryError: Frigate cannot be reached, or its answer is malformed.
@@ -135,7 +138,7 @@ class FrigateApi:
             query = {
                 "labels": "person",
                 "has_snapshot": 1,
-                "in_progress": 0,
+                "in_progress": int(in_progress),
                 "include_thumbnails": 0,
                 "limit": _PAGE,
                 "after": repr(after_s),
@@ -168,9 +171,14 @@ class FrigateApi:
         """One event.
 
         Raises:
-            DeliveryError: Frigate cannot be reached, or there is no such event.
+            EventRefusedError: there is no such event (any more).
+            DeliveryError: Frigate cannot be reached.
         """
-        return self._event(self._json(f"/api/events/{quote(event_id, safe='')}"))
+        path = f"/api/events/{quote(event_id, safe='')}"
+        status, body = self._ask(path)
+        if status == 404:
+            raise EventRefusedError(f"{self._root}: {path} returned status {status}.")
+        return self._event(self._read(path, status, body))
 
     def picture(self, event_id: str) -> bytes | None:
         """The whole frame that shows the person best; None if there is none (any more).
@@ -232,7 +240,9 @@ class FrigateApi:
             ) from error
 
     def _json(self, path: str) -> Any:
-        status, body = self._ask(path)
+        return self._read(path, *self._ask(path))
+
+    def _read(self, path: str, status: int, body: bytes) -> Any:
         if status != 200:
             raise DeliveryError(f"{self._root}: {path.partition('?')[0]} returned status {status}.")
         try:

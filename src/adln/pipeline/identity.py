@@ -390,7 +390,7 @@ class IdentityBook:
             state.is_founder
             and own.score is None
             and held_by == [state]
-            and not self._has_name(mine)
+            and self._gallery.names([mine]).get(mine) is None
         ):
             # One track corrects itself; these are not two people who become one.
             _log.info("person %d turns out to be person %d", mine, elsewhere.person_id)
@@ -405,10 +405,6 @@ class IdentityBook:
         self._version += 1
         state.is_founder = False
         self._claim(state, elsewhere.person_id, clear=clear, is_last=is_last)
-
-    def _has_name(self, person_id: int) -> bool:
-        people = self._gallery.persons()
-        return any(one.person_id == person_id and one.name is not None for one in people)
 
     def _claim(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
         self._learn(state, person_id, clear=clear, is_last=is_last)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
 from adln.pipeline.annotated_video import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
@@ -45,12 +45,12 @@ def write_timeline(target: Path, timeline: Timeline, *, names: Mapping[int, str 
     Raises:
         SettingsError: the page cannot be written.
     """
-    page = target if target.suffix.lower() == ".html" else target / PAGE_NAME
+    page = target if suffix_of(target) == ".html" else target / PAGE_NAME
     written = {page: timeline_html(timeline, names=names)}
     if page != target:
         written[target / DATA_NAME] = _data(timeline, names) + "\n"
     for path, text in written.items():
-        with atomic_write(path, raises=SettingsError, folders=True) as file:
+        with atomic_write(path, raises=SettingsError) as file:
             file.write(text.encode())
     return page
 

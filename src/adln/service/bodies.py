@@ -34,6 +34,7 @@ _WAIT_S = 15.0
 # Each JSON value costs one of these characters; those inside strings are counted, too.
 _MARKS = (b",", b":", b"[", b"{")
 _MOST_ERRORS = 5
+_EXPECTED = "the body must be a JSON object, sent as application/json"
 
 
 class _TooMuchError(HTTPException):
@@ -163,17 +164,17 @@ def address_of(request: Request) -> str:
 
 async def _read(request: Request, bodies: Bodies, model: type[In], json_bytes: int) -> Request:
     async with bodies.take(request, most=min(json_bytes, model.most_bytes)) as data:
-        if not data:
-            return request
         kind = request.headers.get("content-type", "")
         asked = await to_thread.run_sync(partial(_validated, model, data, kind))
     return _ReadRequest(request, asked)
 
 
 def _validated(model: type[In], data: bytes, kind: str) -> In:
+    if not data.strip():
+        raise HTTPException(422, f"The body is empty; {_EXPECTED}.")
     kind = kind.partition(";")[0].strip().lower()
     if not (kind.startswith("application/") and kind.removeprefix("application/").endswith("json")):
-        raise HTTPException(422, "The body must be application/json.")
+        raise HTTPException(422, f"The Content-Type is another; {_EXPECTED}.")
     if sum(data.count(mark) for mark in _MARKS) > model.most_values:
         raise _TooMuchError(
             422, f"The request has too many values; the limit is about {model.most_values:,}."
@@ -182,6 +183,8 @@ def _validated(model: type[In], data: bytes, kind: str) -> In:
         return model.model_validate_json(data)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
+        if problems[0]["type"] == "json_invalid":
+            raise HTTPException(422, f"{problems[0]['msg']}; {_EXPECTED}.") from None
         raise RequestValidationError(
             [{**one, "loc": ("body", *one["loc"])} for one in problems[:_MOST_ERRORS]]
         ) from None

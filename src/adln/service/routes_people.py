@@ -327,7 +327,7 @@ def give_back(parts: Parts, owners: Mapping[int | None, list[int]], given_to: in
     }
     if left and not any(left.values()):
         raise GalleryError("these sightings have been assigned otherwise or erased since.")
-    known = {person.person_id for person in parts.gallery.persons()}
+    known = parts.gallery.names(owner for owner in left if owner is not None)
     for owner, theirs in left.items():
         if theirs and owner is not None and owner not in known:
             raise GalleryError(f"there is no person {owner} any more.")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adln.atomic import atomic_write
+from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
 from adln.matching.network_gate import NetworkComparison
 from adln.reports.pages import render
@@ -110,5 +110,5 @@ def page(facts: Mapping[str, Any], tracks: Sequence[Sequence[Path]] = ()) -> str
 
 
 def _uri(path: Path) -> str:
-    kind = "png" if path.suffix.lower() == ".png" else "jpeg"
+    kind = "png" if suffix_of(path) == ".png" else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

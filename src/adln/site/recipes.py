@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from adln.atomic import suffix_of
 from adln.errors import CheckpointError
 from adln.losses.objective import ObjectiveWeights
 from adln.model.checkpoint import FORMAT, load_network
@@ -27,7 +28,7 @@ _HALF_PRECISION, _UNSAFE = "avx512_bf16", "amx_bf16"
 
 def imagenet_start(start: Path) -> bool:
     """Whether a file contains ImageNet weights rather than a network of adln."""
-    return start.suffix != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
+    return suffix_of(start) != ".safetensors" or read_tensors(start)[1].get("format") != FORMAT
 
 
 def require_trained(start: Path) -> None:

@@ -199,7 +199,7 @@ def train(
         fabric: the engine, from `build_fabric`.
         teacher: embeds crops, in place of the file named by `recipe.teacher_network`.
         lesson: additional loss term; only with a single process.
-        provenance: stored with the network.
+        provenance: stored with the network; a run that is resumed keeps what it began with.
         should_stop: asked after each step.
         on_start: called with the origin of the weights and the position of the run.
         on_progress: called with the progress, every few steps.
@@ -214,8 +214,7 @@ def train(
         DatasetError: fewer persons than a batch needs.
     """
     fabric.launch()
-    network_path = folder / NETWORK_FILE
-    state_path = folder / STATE_FILE
+    network_path, state_path = folder / NETWORK_FILE, folder / STATE_FILE
     identity = {
         "recipe": asdict(recipe),
         "data": data.fingerprint,
@@ -276,6 +275,7 @@ def train(
     position = Position()
     if not fresh:
         position = read_state(state_path, module=stored, optimiser=optimiser, identity=identity)
+        provenance = position.provenance or provenance
     if recipe.compile:
         network.compile()
     module, *wrapped = fabric.setup(bare, *optimisers)
@@ -295,7 +295,7 @@ def train(
 
     def save(at: Position) -> Position:
         """Write the state from the first process; the others wait for it."""
-        at = replace(at, seconds=trained_before_s + time.monotonic() - begun)
+        at = replace(at, seconds=trained_before_s + time.monotonic() - begun, provenance=provenance)
         if fabric.is_global_zero:
             write_state(state_path, at, module=stored, optimiser=optimiser, identity=identity)
         fabric.barrier()

@@ -28,12 +28,14 @@ class Position:
         step: steps done in this epoch.
         seconds: training time so far, including interrupted parts.
         sums: part of the objective -> sum over the done steps of this epoch.
+        provenance: what is to be stored with the network; None in states of earlier versions.
     """
 
     epoch: int = 1
     step: int = 0
     seconds: float = 0.0
     sums: Mapping[str, float] | None = None
+    provenance: Mapping[str, Any] | None = None
 
 
 def write_state(
@@ -69,6 +71,7 @@ def write_state(
                 "step": position.step,
                 "seconds": position.seconds,
                 "sums": dict(position.sums or {}),
+                "provenance": position.provenance and dict(position.provenance),
             }
         ),
     }

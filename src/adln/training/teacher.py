@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from adln.atomic import beside, suffix_of
 from adln.errors import SettingsError, TrainingError
 from adln.manifest import SPACE_DIGITS
 from adln.model.network import IMAGENET_MEAN, IMAGENET_STD
@@ -91,9 +92,9 @@ class Teacher:
 
     def __init__(self, chosen: TeacherNetwork, *, bf16: bool) -> None:
         path = Path(chosen.path)
-        files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+        files = [path, beside(path, ".bin")] if suffix_of(path) == ".xml" else [path]
         missing = [str(file) for file in files if not file.is_file()]
-        if missing or path.suffix not in _SUFFIXES:
+        if missing or suffix_of(path) not in _SUFFIXES:
             raise TrainingError(
                 f"teacher_network.path: {path} must be an .onnx file, or an .xml file with its "
                 f".bin beside it; missing: {', '.join(missing) or 'a known suffix'}"
@@ -107,7 +108,7 @@ class Teacher:
                 "set that as teacher"
             ) from error
         try:
-            model = core.read_model(path)
+            model = core.read_model(*files)
             sides = list(model.input(0).get_partial_shape())
             self.crop_size: tuple[int, int] = tuple(  # type: ignore[assignment]
                 side.get_length() if side.is_static else usual
