@@ -97,7 +97,8 @@ def test_what_cannot_be_written_is_told_before_the_work(
     make_model: MakeModel, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for out in (tmp_path / "f.parquet", tmp_path / "f.csv", tmp_path / "gone" / "f.npz"):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "f.parquet", tmp_path / "f.csv", tmp_path / "file" / "f.npz"):
         result = run(people, "--model", make_model(), "--out", out)
         assert isinstance(result.exception, SettingsError)
 

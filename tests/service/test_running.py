@@ -62,7 +62,7 @@ def push(port: int, number: int) -> list[int]:
     content = {
         "model": MODEL,
         "sightings": [
-            {"embedding": encode_embedding(one), "camera_id": 1, "time_s": number}
+            {"embedding": encode_embedding(one), "camera_id": 1, "time_s": 1 + number}
             for one in unit_length(rng.normal(size=(5, 16)))
         ],
     }

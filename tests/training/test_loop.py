@@ -249,7 +249,9 @@ def test_row_weights_are_learned_and_taken_along_at_another_height(
         batch=replace(chosen.batch, height_px=128),
         schedule=still,
     )
-    assert run(tmp_path / "taller", data, taller).finished
+    outcome = run(tmp_path / "taller", data, taller)
+    assert outcome.finished
+    assert "row weights resampled for crops 128 px high" in outcome.start
     stretched = load_file(tmp_path / "taller" / NETWORK_FILE)["exits.2.row_weights"]
     torch.testing.assert_close(stretched[:, 0], learned[:, 0])
     assert stretched.shape == (2048, 8)

@@ -505,6 +505,9 @@ def _build(recipe: Recipe, architecture: Architecture, *, fresh: bool) -> tuple[
 def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[str]) -> str:
     common = sorted(set(network.architecture.exits) & set(trained.architecture.exits))
     text = f"start from {path}: stages and exits {', '.join(map(str, common))}"
+    before, height_px = trained.architecture, network.architecture.height_px
+    if before.row_weights and before.height_px != height_px:
+        text += f", their row weights resampled for crops {height_px} px high"
     if any(name.endswith("classifier.weight") for name in taken):
         return text
     return (

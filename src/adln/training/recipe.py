@@ -37,8 +37,9 @@ class NetworkSettings:
         shared_classifier: one classifier for all exits, which puts their embeddings into one
             space: a query at one depth then finds a gallery of another.
         frozen_depth: stages and exits up to this depth keep the weights of `start_from`, bit for
-            bit; 0 trains all. With a shared classifier, that of the shallowest exit is kept too, so
-            that deeper exits grow into the space of a network already in use.
+            bit, except that row weights are resampled for crops of another height; 0 trains all.
+            With a shared classifier, that of the shallowest exit is kept too, so that deeper exits
+            grow into the space of a network already in use.
         teacher_space: the exits' embeddings are in the imitated network's space, of the same length
             and comparable with its embeddings; otherwise each exit predicts them by a map that is
             discarded.
