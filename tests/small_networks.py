@@ -121,3 +121,11 @@ def make_pair(make_model: MakeModel) -> MakePair:
         return paths[0], paths[1]
 
     return make
+
+
+def say_bgr(openvino_file: Path) -> None:
+    """State in an .xml file of OpenVINO, as its converter does, that the network wants BGR."""
+    said = '<rt_info><conversion_parameters><reverse_input_channels value="True" />'
+    end = "</conversion_parameters></rt_info></net>"
+    text = openvino_file.read_text("utf-8").replace("</net>", said + end)
+    openvino_file.write_text(text, "utf-8")

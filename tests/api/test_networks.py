@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image
 from tests.api.conftest import MEAN, SIZE_PX, STD, write_foreign
+from tests.small_networks import say_bgr
 
 import adln
 from adln.atomic import user_folder
@@ -386,9 +387,7 @@ def test_the_colours_that_a_converter_left_in_the_file_are_taken(
     openvino = pytest.importorskip("openvino")
     path = tmp_path / "means.xml"
     openvino.save_model(openvino.Core().read_model(foreign), path)
-    said = '<rt_info><conversion_parameters><reverse_input_channels value="True" />'
-    end = "</conversion_parameters></rt_info></net>"
-    path.write_text(path.read_text("utf-8").replace("</net>", said + end), "utf-8")
+    say_bgr(path)
     crop = picture()
     found = adln.load(path).embed(crop)[0]
     means = crop.reshape(-1, 3).mean(axis=0)[::-1]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
+from tests.small_networks import say_bgr
 
 import adln
 from adln.embedders.foreign import sidecar
@@ -86,9 +87,7 @@ def test_its_space_is_that_of_the_same_network_once_described(
     openvino = pytest.importorskip("openvino")
     converted = tmp_path / "converted.xml"
     openvino.save_model(openvino.Core().read_model(teacher_path), converted)
-    said = '<rt_info><conversion_parameters><reverse_input_channels value="True" />'
-    end = "</conversion_parameters></rt_info></net>"
-    converted.write_text(converted.read_text("utf-8").replace("</net>", said + end), "utf-8")
+    say_bgr(converted)
     scaled = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     known: list[tuple[Path, str, dict[str, tuple[float, float, float]]]] = [
         (converted, "bgr", {}),
