@@ -14,9 +14,8 @@ demo: $(INSTALLED)
 
 # One process runs all tests of a file: what they share is made once, and only one needs the server
 # of galleries. (xdist's groups have no effect with pytest 9.2, which keeps the ids of tests elsewhere.)
-# Three processes for two cores, because some tests wait for cameras, servers and timeouts.
 test: check wheel-test
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: lint types floors docs
 
@@ -39,7 +38,7 @@ wheel-test: $(INSTALLED)
 
 # The tests, and which lines of src they run: in the terminal, out/coverage and out/coverage.xml.
 coverage: $(INSTALLED)
-	$(BIN)/pytest -n 3 --dist loadfile --cov --cov-report term --cov-report html:out/coverage --cov-report xml:out/coverage.xml
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report term --cov-report html:out/coverage --cov-report xml:out/coverage.xml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -503,17 +503,15 @@ def _build(recipe: Recipe, architecture: Architecture, *, fresh: bool) -> tuple[
 
 
 def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[str]) -> str:
-    common = sorted(set(network.architecture.exits) & set(trained.architecture.exits))
-    text = f"start from {path}: stages and exits {', '.join(map(str, common))}"
-    before, height_px = trained.architecture, network.architecture.height_px
-    if before.row_weights and before.height_px != height_px:
-        text += f", their row weights resampled for crops {height_px} px high"
-    if any(name.endswith("classifier.weight") for name in taken):
-        return text
-    return (
-        f"{text}; not its classifiers, which are for {trained.architecture.num_classes:,} persons "
-        f"in {trained.architecture.embedding_dim} dimensions: they start at random"
-    )
+    own, theirs = network.architecture, trained.architecture
+    common = ", ".join(map(str, sorted({*own.exits} & {*theirs.exits})))
+    text = f"start from {path}: stages and exits {common}"
+    if theirs.row_weights and own.height_px != theirs.height_px:
+        text += f", their row weights resampled for crops {own.height_px} px high"
+    if not any(name.endswith("classifier.weight") for name in taken):
+        text += f"; not its classifiers, which are for {theirs.num_classes:,} persons in "
+        text += f"{theirs.embedding_dim} dimensions: they start at random"
+    return text
 
 
 def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[str]:
@@ -573,9 +571,8 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)
 
 
 class _Council:
