@@ -11,15 +11,10 @@ from torch.nn import functional as F
 
 
 def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine of each crop's two embeddings, mean over the batch.
+    """1 - cosine of each crop's two embeddings, (B, D) each, mean over the batch: a scalar in 0..2.
 
-    Args:
-        student: (B, D) of the exit that learns, after the BNNeck.
-        teacher: (B, D) of the deepest exit, after the BNNeck, or of another network; gets no
-            gradient.
-
-    Returns:
-        Scalar in 0..2, computed in float32 or better.
+    The teacher's, of the deepest exit or of another network, get no gradient. Computed in float32
+    or better.
     """
     dtype = torch.promote_types(student.dtype, torch.float32)
     similarity = F.cosine_similarity(student.to(dtype), teacher.detach().to(dtype), dim=1)
@@ -27,16 +22,11 @@ def alignment_loss(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def relation_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the cosines between all pairs of crops of a batch.
+    """Mean squared difference of the cosines between all pairs of crops of a batch, in 0..4.
 
-    Who is like whom is what a search asks for; 1 - cosine of each crop alone does not say it.
-
-    Args:
-        student: (B, D) of the exit that learns.
-        teacher: (B, T) of another network; gets no gradient. T may differ from D.
-
-    Returns:
-        Scalar in 0..4, computed in float32 or better.
+    Who is like whom is what a search asks for; 1 - cosine of each crop alone does not say it. The
+    student's (B, D) and the teacher's (B, T) embeddings may differ in length; the teacher gets no
+    gradient. Computed in float32 or better.
 
     Source: similarity-preserving distillation, Tung and Mori 2019, with cosines.
     """

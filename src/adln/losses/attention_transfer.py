@@ -12,13 +12,9 @@ from torch.nn import functional as F
 
 
 def attention_map(feature_map: Tensor) -> Tensor:
-    """How strongly a feature map answers at each of its points, row by row as one vector.
+    """How strongly a feature map (B, C, H, W) answers at each of its points: (B, H*W), row by row.
 
-    Args:
-        feature_map: (B, C, H, W), float.
-
-    Returns:
-        (B, H*W), not negative, float32 or better: the sum of squares over the channels.
+    The sum of squares over the channels, in float32 or better.
 
     Source: Sec. II.B, Eq. 3, with the paper's power p = 2.
     """
@@ -27,21 +23,16 @@ def attention_map(feature_map: Tensor) -> Tensor:
 
 
 def attention_transfer_loss(feature_maps: Sequence[Tensor]) -> Tensor:
-    """Distance between the attention of neighbouring exits, summed over the pairs.
+    """Distance between the attention of neighbouring exits, summed over the pairs: a scalar.
 
-    Each attention map is scaled to unit length; the distance is the Euclidean norm, not
-    squared, mean over the batch. It lies between 0 and sqrt(2) for each pair. The deeper exit
-    of a pair is the teacher and gets no gradient from it. A map of zeros stays zero. The
-    gradient is finite everywhere, and 0 where two maps are equal.
-
-    Args:
-        feature_maps: two or more (B, C, H, W), float, from the shallowest exit to the deepest.
-            H and W are the same for all; C may differ.
-
-    Returns:
-        Scalar, computed in float32 or better.
+    The (B, C, H, W) feature maps are from the shallowest exit to the deepest; C may differ. Each
+    attention map is scaled to unit length; the distance is the Euclidean norm, not squared, mean
+    over the batch. It lies between 0 and sqrt(2) for each pair. The deeper exit of a pair is the
+    teacher and gets no gradient from it. A map of zeros stays zero. The gradient is finite
+    everywhere, and 0 where two maps are equal.
 
     Source: Sec. II.B, Eq. 4.
+
     Deviation: the paper does not say how the batch is reduced (here: mean), nor that the
         teacher is held fixed (here: it is, as in all public distillation codes, or deep exits
         would learn to look where shallow ones do). The public attention transfer code takes the

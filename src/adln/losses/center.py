@@ -18,15 +18,11 @@ CENTER_LEARNING_RATE = 0.5
 def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     """Squared distance of each feature to the centre of its identity, mean over the batch.
 
-    Args:
-        features: (B, D), float: before the BNNeck and not normalised.
-        labels: (B,) int64, 0..K-1.
-        centers: (K, D), float.
-
-    Returns:
-        Scalar, computed in float32 or better.
+    A scalar of (B, D) features before the BNNeck and not normalised, (B,) int64 labels 0..K-1 and
+    (K, D) centres, in float32 or better.
 
     Source: Sec. II.C, Eq. 9.
+
     Deviation: Eq. 9 sums over the batch and halves; this is the mean without the half, so 2/B of
         it, as in the public codes whose weight of 5e-4 goes with it. Printed literally, and with
         the weight of 1 of Eq. 10, the term would be 8e4 times as large at B = 80 and drown all
@@ -39,18 +35,9 @@ def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
 
 
 class ClassCenters(nn.Module):
-    """The centres that `center_loss` needs: one table for each exit.
+    """The centres that `center_loss` needs: for each exit one table (K, D), drawn from N(0, 1).
 
     Kept apart from the network: it is needed to go on training, never to deploy.
-
-    Args:
-        depths: the exits.
-        num_classes: K training identities.
-        dim: D, length of a feature.
-        generator: source of the starting values, drawn from N(0, 1).
-
-    Attributes:
-        tables: exit's depth as text -> (K, D) float32.
     """
 
     def __init__(
@@ -79,15 +66,9 @@ def build_center_optimiser(
 
     The public codes multiply the gradients by 1/weight and then step with `learning_rate`. For
     plain SGD that is a step with learning_rate/weight, so nothing needs to be done between
-    `backward` and `step`. One step moves a centre by -learning_rate * d center_loss / d centre;
-    at 0.5, by 1/B of the sum of the differences to its crops in the batch.
-
-    The rate is constant: it follows no schedule. There is no momentum, hence no state to lose.
-
-    Args:
-        centers: the tables that the optimiser moves.
-        weight: weight of the centre loss in the objective, more than 0.
-        learning_rate: of the centres, for a weight of 1.
+    `backward` and `step`. One step moves a centre by -learning_rate * d center_loss / d centre; at
+    0.5, by 1/B of the sum of the differences to its crops in the batch. The rate follows no
+    schedule. There is no momentum, hence no state to lose.
 
     Raises:
         SettingsError: the weight is not positive, so that no gradient ever comes.

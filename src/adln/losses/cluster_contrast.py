@@ -30,16 +30,10 @@ def cluster_contrast_loss(
 ) -> Tensor:
     """Cross entropy of each crop's cosines to the proxies of each camera that knows its cluster.
 
-    Args:
-        embeddings: (B, D) of any length.
-        clusters: (B,) int64, of each crop.
-        proxies: (P, D) of unit length; get no gradient.
-        proxy_clusters: (P,) int64.
-        proxy_cameras: (P,) int64; a cluster has at most one proxy under a camera.
-        temperature: more than 0.
-
-    Returns:
-        Scalar, the mean over pairs of crop and camera, computed in float32 or better.
+    Returns a scalar, the mean over pairs of crop and camera, computed in float32 or better. Of
+    crops there are (B, D) embeddings of any length and (B,) int64 clusters; of proxies (P, D) of
+    unit length, which get no gradient, and (P,) int64 clusters and cameras. A cluster has at most
+    one proxy under a camera.
     """
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     logits = F.normalize(embeddings) @ proxies.detach().to(embeddings.dtype).T / temperature
@@ -59,16 +53,10 @@ def cluster_contrast_loss(
 def moved_proxies(
     proxies: Tensor, embeddings: Tensor, owners: Tensor, *, momentum: float = MOMENTUM
 ) -> Tensor:
-    """Proxies after a batch: each goes on towards the mean of its crops in the batch.
+    """Proxies (P, D) of unit length after a batch: each goes on towards the mean of its crops.
 
-    Args:
-        proxies: (P, D) of unit length.
-        embeddings: (B, D) of any length.
-        owners: (B,) int64, 0..P-1: the proxy of each crop.
-        momentum: share of the proxy that stays, 0 to 1.
-
-    Returns:
-        (P, D) of unit length; those without a crop are as they were.
+    Of (B, D) embeddings of any length, `owners` (B,) int64 are the proxies. `momentum` is the share
+    of the proxy that stays; those without a crop are as they were.
     """
     rows = F.normalize(embeddings.detach().to(proxies.dtype))
     sums = torch.zeros_like(proxies).index_add_(0, owners, rows)

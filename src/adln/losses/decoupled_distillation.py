@@ -18,20 +18,11 @@ def decoupled_distillation_loss(
 ) -> Tensor:
     """Weighted sum of the two divergences, times temperature squared, mean over the batch.
 
-    The teacher gets no gradient.
-
-    Args:
-        student_logits: (B, K), float; K at least 2.
-        teacher_logits: (B, K), float.
-        labels: (B,) int64, 0..K-1: the target class of each crop.
-        alpha: weight of the target class part.
-        beta: weight of the part among the other classes.
-        temperature: divides both logits; more than 0.
-
-    Returns:
-        Scalar, computed in float32 or better.
+    A scalar of (B, K) logits, K at least 2, and (B,) int64 target classes. The teacher gets no
+    gradient. Computed in float32 or better.
 
     Source: Sec. II.B, Eq. 6.
+
     Deviation: alpha, beta and the temperature are not in the paper; the defaults are those of
         the public code (mdistiller, DKD), and so are the factor temperature^2, which keeps the
         gradient's size at every temperature, and the fixed teacher.
@@ -45,22 +36,14 @@ def decoupled_distillation_loss(
 def decoupled_divergences(
     student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, *, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The two divergences that KL(teacher || student) consists of.
+    """The two divergences that KL(teacher || student) consists of, (B,) each.
 
-    KL(teacher || student) = target + (1 - p) * non_target, where p is the teacher's probability
-    of the target class.
-
-    Args:
-        student_logits: (B, K), float; K at least 2.
-        teacher_logits: (B, K), float.
-        labels: (B,) int64, 0..K-1.
-        temperature: divides both logits; more than 0.
-
-    Returns:
-        target: (B,) KL(b^T || b^S), of "target class or not".
-        non_target: (B,) KL(P^T || P^S), among all other classes.
+    KL(teacher || student) = target + (1 - p) * non_target, where p is the teacher's probability of
+    the target class: `target` is KL(b^T || b^S), of "target class or not", and `non_target` KL(P^T
+    || P^S), among all other classes.
 
     Source: Sec. II.B, Eq. 5.
+
     Deviation: the listing of P in Eq. 5 includes the target class by mistake; the text, and the
         identity above, need it without. All is computed from logarithms of probabilities: the
         public code takes the logarithm of a softmax, which in float32 is infinite once a
@@ -72,16 +55,9 @@ def decoupled_divergences(
 
 
 def log_split(logits: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Logarithms of the two distributions b and P of Eq. 5.
+    """Logarithms of the distributions b (B, 2) and P (B, K - 1) of Eq. 5, from (B, K) logits.
 
-    Args:
-        logits: (B, K), float; K at least 2.
-        labels: (B,) int64, 0..K-1.
-        temperature: divides the logits.
-
-    Returns:
-        log b: (B, 2), of the target class and of not being it.
-        log P: (B, K - 1), of the other classes, given that the target class is out.
+    b is of the target class and of not being it, P of the other classes, given that it is out.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     label_column = labels.unsqueeze(1)  # (B, 1)
@@ -95,24 +71,14 @@ def log_split(logits: Tensor, labels: Tensor, temperature: float) -> tuple[Tenso
 
 
 def divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:
-    """Kullback-Leibler divergence KL(teacher || student) of each row.
-
-    Args:
-        log_teacher: (B, M) logarithms of probabilities.
-        log_student: (B, M).
-
-    Returns:
-        (B,), not negative but for rounding.
-    """
+    """KL(teacher || student) of each row of logarithms of probabilities: (B, M) -> (B,)."""
     return (log_teacher.exp() * (log_teacher - log_student)).sum(dim=1)
 
 
 def warmup_factor(epoch: int, warmup_epochs: int = 20) -> float:
-    """Share of its full weight that distillation has in an epoch: rises linearly to 1.
+    """Share of its full weight that distillation has in an epoch (from 1): rises linearly to 1.
 
-    Args:
-        epoch: counted from 1.
-        warmup_epochs: the epoch in which 1 is reached; 0 means from the start.
+    It reaches 1 in epoch `warmup_epochs`; with 0 it is 1 from the start.
 
     Source: not in the paper; public code of decoupled distillation (mdistiller, DKD), 20 epochs.
     """

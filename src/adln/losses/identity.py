@@ -9,20 +9,13 @@ from torch.nn import functional as F
 
 
 def identity_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.1) -> Tensor:
-    """Cross entropy against smoothed labels, mean over the batch.
+    """Cross entropy of (B, K) logits against smoothed labels, mean over the batch: a scalar.
 
-    The target distribution gives (1 - e) + e/K to the true identity and e/K to each other one,
-    with e = `label_smoothing`.
-
-    Args:
-        logits: (B, K), float.
-        labels: (B,) int64, 0..K-1.
-        label_smoothing: e, from 0 (plain cross entropy) to less than 1.
-
-    Returns:
-        Scalar, computed in float32 or better.
+    The target distribution gives (1 - e) + e/K to the true identity and e/K to each other one, with
+    e = `label_smoothing`, from 0 to less than 1. Computed in float32 or better.
 
     Source: Sec. II.C, Eq. 7; e = 0.1 from Sec. III.B.
+
     Deviation: Eq. 7 divides by the number of identities; this divides by B, as every public
         re-identification code does, so that the loss of a crop does not shrink with the data set.
         The form of smoothing is not printed: this is the usual one, in which the true identity
@@ -37,14 +30,8 @@ def margin_identity_loss(
 ) -> Tensor:
     """Cross entropy of scaled cosines, the true identity's less by a margin; mean over the batch.
 
-    Args:
-        cosines: (B, K), float, of the embedding and each identity's direction.
-        labels: (B,) int64, 0..K-1.
-        margin: by which a crop's own cosine must be larger than all others.
-        scale: of the cosines, more than 0.
-
-    Returns:
-        Scalar, computed in float32 or better.
+    The cosines (B, K) are of the embedding and each identity's direction. Computed in float32 or
+    better.
 
     Source: AM-softmax, Wang et al. 2018 (also CosFace). Not in the paper.
     """

@@ -102,10 +102,9 @@ class ObjectiveResult:
     Attributes:
         total: scalar with gradient, the weighted sum of the parts.
         parts: name -> scalar without gradient, before its weight and before the warm-up:
-            "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer"
-            (all pairs together), "distillation/1" and so on for each exit but the deepest,
-            "alignment/1" likewise, and "imitation/1", "relation/1" and "margin_identity/1" for
-            each.
+            "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer" (all
+            pairs together), "distillation/1" and so on for each exit but the deepest, "alignment/1"
+            likewise, and "imitation/1", "relation/1" and "margin_identity/1" for each.
     """
 
     total: Tensor
@@ -125,26 +124,26 @@ def objective(
 ) -> ObjectiveResult:
     """Sum of the losses of all exits, attention transfer and distillation.
 
-    Works with the exits that are there. Attention is transferred between neighbours among them;
-    the deepest of them is the teacher of the distillation. With one exit there is neither.
-    Nothing is read back from the device.
+    Works with the exits that are there. Attention is transferred between neighbours among them; the
+    deepest of them is the teacher of the distillation. With one exit there is neither. Nothing is
+    read back from the device. What belongs to a loss of weight 0 is not looked at.
 
     Args:
         exits: depth -> what the exit says of the B labelled crops of a batch.
         labels: (B,) int64 identities, 0..K-1.
-        centers: depth -> (K, D) centres; not looked at if the centre loss has weight 0.
+        centers: depth -> (K, D) centres.
         weights: of the parts.
         epoch: counted from 1, for the warm-up of the distillation.
-        predictions: depth -> (N, T) what each exit predicts the other network's embeddings to be;
-            not looked at if imitation and relation have weight 0. Of N crops, labelled or not.
+        predictions: depth -> (N, T) what each exit predicts the other network's embeddings to be,
+            of N crops, labelled or not.
         teacher_embeddings: (N, T) what they are.
-        cosines: depth -> (B, K) of each embedding and each identity's direction; not looked at if
-            the identity loss with a margin has weight 0.
+        cosines: depth -> (B, K) of each embedding and each identity's direction.
 
     Raises:
         TrainingError: no part is left, as all that the exits allow have weight 0.
 
     Source: Sec. II.C, Eq. 10.
+
     Deviation: the centre loss has a weight, see `center_loss`. Eq. 10 has a single distillation
         term; here each exit but the deepest has one, as any of them may become the network that
         is deployed. Distillation starts with a warm-up, see `warmup_factor`.

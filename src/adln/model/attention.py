@@ -28,16 +28,13 @@ class InteractionGate(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, feature_map: Tensor, pooled_dim: int, *, turned: bool = False) -> Tensor:
-        """Weights between 0 and 1 for the two axes that pooling leaves.
+        """Weights between 0 and 1 for the two axes that pooling leaves: (B, R, S), in their order.
 
         Args:
             feature_map: (B, C, H, W), or a view of it with the same four axes in another order.
             pooled_dim: the axis (1 to 3) that is pooled away.
             turned: the two axes that are left stand for the kernel's columns and rows instead of
                 its rows and columns.
-
-        Returns:
-            (B, R, S): one weight for each point of the remaining axes R and S, in their order.
         """
         planes = torch.stack(
             (feature_map.amax(dim=pooled_dim), feature_map.mean(dim=pooled_dim)), dim=1
@@ -63,14 +60,7 @@ class DimensionInteractionAttention(nn.Module):
         self.height_channel = InteractionGate()
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Weigh a feature map.
-
-        Args:
-            feature_map: (B, C, H, W), float.
-
-        Returns:
-            (B, C, H, W).
-        """
+        """Weigh a feature map (B, C, H, W)."""
         rows = feature_map.permute(0, 2, 3, 1)  # (B, H, W, C)
         # The kernel's rows run along C in the first branch and along H in the second.
         channel_width = 0.5 * self.channel_width(rows, pooled_dim=1, turned=True)  # (B, W, C)

@@ -51,15 +51,10 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Residual block of 1x1, 3x3, 1x1 convolutions.
+    """Residual block of 1x1, 3x3, 1x1 convolutions; the inner channels are a quarter of those out.
 
-    Args:
-        in_channels: channels in.
-        out_channels: channels out; the inner ones are a quarter of them.
-        stride: of the block.
-        stride_position: the convolution that carries the stride: the 3x3 (torchvision's
-            ResNet-50) or the first 1x1 (He et al., Caffe and Keras weights).
-        bn_eps: epsilon of every batch norm.
+    `stride_position` is the convolution that carries the stride: the 3x3 (torchvision's ResNet-50)
+    or the first 1x1 (He et al., Caffe and Keras weights).
     """
 
     def __init__(

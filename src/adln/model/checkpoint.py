@@ -21,12 +21,9 @@ FORMAT = "adln-network-1"
 
 
 def save_network(path: Path, network: ADLN, *, provenance: dict[str, Any] | None = None) -> None:
-    """Write a network, whole or cut.
+    """Write a network, whole or cut, its weights as they are (float32 stays float32).
 
-    Args:
-        path: where to; written whole or not at all.
-        network: its weights are stored as they are (float32 stays float32).
-        provenance: what the weights come from (data set, recipe, version); anything JSON can hold.
+    `provenance` says what they come from (data set, recipe, version); anything JSON can hold.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -40,11 +37,7 @@ def save_network(path: Path, network: ADLN, *, provenance: dict[str, Any] | None
 
 
 def load_network(path: Path, *, exits: tuple[int, ...] | None = None) -> ADLN:
-    """Read a network in evaluation mode.
-
-    Args:
-        path: written by `save_network`.
-        exits: keep only these depths; all that the file has if left out.
+    """Read a network of `save_network` in evaluation mode; all exits, or only those at some depths.
 
     Raises:
         CheckpointError: the file is missing, truncated, of another program or another network,
@@ -104,11 +97,7 @@ def stated_data(path: Path) -> str:
 def joined_data(*stated: str) -> str:
     """What a network was trained on if it was made from several: "market1501 + cuhk03".
 
-    Args:
-        stated: names of data sets, or what `stated_data` says of other networks.
-
-    Returns:
-        Each name once, in this order.
+    Each name once, of data sets or as `stated_data` says of other networks, in this order.
     """
     names = [name for text in stated for name in text.split(" + ") if name]
     return " + ".join(dict.fromkeys(names))

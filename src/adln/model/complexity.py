@@ -20,12 +20,9 @@ OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
 class Complexity:
     """Size and work of one network for one crop.
 
-    Attributes:
-        params: parameters of backbone, attention and exit reductions. BNNeck (4,096) and
-            classifiers are not counted, as in Table 1.
-        conv_macs: multiply-accumulates of the convolutions.
-        batch_norm_elements: elements written by 2-D batch norms.
-        pooled_elements: elements read and written by the global average pooling of the exits.
+    `params` counts backbone, attention and exit reductions, but not BNNeck (4,096) and classifiers,
+    as in Table 1. Batch norm elements are those written by 2-D batch norms, pooled elements those
+    read and written by the global average pooling of the exits.
     """
 
     params: int
@@ -41,10 +38,7 @@ class Complexity:
 
 
 def count(network: ADLN) -> Complexity:
-    """Count a network without computing anything.
-
-    Args:
-        network: whole or cut; it is not changed.
+    """Count a network, whole or cut, without computing anything or changing it, as in Table 1.
 
     Source: Table 1.
     """
@@ -101,12 +95,7 @@ def count_exits(network: ADLN) -> dict[int, Complexity]:
 
 
 def count_depth(depth: int, architecture: Architecture | None = None) -> Complexity:
-    """Count the network cut at a depth (Res1 to Res4).
-
-    Args:
-        depth: 1 to 4.
-        architecture: of the whole network; the paper's if left out.
-    """
+    """Count the network cut at a depth (Res1 to Res4); of the paper's architecture by default."""
     whole = architecture if architecture is not None else Architecture(num_classes=1)
     with torch.device("meta"):
         return count(ADLN(whole).cut(depth))

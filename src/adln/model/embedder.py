@@ -13,10 +13,10 @@ from adln.model.network import ADLN
 
 
 class TorchEmbedder:
-    """All exits of a network in one pass over the crops.
+    """All exits of a network, whole or cut, in one pass over the crops.
 
     Args:
-        network: whole or cut; put into evaluation mode.
+        network: put into evaluation mode.
         device: where it runs.
         flip: average with the mirrored crop (the paper's test protocol, twice the work).
         bf16: compute in bfloat16 where that is safe: faster on processors that have it, and
@@ -54,14 +54,7 @@ class TorchEmbedder:
 
     @torch.inference_mode()
     def embed(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops at every depth.
-
-        Args:
-            crops: (N, H, W, 3) RGB uint8, of `crop_size`.
-
-        Returns:
-            depth -> (N, D) float32 of unit length.
-        """
+        """Embed (N, H, W, 3) uint8 RGB crops of `crop_size`: depth -> (N, D) of unit length."""
         pixels = torch.from_numpy(np.ascontiguousarray(crops)).to(self.device).permute(0, 3, 1, 2)
         features = self._features(pixels)
         if not self.flip:

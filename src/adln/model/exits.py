@@ -88,20 +88,15 @@ def _without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 
 
 class Exit(nn.Module):
-    """Reduction, global average pooling, BNNeck, classifier.
+    """Reduction, global average pooling, BNNeck, classifier of K identities, behind stage `depth`.
+
+    An `embedding_dim` of less than 2048 puts a projection behind the BNNeck. Each channel weights
+    the `weighted_rows` of the map before their mean is taken, so that a colour at the head counts
+    for other channels than one at the feet: a global depthwise convolution (Chen et al. 2018,
+    MobileFaceNets) that is equal along a row. 0 takes the plain mean, as the paper does.
 
     Source: Sec. II, Fig. 1; the BNNeck of Luo et al. 2019 with its bias frozen at zero. The
         projection is not in the paper, see `adln.training.common_space`.
-
-    Args:
-        depth: the stage that it follows, 1 to 4.
-        num_classes: K training identities.
-        bn_eps: epsilon of the reduction's batch norms.
-        embedding_dim: D; less than 2048 puts a projection behind the BNNeck.
-        weighted_rows: rows of the map that each channel weights before their mean is taken, so
-            that a colour at the head counts for other channels than one at the feet: a global
-            depthwise convolution (Chen et al. 2018, MobileFaceNets) that is equal along a row. 0
-            takes the plain mean, as the paper does.
     """
 
     def __init__(

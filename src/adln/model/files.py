@@ -12,12 +12,7 @@ from adln.errors import CheckpointError
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors to a file that appears whole or not at all.
-
-    Args:
-        path: ends in .safetensors; its folder is made if it is missing.
-        tensors: name -> tensor, on any device.
-        metadata: short texts kept in the header.
+    """Write tensors and short texts to a .safetensors file that appears whole or not at all.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written.

@@ -29,13 +29,7 @@ DOWNLOAD_TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class ImageNetStart:
-    """What a weights file gave to a network.
-
-    Attributes:
-        source: path or URL.
-        covered: parts of the network that start from the file, e.g. "stem", "stages.1".
-        random: parts that the file does not have; they start from random weights.
-    """
+    """What a weights file gave to a network: parts covered ("stem", "stages.1") and random ones."""
 
     source: str
     covered: tuple[str, ...]
@@ -61,13 +55,13 @@ class ImageNetStart:
 def load_imagenet(
     network: ADLN, source: str, *, sha256: str | None = None, cache: Path | None = None
 ) -> ImageNetStart:
-    """Copy ResNet-50 weights into the backbone of a network, in place.
+    """Copy ResNet-50 weights into the backbone of a network, in place, where the file has them.
 
     Args:
-        network: its stem and stages are overwritten where the file has them.
-        source: a local .safetensors or .pth file with torchvision's names (conv1, bn1,
-            layer1 .. layer4), or an https URL of one. `fc` is not used. A whole stage may be
-            missing and is reported; a stage that is there in part is an error.
+        network: whose stem and stages are overwritten.
+        source: a local .safetensors or .pth file with torchvision's names (conv1, bn1, layer1 ..
+            layer4), or an https URL of one. `fc` is not used. A whole stage may be missing and is
+            reported; a stage that is there in part is an error.
         sha256: hex digest of the file, or its first 8 or more characters; a URL needs it.
         cache: folder for downloads; `adln` in $XDG_CACHE_HOME (~/.cache) if left out.
 

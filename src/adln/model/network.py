@@ -34,14 +34,12 @@ class Architecture:
         stride_position: convolution that carries a block's stride: "3x3" (Table 1, torchvision
             weights) or "1x1" (weights of the original ResNet).
         bn_eps: epsilon of the batch norms of backbone and exits.
-        embedding_dim: D, length of an embedding; less than 2048 means that the exits project
-            into a common space.
+        embedding_dim: D, length of an embedding; less than 2048: projected into a common space.
         summed_exits: exits that answer together, ascending: at each of these depths the embedding
             is the sum of their own and all shallower ones', each of unit length. They are there
             even where `exits` does not ask for them. Not in the paper; only of use in a common
             space.
-        height_px: height of the crops that the weights were trained for.
-        width_px: their width.
+        height_px, width_px: of the crops that the weights were trained for.
         space: name of the space that all exits' embeddings lie in, 16 hex digits, if they were
             taught one, such as another network's; "" if their classifiers tell it, see
             `adln.export.spaces`.
@@ -110,11 +108,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the network says of B crops, the same in training and evaluation.
-
-    Attributes:
-        exits: depth -> answers of that exit, ascending by depth.
-    """
+    """What the network says of B crops: depth -> answers of that exit, ascending by depth."""
 
     exits: dict[int, ExitOutput]
 
@@ -127,9 +121,8 @@ class NetworkOutput:
 class ADLN(nn.Module):
     """The network of the paper, or what is left of it after `cut`.
 
-    Args:
-        architecture: what to build. Weights are random (Kaiming); `adln.model.imagenet` gives
-            the backbone a start, `adln.model.checkpoint` reads trained weights.
+    Weights are random (Kaiming); `adln.model.imagenet` gives the backbone a start,
+    `adln.model.checkpoint` reads trained weights.
     """
 
     mean: Tensor
@@ -178,13 +171,9 @@ class ADLN(nn.Module):
         return 255.0 * mean.reshape(shape), 255.0 * std.reshape(shape)
 
     def forward(self, crops: Tensor) -> NetworkOutput:
-        """Run all exits in one pass.
+        """Run all exits in one pass on (B, 3, H, W) RGB crops, uint8 or float, 0..255.
 
-        Args:
-            crops: (B, 3, H, W) RGB, uint8 or float, 0..255; H = 256 and W = 128 px as trained.
-
-        Returns:
-            One `ExitOutput` for each depth of the architecture.
+        H = 256 and W = 128 px as trained.
         """
         x = (crops - self.mean) / self.std  # (B, 3, 256, 128)
         x = self.stem(x)  # (B, 64, 64, 32)
@@ -211,12 +200,8 @@ class ADLN(nn.Module):
     def cut(self, depth: int) -> "ADLN":
         """The network of this depth alone: its stages and its exit, weights copied.
 
-        With the exits that it answers together with, if there are any.
-
-        Its answers are bit for bit those of the same exit of this network.
-
-        Args:
-            depth: 1 to 4; must be one of this network's exits.
+        With the exits that it answers together with, if there are any. Its answers are bit for bit
+        those of the same exit of this network.
 
         Raises:
             CheckpointError: this network has no exit at that depth.
@@ -224,15 +209,7 @@ class ADLN(nn.Module):
         return self.keep((depth,))
 
     def identity_cosines(self, depth: int, embeddings: Tensor) -> Tensor:
-        """Cosine of embeddings and each training identity's direction.
-
-        Args:
-            depth: of the exit.
-            embeddings: (B, D) of that exit.
-
-        Returns:
-            (B, K) float32.
-        """
+        """Cosine of (B, D) embeddings of an exit and each identity's direction: (B, K) float32."""
         weight: Tensor = self.get_parameter(f"exits.{depth}.classifier.weight")
         return F.linear(F.normalize(embeddings.float()), F.normalize(weight.float()))
 
@@ -247,13 +224,10 @@ class ADLN(nn.Module):
             branch.classifier = shared
 
     def freeze(self, depth: int) -> None:
-        """Keep stages and exits up to a depth as they are: no gradients, fixed statistics.
+        """Keep stages and exits up to a depth as they are: no gradients, fixed statistics; 0: none.
 
         To be called again after `train()`, which would let the statistics of their batch norms
         move.
-
-        Args:
-            depth: 0 freezes nothing.
         """
         if depth:
             self.stem.requires_grad_(False).eval()

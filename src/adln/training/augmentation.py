@@ -103,16 +103,16 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draws:
-    """Random parameters of the augmentation of B crops.
+    """Random parameters of the augmentation of B crops; None where nothing of the kind changes.
 
     Attributes:
         values: (B, 7) int64: mirrored (0 or 1), shift down and right in px (-padding to +padding),
             then the erased rectangle as top, left, height, width in px (all 0: nothing erased).
-        zooms: (B,) float32, scale factor; None if no crop is scaled.
-        colours: (B, 3, 3) float32, matrix applied to RGB; None if no colour changes.
-        contrasts: (B,) float32, factor of the contrast; None if no colour changes.
+        zooms: (B,) float32, scale factor.
+        colours: (B, 3, 3) float32, matrix applied to RGB.
+        contrasts: (B,) float32, factor.
         cuts: (B,) float32, share of the height below which a crop is replaced by its partner; 1
-            leaves it whole. None if all are whole.
+            leaves it whole.
     """
 
     values: NDArray[np.int64]
@@ -133,13 +133,8 @@ def draw(
 ) -> Draws:
     """Draw the random parameters of a batch; the same seed gives the same parameters.
 
-    Args:
-        batch_size: B.
-        height_px: height of the crops that are erased.
-        width_px: their width.
-        augmentation: the settings.
-        seed: seed of all draws.
-        unlabelled: number of crops at the end of the batch that may be composed.
+    `height_px` and `width_px` are the size of the crops that are erased. The last `unlabelled`
+    crops may be composed.
     """
     rng = np.random.default_rng(seed)
     values = np.zeros((batch_size, 7), dtype=np.int64)
@@ -170,15 +165,7 @@ def draw(
 def draw_colours(
     count: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Matrices for random changes of hue, saturation, grey, brightness and channel order.
-
-    Args:
-        count: number of matrices.
-        augmentation: ranges of the changes.
-        rng: source of the random parameters.
-
-    Returns:
-        (count, 3, 3) float32; each multiplies an RGB column vector from the left.
+    """Random colour changes: (count, 3, 3) float32, to multiply RGB columns from the left.
 
     Source: hue and saturation as linear maps in YIQ, whose first axis is grey.
     """
@@ -205,17 +192,7 @@ def draw_rectangles(
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Draw rectangles for random erasing.
-
-    Args:
-        count: number of rectangles.
-        height_px: height H of the crop.
-        width_px: width W of the crop.
-        augmentation: area and aspect.
-        rng: source of the random parameters.
-
-    Returns:
-        (count, 4) int64: top, left, height, width. All 0 if no try fits.
+    """Rectangles to erase, (count, 4) int64: top, left, height, width; all 0 if no try fits.
 
     Source: RandomErasing of Zhong et al. as in APNet and BoT: area and aspect uniform, 100 tries.
     """
@@ -236,15 +213,7 @@ def draw_rectangles(
 
 
 def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Select crops from the data set; mirror, shift and erase them.
-
-    Args:
-        data: (N, H, W, 3) uint8 RGB, the whole training split.
-        indices: (B,) int64, on the same device.
-        draws: (B, 7) int64, `Draws.values` on the same device.
-
-    Returns:
-        (B, 3, H, W) uint8 in channels_last memory.
+    """Select, mirror, shift and erase crops: `pick`, then `erase`.
 
     Source: Sec. III.B. Order of the official codes: mirror, pad, cut, erase.
     """
@@ -254,14 +223,9 @@ def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
 def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = None) -> Tensor:
     """Select crops from the data set; mirror, shift and scale them on the data's device.
 
-    Args:
-        data: (N, H, W, 3) uint8 RGB, the whole training split.
-        indices: (B,) int64, on the same device.
-        draws: (B, 7) int64, `Draws.values` on the same device.
-        zooms: (B,) float32, `Draws.zooms` on the same device.
-
-    Returns:
-        (B, 3, H, W) uint8 in channels_last memory; black outside the source crop.
+    `data` (N, H, W, 3) uint8 RGB is the whole training split, `indices` (B,) int64; `draws` are
+    `Draws.values`, `zooms` `Draws.zooms`. Returns (B, 3, H, W) uint8 in channels_last memory; black
+    outside the source crop.
     """
     _, height, width, _ = data.shape
     mirrored, down, right = draws[:, :3].unsqueeze(-1).unbind(1)  # (B, 1) each
@@ -278,16 +242,7 @@ def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = No
 
 
 def recolour(crops: Tensor, colours: Tensor, contrasts: Tensor) -> Tensor:
-    """Change the colours of crops.
-
-    Args:
-        crops: (B, 3, H, W) uint8 RGB.
-        colours: (B, 3, 3) float32, `Draws.colours` on the same device.
-        contrasts: (B,) float32, `Draws.contrasts` on the same device.
-
-    Returns:
-        (B, 3, H, W) uint8.
-    """
+    """Change the colours of (B, 3, H, W) uint8 RGB crops, by `Draws.colours` and `.contrasts`."""
     points = crops.flatten(2).float()  # (B, 3, H * W)
     points = torch.bmm(colours * contrasts[:, None, None], points)
     # Contrast is applied about the mean grey, which stays.
@@ -300,15 +255,8 @@ def compose(crops: Tensor, cuts: Tensor, unlabelled: int) -> Tensor:
     """Compose people of two crops: above a row one crop, below it the next crop of the batch.
 
     A combination of clothes that nobody in the data set wears is an additional person, for a
-    teacher that embeds the same composed crop.
-
-    Args:
-        crops: (B, 3, H, W) uint8.
-        cuts: (B,) float32, `Draws.cuts` on the same device.
-        unlabelled: U, the last U crops are each other's partners; the others stay whole.
-
-    Returns:
-        (B, 3, H, W) uint8.
+    teacher that embeds the same composed crop. Of the (B, 3, H, W) uint8 crops, the last
+    `unlabelled` are each other's partners, cut at `Draws.cuts`; the others stay whole.
     """
     start = len(crops) - unlabelled
     free = crops[start:]
@@ -318,14 +266,7 @@ def compose(crops: Tensor, cuts: Tensor, unlabelled: int) -> Tensor:
 
 
 def erase(crops: Tensor, draws: Tensor) -> Tensor:
-    """Erase a rectangle of each crop, if its parameters have one.
-
-    Args:
-        crops: (B, 3, H, W) uint8.
-        draws: (B, 7) int64, `Draws.values` on the same device.
-
-    Returns:
-        (B, 3, H, W) uint8 in the memory format of the crops.
+    """Erase a rectangle of each (B, 3, H, W) uint8 crop, if its `Draws.values` have one.
 
     Deviation: the erasing pixel is rounded to integers of 0..255 (at most 0.01 off after
         normalisation), so that pixels stay uint8 until the network.
@@ -342,7 +283,6 @@ def erase(crops: Tensor, draws: Tensor) -> Tensor:
 
 
 def _places(side_px: int, shift: Tensor, zooms: Tensor | None) -> Tensor:
-    """Source positions of the points along a side, (B, side)."""
     points = torch.arange(side_px, device=shift.device)
     if zooms is None:
         return points + shift

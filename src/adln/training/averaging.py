@@ -11,13 +11,9 @@ from adln.model.network import ADLN
 def averaged_copy(network: ADLN, decay: float) -> AveragedModel:
     """A copy of a network that tracks it as an exponential moving average.
 
-    Args:
-        network: the trained network; call `update_parameters(network)` after each step.
-        decay: share of the average kept in each step, e.g. 0.999 for about the last 1,000 steps.
-
-    Returns:
-        The average; `averaged_network` extracts it. Batch norm statistics are averaged like
-        weights. The first update copies.
+    Call `update_parameters(network)` after each step; the first update copies. `decay` is the share
+    of the average kept in each step, e.g. 0.999 for about the last 1,000 steps. Batch norm
+    statistics are averaged like weights.
     """
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     return average.requires_grad_(False)

@@ -26,9 +26,8 @@ _FIRST_SUMMED = 2
 class CommonSpace:
     """The space common to all exits.
 
-    Attributes:
-        maps: depth -> (D, 2048) float32, map from an embedding of that exit to the common space.
-        centers: (K, D) float32 of unit length, the persons of the training data.
+    `maps` are depth -> (D, 2048) float32, from an embedding of that exit to the space; `centers`
+    are the training data's persons, (K, D) float32 of unit length.
     """
 
     maps: Mapping[int, Tensor]
@@ -44,13 +43,6 @@ def require_alignable(
     goal_depth: int | None = None,
 ) -> None:
     """Check, before crops are embedded, that a network can be given a common space.
-
-    Args:
-        architecture: the network's.
-        labels: see `fit_common_space`, as for the other arguments.
-        dim: D of the common space.
-        ridge: regularisation of the fit.
-        goal_depth: the exit whose means are the target.
 
     Raises:
         TrainingError: see `fit_common_space` and `with_common_space`.
@@ -107,13 +99,9 @@ def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = Tru
     """The network with a projection behind each BNNeck; everything else is copied.
 
     Each classifier becomes the persons' centres in the space, the same for all exits: it identifies
-    the space, and training can continue from it.
-
-    Args:
-        network: without projections.
-        space: fitted on embeddings of exactly the network's exits.
-        together: make each depth from 2 on return the sum of its embedding and those of the earlier
-            exits, at the cost of only these exits. Exit 1 is too weak to be included.
+    the space, and training can continue from it. With `together`, each depth from 2 on returns the
+    sum of its embedding and those of the earlier exits, at the cost of only these exits. Exit 1 is
+    too weak to be included.
 
     Raises:
         TrainingError: the network already has projections, or the space has other exits.

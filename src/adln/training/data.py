@@ -29,9 +29,9 @@ class TrainingData:
         labels: (N,) int64 identities, 0..K-1; -1 for an unlabelled crop.
         num_classes: K, at least 1.
         fingerprint: digest of the split's file names and persons, and of the teacher's embeddings.
-        teacher_embeddings: (N, T) float32 of unit length, another network's embeddings of the
-            crops; None without a teacher, or with one that embeds crops during training.
-        teacher_space: name of the space of these embeddings; "" if unknown.
+        teacher_embeddings: (N, T) float32 of unit length, another network's; None without a
+            teacher, or with one that embeds crops during training.
+        teacher_space: name of their space; "" if unknown.
         pictures: digest of the crops; "" if the fingerprint has it.
     """
 
@@ -45,11 +45,7 @@ class TrainingData:
 
 
 def join_splits(splits: Sequence[Split]) -> Split:
-    """Join the training splits of several data sets; their persons and cameras stay distinct.
-
-    Args:
-        splits: at least one; equal person numbers in different splits are different people.
-    """
+    """Join the training splits of several data sets; their persons and cameras stay distinct."""
     if len(splits) == 1:
         return splits[0]
     persons: list[NDArray[np.int64]] = []
@@ -87,13 +83,9 @@ def load_training_data(
 ) -> TrainingData:
     """Read a split into memory.
 
-    Args:
-        split: with at least two persons, unless there are unlabelled crops.
-        height_px: height H of the crops.
-        width_px: width W of the crops.
-        teacher: feature file with another network's embeddings of the same pictures.
-        unlabelled: pictures of unlabelled people, on which to imitate a teacher.
-        on_progress: called with the number of crops read since the last call.
+    `teacher` is a feature file with another network's embeddings of the same pictures, `unlabelled`
+    are pictures of unlabelled people on which to imitate it. `on_progress` gets the number of crops
+    read since the last call.
 
     Raises:
         DatasetError: the split is empty or has a single person, or the teacher's file does not

@@ -24,16 +24,14 @@ from adln.model.exits import FEATURE_DIM, ExitOutput
 
 
 def load_teacher_embeddings(path: Path, split: Split) -> tuple[NDArray[np.float32], str]:
-    """Read the teacher's embeddings of a split's pictures.
+    """Read the teacher's embeddings of a split's N pictures from a file of `adln embed`.
 
-    Args:
-        path: feature file, as written by `adln embed`, with at least these pictures. Pictures are
-            identified by the names of the file and of its folder.
-        split: N pictures.
+    The file must have at least these pictures, which are identified by the names of the file and of
+    its folder.
 
     Returns:
-        (N, T) float32 of unit length, in the order of the split; and the name of their space, ""
-        if unknown.
+        (N, T) float32 of unit length, in the order of the split; and the name of their space, "" if
+        unknown.
 
     Raises:
         DatasetError: the file cannot be read, lacks a picture, or has two with the same name.
@@ -56,13 +54,7 @@ def load_teacher_embeddings(path: Path, split: Split) -> tuple[NDArray[np.float3
 
 
 class Imitators(nn.Module):
-    """A linear map behind each exit that predicts the teacher's embeddings.
-
-    Args:
-        depths: depths that have an exit.
-        dim: T, length of the teacher's embeddings.
-        seed: seed of the initial weights.
-    """
+    """A linear map behind each exit that predicts the teacher's `dim` numbers per crop."""
 
     def __init__(self, depths: Iterable[int], dim: int, *, seed: int) -> None:
         super().__init__()

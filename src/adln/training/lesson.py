@@ -29,19 +29,13 @@ class Lesson(nn.Module):
     identity: Mapping[str, Any]
 
     def begin(self, embeddings: Tensor) -> None:
-        """Process the embeddings of all crops before an epoch.
-
-        Args:
-            embeddings: (N, D) of all crops, without augmentation, of unit length.
-        """
+        """Before an epoch: process (N, D) unit embeddings of all crops, not augmented."""
         raise NotImplementedError
 
     def forward(self, embeddings: Tensor, crops: Tensor) -> Tensor:
-        """Loss of a batch, a scalar.
+        """Loss of a batch, a scalar, from (B, D) embeddings of augmented crops by the deepest exit.
 
-        Args:
-            embeddings: (B, D) of augmented crops, by the deepest exit.
-            crops: (B,) int64, indices of these crops among the N.
+        `crops` (B,) int64 are the indices of these crops among the N.
         """
         raise NotImplementedError
 
@@ -52,16 +46,10 @@ def look(
     pixels: Tensor,
     resize: Callable[[Tensor], Tensor],
 ) -> float:
-    """Pass the current embeddings of all crops to a lesson; the network's mode is kept.
+    """Pass the current embeddings of all crops to a lesson, if there is one; returns the seconds.
 
-    Args:
-        lesson: the lesson that begins an epoch; None does nothing.
-        network: in any mode.
-        pixels: (N, H, W, 3) uint8 on the network's device.
-        resize: resizes (B, 3, H, W) crops to the network's input.
-
-    Returns:
-        Seconds taken.
+    The network's mode is kept. `pixels` are (N, H, W, 3) uint8 on its device, and `resize` brings
+    (B, 3, H, W) crops to its input.
     """
     if lesson is None:
         return 0.0

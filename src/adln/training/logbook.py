@@ -16,10 +16,8 @@ FILE_NAME = "log.csv"
 class Logbook:
     """Writes the log of a run; a resumed run continues it.
 
-    Args:
-        folder: folder of the run.
-        first_epoch: rows from this epoch on are dropped, because they will be written again.
-        enabled: whether to write; with several processes only the first one does.
+    Rows from `first_epoch` on are dropped, because they will be written again. With several
+    processes only the first one is `enabled` to write.
 
     Raises:
         TrainingError: the log of a resumed run is not as it was written.
@@ -41,12 +39,7 @@ class Logbook:
             self._curves.close()
 
     def add(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add the row of an epoch.
-
-        Args:
-            epoch: counted from 1.
-            values: column -> value; the same columns in every epoch.
-        """
+        """Add the row of an epoch, counted from 1; with the same columns in every epoch."""
         if not self._enabled:
             return
         self._rows.append({"epoch": str(epoch), **{k: f"{v:.6g}" for k, v in values.items()}})

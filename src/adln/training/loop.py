@@ -49,16 +49,11 @@ SAVE_EVERY_S = 120.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run, for display.
+    """Progress of a run: epochs and steps counted from 1, over all processes.
 
-    Attributes:
-        epoch: the current epoch, counted from 1.
-        epochs: epochs of the whole run.
-        step: steps done in this epoch.
-        steps: steps of this epoch.
-        images_per_s: speed over the last steps, for all processes together.
-        remaining_s: time until the last epoch ends, at this speed.
-        losses: part of the objective -> mean over this epoch so far; "total" among them.
+    `images_per_s` is the speed over the last steps, `remaining_s` the time until the last epoch
+    ends at this speed; `losses` are means over this epoch so far by part of the objective, "total"
+    among them.
     """
 
     epoch: int
@@ -74,12 +69,8 @@ class Progress:
 class Outcome:
     """Result of a call of `train`.
 
-    Attributes:
-        finished: all epochs are done.
-        reason: why it stopped early; empty if it finished.
-        network_path: the trained network; it exists if `finished`.
-        start: origin of the weights, in words; empty if all are random or the run was resumed.
-        position: position of the run.
+    `reason` says why it stopped early ("" if it finished), `start` where the weights come from (""
+    if all are random or the run was resumed); `network_path` exists if `finished`.
     """
 
     finished: bool
@@ -122,7 +113,7 @@ class StepModule(nn.Module):
             labels: (B,) int64 of the first B crops; the others are unlabelled.
             epoch: counted from 1.
             teacher_embeddings: (N, T) of another network, if it is imitated.
-            indices: (N,) int64, indices of these crops in the data, for the lesson.
+            indices: (N,) int64, of these crops in the data, for the lesson.
         """
         exits = self.network(crops).exits
         predictions = None
@@ -159,12 +150,7 @@ class StepModule(nn.Module):
 
 
 def build_fabric(recipe: Recipe, *, device: str = "auto") -> Fabric:
-    """The Fabric engine: one device, or the processes started by torchrun.
-
-    Args:
-        recipe: its precision is used.
-        device: "auto", "cpu" or "cuda".
-    """
+    """The engine on "auto", "cpu" or "cuda": one device, or the processes started by torchrun."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // processes
     several = processes * nodes > 1
@@ -195,17 +181,14 @@ def train(
     Args:
         recipe: everything that determines the weights, except the data.
         data: crops of the recipe's size.
-        folder: folder of the run: state, log, TensorBoard curves, and the network at the end.
-        fabric: the engine, from `build_fabric`.
+        folder: state, log and TensorBoard curves; at the end the network instead of the state.
+        fabric: from `build_fabric`.
         teacher: embeds crops, in place of the file named by `recipe.teacher_network`.
         lesson: additional loss term; only with a single process.
         provenance: stored with the network; a run that is resumed keeps what it began with.
         should_stop: asked after each step.
         on_start: called with the origin of the weights and the position of the run.
-        on_progress: called with the progress, every few steps.
-
-    Returns:
-        The result. The folder holds the network if the run finished, otherwise the state.
+        on_progress: called every few steps.
 
     Raises:
         TrainingError: the loss is not finite, or the recipe imitates a network and the data have no
@@ -515,7 +498,7 @@ def _start_summary(path: str, trained: ADLN, network: ADLN, taken: Collection[st
 
 
 def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[str]:
-    """Copy the stages and exits of a trained network of the same architecture; returns them."""
+    """Copy what fits of a trained network of the same architecture; returns the tensors copied."""
     chosen, own, theirs = recipe.network, network.architecture, trained.architecture
     # The classifiers, and what was fitted after the training, may differ.
     same_form = replace(
@@ -586,7 +569,6 @@ class _Council:
         self._group = torch.distributed.new_group(backend="gloo") if several else None
 
     def agree(self, reason: str | None, is_due: bool) -> tuple[str | None, bool]:
-        """Combine this process's wish to stop and to save with those of all processes."""
         if self._group is None:
             return reason, is_due
         wishes = torch.tensor([reason is not None, is_due], dtype=torch.uint8)

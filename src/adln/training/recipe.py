@@ -220,12 +220,9 @@ class Recipe:
     def architecture(
         self, num_classes: int, *, teacher_dim: int | None = None, teacher_space: str = ""
     ) -> Architecture:
-        """The network that this recipe trains, for K identities.
+        """The network that this recipe trains, for `num_classes` identities.
 
-        Args:
-            num_classes: K.
-            teacher_dim: T, length of the teacher's embeddings, for `network.teacher_space`.
-            teacher_space: name of the space of these embeddings, likewise.
+        With `network.teacher_space`, its embeddings have the length and the space of the teacher's.
         """
         own = teacher_dim is None or not self.network.teacher_space
         return Architecture(

@@ -23,19 +23,10 @@ def identity_batches(
 ) -> list[list[int]]:
     """One epoch of batches: each has `persons` different persons with `crops` crops each.
 
-    A person with fewer than `crops` crops repeats some. A person's crops are shuffled and used in
-    groups of `crops`; the remainder is unused in this epoch. The epoch ends when fewer than
-    `persons` persons have a group left.
-
-    Args:
-        person_ids: (N,) person of each training crop.
-        persons: P, different persons in a batch.
-        crops: K, crops of each person in a batch.
-        shuffler: shuffles and selects persons.
-        chooser: draws the repeats.
-
-    Returns:
-        Indices into `person_ids`, P * K per batch, grouped by person.
+    Returns indices into `person_ids` (N,), grouped by person. A person with fewer than `crops`
+    crops repeats some, drawn by `chooser`. A person's crops are shuffled and used in groups of
+    `crops`; the remainder is unused in this epoch. The epoch ends when fewer than `persons` persons
+    have a group left.
 
     Raises:
         DatasetError: fewer than P persons.
@@ -84,19 +75,11 @@ def epoch_batches(
 ) -> list[list[int]]:
     """The batches of one process in one epoch, determined by the arguments alone.
 
-    With several processes, each process has `persons` different persons in a step, and no person
-    is in two processes in the same step.
-
-    Args:
-        person_ids: (N,) person of each training crop; -1 for unlabelled crops.
-        persons: P, per process; 0 if labels are not used.
-        crops: K.
-        seed: seed of the run.
-        epoch: counted from 1.
-        rank: this process, 0 to world_size - 1.
-        world_size: number of processes.
-        unlabelled: U, per process: this many crops, drawn from all, are appended to each batch,
-            whoever they show. Without labelled crops, an epoch is one pass over all.
+    With several processes, each has P = `persons` different persons in a step with `crops` crops
+    each, and no person is in two processes in the same step. Persons `person_ids` (N,) are -1 for
+    unlabelled crops, and P is 0 if labels are not used. To the batch of each process are appended
+    `unlabelled` crops, drawn from all, whoever they show. Without labelled crops, an epoch is one
+    pass over all.
 
     Raises:
         DatasetError: fewer than P * world_size persons.

@@ -53,12 +53,9 @@ class Schedule:
 
 
 def learning_rate(schedule: Schedule, epoch: int, progress: float = 0.0) -> float:
-    """Learning rate of an epoch, or within it.
+    """Learning rate of an epoch, counted from 1.
 
-    Args:
-        schedule: the settings.
-        epoch: counted from 1.
-        progress: share of the epoch that is done, 0 to 1; used if `schedule.every_step`.
+    With `schedule.every_step` it also depends on `progress`, the share of the epoch that is done.
 
     Source: Sec. III.B; the order of steps is APNet's (the rate changes at the end of an epoch),
         which starts at exactly 4e-6, as in the paper.

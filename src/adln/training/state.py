@@ -21,11 +21,9 @@ FORMAT = "adln-training-state-1"
 
 @dataclass(frozen=True)
 class Position:
-    """Position of a run.
+    """Position of a run: the epoch, counted from 1, and the steps done in it.
 
     Attributes:
-        epoch: the current epoch, counted from 1.
-        step: steps done in this epoch.
         seconds: training time so far, including interrupted parts.
         sums: part of the objective -> sum over the done steps of this epoch.
         provenance: what is to be stored with the network; None in states of earlier versions.
@@ -46,14 +44,10 @@ def write_state(
     optimiser: torch.optim.Optimizer,
     identity: Mapping[str, Any],
 ) -> None:
-    """Write the state of a run.
+    """Write the state of a run: network and centres (`module`), and Adam's moments.
 
-    Args:
-        path: file to write.
-        position: position of the run.
-        module: network and centres.
-        optimiser: Adam; the centres' optimiser has no state.
-        identity: what must not change when the run resumes (recipe, data, processes).
+    The centres' optimiser has no state. `identity` must not change when the run resumes (recipe,
+    data, processes).
 
     Raises:
         CheckpointError: the file cannot be written; the previous one is untouched.
@@ -85,13 +79,7 @@ def read_state(
     optimiser: torch.optim.Optimizer,
     identity: Mapping[str, Any],
 ) -> Position:
-    """Restore module and optimiser.
-
-    Args:
-        path: file written by `write_state`.
-        module: network and centres; overwritten.
-        optimiser: Adam over the same parameters in the same order; overwritten.
-        identity: of this run; must equal the stored one.
+    """Restore module and optimiser, of the same parameters in the same order.
 
     Raises:
         CheckpointError: a truncated or foreign file, or a run with another recipe, data or number
@@ -121,11 +109,6 @@ def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
     """Refuse to resume a run that is not this one.
-
-    Args:
-        path: path of the stored run, for the error message.
-        stored: identity of the stored run.
-        own: identity of this run.
 
     Raises:
         CheckpointError: they differ; the message says how.

@@ -20,10 +20,7 @@ def never() -> str | None:
 
 @contextmanager
 def stop_on_request(stop_after_s: float | None) -> Iterator[StopCheck]:
-    """Watch the clock and the signals SIGTERM and SIGINT while the block runs.
-
-    Args:
-        stop_after_s: seconds from now; no limit if None.
+    """Watch SIGTERM, SIGINT and, if there is a limit, the clock while the block runs.
 
     Yields:
         The check to pass to the training loop.

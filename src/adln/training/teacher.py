@@ -30,10 +30,10 @@ _SUFFIXES = (".xml", ".onnx")
 
 @settings
 class TeacherNetwork:
-    """The network to imitate.
+    """The network to imitate, run by OpenVINO.
 
     Attributes:
-        path: .xml with its .bin beside it (OpenVINO) or .onnx; "" for none. OpenVINO runs it.
+        path: .xml with its .bin beside it, or .onnx; "" for none.
         colours: channel order of its input.
         imagenet_statistics: subtract ImageNet's mean and divide by its standard deviation;
             otherwise pixels are 0..255.
@@ -74,17 +74,9 @@ class LiveTeacher(Protocol):
 
 
 class Teacher:
-    """Embeds crops by a network run with OpenVINO.
+    """Embeds crops by a network run with OpenVINO; see `LiveTeacher`.
 
-    Args:
-        chosen: the network.
-        bf16: compute in bfloat16 if the processor supports it.
-
-    Attributes:
-        dim: T, length of its embeddings.
-        crop_size: height and width of its input in px.
-        digest: digest of its files, for the identity of a run.
-        space: name of the space of its embeddings.
+    With `bf16` it computes in bfloat16 if the processor supports it.
 
     Raises:
         TrainingError: the file is missing or not a network, or OpenVINO is not installed.
@@ -137,7 +129,7 @@ class Teacher:
         self._chosen = chosen
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""
+        """See `LiveTeacher`."""
         pixels = crops.float()
         if self._chosen.imagenet_statistics:
             mean, std = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))

@@ -44,12 +44,7 @@ _TOGETHER = 32
 
 @dataclass(frozen=True)
 class Whitening:
-    """Map of embeddings of unit length: (e - offset) @ map.
-
-    Attributes:
-        map: (D, D) float64.
-        offset: (D,) float64.
-    """
+    """Map of embeddings of unit length: (e - offset) @ map; (D, D) and (D,) float64."""
 
     map: Tensor
     offset: Tensor
@@ -90,10 +85,8 @@ def fit_whitening(
 ) -> Whitening:
     """Fit a whitening to embeddings of many people.
 
-    Args:
-        sources: for each data set, (N, D) embeddings of unit length and (N,) int64 persons, or None
-            if unlabelled. Each data set counts equally.
-        strength: strength of the whitening.
+    Each of `sources`, a data set that counts equally, has (N, D) embeddings of unit length and (N,)
+    int64 persons, or None if unlabelled.
 
     Raises:
         TrainingError: there are fewer embeddings than dimensions, or no person has two.
@@ -154,16 +147,11 @@ def require_whitenable(network: ADLN) -> None:
 
 
 def with_whitening(network: ADLN, whitening: Whitening, norms: Mapping[int, float]) -> None:
-    """Fold a whitening into the last layer of each exit, in place.
+    """Fold a whitening into the last layer of each exit of `norms`, in place.
 
     The offset becomes a bias of the BNNeck, chosen so that the last layer maps it to the offset.
-    Classifiers are transformed accordingly, up to a constant.
-
-    Args:
-        network: see `require_whitenable`.
-        whitening: the whitening of its space.
-        norms: depth -> mean length of the exit's own embeddings before normalisation, for each
-            exit to be changed; the offset is for unit length.
+    Classifiers are transformed accordingly, up to a constant. `norms` are depth -> mean length of
+    the exit's own embeddings before normalisation; the offset is for unit length.
     """
     with torch.no_grad():
         for depth in norms:
@@ -192,16 +180,10 @@ def whiten(
 
     It is fitted to the deepest answer; all exits get the same map, as they share a space.
 
-    Args:
-        network: see `require_whitenable`.
-        splits: pictures of labelled people. `CROPS` of each split are used, evenly chosen.
-        unlabelled: pictures of unlabelled people, which count as one further data set.
-        strength: strength of the whitening.
-        exits: exits that it is folded into, such as those that are not whitened yet.
-        on_progress: called after each batch with the number of its crops.
-
-    Returns:
-        Number of crops it was fitted to.
+    `CROPS` pictures of each split are used, evenly chosen; the unlabelled ones count as one further
+    data set. `exits` are those that it is folded into, such as those that are not whitened yet;
+    `on_progress` gets the number of crops of each batch. Returns the number of crops it was fitted
+    to.
 
     Raises:
         TrainingError: see `fit_whitening` and `require_whitenable`.
