@@ -80,14 +80,9 @@ _EXPECTED = f"""Expected one of:
 
 
 def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
-    """Open a data set.
+    """Open a data set: its folder, the parent of that folder, or a CSV table.
 
-    Args:
-        root: Its folder, the parent of that folder, or a CSV table.
-        layout: A key of ``LAYOUTS``, or "auto".
-
-    Returns:
-        The data set.
+    `layout` is a key of ``LAYOUTS``, or "auto".
 
     Raises:
         DatasetError: The path or layout does not exist, the layout is not recognised (the message
@@ -129,11 +124,7 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
 
 
 def open_datasets(roots: Sequence[Path], layout: str = "auto") -> list[ReidDataset]:
-    """Open data sets to be used together, each with people of its own.
-
-    Args:
-        roots: See `open_dataset`.
-        layout: See `open_dataset`; of all of them.
+    """Open data sets to be used together, each with people of its own; see `open_dataset`.
 
     Raises:
         DatasetError: See `open_dataset`; or two of them show the same people.
@@ -158,22 +149,15 @@ def open_datasets(roots: Sequence[Path], layout: str = "auto") -> list[ReidDatas
 
 
 def family(name: str) -> str:
-    """The data set whose people a data set shows: "cuhk03-labeled" and "cuhk03-detected" are one.
-
-    Args:
-        name: Its name, as in `ReidDataset.name`.
-    """
+    """The data set whose people are shown: "cuhk03-labeled" and "cuhk03-detected" are one."""
     return name.strip().lower().split("-")[0]
 
 
 def names_of_pictures(paths: Iterable[Path]) -> list[str]:
     """The data sets that pictures without labels belong to, by the folders above them.
 
-    Args:
-        paths: Pictures, or links to them.
-
-    Returns:
-        Each name once: a key of `LAYOUTS`, "folder" where no layout names its people.
+    Or above what they link to. Each name once: a key of `LAYOUTS`, "folder" where no layout names
+    its people.
     """
 
     @cache
@@ -201,9 +185,5 @@ def _show_same_people(one: str, other: str) -> bool:
 
 
 def recognise(path: Path) -> str | None:
-    """Recognise the layout of exactly this folder or table.
-
-    Returns:
-        A key of ``LAYOUTS``, or None.
-    """
+    """The layout of exactly this folder or table: a key of ``LAYOUTS``, or None."""
     return next((layout for layout, fits in _RECOGNISERS.items() if fits(path)), None)

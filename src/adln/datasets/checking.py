@@ -26,14 +26,7 @@ _FILES_PER_TASK = 32
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """Counts of one split.
-
-    Attributes:
-        name: "train", "query" or "gallery".
-        images: Number of pictures.
-        persons: Number of different person ids.
-        cameras: Number of different camera ids.
-    """
+    """Counts of the split "train", "query" or "gallery"."""
 
     name: str
     images: int
@@ -43,16 +36,9 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class KnownSizes:
-    """The size of a public data set as stated by its owners.
+    """The size of a public data set as stated by its owners; gallery images without junk.
 
-    Attributes:
-        title: Its name.
-        folder_word: A word in the original's folder name, in lower case.
-        train_images: Training pictures.
-        train_persons: Persons in them.
-        query_images: Query pictures.
-        query_persons: Persons in them.
-        gallery_images: Gallery pictures, without junk.
+    `folder_word` is a word in the original's folder name, in lower case.
     """
 
     title: str
@@ -79,12 +65,9 @@ KNOWN_SIZES = {
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """The result of :func:`inspect_dataset`.
+    """The result of `inspect_dataset`; splits are train, query and gallery.
 
     Attributes:
-        name: The layout.
-        root: The folder or table.
-        splits: Counts of train, query and gallery.
         junk_images: Pictures of person -1, left out of every split.
         distractor_images: Gallery pictures of persons without a query.
         queries_without_match: Queries whose person is in no other camera's gallery pictures.
@@ -110,12 +93,7 @@ class DatasetReport:
 def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = None) -> DatasetReport:
     """Count a data set and look for problems for training or evaluation.
 
-    Args:
-        dataset: The data set, opened.
-        corrupt: Result of :func:`find_corrupt` for its pictures; None if they were not decoded.
-
-    Returns:
-        Counts, problems and remarks.
+    `corrupt` is what `find_corrupt` found among its pictures; None if they were not decoded.
     """
     unmatched = dataset.query.select(~_has_match(dataset.query, dataset.gallery))
     distractors = int(
@@ -160,15 +138,10 @@ def find_corrupt(
     workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[str, ...]:
-    """Decode every picture and list those that cannot be decoded.
+    """Decode every picture with this many threads; a message for each that cannot be decoded.
 
-    Args:
-        paths: The picture files.
-        workers: Number of threads.
-        on_progress: Called in the calling thread with the number of files just finished.
-
-    Returns:
-        One message per bad file, starting with its path, in the order of ``paths``.
+    Messages start with the path, in the order of the paths. `on_progress` is called in the calling
+    thread with the number of files just finished.
 
     Raises:
         SettingsError: ``workers`` is below one.

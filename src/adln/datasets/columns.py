@@ -21,17 +21,12 @@ COLUMNS = ("person", "camera", "track", "time_s")
 def read_columns(
     features_path: Path, paths: tuple[str, ...], table: Path | None
 ) -> dict[str, NDArray[Any]]:
-    """Find the columns in the feature file itself, or in a table of the same pictures.
+    """Find the columns in the feature file itself, or in a table of the same N pictures.
 
-    Args:
-        features_path: .npz or .parquet of `adln embed`, possibly with columns added by other
-            programs.
-        paths: the N pictures of that file.
-        table: CSV with a column "path" and columns from `COLUMNS`; paths as given to `adln embed`,
-            or relative to the table.
-
-    Returns:
-        Name -> (N,) values, times as float64 and the others as text; only the columns found.
+    A .npz or .parquet of `adln embed` may have columns added by other programs. A table is a CSV
+    with a column "path" and columns from `COLUMNS`; paths as given to `adln embed`, or relative to
+    the table. Returns name -> (N,) values, times as float64 and the others as text; only the
+    columns found.
 
     Raises:
         DatasetError: a file cannot be read, a picture is missing in the table or listed twice, or a

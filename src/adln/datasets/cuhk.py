@@ -44,13 +44,7 @@ _Row = tuple[Path, str, int]
 
 
 def read_cuhk01(root: Path) -> ReidDataset:
-    """List CUHK01: every person is a query, there is no training split.
-
-    Args:
-        root: The folder with ``campus``, its parent, or ``campus`` itself.
-
-    Returns:
-        The data set "cuhk01"; its training split is empty.
+    """List CUHK01 in ``campus``, its parent or the parent of that: all for testing.
 
     Raises:
         DatasetError: There is no such folder, or it has no picture of one of the cameras.
@@ -66,11 +60,8 @@ def read_cuhk01(root: Path) -> ReidDataset:
 def read_cuhk02(root: Path) -> ReidDataset:
     """List CUHK02: the first four pairs of cameras are for training, the fifth for testing.
 
-    Args:
-        root: The folder with ``P1`` to ``P5``, or its parent.
-
-    Returns:
-        The data set "cuhk02", with cameras 1 to 10 and distinct person ids across pairs.
+    The root has ``P1`` to ``P5``, or its only subfolder has. There are cameras 1 to 10 and distinct
+    person ids across pairs.
 
     Raises:
         DatasetError: A folder is missing, or no picture in it has a name of CUHK02.
@@ -108,12 +99,8 @@ def read_cuhk02(root: Path) -> ReidDataset:
 def read_cuhk03(root: Path) -> ReidDataset:
     """List CUHK03, with boxes drawn by hand or by a detector.
 
-    Args:
-        root: The folder with ``train`` and ``val`` (``labeled`` or ``detected``), or its parent if
-            that has only one of these.
-
-    Returns:
-        The data set "cuhk03-labeled" or "cuhk03-detected", or "cuhk03" for other folder names.
+    The root has ``train`` and ``val`` (``labeled`` or ``detected``), or its only subfolder has. The
+    name is "cuhk03-labeled" or "cuhk03-detected", or "cuhk03" for other folder names.
 
     Raises:
         DatasetError: There is no such folder, or it has no picture of one of the cameras.

@@ -34,17 +34,13 @@ _EXAMPLE = "0005_c2_f0046985.jpg"
 
 
 def read_dukemtmc(root: Path) -> ReidDataset:
-    """List DukeMTMC-reID.
+    """List DukeMTMC-reID (Sec. III.A), with ids of the file names and the notice above.
 
-    Person and camera ids are those of the file names (cameras from 1).
+    The root has ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its only subfolder
+    has. It is named "dukemtmc-occluded" if its folder's name contains "occluded".
 
-    Args:
-        root: The folder with ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its
-            parent.
-
-    Returns:
-        The data set, with a notice that it was withdrawn; named "dukemtmc-occluded" if its folder's
-        name contains "occluded".
+    Raises:
+        DatasetError: A folder is missing, or a split is empty.
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.

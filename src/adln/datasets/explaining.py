@@ -16,13 +16,7 @@ from adln.datasets.two_cameras import half_there
 
 
 def why_unknown(root: Path) -> str:
-    """Explain which layout a folder nearly has, and what is missing.
-
-    Args:
-        root: A folder without a known layout.
-
-    Returns:
-        Lines, each with its line break; "" if it resembles no layout.
+    """Explain which layout a folder nearly has, and what is missing; "" if it resembles none.
 
     Raises:
         DatasetError: A folder in it cannot be read.

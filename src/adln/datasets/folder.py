@@ -59,21 +59,15 @@ def read_folder(root: Path) -> ReidDataset:
         train/anna/entrance/0001.jpg    a folder for each camera, with any name
 
     and the same under ``query`` and ``gallery``. For training only, ``train`` suffices; for
-    evaluation only, ``query`` and ``gallery``.
+    evaluation only, ``query`` and ``gallery``. A missing part is an empty split.
 
     Person and camera names become ids: whole numbers are kept, other names are numbered from 1 in
-    sorted order over the whole data set; "1" and "01" are different names. The person folder
-    ``-1`` is junk and left out. Pictures in other places are listed as stray.
+    sorted order over the whole data set; "1" and "01" are different names. The person folder ``-1``
+    is junk and left out. Pictures in other places are listed as stray.
 
     A folder that directly contains the persons' folders, ``anna/c1_0001.jpg``, is for evaluation:
-    all pictures are the gallery, and queries are selected as in :func:`read_csv`.
-
-    Args:
-        root: The folder with ``train`` or ``query`` and ``gallery``, or with the persons' folders;
-            or the parent of one of these.
-
-    Returns:
-        The data set; a missing part is an empty split.
+    all pictures are the gallery, and queries are selected as in `read_csv`. The root may also be
+    the parent of one of these.
 
     Raises:
         DatasetError: The folders are missing, or one of them has no picture; or the persons'
@@ -125,11 +119,7 @@ def is_occluded(folder: Path) -> bool:
 
 
 def persons_folder(root: Path) -> Path | None:
-    """Find the folder of persons' folders, if it is certain that they state cameras.
-
-    Returns:
-        The folder itself, or its only subfolder; None if neither is one.
-    """
+    """The folder of persons' folders with cameras: this one or its only subfolder; else None."""
     inside = [entry for entry in entries(root) if entry.is_dir()]
     for folder in (root, *inside) if len(inside) == 1 else (root,):
         records, _ = _people(folder)
@@ -141,8 +131,7 @@ def persons_folder(root: Path) -> Path | None:
 def people_problem(folder: Path) -> str:
     """Explain why a folder is not read as one of persons' folders, and what to do.
 
-    Returns:
-        Text without a final line break; "" if it can be read, or has no pictures in folders.
+    "" if it can be read, or has no pictures in folders.
     """
     records, unreadable = _people(folder)
     problem = _camera_problem(folder, records, unreadable) if records or unreadable else ""
@@ -161,24 +150,18 @@ def people_problem(folder: Path) -> str:
 
 
 def read_csv(root: Path) -> ReidDataset:
-    """List a table of pictures.
+    """List a table of pictures, or the only ``.csv`` file of a folder.
 
     The first line names the columns ``path``, ``person``, ``camera`` and optionally ``split``
     (train, query or gallery); other columns are ignored. Columns are separated by commas,
-    semicolons or tabs. Paths are relative to the table. Names become ids as in
-    :func:`read_folder`.
+    semicolons or tabs. Paths are relative to the table. Names become ids as in `read_folder`; a
+    part not in the table is an empty split.
 
     Without a column ``split``, the persons are divided in half by a fixed draw from their sorted
     names: one half is for training; of the other, all pictures are the gallery, and the first
     picture of each person in each camera is a query if a second camera saw the person. (A query
     that is also in the gallery does no harm: pictures of the same person by the same camera are
     excluded from its results.)
-
-    Args:
-        root: The table, or a folder with exactly one ``.csv`` file.
-
-    Returns:
-        The data set; a part not in the table is an empty split.
 
     Raises:
         DatasetError: The table is missing or empty, lacks a column, or has an invalid line; or

@@ -29,10 +29,7 @@ def is_image_name(name: str) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """List a folder in the order of names.
-
-    Returns:
-        Its files and folders without the hidden ones.
+    """List files and folders of a folder in the order of names, without the hidden ones.
 
     Raises:
         DatasetError: The folder is missing, is a file, or cannot be read.
@@ -71,15 +68,10 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def stray_pictures(folder: Path, read: Collection[Path]) -> list[Path]:
-    """List what is in a folder or its subfolders and was not read.
+    """List what is in a folder or its subfolders and is not among the pictures that were read.
 
-    Args:
-        folder: The folder.
-        read: The pictures that were read.
-
-    Returns:
-        Other picture files, and links to folders below which nothing was read, in sorted order.
-        Links are not followed, because they may be circular. Hidden files and folders are ignored.
+    Other picture files, and links to folders below which nothing was read, in sorted order. Links
+    are not followed, because they may be circular. Hidden files and folders are ignored.
     """
     known = set(read)
     parents = {parent for path in known for parent in path.parents}
@@ -104,14 +96,8 @@ def table_rows(
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read the rows of a CSV file strictly, so that no cell ends up in another column.
 
-    Args:
-        table: The file, for messages.
-        text: Its content; the first line names the columns.
-        known: Names of the columns that matter; the others are not checked.
-
-    Returns:
-        The names of the columns; and for each row its line number, and its cells by column, ""
-        where the row ends early.
+    `known` names the columns that matter; the others are not checked. Returns the names of the
+    columns; and for each row its line number, and its cells by column, "" where the row ends early.
 
     Raises:
         DatasetError: A quote is not closed, a row has more cells than columns, or a known column
@@ -164,14 +150,6 @@ def shown(names: Iterable[str]) -> str:
 
 def find_root(root: Path, has_layout: Callable[[Path], bool], *, expected: str) -> Path:
     """Find a data set's folder: the given one, or its only subfolder with the layout.
-
-    Args:
-        root: The folder given by the user.
-        has_layout: Whether a folder has the layout.
-        expected: Description of the layout, for the error message.
-
-    Returns:
-        The folder that has the layout.
 
     Raises:
         DatasetError: No folder has it, or several have it.

@@ -27,18 +27,19 @@ _EXAMPLE = "0002_c1s1_000451_03.jpg"
 
 
 def read_market1501(root: Path) -> ReidDataset:
-    """List Market-1501 or a data set with the same layout.
+    """List Market-1501 or a data set with the same layout (Sec. III.A), with ids of the file names.
 
-    Person and camera ids are those of the file names (cameras from 1). Files that are not pictures
-    (each original folder has a ``Thumbs.db``) are ignored; names ending in ``.jpg.jpg`` (24 of the
-    original files) are read like any other.
+    Files that are not pictures (each original folder has a ``Thumbs.db``) are ignored; names ending
+    in ``.jpg.jpg`` (24 of the original files) are read like any other. Junk (person -1) is not in
+    the splits but in ``junk``. The root has ``bounding_box_train``, ``query`` and
+    ``bounding_box_test``, or its only subfolder has.
 
-    Args:
-        root: The folder with ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its
-            parent.
+    Raises:
+        DatasetError: A folder is missing, or a split is empty.
 
-    Returns:
-        The data set; junk (person -1) is not in its splits but in ``junk``.
+    Deviation:
+        The paper counts 19,364 gallery images. The folder has 19,732, of which 3,819 are junk; the
+        remaining 15,913 are the gallery of every public evaluation.
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.
@@ -82,15 +83,8 @@ def read_three_folders(
 ) -> ReidDataset:
     """List the three folders that Market-1501 and DukeMTMC-reID share.
 
-    Args:
-        folder: The folder with the three folders.
-        name: The name of the data set.
-        name_pattern: Matches the start of a file name; its groups are person and camera.
-        example: A matching file name, for messages.
-        notice: A notice for users.
-
-    Returns:
-        The data set.
+    The pattern matches the start of a file name, such as the example; its groups are person and
+    camera.
 
     Raises:
         DatasetError: A split is empty.

@@ -31,13 +31,10 @@ def read_msmt17(root: Path) -> ReidDataset:
     results are not comparable.
 
     The lists number the persons of each part from 0. To keep ids distinct, test persons are
-    numbered from the last training person on. Camera ids are those of the file names (from 1).
+    numbered from the last training person on. Camera ids are those of the file names (from 1). It
+    is not checked that each listed picture exists.
 
-    Args:
-        root: The folder with the four lists and the two picture folders, or its parent.
-
-    Returns:
-        The data set. It is not checked that each listed picture exists.
+    The root has the four lists and the two picture folders, or its only subfolder has.
 
     Raises:
         DatasetError: Lists or folders are missing, a list is empty, or a line is invalid.

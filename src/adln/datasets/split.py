@@ -19,13 +19,9 @@ _MOST_DIGITS = len(str(_LARGEST_ID))
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a data set, as three lists of equal length N.
+    """One part of a data set, such as "train", "query" or "gallery": N pictures.
 
-    Attributes:
-        name: "train", "query" or "gallery", or another name.
-        paths: The N picture files.
-        person_ids: (N,) int64, the person. Any integers; equal ids are the same person.
-        camera_ids: (N,) int64, the camera.
+    `person_ids` and `camera_ids` are (N,) int64, any integers; equal ids are the same.
 
     Raises:
         DatasetError: The lengths differ, or the ids are not int64 vectors.
@@ -59,13 +55,7 @@ class Split:
         return self.person_ids, self.camera_ids
 
     def select(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> "Split":
-        """Select some of the pictures.
-
-        Args:
-            indices: Positions in the desired order, or a boolean mask (N,).
-
-        Returns:
-            A split of the same name with those pictures.
+        """Select pictures by positions in the desired order, or by a boolean mask (N,).
 
         Raises:
             DatasetError: A position is out of range, or the mask has another length.
@@ -95,13 +85,11 @@ class ReidDataset:
         name: The layout or the name of the data set, such as "market1501".
         root: The folder (or CSV file) that was read.
         train: Training pictures; their persons should not occur in the other splits.
-        query: Query pictures.
         gallery: Gallery pictures, including distractors, without junk.
         notice: A notice for users; empty if none.
         junk: Pictures left out because the layout defines them as junk (person -1).
-        unreadable: Picture files left out because their name does not give person and camera.
-        stray: Picture files, and links to folders, left out because the layout has no pictures in
-            such places.
+        unreadable: Pictures left out because their name does not give person and camera.
+        stray: Pictures, and links to folders, left out because the layout has none in such places.
         remarks: Facts about how it was read, a sentence each.
     """
 
@@ -174,14 +162,8 @@ def named_dataset(
 ) -> ReidDataset:
     """A data set of names, which become ids across all splits; the person -1 is junk.
 
-    Args:
-        name: See `ReidDataset`, also for the other arguments.
-        root: The path that was read.
-        parts: "train", "query" and "gallery" -> rows of path, person's name and camera's name.
-        unreadable: Pictures without such names.
-        stray: Pictures in other places.
-        notice: A notice for users.
-        remarks: Remarks, in addition to those about nearly equal names.
+    `parts` are "train", "query" and "gallery" -> rows of path, person's name and camera's name;
+    remarks about nearly equal names are added. For the rest see `ReidDataset`.
     """
     rows = [row for part in parts.values() for row in part]
     persons = number_names({person for _, person, _ in rows if person != JUNK_PERSON})
@@ -216,9 +198,8 @@ def named_dataset(
 def number_names(names: Collection[str]) -> dict[str, int]:
     """Number names so that different names get different numbers.
 
-    Returns:
-        Name -> its own number if all names are distinct integers of at most 64 bits; otherwise
-        ("1" beside "01", or a word) 1, 2, ... in the order of the names.
+    Each gets its own number if all names are distinct integers of at most 64 bits; otherwise ("1"
+    beside "01", or a word) they get 1, 2, ... in the order of the names.
     """
     if all(name.isascii() and name.isdigit() and len(name) <= _MOST_DIGITS for name in names):
         numbers = {name: int(name) for name in names}
@@ -230,12 +211,7 @@ def number_names(names: Collection[str]) -> dict[str, int]:
 
 
 def nearly_equal_names(word: str, names: Collection[str]) -> list[str]:
-    """Report names that differ only in leading zeros; they are different persons or cameras.
-
-    Args:
-        word: "persons" or "cameras".
-        names: Their names.
-    """
+    """Report "persons" or "cameras" that differ only in leading zeros; they are different ones."""
     by_number: dict[str, list[str]] = {}
     for name in sorted(names):
         if name.isascii() and name.isdigit():
@@ -252,12 +228,8 @@ def identity_labels(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Number the persons of a training split from 0, for a classifier.
 
-    Args:
-        person_ids: (N,) int64, any integers.
-
-    Returns:
-        The labels, (N,) int64 in 0..K-1, and the K ids in ascending order, with
-        ``ids[labels] == person_ids``.
+    Returns labels (N,) int64 in 0..K-1, and the K ids in ascending order: ``ids[labels] ==
+    person_ids``.
     """
     ids, labels = np.unique(person_ids, return_inverse=True)
     return labels.astype(np.int64).reshape(-1), ids.astype(np.int64)

@@ -46,7 +46,6 @@ class _Layout:
     """The layout of one of these sets.
 
     Attributes:
-        title: Its name.
         cameras: The folders of queries and gallery.
         picture: Matches a path from there on; groups ``person`` and, if stated, ``camera``.
         example: Such a path, for messages.
@@ -102,15 +101,10 @@ _SETS = {
 
 
 def read_two_cameras(name: str, root: Path) -> ReidDataset:
-    """List one of these sets: queries from the first camera, gallery from the second.
+    """List the set of this name: queries from the first camera, gallery from the second.
 
-    Args:
-        name: A key of `READERS`.
-        root: The folder with the two folders, or one above it.
-
-    Returns:
-        The data set, its training split empty. Its name ends in "-tracks" if a person has several
-        pictures from one camera, in a folder per person.
+    The root has the two folders, or one above it. The name ends in "-tracks" if a person has
+    several pictures from one camera, in a folder per person.
 
     Raises:
         DatasetError: A folder is missing, or no picture in it has a name of this set.

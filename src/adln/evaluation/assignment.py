@@ -9,13 +9,9 @@ from adln.errors import EvaluationError, require_package
 
 
 def best_assignment(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Assign rows to columns one to one with the largest sum of scores.
+    """Assign rows to columns one to one with the largest sum of (R, C) finite scores.
 
-    Args:
-        scores: (R, C) finite numbers; R and C may be 0.
-
-    Returns:
-        min(R, C) rows, ascending, and the column of each.
+    R and C may be 0. Returns min(R, C) rows, ascending, and the column of each.
 
     Raises:
         EvaluationError: Not a matrix, a score is NaN or infinite, or lap is not installed.

@@ -71,15 +71,7 @@ class Trials:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """All trials, and those of two halves that share no person.
-
-    Attributes:
-        whole: All trials.
-        fitting: Those of the half that the trial fit uses.
-        judging: Those of the other half.
-        kind: "persons" or "tracks".
-        across_cameras: Whether people were searched across cameras only.
-    """
+    """All trials, and those of two halves without a common person: to fit, and to judge the fit."""
 
     whole: Trials
     fitting: Trials
@@ -92,11 +84,6 @@ def person_material(compared: PersonScores, *, across_cameras: bool, seed: int =
     """Trials from labelled pictures.
 
     Persons without a query are left out: in Market-1501, one such id stands for many people.
-
-    Args:
-        compared: Scores of queries and persons.
-        across_cameras: Whether they were compared across cameras only.
-        seed: For the choice of halves.
     """
     searched = np.intersect1d(compared.person_ids, compared.query_person_ids)
     shuffled = np.random.default_rng(seed).permutation(searched)
@@ -117,15 +104,15 @@ def track_material(
     """Trials from unlabelled tracks.
 
     Tracks count as two persons only if one camera saw them in the same frame. The halves are the
-    earlier and the later tracks.
+    earlier and the later tracks. A probe is compared with pictures of its own track that are at
+    least `gap_s` away in time, because neighbouring frames are nearly the same picture.
 
     Args:
         embeddings: (N, D) of unit length.
         cameras: (N,) cameras, of any sortable type.
         tracks: (N,) tracks of the camera.
         time_s: (N,) seconds; equal within a frame.
-        gap_s: A probe is compared with pictures of its own track that are at least this far away
-            in time, because neighbouring frames are nearly the same picture.
+        gap_s: Seconds.
 
     Raises:
         EvaluationError: The lengths differ, or a time is not finite.
@@ -289,11 +276,9 @@ def _spread(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def require_enough(material: Material, match_rate: float) -> None:
-    """Refuse too little material for a rate, independent of the scores.
+    """Refuse too little material for a match rate, independent of the scores.
 
-    Args:
-        material: Trials. Before anything is embedded, dummy scores are sufficient.
-        match_rate: Share of strangers who may be answered with "matched".
+    Before anything is embedded, dummy scores are sufficient.
 
     Raises:
         EvaluationError: There are too few persons, searches or comparisons.
@@ -371,12 +356,10 @@ def _fit(trials: Trials, rates: tuple[float, float], share: float, seed: int) ->
 
 
 def alarm_share(others: NDArray[np.float32], threshold: float, size: int) -> float:
-    """FPIR: share of strangers who are answered, over all galleries of a given size.
+    """FPIR: share of strangers who are answered, over all galleries of `size` persons.
 
-    Args:
-        others: (Q, M) scores of probes with other persons; NaN where there are fewer.
-        threshold: Scores at or above it are answers.
-        size: n, persons enrolled.
+    `others` are (Q, M) scores of probes with other persons, NaN where there are fewer; those at or
+    above the threshold are answers.
     """
     totals = np.count_nonzero(~np.isnan(others), axis=1)
     hits = np.count_nonzero(others >= threshold, axis=1)[totals > 0]

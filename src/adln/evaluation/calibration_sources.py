@@ -25,14 +25,9 @@ from adln.features import read_features
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """One file of a network.
+    """One file of a network; spaces are depth used from this file -> space of its embeddings.
 
-    Attributes:
-        path: the file.
-        sha256: its digest.
-        source_sha256: digest of the network that it was exported from; "" if none.
-        precision: "fp32", "fp16", "bf16" or "int8".
-        spaces: depth used from this file -> space of its embeddings; "" if unknown.
+    Unknown spaces and an unknown `source_sha256`, of the network that it was exported from, are "".
     """
 
     path: Path
@@ -57,13 +52,9 @@ class OpenedNetwork:
 
 @dataclass(frozen=True)
 class JudgedNetwork:
-    """Scores of one file of a network, with ground truth.
+    """Scores of one file of a network, with ground truth; materials by (query, gallery) depth.
 
-    Attributes:
-        file: the file.
-        data: source of the scores, in words.
-        flip: whether embeddings are averaged with those of the mirrored crops.
-        materials: (query depth, gallery depth) -> scores.
+    `data` is the source of the scores, in words.
     """
 
     file: NetworkFile
@@ -84,18 +75,10 @@ def judge_dataset(
 ) -> list[JudgedNetwork]:
     """Search for the persons of a data set at every depth, in galleries of every comparable depth.
 
-    Args:
-        own: the network that embeds the queries.
-        others: further networks whose embeddings it will be compared with.
-        dataset: persons that the network was not trained on. If it has no query or no gallery,
-            every training picture is searched for among the others.
-        match_rate: rate of the planned calibration, which determines the searches needed.
-        flip: whether embeddings are averaged with those of the mirrored crops.
-        batch_size: crops embedded at a time.
-        progress: opens a progress display for a number of pictures.
-
-    Returns:
-        For each file of `own`, its scores.
+    The network was not trained on them. If there is no query or no gallery, every training picture
+    is searched for among the others. `others` are networks whose embeddings it will be compared
+    with; `match_rate`, the rate of the planned calibration, determines the searches needed.
+    `progress` opens a progress display for a number of pictures. Returns the scores of each file.
 
     Raises:
         SettingsError: another network shares no space with this one.
@@ -148,14 +131,9 @@ def judge_dataset(
 def judge_features(
     path: Path, sha256: str, features_path: Path, *, table: Path | None, gap_s: float
 ) -> JudgedNetwork:
-    """Compare the pictures of a feature file, by persons or by tracks.
+    """Compare the pictures of a feature file of `adln embed`, by persons or by tracks.
 
-    Args:
-        path: the network's file.
-        sha256: its digest.
-        features_path: file of `adln embed`.
-        table: see `adln.datasets.columns.read_columns`.
-        gap_s: least time between two pictures of a track that are compared, in s.
+    `table` is as in `adln.datasets.columns.read_columns`, `gap_s` as in `track_material`.
 
     Raises:
         ModelFileError: the features were made by another network.

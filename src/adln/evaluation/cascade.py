@@ -63,13 +63,10 @@ class CascadePoint:
 
 @dataclass(frozen=True)
 class CascadeCurve:
-    """Accuracy over the share of deeper queries.
+    """Accuracy over the share of deeper queries, ascending, of one kind of search.
 
-    Attributes:
-        gallery: Gallery in which shallow queries are searched for.
-        persons_known: Whether the confidence uses the persons of the answers.
-        expanded: Whether there is query expansion.
-        points: By ascending share.
+    `gallery` is where shallow queries are searched for, `persons_known` whether the confidence uses
+    the persons of the answers, `expanded` whether there is query expansion.
     """
 
     gallery: Gallery
@@ -80,13 +77,7 @@ class CascadeCurve:
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """Results of a cascade of two depths. Shares are in 0..1.
-
-    Attributes:
-        from_depth: Depth at which every query is embedded.
-        to_depth: Depth of those that go deeper.
-        curves: One for each gallery, with persons known or not, with query expansion or without.
-    """
+    """Results of a cascade of two depths: a curve for each kind of search."""
 
     from_depth: int
     to_depth: int
@@ -113,14 +104,9 @@ class CascadeResult:
 
 @dataclass(frozen=True)
 class StageCosts:
-    """Cost of one crop in a cascade; measured by `adln.bench.cascade_costs`.
+    """Cost of one crop in a cascade of two depths; measured by `adln.bench.cascade_costs`.
 
-    Attributes:
-        depths: The shallow and the deep one.
-        shallow_macs: Multiply-accumulates of the first file.
-        deeper_macs: Multiply-accumulates of the other files, from the feature map on.
-        shallow_ms: Median time of the first file, on one core.
-        deeper_ms: Median time of the other files, on one core.
+    Multiply-accumulates, and median times on one core, of the first file and of the others.
     """
 
     depths: tuple[int, int]
@@ -145,13 +131,10 @@ def evaluate_cascade(
     to_depth: int | None = None,
     shares: Sequence[float] = DIAL,
 ) -> CascadeResult:
-    """Evaluate a cascade on existing features.
+    """Evaluate a cascade on existing features of two depths or more.
 
-    Args:
-        evaluation: Result of `adln.evaluation.protocol.evaluate` at two depths or more.
-        from_depth: Depth of all queries; by default the smallest.
-        to_depth: Depth of those that go deeper; by default the largest.
-        shares: Shares of queries that go deeper, each in 0..1.
+    All queries are embedded at `from_depth`, by default the smallest; shares of them, each in 0..1,
+    go deeper to `to_depth`, by default the largest.
 
     Raises:
         EvaluationError: The evaluation lacks one of the depths or they are not two, or only one
@@ -203,15 +186,7 @@ def evaluate_cascade(
 
 
 def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
-    """The better gallery's curves as a table for a terminal.
-
-    Args:
-        result: Result of the evaluation.
-        costs: Costs, if measured.
-
-    Returns:
-        Several lines, without a line break at the end.
-    """
+    """The better gallery's curves as a table for a terminal, with the costs if measured."""
     gallery = result.better_gallery
     ways = ((True, False), (False, False), (True, True))
     curves = [result.curve(gallery, persons_known=known, expanded=b) for known, b in ways]

@@ -13,14 +13,7 @@ from adln.evaluation.ranking import evaluate_features
 
 @dataclass(frozen=True)
 class CrossDepthCell:
-    """One pair of depths. Shares are in 0..1.
-
-    Attributes:
-        query_depth: Depth of the queries, 1..4.
-        gallery_depth: Depth of the gallery, 1..4.
-        rank1: Share of queries with a match at rank 1.
-        mean_ap: Mean average precision.
-    """
+    """One pair of depths, 1..4 each, with Rank-1 and mAP in 0..1."""
 
     query_depth: int
     gallery_depth: int
@@ -29,13 +22,7 @@ class CrossDepthCell:
 
 
 def evaluate_cross_depth(evaluation: Evaluation) -> tuple[CrossDepthCell, ...]:
-    """Rank every depth's queries in every depth's gallery.
-
-    Args:
-        evaluation: Result of `adln.evaluation.protocol.evaluate`, whose features are used.
-
-    Returns:
-        A cell for each pair, by query depth, then by gallery depth.
+    """Rank every depth's queries in every depth's gallery: by query depth, then by gallery depth.
 
     Raises:
         EvaluationError: A feature is all zero.
@@ -51,11 +38,7 @@ def evaluate_cross_depth(evaluation: Evaluation) -> tuple[CrossDepthCell, ...]:
 
 
 def cross_depth_text(cells: tuple[CrossDepthCell, ...]) -> str:
-    """Two tables for a terminal, Rank-1 and mAP in percent.
-
-    Returns:
-        Several lines, without a line break at the end.
-    """
+    """Two tables for a terminal, Rank-1 and mAP in percent."""
     by_depths = {(cell.query_depth, cell.gallery_depth): cell for cell in cells}
     depths = sorted({cell.query_depth for cell in cells})
     head = "query by" + "".join(f"{f'Res{depth}':>8}" for depth in depths)

@@ -82,8 +82,6 @@ class IdentityScore:
         idp: Share of predicted boxes whose identity is right.
         idr: Share of true boxes whose identity was found.
         agreeing_boxes: Number of boxes whose identities agree, IDTP.
-        true_boxes: Number of true boxes.
-        predicted_boxes: Number of predicted boxes.
         pairs: True identity -> the predicted one it is paired with; only pairs that share a box.
     """
 
@@ -122,13 +120,8 @@ def measure_identities(
 ) -> IdentityMetrics:
     """Measure how well predicted identities follow the true ones, within and across cameras.
 
-    Args:
-        truth: True boxes.
-        predicted: Predicted boxes, with the same numbers of frames and cameras.
-        min_iou: Least intersection over union of boxes that may be the same person, above 0.
-
-    Returns:
-        The metrics.
+    The boxes have the same numbers of frames and cameras. Those with an intersection over union of
+    at least `min_iou`, above 0, may be the same person.
 
     Raises:
         EvaluationError: There are no true boxes, or ``min_iou`` is not in 0..1.
@@ -156,13 +149,7 @@ def score_identities(
 ) -> IdentityScore:
     """Compute IDF1, IDP and IDR with one pairing of identities for all frames and cameras.
 
-    Args:
-        truth: True boxes.
-        predicted: Predicted boxes.
-        min_iou: Least intersection over union of boxes that may be the same person, above 0.
-
-    Returns:
-        The score; shares without any boxes are 0.
+    Shares without any boxes are 0. For `min_iou` see `measure_identities`.
 
     Raises:
         EvaluationError: ``min_iou`` is not in 0..1.
@@ -198,12 +185,7 @@ def count_id_switches(
 
     In each frame, as many pairs of the previous frame as possible are kept if their boxes still
     overlap enough; among such pairings, the one with most pairs counts, and among those, the one
-    with most overlap (CLEAR MOT).
-
-    Args:
-        truth: True boxes of one camera.
-        predicted: Predicted boxes of the same camera.
-        min_iou: Least intersection over union of boxes that may be the same person, above 0.
+    with most overlap (CLEAR MOT). For `min_iou` see `measure_identities`.
 
     Raises:
         EvaluationError: ``min_iou`` is not in 0..1, or the boxes are of several cameras.

@@ -92,13 +92,8 @@ class OpenSetSearches:
 def threshold_at(false_scores: Scores, rate: float, *, of: int | None = None) -> float:
     """The smallest threshold that wrongly accepts no more than a given share of scores.
 
-    Args:
-        false_scores: (N,) scores that should be refused.
-        rate: The share, 0 < rate < 1.
-        of: Their total number, if only the highest are given.
-
-    Returns:
-        The threshold; scores at or above it are accepted.
+    The share is 0 < rate < 1 of the (N,) scores that should be refused, or of their total number
+    `of`, if only the highest are given. Scores at or above the threshold are accepted.
 
     Raises:
         EvaluationError: There are fewer than 1 / rate scores, so the rate cannot be distinguished
@@ -126,13 +121,9 @@ def can_tell(rate: float, trials: int) -> bool:
 def tpr_at_fpr(
     same_scores: Scores, different_scores: Scores, rate: float, *, of: int | None = None
 ) -> OperatingPoint:
-    """Verification: share of pairs of one person accepted at an FPR.
+    """Verification: share of pairs of one person accepted at an FPR of at most `rate`.
 
-    Args:
-        same_scores: (S,) scores of pairs of one person.
-        different_scores: (D,) scores of pairs of two persons.
-        rate: Upper limit of the FPR.
-        of: Total number of pairs of two persons, if only the highest scores are given.
+    `of` is the total number of pairs of two persons, if only the highest scores are given.
 
     Raises:
         EvaluationError: See `threshold_at`; or there is no pair of one person.
@@ -142,14 +133,10 @@ def tpr_at_fpr(
 
 
 def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> OperatingPoint:
-    """Identification: share of enrolled people found at a FAR.
+    """Identification: share of enrolled people found at a FAR (= FPIR) of at most `rate`.
 
-    The same point is FNIR@FPIR: FNIR(N, max_rank, threshold) is 1 - true_share.
-
-    Args:
-        searches: Outcomes of the searches.
-        rate: Upper limit of the FAR (= FPIR).
-        max_rank: The right person must be among the first this many.
+    The right person must be among the first `max_rank`. The same point is FNIR@FPIR: FNIR(N,
+    max_rank, threshold) is 1 - true_share.
 
     Raises:
         EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.
@@ -168,12 +155,9 @@ def _point(true: Scores, false: Scores, rate: float, of: int | None = None) -> O
 
 
 def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) -> PersonScores:
-    """Compare queries with persons, block by block.
+    """Compare Q queries with the persons of G pictures, of features of unit length, block by block.
 
-    Args:
-        query: Q pictures with features of unit length.
-        gallery: G pictures with features of unit length.
-        across_cameras: Leave out pictures of the query's person from the query's own camera.
+    `across_cameras` leaves out pictures of the query's person from the query's own camera.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, or a feature is NaN or infinite.
@@ -201,13 +185,9 @@ def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) ->
 
 
 def searches_among(compared: PersonScores, enrolled: NDArray[np.bool_]) -> OpenSetSearches:
-    """Outcomes of all searches if only some of the gallery's persons are enrolled.
+    """Outcomes of all searches if only some of the gallery's P persons are `enrolled`, (P,) bool.
 
     Queries of an enrolled person who was seen by the query's own camera only are left out.
-
-    Args:
-        compared: Scores of queries and persons.
-        enrolled: (P,) bool, whether each person is enrolled.
 
     Raises:
         EvaluationError: `enrolled` has another shape, or no one is enrolled.
@@ -265,19 +245,12 @@ def evaluate_open_set(
     draws: int = 10,
     seed: int = 0,
 ) -> OpenSetResult:
-    """Evaluate features if only half of the persons searched for are enrolled.
+    """Evaluate features of unit length if only half of the persons searched for are enrolled.
 
     Pairs are all of query x gallery. For the searches, half of the queries' persons are drawn at
     random and enrolled with all their gallery pictures; the queries of all others are strangers.
-    Persons without a query (distractors) are not enrolled, because one id may stand for many.
-
-    Args:
-        query: Q pictures with features of unit length.
-        gallery: G pictures with features of unit length.
-        pair_rates: FPRs; those for which there are too few pairs are left out.
-        search_rates: FARs; those for which there are too few strangers are left out.
-        draws: Number of random halves.
-        seed: For the draws.
+    Persons without a query (distractors) are not enrolled, because one id may stand for many. FPRs
+    for which there are too few pairs, and FARs for which there are too few strangers, are left out.
 
     Raises:
         EvaluationError: See `person_scores`; or fewer than two persons can be searched for.

@@ -26,13 +26,9 @@ from adln.evaluation.reranking import evaluate_reranked
 
 @dataclass(frozen=True, eq=False)
 class DepthResult:
-    """Results at one depth.
+    """Features (Q, D) and (G, D) float32 of one depth, and its metrics by cosine.
 
-    Attributes:
-        query_features: (Q, D) float32.
-        gallery_features: (G, D) float32.
-        metrics: Metrics of the ranking by cosine.
-        reranked: Metrics after re-ranking; None if not requested.
+    `reranked` are the metrics after re-ranking; None if not requested.
     """
 
     query_features: NDArray[np.float32]
@@ -43,13 +39,7 @@ class DepthResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Results at all depths.
-
-    Attributes:
-        query: The query pictures.
-        gallery: The gallery pictures.
-        results: depth -> its result, by ascending depth.
-    """
+    """Pictures, and results by ascending depth."""
 
     query: Split
     gallery: Split
@@ -74,7 +64,7 @@ def evaluate(
     max_rank: int = 50,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Evaluate an embedder on a query and a gallery.
+    """Evaluate an embedder on a query and a gallery, at every depth.
 
     The features of all depths are kept in memory: for Market-1501, 158 MB per depth at D = 2048.
 
@@ -83,13 +73,10 @@ def evaluate(
         query: Pictures to search with.
         gallery: Pictures to search in.
         batch_size: Crops embedded at a time.
-        rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the
-            number of pictures.
+        rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the number
+            of pictures.
         max_rank: Length of the CMC.
         on_progress: Called with the number of pictures, of all Q + G, just embedded.
-
-    Returns:
-        Features and metrics at every depth of the embedder.
 
     Raises:
         EvaluationError: A split is empty, no query has a match (both detected before any picture is
@@ -116,15 +103,7 @@ def evaluate_embedded(
     rerank: bool = False,
     max_rank: int = 50,
 ) -> Evaluation:
-    """Evaluate existing embeddings.
-
-    Args:
-        query: Q pictures to search with.
-        gallery: G pictures to search in.
-        query_features: depth -> (Q, D).
-        gallery_features: depth -> (G, D).
-        rerank: Also evaluate k-reciprocal re-ranking.
-        max_rank: Length of the CMC.
+    """Evaluate existing embeddings, depth -> (Q, D) and (G, D); see `evaluate`.
 
     Raises:
         EvaluationError: A split is empty, shapes disagree, or no query has a match.
@@ -156,16 +135,9 @@ def embed_split(
     batch_size: int = 64,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[int, NDArray[np.float32]]:
-    """Embed all pictures of a split, at every depth in one pass.
+    """Embed a split at every depth in one pass: depth -> (N, D) float32, in its order.
 
-    Args:
-        embedder: Turns crops into embeddings.
-        split: N pictures.
-        batch_size: Crops embedded at a time.
-        on_progress: Called with the number of pictures just embedded.
-
-    Returns:
-        depth -> (N, D) float32, in the order of the split.
+    `on_progress` is called with the number of pictures just embedded.
 
     Raises:
         EvaluationError: The embedder's output has wrong depths or a wrong shape, or is not finite;

@@ -38,20 +38,20 @@ Side = tuple[NDArray[np.floating], NDArray[np.integer], NDArray[np.integer]]
 
 @dataclass(frozen=True, eq=False)
 class RetrievalMetrics:
-    """The result of an evaluation. All shares are in 0..1.
+    """The result of an evaluation over the valid queries: those with a match. Shares are in 0..1.
 
     Attributes:
-        cmc: (max_rank,) float64, cumulative matching characteristic: ``cmc[k - 1]`` is the share
-            of valid queries with a match among their k best gallery pictures.
-        mean_ap: Mean average precision over the valid queries.
-        minp: Mean inverse negative penalty over the valid queries: number of matches / rank of
-            the last one. It measures how far one must look to find all of them.
+        cmc: (max_rank,) float64, cumulative matching characteristic: ``cmc[k - 1]`` is the share of
+            valid queries with a match among their k best gallery pictures.
+        mean_ap: Mean average precision.
+        minp: Mean inverse negative penalty: number of matches / rank of the last one. It measures
+            how far one must look to find all of them.
         average_precision: (V,) float64, one per valid query.
         num_queries: Number of queries given.
-        num_valid_queries: V, number of queries with at least one match.
+        num_valid_queries: V.
         inverse_negative_penalty: (V,) float64, one per valid query.
         first_match_rank: (V,) int64, rank of the best match, from 1.
-        valid_queries: (V,) int64, indices of the valid queries, ascending.
+        valid_queries: (V,) int64, their indices, ascending.
     """
 
     cmc: NDArray[np.float64]
@@ -72,9 +72,6 @@ class RetrievalMetrics:
     def rank(self, k: int) -> float:
         """Share of valid queries with a match among their k best gallery pictures.
 
-        Args:
-            k: From 1 to the ``max_rank`` of the evaluation.
-
         Raises:
             EvaluationError: The CMC was not computed up to k.
         """
@@ -87,17 +84,10 @@ class RetrievalMetrics:
 
 
 def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> RetrievalMetrics:
-    """Evaluate features by cosine similarity, block by block.
+    """Evaluate features of any length above zero by cosine similarity, block by block.
 
-    Needs about 150 MB of memory besides the features, whatever their number.
-
-    Args:
-        query: Q pictures; features of any length above zero, integer ids.
-        gallery: G pictures, likewise.
-        max_rank: Length of the CMC.
-
-    Returns:
-        The metrics over all queries that have a match.
+    Needs about 150 MB of memory besides the features, whatever their number. The CMC is computed up
+    to `max_rank`.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, a feature is NaN, infinite or all
@@ -134,16 +124,7 @@ def evaluate_distance_matrix(
     *,
     max_rank: int = 50,
 ) -> RetrievalMetrics:
-    """Evaluate a distance matrix of any kind; small means similar.
-
-    Args:
-        distance_matrix: (Q, G) float, not modified.
-        query_ids: Persons and cameras of the queries, (Q,) integers each.
-        gallery_ids: Persons and cameras of the gallery, (G,) integers each.
-        max_rank: Length of the CMC.
-
-    Returns:
-        The metrics over all queries that have a match.
+    """Evaluate a (Q, G) matrix of distances of any kind; small means similar. It is not modified.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, a distance is NaN or infinite, or no
@@ -172,16 +153,7 @@ def evaluate_distance_matrix(
 
 
 def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: NDArray[Any]) -> Ids:
-    """Check the ids of a split.
-
-    Args:
-        split: Its name in error messages, "query" or "gallery".
-        length: Its number of pictures N.
-        person_ids: Should be (N,) integers.
-        camera_ids: Should be (N,) integers.
-
-    Returns:
-        Both as (N,) int64.
+    """Check that a split of `length` pictures has as many ids; returns both as (N,) int64.
 
     Raises:
         EvaluationError: They are not N integers each, or N is 0.
@@ -221,10 +193,6 @@ def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
 def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
     """Check, before any work, that at least one query can be evaluated.
 
-    Args:
-        query_ids: Person and camera of the queries.
-        gallery_ids: Person and camera of the gallery pictures.
-
     Raises:
         EvaluationError: No query has a match; the message says why.
     """
@@ -250,12 +218,7 @@ def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
 def rows_per_block(num_rows: int, row_bytes: int) -> int:
     """Rows per block of a large matrix, for blocks of nearly equal size.
 
-    Args:
-        num_rows: Number of rows of the whole matrix.
-        row_bytes: Bytes of one row.
-
-    Returns:
-        At least 1; a block takes at most 128 MiB unless a single row takes more.
+    At least 1; a block takes at most 128 MiB unless a single row takes more.
     """
     largest = max(1, _BLOCK_BYTES // max(1, row_bytes))
     num_blocks = max(1, -(-num_rows // largest))
@@ -263,12 +226,7 @@ def rows_per_block(num_rows: int, row_bytes: int) -> int:
 
 
 class RankTally:
-    """Collects the ranks of all matches from successive blocks of similarities.
-
-    Args:
-        gallery_person_ids: (G,) int64.
-        gallery_camera_ids: (G,) int64.
-    """
+    """Collects the ranks of all matches from successive blocks of similarities to G pictures."""
 
     def __init__(
         self, gallery_person_ids: NDArray[np.int64], gallery_camera_ids: NDArray[np.int64]
@@ -286,12 +244,9 @@ class RankTally:
         query_person_ids: NDArray[np.int64],
         query_camera_ids: NDArray[np.int64],
     ) -> None:
-        """Rank the matches of the next block of queries.
+        """Rank the matches of the next block of B queries.
 
-        Args:
-            similarity: (B, G) finite floats, large means similar. It is overwritten.
-            query_person_ids: (B,) int64.
-            query_camera_ids: (B,) int64.
+        The similarities (B, G) are finite, large means similar; they are overwritten.
         """
         rows = max(1, _GROUP_SIZE // max(1, similarity.shape[1]))
         for start in range(0, len(similarity), rows):
@@ -300,12 +255,6 @@ class RankTally:
 
     def metrics(self, *, max_rank: int = 50) -> RetrievalMetrics:
         """Compute the metrics over all queries added so far.
-
-        Args:
-            max_rank: Length of the CMC.
-
-        Returns:
-            The metrics over all queries that have a match.
 
         Raises:
             EvaluationError: No query has a match, or ``max_rank`` is below 1.

@@ -28,12 +28,7 @@ class ReportRow:
 
     Attributes:
         depth: Number of stages, 1..4.
-        rank1: Share of queries with a match at rank 1.
-        rank5: Share of queries with a match among the first 5.
-        rank10: Share of queries with a match among the first 10.
-        mean_ap: Mean average precision.
-        minp: Mean inverse negative penalty.
-        cmc: The whole curve, from rank 1.
+        cmc: The whole curve, from rank 1, of which some shares are repeated here by name.
         params: Number of parameters; None if unknown.
         flops: Operations for one crop, counted as in Table 1 (a multiply-add is one); None if
             unknown.
@@ -67,7 +62,6 @@ class EvaluationReport:
 
     Attributes:
         dataset: Name of the data set.
-        num_query: Number of queries.
         num_valid_query: Queries with a match, over which all means are taken.
         num_gallery: Gallery pictures, without junk.
         num_persons: Persons searched for.
@@ -106,11 +100,7 @@ class EvaluationReport:
         )
 
     def to_text(self) -> str:
-        """Aligned table for a terminal of 80 columns, or 100 with re-ranking.
-
-        Returns:
-            Several lines, without a line break at the end.
-        """
+        """Aligned table for a terminal of 80 columns, or 100 with re-ranking."""
         columns = columns_of(self.rows)
         cells = [[column.title for column in columns]]
         cells += [[column.cell(row) for column in columns] for row in self.rows]
@@ -150,13 +140,9 @@ class EvaluationReport:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table.
+    """A column of the table: heading, text of a row's cell, its number to compare rows, if any.
 
-    Attributes:
-        title: Heading.
-        cell: Returns the text of a row's cell.
-        value: Returns the number in a row's cell, to compare rows; None if there is none.
-        best: `max` or `min`, which finds the best row; None if rows are not compared.
+    `best` is `max` or `min`, which finds the best row; None if rows are not compared.
     """
 
     title: str
@@ -206,22 +192,9 @@ def make_report(
     sets: Sequence[SetRow] = (),
     names: Mapping[int, str] | None = None,
 ) -> EvaluationReport:
-    """Make a report of an evaluation.
+    """Make a report of an evaluation, rows by ascending depth.
 
-    Args:
-        evaluation: Result of `adln.evaluation.protocol.evaluate`.
-        dataset: Name of the data set.
-        flip: Whether features were averaged with those of the mirrored crops.
-        params: depth -> number of parameters, if known.
-        flops: depth -> operations for one crop, counted as in Table 1, if known.
-        command: The command that was run.
-        notes: Remarks.
-        cross_depth: Result of `adln.evaluation.cross_depth.evaluate_cross_depth`.
-        sets: Results of `adln.evaluation.unseen.measure_set`.
-        names: depth -> display name, if not Res1..Res4.
-
-    Returns:
-        The report, rows by ascending depth.
+    `params`, `flops` and display `names` are by depth, as far as known; see `EvaluationReport`.
 
     Raises:
         EvaluationError: The evaluation's CMC ends before rank 10.
@@ -265,9 +238,6 @@ def make_report(
 
 def from_json(text: str) -> EvaluationReport:
     """Read a report that `EvaluationReport.to_json` wrote.
-
-    Returns:
-        A report equal to the one that was written.
 
     Raises:
         EvaluationError: The text is not JSON, or not a report of this format.

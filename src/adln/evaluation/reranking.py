@@ -54,8 +54,8 @@ def rerank(
         on_progress: Called with the number of points, of all Q + G, just finished.
 
     Returns:
-        An iterator over (rows, distances): the queries of the block, and their (B, G) distances
-        in 0..1 to the gallery, in the float type of the features.
+        An iterator over (rows, distances): the queries of the block, and their (B, G) distances in
+        0..1 to the gallery, in the float type of the features.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, features are NaN or infinite, or a
@@ -97,19 +97,7 @@ def evaluate_reranked(
     max_rank: int = 50,
     on_progress: Callable[[int], None] | None = None,
 ) -> RetrievalMetrics:
-    """Evaluate features after re-ranking, without holding all distances.
-
-    Args:
-        query: Q pictures with integer ids.
-        gallery: G pictures with integer ids.
-        k1: See `rerank`.
-        k2: See `rerank`.
-        distance_weight: See `rerank`.
-        max_rank: Length of the CMC.
-        on_progress: See `rerank`.
-
-    Returns:
-        The metrics over all queries that have a match.
+    """Evaluate features after re-ranking, without holding all distances; see `rerank`.
 
     Raises:
         EvaluationError: As for `rerank`, or no query has a match.
@@ -184,14 +172,7 @@ class _Sets:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def entries_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All entries of several rows, which may repeat.
-
-        Args:
-            rows: (R,) row numbers.
-
-        Returns:
-            For each entry, its position in `rows`, and its index.
-        """
+        """All entries of (R,) rows, which may repeat: for each its place in them, and its index."""
         counts = np.diff(self.offsets)[rows]
         position = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -231,16 +212,9 @@ def _rerank(
 def _nearest(
     points: _Points, count: int, on_progress: Callable[[int], None] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """The nearest points of each point, including itself, and its largest distance.
+    """The `count` nearest points of each point, including itself, and its largest squared distance.
 
-    Args:
-        points: N points.
-        count: Number of neighbours.
-        on_progress: Called with the number of points just finished.
-
-    Returns:
-        (N, min(count, N)) nearest first, equal distances by number; and (N,) largest squared
-        distances.
+    Nearest first, equal distances by number.
     """
     count = min(count, len(points))
     neighbours = np.empty((len(points), count), np.int64)

@@ -52,13 +52,7 @@ _HOLDS = {"cuhk02": "cuhk01"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share in 0..1 with its bootstrap interval.
-
-    Attributes:
-        value: Over all persons.
-        low: Lower end of the interval.
-        high: Upper end.
-    """
+    """A share in 0..1 over all persons with its bootstrap interval."""
 
     value: float
     low: float
@@ -74,8 +68,6 @@ class SetRow:
         seen: Whether the network was trained on this data set (on other people of it).
         depth: 1 to 4.
         num_persons: Persons searched for who have a match.
-        rank1: Rank-1.
-        mean_ap: mAP.
         tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two
             persons.
         tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two persons.
@@ -101,11 +93,9 @@ class SetRow:
 def was_seen(dataset: str, trained_on: str, *, also: Sequence[str] = ()) -> Seen:
     """Whether a network was trained on a data set.
 
-    Args:
-        dataset: Its name. The part after a hyphen is ignored: "cuhk03-labeled" and
-            "cuhk03-detected" show the same people. CUHK02 contains CUHK01.
-        trained_on: Names of data sets, from the network file; "" if it has none.
-        also: Further names.
+    The part after a hyphen is ignored: "cuhk03-labeled" and "cuhk03-detected" show the same people.
+    CUHK02 contains CUHK01. `trained_on` names data sets, from the network file ("" if it has none),
+    `also` further ones.
     """
     own = family(dataset)
     stated = {family(name) for name in re.split(r"[,;+\s]+", trained_on) if name}
@@ -127,18 +117,10 @@ def measure_set(
     seed: int = 0,
     names: Mapping[int, str] | None = None,
 ) -> tuple[SetRow, ...]:
-    """Measure all depths on one data set.
+    """Measure all depths on one data set: a row for each, ascending.
 
-    Args:
-        evaluation: Result of `adln.evaluation.protocol.evaluate`.
-        dataset: Name of the data set.
-        seen: See `was_seen`.
-        draws: Number of bootstrap draws.
-        seed: For the draws; the same persons are drawn at every depth.
-        names: depth -> display name, if not Res1..Res4.
-
-    Returns:
-        A row for each depth, ascending.
+    The same persons are drawn at every depth. `names` are display names by depth, if not
+    Res1..Res4.
     """
     rows = []
     for depth in sorted(evaluation.results):
@@ -172,9 +154,6 @@ def unseen_text(rows: Sequence[SetRow]) -> str:
     """The rows as a table for a terminal of 100 columns, in percent.
 
     Each figure is followed by half the length of its interval.
-
-    Returns:
-        Several lines, without a line break at the end.
     """
     names = [f"{row.dataset} ({row.seen})" for row in rows]
     width = max(len("Data set"), *map(len, names))

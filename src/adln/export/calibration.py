@@ -25,13 +25,10 @@ _PATCHES = (24, 12)
 
 @dataclass(frozen=True)
 class ChosenCrops:
-    """Crops for calibration and for the gate.
+    """Crops, uint8 RGB, for calibration (N, H, W, 3) and for the gate (M, H, W, 3).
 
-    Attributes:
-        calibration: (N, H, W, 3) uint8 RGB; empty for synthetic crops.
-        gate: (M, H, W, 3) uint8 RGB.
-        description: their origin, in words.
-        datasets: names of the data sets that they are from.
+    Those for calibration are none if synthetic. `description` is their origin in words, `datasets`
+    the names of the data sets that they are from.
     """
 
     calibration: NDArray[np.uint8]
@@ -45,14 +42,10 @@ def choose_crops(
 ) -> ChosenCrops:
     """Read crops from a folder of pictures or from a data set, or synthesise some for the gate.
 
-    They are spaced evenly over the sorted names; every third is for the gate.
-
-    Args:
-        path: a data set (its training split is used, its gallery if it has none), a folder with
-            pictures at any depth, or the pictures themselves. If None, coloured patches are
-            synthesised, which exercise every part of the network but cannot calibrate.
-        height_px: height of the crops.
-        width_px: their width.
+    They are spaced evenly over the sorted names; every third is for the gate. The path is a data
+    set (its training split is used, its gallery if it has none), a folder with pictures at any
+    depth, or the pictures themselves. If None, coloured patches are synthesised, which exercise
+    every part of the network but cannot calibrate.
 
     Raises:
         ExportError: there are too few pictures.

@@ -24,13 +24,9 @@ LEAST_AGREEMENT, MEAN_AGREEMENT = 0.99, 0.999
 def run_graph(
     model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str], *, exact: bool
 ) -> list[NDArray[np.float32]]:
-    """Run a graph with onnxruntime.
+    """Run a graph on (N, H, W, 3) uint8 RGB crops with onnxruntime.
 
-    Args:
-        model: takes "crops".
-        crops: (N, H, W, 3) uint8 RGB.
-        outputs: names of outputs.
-        exact: without optimisations, so that all products of bytes are computed in floats.
+    If `exact`, without optimisations, so that all products of bytes are computed in floats.
     """
     found: list[NDArray[np.float32]] = _run(model, {CROPS: crops}, outputs, exact=exact)
     return found
@@ -39,13 +35,7 @@ def run_graph(
 def run_with_pair_sums(
     model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    """Run an int8 graph as on processors without VNNI: two products are added in 16 bits.
-
-    Args:
-        model: int8, takes "crops".
-        crops: (N, H, W, 3) uint8 RGB.
-        outputs: names of outputs.
-    """
+    """Run an int8 graph as on processors without VNNI: two products are added in 16 bits."""
     known: dict[str, NDArray[np.generic]] = {CROPS: crops}
     for product in find_products(model):
         if product.node.op_type == "Conv" and may_saturate(product.weights).any():
@@ -58,13 +48,8 @@ def run_with_pair_sums(
 def require_agreement(model: ir.Model, crops: NDArray[np.uint8], outputs: Sequence[str]) -> float:
     """Refuse an int8 graph whose outputs differ on other processors.
 
-    Args:
-        model: int8, takes "crops".
-        crops: (N, H, W, 3) uint8 RGB; a few are enough.
-        outputs: names of embeddings (N, D) of unit length.
-
-    Returns:
-        The smallest cosine between the exact outputs and those of another way.
+    The outputs are names of embeddings (N, D) of unit length; a few crops are enough. Returns the
+    smallest cosine between the exact outputs and those of another way.
 
     Raises:
         ParityError: the outputs differ; the message says where.
@@ -124,12 +109,8 @@ def _convolve(
 def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -> NDArray[np.int64]:
     """Products of rows, with pairs of neighbouring terms added in saturating 16 bits.
 
-    Args:
-        bytes_: (P, K), 0 to 255.
-        weights: (O, K), -128 to 127.
-
-    Returns:
-        (P, O); terms 0 and 1, 2 and 3, ... of the sum over K are pairs.
+    Of bytes (P, K) from 0 to 255 and weights (O, K) from -128 to 127 to (P, O); terms 0 and 1, 2
+    and 3, ... of the sum over K are pairs.
     """
     if weights.shape[1] % 2:
         bytes_, weights = (np.pad(array, ((0, 0), (0, 1))) for array in (bytes_, weights))

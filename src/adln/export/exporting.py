@@ -55,12 +55,7 @@ FLOAT_PARTS: tuple[tuple[str, ...], ...] = ((), ("stem",), ("stem", "stages.1"))
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file that passed the gate.
-
-    Attributes:
-        path: the file.
-        manifest: its manifest, with the results of the gate.
-    """
+    """A file that passed the gate, and its manifest with the results of the gate."""
 
     path: Path
     manifest: Manifest
@@ -169,11 +164,7 @@ def convert(
 ) -> ir.Model:
     """Convert a traced graph to a precision; the given graph is not changed.
 
-    Args:
-        traced: see `adln.export.tracing.trace`.
-        precision: "fp32", "fp16" or "int8".
-        calibration: (N, H, W, 3) uint8 RGB crops for int8.
-        in_float: modules that int8 keeps in float.
+    `calibration` are (N, H, W, 3) uint8 RGB crops for int8, which keeps the modules `in_float`.
 
     Raises:
         ExportError: too few crops.

@@ -33,12 +33,9 @@ def require_packages() -> None:
 
 
 def save(model: ir.Model, manifest: Manifest, path: Path) -> None:
-    """Convert a graph; also writes PATH's .bin file with the weights and its .json manifest.
+    """Convert a float32 graph; also writes PATH's .bin file with the weights and a manifest.
 
-    Args:
-        model: float32, as traced for `INPUT_FORM`.
-        manifest: its precision "fp16" stores the weights in half precision.
-        path: file to write, .param.
+    It is traced for `INPUT_FORM`; the precision "fp16" of the manifest stores its weights so.
 
     Raises:
         ExportError: pnnx is not installed or cannot convert the graph.

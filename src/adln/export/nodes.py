@@ -25,11 +25,7 @@ class Maker:
     def __call__(
         self, op_type: str, *inputs: ir.Value | NDArray[np.generic] | None, **attributes: Any
     ) -> ir.Value:
-        """Make a node; arrays become constants, None omits an input.
-
-        Returns:
-            Its output.
-        """
+        """Make a node and return its output; arrays become constants, None omits an input."""
         name = f"{self.name}/{op_type}"
         if any(node.name == name for node in self.nodes):
             name = f"{name}_{len(self.nodes)}"

@@ -25,13 +25,7 @@ _PERCENT = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """Required cosines between file and torch network.
-
-    Attributes:
-        least: smallest cosine.
-        mean: mean cosine.
-        first_percentile: 1 % quantile of the cosine.
-    """
+    """Required cosines between file and torch network: the smallest, the mean, the 1 % quantile."""
 
     least: float = -1.0
     mean: float = -1.0
@@ -129,16 +123,9 @@ def measure_accuracy(
     *,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Accuracy, ...]:
-    """Rank-1 and mAP of the file and of the torch network on a data set.
+    """Rank-1 and mAP of file and torch network, both without the flip test, at each depth.
 
-    Args:
-        reference: the torch network, without the flip test.
-        candidate: the file, without the flip test.
-        dataset: its query and gallery are used.
-        on_progress: called with the number of pictures just embedded, by either of the two.
-
-    Returns:
-        A row for each depth.
+    `on_progress` gets the number of pictures just embedded, by either of the two.
 
     Raises:
         EvaluationError: no query has a match.

@@ -82,12 +82,9 @@ def to_half(model: ir.Model) -> ir.Model:
 def to_int8(
     model: ir.Model, crops: NDArray[np.uint8], *, in_float: tuple[str, ...] = ()
 ) -> ir.Model:
-    """Quantise with ranges measured on crops.
+    """Quantise a traced graph with ranges measured on (N, H, W, 3) uint8 RGB crops.
 
-    Args:
-        model: as traced, with the input "crops".
-        crops: (N, H, W, 3) uint8 RGB, like those the network will get.
-        in_float: further modules to keep in float, e.g. "stem".
+    The modules `in_float`, e.g. "stem", stay in float as well.
 
     Raises:
         ExportError: too few crops.
@@ -143,8 +140,6 @@ def _store_projections_in_bytes(graph: ir.Graph) -> None:
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Supplies the crops in batches to the quantiser."""
-
     def __init__(self, crops: NDArray[np.uint8]) -> None:
         self._batches: Iterator[NDArray[np.uint8]] = (
             crops[start : start + _CALIBRATION_BATCH_SIZE]

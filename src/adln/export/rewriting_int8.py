@@ -40,11 +40,9 @@ _AS_THEY_ARE = np.array(1, dtype=np.float32), np.array(0, dtype=np.uint8)
 
 
 def rewrite_int8(model: ir.Model, floats: ir.Model) -> None:
-    """Apply all steps in place.
+    """Apply all steps in place to a quantised graph of QuantizeLinear and DequantizeLinear nodes.
 
-    Args:
-        model: quantised, with QuantizeLinear and DequantizeLinear nodes (QDQ).
-        floats: the same graph before quantisation, with the same node names.
+    `floats` is the same graph before quantisation, with the same node names.
     """
     graph = model.graph
     kernels = {

@@ -59,10 +59,9 @@ class _Layer:
 def round_weights(model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8]) -> None:
     """Refit and round the weights of all int8 convolutions, in place.
 
-    Args:
-        model: quantised, with one weight scale per output channel; may be rewritten.
-        floats: the float graph it was made from; node names in it are prefixes of the int8 ones.
-        crops: (N, H, W, 3) uint8 RGB, like those the network will get.
+    The model has one weight scale per output channel. Node names in the float graph that it was
+    made from are prefixes of its own. The crops are (N, H, W, 3) uint8 RGB, like those the network
+    will get.
 
     Raises:
         ExportError: a convolution is missing in the float graph.

@@ -32,25 +32,16 @@ _FOREIGN = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGe
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A convolution or matrix product of bytes with constant bytes.
-
-    Attributes:
-        node: its name in the graph.
-        weights: (O, K) constant factor; products are summed over K.
-    """
+    """A convolution or matrix product of bytes with constant bytes (O, K), summed over K."""
 
     node: ir.Node
     weights: NDArray[np.integer]
 
 
 def pair_sums(weights: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The smallest and largest possible sum of two products of a row, over all activations.
+    """The smallest and largest possible sum of two products of a row, (O,) each.
 
-    Args:
-        weights: (O, K) bytes, multiplied with activations of 0 to 255.
-
-    Returns:
-        Two arrays (O,).
+    Rows (O, K) of bytes are multiplied with activations of 0 to 255.
     """
     wide = np.pad(weights.astype(np.int64), ((0, 0), (0, 2)))
     least = np.partition(np.minimum(wide, 0), 1, axis=1)[:, :2].sum(axis=1)
@@ -93,10 +84,7 @@ def find_products(model: ir.Model) -> Iterator[Product]:
 
 
 def prove(model: ir.Model) -> PairProof:
-    """Prove that no sum of two products in a graph can overflow 16 bits.
-
-    Args:
-        model: int8, with QuantizeLinear and DequantizeLinear nodes (QDQ).
+    """Prove that no sum of two products in an int8 graph (QDQ) can overflow 16 bits.
 
     Raises:
         ExportError: a sum can overflow; the message says where.

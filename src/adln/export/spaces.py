@@ -17,13 +17,8 @@ from adln.model.network import ADLN
 def name_space(network: ADLN, depth: int) -> str:
     """The name of an exit's space; exits trained against the same classifier share it.
 
-    Args:
-        network: a network whose exit at this depth has its trained classifier.
-        depth: 1 to 4, one of the network's exits.
-
-    Returns:
-        The name in the network's architecture; without one, the first 16 hex digits of the
-        SHA-256 of the classifier (K, D), as contiguous little-endian float32.
+    Returns the name in the network's architecture; without one, the first 16 hex digits of the
+    SHA-256 of the exit's trained classifier (K, D), as contiguous little-endian float32.
     """
     if network.architecture.space:
         return network.architecture.space

@@ -32,17 +32,12 @@ class Part:
 
 
 def split(model: ir.Model, depths: Sequence[int]) -> tuple[Part, ...]:
-    """Cut a graph after the map of each depth except the last.
+    """Cut a graph after the map of each depth except the last; it is consumed.
 
-    Args:
-        model: with all depths: outputs "embedding_<depth>", "norm_<depth>" and, for each depth but
-            the last, "map_<depth>", and "sum_<depth>" if embeddings of exits are summed there. It
-            is consumed.
-        depths: ascending, two or more.
-
-    Returns:
-        A part for each depth. The maps of an int8 graph are cut where they are 8-bit integers, so
-        that a cached map takes a quarter of the memory and nothing is computed twice.
+    It has the outputs "embedding_<depth>", "norm_<depth>" and, for each depth but the last,
+    "map_<depth>", and "sum_<depth>" if embeddings of exits are summed there. There are two depths
+    or more, ascending. The maps of an int8 graph are cut where they are 8-bit integers, so that a
+    cached map takes a quarter of the memory and nothing is computed twice.
     """
     graph = model.graph
     outputs = {str(value.name): value for value in graph.outputs}

@@ -28,11 +28,8 @@ SHORTEST = 1e-12
 class Deployed(nn.Module):
     """Crops -> embedding and norm of each exit, then the requested maps and sums.
 
-    Args:
-        network: has exactly the wanted exits; it is not changed.
-        maps: stages whose maps are output as well.
-        sums: depths whose sum of embeddings is output as well.
-        input_form: format of the crops, see `adln.manifest.Manifest`.
+    `maps` and `sums` are stages whose map, or sum of embeddings, is output as well. The network has
+    exactly the wanted exits; it is not changed.
     """
 
     def __init__(
@@ -88,7 +85,7 @@ def trace(
     maps: Sequence[int] = (),
     input_form: InputForm = "uint8_rgb_nhwc",
 ) -> ir.Model:
-    """Trace and rewrite a network.
+    """Trace and rewrite a network: a float32 graph, opset 20, with a dynamic batch axis.
 
     Args:
         network: has exactly the wanted exits; it is not changed.
@@ -96,9 +93,6 @@ def trace(
         maps: stages whose maps are output as well, as "map_<stage>", each with "sum_<stage>" if
             embeddings of exits are summed there.
         input_form: format of the crops, see `adln.manifest.Manifest`.
-
-    Returns:
-        A float32 graph, opset 20, with a dynamic batch axis.
 
     Raises:
         ExportError: the tracer fails on this network.

@@ -33,16 +33,10 @@ def write_if_better(
 ) -> str:
     """Fit a bridge to the training tracks, and evaluate it on the others.
 
-    If it helps, it is fitted again to all tracks and written beside the new network.
-
-    Args:
-        network: file of the new network; it need not exist.
-        old: crops embedded by the network in use.
-        new: the same crops embedded by the new network, in the same order.
-        is_judging: (N,) whether a crop belongs to the evaluation tracks.
-        source: exit of the network in use, by `adln.matching.bridge.exit_name`.
-        target: exit of the new network.
-        space: space of both.
+    If it helps, it is fitted again to all tracks and written beside the new network, which need not
+    exist yet. `old` and `new` are the same crops, embedded by the network in use and by the new
+    one, of which `is_judging` (N,) belong to the evaluation tracks. `source` and `target` are their
+    exits by `adln.matching.bridge.exit_name`, `space` is that of both.
 
     Returns:
         Path and gain of the bridge, or why there is none.

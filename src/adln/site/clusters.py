@@ -38,10 +38,7 @@ def seen_together(
 ) -> set[tuple[int, int]]:
     """Pairs of tracks that one camera saw at the same time; each pair in both orders.
 
-    Args:
-        cameras: (N,) camera of each crop.
-        tracks: (N,) track of each crop, 0..T-1, unique across cameras.
-        time_s: (N,) seconds; None if unknown.
+    Of (N,) crops, their cameras, tracks 0..T-1, unique across cameras, and seconds, if known.
     """
     if time_s is None:
         return set()
@@ -59,15 +56,10 @@ def cluster_tracks(
     cameras: NDArray[np.int64],
     apart: Set[tuple[int, int]] = frozenset(),
 ) -> NDArray[np.int64]:
-    """Join tracks of one person.
+    """Join tracks of one person, of each a mean embedding (T, D) and a camera (T,).
 
-    Args:
-        means: (T, D) mean embedding of each track.
-        cameras: (T,) camera of each.
-        apart: pairs of tracks never to join, in both orders.
-
-    Returns:
-        (T,) clusters, 0..K-1; each has at least one track.
+    `apart` are pairs never to join, in both orders. Returns (T,) clusters, 0..K-1; each has at
+    least one track.
 
     Raises:
         GalleryError: scikit-learn is not installed.
@@ -97,12 +89,8 @@ def share_passing_cameras(
     """Share of tracks that are joined to a track of another camera, 0 to 1.
 
     If no two cameras see the same people, 10 to 20 % of tracks are joined to somebody who looks
-    similar; if all see the same people, two thirds or more are joined.
-
-    Args:
-        rows: (N, D) of unit length, embeddings of crops.
-        cameras: (N,) camera of each crop.
-        tracks: (N,) track of each crop, unique across cameras.
+    similar; if all see the same people, two thirds or more are joined. Embeddings of crops are (N,
+    D) of unit length; tracks are unique across cameras.
 
     Raises:
         GalleryError: scikit-learn is not installed.
@@ -127,12 +115,9 @@ def sums_by_label(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArr
 def without_cameras(
     rows: NDArray[np.float32], cameras: NDArray[np.int64], *, keep_mean: bool = False
 ) -> NDArray[np.float32]:
-    """Subtract the mean of each camera from its embeddings, and restore unit length.
+    """Subtract from (N, D) unit embeddings the mean of each camera, and restore unit length.
 
-    Args:
-        rows: (N, D) of unit length, embeddings of crops.
-        cameras: (N,) camera of each crop.
-        keep_mean: add the overall mean, so that the embeddings as a whole do not move.
+    `keep_mean` adds the overall mean, so that the embeddings as a whole do not move.
     """
     moved = rows + rows.mean(axis=0) if keep_mean else rows.copy()
     for camera in np.unique(cameras):

@@ -33,14 +33,9 @@ _TIME = re.compile(r"(?:^|.*[-_])(\d+(?:\.\d+)?)s")
 
 @dataclass(frozen=True, eq=False)
 class SiteCrops:
-    """N crops of people, with their cameras, tracks and times.
+    """N crops of people: pictures, cameras (N,) and tracks (N,) from 0, unique across cameras.
 
-    Attributes:
-        paths: paths of the pictures.
-        cameras: (N,) camera numbers from 0.
-        tracks: (N,) track numbers from 0, unique across cameras.
-        time_s: (N,) seconds; None unless known for all.
-        camera_names: camera names, by number.
+    `time_s` (N,) is None unless known for all; `camera_names` are by number.
     """
 
     paths: tuple[Path, ...]
@@ -86,8 +81,7 @@ def are_crops(folder: Path) -> bool:
 def list_crops(folders: Sequence[Path]) -> SiteCrops:
     """List the crops in folders; see the module for layouts.
 
-    Args:
-        folders: the same camera name in two folders is one camera; tracks are never shared.
+    The same camera name in two folders is one camera; tracks are never shared.
 
     Raises:
         DatasetError: there is no crop with a known track.

@@ -40,7 +40,7 @@ def harvest(
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[int, int], object] = lambda _frames, _tracks: None,
 ) -> int:
-    """Store crops of all tracks in the layout of `adln.site.crops`.
+    """Store crops of all tracks in the layout of `adln.site.crops`; returns the number of tracks.
 
     An interrupted harvest starts again, except that crops from live cameras are kept.
 
@@ -51,9 +51,6 @@ def harvest(
         detector: replaces the detector of the settings.
         should_stop: asked after each round; live cameras never end by themselves.
         on_progress: called with the frames processed and the tracks stored so far.
-
-    Returns:
-        Number of tracks stored.
 
     Raises:
         AdlnError: a camera, the detector or the disk fails.

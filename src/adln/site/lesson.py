@@ -52,15 +52,10 @@ _PASSING = 0.4
 class ClusterLesson(Lesson):
     """Clusters of T tracks, and a proxy of each cluster under each of its cameras.
 
-    Args:
-        tracks: (N,) track of each crop, 0..T-1.
-        cameras: (N,) camera of each crop.
-        stored: (N, D) of unit length, embeddings of the crops by the initial network.
-        apart: pairs of tracks that show two people, in both orders.
-        weight: weight of the loss.
-        taught: (N, D) of unit length, embeddings of the crops by a teacher in the same space; None
-            without a teacher.
-        say: called with the number of clusters, in words.
+    Made from (N,) tracks 0..T-1 and cameras of crops, and their embeddings (N, D) of unit length,
+    `stored` by the initial network and `taught` by a teacher in the same space, if there is one.
+    `apart` are pairs of tracks that show two people, in both orders; `say` is called with the
+    number of clusters, in words.
 
     Attributes:
         track_of: (N,) track of each crop.
@@ -179,9 +174,7 @@ class ClusterLesson(Lesson):
 def clusters_teach(looked: TrackedCrops, say: Callable[[str], None]) -> bool:
     """Whether enough people pass several cameras for clusters to add to a teacher.
 
-    Args:
-        looked: the training crops, embedded by the teacher.
-        say: called with the finding, in words.
+    `looked` are the training crops, embedded by the teacher; `say` is called with the finding.
     """
     if len(np.unique(looked.cameras)) == 1:
         return False
@@ -210,22 +203,11 @@ def with_lesson(
     bf16: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TrainingData, ClusterLesson]:
-    """Build the training data and the cluster lesson for a site's crops.
+    """Build training data and cluster lesson for a site's N crops, of the network's input size.
 
-    Each crop's target is its embedding by the teacher or the initial network, minus the mean of
-    its camera: this keeps the space, and removes the cameras' influence.
-
-    Args:
-        data: N crops, at the network's input size.
-        network: the initial network.
-        depth: the exit to train.
-        tracks: (N,) track of each crop, unique across cameras.
-        cameras: (N,) camera of each crop.
-        time_s: (N,) seconds; None if unknown.
-        taught: (N, D) of unit length, embeddings of the crops by the teacher, in the network's
-            space; None without a teacher.
-        bf16: embed in bfloat16.
-        say: see `ClusterLesson`.
+    Each crop's target is its embedding by the teacher, `taught` (N, D) of unit length in the
+    network's space, or by the initial network, minus the mean of its camera: this keeps the space,
+    and removes the cameras' influence. Tracks are unique across cameras.
     """
     embedder = TorchEmbedder(network, device="cpu", flip=False, bf16=bf16)
     starts = range(0, len(data.crops), _TOGETHER)

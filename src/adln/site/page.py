@@ -18,12 +18,7 @@ _CROPS_SHOWN = 4
 
 
 def write_page(path: Path, facts: Mapping[str, Any], tracks: Sequence[Sequence[Path]] = ()) -> None:
-    """Write the page.
-
-    Args:
-        path: .html file.
-        facts: those of `adln.site.training.SiteOutcome`.
-        tracks: pictures of tracks, largest gain first; empty shows none.
+    """Write the facts of a `SiteOutcome`, and pictures of tracks, largest gain first, as .html.
 
     Raises:
         SettingsError: the file cannot be written.
@@ -35,9 +30,7 @@ def write_page(path: Path, facts: Mapping[str, Any], tracks: Sequence[Sequence[P
 def most_gained(comparison: NetworkComparison, paths: Sequence[Path]) -> list[list[Path]]:
     """Pictures of the tracks with the largest gain.
 
-    Args:
-        comparison: with the rows of its tracks.
-        paths: paths of the evaluation crops, in the order of these rows.
+    `paths` are the evaluation crops, in the order of the comparison's rows.
     """
     order = comparison.track_gains.argsort()[::-1][:_TRACKS_SHOWN]
     return [

@@ -52,15 +52,12 @@ def start_space(start: Path) -> str:
 def site_recipe(
     start: Path, *, teacher_path: str, teacher_size: tuple[int, int], depth: int
 ) -> Recipe:
-    """Recipe to learn from a teacher on unlabelled crops.
+    """Recipe to learn from a teacher on unlabelled crops, for a network that ends at `depth`.
 
-    Like `recipes/generalising-192x96.toml`, except for the schedule's length and without labels.
-
-    Args:
-        start: a network of adln, which determines architecture and crop size; or ImageNet weights.
-        teacher_path: path of the teacher, for the record.
-        teacher_size: height and width in px of the teacher's crops.
-        depth: depth at which the network ends, 1 to 4.
+    Like `recipes/generalising-192x96.toml`, except for the schedule's length and without labels. A
+    network of adln to start from determines architecture and crop size; otherwise it starts from
+    ImageNet weights. `teacher_path` is for the record, `teacher_size` the height and width in px of
+    its crops.
 
     Raises:
         CheckpointError: the file cannot be used, or its network ends before that depth.
@@ -135,16 +132,12 @@ def site_recipe(
 
 
 def cluster_recipe(start: Path, *, depth: int, teacher_path: str = "") -> Recipe:
-    """Recipe to learn from clusters of a site's tracks.
+    """Recipe to learn from clusters of a site's tracks, from a network of adln.
 
     The objective only keeps embeddings near those of the teacher or of the initial network;
     `adln.site.lesson` supplies the contrast. No crops are composed of two people, and colours
-    change only as far as lighting changes them, because there are no labels.
-
-    Args:
-        start: a network of adln.
-        depth: depth at which the network ends, 1 to 4.
-        teacher_path: path of the teacher, for the record; "" without one.
+    change only as far as lighting changes them, because there are no labels. `teacher_path` is for
+    the record.
 
     Raises:
         CheckpointError: the file cannot be used, or the network ends before that depth.

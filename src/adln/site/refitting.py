@@ -39,19 +39,7 @@ def refit_file(
     *,
     weights: ObjectiveWeights,
 ) -> Path:
-    """Write a network whose last layer is fitted to a teacher's embeddings of N crops.
-
-    Args:
-        trained: network to read.
-        out: file to write.
-        depth: depth of the exit.
-        crops: paths of the N crops.
-        looked: the teacher's embeddings of them.
-        weights: see `refit`.
-
-    Returns:
-        `out`.
-    """
+    """Write a network whose last layer is fitted to what a teacher says of crops; see `refit`."""
     network = load_network(trained)
     form = network.architecture
     pixels = iterate_crops(
@@ -80,13 +68,16 @@ def refit(
 ) -> float | None:
     """Fit the last layer of an exit to a teacher's embeddings; the other layers stay.
 
+    The network lies in the teacher's space; its last layer changes only if that helps. Every fifth
+    track is held out and judged by the training loss of these weights.
+
     Args:
-        network: in the teacher's space; its last layer changes only if that helps.
+        network: changed in place.
         depth: depth of the exit.
         batches: the N crops, as (B, 3, H, W) uint8 of the network's size.
         taught: (N, T) the teacher's embeddings of them, of unit length.
-        tracks: (N,) track of each. Every fifth track is held out and judged by the training loss.
-        weights: weights of that loss.
+        tracks: (N,) track of each.
+        weights: of the loss.
 
     Returns:
         The chosen strength; None if the layer is unchanged.

@@ -15,17 +15,7 @@ from adln.manifest import SPACE_DIGITS
 
 
 class DeviceTeacher:
-    """Embeds crops for `adln.training.loop.train`.
-
-    Args:
-        network: a name of `adln networks`, or a file; of several depths, the deepest teaches.
-        threads: cores to use; all if left out.
-
-    Attributes:
-        dim: T, length of its embeddings.
-        crop_size: height and width of its input in px.
-        digest: digest of its files.
-        space: name of the space of its embeddings.
+    """A `LiveTeacher` by name (`adln networks`) or file; its deepest depth teaches.
 
     Raises:
         ModelFileError: see `adln.embedders.embedder.OnnxEmbedder`.
@@ -40,7 +30,7 @@ class DeviceTeacher:
         self.space = self.embedder.manifest.space_of(self.depth) or self.digest[:SPACE_DIGITS]
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 RGB crops -> (B, T) float32 of unit length, on the same device."""
+        """See `adln.training.teacher.LiveTeacher`."""
         pixels = crops.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return F.normalize(torch.from_numpy(self.embedder.embed(pixels)[self.depth])).to(
             crops.device

@@ -14,13 +14,7 @@ def origin(start: Path, crops: SiteCrops) -> str:
 
 
 def terms(start: Path, name: str, teacher: DeviceTeacher | None) -> str:
-    """The terms that apply to the network, for its manifest.
-
-    Args:
-        start: the initial weights.
-        name: the teacher's name or file.
-        teacher: None if there was none.
-    """
+    """The terms that apply to the network, for its manifest."""
     taught = ""
     if teacher is not None:
         about = teacher.embedder.manifest

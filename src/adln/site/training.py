@@ -102,8 +102,7 @@ class SiteOutcome:
 
     Attributes:
         finished: whether it is complete; if not, the same call resumes it.
-        written: whether there is a new network.
-        reason: why, or why not.
+        written: whether there is a new network, and `reason` why, or why not.
         facts: plain values for the record file.
         comparison: before and after; None if this call did not evaluate.
         judging: positions of the evaluation crops, for pictures.
@@ -197,13 +196,8 @@ def train_for_site(
 ) -> SiteOutcome:
     """Train on the crops of a site; write the network if it is better.
 
-    Args:
-        request: the arguments.
-        crops: the site's crops.
-        say: called with a description of each step.
-        on_progress: called with the progress of the training.
-        should_stop: asked after each step of the training.
-        device: "auto", "cpu" or "cuda".
+    `say` is called with a description of each step, `should_stop` asked after each step of the
+    training, whose device is "auto", "cpu" or "cuda".
 
     Raises:
         TracksError: nothing can be learned from these tracks.

@@ -23,14 +23,10 @@ def trial_step_s(
     teacher: LiveTeacher | None = None,
     lesson: Lesson | None = None,
 ) -> float:
-    """Seconds per step, not counting the first, which warms up.
+    """Seconds per step of a training, not counting the first, which warms up.
 
-    Args:
-        recipe: the training's recipe; its schedule does not matter.
-        data: the training's data.
-        folder: for temporary files; deleted at the end.
-        teacher: the training's teacher.
-        lesson: the training's lesson; its work before an epoch is included in the result.
+    The recipe's schedule does not matter. The lesson's work before an epoch is included. The folder
+    is for temporary files, and is deleted at the end.
     """
     moments: list[float] = []
 
