@@ -9,7 +9,7 @@ import pytest
 from adln.datasets.catalogue import open_dataset, recognise
 from adln.datasets.checking import inspect_dataset
 from adln.datasets.split import Split
-from adln.datasets.two_cameras import READERS
+from adln.datasets.two_cameras import read_two_cameras
 from adln.errors import DatasetError
 
 SavePicture = Callable[[Path], Path]
@@ -153,7 +153,7 @@ def test_a_missing_camera_is_named(name: str, removed: str, request: pytest.Fixt
     with pytest.raises(
         DatasetError, match=r"expected the folders .* Name the folder that contains"
     ):
-        READERS[name](root)
+        read_two_cameras(name, root)
 
 
 def test_a_missing_camera_deeper_is_named(ilids: Path) -> None:

@@ -4,17 +4,11 @@ Opens the data sets of Sec. III.A and the user's own.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from adln.datasets.cuhk import (
-    is_cuhk01,
-    is_cuhk02,
-    is_cuhk03,
-    read_cuhk01,
-    read_cuhk02,
-    read_cuhk03,
-)
+from adln.datasets import cuhk, two_cameras
 from adln.datasets.dukemtmc import is_dukemtmc, read_dukemtmc
 from adln.datasets.explaining import why_unknown
 from adln.datasets.folder import is_csv, is_folder, persons_folder, read_csv, read_folder
@@ -28,32 +22,20 @@ from adln.datasets.market1501 import (
 )
 from adln.datasets.msmt17 import read_msmt17, resembles_msmt17
 from adln.datasets.split import ReidDataset
-from adln.datasets.two_cameras import READERS, RECOGNISERS
 from adln.errors import DatasetError
 
-LAYOUTS: dict[str, Callable[[Path], ReidDataset]] = {
-    "market1501": read_market1501,
-    "dukemtmc": read_dukemtmc,
-    "msmt17": read_msmt17,
-    "cuhk01": read_cuhk01,
-    "cuhk02": read_cuhk02,
-    "cuhk03": read_cuhk03,
-    **READERS,
-    "folder": read_folder,
-    "csv": read_csv,
-}
-
-# Order matters: MSMT17 and CUHK03 also have a folder train, so they come before "folder".
-_RECOGNISERS: dict[str, Callable[[Path], bool]] = {
-    "market1501": is_market1501,
-    "dukemtmc": is_dukemtmc,
-    "msmt17": resembles_msmt17,
-    "cuhk01": is_cuhk01,
-    "cuhk02": is_cuhk02,
-    "cuhk03": is_cuhk03,
-    **RECOGNISERS,
-    "folder": is_folder,
-    "csv": is_csv,
+# The reader of each layout, and whether a path has it. Order matters: MSMT17 and CUHK03 also have a
+# folder train, so they come before "folder".
+LAYOUTS: dict[str, tuple[Callable[[Path], ReidDataset], Callable[[Path], bool]]] = {
+    "market1501": (read_market1501, is_market1501),
+    "dukemtmc": (read_dukemtmc, is_dukemtmc),
+    "msmt17": (read_msmt17, resembles_msmt17),
+    "cuhk01": (cuhk.read_cuhk01, cuhk.is_cuhk01),
+    "cuhk02": (cuhk.read_cuhk02, cuhk.is_cuhk02),
+    "cuhk03": (cuhk.read_cuhk03, cuhk.is_cuhk03),
+    **two_cameras.LAYOUTS,
+    "folder": (read_folder, is_folder),
+    "csv": (read_csv, is_csv),
 }
 
 NAMELESS = ("folder", "csv")
@@ -89,17 +71,13 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
             lists what was found and what was expected), or the data set is incomplete.
     """
     root = Path(root).expanduser()
-    if layout != "auto":
-        if layout not in LAYOUTS:
-            raise DatasetError(f"There is no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}.")
-        if not root.exists():
-            raise DatasetError(f"{root}: there is no such file or folder.")
-        return LAYOUTS[layout](root)
+    if layout not in ("auto", *LAYOUTS):
+        raise DatasetError(f"There is no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}.")
     if not root.exists():
         raise DatasetError(f"{root}: there is no such file or folder.")
-    found = recognise(root)
-    if found is not None:
-        return LAYOUTS[found](root)
+    known = recognise(root) if layout == "auto" else layout
+    if known is not None:
+        return LAYOUTS[known][0](root)
     if not root.is_dir():
         raise DatasetError(f"{root}: is neither a folder nor a .csv table.\n{_EXPECTED}")
     inside = entries(root)
@@ -110,7 +88,7 @@ def open_dataset(root: Path, layout: str = "auto") -> ReidDataset:
     ]
     if len(fitting) == 1:
         only, found = fitting[0]
-        return LAYOUTS[found](only)
+        return LAYOUTS[found][0](only)
     if fitting:
         names = shown(f"{entry.name} ({found})" for entry, found in fitting)
         raise DatasetError(f"{root}: contains several data sets: {names}. Name one of them.")
@@ -162,13 +140,11 @@ def names_of_pictures(paths: Iterable[Path]) -> list[str]:
 
     @cache
     def name_of(folder: Path) -> str:
-        try:
+        # A folder above may be one that cannot be listed.
+        with suppress(DatasetError):
             found = recognise(folder)
-        except DatasetError:
-            # A folder above that may not be listed.
-            found = None
-        if found not in (None, *NAMELESS):
-            return str(found)
+            if found is not None and found not in NAMELESS:
+                return found
         return name_of(folder.parent) if folder != folder.parent else NAMELESS[0]
 
     def name(path: Path) -> str:
@@ -186,4 +162,4 @@ def _show_same_people(one: str, other: str) -> bool:
 
 def recognise(path: Path) -> str | None:
     """The layout of exactly this folder or table: a key of ``LAYOUTS``, or None."""
-    return next((layout for layout, fits in _RECOGNISERS.items() if fits(path)), None)
+    return next((layout for layout, (_, fits) in LAYOUTS.items() if fits(path)), None)

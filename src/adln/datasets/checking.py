@@ -8,7 +8,7 @@ Deviation:
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,6 @@ from adln.crops import read_image
 from adln.datasets.listing import shown
 from adln.datasets.split import ReidDataset, Split
 from adln.errors import ImageError, SettingsError
-
-_FILES_PER_TASK = 32
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,9 @@ KNOWN_SIZES = {
 class DatasetReport:
     """The result of `inspect_dataset`; splits are train, query and gallery.
 
-    Attributes:
-        junk_images: Pictures of person -1, left out of every split.
-        distractor_images: Gallery pictures of persons without a query.
-        queries_without_match: Queries whose person is in no other camera's gallery pictures.
-        problems: Problems, one or two sentences each; empty if the data set is fine.
-        remarks: Facts that are not problems.
+    Junk is of person -1; distractors are gallery pictures of persons without a query; queries
+    without match are those whose person is in no other camera's gallery pictures. Problems have one
+    or two sentences each; remarks are facts that are not problems.
     """
 
     name: str
@@ -100,26 +95,6 @@ def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = Non
         np.isin(dataset.gallery.person_ids, dataset.query.person_ids, invert=True).sum()
     )
     size_problems, size_remarks = _compare_with_known(dataset)
-    problems = [
-        *_empty_splits(dataset),
-        *size_problems,
-        *_missing_files(dataset),
-        *_corrupt_files(corrupt or ()),
-        *_unreadable_names(dataset),
-        *_stray_pictures(dataset),
-        *_doubled_files(dataset),
-        *_files_of_two_persons(dataset),
-        *_shared_persons(dataset),
-        *_unmatched_queries(dataset, unmatched),
-    ]
-    remarks = [
-        *size_remarks,
-        *dataset.remarks,
-        *_junk_and_distractors(dataset, distractors),
-        *_doubled_suffixes(dataset),
-        *_train_persons_with_one_camera(dataset),
-        *_decoding(corrupt),
-    ]
     return DatasetReport(
         name=dataset.name,
         root=dataset.root,
@@ -127,8 +102,13 @@ def inspect_dataset(dataset: ReidDataset, *, corrupt: Sequence[str] | None = Non
         junk_images=len(dataset.junk),
         distractor_images=distractors,
         queries_without_match=len(unmatched),
-        problems=tuple(problems),
-        remarks=tuple(remarks),
+        problems=(
+            *_empty_splits(dataset),
+            *size_problems,
+            *_problems_of_files(dataset, corrupt or ()),
+            *_problems_of_persons(dataset, unmatched),
+        ),
+        remarks=(*size_remarks, *dataset.remarks, *_remarks(dataset, distractors, corrupt)),
     )
 
 
@@ -148,27 +128,24 @@ def find_corrupt(
     """
     if workers < 1:
         raise SettingsError(f"workers must be at least 1, got {workers}.")
-    chunks = [paths[at : at + _FILES_PER_TASK] for at in range(0, len(paths), _FILES_PER_TASK)]
     messages: list[str] = []
     executor = ThreadPoolExecutor(workers)
     try:
-        for chunk, found in zip(chunks, executor.map(_decode_all, chunks), strict=True):
+        for found in executor.map(_decode, paths):
             messages += found
             if on_progress is not None:
-                on_progress(len(chunk))
+                on_progress(1)
     finally:
         executor.shutdown(cancel_futures=True)
     return tuple(messages)
 
 
-def _decode_all(paths: Sequence[Path]) -> list[str]:
-    messages: list[str] = []
-    for path in paths:
-        try:
-            read_image(path)
-        except ImageError as error:
-            messages.append(str(error))
-    return messages
+def _decode(path: Path) -> list[str]:
+    try:
+        read_image(path)
+    except ImageError as error:
+        return [str(error)]
+    return []
 
 
 def _count(split: Split) -> SplitCounts:
@@ -192,15 +169,14 @@ def _has_match(query: Split, gallery: Split) -> NDArray[np.bool_]:
     return np.asarray(matched, dtype=np.bool_)
 
 
-def _empty_splits(dataset: ReidDataset) -> list[str]:
+def _empty_splits(dataset: ReidDataset) -> Iterator[str]:
     """A data set may be for training only or for evaluation only, but not empty."""
     has_train, has_query, has_gallery = (len(split) > 0 for split in dataset.splits)
     if has_query != has_gallery:
         empty, other = ("gallery", "query") if has_query else ("query", "gallery")
-        return [f"The {empty} split is empty, the {other} split is not: evaluating needs both."]
-    if not (has_train or has_query):
-        return ["All splits are empty."]
-    return []
+        yield f"The {empty} split is empty, the {other} split is not: evaluating needs both."
+    elif not (has_train or has_query):
+        yield "All splits are empty."
 
 
 def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
@@ -264,143 +240,99 @@ def look_alike_note(dataset: ReidDataset) -> str:
     )
 
 
-def _missing_files(dataset: ReidDataset) -> list[str]:
+def _problems_of_files(dataset: ReidDataset, corrupt: Sequence[str]) -> Iterator[str]:
     # Readers that walk folders cannot list a missing file; those that read lists can.
     missing = [path for split in dataset.splits for path in split.paths if not path.is_file()]
-    if not missing:
-        return []
-    return [f"{_images(len(missing))} listed but not there: {shown(map(str, missing))}."]
-
-
-def _corrupt_files(corrupt: Sequence[str]) -> list[str]:
-    if not corrupt:
-        return []
-    first = "\n".join(f"  {message}" for message in corrupt[:8])
+    yield from _if_any(missing, f"listed but not there: {shown(map(str, missing))}.")
+    first = "".join(f"\n  {message}" for message in corrupt[:8])
     more = f"\n  and {len(corrupt) - 8:,} more" if len(corrupt) > 8 else ""
-    return [f"{_images(len(corrupt))} cannot be decoded:\n{first}{more}"]
-
-
-def _decoding(corrupt: Sequence[str] | None) -> list[str]:
-    if corrupt is None:
-        return ["The pictures were not decoded; `adln data check --decode` finds damaged ones."]
-    return [] if corrupt else ["Every picture of the splits can be decoded."]
-
-
-def _unreadable_names(dataset: ReidDataset) -> list[str]:
-    if not dataset.unreadable:
-        return []
-    names = shown(str(path.relative_to(dataset.root)) for path in dataset.unreadable)
-    return [
-        f"{_images(len(dataset.unreadable))} left out because the name does not give person and "
-        f"camera: {names}."
-    ]
-
-
-def _stray_pictures(dataset: ReidDataset) -> list[str]:
-    if not dataset.stray:
-        return []
-    names = shown(
-        str(path.relative_to(dataset.root)) + ("/ (a link)" if path.is_dir() else "")
-        for path in dataset.stray
+    yield from _if_any(corrupt, f"cannot be decoded:{first}{more}")
+    unreadable, stray = (
+        shown(
+            f"{path.relative_to(dataset.root)}{'/ (a link)' if path.is_dir() else ''}"
+            for path in paths
+        )
+        for paths in (dataset.unreadable, dataset.stray)
     )
-    return [
-        f"{_images(len(dataset.stray))} left out because this layout has no pictures in such "
-        f"places: {names}. Move them to where the others are, or out of the data set."
-    ]
-
-
-def _doubled_files(dataset: ReidDataset) -> list[str]:
-    """Find a.jpg beside a.jpg.jpg, and files listed twice in one split."""
-    problems: list[str] = []
+    yield from _if_any(
+        dataset.unreadable,
+        f"left out because the name does not give person and camera: {unreadable}.",
+    )
+    yield from _if_any(
+        dataset.stray,
+        f"left out because this layout has no pictures in such places: {stray}. Move them to where "
+        "the others are, or out of the data set.",
+    )
     for split in dataset.splits:
         listed = Counter(split.paths)
         twice = [path for path, count in listed.items() if count > 1]
-        if twice:
-            problems.append(
-                f"The {split.name} split lists {_images(len(twice))} more than once: "
-                f"{shown(map(str, twice))}."
-            )
+        for images in _if_any(twice, f"more than once: {shown(map(str, twice))}."):
+            yield f"The {split.name} split lists {images}"
+        # a.jpg beside a.jpg.jpg
         beside = [
             path for path in listed if _has_doubled_suffix(path) and path.with_suffix("") in listed
         ]
-        if beside:
-            problems.append(
-                f"The {split.name} split holds {_images(len(beside))} twice, as name.jpg and as "
-                f"name.jpg.jpg: {shown(path.name for path in beside)}. Remove one of each."
-            )
-    return problems
+        names = shown(path.name for path in beside)
+        for images in _if_any(beside, f"twice, as name.jpg and as name.jpg.jpg: {names}."):
+            yield f"The {split.name} split holds {images} Remove one of each."
 
 
-def _files_of_two_persons(dataset: ReidDataset) -> list[str]:
-    """Find files listed under two persons, also by another path or a link."""
+def _problems_of_persons(dataset: ReidDataset, unmatched: Split) -> Iterator[str]:
     persons_of: dict[Path, set[int]] = {}
     for split in dataset.splits:
         for path, person in zip(split.paths, split.person_ids, strict=True):
+            # By another path or a link it is the same file.
             persons_of.setdefault(path.resolve(), set()).add(int(person))
     twofold = [path for path, persons in persons_of.items() if len(persons) > 1]
-    if not twofold:
-        return []
-    return [
-        f"{_images(len(twofold))} listed under more than one person: "
-        f"{shown(map(str, twofold))}. Keep the right one of each."
-    ]
-
-
-def _shared_persons(dataset: ReidDataset) -> list[str]:
+    yield from _if_any(
+        twofold,
+        f"listed under more than one person: {shown(map(str, twofold))}. Keep the right one of "
+        "each.",
+    )
     tested = np.concatenate([dataset.query.person_ids, dataset.gallery.person_ids])
     shared = np.intersect1d(dataset.train.person_ids, tested)
-    if len(shared) == 0:
-        return []
-    return [
-        f"{_persons(len(shared))} in both the train and the test splits (ids "
-        f"{shown(map(str, shared))}): results would be too good. Keep each person to one side."
-    ]
+    if len(shared):
+        yield (
+            f"{_persons(shared)} in both the train and the test splits (ids "
+            f"{shown(map(str, shared))}): results would be too good. Keep each person to one side."
+        )
+    if len(unmatched):
+        persons = np.unique(unmatched.person_ids)
+        yield (
+            f"{len(unmatched):,} of {len(dataset.query):,} queries have no match: the gallery does "
+            f"not show the person from a second camera ({_persons(persons)}, ids "
+            f"{shown(map(str, persons))}). Evaluation leaves these queries out."
+        )
 
 
-def _unmatched_queries(dataset: ReidDataset, unmatched: Split) -> list[str]:
-    if len(unmatched) == 0:
-        return []
-    persons = np.unique(unmatched.person_ids)
-    return [
-        f"{len(unmatched):,} of {len(dataset.query):,} queries have no match: the gallery does "
-        f"not show the person from a second camera ({_persons(len(persons))}, ids "
-        f"{shown(map(str, persons))}). Evaluation leaves these queries out."
-    ]
-
-
-def _junk_and_distractors(dataset: ReidDataset, distractors: int) -> list[str]:
-    remarks: list[str] = []
-    if dataset.junk:
-        remarks.append(f"{_images(len(dataset.junk))} of person -1 (junk) left out.")
+def _remarks(
+    dataset: ReidDataset, distractors: int, corrupt: Sequence[str] | None
+) -> Iterator[str]:
+    yield from _if_any(dataset.junk, "of person -1 (junk) left out.")
     if distractors and len(dataset.query) > 0:
-        remarks.append(
+        yield (
             f"{distractors:,} gallery {'image is a' if distractors == 1 else 'images are'} "
             f"distractor{'' if distractors == 1 else 's'}: no query shows the person. Distractors "
             "stay in the gallery as wrong answers."
         )
-    return remarks
-
-
-def _doubled_suffixes(dataset: ReidDataset) -> list[str]:
     paths = [*(path for split in dataset.splits for path in split.paths), *dataset.junk]
     doubled = sum(_has_doubled_suffix(path) for path in paths)
-    if doubled == 0:
-        return []
-    original = " (as in the original)" if dataset.name == "market1501" else ""
-    return [f"{doubled} names end in .jpg.jpg{original}; they are read like any other."]
-
-
-def _train_persons_with_one_camera(dataset: ReidDataset) -> list[str]:
+    if doubled:
+        original = " (as in the original)" if dataset.name == "market1501" else ""
+        yield f"{doubled} names end in .jpg.jpg{original}; they are read like any other."
     train = dataset.train
     views = np.unique(np.stack([train.person_ids, train.camera_ids]), axis=1)
     persons, cameras = np.unique(views[0], return_counts=True)
     alone = persons[cameras == 1]
-    if len(alone) == 0:
-        return []
-    return [
-        f"{_persons(len(alone))} of the train split seen by one camera only (ids "
-        f"{shown(map(str, alone))}): they teach nothing about different cameras."
-    ]
+    if len(alone):
+        yield (
+            f"{_persons(alone)} of the train split seen by one camera only (ids "
+            f"{shown(map(str, alone))}): they teach nothing about different cameras."
+        )
+    if corrupt is None:
+        yield "The pictures were not decoded; `adln data check --decode` finds damaged ones."
+    elif not corrupt:
+        yield "Every picture of the splits can be decoded."
 
 
 def _has_doubled_suffix(path: Path) -> bool:
@@ -408,9 +340,11 @@ def _has_doubled_suffix(path: Path) -> bool:
     return len(suffixes) > 1 and suffixes[-1].lower() == suffixes[-2].lower()
 
 
-def _images(number: int) -> str:
-    return f"{number:,} image" if number == 1 else f"{number:,} images"
+def _if_any(images: Sized, about: str) -> list[str]:
+    """The number of images and what is said about them, unless there are none."""
+    count = len(images)
+    return [f"{count:,} image{'' if count == 1 else 's'} {about}"] if count else []
 
 
-def _persons(number: int) -> str:
-    return f"{number:,} person" if number == 1 else f"{number:,} persons"
+def _persons(persons: Sized) -> str:
+    return f"{len(persons):,} person{'' if len(persons) == 1 else 's'}"

@@ -21,10 +21,16 @@ first camera are queries, all crops of the second are the gallery.
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.listing import (
+    entries,
+    find_root,
+    has_named,
+    named_pictures,
+    shown,
+    stray_pictures,
+)
 from adln.datasets.split import ReidDataset, number_names, split_of
 from adln.errors import DatasetError
 
@@ -50,11 +56,11 @@ def read_cuhk01(root: Path) -> ReidDataset:
         DatasetError: There is no such folder, or it has no picture of one of the cameras.
     """
     expected = f"the folder {CUHK01_FOLDER} of CUHK01, with pictures named like 0001003.png"
-    found = root if _holds(root, _CUHK01_NAME) else find_root(root, is_cuhk01, expected=expected)
+    found = root if has_named(root, _CUHK01_NAME) else find_root(root, is_cuhk01, expected=expected)
     folder = found / CUHK01_FOLDER if (found / CUHK01_FOLDER).is_dir() else found
     rows, unreadable = _read(folder, _CUHK01_NAME, _CUHK01_SECOND_FROM)
     ids = number_names({person for _, person, _ in rows})
-    return _dataset("cuhk01", found, [], rows, ids.__getitem__, unreadable, [folder])
+    return _dataset("cuhk01", found, [], rows, ids, unreadable, [folder])
 
 
 def read_cuhk02(root: Path) -> ReidDataset:
@@ -90,7 +96,7 @@ def read_cuhk02(root: Path) -> ReidDataset:
         root,
         [(path, ids[person], camera) for path, person, camera in learned],
         rows[CUHK02_TEST],
-        ids.__getitem__,
+        ids,
         unreadable,
         folders,
     )
@@ -115,13 +121,14 @@ def read_cuhk03(root: Path) -> ReidDataset:
     ids = number_names({person for _, person, _ in learned})
     first_test_id = max(ids.values(), default=-1) + 1
     test_ids = number_names({person for _, person, _ in tested})
+    test_ids = {person: first_test_id + number for person, number in test_ids.items()}
     name = folder.resolve().name
     return _dataset(
         f"cuhk03-{name}" if name in CUHK03_BOXES else "cuhk03",
         folder,
         [(path, ids[person], camera) for path, person, camera in learned],
         tested,
-        lambda person: first_test_id + test_ids[person],
+        test_ids,
         odd_train + odd_test,
         [folder / CUHK03_TRAIN, folder / CUHK03_TEST],
     )
@@ -129,15 +136,15 @@ def read_cuhk03(root: Path) -> ReidDataset:
 
 def is_cuhk01(folder: Path) -> bool:
     """Whether a folder has, or is, ``campus`` with names of CUHK01."""
-    return _holds(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
-        folder.name == CUHK01_FOLDER and _holds(folder, _CUHK01_NAME)
+    return has_named(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
+        folder.name == CUHK01_FOLDER and has_named(folder, _CUHK01_NAME)
     )
 
 
 def is_cuhk02(folder: Path) -> bool:
     """Whether a folder has two or more pairs of cameras with names of CUHK02."""
     pairs = [
-        all(_holds(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
+        all(has_named(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
         for pair in (*CUHK02_TRAIN, CUHK02_TEST)
     ]
     return sum(pairs) > 1
@@ -145,11 +152,7 @@ def is_cuhk02(folder: Path) -> bool:
 
 def is_cuhk03(folder: Path) -> bool:
     """Whether a folder has ``train`` and ``val`` with names of CUHK03."""
-    return all(_holds(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
-
-
-def _holds(folder: Path, name: re.Pattern[str]) -> bool:
-    return folder.is_dir() and any(name.match(path.name) for path in image_files(folder))
+    return all(has_named(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
 
 
 def _read(
@@ -159,16 +162,11 @@ def _read(
 
     Without ``second_from`` all are from the first camera.
     """
-    rows: list[_Row] = []
     unreadable: list[Path] = []
-    for path in image_files(folder):
-        match = pattern.match(path.name)
-        if match is None:
-            unreadable.append(path)
-        else:
-            is_first = second_from is None or int(match[2]) < second_from
-            camera = FIRST_CAMERA if is_first else SECOND_CAMERA
-            rows.append((path, match[1], camera))
+    rows = []
+    for path, match in named_pictures(folder, pattern, unreadable):
+        is_first = second_from is None or int(match[2]) < second_from
+        rows.append((path, match[1], FIRST_CAMERA if is_first else SECOND_CAMERA))
     if not rows:
         raise DatasetError(
             f"{folder}: no picture has a name of this data set; found "
@@ -182,12 +180,12 @@ def _dataset(
     root: Path,
     learned: list[tuple[Path, int, int]],
     tested: list[_Row],
-    id_of: Callable[[str], int],
+    ids: dict[str, int],
     unreadable: list[Path],
     folders: list[Path],
 ) -> ReidDataset:
     # Cameras form pairs of an odd number and the next; queries are from the odd one.
-    numbered = [(path, id_of(person), camera) for path, person, camera in tested]
+    numbered = [(path, ids[person], camera) for path, person, camera in tested]
     known = [row[0] for row in [*learned, *numbered]] + unreadable
     return ReidDataset(
         name=name,

@@ -13,13 +13,7 @@ import re
 from pathlib import Path
 
 from adln.datasets.listing import find_root
-from adln.datasets.market1501 import (
-    GALLERY_FOLDER,
-    QUERY_FOLDER,
-    TRAIN_FOLDER,
-    has_three_folders,
-    read_three_folders,
-)
+from adln.datasets.market1501 import expected_folders, has_three_folders, read_three_folders
 from adln.datasets.split import ReidDataset
 
 NOTICE = (
@@ -36,23 +30,13 @@ _EXAMPLE = "0005_c2_f0046985.jpg"
 def read_dukemtmc(root: Path) -> ReidDataset:
     """List DukeMTMC-reID (Sec. III.A), with ids of the file names and the notice above.
 
-    The root has ``bounding_box_train``, ``query`` and ``bounding_box_test``, or its only subfolder
-    has. It is named "dukemtmc-occluded" if its folder's name contains "occluded".
+    The root has the three folders, or its only subfolder has. It is named "dukemtmc-occluded" if
+    its folder's name contains "occluded".
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.
-
-    Raises:
-        DatasetError: A folder is missing, or a split is empty.
-
-    Source:
-        Sec. III.A.
     """
-    expected = (
-        f"the folders {TRAIN_FOLDER}, {QUERY_FOLDER} and {GALLERY_FOLDER} of DukeMTMC-reID, "
-        f"with pictures named like {_EXAMPLE}"
-    )
-    folder = find_root(root, is_dukemtmc, expected=expected)
+    folder = find_root(root, is_dukemtmc, expected=expected_folders("DukeMTMC-reID", _EXAMPLE))
     is_occluded = _OCCLUDED in folder.resolve().name.lower()
     name = f"dukemtmc-{_OCCLUDED}" if is_occluded else "dukemtmc"
     return read_three_folders(folder, name, _NAME, _EXAMPLE, NOTICE)

@@ -6,8 +6,8 @@ Divides any pictures into the three splits of Sec. III.A.
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from adln.datasets.listing import (
     entries,
     find_root,
     image_files,
+    named_pictures,
     shown,
     stray_pictures,
     table_rows,
@@ -40,12 +41,10 @@ _COLUMNS = ("path", "person", "camera")
 _TABLE_SUFFIX = ".csv"
 
 
-@dataclass(frozen=True)
-class _Record:
+class _Record(NamedTuple):
     """One picture with the names of its person and camera, before they become numbers."""
 
     path: Path
-    split: str
     person: str
     camera: str
 
@@ -83,27 +82,20 @@ def read_folder(root: Path) -> ReidDataset:
         "(for example train/anna/c1_0001.jpg, or train/anna/entrance/0001.jpg)"
     )
     folder = find_root(root, is_folder, expected=expected)
-    unreadable, records = [], []
-    for split in SPLITS:
-        if not (folder / split).is_dir():
-            continue
-        found = [
-            record
-            for person in entries(folder / split)
-            if person.is_dir()
-            for record in _read_person(person, split, unreadable)
-        ]
-        if not found:
+    unreadable = []
+    parts: dict[str, list[_Record]] = {split: [] for split in SPLITS}
+    there = [split for split in SPLITS if (folder / split).is_dir()]
+    for split in there:
+        parts[split] = _read_persons(folder / split, unreadable)
+        if not parts[split]:
             raise DatasetError(
                 f"{folder / split}: the {split} split is empty; expected a folder for every "
                 "person with pictures named like c1_0001.jpg or lying in a folder for each "
                 f"camera, found {shown(entry.name for entry in entries(folder / split))}."
             )
-        records += found
-    known = [*(record.path for record in records), *unreadable]
-    parts = [folder / split for split in SPLITS if (folder / split).is_dir()]
-    stray = [path for part in parts for path in stray_pictures(part, known)]
-    return _number_names("folder", folder, records, unreadable, stray)
+    known = [*(record.path for records in parts.values() for record in records), *unreadable]
+    stray = [path for split in there for path in stray_pictures(folder / split, known)]
+    return named_dataset("folder", folder, parts, unreadable=unreadable, stray=stray)
 
 
 def is_folder(folder: Path) -> bool:
@@ -137,7 +129,7 @@ def people_problem(folder: Path) -> str:
     problem = _camera_problem(folder, records, unreadable) if records or unreadable else ""
     if problem or not records:
         return problem
-    named = {record.path.parent.name for record in records if _depth(folder, record.path) > 1}
+    named = {path.parent.name for path, _, _ in records if path.parent.parent != folder}
     persons = {record.person for record in records}
     if len(persons) > len(named) or all(_CAMERA.fullmatch(name) for name in named):
         return ""
@@ -180,24 +172,22 @@ def read_csv(root: Path) -> ReidDataset:
             f"split; missing: {', '.join(missing)}; found: {shown(columns)}."
         )
     has_split = "split" in columns
-    records: list[_Record] = []
+    parts: dict[str, list[_Record]] = {split: [] for split in SPLITS}
     for line, row in rows:
         where = f"{table}, line {line}"
         cells = {column: row[column].strip() for column in _COLUMNS}
         blank = [column for column, cell in cells.items() if not cell]
         if blank:
             raise DatasetError(f"{where}: nothing under {' and '.join(blank)}.")
-        split = row["split"].strip() if has_split else ""
-        if has_split and split not in SPLITS:
+        split = row["split"].strip() if has_split else "gallery"
+        if split not in SPLITS:
             raise DatasetError(f"{where}: split must be train, query or gallery; found {split!r}.")
-        records.append(
-            _Record(table.parent / cells["path"], split, cells["person"], cells["camera"])
-        )
-    if not records:
+        parts[split].append(_Record(table.parent / cells["path"], cells["person"], cells["camera"]))
+    if not any(parts.values()):
         raise DatasetError(f"{table}: the table lists no picture.")
     if not has_split:
-        records = _part_in_half(records, table)
-    return _number_names("csv", table, records, [])
+        parts = _part_in_half(parts["gallery"], table)
+    return named_dataset("csv", table, parts, unreadable=(), stray=())
 
 
 def is_csv(path: Path) -> bool:
@@ -235,40 +225,29 @@ def _cells_of_header(header: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _read_person(person: Path, split: str, unreadable: list[Path]) -> list[_Record]:
+def _read_persons(folder: Path, unreadable: list[Path]) -> list[_Record]:
+    """Pictures in the persons' folders of a folder; those without a camera go to `unreadable`."""
     records: list[_Record] = []
-    for path in image_files(person):
-        match = _CAMERA_PREFIX.match(path.name)
-        if match is None:
-            unreadable.append(path)
-        else:
-            records.append(_Record(path, split, person.name, match[1]))
-    for camera in entries(person):
-        if camera.is_dir():
+    for person in (entry for entry in entries(folder) if entry.is_dir()):
+        records += [
+            _Record(path, person.name, match[1])
+            for path, match in named_pictures(person, _CAMERA_PREFIX, unreadable)
+        ]
+        for camera in (entry for entry in entries(person) if entry.is_dir()):
             match = _CAMERA.fullmatch(camera.name)
             name = match[1] if match else camera.name
-            records += [_Record(path, split, person.name, name) for path in image_files(camera)]
+            records += [_Record(path, person.name, name) for path in image_files(camera)]
     return records
 
 
 def _people(folder: Path) -> tuple[list[_Record], list[Path]]:
     """Pictures in persons' folders directly in a folder, and pictures without a camera."""
     unreadable: list[Path] = []
-    records = [
-        record
-        for person in entries(folder)
-        if person.is_dir()
-        for record in _read_person(person, "gallery", unreadable)
-    ]
+    records = _read_persons(folder, unreadable)
     folders = {record.person for record in records} | {path.parent.name for path in unreadable}
     if _PARTS & (folders | {record.camera for record in records}):
         return [], []
     return records, unreadable
-
-
-def _depth(folder: Path, path: Path) -> int:
-    """Number of folders between."""
-    return len(path.relative_to(folder).parts) - 1
 
 
 def _camera_problem(folder: Path, records: Sequence[_Record], unreadable: Sequence[Path]) -> str:
@@ -309,49 +288,33 @@ def _read_people(root: Path, records: list[_Record], unreadable: list[Path]) -> 
         raise DatasetError(f"{root}: {problem}")
     cameras = {record.camera for record in records}
     persons = {record.person for record in records} - {JUNK_PERSON}
-    return _number_names(
-        "folder",
-        root,
-        _search_all(records),
-        unreadable,
-        stray_pictures(root, [*(record.path for record in records), *unreadable]),
+    remark = (
         f"Read as person/camera: {len(persons):,} persons, {len(cameras):,} cameras "
         f"({shown(sorted(cameras))}). There is no training split; for one, move the folders of "
-        "persons into one named train.",
+        "persons into one named train."
+    )
+    stray = stray_pictures(root, [*(record.path for record in records), *unreadable])
+    parts = _search_all(records)
+    return named_dataset(
+        "folder", root, parts, unreadable=unreadable, stray=stray, remarks=[remark]
     )
 
 
-def _number_names(
-    name: str,
-    root: Path,
-    records: Sequence[_Record],
-    unreadable: Sequence[Path],
-    stray: Sequence[Path] = (),
-    *remarks: str,
-) -> ReidDataset:
-    parts = {
-        wanted: [(one.path, one.person, one.camera) for one in records if one.split == wanted]
-        for wanted in SPLITS
-    }
-    return named_dataset(name, root, parts, unreadable=unreadable, stray=stray, remarks=remarks)
-
-
-def _part_in_half(records: Sequence[_Record], table: Path) -> list[_Record]:
+def _part_in_half(records: Sequence[_Record], table: Path) -> dict[str, list[_Record]]:
     persons = sorted({record.person for record in records} - {JUNK_PERSON})
     drawn = np.random.default_rng(HALVING_SEED).permutation(len(persons))
     learned = {persons[index] for index in drawn[: len(persons) // 2]}
-    train = [replace(record, split="train") for record in records if record.person in learned]
-    tested = _search_all([record for record in records if record.person not in learned])
-    if not learned or not any(record.split == "query" for record in tested):
+    parts = _search_all([record for record in records if record.person not in learned])
+    if not learned or not parts["query"]:
         raise DatasetError(
             f"{table}: has no column split, so its {len(persons)} persons are divided in half; "
             "that needs two or more persons, and one in the test half who is seen by two "
             "cameras. Add a column split with train, query or gallery on every line."
         )
-    return train + tested
+    return {**parts, "train": [record for record in records if record.person in learned]}
 
 
-def _search_all(records: Sequence[_Record]) -> list[_Record]:
+def _search_all(records: Sequence[_Record]) -> dict[str, list[_Record]]:
     """All as the gallery; the first of each person in each camera also as a query.
 
     Only persons seen by a second camera are queries.
@@ -361,8 +324,9 @@ def _search_all(records: Sequence[_Record]) -> list[_Record]:
     for record in records:
         cameras_of.setdefault(record.person, set()).add(record.camera)
         first.setdefault((record.person, record.camera), record)
-    return [replace(record, split="gallery") for record in records] + [
-        replace(record, split="query")
+    queries = [
+        record
         for (person, _), record in first.items()
         if person != JUNK_PERSON and len(cameras_of[person]) > 1
     ]
+    return {"train": [], "query": queries, "gallery": list(records)}

@@ -6,6 +6,7 @@ Shared by the readers of all layouts; Sec. III.A.
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def image_files(folder: Path) -> list[Path]:
         DatasetError: The folder is missing or cannot be read.
     """
     return [entry for entry in entries(folder) if is_image_name(entry.name)]
+
+
+def named_pictures(
+    folder: Path, name: re.Pattern[str], others: list[Path]
+) -> list[tuple[Path, re.Match[str]]]:
+    """Picture files in a folder whose names begin like this; the rest are added to `others`."""
+    found = []
+    for path in image_files(folder):
+        match = name.match(path.name)
+        if match is None:
+            others.append(path)
+        else:
+            found.append((path, match))
+    return found
+
+
+def has_named(folder: Path, name: re.Pattern[str]) -> bool:
+    """Whether a folder is there and has a picture file whose name begins like this."""
+    return folder.is_dir() and any(name.match(path.name) for path in image_files(folder))
 
 
 def pictures_below(folder: Path) -> list[Path]:

@@ -12,7 +12,15 @@ in the gallery.
 import re
 from pathlib import Path
 
-from adln.datasets.listing import entries, find_root, image_files, shown, stray_pictures
+from adln.datasets.listing import (
+    entries,
+    find_root,
+    has_named,
+    image_files,
+    named_pictures,
+    shown,
+    stray_pictures,
+)
 from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
 
@@ -31,27 +39,16 @@ def read_market1501(root: Path) -> ReidDataset:
 
     Files that are not pictures (each original folder has a ``Thumbs.db``) are ignored; names ending
     in ``.jpg.jpg`` (24 of the original files) are read like any other. Junk (person -1) is not in
-    the splits but in ``junk``. The root has ``bounding_box_train``, ``query`` and
-    ``bounding_box_test``, or its only subfolder has.
+    the splits but in ``junk``. The root has the three folders, or its only subfolder has.
 
     Raises:
         DatasetError: A folder is missing, or a split is empty.
-
-    Deviation:
-        The paper counts 19,364 gallery images. The folder has 19,732, of which 3,819 are junk; the
-        remaining 15,913 are the gallery of every public evaluation.
-
-    Raises:
-        DatasetError: A folder is missing, or a split is empty.
-
-    Source:
-        Sec. III.A.
 
     Deviation:
         The paper counts 19,364 gallery images. The folder has 19,732, of which 3,819 are junk; the
         remaining 15,913 are the gallery of every public evaluation.
     """
-    folder = find_root(root, is_market1501, expected=_expected("Market-1501", _EXAMPLE))
+    folder = find_root(root, is_market1501, expected=expected_folders("Market-1501", _EXAMPLE))
     return read_three_folders(folder, "market1501", _NAME, _EXAMPLE)
 
 
@@ -67,15 +64,18 @@ def has_three_folders(folder: Path, name_pattern: re.Pattern[str]) -> bool:
     report what is wrong with them.
     """
     folders = [folder / name for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
-    if not all(part.is_dir() for part in folders):
-        return False
-    seen_picture = False
-    for part in folders:
-        pictures = image_files(part)
-        if any(name_pattern.match(path.name) for path in pictures):
-            return True
-        seen_picture = seen_picture or bool(pictures)
-    return not seen_picture
+    return all(part.is_dir() for part in folders) and (
+        any(has_named(part, name_pattern) for part in folders)
+        or not any(image_files(part) for part in folders)
+    )
+
+
+def expected_folders(title: str, example: str) -> str:
+    """What a data set of this title consists of, for messages."""
+    return (
+        f"the folders {TRAIN_FOLDER}, {QUERY_FOLDER} and {GALLERY_FOLDER} of {title}, "
+        f"with pictures named like {example}"
+    )
 
 
 def read_three_folders(
@@ -92,37 +92,23 @@ def read_three_folders(
     unreadable: list[Path] = []
     stray: list[Path] = []
 
-    def read(split: str, folder_name: str) -> list[tuple[Path, str, str]]:
-        named: list[tuple[Path, str, str]] = []
-        pictures = image_files(folder / folder_name)
-        for path in pictures:
-            match = name_pattern.match(path.name)
-            if match is None:
-                unreadable.append(path)
-            else:
-                named.append((path, match[1], match[2]))
+    def read(split: str, part: Path) -> list[tuple[Path, str, str]]:
+        named = [
+            (path, match[1], match[2])
+            for path, match in named_pictures(part, name_pattern, unreadable)
+        ]
         if all(person == JUNK_PERSON for _, person, _ in named):
-            found = shown(path.name for path in pictures or entries(folder / folder_name))
+            found = shown(path.name for path in image_files(part) or entries(part))
             raise DatasetError(
-                f"{folder / folder_name}: the {split} split is empty; expected pictures named "
-                f"like {example}, found {found}."
+                f"{part}: the {split} split is empty; expected pictures named like {example}, "
+                f"found {found}."
             )
-        stray.extend(stray_pictures(folder / folder_name, pictures))
+        stray.extend(stray_pictures(part, image_files(part)))
         return named
 
     parts = {
-        split: read(split, folder_name)
-        for split, folder_name in (
-            ("train", TRAIN_FOLDER),
-            ("query", QUERY_FOLDER),
-            ("gallery", GALLERY_FOLDER),
-        )
+        "train": read("train", folder / TRAIN_FOLDER),
+        "query": read("query", folder / QUERY_FOLDER),
+        "gallery": read("gallery", folder / GALLERY_FOLDER),
     }
     return named_dataset(name, folder, parts, unreadable=unreadable, stray=stray, notice=notice)
-
-
-def _expected(title: str, example: str) -> str:
-    return (
-        f"the folders {TRAIN_FOLDER}, {QUERY_FOLDER} and {GALLERY_FOLDER} of {title}, "
-        f"with pictures named like {example}"
-    )

@@ -20,12 +20,11 @@ def find_pictures(
 ) -> list[Path]:
     """List the picture files given by folders, files and lists, in this order.
 
-    Args:
-        sources: each a folder (searched with its subfolders, in the order of names; hidden files
-            are ignored), a picture file (of any name), or a list: a CSV file with a column "path",
-            or a .txt file with one path per line. Paths in a list are relative to the list.
-        on_left_out: called with a message for each entry of a folder that has a picture's name but
-            is not a file, and for each link to another folder, which is not followed.
+    A folder is searched with its subfolders, in the order of names; hidden files are ignored. A
+    file may have any name. A list is a CSV file with a column "path", or a .txt file with one path
+    per line, relative to the list. `on_left_out` is called with a message for each entry of a
+    folder that has a picture's name but is not a file, and for each link to another folder, which
+    is not followed.
 
     Raises:
         DatasetError: a source is missing, a folder has no pictures, or a list has no paths.

@@ -70,6 +70,19 @@ class _Layout:
             f"{self.example}"
         )
 
+    def fits(self, folder: Path) -> bool:
+        """Whether both folders are in a folder, or in one of the parents there."""
+        return any(self.holds(folder / inside) for inside in self.parents)
+
+    def holds(self, parent: Path) -> bool:
+        """Whether both folders exist and a picture in one of them has a name of the set."""
+        folders = [parent / camera for camera in self.cameras]
+        return all(folder.is_dir() for folder in folders) and any(
+            self.picture.match(path.relative_to(folder).as_posix())
+            for folder in folders
+            for path in _pictures(folder)
+        )
+
 
 _SETS = {
     "viper": _Layout(
@@ -110,8 +123,8 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
         DatasetError: A folder is missing, or no picture in it has a name of this set.
     """
     layout = _SETS[name]
-    root = find_root(root, partial(_fits, layout), expected=layout.expected)
-    parent, *others = (root / inside for inside in layout.parents if _holds(layout, root / inside))
+    root = find_root(root, layout.fits, expected=layout.expected)
+    parent, *others = (root / inside for inside in layout.parents if layout.holds(root / inside))
     folders = [parent / camera for camera in layout.cameras]
     unreadable: list[Path] = []
     query, gallery = (
@@ -159,11 +172,6 @@ def read_two_cameras(name: str, root: Path) -> ReidDataset:
     )
 
 
-READERS: dict[str, Callable[[Path], ReidDataset]] = {
-    name: partial(read_two_cameras, name) for name in _SETS
-}
-
-
 def half_there(folder: Path) -> Iterator[str]:
     """For each of these sets of which a folder has a part, explain what is missing."""
     for name, layout in _SETS.items():
@@ -177,25 +185,6 @@ def half_there(folder: Path) -> Iterator[str]:
                     f"For {name} the folders {' and '.join(found)} are there, but no picture in "
                     f"them has a name like {layout.example}."
                 )
-
-
-def _fits(layout: _Layout, folder: Path) -> bool:
-    return any(_holds(layout, folder / inside) for inside in layout.parents)
-
-
-RECOGNISERS: dict[str, Callable[[Path], bool]] = {
-    name: partial(_fits, layout) for name, layout in _SETS.items()
-}
-
-
-def _holds(layout: _Layout, parent: Path) -> bool:
-    """Whether both folders exist and a picture in one of them has a name of the set."""
-    folders = [parent / camera for camera in layout.cameras]
-    return all(folder.is_dir() for folder in folders) and any(
-        layout.picture.match(path.relative_to(folder).as_posix())
-        for folder in folders
-        for path in _pictures(folder)
-    )
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
@@ -224,3 +213,8 @@ def _read(
             f"{layout.example}, found {shown(path.name for path in entries(folder))}."
         )
     return rows
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path], ReidDataset], Callable[[Path], bool]]] = {
+    name: (partial(read_two_cameras, name), layout.fits) for name, layout in _SETS.items()
+}

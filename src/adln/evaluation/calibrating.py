@@ -101,18 +101,12 @@ def track_material(
     *,
     gap_s: float = 1.0,
 ) -> Material:
-    """Trials from unlabelled tracks.
+    """Trials from N unlabelled pictures of tracks; the halves are the earlier and the later tracks.
 
-    Tracks count as two persons only if one camera saw them in the same frame. The halves are the
-    earlier and the later tracks. A probe is compared with pictures of its own track that are at
-    least `gap_s` away in time, because neighbouring frames are nearly the same picture.
-
-    Args:
-        embeddings: (N, D) of unit length.
-        cameras: (N,) cameras, of any sortable type.
-        tracks: (N,) tracks of the camera.
-        time_s: (N,) seconds; equal within a frame.
-        gap_s: Seconds.
+    Tracks count as two persons only if one camera saw them in the same frame, where `time_s` (N,)
+    is equal. A probe is compared with pictures of its own track that are at least `gap_s` seconds
+    away, because neighbouring frames are nearly the same picture. Embeddings (N, D) have unit
+    length; cameras and their tracks are of any sortable type.
 
     Raises:
         EvaluationError: The lengths differ, or a time is not finite.
@@ -153,16 +147,11 @@ def calibrate(
 ) -> Calibration:
     """Fit thresholds and probability.
 
-    Args:
-        material: Scores with ground truth.
-        depth: 1 to 4, of the queries' embeddings.
-        flip: Whether they are averaged with those of the mirrored crops.
-        data: Name of the data, for the record.
-        match_rate: Share of strangers who may be answered with "matched".
-        candidate_rate: Share of strangers who may be answered with "matched" or "candidate".
-        enrolled_share: Share of searches for enrolled people that the probability assumes.
-        seed: For the random galleries.
-        gallery_depth: Depth of the embeddings they were compared with; None if the same.
+    The rates are shares of strangers who may be answered with "matched", and with "matched" or
+    "candidate". The probability assumes that `enrolled_share` of the searches are for enrolled
+    people. `depth` is that of the queries' embeddings, averaged with those of the mirrored crops if
+    `flip`; they were compared with embeddings of `gallery_depth`, None if the same. `data` is for
+    the record.
 
     Raises:
         EvaluationError: There is too little data, the scores do not separate persons, or a rate is

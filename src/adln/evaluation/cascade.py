@@ -43,15 +43,10 @@ DIAL = tuple(step / 10 for step in range(11))
 
 @dataclass(frozen=True)
 class CascadePoint:
-    """One point of a curve. Shares are in 0..1.
+    """One point of a curve: intended and actual share of queries that go deeper, and results.
 
-    Attributes:
-        asked: Intended share of queries that go deeper.
-        deeper: Actual share, with thresholds fitted on other people.
-        threshold: Confidence below which a crop goes deeper, fitted on all queries. None for the
-            shares 0 and 1.
-        rank1: Share of queries with a match at rank 1.
-        mean_ap: Mean average precision.
+    The thresholds of these are fitted on other people. `threshold`, the confidence below which a
+    crop goes deeper, is fitted on all queries; None for the shares 0 and 1. Shares are in 0..1.
     """
 
     asked: float

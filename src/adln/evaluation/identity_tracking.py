@@ -22,11 +22,8 @@ from adln.evaluation.assignment import best_assignment
 class IdentityBoxes:
     """Boxes with identities, a row for each person in each frame of each camera.
 
-    Attributes:
-        frames: (N,) integers.
-        camera_ids: (N,) integers.
-        identities: (N,) integers, the same for a person at all cameras.
-        boxes_xyxy: (N, 4) float, left, top, right, bottom.
+    Frames, cameras and identities, the same for a person at all cameras, are (N,) integers;
+    `boxes_xyxy` (N, 4) are left, top, right, bottom.
 
     Raises:
         EvaluationError: Wrong shapes or types, a box is not finite or inverted, or an identity has
@@ -96,13 +93,10 @@ class IdentityScore:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityMetrics:
-    """Identity metrics over all cameras and per camera.
+    """Identity metrics with one pairing of identities for all cameras, and with one per camera.
 
-    Attributes:
-        overall: With one pairing of identities for all cameras: cross-camera tracking.
-        by_camera: With one pairing per camera, which allows a new id at each camera.
-        id_switches: Camera -> how often a person's predicted identity changed from one frame
-            in which the person was found to the next.
+    The latter allows a new id at each camera. `id_switches` are how often a person's predicted
+    identity changed from one frame of a camera in which the person was found to the next.
     """
 
     overall: IdentityScore

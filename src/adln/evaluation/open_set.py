@@ -39,13 +39,10 @@ Scores = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Error rates at one threshold. All shares are in 0..1.
+    """Error rates at one threshold: at most `asked` is wrongly accepted. All shares are in 0..1.
 
-    Attributes:
-        asked: Upper limit of the false share.
-        threshold: Scores at or above it are accepted.
-        false_share: Share wrongly accepted: FPR of pairs, FAR (= FPIR) of searches.
-        true_share: Share rightly accepted: TPR of pairs, DIR (= 1 - FNIR) of searches.
+    The false share is the FPR of pairs, or the FAR (= FPIR) of searches; the true share is the TPR
+    of pairs, or the DIR (= 1 - FNIR) of searches.
     """
 
     asked: float
@@ -56,14 +53,11 @@ class OperatingPoint:
 
 @dataclass(frozen=True, eq=False)
 class PersonScores:
-    """Scores of each query with each person of a gallery.
+    """Highest cosine of each query with any picture of each of P persons, (Q, P) float32.
 
-    Attributes:
-        scores: (Q, P) float32, highest cosine with any picture of the person; -inf if all of them
-            show the query's own person at the query's own camera.
-        person_ids: (P,) int64, ascending: the gallery's persons.
-        query_person_ids: (Q,) int64.
-        mates: (Q,) int64, column of the query's own person; -1 if the gallery lacks that person.
+    It is -inf if all of them show the query's own person at the query's own camera. The gallery's
+    persons are ascending; `mates` (Q,) are the columns of the queries' own persons, -1 if there is
+    none.
     """
 
     scores: NDArray[np.float32]
@@ -76,11 +70,9 @@ class PersonScores:
 class OpenSetSearches:
     """Searches in a gallery in which only some persons are enrolled.
 
-    Attributes:
-        num_enrolled: Number of persons in the gallery.
-        mated_scores: (M,) score of the right person, for queries whose person is enrolled.
-        mated_ranks: (M,) int64, rank of the right person among the enrolled ones, from 1.
-        stranger_scores: (U,) highest score of any enrolled person, for all other queries.
+    `mated_scores` (M,) are of the right person, for queries whose person is enrolled, and
+    `mated_ranks` (M,) int64 that person's rank among the enrolled ones, from 1; `stranger_scores`
+    (U,) are the highest of any enrolled person, for all other queries.
     """
 
     num_enrolled: int
@@ -218,8 +210,7 @@ class OpenSetResult:
         num_different_pairs: Pairs of two persons.
         pairs: TPR at each FPR for which there are enough pairs.
         num_enrolled: Persons enrolled in each draw: half of those searched for.
-        num_mated: Searches for enrolled people, mean over the draws.
-        num_strangers: Searches for others, mean over the draws.
+        num_mated, num_strangers: Searches for them and for others, mean over the draws.
         draws: Number of random choices of the enrolled half.
         searches: DIR at each FAR for which there are enough strangers, mean over the draws.
         spread: Standard deviation of DIR over the draws, for each of `searches`.

@@ -67,16 +67,9 @@ def evaluate(
     """Evaluate an embedder on a query and a gallery, at every depth.
 
     The features of all depths are kept in memory: for Market-1501, 158 MB per depth at D = 2048.
-
-    Args:
-        embedder: Turns crops into embeddings.
-        query: Pictures to search with.
-        gallery: Pictures to search in.
-        batch_size: Crops embedded at a time.
-        rerank: Also evaluate k-reciprocal re-ranking; its cost grows with the square of the number
-            of pictures.
-        max_rank: Length of the CMC.
-        on_progress: Called with the number of pictures, of all Q + G, just embedded.
+    `rerank` also evaluates k-reciprocal re-ranking, whose cost grows with the square of the number
+    of pictures. The CMC has `max_rank` ranks. `on_progress` is called with the number of pictures,
+    of all Q + G, just embedded.
 
     Raises:
         EvaluationError: A split is empty, no query has a match (both detected before any picture is

@@ -327,16 +327,11 @@ def _count_others_above(
     columns: NDArray[np.int64],
     scores: NDArray[np.floating],
 ) -> NDArray[np.int64]:
-    """For each match, count the other persons' pictures ranked above it.
+    """For each of M matches, count the other persons' pictures ranked above it.
 
-    Args:
-        similarity: (B, G), -infinity for all pictures of the query's person.
-        counts: (B,) number of matches per query, M in all.
-        columns: (M,) gallery indices of the matches, by query, then best first.
-        scores: (M,) similarities of the matches.
-
-    Returns:
-        (M,) counts. Among equal scores, the earlier gallery picture is ranked above.
+    `similarity` (B, G) is -infinity for all pictures of the query's person; `counts` (B,) are
+    matches per query. The matches' columns and scores (M,) are by query, then best first. Among
+    equal scores, the earlier gallery picture is ranked above.
     """
     ends = np.cumsum(counts)
     starts = ends - counts

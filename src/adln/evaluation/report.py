@@ -24,17 +24,10 @@ FORMAT = "adln-evaluation-report-1"
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One depth. All shares are in 0..1.
+    """One depth; shares are in 0..1, and what is not known or not evaluated is None.
 
-    Attributes:
-        depth: Number of stages, 1..4.
-        cmc: The whole curve, from rank 1, of which some shares are repeated here by name.
-        params: Number of parameters; None if unknown.
-        flops: Operations for one crop, counted as in Table 1 (a multiply-add is one); None if
-            unknown.
-        reranked_rank1: Rank-1 after re-ranking; None if not evaluated.
-        reranked_mean_ap: mAP after re-ranking; None if not evaluated.
-        called: Display name, if not that of its depth.
+    `cmc` is the whole curve, from rank 1; `flops` are those of one crop, counted as in Table 1 (a
+    multiply-add is one); `called` is the display name, if not that of its depth.
     """
 
     depth: int
@@ -61,19 +54,15 @@ class EvaluationReport:
     """The figures of an evaluation.
 
     Attributes:
-        dataset: Name of the data set.
         num_valid_query: Queries with a match, over which all means are taken.
         num_gallery: Gallery pictures, without junk.
         num_persons: Persons searched for.
         num_cameras: Cameras in query and gallery.
         flip: Whether features were averaged with those of the mirrored crops.
         rows: One per depth, ascending.
-        command: The command that produced it; may be empty.
         notes: Remarks, such as the notice of a data set.
-        version: Version of adln.
         cross_depth: Every depth's queries in every depth's gallery; empty if not requested.
-        sets: This and other data sets evaluated with it: whether the network was trained on them,
-            and figures with intervals; may be empty.
+        sets: Figures with intervals on this and other data sets, seen or not; may be empty.
     """
 
     dataset: str

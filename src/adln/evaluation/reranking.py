@@ -41,21 +41,19 @@ def rerank(
     distance_weight: float = 0.3,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
-    """Re-ranked distances, block by block.
+    """Re-ranked distances of (Q, D) queries to a (G, D) gallery, block by block.
+
+    Yields the queries of a block as a slice, and their (B, G) distances in 0..1, in the float type
+    of the features. Scale these to unit length first for cosine.
 
     Args:
-        query_features: (Q, D) float, not normalised here: scale them to unit length first for
-            cosine.
+        query_features: (Q, D) float.
         gallery_features: (G, D) float.
         k1: Number of neighbours that can be reciprocal.
         k2: Number of neighbours whose weights are averaged (local query expansion); 1 for none.
-        distance_weight: Share of the original distance in the result, 0..1 (lambda in the
-            publication); the rest is the Jaccard distance.
+        distance_weight: Share of the original distance, 0..1 (lambda in the publication); the rest
+            is the Jaccard distance.
         on_progress: Called with the number of points, of all Q + G, just finished.
-
-    Returns:
-        An iterator over (rows, distances): the queries of the block, and their (B, G) distances in
-        0..1 to the gallery, in the float type of the features.
 
     Raises:
         EvaluationError: Shapes disagree, a split is empty, features are NaN or infinite, or a

@@ -63,15 +63,9 @@ class Estimate:
 class SetRow:
     """Figures of one depth on one data set.
 
-    Attributes:
-        dataset: Its name.
-        seen: Whether the network was trained on this data set (on other people of it).
-        depth: 1 to 4.
-        num_persons: Persons searched for who have a match.
-        tpr_at_one_per_mille: TPR at an FPR of 0.1 %; None with fewer than 1,000 pairs of two
-            persons.
-        tpr_at_one_percent: TPR at an FPR of 1 %; None with fewer than 100 pairs of two persons.
-        called: Display name of the depth, if not Res1..Res4.
+    `seen` says whether the network was trained on (other people of) it, `num_persons` how many
+    persons searched for have a match, `called` the display name of the depth, if not Res1..Res4. A
+    TPR at an FPR of 0.1 % (1 %) is None with fewer than 1,000 (100) pairs of two persons.
     """
 
     dataset: str

@@ -5,7 +5,7 @@ bytes in 16 bits; their convolutions are emulated here, so that a file that fail
 refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln.errors import ParityError
-from adln.export.nodes import constant
+from adln.export.nodes import constant, widener
 from adln.export.saturation import LARGEST_SUM, SMALLEST_SUM, find_products, may_saturate
 from adln.manifest import CROPS
 
@@ -28,7 +28,9 @@ def run_graph(
 
     If `exact`, without optimisations, so that all products of bytes are computed in floats.
     """
-    found: list[NDArray[np.float32]] = _run(model, {CROPS: crops}, outputs, exact=exact)
+    found: list[NDArray[np.float32]] = open_graph(model, exact=exact).run(
+        [*outputs], {CROPS: crops}
+    )
     return found
 
 
@@ -39,8 +41,9 @@ def run_with_pair_sums(
     known: dict[str, NDArray[np.generic]] = {CROPS: crops}
     for product in find_products(model):
         if product.node.op_type == "Conv" and may_saturate(product.weights).any():
-            widen = [_producer(value) for value in product.node.inputs]
-            (levels,) = _compute(model, known, [str(_value(widen[0].inputs[0]).name)])
+            widen = [widener(product.node, index) for index in range(len(product.node.inputs))]
+            assert widen[0].inputs[0] is not None
+            (levels,) = _compute(model, known, [str(widen[0].inputs[0].name)])
             known[str(product.node.outputs[0].name)] = _convolve(product.node, widen, levels)
     return [found.astype(np.float32) for found in _compute(model, known, outputs)]
 
@@ -125,14 +128,32 @@ def saturating_products(bytes_: NDArray[np.int32], weights: NDArray[np.int32]) -
 
 
 def _compute(
-    model: ir.Model, known: dict[str, NDArray[np.generic]], names: Sequence[str]
+    model: ir.Model, known: Mapping[str, NDArray[np.generic]], names: Sequence[str]
 ) -> list[NDArray[np.generic]]:
     """Compute values of a graph exactly from known ones."""
+    part = part_of(model, known, names, default=ir.DataType.UINT8)
+    needed = {str(value.name) for value in part.graph.inputs}
+    feeds = {name: array for name, array in known.items() if name in needed}
+    found: list[NDArray[np.generic]] = open_graph(part, exact=True).run([*names], feeds)
+    return found
+
+
+def part_of(
+    model: ir.Model,
+    known: Mapping[str, NDArray[np.generic]],
+    names: Sequence[str],
+    *,
+    default: ir.DataType,
+) -> ir.Model:
+    """The part of a graph that computes values from known ones, as far as these are needed.
+
+    Batches of the known arrays may have any size. `default` is the type of values without one.
+    """
     copy = model.clone()
     values = {str(value.name): value for node in copy.graph for value in node.outputs}
     values |= {str(value.name): value for value in copy.graph.inputs}
-    wanted = [values[name] for name in names]
-    needed: dict[str, ir.Value] = {}
+    wanted = [values[name] for name in dict.fromkeys(names)]
+    needed: list[ir.Value] = []
     seen: set[ir.Value] = set()
     todo = list(wanted)
     while todo:
@@ -141,28 +162,21 @@ def _compute(
             continue
         seen.add(value)
         if str(value.name) in known:
-            needed[str(value.name)] = value
+            array = known[str(value.name)]
+            value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+            value.shape = ir.Shape([None, *array.shape[1:]])
+            needed.append(value)
         elif (node := value.producer()) is not None:
             todo += [source for source in node.inputs if source is not None]
-    for name, value in needed.items():
-        array = known[name]
-        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        value.shape = ir.Shape([None, *array.shape[1:]])
     for value in wanted:
         if value.type is None:
-            value.type = ir.TensorType(ir.DataType.UINT8)
-    graph = ir.convenience.extract(copy.graph, list(needed.values()), wanted)
-    part = ir.Model(graph, ir_version=model.ir_version)
-    return _run(part, {name: known[name] for name in needed}, names, exact=True)
+            value.type = ir.TensorType(default)
+    graph = ir.convenience.extract(copy.graph, needed, wanted)
+    return ir.Model(graph, ir_version=model.ir_version)
 
 
-def _run(
-    model: ir.Model,
-    feeds: dict[str, NDArray[np.generic]],
-    outputs: Sequence[str],
-    *,
-    exact: bool,
-) -> list[Any]:
+def open_graph(model: ir.Model, *, exact: bool) -> Any:
+    """An onnxruntime session on one core; see `run_graph`."""
     import onnxruntime  # type: ignore[import-untyped]
 
     level = onnxruntime.GraphOptimizationLevel
@@ -170,19 +184,5 @@ def _run(
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    found: list[Any] = session.run(list(outputs), feeds)
-    return found
-
-
-def _value(value: ir.Value | None) -> ir.Value:
-    assert value is not None
-    return value
-
-
-def _producer(value: ir.Value | None) -> ir.Node:
-    node = _value(value).producer()
-    assert node is not None
-    return node
+    content = ir.to_proto(model).SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -74,12 +74,11 @@ def export_network(
     on_step: Callable[[str], None] | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[ExportedFile, ...]:
-    """Export a network at one depth or several.
+    """Export a network of `adln train` at one depth or several; the files are ascending by depth.
 
     Args:
-        network_path: network written by `adln train`.
-        out: file to write, .onnx, .xml (OpenVINO) or .param (ncnn). It is only written, or an
-            existing file replaced, if the parity gate passes.
+        network_path: the network.
+        out: file to write, .onnx, .xml (OpenVINO) or .param (ncnn); only if the parity gate passes.
         depths: 1 to 4; several give one file that computes all of them in one pass.
         precision: "fp32", "fp16" or "int8".
         calibrate: folder of crops, data set, or pictures of people, for calibration and gate;
@@ -90,9 +89,6 @@ def export_network(
         licence: stored in the manifest.
         on_step: called with a description of each step.
         on_progress: called with the number of pictures just embedded for Rank-1 and mAP.
-
-    Returns:
-        The files, ascending by depth.
 
     Raises:
         CheckpointError: the network is missing or truncated, or has no such exit.
@@ -287,14 +283,8 @@ def _check_request(
 ) -> None:
     if suffix_of(out) not in SUFFIXES:
         raise ExportError(f"{out}: the name must end in {' or '.join(SUFFIXES)}.")
-    if suffix_of(out) == ncnn.SUFFIX and precision == "int8":
-        raise ExportError("ncnn files must be fp32 or fp16: its packages do not quantise.")
-    if suffix_of(out) == ncnn.SUFFIX and max(depths) > ncnn.DEEPEST:
-        raise ExportError(
-            f"ncnn cannot run the attention of Res4; export depths 1 to {ncnn.DEEPEST} for it."
-        )
     if suffix_of(out) == ncnn.SUFFIX:
-        ncnn.require_packages()
+        ncnn.require_possible(depths, precision)
     if precision == "int8" and calibrate is None:
         raise ExportError(
             "int8 needs crops for calibration: name a folder of crops or a data set (--calibrate)."

@@ -7,6 +7,7 @@ packages ncnn and pnnx.
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import onnx_ir as ir
 
 from adln.embedders.ncnn_embedder import digests_of, import_package
 from adln.errors import ExportError
-from adln.manifest import CROPS, InputForm, Manifest
+from adln.manifest import CROPS, InputForm, Manifest, Precision
 
 SUFFIX = ".param"
 INPUT_FORM: InputForm = "float_rgb_nchw"
@@ -22,12 +23,18 @@ INPUT_FORM: InputForm = "float_rgb_nchw"
 DEEPEST = 3
 
 
-def require_packages() -> None:
-    """Refuse early if ncnn files cannot be written or validated.
+def require_possible(depths: Sequence[int], precision: Precision) -> None:
+    """Refuse early what cannot be written or validated.
 
     Raises:
-        ExportError: ncnn or pnnx is not installed; the message says how to install it.
+        ExportError: ncnn cannot run it, or a package is not installed; the message says which.
     """
+    if precision == "int8":
+        raise ExportError("ncnn files must be fp32 or fp16: its packages do not quantise.")
+    if max(depths) > DEEPEST:
+        raise ExportError(
+            f"ncnn cannot run the attention of Res4; export depths 1 to {DEEPEST} for it."
+        )
     for name in ("ncnn", "pnnx"):
         import_package(name)
 

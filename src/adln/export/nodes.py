@@ -77,19 +77,30 @@ def remove_dead_nodes(graph: ir.Graph) -> None:
 def chain(node: ir.Node | None, *op_types: str) -> list[ir.Node] | None:
     """The chain of first inputs that ends in this node, itself first, if it has these types."""
     nodes: list[ir.Node] = []
-    current = node
     for op_type in op_types:
-        if current is None or current.op_type != op_type:
+        if node is None or node.op_type != op_type:
             return None
-        nodes.append(current)
-        current = current.inputs[0].producer() if current.inputs[0] is not None else None
+        nodes.append(node)
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
     return nodes
+
+
+def maker_of(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that a value comes from, if it is of this type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type else None
 
 
 def producer(node: ir.Node, op_type: str) -> ir.Node | None:
     """The node that produces the first input, if it is of this type."""
-    path = chain(node, node.op_type, op_type)
-    return None if path is None else path[1]
+    return maker_of(node.inputs[0], op_type)
+
+
+def widener(node: ir.Node, index: int) -> ir.Node:
+    """The node that dequantises an input of an int8 operation."""
+    found = maker_of(node.inputs[index], "DequantizeLinear")
+    assert found is not None
+    return found
 
 
 def constant(value: ir.Value | None) -> NDArray[Any] | None:

@@ -46,16 +46,10 @@ def measure_parity(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> tuple[Parity, ...]:
-    """Compare embeddings of the same crops by the torch network and by the file.
+    """Compare the torch network's and the file's embeddings of (N, H, W, 3) uint8 RGB crops.
 
-    Args:
-        reference: the torch network.
-        open_candidate: batch size -> the file, run with this batch size.
-        crops: (N, H, W, 3) uint8 RGB.
-        batch_sizes: the batch sizes to try.
-
-    Returns:
-        A row for each depth and batch size.
+    `open_candidate` opens the file to be run with a batch size. Returns a row for each depth and
+    batch size.
 
     Raises:
         ParityError: the file does not run, or its embeddings do not have length 1.

@@ -21,6 +21,7 @@ from adln.export.nodes import (
     dim,
     drops_axes,
     is_permutation,
+    maker_of,
     producer,
     reduced_axes,
     remove_dead_nodes,
@@ -105,7 +106,8 @@ def convolve_four_pixels_at_once(graph: ir.Graph, node: ir.Node) -> None:
     if path is None or not _is_like(node, _STEM):
         return
     _, widen, transpose, quantise = path
-    weight, round_output = _producer_of(node.inputs[1]), _only_reader(node, "QuantizeLinear")
+    weight = maker_of(node.inputs[1], "DequantizeLinear")
+    round_output = _only_reader(node, "QuantizeLinear")
     picture, level = quantise.outputs[0], constant(widen.inputs[2])
     if weight is None or round_output is None or level is None:
         return
@@ -130,15 +132,8 @@ def convolve_four_pixels_at_once(graph: ir.Graph, node: ir.Node) -> None:
         lines = make("Reshape", view, np.array([0, height, points, channels]))
         planes = make("Transpose", lines, perm=TO_CHANNELS_FIRST)
         values = make("DequantizeLinear", planes, *widen.inputs[1:])
-        half = make(
-            "Conv",
-            values,
-            weights,
-            node.inputs[2],
-            kernel_shape=(7, 2),
-            strides=(2, 1),
-            pads=pads,
-        )
+        sizes = {"kernel_shape": (7, 2), "strides": (2, 1), "pads": pads}
+        half = make("Conv", values, weights, node.inputs[2], **sizes)
         bytes_ = make("QuantizeLinear", half, *round_output.inputs[1:])
         halves.append(make("Transpose", bytes_, perm=TO_CHANNELS_LAST))
     pairs = make("Concat", *halves, axis=3)
@@ -159,7 +154,8 @@ def add_inside_convolution(
         return
     inputs, halved, weights, biases = [], [], [], []
     for value in node.inputs:
-        path = chain(_producer_of(value), "DequantizeLinear", "QuantizeLinear", "Conv")
+        widen = maker_of(value, "DequantizeLinear")
+        path = chain(widen, "DequantizeLinear", "QuantizeLinear", "Conv")
         if path is None or any(len(step.outputs[0].uses()) != 1 for step in path):
             return
         convolution = path[2]
@@ -246,16 +242,10 @@ def scale_and_shift(graph: ir.Graph, node: ir.Node) -> None:
     make.replace(node)
 
 
-def _producer_of(value: ir.Value | None) -> ir.Node | None:
-    return None if value is None else value.producer()
-
-
 def _only_reader(node: ir.Node, op_type: str) -> ir.Node | None:
     """The single consumer of a node's output, if it is of this type."""
-    readers = list(node.outputs[0].uses())
-    if len(readers) != 1 or readers[0].node.op_type != op_type:
-        return None
-    return readers[0].node
+    readers = [use.node for use in node.outputs[0].uses()]
+    return readers[0] if [reader.op_type for reader in readers] == [op_type] else None
 
 
 def _is_like(convolution: ir.Node, sizes: dict[str, tuple[int, ...]]) -> bool:
@@ -271,8 +261,8 @@ def _plain(value: Any) -> Any:
 
 def _dequantised(value: ir.Value | None) -> NDArray[np.float64] | None:
     """Dequantised value of an integer constant, if its zero point is 0."""
-    node = _producer_of(value)
-    if node is None or node.op_type != "DequantizeLinear":
+    node = maker_of(value, "DequantizeLinear")
+    if node is None:
         return None
     levels, scale = constant(node.inputs[0]), constant(node.inputs[1])
     return None if levels is None or scale is None else levels.astype(np.float64) * scale

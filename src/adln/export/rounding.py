@@ -9,16 +9,16 @@ Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the f
 outputs, not to those of the layer before rounding, and uses the inputs as quantised.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln.errors import ExportError
-from adln.export.nodes import constant
+from adln.export.emulation import open_graph, part_of
+from adln.export.nodes import constant, maker_of, widener
 from adln.export.saturation import LARGEST_PAIR, LARGEST_WEIGHT
 from adln.manifest import CROPS
 
@@ -48,12 +48,12 @@ class _Layer:
     @property
     def weight(self) -> ir.Node:
         """The node that dequantises the weights."""
-        return _widener(self.convolutions[0], 1)
+        return widener(self.convolutions[0], 1)
 
     @property
     def bias(self) -> ir.Node:
         """The node that dequantises the bias."""
-        return _widener(self.convolutions[0], 2)
+        return widener(self.convolutions[0], 2)
 
 
 def round_weights(model: ir.Model, floats: ir.Model, crops: NDArray[np.uint8]) -> None:
@@ -77,7 +77,8 @@ def _layers(model: ir.Model, floats: ir.Model) -> Iterator[_Layer]:
     names = {str(node.name) for node in floats.graph}
     groups: dict[ir.Value, list[ir.Node]] = {}
     for node in model.graph:
-        if node.op_type == "Conv" and _is_quantised(node):
+        wideners = [maker_of(value, "DequantizeLinear") for value in node.inputs]
+        if node.op_type == "Conv" and len(wideners) == 3 and None not in wideners:
             weight = node.inputs[1]
             assert weight is not None
             groups.setdefault(weight, []).append(node)
@@ -90,33 +91,22 @@ def _layers(model: ir.Model, floats: ir.Model) -> Iterator[_Layer]:
         yield _Layer(nodes, name)
 
 
-def _is_quantised(node: ir.Node) -> bool:
-    producers = [value.producer() if value is not None else None for value in node.inputs]
-    return len(producers) == 3 and all(
-        producer is not None and producer.op_type == "DequantizeLinear" for producer in producers
-    )
-
-
-def _widener(node: ir.Node, index: int) -> ir.Node:
-    value = node.inputs[index]
-    producer = value.producer() if value is not None else None
-    assert producer is not None
-    return producer
-
-
 def _samples(
     model: ir.Model, floats: ir.Model, layer: _Layer, crops: NDArray[np.uint8]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Inputs (P, K) of the layer at P points, and outputs (P, O) of the float graph."""
-    sources = [str(_input_of(node).name) for node in layer.convolutions]
+    sources = [str(value.name) for node in layer.convolutions if (value := node.inputs[0])]
     reference = next(node for node in floats.graph if node.name == layer.reference)
-    run = _part(model, sources)
-    run_floats = _part(floats, [str(reference.outputs[0].name)])
+    session, float_session = (
+        open_graph(part_of(each, {CROPS: crops}, names, default=ir.DataType.FLOAT), exact=False)
+        for each, names in ((model, sources), (floats, [str(reference.outputs[0].name)]))
+    )
     rng = np.random.default_rng(0)
     inputs, wanted = [], []
     for start in range(0, len(crops), _BATCH_SIZE):
         batch = crops[start : start + _BATCH_SIZE]
-        maps, (outputs,) = run(batch), run_floats(batch)
+        maps = session.run(sources, {CROPS: batch})
+        (outputs,) = float_session.run(None, {CROPS: batch})
         count = -(-_FIT_POINTS * len(batch) // (len(crops) * len(layer.convolutions)))
         for at, node in enumerate(layer.convolutions):
             own = outputs[..., at :: len(layer.convolutions)]
@@ -124,12 +114,6 @@ def _samples(
             inputs.append(_patches(maps[at], node, points))
             wanted.append(own[points[0], :, points[1], points[2]])
     return np.concatenate(inputs), np.concatenate(wanted)
-
-
-def _input_of(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    assert value is not None
-    return value
 
 
 def _choose(
@@ -155,33 +139,10 @@ def _patches(
     return found.reshape(len(crop), -1)
 
 
-def _part(model: ir.Model, names: list[str]) -> Callable[[NDArray[np.uint8]], list[Any]]:
-    """A function that computes some values of a graph from crops."""
-    import onnxruntime  # type: ignore[import-untyped]
-
-    copy = model.clone()
-    values = {str(value.name): value for node in copy.graph for value in node.outputs}
-    wanted = [values[name] for name in dict.fromkeys(names)]
-    for value in wanted:
-        value.type = ir.TensorType(ir.DataType.FLOAT)
-    graph = ir.convenience.extract(copy.graph, [copy.graph.inputs[0]], wanted)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    content = ir.to_proto(ir.Model(graph, ir_version=model.ir_version)).SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def run(crops: NDArray[np.uint8]) -> list[Any]:
-        found = dict(zip([v.name for v in wanted], session.run(None, {CROPS: crops}), strict=True))
-        return [found[name] for name in names]
-
-    return run
-
-
 def _fit(layer: _Layer, inputs: NDArray[np.float32], wanted: NDArray[np.float32]) -> None:
     """Fit weights and bias to the samples, round them, and write them into the graph."""
     kernel, scale = (constant(value) for value in layer.weight.inputs[:2])
-    input_scale = constant(_widener(layer.convolutions[0], 0).inputs[1])
+    input_scale = constant(widener(layer.convolutions[0], 0).inputs[1])
     assert kernel is not None
     assert scale is not None
     assert input_scale is not None
@@ -229,8 +190,7 @@ def _best_levels(
 
 def _sum_of_two(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sum of the two largest numbers of each row."""
-    kept = np.sort(sizes, axis=1)[:, -2:]
-    total: NDArray[np.float64] = kept.sum(axis=1)
+    total: NDArray[np.float64] = np.sort(sizes, axis=1)[:, -2:].sum(axis=1)
     return total
 
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from adln.errors import ExportError
-from adln.export.nodes import constant
+from adln.export.nodes import constant, maker_of
 from adln.manifest import PairProof
 
 LARGEST_ACTIVATION, LARGEST_WEIGHT = 255, 127
@@ -66,10 +66,10 @@ def find_products(model: ir.Model) -> Iterator[Product]:
             raise ExportError(f"{node.name}: overflow cannot be checked for {node.op_type}.")
         if node.op_type not in _PRODUCTS:
             continue
-        levels = [_levels(value) for value in node.inputs[:2]]
-        if None in levels:
+        wideners = [maker_of(value, "DequantizeLinear") for value in node.inputs[:2]]
+        found = [constant(widener.inputs[0]) for widener in wideners if widener is not None]
+        if len(found) < len(wideners):
             continue  # computed in float
-        found = [constant(value) for value in levels]
         index = 1 if found[1] is not None else 0
         weights = found[index]
         if weights is None:
@@ -105,9 +105,3 @@ def prove(model: ir.Model) -> PairProof:
             "with adln.export.rounding.round_weights, or export as fp32."
         )
     return PairProof(products=count, largest_sum=extreme, weights_sha256=digest.hexdigest())
-
-
-def _levels(value: ir.Value | None) -> ir.Value | None:
-    """The quantised tensor behind a dequantised value."""
-    node = value.producer() if value is not None else None
-    return node.inputs[0] if node is not None and node.op_type == "DequantizeLinear" else None

@@ -14,14 +14,10 @@ from adln.manifest import map_name, sum_name
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a network.
+    """One file of a network, which computes some depths.
 
-    Attributes:
-        model: its graph.
-        depths: depths it computes.
-        starts_after: stage whose map is its input; 0 if it takes crops.
-        maps: stages whose maps it outputs.
-        sums: stages at which the sum of embeddings accompanies the map, as output or input.
+    It starts after the map of a stage, or takes crops if that is 0, and outputs the maps of others.
+    At the stages `sums`, the sum of embeddings accompanies the map, as output or input.
     """
 
     model: ir.Model

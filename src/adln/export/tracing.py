@@ -87,12 +87,9 @@ def trace(
 ) -> ir.Model:
     """Trace and rewrite a network: a float32 graph, opset 20, with a dynamic batch axis.
 
-    Args:
-        network: has exactly the wanted exits; it is not changed.
-        output_names: embedding and norm for each exit, ascending by depth.
-        maps: stages whose maps are output as well, as "map_<stage>", each with "sum_<stage>" if
-            embeddings of exits are summed there.
-        input_form: format of the crops, see `adln.manifest.Manifest`.
+    `output_names` are embedding and norm for each of its exits, which are exactly the wanted ones,
+    ascending by depth. The map of each stage of `maps` is output as "map_<stage>", with
+    "sum_<stage>" if embeddings of exits are summed there. The network is not changed.
 
     Raises:
         ExportError: the tracer fails on this network.

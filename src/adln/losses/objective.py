@@ -97,14 +97,12 @@ class ObjectiveWeights:
 
 @dataclass(frozen=True)
 class ObjectiveResult:
-    """What the objective is in one batch.
+    """The objective of a batch: a scalar with gradient, the weighted sum of its parts.
 
-    Attributes:
-        total: scalar with gradient, the weighted sum of the parts.
-        parts: name -> scalar without gradient, before its weight and before the warm-up:
-            "identity/1", "triplet/1", "center/1" and so on for each exit, "attention_transfer" (all
-            pairs together), "distillation/1" and so on for each exit but the deepest, "alignment/1"
-            likewise, and "imitation/1", "relation/1" and "margin_identity/1" for each.
+    `parts` are scalars without gradient, before weight and warm-up: "identity/1", "triplet/1",
+    "center/1", "imitation/1", "relation/1" and "margin_identity/1" of each exit,
+    "attention_transfer" of all pairs, "distillation/1" and "alignment/1" of each exit but the
+    deepest.
     """
 
     total: Tensor
@@ -124,19 +122,18 @@ def objective(
 ) -> ObjectiveResult:
     """Sum of the losses of all exits, attention transfer and distillation.
 
-    Works with the exits that are there. Attention is transferred between neighbours among them; the
-    deepest of them is the teacher of the distillation. With one exit there is neither. Nothing is
-    read back from the device. What belongs to a loss of weight 0 is not looked at.
+    Attention is transferred between neighbours among the exits that are there; the deepest is the
+    teacher of the distillation. With one exit there is neither. Nothing is read back from the
+    device. What belongs to a loss of weight 0 is not looked at.
 
     Args:
         exits: depth -> what the exit says of the B labelled crops of a batch.
         labels: (B,) int64 identities, 0..K-1.
-        centers: depth -> (K, D) centres.
+        centers: depth -> (K, D).
         weights: of the parts.
         epoch: counted from 1, for the warm-up of the distillation.
-        predictions: depth -> (N, T) what each exit predicts the other network's embeddings to be,
-            of N crops, labelled or not.
-        teacher_embeddings: (N, T) what they are.
+        predictions: depth -> (N, T) predicted of another network, for N crops, labelled or not.
+        teacher_embeddings: (N, T) of that network.
         cosines: depth -> (B, K) of each embedding and each identity's direction.
 
     Raises:

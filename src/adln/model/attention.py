@@ -28,13 +28,11 @@ class InteractionGate(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=BATCH_NORM_MOMENTUM)
 
     def forward(self, feature_map: Tensor, pooled_dim: int, *, turned: bool = False) -> Tensor:
-        """Weights between 0 and 1 for the two axes that pooling leaves: (B, R, S), in their order.
+        """Weights (B, R, S) between 0 and 1 for the two axes that pooling leaves, in their order.
 
-        Args:
-            feature_map: (B, C, H, W), or a view of it with the same four axes in another order.
-            pooled_dim: the axis (1 to 3) that is pooled away.
-            turned: the two axes that are left stand for the kernel's columns and rows instead of
-                its rows and columns.
+        The map is (B, C, H, W), or a view of it with the axes in another order, of which
+        `pooled_dim` (1 to 3) is pooled away. If `turned`, the axes that are left stand for the
+        kernel's columns and rows instead of its rows and columns.
         """
         planes = torch.stack(
             (feature_map.amax(dim=pooled_dim), feature_map.mean(dim=pooled_dim)), dim=1

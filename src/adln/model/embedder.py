@@ -15,12 +15,9 @@ from adln.model.network import ADLN
 class TorchEmbedder:
     """All exits of a network, whole or cut, in one pass over the crops.
 
-    Args:
-        network: put into evaluation mode.
-        device: where it runs.
-        flip: average with the mirrored crop (the paper's test protocol, twice the work).
-        bf16: compute in bfloat16 where that is safe: faster on processors that have it, and
-            embeddings differ by about 0.001 in cosine.
+    It is put into evaluation mode. `flip` averages with the mirrored crop (the paper's test
+    protocol, twice the work). `bf16` computes in bfloat16 where that is safe: faster on processors
+    that have it, and embeddings differ by about 0.001 in cosine.
     """
 
     def __init__(

@@ -59,9 +59,9 @@ def load_imagenet(
 
     Args:
         network: whose stem and stages are overwritten.
-        source: a local .safetensors or .pth file with torchvision's names (conv1, bn1, layer1 ..
-            layer4), or an https URL of one. `fc` is not used. A whole stage may be missing and is
-            reported; a stage that is there in part is an error.
+        source: a .safetensors or .pth file with torchvision's names (conv1, bn1, layer1 .. layer4),
+            or an https URL of one. `fc` is not used. A whole stage may be missing and is reported;
+            a stage that is there in part is an error.
         sha256: hex digest of the file, or its first 8 or more characters; a URL needs it.
         cache: folder for downloads; `adln` in $XDG_CACHE_HOME (~/.cache) if left out.
 

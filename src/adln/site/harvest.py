@@ -42,15 +42,10 @@ def harvest(
 ) -> int:
     """Store crops of all tracks in the layout of `adln.site.crops`; returns the number of tracks.
 
-    An interrupted harvest starts again, except that crops from live cameras are kept.
-
-    Args:
-        settings: settings of a watch of the cameras; its gallery is not used.
-        folder: base of relative paths in the settings.
-        target: folder for the crops.
-        detector: replaces the detector of the settings.
-        should_stop: asked after each round; live cameras never end by themselves.
-        on_progress: called with the frames processed and the tracks stored so far.
+    An interrupted harvest starts again, except that crops from live cameras are kept. The settings
+    are of a watch, whose gallery is not used; `folder` is the base of their relative paths, and a
+    `detector` replaces theirs. `should_stop` is asked after each round; live cameras never end by
+    themselves. `on_progress` gets the frames processed and the tracks stored so far.
 
     Raises:
         AdlnError: a camera, the detector or the disk fails.

@@ -59,13 +59,9 @@ class ClusterLesson(Lesson):
 
     Attributes:
         track_of: (N,) track of each crop.
-        camera_of: (T,) camera of each track.
-        clusters: (T,) cluster of each track.
-        proxy_of: (T,) proxy of each track, 0..P-1.
-        proxies: (T, D), of which the first P are used.
-        proxies_before: (T, D), the same by the initial network; never updated.
-        stored: (T, D) mean embedding of each track by the initial network.
-        taught: (T, D) mean embedding of each track by the teacher; zeros without one.
+        camera_of, clusters, proxy_of: (T,) camera, cluster and proxy of each track.
+        proxies: (T, D), of which the first P are used; `proxies_before` by the initial network.
+        stored, taught: (T, D) mean embedding of each track; zeros without a teacher.
     """
 
     track_of: Tensor

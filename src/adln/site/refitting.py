@@ -68,19 +68,11 @@ def refit(
 ) -> float | None:
     """Fit the last layer of an exit to a teacher's embeddings; the other layers stay.
 
-    The network lies in the teacher's space; its last layer changes only if that helps. Every fifth
-    track is held out and judged by the training loss of these weights.
-
-    Args:
-        network: changed in place.
-        depth: depth of the exit.
-        batches: the N crops, as (B, 3, H, W) uint8 of the network's size.
-        taught: (N, T) the teacher's embeddings of them, of unit length.
-        tracks: (N,) track of each.
-        weights: of the loss.
-
-    Returns:
-        The chosen strength; None if the layer is unchanged.
+    The network lies in the teacher's space and is changed in place, but only if that helps.
+    `batches` are the N crops, (B, 3, H, W) uint8 of the network's size, `taught` (N, T) the
+    teacher's embeddings of them, of unit length. Every fifth of the tracks (N,) is held out and
+    judged by the training loss of these weights. Returns the chosen strength; None if the layer is
+    unchanged.
     """
     exit_ = network.exits[str(depth)]
     assert isinstance(exit_, Exit)

@@ -109,8 +109,7 @@ class Draws:
         values: (B, 7) int64: mirrored (0 or 1), shift down and right in px (-padding to +padding),
             then the erased rectangle as top, left, height, width in px (all 0: nothing erased).
         zooms: (B,) float32, scale factor.
-        colours: (B, 3, 3) float32, matrix applied to RGB.
-        contrasts: (B,) float32, factor.
+        colours, contrasts: (B, 3, 3) and (B,) float32, matrix applied to RGB, and factor.
         cuts: (B,) float32, share of the height below which a crop is replaced by its partner; 1
             leaves it whole.
     """

@@ -59,21 +59,15 @@ def fit_common_space(
     ridge: float = DEFAULT_RIDGE,
     goal_depth: int | None = None,
 ) -> CommonSpace:
-    """Fit a map for each exit.
+    """Fit a map for each exit to (N, 2048) unit embeddings of the same N crops at each depth.
 
-    The target is the mean of each person's embeddings at the deepest exit, reduced to its first
-    principal directions. A mean per person, because it also brings an exit's crops of one person
-    closer together.
+    The target is the mean of each person's embeddings at the deepest exit, or at `goal_depth`,
+    reduced to its first principal directions: `dim`, at most K and at most 2047. A mean per person,
+    because it also brings an exit's crops of one person closer together. Persons are 0..K-1, each
+    with at least one crop. The ridge is in units of the embeddings' mean variance.
 
     A map depends only on its own exit and on the target exit. So exits added later join a space
     already in use if the target is the exit that was the deepest then.
-
-    Args:
-        embeddings: depth -> (N, 2048) of unit length, of the same N crops at each exit.
-        labels: (N,) int64 persons, 0..K-1, each with at least one crop.
-        dim: D of the common space, at most K and at most 2047.
-        ridge: regularisation, in units of the embeddings' mean variance.
-        goal_depth: the exit whose means are the target; the deepest if None.
 
     Raises:
         TrainingError: `dim` or `ridge` is out of range, a person has no crop, or there are no

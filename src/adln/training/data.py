@@ -22,17 +22,12 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Crops for training.
+    """Crops for training, (N, H, W, 3) uint8 RGB, and their identities, (N,) int64 in 0..K-1.
 
-    Attributes:
-        crops: (N, H, W, 3) uint8 RGB.
-        labels: (N,) int64 identities, 0..K-1; -1 for an unlabelled crop.
-        num_classes: K, at least 1.
-        fingerprint: digest of the split's file names and persons, and of the teacher's embeddings.
-        teacher_embeddings: (N, T) float32 of unit length, another network's; None without a
-            teacher, or with one that embeds crops during training.
-        teacher_space: name of their space; "" if unknown.
-        pictures: digest of the crops; "" if the fingerprint has it.
+    Unlabelled crops have -1; K is at least 1. The fingerprint is a digest of file names, persons
+    and the teacher's embeddings, `pictures` one of the crops ("" if the fingerprint has it).
+    `teacher_embeddings` (N, T) float32 of unit length are another network's, in `teacher_space` (""
+    if unknown); None without a teacher, or with one that embeds crops during training.
     """
 
     crops: NDArray[np.uint8]

@@ -1,11 +1,10 @@
 """Reduces the weight of directions in which embeddings vary most without identifying people.
 
-Not part of the paper. A few directions hold most of the variance, such as a campus's light, or dark
-and bright clothes. Many people share them, so two strangers can look similar by them alone; and in
-some directions one person varies as much as people differ. Partial whitening divides each direction
-by a small power of its variance, once over all crops and once within persons, and subtracts part of
-the mean. It is one linear map for all exits, folded into their last layers: the cost stays the
-same, and embeddings stay comparable with earlier ones.
+Not part of the paper. A few directions, such as a campus's light, hold most of the variance, and
+two strangers can look similar by them alone; in some, one person varies as much as people differ.
+Partial whitening divides each direction by a small power of its variance, once over all crops and
+once within persons, and subtracts part of the mean. It is one linear map for all exits, folded into
+their last layers, so the cost stays the same, and embeddings stay comparable with earlier ones.
 
 Source: Jegou and Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of
     PCA and whitening", ECCV 2012, with a power of 1/2 and the whole mean; within-class covariance
