@@ -17,7 +17,7 @@ from adln.training.augmentation import (
     draw,
     draw_colours,
     draw_rectangles,
-    gather,
+    erase,
     pick,
     recolour,
 )
@@ -113,7 +113,8 @@ def test_pixels_are_those_of_a_naive_loop() -> None:
     indices = np.array([4, 0, 0, 2, 1, 3, 3, 4])
     augmentation = Augmentation(padding_px=6)
     values = draw(len(indices), 32, 16, augmentation, (3, 1)).values
-    crops = gather(torch.from_numpy(data), torch.from_numpy(indices), torch.from_numpy(values))
+    draws = torch.from_numpy(values)
+    crops = erase(pick(torch.from_numpy(data), torch.from_numpy(indices), draws), draws)
     assert crops.shape == (8, 3, 32, 16)
     assert crops.dtype == torch.uint8
     assert crops.is_contiguous(memory_format=torch.channels_last)
@@ -126,7 +127,8 @@ def test_without_chance_a_crop_stays_as_it_is() -> None:
     still = Augmentation(flip_probability=0.0, padding_px=0, erase_probability=0.0)
     draws = draw(3, 32, 16, still, (0,))
     assert isinstance(draws, Draws)
-    crops = gather(data, torch.arange(3), torch.from_numpy(draws.values))
+    values = torch.from_numpy(draws.values)
+    crops = erase(pick(data, torch.arange(3), values), values)
     assert torch.equal(crops, data.permute(0, 3, 1, 2))
 
 

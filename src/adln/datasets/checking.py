@@ -180,11 +180,7 @@ def _empty_splits(dataset: ReidDataset) -> Iterator[str]:
 
 
 def _compare_with_known(dataset: ReidDataset) -> tuple[list[str], list[str]]:
-    """Problems and remarks about the size.
-
-    A data set in the layout of a public one may be another one; a different size is a problem
-    only if the folder's name claims the public one.
-    """
+    """Problems and remarks: another size is one only if the folder is named like the original."""
     known = KNOWN_SIZES.get(dataset.name)
     if known is None:
         return [], []

@@ -4,33 +4,24 @@ Follows Li, Zhao and Wang, "Human Reidentification with Transferred Metric Learn
 (CUHK01: 971 persons, two cameras), Li and Wang, "Locally Aligned Feature Transforms across Views",
 CVPR 2013 (CUHK02: five pairs of cameras, the first of them CUHK01), and Li, Zhao, Xiao and Wang,
 "DeepReID", CVPR 2014 (CUHK03: 843 persons in the mirror, two cameras each; boxes drawn by hand,
-"labeled", or by a detector, "detected"). The paper uses none of them; they show how a network
-generalises to unseen people and cameras.
+"labeled", or by a detector, "detected"). The paper uses none of them.
 
 A file name holds a person and a number, and the number determines the camera. All crops of the
 first camera are queries, all crops of the second are the gallery.
 
-- CUHK01: ``campus/0001003.png`` is person 1, crop 3; crops 1 and 2 are from the first camera, 3 and
-  4 from the second.
+- CUHK01: ``campus/0001003.png`` is person 1, crop 3; crops 3 and 4 are from the second camera.
 - CUHK02: ``P5/cam1/001_1.png`` is person 1 of the fifth pair, first camera; each pair has other
-  people, numbered from 1. The usual protocol: ``P1`` to ``P4`` (1,577 persons) for training, the
-  239 persons of ``P5`` for testing.
-- CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; crops 0 to 4 are from the first camera, 5
-  to 9 from the second. ``train`` has 743 persons, ``val`` 100 others for testing, numbered from 0
-  again. Copies in other folders (``val_resized``) are ignored.
+  people. The usual protocol: ``P1`` to ``P4`` (1,577 persons) for training, ``P5`` (239) for
+  testing.
+- CUHK03: ``labeled/val/0007_05.jpg`` is person 7, crop 5; crops 5 to 9 are from the second camera.
+  ``train`` has 743 persons, ``val`` 100 others for testing, numbered from 0 again. Copies in other
+  folders (``val_resized``) are ignored.
 """
 
 import re
 from pathlib import Path
 
-from adln.datasets.listing import (
-    entries,
-    find_root,
-    has_named,
-    named_pictures,
-    shown,
-    stray_pictures,
-)
+from adln.datasets import listing
 from adln.datasets.split import ReidDataset, number_names, split_of
 from adln.errors import DatasetError
 
@@ -56,7 +47,11 @@ def read_cuhk01(root: Path) -> ReidDataset:
         DatasetError: There is no such folder, or it has no picture of one of the cameras.
     """
     expected = f"the folder {CUHK01_FOLDER} of CUHK01, with pictures named like 0001003.png"
-    found = root if has_named(root, _CUHK01_NAME) else find_root(root, is_cuhk01, expected=expected)
+    found = (
+        root
+        if listing.has_named(root, _CUHK01_NAME)
+        else listing.find_root(root, is_cuhk01, expected=expected)
+    )
     folder = found / CUHK01_FOLDER if (found / CUHK01_FOLDER).is_dir() else found
     rows, unreadable = _read(folder, _CUHK01_NAME, _CUHK01_SECOND_FROM)
     ids = number_names({person for _, person, _ in rows})
@@ -77,7 +72,7 @@ def read_cuhk02(root: Path) -> ReidDataset:
         f"the folders {', '.join(pairs)} of CUHK02, each with {' and '.join(CUHK02_CAMERAS)}, "
         "with pictures named like 001_1.png"
     )
-    root = find_root(root, is_cuhk02, expected=expected)
+    root = listing.find_root(root, is_cuhk02, expected=expected)
     folders = [root / pair / camera for pair in pairs for camera in CUHK02_CAMERAS]
     missing = [str(folder.relative_to(root)) for folder in folders if not folder.is_dir()]
     if missing:
@@ -115,7 +110,7 @@ def read_cuhk03(root: Path) -> ReidDataset:
         f"the folders {CUHK03_TRAIN} and {CUHK03_TEST} of CUHK03, with pictures named like "
         "0007_05.jpg"
     )
-    folder = find_root(root, is_cuhk03, expected=expected)
+    folder = listing.find_root(root, is_cuhk03, expected=expected)
     learned, odd_train = _read(folder / CUHK03_TRAIN, _CUHK03_NAME, _CUHK03_SECOND_FROM)
     tested, odd_test = _read(folder / CUHK03_TEST, _CUHK03_NAME, _CUHK03_SECOND_FROM)
     ids = number_names({person for _, person, _ in learned})
@@ -136,15 +131,15 @@ def read_cuhk03(root: Path) -> ReidDataset:
 
 def is_cuhk01(folder: Path) -> bool:
     """Whether a folder has, or is, ``campus`` with names of CUHK01."""
-    return has_named(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
-        folder.name == CUHK01_FOLDER and has_named(folder, _CUHK01_NAME)
+    return listing.has_named(folder / CUHK01_FOLDER, _CUHK01_NAME) or (
+        folder.name == CUHK01_FOLDER and listing.has_named(folder, _CUHK01_NAME)
     )
 
 
 def is_cuhk02(folder: Path) -> bool:
     """Whether a folder has two or more pairs of cameras with names of CUHK02."""
     pairs = [
-        all(has_named(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
+        all(listing.has_named(folder / pair / camera, _CUHK02_NAME) for camera in CUHK02_CAMERAS)
         for pair in (*CUHK02_TRAIN, CUHK02_TEST)
     ]
     return sum(pairs) > 1
@@ -152,25 +147,24 @@ def is_cuhk02(folder: Path) -> bool:
 
 def is_cuhk03(folder: Path) -> bool:
     """Whether a folder has ``train`` and ``val`` with names of CUHK03."""
-    return all(has_named(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST))
+    return all(
+        listing.has_named(folder / part, _CUHK03_NAME) for part in (CUHK03_TRAIN, CUHK03_TEST)
+    )
 
 
 def _read(
     folder: Path, pattern: re.Pattern[str], second_from: int | None
 ) -> tuple[list[_Row], list[Path]]:
-    """Pictures of a folder with person and camera, and pictures with other names.
-
-    Without ``second_from`` all are from the first camera.
-    """
+    """Pictures with person and camera (the first without ``second_from``), and others."""
     unreadable: list[Path] = []
     rows = []
-    for path, match in named_pictures(folder, pattern, unreadable):
+    for path, match in listing.named_pictures(folder, pattern, unreadable):
         is_first = second_from is None or int(match[2]) < second_from
         rows.append((path, match[1], FIRST_CAMERA if is_first else SECOND_CAMERA))
     if not rows:
         raise DatasetError(
             f"{folder}: no picture has a name of this data set; found "
-            f"{shown(path.name for path in entries(folder))}."
+            f"{listing.shown(path.name for path in listing.entries(folder))}."
         )
     return rows, unreadable
 
@@ -194,5 +188,5 @@ def _dataset(
         query=split_of("query", [row for row in numbered if row[2] % 2 == FIRST_CAMERA]),
         gallery=split_of("gallery", [row for row in numbered if row[2] % 2 != FIRST_CAMERA]),
         unreadable=tuple(unreadable),
-        stray=tuple(path for folder in folders for path in stray_pictures(folder, known)),
+        stray=tuple(path for folder in folders for path in listing.stray_pictures(folder, known)),
     )

@@ -12,16 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adln.atomic import suffix_of
-from adln.datasets.listing import (
-    delimiter_of,
-    entries,
-    find_root,
-    image_files,
-    named_pictures,
-    shown,
-    stray_pictures,
-    table_rows,
-)
+from adln.datasets import listing
 from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
 
@@ -72,7 +63,7 @@ def read_folder(root: Path) -> ReidDataset:
         DatasetError: The folders are missing, or one of them has no picture; or the persons'
             folders state no cameras, or nobody is seen by two cameras.
     """
-    if not any(is_folder(path) for path in (root, *entries(root))):
+    if not any(is_folder(path) for path in (root, *listing.entries(root))):
         people = persons_folder(root) or root
         records, unreadable = _people(people)
         if records or unreadable:
@@ -81,7 +72,7 @@ def read_folder(root: Path) -> ReidDataset:
         "a folder train, or the folders query and gallery, each with a folder for every person "
         "(for example train/anna/c1_0001.jpg, or train/anna/entrance/0001.jpg)"
     )
-    folder = find_root(root, is_folder, expected=expected)
+    folder = listing.find_root(root, is_folder, expected=expected)
     unreadable = []
     parts: dict[str, list[_Record]] = {split: [] for split in SPLITS}
     there = [split for split in SPLITS if (folder / split).is_dir()]
@@ -89,12 +80,12 @@ def read_folder(root: Path) -> ReidDataset:
         parts[split] = _read_persons(folder / split, unreadable)
         if not parts[split]:
             raise DatasetError(
-                f"{folder / split}: the {split} split is empty; expected a folder for every "
-                "person with pictures named like c1_0001.jpg or lying in a folder for each "
-                f"camera, found {shown(entry.name for entry in entries(folder / split))}."
+                f"{folder / split}: the {split} split is empty; expected a folder for every person "
+                "with pictures named like c1_0001.jpg or lying in a folder for each camera, found "
+                f"{listing.shown(entry.name for entry in listing.entries(folder / split))}."
             )
     known = [*(record.path for records in parts.values() for record in records), *unreadable]
-    stray = [path for split in there for path in stray_pictures(folder / split, known)]
+    stray = [path for split in there for path in listing.stray_pictures(folder / split, known)]
     return named_dataset("folder", folder, parts, unreadable=unreadable, stray=stray)
 
 
@@ -112,7 +103,7 @@ def is_occluded(folder: Path) -> bool:
 
 def persons_folder(root: Path) -> Path | None:
     """The folder of persons' folders with cameras: this one or its only subfolder; else None."""
-    inside = [entry for entry in entries(root) if entry.is_dir()]
+    inside = [entry for entry in listing.entries(root) if entry.is_dir()]
     for folder in (root, *inside) if len(inside) == 1 else (root,):
         records, _ = _people(folder)
         if records and not people_problem(folder):
@@ -164,12 +155,12 @@ def read_csv(root: Path) -> ReidDataset:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{table}: cannot be read as a UTF-8 table ({error}).") from error
-    columns, rows = table_rows(table, text, known=(*_COLUMNS, "split"))
+    columns, rows = listing.table_rows(table, text, known=(*_COLUMNS, "split"))
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise DatasetError(
             f"{table}: the first line must name the columns path, person, camera and optionally "
-            f"split; missing: {', '.join(missing)}; found: {shown(columns)}."
+            f"split; missing: {', '.join(missing)}; found: {listing.shown(columns)}."
         )
     has_split = "split" in columns
     parts: dict[str, list[_Record]] = {split: [] for split in SPLITS}
@@ -210,33 +201,33 @@ def _find_table(root: Path) -> Path:
     tables = _tables(root)
     if len(tables) != 1:
         raise DatasetError(
-            f"{root}: expected one .csv file, found {shown(table.name for table in tables)}; "
-            "name the file itself."
+            f"{root}: expected one .csv file, found "
+            f"{listing.shown(table.name for table in tables)}; name the file itself."
         )
     return tables[0]
 
 
 def _tables(folder: Path) -> list[Path]:
-    return [entry for entry in entries(folder) if suffix_of(entry) == _TABLE_SUFFIX]
+    return [entry for entry in listing.entries(folder) if suffix_of(entry) == _TABLE_SUFFIX]
 
 
 def _cells_of_header(header: str) -> list[str]:
-    cells = next(csv.reader([header], delimiter=delimiter_of(header)), [])
+    cells = next(csv.reader([header], delimiter=listing.delimiter_of(header)), [])
     return [cell.strip() for cell in cells]
 
 
 def _read_persons(folder: Path, unreadable: list[Path]) -> list[_Record]:
     """Pictures in the persons' folders of a folder; those without a camera go to `unreadable`."""
     records: list[_Record] = []
-    for person in (entry for entry in entries(folder) if entry.is_dir()):
+    for person in (entry for entry in listing.entries(folder) if entry.is_dir()):
         records += [
             _Record(path, person.name, match[1])
-            for path, match in named_pictures(person, _CAMERA_PREFIX, unreadable)
+            for path, match in listing.named_pictures(person, _CAMERA_PREFIX, unreadable)
         ]
-        for camera in (entry for entry in entries(person) if entry.is_dir()):
+        for camera in (entry for entry in listing.entries(person) if entry.is_dir()):
             match = _CAMERA.fullmatch(camera.name)
             name = match[1] if match else camera.name
-            records += [_Record(path, person.name, name) for path in image_files(camera)]
+            records += [_Record(path, person.name, name) for path in listing.image_files(camera)]
     return records
 
 
@@ -290,10 +281,10 @@ def _read_people(root: Path, records: list[_Record], unreadable: list[Path]) -> 
     persons = {record.person for record in records} - {JUNK_PERSON}
     remark = (
         f"Read as person/camera: {len(persons):,} persons, {len(cameras):,} cameras "
-        f"({shown(sorted(cameras))}). There is no training split; for one, move the folders of "
-        "persons into one named train."
+        f"({listing.shown(sorted(cameras))}). There is no training split; for one, move the "
+        "folders of persons into one named train."
     )
-    stray = stray_pictures(root, [*(record.path for record in records), *unreadable])
+    stray = listing.stray_pictures(root, [*(record.path for record in records), *unreadable])
     parts = _search_all(records)
     return named_dataset(
         "folder", root, parts, unreadable=unreadable, stray=stray, remarks=[remark]
@@ -315,10 +306,7 @@ def _part_in_half(records: Sequence[_Record], table: Path) -> dict[str, list[_Re
 
 
 def _search_all(records: Sequence[_Record]) -> dict[str, list[_Record]]:
-    """All as the gallery; the first of each person in each camera also as a query.
-
-    Only persons seen by a second camera are queries.
-    """
+    """All as the gallery; the first of each person in each of several cameras also as a query."""
     cameras_of: dict[str, set[str]] = {}
     first: dict[tuple[str, str], _Record] = {}
     for record in records:

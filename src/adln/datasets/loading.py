@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from adln.crops import CROP_HEIGHT_PX, CROP_WIDTH_PX, read_crop
 from adln.errors import SettingsError
 
-_FILES_PER_TASK = 32
+_TOGETHER = 64
 _BATCHES_AHEAD = 2
 
 
@@ -36,20 +36,15 @@ def load_crops(
         ImageError: A file is missing or damaged; the message names it.
         SettingsError: ``workers`` is below one.
     """
-    _require_positive("workers", workers)
     crops = np.empty((len(paths), height_px, width_px, 3), dtype=np.uint8)
-    executor = ThreadPoolExecutor(workers)
-    try:
-        tasks = [
-            executor.submit(_fill, crops[start : start + _FILES_PER_TASK], chunk)
-            for start, chunk in _chunks(paths, _FILES_PER_TASK)
-        ]
-        for task in tasks:
-            finished = task.result()
-            if on_progress is not None:
-                on_progress(finished)
-    finally:
-        executor.shutdown(cancel_futures=True)
+    done = 0
+    for batch in iterate_crops(
+        paths, batch_size=_TOGETHER, height_px=height_px, width_px=width_px, workers=workers
+    ):
+        crops[done : done + len(batch)] = batch
+        done += len(batch)
+        if on_progress is not None:
+            on_progress(len(batch))
     return crops
 
 
@@ -79,9 +74,9 @@ def _iterate(
     paths: Sequence[Path], batch_size: int, size_px: tuple[int, int], workers: int
 ) -> Iterator[NDArray[np.uint8]]:
     executor = ThreadPoolExecutor(workers)
-    waiting: deque[tuple[NDArray[np.uint8], list[Future[int]]]] = deque()
+    waiting: deque[tuple[NDArray[np.uint8], list[Future[None]]]] = deque()
     # Each batch is divided among all threads, so that the first one is ready early.
-    files_per_task = -(-batch_size // workers)
+    per_task = -(-batch_size // workers)
 
     def finish_first() -> NDArray[np.uint8]:
         crops, tasks = waiting.popleft()
@@ -90,12 +85,11 @@ def _iterate(
         return crops
 
     try:
-        for _, batch in _chunks(paths, batch_size):
+        for start in range(0, len(paths), batch_size):
+            batch = paths[start : start + batch_size]
             crops = np.empty((len(batch), *size_px, 3), dtype=np.uint8)
-            tasks = [
-                executor.submit(_fill, crops[start : start + files_per_task], chunk)
-                for start, chunk in _chunks(batch, files_per_task)
-            ]
+            parts = [slice(at, at + per_task) for at in range(0, len(batch), per_task)]
+            tasks = [executor.submit(_fill, crops[part], batch[part]) for part in parts]
             waiting.append((crops, tasks))
             if len(waiting) > _BATCHES_AHEAD:
                 yield finish_first()
@@ -105,16 +99,10 @@ def _iterate(
         executor.shutdown(cancel_futures=True)
 
 
-def _fill(crops: NDArray[np.uint8], paths: Sequence[Path]) -> int:
+def _fill(crops: NDArray[np.uint8], paths: Sequence[Path]) -> None:
     height_px, width_px = crops.shape[1:3]
     for position, path in enumerate(paths):
         crops[position] = read_crop(path, height_px=height_px, width_px=width_px)
-    return len(paths)
-
-
-def _chunks(paths: Sequence[Path], size: int) -> Iterator[tuple[int, Sequence[Path]]]:
-    for start in range(0, len(paths), size):
-        yield start, paths[start : start + size]
 
 
 def _require_positive(word: str, value: int) -> None:

@@ -12,15 +12,7 @@ in the gallery.
 import re
 from pathlib import Path
 
-from adln.datasets.listing import (
-    entries,
-    find_root,
-    has_named,
-    image_files,
-    named_pictures,
-    shown,
-    stray_pictures,
-)
+from adln.datasets import listing
 from adln.datasets.split import JUNK_PERSON, ReidDataset, named_dataset
 from adln.errors import DatasetError
 
@@ -48,7 +40,9 @@ def read_market1501(root: Path) -> ReidDataset:
         The paper counts 19,364 gallery images. The folder has 19,732, of which 3,819 are junk; the
         remaining 15,913 are the gallery of every public evaluation.
     """
-    folder = find_root(root, is_market1501, expected=expected_folders("Market-1501", _EXAMPLE))
+    folder = listing.find_root(
+        root, is_market1501, expected=expected_folders("Market-1501", _EXAMPLE)
+    )
     return read_three_folders(folder, "market1501", _NAME, _EXAMPLE)
 
 
@@ -65,8 +59,8 @@ def has_three_folders(folder: Path, name_pattern: re.Pattern[str]) -> bool:
     """
     folders = [folder / name for name in (TRAIN_FOLDER, QUERY_FOLDER, GALLERY_FOLDER)]
     return all(part.is_dir() for part in folders) and (
-        any(has_named(part, name_pattern) for part in folders)
-        or not any(image_files(part) for part in folders)
+        any(listing.has_named(part, name_pattern) for part in folders)
+        or not any(listing.image_files(part) for part in folders)
     )
 
 
@@ -95,15 +89,17 @@ def read_three_folders(
     def read(split: str, part: Path) -> list[tuple[Path, str, str]]:
         named = [
             (path, match[1], match[2])
-            for path, match in named_pictures(part, name_pattern, unreadable)
+            for path, match in listing.named_pictures(part, name_pattern, unreadable)
         ]
         if all(person == JUNK_PERSON for _, person, _ in named):
-            found = shown(path.name for path in image_files(part) or entries(part))
+            found = listing.shown(
+                path.name for path in listing.image_files(part) or listing.entries(part)
+            )
             raise DatasetError(
                 f"{part}: the {split} split is empty; expected pictures named like {example}, "
                 f"found {found}."
             )
-        stray.extend(stray_pictures(part, image_files(part)))
+        stray.extend(listing.stray_pictures(part, listing.image_files(part)))
         return named
 
     parts = {

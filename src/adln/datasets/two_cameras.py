@@ -1,29 +1,26 @@
-"""VIPeR, PRID 2011, GRID and iLIDS-VID: small test sets of older work.
+"""VIPeR, PRID 2011, GRID and iLIDS-VID: small test sets of older work, not in the paper.
 
-The paper uses none of them; like CUHK01 they show how a network generalises to unseen people and
-cameras. Each has a folder per camera (GRID: per side of the search) with a picture, or a folder of
-pictures, of each person. Pictures of the first folder are queries, those of the second the gallery;
-there is no training split.
+Each has a folder per camera (GRID: per side of the search) with a picture, or a folder of pictures,
+of each person. Pictures of the first folder are queries, those of the second the gallery; there is
+no training split.
 
-For VIPeR, GRID, iLIDS-VID and the tracks of PRID 2011, the literature trains on a random half of
-the persons, tests on the other half, and averages ten such draws (VIPeR: in both directions). Here
-nobody is used for training, so everybody is a query once, in a gallery of twice as many persons:
-this is harder, and such results must not be listed beside those of the literature. For the single
-pictures of PRID 2011, the owners' protocol, without a draw, is used.
+The literature mostly trains on a random half of the persons, tests on the other half, and averages
+ten such draws. Here everybody is a query once, in a gallery of twice as many persons: this is
+harder, and such results must not be listed beside those of the literature. For the single pictures
+of PRID 2011, the owners' protocol, without a draw, is used.
 
 - VIPeR (Gray, Brennan and Tao, PETS 2007): ``cam_a/000_45.bmp`` is person 0, seen from 45 degrees.
   632 persons, one picture each in ``cam_a`` and in ``cam_b``.
 - PRID 2011 (Hirzer et al., SCIA 2011): ``single_shot/cam_a/person_0001.png``. Persons 1 to 200 are
-  seen by both cameras; from 201 on the same number means two persons. The owners' protocol: queries
-  are the first 200 of camera A, the gallery is all 749 of camera B. (Newer toolboxes train on 100
-  of the 200, and search for the others among 649.)
+  seen by both cameras; from 201 on the same number means two persons. Queries are the first 200 of
+  camera A, the gallery is all 749 of camera B. (Newer toolboxes use 100 of the 200, among 649.)
 - GRID (Loy, Xiang and Gong, CVPR 2009): ``probe/0001_1_25004_107_32_106_221.jpeg`` is person 1,
   camera 1. 250 persons, and 775 others in ``gallery``, all numbered 0: distractors.
 - iLIDS-VID (Wang et al., ECCV 2014): ``images/cam1/person001/`` has one picture. 300 persons.
 
-PRID 2011 and iLIDS-VID also have tracks: ``multi_shot/cam_a/person_0001/0001.png`` and
-``sequences/cam1/person001/``. They are read if that folder is named, or is the only one there. Each
-frame is then a separate picture, while the literature compares tracks by their mean embeddings.
+PRID 2011 and iLIDS-VID also have tracks (``multi_shot``, ``sequences``), which are read if that
+folder is named, or is the only one there. Each frame is then a separate picture, while the
+literature compares tracks by their mean embeddings.
 """
 
 import re
@@ -45,14 +42,10 @@ _DISTRACTOR = 0
 class _Layout:
     """The layout of one of these sets.
 
-    Attributes:
-        cameras: The folders of queries and gallery.
-        picture: Matches a path from there on; groups ``person`` and, if stated, ``camera``.
-        example: Such a path, for messages.
-        parents: Where the two folders may be, relative to the set's folder; the first match is
-            read.
-        shared: Persons with larger numbers are seen by one camera only; None: there are none.
-        distractors: Whether person 0 is a distractor.
+    `cameras` are the folders of queries and gallery, in the first of `parents` that has them.
+    `picture` matches a path from there on, like `example`; groups ``person`` and, if stated,
+    ``camera``. Persons above `shared` are seen by one camera only. With `distractors`, person 0 is
+    one.
     """
 
     title: str

@@ -4,15 +4,13 @@ There are two kinds of data. *Persons*: labelled pictures, searched for across c
 of Sec. III.A). *Tracks*: unlabelled pictures; those of one track show one person, and two tracks
 that one camera sees in the same frame show two people.
 
-**Thresholds.** The share of strangers who are answered in a gallery of n persons is computed
-exactly, over all galleries of n persons that can be drawn from the data: if c of M others reach the
-threshold, a gallery of n contains none of them with probability C(M - c, n) / C(M, n). If a probe
-was compared with fewer than n others, the upper bound n c / M is used instead. The threshold is the
-smallest that keeps the mean over all probes within the rate.
+**Thresholds.** The share of strangers who are answered in a gallery of n persons is exact, over all
+galleries of n persons that can be drawn: if c of M others reach the threshold, one contains none of
+them with probability C(M - c, n) / C(M, n). For fewer than n others, the upper bound n c / M is
+used. The threshold is the smallest that keeps the mean over all probes within the rate.
 
 **Probability** that the best answer is right: logistic in the score and in the logarithm of the
-gallery size, fitted by maximum likelihood to searches in random galleries, half of them (or another
-given share) for enrolled people.
+gallery size, fitted by maximum likelihood to searches in random galleries.
 
 **Validation.** A trial fit on one half of the persons is judged on the other half. It is refused if
 there are too few searches or persons, or if the fit is hardly better than the mean.

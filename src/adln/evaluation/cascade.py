@@ -1,20 +1,15 @@
 """Cascade: accuracy if only the queries with a low-confidence shallow answer go deeper.
 
 Sec. III.C of the paper cuts one network at four depths; a cascade uses the deeper stages only for
-the crops that need them. This module measures the accuracy for shares of deeper queries from 0 to
-1.
+the crops that need them. A query that stays shallow is searched for in a gallery of its **own**
+depth, which requires a gallery with both depths; or in the deep gallery, if the exits **share** a
+space; in both cases optionally with **query expansion**: the deep embeddings of its best answers
+search the deep gallery (`adln.matching.confidence.expand_queries`), as do then those of deeper
+queries.
 
-A query that stays shallow is searched for
-
-- in a gallery of its **own** depth, which requires a gallery with both depths;
-- or in the deep gallery, if the exits **share** a space;
-- in both cases optionally with **query expansion**: the deep embeddings of its best answers search
-  the deep gallery (`adln.matching.confidence.expand_queries`). Queries that went deeper are then
-  expanded, too, so that both are comparable.
-
-Thresholds are fitted on one half of the persons searched for and judged on the other, both ways:
-shares and accuracy are those of the half that was not fitted. Ranking never uses the persons of the
-gallery; a query's confidence may (`persons_known`), as in a gallery of enrolled people.
+Thresholds are fitted on one half of the persons searched for and judged on the other, both ways.
+Ranking never uses the persons of the gallery; a query's confidence may (`persons_known`), as in a
+gallery of enrolled people.
 """
 
 from collections.abc import Sequence
@@ -28,7 +23,7 @@ from numpy.typing import NDArray
 from adln.datasets.split import Split
 from adln.errors import EvaluationError
 from adln.evaluation.protocol import Evaluation
-from adln.evaluation.ranking import RetrievalMetrics, evaluate_features, rows_per_block
+from adln.evaluation.ranking import RetrievalMetrics, evaluate_features, row_blocks
 from adln.matching.confidence import (
     ANSWERS,
     MORE_ANSWERS,
@@ -80,12 +75,8 @@ class CascadeResult:
 
     def curve(self, gallery: Gallery, *, persons_known: bool, expanded: bool) -> CascadeCurve:
         """The curve of one kind of search."""
-        wanted = (gallery, persons_known, expanded)
-        return next(
-            curve
-            for curve in self.curves
-            if (curve.gallery, curve.persons_known, curve.expanded) == wanted
-        )
+        kinds = [(each.gallery, each.persons_known, each.expanded) for each in self.curves]
+        return self.curves[kinds.index((gallery, persons_known, expanded))]
 
     @property
     def better_gallery(self) -> Gallery:
@@ -173,11 +164,7 @@ def evaluate_cascade(
                 _point(share, sure, halves, shallow[expanded], deep[expanded]) for share in shares
             )
             curves.append(CascadeCurve(name, known, expanded, points))
-    return CascadeResult(
-        from_depth=from_depth,
-        to_depth=to_depth,
-        curves=tuple(curves),
-    )
+    return CascadeResult(from_depth, to_depth, tuple(curves))
 
 
 def cascade_text(result: CascadeResult, costs: StageCosts | None = None) -> str:
@@ -232,9 +219,7 @@ def _best_answers(
     count = min(MORE_ANSWERS, len(features))
     similarity = np.full((len(queries), MORE_ANSWERS), -np.inf, np.float32)
     positions = np.zeros((len(queries), MORE_ANSWERS), np.int64)
-    rows = rows_per_block(len(queries), len(features) * 16)
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(len(queries), len(features) * 16):
         scores = queries[block] @ features.T
         junk = query.person_ids[block, np.newaxis] == gallery.person_ids
         junk &= query.camera_ids[block, np.newaxis] == gallery.camera_ids
@@ -252,12 +237,9 @@ def _expanded_queries(
 ) -> NDArray[np.float32]:
     """The expanded queries, (Q, D); a query without answers keeps its own feature."""
     expanded = np.empty((len(answers.positions), features.shape[1]), np.float32)
-    rows = rows_per_block(len(expanded), ANSWERS * features.shape[1] * 4)
-    for start in range(0, len(expanded), rows):
-        block = slice(start, start + rows), slice(ANSWERS)
-        expanded[block[0]] = expand_queries(
-            features[answers.positions[block]], answers.similarity[block]
-        )
+    for rows in row_blocks(len(expanded), ANSWERS * features.shape[1] * 4):
+        best = rows, slice(ANSWERS)
+        expanded[rows] = expand_queries(features[answers.positions[best]], answers.similarity[best])
     has_none = ~expanded.any(axis=1)
     expanded[has_none] = own[has_none]
     return expanded

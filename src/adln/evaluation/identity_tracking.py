@@ -7,8 +7,9 @@ new id at each camera, or after each absence, is counted as right for one of the
 implements the id switches of CLEAR MOT (Bernardin and Stiefelhagen, 2008), within a camera.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +63,14 @@ class IdentityBoxes:
     def of_camera(self, camera_id: int) -> "IdentityBoxes":
         """The rows of one camera."""
         mine = self.camera_ids == camera_id
-        return IdentityBoxes(
-            frames=self.frames[mine],
-            camera_ids=self.camera_ids[mine],
-            identities=self.identities[mine],
-            boxes_xyxy=self.boxes_xyxy[mine],
-        )
+        return IdentityBoxes(**{each.name: getattr(self, each.name)[mine] for each in fields(self)})
+
+    def rows_by_frame(self) -> dict[tuple[int, int], list[int]]:
+        """(Camera, frame) -> its rows, ascending."""
+        rows: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row, moment in enumerate(zip(self.camera_ids, self.frames, strict=True)):
+            rows[int(moment[0]), int(moment[1])].append(row)
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,30 +215,12 @@ def _frames_of(
     truth: IdentityBoxes, predicted: IdentityBoxes
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
     """Rows of truth and prediction of each frame that has both, in order of time."""
-    moments, inverse = np.unique(
-        np.stack(
-            [
-                np.concatenate([truth.camera_ids, predicted.camera_ids]),
-                np.concatenate([truth.frames, predicted.frames]),
-            ]
-        ),
-        axis=1,
-        return_inverse=True,
-    )
-    num_true, num_moments = len(truth.frames), moments.shape[1]
-    of_truth, of_prediction = inverse[:num_true], inverse[num_true:]
-    bounds = np.arange(num_moments + 1)
-    true_order = np.argsort(of_truth, kind="stable")
-    predicted_order = np.argsort(of_prediction, kind="stable")
-    true_starts = np.searchsorted(of_truth[true_order], bounds)
-    predicted_starts = np.searchsorted(of_prediction[predicted_order], bounds)
     true_boxes = np.asarray(truth.boxes_xyxy, dtype=np.float64)
     predicted_boxes = np.asarray(predicted.boxes_xyxy, dtype=np.float64)
-    for moment in range(num_moments):
-        mine = true_order[true_starts[moment] : true_starts[moment + 1]]
-        theirs = predicted_order[predicted_starts[moment] : predicted_starts[moment + 1]]
-        if len(mine) > 0 and len(theirs) > 0:
-            yield mine, theirs, iou(true_boxes[mine], predicted_boxes[theirs])
+    true_rows, predicted_rows = truth.rows_by_frame(), predicted.rows_by_frame()
+    for moment in sorted(true_rows.keys() & predicted_rows.keys()):
+        mine, theirs = np.array(true_rows[moment]), np.array(predicted_rows[moment])
+        yield mine, theirs, iou(true_boxes[mine], predicted_boxes[theirs])
 
 
 def _checked(min_iou: float) -> float:

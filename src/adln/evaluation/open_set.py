@@ -6,14 +6,12 @@ see are not enrolled, so scores need a threshold, and there are two kinds of fig
 - pairs (verification): TPR@FPR, the share of pairs of one person accepted at the threshold that
   accepts a stated share of pairs of two persons;
 - searches (identification): DIR@FAR, the share of enrolled people found, at or above the threshold
-  and among the first ``max_rank`` answers, when a stated share of strangers gets an answer at or
-  above it. FNIR = 1 - DIR and FPIR = FAR are other names of these shares.
+  and among the first ``max_rank`` answers, when a stated share of strangers gets an answer.
 
-Scores at or above the threshold are accepted. The threshold for a rate is the smallest one whose
-false share does not exceed the rate: curves are step functions without interpolation, and equal
-scores are accepted or refused together. A person's score in a search is that of their most similar
-enrolled picture; among equal scores, wrong persons are ranked first. As in Table 1, pictures of the
-query's person from the query's own camera are left out.
+Scores at or above the threshold are accepted. It is the smallest whose false share does not exceed
+the rate, without interpolation. A person's score in a search is that of their most similar enrolled
+picture; among equal scores, wrong persons are ranked first. As in Table 1, pictures of the query's
+person from the query's own camera are left out.
 
 Source: ISO/IEC 19795-1:2021 and NIST IR 8271 "FRVT Part 2: Identification" (FPIR, FNIR); Phillips,
 Grother, Micheals, "Evaluation Methods in Face Recognition", Handbook of Face Recognition, 2011
@@ -28,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.errors import EvaluationError
-from adln.evaluation.ranking import Side, checked_ids, require_one_length, rows_per_block
+from adln.evaluation.ranking import Side, checked_ids, require_one_length, row_blocks
 
 DEFAULT_PAIR_RATES = (1e-4, 1e-3, 1e-2)
 DEFAULT_SEARCH_RATES = (0.001, 0.01, 0.1)
@@ -133,7 +131,11 @@ def dir_at_far(searches: OpenSetSearches, rate: float, *, max_rank: int = 1) -> 
     Raises:
         EvaluationError: See `threshold_at`; there is no mated search; or max_rank is below 1.
     """
-    return _point(_found(searches, max_rank), searches.stranger_scores, rate)
+    if max_rank < 1:
+        raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
+    scores = _checked(searches.mated_scores, "searches for people who are enrolled")
+    found = np.where(searches.mated_ranks <= max_rank, scores, -np.inf).astype(scores.dtype)
+    return _point(found, searches.stranger_scores, rate)
 
 
 def _point(true: Scores, false: Scores, rate: float, of: int | None = None) -> OperatingPoint:
@@ -154,18 +156,14 @@ def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) ->
     Raises:
         EvaluationError: Shapes disagree, a split is empty, or a feature is NaN or infinite.
     """
-    queries, others = _features(query[0], gallery[0])
-    persons, cameras = checked_ids("query", len(queries), *query[1:])
-    ids = checked_ids("gallery", len(others), *gallery[1:])
-    order = np.argsort(ids[0], kind="stable")
-    others, sorted_persons, sorted_cameras = others[order], ids[0][order], ids[1][order]
+    (queries, persons, cameras), stored = _checked_sides(query, gallery)
+    order = np.argsort(stored[1], kind="stable")
+    others, sorted_persons, sorted_cameras = (column[order] for column in stored)
     person_ids, starts = np.unique(sorted_persons, return_index=True)
     columns = np.searchsorted(person_ids, persons).clip(max=len(person_ids) - 1)
     mates = np.where(person_ids[columns] == persons, columns, -1)
     scores = np.empty((len(queries), len(person_ids)), np.float32)
-    rows = rows_per_block(len(queries), len(others) * 4)
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(len(queries), len(others) * 4):
         similarity = queries[block] @ others.T
         if across_cameras:
             junk = (persons[block, np.newaxis] == sorted_persons) & (
@@ -336,41 +334,29 @@ def _checked(scores: Scores, what: str) -> NDArray[Any]:
     return checked
 
 
-def _found(searches: OpenSetSearches, max_rank: int) -> NDArray[Any]:
-    """Mated scores, -inf if the right person is not among the first `max_rank`."""
-    if max_rank < 1:
-        raise EvaluationError(f"max_rank must be at least 1, got {max_rank}.")
-    scores = _checked(searches.mated_scores, "searches for people who are enrolled")
-    return np.where(searches.mated_ranks <= max_rank, scores, -np.inf).astype(scores.dtype)
-
-
-def _features(query: Scores, gallery: Scores) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    queries = np.asarray(query, dtype=np.float32)
-    others = np.asarray(gallery, dtype=np.float32)
+def _checked_sides(query: Side, gallery: Side) -> tuple[Side, Side]:
+    """Both sides with float32 features and int64 ids."""
+    queries, others = (np.asarray(side[0], dtype=np.float32) for side in (query, gallery))
     require_one_length(queries, others)
     for word, features in (("query", queries), ("gallery", others)):
         if not np.isfinite(features).all():
             raise EvaluationError(f"The {word} features contain NaN or infinite values.")
-    return queries, others
+    return (
+        (queries, *checked_ids("query", len(queries), *query[1:])),
+        (others, *checked_ids("gallery", len(others), *gallery[1:])),
+    )
 
 
 def _pair_scores(
     query: Side, gallery: Side, share: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Scores of all pairs of one person; the highest share of those of two persons; their number.
-
-    Sorting all pairs of two persons would take hundreds of megabytes for Market-1501.
-    """
-    queries, others = _features(query[0], gallery[0])
-    persons, cameras = checked_ids("query", len(queries), *query[1:])
-    ids = checked_ids("gallery", len(others), *gallery[1:])
+    """Scores of all pairs of one person, the highest share of those of two, and their number."""
+    (queries, persons, cameras), (others, *ids) = _checked_sides(query, gallery)
     keep = int(share * len(queries) * len(others)) + 2
     same: list[NDArray[np.float32]] = []
     best = np.empty(0, np.float32)
     num_different = 0
-    rows = rows_per_block(len(queries), len(others) * 16)
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(len(queries), len(others) * 16):
         similarity = queries[block] @ others.T
         one_person = persons[block, np.newaxis] == ids[0]
         other_camera = cameras[block, np.newaxis] != ids[1]

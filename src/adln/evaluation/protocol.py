@@ -14,13 +14,7 @@ from adln.datasets.loading import iterate_crops
 from adln.datasets.split import Split
 from adln.embeddings import Embedder, find_unusable
 from adln.errors import EvaluationError
-from adln.evaluation.ranking import (
-    RetrievalMetrics,
-    Side,
-    checked_ids,
-    evaluate_features,
-    require_a_match,
-)
+from adln.evaluation.ranking import RetrievalMetrics, Side, evaluate_features, matching_ids
 from adln.evaluation.reranking import evaluate_reranked
 
 
@@ -77,7 +71,7 @@ def evaluate(
         ImageError: A picture is missing or damaged.
         SettingsError: ``batch_size`` is below one.
     """
-    _require_a_match(query, gallery)
+    matching_ids(len(query), query.ids, len(gallery), gallery.ids)
     query_features, gallery_features = (
         embed_split(embedder, split, batch_size=batch_size, on_progress=on_progress)
         for split in (query, gallery)
@@ -101,7 +95,7 @@ def evaluate_embedded(
     Raises:
         EvaluationError: A split is empty, shapes disagree, or no query has a match.
     """
-    _require_a_match(query, gallery)
+    matching_ids(len(query), query.ids, len(gallery), gallery.ids)
     results = {}
     for depth in query_features:
         sides = (query_features[depth], *query.ids), (gallery_features[depth], *gallery.ids)
@@ -112,13 +106,6 @@ def evaluate_embedded(
             reranked=evaluate_reranked(*sides, max_rank=max_rank) if rerank else None,
         )
     return Evaluation(query=query, gallery=gallery, results=results)
-
-
-def _require_a_match(query: Split, gallery: Split) -> None:
-    require_a_match(
-        checked_ids("query", len(query), *query.ids),
-        checked_ids("gallery", len(gallery), *gallery.ids),
-    )
 
 
 def embed_split(

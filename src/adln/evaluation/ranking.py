@@ -12,6 +12,7 @@ sorted: the rank of a match is the number of pictures above it, and counting the
 that beat the query's worst match gives exactly the ranks of a full sort.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +96,7 @@ def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> Retr
     """
     dtype = np.result_type(query[0], gallery[0], np.float32)
     queries, others = (np.asarray(side[0], dtype=dtype) for side in (query, gallery))
-    query_ids = checked_ids("query", len(queries), *query[1:])
-    gallery_ids = checked_ids("gallery", len(others), *gallery[1:])
-    require_a_match(query_ids, gallery_ids)
+    query_ids, gallery_ids = matching_ids(len(queries), query[1:], len(others), gallery[1:])
     require_one_length(queries, others)
     # A query's length does not affect its ranks, so only the gallery is normalised.
     _checked_lengths("query", queries)
@@ -105,11 +104,10 @@ def evaluate_features(query: Side, gallery: Side, *, max_rank: int = 50) -> Retr
     unit = bool(np.all(np.abs(gallery_lengths - 1) <= _UNIT_TOLERANCE))
 
     tally = RankTally(*gallery_ids)
-    rows = rows_per_block(len(queries), len(others) * dtype.itemsize)
-    buffer = np.empty((rows, len(others)), dtype=dtype)
-    for start in range(0, len(queries), rows):
-        block = slice(start, start + rows)
-        similarity = buffer[: len(queries[block])]
+    row_bytes = len(others) * dtype.itemsize
+    buffer = np.empty((rows_per_block(len(queries), row_bytes), len(others)), dtype=dtype)
+    for block in row_blocks(len(queries), row_bytes):
+        similarity = buffer[: block.stop - block.start]
         np.matmul(queries[block], others.T, out=similarity)
         if not unit:
             similarity /= gallery_lengths
@@ -135,18 +133,14 @@ def evaluate_distance_matrix(
         raise EvaluationError(f"The distance matrix must be (Q, G), got {distances.shape}.")
     num_queries, num_gallery = distances.shape
     dtype = np.result_type(distances, np.float32)
-    query_ids = checked_ids("query", num_queries, *query_ids)
-    gallery_ids = checked_ids("gallery", num_gallery, *gallery_ids)
-    require_a_match(query_ids, gallery_ids)
+    query_ids, gallery_ids = matching_ids(num_queries, query_ids, num_gallery, gallery_ids)
     tally = RankTally(*gallery_ids)
-    rows = rows_per_block(num_queries, num_gallery * dtype.itemsize)
-    for start in range(0, num_queries, rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(num_queries, num_gallery * dtype.itemsize):
         similarity = np.negative(distances[block], dtype=dtype)
         if not np.isfinite(similarity).all():
             raise EvaluationError(
                 "The distance matrix contains NaN or infinite values in rows "
-                f"{start}..{start + len(similarity) - 1}; every distance must be a finite number."
+                f"{block.start}..{block.stop - 1}; every distance must be a finite number."
             )
         tally.add(similarity, query_ids[0][block], query_ids[1][block])
     return tally.metrics(max_rank=max_rank)
@@ -178,11 +172,7 @@ def checked_ids(split: str, length: int, person_ids: NDArray[Any], camera_ids: N
 
 
 def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
-    """Check that all features have the same dimension.
-
-    Raises:
-        EvaluationError: They are not (Q, D) and (G, D).
-    """
+    """Raise EvaluationError unless features are (Q, D) and (G, D)."""
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise EvaluationError(
             "Query and gallery features must be (Q, D) and (G, D) with the same D, "
@@ -190,21 +180,29 @@ def require_one_length(queries: NDArray[Any], gallery: NDArray[Any]) -> None:
         )
 
 
-def require_a_match(query_ids: Ids, gallery_ids: Ids) -> None:
-    """Check, before any work, that at least one query can be evaluated.
+def matching_ids(
+    num_query: int,
+    query_ids: tuple[NDArray[Any], NDArray[Any]],
+    num_gallery: int,
+    gallery_ids: tuple[NDArray[Any], NDArray[Any]],
+) -> tuple[Ids, Ids]:
+    """Check, before any work, the ids of both sides and that a query can be evaluated.
 
     Raises:
-        EvaluationError: No query has a match; the message says why.
+        EvaluationError: See `checked_ids`; or no query has a match; the message says why.
     """
-    num_query = len(query_ids[0])
-    persons = np.unique(np.concatenate([query_ids[0], gallery_ids[0]]), return_inverse=True)[1]
-    cameras = np.unique(np.concatenate([query_ids[1], gallery_ids[1]]), return_inverse=True)[1]
+    queries = checked_ids("query", num_query, *query_ids)
+    stored = checked_ids("gallery", num_gallery, *gallery_ids)
+    persons, cameras = (
+        np.unique(np.concatenate(columns), return_inverse=True)[1]
+        for columns in zip(queries, stored, strict=True)
+    )
     views = persons * (cameras.max() + 1) + cameras
     by_any_camera = np.bincount(persons[num_query:], minlength=persons.max() + 1)
     by_own_camera = np.bincount(views[num_query:], minlength=views.max() + 1)
     num_pictures = by_any_camera[persons[:num_query]]
     if np.any(num_pictures > by_own_camera[views[:num_query]]):
-        return
+        return queries, stored
     num_absent = np.count_nonzero(num_pictures == 0)
     raise EvaluationError(
         f"None of the {num_query} queries has a match in the gallery: a match is the same person "
@@ -223,6 +221,12 @@ def rows_per_block(num_rows: int, row_bytes: int) -> int:
     largest = max(1, _BLOCK_BYTES // max(1, row_bytes))
     num_blocks = max(1, -(-num_rows // largest))
     return max(1, -(-num_rows // num_blocks))
+
+
+def row_blocks(num_rows: int, row_bytes: int) -> Iterator[slice]:
+    """The blocks of rows of `rows_per_block`."""
+    size = rows_per_block(num_rows, row_bytes)
+    return (slice(at, min(at + size, num_rows)) for at in range(0, num_rows, size))
 
 
 class RankTally:
@@ -327,11 +331,10 @@ def _count_others_above(
     columns: NDArray[np.int64],
     scores: NDArray[np.floating],
 ) -> NDArray[np.int64]:
-    """For each of M matches, count the other persons' pictures ranked above it.
+    """For each of M matches, count the other persons' pictures ranked above it: earlier if equal.
 
-    `similarity` (B, G) is -infinity for all pictures of the query's person; `counts` (B,) are
-    matches per query. The matches' columns and scores (M,) are by query, then best first. Among
-    equal scores, the earlier gallery picture is ranked above.
+    `similarity` (B, G) is -infinity for all of the query's person; `counts` (B,) are its matches,
+    whose columns and scores (M,) are by query, then best first.
     """
     ends = np.cumsum(counts)
     starts = ends - counts

@@ -18,10 +18,9 @@ from adln.evaluation.ranking import (
     RankTally,
     RetrievalMetrics,
     Side,
-    checked_ids,
-    require_a_match,
+    matching_ids,
     require_one_length,
-    rows_per_block,
+    row_blocks,
 )
 
 # Pairs of points, or entries of a dense block, processed at a time.
@@ -100,9 +99,7 @@ def evaluate_reranked(
     Raises:
         EvaluationError: As for `rerank`, or no query has a match.
     """
-    query_ids = checked_ids("query", len(query[0]), *query[1:])
-    gallery_ids = checked_ids("gallery", len(gallery[0]), *gallery[1:])
-    require_a_match(query_ids, gallery_ids)
+    query_ids, gallery_ids = matching_ids(len(query[0]), query[1:], len(gallery[0]), gallery[1:])
     tally = RankTally(*gallery_ids)
     for rows, distances in rerank(
         query[0],
@@ -152,12 +149,9 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Sets:
-    """One set of points for each point, or one sparse row: entries by row, ascending in each.
+    """A set, or sparse row, for each of N points; row i is `offsets[i]..offsets[i + 1]`.
 
-    Attributes:
-        offsets: (N + 1,) int64; the entries of row i are offsets[i]..offsets[i + 1].
-        columns: (E,) int64, the point of each entry.
-        weights: (E,) float64, all ones if only the sets matter.
+    Its points and their weights (ones if only the sets matter) are ascending, E in all rows.
     """
 
     offsets: NDArray[np.int64]
@@ -192,35 +186,30 @@ def _rerank(
     by_column = _transposed(weights, first_row=num_query)
 
     num_gallery = len(points) - num_query
-    rows_at_once = rows_per_block(num_query, num_gallery * points.features.itemsize)
     rows_per_chunk = max(1, _CHUNK // num_gallery)
-    for start in range(0, num_query, rows_at_once):
-        rows = slice(start, min(start + rows_at_once, num_query))
+    for rows in row_blocks(num_query, num_gallery * points.features.itemsize):
         distances = points.squared_distances(rows, slice(num_query, None))
         distances *= distance_weight / largest[rows, np.newaxis]
-        for first in range(start, rows.stop, rows_per_chunk):
+        for first in range(rows.start, rows.stop, rows_per_chunk):
             chunk = np.arange(first, min(first + rows_per_chunk, rows.stop))
             shared = _shared_weight(weights, by_column, chunk, num_gallery)
             # The weights of a point sum to 1, so those of a union sum to 2 - shared.
             jaccard = 1 - shared / (2 - shared)
-            distances[chunk - start] += (1 - distance_weight) * jaccard
+            distances[chunk - rows.start] += (1 - distance_weight) * jaccard
         yield rows, distances
 
 
 def _nearest(
     points: _Points, count: int, on_progress: Callable[[int], None] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """The `count` nearest points of each point, including itself, and its largest squared distance.
-
-    Nearest first, equal distances by number.
-    """
+    """The nearest of each point with itself, equal ones by number; and its largest distance."""
     count = min(count, len(points))
     neighbours = np.empty((len(points), count), np.int64)
     largest = np.empty(len(points), points.features.dtype)
-    rows_at_once = rows_per_block(len(points), len(points) * points.features.itemsize)
     rows_per_chunk = max(1, _CHUNK // len(points))
-    for start in range(0, len(points), rows_at_once):
-        block = points.squared_distances(slice(start, start + rows_at_once), slice(None))
+    for at in row_blocks(len(points), len(points) * points.features.itemsize):
+        start = at.start
+        block = points.squared_distances(at, slice(None))
         own = np.arange(len(block))
         block[own, start + own] = 0
         for first in range(0, len(block), rows_per_chunk):

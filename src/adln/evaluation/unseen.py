@@ -2,16 +2,12 @@
 
 Sec. III trains and tests on one data set, with different people but the same cameras. How a network
 performs at other cameras shows only on a data set it was not trained on. For each data set and
-depth:
+depth: Rank-1 and mAP, as in Table 1, and the TPR at an FPR of 0.1 % and 1 % over *all* pairs of a
+query and a gallery picture from two cameras.
 
-- Rank-1 and mAP, as in Table 1;
-- TPR at an FPR of 0.1 % and 1 % over *all* pairs of a query and a gallery picture from two cameras:
-  the share of pairs of one person accepted by the threshold that accepts this share of pairs of two
-  persons.
-
-Each figure has a 95 % interval from a bootstrap over persons: the persons searched for are drawn
-with replacement, with all their queries; the gallery does not change. It shows how far the figure
-depends on the persons searched for, not on the cameras.
+Each figure has a 95 % interval from a bootstrap over persons: those searched for are drawn with
+replacement, with all their queries; the gallery does not change. It shows how far the figure
+depends on the persons, not on the cameras.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile
 intervals).
@@ -30,7 +26,7 @@ from adln.datasets.catalogue import NAMELESS, family
 from adln.embeddings import unit_length
 from adln.evaluation.open_set import can_tell, threshold_at
 from adln.evaluation.protocol import DepthResult, Evaluation
-from adln.evaluation.ranking import rows_per_block
+from adln.evaluation.ranking import row_blocks
 
 Seen = Literal["seen", "unseen", "not stated"]
 FALSE_RATES = (0.001, 0.01)
@@ -123,10 +119,7 @@ def measure_set(
         persons = evaluation.query.person_ids[metrics.valid_queries]
         _, groups = np.unique(persons, return_inverse=True)
         count = int(groups.max()) + 1
-        # (draws, persons): count of each person in each draw.
-        weights = np.random.default_rng(seed).multinomial(
-            count, np.full(count, 1 / count), size=draws
-        )
+        weights = _drawn_persons(count, draws, seed)
         strict, loose = _pair_figures(evaluation, result, seed, draws)
         rows.append(
             SetRow(
@@ -188,6 +181,11 @@ def figure_text(figure: Estimate | None) -> str:
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
+def _drawn_persons(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """(draws, persons): how often each person is in each draw."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+
+
 def _mean_figure(
     values: NDArray[np.float64] | NDArray[np.bool_],
     groups: NDArray[np.int64],
@@ -223,9 +221,7 @@ def _pair_figures(
     num_false = 0
     knots = _knots(evaluation, queries, stored)
     places = np.linspace(0, _BINS - 1, len(knots))
-    rows = rows_per_block(len(query), len(gallery) * 32)
-    for start in range(0, len(query), rows):
-        block = slice(start, start + rows)
+    for block in row_blocks(len(query), len(gallery) * 32):
         cosines = queries[block] @ stored.T
         across = query.camera_ids[block, np.newaxis] != gallery.camera_ids
         one = query.person_ids[block, np.newaxis] == gallery.person_ids
@@ -240,9 +236,7 @@ def _pair_figures(
         if len(best) > keep:
             best = np.partition(best, len(best) - keep)[-keep:]
     found = np.concatenate(same)
-    weights = np.random.default_rng(seed).multinomial(
-        persons, np.full(persons, 1 / persons), size=draws
-    )
+    weights = _drawn_persons(persons, draws, seed)
     # Pairs at or above the lower edge of each bin, in each draw.
     drawn_same = np.cumsum((weights @ same_counts)[:, ::-1], axis=1)[:, ::-1]
     drawn_false = np.cumsum((weights @ false_counts)[:, ::-1], axis=1)[:, ::-1]

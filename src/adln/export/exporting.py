@@ -238,10 +238,7 @@ def _judge(
     say: Callable[[str], None],
     on_progress: Callable[[int], None] | None,
 ) -> tuple[tuple[Parity, ...], tuple[Accuracy, ...], tuple[Answers, Answers]]:
-    """Compare the files with the network: embeddings, then the flip test, then Rank-1 and mAP.
-
-    Also returns the outputs of network and file for the probe.
-    """
+    """Compare embeddings, flip test, Rank-1 and mAP; also returns both outputs for the probe."""
 
     def open_candidate(batch_size: int) -> Embedder:
         if len(paths) > 1:

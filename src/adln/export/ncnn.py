@@ -24,11 +24,7 @@ DEEPEST = 3
 
 
 def require_possible(depths: Sequence[int], precision: Precision) -> None:
-    """Refuse early what cannot be written or validated.
-
-    Raises:
-        ExportError: ncnn cannot run it, or a package is not installed; the message says which.
-    """
+    """Raise ExportError, early, if ncnn cannot run the network or a package is not installed."""
     if precision == "int8":
         raise ExportError("ncnn files must be fp32 or fp16: its packages do not quantise.")
     if max(depths) > DEEPEST:

@@ -79,11 +79,7 @@ def measure_parity(
 
 
 def require_parity(rows: Sequence[Parity], precision: Precision) -> None:
-    """Refuse a file whose embeddings differ from the torch network's.
-
-    Raises:
-        ParityError: a row violates the tolerance of the precision; the message names all such rows.
-    """
+    """Raise ParityError, which names them, if rows violate the tolerance of the precision."""
     tolerance = TOLERANCES[precision]
     failures = [
         f"Res{row.depth} at batch {row.batch_size}: {words} cosine {value:.5f}, "
@@ -143,11 +139,7 @@ def measure_accuracy(
 
 
 def require_accuracy(rows: Sequence[Accuracy]) -> None:
-    """Refuse a file with a lower accuracy than the torch network.
-
-    Raises:
-        ParityError: Rank-1 or mAP drops by more than half a point; the message names all drops.
-    """
+    """Raise ParityError, with all drops, if Rank-1 or mAP drops by more than half a point."""
     failures = [
         f"Res{row.depth} on {row.dataset}: {words} falls from {_PERCENT * before:.2f} "
         f"to {_PERCENT * after:.2f}"

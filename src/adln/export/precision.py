@@ -122,10 +122,7 @@ def to_int8(
 
 
 def _store_projections_in_bytes(graph: ir.Graph) -> None:
-    """Store the weights of projections as int8 with a scale per row; arithmetic stays float.
-
-    They are a sixth of the weights of a Res2 and a thousandth of its work.
-    """
+    """Store projections, a sixth of a Res2, as int8 with a scale per row; they compute in float."""
     for node in list(graph):
         weight = constant(node.inputs[1]) if node.op_type == "Gemm" else None
         if weight is None or not str(node.name).startswith("exits"):

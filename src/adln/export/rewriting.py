@@ -11,19 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from adln.export.nodes import (
-    TO_CHANNELS_FIRST,
-    TO_CHANNELS_LAST,
-    Maker,
-    chain,
-    constant,
-    dim,
-    drops_axes,
-    is_permutation,
-    producer,
-    reduced_axes,
-    remove_dead_nodes,
-)
+from adln.export import nodes
 
 # Metadata key under which torch's tracer records a node's modules.
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -39,7 +27,7 @@ def rewrite(model: ir.Model) -> None:
         pool_maxima(graph, node)
         average_by_product(graph, node)
         convolve_along_channels(graph, node)
-    remove_dead_nodes(graph)
+    nodes.remove_dead_nodes(graph)
 
 
 def name_nodes_by_module(graph: ir.Graph) -> None:
@@ -70,23 +58,23 @@ def normalise_rows(graph: ir.Graph) -> None:
     the convolution is also exact at the border: its padding of 0 stays 0.
     """
     for convolution in list(graph):
-        path = chain(convolution, "Conv", "Div", "Sub", "Cast", "Transpose")
-        if path is None or not is_permutation(path[-1], TO_CHANNELS_FIRST):
+        path = nodes.chain(convolution, "Conv", "Div", "Sub", "Cast", "Transpose")
+        if path is None or not nodes.is_permutation(path[-1], nodes.TO_CHANNELS_FIRST):
             continue
         _, divide, subtract, _, transpose = path
         crops = transpose.inputs[0]
         assert crops is not None
-        mean, std = constant(subtract.inputs[1]), constant(divide.inputs[1])
-        kernel = constant(convolution.inputs[1])
+        mean, std = nodes.constant(subtract.inputs[1]), nodes.constant(divide.inputs[1])
+        kernel = nodes.constant(convolution.inputs[1])
         if mean is None or std is None or kernel is None or mean.size != _CHANNELS:
             continue
-        height, width = dim(crops, 1), dim(crops, 2)
-        make = Maker(graph, "normalise")
+        height, width = nodes.dim(crops, 1), nodes.dim(crops, 2)
+        make = nodes.Maker(graph, "normalise")
         rows = make("Reshape", crops, np.array([0, height, width * _CHANNELS]))
         pixels = make("Cast", rows, to=ir.DataType.FLOAT)
         centred = make("Sub", pixels, np.tile(mean.reshape(-1), width))
         picture = make("Reshape", centred, np.array([0, height, width, _CHANNELS]))
-        first = make("Transpose", picture, perm=TO_CHANNELS_FIRST)
+        first = make("Transpose", picture, perm=nodes.TO_CHANNELS_FIRST)
         graph.insert_before(convolution, make.nodes)
         convolution.replace_input_with(0, first)
         weight = make.constant((kernel / std).astype(np.float32), "kernel")
@@ -99,18 +87,18 @@ def pool_maxima(graph: ir.Graph, node: ir.Node) -> None:
     Reductions over an outer axis have strided memory access; pooling has kernels for every layout,
     and works directly on 8-bit maps.
     """
-    if node.op_type != "ReduceMax" or not drops_axes(node):
+    if node.op_type != "ReduceMax" or not nodes.drops_axes(node):
         return
-    axes, transpose = reduced_axes(node), producer(node, "Transpose")
-    if transpose is None or not is_permutation(transpose, TO_CHANNELS_LAST):
+    axes, transpose = nodes.reduced_axes(node), nodes.producer(node, "Transpose")
+    if transpose is None or not nodes.is_permutation(transpose, nodes.TO_CHANNELS_LAST):
         return
     first = transpose.inputs[0]
     if axes not in ((1,), (2,)) or first is None:
         return
-    kernel = (dim(first, 2), 1) if axes == (1,) else (1, dim(first, 3))
-    make = Maker(graph, str(node.name))
+    kernel = (nodes.dim(first, 2), 1) if axes == (1,) else (1, nodes.dim(first, 3))
+    make = nodes.Maker(graph, str(node.name))
     pooled = make("MaxPool", first, kernel_shape=kernel)
-    last = make("Transpose", pooled, perm=TO_CHANNELS_LAST)
+    last = make("Transpose", pooled, perm=nodes.TO_CHANNELS_LAST)
     make("Squeeze", last, np.array(axes))
     make.replace(node)
 
@@ -120,23 +108,23 @@ def average_by_product(graph: ir.Graph, node: ir.Node) -> None:
 
     The same sum, in the memory order of the map.
     """
-    if node.op_type != "ReduceMean" or not drops_axes(node):
+    if node.op_type != "ReduceMean" or not nodes.drops_axes(node):
         return
-    axes, source = reduced_axes(node), node.inputs[0]
-    transpose = producer(node, "Transpose")
+    axes, source = nodes.reduced_axes(node), node.inputs[0]
+    transpose = nodes.producer(node, "Transpose")
     if source is None or transpose is None:
         return
-    if axes == (1,) and is_permutation(transpose, TO_CHANNELS_LAST):
-        height, width, channels = (dim(source, axis) for axis in (1, 2, 3))
+    if axes == (1,) and nodes.is_permutation(transpose, nodes.TO_CHANNELS_LAST):
+        height, width, channels = (nodes.dim(source, axis) for axis in (1, 2, 3))
         folded, summands, kept = [0, height, width * channels], height, [0, width, channels]
-    elif axes == (2, 3) and is_permutation(transpose, TO_CHANNELS_FIRST):
+    elif axes == (2, 3) and nodes.is_permutation(transpose, nodes.TO_CHANNELS_FIRST):
         source = transpose.inputs[0]
         assert source is not None
-        height, width, channels = (dim(source, axis) for axis in (1, 2, 3))
+        height, width, channels = (nodes.dim(source, axis) for axis in (1, 2, 3))
         folded, summands, kept = [0, height * width, channels], height * width, [0, channels]
     else:
         return
-    make = Maker(graph, str(node.name))
+    make = nodes.Maker(graph, str(node.name))
     table = make("Reshape", source, np.array(folded))
     weights = make.constant(np.full((1, summands), 1 / summands, dtype=np.float32), "weights")
     mean = make("MatMul", weights, table)
@@ -152,7 +140,7 @@ def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
     """
     if node.op_type != "Conv":
         return
-    kernel, planes = constant(node.inputs[1]), node.inputs[0]
+    kernel, planes = nodes.constant(node.inputs[1]), node.inputs[0]
     if kernel is None or planes is None or kernel.shape[0] != 1 or kernel.shape[2] == 1:
         return
     size = kernel.shape[2]
@@ -160,13 +148,13 @@ def convolve_along_channels(graph: ir.Graph, node: ir.Node) -> None:
     plain = kernel.shape[3] == size and node.attributes["pads"].as_ints() == (padding,) * 4
     if not plain or len(node.inputs) != 3:
         return
-    bias = constant(node.inputs[2])
+    bias = nodes.constant(node.inputs[2])
     assert bias is not None
-    count, rows, columns = (dim(planes, axis) for axis in (1, 2, 3))
+    count, rows, columns = (nodes.dim(planes, axis) for axis in (1, 2, 3))
     turned = columns < rows
     short, long = min(rows, columns), max(rows, columns)
     taps = kernel[0].swapaxes(1, 2) if turned else kernel[0]  # (P, along short, along long)
-    make = Maker(graph, str(node.name))
+    make = nodes.Maker(graph, str(node.name))
     if turned:
         planes = make("Transpose", planes, perm=(0, 1, 3, 2))
     lines = make("Reshape", planes, np.array([0, count * short, 1, long]))

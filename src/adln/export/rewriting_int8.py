@@ -12,20 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from adln.export.nodes import (
-    TO_CHANNELS_FIRST,
-    TO_CHANNELS_LAST,
-    Maker,
-    chain,
-    constant,
-    dim,
-    drops_axes,
-    is_permutation,
-    maker_of,
-    producer,
-    reduced_axes,
-    remove_dead_nodes,
-)
+from adln.export import nodes
 
 _CHANNELS = 3
 # Pixels whose colours become the channels of one point: 12 channels, a multiple of four.
@@ -47,7 +34,9 @@ def rewrite_int8(model: ir.Model, floats: ir.Model) -> None:
     """
     graph = model.graph
     kernels = {
-        str(node.name): constant(node.inputs[1]) for node in floats.graph if node.op_type == "Conv"
+        str(node.name): nodes.constant(node.inputs[1])
+        for node in floats.graph
+        if node.op_type == "Conv"
     }
     for node in list(graph):
         subtract_from_bytes(graph, node)
@@ -56,7 +45,7 @@ def rewrite_int8(model: ir.Model, floats: ir.Model) -> None:
         add_inside_convolution(graph, node, kernels)
         average_bytes(graph, node)
         scale_and_shift(graph, node)
-    remove_dead_nodes(graph)
+    nodes.remove_dead_nodes(graph)
 
 
 def subtract_from_bytes(graph: ir.Graph, node: ir.Node) -> None:
@@ -65,25 +54,27 @@ def subtract_from_bytes(graph: ir.Graph, node: ir.Node) -> None:
     Before, rows of pixels were converted to float, the mean was subtracted, and each colour plane
     was quantised.
     """
-    path = chain(node, "QuantizeLinear", "Transpose", "Reshape", "Sub", "Cast", "Reshape")
+    path = nodes.chain(node, "QuantizeLinear", "Transpose", "Reshape", "Sub", "Cast", "Reshape")
     if path is None:
         return
     _, transpose, reshape, subtract, _, fold = path
-    mean, crops, picture = constant(subtract.inputs[1]), fold.inputs[0], reshape.outputs[0]
+    mean, crops, picture = nodes.constant(subtract.inputs[1]), fold.inputs[0], reshape.outputs[0]
     if mean is None or crops is None or crops.dtype != ir.DataType.UINT8:
         return
-    if dim(crops, 3) != _CHANNELS or not is_permutation(transpose, TO_CHANNELS_FIRST):
+    if nodes.dim(crops, 3) != _CHANNELS or not nodes.is_permutation(
+        transpose, nodes.TO_CHANNELS_FIRST
+    ):
         return
     mean = mean.reshape(-1, _CHANNELS)
     scale = _scale_that_fits(mean[0])
     levels = (_LARGEST_BYTE - np.rint(mean / scale)).astype(np.uint8)
-    make = Maker(graph, "normalise/bytes")
+    make = nodes.Maker(graph, "normalise/bytes")
     pixels = make("DequantizeLinear", crops, *_AS_THEY_ARE)
     shift = make("DequantizeLinear", levels, scale, np.array(_LARGEST_BYTE, dtype=np.uint8))
     centred = make("Add", pixels, shift)
     rounded = make("QuantizeLinear", centred, *node.inputs[1:])
     rounded.shape, rounded.type = picture.shape, ir.TensorType(ir.DataType.UINT8)
-    make("Transpose", rounded, perm=TO_CHANNELS_FIRST)
+    make("Transpose", rounded, perm=nodes.TO_CHANNELS_FIRST)
     make.replace(node)
 
 
@@ -102,23 +93,27 @@ def convolve_four_pixels_at_once(graph: ir.Graph, node: ir.Node) -> None:
     Two such points hold the 7 pixels for an even column; for odd columns the picture is shifted by
     two pixels. The weights, the sums and their rounding stay the same.
     """
-    path = chain(node, "Conv", "DequantizeLinear", "Transpose", "QuantizeLinear")
+    path = nodes.chain(node, "Conv", "DequantizeLinear", "Transpose", "QuantizeLinear")
     if path is None or not _is_like(node, _STEM):
         return
     _, widen, transpose, quantise = path
-    weight = maker_of(node.inputs[1], "DequantizeLinear")
+    weight = nodes.maker_of(node.inputs[1], "DequantizeLinear")
     round_output = _only_reader(node, "QuantizeLinear")
-    picture, level = quantise.outputs[0], constant(widen.inputs[2])
+    picture, level = quantise.outputs[0], nodes.constant(widen.inputs[2])
     if weight is None or round_output is None or level is None:
         return
-    kernel = constant(weight.inputs[0])
+    kernel = nodes.constant(weight.inputs[0])
     if kernel is None or kernel.shape[1] != _CHANNELS or len(node.inputs) != _WITH_BIAS:
         return
-    height, width = dim(picture, 1), dim(picture, 2)
-    if height % 2 or width % _PIXELS or not is_permutation(transpose, TO_CHANNELS_FIRST):
+    height, width = nodes.dim(picture, 1), nodes.dim(picture, 2)
+    if (
+        height % 2
+        or width % _PIXELS
+        or not nodes.is_permutation(transpose, nodes.TO_CHANNELS_FIRST)
+    ):
         return
     count, channels = kernel.shape[0], _CHANNELS * _PIXELS
-    make = Maker(graph, f"{node.name}/7_of_8_columns")
+    make = nodes.Maker(graph, f"{node.name}/7_of_8_columns")
     taps = np.pad(kernel, ((0, 0), (0, 0), (0, 0), (1, 0)))  # 7 columns of weights become 8
     taps = taps.reshape(count, _CHANNELS, 7, 2, _PIXELS).transpose(0, 4, 1, 2, 3)
     folded = make.constant(taps.reshape(count, channels, 7, 2), "kernel")
@@ -130,15 +125,15 @@ def convolve_four_pixels_at_once(graph: ir.Graph, node: ir.Node) -> None:
         (shifted, width // _PIXELS + 1, (3, 0, 3, 0)),
     ):
         lines = make("Reshape", view, np.array([0, height, points, channels]))
-        planes = make("Transpose", lines, perm=TO_CHANNELS_FIRST)
+        planes = make("Transpose", lines, perm=nodes.TO_CHANNELS_FIRST)
         values = make("DequantizeLinear", planes, *widen.inputs[1:])
         sizes = {"kernel_shape": (7, 2), "strides": (2, 1), "pads": pads}
         half = make("Conv", values, weights, node.inputs[2], **sizes)
         bytes_ = make("QuantizeLinear", half, *round_output.inputs[1:])
-        halves.append(make("Transpose", bytes_, perm=TO_CHANNELS_LAST))
+        halves.append(make("Transpose", bytes_, perm=nodes.TO_CHANNELS_LAST))
     pairs = make("Concat", *halves, axis=3)
     whole = make("Reshape", pairs, np.array([0, height // 2, width // 2, count]))
-    make("Transpose", whole, perm=TO_CHANNELS_FIRST)
+    make("Transpose", whole, perm=nodes.TO_CHANNELS_FIRST)
     make.replace(round_output)
 
 
@@ -154,17 +149,17 @@ def add_inside_convolution(
         return
     inputs, halved, weights, biases = [], [], [], []
     for value in node.inputs:
-        widen = maker_of(value, "DequantizeLinear")
-        path = chain(widen, "DequantizeLinear", "QuantizeLinear", "Conv")
+        widen = nodes.maker_of(value, "DequantizeLinear")
+        path = nodes.chain(widen, "DequantizeLinear", "QuantizeLinear", "Conv")
         if path is None or any(len(step.outputs[0].uses()) != 1 for step in path):
             return
         convolution = path[2]
-        source = producer(convolution, "DequantizeLinear")
+        source = nodes.producer(convolution, "DequantizeLinear")
         kernel = kernels.get(str(convolution.name))
         if source is None or kernel is None or len(convolution.inputs) != _WITH_BIAS:
             return
         bias = _dequantised(convolution.inputs[2])
-        scale, level = constant(source.inputs[1]), constant(source.inputs[2])
+        scale, level = nodes.constant(source.inputs[1]), nodes.constant(source.inputs[2])
         if bias is None or scale is None or level is None or level != 0:
             return
         halves = _is_like(convolution, _POINTWISE | {"strides": (2, 2)})
@@ -181,7 +176,7 @@ def add_inside_convolution(
     scales = np.maximum.reduce([scales, np.abs(bias) / _LARGEST_BIAS, np.full_like(bias, _TINY)])
     rounded = np.rint(weight / scales[:, None, None, None]).astype(np.int8)
     bias, scales = np.rint(bias / scales).astype(np.int32), scales.astype(np.float32)
-    make = Maker(graph, str(node.name))
+    make = nodes.Maker(graph, str(node.name))
     maps = [
         # Takes every second point of every second row.
         make("MaxPool", stage_map, kernel_shape=(1, 1), strides=(2, 2)) if halves else stage_map
@@ -201,18 +196,18 @@ def average_bytes(graph: ir.Graph, node: ir.Node) -> None:
 
     The sums are exact integers; before, the map was converted to float with channels first.
     """
-    path = chain(node, "ReduceMean", "DequantizeLinear", "QuantizeLinear")
-    if path is None or not drops_axes(node):
+    path = nodes.chain(node, "ReduceMean", "DequantizeLinear", "QuantizeLinear")
+    if path is None or not nodes.drops_axes(node):
         return
     _, widen, quantise = path
-    stage_map, floats, level = widen.inputs[0], quantise.inputs[0], constant(widen.inputs[2])
-    axes = reduced_axes(node)
+    stage_map, floats, level = widen.inputs[0], quantise.inputs[0], nodes.constant(widen.inputs[2])
+    axes = nodes.reduced_axes(node)
     if axes not in ((2, 3), (3,)) or floats is None or level is None or level.size != 1:
         return
-    channels, height, width = (dim(floats, axis) for axis in (1, 2, 3))
+    channels, height, width = (nodes.dim(floats, axis) for axis in (1, 2, 3))
     points, rows = height * width, height if axes == (3,) else 1
-    make = Maker(graph, str(node.name))
-    last = make("Transpose", stage_map, perm=TO_CHANNELS_LAST)
+    make = nodes.Maker(graph, str(node.name))
+    last = make("Transpose", stage_map, perm=nodes.TO_CHANNELS_LAST)
     table = make("Reshape", last, np.array([0, points, channels]))
     values = make("DequantizeLinear", table, *widen.inputs[1:])
     ones = np.kron(np.eye(rows, dtype=np.uint8), np.ones((1, points // rows), dtype=np.uint8))
@@ -231,12 +226,12 @@ def scale_and_shift(graph: ir.Graph, node: ir.Node) -> None:
     """Write the batch norm of the BNNeck as a product and a sum."""
     if node.op_type != "BatchNormalization":
         return
-    tables = [constant(value) for value in node.inputs[1:]]
+    tables = [nodes.constant(value) for value in node.inputs[1:]]
     gain, bias, mean, variance = (table.astype(np.float64) for table in tables if table is not None)
     factor = gain / np.sqrt(variance + node.attributes["epsilon"].as_float())
     source = node.inputs[0]
     assert source is not None
-    make = Maker(graph, str(node.name))
+    make = nodes.Maker(graph, str(node.name))
     scaled = make("Mul", source, factor.astype(np.float32))
     make("Add", scaled, (bias - mean * factor).astype(np.float32))
     make.replace(node)
@@ -260,9 +255,9 @@ def _plain(value: Any) -> Any:
 
 
 def _dequantised(value: ir.Value | None) -> NDArray[np.float64] | None:
-    """Dequantised value of an integer constant, if its zero point is 0."""
-    node = maker_of(value, "DequantizeLinear")
+    """Dequantised value of an integer nodes.constant, if its zero point is 0."""
+    node = nodes.maker_of(value, "DequantizeLinear")
     if node is None:
         return None
-    levels, scale = constant(node.inputs[0]), constant(node.inputs[1])
+    levels, scale = nodes.constant(node.inputs[0]), nodes.constant(node.inputs[1])
     return None if levels is None or scale is None else levels.astype(np.float64) * scale

@@ -1,8 +1,8 @@
 """Rounds the weights of an int8 graph so that no kernel can overflow, with little loss.
 
-Layer by layer, weights and bias are refitted so that the layer's output for its actual quantised
-input matches the float network's output. Weights are rounded one input at a time, and the inputs
-still to be rounded compensate each rounding error.
+Layer by layer, weights and bias are refitted so that the output for the actual quantised input
+matches the float network's. Weights are rounded one input at a time, and the inputs still to be
+rounded compensate each rounding error.
 
 Source: Frantar et al., GPTQ (ICLR 2023), Eq. 2-3, for the rounding; Nagel et al., Data-Free
 Quantization (ICCV 2019), Sec. 4.2, for the bias. Deviation: the fit is to the float network's
@@ -37,10 +37,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class _Layer:
-    """Convolutions that share a weight, and the float node whose output is theirs.
-
-    Several of them share the columns of that output: the j-th of G has columns j, j + G, and so on.
-    """
+    """Convolutions that share a weight; the j-th of G has columns j, j + G, ... of `reference`."""
 
     convolutions: list[ir.Node]
     reference: str
@@ -177,7 +174,9 @@ def _best_levels(
     weight: NDArray[np.float64], hessian: NDArray[np.float64], least: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Round each row with several steps and keep the one with the smallest output error."""
-    pairs = [_sum_of_two(np.maximum(sign * weight, 0)) / LARGEST_PAIR for sign in (1, -1)]
+    # The sum of the two largest weights of each sign must not exceed LARGEST_PAIR.
+    sizes = (np.sort(np.maximum(sign * weight, 0), axis=1) for sign in (1, -1))
+    pairs = [of_sign[:, -2:].sum(axis=1) / LARGEST_PAIR for of_sign in sizes]
     largest = np.maximum.reduce([*pairs, np.abs(weight).max(axis=1) / LARGEST_WEIGHT])
     steps = np.concatenate([np.maximum(share * largest, least) for share in _STEPS])
     rows = np.tile(weight, (len(_STEPS), 1))
@@ -188,17 +187,8 @@ def _best_levels(
     return levels[best], steps[best]
 
 
-def _sum_of_two(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sum of the two largest numbers of each row."""
-    total: NDArray[np.float64] = np.sort(sizes, axis=1)[:, -2:].sum(axis=1)
-    return total
-
-
 def _limits(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Range of each weight such that no two weights of one sign exceed LARGEST_PAIR.
-
-    The largest weight of a row may use what the others leave.
-    """
+    """Ranges in which no two of one sign exceed LARGEST_PAIR; the largest takes what is left."""
     limits = []
     for sign in (-1, 1):
         sizes = np.maximum(sign * scaled, 0)

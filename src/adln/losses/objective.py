@@ -25,26 +25,22 @@ from adln.settings import settings
 class ObjectiveWeights:
     """Weights of the parts of the objective, and the few numbers that shape them.
 
-    A part with weight 0 is not computed, so each can be left out alone, as in Table 2.
+    A part with weight 0 is not computed, so each can be left out alone, as in Table 2. Those that
+    are not in the paper have weight 0 by default.
 
     Attributes:
-        identity: weight of the identity loss of each exit.
-        triplet: weight of the triplet loss of each exit.
-        center: weight of the centre loss of each exit.
+        identity, triplet, center: weights of these losses of each exit.
         attention_transfer: weight of the attention transfer between neighbouring exits.
         distillation: weight of the distillation from the deepest exit into each other one.
-        alignment: weight of the pull of each other exit's embedding towards the deepest's; not in
-            the paper, for exits that share a space.
-        imitation: weight of each exit's imitation of another network's embeddings; not in the
-            paper, needs a teacher, see `adln.training.imitation`.
+        alignment: weight of the pull of each other exit's embedding towards the deepest's, for
+            exits that share a space.
+        imitation: weight of each exit's imitation of another network's embeddings; needs a teacher,
+            see `adln.training.imitation`.
         relation: weight of each exit's imitation of that network's cosines between crops.
-        margin_identity: weight of a second identity loss of each exit, with a margin between
-            cosines; not in the paper.
+        margin_identity: weight of a second identity loss of each exit, with a margin of cosines.
         label_smoothing: of the identity loss, 0 to less than 1.
-        margin: of the identity loss with a margin.
-        margin_scale: of its cosines, more than 0.
-        distillation_alpha: weight of the target class within the distillation.
-        distillation_beta: weight of the other classes within the distillation.
+        margin, margin_scale: of the cosines of the identity loss with a margin; scale above 0.
+        distillation_alpha, distillation_beta: weights of the target class and of the others.
         distillation_temperature: more than 0.
         distillation_warmup_epochs: epochs in which distillation rises to its full weight.
 

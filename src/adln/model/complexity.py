@@ -5,12 +5,15 @@ each element that a 2-D batch norm writes, and one for each that the global pool
 (the rule of thop 0.0.31, the counter of that time).
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from adln.model.exits import Exit, ExitOutput
+from adln.model.exits import Exit
 from adln.model.network import ADLN, Architecture
 
 OPERATIONS_PER_BATCH_NORM_ELEMENT = 2
@@ -45,46 +48,34 @@ def count(network: ADLN) -> Complexity:
     height_px, width_px = network.architecture.height_px, network.architecture.width_px
     with torch.device("meta"):
         shadow = ADLN(network.architecture).eval()
-    conv_macs = 0
-    batch_norm_elements = 0
-    pooled_elements = 0
+    counted: Counter[str] = Counter()
 
-    def count_conv(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal conv_macs
-        assert isinstance(module, nn.Conv2d)
-        # weight: (out, in / groups, k, k); each output element costs in / groups * k * k.
-        conv_macs += output.numel() * module.weight[0].numel()
-
-    def count_projection(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal conv_macs
-        assert isinstance(module, nn.Linear)
-        conv_macs += output.numel() * module.in_features  # a 1x1 convolution of a single point
-
-    def count_pooling(_: nn.Module, __: tuple[Tensor, ...], output: ExitOutput) -> None:
-        nonlocal pooled_elements
-        pooled_elements += output.feature_map.numel() + output.feature.numel()
-
-    def count_batch_norm(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal batch_norm_elements
-        batch_norm_elements += output.numel()
+    def counting(name: str, of: Callable[[Any, Any], int]) -> Callable[[Any, Any, Any], None]:
+        return lambda module, _, output: counted.update({name: of(module, output)})
 
     for module in shadow.modules():
         if isinstance(module, nn.Conv2d):
+            # weight: (out, in / groups, k, k); each output element costs in / groups * k * k.
+            count_conv = counting("macs", lambda conv, y: y.numel() * conv.weight[0].numel())
             module.register_forward_hook(count_conv)
         elif isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(count_batch_norm)
-    for branch in shadow.exits.values():
-        assert isinstance(branch, Exit)
-        branch.register_forward_hook(count_pooling)
-        if isinstance(branch.projection, nn.Linear):
-            branch.projection.register_forward_hook(count_projection)
+            module.register_forward_hook(counting("batch_norm", lambda _, y: y.numel()))
+        elif isinstance(module, Exit):
+            count_pooling = counting(
+                "pooled", lambda _, y: y.feature_map.numel() + y.feature.numel()
+            )
+            module.register_forward_hook(count_pooling)
+            if isinstance(module.projection, nn.Linear):
+                # A 1x1 convolution of a single point.
+                count_linear = counting("macs", lambda linear, y: y.numel() * linear.in_features)
+                module.projection.register_forward_hook(count_linear)
     shadow(torch.empty(1, 3, height_px, width_px, device="meta"))
     params = sum(
         parameter.numel()
         for name, parameter in shadow.named_parameters()
         if "bnneck" not in name and "classifier" not in name
     )
-    return Complexity(params, conv_macs, batch_norm_elements, pooled_elements)
+    return Complexity(params, counted["macs"], counted["batch_norm"], counted["pooled"])
 
 
 def count_exits(network: ADLN) -> dict[int, Complexity]:

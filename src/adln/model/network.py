@@ -4,7 +4,7 @@ Sec. II, Fig. 1 of the paper. Dimension interaction attention stands after stage
 stage 4; exit 3 reads stage 3 before the attention, so that Res3 is deployed without it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -249,13 +249,16 @@ class ADLN(nn.Module):
                 f"cannot cut at depth {sorted(missing) or 'none'}: "
                 f"this network has exits at {list(self.architecture.exits)}"
             )
+        return self.rebuilt(self.architecture.cut(wanted), self.state_dict())
+
+    def rebuilt(self, architecture: Architecture, state: Mapping[str, Tensor]) -> "ADLN":
+        """A network of another architecture, with copies of what it needs of a state."""
         with torch.device("meta"):
-            part = ADLN(self.architecture.cut(wanted))
-        own = self.state_dict()
-        state = {name: own[name].detach().clone() for name in part.state_dict()}
-        part.load_state_dict(state, assign=True)
-        part.mean, part.std = self.mean.clone(), self.std.clone()  # not part of the state
-        return part.train(self.training)
+            other = ADLN(architecture)
+        copies = {name: state[name].detach().clone() for name in other.state_dict()}
+        other.load_state_dict(copies, assign=True)
+        other.mean, other.std = self.mean.clone(), self.std.clone()  # not part of the state
+        return other.train(self.training)
 
 
 def build_network(architecture: Architecture, *, seed: int) -> ADLN:

@@ -70,11 +70,9 @@ def write_if_better(
 
 
 def _links_gain(stored: TrackedCrops, carried: TrackedCrops, asked: TrackedCrops) -> bool:
-    """Whether tracks of one person are found significantly more often over the bridge.
+    """Whether tracks of one person (cluster) are found significantly more often over the bridge.
 
-    Crops of one track are nearly all found with and without a bridge; it is meant for people who
-    reappear under another camera. Persons are clusters of the new network's embeddings, whose
-    quality was accepted before.
+    Crops of one track are nearly all found anyway; it is for people who reappear elsewhere.
     """
     rows = thinned_rows(asked, seed=0)
     asked = asked.part(rows)

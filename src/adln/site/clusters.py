@@ -1,12 +1,10 @@
 """Clusters the tracks of a site by person.
 
-A track shows one person and is never split. Tracks that one camera sees at the same time show two
-people and are never in one cluster. The mean of each camera is subtracted before tracks are
-compared, so that they do not cluster by camera.
-
-Tracks are joined by shared nearest neighbours (Jaccard distance of k-reciprocal neighbours, Zhong
-et al. 2017), in rounds: first tracks, then the clusters of the previous round, for people who pass
-often. A track that is not joined to another is a cluster of its own.
+A track shows one person and is never split. Tracks that one camera sees at the same time are never
+in one cluster. The mean of each camera is subtracted first, so that tracks do not cluster by
+camera. They are joined by shared nearest neighbours (Jaccard distance of k-reciprocal neighbours,
+Zhong et al. 2017), in rounds: first tracks, then the clusters of the previous round, for people who
+pass often.
 """
 
 from collections.abc import Set

@@ -32,10 +32,9 @@ def imagenet_start(start: Path) -> bool:
 
 
 def require_trained(start: Path) -> None:
-    """Check that the initial network recognises people, which training without a teacher needs.
+    """Raise CheckpointError if a file to start from does not recognise people yet.
 
-    Raises:
-        CheckpointError: the file contains ImageNet weights, or cannot be used.
+    Without a teacher it must, to form clusters.
     """
     if imagenet_start(start):
         raise CheckpointError(

@@ -38,12 +38,7 @@ from adln.site.bridging import write_if_better
 from adln.site.clusters import MOST_TRACKS
 from adln.site.crops import SiteCrops
 from adln.site.lesson import ClusterLesson, clusters_teach, with_lesson
-from adln.site.recipes import (
-    cluster_recipe,
-    require_trained,
-    site_recipe,
-    start_space,
-)
+from adln.site.recipes import cluster_recipe, require_trained, site_recipe, start_space
 from adln.site.refitting import refit_file
 from adln.site.teacher import DeviceTeacher
 from adln.site.terms import origin, terms
@@ -117,11 +112,7 @@ class SiteOutcome:
 
 
 def past_outcome(request: SiteRequest) -> SiteOutcome | None:
-    """Outcome of a complete run in this work folder; None if there is none.
-
-    Raises:
-        SettingsError: the folder belongs to another run.
-    """
+    """Outcome of a complete run in this work folder, if any; SettingsError: of another run."""
     facts = _read(request.work / _OUTCOME)
     if facts is None:
         return None
@@ -135,11 +126,7 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
 
 
 def require_new(request: SiteRequest) -> None:
-    """Check that nothing is overwritten except what this same run has written.
-
-    Raises:
-        SettingsError: the output is another existing file.
-    """
+    """Raise SettingsError if the output is a file that this same run has not written."""
     candidate = request.work / _CANDIDATE
     if not request.out.exists():
         return
@@ -151,11 +138,10 @@ def require_new(request: SiteRequest) -> None:
 
 
 def require_same_space(request: SiteRequest) -> None:
-    """Check that the new network's embeddings will be comparable with stored ones.
+    """Raise SettingsError if stored embeddings would not compare with the new network's.
 
-    Raises:
-        SettingsError: they will not, and `new_space` is not set.
-        ModelFileError: the teacher or the network in use cannot be opened.
+    Unless it may have a new space. ModelFileError: the teacher or the network in use cannot be
+    opened.
     """
     _require_same_space(request, _teacher(request), _open(request.network))
 
@@ -397,10 +383,7 @@ def _prepare(
     taught: NDArray[np.float32] | None,
     say: Callable[[str], None],
 ) -> tuple[TrainingData, Recipe, ClusterLesson | None]:
-    """Read the crops, and choose the number of epochs that fits the time.
-
-    The choice is saved in the plan, so that a resumed run keeps it.
-    """
+    """Read the crops, and choose (and keep in the plan) the number of epochs that fits the time."""
     if teacher is None or taught is not None:
         recipe = cluster_recipe(request.start, depth=request.depth, teacher_path=request.teacher)
         fitting = _of_few_tracks(crops, fitting)
@@ -415,28 +398,20 @@ def _prepare(
     data, lesson = _load(request, crops, rows, recipe, taught, say)
     batch = min(recipe.batch.unlabelled, len(rows))
     recipe = replace(recipe, batch=replace(recipe.batch, unlabelled=batch))
-    if request.epochs is not None:
-        each = max(1, len(rows) // batch)
-        plan |= {"epochs": request.epochs, "crops_used": len(rows), "steps": each}
-        _write(request.work / _PLAN, plan)
-    elif "epochs" not in plan:
+    epochs = request.epochs
+    if epochs is None and "epochs" not in plan:
         say("measuring the training speed of this machine")
-        step_s = trial_step_s(
-            recipe,
-            data,
-            request.work / "trial",
-            teacher=teacher if lesson is None else None,
-            lesson=lesson,
-        )
+        live = teacher if lesson is None else None
+        step_s = trial_step_s(recipe, data, request.work / "trial", teacher=live, lesson=lesson)
+        say(f"a step takes {step_s:.2f} s")
         steps = max(1, int(_KEPT_FREE * request.seconds / step_s))
-        each = max(1, len(rows) // batch)
-        if steps < each:  # less than one epoch
+        if steps < len(rows) // batch:  # less than one epoch
             rows = _spread(fitting, max(batch, steps * batch))
             data, lesson = _load(request, crops, rows, recipe, taught, say)
-            each = max(1, len(rows) // batch)
-        plan |= {"epochs": max(1, steps // each), "crops_used": len(rows), "steps": each}
+        epochs = max(1, steps // max(1, len(rows) // batch))
+    if epochs is not None:
+        plan |= {"epochs": epochs, "crops_used": len(rows), "steps": max(1, len(rows) // batch)}
         _write(request.work / _PLAN, plan)
-        say(f"a step takes {step_s:.2f} s")
     total = plan["epochs"] * plan["steps"]
     say(f"training on {len(rows):,} crops for {plan['epochs']:,} epochs: {total:,} steps")
     gentle = 1.0

@@ -211,14 +211,6 @@ def draw_rectangles(
     return np.stack((top, left, height, width), axis=1)
 
 
-def gather(data: Tensor, indices: Tensor, draws: Tensor) -> Tensor:
-    """Select, mirror, shift and erase crops: `pick`, then `erase`.
-
-    Source: Sec. III.B. Order of the official codes: mirror, pad, cut, erase.
-    """
-    return erase(pick(data, indices, draws), draws)
-
-
 def pick(data: Tensor, indices: Tensor, draws: Tensor, zooms: Tensor | None = None) -> Tensor:
     """Select crops from the data set; mirror, shift and scale them on the data's device.
 

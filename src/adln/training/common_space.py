@@ -42,11 +42,7 @@ def require_alignable(
     ridge: float = DEFAULT_RIDGE,
     goal_depth: int | None = None,
 ) -> None:
-    """Check, before crops are embedded, that a network can be given a common space.
-
-    Raises:
-        TrainingError: see `fit_common_space` and `with_common_space`.
-    """
+    """Raise TrainingError, before crops are embedded, if a network cannot get a common space."""
     _require_no_space(architecture)
     _require_fittable(architecture.exits, labels, dim=dim, ridge=ridge, goal_depth=goal_depth)
 
@@ -110,17 +106,14 @@ def with_common_space(network: ADLN, space: CommonSpace, *, together: bool = Tru
     summed = tuple(depth for depth in architecture.exits if depth >= _FIRST_SUMMED)
     if not together or len(summed) == 1:
         summed = ()
-    with torch.device("meta"):
-        whole = ADLN(
-            replace(architecture, embedding_dim=dim, num_classes=num_classes, summed_exits=summed)
-        )
-    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    state = dict(network.state_dict())
     for depth, projection in space.maps.items():
-        state[f"exits.{depth}.projection.weight"] = projection.clone()
-        state[f"exits.{depth}.classifier.weight"] = space.centers.clone()
-    whole.load_state_dict(state, assign=True)
-    whole.mean, whole.std = network.mean.clone(), network.std.clone()  # not part of the state
-    return whole.train(network.training)
+        state[f"exits.{depth}.projection.weight"] = projection
+        state[f"exits.{depth}.classifier.weight"] = space.centers
+    return network.rebuilt(
+        replace(architecture, embedding_dim=dim, num_classes=num_classes, summed_exits=summed),
+        state,
+    )
 
 
 def group_means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
@@ -160,12 +153,7 @@ def join_exits(network: ADLN, other: ADLN) -> ADLN:
                 f"these networks differ in {name}, so exits {added} of the one do not fit the "
                 "other. Only networks that were grown from one another can be joined."
             )
-    with torch.device("meta"):
-        whole = ADLN(form)
-    copies = {name: tensor.detach().clone() for name, tensor in state.items()}
-    whole.load_state_dict(copies, assign=True)
-    whole.mean, whole.std = network.mean.clone(), network.std.clone()
-    return whole.train(network.training)
+    return network.rebuilt(form, state)
 
 
 def _require_no_space(architecture: Architecture) -> None:

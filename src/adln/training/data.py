@@ -43,23 +43,22 @@ def join_splits(splits: Sequence[Split]) -> Split:
     """Join the training splits of several data sets; their persons and cameras stay distinct."""
     if len(splits) == 1:
         return splits[0]
-    persons: list[NDArray[np.int64]] = []
-    cameras: list[NDArray[np.int64]] = []
-    first_person = first_camera = 0
-    for split in splits:
-        for ids, kept, first in (
-            (split.person_ids, persons, first_person),
-            (split.camera_ids, cameras, first_camera),
-        ):
-            kept.append(identity_labels(ids)[0] + first)
-        first_person = int(persons[-1].max(initial=first_person - 1)) + 1
-        first_camera = int(cameras[-1].max(initial=first_camera - 1)) + 1
     return Split(
         name=splits[0].name,
         paths=tuple(path for split in splits for path in split.paths),
-        person_ids=np.concatenate(persons),
-        camera_ids=np.concatenate(cameras),
+        person_ids=_apart([split.person_ids for split in splits]),
+        camera_ids=_apart([split.camera_ids for split in splits]),
     )
+
+
+def _apart(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Ids of all parts in one, numbered from 0; those of different parts differ."""
+    numbered, count = [], 0
+    for ids in parts:
+        labels, known = identity_labels(ids)
+        numbered.append(labels + count)
+        count += len(known)
+    return np.concatenate(numbered)
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:

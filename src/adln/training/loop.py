@@ -1,7 +1,7 @@
-"""The training loop.
+"""The training loop (Sec. III.B of the paper).
 
-Sec. III.B of the paper. A run may stop after any step and resume with the same weights as if it had
-not been interrupted: weights, moments and position are stored, random numbers depend on the step.
+A run may stop after any step and resume with the same weights as if it had not been interrupted:
+weights, moments and position are stored, random numbers depend on the step.
 """
 
 import math
@@ -198,7 +198,7 @@ def train(
     """
     fabric.launch()
     network_path, state_path = folder / NETWORK_FILE, folder / STATE_FILE
-    identity = {
+    identity: dict[str, Any] = {
         "recipe": asdict(recipe),
         "data": data.fingerprint,
         "pictures": data.pictures,
@@ -211,7 +211,7 @@ def train(
     if lesson is not None:
         identity["lesson"] = dict(lesson.identity)
     if network_path.is_file():
-        _require_same_run(network_path, identity)
+        check_identity(network_path, read_provenance(network_path).get("run", {}), identity)
         return Outcome(True, "", network_path, "", Position(recipe.schedule.epochs + 1))
 
     fresh = not state_path.is_file()
@@ -235,11 +235,8 @@ def train(
         imitators = Imitators(recipe.network.exits, teacher_dim, seed=recipe.seed)
     bare = StepModule(network, centers, recipe.objective, imitators, lesson)
     bare.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kinds: dict[str, type[torch.optim.Adam]] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-    }
-    optimiser = kinds[recipe.optimiser](
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    optimiser = kind(
         [
             parameter
             for part in (network, imitators or nn.Module())
@@ -559,10 +556,7 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 class _Council:
-    """Makes all processes stop and save after the same step, as soon as one wants to.
-
-    They communicate after every step, on the CPU (gloo), so that devices need not synchronise.
-    """
+    """Makes all processes stop and save after the same step, without synchronising devices."""
 
     def __init__(self, fabric: Fabric) -> None:
         several = fabric.world_size > 1
@@ -575,8 +569,3 @@ class _Council:
         torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX, group=self._group)
         stops, saves = wishes.bool().tolist()
         return (reason or "another process was asked to stop") if stops else None, saves
-
-
-def _require_same_run(network_path: Path, identity: Mapping[str, Any]) -> None:
-    """Accept a finished network only if it is a result of this same run."""
-    check_identity(network_path, read_provenance(network_path).get("run", {}), dict(identity))

@@ -34,17 +34,17 @@ class NetworkSettings:
             trained on smaller crops or other people, or a shallower one to be grown. Its
             classifiers are copied if the number of persons is equal; then these should be the same
             persons. Missing parts start from the ImageNet weights.
-        shared_classifier: one classifier for all exits, which puts their embeddings into one
-            space: a query at one depth then finds a gallery of another.
+        shared_classifier: one classifier for all exits, which puts their embeddings into one space:
+            a query at one depth then finds a gallery of another.
         frozen_depth: stages and exits up to this depth keep the weights of `start_from`, bit for
-            bit, except that row weights are resampled for crops of another height; 0 trains all.
-            With a shared classifier, that of the shallowest exit is kept too, so that deeper exits
-            grow into the space of a network already in use.
+            bit, but row weights are resampled for crops of another height; 0 trains all. A shared
+            classifier is kept too, so that deeper exits grow into the space of a network already in
+            use.
         teacher_space: the exits' embeddings are in the imitated network's space, of the same length
-            and comparable with its embeddings; otherwise each exit predicts them by a map that is
-            discarded.
+            and comparable with its embeddings; otherwise each exit predicts them by a discarded
+            map.
         row_weights: each channel of an exit weights the rows of its map before averaging, see
-            `adln.model.exits.Exit`. If `start_from` has no weights, they start at one.
+            `adln.model.exits.Exit`; at first by one, unless `start_from` has weights.
         summed_exits: each of these but the first answers with the sum of its own embedding and
             those of the earlier ones, each of unit length, so that it learns what they miss; all
             exits deeper than the first must be among them. For exits of one space.

@@ -85,12 +85,19 @@ def epoch_batches(
         DatasetError: fewer than P * world_size persons.
     """
     sequence = np.random.SeedSequence((seed, epoch))
-    state = sequence.generate_state(2)
-    together = _labelled_batches(
-        person_ids, persons * world_size, crops, int(state[0]), int(state[1])
-    )
-    size = persons * crops
-    own = [batch[rank * size : (rank + 1) * size] for batch in together]
+    own: list[list[int]] = []
+    if persons:
+        shuffled, chosen = sequence.generate_state(2).tolist()
+        labelled = np.flatnonzero(person_ids >= 0)
+        together = identity_batches(
+            person_ids[labelled],
+            persons=persons * world_size,
+            crops=crops,
+            shuffler=random.Random(shuffled),
+            chooser=np.random.RandomState(chosen),
+        )
+        mine = slice(rank * persons * crops, (rank + 1) * persons * crops)
+        own = [labelled[batch[mine]].tolist() for batch in together]
     if not unlabelled:
         return own
     total = len(person_ids)
@@ -100,19 +107,3 @@ def epoch_batches(
     order = np.concatenate([rng.permutation(total) for _ in range(-(-needed // total))])[:needed]
     free = order.reshape(steps, world_size, unlabelled)[:, rank].tolist()
     return [a + b for a, b in zip(own, free, strict=True)] if persons else free
-
-
-def _labelled_batches(
-    person_ids: NDArray[np.int64], persons: int, crops: int, *seeds: int
-) -> list[list[int]]:
-    if not persons:
-        return []
-    labelled = np.flatnonzero(person_ids >= 0)
-    batches = identity_batches(
-        person_ids[labelled],
-        persons=persons,
-        crops=crops,
-        shuffler=random.Random(seeds[0]),
-        chooser=np.random.RandomState(seeds[1]),
-    )
-    return [labelled[batch].tolist() for batch in batches]

@@ -6,7 +6,7 @@ epoch. Random generators need no state, because each step draws from its own see
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,7 @@ def write_state(
     header = {
         "format": FORMAT,
         "identity": json.dumps(dict(identity), sort_keys=True),
-        "position": json.dumps(
-            {
-                "epoch": position.epoch,
-                "step": position.step,
-                "seconds": position.seconds,
-                "sums": dict(position.sums or {}),
-                "provenance": position.provenance and dict(position.provenance),
-            }
-        ),
+        "position": json.dumps({**asdict(position), "sums": dict(position.sums or {})}),
     }
     write_tensors(path, tensors, header)
 
@@ -108,11 +100,7 @@ def _strip(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_identity(path: Path, stored: dict[str, Any], own: dict[str, Any]) -> None:
-    """Refuse to resume a run that is not this one.
-
-    Raises:
-        CheckpointError: they differ; the message says how.
-    """
+    """Raise CheckpointError, which says the differences, if a stored run is not this one."""
     # Through JSON, like the stored identity: tuples become lists.
     own = json.loads(json.dumps(own))
     # Runs of earlier versions know their files by name only.

@@ -130,14 +130,12 @@ def _divided(covariance: Tensor, power: float, shrinkage: float) -> Tensor:
 
 
 def require_whitenable(network: ADLN) -> None:
-    """Check, before crops are embedded, that a network can be whitened.
+    """Raise TrainingError, before crops are embedded, if a network cannot be whitened.
 
-    Raises:
-        TrainingError: an exit has no last layer from features to embeddings, or answers together
-            with one that the network only has for it.
+    Each exit needs a last layer from features to embeddings, and to be an exit of its own.
     """
     form = network.architecture
-    own_layers = all(isinstance(one.projection, nn.Linear) for one in _exits(network))
+    own_layers = all(isinstance(one.projection, nn.Linear) for one in network.exits.values())
     if form.exits != form.built_exits or not own_layers:
         raise TrainingError(
             "whitening needs a network whose exits each have their own last layer into one space, "
@@ -232,7 +230,3 @@ def _embeddings(
             rows.append(answers[depth].embedding.float())
         on_progress(len(pixels))
     return {depth: torch.cat(rows) for depth, rows in found.items()}
-
-
-def _exits(network: ADLN) -> list[Exit]:
-    return [one for one in network.exits.values() if isinstance(one, Exit)]
