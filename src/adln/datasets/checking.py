@@ -1,10 +1,7 @@
 """Checks a data set: counts, problems and remarks.
 
-Compares with the counts of Sec. III.A and of the data sets' owners.
-
-Deviation:
-    The paper gives Market-1501 19,364 gallery images. The original folder has 19,732; 3,819 of
-    them are junk (person -1), which leaves 15,913. The latter is expected here.
+Compares with the counts of Sec. III.A (see `adln.datasets.market1501` for the gallery of
+Market-1501) and of the data sets' owners.
 """
 
 from collections import Counter

@@ -61,14 +61,13 @@ class Split:
             DatasetError: A position is out of range, or the mask has another length.
         """
         try:
-            chosen = np.arange(len(self), dtype=np.int64)[np.asarray(indices, dtype=None)]
+            # Without a type, an empty list becomes floats, which numpy refuses as positions.
+            positions = np.asarray(indices, dtype=None if len(indices) else np.int64)
+            chosen = np.arange(len(self), dtype=np.int64)[positions]
         except IndexError as error:
-            # An empty list becomes a float array, which numpy refuses as positions.
-            if len(indices) > 0:
-                raise DatasetError(
-                    f"Split {self.name!r} has {len(self)} pictures; cannot select from it: {error}."
-                ) from error
-            chosen = np.zeros(0, dtype=np.int64)
+            raise DatasetError(
+                f"Split {self.name!r} has {len(self)} pictures; cannot select from it: {error}."
+            ) from error
         return Split(
             name=self.name,
             paths=tuple(self.paths[index] for index in chosen),

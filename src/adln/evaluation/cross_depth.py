@@ -1,8 +1,7 @@
 """Cross-depth: queries embedded at one depth, searched for in a gallery embedded at another.
 
-Table 1 evaluates each depth separately. If the exits share a space, a device may change its depth,
-or search a gallery made by a stronger machine, without embedding anything again. This module
-measures the accuracy of such searches.
+If the exits share a space, a device may change its depth, or search a gallery made by a stronger
+machine, without embedding anything again. This measures the accuracy of such searches.
 """
 
 from dataclasses import dataclass

@@ -75,14 +75,11 @@ class IdentityBoxes:
 
 @dataclass(frozen=True, kw_only=True)
 class IdentityScore:
-    """Identity scores; shares are in 0..1.
+    """Identity scores (IDF1, IDP, IDR); shares are in 0..1.
 
-    Attributes:
-        idf1: Share of true and predicted boxes together whose identities agree.
-        idp: Share of predicted boxes whose identity is right.
-        idr: Share of true boxes whose identity was found.
-        agreeing_boxes: Number of boxes whose identities agree, IDTP.
-        pairs: True identity -> the predicted one it is paired with; only pairs that share a box.
+    The IDF1 is the share of true and predicted boxes together whose identities agree, the IDP that
+    of predicted boxes, the IDR that of true ones. `pairs` are true identity -> the predicted one it
+    is paired with, if they share a box.
     """
 
     idf1: float

@@ -33,6 +33,7 @@ DEFAULT_SEARCH_RATES = (0.001, 0.01, 0.1)
 # 0.29 * 100 is a little less than 29 in binary.
 _ROUNDING = 1e-9
 Scores = NDArray[np.floating]
+_CheckedSide = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ class OperatingPoint:
 class PersonScores:
     """Highest cosine of each query with any picture of each of P persons, (Q, P) float32.
 
-    It is -inf if all of them show the query's own person at the query's own camera. The gallery's
-    persons are ascending; `mates` (Q,) are the columns of the queries' own persons, -1 if there is
-    none.
+    It is -inf if all of them show the query's own person at the query's own camera. `mates` (Q,)
+    are the columns of the queries' own persons, -1 if there is none.
     """
 
     scores: NDArray[np.float32]
@@ -158,7 +158,7 @@ def person_scores(query: Side, gallery: Side, *, across_cameras: bool = True) ->
     """
     (queries, persons, cameras), stored = _checked_sides(query, gallery)
     order = np.argsort(stored[1], kind="stable")
-    others, sorted_persons, sorted_cameras = (column[order] for column in stored)
+    others, sorted_persons, sorted_cameras = stored[0][order], stored[1][order], stored[2][order]
     person_ids, starts = np.unique(sorted_persons, return_index=True)
     columns = np.searchsorted(person_ids, persons).clip(max=len(person_ids) - 1)
     mates = np.where(person_ids[columns] == persons, columns, -1)
@@ -334,7 +334,7 @@ def _checked(scores: Scores, what: str) -> NDArray[Any]:
     return checked
 
 
-def _checked_sides(query: Side, gallery: Side) -> tuple[Side, Side]:
+def _checked_sides(query: Side, gallery: Side) -> tuple[_CheckedSide, _CheckedSide]:
     """Both sides with float32 features and int64 ids."""
     queries, others = (np.asarray(side[0], dtype=np.float32) for side in (query, gallery))
     require_one_length(queries, others)

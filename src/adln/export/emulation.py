@@ -1,8 +1,7 @@
 """Runs an int8 graph in three ways: with this machine's kernels, exactly, and as without VNNI.
 
-A file is validated on one machine and runs on others. Processors without VNNI add two products of
-bytes in 16 bits; their convolutions are emulated here, so that a file that fails on them is
-refused.
+A file is validated on one machine and runs on others; those without VNNI add two products of bytes
+in 16 bits. Their convolutions are emulated, so that a file that fails there is refused.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -124,52 +125,28 @@ def export_network(
     maps = depths[:-1] if split_files else ()
     names = [name for depth in depths for name in manifest.output_names(depth)]
     traced = trace(network, names, maps=maps, input_form=manifest.input_form)
-    for in_float in FLOAT_PARTS if precision == "int8" else FLOAT_PARTS[:1]:
+    write = partial(_write, network, crops=crops, dataset=dataset, split_files=split_files)
+    if precision != "int8":
         # pnnx converts the weights to half precision itself.
-        wanted: Precision = "fp32" if suffix_of(out) == ncnn.SUFFIX else precision
-        model = convert(traced, wanted, calibration=crops.calibration, in_float=in_float)
-        if precision == "int8" and suffix_of(out) == ".onnx":
+        is_half = precision == "fp16" and suffix_of(out) != ncnn.SUFFIX
+        model = to_half(traced) if is_half else traced
+        return write(model, manifest, out, say=say, on_progress=on_progress)
+    for in_float in FLOAT_PARTS:
+        model = to_int8(traced, crops.calibration, in_float=in_float)
+        if suffix_of(out) == ".onnx":
             # Other runtimes recognise, and run faster, the graph as written by quantisers.
             rewrite_int8(model, traced)
-        if precision == "int8":
-            say(f"rounding the weights of {_names(depths)}")
-            round_weights(model, traced, crops.calibration)
-        attempt = replace(
-            manifest,
-            calibration=", ".join([crops.description, *(f"{part} in float" for part in in_float)])
-            if precision == "int8"
-            else "",
-        )
+        say(f"rounding the weights of {_names(depths)}")
+        round_weights(model, traced, crops.calibration)
+        calibration = ", ".join([crops.description, *(f"{part} in float" for part in in_float)])
+        attempt = replace(manifest, calibration=calibration)
         try:
-            return _write(
-                network, model, attempt, out, crops, dataset, split_files, say, on_progress
-            )
+            return write(model, attempt, out, say=say, on_progress=on_progress)
         except ParityError as error:
-            if precision != "int8" or in_float == FLOAT_PARTS[-1]:
+            if in_float == FLOAT_PARTS[-1]:
                 raise
             say(f"{error} Trying again with more of the first layers in float.")
     raise AssertionError("the loop returns or raises")
-
-
-def convert(
-    traced: ir.Model,
-    precision: Precision,
-    *,
-    calibration: NDArray[np.uint8],
-    in_float: tuple[str, ...] = (),
-) -> ir.Model:
-    """Convert a traced graph to a precision; the given graph is not changed.
-
-    `calibration` are (N, H, W, 3) uint8 RGB crops for int8, which keeps the modules `in_float`.
-
-    Raises:
-        ExportError: too few crops.
-    """
-    if precision == "fp16":
-        return to_half(traced)
-    if precision == "int8":
-        return to_int8(traced, calibration, in_float=in_float)
-    return traced
 
 
 def _write(
@@ -177,6 +154,7 @@ def _write(
     model: ir.Model,
     manifest: Manifest,
     out: Path,
+    *,
     crops: ChosenCrops,
     dataset: ReidDataset | None,
     split_files: bool,

@@ -53,9 +53,9 @@ def name_nodes_by_module(graph: ir.Graph) -> None:
 def normalise_rows(graph: ir.Graph) -> None:
     """Subtract the mean from whole rows of pixels; fold the division into the first convolution.
 
-    The tracer moves channels first and then normalises; runtimes that move them back broadcast over
-    an axis of length three, which costs more than the rest of the input together. Dividing inside
-    the convolution is also exact at the border: its padding of 0 stays 0.
+    Runtimes that move the traced channels back to last broadcast over an axis of length three,
+    which costs more than the rest of the input together. The convolution's padding of 0 stays
+    exact.
     """
     for convolution in list(graph):
         path = nodes.chain(convolution, "Conv", "Div", "Sub", "Cast", "Transpose")

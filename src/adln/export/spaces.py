@@ -1,6 +1,4 @@
-"""Names the space of an exit's embeddings by what it was trained against.
-
-That is a teacher network's space, or otherwise the exit's classifier.
+"""Names the space of an exit's embeddings: a teacher network's, or otherwise the exit's classifier.
 
 Exits 1 to 4 of Fig. 1 trained against one classifier share the meaning of every direction, so that
 their embeddings can be compared by cosine. Exits with separate classifiers do not.

@@ -1,8 +1,7 @@
 """Alignment: the embeddings of a shallow exit come to lie where those of a teacher do.
 
-Not part of the paper. With the deepest exit as the teacher and one classifier for all exits, it
-lets a query at one depth find a gallery of another. With another network as the teacher, it is
-imitation.
+Not in the paper. With the deepest exit as the teacher and one classifier for all, a query at one
+depth finds a gallery of another. With another network as the teacher, it is imitation.
 """
 
 import torch

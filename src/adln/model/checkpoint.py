@@ -1,8 +1,4 @@
-"""Trained networks on disk: one safetensors file with the architecture in its header.
-
-The header says how the network is built and where it comes from, so that a file needs no
-configuration beside it.
-"""
+"""Trained networks on disk: one safetensors file with architecture and origin in its header."""
 
 import json
 from dataclasses import asdict

@@ -41,10 +41,7 @@ class Complexity:
 
 
 def count(network: ADLN) -> Complexity:
-    """Count a network, whole or cut, without computing anything or changing it, as in Table 1.
-
-    Source: Table 1.
-    """
+    """Count a network, whole or cut, without computing anything or changing it, as in Table 1."""
     height_px, width_px = network.architecture.height_px, network.architecture.width_px
     with torch.device("meta"):
         shadow = ADLN(network.architecture).eval()

@@ -54,8 +54,8 @@ class ClusterLesson(Lesson):
 
     Made from (N,) tracks 0..T-1 and cameras of crops, and their embeddings (N, D) of unit length,
     `stored` by the initial network and `taught` by a teacher in the same space, if there is one.
-    `apart` are pairs of tracks that show two people, in both orders; `say` is called with the
-    number of clusters, in words.
+    `apart` are pairs of tracks that show two people, in both orders; `say` is told the number of
+    clusters.
 
     Attributes:
         track_of: (N,) track of each crop.

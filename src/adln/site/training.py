@@ -93,14 +93,11 @@ class SiteRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteOutcome:
-    """Result of a site training.
+    """Result of a site training; if it is not finished, the same call resumes it.
 
-    Attributes:
-        finished: whether it is complete; if not, the same call resumes it.
-        written: whether there is a new network, and `reason` why, or why not.
-        facts: plain values for the record file.
-        comparison: before and after; None if this call did not evaluate.
-        judging: positions of the evaluation crops, for pictures.
+    `reason` says why there is a new network (`written`), or not. `facts` are plain values for the
+    record file. `comparison` is None, as is `judging` (N,), the evaluation crops, if this call did
+    not evaluate.
     """
 
     finished: bool

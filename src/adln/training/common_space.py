@@ -1,9 +1,8 @@
 """Maps the exits of a trained network into one space, by a linear map behind each BNNeck.
 
-Not part of the paper: all four exits of Fig. 1 learn the same persons, but in separate spaces. Each
-map is fitted to bring an exit's embeddings to the deepest exit's mean of the same person, so that a
-query at one depth finds a gallery of another. The networks themselves do not change. The fit is a
-ridge regression: seconds, no further training.
+Not part of the paper: all exits of Fig. 1 learn the same persons, but in separate spaces. A ridge
+regression brings an exit's embeddings to the deepest exit's mean of the same person, so that a
+query at one depth finds a gallery of another. The networks themselves do not change.
 """
 
 from collections.abc import Collection, Mapping
@@ -126,11 +125,8 @@ def group_means(rows: Tensor, labels: Tensor, count: int) -> Tensor:
 def join_exits(network: ADLN, other: ADLN) -> ADLN:
     """Merge the exits of two networks that share their stages, unchanged bit by bit.
 
-    Such networks come from `network.frozen_depth`: one was grown from the other.
-
-    Args:
-        network: contributes everything it has.
-        other: contributes the exits that `network` lacks; none may be deeper than `network`.
+    One was grown from the other by `network.frozen_depth`. `network` contributes everything it has,
+    `other` the exits that it lacks, none of them deeper.
 
     Raises:
         TrainingError: they differ in a stage below an exit of `other`, or in their architecture.

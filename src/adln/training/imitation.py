@@ -1,11 +1,9 @@
-"""Imitation: the exits learn to predict another network's embeddings.
+"""Imitation: the exits learn to predict another network's embeddings; not part of the paper.
 
-Not part of the paper, whose teacher is the deepest exit. A network that has seen more cameras and
-more people teaches more than labels. Its embeddings of the training pictures are computed once
-before the training (`load_teacher_embeddings`), or for each augmented crop
+A network that has seen more cameras and more people teaches more than labels. Its embeddings of the
+training pictures are computed once before the training, or for each augmented crop
 (`adln.training.teacher`). Either each exit predicts them by a linear map, which is discarded after
-the training, or the exits' own embeddings are in the teacher's space
-(`NetworkSettings.teacher_space`).
+the training, or the exits' own embeddings are in the teacher's space.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,14 +22,10 @@ from adln.model.exits import FEATURE_DIM, ExitOutput
 
 
 def load_teacher_embeddings(path: Path, split: Split) -> tuple[NDArray[np.float32], str]:
-    """Read the teacher's embeddings of a split's N pictures from a file of `adln embed`.
+    """Read a teacher's (N, T) unit embeddings of a split's pictures, and their space's name.
 
-    The file must have at least these pictures, which are identified by the names of the file and of
-    its folder.
-
-    Returns:
-        (N, T) float32 of unit length, in the order of the split; and the name of their space, "" if
-        unknown.
+    The space is "" if unknown. The file of `adln embed` must have at least these pictures, which
+    are identified by the names of the file and of its folder.
 
     Raises:
         DatasetError: the file cannot be read, lacks a picture, or has two with the same name.

@@ -20,9 +20,7 @@ _TOGETHER = 64
 class Lesson(nn.Module):
     """A loss term with a memory, which is kept in buffers so that a run can resume.
 
-    Attributes:
-        weight: weight of its loss in the total.
-        identity: plain values that must not change when a run resumes.
+    `weight` is that in the total; `identity`, plain values, must not change when a run resumes.
     """
 
     weight: float

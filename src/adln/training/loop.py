@@ -106,14 +106,10 @@ class StepModule(nn.Module):
         teacher_embeddings: Tensor | None = None,
         indices: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of a batch: "total" and each part.
+        """Losses of a batch of N uint8 crops (N, 3, H, W): "total" and each part.
 
-        Args:
-            crops: (N, 3, H, W) uint8.
-            labels: (B,) int64 of the first B crops; the others are unlabelled.
-            epoch: counted from 1.
-            teacher_embeddings: (N, T) of another network, if it is imitated.
-            indices: (N,) int64, of these crops in the data, for the lesson.
+        Only the first B have labels (B,). Of all there are embeddings (N, T) by another network, if
+        it is imitated, and `indices` (N,) in the data, for the lesson. The epoch counts from 1.
         """
         exits = self.network(crops).exits
         predictions = None

@@ -55,13 +55,10 @@ class TeacherNetwork:
 
 
 class LiveTeacher(Protocol):
-    """Embeds augmented crops during training.
+    """Embeds augmented crops during training: T numbers in a space of that name.
 
-    Attributes:
-        dim: T, length of its embeddings.
-        crop_size: height and width of its input in px.
-        digest: digest of its files, for the identity of a run.
-        space: name of the space of its embeddings.
+    `crop_size` is the height and width of its input in px, `digest` that of its files, which must
+    not change when a run resumes.
     """
 
     dim: int

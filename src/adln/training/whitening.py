@@ -175,12 +175,10 @@ def whiten(
 ) -> int:
     """Fit a whitening to a network's embeddings of pictures, and fold it in, in place.
 
-    It is fitted to the deepest answer; all exits get the same map, as they share a space.
-
-    `CROPS` pictures of each split are used, evenly chosen; the unlabelled ones count as one further
-    data set. `exits` are those that it is folded into, such as those that are not whitened yet;
-    `on_progress` gets the number of crops of each batch. Returns the number of crops it was fitted
-    to.
+    It is fitted to the deepest answer, and the same for all exits, as they share a space. `CROPS`
+    pictures of each split are used, evenly chosen; the unlabelled ones are one further data set. It
+    is folded into `exits`, such as those that are not whitened yet. `on_progress` gets the number
+    of crops of each batch. Returns the number of crops that were used.
 
     Raises:
         TrainingError: see `fit_whitening` and `require_whitenable`.
