@@ -60,17 +60,15 @@ def build_reduction(depth: int, bn_eps: float) -> nn.Module:
     in_channels = STAGE_CHANNELS[depth - 1]
     inner = in_channels // BOTTLENECK_EXPANSION
     kernel_size, stride = REDUCTIONS[depth]
-    return nn.Sequential(
+    convolutions = (
         convolution(in_channels, inner, 1),
-        nn.BatchNorm2d(inner, eps=bn_eps),
-        nn.ReLU(inplace=True),
         convolution(inner, inner, kernel_size, stride=stride),
-        nn.BatchNorm2d(inner, eps=bn_eps),
-        nn.ReLU(inplace=True),
         convolution(inner, FEATURE_DIM, 1),
-        nn.BatchNorm2d(FEATURE_DIM, eps=bn_eps),
-        nn.ReLU(inplace=True),
     )
+    layers: list[nn.Module] = []
+    for each in convolutions:
+        layers += [each, nn.BatchNorm2d(each.out_channels, eps=bn_eps), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def stretch_rows(weights: Tensor, rows: int) -> Tensor:

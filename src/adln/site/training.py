@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,21 +91,29 @@ class SiteRequest:
     new_space: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class SiteOutcome:
-    """Result of a site training; if it is not finished, the same call resumes it.
+    """Result of a site training.
 
     `reason` says why there is a new network (`written`), or not. `facts` are plain values for the
     record file. `comparison` is None, as is `judging` (N,), the evaluation crops, if this call did
     not evaluate.
     """
 
-    finished: bool
-    written: bool
     reason: str
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
     comparison: NetworkComparison | None = None
     judging: NDArray[np.int64] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is complete; if not, the same call resumes it."""
+        return bool(self.facts)
+
+    @property
+    def written(self) -> bool:
+        """Whether there is a new network."""
+        return bool(self.facts.get("written"))
 
 
 def past_outcome(request: SiteRequest) -> SiteOutcome | None:
@@ -117,17 +125,15 @@ def past_outcome(request: SiteRequest) -> SiteOutcome | None:
         raise SettingsError(
             f"{request.work}: belongs to a run that wrote {facts.get('out')}. Name another --work."
         )
-    return SiteOutcome(
-        finished=True, written=bool(facts["written"]), reason=str(facts["reason"]), facts=facts
-    )
+    return SiteOutcome(str(facts["reason"]), facts)
 
 
 def require_new(request: SiteRequest) -> None:
     """Raise SettingsError if the output is a file that this same run has not written."""
     candidate = request.work / _CANDIDATE
-    if not request.out.exists():
-        return
-    if not candidate.is_file() or request.out.read_bytes() != candidate.read_bytes():
+    if request.out.exists() and not (
+        candidate.is_file() and request.out.read_bytes() == candidate.read_bytes()
+    ):
         raise SettingsError(
             f"{request.out}: already exists, and a network in use is never overwritten. Name a "
             "new file; `adln networks use` then replaces the network in use."
@@ -191,11 +197,8 @@ def train_for_site(
     _require_same_space(request, teacher, in_use)
     depth = _depth_of(in_use, request.depth)
     say(f"embedding {crops.describe()} with {request.teacher or request.network}")
-    looked = (
-        _embed(in_use, depth, crops)
-        if teacher is None
-        else _embed(teacher.embedder, teacher.depth, crops)
-    )
+    by = (in_use, depth) if teacher is None else (teacher.embedder, teacher.depth)
+    looked = _embed(*by, crops)
     is_judging = require_learnable(looked)
     if len(crops.camera_names) == 1:
         if teacher is None:
@@ -232,7 +235,7 @@ def train_for_site(
             on_progress=on_progress,
         )
         if not outcome.finished:
-            return SiteOutcome(finished=False, written=False, reason=outcome.reason, facts={})
+            return SiteOutcome(outcome.reason)
         del data
         learned = outcome.network_path
         if lesson is None:
@@ -303,14 +306,7 @@ def train_for_site(
         with atomic_write(request.out, raises=SettingsError) as file:
             file.write(candidate.read_bytes())
     _write(request.work / _OUTCOME, facts)
-    return SiteOutcome(
-        finished=True,
-        written=comparison.is_better,
-        reason=comparison.reason,
-        facts=facts,
-        comparison=comparison,
-        judging=judging,
-    )
+    return SiteOutcome(comparison.reason, facts, comparison, judging)
 
 
 def _open(network: str) -> OnnxEmbedder:
@@ -510,9 +506,9 @@ def _about(name: str, embedder: OnnxEmbedder) -> dict[str, str]:
 
 def _figures(comparison: NetworkComparison) -> dict[str, Any]:
     return {
-        field.name: getattr(comparison, field.name)
-        for field in fields(comparison)
-        if not field.name.startswith("track_")
+        each.name: getattr(comparison, each.name)
+        for each in fields(comparison)
+        if not each.name.startswith("track_")
     }
 
 
