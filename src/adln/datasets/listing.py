@@ -23,8 +23,7 @@ _NAMES_SHOWN = 8
 def is_image_name(name: str) -> bool:
     """Whether a file name is that of a picture; hidden files never are.
 
-    macOS leaves a hidden ``._0002_c1s1_000451_03.jpg``, which is not a picture, beside each picture
-    that it copies to a foreign disk.
+    macOS leaves a hidden ``._0002_c1s1_000451_03.jpg`` beside each picture on a foreign disk.
     """
     return not name.startswith(".") and suffix_of(Path(name)) in IMAGE_SUFFIXES
 
@@ -45,11 +44,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the picture files directly in a folder, in the order of their names.
-
-    Raises:
-        DatasetError: The folder is missing or cannot be read.
-    """
+    """List the picture files directly in a folder, in the order of names; see `entries`."""
     return [entry for entry in entries(folder) if is_image_name(entry.name)]
 
 
@@ -73,11 +68,7 @@ def has_named(folder: Path, name: re.Pattern[str]) -> bool:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """List all picture files in a folder and its subfolders, in the order of names.
-
-    Raises:
-        DatasetError: The folder is missing or cannot be read.
-    """
+    """List the picture files in a folder and its subfolders, by name; see `entries`."""
     found: list[Path] = []
     for entry in entries(folder):
         if entry.is_dir():

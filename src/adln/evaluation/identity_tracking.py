@@ -141,12 +141,9 @@ def measure_identities(
 def score_identities(
     truth: IdentityBoxes, predicted: IdentityBoxes, *, min_iou: float = 0.5
 ) -> IdentityScore:
-    """Compute IDF1, IDP and IDR with one pairing of identities for all frames and cameras.
+    """IDF1, IDP and IDR with one pairing for all frames and cameras; see `measure_identities`.
 
-    Shares without any boxes are 0. For `min_iou` see `measure_identities`.
-
-    Raises:
-        EvaluationError: ``min_iou`` is not in 0..1.
+    Shares without any boxes are 0.
     """
     true_ids, true_rows = np.unique(truth.identities, return_inverse=True)
     predicted_ids, predicted_rows = np.unique(predicted.identities, return_inverse=True)

@@ -38,8 +38,7 @@ _FLOAT_MODULES = ("normalise", "attention", "deployed")
 def to_half(model: ir.Model) -> ir.Model:
     """Convert weights and arithmetic to float16; input, embedding and norm keep their types.
 
-    Normalisation and everything after the last pooling stay in float32, as in mixed-precision
-    training. Feature map outputs are float16.
+    Normalisation and everything after the last pooling stay in float32. Maps are float16.
     """
     half = model.clone()
     graph = half.graph

@@ -82,11 +82,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def stated_data(path: Path) -> str:
-    """What the file says the network was trained on; `NOT_STATED` if it says nothing.
-
-    Raises:
-        CheckpointError: the file is missing or truncated.
-    """
+    """What the file says the network was trained on, or `NOT_STATED`; see `read_provenance`."""
     return str(read_provenance(path).get("data", "")) or NOT_STATED
 
 

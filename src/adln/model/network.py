@@ -198,14 +198,7 @@ class ADLN(nn.Module):
         return NetworkOutput(exits)
 
     def cut(self, depth: int) -> "ADLN":
-        """The network of this depth alone: its stages and its exit, weights copied.
-
-        With the exits that it answers together with, if there are any. Its answers are bit for bit
-        those of the same exit of this network.
-
-        Raises:
-            CheckpointError: this network has no exit at that depth.
-        """
+        """`keep` for one depth; bit for bit the answers of the same exit of this network."""
         return self.keep((depth,))
 
     def identity_cosines(self, depth: int, embeddings: Tensor) -> Tensor:
@@ -226,8 +219,7 @@ class ADLN(nn.Module):
     def freeze(self, depth: int) -> None:
         """Keep stages and exits up to a depth as they are: no gradients, fixed statistics; 0: none.
 
-        To be called again after `train()`, which would let the statistics of their batch norms
-        move.
+        `train()` would let the statistics of their batch norms move, so call it again after that.
         """
         if depth:
             self.stem.requires_grad_(False).eval()
@@ -237,7 +229,7 @@ class ADLN(nn.Module):
                     part.requires_grad_(False).eval()
 
     def keep(self, exits: Iterable[int]) -> "ADLN":
-        """The network that has only these exits and the stages that they need, weights copied.
+        """The network that has only these exits and what they need (stages, exits), weights copied.
 
         Raises:
             CheckpointError: this network has no such exit.

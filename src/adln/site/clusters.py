@@ -84,14 +84,11 @@ def cluster_tracks(
 def share_passing_cameras(
     rows: NDArray[np.float32], cameras: NDArray[np.int64], tracks: NDArray[np.int64]
 ) -> float:
-    """Share of tracks that are joined to a track of another camera, 0 to 1.
+    """Share of tracks that `cluster_tracks` joins to a track of another camera, 0 to 1.
 
     If no two cameras see the same people, 10 to 20 % of tracks are joined to somebody who looks
     similar; if all see the same people, two thirds or more are joined. Embeddings of crops are (N,
     D) of unit length; tracks are unique across cameras.
-
-    Raises:
-        GalleryError: scikit-learn is not installed.
     """
     if not len(tracks):
         return 0.0

@@ -131,15 +131,11 @@ def site_recipe(
 
 
 def cluster_recipe(start: Path, *, depth: int, teacher_path: str = "") -> Recipe:
-    """Recipe to learn from clusters of a site's tracks, from a network of adln.
+    """Recipe to learn from clusters of a site's tracks; see `site_recipe`.
 
     The objective only keeps embeddings near those of the teacher or of the initial network;
     `adln.site.lesson` supplies the contrast. No crops are composed of two people, and colours
-    change only as far as lighting changes them, because there are no labels. `teacher_path` is for
-    the record.
-
-    Raises:
-        CheckpointError: the file cannot be used, or the network ends before that depth.
+    change only as far as lighting changes them, because there are no labels.
     """
     taught = site_recipe(start, teacher_path=str(start), teacher_size=(0, 0), depth=depth)
     return replace(

@@ -141,8 +141,8 @@ class StepModule(nn.Module):
         if self.lesson is None or indices is None:
             return {"total": result.total, **result.parts}
         taught = self.lesson(exits[max(exits)].embedding, indices)
-        parts = {**result.parts, "lesson": taught.detach()}
-        return {"total": result.total + self.lesson.weight * taught, **parts}
+        total = result.total + self.lesson.weight * taught
+        return {"total": total, **result.parts, "lesson": taught.detach()}
 
 
 def build_fabric(recipe: Recipe, *, device: str = "auto") -> Fabric:
@@ -264,6 +264,7 @@ def train(
     if teacher_dim is not None and teacher is None:
         stored_embeddings = torch.from_numpy(data.teacher_embeddings).to(fabric.device)
     size_px = recipe.batch.height_px, recipe.batch.width_px
+    epochs = recipe.schedule.epochs
     unlabelled = recipe.batch.unlabelled
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
@@ -287,7 +288,7 @@ def train(
                 part.eval()
     with Logbook(folder, first_epoch=first_epoch, enabled=fabric.is_global_zero) as logbook:
         saved_at = time.monotonic()
-        for epoch in range(first_epoch, recipe.schedule.epochs + 1):
+        for epoch in range(first_epoch, epochs + 1):
             batches = epoch_batches(
                 data.labels,
                 persons=recipe.batch.persons,
@@ -308,14 +309,9 @@ def train(
                 rate = learning_rate(recipe.schedule, epoch, step / len(batches))
                 for group in optimiser.param_groups:
                     group["lr"] = rate
-                draws = draw(
-                    len(batches[step]),
-                    *size_px,
-                    recipe.augmentation,
-                    (recipe.seed, epoch, step, fabric.global_rank),
-                    unlabelled=unlabelled,
-                )
-                indices = _to_device(torch.tensor(batches[step]), fabric.device)
+                batch, seed = batches[step], (recipe.seed, epoch, step, fabric.global_rank)
+                draws = draw(len(batch), *size_px, recipe.augmentation, seed, unlabelled=unlabelled)
+                indices = _to_device(torch.tensor(batch), fabric.device)
                 values = _to_device(torch.from_numpy(draws.values), fabric.device)
                 crops = _vary(pixels, indices, values, draws, unlabelled)  # (B, 3, H, W) uint8
                 embeddings = None
@@ -341,20 +337,12 @@ def train(
                     now = time.monotonic()
                     speed = (step + 1 - looked_step) / max(now - looked_at, 1e-9)
                     looked_at, looked_step = now, step + 1
-                    images_per_s = speed * len(batches[step]) * fabric.world_size
+                    images_per_s = speed * len(batch) * fabric.world_size
                     if on_progress is not None and fabric.is_global_zero:
-                        left = (recipe.schedule.epochs - epoch + 1) * len(batches) - step - 1
-                        on_progress(
-                            Progress(
-                                epoch,
-                                recipe.schedule.epochs,
-                                step + 1,
-                                len(batches),
-                                images_per_s,
-                                left / speed + look_s * (recipe.schedule.epochs - epoch),
-                                means,
-                            )
-                        )
+                        left = (epochs - epoch + 1) * len(batches) - step - 1
+                        left_s = left / speed + look_s * (epochs - epoch)
+                        done_of = (epoch, epochs, step + 1, len(batches))
+                        on_progress(Progress(*done_of, images_per_s, left_s, means))
                     if last:
                         row = {"learning_rate": rate, "images_per_s": images_per_s, **means}
                         logbook.add(epoch, row)
@@ -366,7 +354,7 @@ def train(
                         position = replace(position, sums=sums.read(epoch, step + 1))
                     position = save(position)
                     saved_at = time.monotonic()
-                if reason is not None and position.epoch <= recipe.schedule.epochs:
+                if reason is not None and position.epoch <= epochs:
                     return Outcome(False, reason, network_path, start, position)
 
     if fabric.is_global_zero:
@@ -521,13 +509,6 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
             f"and stages up to network.frozen_depth = {chosen.frozen_depth} cannot be kept. "
             "Choose another network or a smaller frozen_depth."
         )
-    state = network.state_dict()
-    given = {
-        name: stretch_rows(tensor, state[name].shape[1])
-        if name.endswith("row_weights") and name in state
-        else tensor
-        for name, tensor in trained.state_dict().items()
-    }
     if chosen.frozen_depth and (
         theirs.num_classes != own.num_classes or theirs.embedding_dim != own.embedding_dim
     ):
@@ -537,11 +518,12 @@ def _copy_weights(trained: ADLN, network: ADLN, recipe: Recipe) -> Collection[st
             f"{own.embedding_dim}, so its exits cannot be frozen. Set frozen_depth = 0, or use the "
             "network as written by `adln train`, and its training data."
         )
-    taken = {
-        name: tensor
-        for name, tensor in given.items()
-        if name in state and tensor.shape == state[name].shape
-    }
+    state, taken = network.state_dict(), {}
+    for name, tensor in trained.state_dict().items():
+        if name in state and name.endswith("row_weights"):
+            tensor = stretch_rows(tensor, state[name].shape[1])
+        if name in state and tensor.shape == state[name].shape:
+            taken[name] = tensor
     network.load_state_dict({**state, **taken})
     return taken
 

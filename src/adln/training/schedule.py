@@ -53,9 +53,7 @@ class Schedule:
 
 
 def learning_rate(schedule: Schedule, epoch: int, progress: float = 0.0) -> float:
-    """Learning rate of an epoch, counted from 1.
-
-    With `schedule.every_step` it also depends on `progress`, the share of the epoch that is done.
+    """Learning rate of an epoch, counted from 1, or with `every_step` after a share of it.
 
     Source: Sec. III.B; the order of steps is APNet's (the rate changes at the end of an epoch),
         which starts at exactly 4e-6, as in the paper.
