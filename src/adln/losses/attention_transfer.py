@@ -32,7 +32,6 @@ def attention_transfer_loss(feature_maps: Sequence[Tensor]) -> Tensor:
     everywhere, and 0 where two maps are equal.
 
     Source: Sec. II.B, Eq. 4.
-
     Deviation: the paper does not say how the batch is reduced (here: mean), nor that the
         teacher is held fixed (here: it is, as in all public distillation codes, or deep exits
         would learn to look where shallow ones do). The public attention transfer code takes the

@@ -22,7 +22,6 @@ def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
     (K, D) centres, in float32 or better.
 
     Source: Sec. II.C, Eq. 9.
-
     Deviation: Eq. 9 sums over the batch and halves; this is the mean without the half, so 2/B of
         it, as in the public codes whose weight of 5e-4 goes with it. Printed literally, and with
         the weight of 1 of Eq. 10, the term would be 8e4 times as large at B = 80 and drown all

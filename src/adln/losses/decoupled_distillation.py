@@ -22,7 +22,6 @@ def decoupled_distillation_loss(
     gradient. Computed in float32 or better.
 
     Source: Sec. II.B, Eq. 6.
-
     Deviation: alpha, beta and the temperature are not in the paper; the defaults are those of
         the public code (mdistiller, DKD), and so are the factor temperature^2, which keeps the
         gradient's size at every temperature, and the fixed teacher.
@@ -43,7 +42,6 @@ def decoupled_divergences(
     || P^S), among all other classes.
 
     Source: Sec. II.B, Eq. 5.
-
     Deviation: the listing of P in Eq. 5 includes the target class by mistake; the text, and the
         identity above, need it without. All is computed from logarithms of probabilities: the
         public code takes the logarithm of a softmax, which in float32 is infinite once a

@@ -15,7 +15,6 @@ def identity_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.
     e = `label_smoothing`, from 0 to less than 1. Computed in float32 or better.
 
     Source: Sec. II.C, Eq. 7; e = 0.1 from Sec. III.B.
-
     Deviation: Eq. 7 divides by the number of identities; this divides by B, as every public
         re-identification code does, so that the loss of a crop does not shrink with the data set.
         The form of smoothing is not printed: this is the usual one, in which the true identity

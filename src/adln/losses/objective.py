@@ -136,7 +136,6 @@ def objective(
         TrainingError: no part is left, as all that the exits allow have weight 0.
 
     Source: Sec. II.C, Eq. 10.
-
     Deviation: the centre loss has a weight, see `center_loss`. Eq. 10 has a single distillation
         term; here each exit but the deepest has one, as any of them may become the network that
         is deployed. Distillation starts with a warm-up, see `warmup_factor`.

@@ -16,7 +16,6 @@ def weighted_regularised_triplet_loss(features: Tensor, labels: Tensor) -> Tenso
     Gradients flow through the weights too. An anchor without negatives has a negative sum of 0.
 
     Source: Sec. II.C, Eq. 8.
-
     Deviation: see `pair_weights`. The margin of 0.3 in Sec. III.B has no place in Eq. 8.
     """
     distances = pairwise_distances(features)  # (B, B)
@@ -45,7 +44,6 @@ def pair_weights(distances: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     other pairs have weight 0. Each row sums to 1, a row without negatives to 0.
 
     Source: Sec. II.C, second line of Eq. 8.
-
     Deviation: the weights of negatives are printed with exp(+d), which would look for the
         easiest negatives; AGW, where the loss comes from, has exp(-d), and so has this.
         AGW's code adds 1e-6 to the denominator of an unshifted softmax: from a distance of about
