@@ -1,12 +1,11 @@
 """A drawn re-identification data set, generated from a seed in the layout of Market-1501.
 
-Replaces the data of Sec. III.A where photographs may not be used: in tests and in the demo. Picture
-k of a person depends only on the seed, the person, the camera and k, so a larger set contains the
-smaller one.
+Replaces the data of Sec. III.A in tests and in the demo. Picture k of a person depends only on the
+seed, the person, the camera and k, so a larger set contains the smaller one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
 
@@ -14,12 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.datasets.market1501 import (
-    GALLERY_FOLDER,
-    QUERY_FOLDER,
-    TRAIN_FOLDER,
-    read_market1501,
-)
+from adln.datasets.market1501 import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER, read_market1501
 from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import Figure
@@ -63,19 +57,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "num_train_persons": 2,
-            "num_test_persons": 2,
-            "num_distractors": 0,
-            "num_junk": 0,
-            "num_cameras": 2,
-            "crops_per_camera": 2,
-            "seed": 0,
-        }
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value < bound:
-                raise DatasetError(f"{name} must be at least {bound}, got {value}.")
+        for name, value in vars(self).items():
+            least = 0 if name in {"num_distractors", "num_junk", "seed"} else 2
+            if value < least:
+                raise DatasetError(f"{name} must be at least {least}, got {value}.")
         if self.num_cameras > 9:
             raise DatasetError(
                 f"num_cameras must be at most 9, as names have one digit, got {self.num_cameras}."
@@ -86,7 +71,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture to draw: file, person (by drawing number), camera, index."""
+    """One picture to draw."""
 
     path: Path
     drawn_person: int
@@ -103,7 +88,7 @@ def draw_dataset(
     Args:
         root: Folder to make. An earlier drawing of the same plan is reused; one of another plan is
             replaced.
-        plan: Numbers of persons, cameras and pictures.
+        plan: Default: `Plan()`.
         on_progress: Called with the number of pictures just written.
 
     Returns:
@@ -112,8 +97,8 @@ def draw_dataset(
     Raises:
         DatasetError: The folder contains other files, or cannot be written.
     """
-    plan = plan if plan is not None else Plan()
-    receipt = receipt_text(asdict(plan))
+    plan = plan or Plan()
+    receipt = receipt_text(plan)
     if (root / RECEIPT).is_file() and (root / RECEIPT).read_text(encoding="utf-8") == receipt:
         return read_market1501(root)
     with drawn_folder(root, RECEIPT, receipt) as folder:
@@ -126,17 +111,14 @@ def draw_dataset(
 def contact_sheet(
     plan: Plan | None = None, *, persons: Sequence[int] = range(1, 7), scale: int = 2
 ) -> NDArray[np.uint8]:
-    """Show some persons under every camera, one row per person.
+    """Show some persons under every camera, one row per person, as (H, W, 3) uint8 RGB.
 
     Args:
         plan: Its seed and number of cameras are used.
         persons: Drawing numbers of the persons, from 1.
         scale: 1 draws crops of 128x64 px, 2 of 256x128 px.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
-    plan = plan if plan is not None else Plan()
+    plan = plan or Plan()
     cameras = [describe_camera(plan.seed, number + 1) for number in range(plan.num_cameras)]
     gap, height, width = 4 * scale, 128 * scale, 64 * scale
     shape = (len(persons) * (height + gap) + gap, len(cameras) * (width + gap) + gap, 3)
@@ -170,7 +152,7 @@ def _crop(
 ) -> NDArray[np.uint8]:
     """One picture of a figure."""
     rng = person_generator(plan.seed, _STREAM_CROP, person.person_id, camera.camera_id, index)
-    return draw_crop(figure, camera, rng, height_px=128 * scale, width_px=64 * scale)
+    return draw_crop(figure, camera, rng, height_px=128 * scale)
 
 
 def _draw_all(root: Path, plan: Plan, on_progress: Callable[[int], None] | None) -> None:
@@ -211,13 +193,11 @@ def _shots(root: Path, plan: Plan) -> list[_Shot]:
                     folder = QUERY_FOLDER
                 shots.append(_Shot(root / folder / name, person_id, camera_id, index))
     extra = last_train + plan.num_test_persons
-    kinds = (("0000", plan.num_distractors), ("-1", plan.num_junk))
-    for label, count in kinds:
+    for label, count in (("0000", plan.num_distractors), ("-1", plan.num_junk)):
         for number in range(count):
             extra += 1
             camera_id = number % plan.num_cameras + 1
-            name = _name(label, camera_id, number)
-            path = root / GALLERY_FOLDER / name
+            path = root / GALLERY_FOLDER / _name(label, camera_id, number)
             shots.append(_Shot(path, extra, camera_id, 0, is_junk=label == "-1"))
     return shots
 
