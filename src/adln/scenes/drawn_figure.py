@@ -99,12 +99,12 @@ def draw_figure(
         person: The person.
         height_px: From the ground to the top of the head for a level camera.
         heading_deg: 0 walks towards the camera, 90 to the right of the picture, 180 away.
-        phase: Phase of the walk in radians; one double step is 2 pi.
-        tilt_deg: Downward tilt of the camera.
+        phase: Of the walk in radians; one double step is 2 pi.
+        tilt_deg: Of the camera, downward.
         perspective: By how much the head is drawn wider than the feet, for a camera above.
-        light: Direction of the light: -1 left, 0 front, +1 right.
+        light: Its direction: -1 left, 0 front, +1 right.
         gesture: One of `GESTURES`.
-        supersampling: Factor of supersampling for smooth edges.
+        supersampling: Factor, for smooth edges.
     """
     brush = _Brush(height_px, supersampling, heading_deg, tilt_deg, perspective, light)
     _paint_person(brush, person, phase, gesture)
@@ -189,17 +189,14 @@ class _Brush:
     def oval(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: int = 255
     ) -> None:
-        """Fill an oval around a point of the canvas."""
         points = [value for c, s in _CIRCLE for value in (x + rx * c, y + ry * s)]
         self.polygon(points, colour, strength)
 
     def spot(self, centre: Point, radius: float, colour: Colour, strength: int = 255) -> None:
-        """Paint a disc around a point of the body."""
         r = radius * self.scale
         self.oval(*self.at(centre), r, r, colour, strength)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
-        """Paint a line of constant width through points of the body."""
         path, pixels = [self.at(point) for point in points], max(round(width * self.scale), 1)
         self._solid_ink.line(path, fill=colour, width=pixels, joint="curve")
 
@@ -213,16 +210,7 @@ class _Brush:
         rim: bool = False,
         ends: str = "round",
     ) -> None:
-        """Paint a round limb that bends and tapers from joint to joint.
-
-        Args:
-            joints: Points and the radius of the limb there.
-            colour: Its colour.
-            plump: Factor on the radii.
-            shaded: Whether to lay light and shade along it.
-            rim: Whether to darken its surroundings, to set an arm apart from the body.
-            ends: "round"; "open" if only its start is round, as for a sleeve; "flat" if neither is.
-        """
+        """Paint a round limb from joint to joint; of "open" ends only the first is round."""
         places = [(*self.at(point), radius * plump * self.scale) for point, radius in joints]
         normals = _normals(places)
         if rim:
@@ -265,7 +253,6 @@ class _Brush:
             self.shade(solid, top, bottom)
 
     def shade(self, solid: list[_Slice], top: float, bottom: float) -> None:
-        """Shade a solid between two heights."""
         for low, high, ink, strength in (
             (0.15, 1.571, _BLACK, 30.0),
             (0.75, 1.571, _BLACK, 44.0),
@@ -417,7 +404,6 @@ def _toned(colour: Colour, factor: float) -> Colour:
 
 
 def _between(a: Point, b: Point, t: float) -> Point:
-    """The point a fraction t of the way from a to b."""
     return a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])
 
 
@@ -437,26 +423,18 @@ class _Arm(NamedTuple):
     hand: Point
 
 
-_HEMS = {
-    "t-shirt": 0.500,
-    "vest top": 0.505,
-    "shirt": 0.482,
-    "sweater": 0.492,
-    "hoodie": 0.485,
-    "open jacket": 0.478,
-    "zipped jacket": 0.486,
-    "quilted jacket": 0.480,
-    "long coat": 0.285,
-    "dress": 0.330,
-}
-_THICKNESS = {
-    "vest top": 0.95,
-    "sweater": 1.05,
-    "hoodie": 1.09,
-    "open jacket": 1.07,
-    "zipped jacket": 1.05,
-    "quilted jacket": 1.17,
-    "long coat": 1.09,
+# Height of the hem, and a factor on widths.
+_TOPS = {
+    "t-shirt": (0.500, 1.0),
+    "vest top": (0.505, 0.95),
+    "shirt": (0.482, 1.0),
+    "sweater": (0.492, 1.05),
+    "hoodie": (0.485, 1.09),
+    "open jacket": (0.478, 1.07),
+    "zipped jacket": (0.486, 1.05),
+    "quilted jacket": (0.480, 1.17),
+    "long coat": (0.285, 1.09),
+    "dress": (0.330, 1.0),
 }
 _HEAD: tuple[Ring, ...] = (
     (1.000, 0.010, 0.010, -0.004),
@@ -513,9 +491,8 @@ def _arm_nearness(brush: _Brush, arm: _Arm) -> float:
 
 
 def _leg(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Leg:
-    """Bend a leg for a moment of the walk."""
     moment = phase if side > 0 else phase + pi
-    skirted = person.bottom.endswith("skirt") or _HEMS[person.top] < 0.45
+    skirted = person.bottom.endswith("skirt") or _TOPS[person.top][0] < 0.45
     step = person.stride * (0.5 if person.bottom == "long skirt" else 0.75 if skirted else 1.0)
     swing = 0.40 * step * sin(moment)
     bend = 0.08 + 0.85 * step * max(0.0, cos(moment + 0.35))
@@ -530,22 +507,13 @@ def _leg(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Leg:
     lower = swing - bend
     ankle = (foot_x, knee[1] - shin * cos(lower), knee[2] + shin * sin(lower))
     pitch = 0.75 * lower if gesture != "stand" else 0.0
-    turned_out = side * 0.018
-    toe = (
-        foot_x + turned_out,
-        ankle[1] - 0.028 * cos(pitch) + 0.092 * sin(pitch),
-        ankle[2] + 0.092 * cos(pitch) + 0.028 * sin(pitch),
-    )
-    heel = (
-        foot_x,
-        ankle[1] - 0.028 * cos(pitch) - 0.022 * sin(pitch),
-        ankle[2] - 0.022 * cos(pitch) + 0.028 * sin(pitch),
-    )
+    c, s, (_, y, z) = cos(pitch), sin(pitch), ankle
+    toe = (foot_x + side * 0.018, y - 0.028 * c + 0.092 * s, z + 0.092 * c + 0.028 * s)
+    heel = (foot_x, y - 0.028 * c - 0.022 * s, z - 0.022 * c + 0.028 * s)
     return _Leg(hip, knee, ankle, toe, heel)
 
 
 def _arm(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Arm:
-    """Swing an arm against its leg, or give it something to do."""
     moment = phase if side > 0 else phase + pi
     swing, bend = -0.42 * person.stride * sin(moment), 0.22 + 0.25 * max(0.0, -sin(moment))
     spread = 0.10 + 0.10 * max(person.build - 1.0, 0.0)
@@ -581,7 +549,6 @@ def _arm(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Arm:
 
 
 def _paint_leg(brush: _Brush, person: DrawnPerson, leg: _Leg, *, far: bool) -> None:
-    """Paint a leg with its shoe; the far leg a little darker."""
     tone = 0.86 if far else 1.0
     plump = 0.55 + 0.45 * person.build
     skin, cloth = _toned(person.skin, tone), _toned(person.bottom_colour, tone)
@@ -626,7 +593,6 @@ def _paint_leg(brush: _Brush, person: DrawnPerson, leg: _Leg, *, far: bool) -> N
 
 
 def _paint_shoe(brush: _Brush, person: DrawnPerson, leg: _Leg, tone: float) -> None:
-    """Paint a shoe: heel to toe, with a pale sole under trainers."""
     colour = _toned(person.shoe_colour, tone)
     if person.shoes == "trainers":
         sole = [((x, y - 0.010, z), r) for (x, y, z), r in ((leg.heel, 0.027), (leg.toe, 0.021))]
@@ -639,12 +605,11 @@ def _paint_shoe(brush: _Brush, person: DrawnPerson, leg: _Leg, tone: float) -> N
 
 def _torso_rings(person: DrawnPerson, legs: Sequence[_Leg]) -> list[Ring]:
     """Shape the upper body with its garment, from the neck to the hem."""
-    thick = _THICKNESS.get(person.top, 1.0)
+    hem, thick = _TOPS[person.top]
     build = person.build * thick
     wide = person.shoulders * (0.5 + 0.5 * person.build) * (0.7 + 0.3 * thick)
     hips = person.hips * build
     belly = 0.014 * max(person.build - 1.02, 0.0) / 0.2
-    hem = _HEMS[person.top]
     rings: list[Ring] = [
         (0.848, 0.036, 0.036, -0.004),
         (0.838, 0.050 * wide, 0.042, -0.004),
@@ -682,8 +647,7 @@ def _paint_torso(brush: _Brush, person: DrawnPerson, legs: Sequence[_Leg]) -> li
     """Paint hips and upper garment with its pattern; return the solid for straps and bags."""
     hips = person.hips * person.build
     if person.bottom.endswith("skirt"):
-        hem = 0.385 if person.bottom == "short skirt" else 0.150
-        flare = 0.122 if person.bottom == "short skirt" else 0.128
+        hem, flare = (0.385, 0.122) if person.bottom == "short skirt" else (0.150, 0.128)
         skirt = brush.solid(
             (0.590, 0.086 * hips, 0.062 * person.build, 0.0),
             (0.520, 0.098 * hips, 0.074 * person.build, 0.0),
@@ -701,7 +665,7 @@ def _paint_torso(brush: _Brush, person: DrawnPerson, legs: Sequence[_Leg]) -> li
             (0.435, 0.060 * hips, 0.045 * person.build, 0.0),
         )
         brush.fill(pelvis, person.bottom_colour)
-    hem = _HEMS[person.top]
+    hem, _ = _TOPS[person.top]
     torso = brush.solid(*_torso_rings(person, legs))
     brush.fill(torso, person.top_colour, shaded=False)
     _paint_pattern(brush, person, torso, hem)
@@ -715,7 +679,6 @@ def _paint_torso(brush: _Brush, person: DrawnPerson, legs: Sequence[_Leg]) -> li
 
 
 def _paint_pattern(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
-    """Paint the pattern of the cloth on the torso."""
     accent = person.accent
     pattern = person.pattern
     if pattern in {"hoops", "checks"}:
@@ -753,7 +716,6 @@ def _paint_pattern(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem:
 
 
 def _paint_cut(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
-    """Paint collars, zips, pockets and openings of the upper garment."""
     colour, top = person.top_colour, person.top
     dark, pale = _toned(colour, 0.68), _toned(colour, 1.25)
     if top in {"t-shirt", "dress", "sweater"}:
@@ -807,12 +769,11 @@ def _paint_cut(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: flo
 
 
 def _paint_arm(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint an arm, its sleeve, its hand and what the hand carries."""
     plump = 0.6 + 0.4 * person.build
     tone = 0.88 if _arm_nearness(brush, arm) < -0.035 else 1.0
     skin = _toned(person.skin, tone)
     sleeve = _toned(person.accent if person.pattern == "raglan" else person.top_colour, tone * 0.97)
-    thick = (0.4 + 0.6 * _THICKNESS.get(person.top, 1.0)) * plump
+    thick = (0.4 + 0.6 * _TOPS[person.top][1]) * plump
     carried = arm.side == person.bag_side
     if carried and person.bag == "handbag":
         _paint_handbag(brush, person, arm)
@@ -838,7 +799,6 @@ def _paint_arm(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
 
 
 def _paint_neck_and_head(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint neck, collar, head, face, hair and what is worn on the head."""
     skin = person.skin
     neck = [((0.0, 0.850, -0.004), 0.030), ((0.0, 0.885, 0.002), 0.029)]
     brush.limb(neck, _toned(skin, 0.86))
@@ -869,7 +829,6 @@ def _around_head(
 
 
 def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint what lies around the neck: hood, stand-up collar, scarf."""
     if person.top == "hoodie":
         hood = brush.solid(
             (0.868, 0.046, 0.044, -0.016),
@@ -898,7 +857,6 @@ def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> No
 
 
 def _paint_face(brush: _Brush, person: DrawnPerson, head: list[_Slice]) -> None:
-    """Paint a small friendly face on the front of the head."""
     if brush.cos_heading < -0.5:
         return
     skin = person.skin
@@ -973,7 +931,6 @@ def _paint_hair(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_hanging_hair(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint hair that falls over the back: a ponytail, or all of it."""
     if person.hair_style == "ponytail":
         root, middle, tip = (0.0, 0.962, -0.064), (0.0, 0.900, -0.100), (0.0, 0.815, -0.086)
         brush.limb([(root, 0.018), (middle, 0.027), (tip, 0.010)], person.hair)
@@ -996,7 +953,6 @@ def _paint_hanging_hair(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_headwear(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint a cap, a woollen hat, a sun hat or a headscarf."""
     kind, colour = person.headwear, person.headwear_colour
     dome = _around_head(brush, person, 1.10)
     if kind == "headscarf":
@@ -1033,7 +989,6 @@ def _paint_headwear(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_peak(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint the peak of a cap."""
     size = person.head_size
     for x, reach in ((-0.022, 0.094), (0.0, 0.104), (0.022, 0.094)):
         back, front = (x * size, 0.962, 0.045 * size), (x * size, 0.953, reach * size)
@@ -1042,7 +997,6 @@ def _paint_peak(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_backpack(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint a backpack behind the upper body."""
     back = 0.060 * person.build
     colour = person.bag_colour
     pack = brush.solid(
@@ -1060,7 +1014,6 @@ def _paint_backpack(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_messenger_bag(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint a bag at the hip with its strap across chest and back."""
     side, colour = person.bag_side, person.bag_colour
     for start, turn in ((-48, 128), (-132, -128)):
         path = [(0.832 - 0.30 * t / 6, side * (start + turn * t / 6)) for t in range(7)]
@@ -1081,7 +1034,6 @@ def _paint_messenger_bag(brush: _Brush, person: DrawnPerson, torso: list[_Slice]
 
 
 def _paint_handbag(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint a small bag that hangs from the hand."""
     x, y, z = arm.hand
     colour = person.bag_colour
     bag = brush.solid(
@@ -1099,7 +1051,6 @@ def _paint_handbag(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
 
 
 def _paint_tote(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint a cloth bag that hangs from the shoulder beside the arm."""
     side = arm.side
     x = arm.elbow[0] + side * 0.034
     colour = person.bag_colour
@@ -1117,7 +1068,6 @@ def _paint_tote(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
 
 
 def _paint_suitcase(brush: _Brush, person: DrawnPerson, arms: Sequence[_Arm]) -> None:
-    """Paint a suitcase on wheels that is pulled along."""
     arm = next(arm for arm in arms if arm.side == person.bag_side)
     colour = person.bag_colour
     lift, brush.lift = brush.lift, 0.0

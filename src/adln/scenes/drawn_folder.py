@@ -2,20 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adln.atomic import atomic_folder
 from adln.errors import DatasetError
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-
-def receipt_text(plan: "DataclassInstance") -> str:
+def receipt_text(plan: object) -> str:
     """A plan as text lines; the receipt marks a folder as drawn."""
-    return "".join(f"{name} = {value}\n" for name, value in asdict(plan).items())
+    return "".join(f"{name} = {value}\n" for name, value in vars(plan).items())
 
 
 @contextmanager

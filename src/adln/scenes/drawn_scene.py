@@ -67,6 +67,26 @@ class Camera:
     passers_by: tuple[Figure, ...]
     obstacles: tuple[Image.Image, ...]
 
+    def tone_curves(self, gains: NDArray[np.float64], exposure: float = 1.0) -> list[int]:
+        """A table of 3 x 256 bytes for Pillow, of red, green and blue."""
+        tones = gains[:, None] * (exposure * (np.arange(256) / 255)) ** self.gamma
+        return np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist()
+
+    def colour_matrix(self) -> tuple[float, ...]:
+        """Saturation, contrast and haze as one 3x4 matrix for Pillow."""
+        grey, own = self.contrast * (1 - self.saturation) / 3, self.contrast * self.saturation
+        offset = 255 * (0.5 * (1 - self.contrast) + self.lift)
+        rows = [[grey + own * (row == column) for column in range(3)] for row in range(3)]
+        return tuple(value for row in rows for value in [*row, offset])
+
+    def add_grain(self, canvas: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A picture as (H, W, 3) uint8 with the noise of the sensor."""
+        width, height = canvas.size
+        top, left = rng.integers(0, _GRAIN_PX, 2)
+        grain = np.tile(self.grain, (2 + height // _GRAIN_PX, 2 + width // _GRAIN_PX))
+        noisy = np.asarray(canvas) + grain[top : top + height, left : left + width, None]
+        return np.clip(noisy, 0, 255).astype(np.uint8)
+
 
 def describe_camera(seed: int, camera_id: int) -> Camera:
     """Generate a camera, by its id from 1; consecutive ones are in different places."""
@@ -138,13 +158,7 @@ def strike_pose(
 def draw_crop(
     figure: Figure, camera: Camera, rng: np.random.Generator, *, height_px: int = 128
 ) -> NDArray[np.uint8]:
-    """Draw a crop of a person, as a detector would cut it out of a camera's picture.
-
-    Args:
-        figure: The person, from `strike_pose` for the same height.
-        camera: The camera.
-        rng: Determines everything that changes from picture to picture.
-        height_px: Height of the crop, twice its width.
+    """Draw a crop of a person (from `strike_pose` for the same height), as a detector cuts it out.
 
     Returns:
         (height_px, height_px / 2, 3) uint8 RGB.
@@ -185,7 +199,6 @@ def _stretch_of_place(
 def _shade_feet(
     picture: NDArray[np.uint8], ground_xy: tuple[float, float], scale: float, *, lean: float = 0.0
 ) -> None:
-    """Softly darken the ground under the feet, away from the sun."""
     x, y = ground_xy[0] - 7 * lean * scale, ground_xy[1]
     rows = int(y - 9 * scale), int(y + 8 * scale)
     shade_ground(picture, (x, y), (19 * scale, 6 * scale), rows, (0, picture.shape[1]))
@@ -212,7 +225,6 @@ def shade_ground(
 def _set_obstacle(
     picture: NDArray[np.uint8], camera: Camera, rng: np.random.Generator, scale: float
 ) -> NDArray[np.uint8]:
-    """Put an obstacle in front of the person: a pole, a bush, a bollard."""
     obstacle = camera.obstacles[rng.integers(len(camera.obstacles))]
     canvas = Image.fromarray(picture)
     if scale != 1:
@@ -235,36 +247,12 @@ def _expose(
     canvas = Image.fromarray(np.minimum(lit, 255, out=lit).astype(np.uint8))
     exposure = float(np.exp(rng.normal(0, 0.11)))
     gains = np.array(camera.gains) * rng.normal(1, 0.03, 3)
-    canvas = canvas.point(tone_curves(camera, gains, exposure))
-    canvas = canvas.convert("RGB", colour_matrix(camera))
+    canvas = canvas.point(camera.tone_curves(gains, exposure))
+    canvas = canvas.convert("RGB", camera.colour_matrix())
     blur_px = camera.blur_px + (float(rng.uniform(0.3, 0.8)) if rng.random() < 0.15 else 0.0)
     if blur_px > 0.25:
         canvas = canvas.filter(ImageFilter.BoxBlur(blur_px * height / 128))
-    return add_grain(canvas, camera, rng)
-
-
-def add_grain(canvas: Image.Image, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture as (H, W, 3) uint8 with the noise of a camera's sensor."""
-    width, height = canvas.size
-    top, left = rng.integers(0, _GRAIN_PX, 2)
-    grain = np.tile(camera.grain, (2 + height // _GRAIN_PX, 2 + width // _GRAIN_PX))
-    noisy = np.asarray(canvas) + grain[top : top + height, left : left + width, None]
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def tone_curves(camera: Camera, gains: NDArray[np.float64], exposure: float = 1.0) -> list[int]:
-    """A camera's table of 3 x 256 bytes for Pillow, of red, green and blue."""
-    tones = gains[:, None] * (exposure * (np.arange(256) / 255)) ** camera.gamma
-    return np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist()
-
-
-def colour_matrix(camera: Camera) -> tuple[float, ...]:
-    """A camera's saturation, contrast and haze as one 3x4 matrix for Pillow."""
-    grey = camera.contrast * (1 - camera.saturation) / 3
-    own = camera.contrast * camera.saturation
-    offset = 255 * (0.5 * (1 - camera.contrast) + camera.lift)
-    rows = [[grey + own * (row == column) for column in range(3)] + [offset] for row in range(3)]
-    return tuple(value for row in rows for value in row)
+    return camera.add_grain(canvas, rng)
 
 
 def _paint_place(paint: Paint, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -321,7 +309,6 @@ def _paint_paving(
 
 
 def _paint_street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Shop fronts with awnings behind a paved walk."""
     walls: tuple[Colour, ...] = (
         (196, 178, 150),
         (168, 124, 104),
@@ -351,7 +338,6 @@ def _paint_street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_bricks(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A brick wall with posters and a bench-high ledge, on asphalt."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (150, 132, 120))
     for row in range(GROUND_PX // 8 + 1):
         for column in range(PLACE_WIDTH_PX // 20 + 2):
@@ -373,7 +359,6 @@ def _paint_bricks(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Trees, a hedge and lawn beside a gravel path."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (186, 206, 214))
     for _ in range(170):
         x, y = float(rng.uniform(-20, PLACE_WIDTH_PX)), float(rng.uniform(-20, 96))
@@ -396,7 +381,6 @@ def _paint_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A station hall: pale panels, columns, signs, polished tiles."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (206, 208, 206))
     for x in range(0, PLACE_WIDTH_PX, 75):
         _box(draw, x, 0, x + 74, GROUND_PX, _varied(rng, (204, 206, 204), 6))
@@ -414,7 +398,6 @@ def _paint_hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_car_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Parked cars under concrete, white lines on dark asphalt."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (138, 138, 134))
     _box(draw, 0, 0, PLACE_WIDTH_PX, 40, (104, 104, 102))
     for left in range(0, PLACE_WIDTH_PX, 120):
@@ -440,7 +423,6 @@ def _paint_car_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None
 
 
 def _paint_campus(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A pale building with rows of windows, bicycles, and light paving."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (222, 212, 190))
     for y in (8, 66):
         for left in range(12, PLACE_WIDTH_PX, 58):
@@ -470,7 +452,6 @@ _PLACES: tuple[Paint, ...] = (
 
 
 def _paint_obstacles(rng: np.random.Generator) -> tuple[Image.Image, ...]:
-    """A pole, a bollard and a bush."""
     n = 4
     pole = Image.new("RGBA", (7 * n, 132 * n))
     draw = ImageDraw.Draw(pole)

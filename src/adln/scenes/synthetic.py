@@ -36,13 +36,11 @@ class Plan:
     """Numbers of persons, cameras and pictures to draw.
 
     Attributes:
-        num_train_persons: Training persons.
-        num_test_persons: Other persons, in query and gallery.
+        num_test_persons: Other persons than for training, in query and gallery.
         num_distractors: Gallery pictures of persons without a query (person 0).
         num_junk: Gallery pictures of wrong detections (person -1).
-        num_cameras: Cameras; each person passes at least two thirds of them.
+        num_cameras: Each person passes at least two thirds of them.
         crops_per_camera: Pictures of a person per camera.
-        seed: From 0.
 
     Raises:
         DatasetError: A number is out of range.
@@ -71,8 +69,6 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture to draw."""
-
     path: Path
     drawn_person: int
     camera_id: int
@@ -135,7 +131,6 @@ def contact_sheet(
 def _pose(
     plan: Plan, person: DrawnPerson, camera: Camera, moment: int, *, scale: int = 1
 ) -> Figure:
-    """A person under a camera at some moment."""
     key = (person.person_id, camera.camera_id)
     # A person usually crosses a camera's view in one direction; sometimes they turn.
     direction = person_generator(plan.seed, _STREAM_SEEN, *key)
@@ -150,28 +145,26 @@ def _pose(
 def _crop(
     plan: Plan, person: DrawnPerson, camera: Camera, figure: Figure, index: int, *, scale: int = 1
 ) -> NDArray[np.uint8]:
-    """One picture of a figure."""
     rng = person_generator(plan.seed, _STREAM_CROP, person.person_id, camera.camera_id, index)
     return draw_crop(figure, camera, rng, height_px=128 * scale)
 
 
 def _draw_all(root: Path, plan: Plan, on_progress: Callable[[int], None] | None) -> None:
     cameras = {n: describe_camera(plan.seed, n) for n in range(1, plan.num_cameras + 1)}
-    for (number, camera_id), shots in groupby(
-        _shots(root, plan), key=lambda shot: (shot.drawn_person, shot.camera_id)
-    ):
+    for (number, camera_id, moment), shots in groupby(_shots(root, plan), key=_moment):
         person, camera = describe_person(plan.seed, number), cameras[camera_id]
-        for moment, shots_of_moment in groupby(
-            shots, key=lambda shot: shot.index // _CROPS_PER_MOMENT
-        ):
-            figure = _pose(plan, person, camera, moment)
-            for shot in shots_of_moment:
-                crop = Image.fromarray(_crop(plan, person, camera, figure, shot.index))
-                if shot.is_junk:
-                    crop = crop.resize((64, 128), box=(20, 40, 64, 128))  # a piece of somebody
-                crop.save(shot.path, quality=camera.jpeg_quality)
-                if on_progress is not None:
-                    on_progress(1)
+        figure = _pose(plan, person, camera, moment)
+        for shot in shots:
+            crop = Image.fromarray(_crop(plan, person, camera, figure, shot.index))
+            if shot.is_junk:
+                crop = crop.resize((64, 128), box=(20, 40, 64, 128))  # a piece of somebody
+            crop.save(shot.path, quality=camera.jpeg_quality)
+            if on_progress is not None:
+                on_progress(1)
+
+
+def _moment(shot: _Shot) -> tuple[int, int, int]:
+    return shot.drawn_person, shot.camera_id, shot.index // _CROPS_PER_MOMENT
 
 
 def num_pictures(plan: Plan) -> int:
@@ -180,7 +173,6 @@ def num_pictures(plan: Plan) -> int:
 
 
 def _shots(root: Path, plan: Plan) -> list[_Shot]:
-    """All pictures of a plan, person by person."""
     shots: list[_Shot] = []
     last_train = plan.num_train_persons
     for person_id in range(1, last_train + plan.num_test_persons + 1):

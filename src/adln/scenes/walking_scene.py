@@ -42,11 +42,7 @@ class ScenePlan:
     Attributes:
         num_persons: Persons who come and go all the time; about a third of them are in view.
         crowd: Further persons who gather in the square at once, in the middle third.
-        duration_s: Length of the scene.
         frames_per_s: Pictures per second and camera.
-        width_px: Of the pictures.
-        height_px: Of the pictures.
-        seed: From 0.
 
     Raises:
         DatasetError: A number is out of range.
@@ -98,13 +94,11 @@ class SeenPerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneFrame:
-    """One picture of one camera with its ground truth.
+    """One picture, (H, W, 3) uint8 RGB, of one camera with its ground truth.
 
     Attributes:
-        camera_id: 1, 2 or 3.
         frame_index: From 0.
         time_s: Since the start of the scene; all cameras have the same clock.
-        picture: (H, W, 3) uint8 RGB.
         people: The visible persons, from far to near.
     """
 
@@ -119,13 +113,7 @@ class SceneFrame:
 class SceneTruth:
     """The ground truth of a whole scene as arrays, a row per person and picture.
 
-    Attributes:
-        frame_indices: (N,) int64, from 0.
-        camera_ids: (N,) int64.
-        person_ids: (N,) int64.
-        boxes_xyxy: (N, 4) float64, pixels.
-        visible_fractions: (N,) float64, in 0..1.
-        times_s: (N,) float64.
+    All are (N,), the boxes (N, 4) in pixels; frames count from 0, fractions are in 0..1.
     """
 
     frame_indices: NDArray[np.int64]
@@ -329,7 +317,6 @@ class _Canvas:
         self._people: list[tuple[int, Box, int]] = []
 
     def add(self, person_id: int, figure: Figure, seen: Projection) -> None:
-        """Composite a person."""
         self._shade_ground(seen.ground_xy, seen.px_per_m, self._view.camera.light)
         num_pixels = int(np.count_nonzero(figure.coverage > _SEEN_COVERAGE))
         box = self._lay(figure, seen, owner=len(self._people) + 1)
@@ -337,7 +324,6 @@ class _Canvas:
             self._people.append((person_id, box, num_pixels))
 
     def set_pillar(self) -> None:
-        """Composite the object on the ground that is not a person."""
         seen = self._view.pillar_seen
         self._shade_ground(seen.ground_xy, seen.px_per_m * 0.5, 0.0)
         self._lay(self._view.pillar, seen, owner=0)

@@ -9,14 +9,7 @@ from PIL import Image, ImageFilter
 
 from adln.scenes.drawn_figure import Figure
 from adln.scenes.drawn_people import Colour, person_generator
-from adln.scenes.drawn_scene import (
-    GROUND_PX,
-    Camera,
-    add_grain,
-    colour_matrix,
-    describe_camera,
-    tone_curves,
-)
+from adln.scenes.drawn_scene import GROUND_PX, describe_camera
 
 _STREAM_FLOOR = 8
 _SMOOTHING = 2
@@ -31,10 +24,9 @@ class Mounting:
 
     Attributes:
         camera_id: From 1.
-        xy_m: Position on the floor plan.
+        xy_m: On the floor plan.
         look_rad: Viewing direction, counter-clockwise from east.
-        tilt_rad: Downward tilt.
-        height_m: Above the ground.
+        tilt_rad: Downward.
         wall_m: Distance of the wall that closes the view, straight ahead.
         look_number: The camera of `describe_camera` whose place is the wall.
         floor: Colour of the tiles.
@@ -124,7 +116,7 @@ class View:
 
     def __init__(self, seed: int, mounting: Mounting, *, width_px: int, height_px: int) -> None:
         self.mounting = mounting
-        self.camera: Camera = describe_camera(seed, mounting.look_number)
+        self.camera = describe_camera(seed, mounting.look_number)
         self._width_px, self._height_px = width_px, height_px
         self._focal_px = 0.66 * width_px  # 74 degrees across
         self._cos, self._sin = cos(mounting.tilt_rad), sin(mounting.tilt_rad)
@@ -140,8 +132,8 @@ class View:
         colour = (pixels[:, :, :3].astype(np.uint16) * coverage[:, :, None] // 255).astype(np.uint8)
         self.pillar = Figure(colour=colour, coverage=coverage, ground_xy=(wide / 2, tall))
         self.pillar_seen: Projection = seen
-        self._tones = tone_curves(self.camera, np.array(self.camera.gains))
-        self._matrix = colour_matrix(self.camera)
+        self._tones = self.camera.tone_curves(np.array(self.camera.gains))
+        self._matrix = self.camera.colour_matrix()
 
     def project(self, xy_m: tuple[float, float]) -> Projection | None:
         """Project a point of the ground into the picture.
@@ -174,7 +166,7 @@ class View:
         blur_px = self.camera.blur_px * 0.8
         if blur_px > 0.2:
             canvas = canvas.filter(ImageFilter.BoxBlur(blur_px))
-        return add_grain(canvas, self.camera, rng)
+        return self.camera.add_grain(canvas, rng)
 
     def _paint_background(self, seed: int) -> NDArray[np.uint8]:
         """The place without people: a wall straight ahead, and a tiled floor before it."""
