@@ -15,12 +15,11 @@ class Frame:
     """One picture of one camera.
 
     Attributes:
-        camera_id: the camera; unique among those watched together.
+        camera_id: unique among those watched together.
         index: number of the picture in its source, from 0. Damaged pictures of a file are counted;
             live cameras count delivered pictures.
-        time_s: when it was taken, in seconds; strictly increasing within a camera. Files: time
-            since their start, plus the start given to them. Live cameras: Unix time, continued by a
-            clock that does not jump.
+        time_s: when it was taken; strictly increasing within a camera. Files: time since their
+            start, plus the start given to them. Live cameras: Unix time that does not jump.
         image: (H, W, 3) uint8 RGB.
     """
 
@@ -35,8 +34,7 @@ class CameraStatus:
     """Status of a camera; an immutable copy.
 
     Attributes:
-        camera_id: the camera.
-        source: its source, without user name and password.
+        source: without user name and password.
         state: see `CameraState`.
         frames_read: pictures decoded.
         frames_dropped: decoded pictures that were not taken in time.
@@ -51,7 +49,7 @@ class CameraStatus:
     camera_id: str
     source: str
     state: CameraState
-    frames_read: int
+    frames_read: int = 0
     frames_dropped: int = 0
     frames_corrupt: int = 0
     reconnects: int = 0
