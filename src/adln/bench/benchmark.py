@@ -46,7 +46,6 @@ class BenchRow(Facts):
         cpu_ms: median CPU time for one crop, all threads together.
         images_per_s: batch size -> crops per second; None if it does not accept that batch size.
         peak_share: share of the machine's peak, 0..1, reached at batch size 1; None if unknown.
-        cold_start: of a fresh process.
     """
 
     p50_ms: float
@@ -65,8 +64,6 @@ class BenchReport:
         machine: processor, cores and runtime, in words.
         threads: cores available to each network.
         load: of other programs at the start (1-minute average); None if unknown.
-        peaks: by precision.
-        rows: in the given order.
     """
 
     machine: str

@@ -33,7 +33,6 @@ class Facts:
         name: file name without suffix.
         precision: "fp32", "fp16", "bf16" or "int8".
         is_own: whether `adln export` made it.
-        file_bytes: size on disk.
         macs: multiply-accumulates for one crop; None if they could not be counted.
         accuracy: from the manifest; empty for peers.
         verdict: whether its outputs here equal those of the export, in words; "" for peers.
@@ -66,7 +65,6 @@ class OnnxCandidate:
     """An ONNX file, run by onnxruntime.
 
     Args:
-        path: the file.
         threads: cores for one run.
         own: whether it must be a file of `adln export`; otherwise any network with one input of
             crops is accepted.
@@ -132,7 +130,6 @@ class OpenVinoCandidate:
     """An OpenVINO file (.xml beside its .bin) or an ONNX file, run by OpenVINO.
 
     Args:
-        path: the file.
         threads: cores for one run.
         precision: of the floating-point layers, "f32" or "bf16". Always set, because OpenVINO's
             default depends on the machine.

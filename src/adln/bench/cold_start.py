@@ -22,7 +22,6 @@ class ColdStart:
 
     Attributes:
         cpu_s: CPU time since the start of the process, including interpreter and imports.
-        wall_s: elapsed time.
         peak_mib: peak resident memory; None if unknown.
     """
 

@@ -154,8 +154,6 @@ class FrameLooks:
     """The embeddings of one frame's boxes, computed on demand.
 
     Args:
-        detections: of the frame, N of them.
-        settings: define a clean box.
         image: (H, W, 3) uint8, the frame.
         appearance: embeds boxes; needs the image.
         embeddings: (N, D), if they are known already.

@@ -92,7 +92,6 @@ class YoloxDetector:
     near 0, those of decoded rows are near their cells.
 
     Args:
-        path: ONNX file.
         min_confidence: boxes of lower confidence are dropped. Low, because a tracker can use weak
             boxes of people it already tracks.
         threads: cores to use.

@@ -1,10 +1,14 @@
 """Frames of cameras and files, and the status of their camera."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adln.cameras.redaction import public_name
 
 CameraState = Literal["opening", "running", "waiting", "ended", "closed"]
 """`waiting`: the camera is unreachable and will be retried. `ended`: end of a file."""
@@ -35,8 +39,6 @@ class CameraStatus:
 
     Attributes:
         source: without user name and password.
-        state: see `CameraState`.
-        frames_read: pictures decoded.
         frames_dropped: decoded pictures that were not taken in time.
         frames_corrupt: pictures that could not be decoded.
         reconnects: number of times a live camera was opened again.
@@ -57,6 +59,25 @@ class CameraStatus:
     last_error: str = ""
     last_frame_s: float | None = None
     fps: float = 0.0
+
+
+class Reporting:
+    """What has a status that one thread changes and others read."""
+
+    def __init__(self, source: str | Path, camera_id: str, state: CameraState) -> None:
+        self.camera_id = camera_id
+        self._name = public_name(source)
+        self._lock = threading.Lock()
+        self._status = CameraStatus(camera_id, self._name, state)
+
+    def status(self) -> CameraStatus:
+        """Status of the camera."""
+        with self._lock:
+            return self._status
+
+    def _change(self, **values: Any) -> None:
+        with self._lock:
+            self._status = replace(self._status, **values)
 
 
 class Source(Protocol):

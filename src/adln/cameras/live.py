@@ -9,15 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import Backoff, RecentRate, SteadyClock
-from adln.cameras.frames import CameraStatus, Frame
-from adln.cameras.redaction import public_name, public_text
+from adln.cameras.frames import Frame, Reporting
+from adln.cameras.redaction import public_text
 from adln.errors import CameraError, SettingsError
 
 _LOG = logging.getLogger(__name__)
@@ -43,19 +42,16 @@ class Patience:
     close_s: float = 2.0
 
 
-class LiveCamera:
+class LiveCamera(Reporting):
     """A stream or USB camera, read in its own thread until it is closed.
 
     Args:
         source: argument of `open_capture`: "rtsp://...", "usb:0".
-        camera_id: of its frames.
         buffer_frames: decoded frames that may wait; beyond that the oldest are dropped and counted.
-        opener: opens the camera.
         backoff: pauses between attempts to connect.
         clock: for frame times.
         monotonic: measures silence, in s.
         wait: sleeps for this many seconds or until the camera is closed.
-        patience: when it counts as lost.
         on_frame: called in the camera's thread when a frame has come or the camera has ended.
 
     Raises:
@@ -80,8 +76,8 @@ class LiveCamera:
     ) -> None:
         if buffer_frames < 1:
             raise SettingsError(f"buffer_frames must be at least 1, got {buffer_frames}.")
-        self._source, self._name = source, public_name(source)
-        self.camera_id = camera_id
+        super().__init__(source, camera_id, "opening")
+        self._source = source
         self._opener = opener
         self._backoff = backoff or Backoff()
         self._clock, self._monotonic = clock or SteadyClock(), monotonic
@@ -94,11 +90,9 @@ class LiveCamera:
         # Only of the reading thread, from one connection to the next.
         self._shown: NDArray[np.uint8] | None = None
         self._hangs = False
-        # Everything below is shared between the two threads.
-        self._lock = threading.Lock()
-        self._waiting: deque[Frame] = deque(maxlen=buffer_frames)
-        self._status = CameraStatus(camera_id, self._name, "opening")
         self._rate = RecentRate()
+        # Shared between the two threads, like the status.
+        self._waiting: deque[Frame] = deque(maxlen=buffer_frames)
 
     @property
     def ended(self) -> bool:
@@ -131,11 +125,6 @@ class LiveCamera:
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
-    def status(self) -> CameraStatus:
-        """Status of the camera."""
-        with self._lock:
-            return self._status
-
     def close(self) -> None:
         """Stop reading and release the camera."""
         self._closing.set()
@@ -145,10 +134,6 @@ class LiveCamera:
             self._waiting.clear()
             self._status = replace(self._status, state="closed", fps=0.0)
         self._on_frame()
-
-    def _change(self, **values: Any) -> None:
-        with self._lock:
-            self._status = replace(self._status, **values)
 
     def _warn(self, what: str) -> None:
         _LOG.warning("camera %s: %s", self.camera_id, what)

@@ -47,7 +47,6 @@ class Geometry(NamedTuple):
         visible: part of the box that no box in front of it covers; boxes behind count half.
         whole: below 1 if the box touches the picture's border, where a body is cut off.
         shape: whether height / width is that of a whole person.
-        confidence: of the detection.
     """
 
     size: float

@@ -7,14 +7,13 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import RecentRate, RecordedTimes
-from adln.cameras.frames import CameraStatus, Frame
+from adln.cameras.frames import Frame, Reporting
 from adln.cameras.redaction import public_name
 from adln.crops import read_image
 from adln.datasets.listing import image_files
@@ -33,38 +32,19 @@ _OLDEST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _DAY_S = 86_400.0
 
 
-class _Recording:
-    """What a video and a folder of pictures have in common."""
-
-    live = False
-
-    def __init__(self, source: str | Path, camera_id: str) -> None:
-        self.camera_id = camera_id
-        self._name = public_name(source)
-        self._status = CameraStatus(camera_id, self._name, "running")
-
-    def status(self) -> CameraStatus:
-        """Progress and damage."""
-        return self._status
-
-    def _change(self, **values: Any) -> None:
-        self._status = replace(self._status, **values)
-
-
-class VideoFile(_Recording):
+class VideoFile(Reporting):
     """A recorded video as the frames of a camera.
 
     Args:
-        path: the file.
-        camera_id: the camera it stands for.
         start_s: time of its first frame, e.g. in Unix time; None derives it from the file's
             modification time, taken as the end of the recording.
         fps: of a file without times, such as a raw H.264 stream; default: as stated by the file.
-        opener: opens it.
 
     Raises:
         CameraError: the file is missing or not a video.
     """
+
+    live = False
 
     def __init__(
         self,
@@ -75,7 +55,7 @@ class VideoFile(_Recording):
         fps: float = 0.0,
         opener: Callable[[str], Capture] = open_capture,
     ) -> None:
-        super().__init__(path, camera_id)
+        super().__init__(path, camera_id, "running")
         self._capture: Capture | None = opener(str(path))
         self.announced_frames = self._capture.announced_frames
         self._announced_fps = self._capture.fps
@@ -176,19 +156,18 @@ class VideoFile(_Recording):
         _LOG.warning("camera %s: %s: %s", self.camera_id, self._name, what)
 
 
-class ImageFolder(_Recording):
+class ImageFolder(Reporting):
     """Pictures in a folder, ordered by the numbers in their names, as the frames of a camera.
 
     Args:
-        folder: the folder.
-        camera_id: the camera it stands for.
-        fps: pictures per second.
         start_s: see `VideoFile`; None derives it from the first picture's modification time.
 
     Raises:
         CameraError: there is no such folder, or no picture in it.
         SettingsError: `fps` is not above zero.
     """
+
+    live = False
 
     def __init__(
         self, folder: str | Path, camera_id: str, *, fps: float = 10.0, start_s: float | None = 0.0
@@ -201,7 +180,7 @@ class ImageFolder(_Recording):
             raise CameraError(str(error)) from error
         if not self._paths:
             raise CameraError(f"{folder}: no pictures in this folder; expected .jpg or .png files.")
-        super().__init__(folder, camera_id)
+        super().__init__(folder, camera_id, "running")
         self._change(fps=fps)
         if start_s is None:
             start_s = _dated(self._paths[0], self._name, camera_id, 0.0)

@@ -35,7 +35,6 @@ class SelectionSettings:
             factor,
         again_s: and at least this long after the last report.
         gain: a crop must be better than the one it replaces by this factor.
-        quality: criteria for the quality of a crop.
     """
 
     good: float = 0.35
@@ -60,8 +59,6 @@ class SelectedCrop:
         crop_id: unique within its camera's selector; key of its embedding.
         image: (H, W, 3) uint8 RGB, of the network's size.
         box_xyxy: (4,) float32, px in its frame.
-        frame_index: of its frame.
-        time_s: of its frame.
         quality: 0..1.
     """
 
@@ -79,10 +76,7 @@ class TrackReport:
 
     Attributes:
         track_id: unique within the camera.
-        reason: see `Reason`.
         time_s: of the frame that caused the report.
-        first_s: when the track was first seen.
-        last_s: when it was last seen.
         last_box_xyxy: (4,) float32.
         crops: those that hold a place now, by time; empty if a track ends without a usable crop.
             Some may have been in an earlier report, with the same crop_id.
@@ -102,10 +96,8 @@ class CropSelector:
     """Selects the crops of one camera's tracks; keeps nothing of finished tracks.
 
     Args:
-        camera_id: the camera.
         crops_per_track: see the property.
         crop_size: height and width in px of the network's input.
-        settings: criteria for good crops.
 
     Raises:
         SettingsError: `crops_per_track` is below one.

@@ -26,7 +26,6 @@ class TrackedPerson:
     Attributes:
         track_id: from 1 (or as given by a file of boxes); unique within its camera, never reused.
         box_xyxy: (4,) float32, the detected box.
-        confidence: of the detection.
         first_s: time at which the track started.
         hits: number of frames in which the person was found.
         detection: index of the box among the frame's detections; -1 if unknown.
@@ -48,7 +47,6 @@ class Place:
         seen_s: time of that frame.
         detection: index of the box among the detections of that frame.
         box_xyxy: (4,) float32.
-        confidence: of the detection.
         sides: of the picture that the box touched; None if the picture is unknown.
         still: filter that follows the camera only.
         motion: filter that follows the person.

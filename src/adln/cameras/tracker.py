@@ -31,15 +31,6 @@ from adln.cameras.track import Track, TrackedPerson, places_of
 from adln.errors import CameraError
 from adln.settings import require_between, settings
 
-__all__ = [
-    "ByteTracker",
-    "GivenTracks",
-    "TrackUpdate",
-    "TrackedPerson",
-    "Tracker",
-    "TrackerSettings",
-]
-
 # In less time no one else can take the place of a person who is alone.
 _BLINK_S = 0.25
 
@@ -108,7 +99,6 @@ class ByteTracker:
     """Tracks the people of one camera by place, motion and appearance; deterministic.
 
     Args:
-        settings: thresholds.
         appearance: embeds people for whom motion is ambiguous; it needs the frames. Default: motion
             alone.
     """
@@ -252,9 +242,10 @@ class ByteTracker:
         matches = [(known[row], sure[column]) for row, column in pairs]
         found = {row for row, _ in pairs}
         # Only tracks of the previous frame: elsewhere, weak boxes mostly show no one.
-        numbered_tracks = enumerate(known)
         left = [
-            row for row, one in numbered_tracks if row not in found and one.seen_s >= previous_s
+            row
+            for row, track in enumerate(known)
+            if row not in found and track.seen_s >= previous_s
         ]
         pairs = assign(fits[left][:, unsure], least=limits.min_iou_unsure)
         matches += [(known[left[row]], unsure[column]) for row, column in pairs]

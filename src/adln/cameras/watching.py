@@ -59,7 +59,7 @@ class CameraGroup:
     no live camera has a frame.
 
     Raises:
-        SettingsError: there are no sources, or two have the same camera_id.
+        SettingsError: two sources have the same camera_id.
     """
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:

@@ -174,12 +174,8 @@ class DrawnPerson:
     """The properties of a person that are equal under all cameras.
 
     Attributes:
-        height_m: Stature.
         build: Factor on all widths, about 0.85 (slight) to 1.25 (stout).
-        shoulders: Factor on the shoulder width.
-        hips: Factor on the hip width.
         leg_ratio: Height of the hip joint over stature.
-        head_size: Factor on the head.
         beard: Whether there is a full one.
         glasses: Whether dark ones are worn.
         top: The cut of the upper garment, for example "open jacket"; likewise `bottom`.
@@ -187,7 +183,6 @@ class DrawnPerson:
         hoops: How many hoops or checks there are from shoulder to hem.
         sleeves: 0 (none), 0.5 (short) or 1 (long).
         bag_side: -1 (the person's right) or +1 (left).
-        scarf: Its colour, or None.
         stride: Factor on the length of the steps.
     """
 

@@ -32,9 +32,7 @@ class Camera:
     """The fixed properties of a camera.
 
     Attributes:
-        camera_id: From 1.
         place: (PLACE_HEIGHT_PX, PLACE_WIDTH_PX, 3) uint8 RGB, the place without people.
-        tilt_deg: Downward.
         perspective: By how much heads are drawn wider than feet.
         light: Side of the sun, -1 (left) to +1 (right).
         gains: Factors on red, green and blue.
@@ -42,11 +40,8 @@ class Camera:
         contrast: Factor on the distance to middle grey.
         saturation: Factor on the distance to grey of the same brightness.
         lift: Added to all colours, as a share of white: haze, or a lens against the light.
-        blur_px: Radius.
         grain: (_GRAIN_PX, _GRAIN_PX) int16, sensor noise; each picture uses another part.
-        jpeg_quality: Of its pictures.
         headings_deg: Usual directions of walking; 0 is towards the camera.
-        passers_by: Other people.
         obstacles: Things that may occlude people, RGBA.
     """
 
@@ -227,8 +222,7 @@ def _set_obstacle(
 ) -> NDArray[np.uint8]:
     obstacle = camera.obstacles[rng.integers(len(camera.obstacles))]
     canvas = Image.fromarray(picture)
-    if scale != 1:
-        obstacle = obstacle.resize((round(obstacle.width * scale), round(obstacle.height * scale)))
+    obstacle = obstacle.resize((round(obstacle.width * scale), round(obstacle.height * scale)))
     x = round(canvas.width * rng.uniform(-0.15, 1.15) - obstacle.width / 2)
     y = canvas.height - obstacle.height + round(rng.uniform(0, 14) * scale)
     canvas.paste(obstacle, (x, y), obstacle)

@@ -44,7 +44,6 @@ class WalkerState:
     """Position and pose of a person at one moment.
 
     Attributes:
-        xy_m: On the ground.
         heading_rad: Direction of walking, counter-clockwise from east.
         phase: Phase of the walk in radians; one double step is 2 pi.
         gesture: One of `adln.scenes.drawn_figure.GESTURES`.

@@ -97,7 +97,6 @@ class SceneFrame:
     """One picture, (H, W, 3) uint8 RGB, of one camera with its ground truth.
 
     Attributes:
-        frame_index: From 0.
         time_s: Since the start of the scene; all cameras have the same clock.
         people: The visible persons, from far to near.
     """

@@ -23,7 +23,6 @@ class Mounting:
     """Position of a camera, and the background of its view.
 
     Attributes:
-        camera_id: From 1.
         xy_m: On the floor plan.
         look_rad: Viewing direction, counter-clockwise from east.
         tilt_rad: Downward.
