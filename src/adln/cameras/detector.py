@@ -119,10 +119,8 @@ class YoloxDetector:
         for start in range(0, len(frames), step):
             part = frames[start : start + step]
             prepared = [letterbox(frame.image, *self._size_hw) for frame in part]
-            batch = np.stack([pixels for pixels, _ in prepared])
-            if self._batch and len(part) < self._batch:
-                rest = np.zeros((self._batch - len(part), *batch.shape[1:]), np.float32)
-                batch = np.concatenate([batch, rest])
+            batch = np.zeros((self._batch or len(part), 3, *self._size_hw), np.float32)
+            batch[: len(part)] = [pixels for pixels, _ in prepared]
             (raw,) = self._session.run(None, {self._input_name: batch})
             for frame, (_, scale), rows in zip(part, prepared, raw, strict=False):
                 height_px, width_px = frame.image.shape[:2]

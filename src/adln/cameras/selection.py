@@ -151,8 +151,8 @@ class CropSelector:
         inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
         reports = []
         for person, box, geometry in zip(people, inside, judged, strict=True):
-            new = _Candidates(person.first_s)
-            candidates = self._candidates.setdefault(person.track_id, new)
+            candidates = self._candidates.get(person.track_id) or _Candidates(person.first_s)
+            self._candidates[person.track_id] = candidates
             candidates.last_s, candidates.last_box_xyxy = frame.time_s, person.box_xyxy
             self._consider(candidates, frame, box, geometry.quality)
             reason = candidates.due(frame.time_s, self._settings)

@@ -223,7 +223,9 @@ class ByteTracker:
         numbered = list(enumerate(detections.confidences.tolist()))
         sure = [at for at, confidence in numbered if confidence >= limits.sure]
         unsure = [at for at, confidence in numbered if confidence < limits.sure]
-        known, away, new = list[Track](), list[Track](), list[Track]()
+        known: list[Track] = []
+        away: list[Track] = []
+        new: list[Track] = []
         for track in self._tracks:
             is_away = previous_s - track.seen_s > limits.keep_s
             (new if track.track_id is None else away if is_away else known).append(track)
@@ -312,7 +314,7 @@ class GivenTracks:
             )
         people = []
         ids = [] if detections.track_ids is None else detections.track_ids.tolist()
-        found = zip(ids, detections.boxes_xyxy, detections.confidences.tolist(), strict=False)
+        found = zip(ids, detections.boxes_xyxy, detections.confidences.tolist(), strict=True)
         for at, (track_id, box, confidence) in enumerate(found):
             first_s, _, hits = self._seen.get(track_id, (time_s, time_s, 0))
             self._seen[track_id] = first_s, time_s, hits + 1
