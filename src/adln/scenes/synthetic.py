@@ -4,7 +4,7 @@ Replaces the data of Sec. III.A in tests and in the demo. Picture k of a person 
 seed, the person, the camera and k, so a larger set contains the smaller one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
@@ -169,29 +169,26 @@ def _moment(shot: _Shot) -> tuple[int, int, int]:
 
 def num_pictures(plan: Plan) -> int:
     """Number of pictures of a plan."""
-    return len(_shots(Path(), plan))
+    return sum(1 for _ in _shots(Path(), plan))
 
 
-def _shots(root: Path, plan: Plan) -> list[_Shot]:
-    shots: list[_Shot] = []
+def _shots(root: Path, plan: Plan) -> Iterator[_Shot]:
+    indices = range(plan.crops_per_camera)
     last_train = plan.num_train_persons
     for person_id in range(1, last_train + plan.num_test_persons + 1):
-        for camera_id in _cameras_passed(plan, person_id):
-            for index in range(plan.crops_per_camera):
-                name = _name(f"{person_id:04d}", camera_id, index)
-                folder = TRAIN_FOLDER if person_id <= last_train else GALLERY_FOLDER
-                # The first picture of a test person under a camera is the query.
-                if person_id > last_train and index == 0:
-                    folder = QUERY_FOLDER
-                shots.append(_Shot(root / folder / name, person_id, camera_id, index))
+        for camera_id, index in product(_cameras_passed(plan, person_id), indices):
+            # The first picture of a test person under a camera is the query.
+            test_folder = GALLERY_FOLDER if index else QUERY_FOLDER
+            folder = TRAIN_FOLDER if person_id <= last_train else test_folder
+            path = root / folder / _name(f"{person_id:04d}", camera_id, index)
+            yield _Shot(path, person_id, camera_id, index)
     extra = last_train + plan.num_test_persons
     for label, count in (("0000", plan.num_distractors), ("-1", plan.num_junk)):
         for number in range(count):
             extra += 1
             camera_id = number % plan.num_cameras + 1
             path = root / GALLERY_FOLDER / _name(label, camera_id, number)
-            shots.append(_Shot(path, extra, camera_id, 0, is_junk=label == "-1"))
-    return shots
+            yield _Shot(path, extra, camera_id, 0, is_junk=label == "-1")
 
 
 def _cameras_passed(plan: Plan, person_id: int) -> list[int]:

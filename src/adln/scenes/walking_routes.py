@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 
 from adln.scenes.drawn_people import DrawnPerson, person_generator
 
+_Point = tuple[float, float]
+_Room = tuple[float, float, float, float]
+"""Left, right, near and far side."""
+
 _STREAM_ROUTE = 6
 _STREAM_CROWD = 7
 # Gates are out of sight of all cameras, so nobody appears suddenly.
 _GATES = {"S": (4.5, -7.5), "E": (14.0, 4.0), "W": (34.0, 4.0), "R": (58.0, 4.0)}
-# Left, right, near and far side.
 _SQUARE, _HALL = (1.2, 8.6, 1.0, 7.2), (40.5, 51.5, 1.0, 7.2)
 # From each gate: the room behind it, the other gate of that room, the probability to leave there.
 _WAYS = {
@@ -149,10 +152,10 @@ class _Walk:
         self.time_s = time_s
         self._speed = speed_m_per_s
         self._times_s: list[float] = []
-        self._points: list[tuple[float, float]] = []
+        self._points: list[_Point] = []
         self._gestures: list[str] = []
 
-    def go(self, points: list[tuple[float, float]], gesture: str = "walk") -> None:
+    def go(self, points: list[_Point], gesture: str = "walk") -> None:
         for point in points:
             if self._points:
                 self._gestures.append(gesture)
@@ -173,13 +176,7 @@ class _Walk:
         return WalkedRoute(person, times_s, points, self._gestures)
 
 
-def _visit(
-    walk: _Walk,
-    rng: np.random.Generator,
-    room: tuple[float, float, float, float],
-    begin: tuple[float, float],
-    end: tuple[float, float],
-) -> None:
+def _visit(walk: _Walk, rng: np.random.Generator, room: _Room, begin: _Point, end: _Point) -> None:
     """Walk through a room past some points, sometimes stopping at one."""
     spots = [_spot(rng, room) for _ in range(int(rng.integers(2, 4)))]
     gesture = str(rng.choice(("walk", "walk", "walk", "phone", "strap", "pocket")))
@@ -193,12 +190,12 @@ def _visit(
         walk.go(curve[1:], gesture)
 
 
-def _spot(rng: np.random.Generator, room: tuple[float, float, float, float]) -> tuple[float, float]:
+def _spot(rng: np.random.Generator, room: _Room) -> _Point:
     left, right, near, far = room
     return float(rng.uniform(left, right)), float(rng.uniform(near, far))
 
 
-def _round_corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _round_corners(points: list[_Point]) -> list[_Point]:
     """Cut corners three times (Chaikin), because people turn in curves."""
     curve = np.array(points)
     for _ in range(3):

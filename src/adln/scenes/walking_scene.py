@@ -170,16 +170,17 @@ class WalkingScene:
                 f"The scene has pictures 0 to {self.plan.num_frames - 1}, got {frame_index}."
             )
         time_s = frame_index / self.plan.frames_per_s
-        canvas = _Canvas(view)
+        canvas = _Canvas(view.background)
         # Depth, id, state, projection; the pillar is nobody.
         pillar = (view.pillar_seen.depth_m, 0, None, view.pillar_seen)
         standing = [pillar, *self._in_view(view, time_s)]
         for _, number, state, seen in sorted(standing, key=itemgetter(0, 1), reverse=True):
             if state is None:
-                canvas.set_pillar()
+                canvas.add(0, view.pillar, seen, shadow=0.5, light=0.0)
             else:
-                figure = _draw(self._routes[number][0], state, seen, view.camera.light)
-                canvas.add(number, figure, seen)
+                light = view.camera.light
+                figure = _draw(self._routes[number][0], state, seen, light)
+                canvas.add(number, figure, seen, shadow=1.0, light=light)
         rng = person_generator(self.plan.seed, _STREAM_FRAME, camera_id, frame_index)
         return SceneFrame(
             camera_id=camera_id,
@@ -290,42 +291,45 @@ def read_truth(root: str | Path) -> SceneTruth:
 
 def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
     """Convert rows of `truth_row` to arrays."""
-    flat = [
-        (row["frame_index"], row["camera_id"], row["time_s"], seen)
-        for row in rows
-        for seen in row["people"]
-    ]
+    flat = [(row, seen) for row in rows for seen in row["people"]]
     return SceneTruth(
-        frame_indices=np.array([frame for frame, _, _, _ in flat], np.int64),
-        camera_ids=np.array([camera for _, camera, _, _ in flat], np.int64),
-        person_ids=np.array([seen["person_id"] for *_, seen in flat], np.int64),
-        boxes_xyxy=np.array([seen["box_xyxy"] for *_, seen in flat], np.float64).reshape(-1, 4),
-        visible_fractions=np.array([seen["visible_fraction"] for *_, seen in flat], np.float64),
-        times_s=np.array([time_s for _, _, time_s, _ in flat], np.float64),
+        frame_indices=np.array([row["frame_index"] for row, _ in flat], np.int64),
+        camera_ids=np.array([row["camera_id"] for row, _ in flat], np.int64),
+        person_ids=np.array([seen["person_id"] for _, seen in flat], np.int64),
+        boxes_xyxy=np.array([seen["box_xyxy"] for _, seen in flat], np.float64).reshape(-1, 4),
+        visible_fractions=np.array([seen["visible_fraction"] for _, seen in flat], np.float64),
+        times_s=np.array([row["time_s"] for row, _ in flat], np.float64),
     )
 
 
 class _Canvas:
     """A picture composited back to front that records whose each pixel is."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self.picture = view.background.copy()
+    def __init__(self, background: NDArray[np.uint8]) -> None:
+        self.picture = background.copy()
         # Index into the list below plus one; 0 is nobody.
         self._owner = np.zeros(self.picture.shape[:2], np.uint16)
         self._people: list[tuple[int, Box, int]] = []
 
-    def add(self, person_id: int, figure: Figure, seen: Projection) -> None:
-        self._shade_ground(seen.ground_xy, seen.px_per_m, self._view.camera.light)
+    def add(
+        self, person_id: int, figure: Figure, seen: Projection, *, shadow: float, light: float
+    ) -> None:
+        """Composite a person, or something that is nobody (0), on softly darkened ground."""
+        (x, y), scale = seen.ground_xy, shadow * seen.px_per_m
+        x -= 0.12 * light * scale
+        reach_x, reach_y = 0.6 * scale, 0.17 * scale
+        rows = int(y - reach_y), int(y + reach_y) + 1
+        columns = int(x - reach_x), int(x + reach_x) + 1
+        shade_ground(self.picture, (x, y), (0.5 * reach_x, 0.5 * reach_y), rows, columns)
+        laid = figure.blend(self.picture, seen.ground_xy)
+        if laid is None:
+            return
+        (x0, y0, x1, y1), coverage = laid
+        owner = len(self._people) + 1 if person_id else 0
+        self._owner[y0:y1, x0:x1][coverage > _SEEN_COVERAGE] = owner
         num_pixels = int(np.count_nonzero(figure.coverage > _SEEN_COVERAGE))
-        box = self._lay(figure, seen, owner=len(self._people) + 1)
-        if box is not None and num_pixels > 0:
-            self._people.append((person_id, box, num_pixels))
-
-    def set_pillar(self) -> None:
-        seen = self._view.pillar_seen
-        self._shade_ground(seen.ground_xy, seen.px_per_m * 0.5, 0.0)
-        self._lay(self._view.pillar, seen, owner=0)
+        if person_id and num_pixels > 0:
+            self._people.append((person_id, (x0, y0, x1, y1), num_pixels))
 
     def seen_people(self) -> tuple[SeenPerson, ...]:
         """Everyone with at least one visible pixel."""
@@ -339,23 +343,6 @@ class _Canvas:
             for (person_id, box, num_pixels), count in zip(self._people, counts[1:], strict=True)
             if count > 0
         )
-
-    def _lay(self, figure: Figure, seen: Projection, *, owner: int) -> Box | None:
-        """Composite onto the picture; returns the box, or None if it is completely outside."""
-        laid = figure.blend(self.picture, seen.ground_xy)
-        if laid is None:
-            return None
-        (x0, y0, x1, y1), coverage = laid
-        self._owner[y0:y1, x0:x1][coverage > _SEEN_COVERAGE] = owner
-        return x0, y0, x1, y1
-
-    def _shade_ground(self, ground_xy: tuple[float, float], px_per_m: float, light: float) -> None:
-        """Softly darken the ground under the feet, away from the sun."""
-        x, y = ground_xy[0] - 0.12 * light * px_per_m, ground_xy[1]
-        reach_x, reach_y = 0.6 * px_per_m, 0.17 * px_per_m
-        rows = int(y - reach_y), int(y + reach_y) + 1
-        columns = int(x - reach_x), int(x + reach_x) + 1
-        shade_ground(self.picture, (x, y), (0.5 * reach_x, 0.5 * reach_y), rows, columns)
 
 
 def _routes(plan: ScenePlan) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
