@@ -5,7 +5,8 @@ from PIL import Image, ImageFilter
 from adln.cameras.frames import Frame
 from adln.cameras.quality import QualitySettings, judge_boxes, sharpness
 from adln.cameras.selection import CropSelector, TrackReport
-from adln.cameras.tracker import TrackedPerson, TrackUpdate
+from adln.cameras.track import TrackedPerson
+from adln.cameras.tracker import TrackUpdate
 from adln.errors import SettingsError
 
 NOISE = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)

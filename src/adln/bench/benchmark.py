@@ -1,7 +1,6 @@
 """Speed of exported networks on this machine, compared with other networks and its peak.
 
-Adds to Table 1: latency, throughput, memory, cold start, and the share of the machine's measured
-peak.
+Adds to Table 1: latency, throughput, memory, cold start, share of the machine's measured peak.
 """
 
 import os
@@ -9,8 +8,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from adln.bench.candidates import Candidate, Facts, Run
 from adln.bench.cold_start import ColdStart, measure_cold_start
@@ -20,19 +17,18 @@ from adln.embedders.session import usable_cores
 from adln.errors import SettingsError
 from adln.manifest import Accuracy
 
-THROUGHPUT_BATCHES = (8, 32)
+_THROUGHPUT_BATCHES = (8, 32)
 # A kernel's best time is this quantile, because the minimum may be a clock error.
 _BEST = 0.05
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The machine's measured peak in one precision.
+    """The machine's measured peak in one precision ("fp32" or "int8").
 
     Attributes:
-        precision: "fp32" or "int8".
         kernel: the fastest operation.
-        operations_per_s: multiplications and additions per second.
+        operations_per_s: multiplications and additions.
     """
 
     precision: str
@@ -50,7 +46,6 @@ class BenchRow(Facts):
         cpu_ms: median CPU time for one crop, all threads together.
         images_per_s: batch size -> crops per second; None if it does not accept that batch size.
         peak_share: share of the machine's peak, 0..1, reached at batch size 1; None if unknown.
-        cold_start: measurements of a fresh process.
     """
 
     p50_ms: float
@@ -68,9 +63,7 @@ class BenchReport:
     Attributes:
         machine: processor, cores and runtime, in words.
         threads: cores available to each network.
-        load: load of other programs at the start (1-minute average); None if unknown.
-        peaks: peak by precision.
-        rows: the networks in the given order.
+        load: of other programs at the start (1-minute average); None if unknown.
     """
 
     machine: str
@@ -85,10 +78,10 @@ def run_benchmark(
     *,
     threads: int = 1,
     rounds: int = 20,
-    batches: Sequence[int] = THROUGHPUT_BATCHES,
+    batches: Sequence[int] = _THROUGHPUT_BATCHES,
     cold_starts: int = 3,
     seed: int = 0,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], object] = lambda _: None,
 ) -> BenchReport:
     """Time networks alternately, in random order, in one process.
 
@@ -96,9 +89,9 @@ def run_benchmark(
         candidates: the networks, each opened for `threads`.
         threads: cores for each network and each kernel that measures the peak.
         rounds: turns of each network, with five timed runs each.
-        batches: batch sizes for which throughput is measured.
+        batches: sizes for which throughput is measured.
         cold_starts: fresh processes per network; 0 for none.
-        seed: seed of the order.
+        seed: of the order.
         on_progress: called with the number of steps just done, out of `count_steps`.
 
     Raises:
@@ -108,8 +101,8 @@ def run_benchmark(
     names = [candidate.facts.name for candidate in candidates]
     if not names:
         raise SettingsError("name at least one network to time.")
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
         raise SettingsError(f"two networks have the same name {twice}; rename one of the files.")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     times, peaks = _time_one_crop(candidates, threads, rounds, seed, on_progress)
@@ -123,11 +116,9 @@ def run_benchmark(
         taken = times[facts.name]
         cold_start = None
         if cold_starts:
-            cold_start = measure_cold_start(
-                candidate.path, own=facts.is_own, runtime=facts.runtime, times=cold_starts
-            )
-        if on_progress is not None:
-            on_progress(1)
+            peer_runtime = None if facts.is_own else facts.runtime
+            cold_start = measure_cold_start(candidate.path, peer_runtime, times=cold_starts)
+        on_progress(1)
         rows.append(
             BenchRow(
                 **vars(facts),
@@ -142,10 +133,9 @@ def run_benchmark(
     return BenchReport(describe_machine(), threads, load, peaks, tuple(rows))
 
 
-def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = THROUGHPUT_BATCHES) -> int:
+def count_steps(networks: int, *, rounds: int, batches: Sequence[int] = _THROUGHPUT_BATCHES) -> int:
     """Number of steps reported by `run_benchmark` to `on_progress`."""
-    kernels = len(build_kernels())
-    return rounds * (networks + kernels) + len(batches) * networks + networks
+    return rounds * (networks + len(build_kernels())) + len(batches) * networks + networks
 
 
 def describe_machine() -> str:
@@ -173,7 +163,7 @@ def _time_one_crop(
     threads: int,
     rounds: int,
     seed: int,
-    on_progress: Callable[[int], None] | None,
+    on_progress: Callable[[int], object],
 ) -> tuple[dict[str, Times], dict[str, Peak]]:
     kernels = {f"kernel {k.precision} {k.name}": k for k in build_kernels(threads=threads)}
     tasks: dict[str, Run] = {name: kernel.run for name, kernel in kernels.items()}
@@ -197,25 +187,17 @@ def _rates(
     batch: int,
     rounds: int,
     seed: int,
-    on_progress: Callable[[int], None] | None,
+    on_progress: Callable[[int], object],
 ) -> dict[str, float | None]:
-    rates: dict[str, float | None] = {}
-    tasks: dict[str, Run] = {}
-    for candidate in candidates:
-        run = candidate.build_run(batch)
-        rates[candidate.facts.name] = None
-        if run is not None:
-            tasks[candidate.facts.name] = run
-    for name, taken in time_in_turns(tasks, rounds=rounds, repeats=1, seed=seed).items():
-        rates[name] = batch / taken.wall()
-    if on_progress is not None:
-        on_progress(len(candidates))
-    return rates
+    runs = {candidate.facts.name: candidate.build_run(batch) for candidate in candidates}
+    tasks = {name: run for name, run in runs.items() if run is not None}
+    times = time_in_turns(tasks, rounds=rounds, repeats=1, seed=seed)
+    on_progress(len(candidates))
+    return {name: batch / times[name].wall() if name in times else None for name in runs}
 
 
 def _seconds(taken: Times, threads: int, share: float = 0.5) -> float:
-    # With one thread, CPU time excludes other work on the machine; with several it would add up
-    # parallel work.
+    # CPU time excludes other work on the machine, but adds up that of several threads.
     return taken.cpu(share) if threads == 1 else taken.wall(share)
 
 
@@ -231,7 +213,5 @@ def _peak_share(
 
 def best_accuracy(accuracy: Sequence[Accuracy]) -> Accuracy | None:
     """The row of a manifest for a chart: the deepest of the first data set."""
-    if not accuracy:
-        return None
     rows = [row for row in accuracy if row.dataset == accuracy[0].dataset]
-    return rows[int(np.argmax([row.depth for row in rows]))]
+    return max(rows, key=lambda row: row.depth, default=None)

@@ -1,10 +1,7 @@
-"""Networks to time: exported ones, and foreign ones (peers) as ONNX or OpenVINO files.
+"""Networks to time (Table 1): exported ones, and foreign ones (peers) as ONNX or OpenVINO files."""
 
-For comparing the networks of Table 1 with others on the user's own machine.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +16,6 @@ from adln.errors import ModelFileError, SettingsError, require_package
 from adln.manifest import Accuracy
 
 Run = Callable[[], object]
-PEER_SUFFIXES = (".onnx", ".xml")
 # Default input of a peer that leaves it open: the usual 256 x 128 px, three channels.
 _CROP_SIDES = {1: 3, 2: 256, 3: 128}
 _NUMPY_TYPES: dict[str, type[np.generic]] = {
@@ -35,10 +31,8 @@ class Facts:
 
     Attributes:
         name: file name without suffix.
-        runtime: "onnxruntime" or "openvino".
         precision: "fp32", "fp16", "bf16" or "int8".
         is_own: whether `adln export` made it.
-        file_bytes: size on disk.
         macs: multiply-accumulates for one crop; None if they could not be counted.
         accuracy: from the manifest; empty for peers.
         verdict: whether its outputs here equal those of the export, in words; "" for peers.
@@ -64,18 +58,13 @@ class Candidate(Protocol):
         """What is known about it without timing it."""
 
     def build_run(self, batch_size: int) -> Run | None:
-        """Make a function that runs the network on random pixels.
-
-        Returns:
-            The function; None if the network does not accept this batch size.
-        """
+        """Make a function that runs the network on random pixels; None if it has another size."""
 
 
 class OnnxCandidate:
     """An ONNX file, run by onnxruntime.
 
     Args:
-        path: the file.
         threads: cores for one run.
         own: whether it must be a file of `adln export`; otherwise any network with one input of
             crops is accepted.
@@ -96,32 +85,32 @@ class OnnxCandidate:
             found = [(node.name, node.type) for node in inputs]
             raise ModelFileError(f"{path}: expected one input of pixels, found {found}.")
         self._input = inputs[0]
-        # The norm of the feature is only needed for the flip test.
-        self._outputs = (
-            [model.manifest.output_names(depth)[0] for depth in model.manifest.depths]
-            if model
-            else None
-        )
+        self._outputs: list[str] | None = None
+        if model is not None:
+            # The norm of the feature is only needed for the flip test.
+            manifest = model.manifest
+            self._outputs = [manifest.output_names(depth)[0] for depth in manifest.depths]
         self.path = path
         self._model = model
 
     @cached_property
     def facts(self) -> Facts:
-        """What is known about it without timing it; computed once."""
+        """See `Candidate`; computed once."""
         operations = count_operations(self.path, self._feeds(1))
-        manifest = self._model.manifest if self._model else None
         precision = "int8" if operations.quantised else "fp32"
         if self._input.type == "tensor(float16)":
             precision = "fp16"
-        return Facts(
-            name=self.path.stem,
-            runtime="onnxruntime",
-            precision=manifest.precision if manifest else precision,
-            is_own=manifest is not None,
-            file_bytes=self.path.stat().st_size,
-            macs=operations.macs,
-            accuracy=manifest.accuracy if manifest else (),
-            verdict=find_verdict([self._model], run_alone(self._model)).text if self._model else "",
+        size = self.path.stat().st_size
+        peer = Facts(self.path.stem, "onnxruntime", precision, False, size, operations.macs)
+        if self._model is None:
+            return peer
+        manifest = self._model.manifest
+        return replace(
+            peer,
+            precision=manifest.precision,
+            is_own=True,
+            accuracy=manifest.accuracy,
+            verdict=find_verdict([self._model], run_alone(self._model)).text,
         )
 
     def build_run(self, batch_size: int) -> Run | None:
@@ -133,11 +122,7 @@ class OnnxCandidate:
         return lambda: self._session.run(self._outputs, feeds)
 
     def _feeds(self, batch_size: int) -> dict[str, Any]:
-        shape = [
-            side if isinstance(side, int) else _CROP_SIDES.get(axis, 1)
-            for axis, side in enumerate(self._input.shape)
-        ]
-        shape[0] = batch_size
+        shape = _full_shape(self._input.shape, batch_size)
         return {self._input.name: _pixels(shape, _NUMPY_TYPES[self._input.type])}
 
 
@@ -145,11 +130,10 @@ class OpenVinoCandidate:
     """An OpenVINO file (.xml beside its .bin) or an ONNX file, run by OpenVINO.
 
     Args:
-        path: the file.
         threads: cores for one run.
-        precision: "f32" or "bf16": precision of the floating-point layers. Always set, because
-            OpenVINO's default depends on the machine.
-        name: its name; the file name without suffix if left out.
+        precision: of the floating-point layers, "f32" or "bf16". Always set, because OpenVINO's
+            default depends on the machine.
+        name: default: the file name without suffix.
 
     Raises:
         SettingsError: OpenVINO is not installed.
@@ -179,16 +163,10 @@ class OpenVinoCandidate:
                 "an .xml file needs its .bin file beside it."
             ) from error
         kinds = {node.get_type_name() for node in model.get_ordered_ops()}
-        names = {"f32": "fp32", "f16": "fp16"}
-        is_quantised = "FakeQuantize" in kinds
-        self.facts = Facts(
-            name=name or path.stem,
-            runtime="openvino",
-            precision="int8" if is_quantised else names.get(precision, precision),
-            is_own=False,
-            file_bytes=sum(file.stat().st_size for file in self._files),
-            macs=_openvino_macs(model),
-        )
+        precision = {"f32": "fp32", "f16": "fp16"}.get(precision, precision)
+        precision = "int8" if "FakeQuantize" in kinds else precision
+        size, macs = sum(file.stat().st_size for file in self._files), _openvino_macs(model)
+        self.facts = Facts(name or path.stem, "openvino", precision, False, size, macs)
 
     def build_run(self, batch_size: int) -> Run | None:
         """See `Candidate`."""
@@ -207,19 +185,13 @@ class OpenVinoCandidate:
     @staticmethod
     def _shape(model: Any, batch_size: int) -> list[int]:
         sides = model.input(0).get_partial_shape()
-        shape = [
-            side.get_length() if side.is_static else _CROP_SIDES.get(axis, 1)
-            for axis, side in enumerate(sides)
-        ]
-        return [batch_size, *shape[1:]]
+        return _full_shape(
+            [side.get_length() if side.is_static else None for side in sides], batch_size
+        )
 
 
 def open_peer(path: Path, *, threads: int) -> Candidate:
-    """Open the network file of a peer.
-
-    Args:
-        path: .onnx (run by onnxruntime) or .xml (run by OpenVINO).
-        threads: cores for one run.
+    """Open the network file of a peer: .onnx (run by onnxruntime) or .xml (run by OpenVINO).
 
     Raises:
         ModelFileError: another suffix, or the file cannot be read.
@@ -229,7 +201,16 @@ def open_peer(path: Path, *, threads: int) -> Candidate:
         return OpenVinoCandidate(path, threads=threads)
     if suffix_of(path) == ".onnx":
         return OnnxCandidate(path, threads=threads, own=False)
-    raise ModelFileError(f"{path}: a peer must be a file ending in {' or '.join(PEER_SUFFIXES)}.")
+    raise ModelFileError(f"{path}: a peer must be a file ending in .onnx or .xml.")
+
+
+def _full_shape(sides: Sequence[Any], batch_size: int) -> list[int]:
+    """A shape of which some sides are open, for a number of crops."""
+    inner = [
+        side if isinstance(side, int) else _CROP_SIDES.get(axis, 1)
+        for axis, side in enumerate(sides)
+    ]
+    return [batch_size, *inner[1:]]
 
 
 def _pixels(shape: list[int], kind: type[np.generic]) -> Any:

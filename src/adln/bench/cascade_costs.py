@@ -1,6 +1,6 @@
 """Cost of a cascade on this machine: multiply-accumulates and time of both halves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,11 @@ def measure_costs(paths: Sequence[str | Path], *, rounds: int = 20) -> StageCost
     cascade = Cascade(paths)
     crop = np.random.default_rng(0).integers(0, 256, (1, *cascade.crop_size, 3), dtype=np.uint8)
     _, first_map = cascade.embed_first(crop)
-    times = time_in_turns(
-        {
-            "shallow": lambda: cascade.embed_first(crop),
-            "deeper": lambda: cascade.embed_deeper(first_map),
-        },
-        rounds=rounds,
-    )
+    halves: dict[str, Callable[[], object]] = {
+        "shallow": lambda: cascade.embed_first(crop),
+        "deeper": lambda: cascade.embed_deeper(first_map),
+    }
+    times = time_in_turns(halves, rounds=rounds)
     shallow_macs, deeper_macs = count_macs(cascade)
     return StageCosts(
         depths=cascade.depths,

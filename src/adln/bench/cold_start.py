@@ -10,11 +10,10 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_high
 
 from adln.embedders.session import Runtime
 from adln.errors import ModelFileError
-
-_BYTES_PER_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,7 @@ class ColdStart:
     """Cost of the first embedding of a fresh process.
 
     Attributes:
-        cpu_s: CPU time since the start of the process, including interpreter and imports, in s.
-        wall_s: elapsed time, in s.
+        cpu_s: CPU time since the start of the process, including interpreter and imports.
         peak_mib: peak resident memory; None if unknown.
     """
 
@@ -33,14 +31,13 @@ class ColdStart:
 
 
 def measure_cold_start(
-    path: Path, *, own: bool = True, runtime: Runtime = "onnxruntime", times: int = 3
+    path: Path, peer_runtime: Runtime | None = None, *, times: int = 3
 ) -> ColdStart:
     """Start fresh processes that open a network file and embed one picture.
 
     Args:
         path: a file of `adln export`, or a peer.
-        own: whether it is a file of `adln export`. A peer gets pixels instead of a picture.
-        runtime: runtime for a peer.
+        peer_runtime: None for a file of `adln export`. A peer gets pixels instead of a picture.
         times: number of processes; medians are returned. One more is started first, so that the
             files are cached in memory.
 
@@ -48,7 +45,7 @@ def measure_cold_start(
         ModelFileError: the process failed.
     """
     command = [sys.executable, "-m", "adln.bench.cold_start", str(path)]
-    command += [] if own else ["--peer", runtime]
+    command += [] if peer_runtime is None else ["--peer", peer_runtime]
     starts = []
     for _ in range(times + 1):
         began = time.perf_counter()
@@ -59,12 +56,11 @@ def measure_cold_start(
             raise ModelFileError(f"{path}: a fresh process could not run it: {reason}")
         starts.append({**json.loads(done.stdout), "wall_s": wall_s})
     rest = starts[1:]
-    middle = len(rest) // 2
     peaks = [start["peak_mib"] for start in rest if start["peak_mib"] is not None]
     return ColdStart(
-        cpu_s=sorted(start["cpu_s"] for start in rest)[middle],
-        wall_s=sorted(start["wall_s"] for start in rest)[middle],
-        peak_mib=max(peaks) if peaks else None,
+        cpu_s=median_high(start["cpu_s"] for start in rest),
+        wall_s=median_high(start["wall_s"] for start in rest),
+        peak_mib=max(peaks, default=None),
     )
 
 
@@ -82,7 +78,7 @@ def peak_memory_mib() -> float | None:
     except ImportError:
         return None
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / _BYTES_PER_MIB if sys.platform == "darwin" else peak / 1024
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main(arguments: list[str]) -> None:
@@ -91,11 +87,11 @@ def main(arguments: list[str]) -> None:
     if "--peer" in arguments:
         from adln.bench.candidates import Candidate, OnnxCandidate, OpenVinoCandidate
 
-        candidate: Candidate = (
-            OpenVinoCandidate(path, threads=1)
-            if arguments[-1] == "openvino"
-            else OnnxCandidate(path, threads=1, own=False)
-        )
+        candidate: Candidate
+        if arguments[-1] == "openvino":
+            candidate = OpenVinoCandidate(path, threads=1)
+        else:
+            candidate = OnnxCandidate(path, threads=1, own=False)
         run = candidate.build_run(1)
         if run is not None:
             run()

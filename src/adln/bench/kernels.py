@@ -1,10 +1,8 @@
-"""The machine's peak: single convolutions and matrix products, as fast as possible.
+"""The machine's peak, for Table 1: single convolutions and matrix products, as fast as possible.
 
-The reference for Table 1's multiply-accumulates on a real machine. The kernels are onnxruntime's,
-because numpy's matrix product may reach only half of the peak.
+The kernels are onnxruntime's, because numpy's matrix product may reach only half of the peak.
 """
 
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +12,7 @@ from numpy.typing import NDArray
 
 # Large enough to keep the arithmetic units busy, small enough for the L2 cache of a small core;
 # other sizes were no faster.
-CHANNELS = 256
-MAP_HEIGHT, MAP_WIDTH = 32, 16
-MATRIX_SIDE = 512
+_CHANNELS, _MAP, _MATRIX_SIDE = 256, (32, 16), 512
 
 # Element types in the ONNX format.
 _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6
@@ -29,7 +25,6 @@ class Kernel:
     """One operation to time.
 
     Attributes:
-        name: description.
         precision: "fp32" or "int8".
         operations: multiplications and additions in one run.
         run: runs it once.
@@ -49,11 +44,10 @@ def build_kernels(*, threads: int = 1) -> list[Kernel]:
         of 256 channels and a matrix product of side 512.
     """
     rng = np.random.default_rng(0)
-    map_shape = (1, CHANNELS, MAP_HEIGHT, MAP_WIDTH)
-    weight_shape = (CHANNELS, CHANNELS, 3, 3)
-    square = (MATRIX_SIDE, MATRIX_SIDE)
-    convolution = 2 * CHANNELS * CHANNELS * 9 * MAP_HEIGHT * MAP_WIDTH
-    product = 2 * MATRIX_SIDE**3
+    map_shape, weight_shape = (1, _CHANNELS, *_MAP), (_CHANNELS, _CHANNELS, 3, 3)
+    square = (_MATRIX_SIDE, _MATRIX_SIDE)
+    convolution = 2 * _CHANNELS * _CHANNELS * 9 * _MAP[0] * _MAP[1]
+    product = 2 * _MATRIX_SIDE**3
 
     def floats(*shape: int) -> NDArray[np.float32]:
         return rng.standard_normal(shape, dtype=np.float32)
@@ -121,11 +115,8 @@ def one_operator(
         x: example input, for its shape and type.
         constants: further inputs in order, by name.
         y_type: ONNX element type of the output.
-        y_shape: shape of the output.
+        y_shape: of the output.
         pads: attribute "pads", if the operator has one.
-
-    Returns:
-        The content of an ONNX file.
     """
     node = [_text(1, name) for name in ("x", *constants)] + [_text(2, "y"), _text(4, operator)]
     if pads:
@@ -178,9 +169,6 @@ def _bytes(field: int, value: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     """Seven bits per byte, lowest first; the top bit marks that more follow."""
-    out = io.BytesIO()
-    while value > 0x7F:
-        out.write(bytes([value & 0x7F | 0x80]))
-        value >>= 7
-    out.write(bytes([value]))
-    return out.getvalue()
+    if value <= 0x7F:
+        return bytes([value])
+    return bytes([value & 0x7F | 0x80]) + _varint(value >> 7)

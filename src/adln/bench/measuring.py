@@ -1,8 +1,7 @@
-"""Times several tasks in one run, alternately and in random order.
+"""Times several tasks in one run, alternately and in random order (Table 1).
 
-For comparing networks with each other and with peers (Table 1). A machine's clock rate drifts and
-other work comes and goes; tasks run alternately meet the same conditions, so that ratios are
-reliable where milliseconds are not.
+A machine's clock rate drifts and other work comes and goes; tasks run alternately meet the same
+conditions, so that ratios are reliable where milliseconds are not.
 """
 
 import random
@@ -19,8 +18,8 @@ class Times:
     """Durations of the runs of a task.
 
     Attributes:
-        wall_s: (R,) elapsed time in s.
-        cpu_s: (R,) CPU time of the process in s, all threads together.
+        wall_s: (R,) elapsed time.
+        cpu_s: (R,) CPU time of the process, all threads together.
     """
 
     wall_s: NDArray[np.float64]
@@ -41,20 +40,17 @@ def time_in_turns(
     rounds: int,
     repeats: int = 5,
     seed: int = 0,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Times]:
-    """Time tasks alternately.
+    """Time tasks alternately, rounds * repeats times each.
 
     Args:
         tasks: functions to time, by name.
         rounds: turns of each task; each round has a new random order.
         repeats: timed runs per turn. One untimed run precedes them, to fill the caches with the
             task's own data.
-        seed: seed of the order.
+        seed: of the order.
         on_progress: called with 1 after each turn.
-
-    Returns:
-        name -> rounds * repeats times.
     """
     order = random.Random(seed)
     names = list(tasks)
@@ -70,6 +66,5 @@ def time_in_turns(
                 task()
                 cpu[name].append(time.process_time() - cpu_start)
                 wall[name].append(time.perf_counter() - wall_start)
-            if on_progress is not None:
-                on_progress(1)
+            on_progress(1)
     return {name: Times(np.array(wall[name]), np.array(cpu[name])) for name in tasks}

@@ -1,8 +1,4 @@
-"""Multiply-accumulates and time per node of a network file, as reported by onnxruntime.
-
-Counts as in Table 1, for any ONNX file, without the onnx package: onnxruntime's profile lists each
-node with its input and output shapes.
-"""
+"""Multiply-accumulates (Table 1) and time per node of any ONNX file, by onnxruntime's profile."""
 
 import json
 import re
@@ -57,9 +53,7 @@ def seconds_before_first_convolution(path: Path, feeds: dict[str, Any], *, runs:
     Raises:
         ModelFileError: onnxruntime cannot run the file.
     """
-    totals = []
-    total = 0.0
-    counting = True
+    totals, total, counting = [], 0.0, True
     for node in profile_nodes(path, feeds, optimise=True, runs=runs):
         if node["starts_run"]:
             total, counting = 0.0, True

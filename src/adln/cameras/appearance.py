@@ -1,14 +1,11 @@
-"""Appearance for trackers: the embeddings of a frame's boxes, computed on demand.
-
-An embedding costs more than a box. Only boxes whose embedding is asked for are embedded, and only
-clean ones, because a crop that shows half of another person has a misleading embedding.
+"""Appearance for trackers: the embeddings of a frame's clean boxes, computed on demand.
 
 Source: Wojke et al., "Simple Online and Realtime Tracking with a Deep Association Metric", ICIP
 2017, and Aharon et al., "BoT-SORT: Robust Associations Multi-Pedestrian Tracking", 2022, for the
 smoothed embedding of a track.
 Deviation: it is updated from clean boxes only, and every few seconds instead of in every frame.
-The cosine above which two boxes may show one person is learned from people who are in view
-together, because it depends on the embedder and on the camera.
+The cosine above which two boxes may show one person is learned from people in view together,
+because it depends on the embedder and on the camera.
 """
 
 from collections.abc import Callable, Iterable
@@ -42,16 +39,11 @@ class Appearance(Protocol):
     def __call__(
         self, image: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], /
     ) -> NDArray[np.floating]:
-        """Embed boxes.
-
-        Args:
-            image: (H, W, 3) uint8, the frame.
-            boxes_xyxy: (N, 4) px.
+        """Embed boxes (N, 4) px of a frame (H, W, 3) uint8.
 
         Returns:
             (N, D), not necessarily normalised; compared by cosine. A row of zeros is ignored.
         """
-        ...
 
 
 @settings
@@ -109,16 +101,10 @@ class AppearanceSettings:
 
 
 class Look:
-    """Appearance of one person: a smoothed embedding.
-
-    Args:
-        embedding: (D,) of unit length, of a clean box.
-        time_s: of its frame.
-    """
+    """Appearance of one person: a smoothed embedding (D,) of unit length, and its latest time."""
 
     def __init__(self, embedding: NDArray[np.float32], time_s: float) -> None:
-        self.embedding = embedding
-        self.renewed_s = time_s
+        self.embedding, self.renewed_s = embedding, time_s
         self._count = 1
 
     def renew(self, embedding: NDArray[np.float32], time_s: float) -> None:
@@ -134,22 +120,14 @@ class Look:
 
 
 class Likeness:
-    """Thresholds on cosines, learned for one camera.
-
-    Args:
-        settings: thresholds.
-    """
+    """Thresholds on cosines, learned for one camera."""
 
     def __init__(self, settings: AppearanceSettings) -> None:
         self._settings = settings
         self._strangers: float | None = None
 
     def saw_together(self, cosines: Iterable[float]) -> None:
-        """Learn from people who are in view together and therefore differ.
-
-        Args:
-            cosines: NaN where one of the two has no embedding yet.
-        """
+        """Learn from people who are in view together; NaN where one has no embedding yet."""
         for cosine in cosines:
             if np.isnan(cosine):
                 continue
@@ -176,8 +154,6 @@ class FrameLooks:
     """The embeddings of one frame's boxes, computed on demand.
 
     Args:
-        detections: of the frame, N of them.
-        settings: define a clean box.
         image: (H, W, 3) uint8, the frame.
         appearance: embeds boxes; needs the image.
         embeddings: (N, D), if they are known already.
@@ -190,7 +166,6 @@ class FrameLooks:
         self,
         detections: Detections,
         settings: AppearanceSettings,
-        *,
         image: NDArray[np.uint8] | None,
         appearance: Appearance | None,
         embeddings: NDArray[np.floating] | None,
@@ -209,29 +184,21 @@ class FrameLooks:
         self.able = embeddings is not None or (image is not None and appearance is not None)
 
     @property
-    def _picture_size(self) -> tuple[int, int]:
-        """Height and width in px; without a picture its right and lower border are not known."""
-        return (10**9, 10**9) if self._image is None else self._image.shape[:2]
+    def _picture_size(self) -> dict[str, int]:
+        """Without a picture its right and lower border are not known."""
+        height_px, width_px = (10**9, 10**9) if self._image is None else self._image.shape[:2]
+        return {"height_px": height_px, "width_px": width_px}
 
     @cached_property
     def _geometry(self) -> list[Geometry]:
-        height_px, width_px = self._picture_size
-        return judge_boxes(
-            self._detections.boxes_xyxy,
-            self._detections.confidences,
-            height_px=height_px,
-            width_px=width_px,
-            settings=QualitySettings(),
-        )
+        boxes, confidences = self._detections.boxes_xyxy, self._detections.confidences
+        return judge_boxes(boxes, confidences, **self._picture_size, settings=QualitySettings())
 
     @cached_property
     def clean(self) -> list[bool]:
         """(N,): whether a box shows one whole person, judged by the boxes alone."""
         settings, clean = self._settings, []
-        height_px, width_px = self._picture_size
-        inside = clip_to_picture(
-            self._detections.boxes_xyxy, height_px=height_px, width_px=width_px
-        ).tolist()
+        inside = clip_to_picture(self._detections.boxes_xyxy, **self._picture_size).tolist()
         for (left, top, right, bottom), geometry in zip(inside, self._geometry, strict=True):
             is_large = right - left >= 1 and bottom - top >= settings.least_height_px
             clean.append(is_large and geometry.clean >= settings.clean)
@@ -275,12 +242,7 @@ class FrameLooks:
 def crop_appearance(
     embed: Callable[[NDArray[np.uint8]], NDArray[np.floating]], crop_size: tuple[int, int]
 ) -> Appearance:
-    """An `Appearance` of anything that embeds crops.
-
-    Args:
-        embed: (N, H, W, 3) uint8 crops -> (N, D).
-        crop_size: height H and width W of its crops in px.
-    """
+    """An `Appearance` of what embeds (N, H, W, 3) uint8 crops of a size (H, W) as (N, D)."""
 
     def appearance(
         image: NDArray[np.uint8], boxes_xyxy: NDArray[np.float32], /

@@ -22,12 +22,7 @@ def overlaps(
 ) -> NDArray[np.float64]:
     """How well boxes agree with those expected, in place and height.
 
-    The boxes of two people who occlude each other overlap for long, but one person is usually
-    nearer: taller in the picture, with the feet further down.
-
-    Args:
-        expected_xyxy: (R, 4).
-        found_xyxy: (C, 4).
+    Of two people who occlude each other, one is usually nearer: taller in the picture.
 
     Returns:
         (R, C): IoU, times the square of the IoU of the vertical extents.
@@ -51,14 +46,11 @@ def overlaps(
 
 
 def assign(scores: NDArray[np.floating], *, least: float) -> list[tuple[int, int]]:
-    """Assign rows to columns one to one, maximising the sum of the scores.
+    """Assign rows to columns one to one, maximising the sum of the scores, by row.
 
     Args:
         scores: (R, C); -inf for impossible pairs.
         least: pairs with a smaller score are not assigned.
-
-    Returns:
-        (row, column) of each pair, by row.
 
     Raises:
         CameraError: `lap` is not installed.
@@ -105,12 +97,7 @@ def has_rivals(overlaps: NDArray[np.floating], *, least: float, near: float) -> 
 
 
 def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | None:
-    """Position of the best score if all others are lower by the margin; else None.
-
-    Args:
-        scores: (N,); -inf for impossible candidates.
-        margin: least difference to the others.
-    """
+    """Position of the best score (-inf: impossible) if all others are lower by the margin."""
     if len(scores) == 0:
         return None
     best = int(np.argmax(scores))
@@ -123,13 +110,7 @@ def best_with_margin(scores: NDArray[np.floating], *, margin: float) -> int | No
 def touched_sides(
     boxes_xyxy: NDArray[np.floating], *, height_px: int, width_px: int
 ) -> list[frozenset[str]]:
-    """Sides of the picture that each box touches, where people come and go.
-
-    Args:
-        boxes_xyxy: (N, 4) px.
-        height_px: of the picture.
-        width_px: of the picture.
-    """
+    """Sides of the picture that each box (N, 4) px touches, where people come and go."""
     sides = []
     for left, top, right, bottom in boxes_xyxy.tolist():
         margin = _AT_SIDE * max(bottom - top, 1.0)

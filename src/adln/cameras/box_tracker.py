@@ -1,8 +1,4 @@
-"""Tracks the boxes of any detector: arrays in, track numbers out, without the rest of adln.
-
-Takes the boxes of any detector as arrays, as an object like `supervision.Detections`, or as a
-file of the MOTChallenge.
-"""
+"""Tracks the boxes of any detector: arrays in, track numbers out, without the rest of adln."""
 
 import copy
 import math
@@ -80,19 +76,10 @@ class BoxTracker:
         if rate.ndim or rate.dtype.kind not in "iuf" or not 0 < rate < math.inf:
             raise CameraError(f"frames_per_s must be a number above 0, got {frames_per_s!r}.")
         self._tracker = ByteTracker(settings, appearance=appearance)
-        self._frames_per_s = float(rate)
-        self._next_s = 0.0
-        self._length: int | None = None  # of embeddings
-
-    @property
-    def frames_per_s(self) -> float:
-        """Frame rate of the camera."""
-        return self._frames_per_s
-
-    @property
-    def next_s(self) -> float:
+        self.frames_per_s = float(rate)
+        self.next_s = 0.0
         """Time of the next frame, unless the update specifies it."""
-        return self._next_s
+        self._length: int | None = None  # of embeddings
 
     @property
     def embeddings_made(self) -> int:
@@ -148,14 +135,14 @@ class BoxTracker:
             frame = _picture(frame)
         if embeddings is not None:
             embeddings = self._embeddings(embeddings, len(boxes))
-        time = self._next_s if time_s is None else time_s
+        time = self.next_s if time_s is None else time_s
         now_s = as_array(time, np.float64, what="time_s", raises=CameraError)
         if now_s.ndim or not np.isfinite(now_s):
             raise CameraError(f"time_s is a number of seconds, got {time_s!r}.")
         update = self._tracker.update(found, float(now_s), frame, embeddings)
         if embeddings is not None and len(embeddings):
             self._length = embeddings.shape[1]
-        self._next_s = float(now_s) + 1 / self._frames_per_s
+        self.next_s = float(now_s) + 1 / self.frames_per_s
         numbers = np.full(len(found), NO_TRACK, np.int64)
         for person in update.people:
             numbers[person.detection] = person.track_id
@@ -182,21 +169,14 @@ class BoxTracker:
     ) -> D:
         """Process one frame given as `supervision.Detections`, or anything with these attributes.
 
-        Args:
-            detections: with `xyxy`, `confidence` and `tracker_id`.
-            frame: see `update`.
-            embeddings: see `update`.
-            time_s: see `update`.
+        The other arguments and the errors are those of `update`.
 
         Returns:
             A copy of all of them, in the same order, with `tracker_id` set. Keep the tracked ones
             with `found[found.tracker_id >= 0]`.
         """
-        numbers = self.update(
-            detections.xyxy, detections.confidence, frame, embeddings, time_s=time_s
-        )
-        followed = copy.copy(detections)
-        followed.tracker_id = numbers
+        followed, sure = copy.copy(detections), detections.confidence
+        followed.tracker_id = self.update(detections.xyxy, sure, frame, embeddings, time_s=time_s)
         return followed
 
 
@@ -210,11 +190,7 @@ def _picture(frame: Any) -> NDArray[np.uint8]:
 
 
 def numbered_frames(source: Source) -> Callable[[int], NDArray[np.uint8] | None]:
-    """Access to a recording's frames by number, from 1, in ascending order.
-
-    Args:
-        source: a folder of pictures or a video, whose first frame has number 1.
-    """
+    """Access to the frames of a folder or a video by number, from 1, in ascending order."""
     waiting = source.next_frame()
 
     def frame(number: int) -> NDArray[np.uint8] | None:
@@ -247,17 +223,13 @@ def follow_mot(
     frame: Callable[[int], NDArray[np.uint8] | None] | None = None,
     num_frames: int | None = None,
 ) -> MotBoxes:
-    """Track the people in a sequence of the MOTChallenge.
+    """Track the people in a sequence of the MOTChallenge; returns only the tracked boxes.
 
     Args:
         found: as `read_mot` reads `det.txt`.
         tracker: new, with the frame rate of the sequence.
-        frame: number of a frame, from 1 -> (H, W, 3) uint8, or None if there is no such picture;
-            called in ascending order.
+        frame: number of a frame, from 1, ascending -> (H, W, 3) uint8, or None if there is none.
         num_frames: of the sequence; default: up to the last frame with a box.
-
-    Returns:
-        The tracked boxes, with their numbers.
     """
     last = num_frames if num_frames is not None else int(found.frames.max(initial=0))
     ids = np.full(len(found), NO_TRACK, np.int64)
@@ -265,8 +237,7 @@ def follow_mot(
     for number in _worth_following(found, last, tracker.frames_per_s):
         at = found.of_frame(number)
         picture = None if frame is None else frame(number)
-        missed = number - before - 1
-        time_s = tracker.next_s + missed / tracker.frames_per_s if missed else None
+        time_s = tracker.next_s + (number - before - 1) / tracker.frames_per_s
         boxes = found.boxes_xyxy[at]
         ids[at] = tracker.update(boxes, found.confidences[at], picture, time_s=time_s)
         before = number

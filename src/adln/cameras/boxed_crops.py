@@ -1,7 +1,4 @@
-"""Cuts the people out of a recording by given boxes.
-
-For embedding a video's people without a detector or tracker of this project.
-"""
+"""Cuts the people out of a recording by given boxes, without a detector of this project."""
 
 import math
 from collections.abc import Iterator
@@ -21,13 +18,11 @@ class BoxedCrop:
     """A person cut out of a frame.
 
     Attributes:
-        frame: frame number.
-        number: number of the box within its frame, from 0.
-        time_s: time of the frame, in s since the start of the recording; NaN if there is no such
-            frame.
-        track_id: track of the box; None if the boxes have none.
-        crop: (h, w, 3) uint8 RGB; None if the box lies outside the picture, or the frame beyond the
-            recording's end.
+        frame: its number.
+        number: of the box within its frame, from 0.
+        time_s: of the frame, since the start of the recording; NaN if there is no such frame.
+        track_id: None if the boxes have none.
+        crop: (h, w, 3) uint8 RGB, or None.
         problem: why there is no crop; empty if there is one.
     """
 
@@ -40,11 +35,7 @@ class BoxedCrop:
 
 
 def boxed_crops(source: Source, boxes: BoxesFile) -> Iterator[BoxedCrop]:
-    """Cut all boxes out of a recording, frame by frame.
-
-    Args:
-        source: a recording, not a live camera; read to its end.
-        boxes: boxes with the source's camera_id.
+    """Cut all boxes of this camera out of a recording, which is read to its end.
 
     Raises:
         CameraError: there is no box for this camera, or all boxes are in frames beyond the end of

@@ -14,7 +14,6 @@ skipped. Anything else is an error that names the line.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,8 @@ _KEYS = {"camera_id", "frame", "box_xyxy", "box_xywh", "confidence", "track_id"}
 _LARGEST_ID = 2**63 - 1
 
 
-@dataclass
-class _Rows:
-    boxes: list[list[float]] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
-    track_ids: list[int] = field(default_factory=list)
+# Box, confidence, track id.
+_Row = tuple[list[float], float, int | None]
 
 
 class BoxesFile:
@@ -48,7 +44,7 @@ class BoxesFile:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._has_tracks: dict[str, bool] = {}
-        rows: dict[tuple[str, int], _Rows] = {}
+        rows: dict[tuple[str, int], list[_Row]] = {}
         try:
             with self._path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, 1):
@@ -56,14 +52,7 @@ class BoxesFile:
                         self._take(line, number, rows)
         except (OSError, UnicodeDecodeError) as error:
             raise CameraError(f"{path}: the file of boxes cannot be read ({error}).") from error
-        self._found = {
-            key: Detections(
-                np.array(group.boxes, np.float32),
-                np.array(group.confidences, np.float32),
-                np.array(group.track_ids, np.int64) if group.track_ids else None,
-            )
-            for key, group in rows.items()
-        }
+        self._found = {key: _detections(group) for key, group in rows.items()}
 
     @property
     def camera_ids(self) -> tuple[str, ...]:
@@ -86,7 +75,7 @@ class BoxesFile:
         """The boxes of each frame; no people if the file has none."""
         return [self._found.get((frame.camera_id, frame.index), nobody()) for frame in frames]
 
-    def _take(self, line: str, number: int, rows: dict[tuple[str, int], _Rows]) -> None:
+    def _take(self, line: str, number: int, rows: dict[tuple[str, int], list[_Row]]) -> None:
         where = f"{self._path}, line {number}"
         try:
             values = parse_json(line)
@@ -107,22 +96,29 @@ class BoxesFile:
         confidence = values.get("confidence", 1.0)
         if not _is_number(confidence) or not 0 <= confidence <= 1:
             raise CameraError(f"{where}: confidence must be a number 0..1, got {confidence!r}.")
-        group = rows.setdefault((camera_id, frame), _Rows())
-        tracked = "track_id" in values
+        group = rows.setdefault((camera_id, frame), [])
+        tracked, track_id = "track_id" in values, None
         if self._has_tracks.setdefault(camera_id, tracked) != tracked:
             raise CameraError(
                 f"{where}: track_id must be on all lines of camera {camera_id!r} or on none."
             )
         if tracked:
             track_id = _whole_number(values, "track_id", where)
-            if track_id in group.track_ids:
+            if any(track_id == other for _, _, other in group):
                 raise CameraError(
                     f"{where}: track {track_id} of camera {camera_id!r} already has a box in frame "
                     f"{frame}; a person is in one place at a time."
                 )
-            group.track_ids.append(track_id)
-        group.boxes.append(_box_of(values, where))
-        group.confidences.append(float(confidence))
+        group.append((_box_of(values, where), float(confidence), track_id))
+
+
+def _detections(rows: Sequence[_Row]) -> Detections:
+    boxes, confidences, track_ids = zip(*rows, strict=True)
+    return Detections(
+        np.array(boxes, np.float32),
+        np.array(confidences, np.float32),
+        None if track_ids[0] is None else np.array(track_ids, np.int64),
+    )
 
 
 def _box_of(values: Mapping[str, Any], where: str) -> list[float]:

@@ -1,11 +1,9 @@
 """Motion of the camera from frame to frame.
 
-A camera on a mast sways, and one in a hand pans; boxes then jump further than a constant-velocity
-filter predicts. A few pixels at strong edges show cheaply whether the camera moved at all: the
-change of their brightness divided by their gradient is their displacement. While the camera stands
-still, these edges are detected only now and then. If most of them moved, the motion is estimated by
-sparse optical flow. If the points cannot be found again and the edges differ, this is another
-scene: recordings consist of pieces, and cameras turn to other views.
+A few pixels at strong edges show cheaply whether the camera moved at all: the change of their
+brightness divided by their gradient is their displacement. If most of them moved, the motion is
+estimated by sparse optical flow. If the points cannot be found again and the edges differ, this is
+another scene.
 """
 
 import math
@@ -53,9 +51,6 @@ def common_way(
 ) -> NDArray[np.float64] | None:
     """Motion of the camera estimated from boxes alone: the displacement that most people share.
 
-    Each expected and found box that may show the same person vote for the displacement between
-    them. A person has one vote for about the same displacement, however many others are near.
-
     Args:
         expected_xyxy: (R, 4) px, boxes predicted for a camera that stands still.
         found_xyxy: (C, 4) px.
@@ -72,6 +67,7 @@ def common_way(
     ways = _middles(found_xyxy) - _middles(expected_xyxy)[:, np.newaxis]  # (R, C, 2)
     are_near = np.abs(ways).max(axis=2) <= _FURTHEST_WAY * heights[:, np.newaxis]
     voters, candidates = np.nonzero(are_near & (alike >= _SAME_PERSON))
+    # Each pair that may be one person votes; a person has one vote for about the same way.
     num_voters = len(expected_xyxy)
     if len(voters) > _MOST_VOTES:
         # Votes are compared in pairs; in a crowd, a part of the people is enough.
@@ -130,8 +126,7 @@ class CameraMotion:
 
         Args:
             image: (H, W, 3) uint8.
-            people_xyxy: (N, 4) px, boxes of the previous frame; what moves inside them is not the
-                camera.
+            people_xyxy: (N, 4) px, boxes of the previous frame, which are left out.
 
         Returns:
             (2, 3), maps points of the previous frame to this one, `A @ (x, y) + b`; None if the
@@ -233,17 +228,7 @@ class CameraMotion:
 
 
 class _Edges:
-    """Pixels at strong edges of a reduced frame, to be compared with those of later frames.
-
-    Of a later frame only these pixels are read, because reducing all of it takes longer than
-    everything else.
-
-    Args:
-        picture: (h, w) uint8, green channel of the reduced frame.
-        at: (K,) flat indices into it.
-        steep: (K,) gradients, levels per px.
-        shape: (H, W, 3), of whole frames.
-    """
+    """Pixels at strong edges of a reduced frame; of later frames, only these are read."""
 
     def __init__(
         self,
@@ -264,12 +249,7 @@ class _Edges:
         self._shares = row_shares[[0, 0, 1, 1]] * column_shares[[0, 1, 0, 1]]
 
     def stand_still(self, image: NDArray[np.uint8], boxes_xyxy: NDArray[np.int64]) -> bool:
-        """Whether most of them have not moved; edges along the motion never change.
-
-        Args:
-            image: (H, W, 3) uint8.
-            boxes_xyxy: (N, 4) of people in the reduced frame, whose pixels are left out.
-        """
+        """Whether most of them outside the people's boxes (in the reduced frame) have not moved."""
         self.frames_left -= 1
         inside = self._places >= boxes_xyxy[:, :2, np.newaxis]
         inside &= self._places <= boxes_xyxy[:, 2:, np.newaxis]

@@ -1,8 +1,7 @@
 """Decodes video with OpenCV: files, RTSP and USB cameras, one picture at a time.
 
 OpenCV because its Linux wheels contain an LGPL FFmpeg, support time limits for opening and reading,
-and continue after damaged pictures. PyAV reports more about damage, but its wheels bundle x264 and
-x265, which are GPL; to use it, write a `Capture` of a few lines.
+and continue after damaged pictures. PyAV's wheels bundle x264 and x265, which are GPL.
 """
 
 import os
@@ -33,7 +32,7 @@ class Picture:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        time_s: time in the recording, in seconds; None if unknown.
+        time_s: in the recording; None if unknown.
     """
 
     image: NDArray[np.uint8]
@@ -68,18 +67,17 @@ class OpenCvCapture:
 
     def __init__(self, capture: Any, name: str) -> None:
         self._cv2 = load_opencv()
-        self._capture = capture
-        self._name = name
+        self._capture, self._name = capture, name
 
     @property
     def fps(self) -> float:
-        """Pictures per second stated by the source; 0 if unknown."""
+        """See `Capture`."""
         fps = float(self._capture.get(self._cv2.CAP_PROP_FPS))
-        return fps if np.isfinite(fps) and 0 < fps < 1000 else 0.0
+        return fps if 0 < fps < 1000 else 0.0
 
     @property
     def announced_frames(self) -> int:
-        """Number of pictures stated by a file; 0 if unknown."""
+        """See `Capture`."""
         frames = float(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT))
         return int(frames) if 0 < frames < 1e9 else 0
 
@@ -134,10 +132,19 @@ def open_capture(source: str | Path, *, timeout_s: float = 5.0) -> OpenCvCapture
             exempt(text)
         with _openable(text) as address:
             capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
-    if not capture.isOpened():
-        capture.release()
-        raise CameraError(_why_not(text, name, usb is not None, timeout_s))
-    return OpenCvCapture(capture, name)
+    if capture.isOpened():
+        return OpenCvCapture(capture, name)
+    capture.release()
+    if usb is not None:
+        reason = "there is no such camera, or another program is using it"
+    elif is_stream(text):
+        reason = (
+            f"no video (waited up to {timeout_s:g} s); check the address, user name and "
+            "password, and that the camera is on"
+        )
+    else:
+        reason = "not a video that OpenCV can decode; it may be empty, damaged or cut short"
+    raise CameraError(f"{name}: {reason}.")
 
 
 def is_live(source: str | Path) -> bool:
@@ -169,8 +176,8 @@ def _openable(text: str) -> Iterator[str]:
             link = Path(folder) / f"video{suffix}"
             link.symlink_to(path)
             yield str(link)
-        return
-    yield str(path)
+    else:
+        yield str(path)
 
 
 def _usb_number(text: str) -> int | None:
@@ -193,14 +200,3 @@ def load_opencv() -> Any:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     return require_package("cv2", extra="camera", purpose="reading video", raises=CameraError)
-
-
-def _why_not(text: str, name: str, usb: bool, timeout_s: float) -> str:
-    if usb:
-        return f"{name}: there is no such camera, or another program is using it."
-    if is_stream(text):
-        return (
-            f"{name}: no video (waited up to {timeout_s:g} s); check the address, user name and "
-            "password, and that the camera is on."
-        )
-    return f"{name}: not a video that OpenCV can decode; it may be empty, damaged or cut short."

@@ -9,9 +9,9 @@ from collections.abc import Callable
 _LOG = logging.getLogger(__name__)
 
 # A longer gap between pictures of a recording is taken for a jump of its clock.
-LONGEST_GAP_S = 3600.0
+_LONGEST_GAP_S = 3600.0
 # Time stamps that fall by no more than this are late or duplicated; the clock has not jumped.
-LARGEST_JITTER_S = 2.0
+_LARGEST_JITTER_S = 2.0
 # Smoothed times run ahead of the recording's own by at most this.
 _LONGEST_AHEAD_S = 1.0
 _USUAL_FPS = 25.0
@@ -26,10 +26,8 @@ _SAY_SO_S = 60.0
 class RecordedTimes:
     """Times of a recording's pictures, extrapolated evenly where the recorded ones are unusable.
 
-    Time stamps that are duplicated, late, or rounded to whole seconds are smoothed; later times
-    are the recording's own again. Where times fall or jump, because recordings were joined or a
-    clock was set, all later times are shifted so that they continue evenly. A recording without
-    times, such as a raw H.264 stream, is evenly spaced.
+    Time stamps that are duplicated, late, or rounded to whole seconds are smoothed. Where times
+    jump, because recordings were joined or a clock was set, all later ones are shifted.
 
     Args:
         start_s: time of the first picture.
@@ -38,7 +36,6 @@ class RecordedTimes:
 
     def __init__(self, *, start_s: float = 0.0, fps: float = 0.0) -> None:
         self._step_s = 1 / (fps if fps > 0 else _USUAL_FPS)
-        self._start_s = start_s
         self._offset_s: float | None = None
         self._last_s = start_s
         self._recorded_s = 0.0
@@ -46,19 +43,15 @@ class RecordedTimes:
         self.jumps = 0
 
     def next(self, recorded_s: float | None, *, skipped: int = 0) -> float:
-        """The time of the next picture.
+        """The time of the next picture, above the previous one's.
 
         Args:
             recorded_s: recorded time; None if there is none.
             skipped: damaged pictures before this one.
-
-        Returns:
-            Seconds, above the previous picture's.
         """
         if self._offset_s is None:
             self._recorded_s = recorded_s or 0.0
-            self._offset_s = self._start_s - self._recorded_s
-            self._last_s = self._start_s
+            self._offset_s = self._last_s - self._recorded_s
             return self._last_s
         evenly_s = self._last_s + (1 + skipped) * self._step_s
         if recorded_s is None:
@@ -69,30 +62,24 @@ class RecordedTimes:
         time_s = recorded_s + self._offset_s
         if stood_still and not self._has_times:
             time_s = evenly_s
-        elif not self._last_s - LARGEST_JITTER_S < time_s <= self._last_s + LONGEST_GAP_S:
+        elif not self._last_s - _LARGEST_JITTER_S < time_s <= self._last_s + _LONGEST_GAP_S:
             self.jumps += 1
             self._offset_s += evenly_s - time_s
             time_s = evenly_s
         elif time_s <= self._last_s:
-            time_s = self._smoothed(time_s, stood_still, evenly_s)
+            is_far_ahead = self._last_s - time_s + self._step_s > _LONGEST_AHEAD_S
+            smoothed_s = evenly_s if stood_still else self._last_s + self._step_s / 2
+            time_s = self._last_s + _SHORTEST_STEP_S if is_far_ahead else smoothed_s
         self._has_times = self._has_times or not stood_still
         self._last_s = time_s
         return time_s
-
-    def _smoothed(self, time_s: float, stood_still: bool, evenly_s: float) -> float:
-        """A time for a picture whose own is not above the previous one."""
-        ahead_s = self._last_s - time_s
-        if ahead_s + self._step_s > _LONGEST_AHEAD_S:
-            return self._last_s + _SHORTEST_STEP_S
-        return evenly_s if stood_still else self._last_s + self._step_s / 2
 
 
 class SteadyClock:
     """Unix time that always increases and follows the wall clock when that is set.
 
-    A small computer without a clock battery starts in the past and gets the time from the network
-    later: this clock then jumps forward at once. When the wall clock is set back, it runs at half
-    speed until the two agree, because frame times must not fall.
+    Forward it jumps at once. When the wall clock is set back, it runs at half speed until the two
+    agree, because frame times must not fall.
 
     Args:
         wall: Unix time in s.
@@ -105,10 +92,8 @@ class SteadyClock:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._now_s = wall()
-        self._at_s = monotonic()
+        self._wall, self._monotonic = wall, monotonic
+        self._now_s, self._at_s = wall(), monotonic()
         self._is_ahead = False
 
     def now(self) -> float:
@@ -148,8 +133,7 @@ def _span(seconds: float) -> str:
 class Backoff:
     """Pauses that double with each failed attempt, partly random.
 
-    Randomness keeps cameras that were lost together (a switch restarted) from being retried at the
-    same moment.
+    Randomness keeps cameras that were lost together from being retried at the same moment.
 
     Args:
         first_s: upper bound of the first pause.
@@ -166,16 +150,13 @@ class Backoff:
         jitter: float = 0.5,
         rng: random.Random | None = None,
     ) -> None:
-        self._first_s = first_s
-        self._longest_s = longest_s
-        self._jitter = jitter
-        self._rng = random.Random() if rng is None else rng
+        self._first_s, self._longest_s, self._jitter = first_s, longest_s, jitter
+        self._rng = rng or random.Random()
         self._attempts = 0
 
     def next_pause_s(self) -> float:
         """Time to wait before the next attempt, in s."""
-        # Bounded, because a larger exponent overflows a float; by then the longest pause is
-        # reached.
+        # A larger exponent overflows a float.
         full_s = min(self._longest_s, self._first_s * 2.0 ** min(self._attempts, 30))
         self._attempts += 1
         return full_s * (1 - self._jitter * self._rng.random())

@@ -45,11 +45,6 @@ class Detections:
     def __len__(self) -> int:
         return len(self.confidences)
 
-    def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Detections":
-        """The detections selected by a mask (N,) or by positions."""
-        ids = None if self.track_ids is None else self.track_ids[chosen]
-        return Detections(self.boxes_xyxy[chosen], self.confidences[chosen], ids)
-
 
 def nobody() -> Detections:
     """The detections of an empty frame."""

@@ -35,11 +35,7 @@ class Detector(Protocol):
     """Anything that detects people in frames."""
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
-        """Find the people in each frame.
-
-        Returns:
-            One set of detections per frame, in their order.
-        """
+        """Find the people in each frame, in their order."""
 
 
 def require_detector(detector: object) -> None:
@@ -75,11 +71,7 @@ def detect_with(detector: Detector, frames: Sequence[Frame]) -> list[Detections]
 
 
 class RememberingDetector:
-    """Detects people once, and returns the same results when frames are seen again.
-
-    Args:
-        detector: the detector for the first time.
-    """
+    """Detects people once, and returns the same results when frames are seen again."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -96,11 +88,10 @@ class RememberingDetector:
 class YoloxDetector:
     """YOLOX as its release exports it: BGR 0..255 in, the raw grid or decoded boxes out.
 
-    Raw and decoded exports have outputs of the same shape. They are told apart by the output for a
-    grey picture: centres of raw rows are near 0, those of decoded rows are near their cells.
+    Raw and decoded exports are told apart by the output for a grey picture: centres of raw rows are
+    near 0, those of decoded rows are near their cells.
 
     Args:
-        path: ONNX file.
         min_confidence: boxes of lower confidence are dropped. Low, because a tracker can use weak
             boxes of people it already tracks.
         threads: cores to use.
@@ -128,10 +119,8 @@ class YoloxDetector:
         for start in range(0, len(frames), step):
             part = frames[start : start + step]
             prepared = [letterbox(frame.image, *self._size_hw) for frame in part]
-            batch = np.stack([pixels for pixels, _ in prepared])
-            if self._batch and len(part) < self._batch:
-                rest = np.zeros((self._batch - len(part), *batch.shape[1:]), np.float32)
-                batch = np.concatenate([batch, rest])
+            batch = np.zeros((self._batch or len(part), 3, *self._size_hw), np.float32)
+            batch[: len(part)] = [pixels for pixels, _ in prepared]
             (raw,) = self._session.run(None, {self._input_name: batch})
             for frame, (_, scale), rows in zip(part, prepared, raw, strict=False):
                 height_px, width_px = frame.image.shape[:2]
@@ -151,12 +140,7 @@ class YoloxDetector:
 def letterbox(
     image: NDArray[np.uint8], height_px: int, width_px: int
 ) -> tuple[NDArray[np.float32], float]:
-    """Resize a picture to YOLOX's input, top left on a grey ground.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        height_px: height of the input.
-        width_px: width of the input.
+    """Resize a picture, (H, W, 3) uint8 RGB, to YOLOX's input, top left on a grey ground.
 
     Returns:
         (3, height_px, width_px) float32 BGR 0..255; and the scale: input px = picture px * scale.
@@ -172,11 +156,7 @@ def letterbox(
 
 
 def grid_cells(height_px: int, width_px: int) -> NDArray[np.float32]:
-    """Cells of the rows of YOLOX's output.
-
-    Returns:
-        (R, 3) float32: column and row of each cell in its grid, and the grid's stride in px.
-    """
+    """(R, 3) float32: column, row and stride in px of the cell of each row of YOLOX's output."""
     grids = []
     for stride in STRIDES:
         rows, columns = np.mgrid[: height_px // stride, : width_px // stride]
@@ -191,7 +171,7 @@ def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str 
     Args:
         rows: (R, 5 + K), the output for a picture of one colour.
         grid: (R, 3), from `grid_cells`.
-        path: path of the file, for the error message.
+        path: for the message.
 
     Raises:
         ModelFileError: the values are neither.
@@ -199,17 +179,14 @@ def is_decoded(rows: NDArray[np.floating], grid: NDArray[np.float32], path: str 
     cells, strides = grid[:, :2], grid[:, 2:]
     raw = float(np.median(np.abs(rows[:, :2] - 0.5)))
     decoded = float(np.median(np.abs(rows[:, :2] / strides - cells - 0.5)))
-    scores = rows[:, 4:]
-    is_probability = (
-        len(scores) > 0 and float(scores.min()) >= -0.01 and float(scores.max()) <= 1.01
-    )
-    if not min(raw, decoded) < _FARTHEST_CENTRE or not is_probability:
+    least, most = float(rows[:, 4:].min()), float(rows[:, 4:].max())
+    if not (min(raw, decoded) < _FARTHEST_CENTRE and least >= -0.01 and most <= 1.01):
         raise ModelFileError(
             f"{path}: has the output shape of a YOLOX export, but other values: expected centres "
             f"within {_FARTHEST_CENTRE:g} cells of their cells, or boxes in px, and confidences "
             f"0..1; found centres {min(raw, decoded):.3g} cells away and confidences "
-            f"{float(scores.min()):.3g} to {float(scores.max()):.3g}. Export it with YOLOX's "
-            "tools/export_onnx.py, whose input is BGR 0..255."
+            f"{least:.3g} to {most:.3g}. Export it with YOLOX's tools/export_onnx.py, whose input "
+            "is BGR 0..255."
         )
     return decoded < raw
 
@@ -239,25 +216,18 @@ def decode_yolox(
         order = np.argsort(-confidences[strong], kind="stable")
         strong = strong[order[:_MOST_CANDIDATES]]
     rows, cells, strides = rows[strong], grid[strong, :2], grid[strong, 2:]
-    if decoded:
-        half = np.maximum(rows[:, 2:4], 0) / 2
-        corners = [rows[:, :2] - half, rows[:, :2] + half]
-        return np.concatenate(corners, axis=1), confidences[strong]
-    centre = (rows[:, :2] + cells) * strides
-    # Clipped, so that a broken export does not give infinite boxes.
-    half = np.exp(np.clip(rows[:, 2:4], -10, 10)) * strides / 2
+    centre, half = rows[:, :2], np.maximum(rows[:, 2:4], 0) / 2
+    if not decoded:
+        centre = (rows[:, :2] + cells) * strides
+        # Clipped, so that a broken export does not give infinite boxes.
+        half = np.exp(np.clip(rows[:, 2:4], -10, 10)) * strides / 2
     return np.concatenate([centre - half, centre + half], axis=1), confidences[strong]
 
 
 def suppress(
     boxes_xyxy: NDArray[np.floating], confidences: NDArray[np.floating], *, max_iou: float
 ) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression.
-
-    Args:
-        boxes_xyxy: (N, 4).
-        confidences: (N,).
-        max_iou: largest overlap allowed.
+    """Greedy non-maximum suppression of boxes (N, 4) that overlap more than `max_iou`.
 
     Returns:
         (M,) positions of the kept boxes, highest confidence first, ties in the given order.

@@ -1,7 +1,4 @@
-"""Fetches the detector's file from its authors' release on request, verified by SHA-256.
-
-Nothing is fetched unless the user asks for it; with a file of your own this is not needed.
-"""
+"""Fetches the detector's file from its authors' release on request, verified by SHA-256."""
 
 import hashlib
 import os
@@ -29,11 +26,9 @@ class Release:
     """A file published by its authors.
 
     Attributes:
-        file_name: name in the cache folder.
-        url: its address.
+        file_name: in the cache folder.
         sha256: hex digest of its content.
-        size_bytes: its size.
-        licence: licence of its authors' repository.
+        licence: of its authors' repository.
     """
 
     file_name: str
@@ -46,8 +41,7 @@ class Release:
 YOLOX_NANO = Release(
     file_name="yolox_nano.onnx",
     url="https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
-    # The release publishes no digest. Several independent projects pin the same address with this
-    # one.
+    # The release publishes no digest; several independent projects pin this one.
     sha256="c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
     size_bytes=3_659_407,
     licence="Apache-2.0",
@@ -73,11 +67,8 @@ def fetch(
 
     Args:
         release: the file to fetch.
-        cache: folder to keep it in; `default_cache()` if left out.
-        opener: opens an address for reading; urllib if left out.
-
-    Returns:
-        Path of the file, whose content has the release's digest.
+        cache: folder to keep it in; default: `default_cache()`.
+        opener: opens an address for reading; default: urllib.
 
     Raises:
         ModelFileError: it cannot be fetched or stored, or its content differs from the release.

@@ -24,7 +24,7 @@ class FoundPerson:
 
     Attributes:
         box_xyxy: in px of the upright picture.
-        confidence: confidence that it is a person, 0 to 1.
+        confidence: that it is a person, 0 to 1.
     """
 
     box_xyxy: tuple[float, float, float, float]

@@ -1,10 +1,14 @@
 """Frames of cameras and files, and the status of their camera."""
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adln.cameras.redaction import public_name
 
 CameraState = Literal["opening", "running", "waiting", "ended", "closed"]
 """`waiting`: the camera is unreachable and will be retried. `ended`: end of a file."""
@@ -15,12 +19,11 @@ class Frame:
     """One picture of one camera.
 
     Attributes:
-        camera_id: the camera; unique among those watched together.
+        camera_id: unique among those watched together.
         index: number of the picture in its source, from 0. Damaged pictures of a file are counted;
             live cameras count delivered pictures.
-        time_s: when it was taken, in seconds; strictly increasing within a camera. Files: time
-            since their start, plus the start given to them. Live cameras: Unix time, continued by a
-            clock that does not jump.
+        time_s: when it was taken; strictly increasing within a camera. Files: time since their
+            start, plus the start given to them. Live cameras: Unix time that does not jump.
         image: (H, W, 3) uint8 RGB.
     """
 
@@ -35,10 +38,7 @@ class CameraStatus:
     """Status of a camera; an immutable copy.
 
     Attributes:
-        camera_id: the camera.
-        source: its source, without user name and password.
-        state: see `CameraState`.
-        frames_read: pictures decoded.
+        source: without user name and password.
         frames_dropped: decoded pictures that were not taken in time.
         frames_corrupt: pictures that could not be decoded.
         reconnects: number of times a live camera was opened again.
@@ -51,7 +51,7 @@ class CameraStatus:
     camera_id: str
     source: str
     state: CameraState
-    frames_read: int
+    frames_read: int = 0
     frames_dropped: int = 0
     frames_corrupt: int = 0
     reconnects: int = 0
@@ -59,6 +59,25 @@ class CameraStatus:
     last_error: str = ""
     last_frame_s: float | None = None
     fps: float = 0.0
+
+
+class Reporting:
+    """What has a status that one thread changes and others read."""
+
+    def __init__(self, source: str | Path, camera_id: str, state: CameraState) -> None:
+        self.camera_id = camera_id
+        self._name = public_name(source)
+        self._lock = threading.Lock()
+        self._status = CameraStatus(camera_id, self._name, state)
+
+    def status(self) -> CameraStatus:
+        """Status of the camera."""
+        with self._lock:
+            return self._status
+
+    def _change(self, **values: Any) -> None:
+        with self._lock:
+            self._status = replace(self._status, **values)
 
 
 class Source(Protocol):

@@ -1,8 +1,6 @@
 """Live cameras: each is read in its own thread, reconnected after failures, and drops late frames.
 
-A slow, silent or unreachable camera delays no other: the caller takes the frames that are there.
-Only the newest decoded frames are kept, so memory use is constant even if the rest of the pipeline
-is slow.
+A slow, silent or unreachable camera delays no other, and memory use is constant.
 """
 
 import logging
@@ -10,15 +8,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.captures import Capture, open_capture
 from adln.cameras.clocks import Backoff, RecentRate, SteadyClock
-from adln.cameras.frames import CameraState, CameraStatus, Frame
-from adln.cameras.redaction import public_name, public_text
+from adln.cameras.frames import Frame, Reporting
+from adln.cameras.redaction import public_text
 from adln.errors import CameraError, SettingsError
 
 _LOG = logging.getLogger(__name__)
@@ -30,12 +28,10 @@ class Patience:
 
     Attributes:
         silent_s: no picture for this long.
-        failures: this many consecutive pictures could not be read. (An unplugged USB camera fails
-            at once, each time.)
-        still_s: the same picture, pixel by pixel, for this long: the noise of a sensor never
-            repeats, but cameras and encoders that hang go on sending their last picture.
-        proved_s: after delivering pictures for this long, a connection resets the pauses between
-            attempts to the shortest.
+        failures: this many consecutive pictures could not be read.
+        still_s: the same picture, pixel by pixel, for this long: cameras and encoders that hang go
+            on sending their last picture.
+        proved_s: after this long, a connection resets the pauses between attempts.
         close_s: how long `close` waits for a thread that is still reading.
     """
 
@@ -46,19 +42,16 @@ class Patience:
     close_s: float = 2.0
 
 
-class LiveCamera:
+class LiveCamera(Reporting):
     """A stream or USB camera, read in its own thread until it is closed.
 
     Args:
         source: argument of `open_capture`: "rtsp://...", "usb:0".
-        camera_id: the camera's id.
         buffer_frames: decoded frames that may wait; beyond that the oldest are dropped and counted.
-        opener: opens the camera; OpenCV if left out.
         backoff: pauses between attempts to connect.
-        clock: clock for frame times.
+        clock: for frame times.
         monotonic: measures silence, in s.
-        wait: sleeps for this many seconds or until the camera is closed; for tests.
-        patience: when it counts as lost.
+        wait: sleeps for this many seconds or until the camera is closed.
         on_frame: called in the camera's thread when a frame has come or the camera has ended.
 
     Raises:
@@ -83,30 +76,23 @@ class LiveCamera:
     ) -> None:
         if buffer_frames < 1:
             raise SettingsError(f"buffer_frames must be at least 1, got {buffer_frames}.")
+        super().__init__(source, camera_id, "opening")
         self._source = source
-        self._name = public_name(source)
-        self.camera_id = camera_id
         self._opener = opener
         self._backoff = backoff or Backoff()
-        self._clock = clock or SteadyClock()
-        self._monotonic = monotonic
+        self._clock, self._monotonic = clock or SteadyClock(), monotonic
         self._closing = threading.Event()
         self._wait = wait or self._closing.wait
         self._patience = patience or Patience()
-        self._on_frame = on_frame
+        self._on_frame = on_frame or (lambda: None)
+        self._connections = 0
         self._thread: threading.Thread | None = None
         # Only of the reading thread, from one connection to the next.
         self._shown: NDArray[np.uint8] | None = None
         self._hangs = False
-        # Everything below is shared between the two threads.
-        self._lock = threading.Lock()
-        self._waiting: deque[Frame] = deque()
-        self._buffer_frames = buffer_frames
-        self._state: CameraState = "opening"
-        self._read = self._dropped = self._corrupt = self._connections = 0
-        self._last_error = ""
-        self._last_frame_s: float | None = None
         self._rate = RecentRate()
+        # Shared between the two threads, like the status.
+        self._waiting: deque[Frame] = deque(maxlen=buffer_frames)
 
     @property
     def ended(self) -> bool:
@@ -129,39 +115,15 @@ class LiveCamera:
             if self._closing.is_set():
                 break
             pause_s = self._backoff.next_pause_s()
-            with self._lock:
-                self._state = "waiting"
-                self._last_error = reason
-            _LOG.warning(
-                "camera %s: %s; trying again in %.1f s",
-                self.camera_id,
-                reason.removesuffix("."),
-                pause_s,
-            )
+            self._change(state="waiting", fps=0.0, last_error=reason)
+            self._warn(f"{reason.removesuffix('.')}; trying again in {pause_s:.1f} s")
             self._wait(pause_s)
-        with self._lock:
-            self._state = "closed"
+        self._change(state="closed", fps=0.0)
 
     def next_frame(self) -> Frame | None:
         """The oldest waiting frame; None if there is none."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
-
-    def status(self) -> CameraStatus:
-        """Status of the camera."""
-        with self._lock:
-            return CameraStatus(
-                camera_id=self.camera_id,
-                source=self._name,
-                state=self._state,
-                frames_read=self._read,
-                frames_dropped=self._dropped,
-                frames_corrupt=self._corrupt,
-                reconnects=max(0, self._connections - 1),
-                last_error=self._last_error,
-                last_frame_s=self._last_frame_s,
-                fps=self._rate.fps if self._state == "running" else 0.0,
-            )
 
     def close(self) -> None:
         """Stop reading and release the camera."""
@@ -170,9 +132,11 @@ class LiveCamera:
             self._thread.join(self._patience.close_s)
         with self._lock:
             self._waiting.clear()
-            self._state = "closed"
-        if self._on_frame is not None:
-            self._on_frame()
+            self._status = replace(self._status, state="closed", fps=0.0)
+        self._on_frame()
+
+    def _warn(self, what: str) -> None:
+        _LOG.warning("camera %s: %s", self.camera_id, what)
 
     def _read_one_connection(self) -> str:
         """Open the camera and read until it is lost; returns the reason."""
@@ -183,10 +147,9 @@ class LiveCamera:
         except Exception as error:  # a driver's own errors must not stop other cameras
             return f"{self._name}: cannot be opened ({error!r})"
         try:
-            with self._lock:
-                self._connections += 1
-                again = self._connections > 1
-            if again:
+            self._connections += 1
+            if self._connections > 1:
+                self._change(reconnects=self._connections - 1)
                 _LOG.info("camera %s: connected again", self.camera_id)
             return self._read_until_gone(capture)
         except CameraError as error:
@@ -197,11 +160,7 @@ class LiveCamera:
             try:
                 capture.close()
             except Exception as error:
-                _LOG.warning(
-                    "camera %s: closing failed: %s",
-                    self.camera_id,
-                    public_text(repr(error), self._source),
-                )
+                self._warn(f"closing failed: {public_text(repr(error), self._source)}")
 
     def _read_until_gone(self, capture: Capture) -> str:
         opened_s = last_s = changed_s = self._monotonic()
@@ -217,17 +176,10 @@ class LiveCamera:
                     return f"{self._name}: {failures} pictures in a row could not be read"
                 continue
             if failures:
-                with self._lock:
-                    self._corrupt += failures
-                    total = self._corrupt
-                    self._last_error = f"skipped {failures} damaged frame(s)"
-                _LOG.warning(
-                    "camera %s: %s: skipped %d damaged frame(s) (%d so far)",
-                    self.camera_id,
-                    self._name,
-                    failures,
-                    total,
-                )
+                total = self._status.frames_corrupt + failures
+                skipped = f"skipped {failures} damaged frame(s)"
+                self._change(frames_corrupt=total, last_error=skipped)
+                self._warn(f"{self._name}: {skipped} ({total} so far)")
             failures, last_s = 0, now_s
             if self._shown is None or not _same_picture(self._shown, picture.image):
                 self._shown, changed_s, self._hangs = picture.image, now_s, False
@@ -240,18 +192,22 @@ class LiveCamera:
             if now_s - opened_s >= self._patience.proved_s:
                 self._backoff.reset()
             with self._lock:
-                frame = Frame(self.camera_id, self._read, self._clock.now(), picture.image)
-                if not self._hangs:
-                    self._state = "running"
-                self._read += 1
-                self._rate.add(frame.time_s)
-                self._last_frame_s = frame.time_s
-                self._waiting.append(frame)
-                if len(self._waiting) > self._buffer_frames:
-                    self._waiting.popleft()
-                    self._dropped += 1
-            if self._on_frame is not None:
-                self._on_frame()
+                before, time_s = self._status, self._clock.now()
+                self._rate.add(time_s)
+                state = before.state if self._hangs else "running"
+                is_full = len(self._waiting) == self._waiting.maxlen
+                self._waiting.append(
+                    Frame(self.camera_id, before.frames_read, time_s, picture.image)
+                )
+                self._status = replace(
+                    before,
+                    state=state,
+                    frames_read=before.frames_read + 1,
+                    frames_dropped=before.frames_dropped + is_full,
+                    last_frame_s=time_s,
+                    fps=self._rate.fps if state == "running" else 0.0,
+                )
+            self._on_frame()
         return "closed"
 
 

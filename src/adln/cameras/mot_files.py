@@ -19,7 +19,7 @@ from adln.atomic import atomic_write
 from adln.boxes import require_pixels, xywh_to_xyxy, xyxy_to_xywh
 from adln.errors import CameraError
 
-_FIRST_PX = 1.0
+_ORIGIN = np.array([1.0, 1.0, 0.0, 0.0])
 _LEAST_FIELDS = 6
 _MOST_FIELDS = 10
 _MOST = 2.0**53  # a larger number may not be the one that was written
@@ -63,10 +63,7 @@ class MotBoxes:
 
 
 def read_mot(path: str | Path) -> MotBoxes:
-    """Read `det.txt`, `gt.txt` or a result.
-
-    Args:
-        path: the file; an empty one has no boxes.
+    """Read `det.txt`, `gt.txt` or a result; an empty file has no boxes.
 
     Raises:
         CameraError: the file cannot be read, or a line is malformed.
@@ -84,7 +81,7 @@ def read_mot(path: str | Path) -> MotBoxes:
     if (table[:, 6] == _NO_CONFIDENCE).all():
         # The challenge's results have no confidences.
         table[:, 6] = 1.0
-    boxes_xywh = table[:, 2:6] - np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
+    boxes_xywh = table[:, 2:6] - _ORIGIN
     return MotBoxes(
         frames=table[:, 0].astype(np.int64),
         ids=table[:, 1].astype(np.int64),
@@ -96,20 +93,14 @@ def read_mot(path: str | Path) -> MotBoxes:
 def write_mot(path: str | Path, boxes: MotBoxes) -> None:
     """Write a result ordered by frames and ids, completely or not at all.
 
-    Args:
-        path: the file; an existing one is replaced.
-        boxes: boxes of one sequence.
-
     Raises:
         CameraError: the file cannot be written.
     """
-    boxes_xywh = xyxy_to_xywh(boxes.boxes_xyxy) + np.array([_FIRST_PX, _FIRST_PX, 0.0, 0.0])
+    boxes_xywh = xyxy_to_xywh(boxes.boxes_xyxy) + _ORIGIN
     lines = []
     for at in np.lexsort((boxes.ids, boxes.frames)).tolist():
-        sides = ",".join(f"{side:.2f}" for side in boxes_xywh[at].tolist())
-        lines.append(
-            f"{boxes.frames[at]},{boxes.ids[at]},{sides},{boxes.confidences[at]:.4f},-1,-1,-1\n"
-        )
+        frame, sides = boxes.frames[at], ",".join(f"{side:.2f}" for side in boxes_xywh[at].tolist())
+        lines.append(f"{frame},{boxes.ids[at]},{sides},{boxes.confidences[at]:.4f},-1,-1,-1\n")
     with atomic_write(Path(path), raises=CameraError) as file:
         file.write("".join(lines).encode("ascii"))
 

@@ -1,10 +1,8 @@
 """Motion of people: a constant-velocity Kalman filter for each box.
 
 Noise is in body heights and seconds, not in pixels and frames, so that one setting works for near
-and far people, for 5 and for 30 frames a second, and when frames are missing.
-
-It uses plain floats instead of arrays: a frame has few people, and after a detector has flushed
-the processor's cache, calling NumPy takes longer than the arithmetic.
+and far people and for any frame rate. It uses plain floats: a frame has few people, and after a
+detector has flushed the processor's cache, calling NumPy takes longer than the arithmetic.
 """
 
 import math
@@ -100,11 +98,9 @@ def update(motions: Sequence[Motion], found: Sequence[Motion]) -> None:
 
 
 def shift(motions: Sequence[Motion], affine: NDArray[np.float64]) -> None:
-    """Compensate the motion of the camera.
+    """Compensate the motion of the camera: (2, 3), maps points of the previous frame to this one.
 
-    Args:
-        motions: without duplicates.
-        affine: (2, 3), maps points of the previous frame to this one.
+    No filter may be given twice.
     """
     (a, b, right), (c, d, down) = affine.tolist()
     growth = abs(a * d - b * c)  # of areas

@@ -1,8 +1,7 @@
 """Valid names and numbers of cameras.
 
-A camera's name appears in sightings, MQTT topics, file names and metric labels. All of these accept
-text in any language, so a camera may be called "Front door" or "Tür"; characters with a meaning in
-topics or paths are refused.
+A name appears in sightings, MQTT topics, file names and metric labels. It may be in any language;
+characters with a meaning in topics or paths are refused.
 """
 
 import re

@@ -1,10 +1,7 @@
-"""Quality of a crop for recognising the person in it.
+"""Quality of a crop for recognising the person in it: the product of six numbers in 0..1.
 
-Six numbers in 0..1, whose product is the quality. The geometry (size, overlap, border, shape) is
-cheap and judged for all boxes; sharpness needs pixels and is judged for crops that may be chosen.
-
-The geometry uses plain floats instead of arrays, like `adln.cameras.motion`: a frame has few boxes,
-and fewer that overlap.
+The geometry is judged for all boxes, in plain floats like `adln.cameras.motion`; sharpness needs
+pixels and is judged for crops that may be chosen.
 """
 
 from collections.abc import Sequence
@@ -50,7 +47,6 @@ class Geometry(NamedTuple):
         visible: part of the box that no box in front of it covers; boxes behind count half.
         whole: below 1 if the box touches the picture's border, where a body is cut off.
         shape: whether height / width is that of a whole person.
-        confidence: of the detection.
     """
 
     size: float
@@ -78,18 +74,7 @@ def judge_boxes(
     width_px: int,
     settings: QualitySettings,
 ) -> list[Geometry]:
-    """Judge the crops of one frame by their boxes.
-
-    Args:
-        boxes_xyxy: (N, 4) of all people in the frame, as they occlude each other.
-        confidences: (N,) in 0..1.
-        height_px: of the frame.
-        width_px: of the frame.
-        settings: what counts as good.
-
-    Returns:
-        (N,).
-    """
+    """Judge the crops of one frame by the boxes (N, 4) of all people in it."""
     boxes, found = boxes_xyxy.tolist(), []
     judged = zip(boxes, confidences.tolist(), _visible_parts(boxes), strict=True)
     for (left, top, right, bottom), confidence, visible in judged:
@@ -113,10 +98,8 @@ def judge_boxes(
 def sharpness(crop: NDArray[np.uint8]) -> float:
     """How sharp a crop is: variance of its Laplacian over the variance of its grey values.
 
-    The second makes it independent of contrast and light. Compare crops of one size only.
-
     Args:
-        crop: (H, W, 3) uint8 RGB, at least 3 x 3 px.
+        crop: (H, W, 3) uint8 RGB, at least 3 x 3 px. Compare crops of one size only.
 
     Returns:
         0 for a flat picture; about 0.003 for a blurred, 0.03 and more for a sharp person at
@@ -138,11 +121,7 @@ def sharpness_quality(crop: NDArray[np.uint8], settings: QualitySettings) -> flo
 
 
 def _visible_parts(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """Part of each box that is the person's own, (N,) in 0..1.
-
-    A person whose feet are lower in the picture is nearer and occludes the other. A person behind
-    occludes nothing, but is in the crop as well.
-    """
+    """Part of each box that is the person's own; whose feet are lower is nearer and occludes."""
     lost = [0.0] * len(boxes)
     order = sorted(range(len(boxes)), key=lambda at: boxes[at][0])
     for place, one in enumerate(order, start=1):

@@ -24,11 +24,7 @@ _GROWTH, _GROWTH_PER_S, _MOST_GROWTH = 0.25, 0.15, 0.7
 
 
 class Recognition:
-    """Recognises the people of one camera over a few seconds.
-
-    Args:
-        settings: when appearance overrules motion.
-    """
+    """Recognises the people of one camera over a few seconds."""
 
     def __init__(self, settings: AppearanceSettings) -> None:
         self._settings = settings
@@ -55,9 +51,6 @@ class Recognition:
             others: tracks that have been lost for longer and may return.
             least: smaller overlaps do not count.
             previous_s: time of the previous frame.
-
-        Returns:
-            (tracks, positions): the overlaps, raised or lowered by appearance.
         """
         if all(track.look is None for track in tracks):
             return overlaps
@@ -101,18 +94,7 @@ class Recognition:
     def look(
         self, tracks: Sequence[Track], looks: FrameLooks, time_s: float, *, confirm_hits: int
     ) -> list[Track]:
-        """Update the appearance of tracks, and detect tracks that show someone else.
-
-        Args:
-            tracks: all of the camera.
-            looks: of the frame.
-            time_s: of the frame.
-            confirm_hits: frames after which a new track gets a number.
-
-        Returns:
-            New tracks, split from tracks that showed someone else.
-        """
-        limits = self._settings
+        """Update the appearance of all tracks; returns those split off that show someone else."""
         here = [track for track in tracks if track.seen_s == time_s]
         due = [
             track
@@ -136,7 +118,7 @@ class Recognition:
                 track.renew_look(embedding, time_s)
             else:
                 track.strange += 1
-                if track.strange >= limits.strange:
+                if track.strange >= self._settings.strange:
                     newcomer = track.part(time_s)
                     newcomer.renew_look(embedding, time_s)
                     newcomer.hits = confirm_hits
@@ -153,14 +135,8 @@ class Recognition:
     ) -> bool:
         """Whether a new track is a lost person, or may turn out to be one.
 
-        If it certainly is, the lost track continues and the new one is over.
-
-        Args:
-            newcomer: found in this frame, and often enough to get a number.
-            tracks: all of the camera.
-            newcomers: all tracks that may get a number in this frame.
-            looks: of the frame.
-            time_s: of the frame.
+        If it certainly is, the lost track continues and the new one is over. The newcomers are all
+        tracks that may get a number in this frame.
         """
         margin = self._settings.margin
         lost = [

@@ -20,14 +20,9 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def public_name(source: str | Path) -> str:
-    """A source in a form that may be shown.
+    """A source (path, address, or name of a USB camera) in a form that may be shown.
 
-    Args:
-        source: path, address, or name of a USB camera.
-
-    Returns:
-        Printable text without what precedes the last "@", without the query, and without the path
-        from the first name of a secret on.
+    Without what precedes the last "@", the query, and the path from the first secret's name on.
     """
     # File names may not be UTF-8; the shown text must be.
     text = str(source).encode("utf-8", "replace").decode()
@@ -48,11 +43,8 @@ def public_name(source: str | Path) -> str:
 def public_text(text: str, *sources: str | Path) -> str:
     """A text in a form that may be shown: addresses are replaced by their public names.
 
-    Control characters, except line breaks and tabs, are escaped.
-
-    Args:
-        text: such as an error message of a library.
-        sources: sources it may contain literally, such as addresses with spaces.
+    Control characters, except line breaks and tabs, are escaped. The text may contain the sources
+    literally, such as addresses with spaces.
     """
     for source in sources:
         text = text.replace(str(source), public_name(source))

@@ -1,8 +1,6 @@
 """Selects the crops of a track that are worth embedding: the best few, spread over time.
 
-A person crossing a camera gives a hundred nearly identical crops. A few good ones from different
-moments tell more, at a fraction of the cost; so a track's crops compete for a few places, and only
-those that win one are embedded.
+A track's crops compete for a few places, and only those that win one are embedded.
 """
 
 from dataclasses import dataclass
@@ -37,7 +35,6 @@ class SelectionSettings:
             factor,
         again_s: and at least this long after the last report.
         gain: a crop must be better than the one it replaces by this factor.
-        quality: criteria for the quality of a crop.
     """
 
     good: float = 0.35
@@ -62,8 +59,6 @@ class SelectedCrop:
         crop_id: unique within its camera's selector; key of its embedding.
         image: (H, W, 3) uint8 RGB, of the network's size.
         box_xyxy: (4,) float32, px in its frame.
-        frame_index: number of its frame.
-        time_s: time of its frame.
         quality: 0..1.
     """
 
@@ -80,15 +75,11 @@ class TrackReport:
     """A track whose crops should be embedded now.
 
     Attributes:
-        camera_id: the camera.
         track_id: unique within the camera.
-        reason: see `Reason`.
-        time_s: time of the frame that caused the report.
-        first_s: when the track was first seen.
-        last_s: when it was last seen.
-        last_box_xyxy: (4,) float32, its last box.
-        crops: crops that hold a place now, ordered by time; empty if a track ends without a usable
-            crop. Some may have been in an earlier report, with the same crop_id.
+        time_s: of the frame that caused the report.
+        last_box_xyxy: (4,) float32.
+        crops: those that hold a place now, by time; empty if a track ends without a usable crop.
+            Some may have been in an earlier report, with the same crop_id.
     """
 
     camera_id: str
@@ -102,15 +93,11 @@ class TrackReport:
 
 
 class CropSelector:
-    """Selects the crops of one camera's tracks.
-
-    Keeps at most `crops_per_track` crops of each open track, and nothing of finished tracks.
+    """Selects the crops of one camera's tracks; keeps nothing of finished tracks.
 
     Args:
-        camera_id: the camera.
-        crops_per_track: places per track; see the property.
+        crops_per_track: see the property.
         crop_size: height and width in px of the network's input.
-        settings: criteria for good crops.
 
     Raises:
         SettingsError: `crops_per_track` is below one.
@@ -164,10 +151,8 @@ class CropSelector:
         inside = clip_to_picture(boxes, height_px=height_px, width_px=width_px)
         reports = []
         for person, box, geometry in zip(people, inside, judged, strict=True):
-            candidates = self._candidates.get(person.track_id)
-            if candidates is None:
-                candidates = _Candidates(first_s=person.first_s)
-                self._candidates[person.track_id] = candidates
+            candidates = self._candidates.get(person.track_id) or _Candidates(person.first_s)
+            self._candidates[person.track_id] = candidates
             candidates.last_s, candidates.last_box_xyxy = frame.time_s, person.box_xyxy
             self._consider(candidates, frame, box, geometry.quality)
             reason = candidates.due(frame.time_s, self._settings)
@@ -176,27 +161,20 @@ class CropSelector:
         return reports + self.end(tracks.ended, frame.time_s)
 
     def end(self, track_ids: tuple[int, ...], time_s: float) -> list[TrackReport]:
-        """Report finished tracks, and release their crops.
-
-        Args:
-            track_ids: result of `Tracker.finish` when the camera ends.
-            time_s: the current time.
-        """
-        reports = []
-        for track_id in track_ids:
-            candidates = self._candidates.pop(track_id, None)
-            if candidates is not None:
-                reports.append(self._report(track_id, candidates, "ended", time_s))
-        return reports
+        """Report finished tracks, as of `Tracker.finish`, and release their crops."""
+        return [
+            self._report(track_id, candidates, "ended", time_s)
+            for track_id in track_ids
+            if (candidates := self._candidates.pop(track_id, None)) is not None
+        ]
 
     def _consider(
         self, candidates: "_Candidates", frame: Frame, box: NDArray[np.float32], possible: float
     ) -> None:
         """Give a crop a place if it wins one; `possible` is an upper bound of its quality."""
-        wanted = self._settings.usable
         rival = candidates.rival(frame.time_s, self._places, self._settings.apart_s)
-        if rival is not None:
-            wanted = max(wanted, rival.quality * self._settings.gain)
+        least = 0.0 if rival is None else rival.quality * self._settings.gain
+        wanted = max(self._settings.usable, least)
         if possible < wanted or box[2] - box[0] < 1 or box[3] - box[1] < 1:
             return
         height, width = self._crop_size
@@ -204,22 +182,15 @@ class CropSelector:
         quality = possible * sharpness_quality(image, self._settings.quality)
         if quality < wanted:
             return
-        crop = SelectedCrop(
-            crop_id=self._next_crop_id,
-            image=image,
-            box_xyxy=box,
-            frame_index=frame.index,
-            time_s=frame.time_s,
-            quality=quality,
-        )
+        crop_id = self._next_crop_id
+        crop = SelectedCrop(crop_id, image, box, frame.index, frame.time_s, quality)
         self._next_crop_id += 1
-        candidates.give_place(crop, instead_of=rival)
+        candidates.crops = [kept for kept in candidates.crops if kept is not rival] + [crop]
 
     def _report(
         self, track_id: int, candidates: "_Candidates", reason: Reason, time_s: float
     ) -> TrackReport:
-        candidates.reported_s = time_s
-        candidates.reported_worth = candidates.worth
+        candidates.reported_s, candidates.reported_worth = time_s, candidates.worth
         return TrackReport(
             camera_id=self._camera_id,
             track_id=track_id,
@@ -235,7 +206,7 @@ class CropSelector:
 class _Candidates:
     """The crops of one track that hold a place, ordered by time."""
 
-    def __init__(self, *, first_s: float) -> None:
+    def __init__(self, first_s: float) -> None:
         self.first_s = self.last_s = first_s
         self.last_box_xyxy: NDArray[np.float32] = np.zeros(4, np.float32)
         self.crops: list[SelectedCrop] = []
@@ -256,10 +227,6 @@ class _Candidates:
             return min(self.crops, key=lambda crop: crop.quality)
         return None
 
-    def give_place(self, crop: SelectedCrop, *, instead_of: SelectedCrop | None) -> None:
-        self.crops = [kept for kept in self.crops if kept is not instead_of]
-        self.crops.append(crop)
-
     def keep_best(self, places: int) -> None:
         best = sorted(self.crops, key=lambda crop: -crop.quality)[:places]
         self.crops = sorted(best, key=lambda crop: crop.time_s)
@@ -272,9 +239,6 @@ class _Candidates:
             best = max(crop.quality for crop in self.crops)
             waited = time_s - self.first_s >= settings.patience_s
             return "first" if best >= settings.good or waited else None
-        if (
-            time_s - self.reported_s >= settings.again_s
-            and self.worth >= settings.better * self.reported_worth
-        ):
-            return "better"
-        return None
+        may_report = time_s - self.reported_s >= settings.again_s
+        is_better = may_report and self.worth >= settings.better * self.reported_worth
+        return "better" if is_better else None

@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from adln.cameras.captures import Picture
 from adln.cameras.proxies import proxies_for
@@ -26,6 +26,7 @@ _MOST_BYTES = 32 * 2**20
 _PART_BYTES = 64 * 1024
 # No other decoder of Pillow ever sees what a camera sends.
 _FORMATS = ("JPEG", "PNG", "WEBP")
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 Fetch = Callable[[], bytes]
 
@@ -42,8 +43,8 @@ class SnapshotCapture:
         source: the address, with user name and password if the camera requires them.
         every_s: shortest time between two requests.
         timeout_s: a request that takes longer gives no picture.
-        fetch: gets the bytes of a picture; urllib if left out.
-        clock: monotonic clock in s.
+        fetch: gets the bytes of a picture; default: urllib.
+        clock: monotonic, in s.
         sleep: waits this many seconds.
     """
 
@@ -59,18 +60,13 @@ class SnapshotCapture:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._name = public_name(source)
-        self._source = source
+        self._source, self._name = source, public_name(source)
         self._every_s = every_s
-        self._fetch = fetch or _fetcher(source, timeout_s)
-        self._clock = clock
-        self._sleep = sleep
-        self._asked_s = float("-inf")
-
-    @property
-    def fps(self) -> float:
+        self.fps = 1 / every_s
         """Upper bound of pictures per second."""
-        return 1 / self._every_s
+        self._fetch = fetch or _fetcher(source, timeout_s)
+        self._clock, self._sleep = clock, sleep
+        self._asked_s = float("-inf")
 
     def read(self) -> Picture | None:
         """The next picture; None if the response is not a JPEG, PNG or WebP of a sane size.
@@ -95,10 +91,7 @@ class SnapshotCapture:
                 if image.width * image.height > MAX_PIXELS:
                     return None
                 return Picture(np.asarray(image.convert("RGB")), None)
-        except (
-            *(UnidentifiedImageError, OSError, ValueError, SyntaxError),
-            *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-        ):
+        except (OSError, ValueError, SyntaxError, *_BOMBS):  # OSError includes Pillow's own
             return None
 
     def close(self) -> None:
@@ -139,10 +132,7 @@ def _fetcher(source: str, timeout_s: float) -> Fetch:
         known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         root = f"{scheme}://{urlsplit(address).netloc}/"
         known.add_password(None, root, unquote(user), unquote(password))
-        handlers += [
-            _Digest(known),
-            _Basic(known),
-        ]
+        handlers += [_Digest(known), _Basic(known)]
     opener = urllib.request.build_opener(*handlers)
 
     def fetch() -> bytes:

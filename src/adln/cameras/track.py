@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adln.cameras.appearance import Look
+from adln.cameras.association import touched_sides
 from adln.cameras.detections import Detections
 from adln.cameras.motion import Motion, start
 
@@ -25,7 +26,6 @@ class TrackedPerson:
     Attributes:
         track_id: from 1 (or as given by a file of boxes); unique within its camera, never reused.
         box_xyxy: (4,) float32, the detected box.
-        confidence: of the detection.
         first_s: time at which the track started.
         hits: number of frames in which the person was found.
         detection: index of the box among the frame's detections; -1 if unknown.
@@ -46,8 +46,7 @@ class Place:
     Attributes:
         seen_s: time of that frame.
         detection: index of the box among the detections of that frame.
-        box_xyxy: (4,) float32, the box.
-        confidence: of the detection.
+        box_xyxy: (4,) float32.
         sides: of the picture that the box touched; None if the picture is unknown.
         still: filter that follows the camera only.
         motion: filter that follows the person.
@@ -61,11 +60,6 @@ class Place:
     still: Motion
     motion: Motion
 
-    @property
-    def motions(self) -> tuple[Motion, Motion]:
-        """The filters that camera motion changes."""
-        return self.still, self.motion
-
     def stays(self) -> "Place":
         """An independent copy."""
         place = copy(self)
@@ -74,20 +68,12 @@ class Place:
 
 
 class Track:
-    """A tracked person; without an id until confirmed.
-
-    Identity: `track_id`, `first_s`, `hits`, `look`. Place: `place`.
-
-    Args:
-        place: where the person was found first.
-    """
+    """A tracked person, found first at a place; without an id until confirmed."""
 
     def __init__(self, place: Place) -> None:
         self.track_id: int | None = None
-        self.first_s = place.seen_s
-        self.hits = 1
-        self.came_by = place.sides
-        self.place = place
+        self.first_s, self.hits = place.seen_s, 1
+        self.place, self.came_by = place, place.sides
         self.look: Look | None = None
         self.looked_at = self.place.stays()
         """Where the person was when the embedding last matched."""
@@ -105,7 +91,8 @@ class Track:
     @property
     def motions(self) -> tuple[Motion, ...]:
         """The filters that camera motion changes."""
-        return self.place.motions + self.looked_at.motions
+        place, looked_at = self.place, self.looked_at
+        return place.still, place.motion, looked_at.still, looked_at.motion
 
     @property
     def is_leaving(self) -> bool:
@@ -118,11 +105,7 @@ class Track:
         return any(outward[side] > _LEAVING for side in self.place.sides)
 
     def is_met_by(self, box_xyxy: Sequence[float]) -> bool:
-        """Whether a box shows someone who enters where this leaving person goes out.
-
-        Args:
-            box_xyxy: px, in the next frame.
-        """
+        """Whether a box of the next frame shows someone who enters where this person leaves."""
         across, down, width, height = self.place.still.place
         left, top, right, bottom = box_xyxy
         inwards = {
@@ -154,11 +137,8 @@ class Track:
 
     def part(self, time_s: float) -> "Track":
         """Split off a new track at this place, and return to where the appearance last matched."""
-        newcomer = copy(self)
-        newcomer.track_id, newcomer.first_s = None, time_s
-        newcomer.look, newcomer.looked_at = None, self.place.stays()
-        newcomer.came_by = None
-        newcomer.in_doubt, newcomer.strange = False, 0
+        newcomer = Track(self.place)
+        newcomer.first_s, newcomer.hits, newcomer.came_by = time_s, self.hits, None
         self.place = self.looked_at.stays()
         self.in_doubt, self.strange = False, 0
         return newcomer
@@ -173,27 +153,19 @@ class Track:
 
     def as_person(self, track_id: int) -> TrackedPerson:
         """The public view of this track."""
-        return TrackedPerson(
-            track_id=track_id,
-            box_xyxy=self.place.box_xyxy,
-            confidence=self.place.confidence,
-            first_s=self.first_s,
-            hits=self.hits,
-            detection=self.place.detection,
-        )
+        place, first_s, hits = self.place, self.first_s, self.hits
+        box, confidence, detection = place.box_xyxy, place.confidence, place.detection
+        return TrackedPerson(track_id, box, confidence, first_s, hits, detection)
 
 
 def places_of(
-    detections: Detections, time_s: float, sides: Sequence[frozenset[str] | None]
+    detections: Detections, time_s: float, image: NDArray[np.uint8] | None
 ) -> list[Place]:
-    """A place for each box of a frame, with a new motion filter.
-
-    Args:
-        detections: of the frame, N of them.
-        time_s: of the frame.
-        sides: (N,) of the picture that each box touches; None if the picture is unknown.
-    """
+    """A place for each box of a frame, with a new motion filter."""
     boxes = detections.boxes_xyxy
+    sides: Sequence[frozenset[str] | None] = [None] * len(boxes)
+    if image is not None:
+        sides = touched_sides(boxes, height_px=image.shape[0], width_px=image.shape[1])
     found = zip(boxes, detections.confidences.tolist(), sides, start(boxes), strict=True)
     return [
         Place(time_s, at, box, confidence, of_picture, still=Motion(motion.axes), motion=motion)

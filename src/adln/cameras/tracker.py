@@ -2,18 +2,15 @@
 
 Source: Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV
 2022: boxes of high confidence are assigned first, then those of low confidence to the tracks that
-are left, because a partly hidden person gives a weak detection, not a missing one. With appearance,
-as in Aharon et al., "BoT-SORT", 2022, and Maggiolino et al., "Deep OC-SORT", ICIP 2023, embeddings
-decide where motion is ambiguous, and a person who returns after a while keeps the number.
+are left. With appearance, as in Aharon et al., "BoT-SORT", 2022, and Maggiolino et al., "Deep
+OC-SORT", ICIP 2023, embeddings decide where motion is ambiguous.
 
 Not taken from a library: the one that is well kept and permissively licensed (roboflow's
-`trackers`) depends on several hundred megabytes, among them a second OpenCV that overwrites the
-first, and FFmpeg under the GPL. The assignment is solved by `lap`.
+`trackers`) depends on several hundred megabytes, among them FFmpeg under the GPL.
 
-Deviations: times are in seconds instead of frames (see `adln.cameras.motion`), so that dropped
-frames do no harm. Only boxes for which motion is ambiguous are embedded. Two tracks that exchanged
-their people during an occlusion get them back. A person who enters where another one leaves the
-picture is a new person.
+Deviations: times are in seconds instead of frames (see `adln.cameras.motion`). Only boxes for which
+motion is ambiguous are embedded. Two tracks that exchanged their people during an occlusion get
+them back. A person who enters where another one leaves the picture is a new person.
 """
 
 from collections.abc import Sequence
@@ -26,22 +23,13 @@ from numpy.typing import NDArray
 
 from adln.cameras import motion
 from adln.cameras.appearance import Appearance, AppearanceSettings, FrameLooks
-from adln.cameras.association import assign, overlaps, touched_sides
+from adln.cameras.association import assign, overlaps
 from adln.cameras.camera_motion import CameraMotion, common_way
 from adln.cameras.detections import Detections
 from adln.cameras.recognition import Recognition
 from adln.cameras.track import Track, TrackedPerson, places_of
 from adln.errors import CameraError
 from adln.settings import require_between, settings
-
-__all__ = [
-    "ByteTracker",
-    "GivenTracks",
-    "TrackUpdate",
-    "TrackedPerson",
-    "Tracker",
-    "TrackerSettings",
-]
 
 # In less time no one else can take the place of a person who is alone.
 _BLINK_S = 0.25
@@ -64,23 +52,12 @@ class Tracker(Protocol):
     """Anything that tracks the people of one camera; each camera needs its own."""
 
     def update(
-        self,
-        detections: Detections,
-        time_s: float,
-        image: NDArray[np.uint8] | None = None,
+        self, detections: Detections, time_s: float, image: NDArray[np.uint8] | None = None
     ) -> TrackUpdate:
-        """Process one frame.
-
-        Args:
-            detections: of the frame.
-            time_s: of the frame; above that of the previous frame.
-            image: (H, W, 3) uint8 RGB, the frame, for trackers that use it.
-        """
-        ...
+        """Process one frame, (H, W, 3) uint8 RGB, later than the previous one."""
 
     def finish(self) -> tuple[int, ...]:
         """End all tracks because the camera has ended; returns their ids."""
-        ...
 
 
 @settings
@@ -119,22 +96,15 @@ class TrackerSettings:
 
 
 class ByteTracker:
-    """Tracks the people of one camera by place, motion and appearance.
-
-    Deterministic: the same detections, frames and embeddings give the same tracks. Trackers share
-    nothing.
+    """Tracks the people of one camera by place, motion and appearance; deterministic.
 
     Args:
-        settings: thresholds.
-        appearance: embeds people for whom motion is ambiguous; default: motion alone. It needs
-            the frames.
+        appearance: embeds people for whom motion is ambiguous; it needs the frames. Default: motion
+            alone.
     """
 
     def __init__(
-        self,
-        settings: TrackerSettings | None = None,
-        *,
-        appearance: Appearance | None = None,
+        self, settings: TrackerSettings | None = None, *, appearance: Appearance | None = None
     ) -> None:
         self._settings = settings or TrackerSettings()
         self._appearance = appearance if self._settings.appearance.use else None
@@ -158,26 +128,20 @@ class ByteTracker:
         Args:
             detections: of the frame, N of them.
             time_s: of the frame; above that of the previous frame.
-            image: (H, W, 3) uint8 RGB, the frame; without it, the motion of the camera is
-                estimated from the boxes.
-            embeddings: (N, D) of the detections, if already known; the tracker's appearance is
-                then not used.
+            image: (H, W, 3) uint8 RGB; without it, the motion of the camera is estimated from the
+                boxes.
+            embeddings: (N, D), if already known; the tracker's appearance is then not used.
 
         Raises:
             CameraError: `time_s` is not above that of the previous frame, or the embeddings do not
                 belong to the detections.
         """
         limits = self._settings
-        looks = FrameLooks(
-            detections,
-            limits.appearance,
-            image=image,
-            appearance=self._appearance,
-            embeddings=embeddings,
-        )
+        appearance = self._appearance
+        looks = FrameLooks(detections, limits.appearance, image, appearance, embeddings)
         previous_s = self._previous(time_s)
-        cut = self._move(detections, image, time_s=time_s, previous_s=previous_s)
-        places = places_of(detections, time_s, _sides(detections, image))
+        cut = self._move(detections, image, time_s, previous_s)
+        places = places_of(detections, time_s, image)
         matches = self._match(detections, looks, previous_s=previous_s)
         motion.update(
             [track.place.motion for track, _ in matches], [places[at].still for _, at in matches]
@@ -192,9 +156,8 @@ class ByteTracker:
             if at not in taken and place.confidence >= limits.start
         ]
         if looks.able:
-            self._tracks += self._recognition.look(
-                self._tracks, looks, time_s, confirm_hits=limits.confirm_hits
-            )
+            hits = limits.confirm_hits
+            self._tracks += self._recognition.look(self._tracks, looks, time_s, confirm_hits=hits)
         self._confirm(looks, time_s)
         ended = tuple(sorted(cut + self._drop(time_s)))
         self._last_boxes = detections.boxes_xyxy
@@ -228,12 +191,10 @@ class ByteTracker:
         self,
         detections: Detections,
         image: NDArray[np.uint8] | None,
-        *,
         time_s: float,
         previous_s: float,
     ) -> tuple[int, ...]:
         """Predict all tracks; returns the ids of those that a new scene ends."""
-        affine = None
         if image is not None and self._settings.camera_motion:
             if self._camera is None:
                 self._camera = CameraMotion()
@@ -241,20 +202,18 @@ class ByteTracker:
             if self._camera.cut:
                 # Places are meaningless in another scene; the gallery recognises its people.
                 return self.finish()
-        if affine is not None:
-            motion.shift([one for track in self._tracks for one in track.motions], affine)
+            self._shift(affine)
         motion.predict([track.place.motion for track in self._tracks], time_s - previous_s)
         if image is None and self._settings.camera_motion:
-            self._follow_camera(detections, previous_s)
+            # Without frames, the motion that most people share is the camera's.
+            seen = [track.place.motion for track in self._tracks if track.seen_s >= previous_s]
+            sure = detections.boxes_xyxy[detections.confidences >= self._settings.sure]
+            way = common_way(motion.boxes_of(seen), sure)
+            self._shift(None if way is None else np.array([[1, 0, way[0]], [0, 1, way[1]]]))
         return ()
 
-    def _follow_camera(self, detections: Detections, previous_s: float) -> None:
-        """Without frames: the motion that most people share is the camera's."""
-        seen = [track.place.motion for track in self._tracks if track.seen_s >= previous_s]
-        sure = detections.boxes_xyxy[detections.confidences >= self._settings.sure]
-        way = common_way(motion.boxes_of(seen), sure)
-        if way is not None:
-            affine = np.array([[1, 0, way[0]], [0, 1, way[1]]])
+    def _shift(self, affine: NDArray[np.float64] | None) -> None:
+        if affine is not None:
             motion.shift([one for track in self._tracks for one in track.motions], affine)
 
     def _match(
@@ -262,8 +221,8 @@ class ByteTracker:
     ) -> list[tuple[Track, int]]:
         limits = self._settings
         numbered = list(enumerate(detections.confidences.tolist()))
-        sure: Sequence[int] = [at for at, confidence in numbered if confidence >= limits.sure]
-        unsure: Sequence[int] = [at for at, confidence in numbered if confidence < limits.sure]
+        sure = [at for at, confidence in numbered if confidence >= limits.sure]
+        unsure = [at for at, confidence in numbered if confidence < limits.sure]
         known: list[Track] = []
         away: list[Track] = []
         new: list[Track] = []
@@ -306,11 +265,9 @@ class ByteTracker:
             and track.seen_s == time_s
             and track.hits >= self._settings.confirm_hits
         ]
+        comes_back = self._recognition.comes_back
         for track in ready:
-            comes_back = looks.able and self._recognition.comes_back(
-                track, self._tracks, ready, looks, time_s
-            )
-            if not comes_back:
+            if not (looks.able and comes_back(track, self._tracks, ready, looks, time_s)):
                 track.track_id = self._next_id
                 self._next_id += 1
         self._tracks = [track for track in self._tracks if not track.over]
@@ -343,10 +300,7 @@ class GivenTracks:
         self._seen: dict[int, tuple[float, float, int]] = {}  # first, latest, hits
 
     def update(
-        self,
-        detections: Detections,
-        time_s: float,
-        image: NDArray[np.uint8] | None = None,
+        self, detections: Detections, time_s: float, image: NDArray[np.uint8] | None = None
     ) -> TrackUpdate:
         """Process one frame.
 
@@ -360,19 +314,11 @@ class GivenTracks:
             )
         people = []
         ids = [] if detections.track_ids is None else detections.track_ids.tolist()
-        for at, track_id in enumerate(ids):
+        found = zip(ids, detections.boxes_xyxy, detections.confidences.tolist(), strict=True)
+        for at, (track_id, box, confidence) in enumerate(found):
             first_s, _, hits = self._seen.get(track_id, (time_s, time_s, 0))
             self._seen[track_id] = first_s, time_s, hits + 1
-            people.append(
-                TrackedPerson(
-                    track_id=track_id,
-                    box_xyxy=detections.boxes_xyxy[at],
-                    confidence=float(detections.confidences[at]),
-                    first_s=first_s,
-                    hits=hits + 1,
-                    detection=at,
-                )
-            )
+            people.append(TrackedPerson(track_id, box, confidence, first_s, hits + 1, at))
         over = [key for key, (_, last_s, _) in self._seen.items() if time_s - last_s > self._keep_s]
         for track_id in over:
             del self._seen[track_id]
@@ -384,15 +330,6 @@ class GivenTracks:
         ids = tuple(sorted(self._seen))
         self._seen.clear()
         return ids
-
-
-def _sides(
-    detections: Detections, image: NDArray[np.uint8] | None
-) -> Sequence[frozenset[str] | None]:
-    if image is None:
-        return [None] * len(detections)
-    height_px, width_px = image.shape[:2]
-    return touched_sides(detections.boxes_xyxy, height_px=height_px, width_px=width_px)
 
 
 def _overlaps(tracks: Sequence[Track], detections: Detections) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ class CameraGroup:
     no live camera has a frame.
 
     Raises:
-        SettingsError: there are no sources, or two have the same camera_id.
+        SettingsError: two sources have the same camera_id.
     """
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
@@ -86,14 +86,11 @@ class CameraGroup:
         self._news.set()
 
     def rounds(self, *, wait_s: float = 0.05) -> Iterator[list[Frame]]:
-        """Frames until all cameras have ended.
+        """Frames until all cameras have ended: at most one of each, in the order of the cameras.
 
         Args:
             wait_s: longest wait for live cameras if no frame is there; then an empty round is
                 yielded, so that the caller can do other work or stop.
-
-        Yields:
-            At most one frame of each camera, in the order of the cameras.
         """
         while True:
             self._news.clear()
@@ -135,9 +132,8 @@ class CameraGroup:
                 frame = source.next_frame()
                 if frame is not None:
                     self._ahead[source.camera_id] = frame
-        if not self._ahead:
-            return []
-        end_s = min(frame.time_s for frame in self._ahead.values()) + _SAME_MOMENT_S
+        first_s = min((frame.time_s for frame in self._ahead.values()), default=0.0)
+        end_s = first_s + _SAME_MOMENT_S
         due = [camera_id for camera_id, frame in self._ahead.items() if frame.time_s <= end_s]
         return [self._ahead.pop(camera_id) for camera_id in due]
 

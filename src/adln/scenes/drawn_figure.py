@@ -1,14 +1,13 @@
-"""Draws a synthetic person: a walking figure seen from any side, antialiased.
+"""Draws a synthetic person (in place of the photographs of Sec. III.A), walking, from any side.
 
-Replaces the photographed persons of Sec. III.A. The body is a small three-dimensional model
-(tapered limbs, and solids made of elliptical rings) which is rotated, posed, projected and painted
-back to front, so that an emblem is only visible from the front and a backpack only from behind.
+The body is a small three-dimensional model of tapered limbs and of solids made of elliptical rings,
+painted back to front, so that a backpack is only visible from behind.
 
 Lengths inside the model are fractions of the stature. Axes of the person: x to the person's left,
 y up from the ground, z forwards. Angles around the body start in front and go to the left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import atan2, cos, hypot, pi, sin
@@ -34,17 +33,18 @@ _COVERED = [0] + [255] * 255
 
 Point = tuple[float, float, float]
 Ring = tuple[float, float, float, float]
+"""Height, half width, half depth, forward offset."""
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A person without background, ready to be composited onto a picture.
+    """A person without background.
 
     Attributes:
         colour: uint8 (H, W, 3), RGB, premultiplied by the coverage.
         coverage: uint8 (H, W), 0 (transparent) to 255 (opaque).
-        ground_xy: The point on the ground below the person, in pixels from the upper left corner of
-            the arrays.
+        ground_xy: The point on the ground below the person, px.
     """
 
     colour: NDArray[np.uint8]
@@ -54,44 +54,31 @@ class Figure:
     def lay_over(
         self, picture: NDArray[np.uint8], *, ground_xy: tuple[float, float]
     ) -> NDArray[np.uint8]:
-        """Composite the figure onto a picture; parts outside are cut off.
-
-        Args:
-            picture: uint8 (H, W, 3), RGB. It is not changed.
-            ground_xy: The person's ground point in the picture, in pixels.
-
-        Returns:
-            uint8 (H, W, 3), RGB: a copy with the person in it.
-        """
+        """A copy of a picture, uint8 (H, W, 3), with the person's ground point there (px)."""
         result = picture.copy()
-        left = round(ground_xy[0] - self.ground_xy[0])
-        top = round(ground_xy[1] - self.ground_xy[1])
-        blend(result, self.colour, self.coverage, left, top)
+        self.blend(result, ground_xy)
         return result
 
+    def blend(
+        self, picture: NDArray[np.uint8], ground_xy: tuple[float, float]
+    ) -> tuple[Box, NDArray[np.uint8]] | None:
+        """Composite the figure onto a picture, in place; parts outside are cut off.
 
-def blend(
-    picture: NDArray[np.uint8],
-    colour: NDArray[np.uint8],
-    coverage: NDArray[np.uint8],
-    left: int,
-    top: int,
-) -> tuple[int, int, int, int] | None:
-    """Composite something onto a picture, in place.
-
-    Returns:
-        Its box in the picture, px; None if it is completely outside.
-    """
-    height, width = coverage.shape
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + width, picture.shape[1]), min(top + height, len(picture))
-    if x1 <= x0 or y1 <= y0:
-        return None
-    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    below = picture[y0:y1, x0:x1]
-    open_part = 255 - coverage[inside].astype(np.uint16)[..., None]
-    picture[y0:y1, x0:x1] = colour[inside] + (below * open_part // 255).astype(np.uint8)
-    return x0, y0, x1, y1
+        Returns:
+            Its box in the picture, px, and its coverage there; None if all of it is outside.
+        """
+        left = round(ground_xy[0] - self.ground_xy[0])
+        top = round(ground_xy[1] - self.ground_xy[1])
+        height, width = self.coverage.shape
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + width, picture.shape[1]), min(top + height, len(picture))
+        if x1 <= x0 or y1 <= y0:
+            return None
+        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        below, coverage = picture[y0:y1, x0:x1], self.coverage[inside]
+        open_part = 255 - coverage.astype(np.uint16)[..., None]
+        below[...] = self.colour[inside] + (below * open_part // 255).astype(np.uint8)
+        return (x0, y0, x1, y1), coverage
 
 
 def draw_figure(
@@ -106,37 +93,22 @@ def draw_figure(
     gesture: str = "walk",
     supersampling: int = SUPERSAMPLING,
 ) -> Figure:
-    """Draw a person of a given size, from a given side, at a moment of the walk.
+    """Draw a person, cropped to the covered part.
 
     Args:
         person: The person.
-        height_px: From the ground to the top of the head for a level camera, in pixels.
+        height_px: From the ground to the top of the head for a level camera.
         heading_deg: 0 walks towards the camera, 90 to the right of the picture, 180 away.
-        phase: Phase of the walk in radians; one double step is 2 pi.
-        tilt_deg: Downward tilt of the camera; the body is foreshortened by its cosine.
+        phase: Of the walk in radians; one double step is 2 pi.
+        tilt_deg: Of the camera, downward.
         perspective: By how much the head is drawn wider than the feet, for a camera above.
-        light: Direction of the light: -1 left, 0 front, +1 right.
-        gesture: One of :data:`GESTURES`.
-        supersampling: Factor of supersampling for smooth edges.
-
-    Returns:
-        The figure, cropped to the covered part.
+        light: Its direction: -1 left, 0 front, +1 right.
+        gesture: One of `GESTURES`.
+        supersampling: Factor, for smooth edges.
     """
-    brush = _Brush(
-        scale=height_px * supersampling,
-        supersampling=supersampling,
-        heading=heading_deg * pi / 180.0,
-        tilt=tilt_deg * pi / 180.0,
-        perspective=perspective,
-        light=light,
-    )
+    brush = _Brush(height_px, supersampling, heading_deg, tilt_deg, perspective, light)
     _paint_person(brush, person, phase, gesture)
     return brush.finish()
-
-
-# ---------------------------------------------------------------------------------------------
-# The brush: projection, limbs, solids
-# ---------------------------------------------------------------------------------------------
 
 
 class _Slice(NamedTuple):
@@ -158,28 +130,24 @@ class _Brush:
 
     def __init__(
         self,
-        *,
-        scale: float,
+        height_px: float,
         supersampling: int,
-        heading: float,
-        tilt: float,
+        heading_deg: float,
+        tilt_deg: float,
         perspective: float,
         light: float,
     ) -> None:
-        self.scale = scale
-        self.cos_heading = cos(heading)
-        self.sin_heading = sin(heading)
-        self.rise = scale * cos(tilt)
-        self.sink = scale * sin(tilt)
+        self.supersampling = n = supersampling
+        self.scale = scale = height_px * n
+        heading, tilt = heading_deg * pi / 180.0, tilt_deg * pi / 180.0
+        self.cos_heading, self.sin_heading = cos(heading), sin(heading)
+        self.rise, self.sink = scale * cos(tilt), scale * sin(tilt)
         self.perspective = perspective
         self.side = 1.0 if light <= 0 else -1.0
         self.contrast = 0.7 + 0.5 * abs(light)
         self.lift = 0.0
-        self.supersampling = n = supersampling
-        width = n * round(0.86 * scale / n)
-        height = n * round(1.22 * scale / n)
-        self.origin_x = width / 2
-        self.origin_y = height - 0.1 * scale
+        width, height = n * round(0.86 * scale / n), n * round(1.22 * scale / n)
+        self.origin_x, self.origin_y = width / 2, height - 0.1 * scale
         self.canvas = Image.new("RGB", (width, height))
         self._solid_ink = ImageDraw.Draw(self.canvas)
         self._glaze_ink = ImageDraw.Draw(self.canvas, "RGBA")
@@ -211,8 +179,6 @@ class _Brush:
         """Distance of a point towards the camera, relative to the middle of the body."""
         return point[2] * self.cos_heading - point[0] * self.sin_heading
 
-    # -- plain shapes ------------------------------------------------------------------------
-
     def polygon(self, points: list[float], colour: Colour, strength: int = 255) -> None:
         """Fill a polygon given as x, y, x, y; a strength below 255 is translucent."""
         if strength >= 255:
@@ -220,54 +186,32 @@ class _Brush:
         else:
             self._glaze_ink.polygon(points, fill=(*colour, strength))
 
-    def spot(
-        self,
-        centre: Point,
-        radius: float,
-        colour: Colour,
-        *,
-        stretch: float = 1.0,
-        strength: int = 255,
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, colour: Colour, strength: int = 255
     ) -> None:
-        """Paint a disc (or, with stretch, an ellipse of another height) around a point."""
-        x, y = self.at(centre)
+        points = [value for c, s in _CIRCLE for value in (x + rx * c, y + ry * s)]
+        self.polygon(points, colour, strength)
+
+    def spot(self, centre: Point, radius: float, colour: Colour, strength: int = 255) -> None:
         r = radius * self.scale
-        self.polygon(
-            [value for c, s in _CIRCLE for value in (x + r * c, y + r * stretch * s)],
-            colour,
-            strength,
-        )
+        self.oval(*self.at(centre), r, r, colour, strength)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
-        """Paint a line of constant width through points of the body."""
-        self._solid_ink.line(
-            [self.at(point) for point in points],
-            fill=colour,
-            width=max(round(width * self.scale), 1),
-            joint="curve",
-        )
-
-    # -- limbs -------------------------------------------------------------------------------
+        path, pixels = [self.at(point) for point in points], max(round(width * self.scale), 1)
+        self._solid_ink.line(path, fill=colour, width=pixels, joint="curve")
 
     def limb(
         self,
         joints: Sequence[tuple[Point, float]],
         colour: Colour,
         *,
+        plump: float = 1.0,
         shaded: bool = True,
         rim: bool = False,
         ends: str = "round",
     ) -> None:
-        """Paint a round limb that bends and tapers from joint to joint.
-
-        Args:
-            joints: Points and the radius of the limb there.
-            colour: Its colour.
-            shaded: Whether to lay light and shade along it.
-            rim: Whether to darken its surroundings, to set an arm apart from the body.
-            ends: "round"; "open" if only its start is round, as for a sleeve; "flat" if neither is.
-        """
-        places = [(*self.at(point), radius * self.scale) for point, radius in joints]
+        """Paint a round limb from joint to joint; of "open" ends only the first is round."""
+        places = [(*self.at(point), radius * plump * self.scale) for point, radius in joints]
         normals = _normals(places)
         if rim:
             grown = [(x, y, r + 0.007 * self.scale) for x, y, r in places]
@@ -281,35 +225,20 @@ class _Brush:
         # A limb across the light is darker below.
         nx, ny = normals[0]
         away = 1.0 if nx * self.side + 0.35 * ny > 0 else -1.0
-        for near, far, ink, strength in (
-            (0.20, 0.98, _BLACK, 46.0),
-            (-0.75, -0.20, _WHITE, 26.0),
-        ):
-            self.polygon(
-                _stripe(places, normals, near * away, far * away),
-                ink,
-                int(strength * self.contrast),
-            )
+        for near, far, ink, strength in ((0.20, 0.98, _BLACK, 46.0), (-0.75, -0.20, _WHITE, 26.0)):
+            stripe = _stripe(places, normals, near * away, far * away)
+            self.polygon(stripe, ink, int(strength * self.contrast))
 
-    # -- solids ------------------------------------------------------------------------------
-
-    def solid(self, rings: Sequence[Ring], *, x: float = 0.0) -> list[_Slice]:
-        """Project rings (height, half width, half depth, forward offset), from top to bottom."""
+    def solid(self, *rings: Ring, x: float = 0.0) -> list[_Slice]:
+        """Project rings, from top to bottom."""
         slices = []
         for height, wide, deep, forward in rings:
             cx, cy = self.at((x, height, forward))
             along, across = wide * self.cos_heading, deep * self.sin_heading
             zoom = self.scale * (1.0 + self.perspective * (height + self.lift - 0.5))
-            slices.append(
-                _Slice(
-                    height,
-                    cx,
-                    cy,
-                    hypot(along, across) * zoom,
-                    hypot(deep * self.cos_heading, wide * self.sin_heading) * self.sink,
-                    atan2(across, along),
-                )
-            )
+            bulge = hypot(deep * self.cos_heading, wide * self.sin_heading) * self.sink
+            half_width, turn = hypot(along, across) * zoom, atan2(across, along)
+            slices.append(_Slice(height, cx, cy, half_width, bulge, turn))
         return slices
 
     def fill(
@@ -324,7 +253,6 @@ class _Brush:
             self.shade(solid, top, bottom)
 
     def shade(self, solid: list[_Slice], top: float, bottom: float) -> None:
-        """Shade a solid between two heights."""
         for low, high, ink, strength in (
             (0.15, 1.571, _BLACK, 30.0),
             (0.75, 1.571, _BLACK, 44.0),
@@ -354,12 +282,14 @@ class _Brush:
             if high - low > 0.03:
                 self._ribbon(solid, top, bottom, low, high, colour, strength)
 
-    def on(self, solid: list[_Slice], height: float, angle_deg: float) -> tuple[float, float, bool]:
-        """Project a point of a solid's surface; returns whether it is visible, too."""
+    def on(
+        self, solid: list[_Slice], height: float, angle_deg: float
+    ) -> tuple[float, float, float]:
+        """Project a point of a solid's surface; the third value is how far it faces the camera."""
         ring = _slice_at(solid, height)
         angle = angle_deg * pi / 180 + ring.turn
-        x, y = ring.x + ring.half_width * sin(angle), ring.y + ring.bulge * cos(angle)
-        return x, y, cos(angle) > 0.05
+        facing = cos(angle)
+        return ring.x + ring.half_width * sin(angle), ring.y + ring.bulge * facing, facing
 
     def mark(
         self,
@@ -372,30 +302,19 @@ class _Brush:
         strength: int = 255,
     ) -> None:
         """Paint an oval mark on a solid, narrower where the surface turns away."""
-        ring = _slice_at(solid, height)
-        angle = angle_deg * pi / 180 + ring.turn
-        facing = cos(angle)
-        if facing < 0.12:
-            return
-        x = ring.x + ring.half_width * sin(angle)
-        y = ring.y + ring.bulge * facing
-        rx, ry = half_width * self.scale * facing, half_height * self.scale
-        self.polygon(
-            [value for c, s in _CIRCLE for value in (x + rx * c, y + ry * s)], colour, strength
-        )
+        x, y, facing = self.on(solid, height, angle_deg)
+        if facing >= 0.12:
+            rx, ry = half_width * self.scale * facing, half_height * self.scale
+            self.oval(x, y, rx, ry, colour, strength)
 
     def strap(
-        self,
-        solid: list[_Slice],
-        path: Sequence[tuple[float, float]],
-        width: float,
-        colour: Colour,
+        self, solid: list[_Slice], path: Sequence[tuple[float, float]], width: float, colour: Colour
     ) -> None:
         """Paint the visible part of a strap along (height, angle) points of a solid."""
         points = [self.on(solid, height, angle) for height, angle in path]
         pixels = max(round(width * self.scale), 1)
-        for (xa, ya, seen_a), (xb, yb, seen_b) in pairwise(points):
-            if seen_a and seen_b:
+        for (xa, ya, facing_a), (xb, yb, facing_b) in pairwise(points):
+            if facing_a > 0.05 and facing_b > 0.05:
                 self._solid_ink.line((xa, ya, xb, yb), fill=colour, width=pixels)
 
     def _ribbon(
@@ -411,9 +330,8 @@ class _Brush:
         grow: float = 0.0,
     ) -> None:
         """Paint a solid between two heights and two angles as seen from the camera."""
-        rings = [ring for ring in solid if bottom < ring.height < top]
-        rings.insert(0, _slice_at(solid, top))
-        rings.append(_slice_at(solid, bottom))
+        inner = [ring for ring in solid if bottom < ring.height < top]
+        rings = [_slice_at(solid, top), *inner, _slice_at(solid, bottom)]
         sin_low, cos_low = sin(low), cos(low)
         sin_high, cos_high = sin(high), cos(high)
         points: list[float] = []
@@ -473,14 +391,8 @@ def _slice_at(solid: list[_Slice], height: float) -> _Slice:
     for below in solid:
         if height > below.height:
             t = (above.height - height) / (above.height - below.height)
-            return _Slice(
-                height,
-                above.x + t * (below.x - above.x),
-                above.y + t * (below.y - above.y),
-                above.half_width + t * (below.half_width - above.half_width),
-                above.bulge + t * (below.bulge - above.bulge),
-                above.turn + t * (below.turn - above.turn),
-            )
+            rest = [a + t * (b - a) for a, b in zip(above[1:], below[1:], strict=True)]
+            return _Slice(height, *rest)
         above = below
     return above
 
@@ -492,17 +404,10 @@ def _toned(colour: Colour, factor: float) -> Colour:
 
 
 def _between(a: Point, b: Point, t: float) -> Point:
-    """The point a fraction t of the way from a to b."""
     return a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), a[2] + t * (b[2] - a[2])
 
 
-# ---------------------------------------------------------------------------------------------
-# The body, from far to near
-# ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Leg:
+class _Leg(NamedTuple):
     hip: Point
     knee: Point
     ankle: Point
@@ -510,8 +415,7 @@ class _Leg:
     heel: Point
 
 
-@dataclass(frozen=True, slots=True)
-class _Arm:
+class _Arm(NamedTuple):
     side: int
     shoulder: Point
     elbow: Point
@@ -519,31 +423,31 @@ class _Arm:
     hand: Point
 
 
-_HEMS = {
-    "t-shirt": 0.500,
-    "vest top": 0.505,
-    "shirt": 0.482,
-    "sweater": 0.492,
-    "hoodie": 0.485,
-    "open jacket": 0.478,
-    "zipped jacket": 0.486,
-    "quilted jacket": 0.480,
-    "long coat": 0.285,
-    "dress": 0.330,
+# Height of the hem, and a factor on widths.
+_TOPS = {
+    "t-shirt": (0.500, 1.0),
+    "vest top": (0.505, 0.95),
+    "shirt": (0.482, 1.0),
+    "sweater": (0.492, 1.05),
+    "hoodie": (0.485, 1.09),
+    "open jacket": (0.478, 1.07),
+    "zipped jacket": (0.486, 1.05),
+    "quilted jacket": (0.480, 1.17),
+    "long coat": (0.285, 1.09),
+    "dress": (0.330, 1.0),
 }
-_THICKNESS = {
-    "vest top": 0.95,
-    "sweater": 1.05,
-    "hoodie": 1.09,
-    "open jacket": 1.07,
-    "zipped jacket": 1.05,
-    "quilted jacket": 1.17,
-    "long coat": 1.09,
-}
-
-
-_Rings = Callable[[float, Sequence[Ring]], list[_Slice]]
-"""Gives the rings of the head, or of something that lies on it, grown by a factor."""
+_HEAD: tuple[Ring, ...] = (
+    (1.000, 0.010, 0.010, -0.004),
+    (0.994, 0.030, 0.032, -0.004),
+    (0.982, 0.042, 0.047, -0.003),
+    (0.962, 0.050, 0.057, -0.001),
+    (0.936, 0.052, 0.060, 0.001),
+    (0.912, 0.049, 0.056, 0.004),
+    (0.892, 0.042, 0.049, 0.008),
+    (0.876, 0.032, 0.038, 0.012),
+    (0.866, 0.018, 0.022, 0.015),
+)
+_HEAD_MIDDLE = 0.932
 
 
 def _paint_person(brush: _Brush, person: DrawnPerson, phase: float, gesture: str) -> None:
@@ -583,17 +487,13 @@ def _paint_person(brush: _Brush, person: DrawnPerson, phase: float, gesture: str
 
 
 def _arm_nearness(brush: _Brush, arm: _Arm) -> float:
-    return (
-        brush.nearness(arm.shoulder) + brush.nearness(arm.elbow) + brush.nearness(arm.hand)
-    ) / 3.0
+    return sum(brush.nearness(joint) for joint in (arm.shoulder, arm.elbow, arm.hand)) / 3.0
 
 
 def _leg(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Leg:
-    """Bend a leg for a moment of the walk."""
     moment = phase if side > 0 else phase + pi
-    step = person.stride * (
-        0.5 if person.bottom == "long skirt" else 0.75 if _wears_skirt(person) else 1.0
-    )
+    skirted = person.bottom.endswith("skirt") or _TOPS[person.top][0] < 0.45
+    step = person.stride * (0.5 if person.bottom == "long skirt" else 0.75 if skirted else 1.0)
     swing = 0.40 * step * sin(moment)
     bend = 0.08 + 0.85 * step * max(0.0, cos(moment + 0.35))
     if gesture == "stand":
@@ -607,26 +507,13 @@ def _leg(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Leg:
     lower = swing - bend
     ankle = (foot_x, knee[1] - shin * cos(lower), knee[2] + shin * sin(lower))
     pitch = 0.75 * lower if gesture != "stand" else 0.0
-    turned_out = side * 0.018
-    toe = (
-        foot_x + turned_out,
-        ankle[1] - 0.028 * cos(pitch) + 0.092 * sin(pitch),
-        ankle[2] + 0.092 * cos(pitch) + 0.028 * sin(pitch),
-    )
-    heel = (
-        foot_x,
-        ankle[1] - 0.028 * cos(pitch) - 0.022 * sin(pitch),
-        ankle[2] - 0.022 * cos(pitch) + 0.028 * sin(pitch),
-    )
+    c, s, (_, y, z) = cos(pitch), sin(pitch), ankle
+    toe = (foot_x + side * 0.018, y - 0.028 * c + 0.092 * s, z + 0.092 * c + 0.028 * s)
+    heel = (foot_x, y - 0.028 * c - 0.022 * s, z - 0.022 * c + 0.028 * s)
     return _Leg(hip, knee, ankle, toe, heel)
 
 
-def _wears_skirt(person: DrawnPerson) -> bool:
-    return person.bottom.endswith("skirt") or _HEMS[person.top] < 0.45
-
-
 def _arm(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Arm:
-    """Swing an arm against its leg, or give it something to do."""
     moment = phase if side > 0 else phase + pi
     swing, bend = -0.42 * person.stride * sin(moment), 0.22 + 0.25 * max(0.0, -sin(moment))
     spread = 0.10 + 0.10 * max(person.build - 1.0, 0.0)
@@ -662,20 +549,18 @@ def _arm(person: DrawnPerson, side: int, phase: float, gesture: str) -> _Arm:
 
 
 def _paint_leg(brush: _Brush, person: DrawnPerson, leg: _Leg, *, far: bool) -> None:
-    """Paint a leg with its shoe; the far leg a little darker."""
     tone = 0.86 if far else 1.0
     plump = 0.55 + 0.45 * person.build
     skin, cloth = _toned(person.skin, tone), _toned(person.bottom_colour, tone)
     covered = person.bottom.endswith(("trousers", "jeans"))
     _paint_shoe(brush, person, leg, tone)
     if not covered:
-        bare = [(leg.hip, 0.058 * plump), (leg.knee, 0.039 * plump), (leg.ankle, 0.024 * plump)]
-        calf = (_between(leg.knee, leg.ankle, 0.3), 0.037 * plump)
-        brush.limb([*bare[:2], calf, bare[2]], skin)
-    boots = person.shoes == "boots" and (not covered or person.bottom == "slim trousers")
+        calf = _between(leg.knee, leg.ankle, 0.3)
+        bare = [(leg.hip, 0.058), (leg.knee, 0.039), (calf, 0.037), (leg.ankle, 0.024)]
+        brush.limb(bare, skin, plump=plump)
     if person.bottom == "shorts":
         end = _between(leg.hip, leg.knee, 0.92)
-        brush.limb([(leg.hip, 0.068 * plump), (end, 0.060 * plump)], cloth, ends="open")
+        brush.limb([(leg.hip, 0.068), (end, 0.060)], cloth, plump=plump, ends="open")
     if covered:
         knee_radius, hem_radius = {
             "slim trousers": (0.045, 0.029),
@@ -685,68 +570,46 @@ def _paint_leg(brush: _Brush, person: DrawnPerson, leg: _Leg, *, far: bool) -> N
             "side-stripe trousers": (0.049, 0.036),
         }[person.bottom]
         hem = _between(leg.knee, leg.ankle, 0.86 if person.bottom == "turned-up jeans" else 1.04)
-        brush.limb(
-            [
-                (leg.hip, 0.066 * plump),
-                (_between(leg.hip, leg.knee, 0.6), (0.45 * 0.066 + 0.55 * knee_radius) * plump),
-                (leg.knee, knee_radius * plump),
-                (hem, hem_radius * plump),
-            ],
-            cloth,
-            ends="open",
-        )
-    if boots:
+        thigh, thigh_radius = _between(leg.hip, leg.knee, 0.6), 0.45 * 0.066 + 0.55 * knee_radius
+        joints = [(leg.hip, 0.066), (thigh, thigh_radius), (leg.knee, knee_radius)]
+        brush.limb([*joints, (hem, hem_radius)], cloth, plump=plump, ends="open")
+    if person.shoes == "boots" and (not covered or person.bottom == "slim trousers"):
         boot = _toned(person.shoe_colour, tone)
         top = _between(leg.ankle, leg.knee, 0.55)
         brush.limb([(leg.ankle, 0.030), (top, 0.041 * plump)], boot, ends="open")
-    if not covered:
-        return
     if person.bottom == "turned-up jeans":
-        brush.limb(
-            [(_between(hem, leg.knee, 0.12), 0.046 * plump), (hem, 0.047 * plump)],
-            _toned(person.bottom_colour, 1.45 * tone),
-            ends="flat",
-            shaded=False,
-        )
+        turned_up = [(_between(hem, leg.knee, 0.12), 0.046), (hem, 0.047)]
+        pale = _toned(person.bottom_colour, 1.45 * tone)
+        brush.limb(turned_up, pale, plump=plump, ends="flat", shaded=False)
     elif person.bottom == "side-stripe trousers":
         # The stripe runs down the outer side: seen from the side, and at the edge from the front.
         outer = 1 if leg.hip[0] > 0 else -1
         if brush.nearness((outer, 0.0, 0.0)) > -0.75:
             shift = outer * 0.042
-            brush.line(
-                [
-                    (leg.hip[0] + shift, leg.hip[1], leg.hip[2]),
-                    (leg.knee[0] + shift * 0.85, leg.knee[1], leg.knee[2]),
-                    (hem[0] + shift * 0.7, hem[1], hem[2]),
-                ],
-                0.016,
-                _toned(_WHITE if sum(person.bottom_colour) < 480 else (60, 60, 66), tone),
-            )
+            joints_and_shares = ((leg.hip, 1.0), (leg.knee, 0.85), (hem, 0.7))
+            stripe = [(x + shift * share, y, z) for (x, y, z), share in joints_and_shares]
+            colour = _WHITE if sum(person.bottom_colour) < 480 else (60, 60, 66)
+            brush.line(stripe, 0.016, _toned(colour, tone))
 
 
 def _paint_shoe(brush: _Brush, person: DrawnPerson, leg: _Leg, tone: float) -> None:
-    """Paint a shoe: heel to toe, with a pale sole under trainers."""
     colour = _toned(person.shoe_colour, tone)
     if person.shoes == "trainers":
-        sole = _toned((236, 236, 232), tone)
-        lower = (0.0, -0.010, 0.0)
-        heel = (leg.heel[0], leg.heel[1] + lower[1], leg.heel[2])
-        toe = (leg.toe[0], leg.toe[1] + lower[1], leg.toe[2])
-        brush.limb([(heel, 0.027), (toe, 0.021)], sole, shaded=False)
+        sole = [((x, y - 0.010, z), r) for (x, y, z), r in ((leg.heel, 0.027), (leg.toe, 0.021))]
+        brush.limb(sole, _toned((236, 236, 232), tone), shaded=False)
         if sum(person.shoe_colour) > 640:
             colour = _toned(colour, 0.93)
     brush.limb([(leg.ankle, 0.026), (leg.heel, 0.026)], colour, shaded=False)
     brush.limb([(leg.heel, 0.026), (leg.toe, 0.020)], colour, shaded=person.shoes != "trainers")
 
 
-def _torso_rings(person: DrawnPerson) -> list[Ring]:
+def _torso_rings(person: DrawnPerson, legs: Sequence[_Leg]) -> list[Ring]:
     """Shape the upper body with its garment, from the neck to the hem."""
-    thick = _THICKNESS.get(person.top, 1.0)
+    hem, thick = _TOPS[person.top]
     build = person.build * thick
     wide = person.shoulders * (0.5 + 0.5 * person.build) * (0.7 + 0.3 * thick)
     hips = person.hips * build
     belly = 0.014 * max(person.build - 1.02, 0.0) / 0.2
-    hem = _HEMS[person.top]
     rings: list[Ring] = [
         (0.848, 0.036, 0.036, -0.004),
         (0.838, 0.050 * wide, 0.042, -0.004),
@@ -760,18 +623,12 @@ def _torso_rings(person: DrawnPerson) -> list[Ring]:
         (0.510, 0.097 * hips, 0.068 * build, 0.0),
     ]
     if hem > 0.45:
-        rings.append((hem, 0.098 * hips, 0.069 * build, 0.0))
-    elif person.top == "dress":
-        rings += [
-            (0.450, 0.112 * hips, 0.082 * build, 0.0),
-            (hem, 0.140 * hips, 0.116 * build, 0.0),
-        ]
+        return [*rings, (hem, 0.098 * hips, 0.069 * build, 0.0)]
+    if person.top == "dress":
+        waist, half_width = (0.450, 0.112 * hips, 0.082 * build, 0.0), 0.140 * hips
     else:
-        rings += [
-            (0.450, 0.101 * hips, 0.078 * build, 0.0),
-            (hem, 0.116 * hips, 0.102 * build, 0.0),
-        ]
-    return rings
+        waist, half_width = (0.450, 0.101 * hips, 0.078 * build, 0.0), 0.116 * hips
+    return [*rings, waist, _round_legs(legs, hem, half_width)]
 
 
 def _round_legs(legs: Sequence[_Leg], height: float, half_width: float) -> Ring:
@@ -790,70 +647,52 @@ def _paint_torso(brush: _Brush, person: DrawnPerson, legs: Sequence[_Leg]) -> li
     """Paint hips and upper garment with its pattern; return the solid for straps and bags."""
     hips = person.hips * person.build
     if person.bottom.endswith("skirt"):
-        hem = 0.385 if person.bottom == "short skirt" else 0.150
-        flare = 0.122 if person.bottom == "short skirt" else 0.128
+        hem, flare = (0.385, 0.122) if person.bottom == "short skirt" else (0.150, 0.128)
         skirt = brush.solid(
-            [
-                (0.590, 0.086 * hips, 0.062 * person.build, 0.0),
-                (0.520, 0.098 * hips, 0.074 * person.build, 0.0),
-                _round_legs(legs, (0.520 + hem) / 2, (0.100 + flare) / 2 * hips),
-                _round_legs(legs, hem, flare * hips),
-            ]
+            (0.590, 0.086 * hips, 0.062 * person.build, 0.0),
+            (0.520, 0.098 * hips, 0.074 * person.build, 0.0),
+            _round_legs(legs, (0.520 + hem) / 2, (0.100 + flare) / 2 * hips),
+            _round_legs(legs, hem, flare * hips),
         )
         brush.fill(skirt, person.bottom_colour)
         for angle in (-150, -100, -50, 0, 50, 100, 150, 200):
             brush.patch(skirt, 0.49, hem, angle - 5, angle + 5, _BLACK, 34)
     elif person.top != "dress":
         pelvis = brush.solid(
-            [
-                (0.560, 0.088 * hips, 0.060 * person.build, 0.0),
-                (0.500, 0.096 * hips, 0.066 * person.build, 0.0),
-                (0.455, 0.088 * hips, 0.060 * person.build, 0.0),
-                (0.435, 0.060 * hips, 0.045 * person.build, 0.0),
-            ]
+            (0.560, 0.088 * hips, 0.060 * person.build, 0.0),
+            (0.500, 0.096 * hips, 0.066 * person.build, 0.0),
+            (0.455, 0.088 * hips, 0.060 * person.build, 0.0),
+            (0.435, 0.060 * hips, 0.045 * person.build, 0.0),
         )
         brush.fill(pelvis, person.bottom_colour)
-    rings = _torso_rings(person)
-    hem = _HEMS[person.top]
-    if hem < 0.45:
-        rings += [_round_legs(legs, height, wide) for height, wide, _, _ in (rings.pop(),)]
-    torso = brush.solid(rings)
+    hem, _ = _TOPS[person.top]
+    torso = brush.solid(*_torso_rings(person, legs))
     brush.fill(torso, person.top_colour, shaded=False)
     _paint_pattern(brush, person, torso, hem)
     _paint_cut(brush, person, torso, hem)
     brush.shade(torso, 0.846, hem)
     if person.bag == "backpack":
         for side in (-1, 1):
-            brush.strap(
-                torso,
-                [(0.838, 60 * side), (0.81, 42 * side), (0.76, 34 * side), (0.69, 38 * side)],
-                0.026,
-                _toned(person.bag_colour, 0.85),
-            )
+            path = [(0.838, 60 * side), (0.81, 42 * side), (0.76, 34 * side), (0.69, 38 * side)]
+            brush.strap(torso, path, 0.026, _toned(person.bag_colour, 0.85))
     return torso
 
 
 def _paint_pattern(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
-    """Paint the pattern of the cloth on the torso."""
     accent = person.accent
     pattern = person.pattern
-    if pattern == "hoops":
+    if pattern in {"hoops", "checks"}:
+        strength = 255 if pattern == "hoops" else 120
         step = (0.80 - 0.48) / person.hoops
         height = 0.795
         while height - 0.5 * step > hem:
-            brush.patch(torso, height, height - 0.5 * step, -180, 180, accent)
+            brush.patch(torso, height, height - 0.5 * step, -180, 180, accent, strength)
             height -= step
+        for angle in range(-180, 180, 45) if pattern == "checks" else ():
+            brush.patch(torso, 0.825, hem, angle - 11, angle + 11, accent, strength)
     elif pattern == "pinstripe":
         for angle in range(-180, 180, 30):
             brush.patch(torso, 0.825, hem, angle - 5, angle + 5, accent)
-    elif pattern == "checks":
-        step = (0.80 - 0.48) / person.hoops
-        height = 0.795
-        while height - 0.5 * step > hem:
-            brush.patch(torso, height, height - 0.5 * step, -180, 180, accent, 120)
-            height -= step
-        for angle in range(-180, 180, 45):
-            brush.patch(torso, 0.825, hem, angle - 11, angle + 11, accent, 120)
     elif pattern == "yoke":
         brush.patch(torso, 0.846, 0.725, -180, 180, accent)
     elif pattern == "chest band":
@@ -871,14 +710,12 @@ def _paint_pattern(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem:
             for angle in range(-180, 180, 40):
                 brush.mark(torso, height, angle + 20 * (row % 2), 0.014, 0.013, accent)
     elif pattern == "sash":
-        path = [(0.80 - 0.28 * t / 6, -62 + 124 * t / 6) for t in range(7)]
-        brush.strap(torso, path, 0.05, accent)
-        back = [(0.80 - 0.28 * t / 6, 242 - 124 * t / 6) for t in range(7)]
-        brush.strap(torso, back, 0.05, accent)
+        for start, turn in ((-62, 124), (242, -124)):
+            path = [(0.80 - 0.28 * t / 6, start + turn * t / 6) for t in range(7)]
+            brush.strap(torso, path, 0.05, accent)
 
 
 def _paint_cut(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: float) -> None:
-    """Paint collars, zips, pockets and openings of the upper garment."""
     colour, top = person.top_colour, person.top
     dark, pale = _toned(colour, 0.68), _toned(colour, 1.25)
     if top in {"t-shirt", "dress", "sweater"}:
@@ -932,99 +769,72 @@ def _paint_cut(brush: _Brush, person: DrawnPerson, torso: list[_Slice], hem: flo
 
 
 def _paint_arm(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint an arm, its sleeve, its hand and what the hand carries."""
     plump = 0.6 + 0.4 * person.build
     tone = 0.88 if _arm_nearness(brush, arm) < -0.035 else 1.0
     skin = _toned(person.skin, tone)
     sleeve = _toned(person.accent if person.pattern == "raglan" else person.top_colour, tone * 0.97)
-    thick = (0.4 + 0.6 * _THICKNESS.get(person.top, 1.0)) * plump
+    thick = (0.4 + 0.6 * _TOPS[person.top][1]) * plump
     carried = arm.side == person.bag_side
     if carried and person.bag == "handbag":
         _paint_handbag(brush, person, arm)
     brush.limb([(arm.wrist, 0.015), (arm.hand, 0.018)], skin, shaded=False)
     if person.sleeves < 1.0:
-        brush.limb(
-            [
-                (arm.shoulder, 0.031 * plump),
-                (arm.elbow, 0.025 * plump),
-                (arm.wrist, 0.017 * plump),
-            ],
-            skin,
-            rim=True,
-        )
+        bare = [(arm.shoulder, 0.031), (arm.elbow, 0.025), (arm.wrist, 0.017)]
+        brush.limb(bare, skin, plump=plump, rim=True)
         if person.sleeves > 0.0:
             end = _between(arm.shoulder, arm.elbow, 0.80)
-            brush.limb([(arm.shoulder, 0.036 * thick), (end, 0.038 * thick)], sleeve, ends="open")
+            brush.limb([(arm.shoulder, 0.036), (end, 0.038)], sleeve, plump=thick, ends="open")
     else:
-        brush.limb(
-            [
-                (arm.shoulder, 0.036 * thick),
-                (arm.elbow, 0.032 * thick),
-                (_between(arm.elbow, arm.wrist, 1.02), 0.025 * thick),
-            ],
-            sleeve,
-            rim=True,
-            ends="open",
-        )
+        end = _between(arm.elbow, arm.wrist, 1.02)
+        long = [(arm.shoulder, 0.036), (arm.elbow, 0.032), (end, 0.025)]
+        brush.limb(long, sleeve, plump=thick, rim=True, ends="open")
     if person.pattern in {"hoops", "chest band"} and person.sleeves == 1.0:
         accent = _toned(person.accent, tone * 0.94)
         places = (0.35, 0.75) if person.pattern == "hoops" else (0.45,)
         for t in places:
             a, b = _between(arm.shoulder, arm.elbow, t), _between(arm.shoulder, arm.elbow, t + 0.2)
-            brush.limb([(a, 0.0345 * thick), (b, 0.0335 * thick)], accent, ends="flat")
+            brush.limb([(a, 0.0345), (b, 0.0335)], accent, plump=thick, ends="flat")
     if carried and person.bag == "tote":
         _paint_tote(brush, person, arm)
 
 
 def _paint_neck_and_head(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint neck, collar, head, face, hair and what is worn on the head."""
     skin = person.skin
     neck = [((0.0, 0.850, -0.004), 0.030), ((0.0, 0.885, 0.002), 0.029)]
     brush.limb(neck, _toned(skin, 0.86))
     _paint_collar(brush, person, torso)
-    size = person.head_size
-    middle = 0.932
-
-    def rings(grow: float, profile: Sequence[Ring]) -> list[_Slice]:
-        return brush.solid(
-            [
-                (middle + (h - middle) * size * grow, a * size * grow, b * size * grow, z)
-                for h, a, b, z in profile
-            ]
-        )
-
-    profile: list[Ring] = [
-        (1.000, 0.010, 0.010, -0.004),
-        (0.994, 0.030, 0.032, -0.004),
-        (0.982, 0.042, 0.047, -0.003),
-        (0.962, 0.050, 0.057, -0.001),
-        (0.936, 0.052, 0.060, 0.001),
-        (0.912, 0.049, 0.056, 0.004),
-        (0.892, 0.042, 0.049, 0.008),
-        (0.876, 0.032, 0.038, 0.012),
-        (0.866, 0.018, 0.022, 0.015),
-    ]
-    head = rings(1.0, profile)
+    head = _around_head(brush, person)
     brush.fill(head, skin)
     if person.headwear != "headscarf":
         for side in (-1, 1):
             if brush.nearness((float(side), 0.0, 0.0)) > -0.4:
-                brush.spot((side * 0.053 * size, 0.926, -0.002), 0.011, _toned(skin, 0.9))
+                ear = (side * 0.053 * person.head_size, 0.926, -0.002)
+                brush.spot(ear, 0.011, _toned(skin, 0.9))
     _paint_face(brush, person, head)
-    _paint_hair(brush, person, rings, profile)
-    _paint_headwear(brush, person, rings, profile)
+    _paint_hair(brush, person)
+    _paint_headwear(brush, person)
+
+
+def _around_head(
+    brush: _Brush, person: DrawnPerson, grow: float = 1.0, profile: Sequence[Ring] = _HEAD
+) -> list[_Slice]:
+    """The head, or something that lies on it, grown by a factor."""
+    size, middle = person.head_size, _HEAD_MIDDLE
+    return brush.solid(
+        *(
+            (middle + (h - middle) * size * grow, a * size * grow, b * size * grow, z)
+            for h, a, b, z in profile
+        )
+    )
 
 
 def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint what lies around the neck: hood, stand-up collar, scarf."""
     if person.top == "hoodie":
         hood = brush.solid(
-            [
-                (0.868, 0.046, 0.044, -0.016),
-                (0.845, 0.064, 0.056, -0.022),
-                (0.815, 0.072, 0.058, -0.024),
-                (0.785, 0.056, 0.052, -0.026),
-            ]
+            (0.868, 0.046, 0.044, -0.016),
+            (0.845, 0.064, 0.056, -0.022),
+            (0.815, 0.072, 0.058, -0.024),
+            (0.785, 0.056, 0.052, -0.026),
         )
         colour = _toned(person.top_colour, 0.88)
         brush.patch(hood, 0.868, 0.825, -180, 180, colour)
@@ -1032,13 +842,13 @@ def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> No
         brush.patch(hood, 0.868, 0.830, -34, 34, _toned(person.skin, 0.82))
         brush.shade(hood, 0.868, 0.83)
     elif person.top in {"zipped jacket", "quilted jacket", "long coat"}:
-        collar = brush.solid([(0.872, 0.039, 0.040, 0.0), (0.832, 0.050, 0.046, -0.002)])
+        collar = brush.solid((0.872, 0.039, 0.040, 0.0), (0.832, 0.050, 0.046, -0.002))
         brush.fill(collar, _toned(person.top_colour, 0.85))
         if person.top == "long coat":
             brush.patch(collar, 0.872, 0.832, -38, 38, _toned(person.skin, 0.86))
     if person.scarf is not None:
         scarf = brush.solid(
-            [(0.876, 0.042, 0.044, 0.004), (0.852, 0.056, 0.054, 0.004), (0.826, 0.052, 0.05, 0.0)]
+            (0.876, 0.042, 0.044, 0.004), (0.852, 0.056, 0.054, 0.004), (0.826, 0.052, 0.05, 0.0)
         )
         brush.fill(scarf, person.scarf, rim=True)
         brush.patch(scarf, 0.858, 0.850, -180, 180, _BLACK, 50)
@@ -1047,7 +857,6 @@ def _paint_collar(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> No
 
 
 def _paint_face(brush: _Brush, person: DrawnPerson, head: list[_Slice]) -> None:
-    """Paint a small friendly face on the front of the head."""
     if brush.cos_heading < -0.5:
         return
     skin = person.skin
@@ -1074,39 +883,30 @@ def _paint_face(brush: _Brush, person: DrawnPerson, head: list[_Slice]) -> None:
         brush.patch(head, 0.932, 0.927, -90, 90, (34, 34, 40))
 
 
-def _paint_hair(
-    brush: _Brush,
-    person: DrawnPerson,
-    rings: _Rings,
-    profile: Sequence[Ring],
-) -> None:
+def _paint_hair(brush: _Brush, person: DrawnPerson) -> None:
     """Paint the hair that lies on the head; long hair hangs down on its own."""
     style, colour = person.hair_style, person.hair
     if person.headwear == "headscarf" or style == "bald":
         return
     if style == "buzz cut":
-        fuzz = rings(1.015, profile)
+        fuzz = _around_head(brush, person, 1.015)
         brush.patch(fuzz, 1.01, 0.958, -180, 180, colour, 215)
         brush.patch(fuzz, 0.958, 0.905, 88, 272, colour, 215)
         return
     if style == "afro":
-        cloud = rings(
-            1.0,
-            [
-                (h + 0.012 * (h - 0.92) / 0.08, a * 1.5, b * 1.42, z - 0.014)
-                for h, a, b, z in profile[:-1]
-            ],
-        )
-        if brush.cos_heading > 0.1:
-            brush.patch(cloud, 1.04, 0.965, -180, 180, colour)
-            brush.patch(cloud, 0.97, 0.895, 62, 298, colour)
-        else:
-            brush.patch(cloud, 1.04, 0.962, -180, 180, colour)
-            brush.patch(cloud, 0.97, 0.885, 66, 294, colour)
+        lifted = [
+            (h + 0.012 * (h - 0.92) / 0.08, a * 1.5, b * 1.42, z - 0.014)
+            for h, a, b, z in _HEAD[:-1]
+        ]
+        cloud = _around_head(brush, person, 1.0, lifted)
+        in_front = brush.cos_heading > 0.1
+        line, nape, front = (0.965, 0.895, 62.0) if in_front else (0.962, 0.885, 66.0)
+        brush.patch(cloud, 1.04, line, -180, 180, colour)
+        brush.patch(cloud, 0.97, nape, front, 360 - front, colour)
         brush.shade(cloud, 1.04, 0.965)
         return
     volume = 1.10 if style in {"bob", "long"} else 1.06
-    mop = rings(volume, profile)
+    mop = _around_head(brush, person, volume)
     crown = 0.962
     brush.patch(mop, 1.02, crown, -180, 180, colour)
     if style == "side parting":
@@ -1117,37 +917,32 @@ def _paint_hair(
     front = {"bob": 56.0, "long": 60.0, "short": 82.0, "side parting": 80.0}.get(style, 84.0)
     brush.patch(mop, crown + 0.004, nape, front, 360 - front, colour)
     if style == "bob":
-        bell = rings(
-            1.0,
-            [
-                (0.930, 0.060, 0.066, -0.004),
-                (0.890, 0.066, 0.066, -0.006),
-                (0.858, 0.062, 0.058, -0.008),
-            ],
+        bob = (
+            (0.93, 0.06, 0.066, -0.004),
+            (0.89, 0.066, 0.066, -0.006),
+            (0.858, 0.062, 0.058, -0.008),
         )
+        bell = _around_head(brush, person, 1.0, bob)
         brush.patch(bell, 0.930, 0.858, 58, 302, colour)
     brush.shade(mop, 1.02, crown)
     if style == "bun" and person.headwear == "none":
         brush.spot((0.0, 1.012, -0.030), 0.031, colour)
-        brush.spot((0.0, 1.018, -0.030), 0.018, _WHITE, strength=26)
+        brush.spot((0.0, 1.018, -0.030), 0.018, _WHITE, 26)
 
 
 def _paint_hanging_hair(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint hair that falls over the back: a ponytail, or all of it."""
     if person.hair_style == "ponytail":
         root, middle, tip = (0.0, 0.962, -0.064), (0.0, 0.900, -0.100), (0.0, 0.815, -0.086)
         brush.limb([(root, 0.018), (middle, 0.027), (tip, 0.010)], person.hair)
         brush.spot(root, 0.016, _toned(person.accent, 0.9))
         return
     sheet = brush.solid(
-        [
-            (0.975, 0.046, 0.040, -0.022),
-            (0.930, 0.063, 0.050, -0.020),
-            (0.870, 0.070, 0.050, -0.026),
-            (0.800, 0.072, 0.040, -0.042),
-            (0.745, 0.062, 0.030, -0.054),
-            (0.720, 0.046, 0.022, -0.058),
-        ]
+        (0.975, 0.046, 0.040, -0.022),
+        (0.930, 0.063, 0.050, -0.020),
+        (0.870, 0.070, 0.050, -0.026),
+        (0.800, 0.072, 0.040, -0.042),
+        (0.745, 0.062, 0.030, -0.054),
+        (0.720, 0.046, 0.022, -0.058),
     )
     if abs(brush.cos_heading) < 0.5:
         brush.patch(sheet, 0.975, 0.72, 78, 282, person.hair)
@@ -1157,40 +952,27 @@ def _paint_hanging_hair(brush: _Brush, person: DrawnPerson) -> None:
         brush.patch(sheet, 0.93, 0.73, angle, angle + 5, _BLACK, 36)
 
 
-def _paint_headwear(
-    brush: _Brush,
-    person: DrawnPerson,
-    rings: _Rings,
-    profile: Sequence[Ring],
-) -> None:
-    """Paint a cap, a woollen hat, a sun hat or a headscarf."""
+def _paint_headwear(brush: _Brush, person: DrawnPerson) -> None:
     kind, colour = person.headwear, person.headwear_colour
-    if kind == "none":
-        return
+    dome = _around_head(brush, person, 1.10)
     if kind == "headscarf":
-        cloth = rings(1.10, profile)
         drape = brush.solid(
-            [
-                (0.900, 0.056, 0.058, 0.0),
-                (0.860, 0.062, 0.060, 0.002),
-                (0.815, 0.082, 0.066, 0.002),
-                (0.795, 0.080, 0.066, 0.002),
-            ]
+            (0.900, 0.056, 0.058, 0.0),
+            (0.860, 0.062, 0.060, 0.002),
+            (0.815, 0.082, 0.066, 0.002),
+            (0.795, 0.080, 0.066, 0.002),
         )
-        brush.patch(cloth, 1.02, 0.962, -180, 180, colour)
-        brush.patch(cloth, 0.966, 0.862, 46, 314, colour)
+        brush.patch(dome, 1.02, 0.962, -180, 180, colour)
+        brush.patch(dome, 0.966, 0.862, 46, 314, colour)
         brush.fill(drape, colour)
         brush.patch(drape, 0.90, 0.878, -40, 40, person.skin)
-        brush.shade(cloth, 1.02, 0.965)
-        return
-    dome = rings(1.10, profile)
-    if kind == "beanie":
+        brush.shade(dome, 1.02, 0.965)
+    elif kind == "beanie":
         brush.patch(dome, 1.03, 0.945, -180, 180, colour)
         brush.shade(dome, 1.03, 0.945)
         brush.patch(dome, 0.968, 0.943, -180, 180, _toned(colour, 0.76))
         brush.spot((0.0, 1.020, -0.004), 0.017, _toned(colour, 1.3))
-        return
-    if kind == "cap":
+    elif kind == "cap":
         if brush.cos_heading < -0.1:
             _paint_peak(brush, person)
         brush.patch(dome, 1.03, 0.955, -180, 180, colour)
@@ -1198,45 +980,32 @@ def _paint_headwear(
         brush.mark(dome, 0.975, 0, 0.016, 0.012, _toned(colour, 1.7))
         if brush.cos_heading >= -0.1:
             _paint_peak(brush, person)
-        return
-    brim = brush.solid([(0.966, 0.098, 0.102, 0.0), (0.957, 0.104, 0.108, 0.0)])
-    brush.fill(brim, _toned(colour, 1.05))
-    brush.patch(dome, 1.03, 0.962, -180, 180, colour)
-    brush.patch(dome, 0.978, 0.960, -180, 180, _toned(colour, 0.6))
-    brush.shade(dome, 1.03, 0.962)
+    elif kind == "sun hat":
+        brim = brush.solid((0.966, 0.098, 0.102, 0.0), (0.957, 0.104, 0.108, 0.0))
+        brush.fill(brim, _toned(colour, 1.05))
+        brush.patch(dome, 1.03, 0.962, -180, 180, colour)
+        brush.patch(dome, 0.978, 0.960, -180, 180, _toned(colour, 0.6))
+        brush.shade(dome, 1.03, 0.962)
 
 
 def _paint_peak(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint the peak of a cap."""
     size = person.head_size
-    peak = _toned(person.headwear_colour, 0.8)
-    for x in (-0.022, 0.0, 0.022):
-        reach = 0.104 if x == 0.0 else 0.094
-        brush.limb(
-            [((x * size, 0.962, 0.045 * size), 0.014), ((x * size, 0.953, reach * size), 0.011)],
-            peak,
-            shaded=False,
-        )
-
-
-# ---------------------------------------------------------------------------------------------
-# Bags
-# ---------------------------------------------------------------------------------------------
+    for x, reach in ((-0.022, 0.094), (0.0, 0.104), (0.022, 0.094)):
+        back, front = (x * size, 0.962, 0.045 * size), (x * size, 0.953, reach * size)
+        colour = _toned(person.headwear_colour, 0.8)
+        brush.limb([(back, 0.014), (front, 0.011)], colour, shaded=False)
 
 
 def _paint_backpack(brush: _Brush, person: DrawnPerson) -> None:
-    """Paint a backpack behind the upper body."""
     back = 0.060 * person.build
     colour = person.bag_colour
     pack = brush.solid(
-        [
-            (0.826, 0.040, 0.020, -back - 0.030),
-            (0.815, 0.064, 0.036, -back - 0.034),
-            (0.780, 0.076, 0.046, -back - 0.040),
-            (0.680, 0.080, 0.052, -back - 0.044),
-            (0.610, 0.080, 0.054, -back - 0.046),
-            (0.585, 0.066, 0.046, -back - 0.044),
-        ]
+        (0.826, 0.040, 0.020, -back - 0.030),
+        (0.815, 0.064, 0.036, -back - 0.034),
+        (0.780, 0.076, 0.046, -back - 0.040),
+        (0.680, 0.080, 0.052, -back - 0.044),
+        (0.610, 0.080, 0.054, -back - 0.046),
+        (0.585, 0.066, 0.046, -back - 0.044),
     )
     brush.fill(pack, colour, rim=True)
     brush.patch(pack, 0.695, 0.605, 128, 232, _toned(colour, 0.74))
@@ -1245,23 +1014,18 @@ def _paint_backpack(brush: _Brush, person: DrawnPerson) -> None:
 
 
 def _paint_messenger_bag(brush: _Brush, person: DrawnPerson, torso: list[_Slice]) -> None:
-    """Paint a bag at the hip with its strap across chest and back."""
     side, colour = person.bag_side, person.bag_colour
-    strap = _toned(colour, 0.8)
-    front = [(0.832 - 0.30 * t / 6, side * (-48 + 128 * t / 6)) for t in range(7)]
-    back = [(0.832 - 0.30 * t / 6, side * (-132 - 128 * t / 6)) for t in range(7)]
-    brush.strap(torso, front, 0.022, strap)
-    brush.strap(torso, back, 0.022, strap)
+    for start, turn in ((-48, 128), (-132, -128)):
+        path = [(0.832 - 0.30 * t / 6, side * (start + turn * t / 6)) for t in range(7)]
+        brush.strap(torso, path, 0.022, _toned(colour, 0.8))
     x = side * (0.100 * person.hips * person.build + 0.026)
     if brush.nearness((x, 0.0, -0.02)) < -0.05:
         return
     bag = brush.solid(
-        [
-            (0.560, 0.028, 0.066, -0.012),
-            (0.550, 0.032, 0.076, -0.012),
-            (0.465, 0.034, 0.078, -0.012),
-            (0.450, 0.028, 0.070, -0.012),
-        ],
+        (0.560, 0.028, 0.066, -0.012),
+        (0.550, 0.032, 0.076, -0.012),
+        (0.465, 0.034, 0.078, -0.012),
+        (0.450, 0.028, 0.070, -0.012),
         x=x,
     )
     brush.fill(bag, colour, rim=True)
@@ -1270,46 +1034,33 @@ def _paint_messenger_bag(brush: _Brush, person: DrawnPerson, torso: list[_Slice]
 
 
 def _paint_handbag(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint a small bag that hangs from the hand."""
     x, y, z = arm.hand
     colour = person.bag_colour
     bag = brush.solid(
-        [
-            (y - 0.075, 0.020, 0.050, z),
-            (y - 0.085, 0.024, 0.058, z),
-            (y - 0.165, 0.030, 0.068, z),
-            (y - 0.175, 0.026, 0.062, z),
-        ],
+        (y - 0.075, 0.020, 0.050, z),
+        (y - 0.085, 0.024, 0.058, z),
+        (y - 0.165, 0.030, 0.068, z),
+        (y - 0.175, 0.026, 0.062, z),
         x=x,
     )
-    brush.line(
-        [
-            (x, y - 0.08, z - 0.038),
-            (x, y - 0.012, z - 0.012),
-            (x, y - 0.012, z + 0.012),
-            (x, y - 0.08, z + 0.038),
-        ],
-        0.012,
-        _toned(colour, 0.75),
-    )
+    handle = ((0.08, -0.038), (0.012, -0.012), (0.012, 0.012), (0.08, 0.038))
+    path = [(x, y - below, z + ahead) for below, ahead in handle]
+    brush.line(path, 0.012, _toned(colour, 0.75))
     brush.fill(bag, colour, rim=True)
     brush.patch(bag, y - 0.085, y - 0.118, -180, 180, _toned(colour, 0.82))
 
 
 def _paint_tote(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
-    """Paint a cloth bag that hangs from the shoulder beside the arm."""
     side = arm.side
     x = arm.elbow[0] + side * 0.034
     colour = person.bag_colour
     for z in (-0.045, 0.035):
         brush.line([(arm.shoulder[0], 0.825, 0.0), (x, 0.63, z)], 0.012, _toned(colour, 0.8))
     bag = brush.solid(
-        [
-            (0.635, 0.024, 0.066, -0.005),
-            (0.560, 0.030, 0.072, -0.005),
-            (0.480, 0.030, 0.070, -0.005),
-            (0.470, 0.024, 0.064, -0.005),
-        ],
+        (0.635, 0.024, 0.066, -0.005),
+        (0.560, 0.030, 0.072, -0.005),
+        (0.480, 0.030, 0.070, -0.005),
+        (0.470, 0.024, 0.064, -0.005),
         x=x,
     )
     brush.fill(bag, colour, rim=True)
@@ -1317,23 +1068,19 @@ def _paint_tote(brush: _Brush, person: DrawnPerson, arm: _Arm) -> None:
 
 
 def _paint_suitcase(brush: _Brush, person: DrawnPerson, arms: Sequence[_Arm]) -> None:
-    """Paint a suitcase on wheels that is pulled along."""
     arm = next(arm for arm in arms if arm.side == person.bag_side)
     colour = person.bag_colour
     lift, brush.lift = brush.lift, 0.0
     x, z = arm.hand[0] + arm.side * 0.02, -0.20
-    handle = _toned((120, 122, 128), 1.0)
     hand = (arm.hand[0], arm.hand[1] + lift, arm.hand[2])
-    brush.line([(x, 0.30, z + 0.02), hand], 0.012, handle)
+    brush.line([(x, 0.30, z + 0.02), hand], 0.012, (120, 122, 128))
     for wheel in (-0.04, 0.04):
         brush.spot((x, 0.012, z + wheel), 0.014, (40, 40, 44))
     case = brush.solid(
-        [
-            (0.330, 0.060, 0.036, z),
-            (0.320, 0.078, 0.048, z),
-            (0.040, 0.080, 0.052, z),
-            (0.026, 0.070, 0.044, z),
-        ],
+        (0.330, 0.060, 0.036, z),
+        (0.320, 0.078, 0.048, z),
+        (0.040, 0.080, 0.052, z),
+        (0.026, 0.070, 0.044, z),
         x=x,
     )
     brush.fill(case, colour, rim=True)

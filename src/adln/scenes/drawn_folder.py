@@ -1,30 +1,26 @@
 """Writes a folder of drawn pictures atomically, and never over other files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from adln.atomic import atomic_folder
 from adln.errors import DatasetError
 
 
-def receipt_text(values: Mapping[str, Any]) -> str:
+def receipt_text(plan: object) -> str:
     """A plan as text lines; the receipt marks a folder as drawn."""
-    return "".join(f"{name} = {value}\n" for name, value in values.items())
+    return "".join(f"{name} = {value}\n" for name, value in vars(plan).items())
 
 
 @contextmanager
 def drawn_folder(root: Path, receipt_name: str, receipt: str) -> Iterator[Path]:
-    """Draw into a temporary folder; when complete, it replaces an earlier drawing.
+    """A temporary folder to draw into; when complete, it replaces an earlier drawing.
 
     Args:
         root: folder to make.
         receipt_name: name of the file that records the plan.
         receipt: its text.
-
-    Yields:
-        The folder to draw into.
 
     Raises:
         DatasetError: the folder contains other files, or cannot be written.

@@ -1,8 +1,7 @@
-"""Describes drawn persons: body, hair, clothes and bags, generated from a seed.
+"""Describes drawn persons (Sec. III.A): body, hair, clothes and bags, generated from a seed.
 
-Replaces the photographed persons of Sec. III.A where photographs may not be used. Wardrobes are
-intentionally small: many persons have a dark top and blue jeans, and only cut, pattern, hair, bag
-and proportions distinguish them, so that colour alone does not solve the task.
+Wardrobes are intentionally small: many persons have a dark top and blue jeans, so that colour alone
+does not solve the task.
 """
 
 from collections.abc import Mapping
@@ -175,34 +174,15 @@ class DrawnPerson:
     """The properties of a person that are equal under all cameras.
 
     Attributes:
-        person_id: The identity, from 1.
-        height_m: Stature in metres.
         build: Factor on all widths, about 0.85 (slight) to 1.25 (stout).
-        shoulders: Factor on the shoulder width, 0.92 to 1.1.
-        hips: Factor on the hip width, 0.92 to 1.12.
-        leg_ratio: Height of the hip joint over stature, 0.47 to 0.53.
-        head_size: Factor on the head, 1.06 to 1.18.
-        skin: Skin colour.
-        hair_style: One of the hair styles, for example "bob".
-        hair: Hair colour.
-        beard: Whether there is a full beard.
-        glasses: Whether dark glasses are worn.
-        headwear: "none", "cap", "beanie", "sun hat" or "headscarf".
-        headwear_colour: Its colour.
-        top: The cut of the upper garment, for example "open jacket".
-        top_colour: Its main colour.
+        leg_ratio: Height of the hip joint over stature.
+        beard: Whether there is a full one.
+        glasses: Whether dark ones are worn.
+        top: The cut of the upper garment, for example "open jacket"; likewise `bottom`.
         accent: The second colour of its pattern, or the shirt under an open jacket.
-        pattern: The pattern of the upper garment, for example "hoops".
         hoops: How many hoops or checks there are from shoulder to hem.
         sleeves: 0 (none), 0.5 (short) or 1 (long).
-        bottom: The cut of the lower garment, for example "shorts".
-        bottom_colour: Its colour.
-        shoes: "trainers", "plain shoes" or "boots".
-        shoe_colour: Their colour.
-        bag: "none", "backpack", "messenger bag", "handbag", "tote" or "suitcase".
-        bag_colour: Its colour.
         bag_side: -1 (the person's right) or +1 (left).
-        scarf: Its colour, or None.
         stride: Factor on the length of the steps.
     """
 
@@ -238,29 +218,15 @@ class DrawnPerson:
 
 
 def person_generator(seed: int, *key: int) -> np.random.Generator:
-    """The random generator for one purpose: a person, a camera, an image.
+    """The random generator for one purpose, for example stream, person, camera, index.
 
-    Args:
-        seed: The seed of the whole data set, from 0.
-        key: The purpose, for example stream, person, camera, index. The same key gives the same
-            numbers, whatever else was drawn before.
-
-    Returns:
-        An independent Philox generator.
+    The same seed (from 0) and key give the same numbers, whatever else was drawn before.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *key))))
 
 
 def describe_person(seed: int, person_id: int) -> DrawnPerson:
-    """Generate a person.
-
-    Args:
-        seed: The seed of the data set, from 0.
-        person_id: The identity, from 0. The result depends only on the seed and this number.
-
-    Returns:
-        The description of the person.
-    """
+    """Generate a person, who depends only on the seed and the id, both from 0."""
     rng = person_generator(seed, 1, person_id)
     tan = int(rng.integers(len(SKIN)))
     dark = tan >= 4

@@ -1,7 +1,6 @@
-"""Cameras for drawn people, each with its own place, light, lens and colours.
+"""Cameras for drawn people (Sec. III.A), each with its own place, light, lens and colours.
 
-Replaces the cameras of Sec. III.A. A camera's properties are fixed; from picture to picture, the
-visible part of the place, the sun, passers-by and obstacles change.
+From picture to picture, the visible part of the place, the sun, passers-by and obstacles change.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,6 @@ _STREAM_CAMERA = 2
 _STREAM_PASSER_BY = 1_000_000
 _PASSERS_BY = 10
 _GRAIN_PX = 128
-_TONES = np.arange(256) / 255
 
 Paint = Callable[[ImageDraw.ImageDraw, np.random.Generator], None]
 
@@ -34,9 +32,7 @@ class Camera:
     """The fixed properties of a camera.
 
     Attributes:
-        camera_id: From 1.
         place: (PLACE_HEIGHT_PX, PLACE_WIDTH_PX, 3) uint8 RGB, the place without people.
-        tilt_deg: Downward tilt.
         perspective: By how much heads are drawn wider than feet.
         light: Side of the sun, -1 (left) to +1 (right).
         gains: Factors on red, green and blue.
@@ -44,12 +40,9 @@ class Camera:
         contrast: Factor on the distance to middle grey.
         saturation: Factor on the distance to grey of the same brightness.
         lift: Added to all colours, as a share of white: haze, or a lens against the light.
-        blur_px: Blur radius of lens and focus.
         grain: (_GRAIN_PX, _GRAIN_PX) int16, sensor noise; each picture uses another part.
-        jpeg_quality: JPEG quality of its pictures.
         headings_deg: Usual directions of walking; 0 is towards the camera.
-        passers_by: Other people, ready to be composited.
-        obstacles: Things that may occlude people, as RGBA pictures.
+        obstacles: Things that may occlude people, RGBA.
     """
 
     camera_id: int
@@ -69,17 +62,29 @@ class Camera:
     passers_by: tuple[Figure, ...]
     obstacles: tuple[Image.Image, ...]
 
+    def tone_curves(self, gains: NDArray[np.float64], exposure: float = 1.0) -> list[int]:
+        """A table of 3 x 256 bytes for Pillow, of red, green and blue."""
+        tones = gains[:, None] * (exposure * (np.arange(256) / 255)) ** self.gamma
+        return np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist()
+
+    def colour_matrix(self) -> tuple[float, ...]:
+        """Saturation, contrast and haze as one 3x4 matrix for Pillow."""
+        grey, own = self.contrast * (1 - self.saturation) / 3, self.contrast * self.saturation
+        offset = 255 * (0.5 * (1 - self.contrast) + self.lift)
+        rows = [[grey + own * (row == column) for column in range(3)] for row in range(3)]
+        return tuple(value for row in rows for value in [*row, offset])
+
+    def add_grain(self, canvas: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A picture as (H, W, 3) uint8 with the noise of the sensor."""
+        width, height = canvas.size
+        top, left = rng.integers(0, _GRAIN_PX, 2)
+        grain = np.tile(self.grain, (2 + height // _GRAIN_PX, 2 + width // _GRAIN_PX))
+        noisy = np.asarray(canvas) + grain[top : top + height, left : left + width, None]
+        return np.clip(noisy, 0, 255).astype(np.uint8)
+
 
 def describe_camera(seed: int, camera_id: int) -> Camera:
-    """Generate a camera.
-
-    Args:
-        seed: The seed of the data set, from 0.
-        camera_id: From 1; cameras with consecutive ids are in different places.
-
-    Returns:
-        The camera, which depends only on these two numbers.
-    """
+    """Generate a camera, by its id from 1; consecutive ones are in different places."""
     rng = person_generator(seed, _STREAM_CAMERA, camera_id)
     paint = _PLACES[(camera_id - 1) % len(_PLACES)]
     temperature = rng.uniform(-0.1, 0.1)  # warm to cold
@@ -116,7 +121,7 @@ def describe_camera(seed: int, camera_id: int) -> Camera:
         jpeg_quality=int(rng.integers(72, 95)),
         headings_deg=tuple(along + turn for turn in (0.0, 90.0, 180.0, 270.0)),
         passers_by=tuple(passers_by),
-        obstacles=tuple(_paint_obstacle(shape, rng) for shape in _OBSTACLES),
+        obstacles=_paint_obstacles(rng),
     )
 
 
@@ -128,17 +133,9 @@ def strike_pose(
     heading_deg: float,
     height_px: int = 128,
 ) -> Figure:
-    """Draw a person as seen by a camera at some moment, without background.
+    """Draw a person as seen by a camera at some moment, for a crop of a height.
 
-    Args:
-        person: The person.
-        camera: The camera.
-        rng: Determines the moment of the walk, the gesture and the distance.
-        heading_deg: Direction of walking; 0 is towards the camera, 90 to the right.
-        height_px: Height of the crop for which the figure is drawn.
-
-    Returns:
-        The figure, for `draw_crop`.
+    The generator determines the moment of the walk, the gesture and the distance.
     """
     return draw_figure(
         person,
@@ -154,87 +151,78 @@ def strike_pose(
 
 
 def draw_crop(
-    figure: Figure,
-    camera: Camera,
-    rng: np.random.Generator,
-    *,
-    height_px: int = 128,
-    width_px: int = 64,
+    figure: Figure, camera: Camera, rng: np.random.Generator, *, height_px: int = 128
 ) -> NDArray[np.uint8]:
-    """Draw a crop of a person, as a detector would cut it out of a camera's picture.
-
-    Args:
-        figure: The person, from `strike_pose` for the same height.
-        camera: The camera.
-        rng: Determines everything that changes from picture to picture.
-        height_px: Height of the crop.
-        width_px: Width of the crop.
+    """Draw a crop of a person (from `strike_pose` for the same height), as a detector cuts it out.
 
     Returns:
-        (height_px, width_px, 3) uint8 RGB.
+        (height_px, height_px / 2, 3) uint8 RGB.
     """
-    scale = height_px / 128
+    scale, width_px = height_px / 128, height_px // 2
     feet_x = width_px * float(np.clip(rng.normal(0.5, 0.05), 0.36, 0.64))
     feet_y = height_px * float(np.clip(rng.normal(0.935, 0.022), 0.87, 1.02))
-    picture = _stretch_of_place(camera, rng, height_px, width_px, feet_y)
+    picture = _stretch_of_place(camera, rng, height_px, feet_y)
     if rng.random() < 0.22:  # somebody farther away
         stranger = camera.passers_by[rng.integers(len(camera.passers_by))]
         x = width_px * float(rng.choice((-0.02, 1.02)) + rng.normal(0, 0.1))
         ground_xy = (x, feet_y - scale * rng.uniform(4, 16))
-        picture = _shade_ground(picture, ground_xy, scale)
-        picture = stranger.lay_over(picture, ground_xy=ground_xy)
-    picture = _shade_ground(picture, (feet_x, feet_y), scale, lean=camera.light)
-    picture = figure.lay_over(picture, ground_xy=(feet_x, feet_y))
+        _shade_feet(picture, ground_xy, scale)
+        stranger.blend(picture, ground_xy)
+    _shade_feet(picture, (feet_x, feet_y), scale, lean=camera.light)
+    figure.blend(picture, (feet_x, feet_y))
     chance = rng.random()
     if chance < 0.12:
         picture = _set_obstacle(picture, camera, rng, scale)
     elif chance < 0.2:  # somebody nearer, cut by the edge
         stranger = camera.passers_by[rng.integers(len(camera.passers_by))]
         x = width_px * float(rng.choice((-0.08, 1.08)) + rng.normal(0, 0.04))
-        picture = stranger.lay_over(picture, ground_xy=(x, feet_y + scale * rng.uniform(3, 12)))
+        stranger.blend(picture, (x, feet_y + scale * rng.uniform(3, 12)))
     return _expose(picture, camera, rng)
 
 
 def _stretch_of_place(
-    camera: Camera, rng: np.random.Generator, height_px: int, width_px: int, feet_y: float
+    camera: Camera, rng: np.random.Generator, height_px: int, feet_y: float
 ) -> NDArray[np.uint8]:
-    """The part of the place around a person at a random point of its ground."""
+    """A copy of the part of the place around a person at a random point of its ground."""
     ground = GROUND_PX + int(rng.integers(6, PLACE_HEIGHT_PX - GROUND_PX - 24))
     top = int(np.clip(ground - feet_y * 128 / height_px, 0, PLACE_HEIGHT_PX - 129))
     left = int(rng.integers(0, PLACE_WIDTH_PX - 64))
-    stretch = camera.place[top : top + 128, left : left + 64]
-    if (height_px, width_px) != (128, 64):
-        enlarged = Image.fromarray(stretch).resize((width_px, height_px), Image.Resampling.BILINEAR)
-        return np.asarray(enlarged)
-    return stretch
+    stretch = Image.fromarray(camera.place[top : top + 128, left : left + 64])
+    return np.array(stretch.resize((height_px // 2, height_px), Image.Resampling.BILINEAR))
 
 
-def _shade_ground(
+def _shade_feet(
     picture: NDArray[np.uint8], ground_xy: tuple[float, float], scale: float, *, lean: float = 0.0
-) -> NDArray[np.uint8]:
-    """Softly darken the ground under the feet, away from the sun."""
-    height, width, _ = picture.shape
-    x = ground_xy[0] - 7 * lean * scale
-    top = max(int(ground_xy[1] - 9 * scale), 0)
-    bottom = min(int(ground_xy[1] + 8 * scale), height)
-    if top >= bottom:
-        return picture
-    rows = (np.arange(top, bottom, dtype=np.float32) - ground_xy[1]) / (6 * scale)
-    columns = (np.arange(width, dtype=np.float32) - x) / (19 * scale)
-    depth = 0.5 * np.exp(-(rows**2))[:, None] * np.exp(-(columns**2))
-    picture = picture.copy()
-    picture[top:bottom] = picture[top:bottom] * (1 - depth)[:, :, None]
-    return picture
+) -> None:
+    x, y = ground_xy[0] - 7 * lean * scale, ground_xy[1]
+    rows = int(y - 9 * scale), int(y + 8 * scale)
+    shade_ground(picture, (x, y), (19 * scale, 6 * scale), rows, (0, picture.shape[1]))
+
+
+def shade_ground(
+    picture: NDArray[np.uint8],
+    middle_xy: tuple[float, float],
+    reach_xy: tuple[float, float],
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+) -> None:
+    """Softly darken an oval of a picture (H, W, 3), in place, within some rows and columns."""
+    y0, y1 = max(rows[0], 0), min(rows[1], len(picture))
+    x0, x1 = max(columns[0], 0), min(columns[1], picture.shape[1])
+    if x1 <= x0 or y1 <= y0:
+        return
+    down = (np.arange(y0, y1, dtype=np.float32) - middle_xy[1]) / reach_xy[1]
+    across = (np.arange(x0, x1, dtype=np.float32) - middle_xy[0]) / reach_xy[0]
+    depth = 0.5 * np.exp(-(down**2))[:, None] * np.exp(-(across**2))
+    picture[y0:y1, x0:x1] = picture[y0:y1, x0:x1] * (1 - depth)[:, :, None]
 
 
 def _set_obstacle(
     picture: NDArray[np.uint8], camera: Camera, rng: np.random.Generator, scale: float
 ) -> NDArray[np.uint8]:
-    """Put an obstacle in front of the person: a pole, a bush, a bollard."""
     obstacle = camera.obstacles[rng.integers(len(camera.obstacles))]
     canvas = Image.fromarray(picture)
-    if scale != 1:
-        obstacle = obstacle.resize((round(obstacle.width * scale), round(obstacle.height * scale)))
+    obstacle = obstacle.resize((round(obstacle.width * scale), round(obstacle.height * scale)))
     x = round(canvas.width * rng.uniform(-0.15, 1.15) - obstacle.width / 2)
     y = canvas.height - obstacle.height + round(rng.uniform(0, 14) * scale)
     canvas.paste(obstacle, (x, y), obstacle)
@@ -253,40 +241,17 @@ def _expose(
     canvas = Image.fromarray(np.minimum(lit, 255, out=lit).astype(np.uint8))
     exposure = float(np.exp(rng.normal(0, 0.11)))
     gains = np.array(camera.gains) * rng.normal(1, 0.03, 3)
-    tones = gains[:, None] * (exposure * _TONES) ** camera.gamma  # (3, 256)
-    canvas = canvas.point(np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist())
-    canvas = canvas.convert("RGB", colour_matrix(camera))
+    canvas = canvas.point(camera.tone_curves(gains, exposure))
+    canvas = canvas.convert("RGB", camera.colour_matrix())
     blur_px = camera.blur_px + (float(rng.uniform(0.3, 0.8)) if rng.random() < 0.15 else 0.0)
     if blur_px > 0.25:
         canvas = canvas.filter(ImageFilter.BoxBlur(blur_px * height / 128))
-    top, left = rng.integers(0, _GRAIN_PX, 2)
-    grain = np.tile(camera.grain, (2 + height // _GRAIN_PX, 2 + width // _GRAIN_PX))
-    noisy = np.asarray(canvas) + grain[top : top + height, left : left + width, None]
-    return np.clip(noisy, 0, 255).astype(np.uint8)
-
-
-def colour_matrix(camera: Camera) -> tuple[float, ...]:
-    """A camera's saturation, contrast and haze as one 3x4 matrix for Pillow."""
-    grey = camera.contrast * (1 - camera.saturation) / 3
-    own = camera.contrast * camera.saturation
-    offset = 255 * (0.5 * (1 - camera.contrast) + camera.lift)
-    rows = [[grey + own * (row == column) for column in range(3)] + [offset] for row in range(3)]
-    return tuple(value for row in rows for value in row)
-
-
-def _as_bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.clip(values, 0, 255).astype(np.uint8)
-
-
-# ---------------------------------------------------------------------------------------------
-# Places
-# ---------------------------------------------------------------------------------------------
+    return camera.add_grain(canvas, rng)
 
 
 def _paint_place(paint: Paint, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Paint a place larger than needed, downscale it, and roughen its surfaces."""
-    size = (PLACE_WIDTH_PX * _SMOOTHING, PLACE_HEIGHT_PX * _SMOOTHING)
-    canvas = Image.new("RGB", size)
+    canvas = Image.new("RGB", (PLACE_WIDTH_PX * _SMOOTHING, PLACE_HEIGHT_PX * _SMOOTHING))
     paint(ImageDraw.Draw(canvas, "RGBA"), rng)
     place = np.asarray(canvas.reduce(_SMOOTHING)).astype(np.float32)
     for cell_px, strength in ((90, 9.0), (16, 5.0), (2, 4.0)):
@@ -295,24 +260,17 @@ def _paint_place(paint: Paint, rng: np.random.Generator) -> NDArray[np.uint8]:
             (PLACE_WIDTH_PX, PLACE_HEIGHT_PX), Image.Resampling.BICUBIC
         )
         place += strength * np.asarray(spots)[:, :, None]
-    return _as_bytes(place)
+    return np.clip(place, 0, 255).astype(np.uint8)
 
 
 def _box(
-    draw: ImageDraw.ImageDraw,
-    left: float,
-    top: float,
-    right: float,
-    bottom: float,
-    colour: Colour | tuple[int, int, int, int],
+    draw: ImageDraw.ImageDraw, left: float, top: float, right: float, bottom: float, colour: Colour
 ) -> None:
     n = _SMOOTHING
     draw.rectangle((left * n, top * n, right * n - 1, bottom * n - 1), fill=colour)
 
 
-def _line(
-    draw: ImageDraw.ImageDraw, points: list[float], colour: Colour | tuple[int, int, int, int]
-) -> None:
+def _line(draw: ImageDraw.ImageDraw, points: list[float], colour: Colour) -> None:
     draw.line([value * _SMOOTHING for value in points], fill=colour, width=_SMOOTHING)
 
 
@@ -345,7 +303,6 @@ def _paint_paving(
 
 
 def _paint_street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Shop fronts with awnings behind a paved walk."""
     walls: tuple[Colour, ...] = (
         (196, 178, 150),
         (168, 124, 104),
@@ -366,18 +323,15 @@ def _paint_street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
         _box(draw, x + width - 34, 70, x + width - 8, GROUND_PX, (82, 64, 52))
         _box(draw, x + width - 30, 76, x + width - 12, 124, (120, 134, 140))
         awning = awnings[rng.integers(len(awnings))]
-        stripe = 12
-        for index in range(int((width - 48) // stripe)):
-            colour = awning if index % 2 else (232, 226, 214)
-            left = x + 6 + index * stripe
-            _box(draw, left, 50, left + stripe, 74, colour)
+        for index in range(int((width - 48) // 12)):
+            left = x + 6 + index * 12
+            _box(draw, left, 50, left + 12, 74, awning if index % 2 else (232, 226, 214))
         _box(draw, x + 10, 6, x + width - 12, 40, _varied(rng, wall, 18))
         x += width
     _paint_paving(draw, rng, (158, 154, 148), (132, 128, 122))
 
 
 def _paint_bricks(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A brick wall with posters and a bench-high ledge, on asphalt."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (150, 132, 120))
     for row in range(GROUND_PX // 8 + 1):
         for column in range(PLACE_WIDTH_PX // 20 + 2):
@@ -399,7 +353,6 @@ def _paint_bricks(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Trees, a hedge and lawn beside a gravel path."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (186, 206, 214))
     for _ in range(170):
         x, y = float(rng.uniform(-20, PLACE_WIDTH_PX)), float(rng.uniform(-20, 96))
@@ -422,7 +375,6 @@ def _paint_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A station hall: pale panels, columns, signs, polished tiles."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (206, 208, 206))
     for x in range(0, PLACE_WIDTH_PX, 75):
         _box(draw, x, 0, x + 74, GROUND_PX, _varied(rng, (204, 206, 204), 6))
@@ -440,7 +392,6 @@ def _paint_hall(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _paint_car_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """Parked cars under concrete, white lines on dark asphalt."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (138, 138, 134))
     _box(draw, 0, 0, PLACE_WIDTH_PX, 40, (104, 104, 102))
     for left in range(0, PLACE_WIDTH_PX, 120):
@@ -460,18 +411,12 @@ def _paint_car_park(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None
         x += float(rng.uniform(106, 150))
     _box(draw, 0, GROUND_PX - 2, PLACE_WIDTH_PX, PLACE_HEIGHT_PX, (88, 90, 94))
     for left in range(10, PLACE_WIDTH_PX, 120):
-        n, right = _SMOOTHING, left + 5
-        foot = [
-            (left, GROUND_PX),
-            (right, GROUND_PX),
-            (right + 29, PLACE_HEIGHT_PX),
-            (right + 15, PLACE_HEIGHT_PX),
-        ]
+        n, top, bottom = _SMOOTHING, GROUND_PX, PLACE_HEIGHT_PX
+        foot = [(left, top), (left + 5, top), (left + 34, bottom), (left + 20, bottom)]
         draw.polygon([(a * n, b * n) for a, b in foot], fill=(206, 206, 200))
 
 
 def _paint_campus(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A pale building with rows of windows, bicycles, and light paving."""
     _box(draw, 0, 0, PLACE_WIDTH_PX, GROUND_PX, (222, 212, 190))
     for y in (8, 66):
         for left in range(12, PLACE_WIDTH_PX, 58):
@@ -500,35 +445,21 @@ _PLACES: tuple[Paint, ...] = (
 )
 
 
-# ---------------------------------------------------------------------------------------------
-# Obstacles
-# ---------------------------------------------------------------------------------------------
-
-
-def _paint_obstacle(shape: str, rng: np.random.Generator) -> Image.Image:
-    """Paint an obstacle."""
+def _paint_obstacles(rng: np.random.Generator) -> tuple[Image.Image, ...]:
     n = 4
-    if shape == "pole":
-        picture = Image.new("RGBA", (7 * n, 132 * n))
-        draw = ImageDraw.Draw(picture)
-        draw.rectangle((0, 0, 7 * n, 132 * n), fill=(96, 98, 102, 255))
-        draw.rectangle((n, 0, 2 * n, 132 * n), fill=(140, 142, 146, 255))
-        return picture.reduce(n)
-    if shape == "bollard":
-        picture = Image.new("RGBA", (14 * n, 52 * n))
-        draw = ImageDraw.Draw(picture)
-        draw.rounded_rectangle((0, 0, 14 * n - 1, 60 * n), 5 * n, fill=(74, 76, 80, 255))
-        draw.rectangle((0, 9 * n, 14 * n, 15 * n), fill=(206, 200, 186, 255))
-        return picture.reduce(n)
-    picture = Image.new("RGBA", (46 * n, 44 * n))
-    draw = ImageDraw.Draw(picture)
+    pole = Image.new("RGBA", (7 * n, 132 * n))
+    draw = ImageDraw.Draw(pole)
+    draw.rectangle((0, 0, 7 * n, 132 * n), fill=(96, 98, 102, 255))
+    draw.rectangle((n, 0, 2 * n, 132 * n), fill=(140, 142, 146, 255))
+    bollard = Image.new("RGBA", (14 * n, 52 * n))
+    draw = ImageDraw.Draw(bollard)
+    draw.rounded_rectangle((0, 0, 14 * n - 1, 60 * n), 5 * n, fill=(74, 76, 80, 255))
+    draw.rectangle((0, 9 * n, 14 * n, 15 * n), fill=(206, 200, 186, 255))
+    bush = Image.new("RGBA", (46 * n, 44 * n))
+    draw = ImageDraw.Draw(bush)
     for _ in range(90):
         x, y = rng.uniform(8, 38), rng.uniform(9, 46)
         radius = rng.uniform(3, 7)
-        red, green, blue = _varied(rng, (78, 112, 64), 24)
         box = [n * (x - radius), n * (y - radius), n * (x + radius), n * (y + radius)]
-        draw.ellipse(box, fill=(red, green, blue, 255))
-    return picture.reduce(n)
-
-
-_OBSTACLES = ("pole", "bollard", "bush")
+        draw.ellipse(box, fill=(*_varied(rng, (78, 112, 64), 24), 255))
+    return pole.reduce(n), bollard.reduce(n), bush.reduce(n)

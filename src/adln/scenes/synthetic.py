@@ -1,12 +1,11 @@
 """A drawn re-identification data set, generated from a seed in the layout of Market-1501.
 
-Replaces the data of Sec. III.A where photographs may not be used: in tests and in the demo. Picture
-k of a person depends only on the seed, the person, the camera and k, so a larger set contains the
-smaller one.
+Replaces the data of Sec. III.A in tests and in the demo. Picture k of a person depends only on the
+seed, the person, the camera and k, so a larger set contains the smaller one.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
 
@@ -14,12 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adln.datasets.market1501 import (
-    GALLERY_FOLDER,
-    QUERY_FOLDER,
-    TRAIN_FOLDER,
-    read_market1501,
-)
+from adln.datasets.market1501 import GALLERY_FOLDER, QUERY_FOLDER, TRAIN_FOLDER, read_market1501
 from adln.datasets.split import ReidDataset
 from adln.errors import DatasetError
 from adln.scenes.drawn_figure import Figure
@@ -42,13 +36,11 @@ class Plan:
     """Numbers of persons, cameras and pictures to draw.
 
     Attributes:
-        num_train_persons: Training persons.
-        num_test_persons: Other persons, in query and gallery.
+        num_test_persons: Other persons than for training, in query and gallery.
         num_distractors: Gallery pictures of persons without a query (person 0).
         num_junk: Gallery pictures of wrong detections (person -1).
-        num_cameras: Cameras; each person passes at least two thirds of them.
+        num_cameras: Each person passes at least two thirds of them.
         crops_per_camera: Pictures of a person per camera.
-        seed: From 0.
 
     Raises:
         DatasetError: A number is out of range.
@@ -63,19 +55,10 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {
-            "num_train_persons": 2,
-            "num_test_persons": 2,
-            "num_distractors": 0,
-            "num_junk": 0,
-            "num_cameras": 2,
-            "crops_per_camera": 2,
-            "seed": 0,
-        }
-        for name, bound in least.items():
-            value = getattr(self, name)
-            if value < bound:
-                raise DatasetError(f"{name} must be at least {bound}, got {value}.")
+        for name, value in vars(self).items():
+            least = 0 if name in {"num_distractors", "num_junk", "seed"} else 2
+            if value < least:
+                raise DatasetError(f"{name} must be at least {least}, got {value}.")
         if self.num_cameras > 9:
             raise DatasetError(
                 f"num_cameras must be at most 9, as names have one digit, got {self.num_cameras}."
@@ -86,8 +69,6 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture to draw: file, person (by drawing number), camera, index."""
-
     path: Path
     drawn_person: int
     camera_id: int
@@ -103,7 +84,7 @@ def draw_dataset(
     Args:
         root: Folder to make. An earlier drawing of the same plan is reused; one of another plan is
             replaced.
-        plan: Numbers of persons, cameras and pictures.
+        plan: Default: `Plan()`.
         on_progress: Called with the number of pictures just written.
 
     Returns:
@@ -112,8 +93,8 @@ def draw_dataset(
     Raises:
         DatasetError: The folder contains other files, or cannot be written.
     """
-    plan = plan if plan is not None else Plan()
-    receipt = receipt_text(asdict(plan))
+    plan = plan or Plan()
+    receipt = receipt_text(plan)
     if (root / RECEIPT).is_file() and (root / RECEIPT).read_text(encoding="utf-8") == receipt:
         return read_market1501(root)
     with drawn_folder(root, RECEIPT, receipt) as folder:
@@ -126,17 +107,14 @@ def draw_dataset(
 def contact_sheet(
     plan: Plan | None = None, *, persons: Sequence[int] = range(1, 7), scale: int = 2
 ) -> NDArray[np.uint8]:
-    """Show some persons under every camera, one row per person.
+    """Show some persons under every camera, one row per person, as (H, W, 3) uint8 RGB.
 
     Args:
         plan: Its seed and number of cameras are used.
         persons: Drawing numbers of the persons, from 1.
         scale: 1 draws crops of 128x64 px, 2 of 256x128 px.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
     """
-    plan = plan if plan is not None else Plan()
+    plan = plan or Plan()
     cameras = [describe_camera(plan.seed, number + 1) for number in range(plan.num_cameras)]
     gap, height, width = 4 * scale, 128 * scale, 64 * scale
     shape = (len(persons) * (height + gap) + gap, len(cameras) * (width + gap) + gap, 3)
@@ -153,7 +131,6 @@ def contact_sheet(
 def _pose(
     plan: Plan, person: DrawnPerson, camera: Camera, moment: int, *, scale: int = 1
 ) -> Figure:
-    """A person under a camera at some moment."""
     key = (person.person_id, camera.camera_id)
     # A person usually crosses a camera's view in one direction; sometimes they turn.
     direction = person_generator(plan.seed, _STREAM_SEEN, *key)
@@ -168,58 +145,50 @@ def _pose(
 def _crop(
     plan: Plan, person: DrawnPerson, camera: Camera, figure: Figure, index: int, *, scale: int = 1
 ) -> NDArray[np.uint8]:
-    """One picture of a figure."""
     rng = person_generator(plan.seed, _STREAM_CROP, person.person_id, camera.camera_id, index)
-    return draw_crop(figure, camera, rng, height_px=128 * scale, width_px=64 * scale)
+    return draw_crop(figure, camera, rng, height_px=128 * scale)
 
 
 def _draw_all(root: Path, plan: Plan, on_progress: Callable[[int], None] | None) -> None:
     cameras = {n: describe_camera(plan.seed, n) for n in range(1, plan.num_cameras + 1)}
-    for (number, camera_id), shots in groupby(
-        _shots(root, plan), key=lambda shot: (shot.drawn_person, shot.camera_id)
-    ):
+    for (number, camera_id, moment), shots in groupby(_shots(root, plan), key=_moment):
         person, camera = describe_person(plan.seed, number), cameras[camera_id]
-        for moment, shots_of_moment in groupby(
-            shots, key=lambda shot: shot.index // _CROPS_PER_MOMENT
-        ):
-            figure = _pose(plan, person, camera, moment)
-            for shot in shots_of_moment:
-                crop = Image.fromarray(_crop(plan, person, camera, figure, shot.index))
-                if shot.is_junk:
-                    crop = crop.resize((64, 128), box=(20, 40, 64, 128))  # a piece of somebody
-                crop.save(shot.path, quality=camera.jpeg_quality)
-                if on_progress is not None:
-                    on_progress(1)
+        figure = _pose(plan, person, camera, moment)
+        for shot in shots:
+            crop = Image.fromarray(_crop(plan, person, camera, figure, shot.index))
+            if shot.is_junk:
+                crop = crop.resize((64, 128), box=(20, 40, 64, 128))  # a piece of somebody
+            crop.save(shot.path, quality=camera.jpeg_quality)
+            if on_progress is not None:
+                on_progress(1)
+
+
+def _moment(shot: _Shot) -> tuple[int, int, int]:
+    return shot.drawn_person, shot.camera_id, shot.index // _CROPS_PER_MOMENT
 
 
 def num_pictures(plan: Plan) -> int:
     """Number of pictures of a plan."""
-    return len(_shots(Path(), plan))
+    return sum(1 for _ in _shots(Path(), plan))
 
 
-def _shots(root: Path, plan: Plan) -> list[_Shot]:
-    """All pictures of a plan, person by person."""
-    shots: list[_Shot] = []
+def _shots(root: Path, plan: Plan) -> Iterator[_Shot]:
+    indices = range(plan.crops_per_camera)
     last_train = plan.num_train_persons
     for person_id in range(1, last_train + plan.num_test_persons + 1):
-        for camera_id in _cameras_passed(plan, person_id):
-            for index in range(plan.crops_per_camera):
-                name = _name(f"{person_id:04d}", camera_id, index)
-                folder = TRAIN_FOLDER if person_id <= last_train else GALLERY_FOLDER
-                # The first picture of a test person under a camera is the query.
-                if person_id > last_train and index == 0:
-                    folder = QUERY_FOLDER
-                shots.append(_Shot(root / folder / name, person_id, camera_id, index))
+        for camera_id, index in product(_cameras_passed(plan, person_id), indices):
+            # The first picture of a test person under a camera is the query.
+            test_folder = GALLERY_FOLDER if index else QUERY_FOLDER
+            folder = TRAIN_FOLDER if person_id <= last_train else test_folder
+            path = root / folder / _name(f"{person_id:04d}", camera_id, index)
+            yield _Shot(path, person_id, camera_id, index)
     extra = last_train + plan.num_test_persons
-    kinds = (("0000", plan.num_distractors), ("-1", plan.num_junk))
-    for label, count in kinds:
+    for label, count in (("0000", plan.num_distractors), ("-1", plan.num_junk)):
         for number in range(count):
             extra += 1
             camera_id = number % plan.num_cameras + 1
-            name = _name(label, camera_id, number)
-            path = root / GALLERY_FOLDER / name
-            shots.append(_Shot(path, extra, camera_id, 0, is_junk=label == "-1"))
-    return shots
+            path = root / GALLERY_FOLDER / _name(label, camera_id, number)
+            yield _Shot(path, extra, camera_id, 0, is_junk=label == "-1")
 
 
 def _cameras_passed(plan: Plan, person_id: int) -> list[int]:

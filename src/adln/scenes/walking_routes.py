@@ -1,8 +1,7 @@
 """A small floor plan, and routes of drawn people on it, generated from a seed.
 
-Replaces the recordings behind Sec. III.A where a whole site is needed instead of single crops: a
-square seen by two cameras, a hall seen by a third one, and a passage between them that no camera
-sees. Coordinates are metres on the ground, x to the east and y to the north.
+A square is seen by two cameras, a hall by a third one, the passage between them by none.
+Coordinates are metres on the ground, x to the east and y to the north.
 
         y
         8 +-------- shops --------+                     +------- hall -------+
@@ -21,17 +20,21 @@ from numpy.typing import NDArray
 
 from adln.scenes.drawn_people import DrawnPerson, person_generator
 
+_Point = tuple[float, float]
+_Room = tuple[float, float, float, float]
+"""Left, right, near and far side."""
+
 _STREAM_ROUTE = 6
 _STREAM_CROWD = 7
 # Gates are out of sight of all cameras, so nobody appears suddenly.
 _GATES = {"S": (4.5, -7.5), "E": (14.0, 4.0), "W": (34.0, 4.0), "R": (58.0, 4.0)}
-_ROOMS = {"square": (1.2, 8.6, 1.0, 7.2), "hall": (40.5, 51.5, 1.0, 7.2)}
-# From each gate: probability, next gate, and the room on the way.
-_WAYS: dict[str, tuple[tuple[float, str, str], ...]] = {
-    "S": ((0.75, "square", "E"), (0.25, "square", "S")),
-    "E": ((0.7, "square", "S"), (0.3, "square", "E")),
-    "W": ((0.7, "hall", "R"), (0.3, "hall", "W")),
-    "R": ((0.7, "hall", "W"), (0.3, "hall", "R")),
+_SQUARE, _HALL = (1.2, 8.6, 1.0, 7.2), (40.5, 51.5, 1.0, 7.2)
+# From each gate: the room behind it, the other gate of that room, the probability to leave there.
+_WAYS = {
+    "S": (_SQUARE, "E", 0.75),
+    "E": (_SQUARE, "S", 0.7),
+    "W": (_HALL, "R", 0.7),
+    "R": (_HALL, "W", 0.7),
 }
 _PASSAGE = {"E": "W", "W": "E"}
 _AWAY_S = (6.0, 16.0)
@@ -44,10 +47,9 @@ class WalkerState:
     """Position and pose of a person at one moment.
 
     Attributes:
-        xy_m: Metres on the ground.
         heading_rad: Direction of walking, counter-clockwise from east.
         phase: Phase of the walk in radians; one double step is 2 pi.
-        gesture: Pose of arms and legs, one of `adln.scenes.drawn_figure.GESTURES`.
+        gesture: One of `adln.scenes.drawn_figure.GESTURES`.
     """
 
     xy_m: tuple[float, float]
@@ -60,10 +62,10 @@ class WalkedRoute:
     """The positions of a person over time: polylines with pauses.
 
     Args:
-        person: The person, who determines the length of steps.
+        person: Determines the length of steps.
         times_s: (K,) float64, ascending.
-        xy_m: (K, 2) float64, positions at these times; linearly interpolated in between.
-        gestures: K names, the gesture from each time on.
+        xy_m: (K, 2) float64, linearly interpolated in between.
+        gestures: The gesture from each time on.
     """
 
     def __init__(
@@ -73,9 +75,7 @@ class WalkedRoute:
         xy_m: NDArray[np.float64],
         gestures: list[str],
     ) -> None:
-        self._times_s = times_s
-        self._xy_m = xy_m
-        self._gestures = gestures
+        self._times_s, self._xy_m, self._gestures = times_s, xy_m, gestures
         steps = np.diff(xy_m, axis=0)
         lengths = np.hypot(steps[:, 0], steps[:, 1])
         self._walked_m = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -106,22 +106,16 @@ class WalkedRoute:
 def wander(seed: int, person: DrawnPerson, *, until_s: float) -> WalkedRoute:
     """Route through square, passage and hall, with pauses, exits and returns.
 
-    Args:
-        seed: The seed of the scene, from 0.
-        person: The person.
-        until_s: The route covers at least all times from 0 to this.
-
-    Returns:
-        The route, which depends only on the seed and the person, not on ``until_s``.
+    It covers at least all times from 0 to `until_s`, and depends only on the seed and the person.
     """
     rng = person_generator(seed, _STREAM_ROUTE, person.person_id)
     walk = _Walk(-_WARM_UP_S - float(rng.uniform(0, 30)), float(rng.uniform(1.05, 1.5)))
     gate = str(rng.choice(("S", "S", "E", "W", "R")))
     walk.go([_GATES[gate]])
     while walk.time_s < until_s:
-        chance, ways = rng.random(), _WAYS[gate]
-        _, room, target = ways[0] if chance < ways[0][0] else ways[1]
-        _visit(walk, rng, room, _GATES[gate], _GATES[target], stops=int(rng.integers(2, 4)))
+        room, other, probability = _WAYS[gate]
+        target = other if rng.random() < probability else gate
+        _visit(walk, rng, room, _GATES[gate], _GATES[target])
         gate = target
         if gate in _PASSAGE and rng.random() < 0.8:
             gate = _PASSAGE[gate]
@@ -131,28 +125,21 @@ def wander(seed: int, person: DrawnPerson, *, until_s: float) -> WalkedRoute:
     return walk.route(person)
 
 
-def join_crowd(
-    seed: int, person: DrawnPerson, *, room: str, begin_s: float, end_s: float
-) -> WalkedRoute:
-    """Route into a room where a crowd gathers, and out again when it disperses.
+def join_crowd(seed: int, person: DrawnPerson, *, begin_s: float, end_s: float) -> WalkedRoute:
+    """Route into the square, where a crowd gathers, and out again when it disperses.
 
     Args:
         seed: The seed of the scene, from 0.
         person: The person.
-        room: "square" or "hall".
         begin_s: When the first people enter; the last ones arrive six seconds later.
         end_s: When they start to leave.
-
-    Returns:
-        The route; before and after it the person is nowhere.
     """
     rng = person_generator(seed, _STREAM_CROWD, person.person_id)
     walk = _Walk(begin_s + float(rng.uniform(0, 6)), float(rng.uniform(0.9, 1.3)))
-    gates = ("S", "E") if room == "square" else ("W", "R")
-    gate = _GATES[str(rng.choice(gates))]
+    gate = _GATES[str(rng.choice(("S", "E")))]
     walk.go([gate])
     while walk.time_s < end_s:
-        walk.go([_spot(rng, room)])
+        walk.go([_spot(rng, _SQUARE)])
         walk.stand(float(rng.uniform(0.5, 4)), str(rng.choice(("stand", "phone", "pocket"))))
     walk.go([gate])
     return walk.route(person)
@@ -165,10 +152,10 @@ class _Walk:
         self.time_s = time_s
         self._speed = speed_m_per_s
         self._times_s: list[float] = []
-        self._points: list[tuple[float, float]] = []
+        self._points: list[_Point] = []
         self._gestures: list[str] = []
 
-    def go(self, points: list[tuple[float, float]], gesture: str = "walk") -> None:
+    def go(self, points: list[_Point], gesture: str = "walk") -> None:
         for point in points:
             if self._points:
                 self._gestures.append(gesture)
@@ -189,17 +176,9 @@ class _Walk:
         return WalkedRoute(person, times_s, points, self._gestures)
 
 
-def _visit(
-    walk: _Walk,
-    rng: np.random.Generator,
-    room: str,
-    begin: tuple[float, float],
-    end: tuple[float, float],
-    *,
-    stops: int,
-) -> None:
+def _visit(walk: _Walk, rng: np.random.Generator, room: _Room, begin: _Point, end: _Point) -> None:
     """Walk through a room past some points, sometimes stopping at one."""
-    spots = [_spot(rng, room) for _ in range(stops)]
+    spots = [_spot(rng, room) for _ in range(int(rng.integers(2, 4)))]
     gesture = str(rng.choice(("walk", "walk", "walk", "phone", "strap", "pocket")))
     curve = _round_corners([begin, *spots, end])
     if rng.random() < 0.4:
@@ -211,12 +190,12 @@ def _visit(
         walk.go(curve[1:], gesture)
 
 
-def _spot(rng: np.random.Generator, room: str) -> tuple[float, float]:
-    left, right, near, far = _ROOMS[room]
+def _spot(rng: np.random.Generator, room: _Room) -> _Point:
+    left, right, near, far = room
     return float(rng.uniform(left, right)), float(rng.uniform(near, far))
 
 
-def _round_corners(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _round_corners(points: list[_Point]) -> list[_Point]:
     """Cut corners three times (Chaikin), because people turn in curves."""
     curve = np.array(points)
     for _ in range(3):

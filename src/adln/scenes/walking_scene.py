@@ -1,15 +1,14 @@
-"""A drawn scene with exact ground truth: people walk past three cameras.
+"""A drawn scene with exact ground truth, in place of the recordings of Sec. III.A.
 
-Replaces the multi-camera recordings of Sec. III.A. Cameras 1 and 2 see the same square from two
-sides, camera 3 a hall that is reached after a walk of about a quarter of a minute. People come,
-pause, occlude one another, leave and come back. Every picture depends only on the plan, the camera
-and the index, so that pictures can be drawn one at a time and in any order of cameras.
+People walk past the three cameras of `adln.scenes.walking_views`, pause, occlude one another, leave
+and come back. Every picture depends only on the plan, the camera and the index.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import degrees
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adln.errors import DatasetError
-from adln.scenes.drawn_figure import blend, draw_figure
+from adln.scenes.drawn_figure import Box, Figure, draw_figure
 from adln.scenes.drawn_folder import drawn_folder, receipt_text
 from adln.scenes.drawn_people import DrawnPerson, describe_person, person_generator
-from adln.scenes.walking_routes import WalkedRoute, join_crowd, wander
+from adln.scenes.drawn_scene import shade_ground
+from adln.scenes.walking_routes import WalkedRoute, WalkerState, join_crowd, wander
 from adln.scenes.walking_views import MOUNTINGS, Mounting, Projection, View
 from adln.strict import parse_json
 
@@ -42,11 +42,7 @@ class ScenePlan:
     Attributes:
         num_persons: Persons who come and go all the time; about a third of them are in view.
         crowd: Further persons who gather in the square at once, in the middle third.
-        duration_s: Length of the scene.
         frames_per_s: Pictures per second and camera.
-        width_px: Width of the pictures.
-        height_px: Height of the pictures.
-        seed: From 0. Another seed gives other people on other routes.
 
     Raises:
         DatasetError: A number is out of range.
@@ -87,10 +83,8 @@ class SeenPerson:
 
     Attributes:
         person_id: The identity, from 1, the same under all cameras.
-        box_xyxy: Left, top, right, bottom in pixels, of the whole figure without occlusion, clipped
-            to the picture.
-        visible_fraction: Visible share of the figure, in 0..1; the rest is occluded or outside the
-            picture. Invisible persons are not listed.
+        box_xyxy: In pixels, of the whole figure without occlusion, clipped to the picture.
+        visible_fraction: Visible share of the figure, above 0; the rest is occluded or outside.
     """
 
     person_id: int
@@ -100,13 +94,10 @@ class SeenPerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneFrame:
-    """One picture of one camera with its ground truth.
+    """One picture, (H, W, 3) uint8 RGB, of one camera with its ground truth.
 
     Attributes:
-        camera_id: 1, 2 or 3.
-        frame_index: From 0.
         time_s: Since the start of the scene; all cameras have the same clock.
-        picture: (H, W, 3) uint8 RGB.
         people: The visible persons, from far to near.
     """
 
@@ -121,13 +112,7 @@ class SceneFrame:
 class SceneTruth:
     """The ground truth of a whole scene as arrays, a row per person and picture.
 
-    Attributes:
-        frame_indices: (N,) int64, from 0.
-        camera_ids: (N,) int64.
-        person_ids: (N,) int64.
-        boxes_xyxy: (N, 4) float64, pixels.
-        visible_fractions: (N,) float64, in 0..1.
-        times_s: (N,) float64.
+    All are (N,), the boxes (N, 4) in pixels; frames count from 0, fractions are in 0..1.
     """
 
     frame_indices: NDArray[np.int64]
@@ -142,9 +127,9 @@ class WalkingScene:
     """Draws the pictures of a plan.
 
     Args:
-        plan: The plan.
-        routes: Id, from 1, -> person and route, replacing those of the plan.
-        mountings: The cameras, replacing the three of the floor plan.
+        plan: Default: that of `ScenePlan()`.
+        routes: Id, from 1, -> person and route; default: those of the plan.
+        mountings: The cameras.
     """
 
     def __init__(
@@ -155,22 +140,15 @@ class WalkingScene:
         mountings: Sequence[Mounting] = MOUNTINGS,
     ) -> None:
         self.plan = plan if plan is not None else ScenePlan()
+        seed, width_px, height_px = self.plan.seed, self.plan.width_px, self.plan.height_px
         self._views = {
-            mounting.camera_id: View(
-                self.plan.seed,
-                mounting,
-                width_px=self.plan.width_px,
-                height_px=self.plan.height_px,
-            )
+            mounting.camera_id: View(seed, mounting, width_px=width_px, height_px=height_px)
             for mounting in mountings
         }
         self._routes = _routes(self.plan) if routes is None else dict(routes)
 
     def frames(self, camera_id: int) -> Iterator[SceneFrame]:
         """Draw the pictures of a camera in order; only one is held at a time.
-
-        Args:
-            camera_id: 1, 2 or 3.
 
         Raises:
             DatasetError: There is no such camera.
@@ -179,11 +157,7 @@ class WalkingScene:
             yield self.frame(camera_id, frame_index)
 
     def frame(self, camera_id: int, frame_index: int) -> SceneFrame:
-        """Draw one picture.
-
-        Args:
-            camera_id: 1, 2 or 3.
-            frame_index: From 0, within the plan's duration.
+        """Draw one picture; its index counts from 0.
 
         Raises:
             DatasetError: There is no such camera or picture.
@@ -197,12 +171,16 @@ class WalkingScene:
             )
         time_s = frame_index / self.plan.frames_per_s
         canvas = _Canvas(view.background)
-        standing = [(view.pillar_seen.depth_m, 0), *self._depths(view, time_s)]
-        for _, number in sorted(standing, reverse=True):
-            if number == 0:
-                canvas.set_pillar(view.pillar, view.pillar_seen)
+        # Depth, id, state, projection; the pillar is nobody.
+        pillar = (view.pillar_seen.depth_m, 0, None, view.pillar_seen)
+        standing = [pillar, *self._in_view(view, time_s)]
+        for _, number, state, seen in sorted(standing, key=itemgetter(0, 1), reverse=True):
+            if state is None:
+                canvas.add(0, view.pillar, seen, shadow=0.5, light=0.0)
             else:
-                self._add_person(canvas, view, number, time_s)
+                light = view.camera.light
+                figure = _draw(self._routes[number][0], state, seen, light)
+                canvas.add(number, figure, seen, shadow=1.0, light=light)
         rng = person_generator(self.plan.seed, _STREAM_FRAME, camera_id, frame_index)
         return SceneFrame(
             camera_id=camera_id,
@@ -212,61 +190,44 @@ class WalkingScene:
             people=canvas.seen_people(),
         )
 
-    def _depths(self, view: View, time_s: float) -> Iterator[tuple[float, int]]:
-        """Distance and id of everybody in front of the camera."""
+    def _in_view(
+        self, view: View, time_s: float
+    ) -> Iterator[tuple[float, int, WalkerState | None, Projection]]:
+        """Depth, id, state and projection of everybody in front of the camera."""
         for number, (_, route) in self._routes.items():
-            step = route.at(time_s)
-            projection = view.project(step.xy_m) if step is not None else None
+            state = route.at(time_s)
+            seen = view.project(state.xy_m) if state is not None else None
             # Nothing of a person is visible from half a body's width outside the picture on.
-            if projection is not None:
-                margin = projection.px_per_m
-                if -margin < projection.ground_xy[0] < self.plan.width_px + margin:
-                    yield projection.depth_m, number
+            if seen is not None:
+                margin = seen.px_per_m
+                if -margin < seen.ground_xy[0] < self.plan.width_px + margin:
+                    yield seen.depth_m, number, state, seen
 
-    def _add_person(self, canvas: "_Canvas", view: View, number: int, time_s: float) -> None:
-        person, route = self._routes[number]
-        step = route.at(time_s)
-        projection = view.project(step.xy_m) if step is not None else None
-        if step is None or projection is None:
-            return
-        # Headings of figures are measured from the direction towards the camera, to the right.
-        turn = step.heading_rad - (projection.bearing_rad + np.pi)
-        figure = draw_figure(
-            person,
-            height_px=person.height_m * projection.px_per_m,
-            heading_deg=degrees(turn),
-            phase=step.phase,
-            tilt_deg=projection.tilt_deg,
-            perspective=0.03 + 0.006 * projection.tilt_deg,
-            light=view.camera.light,
-            gesture=step.gesture,
-            supersampling=2,
-        )
-        canvas.add(
-            number,
-            figure.colour,
-            figure.coverage,
-            projection.ground_xy,
-            figure.ground_xy,
-            projection.px_per_m,
-            view.camera.light,
-        )
+
+def _draw(person: DrawnPerson, state: WalkerState, seen: Projection, light: float) -> Figure:
+    # Headings of figures are measured from the direction towards the camera, to the right.
+    turn = state.heading_rad - (seen.bearing_rad + np.pi)
+    return draw_figure(
+        person,
+        height_px=person.height_m * seen.px_per_m,
+        heading_deg=degrees(turn),
+        phase=state.phase,
+        tilt_deg=seen.tilt_deg,
+        perspective=0.03 + 0.006 * seen.tilt_deg,
+        light=light,
+        gesture=state.gesture,
+        supersampling=2,
+    )
 
 
 def write_scene(
-    root: Path,
-    plan: ScenePlan | None = None,
-    *,
-    on_progress: Callable[[int], None] | None = None,
+    root: Path, plan: ScenePlan | None = None, *, on_progress: Callable[[int], None] | None = None
 ) -> int:
-    """Draw a scene into a folder: ``camera_1/000000.jpg`` and so on, and the ground truth.
-
-    The ground truth is ``truth.jsonl``, a line per picture: camera_id, frame_index, time_s, file,
-    and people with person_id, box_xyxy and visible_fraction.
+    """Draw a scene into a folder: ``camera_1/000000.jpg`` and so on, and ``truth.jsonl``.
 
     Args:
         root: Folder to make. An earlier drawing there is replaced.
-        plan: The plan.
+        plan: Default: that of `ScenePlan()`.
         on_progress: Called with the number of pictures just written.
 
     Returns:
@@ -276,16 +237,15 @@ def write_scene(
         DatasetError: The folder contains other files, or cannot be written.
     """
     scene = WalkingScene(plan)
-    with drawn_folder(root, RECEIPT, receipt_text(asdict(scene.plan))) as folder:
+    with drawn_folder(root, RECEIPT, receipt_text(scene.plan)) as folder:
         for camera_id in CAMERA_IDS:
-            (folder / _camera_folder(camera_id)).mkdir()
+            (folder / f"camera_{camera_id}").mkdir()
         with (folder / TRUTH_FILE).open("w", encoding="utf-8") as truth:
             for frame_index in range(scene.plan.num_frames):
                 for camera_id in CAMERA_IDS:
                     frame = scene.frame(camera_id, frame_index)
-                    file = f"{_camera_folder(camera_id)}/{frame_index:06d}.jpg"
-                    picture = Image.fromarray(frame.picture)
-                    picture.save(folder / file, quality=_JPEG_QUALITY)
+                    file = f"camera_{camera_id}/{frame_index:06d}.jpg"
+                    Image.fromarray(frame.picture).save(folder / file, quality=_JPEG_QUALITY)
                     truth.write(json.dumps(truth_row(frame, file=file)) + "\n")
                     if on_progress is not None:
                         on_progress(1)
@@ -294,15 +254,13 @@ def write_scene(
 
 def truth_row(frame: SceneFrame, *, file: str | None = None) -> dict[str, Any]:
     """The ground truth of a picture as plain values, as in ``truth.jsonl``."""
-    row: dict[str, Any] = {
+    return {
         "camera_id": frame.camera_id,
         "frame_index": frame.frame_index,
         "time_s": round(frame.time_s, 6),
+        **({} if file is None else {"file": file}),
+        "people": [asdict(seen) for seen in frame.people],
     }
-    if file is not None:
-        row["file"] = file
-    row["people"] = [asdict(seen) for seen in frame.people]
-    return row
 
 
 def read_truth(root: str | Path) -> SceneTruth:
@@ -333,18 +291,14 @@ def read_truth(root: str | Path) -> SceneTruth:
 
 def collect_truth(rows: Sequence[Mapping[str, Any]]) -> SceneTruth:
     """Convert rows of `truth_row` to arrays."""
-    flat = [
-        (row["frame_index"], row["camera_id"], row["time_s"], seen)
-        for row in rows
-        for seen in row["people"]
-    ]
+    flat = [(row, seen) for row in rows for seen in row["people"]]
     return SceneTruth(
-        frame_indices=np.array([frame for frame, _, _, _ in flat], np.int64),
-        camera_ids=np.array([camera for _, camera, _, _ in flat], np.int64),
-        person_ids=np.array([seen["person_id"] for *_, seen in flat], np.int64),
-        boxes_xyxy=np.array([seen["box_xyxy"] for *_, seen in flat], np.float64).reshape(-1, 4),
-        visible_fractions=np.array([seen["visible_fraction"] for *_, seen in flat], np.float64),
-        times_s=np.array([time_s for _, _, time_s, _ in flat], np.float64),
+        frame_indices=np.array([row["frame_index"] for row, _ in flat], np.int64),
+        camera_ids=np.array([row["camera_id"] for row, _ in flat], np.int64),
+        person_ids=np.array([seen["person_id"] for _, seen in flat], np.int64),
+        boxes_xyxy=np.array([seen["box_xyxy"] for _, seen in flat], np.float64).reshape(-1, 4),
+        visible_fractions=np.array([seen["visible_fraction"] for _, seen in flat], np.float64),
+        times_s=np.array([row["time_s"] for row, _ in flat], np.float64),
     )
 
 
@@ -354,44 +308,28 @@ class _Canvas:
     def __init__(self, background: NDArray[np.uint8]) -> None:
         self.picture = background.copy()
         # Index into the list below plus one; 0 is nobody.
-        self._owner = np.zeros(background.shape[:2], np.uint16)
-        self._people: list[tuple[int, tuple[int, int, int, int], int]] = []
+        self._owner = np.zeros(self.picture.shape[:2], np.uint16)
+        self._people: list[tuple[int, Box, int]] = []
 
     def add(
-        self,
-        person_id: int,
-        colour: NDArray[np.uint8],
-        coverage: NDArray[np.uint8],
-        ground_xy: tuple[float, float],
-        anchor_xy: tuple[float, float],
-        px_per_m: float,
-        light: float,
+        self, person_id: int, figure: Figure, seen: Projection, *, shadow: float, light: float
     ) -> None:
-        """Composite a person.
-
-        Args:
-            person_id: The person.
-            colour: (h, w, 3) uint8, premultiplied by the coverage.
-            coverage: (h, w) uint8.
-            ground_xy: The person's ground point in the picture.
-            anchor_xy: The same point in the arrays.
-            px_per_m: Pixels per metre there.
-            light: Direction of the sun; the shadow falls to the other side.
-        """
-        self._shade_ground(ground_xy, px_per_m, light)
-        left, top = round(ground_xy[0] - anchor_xy[0]), round(ground_xy[1] - anchor_xy[1])
-        num_pixels = int(np.count_nonzero(coverage > _SEEN_COVERAGE))
-        box = self._lay(colour, coverage, left, top, owner=len(self._people) + 1)
-        if box is not None and num_pixels > 0:
-            self._people.append((person_id, box, num_pixels))
-
-    def set_pillar(self, pillar: NDArray[np.uint8], seen: Projection) -> None:
-        """Composite an object on the ground that is not a person; (h, w, 4) uint8 RGBA."""
-        coverage = pillar[:, :, 3]
-        colour = (pillar[:, :, :3].astype(np.uint16) * coverage[:, :, None] // 255).astype(np.uint8)
-        self._shade_ground(seen.ground_xy, seen.px_per_m * 0.5, 0.0)
-        left = round(seen.ground_xy[0] - pillar.shape[1] / 2)
-        self._lay(colour, coverage, left, round(seen.ground_xy[1]) - len(pillar), owner=0)
+        """Composite a person, or something that is nobody (0), on softly darkened ground."""
+        (x, y), scale = seen.ground_xy, shadow * seen.px_per_m
+        x -= 0.12 * light * scale
+        reach_x, reach_y = 0.6 * scale, 0.17 * scale
+        rows = int(y - reach_y), int(y + reach_y) + 1
+        columns = int(x - reach_x), int(x + reach_x) + 1
+        shade_ground(self.picture, (x, y), (0.5 * reach_x, 0.5 * reach_y), rows, columns)
+        laid = figure.blend(self.picture, seen.ground_xy)
+        if laid is None:
+            return
+        (x0, y0, x1, y1), coverage = laid
+        owner = len(self._people) + 1 if person_id else 0
+        self._owner[y0:y1, x0:x1][coverage > _SEEN_COVERAGE] = owner
+        num_pixels = int(np.count_nonzero(figure.coverage > _SEEN_COVERAGE))
+        if person_id and num_pixels > 0:
+            self._people.append((person_id, (x0, y0, x1, y1), num_pixels))
 
     def seen_people(self) -> tuple[SeenPerson, ...]:
         """Everyone with at least one visible pixel."""
@@ -406,52 +344,16 @@ class _Canvas:
             if count > 0
         )
 
-    def _lay(
-        self,
-        colour: NDArray[np.uint8],
-        coverage: NDArray[np.uint8],
-        left: int,
-        top: int,
-        *,
-        owner: int,
-    ) -> tuple[int, int, int, int] | None:
-        """Composite onto the picture; returns the box, or None if it is completely outside."""
-        box = blend(self.picture, colour, coverage, left, top)
-        if box is not None:
-            x0, y0, x1, y1 = box
-            covers = coverage[y0 - top : y1 - top, x0 - left : x1 - left]
-            self._owner[y0:y1, x0:x1][covers > _SEEN_COVERAGE] = owner
-        return box
-
-    def _shade_ground(self, ground_xy: tuple[float, float], px_per_m: float, light: float) -> None:
-        """Softly darken the ground under the feet, away from the sun."""
-        x, y = ground_xy[0] - 0.12 * light * px_per_m, ground_xy[1]
-        reach_x, reach_y = 0.6 * px_per_m, 0.17 * px_per_m
-        x0, x1 = max(int(x - reach_x), 0), min(int(x + reach_x) + 1, self.picture.shape[1])
-        y0, y1 = max(int(y - reach_y), 0), min(int(y + reach_y) + 1, len(self.picture))
-        if x1 <= x0 or y1 <= y0:
-            return
-        rows = (np.arange(y0, y1, dtype=np.float32) - y) / (0.5 * reach_y)
-        columns = (np.arange(x0, x1, dtype=np.float32) - x) / (0.5 * reach_x)
-        depth = 0.5 * np.exp(-(rows**2))[:, None] * np.exp(-(columns**2))
-        below = self.picture[y0:y1, x0:x1]
-        self.picture[y0:y1, x0:x1] = below * (1 - depth)[:, :, None]
-
 
 def _routes(plan: ScenePlan) -> dict[int, tuple[DrawnPerson, WalkedRoute]]:
     """Everyone's route, by id; the crowd's ids follow the others'."""
     routes: dict[int, tuple[DrawnPerson, WalkedRoute]] = {}
-    end_s = plan.duration_s + 1.0
-    for number in range(1, plan.num_persons + 1):
-        person = describe_person(plan.seed, number)
-        routes[number] = (person, wander(plan.seed, person, until_s=end_s))
     third_s = plan.duration_s / 3
-    for number in range(plan.num_persons + 1, plan.num_persons + plan.crowd + 1):
+    for number in range(1, plan.num_persons + plan.crowd + 1):
         person = describe_person(plan.seed, number)
-        way = join_crowd(plan.seed, person, room="square", begin_s=third_s, end_s=2 * third_s)
-        routes[number] = (person, way)
+        if number <= plan.num_persons:
+            route = wander(plan.seed, person, until_s=plan.duration_s + 1.0)
+        else:
+            route = join_crowd(plan.seed, person, begin_s=third_s, end_s=2 * third_s)
+        routes[number] = (person, route)
     return routes
-
-
-def _camera_folder(camera_id: int) -> str:
-    return f"camera_{camera_id}"

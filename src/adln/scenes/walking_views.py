@@ -1,8 +1,4 @@
-"""A fixed camera's view of the floor plan: a pinhole with its own place, light and colours.
-
-Replaces the cameras of Sec. III.A. People's appearance under it (light, colours, lens, noise) comes
-from `adln.scenes.drawn_scene`; this module adds perspective.
-"""
+"""A fixed camera's view of the floor plan: a camera of `adln.scenes.drawn_scene` in perspective."""
 
 from dataclasses import dataclass
 from math import atan2, cos, degrees, hypot, radians, sin
@@ -11,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from adln.scenes.drawn_figure import Figure
 from adln.scenes.drawn_people import Colour, person_generator
-from adln.scenes.drawn_scene import GROUND_PX, Camera, colour_matrix, describe_camera
+from adln.scenes.drawn_scene import GROUND_PX, describe_camera
 
 _STREAM_FLOOR = 8
 _SMOOTHING = 2
 _EYE_M = 0.9
 """Height of the middle of a body; the camera's tilt towards it determines foreshortening."""
 _TILE_M = 0.9
-_TONES = np.arange(256) / 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +23,9 @@ class Mounting:
     """Position of a camera, and the background of its view.
 
     Attributes:
-        camera_id: From 1.
-        xy_m: Position on the floor plan.
+        xy_m: On the floor plan.
         look_rad: Viewing direction, counter-clockwise from east.
-        tilt_rad: Downward tilt.
-        height_m: Height above the ground.
+        tilt_rad: Downward.
         wall_m: Distance of the wall that closes the view, straight ahead.
         look_number: The camera of `describe_camera` whose place is the wall.
         floor: Colour of the tiles.
@@ -102,8 +96,8 @@ class Projection:
     """Position and scale in the picture of something on the ground.
 
     Attributes:
-        ground_xy: Its ground point, in pixels.
-        px_per_m: Pixels per metre of height at that distance, for a level camera.
+        ground_xy: Its ground point, px.
+        px_per_m: Of height at that distance, for a level camera.
         depth_m: Distance along the viewing direction.
         tilt_deg: Downward angle from the camera to it.
         bearing_rad: Direction from the camera to it, counter-clockwise from east.
@@ -117,18 +111,11 @@ class Projection:
 
 
 class View:
-    """A camera of the scene: projects the ground and exposes pictures.
-
-    Args:
-        seed: The seed of the scene, from 0.
-        mounting: Position of the camera.
-        width_px: Width of its pictures.
-        height_px: Height of its pictures.
-    """
+    """A camera of the scene, by its seed: projects the ground and exposes pictures."""
 
     def __init__(self, seed: int, mounting: Mounting, *, width_px: int, height_px: int) -> None:
         self.mounting = mounting
-        self.camera: Camera = describe_camera(seed, mounting.look_number)
+        self.camera = describe_camera(seed, mounting.look_number)
         self._width_px, self._height_px = width_px, height_px
         self._focal_px = 0.66 * width_px  # 74 degrees across
         self._cos, self._sin = cos(mounting.tilt_rad), sin(mounting.tilt_rad)
@@ -139,16 +126,13 @@ class View:
             raise AssertionError("a pillar stands behind its camera")
         tall = max(round(mounting.pillar_m * seen.px_per_m), 1)
         wide = max(round(obstacle.width * tall / obstacle.height), 1)
-        self.pillar: NDArray[np.uint8] = np.asarray(obstacle.resize((wide, tall)))
+        pixels = np.asarray(obstacle.resize((wide, tall)))
+        coverage = pixels[:, :, 3]
+        colour = (pixels[:, :, :3].astype(np.uint16) * coverage[:, :, None] // 255).astype(np.uint8)
+        self.pillar = Figure(colour=colour, coverage=coverage, ground_xy=(wide / 2, tall))
         self.pillar_seen: Projection = seen
-        gains = np.array(self.camera.gains)
-        tones = gains[:, None] * _TONES**self.camera.gamma
-        self._tones: list[int] = np.clip(255 * tones, 0, 255).astype(np.uint8).ravel().tolist()
-        self._matrix = colour_matrix(self.camera)
-        size = len(self.camera.grain)
-        repeats = (2 + height_px // size, 2 + width_px // size)
-        self._grain = np.tile(self.camera.grain, repeats)[:, :, None]
-        self._grain_size = size
+        self._tones = self.camera.tone_curves(np.array(self.camera.gains))
+        self._matrix = self.camera.colour_matrix()
 
     def project(self, xy_m: tuple[float, float]) -> Projection | None:
         """Project a point of the ground into the picture.
@@ -176,26 +160,12 @@ class View:
         )
 
     def expose(self, picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Simulate the camera's output: colours, blur, noise.
-
-        Args:
-            picture: uint8 (H, W, 3), RGB.
-            rng: Determines the noise.
-
-        Returns:
-            uint8 (H, W, 3), RGB.
-        """
+        """The camera's output, with its colours, blur and noise: uint8 (H, W, 3), RGB, as given."""
         canvas = Image.fromarray(picture).point(self._tones).convert("RGB", self._matrix)
         blur_px = self.camera.blur_px * 0.8
         if blur_px > 0.2:
             canvas = canvas.filter(ImageFilter.BoxBlur(blur_px))
-        top, left = rng.integers(0, self._grain_size, 2)
-        height, width, _ = picture.shape
-        noisy: NDArray[np.int16] = np.add(
-            np.asarray(canvas), self._grain[top : top + height, left : left + width]
-        )
-        np.clip(noisy, 0, 255, out=noisy)
-        return noisy.astype(np.uint8)
+        return self.camera.add_grain(canvas, rng)
 
     def _paint_background(self, seed: int) -> NDArray[np.uint8]:
         """The place without people: a wall straight ahead, and a tiled floor before it."""
