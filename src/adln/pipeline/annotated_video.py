@@ -42,13 +42,9 @@ _MOST_WAITING = 8
 class VideoWriters:
     """Writes a video for each camera at the rate of its frames.
 
-    Args:
-        target: a folder, created if missing, which gets ``<camera>.mp4``; or a file that ends in
-            .mp4 or .webm, to whose name the camera's is added if there are several. The videos
-            show people, whatever other settings say.
-        recordings: the recordings watched, which are never overwritten.
-        cameras: number of cameras.
-        name_of: person -> name; None if the person has no name.
+    They show people, whatever other settings say. `target` is a folder, created if missing, which
+    gets ``<camera>.mp4``; or a file that ends in .mp4 or .webm, to whose name the camera's is added
+    if there are several. The recordings watched are never overwritten.
 
     Raises:
         SettingsError: the target cannot be written, is one of the recordings, or has an unsupported

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from adln.boxes import shared_areas
 from adln.pipeline.watch_parts import NamedBox, SeenFrame
 
 Colour = tuple[int, int, int]
@@ -47,12 +48,6 @@ class Box(NamedTuple):
     right: int
     bottom: int
 
-    def overlap_px(self, other: "Box") -> int:
-        """Pixels in both boxes."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0) * max(height, 0)
-
 
 @dataclass
 class Listed:
@@ -64,12 +59,7 @@ class Listed:
 
 
 class FrameArtist:
-    """Draws into the frames of one camera, and remembers recent people for the legend.
-
-    Args:
-        camera: its name, the title of the legend.
-        name_of: person -> name; None if the person has no name.
-    """
+    """Draws into the frames of one camera, and remembers recent people for the legend."""
 
     def __init__(self, camera: str, name_of: Callable[[int], str | None]) -> None:
         self._camera = camera
@@ -83,14 +73,11 @@ class FrameArtist:
         return [self._listed[key] for key in sorted(self._listed)]
 
     def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
-        """Draw the people of a frame.
+        """Draw the people of a frame into a picture of it, and return that.
 
         Args:
-            picture: (H, W, 3) uint8 RGB, drawn into in place; and its scale relative to the frame.
+            picture: (H, W, 3) uint8 RGB; and its scale relative to the frame.
             seen: the people in the frame.
-
-        Returns:
-            The picture.
         """
         image, scale = picture
         text_px = max(_SMALLEST_TEXT_PX, round(image.shape[0] / _LINES_ON_SCREEN))
@@ -161,10 +148,10 @@ class FrameArtist:
             for top in (margin, max(0, free_px[0]))
             for left in (max(0, free_px[1]), margin)
         ]
-        hidden = [sum(corner.overlap_px(box) for box in boxes) for corner in corners]
+        hidden = _covered(corners, boxes)
         # The legend stays in its corner unless another corner hides less.
-        if hidden[self._corner] > min(hidden):
-            self._corner = hidden.index(min(hidden))
+        if hidden[self._corner] > hidden.min():
+            self._corner = int(hidden.argmin())
         left, top = corners[self._corner].left, corners[self._corner].top
         area = image[top : top + height, left : left + width]
         panel = panel[: area.shape[0], : area.shape[1]]
@@ -185,7 +172,13 @@ def _free_place(
         for top in tops
         if 0 <= top <= max(0, picture[0] - height)
     ] or [Box(left, 0, left + width, height)]
-    return min(places, key=lambda one: sum(one.overlap_px(other) for other in taken))
+    return places[int(_covered(places, taken).argmin())]
+
+
+def _covered(places: Sequence[Box], boxes: Sequence[Box]) -> NDArray[np.floating]:
+    """How many px of each place these boxes cover; twice where two boxes do."""
+    shared = shared_areas(np.array(places), np.array(boxes).reshape(-1, 4))
+    return np.asarray(shared.sum(axis=1))
 
 
 def _outline(
