@@ -36,11 +36,11 @@ class CropEmbedder:
     embedded: Callable[[str, int], object]
 
     def embed(self, reports: Sequence[TrackReport], tracks: Tracks, depth: int) -> Counter[int]:
-        """Embed the crops of reports that are not embedded yet.
+        """Embed the crops of reports that are not embedded yet, and update their tracks.
 
         Args:
             reports: reports of tracks.
-            tracks: camera and track -> state of the track, which is updated.
+            tracks: camera and track -> state of the track.
             depth: the deepest depth to use.
 
         Returns:

@@ -23,12 +23,9 @@ _MEASURED_BATCHES = 5
 
 
 class DepthEmbedder:
-    """One file of `adln export`, or several of one network, shallowest first.
+    """One file of `adln export`, all of a split export, or several that each start from crops.
 
-    Args:
-        paths: one file, all files of a split export, or several that each start from crops.
-        threads: cores to use.
-        batch_size: crops per batch.
+    Files of one network are named shallowest first; `threads` is the number of cores to use.
 
     Attributes:
         depths: depths that `embed` offers, ascending.
@@ -111,11 +108,7 @@ class DepthEmbedder:
         return self._files[depth].depth_name(depth)
 
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        """Embed crops (N, H, W, 3) uint8 RGB.
-
-        Args:
-            crops: of `crop_size`.
-            depth: one of `depths`.
+        """Embed crops (N, H, W, 3) uint8 RGB of `crop_size`.
 
         Returns:
             depth -> (N, D) float32 of unit length, for this depth and the shallower ones computed

@@ -38,13 +38,10 @@ def settings_of(
     quality: Quality | None = None,
     start: str | datetime = "",
 ) -> tuple[WatchSettings, Path]:
-    """The settings for the given sources.
+    """The settings for the given sources, and the folder that paths in them are relative to.
 
     `sources` are one settings file (.toml), or what `watch_of` takes, as are the other arguments.
     `overrides` are further settings, as KEY=VALUE in TOML; `quality` overrides the settings.
-
-    Returns:
-        The settings, and the folder that paths in them are relative to.
 
     Raises:
         SettingsError: a source does not exist, a setting is invalid, or a settings file is combined
@@ -87,16 +84,12 @@ def watch_of(
 
     Args:
         sources: video files, folders of pictures, addresses, USB cameras.
-        folder: base of relative paths.
-        gallery: folder of the gallery; if left out, "adln-gallery" beside the first recording, or
-            in `folder`.
+        folder: base of relative paths; those of the settings are absolute.
+        gallery: if left out, "adln-gallery" beside the first recording, or in `folder`.
         detector: YOLOX in ONNX; the default one if left out.
         network: exported network; the default one if left out.
         start: start of the recordings, in ISO 8601 or as a datetime, in local time unless it has a
             zone. Of a local time that passes twice, as the clocks are set back, the first is meant.
-
-    Returns:
-        Settings with absolute paths.
 
     Raises:
         SettingsError: a source does not exist, or `start` is not a time, or a local one that the
@@ -108,10 +101,7 @@ def watch_of(
     numbers = _numbers([_name(source) for source in where], read_cameras(place))
     cameras = tuple(
         CameraSettings(
-            name=name,
-            number=number,
-            source=source,
-            start="" if is_live(source) else begun,
+            name=name, number=number, source=source, start="" if is_live(source) else begun
         )
         for source, (name, number) in zip(where, numbers, strict=True)
     )

@@ -22,13 +22,10 @@ TRACKS_PER_RUN = 10**9
 def enter_cameras(
     folder: Path, cameras: Mapping[str, int], *, last_track: Callable[[], int] = lambda: 0
 ) -> int:
-    """Record the cameras of a run on disk.
+    """Record the cameras of a run (name -> number) in the gallery's folder, which must exist.
 
-    Args:
-        folder: the gallery's folder; it must exist.
-        cameras: name -> number of the cameras in use; others are remembered.
-        last_track: the gallery's highest track number. Asked for if no run is recorded, as in a
-            gallery that was restored from a backup: its tracks must not get further sightings.
+    The highest track number is asked for if no run is recorded, as in a gallery that was restored
+    from a backup: its tracks must not get further sightings.
 
     Returns:
         Number of runs so far, including this one.
@@ -48,10 +45,6 @@ def enter_cameras(
 
 def enter_new_camera(folder: Path, name: str) -> int:
     """The number of a camera; a new one gets the next that is free, on the disk.
-
-    Args:
-        folder: of the gallery; it must exist.
-        name: of the camera.
 
     Raises:
         SettingsError: the file is damaged, or it cannot be written.
@@ -74,11 +67,6 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
     """Rename a camera; earlier sightings stay under its number.
 
     A camera that was never watched is not listed here and needs no renaming.
-
-    Args:
-        folder: the gallery's folder.
-        number: the camera's number.
-        name: a name that no other camera has or had.
 
     Raises:
         SettingsError: another camera has or had that name, the file is damaged, or it cannot be

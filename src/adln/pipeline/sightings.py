@@ -147,22 +147,17 @@ class SightingEvent:
     def to_json(self) -> str:
         """One line of JSON, with keys in a fixed order; optional keys only if set."""
         values = {"format": self.format, **asdict(self)}
-        del values["crop_jpeg"], values["new_person"]
-        if not self.reason:
-            for name in _LATER:
+        del values["crop_jpeg"]
+        for name in _LATER:
+            if not (self.new_person if name == "new_person" else self.reason):
                 del values[name]
-        if self.new_person:
-            values["new_person"] = True
         if self.crop_jpeg is not None:
             values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SightingEvent":
-        """Read a sighting strictly.
-
-        Args:
-            text: Output of `to_json`.
+        """Read the output of `to_json`, strictly.
 
         Raises:
             SightingError: Not JSON, an unknown or missing key, or a value of the wrong type or out
@@ -180,12 +175,11 @@ class SightingEvent:
                 f"{FORMAT!r}."
             )
         picture = values.pop("crop_jpeg_base64", None)
-        new_person = values.pop("new_person", False)
-        if not isinstance(new_person, bool):
+        if not isinstance(values.get("new_person", False), bool):
             raise SightingError(
-                f"not a sighting: new_person is {new_person!r}, expected true or false."
+                f"not a sighting: new_person is {values['new_person']!r}, expected true or false."
             )
-        expected = {field.name for field in fields(cls)} - {"crop_jpeg", "new_person"}
+        expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
         unknown = sorted(values.keys() - expected)
         missing = sorted(expected - _LATER - values.keys())
         if unknown or missing:
@@ -193,18 +187,14 @@ class SightingEvent:
             raise SightingError(f"not a sighting: it has {what}.")
         if isinstance(values["box_xyxy"], list):
             values["box_xyxy"] = tuple(values["box_xyxy"])
-        return cls(**values, crop_jpeg=_decoded(picture), new_person=new_person)
+        return cls(**values, crop_jpeg=_decoded(picture))
 
 
 def make_event_id(*parts: str | int) -> str:
-    """Make an id from the parts that identify a sighting, so that a rerun gives the same id.
+    """An id, 32 hex digits, from the parts that identify a sighting: a rerun gives the same id.
 
-    Args:
-        parts: For example an id of the run (the digest of a video file; the start time of a live
-            camera), the camera, the track, and the number of the event in the track.
-
-    Returns:
-        32 hex digits.
+    These are for example an id of the run (the digest of a video file; the start time of a live
+    camera), the camera, the track, and the number of the event in the track.
     """
     # Each part with its length, so that "1", "23" and "12", "3" differ.
     text = "".join(f"{len(str(part))}:{part}," for part in parts)
@@ -213,7 +203,7 @@ def make_event_id(*parts: str | int) -> str:
 
 _WHY_NUMBERS = ("score", "threshold", "runner_up_score")
 # Keys missing in records of earlier versions.
-_LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason"})
+_LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason", "new_person"})
 _LONGEST_REASON = 1000
 
 
