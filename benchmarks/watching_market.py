@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from adln.datasets.market1501 import read_market1501
 from adln.embedders.embedder import OnnxEmbedder
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.matching.calibration import Calibration, read_calibration
+from adln.matching.calibration import Calibration, Scales, read_calibration
 from adln.pipeline import identity
 from adln.pipeline.evidence import EmbeddedCrop, Evidence
 
@@ -84,7 +84,7 @@ def _watch(visits: Tracks, network: OnnxEmbedder, scale: Calibration) -> Counter
         SqliteGallery(Path(folder) / "people", create=True) as gallery,
     ):
         book = identity.IdentityBook(
-            gallery, digest=network.model.sha256, dim=network.dim, scales={depth: scale}
+            gallery, digest=network.model.sha256, dim=network.dim, scales=Scales(own={depth: scale})
         )
         answers = []
         for number, (person, camera, crops) in enumerate(visits):

@@ -20,10 +20,8 @@ from adln.atomic import require_writable, suffix_of
 from adln.cameras.captures import load_opencv
 from adln.cameras.names import file_name
 from adln.errors import CameraError, SettingsError
-from adln.pipeline.drawing import FrameArtist, person_colour
+from adln.pipeline.drawing import FrameArtist
 from adln.pipeline.watch_parts import SeenFrame
-
-__all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
 
 VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
 """File suffix -> codec (FourCC). MP4 cannot hold VP8."""
@@ -59,7 +57,7 @@ class VideoWriters:
         cameras: int = 1,
         name_of: Callable[[int], str | None] = lambda _: None,
     ) -> None:
-        self._cv2 = load_opencv()
+        load_opencv()
         self._target = target
         self._is_file = suffix_of(target) in VIDEO_CODECS
         self._cameras = cameras

@@ -140,13 +140,11 @@ def assemble(
             gallery.set_retention(rules)
         numbers = {camera.name: camera.number for camera in settings.cameras}
         run = enter_cameras(gallery.folder, numbers, last_track=gallery.last_track)
-        scales = open_scales(settings, embedder)
         book = IdentityBook(
             gallery,
             digest=embedder.digest,
             dim=embedder.dim,
-            scales=scales.own,
-            pairs=scales.pairs,
+            scales=open_scales(settings, embedder),
             spaces=embedder.spaces,
             settings=settings.identity,
             travel_s={

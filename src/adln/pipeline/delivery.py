@@ -54,7 +54,6 @@ class DeliveryCounts:
         stored: Those of them that were stored in the outbox.
         waiting: Those in memory, not yet stored.
         lost_unstored: Those dropped because the disk failed for too long, or by an internal error.
-        sinks: Status of each sink.
         failures: Consecutive failed attempts of each sink; 0 while it works.
     """
 

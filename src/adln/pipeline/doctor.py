@@ -83,11 +83,9 @@ class Examination:
     Attributes:
         tracks: number of tracks with at least one usable crop.
         most_together: most people in one frame.
-        depths: depth -> scores.
         stage_ms: stage -> ms per frame.
         crop_ms: depth -> ms to embed a crop.
         video_s: length of the recording, in s.
-        depth_names: depth -> display name.
         verdict: whether the network's outputs here equal those of the export, in words.
         detector: keeps the people found in the recording.
     """
@@ -121,11 +119,8 @@ def examine(
 ) -> Examination:
     """Detect and track people in recordings, and compare their tracks.
 
-    Args:
-        settings: settings of a watch of recordings.
-        folder: base of relative paths in the settings.
-        gallery_folder: an empty, temporary one; nobody is stored in it.
-        on_progress: called after each round with the frames done and their total, 0 if unknown.
+    The gallery is empty and temporary: nobody is stored in it. `on_progress` is called after each
+    round with the frames done and their total, 0 if unknown.
 
     Raises:
         SettingsError: the cameras are live.

@@ -73,12 +73,7 @@ class FrameArtist:
         return [self._listed[key] for key in sorted(self._listed)]
 
     def draw(self, picture: tuple[NDArray[np.uint8], float], seen: SeenFrame) -> NDArray[np.uint8]:
-        """Draw the people of a frame into a picture of it, and return that.
-
-        Args:
-            picture: (H, W, 3) uint8 RGB; and its scale relative to the frame.
-            seen: the people in the frame.
-        """
+        """Draw the people of a frame into a picture (H, W, 3) uint8 RGB of it, at a scale."""
         image, scale = picture
         text_px = max(_SMALLEST_TEXT_PX, round(image.shape[0] / _LINES_ON_SCREEN))
         now_s = seen.frame.time_s
@@ -98,7 +93,8 @@ class FrameArtist:
             chip = _chip(self._label(person), person_colour(person.person_id), text_px)
             place = _free_place(box, chip.shape[:2], taken, image.shape[:2])
             taken.append(place)
-            _lay_over(image, chip, place.left, place.top)
+            area = image[place.top : place.bottom, place.left : place.right]
+            area[:] = chip[: area.shape[0], : area.shape[1]]
         return image
 
     def _label(self, person: NamedBox) -> str:
@@ -139,9 +135,7 @@ class FrameArtist:
                 rows.append((f"{listed.text}   {when}", person_colour(person_id)))
         margin = text_px // 2
         panel = _panel(tuple(rows), text_px)
-        height, width = (
-            min(side, limit) for side, limit in zip(panel.shape[:2], image.shape[:2], strict=True)
-        )
+        height, width = map(min, panel.shape[:2], image.shape[:2])
         free_px = image.shape[0] - height - margin, image.shape[1] - width - margin
         corners = [
             Box(left, top, left + width, top + height)
@@ -193,14 +187,6 @@ def _outline(
         dash = 5 * width
         is_line &= (rows[:, np.newaxis] // dash + columns // dash) % 2 == 0
     part[is_line] = colour
-
-
-def _lay_over(image: NDArray[np.uint8], part: NDArray[np.uint8], left: int, top: int) -> None:
-    """Paste a small picture into a large one, shifted to lie inside as far as possible."""
-    left = max(0, min(left, image.shape[1] - part.shape[1]))
-    top = max(0, min(top, image.shape[0] - part.shape[0]))
-    area = image[top : top + part.shape[0], left : left + part.shape[1]]
-    area[:] = part[: area.shape[0], : area.shape[1]]
 
 
 @lru_cache(maxsize=256)

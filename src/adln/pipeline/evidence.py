@@ -25,7 +25,7 @@ class EmbeddedCrop:
         box_xyxy: in its frame, px.
         quality: above 0, at most 1.
         embeddings: depth -> (D,) of unit length, for each depth computed.
-        thumbnail: JPEG for the gallery; None unless pictures are kept.
+        thumbnail: JPEG, if pictures are kept.
     """
 
     crop_id: int
@@ -41,10 +41,10 @@ class Evidence:
     """What is known about a track now.
 
     Attributes:
-        camera: camera number.
-        track: track number, unique within the camera over all runs.
-        crops: the best crops; may be empty.
-        most_crops: current limit of crops per track.
+        camera: its number.
+        track: its number, unique within the camera over all runs.
+        crops: the best; may be empty.
+        most_crops: limit of crops per track now.
         is_last: whether the track has ended.
     """
 
@@ -100,6 +100,7 @@ class TrackState:
     probability: float = 0.0
     depth: int | None = None
     evidence: Evidence | None = None
+    is_last: bool = False
     retry_s: float | None = None
     is_refused: bool = False
     was_close: bool = False  # a look at it matched, but not clearly enough to learn from
@@ -110,6 +111,12 @@ class TrackState:
     said: tuple[Verdict, int | None] | None = None
     why: Identification = NOT_SEEN
 
+    @property
+    def known(self) -> Evidence:
+        """The evidence, once there is some."""
+        assert self.evidence is not None
+        return self.evidence
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -119,9 +126,8 @@ class Answer:
         person_id: None if unknown and not enrolled.
         verdict: "unknown" with a person_id is a person who was just enrolled.
         probability: that this is the person named.
-        depth: depth of the embedding that decided; None if the track never had a crop.
+        depth: of the embedding that decided; None if the track never had a crop.
         changed: whether verdict or person differ from the previous answer.
-        is_last: whether the track has ended.
         why: the gallery's result, or why it was not searched.
     """
 

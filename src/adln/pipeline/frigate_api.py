@@ -51,16 +51,10 @@ class FrigateEvent:
 class FrigateApi:
     """Client of one Frigate, with a limited request rate.
 
-    Args:
-        url: such as http://frigate:5000 or https://frigate:8971.
-        user: login name, together with `password`; or neither.
-        password: the user's password.
-        token: a Frigate token, in place of user and password.
-        ca_file: trusted certificates (PEM) in place of the system's.
-        allow_plain_http: whether password or token may travel unencrypted beyond this machine.
-        per_second: most requests per second.
-        clock: monotonic clock, in s.
-        sleep: waits this many seconds.
+    The address is such as http://frigate:5000 or https://frigate:8971. It logs in as a user with a
+    password, by a token of Frigate, or not at all; only with `allow_plain_http` do these travel
+    unencrypted beyond this machine. The certificates in `ca_file` (PEM) are trusted in place of the
+    system's. `clock` and `sleep` are in s.
 
     Raises:
         DeliveryError: the address or the certificates cannot be used, or they would expose the
@@ -133,16 +127,16 @@ class FrigateApi:
             if not isinstance(found, list):
                 raise DeliveryError(f"{self._root}: /api/events did not return a list of events.")
             page: list[FrigateEvent] = []
-            broken: DeliveryError | None = None
+            broken: list[DeliveryError] = []
             for one in found:
                 try:
                     page.append(self._event(one))
                 except DeliveryError as error:
-                    broken = error
-            if broken is not None:
-                if not page:
-                    raise broken
-                _log.warning("%d events are left out: %s", len(found) - len(page), broken)
+                    broken.append(error)
+            if broken and not page:
+                raise broken[-1]
+            if broken:
+                _log.warning("%d events are left out: %s", len(broken), broken[-1])
             new = [one for one in page if one.event_id not in known]
             yield from new
             known |= {one.event_id for one in new}

@@ -32,6 +32,7 @@ _TICK_S = 0.5
 _KEEPALIVE_S = 20
 _ONLINE, _OFFLINE = "online", "offline"
 
+Facts = Mapping[str, Any]
 _log = logging.getLogger(__name__)
 
 
@@ -144,20 +145,16 @@ class HomeAssistant:
             if names is not None:
                 self._presence.keep_only(names)
             wanted = self._wanted(names or {}, now_s)
-            changed = {
-                topic: payload
-                for topic, payload in wanted.items()
-                if self._sent.get(topic) != payload
-            }
             # Until the gallery's people are known, no message counts as surplus.
             surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
             self._found -= surplus
         # A configuration is removed before its states, and sent before them.
-        for topic in sorted(surplus, key=_is_state):
+        for topic in sorted(surplus, key=lambda topic: not topic.endswith("/config")):
             self._send(topic, "")
             self._sent.pop(topic, None)
-        for topic, payload in changed.items():
-            self._send(topic, payload)
+        for topic, payload in wanted.items():
+            if self._sent.get(topic) != payload:
+                self._send(topic, payload)
 
     def _wanted(self, names: Mapping[int, str | None], now_s: float) -> dict[str, str]:
         """Topic -> payload of the messages that the broker should retain, in the order of sending.
@@ -169,7 +166,7 @@ class HomeAssistant:
         configs: dict[str, str] = {}
         states = {f"{self._base}/available": _ONLINE}
 
-        def add(home: str, at: str, name: str, own: Any, state: str, attributes: Any) -> None:
+        def add(home: str, at: str, name: str, own: Facts, state: str, attributes: Facts) -> None:
             topic, entity = f"{self._base}/{at}", at.replace("/", "_")
             config = {
                 "name": name,
@@ -315,7 +312,3 @@ def _called(person_id: int, names: Mapping[int, str | None]) -> str:
 
 def _moment(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
-
-
-def _is_state(topic: str) -> bool:
-    return not topic.endswith("/config")

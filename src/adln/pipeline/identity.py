@@ -37,7 +37,7 @@ from dataclasses import replace
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
 from adln.gallery.records import NO_PERSON, Filter, Sighting
-from adln.matching.calibration import Scale, Scales, Verdict
+from adln.matching.calibration import Scales, Verdict
 from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
 from adln.pipeline.evidence import Answer, Evidence, TrackKey, TrackState
@@ -58,15 +58,19 @@ _NO_GALLERY = not_asked("not asked: the gallery could not be used")
 _LET_GO = not_asked("released: another track in view is this person, or the person was forgotten")
 
 
+_Found = tuple[float, int, int, Identification]
+"""Order, position in the batch, state of the gallery at the search, and who was found."""
+
+
 class IdentityBook:
     """Keeps the identities of the open tracks of all cameras, and writes the gallery.
 
     The same evidence on the same gallery gives the same answers. Failures of the gallery (a full
     disk) are logged; the tracks stay undecided and are retried.
 
-    The network is known by `digest` and `dim` (see `ModelKey`); `scales` and `pairs` tell what its
-    scores mean (see `Scales`), `spaces` the space of each depth's embeddings, "" or left out if
-    unknown. `travel_s` has the shortest travel times between two cameras, in s, by their numbers.
+    The network is known by `digest` and `dim` (see `ModelKey`); `scales` tell what its scores mean,
+    `spaces` the space of each depth's embeddings, "" or left out if unknown. `travel_s` has the
+    shortest travel times between two cameras, in s, by their numbers.
 
     Attributes:
         num_persons: people in the gallery, as far as this object knows.
@@ -79,8 +83,7 @@ class IdentityBook:
         *,
         digest: str,
         dim: int,
-        scales: Mapping[int, Scale],
-        pairs: Mapping[tuple[int, int], Scale] | None = None,
+        scales: Scales,
         spaces: Mapping[int, str] | None = None,
         settings: IdentitySettings | None = None,
         travel_s: Mapping[tuple[int, int], float] | None = None,
@@ -92,11 +95,7 @@ class IdentityBook:
         }
         self._gallery = gallery
         self._people = PeopleSearch(
-            gallery,
-            digest=digest,
-            dim=dim,
-            scales=Scales(own=dict(scales), pairs=dict(pairs or {})),
-            spaces=spaces or {},
+            gallery, digest=digest, dim=dim, scales=scales, spaces=spaces or {}
         )
         self._settings = settings or IdentitySettings()
         self._tracks: dict[TrackKey, TrackState] = {}
@@ -160,7 +159,7 @@ class IdentityBook:
         asked = []
         for one in evidence:
             state = self._tracks.setdefault(one.key, TrackState(one.key, one.first_s, one.last_s))
-            state.first_s, state.last_s = one.first_s, one.last_s
+            state.first_s, state.last_s, state.is_last = one.first_s, one.last_s, one.is_last
             if one.crops or state.evidence is None:
                 state.evidence = one
             asked.append(state)
@@ -171,14 +170,12 @@ class IdentityBook:
             and state.evidence is not None
             and (key in self._redo or (state.retry_s is not None and state.last_s >= state.retry_s))
         ]
-        ending = {one.key for one in evidence if one.is_last}
         for state in again:
-            state.retry_s = None
+            state.retry_s, state.is_last = None, False
         self._redo -= {state.key for state in again + asked}
-        self._decide_all(asked + again, ending)
+        self._decide_all(asked + again)
         answers = []
         for state in asked + again:
-            is_last = state.key in ending
             changed = state.said != (state.verdict, state.person_id)
             if changed or state in asked:
                 answers.append(
@@ -190,50 +187,43 @@ class IdentityBook:
                         probability=state.probability,
                         depth=state.depth,
                         changed=changed,
-                        is_last=is_last,
+                        is_last=state.is_last,
                         why=state.why,
                     )
                 )
             state.said = (state.verdict, state.person_id)
-        for key in sorted(ending):
+        for key in sorted(state.key for state in asked if state.is_last):
             self._close(key)
         return answers
 
-    def _decide_all(self, states: Sequence[TrackState], ending: set[TrackKey]) -> None:
+    def _decide_all(self, states: Sequence[TrackState]) -> None:
         """Decide a batch, highest score first; `states` are in a fixed order."""
-        queue: list[tuple[float, int]] = []
-        found: dict[int, tuple[int, Identification]] = {}  # with self._version at the search
+        queue: list[_Found] = []
         for at, state in enumerate(states):
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
             if state.claims:
                 with self._guarded(state):
-                    self._confirm(state, state.key in ending)
+                    self._confirm(state)
             else:
-                self._look(at, state, found, queue)
+                self._look(at, state, queue)
         while queue:
-            _, at = heapq.heappop(queue)
-            state, (version, best) = states[at], found[at]
+            _, at, version, best = heapq.heappop(queue)
+            state = states[at]
             if version != self._version:
                 # Another track of the batch was stored meanwhile: it may be the same person, or its
                 # person may be barred now.
-                self._look(at, state, found, queue)
+                self._look(at, state, queue)
                 continue
             with self._guarded(state):
-                self._settle(state, best, state.key in ending)
+                self._settle(state, best)
 
-    def _look(
-        self,
-        at: int,
-        state: TrackState,
-        found: dict[int, tuple[int, Identification]],
-        queue: list[tuple[float, int]],
-    ) -> None:
+    def _look(self, at: int, state: TrackState, queue: list[_Found]) -> None:
         """Search for a track and queue it by its score, highest first."""
         with self._guarded(state):
             best = self._find(state)
-            found[at] = self._version, best
-            heapq.heappush(queue, (2.0 if best.score is None else -best.score, at))
+            order = 2.0 if best.score is None else -best.score
+            heapq.heappush(queue, (order, at, self._version, best))
 
     @contextmanager
     def _guarded(self, state: TrackState) -> Iterator[None]:
@@ -259,10 +249,8 @@ class IdentityBook:
         except GalleryError:
             return True
 
-    def _settle(self, state: TrackState, best: Identification, is_last: bool) -> None:
+    def _settle(self, state: TrackState, best: Identification) -> None:
         """Decide a track that holds no person."""
-        evidence = state.evidence
-        assert evidence is not None
         state.depth, state.why = best.depth, best
         verdict, probability = best.verdict, best.probability or 0.0
         clear = self._is_clear(state, best, best.lead)
@@ -272,13 +260,12 @@ class IdentityBook:
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
-            self._claim(state, best.nearest.person_id, clear=clear, is_last=is_last)
+            self._claim(state, best.nearest.person_id, clear=clear)
             return
-        enough = self._suffices(state, evidence)
         doubtful = verdict == "candidate" and probability < self._least_probability(state, best)
         doubted_s = state.first_s + self._settings.doubt_s
-        is_due = is_last or state.last_s >= doubted_s
-        if enough and (verdict == "unknown" or (doubtful and is_due)):
+        is_due = state.is_last or state.last_s >= doubted_s
+        if (verdict == "unknown" or (doubtful and is_due)) and self._suffices(state):
             self._enrol(state, 1 - probability)
             return
         if verdict == "unknown":
@@ -291,12 +278,12 @@ class IdentityBook:
         state.verdict, state.probability = "candidate", probability
         state.person_id = best.nearest.person_id
         state.retry_s = doubted_s if doubtful and not is_due else None
-        if is_last:
+        if state.is_last:
             # Stored unassigned, for somebody to review and assign.
             self._store(state, None)
 
-    def _suffices(self, state: TrackState, evidence: Evidence) -> bool:
-        limits = self._settings
+    def _suffices(self, state: TrackState) -> bool:
+        limits, evidence = self._settings, state.known
         good = sum(crop.quality >= limits.enrol_quality for crop in evidence.crops)
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
@@ -325,7 +312,7 @@ class IdentityBook:
         )
         return self._gallery.count(just_then) > 0
 
-    def _confirm(self, state: TrackState, is_last: bool) -> None:
+    def _confirm(self, state: TrackState) -> None:
         """Search again for a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
@@ -347,7 +334,7 @@ class IdentityBook:
             # contradicts.
             lead = math.inf if own.score is None else own.score - other.best
             clear = lead >= MARGIN if state.is_founder else self._is_clear(state, own, lead)
-            self._learn(state, mine, clear=clear, is_last=is_last)
+            self._learn(state, mine, clear=clear)
             return
         state.verdict, state.probability = "matched", other.probability or 0.0
         state.why = other
@@ -371,10 +358,10 @@ class IdentityBook:
             state.pooled = frozenset()  # to be stored again once it is
         self._version += 1
         state.is_founder = False
-        self._claim(state, elsewhere.person_id, clear=clear, is_last=is_last)
+        self._claim(state, elsewhere.person_id, clear=clear)
 
-    def _claim(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
-        self._learn(state, person_id, clear=clear, is_last=is_last)
+    def _claim(self, state: TrackState, person_id: int, *, clear: bool) -> None:
+        self._learn(state, person_id, clear=clear)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
@@ -392,7 +379,7 @@ class IdentityBook:
         self.num_persons += 1
         self._version += 1
 
-    def _learn(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
+    def _learn(self, state: TrackState, person_id: int, *, clear: bool) -> None:
         """Store a track's crops as a template of its person, if it is clearly theirs.
 
         A template that only just matches attracts the next sightings of whoever it really is, and
@@ -401,7 +388,7 @@ class IdentityBook:
         """
         if clear:
             self._store(state, person_id)
-        elif is_last and not state.own_sightings:
+        elif state.is_last and not state.own_sightings:
             self._store(state, None)
 
     def _store(self, state: TrackState, person_id: int | None) -> None:
@@ -410,8 +397,7 @@ class IdentityBook:
         One template pooled from several crops tells people apart better than single crops. It
         becomes one of this person, or stays unassigned.
         """
-        evidence = state.evidence
-        assert evidence is not None
+        evidence = state.known
         pooled = frozenset(crop.crop_id for crop in evidence.crops)
         if pooled == state.pooled:
             return
@@ -470,12 +456,10 @@ class IdentityBook:
         Somebody else who only just matched comes again. A little more alike, they would be learned,
         and be this person from then on; but they are as doubtful as they were the first time.
         """
-        evidence = state.evidence
-        assert evidence is not None
         if found.score is None or found.depth is None:
             return False
         (nearest,) = self._gallery.search(
-            evidence.pool(found.depth),
+            state.known.pool(found.depth),
             model=self._people.key(found.depth),
             k=len(state.own_sightings) + 1,
             where=_SET_ASIDE,
@@ -501,8 +485,7 @@ class IdentityBook:
         least_gallery: int = 1,
     ) -> Identification:
         """Identify a track: among all people, `only` this one, or all `but` this one."""
-        evidence = state.evidence
-        assert evidence is not None
+        evidence = state.known
         barred = self._barred(state) | ({but} if but is not None else set())
         return self._people.find(
             {depth: evidence.pool(depth) for depth in self._depths_of(evidence)},

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adln.errors import SettingsError
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 # After a rise that had to be undone, the next one waits longer, up to this many times.
 _MOST_PATIENCE = 16
@@ -45,16 +45,12 @@ class LoadSettings:
     most_skipping: int = 8
 
     def __post_init__(self) -> None:
-        if not (
-            self.budget_ms >= 0
-            and self.window_s > 0
-            and 0 < self.headroom < 1
-            and self.rise_after_s >= 0
-            and self.most_skipping >= 1
-        ):
+        require_between(self, 0, math.inf, "budget_ms", "rise_after_s")
+        require_between(self, 1, math.inf, "most_skipping")
+        if not self.window_s > 0 or not 0 < self.headroom < 1:
             raise SettingsError(
-                "budget_ms must be 0 or more, window_s above 0, headroom between 0 and 1, "
-                f"rise_after_s 0 or more, most_skipping 1 or more; got {self}."
+                f"window_s must be above 0, headroom between 0 and 1; got {self.window_s:g} and "
+                f"{self.headroom:g}."
             )
 
 
@@ -95,7 +91,7 @@ class LoadController:
     """Chooses the level of a ladder, by the cost of a crop at each depth; only ratios matter.
 
     Attributes:
-        position: position of the level on the ladder; 0 is full work.
+        position: of the level on the ladder; 0 is full work.
         load_ms: work per second of video in the last window, in ms.
 
     Raises:
@@ -125,12 +121,9 @@ class LoadController:
         return self._ladder[self.position]
 
     def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> bool:
-        """Record the work of a round; returns whether the level has changed.
+        """Record the work of a round, on its frames and to embed crops.
 
-        Args:
-            time_s: time of its newest frame.
-            frames_ms: work that depends on frames, such as detecting and tracking.
-            crops_ms: work for embedding.
+        Returns whether the level has changed. The time is that of the newest frame.
         """
         if self._settings.budget_ms <= 0:
             return False

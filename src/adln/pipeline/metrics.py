@@ -54,7 +54,6 @@ class PipelineMetrics:
         self.camera_up = gauge("camera_up", "1 while a camera delivers frames.", "camera")
         self.reconnects = counter("reconnects", "Reconnections of a camera.", "camera")
         self.people = gauge("people", "People in view.", "camera")
-        self.queue = gauge("queue_frames", "Frames waiting.", "camera")
         self.crops_embedded = counter(
             "crops_embedded", "Crops embedded by the network.", "camera", "depth"
         )

@@ -172,9 +172,8 @@ class Outbox:
     def acknowledge(self, sink: str, events: Sequence[StoredEvent]) -> None:
         """Record that a sink has received the given sightings, the oldest of its pending ones.
 
-        Sightings received by all sinks are erased. If the record cannot be written (a full disk),
-        it is kept in memory and written with the next one; only a restart in between sends them
-        again.
+        Sightings received by all sinks are erased. A record that cannot be written (a full disk) is
+        kept in memory until the next one; only a restart in between sends the sightings again.
         """
         if not events:
             return

@@ -82,14 +82,11 @@ def watch_of(
 ) -> WatchSettings:
     """Settings of a watch of these cameras and recordings.
 
-    Args:
-        sources: video files, folders of pictures, addresses, USB cameras.
-        folder: base of relative paths; those of the settings are absolute.
-        gallery: if left out, "adln-gallery" beside the first recording, or in `folder`.
-        detector: YOLOX in ONNX; the default one if left out.
-        network: exported network; the default one if left out.
-        start: start of the recordings, in ISO 8601 or as a datetime, in local time unless it has a
-            zone. Of a local time that passes twice, as the clocks are set back, the first is meant.
+    The sources are video files, folders of pictures, addresses and USB cameras. Relative paths are
+    based on `folder`; those of the settings are absolute. If no gallery is named, it is
+    "adln-gallery" beside the first recording, or in `folder`. The start of the recordings is in ISO
+    8601 or a datetime, in local time unless it has a zone; of a local time that passes twice, as
+    the clocks are set back, the first is meant.
 
     Raises:
         SettingsError: a source does not exist, or `start` is not a time, or a local one that the

@@ -22,6 +22,7 @@ from adln.strict import parse_json
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+_NAME = f"printable text like {NAME_PATTERN}"
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -92,30 +93,27 @@ class SightingEvent:
             _plain("box_xyxy", side, (int, float))
         left, top, right, bottom = self.box_xyxy
         numbers = (self.first_time_s, self.last_time_s, *self.box_xyxy)
+        is_unknown, is_somebody = self.verdict == "unknown", self.person_id is not None
+        why = [getattr(self, name) for name in _WHY_NUMBERS]
         problems = [
             f"{name} is {getattr(self, name)!r}, expected {expected}"
             for name, is_fine, expected in (
                 ("format", self.format == FORMAT, repr(FORMAT)),
                 ("event_id", _EVENT_ID.fullmatch(self.event_id), f"text like {_EVENT_ID.pattern}"),
                 ("camera_id", 0 <= self.camera_id <= LARGEST_NUMBER, f"0 to {LARGEST_NUMBER}"),
-                (
-                    "camera_name",
-                    is_camera_name(self.camera_name),
-                    f"printable text like {NAME_PATTERN}",
-                ),
+                ("camera_name", is_camera_name(self.camera_name), _NAME),
                 ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as for all times"),
                 ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
                 ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
                 ("verdict", self.verdict in VERDICTS, f"one of {VERDICTS}"),
                 (
                     "person_id",
-                    self.person_id is not None or self.verdict == "unknown",
+                    is_somebody or is_unknown,
                     f"a person, as the verdict is {self.verdict!r}",
                 ),
                 (
                     "new_person",
-                    not self.new_person
-                    or (self.verdict == "unknown" and self.person_id is not None),
+                    not self.new_person or (is_unknown and is_somebody),
                     'false, unless the verdict is "unknown" and there is a person_id',
                 ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
@@ -124,8 +122,7 @@ class SightingEvent:
                 ("quality", 0 <= self.quality <= 1, "0 to 1"),
                 *(
                     (name, value is None or _is_finite(value), "a finite number or null")
-                    for name in _WHY_NUMBERS
-                    for value in (getattr(self, name),)
+                    for name, value in zip(_WHY_NUMBERS, why, strict=True)
                 ),
                 (
                     "runner_up_score",
@@ -133,11 +130,7 @@ class SightingEvent:
                     "a score exactly if there is a runner-up",
                 ),
                 ("reason", len(self.reason) <= _LONGEST_REASON, "a sentence"),
-                (
-                    "reason",
-                    self.reason or all(getattr(self, name) is None for name in _WHY_NUMBERS),
-                    "a sentence, where there is a score",
-                ),
+                ("reason", self.reason or why == [None] * 3, "a sentence, where there is a score"),
             )
             if not is_fine
         ]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
-from adln.pipeline.annotated_video import person_colour
+from adln.pipeline.drawing import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
 from adln.reports.pages import jpeg_uri, render
 

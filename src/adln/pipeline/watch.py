@@ -23,7 +23,7 @@ from adln.cameras.selection import SelectedCrop, TrackReport
 from adln.cameras.tracker import TrackUpdate
 from adln.crops import to_jpeg
 from adln.errors import AdlnError
-from adln.pipeline.crop_embedding import CropEmbedder
+from adln.pipeline.crop_embedding import embed_crops
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
@@ -63,23 +63,11 @@ _log = logging.getLogger(__name__)
 class Watch:
     """Processes the frames of all cameras.
 
-    Args:
-        cameras: the sources of frames.
-        parts: camera name -> the parts for it, for each camera.
-        detector: finds people, in the frames of all cameras at once.
-        embedder: the network.
-        book: assigns identities.
-        load: adapts the work to the budget.
-        run: run number; see `adln.pipeline.roster`.
-        deliver: takes each sighting.
-        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; if left out,
-            the depth of the load at once.
-        costs: stated costs for adapting the work; measured ones if left out.
-        pictures: where sightings and gallery get pictures.
-        metrics: counts for monitoring.
-        on_frame: called with each processed frame.
-        on_track_end: called with each finished track.
-        clock: time in s, to measure the stages.
+    `parts` has those for each camera by its name, `run` is its number (see `adln.pipeline.roster`).
+    Every crop is embedded at `first_depth` first (see `embed_crops`), or at the depth of the load
+    at once. The work is adapted by stated costs, or by measured ones. Where `pictures` says so,
+    sightings and gallery get pictures. Each sighting, processed frame and finished track is handed
+    on by a call. The stages are measured by `clock`, in s.
     """
 
     def __init__(
@@ -112,13 +100,7 @@ class Watch:
         self._deliver = deliver
         self._costs = costs
         self._pictures = pictures
-        self._crops = CropEmbedder(
-            embedder,
-            first=first_depth,
-            is_sure=self._is_sure,
-            failed=self._trouble,
-            embedded=self._embedded,
-        )
+        self._first_depth = first_depth
         self._metrics = metrics
         self._on_frame = on_frame
         self._on_track_end = on_track_end
@@ -244,12 +226,23 @@ class Watch:
                 kept = {crop.crop_id for crop in report.crops}
                 for crop_id in track.embeddings.keys() - kept:
                     del track.embeddings[crop_id]
-            return self._crops.embed(reports, self._open, self._load.level.depth)
-
-    def _embedded(self, name: str, depth: int) -> None:
-        self.progress.crops[depth] += 1
-        if self._metrics is not None:
-            self._metrics.crops_embedded.labels(name, depth).inc()
+            depth = self._load.level.depth
+            tried = embed_crops(
+                self._embedder,
+                reports,
+                self._open,
+                first=min(self._first_depth or depth, depth),
+                depth=depth,
+                is_sure=self._is_sure,
+            )
+            for name, depth, error in tried:
+                if error is not None:
+                    self._trouble(name, error)
+                    continue
+                self.progress.crops[depth] += 1
+                if self._metrics is not None:
+                    self._metrics.crops_embedded.labels(name, depth).inc()
+            return Counter(depth for _, depth, _ in tried)
 
     def _is_sure(self, report: TrackReport) -> bool:
         try:

@@ -108,19 +108,14 @@ class TrackEnd:
 class WatchProgress:
     """Progress of the loop; one object, updated in each round.
 
+    Frames, skipped frames, people in view now, tracks and failures are counted by camera, crops by
+    depth, and ended tracks by verdict. `stage_ms` is the time spent by stage; the depth, the limit
+    of crops and the share of frames are those of the load's level now.
+
     Attributes:
         video_s: seconds of video without its pauses; the larger of live and recorded cameras.
         wall_s: seconds since the start.
-        stage_ms: stage -> ms spent so far.
-        frames: camera -> frames processed.
-        skipped: camera -> frames skipped to keep pace.
-        people: camera -> people in view now.
-        tracks: camera -> tracks so far.
-        crops: depth -> crops embedded so far.
-        verdicts: verdict -> tracks that ended with it.
-        failures: camera -> unusable frames, tracks or sightings.
         identities: people in the gallery.
-        depth: the depth, limit of crops and share of frames that apply now.
         steps: changes of the level so far.
         load_ms: recent work per second of video, in ms.
     """

@@ -87,7 +87,6 @@ class DetectorSettings:
             `adln watch --fetch-detector`.
         boxes: JSONL file of boxes in place of a detector; see `adln.cameras.boxes_file`.
         min_confidence: boxes of lower confidence are dropped.
-        threads: cores to use.
     """
 
     model: str = ""
@@ -104,7 +103,6 @@ class WatchNetworkSettings:
         files: see `DepthEmbedder`; with several, the depth can vary. "res2" alone stands for both
             shipped networks, between which `quality` chooses.
         depth: deepest depth to use; 0 is the deepest available.
-        threads: cores to use.
     """
 
     files: tuple[str, ...] = ("res2",)
@@ -114,12 +112,7 @@ class WatchNetworkSettings:
 
 @settings
 class ThresholdSettings:
-    """Meaning of scores for a network without calibration (`adln calibrate`).
-
-    Attributes:
-        match: lowest cosine of a match.
-        candidate: lowest cosine of a candidate.
-    """
+    """Lowest cosines of a match and of a candidate, for a network without a calibration."""
 
     match: float = 0.65
     candidate: float = 0.55
@@ -127,11 +120,9 @@ class ThresholdSettings:
 
 @settings
 class TravelSettings:
-    """Known travel times between cameras.
+    """Shortest time, in s, in which anybody gets from one of these cameras to another.
 
-    Attributes:
-        cameras: at least two camera names; their views do not overlap.
-        least_s: shortest time in which anybody can get from one of them to another, in s.
+    There are at least two of them, whose views do not overlap.
     """
 
     cameras: tuple[str, ...] = ()
@@ -142,9 +133,8 @@ class TravelSettings:
 class CostSettings:
     """Stated costs for adapting recordings to the load, so that each run gives the same results.
 
-    Attributes:
-        frame_ms: to detect and track in one frame; 0 does not adapt recordings.
-        crop_ms: to embed a crop, for each network file in order.
+    They are those of detecting and tracking in a frame, of which 0 does not adapt recordings, and
+    of embedding a crop, for each network file in order.
     """
 
     frame_ms: float = 0.0
@@ -195,7 +185,7 @@ class HomeAssistantSettings:
 
     Attributes:
         instance: unique name of this watch, of a-z, A-Z, 0-9, _ and -.
-        device_name: the device's name in Home Assistant; `instance` if left out.
+        device_name: in Home Assistant; `instance` if left out.
         prefix: prefix of Home Assistant's discovery topics.
         topic: prefix of the state topics.
         names: whether people's names are published; otherwise they are numbered.
@@ -246,12 +236,7 @@ class WebhookSettings:
 
 @settings
 class MetricsSettings:
-    """Metrics for Prometheus.
-
-    Attributes:
-        port: 0 serves none.
-        host: address to listen on; by default only this machine has access.
-    """
+    """Metrics for Prometheus: port 0 serves none; by default only this machine has access."""
 
     port: int = 0
     host: str = "127.0.0.1"

@@ -29,16 +29,10 @@ class WebhookSink:
     otherwise it is a JSON array, and the key a digest of all their ids. Any 2xx status
     acknowledges; redirections are not followed.
 
-    Args:
-        url: Address; https, or http to this machine only unless ``allow_plain_http``. A user and a
-            password in it are sent as ``Authorization: Basic``.
-        secret: Shared with the receiver, for the signature; None sends no signature.
-        headers: Further headers, for example ``Authorization``.
-        batch_size: Most sightings per request.
-        timeout_s: Longest wait for a response.
-        ca_file: Trusted certificates (PEM) in place of the system's.
-        allow_plain_http: Whether sightings may travel unencrypted.
-        clock: Unix time in s, for the signature.
+    The address is https, or http to this machine only unless ``allow_plain_http``. A user and a
+    password in it are sent as ``Authorization: Basic``. Without a secret shared with the receiver,
+    requests are not signed. The certificates in `ca_file` (PEM) are trusted in place of the
+    system's. `clock` gives Unix time in s.
 
     Raises:
         DeliveryError: The address or the certificate file cannot be used.
@@ -79,20 +73,16 @@ class WebhookSink:
         Raises:
             UndeliveredError: The receiver cannot be reached in time, or returns another status.
         """
-        done = 0
+        done, size = 0, self._batch_size
         while done < len(events):
-            batch = events[done : done + self._batch_size]
+            batch = events[done : done + size]
             status, reason = self._post(batch)
-            if status in _REFUSED and len(batch) > 1:
-                # One sighting is invalid; send the others one by one.
-                for single in batch:
-                    status, reason = self._post([single])
-                    if not 200 <= status < 300:
-                        break
-                    done += 1
-            elif 200 <= status < 300:
+            if 200 <= status < 300:
                 done += len(batch)
-            if not 200 <= status < 300:
+            elif status in _REFUSED and len(batch) > 1:
+                # One sighting is invalid; send the others one by one.
+                size = 1
+            else:
                 raise UndeliveredError(
                     f"{self._shown}: {reason}", acknowledged=done, refused=status in _REFUSED
                 )

@@ -39,14 +39,9 @@ def draw_answers(
     *,
     title: str,
 ) -> Image.Image:
-    """Draw a ranked list as an RGB picture; answers without a stored thumbnail are grey.
+    """Draw a query (H, W, 3) uint8 RGB and its answers, best first, as an RGB picture.
 
-    Args:
-        query: (H, W, 3) uint8 RGB, the query picture.
-        result: the answers, best first.
-        records: their records, as far as they still exist.
-        names: person -> name.
-        title: headline.
+    Answers whose record does not exist any more, or has no thumbnail, are grey.
 
     Raises:
         GalleryError: There are no answers.

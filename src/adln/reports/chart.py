@@ -69,13 +69,10 @@ class ChartPoint:
 def draw_chart(
     points: Sequence[ChartPoint], *, title: str, accuracy_name: str, footer: Sequence[str] = ()
 ) -> Image.Image:
-    """Draw accuracy against latency as an RGB picture of 1200 x 760 px.
+    """Draw accuracy against latency, of one network at least, as an RGB picture of 1200 x 760 px.
 
-    Args:
-        points: at least one network.
-        title: one line.
-        accuracy_name: title of the vertical axis, such as "mAP on Market-1501 (%)".
-        footer: lines below the chart: machine and conditions.
+    `accuracy_name` is the title of the vertical axis, such as "mAP on Market-1501 (%)"; the footer
+    tells machine and conditions.
     """
     chart = _Chart(points)
     chart.axes(accuracy_name)

@@ -64,16 +64,11 @@ def choose_queries(
     """Choose queries to show: up to two thirds successes, the rest failures.
 
     A person is shown again only if there are no others. If there are too few failures, more
-    successes are chosen, and vice versa.
-
-    Args:
-        metrics: Result of the evaluation.
-        person_ids: (Q,) persons of its queries.
-        count: Number of queries.
-        seed: The same seed gives the same choice.
+    successes are chosen, and vice versa. The same seed gives the same choice.
 
     Returns:
-        Indices in the query split, successes (a match at rank 1) before failures.
+        Indices in the query split, whose persons are `person_ids` (Q,): successes (a match at rank
+        1) before failures.
     """
     order = np.random.default_rng(seed).permutation(metrics.num_valid_queries)
     _, first_of_person = np.unique(person_ids[metrics.valid_queries[order]], return_index=True)
@@ -96,15 +91,9 @@ def rank_gallery(
     *,
     top_k: int = 10,
 ) -> list[RankedRow]:
-    """Rank the gallery for some of the queries, given by their indices; one row each.
+    """Rank the gallery (G, D) for some of the queries (Q, D), given by their indices.
 
-    Args:
-        query: Q pictures.
-        gallery: G pictures.
-        query_features: (Q, D).
-        gallery_features: (G, D).
-        positions: Indices of the queries.
-        top_k: Answers per query, K; fewer if the gallery has fewer.
+    Each row has `top_k` answers; fewer if the gallery has fewer.
 
     Raises:
         EvaluationError: An index is outside the query split, or ``top_k`` is below 1.
