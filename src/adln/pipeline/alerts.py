@@ -26,14 +26,15 @@ COMMAND_TIMEOUT_S = 30.0
 _MOST_REMEMBERED = 10_000
 
 
-class AlertRule:
-    """Decides which sightings raise an alert; `zone` replaces this machine's time zone."""
+class AlertSink:
+    """Raises the alerts of a rule, by the local time of this machine, and sends them by `way`."""
 
     def __init__(
-        self, rule: AlertSettings, people: ReportedPeople, *, zone: tzinfo | None = None
+        self, rule: AlertSettings, people: ReportedPeople, way: Sink, *, zone: tzinfo | None = None
     ) -> None:
         self._rule = rule
         self._people = people
+        self._way = way
         self._zone = zone
         self._within_s = seconds(rule.not_again_within)
         # Person (None: nobody known) -> time of the last alert; and the tracks that were alerted.
@@ -95,15 +96,6 @@ class AlertRule:
         """Id of the alert: two messages with the same id are the same alert."""
         return make_event_id("alert", self._rule.name, event.event_id)
 
-
-class AlertSink:
-    """Delivers the alerts of one rule by the sink `way`."""
-
-    def __init__(self, rule: AlertRule, people: ReportedPeople, way: Sink) -> None:
-        self._rule = rule
-        self._people = people
-        self._way = way
-
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Check sightings in order; on return all of their alerts are acknowledged.
 
@@ -115,17 +107,15 @@ class AlertSink:
                 # Without names everybody would count as unknown.
                 raise UndeliveredError("the gallery cannot be read", acknowledged=done)
             event = SightingEvent.from_json(stored.body)
-            if not self._rule.is_due(event):
+            if not self.is_due(event):
                 continue
-            alert = stored._replace(
-                event_id=self._rule.alert_id(event), body=self._rule.alert(event)
-            )
+            alert = stored._replace(event_id=self.alert_id(event), body=self.alert(event))
             try:
                 self._way.deliver([alert])
             except UndeliveredError as error:
                 error.acknowledged = done
                 raise
-            self._rule.told(event)
+            self.told(event)
 
     def close(self) -> None:
         """Close the sink that delivers the alerts."""

@@ -31,7 +31,7 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN
-from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
+from adln.pipeline.alerts import AlertSink, CommandSink
 from adln.pipeline.broker import Broker
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
@@ -268,7 +268,7 @@ def open_delivery(
             way = _open_webhook(settings.webhook, folder, alert.url, 1)
         else:
             way = CommandSink(alert.command, folder=folder)
-        sinks[f"alert-{alert.name}"] = AlertSink(AlertRule(alert, people), people, way)
+        sinks[f"alert-{alert.name}"] = AlertSink(alert, people, way)
     if not sinks:
         raise SettingsError(
             "there is no output for sightings: set jsonl.path, mqtt.host or webhook.url."

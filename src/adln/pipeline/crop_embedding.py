@@ -29,28 +29,25 @@ def embed_crops(
     Every crop is embedded at the depth `first`. If another one is requested, crops of tracks of
     which that is not sure are embedded again at it.
     """
-    new: list[_New] = []
-    for report in reports:
-        track = tracks[report.camera_id, report.track_id]
-        new += [
-            (track, report.camera_id, crop)
-            for crop in report.crops
-            if crop.crop_id not in track.embeddings
-        ]
+    pairs = [(tracks[report.camera_id, report.track_id], report) for report in reports]
+    new = [
+        (track, report.camera_id, crop)
+        for track, report in pairs
+        for crop in report.crops
+        if crop.crop_id not in track.embeddings
+    ]
     tried = _try(embedder, new, first)
     if first == depth:
         return tried
-    deeper: list[_New] = []
-    for report in reports:
-        track = tracks[report.camera_id, report.track_id]
+    for track, report in pairs:
         # Once uncertain, a track stays at the deeper depth: all its embeddings share one depth.
         track.is_deep = track.is_deep or not is_sure(report)
-        if track.is_deep:
-            deeper += [
-                (track, report.camera_id, crop)
-                for crop in report.crops
-                if depth not in track.embeddings.get(crop.crop_id, {depth: None})
-            ]
+    deeper = [
+        (track, report.camera_id, crop)
+        for track, report in pairs
+        for crop in report.crops
+        if track.is_deep and depth not in track.embeddings.get(crop.crop_id, {depth: None})
+    ]
     return tried + _try(embedder, deeper, depth)
 
 
