@@ -29,20 +29,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from adln.cameras.clocks import Backoff
 from adln.pipeline.broker import Broker
-from adln.pipeline.delivery import Delivery, RetryPauses, Sink
+from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.jsonl_sink import JsonlSink
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox
 from adln.pipeline.sightings import SightingEvent, make_event_id
 from adln.pipeline.webhook_sink import WebhookSink
 
-BACKOFF = RetryPauses(first_s=0.2, most_s=5.0)
+BACKOFF = partial(Backoff, first_s=0.2, longest_s=5.0)
 DRAIN_S = 120.0
 
 

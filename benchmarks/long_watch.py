@@ -169,8 +169,7 @@ def main(people: int, visits: int, seed: int, quality: Quality) -> None:
             gallery,
             digest=embedder.digest,
             dim=embedder.dim,
-            scales=scales.own,
-            pairs=scales.pairs,
+            scales=scales,
             spaces=embedder.spaces,
             settings=settings.identity,
         )

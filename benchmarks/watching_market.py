@@ -6,7 +6,7 @@ r"""Real people through the rules of the watch: right and wrong matches, and wha
 A track is what Market-1501's test set has of a person in one sequence of a camera, if at least two
 crops. The tracks of 60 persons come in a random order, one after the other, to an empty gallery;
 six draws are added up. --learn-above is how far above the threshold of a match a track must score
-to become a template (`adln.pipeline.learning.LEARN_ABOVE`); -1 learns from every match that has a
+to become a template (`adln.pipeline.identity.LEARN_ABOVE`); -1 learns from every match that has a
 lead.
 """
 
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from adln.datasets.market1501 import read_market1501
 from adln.embedders.embedder import OnnxEmbedder
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.matching.calibration import Calibration, read_calibration
-from adln.pipeline import identity, learning
+from adln.matching.calibration import Calibration, Scales, read_calibration
+from adln.pipeline import identity
 from adln.pipeline.evidence import EmbeddedCrop, Evidence
 
 _MOST_CROPS = 8
@@ -37,7 +37,7 @@ Tracks = list[tuple[int, int, NDArray[np.float32]]]
 @click.command()
 @click.option("--network", "name", default="res2", show_default=True)
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True)
-@click.option("--learn-above", "margins", type=float, multiple=True, default=[learning.LEARN_ABOVE])
+@click.option("--learn-above", "margins", type=float, multiple=True, default=[identity.LEARN_ABOVE])
 @click.option("--people", default=60, show_default=True)
 @click.option("--draws", default=6, show_default=True)
 def main(name: str, data: Path, margins: tuple[float, ...], people: int, draws: int) -> None:
@@ -61,7 +61,7 @@ def main(name: str, data: Path, margins: tuple[float, ...], people: int, draws: 
         "returns: right | wrong | candidate | new person |\n|---|---|---|---|---|---|---|---|"
     )
     for margin in margins:
-        learning.LEARN_ABOVE = margin
+        identity.LEARN_ABOVE = margin
         total: Counter[str] = Counter()
         for draw in range(draws):
             rng = np.random.default_rng(draw)
@@ -84,7 +84,7 @@ def _watch(visits: Tracks, network: OnnxEmbedder, scale: Calibration) -> Counter
         SqliteGallery(Path(folder) / "people", create=True) as gallery,
     ):
         book = identity.IdentityBook(
-            gallery, digest=network.model.sha256, dim=network.dim, scales={depth: scale}
+            gallery, digest=network.model.sha256, dim=network.dim, scales=Scales(own={depth: scale})
         )
         answers = []
         for number, (person, camera, crops) in enumerate(visits):

@@ -121,9 +121,7 @@ def by_service(query: Embedding, gallery: SqliteGallery, model: Path, k: int) ->
 def by_watch(query: Embedding, gallery: SqliteGallery, model: Path) -> dict[str, Any]:
     content = read_calibration(model, model_sha256=key(model).digest)
     assert content is not None
-    book = IdentityBook(
-        gallery, digest=key(model).digest, dim=3, scales=content.scales(flip=False).own
-    )
+    book = IdentityBook(gallery, digest=key(model).digest, dim=3, scales=content.scales(flip=False))
     crop = EmbeddedCrop(
         crop_id=1,
         time_s=2e9,

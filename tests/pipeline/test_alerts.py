@@ -10,7 +10,7 @@ import pytest
 from adln.errors import DeliveryError, GalleryError, SettingsError, UndeliveredError
 from adln.gallery.records import Person
 from adln.pipeline.alert_settings import AlertSettings, seconds, within_hours
-from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
+from adln.pipeline.alerts import AlertSink, CommandSink
 from adln.pipeline.assembly import open_delivery
 from adln.pipeline.outbox import StoredEvent
 from adln.pipeline.people import ReportedPeople, leaving_out
@@ -38,15 +38,15 @@ def persons() -> list[Person]:
     ]
 
 
-def rule_of(*, ignore: Sequence[str] = (), **rule: Any) -> AlertRule:
+def rule_of(*, ignore: Sequence[str] = (), **rule: Any) -> AlertSink:
     found = from_mapping(AlertSettings, {"name": "night", **rule}, source="test")
-    return AlertRule(found, ReportedPeople(persons, ignored=ignore), zone=CET)
+    return AlertSink(found, ReportedPeople(persons, ignored=ignore), Way(), zone=CET)
 
 
 class Log:
     """Makes sightings by a clock that a test sets, and tells which were worth an alert."""
 
-    def __init__(self, make_event: Make, rule: AlertRule) -> None:
+    def __init__(self, make_event: Make, rule: AlertSink) -> None:
         self.at = datetime(2026, 5, 1, 12, 0, tzinfo=CET)
         self._make, self._rule, self._number = make_event, rule, 0
 
@@ -168,9 +168,8 @@ class Way:
 def test_an_alert_is_tried_again_with_the_same_id_and_says_no_name(
     make_stored: Callable[[int], StoredEvent],
 ) -> None:
-    way, people = Way(), ReportedPeople(persons)
-    rule = AlertRule(AlertSettings(name="night", not_again_within="1s"), people, zone=CET)
-    sink = AlertSink(rule, people, way)
+    way, rule = Way(), AlertSettings(name="night", not_again_within="1s")
+    sink = AlertSink(rule, ReportedPeople(persons), way, zone=CET)
     events = [make_stored(number) for number in range(3)]
     sink.deliver(events[:1])
     way.is_blocked = True
@@ -200,10 +199,9 @@ def test_as_long_as_nobody_says_who_is_who_nobody_is_called_unknown(
     def broken() -> list[Person]:
         raise GalleryError("the disk is busy")
 
-    way, people = Way(), ReportedPeople(broken)
-    rule = AlertRule(AlertSettings(name="night", person="unknown"), people)
+    way, rule = Way(), AlertSettings(name="night", person="unknown")
     with pytest.raises(UndeliveredError, match="gallery cannot be read"):
-        AlertSink(rule, people, way).deliver([make_stored(1)])
+        AlertSink(rule, ReportedPeople(broken), way).deliver([make_stored(1)])
     assert not way.bodies
 
 

@@ -1,19 +1,22 @@
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from adln.cameras.clocks import Backoff
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline import delivery as delivery_module
-from adln.pipeline.delivery import REFUSALS, Delivery, RetryPauses
+from adln.pipeline.delivery import REFUSALS, Delivery
 from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.sightings import SightingEvent
 
 Make = Callable[..., SightingEvent]
-FAST = RetryPauses(first_s=0.002, most_s=0.01)
+FAST = partial(Backoff, first_s=0.002, longest_s=0.01)
 
 
 class Receiver:
@@ -43,7 +46,7 @@ class Receiver:
 
 
 def make_delivery(path: Path, **sinks: Receiver) -> Delivery:
-    return Delivery(Outbox(path, list(sinks)), sinks, backoff=FAST, chance=lambda: 1.0)
+    return Delivery(Outbox(path, list(sinks)), sinks, backoff=FAST)
 
 
 @pytest.fixture
@@ -224,9 +227,17 @@ def test_a_fault_in_storing_does_not_end_storing(
 
 
 def test_pauses_double_up_to_a_bound_and_are_drawn_from_the_upper_half() -> None:
-    backoff = RetryPauses(first_s=1.0, most_s=60.0)
-    assert [backoff.pause_s(n, 1.0) for n in (1, 2, 3, 6, 7, 8, 5000)] == [1, 2, 4, 32, 60, 60, 60]
-    assert [backoff.pause_s(n, 0.0) for n in (1, 7)] == [0.5, 30]
+    class Drawn(random.Random):
+        share = 0.0
+
+        def random(self) -> float:
+            return self.share
+
+    drawn = Drawn()
+    for drawn.share, ends in ((0.0, [1, 2, 4, 32, 60, 60, 60]), (1.0, [0.5, 1, 2, 16, 30, 30, 30])):
+        backoff = Backoff(first_s=1.0, rng=drawn)
+        pauses = [backoff.next_pause_s() for _ in range(5000)]
+        assert [pauses[n - 1] for n in (1, 2, 3, 6, 7, 8, 5000)] == ends
 
 
 def test_a_sink_that_hangs_does_not_hold_up_the_end(path: Path, make_event: Make) -> None:
@@ -261,7 +272,6 @@ def test_nothing_of_somebody_who_was_forgotten_is_sent(path: Path, make_event: M
         outbox,
         {"a": receiver},
         backoff=FAST,
-        chance=lambda: 1.0,
         gone=lambda people: forgotten & set(people),
     )
     kept = [make_event(n, person_id=8) for n in range(3)]

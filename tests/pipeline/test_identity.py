@@ -7,7 +7,7 @@ import pytest
 from adln.errors import GalleryError, SettingsError
 from adln.gallery.records import NO_PERSON, Filter
 from adln.gallery.sqlite_gallery import SqliteGallery
-from adln.matching.calibration import Decision
+from adln.matching.calibration import Decision, Scales
 from adln.matching.identification import LEAST_GALLERY
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
@@ -16,6 +16,7 @@ from adln.pipeline.identity import IdentityBook, IdentitySettings
 DIM = 64
 SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 SCALE = StatedThresholds(match=0.7, candidate=0.5)
+SCALES = Scales(own=dict.fromkeys((1, 2, 3, 4), SCALE))
 
 
 def face(person: int, *, like: float = 1.0, other: int = 99) -> np.ndarray:
@@ -78,13 +79,11 @@ def make_book(
     **changes: float,
 ) -> IdentityBook:
     settings = IdentitySettings(**changes)  # type: ignore[arg-type]
-    scales = dict.fromkeys((1, 2, 3, 4), SCALE)
     return IdentityBook(
         gallery,
         digest="ab",
         dim=DIM,
-        scales=scales,
-        pairs=pairs,
+        scales=Scales(own=SCALES.own, pairs=pairs or {}),
         spaces=spaces,
         settings=settings,
     )
@@ -208,8 +207,7 @@ def test_two_tracks_of_one_person_that_meet_are_parted(gallery: SqliteGallery) -
 def test_nobody_is_faster_than_the_way_between_two_cameras(
     gallery: SqliteGallery, first_s: float, is_possible: bool, is_over: bool
 ) -> None:
-    scales = dict.fromkeys((1, 2, 3, 4), SCALE)
-    book = IdentityBook(gallery, digest="ab", dim=DIM, scales=scales, travel_s={(2, 1): 10.0})
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales=SCALES, travel_s={(2, 1): 10.0})
     here = only(book.decide([evidence(1, 1, face(1), is_last=is_over)])).person_id  # until 5 s
     there = only(
         book.decide([evidence(2, 1, face(1), first_s=first_s, last_s=first_s + 4)])
@@ -546,7 +544,7 @@ class BySize:
 
 def test_a_small_gallery_is_judged_as_a_larger_one(gallery: SqliteGallery) -> None:
     scale = BySize()
-    book = IdentityBook(gallery, digest="ab", dim=DIM, scales={2: scale})
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales=Scales(own={2: scale}))
     book.decide([evidence(1, 1, face(1)), evidence(2, 1, face(2))])
     assert set(scale.sizes) == {LEAST_GALLERY}
 
@@ -728,7 +726,7 @@ def test_a_depth_that_nothing_is_known_of_leaves_a_track_undecided(
     gallery: SqliteGallery, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen_before(make_book(gallery), face(1))
-    book = IdentityBook(gallery, digest="ab", dim=DIM, scales={})
+    book = IdentityBook(gallery, digest="ab", dim=DIM, scales=Scales())
     answer = only(book.decide([evidence(1, 9, face(1))]))
     assert (answer.verdict, answer.person_id) == ("unknown", None)
     assert answer.why.reason == "not asked: the gallery could not be used"

@@ -2,14 +2,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adln.cameras.clocks import Backoff
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.broker import Broker
-from adln.pipeline.delivery import Delivery, RetryPauses
+from adln.pipeline.delivery import Delivery
 from adln.pipeline.mqtt_sink import MqttSink
 from adln.pipeline.outbox import Outbox, StoredEvent
 from adln.pipeline.sightings import SightingEvent
@@ -59,7 +61,9 @@ def test_nothing_is_lost_while_the_broker_is_away(
     gate = Gate(MqttSink(Broker("127.0.0.1", broker.port, timeout_s=2.0), client_id="box-1"))
     gate.is_open.set()
     outbox = Outbox(tmp_path / "outbox.db", ["mqtt"])
-    delivery = Delivery(outbox, {"mqtt": gate}, backoff=RetryPauses(first_s=0.02, most_s=0.1))
+    delivery = Delivery(
+        outbox, {"mqtt": gate}, backoff=partial(Backoff, first_s=0.02, longest_s=0.1)
+    )
     events = [make_event(n) for n in range(60)]
     for number, event in enumerate(events):
         if number in (10, 40):

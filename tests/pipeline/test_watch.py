@@ -16,6 +16,7 @@ from adln.cameras.tracker import ByteTracker
 from adln.embeddings import unit_length
 from adln.errors import CameraError, SettingsError
 from adln.gallery.sqlite_gallery import SqliteGallery
+from adln.matching.calibration import Scales
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.evidence import Answer, Evidence
 from adln.pipeline.identity import IdentityBook
@@ -113,7 +114,8 @@ def make_watch(tmp_path: Path) -> Iterator[Run]:
         gallery = SqliteGallery(tmp_path / folder, create=True)
         opened.append(gallery)
         said: list[SightingEvent] = []
-        scales = dict.fromkeys((1, 2, 3, 4), StatedThresholds(match=0.9, candidate=0.8))
+        scale = StatedThresholds(match=0.9, candidate=0.8)
+        scales = Scales(own=dict.fromkeys((1, 2, 3, 4), scale))
         values: dict[str, object] = {
             "cameras": film,
             "parts": {

@@ -158,12 +158,12 @@ def test_answers_are_framed_green_and_red(pictures: tuple[Split, Split]) -> None
 
 
 def test_the_picture_grows_with_rows_and_answers(pictures: tuple[Split, Split]) -> None:
-    query, gallery = pictures
-    features = on_circle(0, 90)
-    one = rank_gallery(query, gallery, features, GALLERY_FEATURES, [0])
-    two = rank_gallery(query, gallery, features, GALLERY_FEATURES, [0, 1])
-    small = draw_ranked_list(query, gallery, one, crop_height_px=64)
-    large = draw_ranked_list(query, gallery, two, crop_height_px=512)
+    def drawn(count: int, answers: int) -> Image.Image:
+        none = np.zeros(answers, np.int64)
+        row = RankedRow(0, none, none.astype(np.float32), none.astype(np.bool_), None)
+        return draw_ranked_list(*pictures, [row] * count)
+
+    small, large = drawn(1, 2), drawn(4, 12)
     assert large.height > 2 * small.height
     assert large.width > small.width
 

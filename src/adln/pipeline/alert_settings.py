@@ -17,9 +17,9 @@ class AlertSettings:
     """One rule: a sighting that meets it sends a notification.
 
     Attributes:
-        name: unique name of the rule; letters a-z, A-Z, digits, _ and -.
+        name: unique; of letters a-z, A-Z, digits, _ and -.
         person: a name in the gallery; "unknown" for people without a name; or "anybody".
-        cameras: camera names; all cameras if left out.
+        cameras: names of cameras; all if left out.
         hours: local time of this machine, such as "22:00-06:00"; always if left out.
         not_again_within: shortest time between two alerts for one person: "30s", "10m", "2h", "1d".
         to: the channel: "mqtt" (the broker of `mqtt`), "webhook" (`url`) or "command".
@@ -41,11 +41,8 @@ class AlertSettings:
     names: bool = False
 
     def __post_init__(self) -> None:
-        if self.name and not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", self.name):
-            raise SettingsError(
-                "the name of an alert needs 1 to 64 letters a-z, A-Z, digits, _ or -, got "
-                f"{self.name!r}."
-            )
+        if self.name:
+            require_letters(self.name, "the name of an alert")
         try:
             seconds(self.not_again_within)
             within_hours(self.hours, 0.0)
@@ -53,11 +50,7 @@ class AlertSettings:
             raise SettingsError(f"alert {self.name!r}: {error}.") from error
 
     def require_way(self) -> None:
-        """Check that the rule is complete: a name, a person and a channel.
-
-        Raises:
-            SettingsError: something is missing.
-        """
+        """Raise a `SettingsError` unless the rule has a name, a person and a channel."""
         if not self.name:
             raise SettingsError('an alert needs a name, such as name = "night".')
         if not self.person:
@@ -71,6 +64,12 @@ class AlertSettings:
                 f'alert {self.name!r}: to = "command" needs the command, such as '
                 'command = ["/usr/local/bin/ring", "--once"].'
             )
+
+
+def require_letters(name: str, what: str) -> None:
+    """Raise a `SettingsError` unless a name can be part of a topic and of an id."""
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
+        raise SettingsError(f"{what} needs 1 to 64 letters a-z, A-Z, digits, _ or -, got {name!r}.")
 
 
 def seconds(text: str) -> float:
@@ -88,27 +87,19 @@ def seconds(text: str) -> float:
 
 
 def within_hours(hours: str, time_s: float, zone: tzinfo | None = None) -> bool:
-    """Whether a moment lies within a time range of the day.
+    """Whether a Unix time lies within hours such as "22:00-06:00", end excluded; "" for always.
 
-    Args:
-        hours: such as "22:00-06:00", end excluded; "" for always.
-        time_s: the moment, Unix time.
-        zone: time zone of `hours`; this machine's if left out.
+    The hours are in this time zone; in this machine's if it is left out.
 
     Raises:
         ValueError: `hours` is not a time range.
     """
     if not hours:
         return True
-    found = re.fullmatch(r"\s*(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)\s*", hours)
-    problem = f'hours needs two different times such as "22:00-06:00", got {hours!r}'
-    if found is None:
-        raise ValueError(problem)
-    first, last = (60 * int(found[at]) + int(found[at + 1]) for at in (1, 3))
-    if any(int(found[at]) > 59 for at in (2, 4)) or first >= _MINUTES_PER_DAY:
-        raise ValueError(problem)
-    if first == last or last > _MINUTES_PER_DAY:
-        raise ValueError(problem)
+    found = re.fullmatch(r"\s*(\d\d?):([0-5]\d)\s*-\s*(\d\d?):([0-5]\d)\s*", hours)
+    first, last = (60 * int(found[at]) + int(found[at + 1]) for at in (1, 3)) if found else (0, 0)
+    if first == last or first >= _MINUTES_PER_DAY or last > _MINUTES_PER_DAY:
+        raise ValueError(f'hours needs two different times such as "22:00-06:00", got {hours!r}')
     now = datetime.fromtimestamp(time_s, zone)
     minute = 60 * now.hour + now.minute
     if first < last:

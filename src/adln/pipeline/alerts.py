@@ -10,7 +10,6 @@ import shutil
 import subprocess
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 
@@ -27,20 +26,15 @@ COMMAND_TIMEOUT_S = 30.0
 _MOST_REMEMBERED = 10_000
 
 
-class AlertRule:
-    """Decides which sightings raise an alert.
-
-    Args:
-        rule: Person, place, hours and repetition.
-        people: The people of the gallery.
-        zone: Time zone of the rule's hours; this machine's if left out.
-    """
+class AlertSink:
+    """Raises the alerts of a rule, by the local time of this machine, and sends them by `way`."""
 
     def __init__(
-        self, rule: AlertSettings, people: ReportedPeople, *, zone: tzinfo | None = None
+        self, rule: AlertSettings, people: ReportedPeople, way: Sink, *, zone: tzinfo | None = None
     ) -> None:
         self._rule = rule
         self._people = people
+        self._way = way
         self._zone = zone
         self._within_s = seconds(rule.not_again_within)
         # Person (None: nobody known) -> time of the last alert; and the tracks that were alerted.
@@ -102,21 +96,6 @@ class AlertRule:
         """Id of the alert: two messages with the same id are the same alert."""
         return make_event_id("alert", self._rule.name, event.event_id)
 
-
-class AlertSink:
-    """Delivers the alerts of one rule.
-
-    Args:
-        rule: Decides which sightings raise an alert.
-        people: The people of the gallery.
-        way: The sink that delivers the alerts.
-    """
-
-    def __init__(self, rule: AlertRule, people: ReportedPeople, way: Sink) -> None:
-        self._rule = rule
-        self._people = people
-        self._way = way
-
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Check sightings in order; on return all of their alerts are acknowledged.
 
@@ -128,18 +107,15 @@ class AlertSink:
                 # Without names everybody would count as unknown.
                 raise UndeliveredError("the gallery cannot be read", acknowledged=done)
             event = SightingEvent.from_json(stored.body)
-            if not self._rule.is_due(event):
+            if not self.is_due(event):
                 continue
-            alert = replace(
-                stored, event_id=self._rule.alert_id(event), body=self._rule.alert(event)
-            )
+            alert = stored._replace(event_id=self.alert_id(event), body=self.alert(event))
             try:
                 self._way.deliver([alert])
             except UndeliveredError as error:
-                raise UndeliveredError(
-                    str(error), acknowledged=done, refused=error.refused
-                ) from error
-            self._rule.told(event)
+                error.acknowledged = done
+                raise
+            self.told(event)
 
     def close(self) -> None:
         """Close the sink that delivers the alerts."""
@@ -149,10 +125,8 @@ class AlertSink:
 class CommandSink:
     """Runs a program for each alert, with the alert on its standard input and without a shell.
 
-    Args:
-        command: Program and arguments.
-        folder: Working directory.
-        timeout_s: After this time the program is killed.
+    A relative path of the program is looked up in `folder` too, where it runs. After `timeout_s` it
+    is killed.
 
     Raises:
         DeliveryError: The program does not exist.
@@ -178,28 +152,28 @@ class CommandSink:
             UndeliveredError: It cannot be started, exceeds the timeout, or returns another status.
         """
         for done, event in enumerate(events):
-            try:
-                status = subprocess.run(
-                    self._command,
-                    input=event.body.encode("utf-8"),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    cwd=self._folder,
-                    timeout=self._timeout_s,
-                    check=False,
-                ).returncode
-            except (OSError, subprocess.TimeoutExpired) as error:
-                # Without the arguments: they may hold a secret.
-                why = f"did not finish within {self._timeout_s:g} s"
-                if isinstance(error, OSError):
-                    why = error.strerror or "cannot be started"
+            if why := self._failure(event):
                 raise UndeliveredError(
                     f"{self._command[0]}: {why}", acknowledged=done, refused=True
-                ) from None
-            if status != 0:
-                raise UndeliveredError(
-                    f"{self._command[0]}: exit status {status}", acknowledged=done, refused=True
                 )
+
+    def _failure(self, event: StoredEvent) -> str:
+        # Without the arguments: they may hold a secret.
+        try:
+            status = subprocess.run(
+                self._command,
+                input=event.body.encode("utf-8"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=self._folder,
+                timeout=self._timeout_s,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"did not finish within {self._timeout_s:g} s"
+        except OSError as error:
+            return error.strerror or "cannot be started"
+        return f"exit status {status}" if status else ""
 
     def close(self) -> None:
         """Nothing to release between runs."""

@@ -20,10 +20,8 @@ from adln.atomic import require_writable, suffix_of
 from adln.cameras.captures import load_opencv
 from adln.cameras.names import file_name
 from adln.errors import CameraError, SettingsError
-from adln.pipeline.drawing import FrameArtist, person_colour
+from adln.pipeline.drawing import FrameArtist
 from adln.pipeline.watch_parts import SeenFrame
-
-__all__ = ["VIDEO_CODECS", "VideoWriters", "person_colour"]
 
 VIDEO_CODECS = {".mp4": "vp09", ".webm": "VP80"}
 """File suffix -> codec (FourCC). MP4 cannot hold VP8."""
@@ -42,13 +40,9 @@ _MOST_WAITING = 8
 class VideoWriters:
     """Writes a video for each camera at the rate of its frames.
 
-    Args:
-        target: a folder, created if missing, which gets ``<camera>.mp4``; or a file that ends in
-            .mp4 or .webm, to whose name the camera's is added if there are several. The videos
-            show people, whatever other settings say.
-        recordings: the recordings watched, which are never overwritten.
-        cameras: number of cameras.
-        name_of: person -> name; None if the person has no name.
+    They show people, whatever other settings say. `target` is a folder, created if missing, which
+    gets ``<camera>.mp4``; or a file that ends in .mp4 or .webm, to whose name the camera's is added
+    if there are several. The recordings watched are never overwritten.
 
     Raises:
         SettingsError: the target cannot be written, is one of the recordings, or has an unsupported
@@ -63,7 +57,7 @@ class VideoWriters:
         cameras: int = 1,
         name_of: Callable[[int], str | None] = lambda _: None,
     ) -> None:
-        self._cv2 = load_opencv()
+        load_opencv()
         self._target = target
         self._is_file = suffix_of(target) in VIDEO_CODECS
         self._cameras = cameras

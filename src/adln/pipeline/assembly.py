@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from adln.atomic import is_there
 from adln.cameras.appearance import Appearance, crop_appearance
@@ -31,7 +31,7 @@ from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scale, Scales, read_calibration
 from adln.matching.thresholds import StatedThresholds
 from adln.pipeline.alert_settings import ANYBODY, UNKNOWN
-from adln.pipeline.alerts import AlertRule, AlertSink, CommandSink
+from adln.pipeline.alerts import AlertSink, CommandSink
 from adln.pipeline.broker import Broker
 from adln.pipeline.delivery import Delivery, Sink
 from adln.pipeline.depths import DepthEmbedder
@@ -44,8 +44,7 @@ from adln.pipeline.outbox import Outbox
 from adln.pipeline.people import ReportedPeople
 from adln.pipeline.roster import enter_cameras
 from adln.pipeline.sightings import SightingEvent
-from adln.pipeline.watch import CameraParts, SeenFrame, TrackEnd, Watch
-from adln.pipeline.watch_parts import Pictured
+from adln.pipeline.watch import CameraParts, Watch
 from adln.pipeline.watch_settings import (
     CameraSettings,
     MqttSettings,
@@ -53,9 +52,6 @@ from adln.pipeline.watch_settings import (
     WebhookSettings,
 )
 from adln.pipeline.webhook_sink import WebhookSink
-
-if TYPE_CHECKING:
-    from adln.pipeline.metrics import PipelineMetrics
 
 # The gallery keeps this many unassigned sightings (candidates to review).
 _MOST_UNNAMED = 2_000
@@ -68,18 +64,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Assembly:
-    """The parts of a watch, ready to run; close it when done.
+    """The parts of a watch, ready to run (see `Watch`); close it when done.
 
     Attributes:
-        cameras: the sources of frames.
         parts: camera name -> the parts for this camera.
-        detector: finds people.
-        embedder: the network.
         gallery: stored people and sightings.
-        book: assigns identities.
-        load: adapts the work to the budget.
-        first_depth: depth at which every crop is embedded first; None if there is only one depth.
-        costs: stated costs; None if costs are measured.
         run: run number on this gallery, from 1.
         live: whether any camera is live.
     """
@@ -96,16 +85,8 @@ class Assembly:
     run: int
     live: bool
 
-    def loop(
-        self,
-        deliver: Callable[[SightingEvent], object],
-        *,
-        pictures: Pictured = False,
-        metrics: "PipelineMetrics | None" = None,
-        on_frame: Callable[[SeenFrame], object] | None = None,
-        on_track_end: Callable[[TrackEnd], object] | None = None,
-    ) -> Watch:
-        """The loop over these parts; see `Watch` for the arguments."""
+    def loop(self, deliver: Callable[[SightingEvent], object], **outputs: Any) -> Watch:
+        """The loop over these parts; `outputs` are other arguments of `Watch`."""
         return Watch(
             cameras=self.cameras,
             parts=self.parts,
@@ -117,10 +98,7 @@ class Assembly:
             first_depth=self.first_depth,
             run=self.run,
             deliver=deliver,
-            pictures=pictures,
-            metrics=metrics,
-            on_frame=on_frame,
-            on_track_end=on_track_end,
+            **outputs,
         )
 
     def close(self) -> None:
@@ -138,11 +116,8 @@ def assemble(
 ) -> Assembly:
     """Open everything that a watch needs, except its outputs; see `open_delivery`.
 
-    Args:
-        settings: the watch's settings.
-        folder: base of relative paths in the settings.
-        gallery_folder: replaces the gallery of the settings.
-        detector: replaces the detector of the settings.
+    Relative paths in the settings are based on `folder`. `gallery_folder` replaces their gallery,
+    `detector` their detector.
 
     Raises:
         AdlnError: something cannot be opened, or settings contradict each other.
@@ -150,9 +125,7 @@ def assemble(
     live = any(is_live(camera.source) for camera in settings.cameras)
     embedder, first_depth, depth = _open_network(settings, folder)
     if detector is None or settings.detector.boxes:
-        detector, has_tracks = _open_detector(settings, folder)
-    else:
-        has_tracks = _no_tracks
+        detector = _open_detector(settings, folder)
     load, costs = _open_load(settings, embedder, first_depth, depth, live=live)
     gallery = SqliteGallery(gallery_folder or folder / settings.gallery, create=True, actor="watch")
     group = CameraGroup()
@@ -165,26 +138,25 @@ def assemble(
         rules = keep_by_camera(rules, settings.cameras)
         if rules != gallery.retention:
             gallery.set_retention(rules)
-        run = enter_cameras(
-            gallery.folder,
-            {camera.name: camera.number for camera in settings.cameras},
-            last_track=gallery.last_track,
-        )
-        scales = open_scales(settings, embedder)
+        numbers = {camera.name: camera.number for camera in settings.cameras}
+        run = enter_cameras(gallery.folder, numbers, last_track=gallery.last_track)
         book = IdentityBook(
             gallery,
             digest=embedder.digest,
             dim=embedder.dim,
-            scales=scales.own,
-            pairs=scales.pairs,
+            scales=open_scales(settings, embedder),
             spaces=embedder.spaces,
             settings=settings.identity,
-            travel_s=_travel(settings),
+            travel_s={
+                (numbers[a], numbers[b]): way.least_s
+                for way in settings.travel
+                for a, b in combinations(way.cameras, 2)
+            },
         )
         parts = {}
         appearance = open_appearance(settings, embedder)
         for camera in settings.cameras:
-            address = _source_path(camera, folder)
+            address = camera.source if is_live(camera.source) else str(folder / camera.source)
             source = open_source(
                 address,
                 camera.name,
@@ -196,7 +168,7 @@ def assemble(
             if not camera.start and isinstance(source, VideoFile | ImageFolder):
                 _require_kept(source, rules)
             tracker: Tracker = ByteTracker(settings.tracker, appearance=appearance)
-            if has_tracks(camera.name):
+            if isinstance(detector, BoxesFile) and detector.has_tracks(camera.name):
                 tracker = GivenTracks(keep_s=settings.tracker.keep_s)
             parts[camera.name] = CameraParts(
                 number=camera.number,
@@ -232,12 +204,7 @@ def assemble(
 
 
 def keep_by_camera(rules: Retention, cameras: Iterable[CameraSettings]) -> Retention:
-    """A gallery's retention rules, with the retention times that cameras state for themselves.
-
-    Args:
-        rules: the gallery's.
-        cameras: from the settings; one without `keep_days` leaves the gallery's rule as it is.
-    """
+    """A gallery's retention rules, with the times that cameras state as their `keep_days`."""
     stated = {one.number: one.keep_days * DAY_S for one in cameras if one.keep_days}
     return replace(rules, camera_keep_s={**rules.camera_keep_s, **stated})
 
@@ -266,13 +233,7 @@ def open_delivery(
     *,
     people: ReportedPeople | None = None,
 ) -> Delivery:
-    """Open outbox and sinks.
-
-    Args:
-        settings: the watch's settings.
-        folder: base of relative paths in the settings.
-        gallery: needed for alerts.
-        people: the gallery's people, if already open.
+    """Open outbox and sinks; alerts need the gallery, or its people if they are open already.
 
     Raises:
         DeliveryError: the outbox or a sink cannot be used.
@@ -284,7 +245,11 @@ def open_delivery(
     if settings.jsonl.path:
         sinks["jsonl"] = JsonlSink(folder / settings.jsonl.path)
     if settings.mqtt.host and settings.mqtt.sightings:
-        sinks["mqtt"] = _open_mqtt(settings.mqtt, folder, settings.mqtt.topic)
+        sinks["mqtt"] = MqttSink(
+            _broker(settings.mqtt, folder),
+            topic=settings.mqtt.topic,
+            client_id=settings.mqtt.client_id,
+        )
     if settings.webhook.url:
         sinks["webhook"] = _open_webhook(
             settings.webhook, folder, settings.webhook.url, settings.webhook.batch_size
@@ -294,12 +259,16 @@ def open_delivery(
             raise SettingsError(f"alert {alert.name!r} needs a gallery to know the people's names.")
         way: Sink
         if alert.to == "mqtt":
-            way = _open_mqtt(settings.mqtt, folder, alert.topic, alert.name)
+            way = MqttSink(
+                _broker(settings.mqtt, folder),
+                topic=alert.topic,
+                client_id=_client_id(settings.mqtt, alert.name),
+            )
         elif alert.to == "webhook":
             way = _open_webhook(settings.webhook, folder, alert.url, 1)
         else:
             way = CommandSink(alert.command, folder=folder)
-        sinks[f"alert-{alert.name}"] = AlertSink(AlertRule(alert, people), people, way)
+        sinks[f"alert-{alert.name}"] = AlertSink(alert, people, way)
     if not sinks:
         raise SettingsError(
             "there is no output for sightings: set jsonl.path, mqtt.host or webhook.url."
@@ -323,31 +292,24 @@ def open_home_assistant(
 ) -> HomeAssistant | None:
     """Connect to Home Assistant; None if it is not enabled.
 
-    Args:
-        settings: the watch's settings.
-        folder: base of relative paths in the settings.
-        people: the gallery's people.
-
     Raises:
         DeliveryError: the broker's settings cannot be used.
         SettingsError: an environment variable is missing.
     """
     if not settings.home_assistant.enabled:
         return None
-    mqtt = settings.mqtt
     return HomeAssistant(
-        _broker(mqtt, folder),
+        _broker(settings.mqtt, folder),
         settings.home_assistant,
         cameras={camera.name: camera.number for camera in settings.cameras},
         people=people,
-        client_id=f"{mqtt.client_id}-home" if mqtt.client_id else "",
+        client_id=_client_id(settings.mqtt, "home"),
     )
 
 
-def _open_mqtt(mqtt: MqttSettings, folder: Path, topic: str, part: str = "") -> MqttSink:
-    # A broker disconnects one of two clients with the same id.
-    client_id = f"{mqtt.client_id}-{part}" if mqtt.client_id and part else mqtt.client_id
-    return MqttSink(_broker(mqtt, folder), topic=topic, client_id=client_id)
+def _client_id(mqtt: MqttSettings, part: str) -> str:
+    """An id of its own: a broker disconnects one of two clients with the same id."""
+    return f"{mqtt.client_id}-{part}" if mqtt.client_id else ""
 
 
 def _broker(mqtt: MqttSettings, folder: Path) -> Broker:
@@ -402,22 +364,12 @@ def _require_kept(source: VideoFile | ImageFolder, rules: Retention) -> None:
     )
 
 
-def _source_path(camera: CameraSettings, folder: Path) -> str:
-    return camera.source if is_live(camera.source) else str(folder / camera.source)
-
-
-def _network_path(name: str, folder: Path) -> Path:
-    path = folder / name
-    # A shipped network is given by its name alone.
-    return path if path.exists() else Path(name)
-
-
 def _open_network(settings: WatchSettings, folder: Path) -> tuple[DepthEmbedder, int, int]:
     """The network, the depth at which every crop is embedded, and the deepest depth in use."""
     files = files_for(settings.network.files, settings.quality)
-    embedder = DepthEmbedder(
-        [_network_path(name, folder) for name in files], threads=settings.network.threads
-    )
+    # A shipped network is given by its name alone.
+    paths = [folder / name if (folder / name).exists() else Path(name) for name in files]
+    embedder = DepthEmbedder(paths, threads=settings.network.threads)
     depth = settings.network.depth or max(embedder.depths)
     if depth not in embedder.depths:
         raise SettingsError(
@@ -436,7 +388,7 @@ def open_appearance(settings: WatchSettings, embedder: DepthEmbedder) -> Appeara
     return crop_appearance(lambda crops: eye.embed(crops, depth)[depth], eye.crop_size)
 
 
-def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Callable[[str], bool]]:
+def _open_detector(settings: WatchSettings, folder: Path) -> Detector:
     chosen = settings.detector
     if chosen.boxes:
         boxes = BoxesFile(folder / chosen.boxes)
@@ -447,7 +399,7 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
                 f"{chosen.boxes}: has boxes of camera {strangers[0]!r}; the settings name only "
                 f"{sorted(names)}."
             )
-        return boxes, boxes.has_tracks
+        return boxes
     path = folder / chosen.model if chosen.model else default_detector()
     if not is_there(path):
         raise SettingsError(
@@ -455,57 +407,40 @@ def _open_detector(settings: WatchSettings, folder: Path) -> tuple[Detector, Cal
             "ADLN_DETECTOR to a YOLOX file, set detector.boxes, or run `adln watch "
             "--fetch-detector` once."
         )
-    detector = YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
-    return detector, _no_tracks
-
-
-def _no_tracks(_: str) -> bool:
-    return False
+    return YoloxDetector(path, min_confidence=chosen.min_confidence, threads=chosen.threads)
 
 
 def _open_load(
     settings: WatchSettings, embedder: DepthEmbedder, first: int, depth: int, *, live: bool
 ) -> tuple[LoadController, Costs | None]:
     load, stated = settings.load, settings.costs
-    depths = [one for one in embedder.priced_depths if one < depth] + [depth]
-    costs: Costs | None = None
+    priced = embedder.priced_depths
+    depths = [one for one in priced if one < depth] + [depth]
+    is_stated = not live and stated.frame_ms > 0
     if live:
-        measured = embedder.measure_ms()
-        # A depth within a file costs as much as the deepest depth of that file.
-        crop_ms = {one: measured[min(p for p in measured if p >= one)] for one in depths}
-    elif stated.frame_ms > 0:
-        if len(stated.crop_ms) != len(embedder.priced_depths):
+        prices = embedder.measure_ms()
+    elif is_stated:
+        if len(stated.crop_ms) != len(priced):
             raise SettingsError(
-                f"costs.crop_ms needs one number for each of the {len(embedder.priced_depths)} "
-                f"network files, got {len(stated.crop_ms)}."
+                f"costs.crop_ms needs one number for each of the {len(priced)} network files, got "
+                f"{len(stated.crop_ms)}."
             )
-        prices = dict(zip(embedder.priced_depths, stated.crop_ms, strict=True))
-        crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
-        costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms)
+        prices = dict(zip(priced, stated.crop_ms, strict=True))
     else:
         _log.info("recordings are processed in full; set costs.frame_ms to adapt them to a load")
-        crop_ms = dict.fromkeys(depths, 1.0)
+        prices = dict.fromkeys(priced, 1.0)
         load = LoadSettings(budget_ms=0.0)
-    if first < depth:
-        # At the level of the deeper depth, a crop may be embedded at both.
-        level_ms = {one: ms + (crop_ms[first] if one > first else 0) for one, ms in crop_ms.items()}
-    else:
-        level_ms = crop_ms
+    # A depth within a file costs as much as the deepest depth of that file.
+    crop_ms = {one: prices[min(p for p in prices if p >= one)] for one in depths}
+    # At the level of a deeper depth, a crop may be embedded at both.
+    level_ms = {one: ms + (crop_ms[first] if one > first else 0) for one, ms in crop_ms.items()}
     ladder = make_ladder(
         crops_per_track=settings.crops_per_track,
         depths=depths,
         most_skipping=load.most_skipping,
     )
+    costs = Costs(frame_ms=stated.frame_ms, crop_ms=crop_ms) if is_stated else None
     return LoadController(ladder, level_ms, load), costs
-
-
-def _travel(settings: WatchSettings) -> dict[tuple[int, int], float]:
-    numbers = {camera.name: camera.number for camera in settings.cameras}
-    return {
-        (numbers[a], numbers[b]): way.least_s
-        for way in settings.travel
-        for a, b in combinations(way.cameras, 2)
-    }
 
 
 def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
@@ -513,17 +448,17 @@ def open_scales(settings: WatchSettings, embedder: DepthEmbedder) -> Scales:
     stated = StatedThresholds(
         match=settings.thresholds.match, candidate=settings.thresholds.candidate
     )
-    scales: dict[int, Scale] = {}
+    scales: dict[int, Scale] = dict.fromkeys(embedder.depths, stated)
     pairs: dict[tuple[int, int], Scale] = {}
     missing = []
     for depth in embedder.depths:
         path, digest = embedder.file_of(depth)
         content = read_calibration(path, model_sha256=digest)
         known = Scales(own={}) if content is None else content.scales(flip=False)
-        found = known.own.get(depth)
-        scales[depth] = stated if found is None else found
         pairs |= known.pairs
-        if found is None:
+        if depth in known.own:
+            scales[depth] = known.own[depth]
+        else:
             missing.append(embedder.depth_name(depth))
     if missing:
         _log.warning(

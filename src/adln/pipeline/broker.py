@@ -15,14 +15,9 @@ TIMEOUT_S = 10.0
 class Broker:
     """Makes clients for one broker.
 
-    Args:
-        host: The broker's host.
-        port: Usually 1883, with TLS 8883.
-        username: If the broker requires one.
-        password: If the broker requires one; needs a username.
-        tls: Whether to encrypt the connection and verify the broker's certificate.
-        ca_file: Trusted certificates (PEM) in place of the system's.
-        timeout_s: Longest wait for the connection and for acknowledgements.
+    A password needs a username. With `tls` the connection is encrypted and the broker's certificate
+    verified, by `ca_file` (PEM) in place of the system's. The connection, and acknowledgements, are
+    waited for `timeout_s` at most.
 
     Raises:
         DeliveryError: paho-mqtt is not installed, or the certificate file cannot be used.
@@ -52,12 +47,7 @@ class Broker:
         self.host, self.port, self.timeout_s = host, port, timeout_s
 
     def new_client(self, client_id: str, *, reconnect: bool) -> Any:
-        """A paho client that is not connected yet.
-
-        Args:
-            client_id: The client's id at the broker; "" lets the broker choose.
-            reconnect: Whether it reconnects by itself after losing the connection.
-        """
+        """A paho client that is not connected yet; with the id "", the broker chooses one."""
         client = self._make_client(client_id=client_id, reconnect_on_failure=reconnect)
         if self._login[0] is not None:
             client.username_pw_set(*self._login)
@@ -68,8 +58,7 @@ class Broker:
 
 
 def leave(client: Any) -> None:
-    """Stop a paho client's thread, even if its broker hangs."""
-    # A broker that hangs would keep paho's thread, and so loop_stop, waiting forever.
+    """Stop a paho client's thread, even if its broker hangs, which would keep it waiting."""
     connection = client.socket()
     if connection is not None:
         with suppress(OSError):

@@ -1,8 +1,6 @@
 """Embeds the new crops of all cameras in one batch, each crop once per depth."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -12,83 +10,64 @@ from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.watch_parts import OpenTrack
 
 Tracks = Mapping[tuple[str, int], OpenTrack]
+Tried = tuple[str, int, Exception | None]
+"""Camera of a crop, the depth at which it was embedded, and why that failed."""
 _New = tuple[OpenTrack, str, SelectedCrop]
 
 
-@dataclass(eq=False)
-class CropEmbedder:
-    """Embeds the new crops of tracks.
+def embed_crops(
+    embedder: DepthEmbedder,
+    reports: Sequence[TrackReport],
+    tracks: Tracks,
+    *,
+    first: int,
+    depth: int,
+    is_sure: Callable[[TrackReport], bool],
+) -> list[Tried]:
+    """Embed the crops of reports that are not embedded yet, and update their tracks.
 
-    Args:
-        embedder: the network.
-        first: depth at which every crop is embedded. Crops of tracks that are still uncertain are
-            embedded again at the requested depth. None uses the requested depth at once.
-        is_sure: whether a track's evidence is enough; called only if `first` is given.
-        failed: called with the camera's name and the error for a crop that cannot be used.
-        embedded: called with the camera and depth of each crop.
+    Every crop is embedded at the depth `first`. If another one is requested, crops of tracks of
+    which that is not sure are embedded again at it.
     """
+    pairs = [(tracks[report.camera_id, report.track_id], report) for report in reports]
+    new = [
+        (track, report.camera_id, crop)
+        for track, report in pairs
+        for crop in report.crops
+        if crop.crop_id not in track.embeddings
+    ]
+    tried = _try(embedder, new, first)
+    if first == depth:
+        return tried
+    for track, report in pairs:
+        # Once uncertain, a track stays at the deeper depth: all its embeddings share one depth.
+        track.is_deep = track.is_deep or not is_sure(report)
+    deeper = [
+        (track, report.camera_id, crop)
+        for track, report in pairs
+        for crop in report.crops
+        if track.is_deep and depth not in track.embeddings.get(crop.crop_id, {depth: None})
+    ]
+    return tried + _try(embedder, deeper, depth)
 
-    embedder: DepthEmbedder
-    _: KW_ONLY
-    first: int | None
-    is_sure: Callable[[TrackReport], bool]
-    failed: Callable[[str, Exception], object]
-    embedded: Callable[[str, int], object]
 
-    def embed(self, reports: Sequence[TrackReport], tracks: Tracks, depth: int) -> Counter[int]:
-        """Embed the crops of reports that are not embedded yet.
+def _try(embedder: DepthEmbedder, crops: Sequence[_New], depth: int) -> list[Tried]:
+    if not crops:
+        return []
+    try:
+        _embed(embedder, crops, depth)
+    except Exception as error:
+        if len(crops) == 1:
+            return [(crops[0][1], depth, error)]
+        # One by one, so that an unusable crop affects its own track only.
+        return [tried for one in crops for tried in _try(embedder, [one], depth)]
+    return [(camera, depth, None) for _, camera, _ in crops]
 
-        Args:
-            reports: reports of tracks.
-            tracks: camera and track -> state of the track, which is updated.
-            depth: the deepest depth to use.
 
-        Returns:
-            Depth -> number of crops embedded at it.
-        """
-        first = depth if self.first is None else min(self.first, depth)
-        new: list[_New] = []
-        for report in reports:
-            track = tracks[report.camera_id, report.track_id]
-            new += [
-                (track, report.camera_id, crop)
-                for crop in report.crops
-                if crop.crop_id not in track.embeddings
-            ]
-        done = self._work(new, first)
-        if first == depth:
-            return done
-        deeper: list[_New] = []
-        for report in reports:
-            track = tracks[report.camera_id, report.track_id]
-            # Once uncertain, a track stays at the deeper depth: all its embeddings share one depth.
-            track.is_deep = track.is_deep or not self.is_sure(report)
-            if track.is_deep:
-                deeper += [
-                    (track, report.camera_id, crop)
-                    for crop in report.crops
-                    if depth not in track.embeddings.get(crop.crop_id, {depth: None})
-                ]
-        return done + self._work(deeper, depth)
-
-    def _work(self, crops: Sequence[_New], depth: int) -> Counter[int]:
-        if crops:
-            try:
-                self._embed(crops, depth)
-            except Exception:
-                # One by one, so that an unusable crop affects its own track only.
-                for one in crops:
-                    try:
-                        self._embed([one], depth)
-                    except Exception as error:
-                        self.failed(one[1], error)
-        return Counter({depth: len(crops)})
-
-    def _embed(self, crops: Sequence[_New], depth: int) -> None:
-        answers = self.embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
-        for rows in answers.values():
-            require_direction(rows, what="a crop")
-        for at, (track, name, crop) in enumerate(crops):
-            found = {depth_: rows[at] for depth_, rows in answers.items()}
-            track.embeddings[crop.crop_id] = track.embeddings.get(crop.crop_id, {}) | found
-            self.embedded(name, depth)
+def _embed(embedder: DepthEmbedder, crops: Sequence[_New], depth: int) -> None:
+    answers = embedder.embed(np.stack([crop.image for _, _, crop in crops]), depth)
+    for rows in answers.values():
+        require_direction(rows, what="a crop")
+    for at, (track, _, crop) in enumerate(crops):
+        found = {depth_: rows[at] for depth_, rows in answers.items()}
+        track.embeddings[crop.crop_id] = track.embeddings.get(crop.crop_id, {}) | found

@@ -6,14 +6,15 @@ are randomised so that many devices do not return to a restarted broker at the s
 """
 
 import logging
-import random
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
+from adln.cameras.clocks import Backoff
 from adln.errors import DeliveryError, UndeliveredError
 from adln.pipeline.outbox import Outbox, SinkCounts, StoredEvent
 from adln.pipeline.sightings import SightingEvent
@@ -26,6 +27,7 @@ Gone = Callable[[Collection[int]], Collection[int]]
 MAX_WAITING = 10_000
 """Most sightings held in memory while the disk cannot be written."""
 
+_BACKOFF = partial(Backoff, first_s=0.5)
 _log = logging.getLogger(__name__)
 
 
@@ -44,30 +46,6 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryPauses:
-    """Pauses between attempts: doubled up to a bound, each drawn from the upper half of its range.
-
-    Attributes:
-        first_s: The first pause, before drawing.
-        most_s: The longest pause.
-    """
-
-    first_s: float = 0.5
-    most_s: float = 60.0
-
-    def pause_s(self, failures: int, chance: float) -> float:
-        """Length of the pause after this many consecutive failures.
-
-        Args:
-            failures: From 1.
-            chance: Random number in 0..1.
-        """
-        # Bounded, because a larger exponent overflows a float.
-        whole = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 60))
-        return whole * (0.5 + 0.5 * chance)
-
-
-@dataclass(frozen=True, kw_only=True)
 class DeliveryCounts:
     """Status of delivery.
 
@@ -76,7 +54,6 @@ class DeliveryCounts:
         stored: Those of them that were stored in the outbox.
         waiting: Those in memory, not yet stored.
         lost_unstored: Those dropped because the disk failed for too long, or by an internal error.
-        sinks: Status of each sink.
         failures: Consecutive failed attempts of each sink; 0 while it works.
     """
 
@@ -91,13 +68,9 @@ class DeliveryCounts:
 class Delivery:
     """Accepts sightings without blocking, stores them, and delivers them to all sinks.
 
-    Args:
-        outbox: Stores the sightings, for the same sinks. Closed together with the delivery.
-        sinks: Name -> receiver.
-        backoff: Pauses between attempts.
-        chance: Draws random numbers in 0..1 for the pauses.
-        gone: Selects, from person numbers, those that were forgotten. Their sightings are erased
-            and not sent.
+    The outbox, which must be for the same sinks, is closed together with the delivery. `backoff`
+    makes the pauses between the attempts of one sink. Sightings of people that `gone` selects, as
+    forgotten, are erased and not sent.
     """
 
     def __init__(
@@ -105,24 +78,19 @@ class Delivery:
         outbox: Outbox,
         sinks: Mapping[str, Sink],
         *,
-        backoff: RetryPauses | None = None,
-        chance: Callable[[], float] = random.random,
+        backoff: Callable[[], Backoff] = _BACKOFF,
         gone: Gone | None = None,
     ) -> None:
         self._outbox = outbox
-        self._backoff = backoff if backoff is not None else RetryPauses()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._waiting: deque[SightingEvent] = deque()
         self._submitted = self._stored = self._lost = self._storing = 0
         self._couriers = {
-            name: _Courier(name, sink, outbox, self._backoff, chance, gone)
-            for name, sink in sinks.items()
+            name: _Courier(name, sink, outbox, backoff(), gone) for name, sink in sinks.items()
         }
         self._writer = threading.Thread(target=self._store, name="adln-outbox", daemon=True)
         self._writer.start()
-        for courier in self._couriers.values():
-            courier.start()
 
     def submit(self, event: SightingEvent) -> None:
         """Submit a sighting; returns at once, see `flush`."""
@@ -142,22 +110,14 @@ class Delivery:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all submitted sightings are on the disk.
-
-        Returns:
-            True if they are; False after a timeout.
-        """
+        """Wait until all submitted sightings are on the disk; False after a timeout."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._waiting and self._storing == 0, timeout=timeout_s
             )
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until every sink has acknowledged all submitted sightings.
-
-        Returns:
-            True if they have; False after a timeout.
-        """
+        """Wait until every sink has acknowledged all submitted sightings; False after a timeout."""
         until = monotonic() + timeout_s
         done = self.flush(timeout_s)
         while done and any(count.pending for count in self._outbox.counts().values()):
@@ -185,10 +145,8 @@ class Delivery:
     def close(self, timeout_s: float = 5.0) -> None:
         """Store waiting sightings, stop sending, and close the outbox and the sinks.
 
-        Stored but unsent sightings are sent when the outbox is opened again.
-
-        Args:
-            timeout_s: Longest time to wait for the disk, and for each sink.
+        Stored but unsent sightings are sent when the outbox is opened again. The disk, and each
+        sink, may take `timeout_s`.
         """
         if self._stop.is_set():
             return
@@ -213,61 +171,52 @@ class Delivery:
                     return
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 self._storing = len(batch)
+            stored = lost = 0
             try:
                 self._outbox.append(batch)
             except DeliveryError as error:
                 failures += 1
                 if failures == 1 or failures % 60 == 0:
                     _log.error("%s Sightings wait in memory.", error)
-                with self._changed:
-                    self._waiting.extendleft(reversed(batch))
-                    self._storing = 0
-                self._stop.wait(1.0)
-                continue
             except Exception:
                 # An error in the program, not of the disk: a retry would fail again.
-                _log.exception("%d sightings could not be stored and are lost", len(batch))
-                with self._changed:
-                    self._lost += len(batch)
-                    self._storing = 0
-                    self._changed.notify_all()
-                continue
-            if failures:
-                _log.warning("the outbox can be written again after %d attempts", failures)
-            failures = 0
+                lost = len(batch)
+                _log.exception("%d sightings could not be stored and are lost", lost)
+            else:
+                stored = len(batch)
+                if failures:
+                    _log.warning("the outbox can be written again after %d attempts", failures)
+                failures = 0
             with self._changed:
-                self._stored += len(batch)
+                self._stored += stored
+                self._lost += lost
                 self._storing = 0
+                if not stored and not lost:
+                    self._waiting.extendleft(reversed(batch))
                 self._changed.notify_all()
-            for courier in self._couriers.values():
-                courier.wake()
+            if stored:
+                for courier in self._couriers.values():
+                    courier.wake()
+            elif not lost:
+                self._stop.wait(1.0)
 
 
 class _Courier:
     """The thread of one sink."""
 
     def __init__(
-        self,
-        name: str,
-        sink: Sink,
-        outbox: Outbox,
-        backoff: RetryPauses,
-        chance: Callable[[], float],
-        gone: Gone | None,
+        self, name: str, sink: Sink, outbox: Outbox, backoff: Backoff, gone: Gone | None
     ) -> None:
-        self._gone = gone
-        self.failures = 0
         self._name = name
         self._sink = sink
         self._outbox = outbox
         self._backoff = backoff
-        self._chance = chance
+        self._gone = gone
+        self.failures = 0
         self._refused: tuple[int, int] = (-1, 0)  # position, times in a row
         self._stop = threading.Event()
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"adln-sink-{name}", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
     def wake(self) -> None:
@@ -317,6 +266,7 @@ class _Courier:
         if self.failures:
             _log.warning("sink %s works again after %d failures", self._name, self.failures)
         self.failures = 0
+        self._backoff.reset()
         return False
 
     def _purge(self) -> None:
@@ -346,8 +296,11 @@ class _Courier:
         )
 
     def _fail(self, reason: str, *, progress: bool) -> None:
-        self.failures = 1 if progress else self.failures + 1
-        pause_s = self._backoff.pause_s(self.failures, self._chance())
+        if progress:
+            self.failures = 0
+            self._backoff.reset()
+        self.failures += 1
+        pause_s = self._backoff.next_pause_s()
         # Log failures 1, 2, 4, 8, ... only.
         if self.failures & (self.failures - 1) == 0:
             _log.warning(

@@ -7,9 +7,10 @@ Embeddings of depths that share a space can be compared with each other.
 """
 
 import hashlib
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from timeit import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,9 @@ _MEASURED_BATCHES = 5
 
 
 class DepthEmbedder:
-    """One file of `adln export`, or several of one network, shallowest first.
+    """One file of `adln export`, all of a split export, or several that each start from crops.
 
-    Args:
-        paths: one file, all files of a split export, or several that each start from crops.
-        threads: cores to use.
-        batch_size: crops per batch.
+    Files of one network are named shallowest first; `threads` is the number of cores to use.
 
     Attributes:
         depths: depths that `embed` offers, ascending.
@@ -52,21 +50,27 @@ class DepthEmbedder:
         if not paths:
             raise SettingsError("name at least one network file.")
         self._batch_size = batch_size
-        self._chains: list[_Chain] = []
+        # Files that take crops, each with those that continue from its feature maps.
+        self._chains: list[tuple[OnnxEmbedder, list[DeeperEmbedder]]] = []
+        self._parts: list[OnnxEmbedder | DeeperEmbedder] = []
         self._files: dict[int, OpenModel] = {}
         for path in paths:
-            # The first file of a chain takes crops, the others feature maps.
             if not self._chains or open_session(path, threads=threads).manifest.starts_after == 0:
-                self._chains.append(_Chain(path, threads=threads, batch_size=batch_size))
+                # With several files, feature maps pass from one to the next, and a run uses all
+                # cores.
+                first = OnnxEmbedder(path, threads=threads, batch_size=batch_size)
+                self._chains.append((first, []))
+                self._enter(first)
             else:
-                self._chains[-1].go_on(path, threads=threads)
-            self._enter(self._chains[-1].last)
-        self._parts = [part for chain in self._chains for part in chain.parts]
+                deeper = DeeperEmbedder(path, self._parts[-1], threads=threads)
+                self._chains[-1][1].append(deeper)
+                self._enter(deeper)
         self.depths = tuple(sorted(self._files))
         self.priced_depths = tuple(max(part.depths) for part in self._parts)
-        self.digest = _digest([part.model.sha256 for part in self._parts])
-        first = self._chains[0].first
-        self.dim, self.crop_size = first.dim, first.crop_size
+        digests = [part.model.sha256 for part in self._parts]
+        joined = hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+        self.digest = joined if len(digests) > 1 else digests[0]
+        self.dim, self.crop_size = self._parts[0].dim, self._chains[0][0].crop_size
         self.spaces = {
             depth: model.manifest.space_of(depth) for depth, model in self._files.items()
         }
@@ -79,7 +83,7 @@ class DepthEmbedder:
 
     def _enter(self, part: OnnxEmbedder | DeeperEmbedder) -> None:
         """Add the depths of a file; refuse a file of another network."""
-        first, model = self._chains[0].first.model, part.model
+        first, model = self._chains[0][0].model, part.model
         facts = ("source_sha256", "height_px", "width_px", "dim")
         ours, its = first.manifest, model.manifest
         other = [fact for fact in facts if getattr(its, fact) != getattr(ours, fact)]
@@ -100,6 +104,7 @@ class DepthEmbedder:
                 f"{min(part.depths)}, the one before it Res{max(self._files)}."
             )
         self._files |= dict.fromkeys(part.depths, model)
+        self._parts.append(part)
 
     def file_of(self, depth: int) -> tuple[Path, str]:
         """The file that gives a depth, and its SHA-256."""
@@ -111,11 +116,7 @@ class DepthEmbedder:
         return self._files[depth].depth_name(depth)
 
     def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        """Embed crops (N, H, W, 3) uint8 RGB.
-
-        Args:
-            crops: of `crop_size`.
-            depth: one of `depths`.
+        """Embed crops (N, H, W, 3) uint8 RGB of `crop_size`.
 
         Returns:
             depth -> (N, D) float32 of unit length, for this depth and the shallower ones computed
@@ -124,75 +125,48 @@ class DepthEmbedder:
         Raises:
             ModelFileError: no file gives this depth.
         """
-        if depth not in self._files:
-            raise ModelFileError(f"no file gives depth {depth}; available: {list(self.depths)}.")
-        chain = next(one for one in self._chains if depth in one.depths)
-        return chain.embed(crops, depth)
+        for first, deeper in self._chains:
+            if depth in first.depths:
+                answers = first.embed(crops)
+            elif any(depth in part.depths for part in deeper):
+                answers = self._embed_deeper(crops, depth, first, deeper)
+            else:
+                continue
+            return {at: rows for at, rows in sorted(answers.items()) if at <= depth}
+        raise ModelFileError(f"no file gives depth {depth}; available: {list(self.depths)}.")
 
-    def embed_all(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D)."""
-        found: dict[int, NDArray[np.float32]] = {}
-        for chain in self._chains:
-            found |= chain.embed(crops, chain.depths[-1])
-        return found
-
-    def measure_ms(self) -> dict[int, float]:
-        """Cost of a crop at each priced depth on this machine, in ms: the best of a few batches."""
-        costs = {}
-        crops = np.zeros((self._batch_size, *self.crop_size, 3), np.uint8)
-        for depth in self.priced_depths:
-            times = []
-            for _ in range(_MEASURED_BATCHES):
-                start = time.perf_counter()
-                self.embed(crops, depth)
-                times.append(time.perf_counter() - start)
-            costs[depth] = 1000 * min(times) / len(crops)
-        return costs
-
-
-class _Chain:
-    """A file that takes crops, and the files that continue from its feature maps."""
-
-    def __init__(self, path: str | Path, *, threads: int, batch_size: int) -> None:
-        # With several files, feature maps pass from one to the next, and a run uses all cores.
-        self.first = OnnxEmbedder(path, threads=threads, batch_size=batch_size)
-        self._deeper: list[DeeperEmbedder] = []
-        self._batch_size = batch_size
-
-    @property
-    def parts(self) -> list[OnnxEmbedder | DeeperEmbedder]:
-        return [self.first, *self._deeper]
-
-    @property
-    def last(self) -> OnnxEmbedder | DeeperEmbedder:
-        return self.parts[-1]
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        return tuple(depth for part in self.parts for depth in part.depths)
-
-    def go_on(self, path: str | Path, *, threads: int) -> None:
-        self._deeper.append(DeeperEmbedder(path, self.last, threads=threads))
-
-    def embed(self, crops: NDArray[np.uint8], depth: int) -> dict[int, NDArray[np.float32]]:
-        if not self._deeper or depth in self.first.depths:
-            answers = self.first.embed(crops)
-            return {at: rows for at, rows in answers.items() if at <= depth}
-        parts: dict[int, list[NDArray[np.float32]]] = {}
+    def _embed_deeper(
+        self,
+        crops: NDArray[np.uint8],
+        depth: int,
+        first: OnnxEmbedder,
+        deeper: Sequence[DeeperEmbedder],
+    ) -> dict[int, NDArray[np.float32]]:
+        answers: dict[int, list[NDArray[np.float32]]] = {}
         for start in range(0, max(len(crops), 1), self._batch_size):
-            batch = crops[start : start + self._batch_size]
-            found, maps = self.first.embed_with_maps(batch)
-            for part in self._deeper:
-                deeper, maps = part.embed_with_maps(maps[part.starts_after])
-                found |= deeper
+            found, maps = first.embed_with_maps(crops[start : start + self._batch_size])
+            for part in deeper:
+                more, maps = part.embed_with_maps(maps[part.starts_after])
+                found |= more
                 if depth in part.depths:
                     break
             for at, rows in found.items():
-                parts.setdefault(at, []).append(rows)
-        return {at: np.concatenate(rows) for at, rows in sorted(parts.items()) if at <= depth}
+                answers.setdefault(at, []).append(rows)
+        return {at: np.concatenate(rows) for at, rows in answers.items()}
 
+    def embed_all(self, crops: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """Embed crops (N, H, W, 3) uint8 RGB at every depth: depth -> (N, D)."""
+        ends = [(first, *deeper)[-1] for first, deeper in self._chains]
+        answers = [self.embed(crops, max(part.depths)) for part in ends]
+        return {depth: rows for found in answers for depth, rows in found.items()}
 
-def _digest(digests: Sequence[str]) -> str:
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("".join(digests).encode("ascii")).hexdigest()
+    def measure_ms(self) -> dict[int, float]:
+        """Cost of a crop at each priced depth on this machine, in ms: the best of a few batches."""
+        crops = np.zeros((self._batch_size, *self.crop_size, 3), np.uint8)
+
+        def fastest_s(depth: int) -> float:
+            return min(
+                repeat(partial(self.embed, crops, depth), number=1, repeat=_MEASURED_BATCHES)
+            )
+
+        return {depth: 1000 * fastest_s(depth) / len(crops) for depth in self.priced_depths}

@@ -7,10 +7,13 @@ people. If same-person scores do not exceed different-person scores, no threshol
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +57,7 @@ class Separation:
         return float(ranks.mean() / max(1, len(self.different)))
 
     def threshold(self, rate: float, gallery_size: int) -> float:
-        """The score that a stranger exceeds in this share of searches of a gallery.
-
-        Args:
-            rate: share of searches.
-            gallery_size: number of people in the gallery.
+        """The score that a stranger exceeds in this share of searches of so many people.
 
         Raises:
             SettingsError: there are not enough different pairs.
@@ -83,13 +82,9 @@ class Examination:
 
     Attributes:
         tracks: number of tracks with at least one usable crop.
-        without_crop: number of tracks without one.
         most_together: most people in one frame.
-        depths: depth -> scores.
-        depth_names: depth -> display name.
         stage_ms: stage -> ms per frame.
         crop_ms: depth -> ms to embed a crop.
-        frames: frames processed.
         video_s: length of the recording, in s.
         verdict: whether the network's outputs here equal those of the export, in words.
         detector: keeps the people found in the recording.
@@ -108,11 +103,9 @@ class Examination:
     detector: Detector | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
+class _Seen(NamedTuple):
     """The crops of a finished track."""
 
-    camera: str
     embeddings: dict[int, NDArray[np.float32]]  # depth -> (N, D)
     qualities: NDArray[np.float64]
 
@@ -126,12 +119,8 @@ def examine(
 ) -> Examination:
     """Detect and track people in recordings, and compare their tracks.
 
-    Args:
-        settings: settings of a watch of recordings.
-        folder: base of relative paths in the settings.
-        gallery_folder: an empty, temporary one; nobody is stored in it.
-        on_progress: called after each round with the frames done and their total, 0 if
-            unknown.
+    The gallery is empty and temporary: nobody is stored in it. `on_progress` is called after each
+    round with the frames done and their total, 0 if unknown.
 
     Raises:
         SettingsError: the cameras are live.
@@ -144,65 +133,64 @@ def examine(
         spent: dict[str, float] = defaultdict(float)
         together: set[tuple[str, int, int]] = set()
         tracks: dict[tuple[str, int], _Seen] = {}
-        detector = RememberingDetector(assembly.detector)
+        detector, embedder = RememberingDetector(assembly.detector), assembly.embedder
         all_frames = assembly.cameras.announced_frames
         frames = most = without = 0
         first_s, last_s = math.inf, -math.inf
 
+        @contextmanager
+        def timed(stage: str) -> Iterator[None]:
+            start = time.perf_counter()
+            yield
+            spent[stage] += time.perf_counter() - start
+
         def take(reports: Sequence[TrackReport]) -> int:
             """Embed finished tracks; returns the number of those without a crop."""
-            start = time.perf_counter()
             over = [report for report in reports if report.reason == "ended"]
-            for report in over:
-                if report.crops:
-                    images = np.stack([crop.image for crop in report.crops])
-                    tracks[report.camera_id, report.track_id] = _Seen(
-                        report.camera_id,
-                        assembly.embedder.embed_all(images),
-                        np.array([crop.quality for crop in report.crops]),
-                    )
-            spent["embed"] += time.perf_counter() - start
+            with timed("embed"):
+                for report in over:
+                    if report.crops:
+                        images = np.stack([crop.image for crop in report.crops])
+                        tracks[report.camera_id, report.track_id] = _Seen(
+                            embedder.embed_all(images),
+                            np.array([crop.quality for crop in report.crops]),
+                        )
             return sum(not report.crops for report in over)
 
-        start = time.perf_counter()
-        for round_ in assembly.cameras.rounds():
-            spent["read"] += time.perf_counter() - start
-            start = time.perf_counter()
-            found = detector.detect(round_)
-            spent["detect"] += time.perf_counter() - start
+        rounds = assembly.cameras.rounds()
+        while True:
+            with timed("read"):
+                round_ = next(rounds, None)
+            if round_ is None:
+                break
+            with timed("detect"):
+                found = detector.detect(round_)
             for frame, detections in zip(round_, found, strict=True):
                 part = assembly.parts[frame.camera_id]
-                start = time.perf_counter()
-                update = part.tracker.update(detections, frame.time_s)
-                spent["track"] += time.perf_counter() - start
-                start = time.perf_counter()
-                reports = part.selector.update(frame, update)
-                spent["select"] += time.perf_counter() - start
+                with timed("track"):
+                    update = part.tracker.update(detections, frame.time_s)
+                with timed("select"):
+                    reports = part.selector.update(frame, update)
                 without += take(reports)
-                ids = [person.track_id for person in update.people]
-                together |= {(frame.camera_id, a, b) for a in ids for b in ids if a != b}
+                ids = sorted(person.track_id for person in update.people)
+                together |= {(frame.camera_id, a, b) for a, b in combinations(ids, 2)}
                 most = max(most, len(ids))
                 frames += 1
                 first_s, last_s = min(first_s, frame.time_s), max(last_s, frame.time_s)
             on_progress(frames, all_frames)
-            start = time.perf_counter()
         for part in assembly.parts.values():
             without += take(part.selector.end(part.tracker.finish(), last_s))
         return Examination(
             tracks=len(tracks),
             without_crop=without,
             most_together=most,
-            depths={
-                depth: _separate(tracks, together, depth) for depth in assembly.embedder.depths
-            },
-            depth_names={
-                depth: assembly.embedder.depth_name(depth) for depth in assembly.embedder.depths
-            },
+            depths={depth: _separate(tracks, together, depth) for depth in embedder.depths},
+            depth_names={depth: embedder.depth_name(depth) for depth in embedder.depths},
             stage_ms={stage: 1000 * s / max(1, frames) for stage, s in spent.items()},
-            crop_ms=assembly.embedder.measure_ms(),
+            crop_ms=embedder.measure_ms(),
             frames=frames,
             video_s=max(0.0, last_s - first_s),
-            verdict=assembly.embedder.verdict,
+            verdict=embedder.verdict,
             detector=detector,
         )
     finally:
@@ -236,7 +224,7 @@ def _separate(
     different = [
         float(pooled[camera, a] @ pooled[camera, b])
         for camera, a, b in sorted(together)
-        if a < b and (camera, a) in pooled and (camera, b) in pooled
+        if (camera, a) in pooled and (camera, b) in pooled
     ]
     return Separation(same=np.array(same, np.float64), different=np.array(different, np.float64))
 

@@ -1,7 +1,7 @@
-"""The evidence collected for a track, and the identity found for it."""
+"""The evidence collected for a track, its state while it is open, and the identity found for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from adln.errors import GalleryError
 from adln.gallery.records import pool_track
 from adln.matching.calibration import Verdict
-from adln.matching.identification import Identification
+from adln.matching.identification import Identification, not_asked
 
+NOT_SEEN = not_asked("not asked: the track has no usable crop")
 TrackKey = tuple[int, int]
 """Camera number and track number."""
 
@@ -21,11 +22,10 @@ class EmbeddedCrop:
 
     Attributes:
         crop_id: unique within the camera.
-        time_s: time of its frame.
-        box_xyxy: box in its frame, px.
+        box_xyxy: in its frame, px.
         quality: above 0, at most 1.
         embeddings: depth -> (D,) of unit length, for each depth computed.
-        thumbnail: JPEG for the gallery; None unless pictures are kept.
+        thumbnail: JPEG, if pictures are kept.
     """
 
     crop_id: int
@@ -41,12 +41,10 @@ class Evidence:
     """What is known about a track now.
 
     Attributes:
-        camera: camera number.
-        track: track number, unique within the camera over all runs.
-        first_s: when the person was first seen.
-        last_s: when they were last seen.
-        crops: the best crops; may be empty.
-        most_crops: current limit of crops per track.
+        camera: its number.
+        track: its number, unique within the camera over all runs.
+        crops: the best; may be empty.
+        most_crops: limit of crops per track now.
         is_last: whether the track has ended.
     """
 
@@ -88,20 +86,48 @@ class Evidence:
         )
 
 
+@dataclass(eq=False)
+class TrackState:
+    """What is decided about an open track; see `adln.pipeline.identity`."""
+
+    key: TrackKey
+    first_s: float
+    last_s: float
+    person_id: int | None = None
+    claims: bool = False  # holds the person; a candidate only names one
+    is_founder: bool = False
+    verdict: Verdict = "unknown"
+    probability: float = 0.0
+    depth: int | None = None
+    evidence: Evidence | None = None
+    is_last: bool = False
+    retry_s: float | None = None
+    is_refused: bool = False
+    was_close: bool = False  # a look at it matched, but not clearly enough to learn from
+    met: set[int] = field(default_factory=set)
+    barred: set[int] = field(default_factory=set)
+    own_sightings: set[int] = field(default_factory=set)
+    pooled: frozenset[int] = frozenset()  # ids of the crops in own_sightings
+    said: tuple[Verdict, int | None] | None = None
+    why: Identification = NOT_SEEN
+
+    @property
+    def known(self) -> Evidence:
+        """The evidence, once there is some."""
+        assert self.evidence is not None
+        return self.evidence
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """Identity of a track, as known now.
 
     Attributes:
-        camera: number of the camera.
-        track: number of the track.
-        person_id: the person; None if unknown and not enrolled.
-        verdict: "matched", "candidate", or "unknown"; "unknown" with a person_id is a person who
-            was just enrolled.
-        probability: probability that this is the person named.
-        depth: depth of the embedding that decided; None if the track never had a crop.
+        person_id: None if unknown and not enrolled.
+        verdict: "unknown" with a person_id is a person who was just enrolled.
+        probability: that this is the person named.
+        depth: of the embedding that decided; None if the track never had a crop.
         changed: whether verdict or person differ from the previous answer.
-        is_last: whether the track has ended.
         why: the gallery's result, or why it was not searched.
     """
 

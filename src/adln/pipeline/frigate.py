@@ -11,16 +11,11 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adln.boxes import xywh_to_xyxy
 from adln.cameras.names import camera_name
 from adln.crops import cut, decode_image, resize, to_jpeg
 from adln.embeddings import require_direction
-from adln.errors import (
-    AdlnError,
-    DeliveryError,
-    EventRefusedError,
-    GalleryError,
-    ImageError,
-)
+from adln.errors import AdlnError, DeliveryError, EventRefusedError, GalleryError, ImageError
 from adln.gallery.records import Filter, ModelKey, Sighting
 from adln.gallery.sqlite_gallery import SqliteGallery
 from adln.matching.calibration import Scales
@@ -65,10 +60,7 @@ class FrigateNamer:
     def poll(self, *, after_s: float, before_s: float) -> None:
         """Process the events that have ended, also those that were in progress for long.
 
-        Args:
-            after_s: only events that started after this Unix time, or were in progress at the poll
-                before.
-            before_s: only events that started before this.
+        They started between these two Unix times, or were in progress at the poll before.
 
         Raises:
             DeliveryError: Frigate cannot be reached.
@@ -107,11 +99,7 @@ class FrigateNamer:
                 self._done.popitem(last=False)
 
     def take(self, event: FrigateEvent) -> Identification | None:
-        """Identify the person of one event.
-
-        Returns:
-            The result; None if the event is done, already has a name, or has no picture of a
-            person.
+        """Identify the person of an event; None if it is done, has a name, or shows nobody.
 
         Raises:
             AdlnError: the event cannot be used, or Frigate cannot be reached.
@@ -143,6 +131,8 @@ class FrigateNamer:
             self.frigate.set_sub_label(event.event_id, who.name, answer.probability or 0.0)
             self.counts["written"] += 1
         if who is None or answer.lead >= MARGIN:
+            small = resize(ready, height_px=128, width_px=64) if self.pictures else None
+            thumbnail = None if small is None else to_jpeg(small, quality=_THUMBNAIL_QUALITY)
             self.gallery.add(
                 [
                     Sighting(
@@ -151,14 +141,7 @@ class FrigateNamer:
                         camera_id=camera,
                         time_s=time_s,
                         person_id=None if who is None else who.person_id,
-                        thumbnail=(
-                            to_jpeg(
-                                resize(ready, height_px=128, width_px=64),
-                                quality=_THUMBNAIL_QUALITY,
-                            )
-                            if self.pictures
-                            else None
-                        ),
+                        thumbnail=thumbnail,
                     )
                 ]
             )
@@ -184,15 +167,9 @@ class FrigateNamer:
         image = decode_image(data, name=f"snapshot of event {event.event_id}")
         height, width = image.shape[:2]
         if event.box_xywh is not None and width > height:
-            left, top, box_width, box_height = event.box_xywh
-            box = (
-                left * width,
-                top * height,
-                (left + box_width) * width,
-                (top + box_height) * height,
-            )
+            box = xywh_to_xyxy(np.array(event.box_xywh)) * (width, height, width, height)
             try:
-                image = cut(image, box)
+                image = cut(image, box.tolist())
             except ImageError:
                 return None
         # Snapshots that Frigate has cropped, and upright frames, are used whole.

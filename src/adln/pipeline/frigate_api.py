@@ -8,26 +8,22 @@ import json
 import logging
 import math
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import HTTPCookieProcessor, Request
 
-from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError, EventRefusedError
-from adln.pipeline.connections import NoRedirect, trusting
+from adln.pipeline.connections import HttpClient, is_exposed
 from adln.strict import parse_json
 
 TIMEOUT_S = 15.0
 LONGEST_SUB_LABEL = 100
 _PAGE = 100
 _MOST_BYTES = 64 * 1024 * 1024
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Whole frames without drawings, as offered by Frigate 0.17, by earlier versions, and by 0.18.
 _PICTURES = ("snapshot-clean.webp", "snapshot-clean.png", "snapshot.jpg?bbox=0&timestamp=0&crop=0")
 
@@ -40,10 +36,9 @@ class FrigateEvent:
 
     Attributes:
         event_id: Frigate's id.
-        camera: name of the camera.
-        start_s: start of the event, Unix time.
+        start_s: Unix time.
         has_name: whether it already has a sub label.
-        box_xywh: box in the frame, relative to its width and height; None if unknown.
+        box_xywh: relative to width and height of the frame; None if unknown.
     """
 
     event_id: str
@@ -56,16 +51,10 @@ class FrigateEvent:
 class FrigateApi:
     """Client of one Frigate, with a limited request rate.
 
-    Args:
-        url: such as http://frigate:5000 or https://frigate:8971.
-        user: login name, together with `password`; or neither.
-        password: the user's password.
-        token: a Frigate token, in place of user and password.
-        ca_file: trusted certificates (PEM) in place of the system's.
-        allow_plain_http: whether password or token may travel unencrypted beyond this machine.
-        per_second: most requests per second.
-        clock: monotonic clock, in s.
-        sleep: waits this many seconds.
+    The address is such as http://frigate:5000 or https://frigate:8971. It logs in as a user with a
+    password, by a token of Frigate, or not at all; only with `allow_plain_http` do these travel
+    unencrypted beyond this machine. The certificates in `ca_file` (PEM) are trusted in place of the
+    system's. `clock` and `sleep` are in s.
 
     Raises:
         DeliveryError: the address or the certificates cannot be used, or they would expose the
@@ -94,27 +83,19 @@ class FrigateApi:
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise DeliveryError(f"Frigate needs an address like http://frigate:5000, got {url!r}.")
-        has_secret = bool(password or token)
-        is_near = parts.scheme == "https" or parts.hostname in _LOOPBACK
-        if has_secret and not is_near and not allow_plain_http:
+        if (password or token) and is_exposed(parts) and not allow_plain_http:
             raise DeliveryError(
                 f"{url}: the password or token would travel unencrypted. Use https (port 8971), "
                 "or explicitly allow plain http."
             )
         if not per_second > 0:
             raise DeliveryError(f"per_second must be above 0, got {per_second:g}.")
-        context = trusting(ca_file)
+        self._client = HttpClient(url, ca_file, HTTPCookieProcessor(CookieJar()))
         self._root = url.rstrip("/")
         self._login = (user, password) if user else None
         self._headers = {"User-Agent": "adln"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._opener = urllib.request.build_opener(
-            proxies_for(url),
-            urllib.request.HTTPSHandler(context=context),
-            urllib.request.HTTPCookieProcessor(CookieJar()),
-            NoRedirect(),
-        )
         self._pause_s = 1.0 / per_second
         self._clock, self._sleep = clock, sleep
         self._next_s = clock()
@@ -123,12 +104,9 @@ class FrigateApi:
     def events(
         self, *, after_s: float, before_s: float, in_progress: bool = False
     ) -> Iterator[FrigateEvent]:
-        """Events with people, newest first.
+        """Events with people that started between two Unix times, newest first.
 
-        Args:
-            after_s: only events that started after this Unix time.
-            before_s: only events that started before this.
-            in_progress: those that have not ended, in place of those that have.
+        With `in_progress`, those that have not ended, in place of those that have.
 
         Raises:
             DeliveryError: Frigate cannot be reached, or its answer is malformed.
@@ -144,20 +122,21 @@ class FrigateApi:
                 "after": repr(after_s),
                 "before": repr(before_s),
             }
-            found = self._json(f"/api/events?{urlencode(query)}")
+            path = f"/api/events?{urlencode(query)}"
+            found = self._read(path, *self._ask(path))
             if not isinstance(found, list):
                 raise DeliveryError(f"{self._root}: /api/events did not return a list of events.")
             page: list[FrigateEvent] = []
-            broken: DeliveryError | None = None
+            broken: list[DeliveryError] = []
             for one in found:
                 try:
                     page.append(self._event(one))
                 except DeliveryError as error:
-                    broken = error
-            if broken is not None:
-                if not page:
-                    raise broken
-                _log.warning("%d events are left out: %s", len(found) - len(page), broken)
+                    broken.append(error)
+            if broken and not page:
+                raise broken[-1]
+            if broken:
+                _log.warning("%d events are left out: %s", len(broken), broken[-1])
             new = [one for one in page if one.event_id not in known]
             yield from new
             known |= {one.event_id for one in new}
@@ -201,12 +180,7 @@ class FrigateApi:
         return None
 
     def set_sub_label(self, event_id: str, name: str, score: float) -> None:
-        """Write a person's name to an event.
-
-        Args:
-            event_id: Frigate's id.
-            name: at most 100 characters are written.
-            score: 0..1.
+        """Write a person's name, at most 100 characters of it, and a score of 0..1 to an event.
 
         Raises:
             EventRefusedError: Frigate refuses this event.
@@ -239,9 +213,6 @@ class FrigateApi:
                 f"{self._root}: an event is not as in Frigate's documentation: {error!r}."
             ) from error
 
-    def _json(self, path: str) -> Any:
-        return self._read(path, *self._ask(path))
-
     def _read(self, path: str, status: int, body: bytes) -> Any:
         if status != 200:
             raise DeliveryError(f"{self._root}: {path.partition('?')[0]} returned status {status}.")
@@ -271,19 +242,13 @@ class FrigateApi:
         if now_s < self._next_s:
             self._sleep(self._next_s - now_s)
         self._next_s = max(now_s, self._next_s) + self._pause_s
-        data = None if content is None else json.dumps(content).encode("utf-8")
-        headers = dict(self._headers)
-        if data is not None:
-            headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(self._root + path, data=data, headers=headers)
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-                return answer.status, answer.read(_MOST_BYTES)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, b""
-        except (OSError, HTTPException) as error:
-            raise DeliveryError(
-                f"{self._root}: Frigate cannot be reached: "
-                f"{getattr(error, 'reason', None) or error!r}"
-            ) from error
+        request = Request(self._root + path, headers=self._headers)
+        if content is not None:
+            request.data = json.dumps(content).encode("utf-8")
+            request.add_header("Content-Type", "application/json")
+        status, reason, body = self._client.send(
+            request, timeout_s=TIMEOUT_S, most_bytes=_MOST_BYTES
+        )
+        if not status:
+            raise DeliveryError(f"{self._root}: Frigate {reason}")
+        return status, body

@@ -17,11 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class FrigateNews:
-    """Waits for the next poll of Frigate, or for the end of an event.
-
-    Args:
-        stop: set to stop waiting.
-    """
+    """Waits for the next poll of Frigate, or for the end of an event, until `stop` is set."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop

@@ -1,7 +1,7 @@
 """Home Assistant: who is in front of each camera, published by MQTT discovery.
 
-The wanted retained messages are computed as a whole (`wanted_messages`) and compared with those
-sent; the difference is sent. After a lost connection, and when Home Assistant starts (its birth
+The wanted retained messages are computed as a whole and compared with those sent; the difference is
+sent. After a lost connection, and when Home Assistant starts (its birth
 message), everything is sent again. Retained messages of this instance that are no longer wanted,
 such as those of a person forgotten meanwhile, are removed from the broker.
 
@@ -32,19 +32,14 @@ _TICK_S = 0.5
 _KEEPALIVE_S = 20
 _ONLINE, _OFFLINE = "online", "offline"
 
+Facts = Mapping[str, Any]
 _log = logging.getLogger(__name__)
 
 
 class HomeAssistant:
     """Keeps Home Assistant's sensors up to date, on its own thread.
 
-    Args:
-        broker: The broker that Home Assistant uses.
-        settings: What to publish.
-        cameras: Name -> number of each camera.
-        people: The gallery's people.
-        client_id: This connection's id at the broker; "" lets the broker choose.
-        clock: Unix time, in s.
+    `cameras` gives the number of each by its name. With the id "", the broker chooses one.
 
     Raises:
         DeliveryError: A topic cannot be used.
@@ -63,6 +58,10 @@ class HomeAssistant:
         self._settings = settings
         self._prefix = require_topic(settings.prefix)
         self._base = f"{require_topic(settings.topic)}/{settings.instance}"
+        # Where this instance's configurations are.
+        self._homes = [
+            f"{self._prefix}/{kind}/{settings.instance}" for kind in ("sensor", "device_tracker")
+        ]
         self._cameras = dict(cameras)
         self._people = people
         self._clock = clock
@@ -97,11 +96,7 @@ class HomeAssistant:
             )
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Publish that the watch is offline, and disconnect.
-
-        Args:
-            timeout_s: Longest time to wait for the broker.
-        """
+        """Publish that the watch is offline, and disconnect; waits this long for the broker."""
         if self._stop.is_set():
             return
         self._stop.set()
@@ -149,30 +144,81 @@ class HomeAssistant:
         with self._lock:
             if names is not None:
                 self._presence.keep_only(names)
-            wanted = wanted_messages(
-                self._settings,
-                prefix=self._prefix,
-                base=self._base,
-                cameras=self._cameras,
-                names=names or {},
-                is_ignored=self._people.is_ignored,
-                presence=self._presence,
-                now_s=now_s,
-            )
-            changed = {
-                topic: payload
-                for topic, payload in wanted.items()
-                if self._sent.get(topic) != payload
-            }
+            wanted = self._wanted(names or {}, now_s)
             # Until the gallery's people are known, no message counts as surplus.
             surplus = set() if names is None else (self._found | self._sent.keys()) - wanted.keys()
             self._found -= surplus
         # A configuration is removed before its states, and sent before them.
-        for topic in sorted(surplus, key=_is_state):
+        for topic in sorted(surplus, key=lambda topic: not topic.endswith("/config")):
             self._send(topic, "")
             self._sent.pop(topic, None)
-        for topic, payload in changed.items():
-            self._send(topic, payload)
+        for topic, payload in wanted.items():
+            if self._sent.get(topic) != payload:
+                self._send(topic, payload)
+
+    def _wanted(self, names: Mapping[int, str | None], now_s: float) -> dict[str, str]:
+        """Topic -> payload of the messages that the broker should retain, in the order of sending.
+
+        First come the configurations, then the states.
+        """
+        settings = self._settings
+        shown = names if settings.names else {}
+        configs: dict[str, str] = {}
+        states = {f"{self._base}/available": _ONLINE}
+
+        def add(home: str, at: str, name: str, own: Facts, state: str, attributes: Facts) -> None:
+            topic, entity = f"{self._base}/{at}", at.replace("/", "_")
+            config = {
+                "name": name,
+                "unique_id": f"adln_{settings.instance}_{entity}",
+                "state_topic": f"{topic}/state",
+                "json_attributes_topic": f"{topic}/attributes",
+                "availability_topic": f"{self._base}/available",
+                "payload_available": _ONLINE,
+                "payload_not_available": _OFFLINE,
+                "qos": 1,
+                "device": {
+                    "identifiers": [f"adln_{settings.instance}"],
+                    "name": settings.device_name or settings.instance,
+                    "manufacturer": "adln",
+                    "model": "adln watch",
+                    "sw_version": __version__,
+                },
+                "origin": {"name": "adln", "sw_version": __version__},
+                **own,
+            }
+            configs[f"{home}/{entity}/config"] = json.dumps(config, ensure_ascii=False)
+            states[f"{topic}/attributes"] = json.dumps(attributes, ensure_ascii=False)
+            states[f"{topic}/state"] = state
+
+        sensor, tracker = self._homes
+        for camera, number in self._cameras.items():
+            stays = self._presence.at(camera, now_s)
+            own = {"icon": "mdi:account-eye"}
+            state = who_is_there(stays, shown)
+            add(sensor, f"camera/{number}", camera, own, state, _attributes(stays, shown))
+        for number, name in names.items() if settings.persons else ():
+            if name is None or self._people.is_ignored(number):
+                continue
+            own = {
+                "payload_home": "home",
+                "payload_not_home": "not_home",
+                # Home Assistant's persons take the name of a place from "gps" trackers only.
+                "source_type": "gps" if settings.place == "camera" else "router",
+            }
+            stay = self._presence.last_of(number)
+            place = self._place(stay, now_s)
+            attributes = _last_seen(number, stay, place)
+            add(tracker, f"person/{number}", _called(number, shown), own, place, attributes)
+        return configs | states
+
+    def _place(self, stay: Stay | None, now_s: float) -> str:
+        settings = self._settings
+        if stay is None or now_s - stay.heard_s >= settings.away_after_s:
+            return "not_home"
+        if settings.place == "camera" and now_s - stay.heard_s < settings.absent_after_s:
+            return stay.camera
+        return "home"
 
     def _send(self, topic: str, payload: str) -> None:
         # After a lost connection everything is sent again, so no acknowledgement is needed.
@@ -189,15 +235,8 @@ class HomeAssistant:
             self._is_refused = True
             return
         self._is_refused = False
-        instance = self._settings.instance
-        client.subscribe(
-            [
-                (f"{self._prefix}/status", 1),
-                (f"{self._prefix}/sensor/{instance}/+/config", 1),
-                (f"{self._prefix}/device_tracker/{instance}/+/config", 1),
-                (f"{self._base}/#", 1),
-            ]
-        )
+        ours = [f"{self._base}/#", *(f"{home}/+/config" for home in self._homes)]
+        client.subscribe([(topic, 1) for topic in (f"{self._prefix}/status", *ours)])
         self._start_again()
 
     def _start_again(self) -> None:
@@ -216,9 +255,7 @@ class HomeAssistant:
 
     def _is_ours(self, topic: str) -> bool:
         """Whether a topic belongs to this instance; some brokers deliver other topics, too."""
-        kinds = [f"{self._prefix}/{kind}" for kind in ("sensor", "device_tracker")]
-        instance = self._settings.instance
-        return topic.startswith((f"{self._base}/", *(f"{kind}/{instance}/" for kind in kinds)))
+        return topic.startswith(tuple(f"{place}/" for place in (self._base, *self._homes)))
 
     def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
         if message.topic == f"{self._prefix}/status":
@@ -228,68 +265,6 @@ class HomeAssistant:
             with self._lock:
                 self._found.add(message.topic)
             self._news.set()
-
-
-def wanted_messages(
-    settings: HomeAssistantSettings,
-    *,
-    prefix: str,
-    base: str,
-    cameras: Mapping[str, int],
-    names: Mapping[int, str | None],
-    is_ignored: Callable[[int | None], bool],
-    presence: Presence,
-    now_s: float,
-) -> dict[str, str]:
-    """The messages that the broker should retain, in the order in which they are sent.
-
-    Args:
-        settings: What to publish.
-        prefix: Prefix of Home Assistant's discovery topics.
-        base: Prefix of this instance's topics.
-        cameras: Name -> number of each camera.
-        names: Number -> name of everybody in the gallery.
-        is_ignored: Whether a person is left out.
-        presence: Who is where.
-        now_s: Time by the clock of this machine.
-
-    Returns:
-        Topic -> payload: first the configurations, then the states.
-    """
-    shown = names if settings.names else {}
-    configs: dict[str, str] = {}
-    states: dict[str, str] = {f"{base}/available": _ONLINE}
-    for camera, number in cameras.items():
-        topic = f"{base}/camera/{number}"
-        entity = f"camera_{number}"
-        configs[f"{prefix}/sensor/{settings.instance}/{entity}/config"] = _as_json(
-            {
-                **_common(settings, base, entity, name=camera, topic=topic),
-                "icon": "mdi:account-eye",
-            }
-        )
-        stays = presence.at(camera, now_s)
-        states[f"{topic}/attributes"] = _as_json(_attributes(stays, shown))
-        states[f"{topic}/state"] = who_is_there(stays, shown)
-    for number, name in names.items() if settings.persons else ():
-        if name is None or is_ignored(number):
-            continue
-        topic = f"{base}/person/{number}"
-        entity = f"person_{number}"
-        configs[f"{prefix}/device_tracker/{settings.instance}/{entity}/config"] = _as_json(
-            {
-                **_common(settings, base, entity, name=_called(number, shown), topic=topic),
-                "payload_home": "home",
-                "payload_not_home": "not_home",
-                # Home Assistant's persons take the name of a place from "gps" trackers only.
-                "source_type": "gps" if settings.place == "camera" else "router",
-            }
-        )
-        stay = presence.last_of(number)
-        place = _place(settings, stay, now_s)
-        states[f"{topic}/attributes"] = _as_json(_last_seen(number, stay, place))
-        states[f"{topic}/state"] = place
-    return configs | states
 
 
 def who_is_there(stays: Sequence[Stay], names: Mapping[int, str | None]) -> str:
@@ -331,49 +306,9 @@ def _last_seen(number: int, stay: Stay | None, place: str) -> dict[str, Any]:
     return found
 
 
-def _place(settings: HomeAssistantSettings, stay: Stay | None, now_s: float) -> str:
-    if stay is None or now_s - stay.heard_s >= settings.away_after_s:
-        return "not_home"
-    if settings.place == "camera" and now_s - stay.heard_s < settings.absent_after_s:
-        return stay.camera
-    return "home"
-
-
-def _common(
-    settings: HomeAssistantSettings, base: str, entity: str, *, name: str, topic: str
-) -> dict[str, Any]:
-    """Keys common to all configurations."""
-    return {
-        "name": name,
-        "unique_id": f"adln_{settings.instance}_{entity}",
-        "state_topic": f"{topic}/state",
-        "json_attributes_topic": f"{topic}/attributes",
-        "availability_topic": f"{base}/available",
-        "payload_available": _ONLINE,
-        "payload_not_available": _OFFLINE,
-        "qos": 1,
-        "device": {
-            "identifiers": [f"adln_{settings.instance}"],
-            "name": settings.device_name or settings.instance,
-            "manufacturer": "adln",
-            "model": "adln watch",
-            "sw_version": __version__,
-        },
-        "origin": {"name": "adln", "sw_version": __version__},
-    }
-
-
 def _called(person_id: int, names: Mapping[int, str | None]) -> str:
     return names.get(person_id) or f"person {person_id}"
 
 
 def _moment(time_s: float) -> str:
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
-
-
-def _is_state(topic: str) -> bool:
-    return not topic.endswith("/config")
-
-
-def _as_json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)

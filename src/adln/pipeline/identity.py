@@ -30,25 +30,26 @@ The rules, in the order in which they apply:
 import heapq
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 from adln.errors import GalleryError
 from adln.gallery.interface import Gallery
-from adln.gallery.records import Filter, Sighting
-from adln.matching.calibration import Scale, Scales, Verdict
+from adln.gallery.records import NO_PERSON, Filter, Sighting
+from adln.matching.calibration import Scales, Verdict
 from adln.matching.identification import MARGIN, NOBODY_ENROLLED, Identification, not_asked
 from adln.matching.people_search import PeopleSearch
-from adln.pipeline.evidence import Answer, Evidence, TrackKey
+from adln.pipeline.evidence import Answer, Evidence, TrackKey, TrackState
 from adln.pipeline.identity_settings import IdentitySettings
-from adln.pipeline.learning import is_clear, is_in_doubt
-from adln.pipeline.track_state import TrackState
 
 __all__ = ["IdentityBook", "IdentitySettings"]
 
 _log = logging.getLogger(__name__)
 
+LEARN_ABOVE = 2 * MARGIN
+"""How far above the threshold of a match, in cosine, a track must score to become a template."""
+_SET_ASIDE = Filter(persons=frozenset({NO_PERSON}))
 # Log one failure of the gallery in this many.
 _LOG_EVERY = 100
 
@@ -57,22 +58,19 @@ _NO_GALLERY = not_asked("not asked: the gallery could not be used")
 _LET_GO = not_asked("released: another track in view is this person, or the person was forgotten")
 
 
+_Found = tuple[float, int, int, Identification]
+"""Order, position in the batch, state of the gallery at the search, and who was found."""
+
+
 class IdentityBook:
     """Keeps the identities of the open tracks of all cameras, and writes the gallery.
 
     The same evidence on the same gallery gives the same answers. Failures of the gallery (a full
     disk) are logged; the tracks stay undecided and are retried.
 
-    Args:
-        gallery: stored people and sightings.
-        digest: permanent id of the network; see `ModelKey`.
-        dim: length of an embedding.
-        scales: depth -> meaning of scores at it.
-        pairs: (depth of the track, depth of the stored person) -> meaning of scores between the
-            two; for a missing pair, the more cautious scale of the two depths is used.
-        spaces: depth -> the space of its embeddings; "" or left out if unknown.
-        settings: when to enrol people.
-        travel_s: numbers of two cameras -> shortest travel time between them, in s.
+    The network is known by `digest` and `dim` (see `ModelKey`); `scales` tell what its scores mean,
+    `spaces` the space of each depth's embeddings, "" or left out if unknown. `travel_s` has the
+    shortest travel times between two cameras, in s, by their numbers.
 
     Attributes:
         num_persons: people in the gallery, as far as this object knows.
@@ -85,8 +83,7 @@ class IdentityBook:
         *,
         digest: str,
         dim: int,
-        scales: Mapping[int, Scale],
-        pairs: Mapping[tuple[int, int], Scale] | None = None,
+        scales: Scales,
         spaces: Mapping[int, str] | None = None,
         settings: IdentitySettings | None = None,
         travel_s: Mapping[tuple[int, int], float] | None = None,
@@ -98,11 +95,7 @@ class IdentityBook:
         }
         self._gallery = gallery
         self._people = PeopleSearch(
-            gallery,
-            digest=digest,
-            dim=dim,
-            scales=Scales(own=dict(scales), pairs=dict(pairs or {})),
-            spaces=spaces or {},
+            gallery, digest=digest, dim=dim, scales=scales, spaces=spaces or {}
         )
         self._settings = settings or IdentitySettings()
         self._tracks: dict[TrackKey, TrackState] = {}
@@ -127,14 +120,10 @@ class IdentityBook:
 
         True if the track matches a person; if it already holds one, it must match that person and
         lead all others by the margin. A track that founded its person is not certain: later tracks
-        are compared with the template that it leaves.
-
-        Args:
-            evidence: the track's crops, at any depth. Nothing is decided or stored.
+        are compared with the template that it leaves. Nothing is decided or stored.
         """
-        state = self._tracks.get(evidence.key)
-        if state is None:
-            state = TrackState(evidence.key, evidence.first_s, evidence.last_s)
+        fresh = TrackState(evidence.key, evidence.first_s, evidence.last_s)
+        state = self._tracks.get(evidence.key, fresh)
         if not evidence.crops or state.is_refused:
             return True
         tried = replace(state, evidence=evidence)
@@ -148,32 +137,21 @@ class IdentityBook:
         return own.verdict == "matched" and (own.score or 0.0) - other.best >= MARGIN
 
     def saw(self, camera: int, time_s: float, tracks: Sequence[int]) -> None:
-        """Record which tracks share a frame: they are different people.
-
-        Args:
-            camera: camera number.
-            time_s: time of the frame.
-            tracks: numbers of the tracks seen in it.
-        """
+        """Record which tracks share a frame: they are different people."""
         together = set(tracks)
         for track in tracks:
             key = camera, track
-            state = self._tracks.get(key)
-            if state is None:
-                state = self._tracks[key] = TrackState(key, time_s, time_s)
+            state = self._tracks.setdefault(key, TrackState(key, time_s, time_s))
             state.last_s = time_s
             new = together - state.met - {track}
-            if new:
-                state.met |= new
-                for other in sorted(new):
-                    self._part(state, self._tracks.get((camera, other)))
+            state.met |= new
+            for other in sorted(new):
+                self._part(state, self._tracks.get((camera, other)))
 
     def decide(self, evidence: Sequence[Evidence]) -> list[Answer]:
-        """Decide the identities of tracks.
+        """Decide the identities of tracks, by new evidence of any cameras, one item per track.
 
-        Args:
-            evidence: new evidence of any cameras, at most one item per track. Call this in every
-                round, also without new evidence: undecided tracks are retried.
+        To be called in every round, also without new evidence: undecided tracks are retried.
 
         Returns:
             An answer for each track with new evidence, and for others whose answer has changed.
@@ -181,7 +159,7 @@ class IdentityBook:
         asked = []
         for one in evidence:
             state = self._tracks.setdefault(one.key, TrackState(one.key, one.first_s, one.last_s))
-            state.first_s, state.last_s = one.first_s, one.last_s
+            state.first_s, state.last_s, state.is_last = one.first_s, one.last_s, one.is_last
             if one.crops or state.evidence is None:
                 state.evidence = one
             asked.append(state)
@@ -192,14 +170,12 @@ class IdentityBook:
             and state.evidence is not None
             and (key in self._redo or (state.retry_s is not None and state.last_s >= state.retry_s))
         ]
-        ending = {one.key for one in evidence if one.is_last}
         for state in again:
-            state.retry_s = None
+            state.retry_s, state.is_last = None, False
         self._redo -= {state.key for state in again + asked}
-        self._decide_all(asked + again, ending)
+        self._decide_all(asked + again)
         answers = []
         for state in asked + again:
-            is_last = state.key in ending
             changed = state.said != (state.verdict, state.person_id)
             if changed or state in asked:
                 answers.append(
@@ -211,58 +187,49 @@ class IdentityBook:
                         probability=state.probability,
                         depth=state.depth,
                         changed=changed,
-                        is_last=is_last,
+                        is_last=state.is_last,
                         why=state.why,
                     )
                 )
             state.said = (state.verdict, state.person_id)
-        for key in sorted(ending):
+        for key in sorted(state.key for state in asked if state.is_last):
             self._close(key)
         return answers
 
-    def _decide_all(self, states: Sequence[TrackState], ending: set[TrackKey]) -> None:
+    def _decide_all(self, states: Sequence[TrackState]) -> None:
         """Decide a batch, highest score first; `states` are in a fixed order."""
-        queue: list[tuple[float, int]] = []
-        found: dict[int, tuple[int, Identification]] = {}  # with self._version at the search
+        queue: list[_Found] = []
         for at, state in enumerate(states):
             if state.evidence is None or not state.evidence.crops or state.is_refused:
                 continue
             if state.claims:
-                is_last = state.key in ending
-                self._guarded(state, partial(self._confirm, state, is_last))
+                with self._guarded(state):
+                    self._confirm(state)
             else:
-                self._look(at, state, found, queue)
+                self._look(at, state, queue)
         while queue:
-            _, at = heapq.heappop(queue)
-            state, (version, best) = states[at], found[at]
+            _, at, version, best = heapq.heappop(queue)
+            state = states[at]
             if version != self._version:
                 # Another track of the batch was stored meanwhile: it may be the same person, or its
                 # person may be barred now.
-                self._look(at, state, found, queue)
+                self._look(at, state, queue)
                 continue
-            is_last = state.key in ending
-            self._guarded(state, partial(self._settle, state, best, is_last))
+            with self._guarded(state):
+                self._settle(state, best)
 
-    def _look(
-        self,
-        at: int,
-        state: TrackState,
-        found: dict[int, tuple[int, Identification]],
-        queue: list[tuple[float, int]],
-    ) -> None:
+    def _look(self, at: int, state: TrackState, queue: list[_Found]) -> None:
         """Search for a track and queue it by its score, highest first."""
-
-        def search() -> None:
+        with self._guarded(state):
             best = self._find(state)
-            found[at] = self._version, best
-            heapq.heappush(queue, (2.0 if best.score is None else -best.score, at))
+            order = 2.0 if best.score is None else -best.score
+            heapq.heappush(queue, (order, at, self._version, best))
 
-        self._guarded(state, search)
-
-    def _guarded(self, state: TrackState, work: Callable[[], object]) -> None:
-        """Run a gallery operation; if it fails, the track is retried later."""
+    @contextmanager
+    def _guarded(self, state: TrackState) -> Iterator[None]:
+        """If an operation on the gallery fails, the track is retried later."""
         try:
-            work()
+            yield
         except GalleryError as error:
             self.failures += 1
             if self.failures % _LOG_EVERY == 1:
@@ -282,28 +249,23 @@ class IdentityBook:
         except GalleryError:
             return True
 
-    def _settle(self, state: TrackState, best: Identification, is_last: bool) -> None:
+    def _settle(self, state: TrackState, best: Identification) -> None:
         """Decide a track that holds no person."""
-        evidence = state.evidence
-        assert evidence is not None
         state.depth, state.why = best.depth, best
         verdict, probability = best.verdict, best.probability or 0.0
-        clear = is_clear(self._gallery, self._people.key, state, best, best.lead)
+        clear = self._is_clear(state, best, best.lead)
         if verdict == "candidate" and self._is_back(state, best):
             verdict = "matched"
-            clear = best.lead >= MARGIN and not is_in_doubt(
-                self._gallery, self._people.key, state, best
-            )
+            clear = best.lead >= MARGIN and not self._is_in_doubt(state, best)
             state.why = replace(best, reason=f"{best.reason}; they left this camera a moment ago")
         if verdict == "matched" and best.nearest is not None:
             state.verdict, state.probability = "matched", probability
-            self._claim(state, best.nearest.person_id, clear=clear, is_last=is_last)
+            self._claim(state, best.nearest.person_id, clear=clear)
             return
-        enough = self._suffices(state, evidence)
         doubtful = verdict == "candidate" and probability < self._least_probability(state, best)
         doubted_s = state.first_s + self._settings.doubt_s
-        is_due = is_last or state.last_s >= doubted_s
-        if enough and (verdict == "unknown" or (doubtful and is_due)):
+        is_due = state.is_last or state.last_s >= doubted_s
+        if (verdict == "unknown" or (doubtful and is_due)) and self._suffices(state):
             self._enrol(state, 1 - probability)
             return
         if verdict == "unknown":
@@ -316,12 +278,12 @@ class IdentityBook:
         state.verdict, state.probability = "candidate", probability
         state.person_id = best.nearest.person_id
         state.retry_s = doubted_s if doubtful and not is_due else None
-        if is_last:
+        if state.is_last:
             # Stored unassigned, for somebody to review and assign.
             self._store(state, None)
 
-    def _suffices(self, state: TrackState, evidence: Evidence) -> bool:
-        limits = self._settings
+    def _suffices(self, state: TrackState) -> bool:
+        limits, evidence = self._settings, state.known
         good = sum(crop.quality >= limits.enrol_quality for crop in evidence.crops)
         needed = max(1, min(limits.enrol_crops, evidence.most_crops))
         return good >= needed and state.last_s - state.first_s >= limits.enrol_track_s
@@ -329,8 +291,8 @@ class IdentityBook:
     def _least_probability(self, state: TrackState, best: Identification) -> float:
         """Probability below which a candidate is taken to be a new person."""
         assert best.nearest is not None
-        limits, camera, person = self._settings, state.key[0], best.nearest.person_id
-        here = Filter(cameras=frozenset({camera}), persons=frozenset({person}))
+        limits, person = self._settings, best.nearest.person_id
+        here = Filter(cameras=frozenset({state.key[0]}), persons=frozenset({person}))
         return limits.new_below_here if self._gallery.count(here) else limits.new_below
 
     def _is_back(self, state: TrackState, best: Identification) -> bool:
@@ -342,19 +304,15 @@ class IdentityBook:
         if left_s is not None and earliest_s <= left_s <= state.first_s:
             return True
         # They may have left before a restart.
-        return (
-            self._gallery.count(
-                Filter(
-                    cameras=frozenset({camera}),
-                    persons=frozenset({person}),
-                    from_s=earliest_s,
-                    until_s=math.nextafter(state.first_s, math.inf),
-                )
-            )
-            > 0
+        just_then = Filter(
+            cameras=frozenset({camera}),
+            persons=frozenset({person}),
+            from_s=earliest_s,
+            until_s=math.nextafter(state.first_s, math.inf),
         )
+        return self._gallery.count(just_then) > 0
 
-    def _confirm(self, state: TrackState, is_last: bool) -> None:
+    def _confirm(self, state: TrackState) -> None:
         """Search again for a track that holds a person: keep, switch or merge."""
         mine = state.person_id
         assert mine is not None
@@ -375,16 +333,12 @@ class IdentityBook:
             # Without stored sightings besides the track's own there is no score: nothing
             # contradicts.
             lead = math.inf if own.score is None else own.score - other.best
-            clear = (
-                lead >= MARGIN
-                if state.is_founder
-                else is_clear(self._gallery, self._people.key, state, own, lead)
-            )
-            self._learn(state, mine, clear=clear, is_last=is_last)
+            clear = lead >= MARGIN if state.is_founder else self._is_clear(state, own, lead)
+            self._learn(state, mine, clear=clear)
             return
         state.verdict, state.probability = "matched", other.probability or 0.0
         state.why = other
-        clear = is_clear(self._gallery, self._people.key, state, other, other.lead)
+        clear = self._is_clear(state, other, other.lead)
         held_by = [one for one in self._tracks.values() if one.claims and one.person_id == mine]
         if (
             state.is_founder
@@ -404,10 +358,10 @@ class IdentityBook:
             state.pooled = frozenset()  # to be stored again once it is
         self._version += 1
         state.is_founder = False
-        self._claim(state, elsewhere.person_id, clear=clear, is_last=is_last)
+        self._claim(state, elsewhere.person_id, clear=clear)
 
-    def _claim(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
-        self._learn(state, person_id, clear=clear, is_last=is_last)
+    def _claim(self, state: TrackState, person_id: int, *, clear: bool) -> None:
+        self._learn(state, person_id, clear=clear)
         if not state.is_refused:
             state.person_id, state.claims, state.retry_s = person_id, True, None
 
@@ -425,7 +379,7 @@ class IdentityBook:
         self.num_persons += 1
         self._version += 1
 
-    def _learn(self, state: TrackState, person_id: int, *, clear: bool, is_last: bool) -> None:
+    def _learn(self, state: TrackState, person_id: int, *, clear: bool) -> None:
         """Store a track's crops as a template of its person, if it is clearly theirs.
 
         A template that only just matches attracts the next sightings of whoever it really is, and
@@ -434,20 +388,16 @@ class IdentityBook:
         """
         if clear:
             self._store(state, person_id)
-        elif is_last and not state.own_sightings:
+        elif state.is_last and not state.own_sightings:
             self._store(state, None)
 
     def _store(self, state: TrackState, person_id: int | None) -> None:
         """Store the pooled crops of a track in the gallery, in each space common to all crops.
 
-        One template pooled from several crops tells people apart better than single crops.
-
-        Args:
-            state: the track.
-            person_id: whose template it becomes; None leaves it unassigned.
+        One template pooled from several crops tells people apart better than single crops. It
+        becomes one of this person, or stays unassigned.
         """
-        evidence = state.evidence
-        assert evidence is not None
+        evidence = state.known
         pooled = frozenset(crop.crop_id for crop in evidence.crops)
         if pooled == state.pooled:
             return
@@ -481,10 +431,50 @@ class IdentityBook:
         if earlier:
             self._gallery.delete(earlier)
 
+    def _is_clear(self, state: TrackState, found: Identification, lead: float) -> bool:
+        """Whether a match is clear enough to learn from, or there was nothing to compare with.
+
+        Each look at a track is another attempt, and with enough of them a stranger gets through. So
+        a track that has matched less clearly once is not learned later either.
+        """
+        if found.score is None:
+            return True
+        if found.verdict != "matched":
+            return False
+        above = found.score - (-1.0 if found.threshold is None else found.threshold)
+        state.was_close = (
+            state.was_close
+            or lead < MARGIN
+            or above < LEARN_ABOVE
+            or self._is_in_doubt(state, found)
+        )
+        return not state.was_close
+
+    def _is_in_doubt(self, state: TrackState, found: Identification) -> bool:
+        """Whether a track is more like a sighting that was set aside than like the person found.
+
+        Somebody else who only just matched comes again. A little more alike, they would be learned,
+        and be this person from then on; but they are as doubtful as they were the first time.
+        """
+        if found.score is None or found.depth is None:
+            return False
+        (nearest,) = self._gallery.search(
+            state.known.pool(found.depth),
+            model=self._people.key(found.depth),
+            k=len(state.own_sightings) + 1,
+            where=_SET_ASIDE,
+            cameras=[state.key[0]],
+        )
+        return any(
+            round(score, 6) > found.score and sighting_id not in state.own_sightings
+            for sighting_id, score in zip(
+                nearest.sighting_ids.tolist(), nearest.similarity.tolist(), strict=True
+            )
+        )
+
     def _still_there(self, state: TrackState) -> list[int]:
         """The track's sightings that the retention rules have not erased."""
-        there = self._gallery.get(sorted(state.own_sightings))
-        return [one.sighting_id for one in there]
+        return [one.sighting_id for one in self._gallery.get(sorted(state.own_sightings))]
 
     def _find(
         self,
@@ -495,8 +485,7 @@ class IdentityBook:
         least_gallery: int = 1,
     ) -> Identification:
         """Identify a track: among all people, `only` this one, or all `but` this one."""
-        evidence = state.evidence
-        assert evidence is not None
+        evidence = state.known
         barred = self._barred(state) | ({but} if but is not None else set())
         return self._people.find(
             {depth: evidence.pool(depth) for depth in self._depths_of(evidence)},
@@ -545,7 +534,8 @@ class IdentityBook:
         if b is None or not (a.claims and b.claims and a.person_id == b.person_id):
             return
         loser = min(a, b, key=lambda track: (track.probability, -track.first_s, -track.key[1]))
-        self._guarded(loser, partial(self._give_up, loser))
+        with self._guarded(loser):
+            self._give_up(loser)
 
     def _give_up(self, state: TrackState) -> None:
         if state.own_sightings:
@@ -584,11 +574,6 @@ class IdentityBook:
             self._left[camera, state.person_id] = state.last_s
         longest_s = max(self._settings.return_s, *self._travel_s.values(), 0.0)
         horizon_s = state.last_s - 2 * longest_s - 60
-        for place in _older_than(self._left, camera, horizon_s):
-            del self._left[place]
-
-
-def _older_than(
-    left: Mapping[tuple[int, int], float], camera: int, time_s: float
-) -> Iterable[tuple[int, int]]:
-    return [place for place, left_s in left.items() if place[0] == camera and left_s < time_s]
+        for place, left_s in list(self._left.items()):
+            if place[0] == camera and left_s < horizon_s:
+                del self._left[place]

@@ -1,4 +1,4 @@
-"""Settings for enrolling people, and what is stored of them."""
+"""When people are enrolled, and what is stored of them."""
 
 from math import inf
 

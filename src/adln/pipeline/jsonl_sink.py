@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from adln.errors import DeliveryError, UndeliveredError
@@ -20,17 +21,12 @@ KEEP = 10
 class JsonlSink:
     """Appends sightings to a file.
 
-    When the file would exceed its size limit it becomes ``<name>.1``, the earlier ``<name>.1``
-    becomes ``<name>.2`` and so on; the last one is removed. The file may also be renamed or removed
-    by other programs (logrotate): a new one is started.
+    When the file would exceed `max_bytes` it becomes ``<name>.1``, the earlier ``<name>.1`` becomes
+    ``<name>.2`` and so on; of more than `keep` parts, the last is removed. The file may also be
+    renamed or removed by other programs (logrotate): a new one is started.
 
     Only the owner may read the file (mode 600). If the owner gives a group access (`chmod g+r`),
     the parts that follow get the same permission.
-
-    Args:
-        path: The file; created if missing.
-        max_bytes: Size limit.
-        keep: Number of earlier parts to keep.
 
     Raises:
         DeliveryError: A number is out of range, or the path is that of another kind of file.
@@ -74,15 +70,10 @@ class JsonlSink:
 
     def _open_current(self) -> None:
         if self._file >= 0:
-            mine = os.fstat(self._file)
-            try:
-                there = self._path.stat()
-            except FileNotFoundError:
-                self.close()
-            else:
-                if (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino):
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._file), self._path.stat()):
                     return
-                self.close()
+            self.close()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # Private to its owner, like the gallery: it says who was seen where.
         self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -111,14 +102,11 @@ class JsonlSink:
     def _rotate(self) -> None:
         self._let_in = self._path.stat().st_mode & 0o060
         self.close()
-        parts = [self._path, *(self._part(number) for number in range(1, self._keep + 1))]
-        for older, newer in zip(reversed(parts[1:]), reversed(parts[:-1]), strict=True):
+        numbered = (f"{self._path.name}.{number}" for number in range(self._keep, 0, -1))
+        for older, newer in pairwise([*map(self._path.with_name, numbered), self._path]):
             if newer.exists():
                 newer.replace(older)
         self._sync_folder()
-
-    def _part(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
 
     def _sync_folder(self) -> None:
         """Sync the folder: a new or renamed file is on the disk only after that."""

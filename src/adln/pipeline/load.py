@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adln.errors import SettingsError
-from adln.settings import settings
+from adln.settings import require_between, settings
 
 # After a rise that had to be undone, the next one waits longer, up to this many times.
 _MOST_PATIENCE = 16
@@ -17,13 +17,7 @@ _MOST_PATIENCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class LoadLevel:
-    """Amount of work; each level of a ladder does less than the one before.
-
-    Attributes:
-        crops_per_track: most crops of a track.
-        depth: depth of the network.
-        keep_one_in: one frame in this many is processed.
-    """
+    """Amount of work; one frame in `keep_one_in` is processed."""
 
     crops_per_track: int
     depth: int
@@ -51,88 +45,53 @@ class LoadSettings:
     most_skipping: int = 8
 
     def __post_init__(self) -> None:
-        if (
-            not self.budget_ms >= 0
-            or not self.window_s > 0
-            or not 0 < self.headroom < 1
-            or not self.rise_after_s >= 0
-            or self.most_skipping < 1
-        ):
+        require_between(self, 0, math.inf, "budget_ms", "rise_after_s")
+        require_between(self, 1, math.inf, "most_skipping")
+        if not self.window_s > 0 or not 0 < self.headroom < 1:
             raise SettingsError(
-                "budget_ms must be 0 or more, window_s above 0, headroom between 0 and 1, "
-                f"rise_after_s 0 or more, most_skipping 1 or more; got {self}."
+                f"window_s must be above 0, headroom between 0 and 1; got {self.window_s:g} and "
+                f"{self.headroom:g}."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Costs of work, in ms.
-
-    Attributes:
-        frame_ms: to detect, track and select crops in one frame.
-        crop_ms: depth -> to embed one crop.
-    """
+    """Costs of work: of one frame until its crops are selected; by depth, to embed one crop."""
 
     frame_ms: float
     crop_ms: Mapping[int, float]
 
-    def of(self, frames: int, crops: int, depth: int) -> tuple[float, float]:
-        """Cost of the frames, and of embedding the crops at a depth."""
-        return frames * self.frame_ms, crops * self.crop_ms[depth]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LevelChange:
-    """A change of level.
-
-    Attributes:
-        time_s: time in the video.
-        level: the new level, as a position on the ladder.
-        load_ms: work per second of video that caused it.
-    """
-
-    time_s: float
-    level: int
-    load_ms: float
+    def of(self, frames: int, crops: Mapping[int, int]) -> tuple[float, float]:
+        """Cost of the frames, and of embedding crops, whose number is given by depth."""
+        crops_ms = sum(count * self.crop_ms[depth] for depth, count in crops.items())
+        return frames * self.frame_ms, crops_ms
 
 
 def make_ladder(
     *, crops_per_track: int, depths: Sequence[int], most_skipping: int
 ) -> list[LoadLevel]:
-    """All levels, most work first.
+    """All levels, most work first: they reduce first crops, then depth, and only then frames.
 
-    Args:
-        crops_per_track: at the first level.
-        depths: depths of the network that differ in cost, ascending.
-        most_skipping: at the last level, one frame in this many is processed.
-
-    Returns:
-        Levels that reduce first crops, then depth, and only then frames.
+    `depths` are those that differ in cost. At the last level, one frame in `most_skipping` is
+    processed.
     """
-    deepest = max(depths)
+    deepest, *shallower = sorted(depths, reverse=True)
     ladder = [
         LoadLevel(crops_per_track=crops, depth=deepest) for crops in range(crops_per_track, 0, -1)
     ]
-    ladder += [
-        LoadLevel(crops_per_track=1, depth=depth) for depth in sorted(depths, reverse=True)[1:]
-    ]
-    skipping, shallowest = 2, min(depths)
+    ladder += [LoadLevel(crops_per_track=1, depth=depth) for depth in shallower]
+    skipping = 2
     while skipping <= most_skipping:
-        ladder.append(LoadLevel(crops_per_track=1, depth=shallowest, keep_one_in=skipping))
+        ladder.append(LoadLevel(crops_per_track=1, depth=min(depths), keep_one_in=skipping))
         skipping *= 2
     return ladder
 
 
 class LoadController:
-    """Chooses the level.
-
-    Args:
-        ladder: from `make_ladder`.
-        crop_ms: depth -> cost of a crop; only the ratios matter.
-        settings: budget and delays.
+    """Chooses the level of a ladder, by the cost of a crop at each depth; only ratios matter.
 
     Attributes:
-        position: position of the level on the ladder; 0 is full work.
+        position: of the level on the ladder; 0 is full work.
         load_ms: work per second of video in the last window, in ms.
 
     Raises:
@@ -161,58 +120,54 @@ class LoadController:
         """The current level."""
         return self._ladder[self.position]
 
-    def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> LevelChange | None:
-        """Record the work of a round.
+    def observe(self, time_s: float, *, frames_ms: float, crops_ms: float) -> bool:
+        """Record the work of a round, on its frames and to embed crops.
 
-        Args:
-            time_s: time of its newest frame.
-            frames_ms: work that depends on frames, such as detecting and tracking.
-            crops_ms: work for embedding.
-
-        Returns:
-            The change of level; None if the level stays.
+        Returns whether the level has changed. The time is that of the newest frame.
         """
         if self._settings.budget_ms <= 0:
-            return None
+            return False
         if self._begun_s is None:
             # The window starts at the first frame; the work before it has no known duration.
             self._begun_s = time_s
-            return None
+            return False
         self._frames_ms += frames_ms
         self._crops_ms += crops_ms
         elapsed_s = time_s - self._begun_s
         if elapsed_s < self._settings.window_s:
-            return None
+            return False
         frames, crops = self._frames_ms / elapsed_s, self._crops_ms / elapsed_s
         self._begun_s, self._frames_ms, self._crops_ms = time_s, 0.0, 0.0
         self.load_ms = frames + crops
         return self._fall(time_s, frames, crops) or self._rise(time_s, frames, crops)
 
-    def _fall(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
+    def _fall(self, time_s: float, frames: float, crops: float) -> bool:
         budget = self._settings.budget_ms
         if frames + crops <= budget or self.position == len(self._ladder) - 1:
-            return None
+            return False
         if time_s - self._rose_s <= 2 * self._settings.rise_after_s * self._patience:
             self._patience = min(2 * self._patience, _MOST_PATIENCE)
         # Several levels at once if needed: a sudden crowd cannot wait for one step per second.
         at = self.position + 1
         while at < len(self._ladder) - 1 and self._predict(at, frames, crops) > budget:
             at += 1
-        return self._go(at, time_s)
+        self.position, self._calm_since_s = at, None
+        return True
 
-    def _rise(self, time_s: float, frames: float, crops: float) -> LevelChange | None:
+    def _rise(self, time_s: float, frames: float, crops: float) -> bool:
         limits = self._settings
         if self.position == 0 or not self._has_room(self.position - 1, frames, crops):
             self._calm_since_s = None
-            return None
+            return False
         if self._calm_since_s is None:
             self._calm_since_s = time_s
         if time_s - self._calm_since_s < limits.rise_after_s * self._patience:
-            return None
+            return False
         if time_s - self._rose_s > 60:
             self._patience = 1
         self._rose_s = time_s
-        return self._go(self.position - 1, time_s)
+        self.position, self._calm_since_s = self.position - 1, None
+        return True
 
     def _has_room(self, at: int, frames: float, crops: float) -> bool:
         """Whether a higher level would stay well within the budget.
@@ -230,8 +185,3 @@ class LoadController:
             now.crops_per_track * self._crop_ms[now.depth]
         )
         return frames * now.keep_one_in / then.keep_one_in + crops * ratio
-
-    def _go(self, at: int, time_s: float) -> LevelChange:
-        self.position = at
-        self._calm_since_s = None
-        return LevelChange(time_s=time_s, level=at, load_ms=self.load_ms)

@@ -34,22 +34,10 @@ _MILLISECONDS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 class PipelineMetrics:
-    """The counters and gauges of one pipeline.
+    """The counters and gauges of one pipeline, each with a text that explains it.
 
     Attributes:
         registry: Contains all metrics; more may be registered with it.
-        frames: Frames read from a camera. Label camera.
-        frames_dropped: Frames skipped to keep pace. Label camera.
-        camera_up: 1 while a camera delivers frames, otherwise 0. Label camera.
-        reconnects: Reconnections of a camera. Label camera.
-        people: People in view. Label camera.
-        queue: Waiting frames. Label camera.
-        crops_embedded: Crops embedded by the network. Labels camera, depth.
-        depth: Depth of the network in use, 1 to 4.
-        crops_per_track: Most crops embedded of a track.
-        stage_ms: Duration of a stage of the work, in ms. Label stage.
-        sightings: Sightings reported. Labels camera, verdict.
-        identities: People in the gallery.
     """
 
     def __init__(self) -> None:
@@ -66,7 +54,6 @@ class PipelineMetrics:
         self.camera_up = gauge("camera_up", "1 while a camera delivers frames.", "camera")
         self.reconnects = counter("reconnects", "Reconnections of a camera.", "camera")
         self.people = gauge("people", "People in view.", "camera")
-        self.queue = gauge("queue_frames", "Frames waiting.", "camera")
         self.crops_embedded = counter(
             "crops_embedded", "Crops embedded by the network.", "camera", "depth"
         )
@@ -83,11 +70,7 @@ class PipelineMetrics:
         self.identities = gauge("identities", "People in the gallery.")
 
     def watch_delivery(self, counts: Callable[[], DeliveryCounts]) -> None:
-        """Add the counts of delivery, read whenever the metrics are read.
-
-        Args:
-            counts: `adln.pipeline.delivery.Delivery.counts`.
-        """
+        """Add the counts of a `Delivery`, read whenever the metrics are read."""
         self.registry.register(_DeliveryCollector(counts))
 
     def text(self) -> str:
@@ -129,15 +112,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class MetricsServer:
-    """Serves metrics over HTTP at ``/metrics``.
-
-    Args:
-        metrics: The metrics to serve.
-        port: 0 takes a free one.
-        host: The address to listen on; by default only this machine has access.
+    """Serves metrics over HTTP at ``/metrics``; by default only this machine has access.
 
     Attributes:
-        port: The port in use.
+        port: The port in use: a free one if 0 was given.
 
     Raises:
         SettingsError: The address cannot be used.
@@ -177,31 +155,30 @@ class _DeliveryCollector(Collector):
             counts = self._counts()
         except DeliveryError:
             return  # a scrape must not fail because the outbox's disk does
-        submitted = CounterMetricFamily("adln_sightings_submitted", "Sightings submitted.")
-        submitted.add_metric([], counts.submitted)
-        stored = CounterMetricFamily("adln_sightings_stored", "Sightings stored in the outbox.")
-        stored.add_metric([], counts.stored)
-        lost = CounterMetricFamily(
-            "adln_sightings_lost_unstored", "Sightings dropped because the disk failed."
-        )
-        lost.add_metric([], counts.lost_unstored)
-        waiting = GaugeMetricFamily("adln_sightings_waiting", "Sightings not yet in the outbox.")
-        waiting.add_metric([], counts.waiting)
-        label = ["sink"]
-        pending = GaugeMetricFamily("adln_sink_pending", "Stored, not acknowledged.", labels=label)
-        failing = GaugeMetricFamily(
-            "adln_sink_failures_in_a_row", "0 while a sink works.", labels=label
-        )
-        delivered = CounterMetricFamily("adln_sink_delivered", "Acknowledged.", labels=label)
-        dropped = CounterMetricFamily(
-            "adln_sink_dropped", "Dropped unsent from a full outbox.", labels=label
-        )
-        set_aside = CounterMetricFamily("adln_sink_set_aside", "Refused for good.", labels=label)
-        for name, sink in counts.sinks.items():
-            pending.add_metric([name], sink.pending)
-            failing.add_metric([name], counts.failures.get(name, 0))
-            delivered.add_metric([name], sink.delivered)
-            dropped.add_metric([name], sink.dropped)
-            set_aside.add_metric([name], sink.set_aside)
-        yield from (submitted, stored, lost, waiting)
-        yield from (pending, failing, delivered, dropped, set_aside)
+        for family, name, text, value in (
+            (CounterMetricFamily, "submitted", "Sightings submitted.", counts.submitted),
+            (CounterMetricFamily, "stored", "Sightings stored in the outbox.", counts.stored),
+            (
+                CounterMetricFamily,
+                "lost_unstored",
+                "Sightings dropped because the disk failed.",
+                counts.lost_unstored,
+            ),
+            (GaugeMetricFamily, "waiting", "Sightings not yet in the outbox.", counts.waiting),
+        ):
+            yield family(f"adln_sightings_{name}", text, value=value)
+        sinks = {
+            name: {**vars(sink), "failures_in_a_row": counts.failures.get(name, 0)}
+            for name, sink in counts.sinks.items()
+        }
+        for family, name, text in (
+            (GaugeMetricFamily, "pending", "Stored, not acknowledged."),
+            (GaugeMetricFamily, "failures_in_a_row", "0 while a sink works."),
+            (CounterMetricFamily, "delivered", "Acknowledged."),
+            (CounterMetricFamily, "dropped", "Dropped unsent from a full outbox."),
+            (CounterMetricFamily, "set_aside", "Refused for good."),
+        ):
+            metric = family(f"adln_sink_{name}", text, labels=["sink"])
+            for sink, values in sinks.items():
+                metric.add_metric([sink], values[name])
+            yield metric

@@ -5,7 +5,7 @@ A sighting is acknowledged only when the broker's PUBACK for it has arrived.
 
 import threading
 from collections.abc import Sequence
-from time import monotonic
+from itertools import takewhile
 from typing import Any
 
 from adln.errors import UndeliveredError
@@ -18,10 +18,8 @@ TOPIC = "adln/sightings"
 class MqttSink:
     """Publishes sightings to ``<topic>/<camera name>``.
 
-    Args:
-        broker: The broker; a batch waits at most `Broker.timeout_s` for its acknowledgements.
-        topic: Prefix of the cameras' topics.
-        client_id: This device's id at the broker, unique per device. "" lets the broker choose.
+    A batch waits at most `Broker.timeout_s` for its acknowledgements. `client_id` is unique per
+    device; "" lets the broker choose.
 
     Raises:
         DeliveryError: The topic has a wildcard.
@@ -31,7 +29,6 @@ class MqttSink:
         self._broker = broker
         self._topic = require_topic(topic)
         self._client_id = client_id
-        self._timeout_s = broker.timeout_s
         self._client: Any = None
         self._changed = threading.Condition()
         self._is_connected = False
@@ -51,20 +48,25 @@ class MqttSink:
             with self._changed:
                 self._acknowledged.clear()
             for event in events:
-                sent = self._client.publish(
-                    f"{self._topic}/{event.camera_name}", event.body.encode("utf-8"), qos=1
-                )
-                numbers.append(sent.mid)
+                topic = f"{self._topic}/{event.camera_name}"
+                numbers.append(self._client.publish(topic, event.body.encode("utf-8"), qos=1).mid)
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._acknowledged.issuperset(numbers) or not self._is_connected,
-                    timeout=self._timeout_s,
+                    timeout=self._broker.timeout_s,
                 )
-        except (OSError, ValueError, RuntimeError) as error:
-            self._fail(numbers, str(error) or repr(error), error)
-        if not self._acknowledged.issuperset(numbers):
             why = "no answer in time" if self._is_connected else "the connection was lost"
-            self._fail(numbers, why, None)
+        except (OSError, ValueError, RuntimeError) as error:
+            why = str(error) or repr(error)
+        else:
+            if self._acknowledged.issuperset(numbers):
+                return
+        with self._changed:
+            acknowledged = len(list(takewhile(self._acknowledged.__contains__, numbers)))
+        self.close()
+        raise UndeliveredError(
+            f"MQTT broker {self._broker.host}:{self._broker.port}: {why}", acknowledged=acknowledged
+        )
 
     def close(self) -> None:
         """Disconnect from the broker; the next delivery reconnects."""
@@ -91,24 +93,12 @@ class MqttSink:
         self._client = client
         client.connect(self._broker.host, self._broker.port, keepalive=30)
         client.loop_start()
-        until = monotonic() + self._timeout_s
         with self._changed:
             self._changed.wait_for(
-                lambda: self._is_connected or self._refusal, timeout=until - monotonic()
+                lambda: self._is_connected or self._refusal, timeout=self._broker.timeout_s
             )
             if not self._is_connected:
                 raise ConnectionError(self._refusal or "the broker did not answer in time")
-
-    def _fail(self, numbers: list[int], why: str, cause: Exception | None) -> None:
-        with self._changed:
-            acknowledged = 0
-            while acknowledged < len(numbers) and numbers[acknowledged] in self._acknowledged:
-                acknowledged += 1
-        self.close()
-        raise UndeliveredError(
-            f"MQTT broker {self._broker.host}:{self._broker.port}: {why}",
-            acknowledged=acknowledged,
-        ) from cause
 
     # paho calls these on its own thread.
 

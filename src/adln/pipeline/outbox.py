@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from adln.errors import DeliveryError
 from adln.gallery.database import writing
@@ -50,8 +51,7 @@ CREATE TABLE IF NOT EXISTS set_aside (
     body TEXT NOT NULL
 );
 """
-
-
+_BYTES = "coalesce(sum(length(body)), 0)"
 # Files of earlier versions have no person_id column.
 _PERSONS = """
 ALTER TABLE {table} ADD COLUMN person_id INTEGER;
@@ -60,14 +60,11 @@ CREATE INDEX {table}_by_person ON {table} (person_id)
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """A sighting in the outbox.
 
     Attributes:
         position: Position in the common order, ascending, never reused.
-        event_id: The sighting's.
-        camera_name: The sighting's.
         body: The sighting as one line of JSON.
     """
 
@@ -99,13 +96,10 @@ class Outbox:
 
     One process at a time may have it open; its threads share it.
 
-    Args:
-        path: The SQLite file; created if missing. A damaged file is renamed, with an error in the
-            log, and replaced by an empty one.
-        sinks: Names of the receivers, at least one. A new one gets everything still stored; one
-            no longer named is forgotten and holds nothing back.
-        max_bytes: Limit on the total text of stored sightings. Beyond it the oldest are dropped,
-            counted for each sink that had not received them, and logged.
+    The file at `path` is created if missing; a damaged one is renamed, with an error in the log,
+    and replaced by an empty one. A new sink gets everything still stored; one no longer named is
+    forgotten and holds nothing back. If the text of the stored sightings exceeds `max_bytes`, the
+    oldest are dropped, counted for each sink that had not received them, and logged.
 
     Raises:
         DeliveryError: The file cannot be opened, or another process has it open.
@@ -124,11 +118,10 @@ class Outbox:
         try:
             with writing(self._db):
                 self._meet(sinks)
-            row = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM events").fetchone()
+            self._num_bytes = self._number(f"SELECT {_BYTES} FROM events")
         except sqlite3.Error as error:
             self._db.close()
             raise self._failed("opened", error) from error
-        self._num_bytes: int = row[0]
         # Newer than the positions in the file if a full disk prevented writing those.
         self._positions: dict[str, int] = dict(
             self._db.execute("SELECT name, position FROM sinks").fetchall()
@@ -174,17 +167,13 @@ class Outbox:
                 " WHERE position > ? ORDER BY position LIMIT ?",
                 (self._positions[sink], limit),
             ).fetchall()
-        return [
-            StoredEvent(position=position, event_id=event_id, camera_name=camera, body=body)
-            for position, event_id, camera, body in rows
-        ]
+        return [StoredEvent(*row) for row in rows]
 
     def acknowledge(self, sink: str, events: Sequence[StoredEvent]) -> None:
         """Record that a sink has received the given sightings, the oldest of its pending ones.
 
-        Sightings received by all sinks are erased. If the record cannot be written (a full disk),
-        it is kept in memory and written with the next one; only a restart in between sends them
-        again.
+        Sightings received by all sinks are erased. A record that cannot be written (a full disk) is
+        kept in memory until the next one; only a restart in between sends the sightings again.
         """
         if not events:
             return
@@ -230,29 +219,18 @@ class Outbox:
         return frozenset(number for (number,) in rows if number is not None)
 
     def purge(self, person_ids: Collection[int]) -> int:
-        """Erase all sightings of people, also from the file's free pages and its log.
-
-        Returns:
-            The number of erased sightings.
+        """Erase all sightings of people, also from the file's free pages and its log; count them.
 
         Raises:
             DeliveryError: The disk is full or broken; nothing has changed.
         """
-        numbers = sorted(person_ids)
-        marks = ",".join("?" * len(numbers))
+        theirs = f"person_id IN ({','.join('?' * len(person_ids))})"
         with self._using("written"):
             with writing(self._db):
-                (freed,) = self._db.execute(
-                    "SELECT coalesce(sum(length(body)), 0) FROM events "
-                    f"WHERE person_id IN ({marks})",
-                    numbers,
-                ).fetchone()
-                erased = sum(
-                    self._db.execute(
-                        f"DELETE FROM {table} WHERE person_id IN ({marks})", numbers
-                    ).rowcount
-                    for table in ("events", "set_aside")
-                )
+                erased, freed = self._erase(theirs, *person_ids)
+                erased += self._db.execute(
+                    f"DELETE FROM set_aside WHERE {theirs}", tuple(person_ids)
+                ).rowcount
             self._num_bytes -= freed
             if erased:
                 # Moving rows between pages may have left copies behind.
@@ -270,7 +248,9 @@ class Outbox:
             rows = self._db.execute("SELECT name, delivered, dropped, set_aside FROM sinks")
             return {
                 name: SinkCounts(
-                    pending=self._count_after(self._positions[name]),
+                    pending=self._number(
+                        "SELECT count(*) FROM events WHERE position > ?", self._positions[name]
+                    ),
                     delivered=delivered + self._unwritten[name],
                     dropped=dropped,
                     set_aside=set_aside,
@@ -298,9 +278,9 @@ class Outbox:
                     path.chmod(0o600)
             try:
                 return self._connect()
+            except sqlite3.OperationalError:
+                raise
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
                 self._put_damaged_file_aside(error)
                 return self._connect()
         except (OSError, sqlite3.Error) as error:
@@ -369,29 +349,32 @@ class Outbox:
             if name not in known:
                 self._db.execute("INSERT INTO sinks VALUES (?, 0, 0, 0, 0)", (name,))
 
-    def _count_after(self, position: int) -> int:
-        row = self._db.execute("SELECT count(*) FROM events WHERE position > ?", (position,))
-        count: int = row.fetchone()[0]
-        return count
+    def _number(self, query: str, *values: int) -> int:
+        number: int = self._db.execute(query, values).fetchone()[0]
+        return number
+
+    def _erase(self, where: str, *values: int) -> tuple[int, int]:
+        """Erase sightings; returns their number and their length."""
+        freed = self._number(f"SELECT {_BYTES} FROM events WHERE {where}", *values)
+        return self._db.execute(f"DELETE FROM events WHERE {where}", values).rowcount, freed
 
     def _make_room(self, excess: int) -> int:
         """Drop the oldest sightings until the excess is gone; return the freed bytes."""
-        if excess <= 0:
-            return 0
-        freed, last, count = 0, 0, 0
-        newest = self._db.execute("SELECT max(position) FROM events").fetchone()[0]
+        last = 0
         for position, length in self._db.execute(
-            "SELECT position, length(body) FROM events ORDER BY position"
+            # A single large sighting is kept.
+            "SELECT position, length(body) FROM events"
+            " WHERE position < (SELECT max(position) FROM events) ORDER BY position"
         ):
-            if freed >= excess or position == newest:  # a single large sighting is kept
+            if excess <= 0:
                 break
-            freed, last, count = freed + length, position, count + 1
-        if count == 0:
+            excess, last = excess - length, position
+        if not last:
             return 0
         for name, position in self._positions.items():
-            lost = self._db.execute(
-                "SELECT count(*) FROM events WHERE position > ? AND position <= ?", (position, last)
-            ).fetchone()[0]
+            lost = self._number(
+                "SELECT count(*) FROM events WHERE position > ? AND position <= ?", position, last
+            )
             if lost:
                 self._db.execute(
                     "UPDATE sinks SET dropped = dropped + ? WHERE name = ?", (lost, name)
@@ -402,8 +385,7 @@ class Outbox:
                     lost,
                     name,
                 )
-        self._db.execute("DELETE FROM events WHERE position <= ?", (last,))
-        return freed
+        return self._erase("position <= ?", last)[1]
 
     def _write_positions(self) -> None:
         """Save the sinks' positions, and erase what all of them have received."""
@@ -414,11 +396,7 @@ class Outbox:
                         "UPDATE sinks SET position = ?, delivered = delivered + ? WHERE name = ?",
                         (position, self._unwritten[name], name),
                     )
-                done = min(self._positions.values())
-                freed = self._db.execute(
-                    "SELECT coalesce(sum(length(body)), 0) FROM events WHERE position <= ?", (done,)
-                ).fetchone()[0]
-                self._db.execute("DELETE FROM events WHERE position <= ?", (done,))
+                _, freed = self._erase("position <= ?", min(self._positions.values()))
         except sqlite3.Error as error:
             _log.warning("%s: positions could not be saved, will try again: %s", self._path, error)
             return

@@ -16,16 +16,11 @@ _log = logging.getLogger(__name__)
 
 
 class ReportedPeople:
-    """The people of a gallery, reread every few seconds at most.
+    """The people of a gallery, reread every few seconds (`every_s`) at most.
 
     So a new name or a forgotten person is known here within seconds, even if another process made
-    the change. Thread-safe.
-
-    Args:
-        persons: Returns everybody, like `adln.gallery.interface.Gallery.persons`.
-        ignored: Names, or numbers such as "id:6", of people who are never reported.
-        every_s: Longest age of an answer, in s.
-        clock: Time in s.
+    the change. Thread-safe. `ignored` are names, or numbers such as "id:6", of people who are never
+    reported.
     """
 
     def __init__(
@@ -56,7 +51,13 @@ class ReportedPeople:
             now_s = self._clock()
             if self._asked_s is None or now_s - self._asked_s >= self._every_s:
                 self._asked_s = now_s
-                self._ask()
+                try:
+                    self._names = {one.person_id: one.name for one in self._persons()}
+                    self._is_failing = False
+                except GalleryError as error:
+                    if not self._is_failing:
+                        _log.warning("the people of the gallery cannot be read: %s", error)
+                    self._is_failing = True
             return self._names
 
     def name_of(self, person_id: int | None) -> str | None:
@@ -70,16 +71,6 @@ class ReportedPeople:
         name = self.name_of(person_id)
         is_named = name is not None and kept_form(name) in self._ignored
         return is_named or f"id:{person_id}" in self._ignored
-
-    def _ask(self) -> None:
-        try:
-            self._names = {one.person_id: one.name for one in self._persons()}
-        except GalleryError as error:
-            if not self._is_failing:
-                _log.warning("the people of the gallery cannot be read: %s", error)
-            self._is_failing = True
-            return
-        self._is_failing = False
 
 
 def leaving_out(

@@ -38,26 +38,25 @@ def settings_of(
     quality: Quality | None = None,
     start: str | datetime = "",
 ) -> tuple[WatchSettings, Path]:
-    """The settings for the given sources.
+    """The settings for the given sources, and the folder that paths in them are relative to.
 
-    `sources` are one settings file (.toml), or what `watch_of` takes, as are the other arguments.
-    `overrides` are further settings, as KEY=VALUE in TOML; `quality` overrides the settings.
-
-    Returns:
-        The settings, and the folder that paths in them are relative to.
+    `sources` are one settings file (.toml), or video files, folders of pictures, addresses and USB
+    cameras. `overrides` are further settings, as KEY=VALUE in TOML; `quality` overrides the
+    settings. Without a settings file, a gallery that is not named is "adln-gallery" beside the
+    first recording, or in the working directory. The start of the recordings is in ISO 8601 or a
+    datetime, in local time unless it has a zone; of a local time that passes twice, as the clocks
+    are set back, the first is meant.
 
     Raises:
-        SettingsError: a source does not exist, a setting is invalid, or a settings file is combined
-            with an argument that it excludes.
+        SettingsError: a source does not exist, a setting is invalid, a settings file is combined
+            with an argument that it excludes, or `start` is not a time, or a local one that the
+            clocks skip.
     """
     overrides = (*([f"quality={json.dumps(quality)}"] if quality else []), *overrides)
     files = [source for source in sources if source.lower().endswith(".toml")]
-    here = Path.cwd()
     if not files:
-        plain = watch_of(
-            sources, folder=here, gallery=gallery, detector=detector, network=network, start=start
-        )
-        return (changed(plain, overrides) if overrides else plain), here
+        plain = _plain(sources, gallery, detector, network, start)
+        return (changed(plain, overrides) if overrides else plain), Path.cwd()
     if len(sources) > 1:
         raise SettingsError(
             f"{files[0]} is a settings file; name it alone, with the cameras in it."
@@ -74,44 +73,21 @@ def settings_of(
     return read_watch_settings(config, overrides), config.resolve().parent
 
 
-def watch_of(
+def _plain(
     sources: Sequence[str],
-    *,
-    folder: Path,
-    gallery: Path | None = None,
-    detector: Path | None = None,
-    network: str = "",
-    start: str | datetime = "",
+    gallery: Path | None,
+    detector: Path | None,
+    network: str,
+    start: str | datetime,
 ) -> WatchSettings:
-    """Settings of a watch of these cameras and recordings.
-
-    Args:
-        sources: video files, folders of pictures, addresses, USB cameras.
-        folder: base of relative paths.
-        gallery: folder of the gallery; if left out, "adln-gallery" beside the first recording, or
-            in `folder`.
-        detector: YOLOX in ONNX; the default one if left out.
-        network: exported network; the default one if left out.
-        start: start of the recordings, in ISO 8601 or as a datetime, in local time unless it has a
-            zone. Of a local time that passes twice, as the clocks are set back, the first is meant.
-
-    Returns:
-        Settings with absolute paths.
-
-    Raises:
-        SettingsError: a source does not exist, or `start` is not a time, or a local one that the
-            clocks skip.
-    """
-    where = [_absolute(source, folder) for source in sources]
-    place = gallery.absolute() if gallery is not None else _beside(where, folder)
+    """Settings, with absolute paths, of a watch of these cameras and recordings."""
+    where = [_absolute(source) for source in sources]
+    place = gallery.absolute() if gallery is not None else _beside(where)
     begun = _moment(start) if start else ""
     numbers = _numbers([_name(source) for source in where], read_cameras(place))
     cameras = tuple(
         CameraSettings(
-            name=name,
-            number=number,
-            source=source,
-            start="" if is_live(source) else begun,
+            name=name, number=number, source=source, start="" if is_live(source) else begun
         )
         for source, (name, number) in zip(where, numbers, strict=True)
     )
@@ -125,10 +101,10 @@ def watch_of(
     return replace(found, network=WatchNetworkSettings(files=(network,))) if network else found
 
 
-def _absolute(source: str, folder: Path) -> str:
+def _absolute(source: str) -> str:
     if is_live(source):
         return source
-    path = folder / source
+    path = Path(source)
     if not path.exists():
         raise SettingsError(
             f"{public_name(source)}: there is no such file or folder. Name a video file, a folder "
@@ -137,14 +113,14 @@ def _absolute(source: str, folder: Path) -> str:
     return str(path.absolute())
 
 
-def _beside(sources: Sequence[str], folder: Path) -> Path:
+def _beside(sources: Sequence[str]) -> Path:
     """Folder of the gallery: beside the first recording, if that is writable."""
     for source in sources:
         if not is_live(source):
             beside = Path(source).parent
             if os.access(beside, os.W_OK | os.X_OK):
                 return beside / GALLERY_NAME
-    return folder.absolute() / GALLERY_NAME
+    return Path.cwd() / GALLERY_NAME
 
 
 def _name(source: str) -> str:

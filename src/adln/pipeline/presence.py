@@ -11,8 +11,8 @@ class Stay:
     """A person in front of a camera.
 
     Attributes:
-        camera: name of the camera.
-        person_id: the person; None if unknown or only a candidate.
+        camera: its name.
+        person_id: None if unknown or only a candidate.
         since_s: when they were first seen here this time, Unix time.
         last_s: when they were last seen.
         confidence: probability that it is this person, 0..1; None if not yet known.
@@ -33,10 +33,6 @@ class Presence:
     Absence is measured by the clock of this machine, so that it also begins when a camera dies. A
     *candidate* counts as unknown: an automation may react to them, but not under another person's
     name.
-
-    Args:
-        absent_after_s: after this time unseen, a person counts as gone from a camera.
-        is_ignored: whether a person is left out.
     """
 
     def __init__(
@@ -51,14 +47,7 @@ class Presence:
         self._last: dict[int, Stay] = {}
 
     def saw(self, camera: str, time_s: float, people: Iterable[NamedBox], now_s: float) -> None:
-        """Record a frame.
-
-        Args:
-            camera: camera name.
-            time_s: time of the frame.
-            people: the people in it.
-            now_s: time by the clock of this machine.
-        """
+        """Record the people in a frame."""
         for box in people:
             person_id = None if box.verdict == "candidate" else box.person_id
             before = self._stays.get((camera, box.track_id))
@@ -80,13 +69,7 @@ class Presence:
                 self._last[person_id] = stay
 
     def at(self, camera: str, now_s: float, person_id: int | None = None) -> list[Stay]:
-        """Who is in front of a camera, one entry per person, longest stay first.
-
-        Args:
-            camera: camera name.
-            now_s: time by the clock of this machine.
-            person_id: if given, only this person.
-        """
+        """Who is in front of a camera, or only this person: one entry each, longest stay first."""
         self._stays = {
             key: one
             for key, one in self._stays.items()
@@ -99,8 +82,10 @@ class Presence:
             if person_id is not None and one.person_id != person_id:
                 continue
             key = (1, track) if one.person_id is None else (0, one.person_id)
-            other = found.get(key)
-            found[key] = one if other is None else _joined(other, one)
+            # Two tracks may be of one person.
+            other = found.get(key, one)
+            newest = max(other, one, key=lambda stay: stay.heard_s)
+            found[key] = replace(newest, since_s=min(other.since_s, one.since_s))
         return sorted(found.values(), key=lambda one: (one.since_s, one.person_id or 0))
 
     def last_of(self, person_id: int) -> Stay | None:
@@ -111,9 +96,3 @@ class Presence:
         """Forget where everybody else was last seen."""
         known = set(person_ids)
         self._last = {number: one for number, one in self._last.items() if number in known}
-
-
-def _joined(one: Stay, other: Stay) -> Stay:
-    """Merge two tracks of one person in front of one camera."""
-    newest = max(one, other, key=lambda stay: stay.heard_s)
-    return replace(newest, since_s=min(one.since_s, other.since_s))

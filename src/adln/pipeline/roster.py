@@ -22,13 +22,10 @@ TRACKS_PER_RUN = 10**9
 def enter_cameras(
     folder: Path, cameras: Mapping[str, int], *, last_track: Callable[[], int] = lambda: 0
 ) -> int:
-    """Record the cameras of a run on disk.
+    """Record the cameras of a run (name -> number) in the gallery's folder, which must exist.
 
-    Args:
-        folder: the gallery's folder; it must exist.
-        cameras: name -> number of the cameras in use; others are remembered.
-        last_track: the gallery's highest track number. Asked for if no run is recorded, as in a
-            gallery that was restored from a backup: its tracks must not get further sightings.
+    The highest track number is asked for if no run is recorded, as in a gallery that was restored
+    from a backup: its tracks must not get further sightings.
 
     Returns:
         Number of runs so far, including this one.
@@ -37,31 +34,24 @@ def enter_cameras(
         SettingsError: a name or number is used twice or differs from an earlier run, the file is
             damaged, or it cannot be written.
     """
-    path = folder / FILE_NAME
-    with _alone(folder):
-        known, runs = _read(path)
-        _require_same(path, known, cameras)
+    with _alone(folder) as (known, runs):
+        _require_same(folder / FILE_NAME, known, cameras)
         run = 1 + (runs or last_track() // TRACKS_PER_RUN)
-        _write(path, known | dict(cameras), run)
+        _write(folder, known | dict(cameras), run)
     return run
 
 
 def enter_new_camera(folder: Path, name: str) -> int:
     """The number of a camera; a new one gets the next that is free, on the disk.
 
-    Args:
-        folder: of the gallery; it must exist.
-        name: of the camera.
-
     Raises:
         SettingsError: the file is damaged, or it cannot be written.
     """
-    with _alone(folder):
-        known, runs = _read(folder / FILE_NAME)
+    with _alone(folder) as (known, runs):
         number = known.get(name)
         if number is None:
             number = free_number(known.values())
-            _write(folder / FILE_NAME, known | {name: number}, runs)
+            _write(folder, known | {name: number}, runs)
     return number
 
 
@@ -75,18 +65,11 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
 
     A camera that was never watched is not listed here and needs no renaming.
 
-    Args:
-        folder: the gallery's folder.
-        number: the camera's number.
-        name: a name that no other camera has or had.
-
     Raises:
         SettingsError: another camera has or had that name, the file is damaged, or it cannot be
             written.
     """
-    path = folder / FILE_NAME
-    with _alone(folder):
-        known, runs = _read(path)
+    with _alone(folder) as (known, runs):
         if known.get(name, number) != number:
             raise SettingsError(
                 f"There was already a camera {name!r}, and its sightings are kept under that name. "
@@ -95,7 +78,7 @@ def rename_camera(folder: Path, number: int, name: str) -> None:
         if number not in known.values() or known.get(name) == number:
             return
         others = {one: at for one, at in known.items() if at != number}
-        _write(path, others | {name: number}, runs)
+        _write(folder, others | {name: number}, runs)
 
 
 def read_cameras(folder: Path) -> dict[str, int]:
@@ -122,11 +105,11 @@ def track_number(run: int, track_id: int) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock the file: of two simultaneous starts, the second reads what the first has written."""
+def _alone(folder: Path) -> Iterator[tuple[dict[str, int], int]]:
+    """Cameras and runs of a locked file: the second of two starts reads what the first wrote."""
     try:
         with locked(folder):
-            yield
+            yield _read(folder / FILE_NAME)
     except OSError as error:
         raise SettingsError(
             f"{folder}: cannot be opened ({error.strerror or error}). Let this user read and write "
@@ -151,13 +134,13 @@ def _require_same(path: Path, known: Mapping[str, int], cameras: Mapping[str, in
         numbers[number] = name
 
 
-def _write(path: Path, cameras: Mapping[str, int], runs: int) -> None:
+def _write(folder: Path, cameras: Mapping[str, int], runs: int) -> None:
     content = {"runs": runs, "cameras": dict(sorted(cameras.items()))}
     with atomic_write(
-        path,
+        folder / FILE_NAME,
         raises=SettingsError,
         instead="make the folder writable",
-        mode=permissions_in(path.parent),
+        mode=permissions_in(folder),
     ) as file:
         file.write(json.dumps(content, indent=1).encode())
 

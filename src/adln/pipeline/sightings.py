@@ -22,6 +22,7 @@ from adln.strict import parse_json
 
 FORMAT = "adln-sighting-1"
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+_NAME = f"printable text like {NAME_PATTERN}"
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 
@@ -92,30 +93,27 @@ class SightingEvent:
             _plain("box_xyxy", side, (int, float))
         left, top, right, bottom = self.box_xyxy
         numbers = (self.first_time_s, self.last_time_s, *self.box_xyxy)
+        is_unknown, is_somebody = self.verdict == "unknown", self.person_id is not None
+        why = [getattr(self, name) for name in _WHY_NUMBERS]
         problems = [
             f"{name} is {getattr(self, name)!r}, expected {expected}"
             for name, is_fine, expected in (
                 ("format", self.format == FORMAT, repr(FORMAT)),
                 ("event_id", _EVENT_ID.fullmatch(self.event_id), f"text like {_EVENT_ID.pattern}"),
                 ("camera_id", 0 <= self.camera_id <= LARGEST_NUMBER, f"0 to {LARGEST_NUMBER}"),
-                (
-                    "camera_name",
-                    is_camera_name(self.camera_name),
-                    f"printable text like {NAME_PATTERN}",
-                ),
+                ("camera_name", is_camera_name(self.camera_name), _NAME),
                 ("box_xyxy", all(map(_is_finite, numbers)), "finite numbers, as for all times"),
                 ("box_xyxy", left <= right and top <= bottom, "left <= right and top <= bottom"),
                 ("last_time_s", self.first_time_s <= self.last_time_s, "first_time_s or later"),
                 ("verdict", self.verdict in VERDICTS, f"one of {VERDICTS}"),
                 (
                     "person_id",
-                    self.person_id is not None or self.verdict == "unknown",
+                    is_somebody or is_unknown,
                     f"a person, as the verdict is {self.verdict!r}",
                 ),
                 (
                     "new_person",
-                    not self.new_person
-                    or (self.verdict == "unknown" and self.person_id is not None),
+                    not self.new_person or (is_unknown and is_somebody),
                     'false, unless the verdict is "unknown" and there is a person_id',
                 ),
                 ("probability", 0 <= self.probability <= 1, "0 to 1"),
@@ -124,8 +122,7 @@ class SightingEvent:
                 ("quality", 0 <= self.quality <= 1, "0 to 1"),
                 *(
                     (name, value is None or _is_finite(value), "a finite number or null")
-                    for name in _WHY_NUMBERS
-                    for value in (getattr(self, name),)
+                    for name, value in zip(_WHY_NUMBERS, why, strict=True)
                 ),
                 (
                     "runner_up_score",
@@ -133,11 +130,7 @@ class SightingEvent:
                     "a score exactly if there is a runner-up",
                 ),
                 ("reason", len(self.reason) <= _LONGEST_REASON, "a sentence"),
-                (
-                    "reason",
-                    self.reason or all(getattr(self, name) is None for name in _WHY_NUMBERS),
-                    "a sentence, where there is a score",
-                ),
+                ("reason", self.reason or why == [None] * 3, "a sentence, where there is a score"),
             )
             if not is_fine
         ]
@@ -147,22 +140,17 @@ class SightingEvent:
     def to_json(self) -> str:
         """One line of JSON, with keys in a fixed order; optional keys only if set."""
         values = {"format": self.format, **asdict(self)}
-        del values["crop_jpeg"], values["new_person"]
-        if not self.reason:
-            for name in _LATER:
+        del values["crop_jpeg"]
+        for name in _LATER:
+            if not (self.new_person if name == "new_person" else self.reason):
                 del values[name]
-        if self.new_person:
-            values["new_person"] = True
         if self.crop_jpeg is not None:
             values["crop_jpeg_base64"] = base64.b64encode(self.crop_jpeg).decode("ascii")
         return json.dumps(values, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "SightingEvent":
-        """Read a sighting strictly.
-
-        Args:
-            text: Output of `to_json`.
+        """Read the output of `to_json`, strictly.
 
         Raises:
             SightingError: Not JSON, an unknown or missing key, or a value of the wrong type or out
@@ -180,12 +168,11 @@ class SightingEvent:
                 f"{FORMAT!r}."
             )
         picture = values.pop("crop_jpeg_base64", None)
-        new_person = values.pop("new_person", False)
-        if not isinstance(new_person, bool):
+        if not isinstance(values.get("new_person", False), bool):
             raise SightingError(
-                f"not a sighting: new_person is {new_person!r}, expected true or false."
+                f"not a sighting: new_person is {values['new_person']!r}, expected true or false."
             )
-        expected = {field.name for field in fields(cls)} - {"crop_jpeg", "new_person"}
+        expected = {field.name for field in fields(cls)} - {"crop_jpeg"}
         unknown = sorted(values.keys() - expected)
         missing = sorted(expected - _LATER - values.keys())
         if unknown or missing:
@@ -193,18 +180,14 @@ class SightingEvent:
             raise SightingError(f"not a sighting: it has {what}.")
         if isinstance(values["box_xyxy"], list):
             values["box_xyxy"] = tuple(values["box_xyxy"])
-        return cls(**values, crop_jpeg=_decoded(picture), new_person=new_person)
+        return cls(**values, crop_jpeg=_decoded(picture))
 
 
 def make_event_id(*parts: str | int) -> str:
-    """Make an id from the parts that identify a sighting, so that a rerun gives the same id.
+    """An id, 32 hex digits, from the parts that identify a sighting: a rerun gives the same id.
 
-    Args:
-        parts: For example an id of the run (the digest of a video file; the start time of a live
-            camera), the camera, the track, and the number of the event in the track.
-
-    Returns:
-        32 hex digits.
+    These are for example an id of the run (the digest of a video file; the start time of a live
+    camera), the camera, the track, and the number of the event in the track.
     """
     # Each part with its length, so that "1", "23" and "12", "3" differ.
     text = "".join(f"{len(str(part))}:{part}," for part in parts)
@@ -213,7 +196,7 @@ def make_event_id(*parts: str | int) -> str:
 
 _WHY_NUMBERS = ("score", "threshold", "runner_up_score")
 # Keys missing in records of earlier versions.
-_LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason"})
+_LATER = frozenset({*_WHY_NUMBERS, "runner_up_id", "reason", "new_person"})
 _LONGEST_REASON = 1000
 
 

@@ -22,14 +22,12 @@ class TimelineVisit:
     """One track: a person in front of one camera.
 
     Attributes:
-        camera_name: the camera.
         first_s: when the person was first seen, Unix time.
         last_s: when they were last seen.
-        person_id: the person; None if unknown.
-        verdict: "matched", "candidate" or "unknown".
-        probability: probability that this is the person.
-        upper: mean colour of the upper body; None if the track had no usable crop.
-        lower: mean colour of the legs.
+        person_id: None if unknown.
+        probability: that this is the person.
+        upper: colour of the upper body; None if the track had no usable crop.
+        lower: colour of the legs.
         crop: (H, W, 3) uint8 RGB, only if pictures are kept.
     """
 
@@ -50,12 +48,7 @@ class TimelineVisit:
 
 
 class Timeline:
-    """Collects visits.
-
-    Args:
-        pictures: whether crops are kept; or the names of the cameras whose crops are.
-        most: number of newest visits kept.
-    """
+    """Collects visits, of which the newest are kept, with their crops if pictures are."""
 
     def __init__(self, *, pictures: Pictured = False, most: int = MOST_VISITS) -> None:
         self._pictures = pictures
@@ -91,11 +84,7 @@ class Timeline:
         )
 
     def leave_out(self, gone: Callable[[Collection[int]], Collection[int]]) -> None:
-        """Drop the visits of people who were forgotten meanwhile.
-
-        Args:
-            gone: selects them from person numbers, as `adln.gallery.interface.Gallery.gone`.
-        """
+        """Drop the visits of people who were forgotten meanwhile; see `Gallery.gone`."""
         numbers = gone({one.person_id for one in self._visits if one.person_id is not None})
         left = [one for one in self._visits if one.person_id not in numbers]
         self._all -= len(self._visits) - len(left)

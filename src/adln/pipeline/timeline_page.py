@@ -16,7 +16,7 @@ from PIL import Image
 
 from adln.atomic import atomic_write, suffix_of
 from adln.errors import SettingsError
-from adln.pipeline.annotated_video import person_colour
+from adln.pipeline.drawing import person_colour
 from adln.pipeline.timeline import Timeline, TimelineVisit
 from adln.reports.pages import jpeg_uri, render
 
@@ -31,13 +31,9 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43
 
 
 def write_timeline(target: Path, timeline: Timeline, *, names: Mapping[int, str | None]) -> Path:
-    """Write the page; into a folder also ``identities.json``, for programs.
+    """Write the page to a file that ends in .html, or as ``identities.html`` into a folder.
 
-    Args:
-        target: a file that ends in .html; or a folder, for ``identities.html``. Missing folders are
-            created.
-        timeline: the visits.
-        names: person -> name, if they have one.
+    A folder, created if missing, also gets ``identities.json``, for programs.
 
     Returns:
         The path of the page.
@@ -174,14 +170,13 @@ def _person(
         parts.append(f"{_visits(len(sure))}, {axis.whole(first)} to {axis.whole(last)}")
     if doubtful:
         parts.append(f"{_visits(doubtful)} in doubt: perhaps somebody else")
-    text = "; ".join(parts)
-    least = min((v.probability for v in visits if v.verdict == "matched"), default=None)
-    if least is not None:
-        text += f"; least certain match {100 * least:.0f} %"
+    matches = [visit.probability for visit in visits if visit.verdict == "matched"]
+    if matches:
+        parts.append(f"least certain match {100 * min(matches):.0f} %")
     return {
         "name": _name(person_id, names),
         "colour": person_colour(person_id),
-        "text": text,
+        "text": "; ".join(parts),
         "figures": [_figure(visit) for visit in visits[:8]],
         "chart": axis.chart(lanes, 12 + len(lanes) * _LANE_PX),
     }

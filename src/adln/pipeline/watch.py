@@ -19,11 +19,11 @@ from adln.cameras.detections import Detections, nobody
 from adln.cameras.detector import Detector
 from adln.cameras.frames import CameraStatus, Frame
 from adln.cameras.redaction import public_text
-from adln.cameras.selection import TrackReport
+from adln.cameras.selection import SelectedCrop, TrackReport
 from adln.cameras.tracker import TrackUpdate
 from adln.crops import to_jpeg
 from adln.errors import AdlnError
-from adln.pipeline.crop_embedding import CropEmbedder
+from adln.pipeline.crop_embedding import embed_crops
 from adln.pipeline.depths import DepthEmbedder
 from adln.pipeline.evidence import Answer, EmbeddedCrop, Evidence
 from adln.pipeline.identity import IdentityBook
@@ -63,24 +63,11 @@ _log = logging.getLogger(__name__)
 class Watch:
     """Processes the frames of all cameras.
 
-    Args:
-        cameras: the sources of frames.
-        parts: camera name -> the parts for it, for each camera.
-        detector: finds people, in the frames of all cameras at once.
-        embedder: the network.
-        book: assigns identities.
-        load: adapts the work to the budget.
-        run: run number; see `adln.pipeline.roster`.
-        deliver: takes each sighting.
-        first_depth: depth at which every crop is embedded first, see `CropEmbedder`; if left out,
-            the depth of the load at once.
-        costs: stated costs for adapting the work; measured ones if left out.
-        pictures: whether sightings and gallery get pictures; or the names of the cameras with
-            pictures.
-        metrics: counts for monitoring.
-        on_frame: called with each processed frame.
-        on_track_end: called with each finished track.
-        clock: time in s, to measure the stages.
+    `parts` has those for each camera by its name, `run` is its number (see `adln.pipeline.roster`).
+    Every crop is embedded at `first_depth` first (see `embed_crops`), or at the depth of the load
+    at once. The work is adapted by stated costs, or by measured ones. Where `pictures` says so,
+    sightings and gallery get pictures. Each sighting, processed frame and finished track is handed
+    on by a call. The stages are measured by `clock`, in s.
     """
 
     def __init__(
@@ -113,13 +100,7 @@ class Watch:
         self._deliver = deliver
         self._costs = costs
         self._pictures = pictures
-        self._crops = CropEmbedder(
-            embedder,
-            first=first_depth,
-            is_sure=self._is_sure,
-            failed=self._trouble,
-            embedded=self._embedded,
-        )
+        self._first_depth = first_depth
         self._metrics = metrics
         self._on_frame = on_frame
         self._on_track_end = on_track_end
@@ -145,19 +126,13 @@ class Watch:
     ) -> WatchProgress:
         """Run until all cameras have ended, or until asked to stop; then end all tracks.
 
-        Args:
-            should_stop: asked before each round.
-            on_round: called with the progress after each round.
-
-        Returns:
-            The progress at the end.
+        Returns the progress, with which `on_round` is called after each round, at the end.
         """
         begun = self._clock()
         rounds = iter(self._cameras.rounds())
         while not should_stop():
-            start = self._clock()
-            frames = next(rounds, None)
-            self._took("read", start)
+            with self._timed("read"):
+                frames = next(rounds, None)
             if frames is None:
                 break
             self._round(frames)
@@ -196,18 +171,15 @@ class Watch:
     def _reports(self, frames: Sequence[Frame]) -> list[TrackReport]:
         """Detect, track and select crops; returns the tracks to embed now."""
         reports: list[TrackReport] = []
-        start = self._clock()
-        detections = self._detect(frames)
-        self._took("detect", start)
+        with self._timed("detect"):
+            detections = self._detect(frames)
         for frame, found in zip(frames, detections, strict=True):
             name, part = frame.camera_id, self._parts[frame.camera_id]
-            start = self._clock()
             try:
-                update = part.tracker.update(found, frame.time_s, frame.image)
-                self._took("track", start)
-                start = self._clock()
-                reports += part.selector.update(frame, update)
-                self._took("select", start)
+                with self._timed("track"):
+                    update = part.tracker.update(found, frame.time_s, frame.image)
+                with self._timed("select"):
+                    reports += part.selector.update(frame, update)
                 self._book.saw(
                     part.number,
                     frame.time_s,
@@ -247,22 +219,30 @@ class Watch:
 
     def _embed(self, reports: Sequence[TrackReport]) -> Counter[int]:
         """Embed the new crops of the reports; returns the number of crops by depth."""
-        start = self._clock()
-        for report in reports:
-            track = self._open.setdefault((report.camera_id, report.track_id), OpenTrack())
-            track.report = report
-            kept = {crop.crop_id for crop in report.crops}
-            track.embeddings = {
-                crop_id: found for crop_id, found in track.embeddings.items() if crop_id in kept
-            }
-        crops = self._crops.embed(reports, self._open, self._load.level.depth)
-        self._took("embed", start)
-        return crops
-
-    def _embedded(self, name: str, depth: int) -> None:
-        self.progress.crops[depth] += 1
-        if self._metrics is not None:
-            self._metrics.crops_embedded.labels(name, depth).inc()
+        with self._timed("embed"):
+            for report in reports:
+                track = self._open.setdefault((report.camera_id, report.track_id), OpenTrack())
+                track.report = report
+                kept = {crop.crop_id for crop in report.crops}
+                for crop_id in track.embeddings.keys() - kept:
+                    del track.embeddings[crop_id]
+            depth = self._load.level.depth
+            tried = embed_crops(
+                self._embedder,
+                reports,
+                self._open,
+                first=min(self._first_depth or depth, depth),
+                depth=depth,
+                is_sure=self._is_sure,
+            )
+            for name, depth, error in tried:
+                if error is not None:
+                    self._trouble(name, error)
+                    continue
+                self.progress.crops[depth] += 1
+                if self._metrics is not None:
+                    self._metrics.crops_embedded.labels(name, depth).inc()
+            return Counter(depth for _, depth, _ in tried)
 
     def _is_sure(self, report: TrackReport) -> bool:
         try:
@@ -271,20 +251,18 @@ class Watch:
             return False
 
     def _identify(self, reports: Sequence[TrackReport]) -> None:
-        start = self._clock()
-        answers = self._decide(reports)
-        self._took("identify", start)
-        start = self._clock()
-        for answer in answers:
-            try:
-                self._say(answer)
-            except Exception as error:
-                self._trouble(self._names[answer.camera], error)
-        for report in reports:
-            if report.reason == "ended":
-                self._open.pop((report.camera_id, report.track_id), None)
-        self.progress.identities = self._book.num_persons
-        self._took("deliver", start)
+        with self._timed("identify"):
+            answers = self._decide(reports)
+        with self._timed("deliver"):
+            for answer in answers:
+                try:
+                    self._say(answer)
+                except Exception as error:
+                    self._trouble(self._names[answer.camera], error)
+            for report in reports:
+                if report.reason == "ended":
+                    self._open.pop((report.camera_id, report.track_id), None)
+            self.progress.identities = self._book.num_persons
 
     def _decide(self, reports: Sequence[TrackReport]) -> list[Answer]:
         """Identities of the tracks; one that cannot be decided does not affect the others."""
@@ -307,7 +285,6 @@ class Watch:
 
     def _evidence(self, report: TrackReport) -> Evidence:
         track = self._open[report.camera_id, report.track_id]
-        is_pictured_here = is_pictured(self._pictures, report.camera_id)
         return Evidence(
             camera=self._parts[report.camera_id].number,
             track=track_number(self._run, report.track_id),
@@ -320,9 +297,7 @@ class Watch:
                     box_xyxy=_plain_box(crop.box_xyxy),
                     quality=crop.quality,
                     embeddings=track.embeddings[crop.crop_id],
-                    thumbnail=to_jpeg(crop.image, quality=_JPEG_QUALITY)
-                    if is_pictured_here
-                    else None,
+                    thumbnail=self._picture(report.camera_id, crop),
                 )
                 for crop in report.crops
                 if crop.crop_id in track.embeddings
@@ -330,6 +305,11 @@ class Watch:
             most_crops=self._load.level.crops_per_track,
             is_last=report.reason == "ended",
         )
+
+    def _picture(self, camera: str, crop: SelectedCrop | None) -> bytes | None:
+        if crop is None or not is_pictured(self._pictures, camera):
+            return None
+        return to_jpeg(crop.image, quality=_JPEG_QUALITY)
 
     def _say(self, answer: Answer) -> None:
         """Report a sighting for an answer, if it says something new."""
@@ -344,7 +324,6 @@ class Watch:
         if answer.is_last or (answer.changed and not (nothing_known and track.said == 0)):
             crop = max(report.crops, key=lambda one: one.quality, default=None)
             part = self._parts[name]
-            is_pictured_here = is_pictured(self._pictures, name)
             event = SightingEvent(
                 # A tracker may reuse ids after its camera was silent, at a later time.
                 event_id=make_event_id(
@@ -362,9 +341,7 @@ class Watch:
                 model=self._embedder.digest,
                 box_xyxy=_plain_box(report.last_box_xyxy),
                 quality=0.0 if crop is None else round(min(1.0, crop.quality), 6),
-                crop_jpeg=to_jpeg(crop.image, quality=_JPEG_QUALITY)
-                if is_pictured_here and crop is not None
-                else None,
+                crop_jpeg=self._picture(name, crop),
                 **_why(answer),
                 new_person=_is_enrolment(answer),
             )
@@ -390,13 +367,13 @@ class Watch:
         elif self._clock() - self._heard_s > _SILENT_S:
             # No camera delivers, so frame times cannot show how long it has been.
             self._end_cameras(list(self._latest_s))
-        silent = [
-            name
-            for name, time_s in self._latest_s.items()
-            if self._newest_s.get(self._parts[name].live, time_s) - time_s > _SILENT_S
-        ]
-        if silent:
-            self._end_cameras(silent)
+        self._end_cameras(
+            [
+                name
+                for name, time_s in self._latest_s.items()
+                if self._newest_s.get(self._parts[name].live, time_s) - time_s > _SILENT_S
+            ]
+        )
 
     def _end_cameras(self, names: Sequence[str]) -> None:
         reports: list[TrackReport] = []
@@ -423,23 +400,24 @@ class Watch:
         if not paced:
             return
         if self._costs is not None:
-            frames_ms = looked_at * self._costs.frame_ms
-            crops_ms = sum(self._costs.of(0, count, depth)[1] for depth, count in crops.items())
+            frames_ms, crops_ms = self._costs.of(looked_at, crops)
         else:
             spent = self.progress.stage_ms - before
             crops_ms = spent["embed"]
             frames_ms = sum(ms for stage, ms in spent.items() if stage not in ("read", "embed"))
         share = len(paced) / len(frames)
         newest_s = max(frame.time_s for frame in paced)
-        step = self._load.observe(newest_s, frames_ms=share * frames_ms, crops_ms=share * crops_ms)
+        is_changed = self._load.observe(
+            newest_s, frames_ms=share * frames_ms, crops_ms=share * crops_ms
+        )
         self.progress.load_ms = self._load.load_ms
-        if step is not None:
+        if is_changed:
             self.progress.steps += 1
             self._use_level()
             level = self._load.level
             _log.info(
                 "%.0f ms of work per second of video: now %d crops per track, Res%d, 1 frame in %d",
-                step.load_ms,
+                self._load.load_ms,
                 level.crops_per_track,
                 level.depth,
                 level.keep_one_in,
@@ -488,7 +466,11 @@ class Watch:
             metrics.reconnects.labels(name).inc(status.reconnects - self._reconnects_before[name])
             self._reconnects_before[name] = status.reconnects
 
-    def _took(self, stage: str, start: float) -> None:
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the time spent to a stage, unless it fails."""
+        start = self._clock()
+        yield
         spent_ms = 1000 * (self._clock() - start)
         self.progress.stage_ms[stage] += spent_ms  # type: ignore[assignment]
         # Rounds without frames would hide the cost of frames.
@@ -520,14 +502,12 @@ class Watch:
         """Count and log an error of one frame, track or sighting; the watch continues."""
         self.progress.failures[name] += 1
         if self.progress.failures[name] % _LOG_EVERY == 1:
-            what = (
-                str(error) if isinstance(error, AdlnError) else f"{type(error).__name__}: {error}"
-            )
+            kind = "" if isinstance(error, AdlnError) else f"{type(error).__name__}: "
             _log.error(
                 "camera %s: a frame or track could not be used (%d so far): %s",
                 name,
                 self.progress.failures[name],
-                public_text(what),
+                public_text(f"{kind}{error}"),
             )
 
 
@@ -557,10 +537,7 @@ def _why(answer: Answer) -> dict[str, Any]:
 
 @contextmanager
 def stopping_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` on Ctrl-C, SIGTERM and, unless it is ignored (`nohup`), SIGHUP.
-
-    A second signal ends at once.
-    """
+    """Call `stop` on Ctrl-C, SIGTERM and, unless ignored (`nohup`), SIGHUP; a second one ends."""
 
     def ask(number: int, _: object) -> None:
         signal.signal(number, earlier[number])

@@ -26,21 +26,14 @@ def is_pictured(pictures: Pictured, camera: str) -> bool:
 
 @dataclass(eq=False)
 class OpenTrack:
-    """State of an open track.
+    """State of an open track."""
 
-    Attributes:
-        embeddings: crop -> depth -> (D,).
-        report: the latest report.
-        answer: the last reported identity.
-        said: sightings reported so far.
-        is_deep: whether the shallowest depth left its identity uncertain.
-    """
-
+    # Crop -> depth -> (D,).
     embeddings: dict[int, dict[int, NDArray[np.float32]]] = field(default_factory=dict)
     report: TrackReport | None = None
     answer: Answer | None = None
-    said: int = 0
-    is_deep: bool = False
+    said: int = 0  # sightings reported so far
+    is_deep: bool = False  # the shallowest depth left its identity uncertain
 
 
 class Rounds(Protocol):
@@ -59,8 +52,6 @@ class CameraParts:
 
     Attributes:
         number: its number in the gallery.
-        tracker: tracks its people.
-        selector: chooses their crops.
         source_name: identifies the recording or run in the ids of sightings.
         live: whether its frames arrive in real time, and are lost if not taken.
     """
@@ -78,9 +69,8 @@ class NamedBox:
 
     Attributes:
         track_id: the tracker's id.
-        box_xyxy: box in the frame, px.
-        person_id: the person; None if unknown.
-        verdict: "matched", "candidate" or "unknown".
+        box_xyxy: in px.
+        person_id: None if unknown.
         probability: that it is this person, 0..1; None if not yet known.
         is_new: whether the person was enrolled from this track.
     """
@@ -118,23 +108,14 @@ class TrackEnd:
 class WatchProgress:
     """Progress of the loop; one object, updated in each round.
 
+    Frames, skipped frames, people in view now, tracks and failures are counted by camera, crops by
+    depth, and ended tracks by verdict. `stage_ms` is the time spent by stage; the depth, the limit
+    of crops and the share of frames are those of the load's level now.
+
     Attributes:
-        rounds: rounds processed.
         video_s: seconds of video without its pauses; the larger of live and recorded cameras.
         wall_s: seconds since the start.
-        stage_ms: stage -> ms spent so far.
-        frames: camera -> frames processed.
-        skipped: camera -> frames skipped to keep pace.
-        people: camera -> people in view now.
-        tracks: camera -> tracks so far.
-        crops: depth -> crops embedded so far.
-        verdicts: verdict -> tracks that ended with it.
-        failures: camera -> unusable frames, tracks or sightings.
         identities: people in the gallery.
-        depth: current depth.
-        depth_name: its display name.
-        crops_per_track: current limit.
-        keep_one_in: one frame in this many is processed now.
         steps: changes of the level so far.
         load_ms: recent work per second of video, in ms.
     """

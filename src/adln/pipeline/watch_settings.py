@@ -1,7 +1,7 @@
 """The settings of `adln watch`: one TOML file, read strictly. Paths are relative to that file."""
 
-import re
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ from adln.cameras.selection import SelectionSettings
 from adln.cameras.tracker import TrackerSettings
 from adln.embedders.quality import Quality
 from adln.errors import SettingsError
-from adln.pipeline.alert_settings import AlertSettings
+from adln.pipeline.alert_settings import AlertSettings, require_letters
 from adln.pipeline.identity import IdentitySettings
 from adln.pipeline.load import LoadSettings
 from adln.settings import read_settings, require_between, settings
@@ -87,7 +87,6 @@ class DetectorSettings:
             `adln watch --fetch-detector`.
         boxes: JSONL file of boxes in place of a detector; see `adln.cameras.boxes_file`.
         min_confidence: boxes of lower confidence are dropped.
-        threads: cores for the detector.
     """
 
     model: str = ""
@@ -101,12 +100,9 @@ class WatchNetworkSettings:
     """The network that recognises people.
 
     Attributes:
-        files: one file of `adln export`, or several of one network, shallowest first (all files of
-            a split export, or several that each start from crops), between which the depth can
-            vary.
-            "res2" alone stands for both shipped networks, between which `quality` chooses.
+        files: see `DepthEmbedder`; with several, the depth can vary. "res2" alone stands for both
+            shipped networks, between which `quality` chooses.
         depth: deepest depth to use; 0 is the deepest available.
-        threads: cores for the network.
     """
 
     files: tuple[str, ...] = ("res2",)
@@ -116,12 +112,7 @@ class WatchNetworkSettings:
 
 @settings
 class ThresholdSettings:
-    """Meaning of scores for a network without calibration (`adln calibrate`).
-
-    Attributes:
-        match: lowest cosine of a match.
-        candidate: lowest cosine of a candidate.
-    """
+    """Lowest cosines of a match and of a candidate, for a network without a calibration."""
 
     match: float = 0.65
     candidate: float = 0.55
@@ -129,11 +120,9 @@ class ThresholdSettings:
 
 @settings
 class TravelSettings:
-    """Known travel times between cameras.
+    """Shortest time, in s, in which anybody gets from one of these cameras to another.
 
-    Attributes:
-        cameras: at least two camera names; their views do not overlap.
-        least_s: shortest time in which anybody can get from one of them to another, in s.
+    There are at least two of them, whose views do not overlap.
     """
 
     cameras: tuple[str, ...] = ()
@@ -144,9 +133,8 @@ class TravelSettings:
 class CostSettings:
     """Stated costs for adapting recordings to the load, so that each run gives the same results.
 
-    Attributes:
-        frame_ms: cost of detecting and tracking in one frame; 0 does not adapt recordings.
-        crop_ms: cost of embedding a crop, for each network file in order.
+    They are those of detecting and tracking in a frame, of which 0 does not adapt recordings, and
+    of embedding a crop, for each network file in order.
     """
 
     frame_ms: float = 0.0
@@ -155,11 +143,7 @@ class CostSettings:
 
 @settings
 class JsonlSettings:
-    """Sightings as a JSONL file.
-
-    Attributes:
-        path: path of the file; "" writes none.
-    """
+    """Sightings as a JSONL file; the path "" writes none."""
 
     path: str = "sightings.jsonl"
 
@@ -169,16 +153,12 @@ class MqttSettings:
     """Sightings to an MQTT broker.
 
     Attributes:
-        host: host of the broker; "" publishes nothing.
-        port: port of the broker.
+        host: "" publishes nothing.
         topic: prefix of the cameras' topics.
         client_id: this device's id at the broker.
-        username: if the broker requires one.
         password_env: name of the environment variable with the password.
-        tls: whether the connection is encrypted.
         ca_file: trusted certificates in place of the system's.
-        sightings: whether to publish sightings; false uses the broker only for `home_assistant` and
-            alerts.
+        sightings: false uses the broker only for `home_assistant` and alerts.
     """
 
     host: str = ""
@@ -204,9 +184,8 @@ class HomeAssistantSettings:
     """Sensors for Home Assistant, on the broker of `mqtt`.
 
     Attributes:
-        enabled: whether to publish to Home Assistant.
         instance: unique name of this watch, of a-z, A-Z, 0-9, _ and -.
-        device_name: the device's name in Home Assistant; `instance` if left out.
+        device_name: in Home Assistant; `instance` if left out.
         prefix: prefix of Home Assistant's discovery topics.
         topic: prefix of the state topics.
         names: whether people's names are published; otherwise they are numbered.
@@ -228,11 +207,7 @@ class HomeAssistantSettings:
     away_after_s: float = 900.0
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", self.instance):
-            raise SettingsError(
-                "home_assistant.instance needs 1 to 64 letters a-z, A-Z, digits, _ or -, got "
-                f"{self.instance!r}."
-            )
+        require_letters(self.instance, "home_assistant.instance")
         if not 0 < self.absent_after_s <= self.away_after_s:
             raise SettingsError(
                 "home_assistant needs absent_after_s above 0 and away_after_s no shorter, got "
@@ -245,7 +220,7 @@ class WebhookSettings:
     """Sightings by HTTP POST.
 
     Attributes:
-        url: address; "" posts nothing.
+        url: "" posts nothing.
         secret_env: name of the environment variable with the signing secret.
         batch_size: most sightings per request.
         ca_file: trusted certificates in place of the system's.
@@ -261,12 +236,7 @@ class WebhookSettings:
 
 @settings
 class MetricsSettings:
-    """Metrics for Prometheus.
-
-    Attributes:
-        port: 0 serves none.
-        host: address to listen on; by default only this machine has access.
-    """
+    """Metrics for Prometheus: port 0 serves none; by default only this machine has access."""
 
     port: int = 0
     host: str = "127.0.0.1"
@@ -281,30 +251,14 @@ class WatchSettings:
 
     Attributes:
         cameras: at least one, live or recorded.
-        gallery: folder of the gallery; created if missing.
+        gallery: its folder; created if missing.
         outbox: file in which sightings wait until all receivers have them.
-        quality: depth at which crops are embedded: "fast" uses the network's shallowest depth,
-            "best" the deepest, "balanced" the deepest for crops about which the shallowest is
-            uncertain.
+        quality: depth at which crops are embedded, see `Quality`.
         pictures: whether gallery, sightings and report keep pictures of people; each camera may
             override this.
         crops_per_track: most crops embedded per track.
         templates_per_person: crops that the gallery keeps of a person at each depth.
-        detector: detection of people.
-        network: the network that recognises people.
-        thresholds: meaning of scores without calibration.
-        travel: travel times between cameras; nothing is assumed about cameras not named.
-        tracker: tracking.
-        selection: selection of crops.
-        identity: enrolment.
-        load: when to reduce the work.
-        costs: stated costs.
-        jsonl: sightings as a file.
-        mqtt: sightings to a broker.
-        webhook: sightings by HTTP.
-        metrics: metrics for Prometheus.
-        home_assistant: sensors for Home Assistant.
-        alerts: rules for immediate notifications.
+        travel: nothing is assumed about cameras not named.
         ignore: names, or numbers such as "id:6", of people who are known and never reported: no
             sighting or alert of them is delivered, and Home Assistant does not show them.
     """
@@ -334,12 +288,8 @@ class WatchSettings:
     ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for what in ("name", "number"):
-            for value, count in Counter(getattr(one, what) for one in self.cameras).items():
-                if count > 1:
-                    raise SettingsError(
-                        f"{count} cameras have the {what} {value!r}; each needs its own."
-                    )
+        _require_unique("cameras", "name", [camera.name for camera in self.cameras])
+        _require_unique("cameras", "number", [camera.number for camera in self.cameras])
         for camera in self.cameras:
             if not camera.name or not camera.source or camera.number < 0:
                 raise SettingsError(
@@ -371,9 +321,7 @@ class WatchSettings:
                     f"alert {alert.name!r} names the camera {strangers[0]!r}; there are "
                     f"{sorted(names)}."
                 )
-        for name, count in Counter(alert.name for alert in self.alerts).items():
-            if count > 1:
-                raise SettingsError(f"{count} alerts have the name {name!r}; each needs its own.")
+        _require_unique("alerts", "name", [alert.name for alert in self.alerts])
         if self.home_assistant.enabled and not self.mqtt.host:
             raise SettingsError("home_assistant.enabled needs mqtt.host.")
 
@@ -385,6 +333,12 @@ class WatchSettings:
             for camera in self.cameras
             if (self.pictures if camera.pictures is None else camera.pictures)
         )
+
+
+def _require_unique(owners: str, what: str, values: Sequence[object]) -> None:
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise SettingsError(f"{count} {owners} have the {what} {value!r}; each needs its own.")
 
 
 def read_watch_settings(path: Path, overrides: tuple[str, ...] = ()) -> WatchSettings:

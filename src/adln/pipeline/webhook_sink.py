@@ -7,21 +7,17 @@ body (`sign`), so that the receiver can verify sender and time, and drop duplica
 import hashlib
 import hmac
 import time
-import urllib.error
-import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import Request
 
-from adln.cameras.proxies import proxies_for
 from adln.errors import DeliveryError, UndeliveredError
-from adln.pipeline.connections import NoRedirect, trusting
+from adln.pipeline.connections import HttpClient, is_exposed
 from adln.pipeline.outbox import StoredEvent
 
 TIMEOUT_S = 10.0
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # The request itself is invalid; a retry would be refused again.
 _REFUSED = {400, 413, 415, 422}
 
@@ -33,16 +29,10 @@ class WebhookSink:
     otherwise it is a JSON array, and the key a digest of all their ids. Any 2xx status
     acknowledges; redirections are not followed.
 
-    Args:
-        url: Address; https, or http to this machine only unless ``allow_plain_http``. A user and a
-            password in it are sent as ``Authorization: Basic``.
-        secret: Shared with the receiver, for the signature; None sends no signature.
-        headers: Further headers, for example ``Authorization``.
-        batch_size: Most sightings per request.
-        timeout_s: Longest wait for a response.
-        ca_file: Trusted certificates (PEM) in place of the system's.
-        allow_plain_http: Whether sightings may travel unencrypted.
-        clock: Unix time in s, for the signature.
+    The address is https, or http to this machine only unless ``allow_plain_http``. A user and a
+    password in it are sent as ``Authorization: Basic``. Without a secret shared with the receiver,
+    requests are not signed. The certificates in `ca_file` (PEM) are trusted in place of the
+    system's. `clock` gives Unix time in s.
 
     Raises:
         DeliveryError: The address or the certificate file cannot be used.
@@ -61,8 +51,7 @@ class WebhookSink:
         clock: Callable[[], float] = time.time,
     ) -> None:
         parts, self._shown = _require_address(url)
-        is_plain = parts.scheme == "http"
-        if is_plain and parts.hostname not in _LOOPBACK and not allow_plain_http:
+        if is_exposed(parts) and not allow_plain_http:
             raise DeliveryError(
                 f"The webhook {self._shown} would send sightings of people unencrypted. Use https, "
                 "or, if everybody with access to that network may see them, set "
@@ -70,38 +59,30 @@ class WebhookSink:
             )
         if batch_size < 1:
             raise DeliveryError(f"batch_size must be at least 1, got {batch_size}.")
-        context = trusting(ca_file)
+        self._client = HttpClient(url, ca_file)
         self._url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._secret = secret
         self._headers = {**_credentials(parts), **(headers or {})}
         self._batch_size = batch_size
         self._timeout_s = timeout_s
         self._clock = clock
-        self._opener = urllib.request.build_opener(
-            proxies_for(url), urllib.request.HTTPSHandler(context=context), NoRedirect()
-        )
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Post sightings in order; on return the receiver has answered 2xx to all of them.
 
         Raises:
-            UndeliveredError: The receiver cannot be reached, does not answer in time, or returns
-                another status.
+            UndeliveredError: The receiver cannot be reached in time, or returns another status.
         """
-        done = 0
+        done, size = 0, self._batch_size
         while done < len(events):
-            batch = events[done : done + self._batch_size]
+            batch = events[done : done + size]
             status, reason = self._post(batch)
-            if status in _REFUSED and len(batch) > 1:
-                # One sighting is invalid; send the others one by one.
-                for single in batch:
-                    status, reason = self._post([single])
-                    if not 200 <= status < 300:
-                        break
-                    done += 1
-            elif 200 <= status < 300:
+            if 200 <= status < 300:
                 done += len(batch)
-            if not 200 <= status < 300:
+            elif status in _REFUSED and len(batch) > 1:
+                # One sighting is invalid; send the others one by one.
+                size = 1
+            else:
                 raise UndeliveredError(
                     f"{self._shown}: {reason}", acknowledged=done, refused=status in _REFUSED
                 )
@@ -128,15 +109,9 @@ class WebhookSink:
             sent_at = str(int(self._clock()))
             headers["Adln-Timestamp"] = sent_at
             headers["Adln-Signature"] = sign(self._secret, sent_at, payload)
-        request = urllib.request.Request(self._url, data=payload, headers=headers, method="POST")
-        try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
-                return answer.status, "answered"
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, f"answered {error.code} {error.reason}"
-        except (OSError, ValueError, HTTPException) as error:
-            return 0, f"cannot be reached: {getattr(error, 'reason', None) or error!r}"
+        request = Request(self._url, data=payload, headers=headers, method="POST")
+        status, reason, _ = self._client.send(request, timeout_s=self._timeout_s)
+        return status, reason
 
 
 def _require_address(url: str) -> tuple[SplitResult, str]:
@@ -171,18 +146,10 @@ def _credentials(parts: SplitResult) -> dict[str, str]:
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:
-    """Sign a request for the header ``Adln-Signature``.
+    """The header ``Adln-Signature`` for a body and the header ``Adln-Timestamp``.
 
-    A receiver computes the same, compares with `hmac.compare_digest`, and refuses timestamps that
-    are some minutes old.
-
-    Args:
-        secret: Shared by both sides.
-        timestamp: The header ``Adln-Timestamp``.
-        body: The received body.
-
-    Returns:
-        "sha256=" and the HMAC-SHA256 of ``timestamp + "." + body`` in hex.
+    It is "sha256=" and the HMAC-SHA256 of ``timestamp + "." + body`` in hex. A receiver computes
+    the same, compares with `hmac.compare_digest`, and refuses timestamps that are some minutes old.
     """
     message = timestamp.encode("ascii") + b"." + body
     return "sha256=" + hmac.new(secret, message, hashlib.sha256).hexdigest()

@@ -39,17 +39,9 @@ def draw_answers(
     *,
     title: str,
 ) -> Image.Image:
-    """Draw a ranked list.
+    """Draw a query (H, W, 3) uint8 RGB and its answers, best first, as an RGB picture.
 
-    Args:
-        query: (H, W, 3) uint8 RGB, the query picture.
-        result: the answers, best first.
-        records: their records, as far as they still exist.
-        names: person -> name.
-        title: headline.
-
-    Returns:
-        An RGB picture. Answers without a stored thumbnail are grey.
+    Answers whose record does not exist any more, or has no thumbnail, are grey.
 
     Raises:
         GalleryError: There are no answers.
@@ -70,34 +62,24 @@ def draw_answers(
         record = by_id.get(int(result.sighting_ids[rank]))
         left = first + rank % _PER_LINE * _COLUMN_PX
         top = _TOP_PX + rank // _PER_LINE * _ROW_PX
-        centred(draw, (left + _HALF_PX, top), str(rank + 1), INK, _TEXT_PX)
+        middle = left + _HALF_PX
+        centred(draw, (middle, top), str(rank + 1), INK, _TEXT_PX)
         _draw_crop(canvas, _thumbnail(record), left, top)
-        _draw_facts(draw, result, rank, names, left, top)
+        similarity = float(result.similarity[rank])
+        y = top + _LINE_PX + _CROP_HEIGHT_PX + 4
+        draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + 4), fill=LINE)
+        length = round(max(similarity, 0) * (_CROP_WIDTH_PX - 1))
+        draw.rectangle((left, y, left + length, y + 4), fill=BAR)
+        y += 9
+        centred(draw, (middle, y), f"{similarity:.3f}", INK, _TEXT_PX)
+        person = int(result.person_ids[rank])
+        who = "unassigned" if person < 0 else names.get(person) or f"person {person}"
+        centred(draw, (middle, y + _LINE_PX), _shortened(draw, who), INK, _SMALL_TEXT_PX)
+        camera = f"camera {result.camera_ids[rank]}"
+        centred(draw, (middle, y + 2 * _LINE_PX), camera, FAINT, _SMALL_TEXT_PX)
+        when = time.strftime("%d %b %H:%M", time.gmtime(float(result.time_s[rank])))
+        centred(draw, (middle, y + 3 * _LINE_PX - 2), when, FAINT, _SMALL_TEXT_PX)
     return canvas
-
-
-def _draw_facts(
-    draw: ImageDraw.ImageDraw,
-    result: SearchResult,
-    rank: int,
-    names: dict[int, str | None],
-    left: int,
-    top: int,
-) -> None:
-    similarity = float(result.similarity[rank])
-    y = top + _LINE_PX + _CROP_HEIGHT_PX + 4
-    draw.rectangle((left, y, left + _CROP_WIDTH_PX - 1, y + 4), fill=LINE)
-    length = round(max(similarity, 0) * (_CROP_WIDTH_PX - 1))
-    draw.rectangle((left, y, left + length, y + 4), fill=BAR)
-    y += 9
-    centred(draw, (left + _HALF_PX, y), f"{similarity:.3f}", INK, _TEXT_PX)
-    person = int(result.person_ids[rank])
-    who = "unassigned" if person < 0 else names.get(person) or f"person {person}"
-    centred(draw, (left + _HALF_PX, y + _LINE_PX), _shortened(draw, who), INK, _SMALL_TEXT_PX)
-    camera = f"camera {result.camera_ids[rank]}"
-    centred(draw, (left + _HALF_PX, y + 2 * _LINE_PX), camera, FAINT, _SMALL_TEXT_PX)
-    when = time.strftime("%d %b %H:%M", time.gmtime(float(result.time_s[rank])))
-    centred(draw, (left + _HALF_PX, y + 3 * _LINE_PX - 2), when, FAINT, _SMALL_TEXT_PX)
 
 
 def _thumbnail(record: StoredSighting | None) -> NDArray[np.uint8] | None:
@@ -124,8 +106,8 @@ def _draw_crop(canvas: Image.Image, crop: NDArray[np.uint8] | None, left: int, t
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
-    if draw.textlength(text, font=font(_SMALL_TEXT_PX)) <= _COLUMN_PX - 8:
-        return text
-    while text and draw.textlength(text + "…", font=font(_SMALL_TEXT_PX)) > _COLUMN_PX - 8:
-        text = text[:-1]
-    return text + "…"
+    shown, kept = text, text
+    while kept and draw.textlength(shown, font=font(_SMALL_TEXT_PX)) > _COLUMN_PX - 8:
+        kept = kept[:-1]
+        shown = kept + "…"
+    return shown

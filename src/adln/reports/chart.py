@@ -1,15 +1,15 @@
-"""Draws accuracy against latency: Table 1 as a chart, measured on the user's own machine.
-
-Needs only Pillow, so that devices can draw it.
-"""
+"""Draws accuracy against latency: Table 1 as a chart, measured on the user's own machine."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from adln.boxes import shared_areas
 from adln.reports.drawing import FAINT, INK, LINE, PAPER, font
 
 WIDTH, HEIGHT = 1200, 760
@@ -46,8 +46,6 @@ _LABEL_PLACES = (
     (-12, 26, "rt"),
 )
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class ChartPoint:
@@ -71,16 +69,10 @@ class ChartPoint:
 def draw_chart(
     points: Sequence[ChartPoint], *, title: str, accuracy_name: str, footer: Sequence[str] = ()
 ) -> Image.Image:
-    """Draw accuracy against latency.
+    """Draw accuracy against latency, of one network at least, as an RGB picture of 1200 x 760 px.
 
-    Args:
-        points: at least one network.
-        title: one line.
-        accuracy_name: title of the vertical axis, such as "mAP on Market-1501 (%)".
-        footer: lines below the chart: machine and conditions.
-
-    Returns:
-        An RGB picture of 1200 x 760 px.
+    `accuracy_name` is the title of the vertical axis, such as "mAP on Market-1501 (%)"; the footer
+    tells machine and conditions.
     """
     chart = _Chart(points)
     chart.axes(accuracy_name)
@@ -131,22 +123,29 @@ class _Chart:
         self.upright_text(28, (top + bottom) / 2, accuracy_name)
 
     def legend(self, left: float, middle: float) -> None:
-        own = [point.precision for point in self.points if point.is_own]
-        peers = [point.precision for point in self.points if not point.is_own]
-        for precision in (name for name in _SERIES if name in own):
-            self.dot(left + 7, middle, _SERIES[precision])
-            left = self.text(left + 20, middle, f"ADLN {precision}", anchor="lm") + 28
-        for precision in (name for name in _SERIES if name in peers):
-            self.square(left + 7, middle, _SERIES[precision])
-            left = self.text(left + 20, middle, f"peer {precision}", anchor="lm") + 28
+        shown = {(point.is_own, point.precision) for point in self.points}
+        for is_own, name, mark in ((True, "ADLN", self.dot), (False, "peer", self.square)):
+            for precision, colour in _SERIES.items():
+                if (is_own, precision) in shown:
+                    mark(left + 7, middle, colour)
+                    left = self.text(left + 20, middle, f"{name} {precision}") + 28
+
+    def place(self, point: ChartPoint) -> tuple[float, float]:
+        return self.x(point.latency_ms), self.y(point.accuracy)
+
+    def curve(self, precision: str) -> list[tuple[float, float]]:
+        """Places of the own networks of a precision, from left to right."""
+        return sorted(
+            self.place(point)
+            for point in self.points
+            if point.is_own and point.precision == precision
+        )
 
     def series(self) -> None:
         for precision, colour in _SERIES.items():
-            own = [p for p in self.points if p.is_own and p.precision == precision]
-            places = [(self.x(p.latency_ms), self.y(p.accuracy)) for p in own]
-            self.line(sorted(places), colour, width=2.5)
+            self.line(self.curve(precision), colour, width=2.5)
         for point in self.points:
-            x, y = self.x(point.latency_ms), self.y(point.accuracy)
+            x, y = self.place(point)
             colour = _SERIES.get(point.precision, FAINT)
             if point.is_own:
                 self.dot(x, y, colour, radius=7 if point.label else 4.5)
@@ -155,57 +154,33 @@ class _Chart:
 
     def labels(self) -> None:
         """Label each point where the label covers no point and no other label."""
-        taken = [
-            (x - 8, y - 8, x + 8, y + 8)
-            for x, y in ((self.x(p.latency_ms), self.y(p.accuracy)) for p in self.points)
-        ]
-        segments = self._segments()
+        taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in map(self.place, self.points)]
+        joined = self._joined()
         for point in sorted(self.points, key=lambda p: (not p.is_own, p.latency_ms)):
-            x, y = self.x(point.latency_ms), self.y(point.accuracy)
+            x, y = self.place(point)
             choices = [(x + dx, y + dy, anchor) for dx, dy, anchor in _LABEL_PLACES]
-            cover = [
-                self._cover(choice, point.label, taken, segments) + 2 * rank
-                for rank, choice in enumerate(choices)
-            ]
-            place = choices[cover.index(min(cover))]
+            boxes = np.array([self.box(*choice, point.label) for choice in choices])
+            left, top, right, bottom = boxes.T
+            is_outside = (left < _LEFT) | (right > WIDTH - 8)
+            is_outside |= (top < _TOP - 12) | (bottom > HEIGHT - _BOTTOM)
+            covered = shared_areas(boxes, np.array(taken)).sum(axis=1)
+            inside = (boxes[:, np.newaxis, :2] <= joined) & (joined <= boxes[:, np.newaxis, 2:])
+            crossed = inside.all(axis=2).sum(axis=1)
+            cost = 1e6 * is_outside + 10 * covered + 20 * crossed + 2 * np.arange(len(choices))
+            best = int(cost.argmin())
+            x, y, anchor = choices[best]
             colour = INK if point.is_own else FAINT
-            self.text(place[0], place[1], point.label, anchor=place[2], colour=colour, size=16)
-            taken.append(self.box(*place, point.label))
+            self.text(x, y, point.label, anchor=anchor, colour=colour, size=16)
+            taken.append(tuple(boxes[best]))
 
-    def _segments(self) -> list[tuple[float, float]]:
-        """Points along the joining lines, which labels should not cross either."""
-        dots = []
-        for precision in _SERIES:
-            places = sorted(
-                (self.x(p.latency_ms), self.y(p.accuracy))
-                for p in self.points
-                if p.is_own and p.precision == precision
-            )
-            for (x1, y1), (x2, y2) in pairwise(places):
-                steps = 24
-                dots += [
-                    (x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps) for i in range(steps)
-                ]
-        return dots
+    def _joined(self) -> NDArray[np.float64]:
+        """(N, 2) points along the joining lines, which labels should not cross either."""
+        share = np.arange(24)[:, np.newaxis] / 24
+        pairs = (pair for precision in _SERIES for pair in pairwise(self.curve(precision)))
+        lines = [start + (np.array(end) - start) * share for start, end in pairs]
+        return np.concatenate([np.zeros((0, 2)), *lines])
 
-    def _cover(
-        self,
-        place: tuple[float, float, str],
-        label: str,
-        taken: Iterable[Box],
-        dots: Iterable[tuple[float, float]],
-    ) -> float:
-        left, top, right, bottom = self.box(*place, label)
-        cost = 0.0
-        if left < _LEFT or right > WIDTH - 8 or top < _TOP - 12 or bottom > HEIGHT - _BOTTOM:
-            cost += 1e6
-        for x1, y1, x2, y2 in taken:
-            across = min(right, x2) - max(left, x1)
-            down = min(bottom, y2) - max(top, y1)
-            cost += 10 * max(across, 0) * max(down, 0)
-        return cost + sum(20 for x, y in dots if left <= x <= right and top <= y <= bottom)
-
-    def box(self, x: float, y: float, anchor: str, label: str) -> Box:
+    def box(self, x: float, y: float, anchor: str, label: str) -> tuple[float, float, float, float]:
         place = (x * _FINE, y * _FINE)
         sides = self._draw.textbbox(place, label, font=font(16 * _FINE), anchor=anchor)
         left, top, right, bottom = (side / _FINE for side in sides)

@@ -15,15 +15,9 @@ _ROWS = 60
 def draw_contact_sheet(
     rows: Sequence[tuple[str, Sequence[int]]], thumbnails: Mapping[int, bytes]
 ) -> Image.Image:
-    """Draw a row for each group, best pictures first.
+    """Draw, in RGB, a row for each group: its label, and the JPEGs of its sightings, best first.
 
-    Args:
-        rows: A label, which may have several lines, and the ids of the group's sightings. At most
-            sixty rows are drawn, with at most twelve pictures each.
-        thumbnails: Sighting id -> JPEG, for sightings that have one.
-
-    Returns:
-        The picture, RGB.
+    A label may have several lines. At most sixty rows are drawn, with at most twelve pictures each.
     """
     shown = rows[:_ROWS]
     width = _LABEL_PX + _PICTURES * (_WIDTH_PX + _GAP_PX) + _GAP_PX

@@ -28,6 +28,14 @@ _TITLE_PX = 26
 _LINE_HEIGHT_PX = 20
 _ROW_GAP_PX = 22
 _MARK_PX = 22
+_CROP_HEIGHT_PX, _CROP_WIDTH_PX = 192, 96
+_FRAMED_HEIGHT_PX = _CROP_HEIGHT_PX + 2 * _FRAME_PX
+_FRAMED_WIDTH_PX = _CROP_WIDTH_PX + 2 * _FRAME_PX
+_TOP_PX = _MARGIN_PX + 112
+# A line above (rank), the framed crop, two lines below.
+_ROW_PX = 3 * _LINE_HEIGHT_PX + _FRAMED_HEIGHT_PX + _ROW_GAP_PX
+_ANSWERS_PX = _MARGIN_PX + _FRAMED_WIDTH_PX + _QUERY_GAP_PX
+_COLUMN_PX = _FRAMED_WIDTH_PX + _GAP_PX
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +64,11 @@ def choose_queries(
     """Choose queries to show: up to two thirds successes, the rest failures.
 
     A person is shown again only if there are no others. If there are too few failures, more
-    successes are chosen, and vice versa.
-
-    Args:
-        metrics: Result of the evaluation.
-        person_ids: (Q,) persons of its queries.
-        count: Number of queries.
-        seed: The same seed gives the same choice.
+    successes are chosen, and vice versa. The same seed gives the same choice.
 
     Returns:
-        Indices in the query split, successes (a match at rank 1) before failures.
+        Indices in the query split, whose persons are `person_ids` (Q,): successes (a match at rank
+        1) before failures.
     """
     order = np.random.default_rng(seed).permutation(metrics.num_valid_queries)
     _, first_of_person = np.unique(person_ids[metrics.valid_queries[order]], return_index=True)
@@ -88,18 +91,9 @@ def rank_gallery(
     *,
     top_k: int = 10,
 ) -> list[RankedRow]:
-    """Rank the gallery for some of the queries.
+    """Rank the gallery (G, D) for some of the queries (Q, D), given by their indices.
 
-    Args:
-        query: Q pictures.
-        gallery: G pictures.
-        query_features: (Q, D).
-        gallery_features: (G, D).
-        positions: Indices of the queries.
-        top_k: Answers per query, K; fewer if the gallery has fewer.
-
-    Returns:
-        One row per query, in the same order.
+    Each row has `top_k` answers; fewer if the gallery has fewer.
 
     Raises:
         EvaluationError: An index is outside the query split, or ``top_k`` is below 1.
@@ -134,24 +128,11 @@ def rank_gallery(
 
 
 def draw_ranked_list(
-    query: Split,
-    gallery: Split,
-    rows: Sequence[RankedRow],
-    *,
-    title: str = "Ranked lists",
-    crop_height_px: int = 192,
+    query: Split, gallery: Split, rows: Sequence[RankedRow], *, title: str = "Ranked lists"
 ) -> Image.Image:
     """Draw ranked lists: a row per query, answers framed green (same person) or red (other).
 
-    Args:
-        query: Split of the rows' queries.
-        gallery: Split of the rows' answers.
-        rows: At least one row.
-        title: Headline of the picture.
-        crop_height_px: Height of a crop; its width is half as large.
-
-    Returns:
-        An RGB picture.
+    Returns an RGB picture with this title as headline.
 
     Raises:
         EvaluationError: There are no rows.
@@ -159,18 +140,32 @@ def draw_ranked_list(
     """
     if len(rows) == 0:
         raise EvaluationError("There are no ranked lists to draw; choose at least one query.")
-    page = _Page(crop_height_px, num_columns=max(len(row.gallery) for row in rows))
-    canvas = Image.new("RGB", (page.width, page.height(len(rows))), PAPER)
+    columns = max(len(row.gallery) for row in rows)
+    # The header needs some width even if there are few answers.
+    width = max(900, _ANSWERS_PX + columns * _COLUMN_PX - _GAP_PX + _MARGIN_PX)
+    height = _TOP_PX + len(rows) * _ROW_PX - _ROW_GAP_PX + _MARGIN_PX
+    canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
-    _draw_header(draw, page, title)
+    _draw_header(draw, title)
     for number, row in enumerate(rows):
-        top = page.row_top(number)
+        top = _TOP_PX + number * _ROW_PX
         if number > 0:
             y = top - _ROW_GAP_PX // 2
-            draw.line([(_MARGIN_PX, y), (page.width - _MARGIN_PX, y)], fill=LINE)
-        _draw_query(canvas, page, query, row, top)
-        for column, position in enumerate(row.gallery):
-            _draw_answer(canvas, page, gallery, row, column, int(position), top)
+            draw.line([(_MARGIN_PX, y), (width - _MARGIN_PX, y)], fill=LINE)
+        rank = row.first_match_rank
+        found = "no match" if rank is None else f"found at rank {rank}"
+        _draw_crop(canvas, query, row.query, (_MARGIN_PX, top), INK, "query", found)
+        x, y = _ANSWERS_PX - _QUERY_GAP_PX // 2, top + _LINE_HEIGHT_PX
+        draw.line([(x, y), (x, y + _FRAMED_HEIGHT_PX)], fill=LINE, width=2)
+        for column, (position, similarity) in enumerate(
+            zip(row.gallery.tolist(), row.similarity.tolist(), strict=True)
+        ):
+            is_match = bool(row.is_match[column])
+            left, colour = _ANSWERS_PX + column * _COLUMN_PX, RIGHT if is_match else WRONG
+            above, below = str(column + 1), f"{similarity:.2f}"
+            _draw_crop(canvas, gallery, position, (left, top), colour, above, below)
+            corner = left + _FRAMED_WIDTH_PX - _MARK_PX, top + _LINE_HEIGHT_PX
+            _draw_mark(draw, corner, is_match=is_match)
     return canvas
 
 
@@ -184,44 +179,7 @@ def describe_ranked_lists(rows: Sequence[RankedRow]) -> str:
     return " ".join(sentences)
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Layout of the picture, in px."""
-
-    crop_height: int
-    num_columns: int
-
-    @property
-    def crop_width(self) -> int:
-        return self.crop_height // 2
-
-    @property
-    def framed_width(self) -> int:
-        return self.crop_width + 2 * _FRAME_PX
-
-    @property
-    def width(self) -> int:
-        answers = self.num_columns * (self.framed_width + _GAP_PX) - _GAP_PX
-        # The header needs some width even if there are few answers.
-        return max(900, 2 * _MARGIN_PX + self.framed_width + _QUERY_GAP_PX + answers)
-
-    @property
-    def row_height(self) -> int:
-        # A line above (rank), the framed crop, two lines below.
-        return 3 * _LINE_HEIGHT_PX + self.crop_height + 2 * _FRAME_PX + _ROW_GAP_PX
-
-    def height(self, num_rows: int) -> int:
-        return self.row_top(num_rows) - _ROW_GAP_PX + _MARGIN_PX
-
-    def row_top(self, number: int) -> int:
-        return _MARGIN_PX + 112 + number * self.row_height
-
-    def answer_left(self, column: int) -> int:
-        first = _MARGIN_PX + self.framed_width + _QUERY_GAP_PX
-        return first + column * (self.framed_width + _GAP_PX)
-
-
-def _draw_header(draw: ImageDraw.ImageDraw, page: _Page, title: str) -> None:
+def _draw_header(draw: ImageDraw.ImageDraw, title: str) -> None:
     draw.text((_MARGIN_PX, _MARGIN_PX), title, fill=INK, font=font(_TITLE_PX))
     y = _MARGIN_PX + 46
     x = float(_MARGIN_PX)
@@ -238,59 +196,27 @@ def _draw_header(draw: ImageDraw.ImageDraw, page: _Page, title: str) -> None:
     draw.text((_MARGIN_PX, y + 30), rule, fill=FAINT, font=font(_SMALL_TEXT_PX))
 
 
-def _draw_query(canvas: Image.Image, page: _Page, query: Split, row: RankedRow, top: int) -> None:
-    draw = ImageDraw.Draw(canvas)
-    _draw_crop(canvas, page, query, row.query, (_MARGIN_PX, top + _LINE_HEIGHT_PX), INK)
-    middle = _MARGIN_PX + page.framed_width // 2
-    centred(draw, (middle, top), "query", INK, _TEXT_PX)
-    below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
-    centred(draw, (middle, below), f"camera {query.camera_ids[row.query]}", INK, _SMALL_TEXT_PX)
-    found = "no match" if row.first_match_rank is None else f"found at rank {row.first_match_rank}"
-    centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), found, FAINT, _SMALL_TEXT_PX)
-    x = page.answer_left(0) - _QUERY_GAP_PX // 2
-    foot = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX
-    draw.line([(x, top + _LINE_HEIGHT_PX), (x, foot)], fill=LINE, width=2)
-
-
-def _draw_answer(
-    canvas: Image.Image,
-    page: _Page,
-    gallery: Split,
-    row: RankedRow,
-    column: int,
-    position: int,
-    top: int,
-) -> None:
-    draw = ImageDraw.Draw(canvas)
-    is_match = bool(row.is_match[column])
-    left = page.answer_left(column)
-    colour = RIGHT if is_match else WRONG
-    _draw_crop(canvas, page, gallery, position, (left, top + _LINE_HEIGHT_PX), colour)
-    corner = left + page.framed_width - _MARK_PX, top + _LINE_HEIGHT_PX
-    _draw_mark(draw, corner, is_match=is_match)
-    middle = left + page.framed_width // 2
-    centred(draw, (middle, top), str(column + 1), INK, _TEXT_PX)
-    below = top + _LINE_HEIGHT_PX + page.crop_height + 2 * _FRAME_PX + 3
-    centred(draw, (middle, below), f"camera {gallery.camera_ids[position]}", INK, _SMALL_TEXT_PX)
-    similarity = f"{row.similarity[column]:.2f}"
-    centred(draw, (middle, below + _LINE_HEIGHT_PX - 2), similarity, FAINT, _SMALL_TEXT_PX)
-
-
 def _draw_crop(
     canvas: Image.Image,
-    page: _Page,
     split: Split,
     position: int,
     corner: tuple[int, int],
     colour: str,
+    above: str,
+    below: str,
 ) -> None:
-    crop = read_crop(split.paths[position], height_px=page.crop_height, width_px=page.crop_width)
+    """A crop in a frame of this colour; above it one line, below it its camera and another one."""
+    draw = ImageDraw.Draw(canvas)
     left, top = corner
-    size = page.framed_width - 1, page.crop_height + 2 * _FRAME_PX - 1
-    ImageDraw.Draw(canvas).rounded_rectangle(
-        (left, top, left + size[0], top + size[1]), radius=5, fill=colour
-    )
-    canvas.paste(Image.fromarray(crop), (left + _FRAME_PX, top + _FRAME_PX))
+    upper, middle = top + _LINE_HEIGHT_PX, left + _FRAMED_WIDTH_PX // 2
+    right, lower = left + _FRAMED_WIDTH_PX, upper + _FRAMED_HEIGHT_PX
+    crop = read_crop(split.paths[position], height_px=_CROP_HEIGHT_PX, width_px=_CROP_WIDTH_PX)
+    draw.rounded_rectangle((left, upper, right - 1, lower - 1), radius=5, fill=colour)
+    canvas.paste(Image.fromarray(crop), (left + _FRAME_PX, upper + _FRAME_PX))
+    centred(draw, (middle, top), above, INK, _TEXT_PX)
+    camera = f"camera {split.camera_ids[position]}"
+    centred(draw, (middle, lower + 3), camera, INK, _SMALL_TEXT_PX)
+    centred(draw, (middle, lower + 1 + _LINE_HEIGHT_PX), below, FAINT, _SMALL_TEXT_PX)
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, corner: tuple[int, int], *, is_match: bool) -> None:

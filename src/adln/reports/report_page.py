@@ -11,8 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
+from adln.boxes import shared_areas
 from adln.evaluation.cross_depth import CrossDepthCell
 from adln.evaluation.report import EvaluationReport, ReportRow, columns_of
 from adln.evaluation.unseen import COLUMNS, WORDS, figure_text, figures_of
@@ -30,13 +32,7 @@ _PALEST, _DARKEST = (246, 249, 252), (96, 165, 220)
 
 @dataclass(frozen=True, eq=False)
 class RankedListPicture:
-    """A picture of ranked lists for the page.
-
-    Attributes:
-        title: Heading, such as "Res4".
-        picture: RGB, from `adln.reports.ranked_list.draw_ranked_list`.
-        description: Text alternative for readers who cannot see it.
-    """
+    """Ranked lists as a picture, with a heading such as "Res4" and a text alternative."""
 
     title: str
     picture: Image.Image
@@ -51,15 +47,7 @@ def write_html(
 
 
 def report_html(report: EvaluationReport, ranked_lists: Sequence[RankedListPicture] = ()) -> str:
-    """Make the page.
-
-    Args:
-        report: The numbers.
-        ranked_lists: Pictures of ranked lists; the first is shown open.
-
-    Returns:
-        A complete HTML document.
-    """
+    """The page, a complete HTML document; of the ranked lists, the first is shown open."""
     costs = _cost_chart(report)
     return render(
         "report.html",
@@ -86,17 +74,12 @@ def _highlights(report: EvaluationReport) -> list[tuple[str, str, str]]:
     """Value, measure and meaning of the figures shown large."""
     best = max(report.rows, key=lambda row: row.mean_ap)
     cards = [
-        (
-            f"{100 * best.rank1:.1f} %",
-            "Rank-1",
-            f"{best.name}: queries whose first answer is right",
-        ),
-        (
-            f"{100 * best.mean_ap:.1f} %",
-            "mAP",
-            f"{best.name}: right answers ranked above wrong ones",
-        ),
-        (f"{100 * best.minp:.1f} %", "mINP", f"{best.name}: rank of the last right answer"),
+        (f"{100 * share:.1f} %", measure, f"{best.name}: {meaning}")
+        for share, measure, meaning in (
+            (best.rank1, "Rank-1", "queries whose first answer is right"),
+            (best.mean_ap, "mAP", "right answers ranked above wrong ones"),
+            (best.minp, "mINP", "rank of the last right answer"),
+        )
     ]
     lightest = min(report.rows, key=lambda row: row.depth)
     if lightest is not best and lightest.flops and best.flops:
@@ -265,10 +248,7 @@ def _beside(
 ) -> list[tuple[float, float]]:
     """Start of each point's label: below the point, above it, or further away if that is taken.
 
-    Args:
-        points: positions of the points.
-        labels: their labels.
-        bottom: labels are placed above this if possible.
+    Labels are placed above `bottom` if possible.
     """
     taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     places = []
@@ -277,16 +257,11 @@ def _beside(
         choices = [(x + 10, y + dy) for dy in (18, -12, -30, -48, -66, 36, 54, 72)]
         choices.sort(key=lambda place: place[1] > bottom)
         boxes = [(left, base - 12, left + width, base + 4) for left, base in choices]
-        free = [at for at, box in enumerate(boxes) if not any(_meet(box, one) for one in taken)]
-        at = free[0] if free else 0
+        is_taken = shared_areas(np.array(boxes), np.array(taken)).any(axis=1)
+        at = int(is_taken.argmin())  # the first that is free; if none is, the first
         taken.append(boxes[at])
         places.append(choices[at])
     return places
-
-
-def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two boxes (left, top, right, bottom) overlap."""
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _spread(positions: Sequence[float], distance: float) -> list[float]:
